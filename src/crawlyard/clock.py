@@ -1,0 +1,44 @@
+"""Time, passed in: nothing else in Crawlyard reads a clock."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What time it is, and how to wait."""
+
+    def now(self) -> datetime:
+        """Return the instant, aware and in UTC: for what is stored or shown."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never step back: for durations."""
+        ...
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Return after *duration*."""
+        ...
+
+
+class SystemClock:
+    """Wall time read once, then carried on by the monotonic clock.
+
+    A step of the machine's clock (NTP, an operator) therefore neither lapses a
+    lease nor extends one. *offset* is added to every instant: the distance to the
+    database's clock, where several machines share one database.
+    """
+
+    def __init__(self, offset: timedelta = timedelta(0)) -> None:
+        self._anchor = datetime.now(UTC) + offset
+        self._started = time.monotonic()
+
+    def now(self) -> datetime:
+        return self._anchor + timedelta(seconds=time.monotonic() - self._started)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, duration: timedelta) -> None:
+        await asyncio.sleep(duration.total_seconds())

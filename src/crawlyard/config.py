@@ -1,0 +1,65 @@
+"""The settings of a yard: flags > CRAWLYARD_* > crawlyard.toml > these defaults."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class Settings(BaseSettings):
+    """What a yard needs to know; every default works on a laptop."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CRAWLYARD_", toml_file="crawlyard.toml", extra="forbid", frozen=True
+    )
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path("crawlyard-data"),
+        description="Where the embedded store and the workers' lock files are kept.",
+    )
+    database_url: str = Field(
+        default="",
+        description="postgresql://… ; empty: SQLite, one file in the data directory.",
+    )
+    jobs: int = Field(default=4, ge=1, le=256, description="Jobs that a worker runs at once.")
+    lease_s: float = Field(
+        default=8.0,
+        ge=6.0,
+        le=600.0,
+        description="Seconds without a checkpoint after which a worker is taken for dead.",
+    )
+    shutdown_s: float = Field(
+        default=4.0,
+        ge=0.0,
+        le=60.0,
+        description="Seconds that requests in flight get to finish when a worker stops.",
+    )
+    user_agent: str = Field(
+        default="Crawlyard/0.1",
+        min_length=1,
+        description="Sent with every request; its first product token is matched in robots.txt.",
+    )
+    log_level: str = Field(default="warning", description="debug, info, warning or error.")
+
+    @property
+    def lease(self) -> timedelta:
+        """Return the length of a lease."""
+        return timedelta(seconds=self.lease_s)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where values come from, the strongest first."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

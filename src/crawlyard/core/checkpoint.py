@@ -1,0 +1,105 @@
+"""What passes between a crawl and its store: batches one way, orders the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum, auto
+
+from crawlyard.core.job import Job
+from crawlyard.core.limits import Usage
+from crawlyard.core.page import Outcome, Skipped, Target
+from crawlyard.core.progress import Pulse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """What of a job changes at every checkpoint. A job has one (0) until it is spread."""
+
+    worker: str | None = None  # who holds the lease; None: it is free
+    attempt: int = 0  # rises with every claim: the fence
+    lease_until: datetime | None = None
+    seq: int = 0  # rises with every checkpoint
+    usage: Usage = field(default_factory=Usage)
+    pulse: Pulse = field(default_factory=Pulse)
+    current_url: str = ""
+    updated_at: datetime | None = None  # of the last checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A job and how far it has come."""
+
+    job: Job
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to crawl a job, until it lapses or a later attempt begins.
+
+    *seq* is that of the last checkpoint written under it: a batch that is recorded
+    again, since its commit got no answer, is recognised by it.
+    """
+
+    job_id: str
+    job_no: int  # the store's own short key of the job
+    worker: str
+    attempt: int
+    seq: int
+    version: int  # of the job, as the holder knows it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job that was just leased: all that is needed to go on where it stands."""
+
+    lease: Lease
+    job: Job
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a crawl has done since its last batch; empty is a heartbeat."""
+
+    found: tuple[Target, ...] = ()  # new and in scope; outcomes may already speak of them
+    skipped: tuple[Skipped, ...] = ()  # new and kept out
+    outcomes: tuple[Outcome, ...] = ()
+    usage: Usage = field(default_factory=Usage)  # to be added to what is stored
+    pulse: Pulse = field(default_factory=Pulse)
+    current_url: str = ""
+    notes: tuple[Mapping[str, object], ...] = ()  # each becomes an event `job.noted`
+    last: bool = False  # nothing more comes: the lease may be freed
+
+    @property
+    def pages(self) -> int:
+        """Return how many targets of the batch got a page record."""
+        return sum(1 for o in self.outcomes if o.page is not None)
+
+
+class Order(StrEnum):
+    """What the store tells the holder of a lease."""
+
+    GO_ON = auto()
+    CHANGED = auto()  # the spec was edited: `Checkpoint.job` has it
+    STOP = auto()  # the job is no longer running: finish what is in flight and let go
+    LOST = auto()  # a later attempt holds the job: let go at once, nothing more is taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The answer to a recorded batch."""
+
+    order: Order
+    lease: Lease  # to be used from now on
+    usage: Usage  # of the job, all told
+    job: Job | None = None  # where the order is CHANGED or STOP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """A wish for *count* requests to *host*, *every* apart."""
+
+    host: str
+    every_s: float
+    count: int = 1

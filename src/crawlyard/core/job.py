@@ -1,0 +1,178 @@
+"""A job: one crawl's request, and where it is in its life."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.lifecycle import Move, State, StateReason, after
+from crawlyard.core.limits import Limits
+from crawlyard.core.priority import Priority
+from crawlyard.core.spec import JobSpec
+from crawlyard.errors import IllegalMove
+
+LOSSES_ALLOWED = 3
+"""Deaths of a child process, in a row and without a page, that fail its job."""
+
+EVENT_OF: Mapping[Move, EventName] = {
+    Move.CLAIM: EventName.STARTED,
+    Move.COMPLETE: EventName.COMPLETED,
+    Move.FAIL: EventName.FAILED,
+    Move.REQUEUE: EventName.REQUEUED,
+    Move.PAUSE: EventName.PAUSED,
+    Move.RESUME: EventName.RESUMED,
+    Move.CANCEL: EventName.CANCELLED,
+    Move.RETRY_FAILED: EventName.RETRIED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One crawl. It changes only by moves and edits; each raises *version* by one.
+
+    What changes while it crawls (usage, lease, current URL) is its `Shard`.
+    """
+
+    id: str
+    owner: str
+    spec: JobSpec
+    state: State
+    state_reason: StateReason
+    detail: str = ""  # a sentence about the reason
+    version: int = 1
+    created_at: datetime
+    queued_at: datetime  # kept by resume, retry wait, preemption and loss: its place in the queue
+    due_at: datetime
+    started_at: datetime | None = None  # the first claim
+    ended_at: datetime | None = None
+    turn: int = 0  # the owner's turn inside a priority; 0 until fair share is on
+    failures: int = 0  # attempts that failed: the retry budget
+    losses: int = 0  # workers that died of it
+    retry_of: str | None = None
+
+    @property
+    def priority(self) -> Priority:
+        """Return its place among the levels of the queue."""
+        return self.spec.priority
+
+    @property
+    def limits(self) -> Limits:
+        """Return its ceilings as they are now."""
+        return self.spec.limits
+
+    @property
+    def isolated(self) -> bool:
+        """Tell whether it must run alone in a child process: a worker died of it."""
+        return self.losses > 0
+
+    @staticmethod
+    def new(
+        job_id: str, owner: str, spec: JobSpec, now: datetime, due_at: datetime | None = None
+    ) -> "tuple[Job, Event]":
+        """Return a pending job and the event that tells of it."""
+        due = max(now, due_at or now)
+        job = Job(
+            id=job_id,
+            owner=owner,
+            spec=spec,
+            state=State.PENDING,
+            state_reason=StateReason.SCHEDULED if due > now else StateReason.WAITING_SLOT,
+            created_at=now,
+            queued_at=now,
+            due_at=due,
+        )
+        return job, job.event(EventName.CREATED, now, owner)
+
+    def moved(
+        self,
+        move: Move,
+        now: datetime,
+        *,
+        actor: str,
+        reason: StateReason | None = None,
+        detail: str = "",
+        due_at: datetime | None = None,
+    ) -> "tuple[Job, Event]":
+        """Return the job after *move* and the event that tells of it.
+
+        Raises:
+            IllegalMove: its state does not allow the move.
+        """
+        state = after(self.state, move)
+        job = replace(
+            self,
+            state=state,
+            state_reason=reason or _REASON_OF[state],
+            detail=detail,
+            version=self.version + 1,
+            due_at=due_at or now if state is State.PENDING else self.due_at,
+            started_at=self.started_at or (now if move is Move.CLAIM else None),
+            ended_at=now if state.ended else None,
+            failures=0 if move in (Move.RESUME, Move.RETRY_FAILED) else self.failures,
+        )
+        return job, job.event(EVENT_OF[move], now, actor)
+
+    def failed_attempt(
+        self, now: datetime, due_at: datetime, *, actor: str, detail: str
+    ) -> "tuple[Job, Event]":
+        """Return the job waiting until *due_at* for its next attempt, one failure more."""
+        job, event = self.moved(
+            Move.REQUEUE,
+            now,
+            actor=actor,
+            reason=StateReason.WAITING_RETRY,
+            detail=detail,
+            due_at=due_at,
+        )
+        return replace(job, failures=self.failures + 1), event
+
+    def lost(self, now: datetime, *, actor: str, in_child: bool) -> "tuple[Job, Event]":
+        """Return the job after its worker died: queued again in its old place, or failed.
+
+        The first death, in a worker that had other jobs as well, may not be its
+        fault: it runs next alone in a child process, and only deaths there count on.
+        """
+        losses = self.losses + 1 if in_child else max(1, self.losses)
+        died = f"its worker died ({losses} in a row without a page)"
+        if in_child and losses > LOSSES_ALLOWED:
+            job, event = self.moved(
+                Move.FAIL, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died
+            )
+        else:
+            job, event = self.moved(
+                Move.REQUEUE, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died
+            )
+        return replace(job, losses=losses), event
+
+    def edited(
+        self, spec: JobSpec, now: datetime, *, actor: str, changed: Mapping[str, object]
+    ) -> "tuple[Job, Event]":
+        """Return the job with another spec; *changed* names the fields and their new values.
+
+        Raises:
+            IllegalMove: it has been cancelled.
+        """
+        if self.state is State.CANCELLED:
+            raise IllegalMove("cannot change a job that is cancelled; resume it first")
+        job = replace(self, spec=spec, version=self.version + 1)
+        return job, job.event(EventName.EDITED, now, actor, **changed)
+
+    def event(self, name: EventName, now: datetime, actor: str, **data: object) -> Event:
+        """Return an event about this job as it is, with *data* beside its state."""
+        told: dict[str, object] = {
+            "state": self.state.value,
+            "reason": self.state_reason.value,
+            "detail": self.detail,
+            "version": self.version,
+        }
+        return Event(name=name, job_id=self.id, at=now, actor=actor, data=told | data)
+
+
+_REASON_OF: Mapping[State, StateReason] = {
+    State.PENDING: StateReason.WAITING_SLOT,
+    State.RUNNING: StateReason.CRAWLING,
+    State.PAUSED: StateReason.BY_USER,
+    State.COMPLETED: StateReason.EXHAUSTED,
+    State.FAILED: StateReason.INTERNAL_ERROR,
+    State.CANCELLED: StateReason.BY_USER,
+}

@@ -1,0 +1,94 @@
+"""The life of a job, as one table."""
+
+from collections.abc import Mapping
+from enum import StrEnum, auto
+
+from crawlyard.errors import IllegalMove
+
+
+class State(StrEnum):
+    """Where a job is in its life."""
+
+    PENDING = auto()  # waits for a worker, perhaps until its due time
+    RUNNING = auto()  # leased to one worker
+    PAUSED = auto()  # held by an operator; its frontier is kept
+    COMPLETED = auto()  # nothing left to fetch, or a limit was reached
+    FAILED = auto()  # given up, with the reason
+    CANCELLED = auto()  # ended by an operator
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether nothing more happens unless somebody asks for it."""
+        return self in ENDED
+
+
+ENDED = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+
+class Move(StrEnum):
+    """What can happen to a job."""
+
+    CLAIM = auto()  # a worker takes it
+    COMPLETE = auto()  # its worker is through
+    FAIL = auto()  # its worker gives up
+    REQUEUE = auto()  # try later: a failed attempt, a lost or stopped worker
+    PAUSE = auto()
+    RESUME = auto()
+    CANCEL = auto()
+    RETRY_FAILED = auto()  # its failed URLs again, in the same job
+
+
+LIFECYCLE: Mapping[State, Mapping[Move, State]] = {
+    State.PENDING: {
+        Move.CLAIM: State.RUNNING,
+        Move.PAUSE: State.PAUSED,
+        Move.CANCEL: State.CANCELLED,
+    },
+    State.RUNNING: {
+        Move.COMPLETE: State.COMPLETED,
+        Move.FAIL: State.FAILED,
+        Move.REQUEUE: State.PENDING,
+        Move.PAUSE: State.PAUSED,
+        Move.CANCEL: State.CANCELLED,
+    },
+    State.PAUSED: {Move.RESUME: State.PENDING, Move.CANCEL: State.CANCELLED},
+    # an ended job goes on while its frontier has something left, or its failed URLs are retried
+    State.COMPLETED: {Move.RESUME: State.PENDING, Move.RETRY_FAILED: State.PENDING},
+    State.FAILED: {Move.RESUME: State.PENDING, Move.RETRY_FAILED: State.PENDING},
+    State.CANCELLED: {Move.RESUME: State.PENDING, Move.RETRY_FAILED: State.PENDING},
+}
+
+
+class StateReason(StrEnum):
+    """Why a job is in its state: it never waits or stops without one."""
+
+    WAITING_SLOT = auto()  # pending: for a free slot of a worker
+    SCHEDULED = auto()  # pending: until its due time
+    WAITING_RETRY = auto()  # pending: until the next attempt
+    PREEMPTED = auto()  # pending: a more urgent job took its slot
+    WORKER_STOPPED = auto()  # pending: its worker was shut down and gave it back
+    WORKER_LOST = auto()  # pending: its worker died; failed: it killed its workers
+    CRAWLING = auto()  # running
+    BY_USER = auto()  # paused, cancelled: somebody asked for it
+    DISK_FULL = auto()  # paused: there is no room to store pages
+    EXHAUSTED = auto()  # completed: every URL in scope was tried
+    LIMIT_PAGES = auto()  # completed: the limit of this name was reached
+    LIMIT_BYTES = auto()
+    LIMIT_DURATION = auto()
+    LIMIT_ERRORS = auto()
+    START_FAILED = auto()  # failed: no start URL could be fetched
+    INTERNAL_ERROR = auto()  # failed: an error of ours; the detail says which
+
+
+def after(state: State, move: Move) -> State:
+    """Return the state that *move* leads to.
+
+    Raises:
+        IllegalMove: *state* does not allow *move*.
+    """
+    try:
+        return LIFECYCLE[state][move]
+    except KeyError:
+        asked = move.value.replace("_", " ")
+        message = f"cannot {asked} a job that is {state}"
+        raise IllegalMove(message, allowed=tuple(LIFECYCLE[state])) from None

@@ -1,0 +1,148 @@
+"""URLs on their way through a crawl: targets, and what became of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum, auto
+
+
+class Via(StrEnum):
+    """How a URL came to be known."""
+
+    SEED = auto()
+    SITEMAP = auto()  # a sitemap: read for the URLs it lists, not kept as a page
+    LISTED = auto()  # by a sitemap
+    LINK = auto()
+    REFRESH = auto()  # a meta refresh
+
+
+class TargetState(IntEnum):
+    """What has become of a target; the numbers are those of the database."""
+
+    WAITING = 0
+    DONE = 1  # a final answer, its page is stored
+    FAILED = 2  # given up, its page record says why
+    SKIPPED = 3  # a rule kept it out, before or after a request
+    REDIRECTED = 4  # its answer led to another target
+
+
+class ErrorKind(StrEnum):
+    """Why a URL failed: the closed list."""
+
+    TIMEOUT = auto()  # no whole answer in time
+    DNS = auto()  # the name has no address
+    CONNECT = auto()  # refused, reset, unreachable
+    TLS = auto()  # no trusted encrypted connection
+    PROTOCOL = auto()  # what came is not HTTP
+    HTTP_4XX = auto()
+    HTTP_5XX = auto()
+    RATE_LIMITED = auto()  # 429, or 503 with Retry-After, to the last
+    TOO_LARGE = auto()  # headers beyond the cap
+    DECODE = auto()  # a content coding that cannot be undone
+    ROBOTS = auto()  # robots.txt could not be had
+    BLOCKED_ADDRESS = auto()  # an address that may not be connected to
+    BAD_REDIRECT = auto()  # no usable Location, or too many hops
+    INTERNAL = auto()  # an error of ours
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One URL to be fetched. In a job, *fp* (the signed 64-bit hash of *url*) is its key."""
+
+    url: str
+    fp: int
+    host: str  # as in the URL, with a port that is not the scheme's own
+    depth: int = 0
+    via: Via = Via.SEED
+    parent: int | None = None  # fp of the target whose page named it
+    hops: int = 0  # redirects that led here
+    origin: str | None = None  # the URL before the first redirect
+    tries: int = 0  # requests that failed
+    due_at: datetime | None = None  # not before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What is kept of a target that was answered for good, or given up."""
+
+    url: str  # as it was found, before redirects
+    final_url: str
+    status: int | None = None  # None: no answer at all
+    content_type: str = ""
+    title: str = ""
+    description: str = ""
+    lang: str = ""
+    canonical: str = ""
+    depth: int = 0
+    parent: str | None = None  # the URL of the page that named it
+    fetched_at: datetime
+    elapsed_ms: int = 0
+    bytes: int = 0  # of the body, on the wire
+    sha256: str = ""  # of the decoded body, hex
+    etag: str = ""
+    last_modified: str = ""
+    links: int = 0  # distinct http(s) URLs that the page names
+    truncated: str = ""  # why the body is not whole
+    noindex: bool = False
+    extracted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    error: ErrorKind | None = None
+    error_detail: str = ""
+
+
+class Body(StrEnum):
+    """What is kept of a page beside its record, compressed."""
+
+    TEXT = auto()  # text, main content or Markdown, as asked
+    HTML = auto()  # the decoded body, byte for byte
+    HEADERS = auto()  # the response headers, a JSON list of pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one target.
+
+    DONE and FAILED carry a page; SKIPPED and REDIRECTED carry *rule*; WAITING is a
+    failed try that goes back to the frontier (the target's new *tries* and *due_at*).
+    """
+
+    target: Target
+    state: TargetState
+    page: Page | None = None
+    bodies: Mapping[Body, bytes] = field(default_factory=dict)
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A URL that was found and kept out without a request, with the rule that did it."""
+
+    target: Target
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedURL:
+    """A URL that was not fetched, as it is listed."""
+
+    url: str
+    depth: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPage:
+    """A page record as it is kept, with its key for paging and bodies."""
+
+    id: int
+    page: Page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorGroup:
+    """The failed URLs of one kind."""
+
+    kind: ErrorKind
+    count: int
+    first_at: datetime
+    last_at: datetime
+    samples: tuple[str, ...] = ()  # at most five URLs, the oldest first

@@ -1,0 +1,47 @@
+"""Whether and when something that failed is tried again."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from crawlyard.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Exponential backoff with jitter and a cap.
+
+    The n-th wait is ``first * factor**(n-1)``, at most *cap*, lessened by up to
+    *jitter* of itself, so that many failures of one cause do not come back at once.
+
+    Raises:
+        Invalid: a value is out of its range.
+    """
+
+    attempts: int = 1  # in all, the first included
+    first: timedelta = timedelta(seconds=30)
+    factor: float = 2.0
+    jitter: float = 0.2  # 0 … 1
+    cap: timedelta = timedelta(hours=1)
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise Invalid("retry.attempts", f"expected at least 1, got {self.attempts}")
+        if self.first < timedelta(0) or self.cap < timedelta(0):
+            raise Invalid("retry.first", "expected waits of at least 0 s")
+        if self.factor < 1:
+            raise Invalid("retry.factor", f"expected at least 1, got {self.factor}")
+        if not 0 <= self.jitter <= 1:
+            raise Invalid("retry.jitter", f"expected 0 to 1, got {self.jitter}")
+
+    def wait(self, failures: int, chance: float) -> timedelta | None:
+        """Return how long to wait after the *failures*-th failure, ``None`` to give up.
+
+        *chance* is a random number from 0 to 1 that the caller draws: 0 is the
+        longest wait.
+        """
+        if failures >= self.attempts:
+            return None
+        # beyond 64 doublings every wait is the cap: no overflow for absurd counts
+        grown = self.first.total_seconds() * self.factor ** min(max(failures, 1) - 1, 64)
+        full = min(grown, self.cap.total_seconds())
+        return timedelta(seconds=full * (1 - self.jitter * chance))

@@ -1,0 +1,92 @@
+"""Every error that Crawlyard raises on purpose.
+
+    CrawlyardError
+    ├── Refused                 can never succeed as asked: change the request
+    │   ├── Invalid             a value is not what is expected
+    │   ├── NotFound            no such thing, or not yours to see
+    │   ├── Forbidden           yours to see, not yours to do
+    │   └── IllegalMove         the job's state does not allow it
+    ├── Conflict                somebody changed it meanwhile: read again
+    └── Unavailable             something we need is away: try again later
+        ├── StoreUnavailable    the database is locked, unreachable
+        │   └── StoreFull       there is no room for more
+        └── SchemaMismatch      the database is newer than this program
+
+Whether to try again is decided by the class, never by the text.
+"""
+
+from collections.abc import Sequence
+
+
+class CrawlyardError(Exception):
+    """The root: catch it to catch everything that Crawlyard raises on purpose."""
+
+    code = "internal"
+
+
+class Refused(CrawlyardError):
+    """The request can never succeed as it is."""
+
+    code = "refused"
+
+
+class Invalid(Refused):
+    """A value is not what is expected; *field* names it."""
+
+    code = "validation_failed"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class NotFound(Refused):
+    """There is no such thing, or the actor may not know of it."""
+
+    code = "not_found"
+
+
+class Forbidden(Refused):
+    """The actor may see the thing, but not do this to it."""
+
+    code = "forbidden"
+
+
+class IllegalMove(Refused):
+    """The job's state does not allow the move; *allowed* lists what it does allow."""
+
+    code = "invalid_transition"
+
+    def __init__(self, message: str, allowed: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.allowed = tuple(allowed)
+
+
+class Conflict(CrawlyardError):
+    """The record changed since it was read, or the lease is no longer ours."""
+
+    code = "conflict"
+
+
+class Unavailable(CrawlyardError):
+    """Something that is needed does not answer now."""
+
+    code = "unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The database is locked, read-only or unreachable; nothing was written."""
+
+    code = "store_unavailable"
+
+
+class StoreFull(StoreUnavailable):
+    """The disk, or the room that the database may take, is full; nothing was written."""
+
+    code = "disk_full"
+
+
+class SchemaMismatch(Unavailable):
+    """The database was written by a newer Crawlyard than this one."""
+
+    code = "schema_mismatch"

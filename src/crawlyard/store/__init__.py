@@ -1,0 +1,1 @@
+"""What is remembered: jobs, leases, frontiers, pages, events, hosts."""

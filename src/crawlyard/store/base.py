@@ -1,0 +1,244 @@
+"""What the yard needs of a store: Protocols of domain verbs, each method one transaction.
+
+Every instant comes from the caller. A method either did all that it says or raised;
+`Conflict` means that somebody was faster, `StoreUnavailable` that nothing was written.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from crawlyard.core.checkpoint import Batch, Booking, Checkpoint, Claim, Lease, Order, Standing
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import State
+from crawlyard.core.page import Body, ErrorGroup, ErrorKind, SkippedURL, StoredPage, Target
+from crawlyard.core.priority import Priority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuery:
+    """Which jobs; an empty field asks nothing."""
+
+    owner: str | None = None
+    states: frozenset[State] = frozenset()
+    priorities: frozenset[Priority] = frozenset()
+    tags: frozenset[str] = frozenset()  # all of them
+    text: str = ""  # a part of the name or of a start URL, whatever its case
+    id_part: str = ""  # the beginning or the end of an id
+    before: str | None = None  # ids below this one: the last of the page before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageQuery:
+    """Which page records of a job; an empty field asks nothing."""
+
+    failed: bool | None = None  # True: with an error; False: without
+    kinds: frozenset[ErrorKind] = frozenset()
+    text: str = ""  # a part of the URL or title, whatever its case
+    after: int = 0  # ids above this one
+
+
+class JobStore(Protocol):
+    """The jobs. A deleted job is gone for every method but `purge`."""
+
+    async def add(self, job: Job, event: Event) -> None:
+        """Remember a new job.
+
+        Raises:
+            Conflict: its id is taken.
+        """
+        ...
+
+    async def get(self, job_id: str) -> Standing:
+        """Return a job and how far it has come.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        ...
+
+    async def save(self, job: Job, event: Event) -> None:
+        """Replace version ``job.version - 1`` of the job and add the event.
+
+        Raises:
+            Conflict: the stored version is another, or the job is gone.
+        """
+        ...
+
+    async def find(self, query: JobQuery, limit: int) -> list[Standing]:
+        """Return the jobs that *query* asks for, newest first, at most *limit*."""
+        ...
+
+    async def counts(self, owner: str | None = None) -> Mapping[tuple[State, Priority], int]:
+        """Return how many jobs are in each state and priority; what has none is left out."""
+        ...
+
+    async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
+        """Save the job and let its failed targets of *kinds* (empty: all) wait again.
+
+        Their page records go, what they used of pages and errors is given back, and
+        their tries begin anew. Return how many there were.
+
+        Raises:
+            Conflict: as for `save`, or its lease is still held: try again.
+        """
+        ...
+
+    async def delete(self, job_id: str, version: int, event: Event) -> None:
+        """Hide a job at once and for good; `purge` frees its space.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
+        ...
+
+    async def purge(self, rows: int = 1000) -> int:
+        """Delete up to *rows* rows of deleted jobs; return how many, 0 when nothing is left."""
+        ...
+
+
+class LeaseStore(Protocol):
+    """Who crawls what, and until when."""
+
+    async def claim(
+        self, worker: str, now: datetime, lease: timedelta, only: str | None = None
+    ) -> Claim | None:
+        """Lease the due job with a free lease that `core.queue.claim_key` puts first.
+
+        Two callers never get the same job. *only* takes that job or none.
+        """
+        ...
+
+    async def orders(self, leases: Sequence[Lease]) -> list[Order]:
+        """Return what each holder is to do, in the order asked; writes nothing."""
+        ...
+
+    async def settle(self, lease: Lease, job: Job, event: Event) -> None:
+        """Save the job as for `JobStore.save` and free the lease, in one transaction.
+
+        Raises:
+            Conflict: the lease is another's, or the job's version has moved on.
+        """
+        ...
+
+    async def free(self, lease: Lease) -> None:
+        """Let a lease go; does nothing if it is no longer ours."""
+        ...
+
+    async def take_back(
+        self,
+        now: datetime,
+        dead: Collection[str],
+        decide: Callable[[Job], tuple[Job, Event]],
+    ) -> list[Job]:
+        """Free the leases that have lapsed at *now* or belong to *dead* workers.
+
+        Jobs that were running under them are saved as *decide* says, each in its own
+        transaction with its event, and returned; jobs in another state just become
+        free. Two callers never take the same job back twice.
+        """
+        ...
+
+    async def holders(self) -> Mapping[str, int]:
+        """Return the workers that hold leases, and how many each."""
+        ...
+
+
+class FrontierStore(Protocol):
+    """The URLs of a job, and the checkpoints that carry them forward."""
+
+    async def record(
+        self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
+    ) -> list[Checkpoint]:
+        """Write batches of several jobs in ONE transaction; return an answer to each.
+
+        For each entry: pages kept, targets closed, new ones offered (a known fp is
+        left as it is), usage added, the lease renewed until ``now + lease`` (freed
+        when the batch is the last). A batch is taken while its attempt is the
+        current one, whatever the job's state; otherwise it is refused whole and its
+        answer is LOST, without harm to the other entries. A batch that was already
+        written (its commit got no answer) is answered without being written again.
+        A recorded page sets the job's losses to 0.
+        """
+        ...
+
+    async def load(
+        self, job_no: int, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    ) -> list[Target]:
+        """Return waiting targets in the order of the strategy, at most *limit*.
+
+        Breadth first is by (depth, found first), depth first by (depth, found last)
+        with the deepest in front. Hosts in *without* are left out.
+        """
+        ...
+
+    def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
+        """Yield the fp of every target ever found or skipped, in chunks, in no order."""
+        ...
+
+    async def roots(self, job_no: int) -> list[str]:
+        """Return the URLs that redirects of seeds led to: the scope takes them as seeds."""
+        ...
+
+
+class PageStore(Protocol):
+    """What was fetched."""
+
+    async def pages(self, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
+        """Return page records in the order they were stored, at most *limit*."""
+        ...
+
+    async def bodies(
+        self, page_ids: Sequence[int], kinds: Collection[Body]
+    ) -> Mapping[tuple[int, Body], bytes]:
+        """Return what is kept of these pages, decompressed; what is not kept is left out."""
+        ...
+
+    async def errors(self, job_id: str) -> list[ErrorGroup]:
+        """Return the failed URLs grouped by kind, the most frequent first."""
+        ...
+
+    async def skipped(self, job_id: str, after: int, limit: int) -> list[tuple[int, SkippedURL]]:
+        """Return URLs that rules kept out with their keys above *after*, at most *limit*."""
+        ...
+
+
+class EventLog(Protocol):
+    """What has happened, in commit order."""
+
+    async def events(
+        self, job_id: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Return events with a seq above *after*, oldest first, of one job or of all."""
+        ...
+
+
+class HostStore(Protocol):
+    """How far ahead each host is booked: one pace for all processes on one store."""
+
+    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        """Book requests; return when the first of each may leave, in the order asked.
+
+        The others of a booking follow *every_s* apart. Bookings of one host never
+        overlap, whoever made them, and none begins before the host's hold ends.
+        """
+        ...
+
+    async def hold(self, host: str, until: datetime) -> None:
+        """Let no booking of *host* begin before *until*; an earlier one changes nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """All of them together, on one database."""
+
+    jobs: JobStore
+    leases: LeaseStore
+    frontier: FrontierStore
+    pages: PageStore
+    events: EventLog
+    hosts: HostStore
+    close: Callable[[], Awaitable[None]]  # waits for what is being written
