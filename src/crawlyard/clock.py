@@ -35,10 +35,13 @@ class SystemClock:
         self._started = time.monotonic()
 
     def now(self) -> datetime:
+        """Return the instant, aware and in UTC."""
         return self._anchor + timedelta(seconds=time.monotonic() - self._started)
 
     def monotonic(self) -> float:
+        """Return seconds that never step back."""
         return time.monotonic()
 
     async def sleep(self, duration: timedelta) -> None:
+        """Return after *duration*."""
         await asyncio.sleep(duration.total_seconds())

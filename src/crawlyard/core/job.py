@@ -157,7 +157,7 @@ class Job:
         job = replace(self, spec=spec, version=self.version + 1)
         return job, job.event(EventName.EDITED, now, actor, **changed)
 
-    def event(self, name: EventName, now: datetime, actor: str, **data: object) -> Event:
+    def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
         """Return an event about this job as it is, with *data* beside its state."""
         told: dict[str, object] = {
             "state": self.state.value,

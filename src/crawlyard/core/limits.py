@@ -61,13 +61,24 @@ class Used(Protocol):
     """What a limit is compared with: a `Usage`, or counters that still run."""
 
     @property
-    def pages(self) -> int: ...
+    def pages(self) -> int:
+        """Return how many targets got a final HTTP answer."""
+        ...
+
     @property
-    def bytes(self) -> int: ...
+    def bytes(self) -> int:
+        """Return how large the response bodies were, on the wire."""
+        ...
+
     @property
-    def duration(self) -> timedelta: ...
+    def duration(self) -> timedelta:
+        """Return the running time."""
+        ...
+
     @property
-    def errors(self) -> int: ...
+    def errors(self) -> int:
+        """Return how many targets were given up."""
+        ...
 
 
 def breach(limits: Limits, usage: Used) -> str | None:

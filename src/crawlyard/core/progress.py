@@ -109,6 +109,8 @@ def progress_of(
 _FEW_SAMPLES = 4
 _GROWING = 0.9
 _STEADY = 0.3
+_MOST_GROWTH = 0.95  # what a frontier that just about shrinks is taken for
+_STILL = 1e-9  # URLs a second: one in thirty years
 _LONGEST_S = 10 * 365 * 86_400.0
 _P90 = 1.28  # standard deviations of a normal distribution below which nine of ten lie
 
@@ -118,12 +120,12 @@ def _time_left(
 ) -> tuple[TimeLeft | None, str]:
     if state is not State.RUNNING:
         return None, f"the job is {state}"
-    if pulse.rate <= 0:
+    if pulse.rate < _STILL:
         return None, "no URL was finished lately"
     limit, limit_s = _nearest_limit(limits, usage, pulse)
     # Each URL done brings `growth` new ones, these bring growth² …: a geometric series.
-    sure = pulse.growth < _GROWING
-    todo = usage.waiting / (1 - pulse.growth) if sure else math.inf
+    shrinks = pulse.growth < 1
+    todo = usage.waiting / (1 - min(pulse.growth, _MOST_GROWTH)) if shrinks else math.inf
     frontier_s = todo / pulse.rate
     if math.isinf(frontier_s) and math.isinf(limit_s):
         return None, "the frontier still grows, and no limit is in sight"
@@ -132,9 +134,9 @@ def _time_left(
     wobble = _P90 * pulse.spread / math.sqrt(max(1, pulse.samples))
     slow = max(pulse.rate - wobble, pulse.rate / 10)
     late = seconds * pulse.rate / slow
-    if sure and frontier_s <= limit_s:
+    if shrinks and frontier_s <= limit_s:
         # growth is as uncertain as what has been seen of it: let it be half as much again
-        late = max(late, usage.waiting / (1 - min(pulse.growth * 1.5, 0.95)) / slow)
+        late = max(late, usage.waiting / (1 - min(pulse.growth * 1.5, _MOST_GROWTH)) / slow)
     late = min(max(late, seconds), _LONGEST_S)
     if limit == "duration" and limit_s <= frontier_s:
         late = seconds  # the clock knows no spread

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 from crawlyard.errors import Invalid
 
+_MAX_FACTOR = 1000  # to the 64th power, a double still holds it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -26,10 +28,12 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.attempts < 1:
             raise Invalid("retry.attempts", f"expected at least 1, got {self.attempts}")
-        if self.first < timedelta(0) or self.cap < timedelta(0):
-            raise Invalid("retry.first", "expected waits of at least 0 s")
-        if self.factor < 1:
-            raise Invalid("retry.factor", f"expected at least 1, got {self.factor}")
+        for name, wait in (("first", self.first), ("cap", self.cap)):
+            if wait < timedelta(0):
+                got = f"{wait.total_seconds():g} s"
+                raise Invalid(f"retry.{name}", f"expected at least 0 s, got {got}")
+        if not 1 <= self.factor <= _MAX_FACTOR:
+            raise Invalid("retry.factor", f"expected 1 to {_MAX_FACTOR}, got {self.factor}")
         if not 0 <= self.jitter <= 1:
             raise Invalid("retry.jitter", f"expected 0 to 1, got {self.jitter}")
 
