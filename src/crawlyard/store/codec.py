@@ -1,0 +1,225 @@
+"""Between records and rows: what is a column, what is JSON, and what is compressed."""
+
+import json
+import sys
+from dataclasses import fields
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter
+
+from crawlyard.core.checkpoint import Shard
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.limits import USAGE_NAMES, Usage
+from crawlyard.core.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
+from crawlyard.core.progress import Pulse
+from crawlyard.core.spec import JobSpec
+from crawlyard.store.text import scrubbed
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+class Row(Protocol):
+    """What a query found: values by the names of their columns."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Return the value of a column."""
+        ...
+
+
+_SPEC = TypeAdapter(JobSpec)
+_PULSE = TypeAdapter(Pulse)
+
+
+def to_json(value: object) -> str:
+    """Return *value*, of JSON values alone, as text that every database takes."""
+    return json.dumps(scrubbed(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def compressed(data: bytes) -> bytes:
+    """Return *data* as a zstd frame."""
+    return zstd.compress(data)
+
+
+def decompressed(data: bytes) -> bytes:
+    """Return what a zstd frame holds."""
+    return zstd.decompress(data)
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    """Return the columns of `jobs` that change with moves."""
+    return {
+        "state": job.state.value,
+        "state_reason": job.state_reason.value,
+        "detail": job.detail,
+        "version": job.version,
+        "turn": job.turn,
+        "queued_at": job.queued_at,
+        "due_at": job.due_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "failures": job.failures,
+        "losses": job.losses,
+    }
+
+
+def spec_row(spec: JobSpec) -> dict[str, Any]:
+    """Return the columns of `jobs` that come from the spec: with 100,000 seeds, megabytes."""
+    return {
+        "name": spec.name,
+        "search": "\n".join((spec.name, *spec.urls)).casefold(),
+        "spec": to_json(_SPEC.dump_python(scrubbed(spec), mode="json")),
+        "priority": int(spec.priority),
+    }
+
+
+def new_job_row(job: Job) -> dict[str, Any]:
+    """Return all columns of a row of `jobs` but its key."""
+    never_change: dict[str, Any] = {
+        "id": job.id,
+        "owner": job.owner,
+        "created_at": job.created_at,
+        "retry_of": job.retry_of,
+    }
+    return never_change | job_row(job) | spec_row(job.spec)
+
+
+def job_of(row: Row) -> Job:
+    """Return the job of a row of `jobs`."""
+    return Job(
+        id=row["id"],
+        owner=row["owner"],
+        spec=_SPEC.validate_json(row["spec"]),
+        state=State(row["state"]),
+        state_reason=StateReason(row["state_reason"]),
+        detail=row["detail"],
+        version=row["version"],
+        created_at=row["created_at"],
+        queued_at=row["queued_at"],
+        due_at=row["due_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        turn=row["turn"],
+        failures=row["failures"],
+        losses=row["losses"],
+        retry_of=row["retry_of"],
+    )
+
+
+def shard_row(shard: Shard) -> dict[str, Any]:
+    """Return all columns of a row of `shards` but its key."""
+    row = {name: getattr(shard.usage, name) for name in USAGE_NAMES}
+    return row | {
+        "worker": shard.worker,
+        "attempt": shard.attempt,
+        "lease_until": shard.lease_until,
+        "seq": shard.seq,
+        "pulse": to_json(_PULSE.dump_python(shard.pulse, mode="json")),
+        "current_url": shard.current_url,
+        "updated_at": shard.updated_at,
+    }
+
+
+def shard_of(row: Row) -> Shard:
+    """Return the shard of a row of `shards`."""
+    return Shard(
+        worker=row["worker"],
+        attempt=row["attempt"],
+        lease_until=row["lease_until"],
+        seq=row["seq"],
+        usage=Usage(**{name: row[name] for name in USAGE_NAMES}),
+        pulse=_PULSE.validate_json(row["pulse"]),
+        current_url=row["current_url"],
+        updated_at=row["updated_at"],
+    )
+
+
+def target_row(job_no: int, target: Target, state: TargetState, rule: str) -> dict[str, Any]:
+    """Return all columns of a row of `frontier` but its key."""
+    return {
+        "job_no": job_no,
+        "fp": target.fp,
+        "url": target.url,
+        "host": target.host,
+        "depth": target.depth,
+        "via": target.via.value,
+        "parent_fp": target.parent,
+        "hops": target.hops,
+        "origin": target.origin,
+        "state": int(state),
+        "tries": target.tries,
+        "due_at": target.due_at,
+        "rule": rule,
+    }
+
+
+def target_of(row: Row) -> Target:
+    """Return the target of a row of `frontier`."""
+    return Target(
+        url=row["url"],
+        fp=row["fp"],
+        host=row["host"],
+        depth=row["depth"],
+        via=Via(row["via"]),
+        parent=row["parent_fp"],
+        hops=row["hops"],
+        origin=row["origin"],
+        tries=row["tries"],
+        due_at=row["due_at"],
+    )
+
+
+_COPIED = tuple(f.name for f in fields(Page) if f.name not in {"parent", "extracted", "error"})
+
+
+def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
+    """Return all columns of a row of `pages` but its key; the parent is the target's."""
+    row = {name: getattr(page, name) for name in _COPIED}
+    extracted = {name: list(values) for name, values in page.extracted.items()}
+    return row | {
+        "job_no": job_no,
+        "fp": target.fp,
+        "parent_fp": target.parent,
+        "extracted": to_json(extracted) if extracted else None,
+        "error": page.error.value if page.error else None,
+    }
+
+
+def page_of(row: Row) -> StoredPage:
+    """Return the page of a row of `pages` with the URL of its parent as `parent`."""
+    given: dict[str, list[str]] = json.loads(row["extracted"] or "{}")
+    copied = {name: row[name] for name in _COPIED}
+    page = Page(
+        **copied,
+        parent=row["parent"],
+        extracted={name: tuple(values) for name, values in given.items()},
+        error=ErrorKind(row["error"]) if row["error"] else None,
+    )
+    return StoredPage(id=row["id"], page=page)
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """Return all columns of a row of `events` but its key."""
+    return {
+        "job_id": event.job_id,
+        "name": event.name.value,
+        "at": event.at,
+        "actor": event.actor,
+        "data": to_json(event.data),
+    }
+
+
+def event_of(row: Row) -> Event:
+    """Return the event of a row of `events`."""
+    return Event(
+        name=EventName(row["name"]),
+        job_id=row["job_id"],
+        at=row["at"],
+        actor=row["actor"],
+        data=json.loads(row["data"]),
+        seq=row["seq"],
+    )

@@ -1,0 +1,93 @@
+"""What a lease is worth and what a checkpoint does: the rules that all stores share."""
+
+from dataclasses import replace
+from datetime import datetime
+from enum import Enum, auto
+
+from crawlyard.core.checkpoint import Batch, Lease, Order, Shard
+from crawlyard.core.lifecycle import State
+from crawlyard.core.limits import Usage
+from crawlyard.core.progress import Pulse
+
+_NO_PACE = Pulse()
+
+
+class Worth(Enum):
+    """What a batch that comes under a lease deserves."""
+
+    WRITE = auto()
+    ANSWER = auto()  # it was written before, and its holder did not hear of it
+    REFUSE = auto()  # a later attempt has the job, or the job is gone
+
+
+def worth(lease: Lease, shard: Shard | None) -> Worth:
+    """Return what to do with a batch that comes under *lease*; ``None``: the job is gone.
+
+    The attempt alone is the fence: a lease that lapsed or was freed is as good as
+    new until the next attempt begins, so that nothing in flight is thrown away.
+    """
+    if shard is None or shard.attempt != lease.attempt or shard.seq < lease.seq:
+        return Worth.REFUSE
+    return Worth.ANSWER if shard.seq > lease.seq else Worth.WRITE
+
+
+def order_of(lease: Lease, attempt: int, state: State, version: int) -> Order:
+    """Return what the holder of *lease* is to do about a job as it is stored."""
+    if attempt != lease.attempt:
+        return Order.LOST
+    if state is not State.RUNNING:
+        return Order.STOP
+    return Order.GO_ON if version == lease.version else Order.CHANGED
+
+
+def held(shard: Shard, now: datetime) -> bool:
+    """Tell whether somebody's lease keeps others out at *now*."""
+    return shard.worker is not None and shard.lease_until is not None and shard.lease_until > now
+
+
+def leased(shard: Shard, worker: str, until: datetime) -> Shard:
+    """Return the shard under its next attempt, held by *worker*."""
+    return replace(shard, worker=worker, attempt=shard.attempt + 1, lease_until=until)
+
+
+def freed(shard: Shard) -> Shard:
+    """Return the shard with nobody's lease on it; its last holder may still write."""
+    return replace(shard, worker=None, lease_until=None)
+
+
+def fenced(shard: Shard) -> Shard:
+    """Return the shard free and under an attempt of nobody: its last holder is shut out."""
+    return replace(freed(shard), attempt=shard.attempt + 1)
+
+
+def carried(
+    shard: Shard, lease: Lease, batch: Batch, state: State, now: datetime, until: datetime
+) -> Shard:
+    """Return the shard after *batch*.
+
+    The last batch frees the lease, but not that of a running job: `settle` does,
+    together with its next state. Else a worker that dies between the two would
+    leave a job that runs for ever with nobody's lease to lapse. A heartbeat brings
+    neither pace nor URL: those before it stay.
+    """
+    through = batch.last and state is not State.RUNNING
+    return Shard(
+        worker=None if through else lease.worker,
+        attempt=shard.attempt,
+        lease_until=None if through else until,
+        seq=lease.seq + 1,
+        usage=shard.usage.plus(batch.usage),
+        pulse=shard.pulse if batch.pulse == _NO_PACE else batch.pulse,
+        current_url=batch.current_url or shard.current_url,
+        updated_at=now,
+    )
+
+
+def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
+    """Return *usage* without what failed targets used, before they are tried again."""
+    return replace(
+        usage,
+        pages=max(0, usage.pages - pages),
+        errors=max(0, usage.errors - errors),
+        done=max(0, usage.done - targets),
+    )

@@ -1,0 +1,116 @@
+"""`FrontierStore` over dictionaries."""
+
+# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from crawlyard.core.checkpoint import (
+    Batch,
+    Checkpoint,
+    Lease,
+    Order,
+)
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.limits import Usage
+from crawlyard.core.page import (
+    Body,
+    Page,
+    StoredPage,
+    Target,
+    TargetState,
+    Via,
+)
+from crawlyard.store.leasing import (
+    Worth,
+    carried,
+    order_of,
+    worth,
+)
+from crawlyard.store.memory.shelf import Known, Record, Shelf
+from crawlyard.store.text import scrubbed
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFrontier:
+    """`FrontierStore` in memory."""
+
+    _shelf: Shelf
+
+    async def record(
+        self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
+    ) -> list[Checkpoint]:
+        return [self._recorded(mine, scrubbed(batch), now, now + lease) for mine, batch in entries]
+
+    def _recorded(self, lease: Lease, batch: Batch, now: datetime, until: datetime) -> Checkpoint:
+        record = self._shelf.find(lease.job_id)
+        verdict = worth(lease, record.shard if record else None)
+        if record is None or verdict is Worth.REFUSE:
+            usage = record.shard.usage if record else Usage()
+            return Checkpoint(order=Order.LOST, lease=lease, usage=usage)
+        order = order_of(lease, record.shard.attempt, record.job.state, record.job.version)
+        if verdict is Worth.WRITE:
+            self._write(record, lease, batch, now)
+            record.shard = carried(record.shard, lease, batch, record.job.state, now, until)
+            if batch.pages and record.job.losses:
+                record.job = replace(record.job, losses=0)
+                order = Order.CHANGED if order is Order.GO_ON else order
+        return Checkpoint(
+            order=order,
+            lease=replace(lease, seq=record.shard.seq, version=record.job.version),
+            usage=record.shard.usage,
+            job=None if order is Order.GO_ON else record.job,
+        )
+
+    def _write(self, record: Record, lease: Lease, batch: Batch, now: datetime) -> None:
+        for target in batch.found:
+            record.frontier.setdefault(target.fp, Known(self._shelf.next_row(), target))
+        for skipped in batch.skipped:
+            known = Known(self._shelf.next_row(), skipped.target, TargetState.SKIPPED, skipped.rule)
+            record.frontier.setdefault(skipped.target.fp, known)
+        for outcome in batch.outcomes:
+            target = outcome.target
+            known = record.frontier.setdefault(target.fp, Known(self._shelf.next_row(), target))
+            if known.state is TargetState.WAITING:
+                known.state, known.rule = outcome.state, outcome.rule
+                known.target = replace(known.target, tries=target.tries, due_at=target.due_at)
+            if outcome.page is not None and target.fp not in record.pages:
+                self._keep(record, target.fp, outcome.page, outcome.bodies)
+        for note in batch.notes:
+            self._shelf.tell(
+                Event(
+                    name=EventName.NOTED,
+                    job_id=lease.job_id,
+                    at=now,
+                    actor=f"worker:{lease.worker}",
+                    data=note,
+                )
+            )
+
+    def _keep(self, record: Record, fp: int, page: Page, bodies: Mapping[Body, bytes]) -> None:
+        stored = StoredPage(id=self._shelf.next_row(), page=page)
+        record.pages[fp] = stored
+        record.bodies.update({(stored.id, kind): data for kind, data in bodies.items()})
+
+    async def load(
+        self, job_no: int, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    ) -> list[Target]:
+        record = self._shelf.of_no(job_no)
+        known = record.frontier.values() if record else ()
+        waiting = sorted(
+            (k for k in known if k.state is TargetState.WAITING and k.target.host not in without),
+            key=lambda k: (k.target.depth, k.id),
+            reverse=depth_first,
+        )
+        return [k.target for k in waiting[:limit]]
+
+    async def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
+        record = self._shelf.of_no(job_no)
+        if record is not None and record.frontier:
+            yield tuple(record.frontier)
+
+    async def roots(self, job_no: int) -> list[str]:
+        record = self._shelf.of_no(job_no)
+        targets = (k.target for k in (record.frontier.values() if record else ()))
+        return [t.url for t in targets if t.via is Via.SEED and t.hops > 0]

@@ -1,0 +1,31 @@
+"""`HostStore` over dictionaries."""
+
+# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from crawlyard.core.checkpoint import (
+    Booking,
+)
+from crawlyard.store.pacing import slots
+
+
+@dataclass(slots=True)
+class MemoryHosts:
+    """`HostStore` in memory."""
+
+    _booked: dict[str, datetime] = field(default_factory=dict)
+    _holds: dict[str, datetime] = field(default_factory=dict)
+
+    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        starts: list[datetime] = []
+        for booking in bookings:
+            earliest = max(self._booked.get(booking.host, now), self._holds.get(booking.host, now))
+            start, self._booked[booking.host] = slots(booking, earliest, now)
+            starts.append(start)
+        return starts
+
+    async def hold(self, host: str, until: datetime) -> None:
+        self._holds[host] = max(until, self._holds.get(host, until))

@@ -1,0 +1,106 @@
+"""What the dictionaries hold: jobs with all that belongs to them, and the events."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from crawlyard.core.checkpoint import (
+    Lease,
+    Shard,
+)
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.core.page import (
+    Body,
+    StoredPage,
+    Target,
+    TargetState,
+)
+from crawlyard.errors import Conflict
+from crawlyard.store.text import scrubbed
+
+
+@dataclass(slots=True)
+class Known:
+    """A target that was ever found or skipped."""
+
+    id: int
+    target: Target
+    state: TargetState = TargetState.WAITING
+    rule: str = ""
+
+
+@dataclass(slots=True)
+class Record:
+    """A job with all that belongs to it."""
+
+    no: int
+    job: Job
+    shard: Shard = field(default_factory=Shard)
+    deleted: bool = False
+    frontier: dict[int, Known] = field(default_factory=dict)  # by fp
+    pages: dict[int, StoredPage] = field(default_factory=dict)  # by fp
+    bodies: dict[tuple[int, Body], bytes] = field(default_factory=dict)  # by page id
+
+    def lease(self) -> Lease:
+        """Return the lease that is on the job now."""
+        shard = self.shard
+        return Lease(
+            job_id=self.job.id,
+            job_no=self.no,
+            worker=shard.worker or "",
+            attempt=shard.attempt,
+            seq=shard.seq,
+            version=self.job.version,
+        )
+
+    def listed(self, fp: int) -> StoredPage:
+        """Return a page with the URL of the page that named it."""
+        stored, parent = self.pages[fp], self.frontier[fp].target.parent
+        named_by = self.frontier.get(parent) if parent is not None else None
+        page = replace(stored.page, parent=named_by.target.url if named_by else None)
+        return replace(stored, page=page)
+
+
+@dataclass(slots=True)
+class Shelf:
+    """All jobs, also the deleted ones that `purge` has yet to free, and all events."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    last_job: int = 0
+    last_row: int = 0  # of targets and pages alike
+
+    def there(self) -> Iterator[Record]:
+        """Yield the jobs that are not deleted, the oldest first."""
+        return (r for r in self.records.values() if not r.deleted)
+
+    def find(self, job_id: str) -> Record | None:
+        """Return a job by its id, unless it is deleted."""
+        record = self.records.get(job_id)
+        return None if record is None or record.deleted else record
+
+    def of_no(self, job_no: int) -> Record | None:
+        """Return a job by its short key, unless it is deleted."""
+        return next((r for r in self.there() if r.no == job_no), None)
+
+    def changed(self, job: Job, event: Event) -> Record:
+        """Replace the job's version before this one, and return its record."""
+        record = self.find(job.id)
+        if record is None or record.job.version != job.version - 1:
+            raise Conflict(f"job {job.id} is not at version {job.version - 1} any more")
+        record.job = scrubbed(job)
+        self.tell(event)
+        return record
+
+    def tell(self, event: Event) -> None:
+        """Add an event."""
+        # through JSON, as in a database: tuples come back as lists
+        told = scrubbed(event)
+        data = json.loads(json.dumps(told.data))
+        self.events.append(replace(told, data=data, seq=len(self.events) + 1))
+
+    def next_row(self) -> int:
+        """Return a key that rises with every target and page."""
+        self.last_row += 1
+        return self.last_row

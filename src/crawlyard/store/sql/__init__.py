@@ -1,0 +1,5 @@
+"""One SQLAlchemy Core implementation for SQLite and Postgres."""
+
+from crawlyard.store.sql.open import clock_offset, open_sql_store
+
+__all__ = ["clock_offset", "open_sql_store"]

@@ -1,0 +1,143 @@
+"""Many rows by one statement: executemany on SQLite, arrays on Postgres."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    FromClause,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crawlyard.store.sql.database import is_postgres
+
+Rows = Sequence[Mapping[str, Any]]
+
+ALL = true()
+
+# SQLAlchemy forgets how many rows an INSERT made unless it is asked to remember
+_COUNTED: dict[str, Any] = {"execution_options": {"preserve_rowcount": True}}
+
+
+def insert_new(conn: Connection, table: Table, rows: Rows) -> int:
+    """Insert the rows that break no unique constraint; return how many.
+
+    Each of *rows* has the same columns. Keys rise in the order of the rows.
+    """
+    if not rows:
+        return 0
+    if is_postgres(conn):
+        statement = _insert_arrays(table, tuple(rows[0]))
+        return conn.execute(statement, _arrays(conn, table, rows), **_COUNTED).rowcount
+    return conn.execute(_insert_each(table), rows, **_COUNTED).rowcount
+
+
+def update_rows(
+    conn: Connection,
+    table: Table,
+    rows: Rows,
+    by: tuple[str, ...],
+    only: ColumnElement[bool] = ALL,
+) -> int:
+    """Set each row that has the values of the columns *by* to the other values given.
+
+    Rows that *only* does not hold for are left as they are. Return how many changed.
+    """
+    if not rows:
+        return 0
+    names = tuple(rows[0])
+    if is_postgres(conn):
+        statement = _update_arrays(table, names, by, only)
+        return conn.execute(statement, _arrays(conn, table, rows), **_COUNTED).rowcount
+    given = [{_given(name): value for name, value in row.items()} for row in rows]
+    return conn.execute(_update_each(table, names, by, only), given, **_COUNTED).rowcount
+
+
+def _arrays(conn: Connection, table: Table, rows: Rows) -> Mapping[str, str]:
+    """Return one array for each column, as Postgres reads them from text.
+
+    The driver would make them from lists, in 7 ms instead of 2 for 1,000 targets.
+
+    Source: PostgreSQL manual, "Array Input and Output Syntax".
+    """
+    return {
+        _given(name): _array(table.c[name].type.bind_processor(conn.dialect), name, rows)
+        for name in rows[0]
+    }
+
+
+def _array(stored: Callable[[Any], Any] | None, name: str, rows: Rows) -> str:
+    values = [row[name] for row in rows]
+    if stored is not None:
+        values = [stored(value) for value in values]
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: str | int | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
+
+
+def _given(name: str) -> str:
+    return f"given_{name}"  # a parameter of an update must not be named as its column
+
+
+@cache
+def _insert_each(table: Table) -> Executable:
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+# 116,000 to 128,000 rows/s were measured this way, 60,000 by executemany.
+@cache
+def _insert_arrays(table: Table, names: tuple[str, ...]) -> Executable:
+    rows = _unnested(table, names)
+    given = select(*(rows.c[name] for name in names))
+    return postgresql.insert(table).from_select(names, given).on_conflict_do_nothing()
+
+
+@cache
+def _update_each(
+    table: Table, names: tuple[str, ...], by: tuple[str, ...], only: ColumnElement[bool]
+) -> Executable:
+    given = {name: bindparam(_given(name), type_=table.c[name].type) for name in names}
+    return (
+        update(table)
+        .where(*(table.c[key] == given[key] for key in by), only)
+        .values({name: given[name] for name in names if name not in by})
+    )
+
+
+@cache
+def _update_arrays(
+    table: Table, names: tuple[str, ...], by: tuple[str, ...], only: ColumnElement[bool]
+) -> Executable:
+    rows = _unnested(table, names)
+    return (
+        update(table)
+        .where(*(table.c[key] == rows.c[key] for key in by), only)
+        .values({name: rows.c[name] for name in names if name not in by})
+    )
+
+
+def _unnested(table: Table, names: tuple[str, ...]) -> FromClause:
+    arrays = (
+        cast(bindparam(_given(name), type_=Text), postgresql.ARRAY(table.c[name].type))
+        for name in names
+    )
+    columns = (column(name, table.c[name].type) for name in names)
+    return func.unnest(*arrays).table_valued(*columns, name="given").render_derived()

@@ -1,0 +1,280 @@
+"""How a plain function of a connection becomes one transaction, on either database."""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.sql.faults import Again, again, told
+
+T = TypeVar("T")
+
+Work = Callable[[Connection], T]
+
+
+class Database(Protocol):
+    """Runs work in transactions: all of it is written, or nothing.
+
+    A caller that is cancelled leaves its transaction to end as if it had not been:
+    `CancelledError` does not mean that nothing was written.
+    """
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what *work*, a single query, found."""
+        ...
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what *work* returned, once it is written for good.
+
+        Raises:
+            StoreUnavailable: it is not written, and *work* may be tried again.
+        """
+        ...
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Return what *work*, which takes long and needs no database, returned."""
+        ...
+
+    async def close(self) -> None:
+        """Return when all that was begun has ended."""
+        ...
+
+
+class SqliteDatabase:
+    """One file: one thread writes, a few read.
+
+    Tried and refused: aiosqlite, where a cancelled task's connection kept the write
+    lock, and 12 of the next 14 writes failed.
+    """
+
+    def __init__(
+        self, path: Path, *, busy: timedelta = timedelta(seconds=30), readers: int = 3
+    ) -> None:
+        self.name = f"the database {path}"
+        self._path, self._busy = path, busy
+        self._writer = self._engine("BEGIN IMMEDIATE", connections=1)
+        self._reader = self._engine("BEGIN", connections=readers)
+        self._write_thread = ThreadPoolExecutor(1, "crawlyard-write")
+        self._read_threads = ThreadPoolExecutor(readers, "crawlyard-read")
+
+    async def create(self) -> None:
+        """Make the file, or see to it that it is as it has to be before its first table."""
+        await self._run(self._write_thread, self._create)
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what *work* found."""
+        return await self._run(self._read_threads, partial(_transaction, self._reader, work))
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what *work* returned, once it is on the disk."""
+        return await self._run(self._write_thread, partial(_transaction, self._writer, work))
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Return what *work* returned, from a thread."""
+        return await self._run(self._read_threads, work)
+
+    async def close(self) -> None:
+        """Wait for the threads; the last connection folds the log into the file."""
+        for threads in (self._read_threads, self._write_thread):
+            await asyncio.to_thread(threads.shutdown)
+        self._reader.dispose()
+        self._writer.dispose()
+
+    async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        try:
+            begun = asyncio.get_running_loop().run_in_executor(threads, work)
+        except RuntimeError:
+            raise StoreUnavailable(f"{self.name} has been closed") from None
+        begun.add_done_callback(_heard)
+        try:
+            return await asyncio.shield(begun)
+        except (DBAPIError, sqlite3.Error, OSError) as error:
+            raise told(error, self.name) or error from error
+
+    def _engine(self, begin: str, connections: int) -> Engine:
+        engine = create_engine(
+            URL.create("sqlite", database=os.fspath(self._path)),
+            pool_size=connections,
+            max_overflow=0,
+            connect_args={"check_same_thread": False, "timeout": self._busy.total_seconds()},
+        )
+
+        @event.listens_for(engine, "connect")
+        def prepare(connection: sqlite3.Connection, _record: object) -> None:
+            connection.isolation_level = None  # BEGIN is ours
+            # FULL: with NORMAL, jobs that were acknowledged are lost when the power fails
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            # KiB; the index of a frontier of a million URLs is written all over
+            connection.execute("PRAGMA cache_size=-65536")
+            # SQLite's own knows the 26 letters of ASCII alone
+            connection.create_function("lower", 1, _lower, deterministic=True)
+
+        @event.listens_for(engine, "begin")
+        def start(connection: Connection) -> None:
+            # A reader that turns into a writer gets SQLITE_BUSY at once, whatever its
+            # time-out (3 of 100 measured): a writer says so at the beginning.
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    def _create(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(self._path.with_name(self._path.name + ".lock")):
+            connection = sqlite3.connect(self._path, timeout=self._busy.total_seconds())
+            try:
+                # In this order: WAL writes the first page, which fixes the vacuum mode.
+                # A file that has both already is left as it is.
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                connection.execute("PRAGMA journal_mode=WAL")
+            finally:
+                connection.close()
+
+
+def _lower(text: str | None) -> str | None:
+    return text and text.lower()
+
+
+def _transaction(engine: Engine, work: Work[T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+def _heard(begun: "asyncio.Future[Any]") -> None:
+    # of a caller that was cancelled, nobody else asks for the outcome
+    if not begun.cancelled():
+        begun.exception()
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes out as long as the block lasts."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # goes with the file, or with its process
+        yield
+
+
+# Waits before the second and the third try: a server that restarts is back in a second.
+_PATIENCE_S = (0.1, 1.0)
+
+# The number of the transaction that is about to be committed; NULL: nothing was written.
+_NUMBER = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_FATE = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
+
+
+class PostgresDatabase:
+    """A pool of connections of psycopg, for all threads of work on one event loop."""
+
+    def __init__(self, url: URL, *, connections: int = 10) -> None:
+        where = url.host or url.normalized_query.get("host", ("a local socket",))[0]
+        self.name = f"the database {url.database or 'postgres'} on {where}"
+        self._engine = create_async_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="READ COMMITTED",  # SKIP LOCKED and the locks below count on it
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={
+                "application_name": "crawlyard",
+                "connect_timeout": 10,
+                # a peer that is gone without a word is given up after 25 to 30 s
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 30_000,
+            },
+        )
+        # a query by itself needs no BEGIN and no ROLLBACK, which are two round trips
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._begun: set[asyncio.Task[Any]] = set()
+        self._threads = ThreadPoolExecutor(1, "crawlyard-compute")
+        self._closed = False
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what *work* found; it may be run more than once."""
+        return await self._shielded(self._tried(partial(self._look, work)))
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what *work* returned, once it is committed; it may be run more than once."""
+        return await self._shielded(self._tried(partial(self._change, work)))
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Return what *work* returned, from a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def close(self) -> None:
+        """Wait for the transactions that were begun, then let all connections go."""
+        self._closed = True
+        if self._begun:
+            await asyncio.wait(self._begun)
+        await self._engine.dispose()
+        self._threads.shutdown()
+
+    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._closed:
+            work.close()
+            raise StoreUnavailable(f"{self.name} has been closed")
+        begun = asyncio.ensure_future(work)
+        self._begun.add(begun)
+        begun.add_done_callback(self._begun.discard)
+        begun.add_done_callback(_heard)
+        return await asyncio.shield(begun)
+
+    async def _tried(self, once: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        waits = iter(_PATIENCE_S)
+        while True:
+            try:
+                return await once()
+            except PoolTimeout as error:
+                raise StoreUnavailable(f"{self.name} is too slow: no connection is free") from error
+            except DBAPIError as error:
+                hope, wait_s = again(error), next(waits, None)
+                if hope is Again.NO or wait_s is None:
+                    raise told(error, self.name) or error from error
+                if hope is Again.RECONNECTED:
+                    await asyncio.sleep(wait_s)
+
+    async def _look(self, work: Work[T]) -> T:
+        async with self._reader.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def _change(self, work: Work[T]) -> T:
+        async with self._engine.connect() as connection:
+            result = await connection.run_sync(work)
+            number = await connection.scalar(_NUMBER)
+            try:
+                await connection.commit()
+            except DBAPIError:
+                # without this, a job that was added would be reported as refused
+                if number is None or not await self._committed(number):
+                    raise
+            return result
+
+    async def _committed(self, number: str) -> bool:
+        """Tell what became of a transaction whose commit got no answer."""
+        async with self._reader.connect() as connection:
+            while True:
+                fate = await connection.scalar(_FATE, {"number": number})
+                if fate != "in progress":
+                    return bool(fate == "committed")
+                await asyncio.sleep(0.05)  # its backend has yet to notice
+
+
+def is_postgres(connection: Connection | AsyncConnection) -> bool:
+    """Tell which of the two databases this is."""
+    return connection.dialect.name == "postgresql"

@@ -1,0 +1,64 @@
+"""`HostStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import Connection, or_, select, update
+
+from crawlyard.core.checkpoint import Booking
+from crawlyard.store.pacing import slots
+from crawlyard.store.sql.bulk import insert_new, update_rows
+from crawlyard.store.sql.database import Database
+from crawlyard.store.tables import hosts
+from crawlyard.store.text import clean
+
+
+@dataclass(frozen=True, slots=True)
+class SqlHosts:
+    """`HostStore` on a database."""
+
+    _database: Database
+
+    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        if not bookings:
+            return []
+        return await self._database.write(partial(_book, bookings=bookings, now=now))
+
+    async def hold(self, host: str, until: datetime) -> None:
+        await self._database.write(partial(_hold, host=host, until=until))
+
+
+def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+    names = [clean(b.host) for b in bookings]
+    free_at = _free_at(conn, sorted(set(names)), now)
+    starts: list[datetime] = []
+    for name, booking in zip(names, bookings, strict=True):
+        start, free_at[name] = slots(booking, free_at[name], now)
+        starts.append(start)
+    update_rows(
+        conn, hosts, [{"host": h, "booked_until": at} for h, at in free_at.items()], ("host",)
+    )
+    return starts
+
+
+def _free_at(conn: Connection, names: Sequence[str], now: datetime) -> dict[str, datetime]:
+    """Return from when each host is free, and keep others from booking it meanwhile."""
+    insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in names])
+    rows = conn.execute(
+        # in order: two processes that book the same hosts do not wait in a circle
+        select(hosts).where(hosts.c.host.in_(names)).order_by(hosts.c.host).with_for_update()
+    )
+    return {row.host: max(row.booked_until or now, row.held_until or now, now) for row in rows}
+
+
+def _hold(conn: Connection, host: str, until: datetime) -> None:
+    insert_new(conn, hosts, [{"host": host, "held_until": until}])
+    conn.execute(
+        update(hosts)
+        .where(hosts.c.host == host, or_(hosts.c.held_until.is_(None), hosts.c.held_until < until))
+        .values(held_until=until)
+    )

@@ -1,0 +1,159 @@
+"""`LeaseStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select
+
+from crawlyard.core.checkpoint import Claim, Lease, Order
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move, State
+from crawlyard.errors import Conflict
+from crawlyard.store.codec import job_of, shard_of
+from crawlyard.store.leasing import freed, leased, order_of
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.standing import STANDING, change, locked, set_shard, standing
+from crawlyard.store.tables import CLAIM_ORDER, HELD, PENDING, PRESENT, RUNNING, jobs, shards
+
+FORGOTTEN = RUNNING & ~HELD
+"""A job that runs under nobody's lease: its holder let go too early, and nothing would lapse."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlLeases:
+    """`LeaseStore` on a database."""
+
+    _database: Database
+
+    async def claim(
+        self, worker: str, now: datetime, lease: timedelta, only: str | None = None
+    ) -> Claim | None:
+        return await self._database.write(
+            partial(_claim, worker=worker, now=now, until=now + lease, only=only)
+        )
+
+    async def orders(self, leases: Sequence[Lease]) -> list[Order]:
+        return await self._database.read(partial(_orders, leases=leases)) if leases else []
+
+    async def settle(self, lease: Lease, job: Job, event: Event) -> None:
+        await self._database.write(partial(_settle, lease=lease, job=job, event=event))
+
+    async def free(self, lease: Lease) -> None:
+        await self._database.write(partial(_free, lease=lease))
+
+    async def take_back(
+        self,
+        now: datetime,
+        dead: Collection[str],
+        decide: Callable[[Job], tuple[Job, Event]],
+    ) -> list[Job]:
+        lapsed = HELD & or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead)))
+        found = await self._database.read(partial(_takeable, lapsed=lapsed))
+        taken: list[Job] = []
+        for no in found:
+            still = (jobs.c.no == no, or_(lapsed, FORGOTTEN))
+            job = await self._database.write(partial(_take, still=still, decide=decide))
+            if job is not None:
+                taken.append(job)
+        return taken
+
+    async def holders(self) -> Mapping[str, int]:
+        return await self._database.read(_holders)
+
+
+def _claim(
+    conn: Connection, worker: str, now: datetime, until: datetime, only: str | None
+) -> Claim | None:
+    # Two workers never win the same job: SQLite has one writer at a time, Postgres
+    # skips the rows that another claim has locked.
+    free = or_(~HELD, shards.c.lease_until <= now)
+    first = standing(PENDING, jobs.c.due_at <= now, free).order_by(*CLAIM_ORDER).limit(1)
+    if only is not None:
+        first = first.where(jobs.c.id == only)
+    row = conn.execute(locked(first, skip=True)).mappings().first()
+    if row is None:
+        return None
+    waiting, no = job_of(row), row["no"]
+    job, event = waiting.moved(Move.CLAIM, now, actor=f"worker:{worker}")
+    shard = leased(shard_of(row), worker, until)
+    set_shard(conn, no, shard)
+    change(conn, job, event, before=waiting)
+    lease = Lease(
+        job_id=job.id,
+        job_no=no,
+        worker=worker,
+        attempt=shard.attempt,
+        seq=shard.seq,
+        version=job.version,
+    )
+    return Claim(lease=lease, job=job, shard=shard)
+
+
+def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
+    # few columns: this is asked four times a second
+    statement = (
+        select(jobs.c.no, jobs.c.state, jobs.c.version, shards.c.attempt)
+        .select_from(STANDING)
+        .where(PRESENT, jobs.c.no.in_([lease.job_no for lease in leases]))
+    )
+    found = {row.no: row for row in conn.execute(statement)}
+    told = ((lease, found.get(lease.job_no)) for lease in leases)
+    return [
+        Order.LOST if r is None else order_of(lease, r.attempt, State(r.state), r.version)
+        for lease, r in told
+    ]
+
+
+def _settle(conn: Connection, lease: Lease, job: Job, event: Event) -> None:
+    if not _let_go(conn, lease):
+        raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
+    change(conn, job, event)
+
+
+def _free(conn: Connection, lease: Lease) -> None:
+    _let_go(conn, lease)
+
+
+def _let_go(conn: Connection, lease: Lease) -> bool:
+    mine = standing(jobs.c.no == lease.job_no, shards.c.attempt == lease.attempt)
+    row = conn.execute(locked(mine)).mappings().first()
+    if row is None:
+        return False
+    set_shard(conn, lease.job_no, freed(shard_of(row)))
+    return True
+
+
+def _takeable(conn: Connection, lapsed: ColumnElement[bool]) -> list[int]:
+    # two queries, as each has an index of few rows and their OR has none
+    held = select(shards.c.job_no).where(lapsed)
+    forgotten = select(jobs.c.no).select_from(STANDING).where(PRESENT, FORGOTTEN)
+    return sorted(conn.scalars(held.union(forgotten)))
+
+
+def _take(
+    conn: Connection,
+    still: Sequence[ColumnElement[bool]],
+    decide: Callable[[Job], tuple[Job, Event]],
+) -> Job | None:
+    row = conn.execute(locked(standing(*still), skip=True)).mappings().first()
+    if row is None:
+        return None  # somebody else has it, or it has come back to life
+    set_shard(conn, row["no"], freed(shard_of(row)))
+    if State(row["state"]) is not State.RUNNING:
+        return None
+    before = job_of(row)
+    job, event = decide(before)
+    change(conn, job, event, before=before)
+    return job
+
+
+def _holders(conn: Connection) -> Mapping[str, int]:
+    statement = (
+        select(shards.c.worker, func.count().label("jobs")).where(HELD).group_by(shards.c.worker)
+    )
+    return {row.worker: row.jobs for row in conn.execute(statement)}

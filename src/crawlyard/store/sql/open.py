@@ -1,0 +1,109 @@
+"""A store from the path of a file or the URL of a Postgres."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from crawlyard.clock import Clock
+from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.store.base import Store
+from crawlyard.store.sql.database import Database, PostgresDatabase, SqliteDatabase
+from crawlyard.store.sql.events import SqlEvents
+from crawlyard.store.sql.frontier import SqlFrontier
+from crawlyard.store.sql.hosts import SqlHosts
+from crawlyard.store.sql.jobs import SqlJobs
+from crawlyard.store.sql.leases import SqlLeases
+from crawlyard.store.sql.pages import SqlPages
+from crawlyard.store.sql.schema import bring_up
+
+BUSY = timedelta(seconds=30)
+"""How long SQLite waits for another process that writes."""
+
+
+async def open_sql_store(where: str | Path, *, busy: timedelta = BUSY) -> Store:
+    """Return the store at *where*, made or brought up to date if need be.
+
+    *where* is the path of a SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
+
+    Raises:
+        Invalid: *where* is none of these.
+        StoreUnavailable: it cannot be opened; the message says why.
+        SchemaMismatch: a newer Crawlyard wrote it.
+    """
+    database = _database(where, busy)
+    try:
+        if isinstance(database, SqliteDatabase):
+            await database.create()
+        await bring_up(database, database.name)
+    except BaseException:
+        await database.close()
+        raise
+    return store_on(database)
+
+
+def store_on(database: Database) -> Store:
+    """Return a store on a database that has its tables."""
+    return Store(
+        jobs=SqlJobs(database),
+        leases=SqlLeases(database),
+        frontier=SqlFrontier(database),
+        pages=SqlPages(database),
+        events=SqlEvents(database),
+        hosts=SqlHosts(database),
+        close=database.close,
+    )
+
+
+async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
+    """Return what to add to *clock* to tell the time of the database's server.
+
+    Nothing for SQLite, whose clock is this machine's. Good to half a round trip.
+
+    Raises:
+        Invalid: *where* names no database.
+        StoreUnavailable: it cannot be reached.
+    """
+    database = _database(where, BUSY)
+    try:
+        if isinstance(database, SqliteDatabase):
+            return timedelta(0)
+        return min([await _offset(database, clock) for _ in range(5)])[1]
+    finally:
+        await database.close()
+
+
+async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelta]:
+    """Return how long the question took, and the offset."""
+    asked_at = clock.now()
+    theirs = await database.read(lambda conn: conn.scalars(select(func.clock_timestamp())).one())
+    took = clock.now() - asked_at
+    return took, theirs - (asked_at + took / 2)
+
+
+def _database(where: str | Path, busy: timedelta) -> SqliteDatabase | PostgresDatabase:
+    url = _url(where)
+    backend = url.get_backend_name()
+    if backend == "sqlite" and url.database:
+        return SqliteDatabase(Path(url.database), busy=busy)
+    if backend in {"postgresql", "postgres"}:
+        try:
+            return PostgresDatabase(url)
+        except ModuleNotFoundError as error:
+            install = "pip install 'crawlyard[postgres]'"
+            raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
+    expected = "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
+    raise Invalid("database_url", f"{expected}, got {url.render_as_string(hide_password=True)}")
+
+
+def _url(where: str | Path) -> URL:
+    if isinstance(where, Path) or "://" not in where:
+        return URL.create("sqlite", database=os.fspath(where))
+    try:
+        return make_url(where)
+    except (ArgumentError, ValueError):
+        # not shown: there may be a password in it
+        raise Invalid("database_url", "expected postgresql://USER:PASSWORD@HOST/NAME") from None

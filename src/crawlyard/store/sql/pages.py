@@ -1,0 +1,138 @@
+"""`PageStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+
+from crawlyard.core.page import Body, ErrorGroup, ErrorKind, SkippedURL, StoredPage
+from crawlyard.store.base import PageQuery
+from crawlyard.store.codec import decompressed, page_of
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.standing import no_of
+from crawlyard.store.tables import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
+
+SAMPLES = 5
+"""URLs shown for each kind of error."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlPages:
+    """`PageStore` on a database."""
+
+    _database: Database
+
+    async def pages(self, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
+        return await self._database.read(partial(_pages, job_id=job_id, query=query, limit=limit))
+
+    async def bodies(
+        self, page_ids: Sequence[int], kinds: Collection[Body]
+    ) -> Mapping[tuple[int, Body], bytes]:
+        found = await self._database.read(partial(_bodies, page_ids=page_ids, kinds=kinds))
+        return await self._database.compute(
+            lambda: {key: decompressed(data) for key, data in found.items()}
+        )
+
+    async def errors(self, job_id: str) -> list[ErrorGroup]:
+        return await self._database.read(partial(_errors, job_id=job_id))
+
+    async def skipped(self, job_id: str, after: int, limit: int) -> list[tuple[int, SkippedURL]]:
+        return await self._database.read(partial(_skipped, job_id=job_id, after=after, limit=limit))
+
+
+def _number(job_id: str) -> ColumnElement[int]:
+    return no_of(job_id).scalar_subquery()
+
+
+def _pages(conn: Connection, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
+    parent = frontier.alias("parent")
+    named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
+    statement: Select[Any] = (
+        select(*pages.c, parent.c.url.label("parent"))
+        .select_from(pages.outerjoin(parent, named_by))
+        .where(pages.c.job_no == _number(job_id), pages.c.id > query.after, *_asked(query))
+        .order_by(pages.c.id)
+        .limit(limit)
+    )
+    return [page_of(row) for row in conn.execute(statement).mappings()]
+
+
+def _asked(query: PageQuery) -> list[ColumnElement[bool]]:
+    asked: list[ColumnElement[bool]] = []
+    if query.failed is not None:
+        asked.append(FAILED if query.failed else ~FAILED)
+    if query.kinds:
+        asked.append(pages.c.error.in_([k.value for k in query.kinds]))
+    if query.text:
+        part = query.text.lower()
+        asked.append(
+            or_(
+                *(
+                    func.lower(c).contains(part, autoescape=True)
+                    for c in (pages.c.url, pages.c.title)
+                )
+            )
+        )
+    return asked
+
+
+def _bodies(
+    conn: Connection, page_ids: Sequence[int], kinds: Collection[Body]
+) -> Mapping[tuple[int, Body], bytes]:
+    statement = (
+        select(bodies)
+        .join(pages, pages.c.id == bodies.c.page_id)
+        .join(jobs, jobs.c.no == pages.c.job_no)
+        .where(bodies.c.page_id.in_(page_ids), bodies.c.kind.in_([k.value for k in kinds]), PRESENT)
+    )
+    return {(page_id, Body(kind)): data for page_id, kind, data in conn.execute(statement)}
+
+
+def _errors(conn: Connection, job_id: str) -> list[ErrorGroup]:
+    oldest_first = (pages.c.fetched_at, pages.c.id)
+    of_kind = pages.c.error
+    ranked = (
+        select(
+            pages.c.error,
+            pages.c.url,
+            func.row_number().over(partition_by=of_kind, order_by=oldest_first).label("rank"),
+            func.count().over(partition_by=of_kind).label("count_"),
+            func.min(pages.c.fetched_at).over(partition_by=of_kind).label("first_at"),
+            func.max(pages.c.fetched_at).over(partition_by=of_kind).label("last_at"),
+        )
+        .where(pages.c.job_no == _number(job_id), FAILED)
+        .subquery()
+    )
+    rows = conn.execute(
+        select(ranked)
+        .where(ranked.c.rank <= SAMPLES)
+        .order_by(ranked.c.count_.desc(), ranked.c.error, ranked.c.rank)
+    )
+    kinds = groupby(rows, key=lambda row: row.error)
+    return [_group(ErrorKind(kind), list(found)) for kind, found in kinds]
+
+
+def _group(kind: ErrorKind, oldest: Sequence[Row[Any]]) -> ErrorGroup:
+    first = oldest[0]
+    return ErrorGroup(
+        kind=kind,
+        count=first.count_,
+        first_at=first.first_at,
+        last_at=first.last_at,
+        samples=tuple(row.url for row in oldest),
+    )
+
+
+def _skipped(conn: Connection, job_id: str, after: int, limit: int) -> list[tuple[int, SkippedURL]]:
+    rows = conn.execute(
+        select(frontier.c.id, frontier.c.url, frontier.c.depth, frontier.c.rule)
+        .where(frontier.c.job_no == _number(job_id), SKIPPED, frontier.c.id > after)
+        .order_by(frontier.c.id)
+        .limit(limit)
+    )
+    return [(id_, SkippedURL(url=url, depth=depth, rule=rule)) for id_, url, depth, rule in rows]

@@ -1,0 +1,104 @@
+"""A job's row and its shard's, as all modules of this folder read and change them.
+
+Whoever changes a job locks its row, then its shard's, jobs in the order of their keys,
+and takes the lock of the events last: nobody waits in a circle.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from crawlyard.core.checkpoint import Shard
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.errors import Conflict
+from crawlyard.store.codec import event_row, job_row, shard_row, spec_row
+from crawlyard.store.sql.bulk import insert_new
+from crawlyard.store.sql.database import is_postgres
+from crawlyard.store.tables import PRESENT, events, job_tags, jobs, shards
+
+# "CYev": any number will do that nothing else on the database locks
+_EVENTS_LOCK = 0x43596576
+
+# `search` repeats what `spec` says, for `find` alone
+_READ = (*(c for c in jobs.c if c is not jobs.c.search), *shards.c)
+
+STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
+
+
+def standing(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return a query for jobs that are not deleted, with their shards."""
+    return select(*_READ).select_from(STANDING).where(PRESENT, *conditions)
+
+
+def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
+    """Return *query* so that nobody else changes its rows until the transaction ends.
+
+    *skip* leaves out what another transaction has locked, instead of waiting for it.
+    """
+    # SQLite needs no locks: a writer is alone there
+    return query.with_for_update(of=[jobs, shards], skip_locked=skip, key_share=True)
+
+
+def change(conn: Connection, job: Job, event: Event, before: Job | None = None) -> None:
+    """Replace version ``job.version - 1`` of the job and add the event.
+
+    *before* is the job as it was read in this transaction, if it was: a spec that is
+    still the same object is not written again.
+
+    Raises:
+        Conflict: the stored version is another, or the job is gone.
+    """
+    same = before is not None and before.spec is job.spec
+    row = job_row(job) if same else job_row(job) | spec_row(job.spec)
+    statement = (
+        update(jobs)
+        .where(jobs.c.id == job.id, jobs.c.version == job.version - 1, PRESENT)
+        .values(row)
+        .returning(jobs.c.no)
+    )
+    no = conn.scalar(statement)
+    if no is None:
+        raise Conflict(f"job {job.id} is not at version {job.version - 1} any more")
+    if not same:
+        conn.execute(delete(job_tags).where(job_tags.c.job_no == no))
+        add_tags(conn, no, job)
+    tell(conn, [event])
+
+
+def add_tags(conn: Connection, no: int, job: Job) -> None:
+    """Write the tags of a job that has none."""
+    insert_new(conn, job_tags, [{"job_no": no, "tag": tag} for tag in job.spec.tags])
+
+
+def set_shard(conn: Connection, no: int, shard: Shard) -> None:
+    """Replace the shard of a job; its row is locked."""
+    conn.execute(
+        update(shards).where(shards.c.job_no == no, shards.c.shard == 0).values(shard_row(shard))
+    )
+
+
+def tell(conn: Connection, happened: Sequence[Event]) -> None:
+    """Add events, the last thing a transaction does."""
+    if not happened:
+        return
+    if is_postgres(conn):
+        # A sequence does not follow the order of commits by itself, and a reader that
+        # goes on after the last it has seen would miss what commits late.
+        conn.execute(select(func.pg_advisory_xact_lock(_EVENTS_LOCK)))
+    conn.execute(insert(events), [event_row(e) for e in happened])
+
+
+def no_of(job_id: str) -> Select[int]:
+    """Return a query for the short key of a job that is not deleted."""
+    return select(jobs.c.no).where(jobs.c.id == job_id, PRESENT)

@@ -1,0 +1,300 @@
+"""The schema, once, for SQLite and Postgres alike; `migrations/` makes it step by step.
+
+Child tables know a job by its short key `no`. Frontier, pages and bodies have no
+foreign keys: only `FrontierStore.record` writes them, in a transaction that has
+locked the job, and a check of each of its 1,200 rows would double its time.
+"""
+
+# ruff: noqa: ARG002  # SQLAlchemy passes the dialect, and no type here asks for it
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    literal_column,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from crawlyard.core.lifecycle import State
+from crawlyard.core.page import TargetState
+from crawlyard.store.text import clean
+
+SCHEMA = "0001"
+"""The revision in `migrations/versions` that makes these tables."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware instant as microseconds since 1970: sorts and compares alike everywhere.
+
+    SQLite has no type for time, and its text forms sort wrongly once one of them
+    lacks its fraction.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Return what is stored."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Return the instant, in UTC."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Span(TypeDecorator[timedelta]):
+    """A duration as microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
+        """Return what is stored."""
+        return None if value is None else value // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:
+        """Return the duration."""
+        return None if value is None else timedelta(microseconds=value)
+
+
+class CleanText(TypeDecorator[str]):
+    """Text without what a database refuses; words of an enum are taken as text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Return what is stored."""
+        return None if value is None else clean(str(value))
+
+
+Key = BigInteger().with_variant(Integer(), "sqlite")
+"""A key that counts up by itself; on SQLite only INTEGER does."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    Column("role", String(16), nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("no", Key, primary_key=True),
+    Column("id", String(36), nullable=False),
+    Column("owner", CleanText, nullable=False),
+    Column("name", CleanText, nullable=False),
+    Column("search", CleanText, nullable=False),  # name and start URLs, case-folded
+    Column("spec", CleanText, nullable=False),  # JSON
+    Column("state", String(16), nullable=False),
+    Column("state_reason", String(32), nullable=False),
+    Column("detail", CleanText, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("turn", BigInteger, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("queued_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("deleted_at", Instant),
+    Column("failures", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("retry_of", String(36)),
+    UniqueConstraint("id"),
+    CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
+    sqlite_autoincrement=True,  # a key is never given twice: an old lease may still name it
+)
+
+# Literals, not parameters: no planner sees that `state = $1` implies a partial index.
+PENDING = jobs.c.state == literal_column("'pending'")
+RUNNING = jobs.c.state == literal_column("'running'")
+PRESENT = jobs.c.deleted_at.is_(None)
+
+CLAIM_ORDER = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
+"""As `core.queue.claim_key` orders; a test compares the two."""
+
+Index("jobs_claim", *CLAIM_ORDER, sqlite_where=PENDING, postgresql_where=PENDING)
+Index("jobs_running", jobs.c.no, sqlite_where=RUNNING, postgresql_where=RUNNING)
+Index("jobs_owner", jobs.c.owner, jobs.c.id)
+Index(
+    "jobs_deleted",
+    jobs.c.no,
+    sqlite_where=jobs.c.deleted_at.is_not(None),
+    postgresql_where=jobs.c.deleted_at.is_not(None),
+)
+
+job_tags = Table(
+    "job_tags",
+    metadata,
+    Column("tag", CleanText, nullable=False),
+    Column("job_no", ForeignKey("jobs.no"), nullable=False, index=True),
+    PrimaryKeyConstraint("tag", "job_no"),
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("job_no", ForeignKey("jobs.no"), nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("worker", CleanText),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_until", Instant),
+    Column("seq", BigInteger, nullable=False),
+    Column("pages", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("duration", Span, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("discovered", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("skipped", BigInteger, nullable=False),
+    Column("redirects", BigInteger, nullable=False),
+    Column("pulse", Text, nullable=False),  # JSON
+    Column("current_url", CleanText, nullable=False),
+    Column("updated_at", Instant),
+    PrimaryKeyConstraint("job_no", "shard"),
+)
+
+HELD = shards.c.worker.is_not(None)
+
+# Not on lease_until: a heartbeat that changes no indexed column is a cheap update (HOT).
+Index("shards_worker", shards.c.worker, sqlite_where=HELD, postgresql_where=HELD)
+
+frontier = Table(
+    "frontier",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("job_no", BigInteger, nullable=False),
+    Column("fp", BigInteger, nullable=False),
+    Column("url", CleanText, nullable=False),
+    Column("host", CleanText, nullable=False),
+    Column("depth", Integer, nullable=False),
+    Column("via", String(16), nullable=False),
+    Column("parent_fp", BigInteger),
+    Column("hops", Integer, nullable=False),
+    Column("origin", CleanText),
+    Column("state", SmallInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("due_at", Instant),
+    Column("rule", CleanText, nullable=False),
+    UniqueConstraint("job_no", "fp"),
+)
+
+WAITING = frontier.c.state == literal_column(str(TargetState.WAITING.value))
+SKIPPED = frontier.c.state == literal_column(str(TargetState.SKIPPED.value))
+SEED_HOP = (frontier.c.via == literal_column("'seed'")) & (frontier.c.hops > literal_column("0"))
+
+Index(
+    "frontier_waiting",
+    frontier.c.job_no,
+    frontier.c.depth,
+    frontier.c.id,
+    sqlite_where=WAITING,
+    postgresql_where=WAITING,
+)
+Index(
+    "frontier_skipped",
+    frontier.c.job_no,
+    frontier.c.id,
+    sqlite_where=SKIPPED,
+    postgresql_where=SKIPPED,
+)
+Index("frontier_roots", frontier.c.job_no, sqlite_where=SEED_HOP, postgresql_where=SEED_HOP)
+
+pages = Table(
+    "pages",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("job_no", BigInteger, nullable=False),
+    Column("fp", BigInteger, nullable=False),
+    Column("parent_fp", BigInteger),
+    Column("url", CleanText, nullable=False),
+    Column("final_url", CleanText, nullable=False),
+    Column("status", Integer),
+    Column("content_type", CleanText, nullable=False),
+    Column("title", CleanText, nullable=False),
+    Column("description", CleanText, nullable=False),
+    Column("lang", CleanText, nullable=False),
+    Column("canonical", CleanText, nullable=False),
+    Column("depth", Integer, nullable=False),
+    Column("fetched_at", Instant, nullable=False),
+    Column("elapsed_ms", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("etag", CleanText, nullable=False),
+    Column("last_modified", CleanText, nullable=False),
+    Column("links", Integer, nullable=False),
+    Column("truncated", CleanText, nullable=False),
+    Column("noindex", Boolean, nullable=False),
+    Column("extracted", CleanText),  # JSON; NULL: nothing
+    Column("error", String(32)),
+    Column("error_detail", CleanText, nullable=False),
+    UniqueConstraint("job_no", "fp"),
+    sqlite_autoincrement=True,  # a cursor of a reader stays behind what is written later
+)
+
+FAILED = pages.c.error.is_not(None)
+
+Index("pages_job", pages.c.job_no, pages.c.id)
+Index("pages_failed", pages.c.job_no, pages.c.id, sqlite_where=FAILED, postgresql_where=FAILED)
+
+bodies = Table(
+    "bodies",
+    metadata,
+    Column("page_id", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("data", LargeBinary, nullable=False),  # zstd
+    PrimaryKeyConstraint("page_id", "kind"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Key, primary_key=True),
+    Column("job_id", String(36), nullable=False),
+    Column("name", String(32), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("actor", CleanText, nullable=False),
+    Column("data", CleanText, nullable=False),  # JSON
+    sqlite_autoincrement=True,
+)
+
+Index("events_job", events.c.job_id, events.c.seq)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host", CleanText, primary_key=True),
+    Column("booked_until", Instant),  # the first instant that is not booked
+    Column("held_until", Instant),
+)

@@ -1,0 +1,92 @@
+"""What tests of stores do before they come to their point."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Shard
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.store.base import Store
+from tests.builders import LEASE, NOW, a_job, its_event
+
+
+async def added(store: Store, job: Job | None = None, **fields: Any) -> Job:
+    """Return a job that the store has."""
+    job = job or a_job(**fields)
+    await store.jobs.add(job, its_event(job))
+    return job
+
+
+async def claimed(store: Store, job: Job | None = None, worker: str = "w1") -> Claim:
+    """Return the claim of a job, a new one unless it is given."""
+    job = job or await added(store)
+    claim = await store.leases.claim(worker, NOW, LEASE, only=job.id)
+    assert claim is not None
+    return claim
+
+
+async def recorded(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
+    """Return the answer to one batch."""
+    [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
+    return answer
+
+
+async def moved(store: Store, job_id: str, move: Move, **said: Any) -> Job:
+    """Return a job after an operator's move."""
+    standing = await store.jobs.get(job_id)
+    job, event = standing.job.moved(move, NOW, actor="local", **said)
+    await store.jobs.save(job, event)
+    return job
+
+
+async def ended(store: Store, lease: Lease, move: Move = Move.COMPLETE) -> Job:
+    """Return the job of *lease* after its holder has settled it."""
+    standing = await store.jobs.get(lease.job_id)
+    job, event = standing.job.moved(move, NOW, actor=f"worker:{lease.worker}")
+    await store.leases.settle(lease, job, event)
+    return job
+
+
+def requeued(job: Job) -> "tuple[Job, Any]":
+    """Decide about a job whose worker is lost, as a worker does."""
+    return job.lost(NOW, actor="worker:w9", in_child=False)
+
+
+async def shard_of(store: Store, job_id: str) -> Shard:
+    """Return what changes of a job at every checkpoint."""
+    return (await store.jobs.get(job_id)).shard
+
+
+async def waiting(store: Store, job_no: int, **asked: Any) -> list[str]:
+    """Return the URLs that wait, breadth first unless asked otherwise."""
+    asked = {"limit": 100, "depth_first": False} | asked
+    return [target.url for target in await store.frontier.load(job_no, **asked)]
+
+
+async def fingerprints(store: Store, job_no: int) -> list[int]:
+    """Return all that is known, sorted."""
+    return sorted([fp async for chunk in store.frontier.known(job_no) for fp in chunk])
+
+
+async def names(store: Store, job_id: str) -> list[str]:
+    """Return the names of a job's events, without their common beginning."""
+    return [e.name.removeprefix("job.") for e in await store.events.events(job_id)]
+
+
+def in_state(state: State, **fields: Any) -> Job:
+    """Return a job in *state*."""
+    reason = {
+        State.PENDING: StateReason.WAITING_SLOT,
+        State.RUNNING: StateReason.CRAWLING,
+        State.PAUSED: StateReason.BY_USER,
+        State.COMPLETED: StateReason.EXHAUSTED,
+        State.FAILED: StateReason.START_FAILED,
+        State.CANCELLED: StateReason.BY_USER,
+    }[state]
+    return a_job(state=state, state_reason=reason, **fields)
+
+
+def urls(records: Iterable[Any]) -> list[str]:
+    """Return the URL of each."""
+    return [record.url for record in records]

@@ -1,0 +1,88 @@
+"""`EventLog`: what has happened, in the order in which it became true."""
+
+import asyncio
+
+import pytest
+
+from crawlyard.core.event import Event
+from crawlyard.core.lifecycle import Move
+from crawlyard.store.base import Store
+from tests.builders import LEASE, NOW
+from tests.conformance.conftest import Backend
+from tests.conformance.steps import added, moved
+
+
+async def test_events_come_oldest_first_of_one_job_or_of_all(store: Store) -> None:
+    one, two = await added(store), await added(store)
+    await moved(store, one.id, Move.PAUSE)
+
+    every = await store.events.events()
+
+    assert [(e.job_id, e.name) for e in every] == [
+        (one.id, "job.created"),
+        (two.id, "job.created"),
+        (one.id, "job.paused"),
+    ]
+    assert [e.seq for e in every] == sorted({e.seq for e in every})
+    assert await store.events.events(one.id) == [every[0], every[2]]
+    assert await store.events.events("0192") == []
+
+
+async def test_they_are_read_on_from_the_last_that_was_seen(store: Store) -> None:
+    for _ in range(7):
+        await added(store)
+
+    parts, after = [], 0
+    while part := await store.events.events(after=after, limit=3):
+        parts.append(len(part))
+        after = part[-1].seq
+
+    assert parts == [3, 3, 1]
+    assert await store.events.events(after=after) == []
+
+
+async def test_what_an_event_tells_comes_back_as_json_has_it(store: Store) -> None:
+    job = await added(store)
+    data = {"tuple": (1, 2), "deep": {"ü": [None, True, 1.5, 2**60]}, "nul": "\x00"}
+    paused, event = job.moved(Move.PAUSE, NOW, actor="ada\x00")
+
+    await store.jobs.save(
+        paused, Event(name=event.name, job_id=job.id, at=NOW, actor=event.actor, data=data)
+    )
+
+    told = (await store.events.events(job.id))[1]
+    assert told.data == {
+        "tuple": [1, 2],
+        "deep": {"ü": [None, True, 1.5, 2**60]},
+        "nul": "\ufffd",
+    }
+    assert (told.actor, told.at) == ("ada\ufffd", NOW)
+
+
+@pytest.mark.parametrize("writers", [8])
+async def test_a_reader_that_reads_on_misses_nothing_while_many_write(
+    store: Store, backend: Backend, writers: int
+) -> None:
+    others = [await backend.open() for _ in range(writers)]
+    for _ in range(5 * writers):
+        await added(store)
+    seen: list[Event] = await store.events.events()
+    writing = asyncio.gather(
+        *(
+            other.leases.claim(f"w{n}", NOW, LEASE)
+            for n, other in enumerate(others)
+            for _ in range(5)
+        )
+    )
+
+    while not writing.done():
+        seen += await store.events.events(after=seen[-1].seq)
+        await asyncio.sleep(0)  # a store in memory never waits, and others want their turn
+    claims = await writing
+    seen += await store.events.events(after=seen[-1].seq)
+    for other in others:
+        await other.close()
+
+    assert all(claims)
+    assert seen == await store.events.events()
+    assert len(seen) == 10 * writers

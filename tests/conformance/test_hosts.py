@@ -1,0 +1,131 @@
+"""`HostStore`: bookings of one host never overlap, whoever makes them."""
+
+import asyncio
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crawlyard.core.checkpoint import Booking
+from crawlyard.ids import new_id
+from crawlyard.store.base import Store
+from tests.builders import NOW
+from tests.conformance.conftest import Backend
+
+SECOND = timedelta(seconds=1)
+
+
+async def booked(
+    store: Store, host: str, every_s: float = 1, count: int = 1, now: datetime = NOW
+) -> datetime:
+    [start] = await store.hosts.book([Booking(host=host, every_s=every_s, count=count)], now)
+    return start
+
+
+async def test_the_first_request_leaves_at_once_and_the_next_after_the_pace(store: Store) -> None:
+    assert await booked(store, "a", 1.5) == NOW
+    assert await booked(store, "a", 2) == NOW + 1.5 * SECOND
+    assert await booked(store, "a", 1) == NOW + 3.5 * SECOND
+
+
+async def test_a_booking_of_many_keeps_the_host_as_long_as_they_take(store: Store) -> None:
+    assert await booked(store, "a", 0.5, count=10) == NOW
+
+    assert await booked(store, "a", 0.5) == NOW + 5 * SECOND
+
+
+async def test_hosts_do_not_wait_for_each_other(store: Store) -> None:
+    await booked(store, "a", 100)
+
+    assert await booked(store, "b") == NOW
+    assert await booked(store, "a:8080") == NOW
+
+
+async def test_time_that_was_not_used_is_not_saved_up(store: Store) -> None:
+    await booked(store, "a")
+    later = NOW + 100 * SECOND
+
+    assert await booked(store, "a", now=later) == later
+    assert await booked(store, "a", now=later) == later + SECOND
+
+
+async def test_answers_come_in_the_order_asked_also_for_one_host(store: Store) -> None:
+    wishes = [
+        Booking(host=host, every_s=every_s, count=count)
+        for host, every_s, count in (("b", 1, 2), ("a", 3, 1), ("b", 1, 1), ("a", 1, 1))
+    ]
+
+    starts = await store.hosts.book(wishes, NOW)
+
+    assert starts == [NOW, NOW, NOW + 2 * SECOND, NOW + 3 * SECOND]
+    assert await store.hosts.book([], NOW) == []
+
+
+async def test_no_booking_begins_before_the_hold_ends(store: Store) -> None:
+    await booked(store, "booked", 1)
+    for host in ("booked", "new"):
+        await store.hosts.hold(host, NOW + 10 * SECOND)
+
+    for host in ("booked", "new"):
+        assert await booked(store, host) == NOW + 10 * SECOND
+        assert await booked(store, host) == NOW + 11 * SECOND
+
+
+async def test_an_earlier_hold_changes_nothing_and_a_later_one_lengthens(store: Store) -> None:
+    await store.hosts.hold("a", NOW + 10 * SECOND)
+    await store.hosts.hold("a", NOW + 5 * SECOND)
+    first = await booked(store, "a")
+    await store.hosts.hold("a", NOW + 60 * SECOND)
+
+    assert first == NOW + 10 * SECOND
+    assert await booked(store, "a") == NOW + 60 * SECOND
+
+
+async def test_what_is_booked_beyond_the_hold_stays_booked(store: Store) -> None:
+    await booked(store, "a", 1, count=100)
+    await store.hosts.hold("a", NOW + 10 * SECOND)
+
+    assert await booked(store, "a") == NOW + 100 * SECOND
+
+
+async def test_processes_that_book_at_once_never_overlap(store: Store, backend: Backend) -> None:
+    others = [await backend.open() for _ in range(3)]
+    wishes = [Booking(host=host, every_s=1, count=2) for host in ("a", "b")]
+
+    starts = await asyncio.gather(
+        *(s.hosts.book(wishes[::step], NOW) for s in (store, *others) for step in (1, -1, 1, -1))
+    )
+    for other in others:
+        await other.close()
+
+    expected = [NOW + n * 2 * SECOND for n in range(16)]
+    told = [pair[::step] for pair, step in zip(starts, (1, -1) * 8, strict=True)]
+    assert sorted(a for a, _ in told) == sorted(b for _, b in told) == expected
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(1, 3), st.integers(0, 5)),
+        max_size=8,
+    )
+)
+async def test_requests_to_a_host_are_never_closer_than_its_pace(
+    store: Store, steps: list[tuple[str, int, int, int]]
+) -> None:
+    now, run = NOW, new_id()
+    requests: dict[str, list[tuple[datetime, timedelta]]] = {"a": [], "b": []}
+    for host, every_s, count, passes_s in steps:
+        start = await booked(store, f"{host}-{run}", every_s, count, now)
+        assert start >= now
+        requests[host] += [(start + n * every_s * SECOND, every_s * SECOND) for n in range(count)]
+        now += passes_s * SECOND
+
+    for sent in requests.values():
+        for (before, every), (after, _) in pairwise(sent):
+            assert after - before >= every

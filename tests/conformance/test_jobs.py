@@ -1,0 +1,342 @@
+"""`JobStore`: jobs are added, changed by one at a time, found, counted, deleted."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.limits import Limits
+from crawlyard.core.page import Body, Skipped
+from crawlyard.core.priority import Priority
+from crawlyard.core.retry import RetryPolicy
+from crawlyard.core.spec import Scope, Strategy, TextMode
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.base import JobQuery, PageQuery, Store
+from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done, its_event
+from tests.conformance.steps import (
+    added,
+    claimed,
+    fingerprints,
+    in_state,
+    names,
+    recorded,
+    requeued,
+    waiting,
+)
+
+MOVES = [(state, move) for state in State for move in LIFECYCLE[state]]
+
+
+async def found(store: Store, limit: int = 100, **asked: object) -> list[str]:
+    return [s.job.id for s in await store.jobs.find(JobQuery(**asked), limit)]  # type: ignore[arg-type]  # fields by name
+
+
+async def test_a_job_comes_back_as_it_was_added(store: Store) -> None:
+    job = a_job(
+        spec=a_spec(
+            urls=("https://a.example/", "https://b.example/ü"),
+            sitemaps=("robots",),
+            name="Nightly",
+            tags=("docs", "Ünicode"),
+            priority=Priority.HIGH,
+            limits=Limits(pages=7, duration=timedelta(minutes=3, microseconds=1)),
+            retry=RetryPolicy(attempts=3, factor=4 / 3),
+            scope=Scope.DOMAIN,
+            strategy=Strategy.DEPTH_FIRST,
+            text=TextMode.MARKDOWN,
+            headers=(("X-A", "1"), ("X-A", "2")),
+            extract=(("price", ".price@content"),),
+        ),
+        owner="ada",
+        detail="»why«",
+        due_at=NOW + timedelta(days=400, microseconds=1),
+        started_at=NOW,
+        ended_at=NOW + timedelta(seconds=1),
+        turn=2**40,
+        failures=2,
+        losses=1,
+        retry_of=a_job().id,
+    )
+
+    await store.jobs.add(job, its_event(job))
+
+    assert (await store.jobs.get(job.id)).job == job
+
+
+async def test_a_new_job_has_used_nothing_and_is_held_by_nobody(store: Store) -> None:
+    job = await added(store)
+
+    shard = (await store.jobs.get(job.id)).shard
+
+    assert (shard.worker, shard.attempt, shard.seq) == (None, 0, 0)
+    assert (shard.usage.pages, shard.usage.discovered, shard.usage.duration) == (0, 0, timedelta(0))
+
+
+async def test_an_id_is_taken_once(store: Store) -> None:
+    job = await added(store)
+
+    with pytest.raises(Conflict, match=job.id):
+        await store.jobs.add(a_job(id=job.id), its_event(job))
+
+    assert await names(store, job.id) == ["created"]
+
+
+async def test_a_job_that_is_not_there_is_not_found(store: Store) -> None:
+    with pytest.raises(NotFound, match="no job 0192"):
+        await store.jobs.get("0192")
+
+
+@pytest.mark.parametrize(("state", "move"), MOVES)
+async def test_every_move_and_its_event_are_stored_together(
+    store: Store, state: State, move: Move
+) -> None:
+    job = await added(store, in_state(state))
+
+    after, event = job.moved(move, NOW, actor="ada", detail="why")
+    await store.jobs.save(after, event)
+
+    assert (await store.jobs.get(job.id)).job == after
+    [_, told] = await store.events.events(job.id)
+    assert told == replace(event, seq=told.seq)
+
+
+async def test_a_job_that_has_moved_on_is_not_overwritten(store: Store) -> None:
+    job = await added(store)
+    first = job.moved(Move.PAUSE, NOW, actor="ada")
+    second = job.moved(Move.CANCEL, NOW, actor="bob")
+    await store.jobs.save(*first)
+
+    with pytest.raises(Conflict):
+        await store.jobs.save(*second)
+
+    assert (await store.jobs.get(job.id)).job.state is State.PAUSED
+    assert await names(store, job.id) == ["created", "paused"]
+
+
+async def test_of_twenty_that_save_the_same_version_one_succeeds(store: Store) -> None:
+    job = await added(store)
+    saves = [store.jobs.save(*job.moved(Move.PAUSE, NOW, actor=f"u{n}")) for n in range(20)]
+
+    results = await asyncio.gather(*saves, return_exceptions=True)
+
+    assert [type(r) for r in results if r is not None] == [Conflict] * 19
+    assert await names(store, job.id) == ["created", "paused"]
+
+
+async def test_a_job_that_never_was_cannot_be_saved(store: Store) -> None:
+    with pytest.raises(Conflict):
+        await store.jobs.save(*a_job().moved(Move.PAUSE, NOW, actor="ada"))
+
+    assert await store.events.events() == []
+
+
+async def test_an_edit_replaces_spec_and_tags(store: Store) -> None:
+    job = await added(store, spec=a_spec(tags=("old",)))
+    spec = a_spec(name="new name", tags=("new",), priority=Priority.URGENT)
+
+    edited, event = job.edited(spec, NOW, actor="ada", changed={"tags": ("new",)})
+    await store.jobs.save(edited, event)
+
+    assert (await store.jobs.get(job.id)).job == edited
+    assert await found(store, tags=frozenset({"new"})) == [job.id]
+    assert await found(store, tags=frozenset({"old"})) == []
+    assert await found(store, text="NEW NAME") == [job.id]
+    assert await store.jobs.counts() == {(State.PENDING, Priority.URGENT): 1}
+    assert (await store.events.events(job.id))[1].data["tags"] == ["new"]
+
+
+class TestFind:
+    async def test_the_newest_come_first(self, store: Store) -> None:
+        jobs = [await added(store) for _ in range(5)]
+
+        assert await found(store) == [j.id for j in reversed(jobs)]
+
+    async def test_at_most_limit_come_and_the_rest_before_the_last_of_them(
+        self, store: Store
+    ) -> None:
+        ids = [(await added(store)).id for _ in range(7)]
+
+        pages, before = [], None
+        while page := await found(store, limit=3, before=before):
+            pages.append(page)
+            before = page[-1]
+
+        assert pages == [ids[6:3:-1], ids[3:0:-1], ids[:1]]
+
+    async def test_each_field_narrows(self, store: Store) -> None:
+        one = await added(store, in_state(State.PAUSED, owner="ada", priority=Priority.HIGH))
+        two = await added(store, in_state(State.FAILED, owner="bob", priority=Priority.LOW))
+
+        assert await found(store, owner="ada") == [one.id]
+        assert await found(store, states=frozenset({State.FAILED})) == [two.id]
+        assert await found(store, states=frozenset({State.FAILED, State.PAUSED})) == [
+            two.id,
+            one.id,
+        ]
+        assert await found(store, priorities=frozenset({Priority.HIGH})) == [one.id]
+        assert await found(store, owner="ada", states=frozenset({State.FAILED})) == []
+
+    async def test_all_tags_have_to_fit(self, store: Store) -> None:
+        both = await added(store, spec=a_spec(tags=("a", "b")))
+        await added(store, spec=a_spec(tags=("a",)))
+
+        assert await found(store, tags=frozenset({"a", "b"})) == [both.id]
+        assert await found(store, tags=frozenset({"A"})) == []
+
+    @pytest.mark.parametrize("text", ["50%", "Ünter", "ünTER", "docs.EXAMPLE", "a_b", "/path\\x"])
+    async def test_text_is_a_part_of_the_name_or_of_a_start_url(
+        self, store: Store, text: str
+    ) -> None:
+        job = await added(
+            store,
+            spec=a_spec(
+                name="50% ÜNTERWEGS a_b",
+                urls=("https://other.example/", "https://docs.example.com/path\\x"),
+            ),
+        )
+        await added(store, spec=a_spec(name="500 unterwegs aXb"))
+
+        assert await found(store, text=text) == [job.id]
+
+    async def test_an_id_is_found_by_its_beginning_or_end(self, store: Store) -> None:
+        job = await added(store, id="01990000-0000-7000-8000-0000000000ab")
+        await added(store, id="01991111-0000-7000-8000-0000000000cd")
+
+        assert await found(store, id_part="01990") == [job.id]
+        assert await found(store, id_part="00AB") == [job.id]
+        assert await found(store, id_part="0000-7000") == []
+        assert await found(store, id_part="%ab") == []
+
+    async def test_how_far_a_job_has_come_is_found_with_it(self, store: Store) -> None:
+        claim = await claimed(store)
+        await recorded(store, claim.lease, a_batch([a_target()]))
+
+        [standing] = await store.jobs.find(JobQuery(), 10)
+
+        assert standing == await store.jobs.get(claim.job.id)
+        assert (standing.shard.worker, standing.shard.usage.discovered) == ("w1", 1)
+
+
+async def test_jobs_are_counted_by_state_and_priority(store: Store) -> None:
+    await added(store, in_state(State.PAUSED, owner="ada"))
+    await added(store, in_state(State.PAUSED, owner="bob"))
+    await added(store, in_state(State.FAILED, owner="ada", priority=Priority.LOW))
+
+    assert await store.jobs.counts() == {
+        (State.PAUSED, Priority.NORMAL): 2,
+        (State.FAILED, Priority.LOW): 1,
+    }
+    assert await store.jobs.counts("bob") == {(State.PAUSED, Priority.NORMAL): 1}
+    assert await store.jobs.counts("eve") == {}
+
+
+async def deleted(store: Store, job: Job) -> None:
+    await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
+
+
+class TestDelete:
+    async def test_a_deleted_job_is_gone_for_every_method(self, store: Store) -> None:
+        claim = await claimed(store, await added(store, spec=a_spec(tags=("t",))))
+        no, body = claim.lease.job_no, {Body.TEXT: b"text"}
+        one, two = a_target("1"), a_target("2")
+        batch = a_batch([one, two], [done(one, body)], [Skipped(a_target("3"), "scope")])
+        answer = await recorded(store, claim.lease, batch)
+        [page] = await store.pages.pages(claim.job.id, PageQuery(), 10)
+
+        await deleted(store, claim.job)
+
+        with pytest.raises(NotFound):
+            await store.jobs.get(claim.job.id)
+        with pytest.raises(Conflict):
+            await store.jobs.save(*claim.job.moved(Move.PAUSE, NOW, actor="ada"))
+        assert await found(store) == await found(store, tags=frozenset({"t"})) == []
+        assert await store.jobs.counts() == {}
+        assert await waiting(store, no) == await store.frontier.roots(no) == []
+        assert await fingerprints(store, no) == []
+        assert await store.pages.pages(claim.job.id, PageQuery(), 10) == []
+        assert await store.pages.bodies([page.id], list(Body)) == {}
+        assert await store.pages.errors(claim.job.id) == []
+        assert await store.pages.skipped(claim.job.id, 0, 10) == []
+        assert await store.leases.holders() == {}
+        after, event = claim.job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+        with pytest.raises(Conflict):
+            await store.leases.settle(answer.lease, after, event)
+
+    async def test_its_holder_is_shut_out(self, store: Store) -> None:
+        claim = await claimed(store)
+
+        await deleted(store, claim.job)
+
+        assert await store.leases.orders([claim.lease]) == ["lost"]
+        assert (await recorded(store, claim.lease, a_batch([a_target()]))).order == "lost"
+        await store.leases.free(claim.lease)
+        assert await store.leases.take_back(NOW + timedelta(days=1), [], requeued) == []
+
+    async def test_its_events_stay(self, store: Store) -> None:
+        job = await added(store)
+
+        await deleted(store, job)
+        while await store.jobs.purge():
+            pass
+
+        assert await names(store, job.id) == ["created", "deleted"]
+
+    async def test_a_job_that_has_moved_on_is_not_deleted(self, store: Store) -> None:
+        job = await added(store)
+        await store.jobs.save(*job.moved(Move.PAUSE, NOW, actor="ada"))
+
+        with pytest.raises(Conflict):
+            await deleted(store, job)
+
+        assert await names(store, job.id) == ["created", "paused"]
+
+    async def test_its_id_is_not_given_again_before_it_is_purged(self, store: Store) -> None:
+        job = await added(store)
+        await deleted(store, job)
+
+        with pytest.raises(Conflict):
+            await store.jobs.add(job, its_event(job))
+
+
+class TestPurge:
+    async def test_nothing_is_purged_that_is_not_deleted(self, store: Store) -> None:
+        await added(store)
+
+        assert await store.jobs.purge() == 0
+        assert len(await found(store)) == 1
+
+    @pytest.mark.parametrize("step", [1, 3, 7, 1000])
+    async def test_space_is_freed_in_steps_until_nothing_is_left(
+        self, store: Store, step: int
+    ) -> None:
+        kept, gone = await claimed(store), await claimed(store)
+        targets = [a_target(str(n)) for n in range(10)]
+        bodies = {Body.TEXT: b"text", Body.HTML: b"<p>text"}
+        batch = a_batch(targets, [done(t, bodies) for t in targets[:4]])
+        for claim in (kept, gone):
+            await recorded(store, claim.lease, batch)
+        await deleted(store, gone.job)
+
+        counts = []
+        while count := await store.jobs.purge(step):
+            counts.append(count)
+
+        assert all(count <= step for count in counts)
+        assert sum(counts) >= 1 + len(targets) + 4 + 8  # the job, targets, pages, bodies
+        assert len(await store.pages.pages(kept.job.id, PageQuery(), 100)) == 4
+        assert len(await fingerprints(store, kept.lease.job_no)) == 10
+
+    async def test_a_new_job_never_gets_the_key_of_a_purged_one(self, store: Store) -> None:
+        old = await claimed(store)
+        await deleted(store, old.job)
+        while await store.jobs.purge():
+            pass
+
+        new = await claimed(store)
+
+        assert new.lease.job_no != old.lease.job_no
+        assert (await recorded(store, old.lease, a_batch([a_target()]))).order == "lost"

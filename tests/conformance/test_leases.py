@@ -1,0 +1,386 @@
+"""`LeaseStore`: who crawls what, and until when; nobody else meanwhile."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crawlyard.core.checkpoint import Lease, Order
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.priority import Priority
+from crawlyard.core.queue import PriorityQueue, claim_key, claimable
+from crawlyard.errors import Conflict
+from crawlyard.store.base import JobQuery, Store
+from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, its_event
+from tests.conformance.conftest import Backend
+from tests.conformance.steps import (
+    added,
+    claimed,
+    ended,
+    in_state,
+    moved,
+    names,
+    recorded,
+    requeued,
+    shard_of,
+)
+
+LAPSED = NOW + LEASE
+SECOND = timedelta(seconds=1)
+
+
+class TestClaim:
+    async def test_the_job_runs_and_its_lease_says_until_when(self, store: Store) -> None:
+        job = await added(store)
+
+        claim = await store.leases.claim("w1", NOW, LEASE)
+
+        assert claim is not None
+        running, event = job.moved(Move.CLAIM, NOW, actor="worker:w1")
+        assert claim.job == running
+        assert claim.lease == Lease(
+            job_id=job.id, job_no=claim.lease.job_no, worker="w1", attempt=1, seq=0, version=2
+        )
+        shard = claim.shard
+        assert (shard.worker, shard.attempt, shard.lease_until) == ("w1", 1, NOW + LEASE)
+        standing = await store.jobs.get(job.id)
+        assert (standing.job, standing.shard) == (running, shard)
+        [_, started] = await store.events.events(job.id)
+        assert started == replace(event, seq=started.seq)
+
+    async def test_nothing_is_claimed_when_nothing_waits(self, store: Store) -> None:
+        for state in set(State) - {State.PENDING}:
+            await added(store, in_state(state))
+
+        assert await store.leases.claim("w1", NOW, LEASE) is None
+
+    async def test_a_job_is_not_claimed_before_it_is_due(self, store: Store) -> None:
+        await added(store, due_at=NOW + SECOND)
+
+        early = await store.leases.claim("w1", NOW + SECOND - timedelta(microseconds=1), LEASE)
+        in_time = await store.leases.claim("w1", NOW + SECOND, LEASE)
+
+        assert early is None
+        assert in_time is not None
+
+    async def test_only_takes_that_job_or_none(self, store: Store) -> None:
+        first, second = await added(store), await added(store)
+
+        claim = await store.leases.claim("w1", NOW, LEASE, only=second.id)
+        again = await store.leases.claim("w1", NOW, LEASE, only=second.id)
+
+        assert claim is not None
+        assert claim.job.id == second.id
+        assert again is None
+        assert (await store.jobs.get(first.id)).job.state is State.PENDING
+
+    async def test_only_waits_until_the_job_is_due(self, store: Store) -> None:
+        job = await added(store, due_at=NOW + SECOND)
+
+        assert await store.leases.claim("w1", NOW, LEASE, only=job.id) is None
+
+    async def test_twenty_workers_never_win_the_same_job(self, store: Store) -> None:
+        for _ in range(12):
+            await added(store)
+
+        claims = await asyncio.gather(*(store.leases.claim(f"w{n}", NOW, LEASE) for n in range(20)))
+
+        won = [claim.job.id for claim in claims if claim]
+        assert len(won) == len(set(won)) == 12
+
+    async def test_workers_of_several_processes_never_win_the_same_job(
+        self, store: Store, backend: Backend
+    ) -> None:
+        for _ in range(12):
+            await added(store)
+        others = [await backend.open() for _ in range(4)]
+
+        claims = await asyncio.gather(
+            *(
+                other.leases.claim(f"w{n}", NOW, LEASE)
+                for n, other in enumerate(others)
+                for _ in range(5)
+            )
+        )
+        for other in others:
+            await other.close()
+
+        won = [claim.job.id for claim in claims if claim]
+        assert len(won) == len(set(won)) == 12
+        assert len(await store.events.events()) == 24
+
+    async def test_the_attempt_rises_with_every_claim(self, store: Store) -> None:
+        claim = await claimed(store)
+        await ended(store, claim.lease, Move.REQUEUE)
+
+        again = await claimed(store, claim.job)
+
+        assert (claim.lease.attempt, again.lease.attempt) == (1, 2)
+
+    async def test_it_goes_on_where_the_job_stands(self, store: Store) -> None:
+        claim = await claimed(store)
+        await recorded(store, claim.lease, a_batch([a_target()], current_url="https://x/"))
+        await ended(store, claim.lease, Move.REQUEUE)
+
+        again = await claimed(store, claim.job, "w2")
+
+        assert again.shard.usage.discovered == 1
+        assert again.shard.current_url == "https://x/"
+        assert again.lease.seq == again.shard.seq == 1
+
+    async def test_a_resumed_job_waits_until_its_holder_has_let_go(self, store: Store) -> None:
+        claim = await claimed(store)
+        await moved(store, claim.job.id, Move.PAUSE)
+        await moved(store, claim.job.id, Move.RESUME)
+
+        held = await store.leases.claim("w2", NOW, LEASE)
+        answer = await recorded(store, claim.lease, a_batch(last=True))
+        free = await store.leases.claim("w2", NOW, LEASE)
+
+        assert held is None
+        assert answer.order is Order.STOP
+        assert free is not None
+        assert free.lease.attempt == 2
+
+    async def test_a_resumed_job_waits_at_most_until_the_lease_lapses(self, store: Store) -> None:
+        claim = await claimed(store)
+        await moved(store, claim.job.id, Move.PAUSE)
+        await moved(store, claim.job.id, Move.RESUME)
+
+        before = await store.leases.claim("w2", LAPSED - timedelta(microseconds=1), LEASE)
+        after = await store.leases.claim("w2", LAPSED, LEASE)
+
+        assert before is None
+        assert after is not None
+        assert await store.leases.orders([claim.lease, after.lease]) == [Order.LOST, Order.GO_ON]
+
+
+some_jobs = st.lists(
+    st.builds(
+        a_job,
+        spec=st.builds(a_spec, priority=st.sampled_from(Priority)),
+        state=st.sampled_from([State.PENDING, State.PENDING, State.PENDING, State.PAUSED]),
+        turn=st.integers(0, 2),
+        queued_at=st.integers(0, 2).map(lambda s: NOW - s * SECOND),
+        due_at=st.integers(-1, 1).map(lambda s: NOW + s * SECOND),
+    ),
+    max_size=8,
+)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(jobs=some_jobs)
+async def test_jobs_are_claimed_in_the_order_of_claim_key(store: Store, jobs: list[Job]) -> None:
+    for standing in await store.jobs.find(JobQuery(), 100):
+        left = standing.job
+        await store.jobs.delete(left.id, left.version, its_event(left, EventName.DELETED))
+    for job in jobs:
+        await added(store, job)
+
+    order = []
+    while claim := await store.leases.claim("w", NOW, LEASE):
+        order.append(claim.job.id)
+
+    due = [job for job in PriorityQueue(jobs).pending() if claimable(job, NOW)]
+    assert order == [job.id for job in due] == [j.id for j in sorted(due, key=claim_key)]
+
+
+class TestOrders:
+    async def test_they_come_in_the_order_asked(self, store: Store) -> None:
+        running, edited, paused, lost = [await claimed(store) for _ in range(4)]
+        await store.jobs.save(
+            *edited.job.edited(a_spec(name="new"), NOW, actor="ada", changed={"name": "new"})
+        )
+        await moved(store, paused.job.id, Move.PAUSE)
+        await ended(store, lost.lease, Move.REQUEUE)
+        await claimed(store, lost.job, "w2")
+        asked = [c.lease for c in (lost, paused, edited, running, paused)]
+
+        orders = await store.leases.orders(asked)
+
+        assert orders == [Order.LOST, Order.STOP, Order.CHANGED, Order.GO_ON, Order.STOP]
+
+    async def test_of_no_leases_there_are_none(self, store: Store) -> None:
+        assert await store.leases.orders([]) == []
+
+    @pytest.mark.parametrize("move", [Move.PAUSE, Move.CANCEL, Move.REQUEUE])
+    async def test_stop_is_said_as_soon_as_the_job_no_longer_runs(
+        self, store: Store, move: Move
+    ) -> None:
+        claim = await claimed(store)
+
+        await moved(store, claim.job.id, move)
+
+        assert await store.leases.orders([claim.lease]) == [Order.STOP]
+
+
+class TestSettle:
+    @pytest.mark.parametrize("move", [Move.COMPLETE, Move.FAIL, Move.REQUEUE])
+    async def test_the_job_is_saved_and_the_lease_is_free(self, store: Store, move: Move) -> None:
+        claim = await claimed(store)
+
+        job = await ended(store, claim.lease, move)
+
+        standing = await store.jobs.get(job.id)
+        assert standing.job == job
+        assert (standing.shard.worker, standing.shard.lease_until) == (None, None)
+        assert len(await names(store, job.id)) == 3
+
+    async def test_a_holder_whose_job_was_paused_cannot_end_it(self, store: Store) -> None:
+        claim = await claimed(store)
+        await moved(store, claim.job.id, Move.PAUSE)
+
+        with pytest.raises(Conflict):
+            await store.leases.settle(
+                claim.lease, *claim.job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+            )
+
+        standing = await store.jobs.get(claim.job.id)
+        assert (standing.job.state, standing.shard.worker) == (State.PAUSED, "w1")
+        assert await names(store, claim.job.id) == ["created", "started", "paused"]
+
+    async def test_a_holder_of_an_old_attempt_cannot_end_the_job(self, store: Store) -> None:
+        old = await claimed(store)
+        await store.leases.take_back(LAPSED, [], requeued)
+        new = await claimed(store, old.job, "w2")
+
+        with pytest.raises(Conflict):
+            await store.leases.settle(
+                old.lease, *new.job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+            )
+
+        standing = await store.jobs.get(new.job.id)
+        assert (standing.job, standing.shard.worker) == (new.job, "w2")
+
+
+class TestFree:
+    async def test_the_lease_is_let_go(self, store: Store) -> None:
+        claim = await claimed(store)
+        await moved(store, claim.job.id, Move.PAUSE)
+
+        await store.leases.free(claim.lease)
+
+        assert await store.leases.holders() == {}
+
+    async def test_an_old_lease_frees_nothing(self, store: Store) -> None:
+        old = await claimed(store)
+        await ended(store, old.lease, Move.REQUEUE)
+        await claimed(store, old.job, "w2")
+
+        await store.leases.free(old.lease)
+
+        assert await store.leases.holders() == {"w2": 1}
+
+    async def test_a_job_that_runs_without_a_lease_is_taken_back(self, store: Store) -> None:
+        claim = await claimed(store)
+        await store.leases.free(claim.lease)
+
+        [job] = await store.leases.take_back(NOW, [], requeued)
+
+        assert (job.id, job.state) == (claim.job.id, State.PENDING)
+
+
+class TestTakeBack:
+    async def test_a_lapsed_lease_is_freed_and_its_job_saved_as_decided(self, store: Store) -> None:
+        claim = await claimed(store)
+
+        [job] = await store.leases.take_back(LAPSED, [], requeued)
+
+        assert job == requeued(claim.job)[0]
+        assert (job.state, job.state_reason, job.losses) == ("pending", "worker_lost", 1)
+        standing = await store.jobs.get(job.id)
+        assert (standing.job, standing.shard.worker) == (job, None)
+        assert await names(store, job.id) == ["created", "started", "requeued"]
+
+    async def test_a_lease_is_left_until_it_lapses(self, store: Store) -> None:
+        await claimed(store)
+
+        taken = await store.leases.take_back(LAPSED - timedelta(microseconds=1), ["w2"], requeued)
+
+        assert taken == []
+        assert await store.leases.holders() == {"w1": 1}
+
+    async def test_dead_workers_lose_theirs_at_once(self, store: Store) -> None:
+        dead = [await claimed(store, worker="dead") for _ in range(2)]
+        await claimed(store, worker="alive")
+
+        taken = await store.leases.take_back(NOW, ["dead"], requeued)
+
+        assert {job.id for job in taken} == {claim.job.id for claim in dead}
+        assert await store.leases.holders() == {"alive": 1}
+
+    @pytest.mark.parametrize("move", [Move.PAUSE, Move.CANCEL])
+    async def test_jobs_in_another_state_just_become_free(self, store: Store, move: Move) -> None:
+        claim = await claimed(store)
+        job = await moved(store, claim.job.id, move)
+
+        taken = await store.leases.take_back(LAPSED, [], requeued)
+
+        assert taken == []
+        standing = await store.jobs.get(job.id)
+        assert (standing.job, standing.shard.worker) == (job, None)
+        assert len(await names(store, job.id)) == 3
+
+    async def test_two_callers_never_take_the_same_job_back_twice(
+        self, store: Store, backend: Backend
+    ) -> None:
+        claims = [await claimed(store) for _ in range(6)]
+        other = await backend.open()
+
+        taken = await asyncio.gather(
+            *(s.leases.take_back(LAPSED, [], requeued) for s in (store, other) for _ in range(3))
+        )
+        await other.close()
+
+        ids = [job.id for jobs in taken for job in jobs]
+        assert sorted(ids) == sorted(claim.job.id for claim in claims)
+
+    async def test_a_job_that_killed_its_workers_fails(self, store: Store) -> None:
+        claim = await claimed(store, await added(store, losses=3))
+
+        [job] = await store.leases.take_back(
+            LAPSED, [], lambda job: job.lost(NOW, actor="worker:w2", in_child=True)
+        )
+
+        assert (job.id, job.state) == (claim.job.id, State.FAILED)
+        assert job.state_reason is StateReason.WORKER_LOST
+
+    async def test_a_decision_that_fails_leaves_everything_as_it_was(self, store: Store) -> None:
+        claim = await claimed(store)
+
+        def undecided(job: Job) -> tuple[Job, Event]:
+            raise ZeroDivisionError(job.id)
+
+        with pytest.raises(ZeroDivisionError):
+            await store.leases.take_back(LAPSED, [], undecided)
+
+        standing = await store.jobs.get(claim.job.id)
+        assert (standing.job, standing.shard) == (claim.job, claim.shard)
+        assert await names(store, claim.job.id) == ["created", "started"]
+        assert len(await store.leases.take_back(LAPSED, [], requeued)) == 1
+
+    async def test_a_worker_that_comes_back_may_still_bring_what_it_has(self, store: Store) -> None:
+        claim = await claimed(store)
+        await store.leases.take_back(LAPSED, [], requeued)
+
+        answer = await recorded(store, claim.lease, a_batch([a_target()], last=True))
+
+        assert (answer.order, answer.usage.discovered) == (Order.STOP, 1)
+        assert (await shard_of(store, claim.job.id)).worker is None
+
+
+async def test_holders_are_counted(store: Store) -> None:
+    for worker in ("w1", "w2", "w1"):
+        await claimed(store, worker=worker)
+    await added(store)
+
+    assert await store.leases.holders() == {"w1": 2, "w2": 1}

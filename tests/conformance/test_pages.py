@@ -1,0 +1,209 @@
+"""`PageStore`: what was fetched, what failed, what was kept out; a part at a time."""
+
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.checkpoint import Claim
+from crawlyard.core.page import Body, ErrorGroup, ErrorKind, Outcome, Skipped, TargetState
+from crawlyard.store.base import PageQuery, Store
+from tests.builders import NOW, a_batch, a_page, a_target, done, failed
+from tests.conformance.steps import claimed, recorded, urls
+
+
+async def found(store: Store, claim: Claim, **asked: object) -> list[str]:
+    query = PageQuery(**asked)  # type: ignore[arg-type]  # fields by name
+    return urls(p.page for p in await store.pages.pages(claim.job.id, query, 100))
+
+
+async def test_a_page_comes_back_as_it_was_stored(store: Store) -> None:
+    claim = await claimed(store)
+    target = a_target("page", depth=4)
+    page = a_page(
+        target,
+        final_url="https://example.com/final",
+        status=404,
+        content_type="text/html; charset=x",
+        title='"Ünï\\cøde" 🕷',
+        description="d",
+        lang="de-AT",
+        canonical="https://example.com/canonical",
+        fetched_at=NOW + timedelta(microseconds=1),
+        elapsed_ms=2**33,
+        bytes=2**40,
+        sha256="f" * 64,
+        etag='W/"x"',
+        last_modified="Thu, 01 Jan 1970 00:00:00 GMT",
+        links=12,
+        truncated="max_body",
+        noindex=True,
+        extracted={"price": ("1", "2"), "none": ()},
+        error=ErrorKind.HTTP_4XX,
+        error_detail="answered 404",
+    )
+
+    await recorded(
+        store, claim.lease, a_batch([target], [Outcome(target, TargetState.FAILED, page)])
+    )
+
+    [stored] = await store.pages.pages(claim.job.id, PageQuery(), 10)
+    assert stored.page == page
+
+
+async def test_the_parent_is_the_page_that_named_it(store: Store) -> None:
+    claim = await claimed(store)
+    seed = a_target("seed")
+    child, orphan = a_target("child", parent=seed.fp), a_target("orphan", parent=1)
+
+    await recorded(
+        store, claim.lease, a_batch([seed, child, orphan], [done(seed), done(child), done(orphan)])
+    )
+
+    pages = await store.pages.pages(claim.job.id, PageQuery(), 10)
+    assert [p.page.parent for p in pages] == [None, seed.url, None]
+
+
+async def test_pages_come_in_the_order_they_were_stored_a_part_at_a_time(store: Store) -> None:
+    claim = await claimed(store)
+    targets = [a_target(str(n)) for n in range(10)]
+    first = await recorded(store, claim.lease, a_batch(targets, [done(t) for t in targets[:4]]))
+    await recorded(store, first.lease, a_batch([], [done(t) for t in reversed(targets[4:])]))
+
+    parts, after = [], 0
+    while part := await store.pages.pages(claim.job.id, PageQuery(after=after), 3):
+        parts.append(urls(p.page for p in part))
+        after = part[-1].id
+
+    assert [len(part) for part in parts] == [3, 3, 3, 1]
+    stored = targets[:4] + targets[:3:-1]
+    assert [url for part in parts for url in part] == urls(stored)
+
+
+async def test_pages_of_two_jobs_are_kept_apart(store: Store) -> None:
+    one, two = await claimed(store), await claimed(store)
+    for claim, path in ((one, "1"), (two, "2")):
+        await recorded(store, claim.lease, a_batch([a_target(path)], [failed(a_target(path))]))
+
+    assert await found(store, one) == [a_target("1").url]
+    assert [g.samples for g in await store.pages.errors(two.job.id)] == [(a_target("2").url,)]
+
+
+async def test_a_job_that_is_not_there_has_no_pages(store: Store) -> None:
+    assert await store.pages.pages("0192", PageQuery(), 10) == []
+    assert await store.pages.errors("0192") == []
+    assert await store.pages.skipped("0192", 0, 10) == []
+
+
+class TestQuery:
+    @pytest.fixture
+    async def claim(self, store: Store) -> Claim:
+        claim = await claimed(store)
+        good, slow, gone = a_target("good"), a_target("slow"), a_target("gone")
+        outcomes = [
+            done(good, title="100% ÄPFEL_"),
+            failed(slow, ErrorKind.TIMEOUT, title=""),
+            failed(gone, ErrorKind.HTTP_4XX, status=404, title="1000 Apfelx"),
+        ]
+        await recorded(store, claim.lease, a_batch([good, slow, gone], outcomes))
+        return claim
+
+    async def test_failed_or_not(self, store: Store, claim: Claim) -> None:
+        assert await found(store, claim, failed=True) == [
+            a_target("slow").url,
+            a_target("gone").url,
+        ]
+        assert await found(store, claim, failed=False) == [a_target("good").url]
+        assert len(await found(store, claim)) == 3
+
+    async def test_by_kind(self, store: Store, claim: Claim) -> None:
+        kinds = frozenset({ErrorKind.HTTP_4XX, ErrorKind.DNS})
+
+        assert await found(store, claim, kinds=kinds) == [a_target("gone").url]
+        assert await found(store, claim, kinds=kinds, failed=False) == []
+
+    @pytest.mark.parametrize("text", ["äpfel", "100%", "EXAMPLE.com/Good", "L_"])
+    async def test_by_a_part_of_url_or_title(self, store: Store, claim: Claim, text: str) -> None:
+        assert await found(store, claim, text=text) == [a_target("good").url]
+
+
+class TestBodies:
+    async def test_what_is_asked_for_comes(self, store: Store) -> None:
+        claim = await claimed(store)
+        one, two, three = a_target("1"), a_target("2"), a_target("3")
+        text, html = {Body.TEXT: b"text"}, {Body.TEXT: b"2", Body.HTML: b"<p>"}
+        await recorded(
+            store,
+            claim.lease,
+            a_batch([one, two, three], [done(one, text), done(two, html), done(three)]),
+        )
+        first, second, third = [
+            p.id for p in await store.pages.pages(claim.job.id, PageQuery(), 10)
+        ]
+
+        assert await store.pages.bodies([first, second, third], [Body.TEXT]) == {
+            (first, Body.TEXT): b"text",
+            (second, Body.TEXT): b"2",
+        }
+        assert await store.pages.bodies([second], [Body.HTML, Body.HEADERS]) == {
+            (second, Body.HTML): b"<p>"
+        }
+        assert await store.pages.bodies([third, 10**12], list(Body)) == {}
+        assert await store.pages.bodies([], list(Body)) == {}
+        assert await store.pages.bodies([first], []) == {}
+
+    async def test_a_page_that_is_told_twice_keeps_its_first_body(self, store: Store) -> None:
+        claim = await claimed(store)
+        one, two = a_target("1"), a_target("2")
+        first = await recorded(store, claim.lease, a_batch([one, two], [done(one)]))
+
+        again = [done(one, {Body.TEXT: b"late"}), done(two, {Body.TEXT: b"two"})]
+        await recorded(store, first.lease, a_batch([], again))
+
+        pages = await store.pages.pages(claim.job.id, PageQuery(), 10)
+        assert await store.pages.bodies([p.id for p in pages], list(Body)) == {
+            (pages[1].id, Body.TEXT): b"two"
+        }
+
+
+async def test_errors_are_grouped_by_kind_the_most_frequent_first(store: Store) -> None:
+    claim = await claimed(store)
+    slow = [a_target(f"slow{n}") for n in range(7)]
+    gone = [a_target(f"gone{n}") for n in range(2)]
+    good = a_target("good")
+    hour = timedelta(hours=1)
+    outcomes = [
+        *(failed(t, ErrorKind.DNS, fetched_at=NOW) for t in gone),
+        *(failed(t, fetched_at=NOW - n * hour) for n, t in enumerate(slow)),
+        done(good),
+    ]
+    await recorded(store, claim.lease, a_batch([*slow, *gone, good], outcomes))
+
+    groups = await store.pages.errors(claim.job.id)
+
+    assert groups == [
+        ErrorGroup(
+            kind=ErrorKind.TIMEOUT,
+            count=7,
+            first_at=NOW - 6 * hour,
+            last_at=NOW,
+            samples=tuple(urls(slow[:1:-1])),
+        ),
+        ErrorGroup(
+            kind=ErrorKind.DNS, count=2, first_at=NOW, last_at=NOW, samples=tuple(urls(gone))
+        ),
+    ]
+
+
+async def test_skipped_urls_come_a_part_at_a_time(store: Store) -> None:
+    claim = await claimed(store)
+    skipped = [Skipped(a_target(f"s{n}", depth=n), f"rule{n}") for n in range(5)]
+    await recorded(store, claim.lease, a_batch([a_target("found")], [], skipped))
+
+    first = await store.pages.skipped(claim.job.id, 0, 3)
+    second = await store.pages.skipped(claim.job.id, first[-1][0], 3)
+
+    listed = [s for _, s in first + second]
+    assert [len(first), len(second)] == [3, 2]
+    assert [(s.url, s.depth, s.rule) for s in listed] == [
+        (s.target.url, s.target.depth, s.rule) for s in skipped
+    ]

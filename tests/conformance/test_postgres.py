@@ -1,0 +1,317 @@
+"""The store on Postgres: what a server, a network or another session can do to it."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, make_url, text
+
+from crawlyard.clock import SystemClock
+from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.sql import clock_offset, open_sql_store
+from crawlyard.store.sql.database import PostgresDatabase
+from crawlyard.store.sql.jobs import _add
+from crawlyard.store.sql.open import store_on
+from tests.builders import a_batch, a_job, a_target, done, its_event
+from tests.conformance.steps import added, claimed, recorded
+from tests.postgres import Server
+
+pytestmark = pytest.mark.postgres
+
+ME = text("SELECT pg_backend_pid()")
+END_ME = text("SELECT pg_terminate_backend(pg_backend_pid())")
+LOCKED = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+END_OTHERS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+)
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
+    made = PostgresDatabase(make_url(postgres_url))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def store(database: PostgresDatabase) -> Store:
+    return store_on(database)
+
+
+@pytest.fixture
+def server(postgres_server: Server, postgres_url: str) -> Server:
+    """The server of `postgres_url`, to be stopped and cut off."""
+    if str(postgres_server.folder) not in make_url(postgres_url).normalized_query.get("host", ()):
+        pytest.skip("the Postgres of CRAWLYARD_TEST_POSTGRES_URL is not ours to stop")
+    return postgres_server
+
+
+async def test_sessions_that_were_ended_meanwhile_are_replaced(
+    database: PostgresDatabase, store: Store
+) -> None:
+    job = await added(store)
+    await asyncio.gather(*(store.jobs.get(job.id) for _ in range(5)))
+
+    await database.write(lambda c: c.execute(END_OTHERS))
+
+    answers = await asyncio.gather(*(store.jobs.get(job.id) for _ in range(5)))
+    assert {a.job for a in answers} == {job}
+
+
+async def test_work_whose_session_ends_in_the_middle_is_done_again_from_its_beginning(
+    database: PostgresDatabase, store: Store
+) -> None:
+    job = await added(store)
+    sessions: list[int] = []
+
+    def work(conn: Connection) -> int:
+        conn.execute(text("UPDATE jobs SET failures = failures + 1"))
+        sessions.append(conn.execute(ME).scalar_one())
+        if len(sessions) == 1:
+            conn.execute(END_ME)
+        return len(sessions)
+
+    assert await database.write(work) == 2
+    assert len(set(sessions)) == 2
+    assert (await store.jobs.get(job.id)).job.failures == 1
+
+
+async def test_work_that_stands_in_the_way_of_other_work_is_done_again(
+    database: PostgresDatabase,
+) -> None:
+    runs: list[str] = []
+
+    def locking(first: int, second: int, name: str) -> Callable[[Connection], None]:
+        def work(conn: Connection) -> None:
+            runs.append(name)
+            conn.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
+            conn.execute(text(f"SELECT pg_advisory_xact_lock({first}), pg_sleep(0.1)"))
+            conn.execute(text(f"SELECT pg_advisory_xact_lock({second})"))
+
+        return work
+
+    await asyncio.gather(database.write(locking(1, 2, "a")), database.write(locking(2, 1, "b")))
+
+    assert sorted(set(runs)) == ["a", "b"]
+    assert len(runs) == 3
+
+
+@dataclass(slots=True)
+class Wire:
+    """A line to the server that is cut, once, after a commit and before its answer."""
+
+    server: Server
+    armed: bool = False
+    cut: int = 0
+    lines: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.lines.add(asyncio.ensure_future(self.carry(reader, writer)))
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_unix_connection(self.server.folder / ".s.PGSQL.5432")
+        silent = asyncio.Event()
+        back = asyncio.ensure_future(self.copy(theirs, writer, silent))
+        while data := await reader.read(65536):
+            last = self.armed and b"COMMIT" in data
+            if last:
+                self.armed = False
+                self.cut += 1
+                silent.set()
+            ours.write(data)
+            if last:
+                break
+        else:
+            ours.close()
+        await back
+        for line in (ours, writer):
+            line.close()
+            await line.wait_closed()
+
+    async def copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: asyncio.Event
+    ) -> None:
+        while data := await reader.read(65536):
+            if silent.is_set():
+                return  # what it says is done, and nobody hears of it
+            writer.write(data)
+
+
+@asynccontextmanager
+async def wired(server: Server, url: str) -> AsyncIterator[tuple[Wire, Store]]:
+    """Yield a store behind a wire."""
+    folder = Path(tempfile.mkdtemp(prefix="crawlyard-wire-"))
+    wire = Wire(server)
+    listener = await asyncio.start_unix_server(wire.connected, folder / ".s.PGSQL.5432")
+    store = await open_sql_store(
+        make_url(url).update_query_dict({"host": str(folder)}).render_as_string()
+    )
+    try:
+        yield wire, store
+    finally:
+        await store.close()
+        listener.close()
+        await asyncio.gather(*wire.lines)
+        shutil.rmtree(folder)
+
+
+class TestACommitWithoutAnAnswer:
+    async def test_a_job_is_added_once_and_its_caller_hears_so(
+        self, server: Server, postgres_url: str
+    ) -> None:
+        async with wired(server, postgres_url) as (wire, store):
+            wire.armed = True
+            job = await added(store)
+
+            assert wire.cut == 1
+            assert (await store.jobs.get(job.id)).job == job
+            assert len(await store.events.events()) == 1
+
+    async def test_a_claim_is_known_to_its_worker(self, server: Server, postgres_url: str) -> None:
+        async with wired(server, postgres_url) as (wire, store):
+            job = await added(store)
+            wire.armed = True
+            claim = await claimed(store, job)
+
+            assert wire.cut == 1
+            assert (await store.jobs.get(job.id)).job == claim.job
+            assert claim.lease.attempt == 1
+
+    async def test_a_batch_is_written_once(self, server: Server, postgres_url: str) -> None:
+        async with wired(server, postgres_url) as (wire, store):
+            claim = await claimed(store)
+            batch = a_batch([a_target()], [done(a_target())], notes=({"n": 1},))
+            wire.armed = True
+            answer = await recorded(store, claim.lease, batch)
+
+            assert wire.cut == 1
+            assert answer.usage == batch.usage
+            assert (await store.jobs.get(claim.job.id)).shard.usage == batch.usage
+            assert len(await store.events.events()) == 3
+
+
+async def test_a_server_that_is_away_is_named_without_the_password(
+    server: Server, postgres_url: str
+) -> None:
+    url = make_url(postgres_url).set(password="s3cret").render_as_string(hide_password=False)
+    store = await open_sql_store(url)
+    job = await added(store)
+    server.stop()
+    try:
+        with pytest.raises(StoreUnavailable, match=r"crawlyard_test.*does not answer") as raised:
+            await store.jobs.get(job.id)
+        assert str(server.folder) in str(raised.value)
+        assert "s3cret" not in str(raised.value)
+        with pytest.raises(StoreUnavailable):
+            await open_sql_store(url)
+    finally:
+        server.start()
+
+    again = await store.jobs.get(job.id)
+    await store.close()
+    assert again.job == job
+
+
+async def test_a_server_that_restarts_at_once_is_waited_for(server: Server, store: Store) -> None:
+    claim = await claimed(store)
+
+    server.stop()
+    server.start()
+
+    answer = await recorded(store, claim.lease, a_batch([a_target()]))
+    assert answer.usage.discovered == 1
+
+
+async def test_a_database_that_is_not_there_is_named(postgres_url: str) -> None:
+    url = make_url(postgres_url).set(database="nowhere").render_as_string()
+
+    with pytest.raises(StoreUnavailable, match=r"database nowhere on .*\"nowhere\" does not exist"):
+        await open_sql_store(url)
+
+
+async def test_a_caller_that_is_cancelled_leaves_no_half_of_its_work(store: Store) -> None:
+    jobs = [a_job() for _ in range(30)]
+    tasks = [asyncio.ensure_future(store.jobs.add(job, its_event(job))) for job in jobs]
+    await asyncio.sleep(0)  # let them begin
+    for task in tasks:
+        task.cancel()
+
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await store.close()
+
+    assert all(task.cancelled() for task in tasks)
+
+
+async def test_closing_waits_for_what_is_being_written(postgres_url: str) -> None:
+    store = await open_sql_store(postgres_url)
+    jobs = [a_job() for _ in range(20)]
+    tasks = [asyncio.ensure_future(store.jobs.add(job, its_event(job))) for job in jobs]
+    await asyncio.sleep(0)  # let them begin
+
+    await store.close()
+
+    await asyncio.gather(*tasks)
+    with pytest.raises(StoreUnavailable, match="has been closed"):
+        await store.jobs.find(JobQuery(), 1)
+    again = await open_sql_store(postgres_url)
+    assert len(await again.jobs.find(JobQuery(), 100)) == 20
+    await again.close()
+
+
+async def test_events_get_their_numbers_in_the_order_of_commits(
+    database: PostgresDatabase, store: Store
+) -> None:
+    slow, quick = a_job(), a_job()
+
+    def add_slowly(conn: Connection) -> None:
+        _add(conn, slow, its_event(slow))
+        # its event has its number, and others have all the time to overtake it
+        conn.execute(text("SELECT pg_sleep(0.3)"))
+
+    adding = asyncio.ensure_future(database.write(add_slowly))
+    while not await database.read(lambda c: c.scalar(LOCKED)):
+        pass
+    await store.jobs.add(quick, its_event(quick))
+    seen = await store.events.events()
+    await adding
+
+    assert [e.job_id for e in seen] == [slow.id, quick.id]
+    assert await store.events.events() == seen
+
+
+class SkewedClock(SystemClock):
+    """A clock that goes wrong by an hour."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=1)
+
+
+async def test_the_offset_leads_from_a_wrong_clock_to_that_of_the_server(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    right = await clock_offset(postgres_url, SystemClock())
+    wrong = await clock_offset(postgres_url, SkewedClock())
+    embedded = await clock_offset(tmp_path / "yard.db", SkewedClock())
+
+    assert abs(right) < timedelta(seconds=1)
+    assert abs(wrong + timedelta(hours=1)) < timedelta(seconds=1)
+    assert embedded == timedelta(0)
+    assert not (tmp_path / "yard.db").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://ada:s3cret@host/db", "sqlite://", "postgresql://[ada:s3cret"]
+)
+async def test_what_is_no_database_is_refused_without_the_password(url: str) -> None:
+    with pytest.raises(Invalid, match="expected") as raised:
+        await open_sql_store(url)
+
+    assert "s3cret" not in str(raised.value)

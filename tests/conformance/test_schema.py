@@ -1,0 +1,128 @@
+"""The schema: what migrations make is what the tables say, however many start at once."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy.exc import IntegrityError
+
+from crawlyard.errors import SchemaMismatch
+from crawlyard.store import migrations
+from crawlyard.store.sql import open_sql_store
+from crawlyard.store.tables import SCHEMA, metadata
+from tests.builders import a_job, its_event
+
+T = TypeVar("T")
+
+OPEN = """
+import asyncio, sys
+from crawlyard.store.sql import open_sql_store
+asyncio.run(asyncio.wait_for(open_sql_store(sys.argv[1]), 30))
+print("alembic" in sys.modules)
+"""
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a database without tables is, or may be made."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'folder' / 'yard.db'}"
+    url: str = request.getfixturevalue("empty_postgres_url")
+    return url
+
+
+def on(where: str, work: Callable[[Connection], T]) -> T:
+    url = make_url(where)
+    if url.get_backend_name() == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            return work(connection)
+    finally:
+        engine.dispose()
+
+
+async def opened(where: str) -> bool:
+    """Open and close the store in another process; tell whether it migrated."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OPEN, where, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out == b"True\n"
+
+
+async def test_four_may_start_at_once_on_an_empty_database(empty: str) -> None:
+    migrated = await asyncio.gather(*(opened(empty) for _ in range(4)))
+
+    assert any(migrated)
+    versions = on(empty, lambda c: c.scalars(text("SELECT version_num FROM alembic_version")).all())
+    assert versions == [SCHEMA]
+    assert not await opened(empty)
+
+
+async def test_migrations_make_what_the_tables_say(empty: str) -> None:
+    await (await open_sql_store(empty)).close()
+
+    assert on(empty, lambda c: compare_metadata(MigrationContext.configure(c), metadata)) == []
+
+
+async def test_the_program_knows_the_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", "crawlyard.store:migrations")
+
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA]
+
+
+async def test_the_local_user_is_an_admin(empty: str) -> None:
+    await (await open_sql_store(empty)).close()
+
+    users = on(empty, lambda c: c.execute(text("SELECT id, role FROM users")).all())
+    assert users == [("local", "admin")]
+
+
+async def test_a_newer_schema_refuses_an_older_program(empty: str) -> None:
+    await (await open_sql_store(empty)).close()
+    on(empty, lambda c: c.execute(text("UPDATE alembic_version SET version_num = '0999'")))
+
+    with pytest.raises(SchemaMismatch, match=f"schema 0999, .* knows only {SCHEMA}"):
+        await open_sql_store(empty)
+
+    on(empty, lambda c: c.execute(text(f"UPDATE alembic_version SET version_num = '{SCHEMA}'")))
+    await (await open_sql_store(empty)).close()
+
+
+async def test_a_state_that_is_not_of_the_lifecycle_is_refused(empty: str) -> None:
+    store = await open_sql_store(empty)
+    job = a_job()
+    await store.jobs.add(job, its_event(job))
+    await store.close()
+
+    with pytest.raises(IntegrityError):
+        on(empty, lambda c: c.execute(text("UPDATE jobs SET state = 'pausing'")))
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = migrations.upgrade
+
+    def interrupted(connection: Connection) -> None:
+        upgrade(connection)
+        raise MemoryError
+
+    monkeypatch.setattr(migrations, "upgrade", interrupted)
+    with pytest.raises(MemoryError):
+        await open_sql_store(empty)
+
+    monkeypatch.undo()
+    await (await open_sql_store(empty)).close()

