@@ -1,0 +1,1 @@
+"""A small site of our own, served on loopback."""

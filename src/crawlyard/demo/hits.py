@@ -1,0 +1,120 @@
+"""What a site server was asked, when, and by whom: in memory and as JSON lines."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(slots=True)
+class Hit:
+    """One request. It exists from its arrival; the last three fields come later.
+
+    What ends in *at* is of the monotonic clock, which all processes of one
+    machine share; *epoch* is the wall clock's.
+    """
+
+    seq: int  # from 1, in the order of arrival
+    at: float
+    epoch: float
+    method: str
+    path: str  # with its query, as it was sent
+    host: str  # the Host header
+    user_agent: str
+    connection: int  # from 1: requests of one number came over one connection
+    headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case; not logged
+    answered_at: float | None = None  # None: not yet, or never
+    status: int | None = None  # None: not answered, or in raw bytes that the server did not read
+    gone_at: float | None = None  # when the server noticed that the client had left unanswered
+
+
+class Journal:
+    """The hits of one server, each written to *log* at once if there is one.
+
+    A line is one `write` to a file opened for appending: it is there for other
+    processes before the answer is, whoever is killed afterwards.
+    """
+
+    def __init__(self, log: Path | None = None) -> None:
+        self.hits: list[Hit] = []
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._file = None if log is None else os.open(log, flags, 0o644)
+
+    def asked(
+        self, method: str, path: str, host: str, headers: Mapping[str, str], connection: int
+    ) -> Hit:
+        """Note a request that has just arrived and return its hit."""
+        hit = Hit(
+            seq=len(self.hits) + 1,
+            at=time.monotonic(),
+            epoch=time.time(),
+            method=method,
+            path=path,
+            host=host,
+            user_agent=headers.get("user-agent", ""),
+            connection=connection,
+            headers=headers,
+        )
+        self.hits.append(hit)
+        if self._file is not None:
+            self._write(
+                event="asked",
+                seq=hit.seq,
+                at=hit.at,
+                epoch=hit.epoch,
+                method=method,
+                path=path,
+                host=host,
+                user_agent=hit.user_agent,
+                connection=connection,
+            )
+        return hit
+
+    def answered(self, hit: Hit, status: int | None) -> None:
+        """Note that the answer to *hit* has been written to its last byte."""
+        hit.answered_at = time.monotonic()
+        hit.status = status
+        if self._file is not None:
+            self._write(event="answered", seq=hit.seq, at=hit.answered_at, status=status)
+
+    def gone(self, hit: Hit) -> None:
+        """Note that the client of *hit* has left before its answer was written."""
+        hit.gone_at = time.monotonic()
+        if self._file is not None:
+            self._write(event="gone", seq=hit.seq, at=hit.gone_at)
+
+    def close(self) -> None:
+        """Close the log; the hits stay readable."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _write(self, **line: object) -> None:
+        if self._file is not None:
+            os.write(self._file, json.dumps(line).encode() + b"\n")
+
+
+def read_log(log: Path) -> list[Hit]:
+    """Return the hits that a server has logged so far, in the order of their arrival.
+
+    A last line that is being written just now is left for the next call. A log that
+    several servers wrote one after the other gives the hits of all of them.
+    """
+    hits: list[Hit] = []
+    by_seq: dict[int, Hit] = {}
+    whole, _, _ = log.read_bytes().rpartition(b"\n")
+    for line in whole.splitlines():
+        entry = json.loads(line)
+        event = entry.pop("event")
+        if event == "asked":
+            hit = Hit(**entry)
+            hits.append(hit)
+            by_seq[hit.seq] = hit
+        elif event == "answered":
+            by_seq[entry["seq"]].answered_at = entry["at"]
+            by_seq[entry["seq"]].status = entry["status"]
+        else:
+            by_seq[entry["seq"]].gone_at = entry["at"]
+    return hits

@@ -1,0 +1,231 @@
+"""A small HTTP/1.1 server over asyncio streams, for sites of our own on loopback."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias, runtime_checkable
+
+from crawlyard.demo.hits import Hit, Journal
+from crawlyard.demo.request import BadRequest, Request, parse
+from crawlyard.demo.site import Answer
+
+MAX_HEAD = 64 * 1024  # bytes of a request's head
+LINGER_S = 1.0  # how long a client may go on sending after an answer that ends the connection
+
+Raw: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""An answer that writes its own bytes, perhaps none or wrong ones. The connection ends after it."""
+
+_log = logging.getLogger(__name__)
+_NO_BODY = frozenset({204, 304})
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+class Site(Protocol):
+    """What a server serves."""
+
+    def answer(self, method: str, path: str, host: str) -> Answer | Raw:
+        """Return the answer to one request; *path* has its query, *host* is its Host header."""
+        ...
+
+
+@runtime_checkable
+class HeaderSite(Protocol):
+    """A site whose answers depend on more than the path, such as cookies; asked first."""
+
+    def answer_request(self, request: Request) -> Answer | Raw:
+        """Return the answer to one request."""
+        ...
+
+
+class SiteServer:
+    """Serves *site* while it is open: ``async with SiteServer(site) as server``.
+
+    Every answer waits *latency_s* beside its own delay. A request is in `hits` when
+    it arrives, and in *log* as well if there is one (`hits.read_log` reads it).
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency_s: float = 0.0,
+        log: Path | None = None,
+    ) -> None:
+        self.site = site
+        self.host = host
+        self.port = port  # 0: a free one; the one in use once the server is open
+        self.latency_s = latency_s
+        self._log_path = log
+        self._journal = Journal()
+        self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._connections = 0
+        self._date = (0, "")
+
+    @property
+    def hits(self) -> list[Hit]:
+        """Return every request so far, in the order of arrival; the list grows."""
+        return self._journal.hits
+
+    @property
+    def authority(self) -> str:
+        """Return host and port as they stand in a URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Return the site's URL without a slash at its end: a path can be added."""
+        return f"http://{self.authority}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._accept, self.host, self.port, limit=MAX_HEAD, backlog=1024
+        )
+        try:
+            self._journal = Journal(self._log_path)
+        except OSError:
+            self._server.close()
+            raise
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+            open_ = dict(self._open)
+            for task, writer in open_.items():
+                task.cancel()
+                writer.transport.abort()
+            await asyncio.gather(*open_, return_exceptions=True)
+            await self._server.wait_closed()
+        self._journal.close()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: one that streams make complains when it is cancelled (Python 3.11).
+        self._connections += 1
+        task = asyncio.create_task(self._serve(reader, writer, self._connections))
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int
+    ) -> None:
+        # An answer counts as written once the kernel has all of it, not when it is buffered.
+        writer.transport.set_write_buffer_limits(high=0)
+        try:
+            while await self._one(reader, writer, connection):
+                pass
+        except OSError:
+            writer.transport.abort()  # the client has gone: nobody to tell
+        finally:
+            writer.close()
+
+    async def _one(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int
+    ) -> bool:
+        """Answer one request; return whether the connection stays open."""
+        try:
+            request = parse(await reader.readuntil(b"\r\n\r\n"))
+        except asyncio.IncompleteReadError:
+            return False  # the client closed, perhaps in the middle of a head
+        except asyncio.LimitOverrunError:
+            return await self._refuse(reader, writer, 431, "the head of the request is too large")
+        except BadRequest as bad:
+            return await self._refuse(reader, writer, bad.status, str(bad))
+        hit = self._journal.asked(
+            request.method, request.path, request.host, request.headers, connection
+        )
+        try:
+            return await self._reply(reader, writer, request, hit)
+        finally:
+            if hit.answered_at is None:
+                self._journal.gone(hit)
+
+    async def _reply(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request, hit: Hit
+    ) -> bool:
+        answer = self._answer(request)
+        if not isinstance(answer, Answer):
+            await answer(reader, writer)
+            self._journal.answered(hit, None)
+            return False
+        delay_s = self.latency_s + answer.delay_s
+        if delay_s > 0:
+            await asyncio.sleep(delay_s)
+        # A client that closed while it waited may only have closed its sending half: it
+        # gets the answer, but nobody can say whether it was there to read it.
+        gone = reader.at_eof()
+        writer.write(self._wire(answer, request.method, keep_alive=request.keep_alive))
+        await writer.drain()
+        if not gone:
+            self._journal.answered(hit, answer.status)
+        if request.has_body:
+            await _let_go(reader, writer)
+        return request.keep_alive and not gone
+
+    def _answer(self, request: Request) -> Answer | Raw:
+        if request.method not in {"GET", "HEAD"}:
+            return Answer(405, (("Allow", "GET, HEAD"),))
+        try:
+            if isinstance(self.site, HeaderSite):
+                return self.site.answer_request(request)
+            return self.site.answer(request.method, request.path, request.host)
+        except Exception:  # noqa: BLE001 - whatever a site does wrong, the server goes on
+            _log.exception("the site failed at %s", request.path)
+            return Answer(500)
+
+    async def _refuse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: int, words: str
+    ) -> bool:
+        answer = Answer(status, (("Content-Type", "text/plain"),), f"{words}\n".encode())
+        writer.write(self._wire(answer, "GET", keep_alive=False))
+        await writer.drain()
+        await _let_go(reader, writer)
+        return False
+
+    def _wire(self, answer: Answer, method: str, *, keep_alive: bool) -> bytes:
+        """Return the bytes of *answer*; header values are latin-1 and go out as they are."""
+        status = answer.status
+        head = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", f"Date: {self._now()}"]
+        head += [f"{name}: {value}" for name, value in answer.headers]
+        names = {name.lower() for name, _ in answer.headers}
+        if not names & {"content-length", "transfer-encoding"} and status not in _NO_BODY:
+            head.append(f"Content-Length: {len(answer.body)}")
+        if not keep_alive and "connection" not in names:
+            head.append("Connection: close")
+        body = b"" if method == "HEAD" or status in _NO_BODY else answer.body
+        return "\r\n".join((*head, "", "")).encode("latin-1") + body
+
+    def _now(self) -> str:
+        """Return the Date header, made once a second: it costs as much as the rest of the head."""
+        second = int(time.time())
+        if second != self._date[0]:
+            self._date = (second, formatdate(second, usegmt=True))
+        return self._date[1]
+
+
+async def _let_go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read and drop what the client still sends, so that a reset does not eat the answer.
+
+    Source: RFC 9112, section 9.6.
+    """
+    writer.write_eof()
+    try:
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(MAX_HEAD):
+                pass
+    except TimeoutError:
+        return

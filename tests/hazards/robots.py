@@ -1,0 +1,175 @@
+"""Sites whose robots.txt is absent, late, wrong, huge, elsewhere or odd."""
+
+import asyncio
+import gzip
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from crawlyard.demo.server import Raw
+from crawlyard.demo.site import Answer
+from tests.hazards.common import hang, location, page, reset
+
+RULES = "User-agent: *\nDisallow: /closed\n"
+MOST_HOPS = 5  # that must be followed (RFC 9309, section 2.3.1.2)
+LEAST_PARSED = 500 * 1024  # bytes that must be parsed (section 2.5)
+
+
+class Kind(StrEnum):
+    """What is wrong with a robots.txt."""
+
+    PLAIN = auto()  # nothing
+    NOT_FOUND = auto()
+    FORBIDDEN = auto()
+    GONE = auto()
+    UNAVAILABLE = auto()  # 503, always
+    UNAVAILABLE_FIRST = auto()  # 503 once, then the rules
+    SLOW = auto()  # no answer
+    RESET = auto()
+    HOPS = auto()  # three redirects, over the other host if there is one
+    FIVE_HOPS = auto()
+    SIX_HOPS = auto()  # one more than must be followed
+    LOOP = auto()
+    HUGE = auto()  # 3 MB; the rules are at the start
+    HUGE_LATE = auto()  # the rules begin 490 KiB from the start
+    CUT_RULE = auto()  # the end of what must be parsed falls within a rule for /open
+    BOM = auto()
+    GZIP = auto()
+    LATIN1 = auto()  # a byte that is no UTF-8, before the rules
+    UTF16 = auto()
+    NUL = auto()
+    CR = auto()  # lines that end in a carriage return alone
+    HTML = auto()  # a page instead of rules
+    EMPTY = auto()
+    CRAWL_DELAY = auto()  # one second
+    CRAWL_DELAY_DAY = auto()
+    CRAWL_DELAY_ODD = auto()
+    LONG_LINE = auto()  # a line of 1 MB in between
+    STARS = auto()  # a pattern that costs a backtracking matcher years
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which of the two pages may be fetched; None: both answers can be defended."""
+
+    open: bool | None = True
+    closed: bool | None = False
+
+
+_ALL, _NONE, _RULES = Verdict(closed=True), Verdict(open=False), Verdict()
+
+VERDICTS: dict[Kind, Verdict] = {
+    **dict.fromkeys(Kind, _RULES),
+    Kind.NOT_FOUND: _ALL,
+    Kind.FORBIDDEN: _ALL,
+    Kind.GONE: _ALL,
+    Kind.UNAVAILABLE: _NONE,
+    Kind.SLOW: _NONE,
+    Kind.RESET: _NONE,
+    Kind.SIX_HOPS: Verdict(closed=None),  # may be taken as unavailable, which allows
+    Kind.LOOP: _ALL,
+    Kind.CUT_RULE: Verdict(closed=True),
+    Kind.UTF16: Verdict(closed=None),
+    Kind.HTML: _ALL,
+    Kind.EMPTY: _ALL,
+}
+"""What may be fetched where robots.txt is of each kind (RFC 9309)."""
+
+_HOPS = {Kind.HOPS: 3, Kind.FIVE_HOPS: MOST_HOPS, Kind.SIX_HOPS: MOST_HOPS + 1}
+_STATUSES = {
+    Kind.NOT_FOUND: 404,
+    Kind.FORBIDDEN: 403,
+    Kind.GONE: 410,
+    Kind.UNAVAILABLE: 503,
+}
+_COMMENT = "# and so on, and so on\n"
+
+
+def _texts() -> dict[Kind, bytes]:
+    late = _COMMENT * (490 * 1024 // len(_COMMENT))
+    # so that the last whole byte that counts ends "Disallow: /": read so, it closes everything
+    filler = LEAST_PARSED - len("User-agent: *\nDisallow: /")
+    cut = f"#{'x' * (filler - 2)}\nUser-agent: *\nDisallow: /nothing-here\n"
+    return {
+        Kind.PLAIN: RULES.encode(),
+        Kind.UNAVAILABLE_FIRST: RULES.encode(),
+        Kind.HUGE: (RULES + _COMMENT * (3_000_000 // len(_COMMENT))).encode(),
+        Kind.HUGE_LATE: (late + RULES + late).encode(),
+        Kind.CUT_RULE: cut.encode(),
+        Kind.BOM: f"\ufeff{RULES}".encode(),
+        Kind.GZIP: gzip.compress(RULES.encode()),
+        Kind.LATIN1: b"# caf\xe9\nDisallow: /\xe9\n" + RULES.encode() + b"Disallow: /\xe9t\xe9\n",
+        Kind.UTF16: RULES.encode("utf-16"),
+        Kind.NUL: b"\0\nUser-agent: x\0y\n" + RULES.encode(),
+        Kind.CR: RULES.replace("\n", "\r").encode(),
+        Kind.HTML: b"<!doctype html><title>Welcome</title><p>User-agents are welcome</p>",
+        Kind.EMPTY: b"",
+        Kind.CRAWL_DELAY: f"{RULES}Crawl-delay: 1\n".encode(),
+        Kind.CRAWL_DELAY_DAY: f"{RULES}Crawl-delay: 86400\n".encode(),
+        Kind.CRAWL_DELAY_ODD: (RULES + "Crawl-delay: -1\nCrawl-delay: 1e999\n").encode(),
+        Kind.LONG_LINE: b"Allow: /" + b"x" * 400_000 + b"\n" + RULES.encode(),
+        Kind.STARS: f"{RULES}Disallow: {'/*a' * 100}b$\n".encode(),
+    }
+
+
+class RobotsSite:
+    """A site with two pages, /open and /closed, linked from /, and a robots.txt of *kind*.
+
+    The paths of hops are closed, which does not matter to robots.txt itself.
+    *other* is the host:port of a `RobotsSite` of the same kind, to hop over.
+    """
+
+    def __init__(self, kind: Kind, *, other: str = "") -> None:
+        self.kind = kind
+        self.other = other
+        self.asked: Counter[str] = Counter()
+        self._texts = _texts()
+
+    def answer(self, method: str, path: str, host: str) -> Answer | Raw:
+        """Return the answer for *path*."""
+        self.asked[path] += 1
+        if path == "/robots.txt":
+            return self._robots()
+        if path.startswith("/hop/"):
+            return self._hop(int(path.removeprefix("/hop/")))
+        if path == "/":
+            return page("/open", "/closed", "/open" + "/a" * 300)
+        if path == "/closed" or path.startswith("/open"):
+            return page("/", title=path)
+        return Answer(404)
+
+    def _robots(self) -> Answer | Raw:
+        if self.kind in _STATUSES:
+            return Answer(_STATUSES[self.kind])
+        if self.kind is Kind.UNAVAILABLE_FIRST and self.asked["/robots.txt"] == 1:
+            return Answer(503)
+        if self.kind is Kind.LOOP:
+            return location("/robots.txt")
+        if self.kind in _RAW:
+            return _RAW[self.kind]
+        return self._hop(_HOPS.get(self.kind, 0))
+
+    def _hop(self, left: int) -> Answer:
+        """Lead on while hops are *left*: the last but one goes over the other host."""
+        if left == 0:
+            return self._text()
+        where = f"http://{self.other}" if self.other and left == 2 else ""
+        return location(f"{where}/hop/{left - 1}")
+
+    def _text(self) -> Answer:
+        body = self._texts.get(self.kind, RULES.encode())
+        if self.kind is Kind.HTML:
+            return Answer(200, (("Content-Type", "text/html"),), body)
+        coding = (("Content-Encoding", "gzip"),) if self.kind is Kind.GZIP else ()
+        return Answer(200, (("Content-Type", "text/plain"), *coding), body)
+
+
+async def _silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await hang(reader)
+
+
+async def _reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    reset(writer)
+
+
+_RAW: dict[Kind, Raw] = {Kind.SLOW: _silence, Kind.RESET: _reset}
