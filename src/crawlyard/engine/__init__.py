@@ -1,0 +1,1 @@
+"""How one job is crawled: knows no queue and no database."""

@@ -1,0 +1,117 @@
+"""robots.txt of each origin: had once, kept for a day, asked for again when it fails."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from crawlyard.clock import Clock
+from crawlyard.core.page import ErrorKind
+from crawlyard.engine.fetch import FetchFailed, Response
+from crawlyard.engine.robots import ALLOW_ALL, Rules, parse
+from crawlyard.engine.urls import Base
+
+MAX_HOPS = 5  # RFC 9309, 2.3.1.2
+KEPT_S = 24 * 3600.0  # RFC 9309, 2.4
+_SILENT_TRIES = 6  # after a 5xx, a time-out or a reset: 2 + 4 + 8 + 16 + 32 s of waiting
+_UNREACHABLE_TRIES = 3  # no such name, nobody listens: 2 + 4 s
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Why an origin may not be asked."""
+
+    kind: ErrorKind
+    detail: str
+    retry_in_s: float | None  # None: given up for this job
+
+
+@dataclass(slots=True)
+class RobotsCache:
+    """The rules that all jobs of a process have learnt."""
+
+    clock: Clock
+    _rules: dict[tuple[str, str], tuple[float, Rules]] = field(default_factory=dict)
+
+    def get(self, origin: str, agent: str) -> Rules | None:
+        """Return the rules of *origin* for *agent*, if they are known and not a day old."""
+        until, rules = self._rules.get((origin, agent), (0.0, None))
+        return rules if self.clock.monotonic() < until else None
+
+    def put(self, origin: str, agent: str, rules: Rules) -> None:
+        """Remember rules for a day."""
+        now = self.clock.monotonic()
+        self._rules.pop((origin, agent), None)  # so that they stay in the order of their ends
+        self._rules[origin, agent] = (now + KEPT_S, rules)
+        while self._rules[oldest := next(iter(self._rules))][0] <= now:
+            del self._rules[oldest]
+
+
+class Access:
+    """What one job knows of the robots.txt of the origins it meets."""
+
+    def __init__(
+        self,
+        agent: str,
+        cache: RobotsCache,
+        ask: Callable[[str], Awaitable[Response]],
+    ) -> None:
+        self._agent = agent
+        self._cache = cache
+        self._ask = ask  # fetches one URL, politely; raises FetchFailed
+        self._given_up: dict[str, Closed] = {}
+        self._tries: dict[str, int] = {}  # of origins that did not answer so far
+
+    def of(self, origin: str) -> Rules | Closed | None:
+        """Return the rules of *origin*, why it is given up, or ``None``: `learn` it first."""
+        return self._given_up.get(origin) or self._cache.get(origin, self._agent)
+
+    async def learn(self, origin: str) -> Rules | Closed:
+        """Ask for the robots.txt of *origin* once; return its rules, or why there are none.
+
+        Any 4xx allows everything. A 5xx, a time-out or a reset closes the origin until
+        it answers; after several tries it is given up for this job.
+
+        Source: RFC 9309, sections 2.3.1 and 2.4.
+        """
+        try:
+            answer = await self._follow(f"{origin}/robots.txt")
+        except FetchFailed as failure:
+            return self._closed(origin, failure)
+        if answer.status >= 500 or answer.status == 429:
+            detail = f"robots.txt answered {answer.status}"
+            return self._closed(origin, FetchFailed(ErrorKind.ROBOTS, detail, transient=True))
+        allowed = not 200 <= answer.status < 300
+        rules = ALLOW_ALL if allowed else parse(answer.body, self._agent)
+        self._cache.put(origin, self._agent, rules)
+        self._tries.pop(origin, None)
+        return rules
+
+    async def _follow(self, url: str) -> Response:
+        """Return the answer after up to five redirects, which may lead to other hosts.
+
+        Rules found elsewhere apply to the first origin; a longer chain, or one that
+        leads nowhere, is taken as "there is no robots.txt", as for any 4xx.
+        """
+        answer = await self._ask(url)
+        for _ in range(MAX_HOPS):
+            location = answer.header("location")
+            if not 300 <= answer.status < 400 or not location:
+                break
+            target = Base(url).join(location)
+            if target is None:
+                break
+            url = target
+            answer = await self._ask(url)
+        return answer
+
+    def _closed(self, origin: str, failure: FetchFailed) -> Closed:
+        tries = self._tries[origin] = self._tries.get(origin, 0) + 1
+        unreachable = failure.kind in (ErrorKind.DNS, ErrorKind.CONNECT)
+        most = _UNREACHABLE_TRIES if unreachable else _SILENT_TRIES
+        # what makes the host unreachable is the better name for it than «no robots.txt»
+        kind = ErrorKind.ROBOTS if failure.kind is ErrorKind.TIMEOUT else failure.kind
+        detail = f"{origin} is closed: {failure.detail}"
+        if not failure.transient or tries >= most:
+            tried = f" ({tries} tries)" if tries > 1 else ""
+            closed = self._given_up[origin] = Closed(kind, detail + tried, None)
+            return closed
+        return Closed(kind, detail, float(2**tries))

@@ -1,0 +1,69 @@
+"""Whether a spec can be crawled at all: found out before a job is made of it."""
+
+import ipaddress
+
+from crawlyard.core.spec import JobSpec
+from crawlyard.engine.discovery import NAMED_BY_ROBOTS
+from crawlyard.engine.extract import Wanted, check_wanted
+from crawlyard.engine.guard import BlockedAddress, spec_guard
+from crawlyard.engine.scope import Boundary
+from crawlyard.engine.urls import canonical, hostname_of, port_of
+from crawlyard.errors import Invalid
+
+_FORBIDDEN_HEADERS = frozenset(
+    {
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "accept-encoding",
+        "user-agent",
+    }
+)
+"""Headers that are the client's own; User-Agent has an option."""
+
+
+def check_spec(spec: JobSpec) -> None:
+    """Check what only the engine can judge: URLs, patterns, addresses, selectors, headers.
+
+    Raises:
+        Invalid: something cannot be crawled as it is; the message names it.
+    """
+    urls = [canonical(url) for url in spec.urls]
+    urls += [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
+    if not urls:
+        raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
+    Boundary(spec, urls)
+    check_wanted(Wanted(spec.text, spec.extract, spec.follow_nofollow))
+    guard = spec_guard(spec)
+    for url in urls:
+        address = _literal(hostname_of(url))
+        if address is not None:
+            try:
+                guard.check(hostname_of(url), address, port_of(url))
+            except BlockedAddress as blocked:
+                raise Invalid("urls", f"{url}: {blocked}") from None
+    for name, value in spec.headers:
+        _check_header(name, value)
+    if not spec.user_agent.isprintable() or not spec.user_agent.isascii():
+        raise Invalid("user_agent", f"expected printable ASCII, got {spec.user_agent!r}")
+
+
+def _literal(hostname: str) -> str | None:
+    """Return the address that a host name is by itself; names are judged when resolved."""
+    if hostname == "localhost" or hostname.endswith(".localhost"):
+        return "127.0.0.1"  # RFC 6761, section 6.3
+    try:
+        return str(ipaddress.ip_address(hostname))
+    except ValueError:
+        return None
+
+
+def _check_header(name: str, value: str) -> None:
+    token = name.replace("-", "").replace("_", "")
+    if not token.isalnum() or not token.isascii():
+        raise Invalid("headers", f"{name!r} is no header name")
+    if name.lower() in _FORBIDDEN_HEADERS:
+        raise Invalid("headers", f"{name} is set by Crawlyard itself")
+    if not value.isprintable() or not value.isascii():
+        raise Invalid("headers", f"expected printable ASCII for {name}, got {value!r}")

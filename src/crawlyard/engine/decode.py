@@ -1,0 +1,307 @@
+"""Content codings undone piece by piece, with a cap on what comes out.
+
+A megabyte of gzip can hold a gigabyte: output beyond the cap is never produced.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import brotli  # type: ignore[import-untyped]  # it ships no types
+from isal import igzip_lib
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+MAX_CODINGS = 3
+"""Codings one on the other that are undone; more is a mistake or an attack."""
+
+_STEP = 8 * 1024
+"""Bytes of output asked for at a time: what a broken stream may lose. A 160 kB page takes
+5 % longer than in one call."""
+
+_SLACK = 64 * 1024  # bytes by which a coded body may be larger than what is in it
+_MAX_HEADER = 64 * 1024  # of one gzip member, in bytes: it holds a file name and a comment
+_ZSTD_WINDOW_LOG = 23  # 8 MB, what RFC 9659 allows in HTTP: a frame could ask for 2 GB
+
+
+class DecodeError(ValueError):
+    """Nothing of a body could be decoded; the message says which coding failed and how."""
+
+
+class _Broken(Exception):
+    """The stream does not follow its coding."""
+
+
+_IsalError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # a class, not the instance that its stub says
+_FAILURES = (_Broken, _IsalError, brotli.error, zstd.ZstdError)
+
+
+class _Stage(Protocol):
+    """Undoes one coding."""
+
+    done: bool  # a stream has come to its proper end
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield what *data* adds to the output, in pieces of some `_STEP` bytes.
+
+        Raises one of `_FAILURES`; what was yielded before is good.
+        """
+
+
+class Decoder:
+    """Undoes the codings of one body, as its Content-Encoding lists them.
+
+    *header* is the header's value (several lines joined by commas), *cap* the most
+    bytes that come out. When *full* is set nothing more is wanted and the caller may
+    close the connection: the cap is reached, or the stream is broken. *truncated* says
+    why the body is not whole; it is empty for one that is, and final after `finish`.
+
+    Raises:
+        DecodeError: a coding is unknown, or there are too many.
+    """
+
+    def __init__(self, header: str | None, cap: int) -> None:
+        self._names = _codings(header or "")
+        self._stages = tuple(_STAGES[name]() for name in self._names)
+        self._cap = cap
+        self._made = [0] * len(self._stages)  # bytes, by stage
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._fed = False
+        self._broken = ""
+        self.full = False
+        self.truncated = ""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next piece of the body off the wire; after *full*, nothing happens."""
+        if self.full or not chunk:
+            return
+        self._fed = True
+        try:
+            for piece in self._through(chunk, 0):
+                if not self._keep(piece):
+                    return
+        except _FAILURES as error:
+            coding = ", ".join(self._names)
+            self._broken = f"broken {coding} stream: {error}"
+            self.full = True
+
+    def finish(self) -> bytes:
+        """Return the decoded body, or what there is of it when *truncated* says so.
+
+        Raises:
+            DecodeError: there was a body, and nothing of it could be decoded.
+        """
+        ended_early = next(
+            (n for n, stage in zip(self._names, self._stages, strict=True) if not stage.done), None
+        )
+        if self._broken:
+            self.truncated = self._broken
+        elif ended_early and self._fed and not self.truncated:
+            self.truncated = f"the {ended_early} stream ends early"
+        if self.truncated and not self._size:
+            raise DecodeError(self.truncated)
+        return b"".join(self._pieces)
+
+    def _keep(self, piece: bytes) -> bool:
+        """Take *piece* of the output; tell whether there was room for it."""
+        room = self._cap - self._size
+        self._pieces.append(piece[:room])
+        self._size += min(len(piece), room)
+        if len(piece) > room:
+            self._overflow()
+        return len(piece) <= room
+
+    def _through(self, data: bytes, at: int) -> Iterator[bytes]:
+        """Yield what comes of *data* behind the stages from *at* on."""
+        if at == len(self._stages):
+            yield data
+            return
+        for piece in self._stages[at].feed(data):
+            self._made[at] += len(piece)
+            if self._made[at] > self._cap + _SLACK and at + 1 < len(self._stages):
+                # a bomb inside a coding that swallows it: nothing would come out, for long
+                self._overflow()
+                return
+            yield from self._through(piece, at + 1)
+
+    def _overflow(self) -> None:
+        self.truncated = f"more than {self._cap:,} bytes decoded"
+        self.full = True
+
+
+class _Gzip:
+    """One or more members (RFC 1952).
+
+    Checksums are passed over, as browsers do: a page with a wrong one is still a page.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self._held = b""  # the beginning of a header
+        self._stream: igzip_lib.IgzipDecompressor | None = None
+        self._skip = 0  # bytes of the trailer still to come
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._skip:
+                skipped = data[: self._skip]
+                self._skip -= len(skipped)
+                data = data[len(skipped) :]
+                continue
+            if self._stream is None:
+                data, self._held = self._held + data, b""
+                if self.done and not data.startswith(_GZIP_MAGIC[: len(data)]):
+                    return  # padding behind the last member
+                start = _gzip_header(data)
+                if start is None:
+                    self._held = data
+                    return
+                data = data[start:]
+                self._stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
+                self.done = False
+            yield from _drained(self._stream, data)
+            if not self._stream.eof:
+                return
+            data, self._stream = self._stream.unused_data, None
+            self.done = True
+            self._skip = 8
+
+
+class _Deflate:
+    """A zlib stream (RFC 1950) or, as some servers have it, bare deflate (RFC 1951)."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._held = b""
+        self._stream: igzip_lib.IgzipDecompressor | None = None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self.done:
+            return
+        if self._stream is None:
+            data = self._held + data
+            if len(data) < 2:
+                self._held = data
+                return
+            if data[0] & 0x8F == 0x08 and int.from_bytes(data[:2], "big") % 31 == 0:
+                if data[1] & 0x20:
+                    raise _Broken("it needs a dictionary")
+                data = data[2:]
+            self._stream = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE)
+        yield from _drained(self._stream, data)
+        self.done = self._stream.eof
+
+
+class _Brotli:
+    """A brotli stream (RFC 7932)."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._stream = brotli.Decompressor()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self.done:
+            return
+        piece: bytes = self._stream.process(data, output_buffer_limit=_STEP)
+        # it may hold output back after it has taken all its input: ask until none comes
+        while piece:
+            yield piece
+            if self._stream.is_finished():
+                break
+            piece = self._stream.process(b"", output_buffer_limit=_STEP)
+        self.done = self._stream.is_finished()
+
+
+class _Zstd:
+    """One or more zstd frames (RFC 8878)."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._stream = self._frame()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self.done:
+                self._stream, self.done = self._frame(), False
+            yield from _drained(self._stream, data)
+            if not self._stream.eof:
+                return
+            self.done = True
+            data = self._stream.unused_data
+
+    @staticmethod
+    def _frame() -> zstd.ZstdDecompressor:
+        options = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW_LOG}
+        return zstd.ZstdDecompressor(options=options)
+
+
+class _Stream(Protocol):
+    """How both isal and zstd decompress."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def _drained(stream: _Stream, data: bytes) -> Iterator[bytes]:
+    """Yield all that *data* adds to what *stream* has given."""
+    yield stream.decompress(data, _STEP)
+    while not (stream.eof or stream.needs_input):
+        yield stream.decompress(b"", _STEP)
+
+
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+
+
+def _gzip_header(data: bytes) -> int | None:
+    """Return the length of the header that *data* begins with, ``None`` if it goes on.
+
+    Source: RFC 1952 §2.3.
+    """
+    if not data.startswith(_GZIP_MAGIC[: len(data)]):
+        raise _Broken("it does not begin like one")
+    if len(data) < 10:
+        return None
+    flags, at = data[3], 10
+    if flags & 0x04:  # an extra field
+        at += 2 + int.from_bytes(data[10:12], "little")
+    for flag in (0x08, 0x10):  # a file name, a comment: up to a zero byte
+        if flags & flag and at <= len(data):
+            end = data.find(0, at)
+            at = end + 1 if end >= 0 else len(data) + 1
+    if flags & 0x02:  # a checksum of the header
+        at += 2
+    if at <= len(data):
+        return at
+    if len(data) > _MAX_HEADER:
+        raise _Broken("its header does not end")
+    return None
+
+
+_STAGES: Mapping[str, Callable[[], _Stage]] = {
+    "gzip": _Gzip,
+    "x-gzip": _Gzip,
+    "deflate": _Deflate,
+    "br": _Brotli,
+    "zstd": _Zstd,
+}
+# What some servers put there and mean nothing by: no coding at all, or a charset
+_NO_CODING = {"", "identity", "none", "binary", "8bit", "utf-8", "utf8", "iso-8859-1", "us-ascii"}
+
+
+def _codings(header: str) -> tuple[str, ...]:
+    """Return the codings of a Content-Encoding value in the order in which they are undone."""
+    names = [name.strip().lower() for name in header.split(",")]
+    names = [name for name in names if name not in _NO_CODING]
+    for name in names:
+        if name not in _STAGES:
+            raise DecodeError(f"unknown content coding {name[:50]!r}")
+    if len(names) > MAX_CODINGS:
+        raise DecodeError(f"{len(names)} content codings, at most {MAX_CODINGS} are undone")
+    return tuple(reversed(names))

@@ -1,0 +1,90 @@
+"""What a crawl has done since its last batch, and the counters that run along."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from crawlyard.core.checkpoint import Batch
+from crawlyard.core.limits import Usage
+from crawlyard.core.page import Outcome, Skipped, Target, TargetState
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counters of a `Usage`, running."""
+
+    pages: int = 0
+    bytes: int = 0
+    duration: timedelta = timedelta(0)
+    errors: int = 0
+    discovered: int = 0
+    done: int = 0
+    skipped: int = 0
+    redirects: int = 0
+
+    @classmethod
+    def of(cls, usage: Usage) -> "Tally":
+        """Return counters that go on from *usage*."""
+        return cls(**{name: getattr(usage, name) for name in cls.__slots__})
+
+    def usage(self) -> Usage:
+        """Return the counters as they are now."""
+        return Usage(**{name: getattr(self, name) for name in Tally.__slots__})
+
+    def since(self, before: Usage) -> Usage:
+        """Return what was added after *before*."""
+        return Usage(**{n: getattr(self, n) - getattr(before, n) for n in Tally.__slots__})
+
+
+@dataclass(slots=True)
+class Draft:
+    """A batch in the making, and the tally of the whole job."""
+
+    tally: Tally
+    told: Usage  # the tally as of the last batch
+    found: list[Target] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    notes: list[Mapping[str, object]] = field(default_factory=list)
+    current_url: str = ""
+
+    def add_found(self, target: Target) -> None:
+        """Take note of a new target."""
+        self.found.append(target)
+        self.tally.discovered += 1
+
+    def add_skipped(self, target: Target, rule: str) -> None:
+        """Take note of a new URL that *rule* keeps out."""
+        self.skipped.append(Skipped(target, rule))
+        self.tally.skipped += 1
+
+    def close(self, outcome: Outcome) -> None:
+        """Take note of what became of a target."""
+        self.outcomes.append(outcome)
+        tally = self.tally
+        if outcome.state is TargetState.WAITING:
+            return
+        tally.done += 1
+        if outcome.state is TargetState.SKIPPED:
+            tally.skipped += 1
+        elif outcome.state is TargetState.REDIRECTED:
+            tally.redirects += 1
+        page = outcome.page
+        if page is not None:
+            tally.pages += page.status is not None
+            tally.errors += page.error is not None
+
+    def batch(self, *, last: bool) -> Batch:
+        """Return all of it as a batch, and begin the next one."""
+        batch = Batch(
+            found=tuple(self.found),
+            skipped=tuple(self.skipped),
+            outcomes=tuple(self.outcomes),
+            usage=self.tally.since(self.told),
+            current_url=self.current_url,
+            notes=tuple(self.notes),
+            last=last,
+        )
+        self.told = self.told.plus(batch.usage)
+        self.found, self.skipped, self.outcomes, self.notes = [], [], [], []
+        return batch

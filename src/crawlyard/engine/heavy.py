@@ -1,0 +1,202 @@
+"""What can take long on a large page, in processes that can be killed.
+
+They are plain child processes with a pipe, not `multiprocessing`: that would import the
+caller's main module again, and its pool does not outlive a worker that is killed.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+from crawlyard.core.spec import TextMode
+from crawlyard.engine.extract import Extracted, ExtractError, Wanted, extract
+
+LARGE = 1024 * 1024
+"""Bytes of a page from which on it is parsed elsewhere, if what is wanted can take long."""
+
+LIMIT_S = 30.0
+"""Seconds for one page. Real ones of 6 MB take 0.15."""
+
+_TRIES = 2  # a process that was killed from outside is not the page's fault; one that dies again is
+_LENGTH = 8  # bytes of the length before each message
+_COMMAND = (sys.executable, "-P", "-m", "crawlyard.engine.heavy")
+
+
+def is_heavy(body: bytes, wanted: Wanted) -> bool:
+    """Tell whether *body* should not be extracted in the event loop's thread."""
+    slow = wanted.text in {TextMode.MAIN, TextMode.MARKDOWN} or bool(wanted.css)
+    return slow and len(body) > LARGE
+
+
+class HeavyPool:
+    """Up to *size* child processes, each started when it is first needed.
+
+    *limit_s* is how long one page may take. *command* starts a process that answers as
+    `serve` does.
+    """
+
+    def __init__(
+        self, size: int = 2, *, limit_s: float = LIMIT_S, command: Sequence[str] = _COMMAND
+    ) -> None:
+        self._free = asyncio.Semaphore(size)
+        self._limit_s = limit_s
+        self._command = command
+        self._idle: list[Process] = []
+        self._closed = False
+
+    async def run(
+        self,
+        body: bytes,
+        charset: str | None,
+        url: str,
+        robots_header: Sequence[str],
+        agent_token: str,
+        wanted: Wanted,
+    ) -> Extracted:
+        """Return what `extract` returns: at once, or from a process if the page `is_heavy`.
+
+        Such a page waits until a process is free; cancelling it kills the one at work.
+
+        Raises:
+            ExtractError: the parser failed, took longer than the limit or died of the page.
+        """
+        if not is_heavy(body, wanted):
+            return extract(body, charset, url, robots_header, agent_token, wanted)
+        question = {
+            "charset": charset,
+            "url": url,
+            "robots_header": list(robots_header),
+            "agent_token": agent_token,
+            "text": wanted.text,
+            "css": wanted.css,
+            "follow_nofollow": wanted.follow_nofollow,
+            "limit_s": self._limit_s,
+        }
+        message = _framed(json.dumps(question).encode()) + _framed(body)
+        async with self._free:
+            for _ in range(_TRIES):
+                answer = await self._ask(message)
+                if answer is not None:
+                    return _extracted(answer)
+        raise ExtractError("the process that parsed the page died of it")
+
+    async def close(self) -> None:
+        """Kill the processes; those at work are killed when their `run` is cancelled."""
+        self._closed = True
+        while self._idle:
+            await _killed(self._idle.pop())
+
+    async def _ask(self, message: bytes) -> dict[str, Any] | None:
+        """Return the answer of a process to *message*, ``None`` if it died."""
+        process = await self._process()
+        keep = False
+        try:
+            async with asyncio.timeout(self._limit_s):
+                answer = await _exchanged(process, message)
+            keep = answer is not None and not self._closed
+        except TimeoutError:
+            raise ExtractError(f"took longer than {self._limit_s:g} s") from None
+        finally:
+            if keep:
+                self._idle.append(process)
+            else:
+                await _killed(process)
+        return answer
+
+    async def _process(self) -> Process:
+        while self._idle:
+            process = self._idle.pop()
+            if process.returncode is None:
+                return process
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=PIPE,
+                stdout=PIPE,
+                # it finds what we found, and Ctrl-C is for us: we end it
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ExtractError(f"cannot start a process for it: {error}") from error
+
+
+async def _exchanged(process: Process, message: bytes) -> dict[str, Any] | None:
+    if process.stdin is None or process.stdout is None:  # both are pipes
+        return None
+    try:
+        process.stdin.write(message)
+        await process.stdin.drain()
+        length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
+        answer: dict[str, Any] = json.loads(await process.stdout.readexactly(length))
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return None
+    return answer
+
+
+async def _killed(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+
+
+def _extracted(answer: dict[str, Any]) -> Extracted:
+    if "error" in answer:
+        raise ExtractError(answer["error"])
+    page = answer["page"]
+    page["links"] = tuple(page["links"])
+    page["nofollow"] = tuple(page["nofollow"])
+    page["extracted"] = {name: tuple(values) for name, values in page["extracted"].items()}
+    return Extracted(**page)
+
+
+def serve(questions: BinaryIO, answers: BinaryIO) -> None:
+    """Answer each page that *questions* brings, until it ends."""
+    while head := _read(questions):
+        answers.write(_framed(json.dumps(_answer(json.loads(head), _read(questions))).encode()))
+        answers.flush()
+
+
+def _answer(question: dict[str, Any], body: bytes) -> dict[str, object]:
+    if hasattr(signal, "setitimer"):
+        # should whoever asked be killed meanwhile, nobody else would end a parse that hangs
+        signal.setitimer(signal.ITIMER_REAL, question["limit_s"] + 1)
+    wanted = Wanted(
+        text=TextMode(question["text"]),
+        css=tuple((name, css) for name, css in question["css"]),
+        follow_nofollow=question["follow_nofollow"],
+    )
+    try:
+        page = extract(
+            body,
+            question["charset"],
+            question["url"],
+            question["robots_header"],
+            question["agent_token"],
+            wanted,
+        )
+    except ExtractError as error:
+        return {"error": str(error)}
+    finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    return {"page": asdict(page)}
+
+
+def _framed(message: bytes) -> bytes:
+    return len(message).to_bytes(_LENGTH, "big") + message
+
+
+def _read(stream: BinaryIO) -> bytes:
+    """Return the next message, nothing at the end."""
+    return stream.read(int.from_bytes(stream.read(_LENGTH), "big"))
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,210 @@
+"""Which URLs belong to a crawl: its scope, its patterns and its depth."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
+from urllib.parse import quote
+
+import re2  # type: ignore[import-untyped]  # it ships no types
+from publicsuffixlist import PublicSuffixList
+
+from crawlyard.core.spec import JobSpec, Scope
+from crawlyard.engine import urls
+from crawlyard.errors import Invalid
+
+MAX_PATTERN = 2_000
+"""Characters of one pattern."""
+
+_REGEX = "re:"
+_PATTERN_MEMORY = 256 << 10  # bytes for one pattern: what needs more is a mistake
+_TOGETHER_MEMORY = 64 << 20  # for all of one list; far above what 1,000 globs take (4 MB)
+_SCHEMES = ("http://", "https://")
+
+
+class Boundary:
+    """What *spec* lets in, seen from the canonical URLs *seeds*.
+
+    A seed is in by itself: `include` need not name it, since the pages that it names may
+    be reached through it alone. `exclude` keeps out whatever it matches, seeds as well.
+
+    Raises:
+        Invalid: a pattern is none; the message quotes it and says why.
+    """
+
+    def __init__(self, spec: JobSpec, seeds: Iterable[str]) -> None:
+        self._scope = spec.scope
+        self._max_depth = spec.max_depth
+        self._include = _Patterns("include", spec.include)
+        self._exclude = _Patterns("exclude", spec.exclude)
+        self._seeds: set[str] = set()
+        self._places: set[str] = set()  # hosts, names, domains or folders, as the scope is
+        for url in seeds:
+            self.add_seed(url)
+
+    def add_seed(self, url: str) -> None:
+        """Widen the boundary by a canonical *url*: where a seed was redirected to, say."""
+        self._seeds.add(url)
+        self._places.add(_place(self._scope, url))
+
+    def verdict(self, url: str, depth: int) -> str | None:
+        """Return the rule that keeps a canonical *url* at *depth* out, ``None`` if it is in.
+
+        The first that applies of scope, exclude, include and depth, as a short text:
+        "exclude: */private/*".
+        """
+        rule = self._outside(url)
+        if rule is not None:
+            return rule
+        pattern = self._exclude.first(url)
+        if pattern is not None:
+            return f"exclude: {pattern}"
+        if self._include and url not in self._seeds and not self._include.match(url):
+            return "include: no pattern matches"
+        if self._max_depth is not None and depth > self._max_depth:
+            return f"depth: beyond {self._max_depth}"
+        return None
+
+    def _outside(self, url: str) -> str | None:
+        match self._scope:
+            case Scope.ANY:
+                return None
+            case Scope.HOST:
+                return None if urls.host_of(url) in self._places else "scope: other host"
+            case Scope.SUBDOMAINS:
+                inside = any(name in self._places for name in _parents(urls.hostname_of(url)))
+                return None if inside else "scope: other host"
+            case Scope.DOMAIN:
+                inside = _domain(urls.hostname_of(url)) in self._places
+                return None if inside else "scope: other domain"
+            case Scope.PREFIX:
+                inside = any(folder in self._places for folder in _folders(url))
+                return None if inside else "scope: outside the start folder"
+
+
+def _place(scope: Scope, url: str) -> str:
+    """Return what of a seed decides whether another URL is near it."""
+    match scope:
+        case Scope.ANY:
+            return ""
+        case Scope.HOST:
+            return urls.host_of(url)
+        case Scope.SUBDOMAINS:
+            return urls.hostname_of(url)
+        case Scope.DOMAIN:
+            return _domain(urls.hostname_of(url))
+        case Scope.PREFIX:
+            return max(_folders(url), key=len)
+
+
+def _parents(name: str) -> Iterable[str]:
+    """Yield *name* and the names above it; an address has none (no host is called "0.1")."""
+    yield name
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
+
+
+def _folders(url: str) -> Iterable[str]:
+    """Yield host and folder of *url*, then each folder above it: "h/a/b/", "h/a/", "h/"."""
+    folder = urls.host_of(url) + urls.path_of(url).partition("?")[0]
+    while slash := folder.rfind("/") + 1:
+        yield folder[:slash]
+        folder = folder[: slash - 1]
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()  # 30 ms: only for those who ask
+
+
+@lru_cache(maxsize=4_096)
+def _domain(name: str) -> str:
+    """Return the registrable domain of a host name: what one owner has.
+
+    A name that is its own (a public suffix, a single label, an IP address) is returned
+    whole; under an unknown top-level domain, the last two labels are a domain.
+
+    Source: the Public Suffix List, private section included (github.io is a suffix).
+    """
+    if ":" in name or name.rpartition(".")[2].isdigit():
+        return name
+    return _suffixes().privatesuffix(name) or name
+
+
+class _Patterns:
+    """Patterns of which one may match, tried in one pass: time is linear in the URL's length."""
+
+    def __init__(self, field: str, patterns: Sequence[str]) -> None:
+        self._patterns = [(p, _compiled(field, p, _regex(field, p))) for p in patterns]
+        # RE2's own Set would name the pattern at once, but misses matches without a word
+        # when its memory is used up; an alternation goes on, more slowly
+        together = "|".join(f"(?:{_regex(field, p)})" for p in patterns)
+        try:
+            self._any = _compiled(field, "all together", together, _TOGETHER_MEMORY)
+            self._together = True
+        except Invalid:  # too large, or one has an open \Q: then one after the other
+            self._any = _compiled(field, "anything", "")
+            self._together = False
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns)
+
+    def match(self, url: str) -> bool:
+        """Tell whether any pattern matches *url*."""
+        # octets, since the wrapper counts the characters of a str around every match (2 µs)
+        return self._any.search(url.encode()) is not None and (
+            self._together or self.first(url) is not None
+        )
+
+    def first(self, url: str) -> str | None:
+        """Return the first pattern that matches *url*, ``None`` if none does."""
+        octets = url.encode()
+        if not self._patterns or self._any.search(octets) is None:
+            return None
+        return next((p for p, regex in self._patterns if regex.search(octets)), None)
+
+
+def _regex(field: str, pattern: str) -> str:
+    """Return the regular expression, to be searched in a whole URL, that *pattern* stands for."""
+    if len(pattern) > MAX_PATTERN:
+        raise Invalid(field, f"expected at most {MAX_PATTERN} characters, got {len(pattern)}")
+    if pattern.startswith(_REGEX):
+        if pattern == _REGEX:
+            raise Invalid(field, "expected a regular expression after 're:', got nothing")
+        return pattern.removeprefix(_REGEX)
+    literal = pattern.partition("*")[0].partition("?")[0]
+    if pattern.startswith("/"):
+        start = r"\Ahttps?://[^/]*"
+    elif pattern and (literal.startswith(_SCHEMES) or any(s.startswith(literal) for s in _SCHEMES)):
+        start = r"\A"
+    else:
+        # "example.com/*" looks right and would never match
+        why = "a glob begins with '/', with '*' or like a URL"
+        raise Invalid(field, f"{pattern!r} can match no URL: {why}")
+    return start + "".join(map(_glob, pattern)) + r"\z"
+
+
+def _glob(character: str) -> str:
+    match character:
+        case "*":
+            return ".*"
+        case "?":
+            return "."
+        case _:  # in URLs, what is not ASCII is escaped; a lone surrogate is in none
+            raw = character if character.isascii() else quote(character, errors="replace")
+            return str(re2.escape(raw.replace(" ", "%20")))
+
+
+def _compiled(field: str, pattern: str, regex: str, memory: int = _PATTERN_MEMORY) -> re2._Regexp:
+    options = re2.Options()
+    options.max_mem = memory
+    options.log_errors = False  # it would write to stderr
+    options.never_capture = True
+    try:
+        return re2.compile(regex, options)
+    except UnicodeEncodeError as error:
+        raise Invalid(field, f"{pattern!r}: {error.reason} at position {error.start}") from None
+    except re2.error as error:
+        reason = error.args[0].decode("utf-8", "replace")
+        at = regex.find(reason.rpartition(": ")[2])
+        where = f" at position {at}" if at >= 0 and pattern.startswith(_REGEX) else ""
+        raise Invalid(field, f"{pattern!r}: {reason}{where}") from None

@@ -1,0 +1,193 @@
+"""The URLs that a sitemap names.
+
+Source: sitemaps.org, protocol 0.9; RSS 2.0 and Atom (RFC 4287), which it takes as well.
+"""
+
+import codecs
+import re
+from dataclasses import dataclass
+from xml.parsers import expat
+
+from crawlyard.engine.decode import DecodeError, Decoder
+from crawlyard.engine.urls import Base, canonical
+from crawlyard.errors import Invalid
+
+MAX_ENTRIES = 50_000
+MAX_BYTES = 50 * 1024 * 1024
+"""Of a sitemap, decoded. Both are the protocol's own limits."""
+
+MAX_ELEMENTS = 1_000_000
+"""More than 50 MB of true sitemaps hold; a file of tags alone would take seconds."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_DECLARED = re.compile(rb"""<\?xml[^>]{1,99}?encoding\s*=\s*["']([\w.-]{1,40})""")
+# The parser reads encodings of one byte a character; of the others, those of the web
+_MULTIBYTE = {"big5", "euc-jp", "euc-kr", "gb18030", "gb2312", "gbk", "iso-2022-jp", "shift_jis"}
+_ROOTS = {"urlset", "sitemapindex", "rss", "feed", "rdf"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sitemap:
+    """What one file names: canonical URLs, in its order, each once."""
+
+    urls: tuple[str, ...] = ()  # of pages
+    sitemaps: tuple[str, ...] = ()  # of further sitemaps, of an index
+    problem: str = ""  # what was not as it should be; what could be read is there all the same
+
+
+def parse(body: bytes, url: str) -> Sitemap:
+    """Return what the sitemap *body* at *url* names.
+
+    It may be XML (urlset or index), RSS, Atom or a text file, each compressed by gzip or
+    not. No entity is expanded and nothing is loaded. Relative URLs are taken from *url*.
+    At most `MAX_ENTRIES` of its entries and `MAX_BYTES` of its text are read.
+    """
+    body, problem = _plain(body)
+    entries = _Entries(url)
+    body, encoding = _readable(body)
+    try:
+        if body.startswith(b"<"):
+            _Reader(entries).read(body, encoding)
+        else:
+            _read_text(body, entries, whole=not problem)
+    except _Stopped as stopped:
+        # XML that was cut is malformed at its end, which is no second problem
+        problem = problem or str(stopped)
+    if entries.dropped:
+        dropped = f"{entries.dropped:,} of {entries.count:,} entries named no http(s) URL"
+        problem = f"{problem}; {dropped}" if problem else dropped
+    return Sitemap(tuple(entries.pages), tuple(entries.sitemaps), problem)
+
+
+class _Stopped(Exception):
+    """Nothing more is read; the message says why."""
+
+
+class _Entries:
+    """What was found, and how much of it."""
+
+    def __init__(self, url: str) -> None:
+        self._base = Base(url)
+        self.count = 0
+        self.dropped = 0
+        self.pages: dict[str, None] = {}
+        self.sitemaps: dict[str, None] = {}
+
+    def add(self, text: str, *, sitemap: bool = False, relative: bool = True) -> None:
+        """Take one entry; *relative*: its URL may be."""
+        text = text.strip()
+        if not text:
+            return
+        if self.count == MAX_ENTRIES:
+            raise _Stopped(f"more than {MAX_ENTRIES:,} entries: the rest was not read")
+        self.count += 1
+        url = self._base.join(text) if relative else _absolute(text)
+        if url is None:
+            self.dropped += 1
+        else:
+            (self.sitemaps if sitemap else self.pages)[url] = None
+
+
+def _absolute(text: str) -> str | None:
+    try:
+        return canonical(text)
+    except Invalid:
+        return None
+
+
+def _plain(body: bytes) -> tuple[bytes, str]:
+    """Return *body* unpacked, `MAX_BYTES` of it, and what was wrong with it."""
+    if not body.startswith(_GZIP_MAGIC):
+        if len(body) <= MAX_BYTES:
+            return body, ""
+        return body[:MAX_BYTES], f"more than {MAX_BYTES:,} bytes: the rest was not read"
+    decoder = Decoder("gzip", MAX_BYTES)
+    decoder.feed(body)
+    try:
+        return decoder.finish(), decoder.truncated
+    except DecodeError as error:
+        return b"", str(error)
+
+
+def _readable(body: bytes) -> tuple[bytes, str | None]:
+    """Return *body* without what may stand in front, and its encoding; ``None``: as it says."""
+    body = body.removeprefix(codecs.BOM_UTF8).lstrip()
+    declared = _DECLARED.match(body)
+    name = declared[1].decode().lower() if declared else ""
+    if body.startswith(_UTF_16):
+        name = "utf-16"
+    elif name not in _MULTIBYTE:
+        return body, None
+    return body.decode(name, "replace").lstrip().encode("utf-8", "replace"), "utf-8"
+
+
+def _read_text(body: bytes, entries: _Entries, *, whole: bool) -> None:
+    lines = body.splitlines()
+    for line in lines if whole else lines[:-1]:  # half a line may be a URL that is none
+        entries.add(line.decode("utf-8", "replace"), relative=False)
+
+
+def _is_page(atom_link: dict[str, str]) -> bool:
+    return atom_link.get("rel", "alternate") == "alternate"
+
+
+class _Reader:
+    """Reads XML, names alone: prefixes are passed over, declared or not."""
+
+    def __init__(self, entries: _Entries) -> None:
+        self._entries = entries
+        self._parents: list[str] = []
+        self._elements = 0
+        self._text: list[str] | None = None  # of the element that is being read, if it counts
+
+    def read(self, body: bytes, encoding: str | None) -> None:
+        """Read *body* up to its end, its first error or the entries' limit.
+
+        Raises:
+            _Stopped: before its end.
+        """
+        parser = expat.ParserCreate(encoding)
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        # A declaration is refused before anything could be expanded, and what nobody
+        # declared (&nbsp; in a feed) is left out, as if a DTD that is not read had it.
+        parser.EntityDeclHandler = self._entity
+        parser.UseForeignDTD()
+        try:
+            parser.Parse(body, True)  # noqa: FBT003  # it takes no keyword
+        except (expat.ExpatError, LookupError, ValueError) as error:
+            # all but the first are about an encoding that does not exist or cannot be read
+            raise _Stopped(f"malformed XML: {error}") from None
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        name = name.rpartition(":")[2].lower()
+        parent = self._parents[-1] if self._parents else ""
+        if not parent and name not in _ROOTS:
+            raise _Stopped(f"no sitemap: its root is <{name[:50]}>")
+        self._elements += 1
+        if self._elements > MAX_ELEMENTS:
+            raise _Stopped(f"more than {MAX_ELEMENTS:,} elements: the rest was not read")
+        self._parents.append(name)
+        # an image's <loc> stands below <image:image>, and is none of ours
+        if (name == "loc" and parent in {"url", "sitemap"}) or (name, parent) == ("link", "item"):
+            self._text = []
+        elif (name, parent) == ("link", "entry") and _is_page(attributes):
+            self._entries.add(attributes.get("href", ""))
+
+    def _characters(self, text: str) -> None:
+        if self._text is not None:
+            self._text.append(text)
+
+    def _end(self, name: str) -> None:
+        self._parents.pop()
+        text = self._text
+        if text is not None and name.rpartition(":")[2].lower() in {"loc", "link"}:
+            self._text = None
+            self._entries.add("".join(text), sitemap=self._parents[-1] == "sitemap")
+
+    @staticmethod
+    def _entity(name: str, *_: object) -> None:
+        raise _Stopped(f"it declares the entity {name[:50]!r}: refused")

@@ -1,0 +1,137 @@
+"""One spelling for every URL, and what can be read off it."""
+
+import can_ada
+import xxhash
+
+from crawlyard.errors import Invalid
+
+MAX_URL = 8_192
+"""Characters: what servers commonly take (Apache 8,190; nginx 8 kB a line). RFC 9110 §4.1
+asks for 8,000 at least."""
+
+_SCHEMES = ("http://", "https://")
+_SHOWN = 200  # characters of a refused value in its message
+_SIGN = 1 << 63
+
+
+def canonical(url: str) -> str:
+    """Return *url* in the one spelling that a browser would send, without its fragment.
+
+    Only what the standard calls equal is merged: case of scheme and host, default
+    ports, dot segments, the many spellings of an IPv4 address, IDNA. The case and the
+    escapes of the path, a trailing slash and the order of the query stay. A user name
+    and a password are dropped: credentials are never stored with URLs.
+
+    The result is ASCII, has a path, and is its own canonical spelling.
+
+    Raises:
+        Invalid: it is not an absolute http or https URL, its host cannot be a name or
+            an address, or its spelling is longer than `MAX_URL` characters.
+
+    Source: WHATWG URL Standard.
+    """
+    try:
+        parsed = can_ada.parse(url)
+    except (ValueError, TypeError):  # a lone surrogate is a TypeError
+        raise Invalid("url", f"expected an absolute http or https URL, got {_shown(url)}") from None
+    kept = _kept(parsed)
+    if kept is None:
+        raise Invalid("url", f"expected {_expected(parsed)}, got {_shown(url)}")
+    return kept
+
+
+class Base:
+    """What the links of one page are relative to: its URL, or what its <base href> says.
+
+    As in a browser, *href* (of the first <base> that has one) counts if it is a URL,
+    otherwise *url* does.
+
+    Raises:
+        Invalid: *url* is not an absolute URL.
+    """
+
+    __slots__ = ("_base",)
+
+    def __init__(self, url: str, href: str | None = None) -> None:
+        try:
+            self._base = can_ada.parse(url)
+        except (ValueError, TypeError):
+            raise Invalid("url", f"expected an absolute URL, got {_shown(url)}") from None
+        if href is not None:
+            try:
+                base = self._base + href
+            except (ValueError, TypeError):
+                return
+            if base.protocol not in {"data:", "javascript:"}:
+                self._base = base
+
+    def join(self, href: str) -> str | None:
+        """Return the canonical URL that *href* leads to, ``None`` if it is no http(s) URL."""
+        try:
+            return _kept(self._base + href)
+        except (ValueError, TypeError):
+            return None
+
+
+def fingerprint(url: str) -> int:
+    """Return the key of a canonical *url* in a job: its xxh3 hash as a signed 64-bit integer."""
+    # the two operations give a hash's upper half its sign: databases know no unsigned integers
+    return (xxhash.xxh3_64_intdigest(url.encode()) ^ _SIGN) - _SIGN
+
+
+def host_of(url: str) -> str:
+    """Return the host of a canonical *url*, with a port that is not the scheme's own."""
+    return url[url.index("/") + 2 : url.index("/", 8)]
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a canonical *url*, without a slash at the end."""
+    return url[: url.index("/", 8)]
+
+
+def path_of(url: str) -> str:
+    """Return path and query of a canonical *url*, as they are sent and as robots.txt sees them."""
+    return url[url.index("/", 8) :]
+
+
+def hostname_of(url: str) -> str:
+    """Return the host of a canonical *url* without a port; an IPv6 address has no brackets."""
+    host = host_of(url)
+    if host.startswith("["):
+        return host[1 : host.index("]")]
+    return host.partition(":")[0]
+
+
+def port_of(url: str) -> int:
+    """Return the port that a canonical *url* leads to, the scheme's own where it names none."""
+    _, _, port = host_of(url).rpartition("]")[2].partition(":")
+    if port:
+        return int(port)
+    return 443 if url.startswith("https:") else 80
+
+
+def _kept(url: can_ada.URL) -> str | None:
+    """Return the spelling of *url* that is kept, ``None`` if it is not to be crawled."""
+    text: str = url.href
+    # a host that no resolver takes ("a..b", a label of 64 characters) is refused here,
+    # since some fail on it with an error that names no cause
+    if not text.startswith(_SCHEMES) or not url.has_valid_domain():
+        return None
+    if "@" in text and url.has_credentials():
+        url.username = url.password = ""
+        text = url.href
+    if "#" in text:  # it is escaped everywhere but before the fragment
+        text = text[: text.index("#")]
+    return text if len(text) <= MAX_URL else None
+
+
+def _expected(url: can_ada.URL) -> str:
+    if not url.href.startswith(_SCHEMES):
+        return "an http or https URL"
+    if not url.has_valid_domain():
+        return "a host name with labels of 1 to 63 characters, 253 in all"
+    return f"a URL of at most {MAX_URL:,} characters"
+
+
+def _shown(url: str) -> str:
+    return repr(url if len(url) <= _SHOWN else url[:_SHOWN] + "…")

@@ -1,0 +1,212 @@
+"""One target: asked, judged and read. What it leads to is offered to the crawl."""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+from crawlyard.clock import Clock
+from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState, Via
+from crawlyard.core.retry import RetryPolicy
+from crawlyard.core.spec import JobSpec
+from crawlyard.engine import record, sitemaps
+from crawlyard.engine.extract import Extracted, ExtractError, Wanted
+from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
+from crawlyard.engine.heavy import HeavyPool
+from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.urls import Base, canonical, host_of
+
+MAX_HOPS = 10
+MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # sitemaps.org, protocol 0.9
+MAX_NESTING = 2
+"""An index names sitemaps, by the protocol; one level more is taken, and an index of
+indexes of indexes ends there: nothing else would end it, as sitemaps are no pages."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TRANSIENT = frozenset({500, 502, 503, 504})
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+class Offer(Protocol):
+    """What a crawl does with a URL that was found."""
+
+    def __call__(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
+        """Take note of *url*; return "" if it will be fetched, else the rule against it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all the visits of a process share."""
+
+    clock: Clock
+    gate: HostGate
+    heavy: HeavyPool
+
+
+class Visitor:
+    """Fetches targets of one job and says what became of them."""
+
+    def __init__(
+        self, spec: JobSpec, agent: str, fetcher: Fetcher, tools: Tools, offer: Offer
+    ) -> None:
+        self._fetcher = fetcher
+        self._tools = tools
+        self._offer = offer
+        self._agent = agent
+        self.adopt(spec)
+
+    def adopt(self, spec: JobSpec) -> None:
+        """Go by *spec* from now on."""
+        self._spec = spec
+        self._token = self._agent.partition("/")[0].strip().lower()
+        self._wanted = Wanted(spec.text, spec.extract, spec.follow_nofollow)
+        # the first wait is short: most transient failures are over in a second
+        self._retry = RetryPolicy(
+            attempts=spec.url_retries + 1,
+            first=timedelta(seconds=1),
+            cap=timedelta(minutes=5),
+            jitter=0.3,
+        )
+        # credentials go to the hosts of start URLs alone, wherever a link or redirect leads
+        self._trusted = {host_of(canonical(url)) for url in spec.urls}
+        base = {"User-Agent": self._agent, "Accept": _ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
+        self._headers = base | {
+            name: value for name, value in spec.headers if name.lower() not in _SECRET_HEADERS
+        }
+        self._secret_headers = base | dict(spec.headers)
+
+    async def ask(self, url: str, host: str, max_body: int | None = None) -> Response:
+        """Return the answer to one request; the caller holds the slot.
+
+        Raises:
+            FetchFailed: there was none that can be used.
+        """
+        return await self._fetcher.fetch(
+            url, host, self._headers_for(host), max_body or self._spec.max_body
+        )
+
+    async def visit(self, target: Target) -> Outcome:
+        """Return what became of *target*; the caller holds its host's slot, given back here."""
+        gate = self._tools.gate
+        try:
+            cap = MAX_SITEMAP_BYTES if target.via is Via.SITEMAP else None
+            response = await self.ask(target.url, target.host, cap)
+        except FetchFailed as failure:
+            return self._after_failure(target, failure)
+        finally:
+            gate.give(target.host)
+        if response.status == 429 or (response.status == 503 and response.header("retry-after")):
+            return self._after_refusal(target, response)
+        if response.status in _TRANSIENT and (wait := self._wait(target)) is not None:
+            return self._try_again(target, wait)
+        gate.answered(target.host)
+        if response.status in _REDIRECTS:
+            return self._after_redirect(target, response)
+        if target.via is Via.SITEMAP and response.status == 200:
+            return self._read_sitemap(target, response)
+        return await self._read(target, response)
+
+    async def _read(self, target: Target, response: Response) -> Outcome:
+        now = self._tools.clock.now()
+        if not record.is_html(response):
+            return record.answered(target, response, None, self._spec, now)
+        try:
+            extracted = await self._tools.heavy.run(
+                response.body,
+                response.charset,
+                target.url,
+                response.all_headers("x-robots-tag"),
+                self._token,
+                self._wanted,
+            )
+        except ExtractError as error:
+            cut = replace(response, truncated=f"not readable: {error}")
+            return record.answered(target, cut, Extracted(), self._spec, now)
+        if response.status < 400:
+            self._follow(target, extracted)
+        return record.answered(target, response, extracted, self._spec, now)
+
+    def _follow(self, target: Target, extracted: Extracted) -> None:
+        for url in extracted.links:
+            self._offer(url, target, Via.LINK)
+        if extracted.refresh is not None and target.hops < MAX_HOPS:
+            self._offer(extracted.refresh, target, Via.REFRESH)
+
+    def _read_sitemap(self, target: Target, response: Response) -> Outcome:
+        read = sitemaps.parse(response.body, target.url)
+        for url in read.sitemaps:
+            if target.depth < MAX_NESTING:
+                self._offer(url, target, Via.SITEMAP)
+        for url in read.urls:
+            self._offer(url, target, Via.LISTED)
+        rule = f"sitemap: {len(read.urls)} URLs, {len(read.sitemaps)} sitemaps"
+        if read.problem or response.truncated:
+            rule += f" ({read.problem or response.truncated})"
+        return Outcome(target, TargetState.SKIPPED, rule=rule)
+
+    def _after_redirect(self, target: Target, response: Response) -> Outcome:
+        now = self._tools.clock.now()
+        locations = sorted(set(response.all_headers("location")))
+        url = Base(target.url).join(locations[0]) if len(locations) == 1 else None
+        problem = ""
+        if url is None:
+            problem = f"no usable Location: {json.dumps(locations)[:200]}"
+        elif target.hops >= MAX_HOPS:
+            problem = f"more than {MAX_HOPS} redirects, from {target.origin or target.url}"
+        if url is None or problem:
+            kind = ErrorKind.BAD_REDIRECT
+            return record.failed(target, kind, problem, now, status=response.status)
+        rule = self._offer(url, target, target.via, hop=True)
+        if rule:  # it leads nowhere new: that is where its own way ends
+            return Outcome(target, TargetState.SKIPPED, rule=f"redirect to {url}: {rule}")
+        return Outcome(target, TargetState.REDIRECTED, rule=f"redirect to {url}")
+
+    def _after_failure(self, target: Target, failure: FetchFailed) -> Outcome:
+        wait = self._wait(target) if failure.transient else None
+        if wait is not None:
+            return self._try_again(target, wait)
+        tries = f" ({target.tries + 1} tries)" if target.tries else ""
+        now = self._tools.clock.now()
+        return record.failed(target, failure.kind, failure.detail + tries, now)
+
+    def _after_refusal(self, target: Target, response: Response) -> Outcome:
+        """Let the whole host wait after a 429, or a 503 that names a time."""
+        now = self._tools.clock.now()
+        asked_s = retry_after_s(response.header("retry-after"), now)
+        held_s = self._tools.gate.refused(target.host, asked_s)
+        if target.tries < self._spec.url_retries:
+            return self._try_again(target, timedelta(seconds=held_s))
+        detail = f"answered {response.status} to the last ({target.tries + 1} tries)"
+        return record.failed(target, ErrorKind.RATE_LIMITED, detail, now, status=response.status)
+
+    def _wait(self, target: Target) -> timedelta | None:
+        return self._retry.wait(target.tries + 1, random.random())
+
+    def _try_again(self, target: Target, wait: timedelta) -> Outcome:
+        due = self._tools.clock.now() + wait
+        again = replace(target, tries=target.tries + 1, due_at=due)
+        return Outcome(again, TargetState.WAITING)
+
+    def _headers_for(self, host: str) -> Mapping[str, str]:
+        return self._secret_headers if host in self._trusted else self._headers
+
+
+def retry_after_s(value: str, now: datetime) -> float | None:
+    """Return in how many seconds a Retry-After lets us come back; ``None`` if it says nothing.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:  # "-0000": a time in UTC of unknown origin
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())

@@ -1,0 +1,110 @@
+"""A whole yard in memory, to crawl sites that a test serves."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from crawlyard import LOCAL, Job, JobSpec, Page, Settings, State, Usage, Yard
+from crawlyard.core.page import SkippedURL
+from crawlyard.core.progress import Progress
+from crawlyard.yard import IN_MEMORY
+
+
+@dataclass
+class Outcome:
+    """What a crawl came to."""
+
+    job: Job
+    usage: Usage
+    pages: list[Page] = field(default_factory=list)
+    skipped: list[SkippedURL] = field(default_factory=list)
+
+    @property
+    def stored(self) -> Counter[str]:
+        """Return how often each URL has a page record."""
+        return Counter(page.final_url for page in self.pages)
+
+    @property
+    def ok(self) -> set[str]:
+        """Return the URLs that were stored without an error."""
+        return {page.final_url for page in self.pages if page.error is None}
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Return the kind of error of each failed URL."""
+        return {page.final_url: page.error.value for page in self.pages if page.error}
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """Return the rule that kept each skipped URL out."""
+        return {skipped.url: skipped.rule for skipped in self.skipped}
+
+
+def a_spec(*urls: str, **changes: Any) -> JobSpec:
+    """Return a spec without politeness, for a site of ours."""
+    fields: dict[str, Any] = {
+        "urls": urls,
+        "allow_private": True,
+        "delay": timedelta(0),
+        "per_host": 16,
+        "url_retries": 0,
+    }
+    return JobSpec(**fields | changes)
+
+
+@asynccontextmanager
+async def opened(
+    tmp_path: Path, *, database_url: str = IN_MEMORY, **settings: Any
+) -> AsyncIterator[Yard]:
+    """Open a yard in memory, or on the given database, with its data in *tmp_path*."""
+    chosen = Settings(data_dir=tmp_path / "data", database_url=database_url, **settings)
+    async with Yard.open(chosen) as yard:
+        yield yard
+
+
+async def outcome(yard: Yard, job_id: str) -> Outcome:
+    """Return what a job has come to so far."""
+    standing = await yard.jobs.get(LOCAL, job_id)
+    return Outcome(
+        standing.job,
+        standing.shard.usage,
+        [stored.page async for stored in yard.results.pages(LOCAL, job_id)],
+        [skipped async for skipped in yard.results.skipped(LOCAL, job_id)],
+    )
+
+
+async def crawled(yard: Yard, spec: JobSpec) -> Outcome:
+    """Submit a job, run it to its end and return what came of it."""
+    job = await yard.jobs.submit(LOCAL, spec)
+    await run(yard, job.id)
+    return await outcome(yard, job.id)
+
+
+async def run(yard: Yard, job_id: str) -> None:
+    """Run one job until a worker has no more to do for it."""
+    await yard.worker(only=job_id).run()
+
+
+async def published(yard: Yard, job_id: str, *, done: int) -> Progress:
+    """Return the progress of a job once *done* of its URLs are finished and recorded."""
+    async with asyncio.timeout(20):
+        while True:
+            latest = await yard.progress.latest(job_id)
+            if latest is not None and latest.done >= done:
+                return latest
+            if (await yard.jobs.get(LOCAL, job_id)).job.state.ended:
+                message = f"the job ended before {done} were done"
+                raise AssertionError(message)
+            await asyncio.sleep(0)
+
+
+async def until_state(yard: Yard, job_id: str, state: State) -> None:
+    """Return once a job is in *state*."""
+    async with asyncio.timeout(20):
+        while (await yard.jobs.get(LOCAL, job_id)).job.state is not state:  # noqa: ASYNC110
+            await asyncio.sleep(0)

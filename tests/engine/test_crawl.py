@@ -1,0 +1,330 @@
+"""What a crawl finds, and where it stops: judged from the server's side where that can be."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawlyard import (
+    LOCAL,
+    Limits,
+    Scope,
+    State,
+    StateReason,
+    Strategy,
+    TextMode,
+    Yard,
+)
+from crawlyard.core.page import Body
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import Answer, DemoSite
+from crawlyard.errors import IllegalMove, Invalid
+from crawlyard.store.base import PageQuery
+from tests.engine.rig import a_spec, crawled, opened, outcome, run
+from tests.site import GraphSite, Serve, refetched
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
+        yield yard
+
+
+def tree(width: int, depth: int) -> dict[str, list[str]]:
+    """Return the links of a full tree of pages below "/"."""
+    links: dict[str, list[str]] = {}
+    level = ["/"]
+    for _ in range(depth):
+        below = []
+        for path in level:
+            links[path] = [f"{path.rstrip('/')}/{n}" for n in range(width)]
+            below += links[path]
+        level = below
+    return links | {path: ["/"] for path in level}
+
+
+def paths(server: SiteServer, urls: set[str]) -> set[str]:
+    return {url.removeprefix(server.url) for url in urls}
+
+
+async def test_every_page_that_is_linked_is_stored_once(yard: Yard, site_server: Serve) -> None:
+    site = DemoSite(pages=120)
+    server = await site_server(site)
+
+    found = await crawled(yard, a_spec(server.url))
+
+    assert found.job.state is State.COMPLETED
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    assert paths(server, found.ok) == site.reachable()
+    assert max(found.stored.values()) == 1
+    assert paths(server, set(found.errors)) == set(site.failing)
+    assert not refetched(server.hits)
+    assert found.rules[f"{server.url}/private/"].startswith("robots: Disallow")
+    assert found.usage.pages == len(found.pages)
+    assert found.usage.errors == len(found.errors)
+    assert found.usage.done == found.usage.discovered
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16, 64])
+@pytest.mark.parametrize("pages", [1, 17, 50])
+async def test_a_limit_of_pages_is_exact_whatever_the_concurrency(
+    yard: Yard, site_server: Serve, concurrency: int, pages: int
+) -> None:
+    server = await site_server(GraphSite(tree(4, 4)), latency_s=0.002)
+    spec = a_spec(
+        server.url, limits=Limits(pages=pages), concurrency=concurrency, per_host=concurrency
+    )
+
+    found = await crawled(yard, spec)
+
+    assert found.job.state_reason is StateReason.LIMIT_PAGES
+    assert found.usage.pages == len(found.pages) == pages
+    assert len([hit for hit in server.hits if hit.path != "/robots.txt"]) == pages
+
+
+async def test_a_page_that_fails_without_an_answer_gives_its_place_to_another(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Flaky(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Any:
+            if path.endswith("3"):
+                return hang_up
+            return super().answer(method, path, host)
+
+    async def hang_up(reader: object, writer: Any) -> None:
+        writer.transport.abort()
+
+    server = await site_server(Flaky(tree(4, 3)))
+
+    found = await crawled(yard, a_spec(server.url, limits=Limits(pages=30)))
+
+    assert found.usage.pages == 30
+    assert found.usage.errors > 0
+    assert found.job.state_reason is StateReason.LIMIT_PAGES
+
+
+async def test_a_raised_limit_continues_the_same_job_without_refetching(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = GraphSite(tree(4, 3))
+    server = await site_server(site)
+    first = await crawled(yard, a_spec(server.url, limits=Limits(pages=20)))
+    with pytest.raises(IllegalMove, match=r"limits\.pages"):
+        await yard.jobs.resume(LOCAL, first.job.id)
+
+    await yard.jobs.edit(LOCAL, first.job.id, {"limits": Limits(pages=60)})
+    await yard.jobs.resume(LOCAL, first.job.id)
+    await run(yard, first.job.id)
+    second = await outcome(yard, first.job.id)
+    await yard.jobs.edit(LOCAL, first.job.id, {"limits": Limits()})
+    await yard.jobs.resume(LOCAL, first.job.id)
+    await run(yard, first.job.id)
+    last = await outcome(yard, first.job.id)
+
+    assert (first.usage.pages, second.usage.pages) == (20, 60)
+    assert last.job.state_reason is StateReason.EXHAUSTED
+    assert paths(server, last.ok) == site.reachable()
+    assert not refetched(server.hits)
+    with pytest.raises(IllegalMove, match="nothing left"):
+        await yard.jobs.resume(LOCAL, first.job.id)
+
+
+async def test_a_limit_of_bytes_stops_within_what_is_in_flight_and_says_by_how_much(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(4, 4)))
+
+    found = await crawled(yard, a_spec(server.url, limits=Limits(bytes=5000), concurrency=4))
+
+    largest = max(page.bytes for page in found.pages)
+    assert found.job.state_reason is StateReason.LIMIT_BYTES
+    assert 5000 <= found.usage.bytes < 5000 + 4 * largest
+    over = found.usage.bytes - 5000
+    assert f"passed by {over} bytes" in found.job.detail
+
+
+async def test_a_limit_of_duration_stops_the_job_and_pauses_do_not_count(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(8, 5)), latency_s=0.02)
+    limit = timedelta(seconds=0.4)
+
+    found = await crawled(yard, a_spec(server.url, limits=Limits(duration=limit), concurrency=2))
+
+    assert found.job.state_reason is StateReason.LIMIT_DURATION
+    assert limit <= found.usage.duration < limit + timedelta(seconds=2)
+
+
+async def test_a_limit_of_errors_ends_the_job(yard: Yard, site_server: Serve) -> None:
+    links = {"/": [f"/gone/{n}" for n in range(50)]}
+    server = await site_server(GraphSite(links))
+
+    found = await crawled(yard, a_spec(server.url, limits=Limits(errors=5), concurrency=1))
+
+    assert found.job.state_reason is StateReason.LIMIT_ERRORS
+    assert found.usage.errors == 5
+
+
+async def test_depth_counts_links_from_the_start(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(3, 4)))
+
+    found = await crawled(yard, a_spec(server.url, max_depth=2))
+
+    assert len(found.pages) == 1 + 3 + 9
+    assert max(page.depth for page in found.pages) == 2
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+async def test_the_strategy_orders_the_requests(
+    yard: Yard, site_server: Serve, strategy: Strategy
+) -> None:
+    server = await site_server(GraphSite(tree(2, 3)))
+
+    await crawled(yard, a_spec(server.url, strategy=strategy, concurrency=1))
+
+    asked = [hit.path for hit in server.hits if hit.path != "/robots.txt"]
+    depths = [0 if path == "/" else path.count("/") for path in asked]
+    if strategy is Strategy.BREADTH_FIRST:
+        assert depths == sorted(depths)
+    else:
+        assert depths[:4] == [0, 1, 2, 3]
+
+
+async def test_patterns_choose_what_is_fetched(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(4, 3)))
+
+    found = await crawled(yard, a_spec(server.url, include=("/0*", "/1*"), exclude=("re:/2$",)))
+
+    fetched = paths(server, found.ok)
+    assert "/" in fetched
+    assert all(path == "/" or path[1] in "01" for path in fetched)
+    assert not any(path.endswith("/2") for path in fetched)
+    assert found.rules[f"{server.url}/0/2"] == "exclude: re:/2$"
+
+
+async def test_the_start_url_may_lead_elsewhere_and_widens_the_scope(
+    yard: Yard, site_server: Serve
+) -> None:
+    there = await site_server(GraphSite({"/": ["/a"], "/a": []}), host="127.0.0.2")
+
+    class Moved:
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            return Answer(301 if path == "/" else 404, (("Location", f"{there.url}/"),))
+
+    here = await site_server(Moved())
+
+    found = await crawled(yard, a_spec(here.url))
+
+    assert found.ok == {f"{there.url}/", f"{there.url}/a"}
+    assert found.pages[0].url == f"{here.url}/"
+    assert found.usage.redirects == 1
+
+
+async def test_a_start_url_that_cannot_be_fetched_fails_the_job_with_the_reason(
+    yard: Yard, site_server: Serve, unused_tcp_port: int
+) -> None:
+    found = await crawled(yard, a_spec(f"http://127.0.0.1:{unused_tcp_port}/", ignore_robots=True))
+
+    assert found.job.state is State.FAILED
+    assert found.job.state_reason is StateReason.START_FAILED
+    assert "refused" in found.job.detail.lower() or "connect" in found.job.detail.lower()
+
+
+async def test_a_start_url_that_robots_forbids_fails_the_job_and_is_never_asked(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(DemoSite(pages=10))
+
+    found = await crawled(yard, a_spec(f"{server.url}/private/"))
+
+    assert found.job.state_reason is StateReason.START_FAILED
+    assert "robots" in found.job.detail
+    assert [hit.path for hit in server.hits] == ["/robots.txt"]
+
+
+async def test_sitemaps_are_read_for_seeds_and_not_kept_as_pages(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = DemoSite(pages=60, faults=False)
+    server = await site_server(site)
+    spec = a_spec(sitemaps=(f"{server.url}/sitemap.xml",), max_depth=0)
+
+    found = await crawled(yard, spec)
+
+    assert paths(server, found.ok) == set(site.pages)
+    assert found.rules[f"{server.url}/sitemap.xml"].startswith("sitemap: ")
+
+
+async def test_sitemaps_that_robots_names_are_read_when_asked_for(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = DemoSite(pages=40)
+    server = await site_server(site)
+
+    found = await crawled(yard, a_spec(server.url, sitemaps=("robots",), max_depth=0))
+
+    assert set(site.pages) <= paths(server, found.ok)
+
+
+async def test_what_is_asked_for_is_kept_beside_the_record(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite({"/": []}))
+    spec = a_spec(
+        server.url, text=TextMode.MARKDOWN, keep_html=True, extract=(("words", "p"), ("t", "title"))
+    )
+
+    found = await crawled(yard, spec)
+
+    kinds = list(Body)
+    records = yard.results.records(LOCAL, found.job.id, PageQuery(), kinds)
+    ((stored, bodies),) = [record async for record in records]
+    assert stored.page.title == "/"
+    assert stored.page.extracted == {"words": ("Page /",), "t": ("/",)}
+    assert bodies[Body.HTML].startswith(b"<!doctype html>")
+    assert b"Page /" in bodies[Body.TEXT]
+    assert b"Content-Type" in bodies[Body.HEADERS]
+
+
+async def test_credentials_go_to_the_start_host_alone(yard: Yard, site_server: Serve) -> None:
+    seen: dict[str, list[str]] = {"start": [], "other": []}
+
+    class Recording(GraphSite):
+        def __init__(self, name: str, links: dict[str, list[str]]) -> None:
+            super().__init__(links)
+            self.name = name
+
+        def answer_request(self, request: Any) -> Answer:
+            seen[self.name].append(request.headers.get("authorization", ""))
+            return self.answer(request.method, request.path, request.host)
+
+    other = await site_server(Recording("other", {"/": []}), host="127.0.0.2")
+    start = await site_server(Recording("start", {"/": [other.url]}))
+    spec = a_spec(start.url, scope=Scope.ANY, headers=(("Authorization", "Bearer secret"),))
+
+    await crawled(yard, spec)
+
+    assert set(seen["start"]) == {"Bearer secret"}
+    assert set(seen["other"]) == {""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"urls": ("ftp://example.org/",)}, "url"),
+        ({"urls": ("not a url",)}, "url"),
+        ({"urls": ("http://127.0.0.1:9/",), "allow_private": False}, "loopback"),
+        ({"urls": ("http://localhost/",), "allow_private": False}, "loopback"),
+        ({"exclude": ("re:(",)}, "exclude"),
+        ({"extract": (("x", "p["),)}, "extract"),
+        ({"headers": (("Host", "evil"),)}, "headers"),
+        ({"headers": (("X", "a\r\nb"),)}, "headers"),
+        ({"allow_addresses": ("nonsense/99",)}, "allow_addresses"),
+    ],
+)
+async def test_a_spec_that_cannot_be_crawled_is_refused_at_once(
+    yard: Yard, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Invalid, match=message):
+        await yard.jobs.submit(LOCAL, replace(a_spec("http://example.org/"), **changes))

@@ -1,0 +1,173 @@
+"""Every hazard of the test site, crawled: what must come of it does, and nothing else."""
+
+import resource
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from crawlyard import Limits, Scope, StateReason, Yard
+from crawlyard.core.page import Page
+from tests.engine.rig import Outcome, a_spec, crawled, opened
+from tests.hazards import (
+    EXPECTED,
+    FOUND,
+    GROUPS,
+    TITLES,
+    VERDICTS,
+    HazardSite,
+    Kind,
+    RobotsSite,
+    World,
+    trespasses,
+)
+from tests.site import GraphSite, Serve, refetched
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
+        yield yard
+
+
+def verdict(found: Outcome, url: str) -> str:
+    """Return what became of a URL, in the words of `EXPECTED`."""
+    for page in found.pages:
+        if url in {page.url, page.final_url}:
+            return _word(page)
+    return "skipped"  # a redirect that ends at a rule has the rule at its end
+
+
+def _word(page: Page) -> str:
+    if page.error is not None:
+        return f"failed:{page.error.value}"
+    return "truncated" if page.truncated else "page"
+
+
+# these ask for waits of an hour and more, or for many short ones: unit tests wait for them
+PATIENT = (
+    "re:[0-9]/err/429(-year|-huge|-always|-past|-negative|-nonsense)?$",
+    "/err/503-always",
+)
+
+
+@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"trap", "sm"}))
+async def test_each_hazard_of_a_group_comes_to_what_it_must(
+    yard: Yard, site_server: Serve, group: str
+) -> None:
+    other = await site_server(HazardSite(World()), host="127.0.0.2")
+    canary = await site_server(GraphSite({"/": []}), host="127.0.0.3")
+    world = World(drip_s=0.02, canary=canary.authority, other=other.authority)
+    server = await site_server(HazardSite(world))
+    spec = a_spec(
+        f"{server.url}/{group}/",
+        allow_private=False,
+        allow_addresses=("127.0.0.1", "127.0.0.2"),
+        scope=Scope.ANY if group == "ssrf" else Scope.HOST,
+        exclude=(
+            *(f"/{other_group}/*" for other_group in set(GROUPS) - {group}),
+            *PATIENT,
+            "re:/found/l/([0-9]{2,4}|1[0-9]{3}[0-8])$",  # 20,000 links: some will do
+        ),
+        max_body=4 * 1024 * 1024,
+        timeout=timedelta(seconds=1.5),
+        url_retries=2 if group == "err" else 0,
+        concurrency=64,
+        per_host=64,
+        limits=Limits(pages=3000),
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    found = await crawled(yard, spec)
+
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    skipped = {url.removeprefix(server.url) for url in found.rules if "exclude" in found.rules[url]}
+    expected = {p: EXPECTED[p] for p in GROUPS[group] if p in EXPECTED and p not in skipped}
+    expected = {p: words for p, words in expected.items() if "endless" not in words}
+    came = {path: verdict(found, f"{server.url}{path}") for path in expected}
+    assert {p: w for p, w in came.items() if w not in expected[p]} == {}
+    if group != "dup":
+        assert f"{server.url}/ok/{group}" in found.ok  # and the pages beside go on
+    asked = {hit.path for hit in server.hits}
+    assert asked >= expected.keys()
+    for path in expected:
+        assert asked.issuperset(FOUND.get(path, ())), path
+    titles = {page.url.removeprefix(server.url): page.title for page in found.pages}
+    told = {path: title for path, title in TITLES.items() if path in titles}
+    assert {path: titles[path] for path in told} == told
+    assert not canary.hits
+    assert not trespasses(server.hits)
+    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown_mb < 200  # a bomb of gigabytes, an endless body: capped
+
+
+async def test_hostile_sitemaps_are_read_as_far_as_they_go(yard: Yard, site_server: Serve) -> None:
+    canary = await site_server(GraphSite({"/": []}), host="127.0.0.3")
+    server = await site_server(HazardSite(World(canary=canary.authority)))
+    named = [path for path in GROUPS["sm"] if "endless" not in path]
+    spec = a_spec(
+        f"{server.url}/ok/sm",
+        sitemaps=tuple(f"{server.url}{path}" for path in named),
+        exclude=("re:/found/sm/n/([0-9]{2,4}|[1-9][0-9]{3}[0-8])$",),
+        concurrency=64,
+        per_host=64,
+        max_depth=0,
+    )
+
+    found = await crawled(yard, spec)
+
+    asked = {hit.path for hit in server.hits}
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    for path in named:
+        assert asked.issuperset(FOUND.get(path, ())), path
+    assert not canary.hits
+    assert not trespasses(server.hits)
+
+
+async def test_a_sitemap_that_names_itself_for_ever_ends(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(HazardSite(World()))
+    spec = a_spec(f"{server.url}/ok/sm", sitemaps=(f"{server.url}/sm/endless.xml",))
+
+    found = await crawled(yard, spec)
+
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    assert len(server.hits) < 15
+
+
+async def test_endless_traps_end_by_a_limit_and_the_good_pages_come_first(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(HazardSite(World()))
+    spec = a_spec(f"{server.url}/trap/", limits=Limits(pages=300))
+
+    found = await crawled(yard, spec)
+
+    assert found.job.state_reason is StateReason.LIMIT_PAGES
+    assert found.usage.pages == 300
+    assert f"{server.url}/ok/trap" in found.ok
+    assert not refetched(server.hits)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
+    yard: Yard, site_server: Serve, kind: Kind
+) -> None:
+    other = await site_server(RobotsSite(kind), host="127.0.0.2")
+    server = await site_server(RobotsSite(kind, other=other.authority))
+    spec = a_spec(
+        f"{server.url}/",
+        timeout=timedelta(seconds=1),
+        crawl_delay_cap=timedelta(seconds=0.05),
+        # what never answers is asked again for a minute: it is enough to see it stay closed
+        limits=Limits(duration=timedelta(seconds=3)),
+    )
+
+    await crawled(yard, spec)
+
+    asked = {hit.path for hit in server.hits}
+    verdict = VERDICTS[kind]
+    assert verdict.open in (None, "/open" in asked)
+    assert verdict.closed in (None, "/closed" in asked)
+    if verdict.open is False:
+        assert "/" not in asked

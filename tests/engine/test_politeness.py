@@ -1,0 +1,288 @@
+"""How hosts are treated, judged from the server's own log."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from crawlyard import LOCAL, Scope, State, StateReason, Yard
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import Answer
+from crawlyard.engine.fetch import AiohttpFetcher
+from crawlyard.engine.guard import Guard
+from tests.engine.rig import a_spec, crawled, opened
+from tests.engine.test_crawl import paths, tree
+from tests.site import GraphSite, Serve, after, gaps, most_at_once, refetched
+
+CLOCK_SLACK_S = 0.002  # the server's stamp is taken a little after the request was sent
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
+        yield yard
+
+
+def smallest_gap(server: SiteServer) -> float:
+    return min(gaps(server.hits).values())
+
+
+async def test_requests_to_a_host_are_never_closer_than_the_delay(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(4, 2)))
+
+    found = await crawled(yard, a_spec(f"{server.url}/", delay=timedelta(seconds=0.05)))
+
+    assert len(found.pages) == 21
+    assert smallest_gap(server) >= 0.05 - CLOCK_SLACK_S  # robots.txt and all
+
+
+async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(4, 2)))
+    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=0.03))
+    jobs = [await yard.jobs.submit(LOCAL, spec) for _ in range(2)]
+
+    await yard.worker(slots=2).run(drain=True)
+
+    states = {(await yard.jobs.get(LOCAL, job.id)).job.state for job in jobs}
+    assert states == {State.COMPLETED}
+    assert len(server.hits) >= 42
+    assert smallest_gap(server) >= 0.03 - CLOCK_SLACK_S
+
+
+async def test_two_processes_on_one_store_obey_one_pace(tmp_path: Path, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(4, 2)))
+    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=0.1))
+
+    # two yards on one file share nothing but the file, as two processes would
+    async with opened(tmp_path, database_url="") as one, opened(tmp_path, database_url="") as two:
+        jobs = [await one.jobs.submit(LOCAL, spec) for _ in range(2)]
+        async with asyncio.TaskGroup() as group:
+            for yard, job in zip((one, two), jobs, strict=True):
+                group.create_task(yard.worker(only=job.id).run())
+
+    # an instant that was booked may be used up to a quarter of the delay late
+    assert smallest_gap(server) >= 0.1 * 0.75 - CLOCK_SLACK_S
+    assert len(server.hits) >= 42
+
+
+@pytest.mark.parametrize("per_host", [1, 3])
+async def test_no_more_requests_are_under_way_at_once_than_allowed(
+    yard: Yard, site_server: Serve, per_host: int
+) -> None:
+    server = await site_server(GraphSite(tree(5, 2)), latency_s=0.01)
+
+    await crawled(yard, a_spec(f"{server.url}/", per_host=per_host))
+
+    assert most_at_once(server.hits) == {server.authority: per_host}
+
+
+async def test_a_slow_host_does_not_hold_up_the_others(yard: Yard, site_server: Serve) -> None:
+    quick = await site_server(GraphSite(tree(4, 2)))
+    slow = await site_server(GraphSite(tree(4, 1)), host="127.0.0.2", latency_s=0.2)
+    spec = a_spec(f"{slow.url}/", f"{quick.url}/", per_host=1, concurrency=4)
+
+    await crawled(yard, spec)
+
+    quick_end = max(hit.at for hit in quick.hits)
+    slow_end = max(hit.at for hit in slow.hits)
+    assert len(quick.hits) == 22
+    assert quick_end < slow_end
+
+
+class Busy(GraphSite):
+    """A site that refuses some paths once."""
+
+    def __init__(self, links: dict[str, list[str]], status: int, after: str | None) -> None:
+        super().__init__(links)
+        self.refusals = {"/0": Answer(status, (("Retry-After", after),) if after else ())}
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        return self.refusals.pop(path, None) or super().answer(method, path, host)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_holds_the_whole_host_and_the_page_is_asked_again(
+    yard: Yard, site_server: Serve, status: int
+) -> None:
+    site = Busy(tree(4, 2), status, "1")
+    server = await site_server(site)
+
+    found = await crawled(yard, a_spec(f"{server.url}/", url_retries=1, concurrency=1))
+
+    refused = next(hit for hit in server.hits if hit.status == status)
+    later = after(server.hits, refused.answered_at or 0.0)
+    assert min(hit.at for hit in later) - (refused.answered_at or 0.0) >= 1 - CLOCK_SLACK_S
+    assert paths(server, found.ok) == site.reachable()
+    assert found.usage.errors == 0
+
+
+async def test_a_host_that_refuses_without_a_time_is_backed_off(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(Busy(tree(2, 1), 429, None))
+
+    found = await crawled(yard, a_spec(f"{server.url}/", url_retries=1, concurrency=1))
+
+    refused = next(hit for hit in server.hits if hit.status == 429)
+    later = after(server.hits, refused.answered_at or 0.0)
+    assert min(hit.at for hit in later) - (refused.answered_at or 0.0) >= 1 - CLOCK_SLACK_S
+    assert found.usage.errors == 0
+
+
+async def test_a_crawl_delay_is_kept_up_to_a_cap_that_is_told(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Asking(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            if path == "/robots.txt":
+                return Answer(200, (), b"User-agent: *\nCrawl-delay: 50\n")
+            return super().answer(method, path, host)
+
+    server = await site_server(Asking(tree(5, 1)))
+    spec = a_spec(f"{server.url}/", crawl_delay_cap=timedelta(seconds=0.1))
+
+    found = await crawled(yard, spec)
+
+    pages = [hit for hit in server.hits if hit.path != "/robots.txt"]
+    assert min(gaps(pages).values()) >= 0.1 - CLOCK_SLACK_S
+    notes = [e.data.get("note") for e in await yard.results.events(LOCAL, found.job.id)]
+    assert any("50 s" in str(note) and "0.1 s" in str(note) for note in notes)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+async def test_a_robots_txt_that_is_not_there_allows_all(
+    yard: Yard, site_server: Serve, status: int
+) -> None:
+    class Without(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            return Answer(status) if path == "/robots.txt" else super().answer(method, path, host)
+
+    site = Without(tree(3, 1))
+    server = await site_server(site)
+
+    found = await crawled(yard, a_spec(f"{server.url}/"))
+
+    assert paths(server, found.ok) == site.reachable()
+
+
+async def test_a_robots_txt_that_fails_closes_the_host_until_it_answers(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Late(GraphSite):
+        answers: ClassVar = [Answer(503), Answer(200, (), b"User-agent: *\nDisallow: /1\n")]
+
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            return (
+                self.answers.pop(0) if path == "/robots.txt" else super().answer(method, path, host)
+            )
+
+    server = await site_server(Late(tree(3, 1)))
+
+    found = await crawled(yard, a_spec(f"{server.url}/"))
+
+    assert [hit.path for hit in server.hits[:3]] == ["/robots.txt", "/robots.txt", "/"]
+    assert paths(server, found.ok) == {"/", "/0", "/2"}
+
+
+async def test_ignoring_robots_asks_for_none(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(2, 1)))
+
+    await crawled(yard, a_spec(f"{server.url}/", ignore_robots=True))
+
+    assert "/robots.txt" not in {hit.path for hit in server.hits}
+
+
+async def test_the_client_sends_nothing_again_behind_our_back(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Dropping(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Any:
+            return drop if path == "/0" else super().answer(method, path, host)
+
+    async def drop(reader: object, writer: Any) -> None:
+        writer.transport.abort()
+
+    server = await site_server(Dropping(tree(2, 1)))
+
+    found = await crawled(yard, a_spec(f"{server.url}/", concurrency=1))
+
+    fetcher = AiohttpFetcher(Guard(), timedelta(seconds=1), yard.clock)
+    assert fetcher._session._retry_connection is False
+    await fetcher.close()
+    assert not refetched(server.hits)
+    assert found.errors == {f"{server.url}/0": "connect"}
+
+
+async def test_a_transient_failure_is_tried_again_and_a_lasting_one_is_not(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Faulty(GraphSite):
+        counts: ClassVar[dict[str, int]] = {}
+
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            if path in ("/0", "/1"):
+                self.counts[path] = self.counts.get(path, 0) + 1
+                if path == "/1":
+                    return Answer(404)
+                if self.counts[path] == 1:
+                    return Answer(500)
+            return super().answer(method, path, host)
+
+    site = Faulty(tree(3, 1))
+    server = await site_server(site)
+
+    found = await crawled(yard, a_spec(f"{server.url}/", url_retries=2))
+
+    assert site.counts == {"/0": 2, "/1": 1}
+    assert f"{server.url}/0" in found.ok
+    assert found.errors == {f"{server.url}/1": "http_4xx"}
+
+
+@pytest.mark.parametrize("how", ["link", "redirect"])
+async def test_an_inner_address_is_never_connected_to(
+    yard: Yard, site_server: Serve, how: str
+) -> None:
+    canary = await site_server(GraphSite({"/": []}), host="127.0.0.2")
+
+    class Luring(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            if path == "/lure" and how == "redirect":
+                return Answer(302, (("Location", f"{canary.url}/"),))
+            return super().answer(method, path, host)
+
+    lure = f"{canary.url}/" if how == "link" else "/lure"
+    server = await site_server(Luring({"/": [lure]}))
+    spec = a_spec(
+        f"{server.url}/",
+        scope=Scope.ANY,
+        allow_private=False,
+        allow_addresses=(server.authority,),
+    )
+
+    found = await crawled(yard, spec)
+
+    assert not canary.hits
+    assert found.errors == {f"{canary.url}/": "blocked_address"}
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    assert f"{server.url}/" in found.ok
+
+
+async def test_a_name_that_resolves_to_an_inner_address_is_blocked(
+    yard: Yard, site_server: Serve
+) -> None:
+    canary = await site_server(GraphSite({"/": []}))
+    inside = f"http://localhost:{canary.port}/"
+    server = await site_server(GraphSite({"/": [inside]}), host="127.0.0.2")
+    spec = a_spec(
+        f"{server.url}/", scope=Scope.ANY, allow_private=False, allow_addresses=("127.0.0.2",)
+    )
+
+    found = await crawled(yard, spec)
+
+    assert not canary.hits
+    assert found.errors == {inside: "blocked_address"}

@@ -1,0 +1,302 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from crawlyard import ErrorKind
+from crawlyard.engine.access import MAX_HOPS, Access, Closed, RobotsCache
+from crawlyard.engine.fetch import FetchFailed, Response
+from crawlyard.engine.robots import MAX_PARSED, Rules
+from tests.clock import FakeClock
+
+AGENT = "Crawlyard/0.1"
+ORIGIN = "https://a.example"
+ROBOTS = f"{ORIGIN}/robots.txt"
+DAY = timedelta(days=1)
+SECRET = b"User-agent: *\nDisallow: /secret\n"
+
+TIMEOUT = FetchFailed(ErrorKind.TIMEOUT, "no whole answer within 30 s", transient=True)
+NO_NAME = FetchFailed(ErrorKind.DNS, "a.example has no address", transient=True)
+REFUSED = FetchFailed(ErrorKind.CONNECT, "connection refused", transient=True)
+BLOCKED = FetchFailed(ErrorKind.BLOCKED_ADDRESS, "10.0.0.1 is private")
+
+
+def an_answer(status: int = 200, body: bytes = b"", location: str = "") -> Response:
+    headers = (("Location", location),) if location else ()
+    return Response(status, headers, body, len(body), truncated="", elapsed_ms=1)
+
+
+@dataclass
+class Web:
+    """What is found at each URL; nothing elsewhere."""
+
+    answers: Mapping[str, Response | FetchFailed]
+    asked: list[str] = field(default_factory=list)
+
+    async def ask(self, url: str) -> Response:
+        self.asked.append(url)
+        answer = self.answers.get(url, an_answer(404))
+        if isinstance(answer, FetchFailed):
+            raise answer
+        return answer
+
+
+def an_access(
+    answer: Response | FetchFailed, cache: RobotsCache | None = None
+) -> tuple[Access, Web]:
+    web = Web({ROBOTS: answer})
+    return Access(AGENT, cache or RobotsCache(FakeClock()), web.ask), web
+
+
+async def rules_of(access: Access) -> Rules:
+    known = await access.learn(ORIGIN)
+    assert isinstance(known, Rules)
+    return known
+
+
+async def closed(access: Access) -> Closed:
+    known = await access.learn(ORIGIN)
+    assert isinstance(known, Closed)
+    return known
+
+
+async def waits_of(access: Access) -> list[float | None]:
+    """Ask until the origin is given up; return the waits between the tries, None at the end."""
+    waits: list[float | None] = []
+    while not waits or waits[-1] is not None:
+        waits.append((await closed(access)).retry_in_s)
+    return waits
+
+
+# --- what an answer means
+
+
+async def test_rules_are_asked_for_once_and_then_known() -> None:
+    access, web = an_access(an_answer(body=SECRET))
+    assert access.of(ORIGIN) is None
+
+    rules = await rules_of(access)
+
+    assert access.of(ORIGIN) is rules
+    assert rules.verdict("/secret/x") == "Disallow: /secret"
+    assert rules.verdict("/open") is None
+    assert web.asked == [ROBOTS]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451, 499])
+async def test_any_4xx_allows_everything(status: int) -> None:
+    access, _ = an_access(an_answer(status, SECRET))
+
+    assert (await rules_of(access)).verdict("/secret") is None
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 599])
+async def test_a_5xx_or_a_429_closes_the_origin(status: int) -> None:
+    access, _ = an_access(an_answer(status, SECRET))
+
+    known = await closed(access)
+
+    assert known.kind is ErrorKind.ROBOTS
+    assert known.detail == f"{ORIGIN} is closed: robots.txt answered {status}"
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (TIMEOUT, ErrorKind.ROBOTS),
+        (NO_NAME, ErrorKind.DNS),
+        (REFUSED, ErrorKind.CONNECT),
+        (BLOCKED, ErrorKind.BLOCKED_ADDRESS),
+    ],
+)
+async def test_no_answer_closes_the_origin_and_says_why(
+    failure: FetchFailed, kind: ErrorKind
+) -> None:
+    access, _ = an_access(failure)
+
+    known = await closed(access)
+
+    assert known.kind is kind
+    assert failure.detail in known.detail
+
+
+async def test_what_is_beyond_500_kib_is_not_read() -> None:
+    comment = b"#" * (MAX_PARSED - len(SECRET) - 1) + b"\n"
+    beyond = b"User-agent: *\nDisallow: /\n"
+    access, _ = an_access(an_answer(body=SECRET + comment + beyond))
+
+    rules = await rules_of(access)
+
+    assert rules.verdict("/secret") is not None
+    assert rules.verdict("/open") is None
+
+
+# --- asked again
+
+
+@pytest.mark.parametrize("failure", [an_answer(503), TIMEOUT], ids=["a 503", "a time-out"])
+async def test_a_closed_origin_is_asked_again_after_growing_waits_and_then_given_up(
+    failure: Response | FetchFailed,
+) -> None:
+    access, web = an_access(failure)
+
+    assert await waits_of(access) == [2.0, 4.0, 8.0, 16.0, 32.0, None]
+    assert len(web.asked) == 6
+
+
+@pytest.mark.parametrize("failure", [NO_NAME, REFUSED], ids=["no name", "refused"])
+async def test_an_origin_that_cannot_be_reached_is_given_up_sooner(failure: FetchFailed) -> None:
+    access, _ = an_access(failure)
+
+    assert await waits_of(access) == [2.0, 4.0, None]
+
+
+async def test_what_no_further_try_can_change_is_given_up_at_once() -> None:
+    access, web = an_access(BLOCKED)
+
+    known = await closed(access)
+
+    assert known.detail == f"{ORIGIN} is closed: 10.0.0.1 is private"
+    assert access.of(ORIGIN) is known
+    assert len(web.asked) == 1
+
+
+async def test_an_origin_that_is_given_up_stays_so_and_says_after_how_many_tries() -> None:
+    access, _ = an_access(REFUSED)
+    await waits_of(access)
+
+    known = access.of(ORIGIN)
+
+    assert isinstance(known, Closed)
+    assert known.retry_in_s is None
+    assert known.detail.endswith("(3 tries)")
+
+
+async def test_an_origin_that_is_only_closed_so_far_is_not_known() -> None:
+    access, _ = an_access(an_answer(503))
+    await closed(access)
+
+    assert access.of(ORIGIN) is None
+
+
+async def test_an_origin_that_answers_in_the_end_has_all_its_tries_again() -> None:
+    clock, answers = FakeClock(), dict[str, Response | FetchFailed]()
+    access = Access(AGENT, RobotsCache(clock), Web(answers).ask)
+    answers[ROBOTS] = an_answer(503)
+    for _ in range(4):
+        await closed(access)
+    answers[ROBOTS] = an_answer(body=SECRET)
+    await rules_of(access)
+    await clock.advance(DAY)
+    answers[ROBOTS] = an_answer(503)
+
+    assert (await closed(access)).retry_in_s == 2.0
+
+
+# --- redirects
+
+
+async def test_rules_that_are_found_elsewhere_are_those_of_the_origin() -> None:
+    elsewhere = "http://b.example/x/robots.txt"
+    web = Web({ROBOTS: an_answer(301, location=elsewhere), elsewhere: an_answer(body=SECRET)})
+    access = Access(AGENT, RobotsCache(FakeClock()), web.ask)
+
+    rules = await rules_of(access)
+
+    assert rules.verdict("/secret") is not None
+    assert access.of(ORIGIN) is rules
+    assert access.of("http://b.example") is None
+
+
+def a_chain(hops: int) -> Web:
+    """Return a web whose robots.txt is found after so many redirects, relative ones."""
+    urls = [ROBOTS, *(f"{ORIGIN}/{n}" for n in range(hops))]
+    answers = {url: an_answer(302, location=f"/{n}") for n, url in enumerate(urls[:-1])}
+    return Web(answers | {urls[-1]: an_answer(body=SECRET)})
+
+
+async def test_five_redirects_are_followed() -> None:
+    access = Access(AGENT, RobotsCache(FakeClock()), a_chain(MAX_HOPS).ask)
+
+    assert (await rules_of(access)).verdict("/secret") is not None
+
+
+async def test_a_longer_chain_is_taken_as_no_robots_txt() -> None:
+    web = a_chain(MAX_HOPS + 1)
+    access = Access(AGENT, RobotsCache(FakeClock()), web.ask)
+
+    assert (await rules_of(access)).verdict("/secret") is None
+    assert len(web.asked) == 1 + MAX_HOPS
+
+
+@pytest.mark.parametrize("location", ["", "javascript:alert(1)", "http://"])
+async def test_a_redirect_that_leads_nowhere_is_taken_as_no_robots_txt(location: str) -> None:
+    access, web = an_access(an_answer(302, SECRET, location))
+
+    assert (await rules_of(access)).verdict("/secret") is None
+    assert web.asked == [ROBOTS]
+
+
+async def test_a_redirect_to_what_is_down_closes_the_origin() -> None:
+    elsewhere = "http://b.example/robots.txt"
+    web = Web({ROBOTS: an_answer(301, location=elsewhere), elsewhere: an_answer(500)})
+    access = Access(AGENT, RobotsCache(FakeClock()), web.ask)
+
+    assert (await closed(access)).retry_in_s == 2.0
+
+
+# --- what all jobs have learnt
+
+
+async def test_what_one_job_has_learnt_the_others_need_not_ask() -> None:
+    cache = RobotsCache(FakeClock())
+    one, _ = an_access(an_answer(body=SECRET), cache)
+    other, web = an_access(an_answer(500), cache)
+
+    rules = await rules_of(one)
+
+    assert other.of(ORIGIN) is rules
+    assert web.asked == []
+
+
+async def test_rules_are_kept_for_a_day_also_within_one_job() -> None:
+    clock = FakeClock()
+    access, _ = an_access(an_answer(body=SECRET), RobotsCache(clock))
+    rules = await rules_of(access)
+
+    await clock.advance(DAY - timedelta(seconds=1))
+    assert access.of(ORIGIN) is rules
+    await clock.advance(timedelta(seconds=1))
+
+    assert access.of(ORIGIN) is None
+
+
+async def test_rules_for_another_agent_or_origin_are_others() -> None:
+    cache = RobotsCache(FakeClock())
+    await rules_of(an_access(an_answer(body=SECRET), cache)[0])
+
+    assert cache.get(ORIGIN, "Another/1.0") is None
+    assert cache.get("http://a.example", AGENT) is None
+
+
+async def test_a_cache_does_not_grow_with_rules_that_are_a_day_old() -> None:
+    clock = FakeClock()
+    cache = RobotsCache(clock)
+    rules = await rules_of(an_access(an_answer(body=SECRET))[0])
+    for name in ("a", "b", "a"):
+        cache.put(f"http://{name}.example", AGENT, rules)
+        await clock.advance(DAY / 2)
+    cache.put("http://c.example", AGENT, rules)
+
+    assert [origin for origin, _ in cache._rules] == ["http://a.example", "http://c.example"]
+
+
+async def test_an_origin_that_is_given_up_is_so_for_its_job_alone() -> None:
+    cache = RobotsCache(FakeClock())
+    one, _ = an_access(BLOCKED, cache)
+    await closed(one)
+
+    other, _ = an_access(an_answer(body=SECRET), cache)
+
+    assert other.of(ORIGIN) is None

@@ -1,0 +1,64 @@
+from datetime import timedelta
+
+from crawlyard import Limits, Progress, State, Usage
+from crawlyard.bus.memory import MemoryBus
+from crawlyard.core.progress import Pulse, progress_of
+from tests.clock import FakeClock
+
+DAY = timedelta(hours=24)
+SECOND = timedelta(seconds=1)
+
+
+def a_progress(done: int = 1) -> Progress:
+    return progress_of(Limits(), Usage(done=done), Pulse(), State.RUNNING)
+
+
+async def test_the_last_progress_of_each_job_is_kept() -> None:
+    bus = MemoryBus(FakeClock())
+    await bus.publish("a", a_progress(1))
+    await bus.publish("b", a_progress(2))
+
+    await bus.publish("a", a_progress(3))
+
+    assert await bus.latest("a") == a_progress(3)
+    assert await bus.latest("b") == a_progress(2)
+
+
+async def test_nothing_is_known_of_a_job_that_never_told() -> None:
+    assert await MemoryBus(FakeClock()).latest("a") is None
+
+
+async def test_what_was_told_is_forgotten_after_24_hours() -> None:
+    clock = FakeClock()
+    bus = MemoryBus(clock)
+    await bus.publish("a", a_progress())
+
+    await clock.advance(DAY)
+    assert await bus.latest("a") == a_progress()
+    await clock.advance(SECOND)
+
+    assert await bus.latest("a") is None
+
+
+async def test_a_job_that_tells_again_is_kept_for_another_24_hours() -> None:
+    clock = FakeClock()
+    bus = MemoryBus(clock)
+    await bus.publish("a", a_progress(1))
+    await clock.advance(DAY / 2)
+
+    await bus.publish("a", a_progress(2))
+    await clock.advance(DAY)
+
+    assert await bus.latest("a") == a_progress(2)
+
+
+async def test_a_bus_does_not_grow_with_jobs_of_days_ago() -> None:
+    clock = FakeClock()
+    bus = MemoryBus(clock)
+    for job in ("a", "b", "a"):
+        await bus.publish(job, a_progress())
+        await clock.advance(DAY / 2 + SECOND)
+
+    await bus.publish("c", a_progress())
+
+    assert list(bus._latest) == ["a", "c"]

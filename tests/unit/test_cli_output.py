@@ -1,0 +1,328 @@
+"""What commands write: formats, columns, the last line of a crawl, exit codes."""
+
+import io
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from crawlyard.cli import output, views
+from crawlyard.cli.app import app
+from crawlyard.cli.endings import exit_code, sentence
+from crawlyard.cli.failures import exit_code_of, failure_lines
+from crawlyard.cli.live import Lines, fraction, outlook, panel
+from crawlyard.cli.options import Style
+from crawlyard.core.checkpoint import Shard, Standing
+from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.limits import Limits, Usage
+from crawlyard.core.page import ErrorGroup, ErrorKind
+from crawlyard.core.progress import Pulse, progress_of
+from crawlyard.core.spec import JobSpec
+from crawlyard.errors import (
+    Conflict,
+    CrawlyardError,
+    Forbidden,
+    IllegalMove,
+    Invalid,
+    NotFound,
+    StoreUnavailable,
+)
+from crawlyard.web.wire import HIDDEN, ErrorGroupOut, JobOut, PageOut, SpecOut
+from tests.builders import NOW, a_job, a_page, a_spec
+
+RUNNING = Shard(
+    usage=Usage(
+        pages=200,
+        bytes=6_100_000,
+        duration=timedelta(seconds=24),
+        errors=2,
+        discovered=400,
+        done=210,
+    ),
+    pulse=Pulse(rate=20, pages_rate=20, bytes_rate=6e5, growth=0.1, samples=9, spread=2),
+    current_url="https://example.com/\x1b[31m",
+)
+
+
+def job_out(
+    state: State = State.RUNNING,
+    reason: StateReason = StateReason.CRAWLING,
+    shard: Shard = RUNNING,
+    **spec: Any,
+) -> JobOut:
+    job = a_job(spec=a_spec(**spec), state=state, state_reason=reason)
+    progress = progress_of(job.limits, shard.usage, shard.pulse, state, shard.current_url)
+    return JobOut.of(Standing(job=job, shard=shard), progress)
+
+
+def drawn(show: Callable[[Console], object], width: int = 80) -> str:
+    """Return what *show* writes on a terminal without colours."""
+    file = io.StringIO()
+    show(Console(file=file, width=width, no_color=True, highlight=False))
+    return file.getvalue()
+
+
+def test_a_spec_goes_out_whole() -> None:
+    on_the_job = {"name", "tags", "priority", "limits"}
+
+    told = {name.removesuffix("_s") for name in SpecOut.model_fields}
+
+    assert told | on_the_job == {field.name for field in fields(JobSpec)}
+
+
+def test_instants_and_durations_go_out_as_the_api_says() -> None:
+    out = job_out(limits=Limits(duration=timedelta(hours=2))).model_dump(mode="json")
+
+    assert out["created_at"] == "2026-01-02T03:04:05.678Z"
+    assert out["limits"] == {"pages": None, "bytes": None, "duration_s": 7200.0, "errors": None}
+    assert out["progress"]["eta"]["limit"] is None
+    assert out["progress"]["elapsed_s"] == 24.0
+
+
+def test_credentials_do_not_go_out() -> None:
+    out = job_out(headers=(("Authorization", "Bearer x"), ("X-Api-Key", "y"), ("Accept", "text/*")))
+
+    assert out.spec.headers == (
+        ("Authorization", HIDDEN),
+        ("X-Api-Key", HIDDEN),
+        ("Accept", "text/*"),
+    )
+
+
+def test_half_characters_do_not_stop_a_record() -> None:
+    out = PageOut.of(a_page(title="a\ud800b", extracted={"x": ("\udfff",)}), "t\ud800")
+
+    assert (out.title, out.text, out.extracted["x"]) == ("a\ufffdb", "t\ufffd", ("\ufffd",))
+
+
+async def shown(
+    style: Style,
+    capsysbinary: pytest.CaptureFixture[bytes],
+    *,
+    quiet: bool = False,
+    width: int = 80,
+) -> str:
+    pages = [
+        PageOut.of(a_page(title="tab\there \x1b[31m [bold]", bytes=1234)),
+        PageOut.of(a_page(title="ü", status=None, error=ErrorKind.DNS)),
+    ]
+    out = Console(width=width, no_color=True, highlight=False)
+    await output.write_all(output.each(pages), views.PAGES, style, out, quiet=quiet)
+    return capsysbinary.readouterr().out.decode()
+
+
+async def test_plain_output_has_no_header_and_one_line_each(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    assert await shown(Style.PLAIN, capsysbinary) == (
+        "200\t\t0\t1234\t0\thttps://example.com/\ttab\\there \\x1b[31m [bold]\n"
+        "\tdns\t0\t1000\t0\thttps://example.com/\tü\n"
+    )
+
+
+async def test_csv_output_has_a_header(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    lines = (await shown(Style.CSV, capsysbinary)).split("\r\n")
+
+    assert lines[0] == "status,error,depth,bytes,time,url,title"
+    assert lines[2] == ",dns,0,1000,0,https://example.com/,ü"
+
+
+async def test_a_table_fits_the_terminal_and_interprets_nothing(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    for width in (40, 80, 130):
+        lines = (await shown(Style.TABLE, capsysbinary, width=width)).splitlines()
+
+        assert lines[0].split()[:2] == ["STATUS", "ERROR"]
+        assert all(len(line) <= width for line in lines)
+        assert "\x1b" not in "".join(lines)
+    assert "[bold]" in lines[1]
+
+
+async def test_json_output_is_an_array_and_jsonl_a_line_each(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    array = await shown(Style.JSON, capsysbinary)
+    lines = await shown(Style.JSONL, capsysbinary)
+
+    assert array.startswith('[\n  {\n    "url": "https://example.com/",\n')
+    assert array.endswith("\n  }\n]\n")
+    assert "\x1b" not in array
+    assert len(lines.splitlines()) == 2
+
+
+async def test_quiet_output_is_ids_alone(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert await shown(Style.JSON, capsysbinary, quiet=True) == "https://example.com/\n" * 2
+
+
+@pytest.mark.parametrize("style", Style)
+async def test_nothing_is_written_as_nothing(
+    style: Style, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    await output.write_all(output.each([]), views.SKIPPED, style, Console(), quiet=False)
+
+    expected = {Style.JSON: b"[]\n", Style.CSV: b"rule,depth,url\r\n"}
+    assert capsysbinary.readouterr().out == expected.get(style, b"")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "code"),
+    [
+        (State.COMPLETED, StateReason.EXHAUSTED, 0),
+        (State.COMPLETED, StateReason.LIMIT_PAGES, 0),
+        (State.COMPLETED, StateReason.LIMIT_ERRORS, 12),
+        (State.FAILED, StateReason.START_FAILED, 10),
+        (State.CANCELLED, StateReason.BY_USER, 11),
+        (State.PAUSED, StateReason.BY_USER, 0),
+        (State.PAUSED, StateReason.DISK_FULL, 1),
+    ],
+)
+def test_the_exit_code_tells_how_a_job_ended(state: State, reason: StateReason, code: int) -> None:
+    assert exit_code(job_out(state, reason)) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Invalid("pages", "expected more"), 2),
+        (NotFound("x"), 3),
+        (Forbidden("x"), 4),
+        (IllegalMove("x"), 5),
+        (Conflict("x"), 5),
+        (StoreUnavailable("x"), 6),
+        (CrawlyardError("x"), 1),
+        (OSError(28, "No space left on device", "a.csv"), 1),
+        (ValueError("x"), 1),
+    ],
+)
+def test_the_exit_code_tells_what_went_wrong(error: Exception, code: int) -> None:
+    assert exit_code_of(error) == code
+
+
+def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
+    error = IllegalMove(
+        "cannot pause a job that is\x1b completed", [Move.RESUME, Move.RETRY_FAILED]
+    )
+
+    assert failure_lines(error, "job 1") == [
+        "error: job 1: cannot pause a job that is\\x1b completed",
+        "  you can: resume, retry --failed",
+    ]
+    assert failure_lines(OSError(28, "No space left on device", "a.csv")) == [
+        "error: cannot write a.csv: No space left on device"
+    ]
+
+
+def test_the_last_line_of_a_crawl_says_it_all() -> None:
+    groups = [
+        ErrorGroupOut.of(ErrorGroup(kind=kind, count=1, first_at=NOW, last_at=NOW))
+        for kind in (ErrorKind.TIMEOUT, ErrorKind.HTTP_4XX)
+    ]
+    job = job_out(State.COMPLETED, StateReason.LIMIT_PAGES)
+
+    assert sentence(job, groups, "pages.jsonl 6.1 MB") == (
+        "completed (limit_pages) in 24 s · 200 pages, 6.1 MB, 2 failed (1 timeout, 1 http_4xx)"
+        " · pages.jsonl 6.1 MB"
+    )
+
+
+def test_the_live_display_fits_and_is_safe() -> None:
+    job = job_out(limits=Limits(pages=500), name="x" * 200)
+
+    lines = drawn(lambda console: console.print(panel(job, "*"))).splitlines()
+
+    assert len(lines) == 4
+    assert all(len(line) <= 80 for line in lines)
+    assert "210/400 pages · 2 failed · 20.0/s · 6.1 MB · 24 s" in lines[1]
+    assert "left" in lines[2]
+    assert lines[3].strip() == "https://example.com/\\x1b[31m"
+
+
+def test_the_limit_in_sight_is_named() -> None:
+    assert outlook(job_out(limits=Limits(pages=260)))[1] == "then the limit of 260 pages"
+    assert outlook(job_out(limits=Limits(pages=9000)))[1] == "limits: 9,000 pages"
+    assert outlook(job_out())[0].endswith("left")
+
+
+def test_the_bar_follows_what_ends_first() -> None:
+    assert fraction(job_out()) == pytest.approx(210 / 400)
+    assert fraction(job_out(limits=Limits(pages=250))) == pytest.approx(200 / 250)
+    assert fraction(job_out(shard=Shard())) == 0
+
+
+def test_lines_come_with_a_change_or_every_ten_seconds() -> None:
+    file, seconds = io.StringIO(), [0.0]
+    lines = Lines(Console(file=file, width=40, no_color=True), lambda: seconds[0])
+    running = job_out()
+    for at in (0.0, 0.5, 9.5, 10.0, 11.0):
+        seconds[0] = at
+        lines.show(running)
+    lines.show(running.model_copy(update={"state": "paused", "state_reason": "by_user"}))
+
+    words = [line.split(" · ")[0] for line in file.getvalue().splitlines()]
+    assert words == ["running", "running", "paused"]
+
+
+COMMANDS = [
+    (),
+    ("crawl",),
+    ("work",),
+    ("demo",),
+    ("version",),
+    ("jobs",),
+    *(
+        ("jobs", name)
+        for name in (
+            "list",
+            "show",
+            "watch",
+            "pause",
+            "resume",
+            "cancel",
+            "retry",
+            "set",
+            "pages",
+            "errors",
+            "events",
+            "export",
+            "delete",
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_is_narrow_and_begins_with_examples(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    result = CliRunner().invoke(app, [*command, "--help"], prog_name="crawlyard")
+
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    begin = " ".join(("crawlyard", *command))
+    examples = [line for line in lines if line.strip().startswith("crawlyard ")]
+    assert len(examples) >= 2
+    assert any(begin in line for line in examples)
+    assert lines.index(examples[0]) < next(n for n, line in enumerate(lines) if "Options" in line)
+
+
+OPTIONS = """
+    max-pages max-duration max-bytes max-errors max-depth delay per-host concurrency scope
+    include exclude strategy sitemap ignore-robots allow-address allow-private user-agent
+    header timeout max-body extract text keep priority name tag out format data-dir json
+    quiet detach
+"""
+
+
+def test_crawl_has_the_options_it_promised() -> None:
+    result = CliRunner().invoke(app, ["crawl", "--help"])
+
+    assert [name for name in OPTIONS.split() if f" --{name} " not in result.stdout] == []

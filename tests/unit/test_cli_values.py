@@ -1,0 +1,279 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlyard.cli import values, words
+from crawlyard.cli.edits import FIELDS, changes_of
+from crawlyard.core.checkpoint import Shard, Standing
+from crawlyard.core.limits import Limits, Usage
+from crawlyard.core.priority import Priority
+from crawlyard.core.progress import Pulse, progress_of
+from crawlyard.errors import Invalid
+from crawlyard.services.jobs import EDITABLE
+from crawlyard.web.wire import JobOut
+from tests.builders import a_job, a_spec
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90),
+        ("2h", 7200),
+        ("7d", 604_800),
+        ("1w", 604_800),
+        ("1h30m", 5400),
+        ("1d2h3m4s", 93_784),
+        ("500ms", 0.5),
+        ("1.5h", 5400),
+        ("0", 0),
+        ("0.5", 0.5),
+        (" 2H ", 7200),
+    ],
+)
+def test_a_duration_is_read_in_units_or_bare_seconds(text: str, seconds: float) -> None:
+    assert values.duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "h", "-1s", "1 h 2", "1m1h", "1h1h", "2y", "1e9", "1h30", "٣s", "inf", "nan", "1,5s"],
+)
+def test_what_is_no_duration_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration such as 90s") as error:
+        values.duration(text)
+
+    assert repr(text) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["9999999d", "9" * 400])
+def test_a_duration_beyond_ten_years_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="at most 3650d"):
+        values.duration(text)
+
+
+@given(st.integers(0, 3650 * 86_400_000))
+def test_a_duration_is_read_as_it_is_written(milliseconds: int) -> None:
+    length = timedelta(milliseconds=milliseconds)
+
+    assert values.duration(values.duration_text(length)) == length
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("500MB", 500_000_000),
+        ("1GiB", 2**30),
+        ("10k", 10_000),
+        ("10KB", 10_000),
+        ("10KiB", 10_240),
+        ("1.5 mb", 1_500_000),
+        ("812", 812),
+        ("812B", 812),
+        ("2T", 2_000_000_000_000),
+        ("9007199254740993", 9_007_199_254_740_993),
+    ],
+)
+def test_a_size_is_read_in_powers_of_1000_or_1024(text: str, amount: int) -> None:
+    assert values.size(text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1iB", "1 PB", "1e3", "0x10", "1MBB"])
+def test_what_is_no_size_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a size such as 500MB") as error:
+        values.size(text)
+
+    assert repr(text) in str(error.value)
+
+
+def test_a_size_that_no_database_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 9223372036854775807 bytes"):
+        values.size("99999999TB")
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_a_size_is_read_as_it_is_written(amount: int) -> None:
+    assert values.size(values.size_text(amount)) == amount
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("500", 500), ("20_000", 20_000), ("20,000", 20_000), ("20k", 20_000), ("1M", 10**6)],
+)
+def test_a_count_is_read_with_thousands_set_apart(text: str, number: int) -> None:
+    assert values.count(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "ten", "1_0", "1e3", "²"])
+def test_what_is_no_count_is_refused_with_its_text(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a whole number such as 500") as error:
+        values.count(text)
+
+    assert repr(text) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("price=.price", ("price", ".price")),
+        ("link=a[rel=next]@href", ("link", "a[rel=next]@href")),
+        (" a.b-c = h1 > b ", ("a.b-c", "h1 > b")),
+    ],
+)
+def test_a_pair_is_split_at_its_first_equals_sign(text: str, pair: tuple[str, str]) -> None:
+    assert values.pair(text) == pair
+
+
+@pytest.mark.parametrize("text", ["price", "=h1", "price=", "1a=h1", "a b=h1", "x" * 65 + "=a"])
+def test_a_pair_without_name_or_selector_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        values.pair(text)
+
+
+def test_a_header_is_split_and_trimmed() -> None:
+    assert values.header("Accept-Language:  de, en;q=0.5 ") == ("Accept-Language", "de, en;q=0.5")
+    assert values.header("X-Empty:") == ("X-Empty", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no colon",
+        ": v",
+        "bad name: v",
+        "X: a\r\nHost: evil",
+        "X: a\nb",
+        "X: a\x00b",
+        "X\r: a",
+        "Host: a",
+        "content-length: 1",
+        "Transfer-Encoding: chunked",
+        "User-Agent: me",
+    ],
+)
+def test_a_header_that_could_forge_a_request_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected|written by|user agent"):
+        values.header(text)
+
+
+@given(st.text())
+def test_printable_text_is_one_line_that_no_terminal_acts_on(text: str) -> None:
+    shown = words.printable(text)
+
+    shown.encode()
+    assert not any(
+        ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0x2028 <= ord(c) <= 0x202E for c in shown
+    )
+
+
+def test_escapes_say_what_they_stand_for() -> None:
+    text = "\x1b[31mred\x07\r\nnext\ttab \x9b2J \u202eevil \ud800 ü"
+
+    assert words.printable(text) == (
+        "\\x1b[31mred\\x07\\r\\nnext\\ttab \\x9b2J \\u202eevil \\ud800 ü"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (0.84, "0.8 s"),
+        (24.4, "24 s"),
+        (59.6, "1 min 00 s"),
+        (192, "3 min 12 s"),
+        (7500, "2 h 05 min"),
+        (187_200, "2 d 4 h"),
+        (-1, "0.0 s"),
+    ],
+)
+def test_a_span_has_two_units_at_most(seconds: float, text: str) -> None:
+    assert words.span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "0 B"),
+        (812, "812 B"),
+        (6_100_000, "6.1 MB"),
+        (999_600, "1.0 MB"),
+        (48_100_000_000, "48.1 GB"),
+    ],
+)
+def test_an_amount_is_short(amount: int, text: str) -> None:
+    assert words.amount(amount) == text
+
+
+def test_instants_are_told_by_their_distance() -> None:
+    now = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+    assert words.ago(now - timedelta(seconds=3), now) == "now"
+    assert words.ago(now - timedelta(minutes=3), now) == "3 min"
+    assert words.ago(now - timedelta(days=40), now) == "40 d"
+
+
+def job_out(**fields: object) -> JobOut:
+    job = a_job(spec=a_spec(**fields))
+    progress = progress_of(job.limits, Usage(), Pulse(), job.state)
+    return JobOut.of(Standing(job=job, shard=Shard()), progress)
+
+
+def test_assignments_become_changes_of_the_spec() -> None:
+    job = job_out(
+        limits=Limits(pages=10, duration=timedelta(hours=1)), exclude=("a", "b"), tags=("x",)
+    )
+
+    changes = changes_of(
+        [
+            "priority=high",
+            "limits.pages=20k",
+            "limits.duration=none",
+            "limits.bytes=1GB",
+            "max-depth=3",
+            "delay=1s",
+            "exclude=+c",
+            "exclude=-a",
+            "tags=y",
+            "include=none",
+        ],
+        job,
+    )
+
+    assert changes == {
+        "priority": Priority.HIGH,
+        "limits": Limits(pages=20_000, bytes=10**9),
+        "max_depth": 3,
+        "delay": timedelta(seconds=1),
+        "exclude": ("b", "c"),
+        "tags": ("y",),
+        "include": (),
+    }
+
+
+def test_none_clears_what_may_be_empty() -> None:
+    changes = changes_of(["name=none", "max_depth=none", "tags=none"], job_out(tags=("x",)))
+
+    assert changes == {"name": "", "max_depth": None, "tags": ()}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words_"),
+    [
+        ("prority=high", "expected FIELD=VALUE with one of name, priority"),
+        ("priority", "expected FIELD=VALUE"),
+        ("priority=highest", "expected one of urgent, high"),
+        ("limits.pages=x", "limits.pages: expected a whole number"),
+        ("limits.pages=0", "limits.pages: expected more than 0"),
+        ("delay=none", "delay: expected a duration"),
+        ("urls=http://x", "expected FIELD=VALUE"),
+    ],
+)
+def test_a_bad_assignment_names_the_field(assignment: str, words_: str) -> None:
+    with pytest.raises(Invalid, match=words_):
+        changes_of([assignment], job_out())
+
+
+def test_every_editable_field_can_be_set() -> None:
+    assert {field.partition(".")[0] for field in FIELDS} == EDITABLE

@@ -1,0 +1,247 @@
+import contextlib
+import gzip
+import random
+import sys
+import zlib
+from collections.abc import Callable
+
+import brotli  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlyard.engine.decode import DecodeError, Decoder
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+CAP = 1 << 18
+PAGE = b"<p>" + b"".join(b"%d little pages went to market, " % n for n in range(3_000))
+
+
+def bare_deflate(data: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(data) + stream.flush()
+
+
+def brotlied(data: bytes) -> bytes:
+    return bytes(brotli.compress(data, quality=4))
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "GZIP ": gzip.compress,
+    "deflate": zlib.compress,
+    "deflate, identity": bare_deflate,
+    "br": brotlied,
+    "zstd": zstd.compress,
+    "identity": bytes,
+    "": bytes,
+    "UTF-8": bytes,
+    "gzip, br": lambda data: brotlied(gzip.compress(data)),
+    "br,gzip, zstd": lambda data: zstd.compress(gzip.compress(brotlied(data))),
+    "gzip, gzip": lambda data: gzip.compress(gzip.compress(data)),
+}
+SINGLE = ["gzip", "deflate", "br", "zstd"]
+LONG = random.Random(1).randbytes(300_000).hex().encode()  # many blocks in every coding
+
+
+def decoded(
+    header: str | None, body: bytes, cap: int = CAP, step: int = 16_384
+) -> tuple[bytes, str]:
+    """Return the body that comes of *body*, fed in pieces, and why it is not whole."""
+    decoder = Decoder(header, cap)
+    for at in range(0, len(body), step):
+        decoder.feed(body[at : at + step])
+    return decoder.finish(), decoder.truncated
+
+
+@pytest.mark.parametrize("step", [1, 7, 16_384])
+@pytest.mark.parametrize("header", PACKERS)
+def test_a_coding_is_undone(header: str, step: int) -> None:
+    assert decoded(header, PACKERS[header](PAGE), step=step) == (PAGE, "")
+
+
+def test_no_header_means_no_coding() -> None:
+    assert decoded(None, PAGE) == (PAGE, "")
+
+
+@pytest.mark.parametrize("header", PACKERS)
+def test_an_empty_body_is_empty_in_every_coding(header: str) -> None:
+    assert decoded(header, b"") == (b"", "")
+    assert decoded(header, PACKERS[header](b"")) == (b"", "")
+
+
+@pytest.mark.parametrize("header", PACKERS)
+def test_what_fills_the_cap_is_whole_and_one_byte_more_is_not(header: str) -> None:
+    body = PACKERS[header](PAGE)
+
+    assert decoded(header, body, cap=len(PAGE)) == (PAGE, "")
+    assert decoded(header, body, cap=len(PAGE) - 1) == (
+        PAGE[:-1],
+        f"more than {len(PAGE) - 1:,} bytes decoded",
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "bomb"),
+    [
+        ("gzip", gzip.compress(bytes(16 * CAP)) * 64),  # 256 MB in 64 members
+        ("deflate", zlib.compress(bytes(16 * CAP))),
+        ("br", brotlied(bytes(16 * CAP))),
+        ("zstd", zstd.compress(bytes(16 * CAP)) * 64),
+        ("gzip, gzip", gzip.compress(gzip.compress(bytes(16 * CAP)) * 64)),
+        ("zstd, br", brotlied(zstd.compress(bytes(16 * CAP)) * 64)),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_a_bomb_is_not_unpacked_beyond_the_cap(header: str, bomb: bytes) -> None:
+    decoder = Decoder(header, CAP)
+
+    decoder.feed(bomb)
+    made = max(decoder._made)
+    decoder.feed(bomb)
+
+    assert decoder.full
+    assert decoder.finish() == bytes(CAP)
+    assert decoder.truncated == "more than 262,144 bytes decoded"
+    assert made < CAP + 64 * 1024
+    assert max(decoder._made) == made  # nothing more was tried
+
+
+def test_a_bomb_that_yields_nothing_ends_as_well() -> None:
+    skippable = (0x184D2A50).to_bytes(4, "little") + (1 << 20).to_bytes(4, "little")
+    frames = (skippable + bytes(1 << 20)) * 2  # zstd passes them over without output
+
+    decoder = Decoder("zstd, gzip", CAP)
+    decoder.feed(gzip.compress(frames))
+
+    assert decoder.full
+    assert max(decoder._made) < CAP + 128 * 1024
+    with pytest.raises(DecodeError, match="more than"):
+        decoder.finish()
+
+
+def test_a_frame_may_not_ask_for_more_memory_than_http_allows() -> None:
+    options = {int(zstd.CompressionParameter.window_log): 27}
+    frame = zstd.ZstdCompressor(options=options)
+    body = frame.compress(bytes(16 * CAP)) + frame.flush()
+
+    with pytest.raises(DecodeError, match="too much memory"):
+        decoded("zstd", body)
+
+
+@pytest.mark.parametrize("header", SINGLE)
+def test_a_stream_that_is_cut_keeps_what_came(header: str) -> None:
+    packed = PACKERS[header](LONG)
+
+    body, truncated = decoded(header, packed[: len(packed) // 2], cap=len(LONG))
+
+    assert truncated == f"the {header} stream ends early"
+    assert 0 < len(body) < len(LONG)
+    assert LONG.startswith(body)
+
+
+@pytest.mark.parametrize("header", SINGLE)
+def test_a_stream_that_breaks_keeps_what_came(header: str) -> None:
+    packed = PACKERS[header](LONG)
+    half = len(packed) // 2
+    noise = random.Random(2).randbytes(half)
+
+    body, truncated = decoded(header, packed[:half] + noise, cap=len(LONG))
+
+    assert truncated.startswith(f"broken {header} stream: ")
+    assert len(body) > len(LONG) // 4
+    assert LONG.startswith(body[: len(LONG) // 4])
+
+
+@pytest.mark.parametrize("trailer", [b"", b"\0" * 8, b"\0" * 3])
+def test_a_wrong_or_missing_checksum_does_not_spoil_a_page(trailer: bytes) -> None:
+    assert decoded("gzip", gzip.compress(PAGE)[:-8] + trailer) == (PAGE, "")
+    assert decoded("deflate", zlib.compress(PAGE)[:-4] + trailer[:4]) == (PAGE, "")
+
+
+@pytest.mark.parametrize("header", SINGLE)
+def test_what_follows_the_end_is_passed_over(header: str) -> None:
+    packed = PACKERS[header](PAGE)
+
+    if header != "zstd":  # there, what follows must be a frame
+        assert decoded(header, packed + b"\0\0padding", step=1) == (PAGE, "")
+    if header in {"gzip", "zstd"}:
+        for step in (1, 9, 100_000):
+            assert decoded(header, packed + packed, step=step) == (PAGE + PAGE, "")
+
+
+@pytest.mark.parametrize("header", ["gzip", "deflate", "br", "zstd", "gzip, br"])
+@pytest.mark.parametrize(
+    "body", [b"<!doctype html><p>not packed", b"\x1f", b"\x1f\x8b\x08\0", b"\xff"]
+)
+def test_a_body_of_which_nothing_can_be_had_is_an_error(header: str, body: bytes) -> None:
+    with pytest.raises(DecodeError, match=r"stream: |ends early"):
+        decoded(header, body)
+
+
+def test_a_gzip_header_may_be_long_but_not_endless() -> None:
+    start = b"\x1f\x8b\x08\x1e" + bytes(6)  # extra field, name, comment and checksum
+    fields = b"\x03\0abc" + b"name\0" + b"comment\0" + b"\0\0"
+    whole = start + fields + bare_deflate(PAGE) + bytes(8)
+
+    assert decoded("gzip", whole, step=1) == (PAGE, "")
+    with pytest.raises(DecodeError, match="header does not end"):
+        decoded("gzip", start + b"\0\0" + b"x" * 100_000)
+
+
+def test_a_dictionary_that_we_do_not_have_is_an_error() -> None:
+    stream = zlib.compressobj(zdict=PAGE[:100])
+
+    with pytest.raises(DecodeError, match="needs a dictionary"):
+        decoded("deflate", stream.compress(PAGE) + stream.flush())
+
+
+@pytest.mark.parametrize("header", ["compress", "gzip, foo", "exi", "x" * 1_000, "gzip;q=1"])
+def test_an_unknown_coding_is_refused_by_its_name(header: str) -> None:
+    with pytest.raises(DecodeError, match="unknown content coding") as raised:
+        Decoder(header, CAP)
+
+    assert len(str(raised.value)) < 100
+
+
+def test_more_than_three_codings_are_refused() -> None:
+    with pytest.raises(DecodeError, match="4 content codings"):
+        Decoder("br, br, br, br", CAP)
+
+
+@given(
+    header=st.sampled_from(sorted(PACKERS)),
+    page=st.binary(max_size=400) | st.binary(max_size=20).map(lambda b: b * 3_000),
+    cut=st.integers(0, 60_000),
+    step=st.integers(1, 100),
+    cap=st.integers(1, 30_000),
+)
+def test_it_does_not_matter_in_which_pieces_a_body_comes(
+    header: str, page: bytes, cut: int, step: int, cap: int
+) -> None:
+    packed = PACKERS[header](page)[:cut]
+
+    def outcome(step: int) -> tuple[bytes, str] | str:
+        try:
+            return decoded(header, packed, cap, step)
+        except DecodeError as error:
+            return str(error)
+
+    assert outcome(step) == outcome(len(packed) + 1)
+
+
+PACKED = {header: PACKERS[header](PAGE) for header in SINGLE}
+
+
+@given(header=st.sampled_from(SINGLE), body=st.binary(max_size=200), at=st.integers(0, 100))
+def test_no_stream_is_more_than_an_error(header: str, body: bytes, at: int) -> None:
+    whole = PACKED[header]
+    spoilt = whole[:at] + body + whole[at + len(body) :]
+
+    with contextlib.suppress(DecodeError):
+        decoded(header, spoilt, cap=10_000, step=64)

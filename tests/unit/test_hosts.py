@@ -1,0 +1,389 @@
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crawlyard.core.checkpoint import Booking
+from crawlyard.engine.hosts import LONGEST_HOLD_S, NEVER, HostGate, Pacer
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.memory import open_memory_store
+from tests.clock import FakeClock, settle
+
+HOST = "a.example"
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass
+class Requests:
+    """Sends requests through a gate, and remembers when each began."""
+
+    gate: HostGate
+    clock: FakeClock
+    began: list[float] = field(default_factory=list)
+    in_flight: int = 0
+    most_at_once: int = 0
+
+    async def send(self, takes_s: float = 0.0, host: str = HOST) -> None:
+        await self.gate.acquire(host)
+        self.began.append(self.clock.monotonic())
+        self.in_flight += 1
+        self.most_at_once = max(self.most_at_once, self.in_flight)
+        await self.clock.sleep(timedelta(seconds=takes_s))
+        self.in_flight -= 1
+        self.gate.give(host)
+
+    def gaps(self) -> list[float]:
+        return [later - earlier for earlier, later in pairwise(self.began)]
+
+
+@dataclass
+class Watched:
+    """A pacer that remembers what was booked, and is away at first, for as often as said."""
+
+    pacer: Pacer = field(default_factory=lambda: open_memory_store().hosts)
+    away: int = 0
+    booked: list[list[Booking]] = field(default_factory=list)
+
+    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("away")
+        self.booked.append(list(bookings))
+        return await self.pacer.book(bookings, now)
+
+    async def hold(self, host: str, until: datetime) -> None:
+        await self.pacer.hold(host, until)
+
+
+def a_gate(
+    clock: FakeClock, *, delay_s: float = 0.0, at_once: int = 2, pacer: Pacer | None = None
+) -> HostGate:
+    gate = HostGate(clock, pacer)
+    gate.wish("job", HOST, delay_s, at_once)
+    return gate
+
+
+async def within(
+    clock: FakeClock, duration: timedelta, *work: Coroutine[Any, Any, None]
+) -> list[bool]:
+    """Begin all of *work*, let time pass, and return what of it is done; the rest is dropped."""
+    tasks = [asyncio.get_running_loop().create_task(coroutine) for coroutine in work]
+    await clock.advance(duration)
+    done = [task.done() for task in tasks]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return done
+
+
+# --- one gate
+
+
+async def test_never_more_are_under_way_than_wished_for() -> None:
+    clock = FakeClock()
+    requests = Requests(a_gate(clock, at_once=2), clock)
+
+    done = await within(clock, 3 * SECOND, *(requests.send(1.0) for _ in range(6)))
+
+    assert all(done)
+    assert requests.most_at_once == 2
+    assert requests.gaps() == [0.0, 1.0, 0.0, 1.0, 0.0]
+
+
+async def test_requests_are_a_delay_apart_however_fast_they_are_answered() -> None:
+    clock = FakeClock()
+    requests = Requests(a_gate(clock, delay_s=0.5, at_once=16), clock)
+
+    await within(clock, MINUTE, *(requests.send() for _ in range(5)))
+
+    assert requests.gaps() == [0.5] * 4
+
+
+async def test_a_slow_answer_is_waited_for_without_the_delay_in_addition() -> None:
+    clock = FakeClock()
+    requests = Requests(a_gate(clock, delay_s=0.5, at_once=1), clock)
+
+    await within(clock, MINUTE, *(requests.send(2.0) for _ in range(3)))
+
+    assert requests.gaps() == [2.0, 2.0]
+
+
+async def test_hosts_do_not_wait_for_each_other() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock, delay_s=10.0)
+    gate.wish("job", "b.example", 10.0, 2)
+    requests = Requests(gate, clock)
+
+    await within(clock, SECOND, requests.send(), requests.send(host="b.example"), requests.send())
+
+    assert requests.gaps() == [0.0]
+
+
+async def test_the_longest_delay_and_the_fewest_at_once_hold_for_all_jobs() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock, delay_s=0.25, at_once=1)
+    gate.wish("another", HOST, 2.0, 8)
+    requests = Requests(gate, clock)
+
+    await within(clock, MINUTE, requests.send(), requests.send(3.0), requests.send())
+
+    assert requests.gaps() == [2.0, 3.0]
+    assert requests.most_at_once == 1
+
+
+async def test_the_wishes_of_a_job_end_with_it() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock, delay_s=0.25)
+    gate.wish("another", HOST, 2.0, 8)
+    requests = Requests(gate, clock)
+    await within(clock, 2 * SECOND, requests.send())
+
+    gate.leave("another")
+    await within(clock, MINUTE, requests.send(), requests.send())
+
+    assert requests.gaps() == [2.0, 0.25]
+
+
+async def test_the_last_wish_of_a_job_holds() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock, delay_s=5.0)
+    gate.wish("job", HOST, 0.5, 2)
+    requests = Requests(gate, clock)
+
+    await within(clock, MINUTE, requests.send(), requests.send())
+
+    assert requests.gaps() == [0.5]
+
+
+async def test_a_host_that_nobody_asks_for_is_forgotten_when_its_delay_is_over() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock, delay_s=10.0)
+    await within(clock, SECOND, Requests(gate, clock).send())
+    gate.leave("job")
+
+    gate.wish("next", HOST, 10.0, 2)
+    assert gate.ready_in(HOST) == 9.0  # it was asked a second ago, by whomever
+    await clock.advance(MINUTE)
+    gate.leave("next")
+
+    with pytest.raises(KeyError):
+        gate.ready_in(HOST)
+
+
+async def test_whoever_waits_for_a_slot_is_called_once_when_one_is_given_back() -> None:
+    clock, calls = FakeClock(), []
+    gate = a_gate(clock, at_once=1)
+    gate.take(HOST)
+    assert gate.ready_in(HOST) is NEVER
+    gate.when_ready(HOST, lambda: calls.append(clock.monotonic()))
+
+    gate.give(HOST)
+    gate.take(HOST)
+    gate.give(HOST)
+
+    assert len(calls) == 1
+    assert gate.ready_in(HOST) == 0.0
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    delay=st.integers(0, 8),
+    at_once=st.integers(1, 3),
+    work=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=8),
+    paced=st.booleans(),
+)
+async def test_neither_delay_nor_number_is_ever_exceeded(
+    delay: int, at_once: int, work: list[tuple[int, int]], *, paced: bool
+) -> None:
+    clock = FakeClock()
+    pacer = open_memory_store().hosts if paced else None
+    gate = a_gate(clock, delay_s=delay / 8, at_once=at_once, pacer=pacer)
+    requests = Requests(gate, clock)
+
+    async def sent_after(wait: int, takes: int) -> None:
+        await clock.sleep(wait * SECOND / 8)
+        await requests.send(takes / 8)
+
+    done = await within(clock, MINUTE, *(sent_after(*eighths) for eighths in work))
+
+    assert all(done)
+    assert requests.most_at_once <= at_once
+    assert all(gap >= delay / 8 for gap in requests.gaps())
+
+
+# --- a host that refuses
+
+
+async def test_a_host_is_left_alone_for_as_long_as_it_asks() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock)
+    requests = Requests(gate, clock)
+
+    assert gate.refused(HOST, 90.0) == 90.0
+    done = await within(clock, 90 * SECOND - SECOND / 4, requests.send())
+    assert done == [False]
+    await within(clock, SECOND, requests.send())
+
+    assert len(requests.began) == 1
+
+
+async def test_a_host_is_never_left_alone_for_more_than_an_hour() -> None:
+    gate = a_gate(FakeClock())
+
+    assert gate.refused(HOST, 10.0**9) == LONGEST_HOLD_S
+    assert gate.ready_in(HOST) == LONGEST_HOLD_S
+
+
+async def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
+    gate = a_gate(FakeClock())
+    gate.refused(HOST, 60.0)
+
+    gate.refused(HOST, 1.0)
+
+    assert gate.ready_in(HOST) == 60.0
+
+
+async def test_each_refusal_in_a_row_doubles_the_wait_up_to_five_minutes() -> None:
+    gate = a_gate(FakeClock())
+
+    holds = [gate.refused(HOST, None) for _ in range(11)]
+
+    assert holds == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
+
+
+async def test_the_first_wait_is_at_least_the_delay() -> None:
+    assert a_gate(FakeClock(), delay_s=10.0).refused(HOST, None) == 10.0
+
+
+async def test_an_answer_ends_the_refusals() -> None:
+    gate = a_gate(FakeClock())
+    for _ in range(5):
+        gate.refused(HOST, None)
+
+    gate.answered(HOST)
+
+    assert gate.refused(HOST, None) == 1.0
+
+
+async def test_thousands_of_refusals_do_not_overflow() -> None:
+    gate = a_gate(FakeClock())
+
+    assert {gate.refused(HOST, None) for _ in range(5000)} >= {300.0}
+
+
+# --- several processes on one store
+
+
+async def test_two_gates_on_one_store_keep_one_pace() -> None:
+    clock, store = FakeClock(), open_memory_store()
+    gates = [a_gate(clock, delay_s=0.5, pacer=store.hosts) for _ in range(2)]
+    requests = [Requests(gate, clock) for gate in gates]
+
+    await within(clock, MINUTE, *(r.send() for r in requests for _ in range(4)))
+
+    began = sorted(requests[0].began + requests[1].began)
+    assert [later - earlier for earlier, later in pairwise(began)] == [0.5] * 7
+
+
+async def test_a_fast_pace_is_booked_ahead_and_each_booking_is_used() -> None:
+    clock, pacer = FakeClock(), Watched()
+    requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)
+
+    await within(clock, MINUTE, *(requests.send() for _ in range(8)))
+
+    assert requests.gaps() == [1 / 16] * 7
+    assert [b.count for bookings in pacer.booked for b in bookings] == [4, 4]
+
+
+async def test_bookings_that_were_missed_are_not_made_up_for() -> None:
+    clock, pacer = FakeClock(), Watched()
+    requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)
+    await within(clock, MINUTE, requests.send())
+
+    await within(clock, MINUTE, *(requests.send() for _ in range(3)))
+
+    assert requests.gaps() == [60.0, 1 / 16, 1 / 16]
+    assert len(pacer.booked) == 2
+
+
+async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction() -> None:
+    clock, pacer = FakeClock(), Watched()
+    gate = a_gate(clock, delay_s=0.5, pacer=pacer)
+    gate.wish("job", "b.example", 0.25, 2)
+    requests = Requests(gate, clock)
+
+    await within(clock, SECOND, requests.send(), requests.send(host="b.example"))
+
+    assert [[b.host for b in bookings] for bookings in pacer.booked] == [[HOST, "b.example"]]
+
+
+async def test_nothing_is_booked_where_there_is_no_delay() -> None:
+    clock, pacer = FakeClock(), Watched()
+    requests = Requests(a_gate(clock, pacer=pacer), clock)
+
+    await within(clock, SECOND, *(requests.send() for _ in range(3)))
+
+    assert len(requests.began) == 3
+    assert pacer.booked == []
+
+
+async def test_a_store_that_is_away_is_asked_again_and_nothing_leaves_before() -> None:
+    clock, pacer = FakeClock(), Watched(away=3)
+    requests = Requests(a_gate(clock, delay_s=0.25, pacer=pacer), clock)
+    began_at = clock.monotonic()
+
+    await within(clock, MINUTE, requests.send())
+
+    assert requests.began == [began_at + 1.5]
+
+
+async def test_a_refusal_holds_up_the_other_processes_as_well() -> None:
+    clock, store = FakeClock(), open_memory_store()
+    refused, other = (a_gate(clock, delay_s=0.5, pacer=store.hosts) for _ in range(2))
+    requests = Requests(other, clock)
+    began_at = clock.monotonic()
+
+    refused.refused(HOST, 30.0)
+    await settle()
+    await within(clock, MINUTE, requests.send())
+
+    assert requests.began == [began_at + 30.0]
+
+
+async def test_a_refusal_drops_what_was_booked_before_it() -> None:
+    clock, pacer = FakeClock(), Watched()
+    gate = a_gate(clock, delay_s=1 / 16, pacer=pacer)
+    requests = Requests(gate, clock)
+    await within(clock, SECOND / 16, requests.send())
+
+    gate.refused(HOST, 8.0)
+    await within(clock, MINUTE, requests.send(), requests.send())
+
+    assert requests.gaps() == [8.0 + 1 / 16, 1 / 16]
+
+
+async def test_a_host_that_is_held_is_not_booked_before_the_end_is_near() -> None:
+    clock, pacer = FakeClock(), Watched()
+    gate = a_gate(clock, delay_s=0.5, pacer=pacer)
+    gate.refused(HOST, 30.0)
+
+    assert gate.ready_in(HOST) == 29.5
+    assert pacer.booked == []
+
+
+async def test_closing_stops_what_runs_in_the_background() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock, delay_s=0.5, pacer=Watched(away=10**9))
+    assert gate.ready_in(HOST) is NEVER
+    await settle()
+
+    await gate.close()
+
+    assert len(asyncio.all_tasks()) == 1

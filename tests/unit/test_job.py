@@ -1,0 +1,231 @@
+from dataclasses import FrozenInstanceError
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crawlyard import LIFECYCLE, EventName, Job, Limits, Move, Priority, State, StateReason
+from crawlyard.core.job import EVENT_OF, LOSSES_ALLOWED
+from crawlyard.errors import IllegalMove
+from tests.builders import NOW, a_job, a_spec
+
+LATER = NOW + timedelta(seconds=10)
+MUCH_LATER = NOW + timedelta(hours=1)
+
+
+def moved(job: Job, *moves: Move) -> Job:
+    for move in moves:
+        job, _ = job.moved(move, LATER, actor="local")
+    return job
+
+
+def lost(job: Job, *, in_child: bool) -> Job:
+    job, _ = moved(job, Move.CLAIM).lost(LATER, actor="worker:w", in_child=in_child)
+    return job
+
+
+def test_a_new_job_waits_for_a_slot_and_says_so() -> None:
+    job, event = Job.new("an-id", "eve", a_spec(), NOW)
+
+    assert (job.state, job.state_reason, job.version) == (
+        State.PENDING,
+        StateReason.WAITING_SLOT,
+        1,
+    )
+    assert job.created_at == job.queued_at == job.due_at == NOW
+    assert (job.id, job.owner, job.started_at, job.ended_at) == ("an-id", "eve", None, None)
+    assert (event.name, event.job_id, event.at, event.actor) == (
+        EventName.CREATED,
+        "an-id",
+        NOW,
+        "eve",
+    )
+
+
+def test_a_new_job_of_later_is_scheduled() -> None:
+    job, _ = Job.new("an-id", "eve", a_spec(), NOW, LATER)
+
+    assert (job.state_reason, job.due_at, job.queued_at) == (StateReason.SCHEDULED, LATER, NOW)
+
+
+def test_a_new_job_that_should_have_begun_before_is_due_now() -> None:
+    job, _ = Job.new("an-id", "eve", a_spec(), NOW, NOW - timedelta(days=1))
+
+    assert (job.state_reason, job.due_at) == (StateReason.WAITING_SLOT, NOW)
+
+
+def test_priority_and_limits_are_those_of_its_spec() -> None:
+    job = a_job(spec=a_spec(priority=Priority.HIGH, limits=Limits(pages=3)))
+
+    assert job.priority is Priority.HIGH
+    assert job.limits == Limits(pages=3)
+
+
+def test_a_job_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        a_job().state = State.FAILED  # type: ignore[misc]  # that it cannot be is the test
+
+
+@pytest.mark.parametrize(("state", "move"), [(s, m) for s in State for m in LIFECYCLE[s]])
+def test_a_move_raises_the_version_and_tells_of_itself(state: State, move: Move) -> None:
+    job, event = a_job(state=state, version=7).moved(move, LATER, actor="eve", detail="since")
+
+    assert (job.state, job.version, job.detail) == (LIFECYCLE[state][move], 8, "since")
+    assert (event.name, event.job_id, event.at, event.actor) == (
+        EVENT_OF[move],
+        job.id,
+        LATER,
+        "eve",
+    )
+    assert event.data == {
+        "state": job.state.value,
+        "reason": job.state_reason.value,
+        "detail": "since",
+        "version": 8,
+    }
+
+
+@pytest.mark.parametrize(
+    ("move", "reason"),
+    [
+        (Move.COMPLETE, StateReason.EXHAUSTED),
+        (Move.FAIL, StateReason.INTERNAL_ERROR),
+        (Move.REQUEUE, StateReason.WAITING_SLOT),
+        (Move.PAUSE, StateReason.BY_USER),
+        (Move.CANCEL, StateReason.BY_USER),
+    ],
+)
+def test_a_move_without_a_reason_gets_the_usual_one(move: Move, reason: StateReason) -> None:
+    assert moved(a_job(state=State.RUNNING), move).state_reason is reason
+
+
+def test_a_move_keeps_the_reason_that_it_is_given() -> None:
+    running = a_job(state=State.RUNNING)
+
+    job, _ = running.moved(Move.COMPLETE, NOW, actor="worker:w", reason=StateReason.LIMIT_PAGES)
+
+    assert job.state_reason is StateReason.LIMIT_PAGES
+
+
+def test_a_move_that_the_table_lacks_changes_nothing() -> None:
+    with pytest.raises(IllegalMove, match="cannot pause a job that is completed"):
+        a_job(state=State.COMPLETED).moved(Move.PAUSE, NOW, actor="local")
+
+
+def test_the_first_claim_is_when_it_started() -> None:
+    first, _ = a_job().moved(Move.CLAIM, LATER, actor="worker:w")
+    again, _ = moved(first, Move.REQUEUE).moved(Move.CLAIM, MUCH_LATER, actor="worker:w")
+
+    assert first.started_at == again.started_at == LATER
+
+
+def test_it_has_ended_only_until_it_goes_on() -> None:
+    ended = moved(a_job(), Move.CANCEL)
+
+    assert ended.ended_at == LATER
+    assert moved(ended, Move.RESUME).ended_at is None
+
+
+def test_its_place_in_the_queue_is_kept_by_pause_and_resume() -> None:
+    job = moved(a_job(), Move.CLAIM, Move.PAUSE, Move.RESUME)
+
+    assert (job.queued_at, job.due_at) == (NOW, LATER)
+
+
+@pytest.mark.parametrize("move", [Move.RESUME, Move.RETRY_FAILED])
+def test_an_operator_who_lets_it_go_on_gives_it_all_its_attempts_again(move: Move) -> None:
+    assert moved(a_job(state=State.FAILED, failures=3), move).failures == 0
+
+
+def test_a_failed_attempt_waits_and_counts() -> None:
+    running = a_job(state=State.RUNNING, failures=1)
+
+    job, event = running.failed_attempt(NOW, LATER, actor="worker:w", detail="dns")
+
+    assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
+    assert (job.due_at, job.queued_at, job.failures) == (LATER, NOW, 2)
+    assert (event.name, event.data["detail"]) == (EventName.REQUEUED, "dns")
+
+
+@pytest.mark.parametrize("move", [Move.PAUSE, Move.REQUEUE])
+def test_a_pause_or_a_stopped_worker_is_no_failure(move: Move) -> None:
+    job = moved(a_job(state=State.RUNNING, failures=2, losses=1), move)
+
+    assert (job.failures, job.losses) == (2, 1)
+
+
+def test_a_job_whose_worker_died_runs_next_alone_and_in_its_old_place() -> None:
+    job = lost(a_job(), in_child=False)
+
+    assert (job.state, job.state_reason) == (State.PENDING, StateReason.WORKER_LOST)
+    assert (job.losses, job.isolated, job.queued_at) == (1, True, NOW)
+    assert not a_job().isolated
+
+
+def test_deaths_of_workers_with_other_jobs_never_fail_a_job() -> None:
+    job = a_job()
+    for _ in range(10):
+        job = lost(job, in_child=False)
+
+    assert (job.state, job.losses) == (State.PENDING, 1)
+
+
+def test_a_death_among_others_does_not_fail_a_job_that_was_let_go_on_after_many() -> None:
+    job = lost(a_job(losses=LOSSES_ALLOWED + 1), in_child=False)
+
+    assert (job.state, job.losses) == (State.PENDING, LOSSES_ALLOWED + 1)
+
+
+def test_three_deaths_in_a_row_alone_in_a_child_fail_a_job() -> None:
+    job = lost(a_job(), in_child=False)
+    states = []
+    for _ in range(LOSSES_ALLOWED):
+        job = lost(job, in_child=True)
+        states.append(job.state)
+
+    assert states == [State.PENDING, State.PENDING, State.FAILED]
+    assert job.state_reason is StateReason.WORKER_LOST
+    assert "died" in job.detail
+
+
+def test_an_edit_names_what_it_changed() -> None:
+    spec = a_spec(priority=Priority.URGENT)
+
+    job, event = a_job(version=3).edited(spec, NOW, actor="eve", changed={"priority": "urgent"})
+
+    assert (job.spec, job.version) == (spec, 4)
+    assert (event.name, event.data["priority"], event.data["version"]) == (
+        EventName.EDITED,
+        "urgent",
+        4,
+    )
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_job_can_be_edited_until_it_is_cancelled(state: State) -> None:
+    job = a_job(state=state)
+    if state is not State.CANCELLED:
+        assert job.edited(a_spec(), NOW, actor="eve", changed={})[0].state is state
+        return
+
+    with pytest.raises(IllegalMove, match="cancelled"):
+        job.edited(a_spec(), NOW, actor="eve", changed={})
+
+
+@settings(max_examples=50, deadline=None)
+@given(moves=st.lists(st.sampled_from(Move), max_size=30))
+def test_any_walk_keeps_a_job_sound(moves: list[Move]) -> None:
+    job, at = a_job(), NOW
+    for move in moves:
+        before, at = job, at + timedelta(seconds=1)
+        try:
+            job, event = job.moved(move, at, actor="local")
+        except IllegalMove:
+            assert job is before
+            continue
+        assert job.version == before.version + 1
+        assert (event.data["state"], event.data["version"]) == (job.state, job.version)
+        assert (job.ended_at is not None) == job.state.ended
+        assert (job.id, job.created_at, job.queued_at) == (before.id, NOW, NOW)
+        assert job.started_at is not None or State.RUNNING not in {before.state, job.state}

@@ -1,0 +1,209 @@
+from datetime import datetime, timedelta
+from itertools import accumulate
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crawlyard import Decision, Limits, ResourceLimiter, StateReason, Usage
+from crawlyard.core.limits import LIMIT_NAMES, USAGE_NAMES, Pace, breach, reason_of, reserve
+from crawlyard.errors import Invalid
+from tests.builders import NOW
+
+SECOND = timedelta(seconds=1)
+
+counts = st.integers(0, 5)
+spans = st.integers(0, 5).map(lambda s: s * SECOND)
+usages = st.builds(Usage, pages=counts, bytes=counts, duration=spans, errors=counts)
+ceilings = st.integers(1, 5)
+all_limits = st.builds(
+    Limits,
+    pages=st.none() | ceilings,
+    bytes=st.none() | ceilings,
+    duration=st.none() | ceilings.map(lambda s: s * SECOND),
+    errors=st.none() | ceilings,
+)
+
+
+def a_limit(name: str, ceiling: int) -> Limits:
+    return Limits(**{name: in_units_of(name, ceiling)})
+
+
+def used(*names: str, amount: int) -> Usage:
+    return Usage(**{name: in_units_of(name, amount) for name in names})
+
+
+def in_units_of(name: str, amount: int) -> Any:
+    return amount * SECOND if name == "duration" else amount
+
+
+# --- what a job may use
+
+
+def test_a_job_is_bounded_in_pages_bytes_duration_and_errors() -> None:
+    assert LIMIT_NAMES == ("pages", "bytes", "duration", "errors")
+
+
+@pytest.mark.parametrize("name", LIMIT_NAMES)
+@pytest.mark.parametrize("ceiling", [0, -1])
+def test_a_ceiling_that_lets_nothing_through_is_refused_by_name(name: str, ceiling: int) -> None:
+    with pytest.raises(Invalid, match=rf"limits\.{name}: expected more than 0, got ") as refused:
+        a_limit(name, ceiling)
+
+    assert refused.value.field == f"limits.{name}"
+
+
+def test_no_ceiling_is_no_breach() -> None:
+    assert breach(Limits(), Usage(pages=10**9, bytes=10**15, errors=10**9)) is None
+
+
+@pytest.mark.parametrize("name", LIMIT_NAMES)
+def test_a_limit_is_breached_when_it_is_reached_not_before(name: str) -> None:
+    assert breach(a_limit(name, 3), used(name, amount=2)) is None
+    assert breach(a_limit(name, 3), used(name, amount=3)) == name
+    assert breach(a_limit(name, 3), used(name, amount=4)) == name
+
+
+def test_of_two_breached_limits_the_first_is_named() -> None:
+    assert breach(Limits(errors=1, bytes=1), Usage(errors=1, bytes=1)) == "bytes"
+
+
+@pytest.mark.parametrize("name", LIMIT_NAMES)
+def test_a_limit_that_ends_a_job_is_its_reason(name: str) -> None:
+    assert reason_of(name) is StateReason(f"limit_{name}")
+
+
+@settings(max_examples=50, deadline=None)
+@given(limits=all_limits, usage=usages)
+def test_there_is_a_breach_if_and_only_if_a_field_is_used_up(limits: Limits, usage: Usage) -> None:
+    used_up = [
+        name
+        for name in LIMIT_NAMES
+        if (ceiling := getattr(limits, name)) is not None and getattr(usage, name) >= ceiling
+    ]
+
+    assert breach(limits, usage) == (used_up[0] if used_up else None)
+
+
+# --- what it has used
+
+
+def test_usages_add_up_field_by_field() -> None:
+    one = used(*USAGE_NAMES, amount=1)
+
+    assert one.plus(one) == used(*USAGE_NAMES, amount=2)
+    assert one.plus(Usage()) == one
+
+
+def test_what_waits_is_what_was_discovered_and_is_not_done() -> None:
+    assert Usage(discovered=5, done=3).waiting == 2
+    assert Usage(discovered=3, done=5).waiting == 0
+
+
+# --- whether one more fetch may begin
+
+
+def test_a_fetch_may_begin_while_no_limit_is_near() -> None:
+    assert ResourceLimiter().decide(Usage(pages=10**6), in_flight=10**3) == Decision(allowed=True)
+
+
+def test_a_limit_that_is_used_up_ends_the_job_with_its_reason() -> None:
+    limiter = ResourceLimiter(Limits(pages=500, errors=3))
+
+    decision = limiter.decide(Usage(pages=12, errors=3))
+
+    assert not decision.allowed
+    assert (decision.limit, decision.used_up) == ("errors", True)
+    assert decision.detail == "the limit of 3 errors was reached"
+
+
+def test_the_last_pages_in_flight_hold_up_further_ones_without_ending_the_job() -> None:
+    limiter = ResourceLimiter(Limits(pages=10))
+
+    decision = limiter.decide(Usage(pages=8), in_flight=2)
+
+    assert not decision.allowed
+    assert (decision.limit, decision.used_up) == ("pages", False)
+    assert decision.detail == "the last 2 of 10 pages are in flight"
+
+
+def test_a_limit_that_was_passed_says_by_how_much() -> None:
+    limiter = ResourceLimiter(Limits(bytes=1000, duration=SECOND))
+
+    usage = Usage(bytes=1234, duration=1.5 * SECOND)
+
+    assert limiter.describe("bytes", usage) == (
+        "the limit of 1000 bytes was reached and passed by 234 bytes"
+    )
+    assert limiter.describe("duration", usage) == (
+        "the limit of 1.0 s was reached and passed by 0.5 s"
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(ceiling=st.integers(1, 8), answers=st.lists(st.booleans(), max_size=40))
+def test_recorded_and_in_flight_never_exceed_the_limit_of_pages(
+    ceiling: int, answers: list[bool]
+) -> None:
+    limiter = ResourceLimiter(Limits(pages=ceiling))
+    pages = in_flight = 0
+    for answered in answers:  # one fetch ends, with an answer or without; then as many begin
+        while limiter.decide(Usage(pages=pages), in_flight).allowed:
+            in_flight += 1
+        assert pages + in_flight == ceiling
+        if in_flight:
+            in_flight -= 1
+            pages += answered
+
+    assert pages <= ceiling
+
+
+# --- the pace of requests to a host
+
+
+def sent(pace: Pace, arrivals: list[datetime]) -> list[datetime]:
+    """Return when requests leave that are wished for at *arrivals*."""
+    booked, leaves = None, []
+    for now in arrivals:
+        send_at, booked = reserve(pace, booked, now)
+        leaves.append(send_at)
+    return leaves
+
+
+def test_the_first_request_leaves_at_once() -> None:
+    assert reserve(Pace(every=SECOND), None, NOW) == (NOW, NOW + SECOND)
+
+
+def test_requests_leave_one_every_so_often() -> None:
+    assert sent(Pace(every=SECOND), [NOW] * 3) == [NOW, NOW + SECOND, NOW + 2 * SECOND]
+
+
+def test_a_burst_leaves_together_and_is_paid_for_afterwards() -> None:
+    leaves = sent(Pace(every=SECOND, burst=3), [NOW] * 5)
+
+    assert leaves == [NOW, NOW, NOW, NOW + SECOND, NOW + 2 * SECOND]
+
+
+def test_a_host_that_was_left_alone_saves_nothing_up() -> None:
+    leaves = sent(Pace(every=SECOND), [NOW, NOW + 60 * SECOND, NOW + 60 * SECOND])
+
+    assert leaves == [NOW, NOW + 60 * SECOND, NOW + 61 * SECOND]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    every_ms=st.integers(0, 3000),
+    burst=st.integers(1, 4),
+    pauses_ms=st.lists(st.integers(0, 5000), min_size=1, max_size=15),
+)
+def test_a_pace_is_never_exceeded(every_ms: int, burst: int, pauses_ms: list[int]) -> None:
+    every = timedelta(milliseconds=every_ms)
+    arrivals = [NOW + timedelta(milliseconds=ms) for ms in accumulate(pauses_ms)]
+
+    leaves = sent(Pace(every=every, burst=burst), arrivals)
+
+    assert all(leaf >= wished for leaf, wished in zip(leaves, arrivals, strict=True))
+    for i, first in enumerate(leaves):
+        for k, later in enumerate(leaves[i:], start=1):  # k requests from the first to the later
+            assert later - first >= every * (k - burst)

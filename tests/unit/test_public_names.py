@@ -1,0 +1,73 @@
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import crawlyard
+
+MISSION = {
+    "Job",
+    "JobManager",
+    "JobSpec",
+    "Limits",
+    "Priority",
+    "PriorityQueue",
+    "Progress",
+    "ProgressTracker",
+    "ResourceLimiter",
+    "RetryPolicy",
+    "State",
+    "Yard",
+}
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """Return what the package imports where only type checkers look, with its module."""
+    tree = ast.parse(Path(crawlyard.__file__).read_text(encoding="utf-8"))
+    imports = [
+        node
+        for branch in tree.body
+        if isinstance(branch, ast.If)
+        for node in branch.body
+        if isinstance(node, ast.ImportFrom)
+    ]
+    return {alias.name: node.module or "" for node in imports for alias in node.names}
+
+
+def test_the_parts_of_the_mission_are_public() -> None:
+    assert set(crawlyard.__all__) >= MISSION
+
+
+@pytest.mark.parametrize("name", crawlyard.__all__)
+def test_a_public_name_is_found_documented_and_where_type_checkers_look(name: str) -> None:
+    found = getattr(crawlyard, name)
+
+    assert crawlyard._MODULE_OF[name] == names_for_type_checkers()[name]
+    if inspect.isclass(found):
+        assert found.__doc__
+        assert found.__module__ == crawlyard._MODULE_OF[name]
+
+
+def test_no_other_name_is_promised() -> None:
+    assert set(crawlyard.__all__) == set(crawlyard._MODULE_OF) == set(names_for_type_checkers())
+    assert dir(crawlyard) == sorted(crawlyard.__all__)
+
+
+def test_a_name_that_is_none_is_refused_as_python_does() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Crawler'"):
+        crawlyard.Crawler  # noqa: B018 - that it is not there is the test
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(crawlyard.__file__).parent / "py.typed").exists()
+
+
+def test_the_package_is_imported_without_what_it_can_do() -> None:
+    script = "import sys, crawlyard; print(len([m for m in sys.modules if 'crawlyard' in m]))"
+
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+
+    assert int(said.stdout) == 1

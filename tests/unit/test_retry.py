@@ -1,0 +1,101 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crawlyard import RetryPolicy
+from crawlyard.errors import Invalid
+
+SECOND = timedelta(seconds=1)
+
+
+def test_a_job_is_tried_once_unless_asked_otherwise() -> None:
+    assert RetryPolicy().wait(1, chance=0) is None
+
+
+def test_waits_double_up_to_the_cap() -> None:
+    policy = RetryPolicy(attempts=7, first=SECOND, factor=2, jitter=0, cap=10 * SECOND)
+
+    waits = [policy.wait(failures, chance=0.5) for failures in range(1, 7)]
+
+    assert waits == [SECOND * n for n in (1, 2, 4, 8, 10, 10)]
+
+
+def test_the_last_attempt_has_no_wait_after_it() -> None:
+    policy = RetryPolicy(attempts=3)
+
+    assert policy.wait(2, chance=0) is not None
+    assert policy.wait(3, chance=0) is None
+    assert policy.wait(4, chance=0) is None
+
+
+def test_jitter_only_ever_shortens_a_wait() -> None:
+    policy = RetryPolicy(attempts=2, first=100 * SECOND, jitter=0.2)
+
+    assert policy.wait(1, chance=0) == 100 * SECOND
+    assert policy.wait(1, chance=0.5) == 90 * SECOND
+    assert policy.wait(1, chance=1) == 80 * SECOND
+
+
+def test_what_never_failed_waits_as_after_the_first_failure() -> None:
+    policy = RetryPolicy(attempts=2, first=SECOND, jitter=0)
+
+    assert policy.wait(0, chance=0) == SECOND
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("attempts", 0),
+        ("attempts", -1),
+        ("first", -SECOND),
+        ("cap", -SECOND),
+        ("factor", 0.5),
+        ("factor", float("nan")),
+        ("factor", float("inf")),
+        ("jitter", -0.1),
+        ("jitter", 1.1),
+        ("jitter", float("nan")),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(Invalid) as refused:
+        RetryPolicy(**{name: value})
+
+    assert refused.value.field == f"retry.{name}"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    failures=st.integers(0, 10**30),
+    first_s=st.integers(0, 10**6),
+    over_s=st.integers(0, 10**9),
+    factor=st.floats(1, 1000),
+    jitter=st.floats(0, 1),
+    chance=st.floats(0, 1),
+)
+def test_a_wait_is_between_the_first_one_and_the_cap(
+    failures: int, first_s: int, over_s: int, factor: float, jitter: float, chance: float
+) -> None:
+    first, cap = timedelta(seconds=first_s), timedelta(seconds=first_s + over_s)
+    policy = RetryPolicy(attempts=10**31, first=first, factor=factor, jitter=jitter, cap=cap)
+
+    wait = policy.wait(failures, chance)
+
+    assert wait is not None
+    least = timedelta(seconds=first_s * (1 - jitter))
+    assert least - timedelta(microseconds=1) <= wait <= cap
+
+
+@settings(max_examples=50, deadline=None)
+@given(failures=st.integers(1, 200), factor=st.floats(1, 1000))
+def test_a_later_wait_is_never_shorter_by_itself(failures: int, factor: float) -> None:
+    policy = RetryPolicy(attempts=300, first=SECOND, factor=factor, jitter=0)
+
+    earlier, later = policy.wait(failures, 0), policy.wait(failures + 1, 0)
+
+    assert earlier is not None
+    assert later is not None
+    assert earlier <= later <= policy.cap

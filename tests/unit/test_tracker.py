@@ -1,0 +1,85 @@
+from datetime import timedelta
+
+import pytest
+
+from crawlyard import Limits, ProgressTracker, State, Usage
+from crawlyard.bus.memory import MemoryBus
+from crawlyard.core.progress import Pulse
+from crawlyard.services.progress import SAMPLES
+from tests.builders import a_job, a_spec
+from tests.clock import FakeClock
+
+SECOND = timedelta(seconds=1)
+
+
+def a_tracker() -> ProgressTracker:
+    return ProgressTracker(MemoryBus(FakeClock()))
+
+
+def at(seconds: float, done: int) -> Usage:
+    return Usage(done=done, pages=done, discovered=1000, duration=timedelta(seconds=seconds))
+
+
+def test_one_look_tells_no_pace() -> None:
+    assert a_tracker().observe("a", at(0, 0)) == Pulse()
+
+
+def test_the_pace_is_what_was_done_between_looks() -> None:
+    tracker = a_tracker()
+    tracker.observe("a", at(0, 0))
+
+    pulse = tracker.observe("a", at(2, 10))
+
+    assert (pulse.rate, pulse.samples) == (5.0, 1)
+
+
+def test_many_looks_within_a_second_are_one_sample() -> None:
+    tracker = a_tracker()
+    for look in range(300):
+        pulse = tracker.observe("a", at(look / 100, look))
+
+    assert pulse.rate == pytest.approx(100.0)
+    assert pulse.samples <= 4
+
+
+def test_the_pace_is_that_of_the_last_half_minute() -> None:
+    tracker = a_tracker()
+    for second in range(100):
+        tracker.observe("a", at(second, 0))
+    for second in range(SAMPLES):
+        pulse = tracker.observe("a", at(100 + second, 3 * (second + 1)))
+
+    assert (pulse.rate, pulse.spread, pulse.samples) == (3.0, 0.0, SAMPLES)
+
+
+def test_jobs_have_paces_of_their_own() -> None:
+    tracker = a_tracker()
+    for second in range(3):
+        fast = tracker.observe("a", at(second, 10 * second))
+        slow = tracker.observe("b", at(second, second))
+
+    assert (fast.rate, slow.rate) == (10.0, 1.0)
+
+
+def test_the_history_of_a_job_that_no_longer_runs_here_is_forgotten() -> None:
+    tracker = a_tracker()
+    tracker.observe("a", at(0, 0))
+    tracker.forget("a")
+    tracker.forget("never seen")
+
+    assert tracker.observe("a", at(1, 10)) == Pulse()
+
+
+async def test_progress_is_published_for_whoever_looks() -> None:
+    tracker = a_tracker()
+    job = a_job(spec=a_spec(limits=Limits(pages=50)), state=State.RUNNING)
+    assert await tracker.latest(job.id) is None
+
+    told = await tracker.publish(
+        job, at(10, 40), Pulse(rate=4.0, pages_rate=4.0, samples=9), "https://example.com/x"
+    )
+
+    assert await tracker.latest(job.id) == told
+    assert (told.done, told.discovered, told.current_url) == (40, 1000, "https://example.com/x")
+    assert told.time_left is not None
+    assert (told.time_left.limit, told.time_left.p50) == ("pages", 2.5 * SECOND)
