@@ -1,0 +1,146 @@
+"""Crawlyard: a self-hosted crawl job manager.
+
+from crawlyard import LOCAL, JobSpec, Limits, Yard
+
+async with Yard.open() as yard:
+    spec = JobSpec(urls=("https://docs.example.org/",), limits=Limits(pages=100))
+    job = await yard.jobs.submit(LOCAL, spec)
+    await yard.worker(only=job.id).run()
+    async for stored in yard.results.pages(LOCAL, job.id):
+        print(stored.page.status, stored.page.url, stored.page.title)
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crawlyard.config import Settings
+    from crawlyard.core.event import Event, EventName
+    from crawlyard.core.job import Job
+    from crawlyard.core.lifecycle import LIFECYCLE, Move, State, StateReason
+    from crawlyard.core.limits import Decision, Limits, ResourceLimiter, Usage
+    from crawlyard.core.page import ErrorKind, Page
+    from crawlyard.core.priority import Priority
+    from crawlyard.core.progress import Progress, TimeLeft
+    from crawlyard.core.queue import PriorityQueue
+    from crawlyard.core.retry import RetryPolicy
+    from crawlyard.core.spec import JobSpec, Scope, Strategy, TextMode
+    from crawlyard.core.user import LOCAL, Actor, Grants, Role
+    from crawlyard.services.jobs import JobManager
+    from crawlyard.services.progress import ProgressTracker
+    from crawlyard.services.results import Results
+    from crawlyard.services.worker import Worker
+    from crawlyard.store.base import JobQuery, PageQuery
+    from crawlyard.yard import Yard
+
+__version__ = version("crawlyard")
+
+__all__ = [
+    "LIFECYCLE",
+    "LOCAL",
+    "Actor",
+    "Decision",
+    "ErrorKind",
+    "Event",
+    "EventName",
+    "Grants",
+    "Job",
+    "JobManager",
+    "JobQuery",
+    "JobSpec",
+    "Limits",
+    "Move",
+    "Page",
+    "PageQuery",
+    "Priority",
+    "PriorityQueue",
+    "Progress",
+    "ProgressTracker",
+    "ResourceLimiter",
+    "Results",
+    "RetryPolicy",
+    "Role",
+    "Scope",
+    "Settings",
+    "State",
+    "StateReason",
+    "Strategy",
+    "TextMode",
+    "TimeLeft",
+    "Usage",
+    "Worker",
+    "Yard",
+]
+
+_HOME = {
+    "crawlyard.config": ("Settings",),
+    "crawlyard.core.event": (
+        "Event",
+        "EventName",
+    ),
+    "crawlyard.core.job": ("Job",),
+    "crawlyard.core.lifecycle": (
+        "LIFECYCLE",
+        "Move",
+        "State",
+        "StateReason",
+    ),
+    "crawlyard.core.limits": (
+        "Decision",
+        "Limits",
+        "ResourceLimiter",
+        "Usage",
+    ),
+    "crawlyard.core.page": (
+        "ErrorKind",
+        "Page",
+    ),
+    "crawlyard.core.priority": ("Priority",),
+    "crawlyard.core.progress": (
+        "Progress",
+        "TimeLeft",
+    ),
+    "crawlyard.core.queue": ("PriorityQueue",),
+    "crawlyard.core.retry": ("RetryPolicy",),
+    "crawlyard.core.spec": (
+        "JobSpec",
+        "Scope",
+        "Strategy",
+        "TextMode",
+    ),
+    "crawlyard.core.user": (
+        "LOCAL",
+        "Actor",
+        "Grants",
+        "Role",
+    ),
+    "crawlyard.services.jobs": ("JobManager",),
+    "crawlyard.services.progress": ("ProgressTracker",),
+    "crawlyard.services.results": ("Results",),
+    "crawlyard.services.worker": ("Worker",),
+    "crawlyard.store.base": (
+        "JobQuery",
+        "PageQuery",
+    ),
+    "crawlyard.yard": ("Yard",),
+}
+"""Where each public name lives: modules are imported when they are asked for, since the
+command line must start in a fraction of the time that all of them take."""
+
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Return a public name from its module.
+
+    Raises:
+        AttributeError: there is none of that name.
+    """
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

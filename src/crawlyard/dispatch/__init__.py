@@ -1,0 +1,1 @@
+"""Who tells a worker that work is due."""

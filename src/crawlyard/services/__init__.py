@@ -1,0 +1,1 @@
+"""What the yard does, in verbs."""

@@ -1,0 +1,323 @@
+"""Jobs, in verbs: what the library, the command line and the API call alike."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from crawlyard.clock import Clock
+from crawlyard.core.checkpoint import Standing
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.limits import breach
+from crawlyard.core.page import ErrorKind
+from crawlyard.core.priority import Priority
+from crawlyard.core.progress import Progress, progress_of
+from crawlyard.core.spec import JobSpec
+from crawlyard.core.user import Actor, Grants, Role
+from crawlyard.dispatch.base import Dispatcher
+from crawlyard.engine.admission import check_spec
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
+from crawlyard.ids import new_id
+from crawlyard.store.base import JobQuery, Store
+
+EDITABLE = frozenset(
+    {
+        "name",
+        "tags",
+        "priority",
+        "limits",
+        "max_depth",
+        "include",
+        "exclude",
+        "delay",
+        "per_host",
+        "concurrency",
+    }
+)
+"""The fields of a spec that can change while the job lives; they take effect at once."""
+
+_TRIES = 8  # a move that loses a race is read and tried again; more losses mean a bug
+
+
+_A_MOMENT = timedelta(milliseconds=250)
+
+_ALREADY = {Move.PAUSE: State.PAUSED, Move.CANCEL: State.CANCELLED}
+"""Moves that change nothing when the job is there already."""
+
+
+class JobManager:
+    """Submits, finds, moves, edits, retries and deletes jobs.
+
+    Every method takes its actor first: what he may not see does not exist for him
+    (`NotFound`), what he may not change is `Forbidden`.
+    """
+
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, clock: Clock, grants: Grants | None = None
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._grants = grants or Grants()
+
+    async def submit(self, actor: Actor, spec: JobSpec, *, start_at: datetime | None = None) -> Job:
+        """Remember a new job that is due now or at *start_at*, and return it.
+
+        Raises:
+            Invalid: the spec cannot be crawled as it is; the message names the field.
+            Forbidden: the actor may not submit, or asks for what this yard does not grant.
+        """
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at jobs, not submit them")
+        self._check(spec)
+        return await self._add(actor, spec, start_at=start_at)
+
+    async def get(self, actor: Actor, job_id: str) -> Standing:
+        """Return a job and how far it has come.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        standing = await self._store.jobs.get(job_id)
+        if not actor.may_see(standing.job.owner):
+            raise NotFound(f"there is no job {job_id}")
+        return standing
+
+    async def progress(self, actor: Actor, job_id: str) -> Progress:
+        """Return how far a job has come, how fast it goes and how long it will still take.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        return progress_of_standing(await self.get(actor, job_id))
+
+    async def find(
+        self, actor: Actor, query: JobQuery | None = None, limit: int = 50
+    ) -> list[Standing]:
+        """Return the jobs that the actor may see and *query* asks for, newest first."""
+        return await self._store.jobs.find(_visible(actor, query or JobQuery()), limit)
+
+    async def resolve(self, actor: Actor, word: str) -> str:
+        """Return the id that *word* means: a whole id, its beginning or end, or "last".
+
+        Raises:
+            NotFound: no job of the actor's is meant.
+            Invalid: more than one is.
+        """
+        if word == "last":
+            found = await self.find(actor, limit=1)
+            if not found:
+                raise NotFound("there is no job yet")
+            return found[0].job.id
+        found = await self.find(actor, JobQuery(id_part=word.lower()), limit=2)
+        if not found:
+            raise NotFound(f"there is no job {word}")
+        if len(found) > 1:
+            raise Invalid("id", f"more than one job begins or ends with {word!r}; give more of it")
+        return found[0].job.id
+
+    async def counts(self, actor: Actor) -> Mapping[tuple[State, Priority], int]:
+        """Return how many of the actor's jobs are in each state and priority, zeros left out."""
+        owner = _visible(actor, JobQuery()).owner
+        return await self._store.jobs.counts(owner)
+
+    async def pause(self, actor: Actor, job_id: str, why: str = "") -> Job:
+        """Hold a pending or running job; its frontier is kept. A paused one stays as it is.
+
+        True in the store at once; a worker makes no new request half a second later,
+        and what it had in flight is kept.
+
+        Raises:
+            NotFound, Forbidden, IllegalMove: as the names say.
+        """
+        return await self._move(actor, job_id, Move.PAUSE, why)
+
+    async def cancel(self, actor: Actor, job_id: str, why: str = "") -> Job:
+        """End a job that has not ended; its pages are kept. A cancelled one stays as it is.
+
+        Raises:
+            NotFound, Forbidden, IllegalMove: as the names say.
+        """
+        return await self._move(actor, job_id, Move.CANCEL, why)
+
+    async def resume(self, actor: Actor, job_id: str) -> Job:
+        """Queue a paused job again, or an ended one whose frontier has something left.
+
+        Nothing is fetched twice.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            IllegalMove: it is pending or running, nothing is left, or a limit that is
+                used up would end it at once.
+        """
+        return await self._move(actor, job_id, Move.RESUME, "")
+
+    async def retry(self, actor: Actor, job_id: str) -> Job:
+        """Submit a new job with the spec of one that has ended, and return it.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            IllegalMove: the job has not ended.
+        """
+        old = (await self._changeable(actor, job_id)).job
+        if not old.state.ended:
+            allowed = tuple(LIFECYCLE[old.state])
+            raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
+        self._check(old.spec)
+        return await self._add(actor, old.spec, retry_of=old.id)
+
+    async def retry_failed(
+        self, actor: Actor, job_id: str, kinds: Collection[ErrorKind] = ()
+    ) -> tuple[Job, int]:
+        """Let an ended job try its failed URLs of *kinds* (empty: all) again.
+
+        Return the job and how many URLs wait again.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            IllegalMove: the job has not ended, or nothing in it failed that way.
+        """
+        for _ in range(_TRIES):
+            old = (await self._changeable(actor, job_id)).job
+            job, event = old.moved(Move.RETRY_FAILED, self._clock.now(), actor=actor.id)
+            failed = await self._store.pages.errors(job_id)
+            if not any(not kinds or group.kind in kinds for group in failed):
+                wanted = ", ".join(sorted(kinds)) or "failed"
+                raise IllegalMove(
+                    f"job {job_id} has no URL to retry ({wanted})",
+                    allowed=tuple(LIFECYCLE[old.state]),
+                )
+            try:
+                count = await self._store.jobs.retry_failed(job, event, kinds)
+            except Conflict:
+                # its worker may still be storing what was in flight
+                await self._clock.sleep(_A_MOMENT)
+                continue
+            self._dispatcher.announce(job.due_at)
+            return job, count
+        raise Conflict(f"job {job_id} is still held by its worker; try again")
+
+    async def edit(self, actor: Actor, job_id: str, changes: Mapping[str, object]) -> Job:
+        """Change fields of a job's spec (those in `EDITABLE`) and return the job.
+
+        A running job takes them up at its next checkpoint.
+
+        Raises:
+            Invalid: a field cannot be changed, or its value is out of range.
+            NotFound, Forbidden, IllegalMove: as the names say.
+        """
+        unknown = sorted(set(changes) - EDITABLE)
+        if unknown:
+            known = ", ".join(sorted(EDITABLE))
+            raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
+        for _ in range(_TRIES):
+            old = (await self._changeable(actor, job_id)).job
+            spec = replace(old.spec, **changes)  # type: ignore[arg-type]  # names are checked above, values by the spec
+            self._check(spec)
+            told = {name: str(value) for name, value in changes.items()}
+            job, event = old.edited(spec, self._clock.now(), actor=actor.id, changed=told)
+            try:
+                await self._store.jobs.save(job, event)
+            except Conflict:
+                continue
+            return job
+        raise Conflict(f"job {job_id} keeps changing; try again")
+
+    async def delete(self, actor: Actor, job_id: str) -> None:
+        """Delete an ended or paused job with all its pages; `JobStore.purge` frees the space.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            IllegalMove: the job is pending or running.
+        """
+        old = (await self._changeable(actor, job_id)).job
+        if not old.state.ended and old.state is not State.PAUSED:
+            message = f"cannot delete a job that is {old.state}; cancel it first"
+            raise IllegalMove(message, allowed=tuple(LIFECYCLE[old.state]))
+        event = old.event(EventName.DELETED, self._clock.now(), actor.id)
+        await self._store.jobs.delete(job_id, old.version, event)
+
+    async def purge(self) -> int:
+        """Free the space of deleted jobs, a thousand rows at a time; return how many rows."""
+        total = 0
+        while rows := await self._store.jobs.purge():
+            total += rows
+        return total
+
+    async def _add(
+        self,
+        actor: Actor,
+        spec: JobSpec,
+        *,
+        start_at: datetime | None = None,
+        retry_of: str | None = None,
+    ) -> Job:
+        job, event = Job.new(new_id(), actor.id, spec, self._clock.now(), start_at)
+        job = replace(job, retry_of=retry_of)
+        await self._store.jobs.add(job, event)
+        self._dispatcher.announce(job.due_at)
+        return job
+
+    async def _move(self, actor: Actor, job_id: str, move: Move, why: str) -> Job:
+        for _ in range(_TRIES):
+            standing = await self._changeable(actor, job_id)
+            old = standing.job
+            if old.state is _ALREADY.get(move):
+                return old
+            job, event = old.moved(move, self._clock.now(), actor=actor.id, detail=why)
+            if move is Move.RESUME:
+                _check_resumable(standing)
+            try:
+                await self._store.jobs.save(job, event)
+            except Conflict:
+                continue
+            self._dispatcher.announce(job.due_at)
+            return job
+        raise Conflict(f"job {job_id} keeps changing; try again")
+
+    async def _changeable(self, actor: Actor, job_id: str) -> Standing:
+        standing = await self.get(actor, job_id)
+        if not actor.may_change(standing.job.owner):
+            raise Forbidden(f"{actor.id} may look at job {job_id}, not change it")
+        return standing
+
+    def _check(self, spec: JobSpec) -> None:
+        check_spec(spec)
+        for asked, granted, field in (
+            (bool(spec.allow_addresses), self._grants.addresses, "allow_addresses"),
+            (spec.allow_private, self._grants.private, "allow_private"),
+            (spec.ignore_robots, self._grants.ignore_robots, "ignore_robots"),
+        ):
+            if asked and not granted:
+                raise Forbidden(f"{field}: this yard does not grant it; ask its admin")
+
+
+def progress_of_standing(standing: Standing) -> Progress:
+    """Return the progress of a job as it was last recorded."""
+    job, shard = standing.job, standing.shard
+    return progress_of(job.limits, shard.usage, shard.pulse, job.state, shard.current_url)
+
+
+def _visible(actor: Actor, query: JobQuery) -> JobQuery:
+    """Return *query* narrowed to what the actor may see."""
+    return query if actor.role is Role.ADMIN else replace(query, owner=actor.id)
+
+
+def _check_resumable(standing: Standing) -> None:
+    job, usage = standing.job, standing.shard.usage
+    if not job.state.ended:
+        return
+    # a job that ended before its first request has nothing discovered, and all before it
+    if usage.discovered and not usage.waiting:
+        raise IllegalMove(
+            f"job {job.id} has nothing left to fetch; retry it instead",
+            allowed=(Move.RETRY_FAILED,),
+        )
+    limit = breach(job.limits, usage)
+    if limit is not None:
+        raise IllegalMove(
+            f"job {job.id} has used up limits.{limit}; raise it first "
+            f"(crawlyard jobs set {job.id} limits.{limit}=…)",
+            allowed=("edit",),
+        )

@@ -1,0 +1,238 @@
+"""One claimed job, from its claim to the move that ends its attempt."""
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from crawlyard.clock import Clock
+from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Order
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move, StateReason
+from crawlyard.core.page import Target
+from crawlyard.core.spec import Strategy
+from crawlyard.engine.access import RobotsCache
+from crawlyard.engine.crawl import WINDOW, Crawl, Start
+from crawlyard.engine.fetch import AiohttpFetcher
+from crawlyard.engine.guard import spec_guard
+from crawlyard.engine.visit import Tools
+from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
+from crawlyard.services.progress import ProgressTracker
+from crawlyard.services.recorder import Recorder
+from crawlyard.store.base import Store
+
+PATIENCE_S = 60.0
+"""A store that does not answer is tried again for this long before a job is let go; its
+lease has lapsed long before, but as long as nobody took the job its batch still counts."""
+
+FULL_PATIENCE_S = 5.0
+"""A full store gets this long before its job is paused: a log may be rotated meanwhile."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What the jobs of one worker share."""
+
+    store: Store
+    clock: Clock
+    tools: Tools
+    robots: RobotsCache
+    recorder: Recorder
+    progress: ProgressTracker
+    agent: str  # the yard's user agent, where a spec names none
+
+
+class JobRun:
+    """Crawls one job under its lease."""
+
+    def __init__(self, claim: Claim, shop: Workshop) -> None:
+        self.lease: Lease = claim.lease
+        self._job = claim.job
+        self._shard = claim.shard
+        self._usage = claim.shard.usage
+        self._shop = shop
+        self._actor = f"worker:{claim.lease.worker}"
+        self._crawl: Crawl | None = None
+        self._ordered = False  # an operator's move holds: the last batch frees the lease
+        self._draining = False  # the worker stops: the job is queued again
+        self._changed = False  # an edit came with the last answer
+        self._lost = False
+
+    @property
+    def job_id(self) -> str:
+        """Return the id of the job."""
+        return self._job.id
+
+    def obey(self, order: Order) -> None:
+        """Follow what the store says, between checkpoints."""
+        if self._crawl is None:
+            return
+        if order is Order.STOP:
+            self._ordered = True
+            self._crawl.stop()
+        elif order is not Order.GO_ON:
+            self._crawl.nudge()  # the answer to the next batch tells more
+
+    def drain(self, within_s: float) -> None:
+        """Queue the job again; requests under way get *within_s* seconds to finish."""
+        self._draining = True
+        if self._crawl is not None:
+            self._crawl.stop(within_s)
+
+    async def run(self) -> None:
+        """Crawl until the job ends, is stopped by an operator, drained or lost."""
+        try:
+            await self._crawl_it()
+            if not self._lost:
+                await self._settle()
+        except StoreFull as error:
+            # a page of it could not be stored, but a row can often still be changed
+            now = self._shop.clock.now()
+            reason, detail = StateReason.DISK_FULL, str(error)
+            await self._save(
+                *self._job.moved(Move.PAUSE, now, actor=self._actor, reason=reason, detail=detail)
+            )
+        except StoreUnavailable:
+            raise  # the lease lapses, and the job goes on when the store is back
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must say so
+            _log.exception("a job broke", job=self.job_id)
+            await self._save(*self._failed(f"{type(error).__name__}: {error}"[:500], None))
+        finally:
+            self._shop.progress.forget(self.job_id)
+
+    async def _crawl_it(self) -> None:
+        spec, shop = self._job.spec, self._shop
+        fetcher = AiohttpFetcher(spec_guard(spec), spec.timeout, shop.clock)
+        agent = spec.user_agent or shop.agent
+        try:
+            start = await self._start()
+            crawl = Crawl(spec, agent, fetcher, shop.tools, shop.robots, start)
+            self._crawl = crawl
+            if self._draining:
+                crawl.stop(0)
+            async with aclosing(crawl.batches()) as batches:
+                async for batch in batches:
+                    await self._record(crawl, batch)
+                    if self._lost:
+                        return
+        finally:
+            await fetcher.close()
+
+    async def _start(self) -> Start:
+        frontier, no = self._shop.store.frontier, self.lease.job_no
+        known: set[int] = set()
+        async for chunk in frontier.known(no):
+            known.update(chunk)
+        return Start(
+            key=self.job_id,
+            usage=self._usage,
+            known=known,
+            waiting=await self._load(WINDOW, ()),
+            roots=await frontier.roots(no),
+            load=self._load,
+        )
+
+    async def _load(self, limit: int, without: Collection[str]) -> Sequence[Target]:
+        deep = self._job.spec.strategy is Strategy.DEPTH_FIRST
+        return await self._shop.store.frontier.load(
+            self.lease.job_no, limit, depth_first=deep, without=without
+        )
+
+    async def _record(self, crawl: Crawl, batch: Batch) -> None:
+        usage = self._usage.plus(batch.usage)
+        pulse = self._shop.progress.observe(self.job_id, usage)
+        # a crawl that ended by itself keeps its lease until it is settled
+        batch = replace(batch, pulse=pulse, last=batch.last and self._ordered)
+        answer = await self._insist(batch)
+        self.lease, self._usage = answer.lease, answer.usage
+        if batch.pages and self._job.losses:
+            self._job = replace(self._job, losses=0)  # as the store has it now
+        self._changed = answer.order is Order.CHANGED
+        if answer.job is not None:
+            self._job = answer.job
+        if answer.order is Order.LOST:
+            self._lost = True
+            return
+        if answer.order is Order.STOP:
+            self._ordered = True
+            crawl.stop()
+        elif answer.order is Order.CHANGED:
+            crawl.change(self._job.spec)
+        await self._shop.progress.publish(self._job, self._usage, pulse, batch.current_url)
+
+    async def _insist(self, batch: Batch) -> Checkpoint:
+        """Record a batch, trying again while the store does not answer.
+
+        Meanwhile the crawl goes on only as far as its backlog.
+
+        Raises:
+            StoreUnavailable: it did not for a minute, or was full for some seconds.
+        """
+        began = self._shop.clock.monotonic()
+        while True:
+            try:
+                return await self._shop.recorder.record(self.lease, batch)
+            except StoreUnavailable as error:
+                patience = FULL_PATIENCE_S if isinstance(error, StoreFull) else PATIENCE_S
+                if self._draining or self._shop.clock.monotonic() - began >= patience:
+                    raise
+            await self._shop.clock.sleep(timedelta(seconds=0.5))
+
+    async def _settle(self) -> None:
+        """Make the move that the end of the crawl calls for, and free the lease."""
+        now = self._shop.clock.now()
+        end = self._crawl.end if self._crawl is not None else None
+        if self._ordered:
+            await self._shop.store.leases.free(self.lease)  # in case the order came last of all
+            return
+        if self._changed and end is not None:
+            # edited while its last pages were stored: the end may not hold any more
+            move, reason, detail = Move.REQUEUE, StateReason.WAITING_SLOT, ""
+        elif end is None:
+            move, reason, detail = Move.REQUEUE, StateReason.WORKER_STOPPED, ""
+        elif end.reason is StateReason.START_FAILED:
+            await self._save(*self._failed(end.detail, end.reason))
+            return
+        else:
+            move, reason, detail = Move.COMPLETE, end.reason, end.detail
+        moved = self._job.moved(move, now, actor=self._actor, reason=reason, detail=detail)
+        await self._save(*moved)
+
+    def _failed(self, detail: str, reason: StateReason | None) -> tuple[Job, Event]:
+        """Return the job as it goes on after a failed attempt: later, or not at all."""
+        now, job = self._shop.clock.now(), self._job
+        wait = job.spec.retry.wait(job.failures + 1, random.random())
+        if wait is not None:
+            return job.failed_attempt(now, now + wait, actor=self._actor, detail=detail)
+        reason = reason or StateReason.INTERNAL_ERROR
+        return job.moved(Move.FAIL, now, actor=self._actor, reason=reason, detail=detail)
+
+    async def _save(self, job: Job, event: Event) -> None:
+        try:
+            await self._shop.store.leases.settle(self.lease, job, event)
+        except Conflict:
+            # an operator was faster: what he asked for holds, and the lease is free for it
+            await self._shop.store.leases.free(self.lease)
+
+
+async def watch_orders(
+    shop: Workshop, runs: Callable[[], Sequence[JobRun]], every: timedelta
+) -> None:
+    """Read the orders of all running jobs with one query each time, until cancelled."""
+    while True:
+        await shop.clock.sleep(every)
+        current = runs()
+        if not current:
+            continue
+        try:
+            orders = await shop.store.leases.orders([run.lease for run in current])
+        except StoreUnavailable:
+            continue  # the next checkpoint says so
+        for run, order in zip(current, orders, strict=True):
+            run.obey(order)
