@@ -344,6 +344,33 @@ class TestTakeBack:
         ids = [job.id for jobs in taken for job in jobs]
         assert sorted(ids) == sorted(claim.job.id for claim in claims)
 
+    async def test_a_job_that_somebody_has_claimed_again_is_left_to_him(
+        self, store: Store, backend: Backend
+    ) -> None:
+        claims = [await claimed(store) for _ in range(8)]
+        other = await backend.open()
+        again = []
+
+        async def claim_again() -> None:
+            while len(again) < len(claims):
+                claim = await other.leases.claim("w2", LAPSED, LEASE)
+                again.extend([claim] if claim else [])
+                await asyncio.sleep(0)  # a store in memory never waits
+
+        await asyncio.gather(
+            claim_again(), *(store.leases.take_back(LAPSED, [], requeued) for _ in range(6))
+        )
+        await other.close()
+
+        assert await store.leases.holders() == {"w2": 8}
+        for claim in claims:
+            assert await names(store, claim.job.id) == [
+                "created",
+                "started",
+                "requeued",
+                "started",
+            ]
+
     async def test_a_job_that_killed_its_workers_fails(self, store: Store) -> None:
         claim = await claimed(store, await added(store, losses=3))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, make_url, text
 
@@ -19,7 +20,7 @@ from crawlyard.store.sql import clock_offset, open_sql_store
 from crawlyard.store.sql.database import PostgresDatabase
 from crawlyard.store.sql.jobs import _add
 from crawlyard.store.sql.open import store_on
-from tests.builders import a_batch, a_job, a_target, done, its_event
+from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, its_event
 from tests.conformance.steps import added, claimed, recorded
 from tests.postgres import Server
 
@@ -102,6 +103,20 @@ async def test_work_that_stands_in_the_way_of_other_work_is_done_again(
 
     assert sorted(set(runs)) == ["a", "b"]
     assert len(runs) == 3
+
+
+async def test_a_claim_does_not_wait_for_what_another_session_has_locked(
+    postgres_url: str, store: Store
+) -> None:
+    first, second = await added(store), await added(store)
+
+    async with await psycopg.AsyncConnection.connect(postgres_url) as other:
+        await other.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", [first.id])
+        claim = await asyncio.wait_for(store.leases.claim("w1", NOW, LEASE), 10)
+        none = await asyncio.wait_for(store.leases.claim("w1", NOW, LEASE), 10)
+
+    assert claim is not None
+    assert (claim.job.id, none) == (second.id, None)
 
 
 @dataclass(slots=True)

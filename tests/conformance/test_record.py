@@ -145,12 +145,22 @@ class TestWhatIsWritten:
         target = a_target()
         answer = await recorded(store, claim.lease, a_batch([target], [done(target, title="1")]))
 
-        again = [Outcome(target, TargetState.WAITING), done(target, title="2")]
-        await recorded(store, answer.lease, a_batch([target], again))
+        tried = a_batch([], [Outcome(replace(target, tries=1), TargetState.WAITING)])
+        answer = await recorded(store, answer.lease, tried)
+        await recorded(store, answer.lease, a_batch([target], [done(target, title="2")]))
 
         assert await waiting(store, claim.lease.job_no) == []
         [page] = await store.pages.pages(claim.job.id, PageQuery(), 10)
         assert page.page.title == "1"
+
+    async def test_a_target_that_is_found_again_is_closed_all_the_same(self, store: Store) -> None:
+        claim = await claimed(store)
+        target, new = a_target("known"), a_target("new")
+        answer = await recorded(store, claim.lease, a_batch([target]))
+
+        await recorded(store, answer.lease, a_batch([target, new], [done(target)]))
+
+        assert await waiting(store, claim.lease.job_no) == [new.url]
 
     async def test_an_outcome_speaks_for_itself_when_its_target_was_never_told_of(
         self, store: Store

@@ -70,6 +70,16 @@ async def test_four_may_start_at_once_on_an_empty_database(empty: str) -> None:
     assert not await opened(empty)
 
 
+async def test_they_do_not_stand_in_each_others_way_when_they_start_at_one_instant(
+    empty: str,
+) -> None:
+    stores = await asyncio.gather(*(open_sql_store(empty) for _ in range(4)))
+
+    for store in stores:
+        assert await store.events.events() == []
+        await store.close()
+
+
 async def test_migrations_make_what_the_tables_say(empty: str) -> None:
     await (await open_sql_store(empty)).close()
 

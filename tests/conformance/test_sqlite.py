@@ -7,11 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import OperationalError
 
 from crawlyard.core.event import EventName
-from crawlyard.core.page import Body
+from crawlyard.core.lifecycle import Move
+from crawlyard.core.page import Body, ErrorKind, Outcome, TargetState
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import JobQuery, Store
 from crawlyard.store.sql import open_sql_store
@@ -19,9 +20,11 @@ from crawlyard.store.sql.database import SqliteDatabase
 from crawlyard.store.sql.faults import told
 from crawlyard.store.sql.open import store_on
 from crawlyard.store.sql.schema import bring_up
-from tests.builders import a_batch, a_job, a_target, done, its_event
-from tests.conformance.steps import added, claimed, recorded
+from crawlyard.store.tables import bodies
+from tests.builders import NOW, a_batch, a_job, a_page, a_target, done, its_event
+from tests.conformance.steps import added, claimed, ended, recorded
 
+TEXT = {Body.TEXT: b"text"}
 IMPATIENT = timedelta(milliseconds=50)
 
 
@@ -69,6 +72,19 @@ async def test_the_file_shrinks_when_a_job_is_purged(store: Store, tmp_path: Pat
     pages.close()
     assert after < before
     assert free == 0
+
+
+async def test_nothing_is_left_of_the_bodies_of_what_is_retried(
+    database: SqliteDatabase, store: Store
+) -> None:
+    claim = await claimed(store)
+    gone = Outcome(a_target(), TargetState.FAILED, a_page(error=ErrorKind.HTTP_4XX), TEXT)
+    answer = await recorded(store, claim.lease, a_batch([a_target()], [gone]))
+    job = await ended(store, answer.lease)
+
+    await store.jobs.retry_failed(*job.moved(Move.RETRY_FAILED, NOW, actor="ada"), [])
+
+    assert await database.read(lambda c: c.scalar(select(func.count()).select_from(bodies))) == 0
 
 
 async def test_a_lock_that_lasts_is_named_and_the_store_goes_on_when_it_is_gone(

@@ -21,7 +21,9 @@ from crawlyard import (
 from crawlyard.core.page import Body
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer, DemoSite
+from crawlyard.engine import crawl
 from crawlyard.errors import IllegalMove, Invalid
+from crawlyard.services import run as services_run
 from crawlyard.store.base import PageQuery
 from tests.engine.rig import a_spec, crawled, opened, outcome, run
 from tests.site import GraphSite, Serve, refetched
@@ -328,3 +330,37 @@ async def test_a_spec_that_cannot_be_crawled_is_refused_at_once(
 ) -> None:
     with pytest.raises(Invalid, match=message):
         await yard.jobs.submit(LOCAL, replace(a_spec("http://example.org/"), **changes))
+
+
+async def test_a_frontier_larger_than_memory_is_worked_off_whole(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (crawl, services_run):
+        monkeypatch.setattr(module, "WINDOW", 20)
+    monkeypatch.setattr(crawl, "REFILL", 5)
+    site = GraphSite(tree(6, 3))
+    server = await site_server(site)
+
+    found = await crawled(yard, a_spec(f"{server.url}/"))
+
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    assert paths(server, found.ok) == site.reachable()
+    assert not refetched(server.hits)
+
+
+async def test_hosts_beyond_the_window_are_not_held_up_by_a_slow_one(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (crawl, services_run):
+        monkeypatch.setattr(module, "WINDOW", 20)
+    for name, value in (("REFILL", 5), ("CROWD", 10), ("REFILL_S", 0.0)):
+        monkeypatch.setattr(crawl, name, value)
+    quick = await site_server(GraphSite(tree(4, 1)), host="127.0.0.2")
+    links = [f"/{n}" for n in range(40)]
+    slow = await site_server(GraphSite({"/": [*links, f"{quick.url}/"]} | dict.fromkeys(links, ())))
+    spec = a_spec(f"{slow.url}/", scope=Scope.ANY, delay=timedelta(seconds=0.1))
+
+    found = await crawled(yard, spec)
+
+    assert len(found.ok) == 41 + 5
+    assert max(hit.at for hit in quick.hits) < max(hit.at for hit in slow.hits) - 1

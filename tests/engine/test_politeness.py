@@ -17,7 +17,7 @@ from tests.engine.rig import a_spec, crawled, opened
 from tests.engine.test_crawl import paths, tree
 from tests.site import GraphSite, Serve, after, gaps, most_at_once, refetched
 
-CLOCK_SLACK_S = 0.002  # the server's stamp is taken a little after the request was sent
+CLOCK_SLACK_S = 0.02  # on a busy machine, one request may travel that much longer than the next
 
 
 @pytest.fixture
@@ -35,15 +35,15 @@ async def test_requests_to_a_host_are_never_closer_than_the_delay(
 ) -> None:
     server = await site_server(GraphSite(tree(4, 2)))
 
-    found = await crawled(yard, a_spec(f"{server.url}/", delay=timedelta(seconds=0.05)))
+    found = await crawled(yard, a_spec(f"{server.url}/", delay=timedelta(seconds=0.08)))
 
     assert len(found.pages) == 21
-    assert smallest_gap(server) >= 0.05 - CLOCK_SLACK_S  # robots.txt and all
+    assert smallest_gap(server) >= 0.08 - CLOCK_SLACK_S  # robots.txt and all
 
 
 async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(4, 2)))
-    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=0.03))
+    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=0.08))
     jobs = [await yard.jobs.submit(LOCAL, spec) for _ in range(2)]
 
     await yard.worker(slots=2).run(drain=True)
@@ -51,7 +51,7 @@ async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve
     states = {(await yard.jobs.get(LOCAL, job.id)).job.state for job in jobs}
     assert states == {State.COMPLETED}
     assert len(server.hits) >= 42
-    assert smallest_gap(server) >= 0.03 - CLOCK_SLACK_S
+    assert smallest_gap(server) >= 0.08 - CLOCK_SLACK_S
 
 
 async def test_two_processes_on_one_store_obey_one_pace(tmp_path: Path, site_server: Serve) -> None:

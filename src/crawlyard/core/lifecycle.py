@@ -32,9 +32,9 @@ class Move(StrEnum):
     COMPLETE = auto()  # its worker is through
     FAIL = auto()  # its worker gives up
     REQUEUE = auto()  # try later: a failed attempt, a lost or stopped worker
-    PAUSE = auto()
-    RESUME = auto()
-    CANCEL = auto()
+    PAUSE = auto()  # an operator holds it, or there is no room for its pages
+    RESUME = auto()  # an operator queues it again, where it stands
+    CANCEL = auto()  # an operator ends it
     RETRY_FAILED = auto()  # its failed URLs again, in the same job
 
 
@@ -73,9 +73,9 @@ class StateReason(StrEnum):
     DISK_FULL = auto()  # paused: there is no room to store pages
     EXHAUSTED = auto()  # completed: every URL in scope was tried
     LIMIT_PAGES = auto()  # completed: the limit of this name was reached
-    LIMIT_BYTES = auto()
-    LIMIT_DURATION = auto()
-    LIMIT_ERRORS = auto()
+    LIMIT_BYTES = auto()  # completed: as above
+    LIMIT_DURATION = auto()  # completed: as above
+    LIMIT_ERRORS = auto()  # completed: as above
     START_FAILED = auto()  # failed: no start URL could be fetched
     INTERNAL_ERROR = auto()  # failed: an error of ours; the detail says which
 

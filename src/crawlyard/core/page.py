@@ -34,8 +34,8 @@ class ErrorKind(StrEnum):
     CONNECT = auto()  # refused, reset, unreachable
     TLS = auto()  # no trusted encrypted connection
     PROTOCOL = auto()  # what came is not HTTP
-    HTTP_4XX = auto()
-    HTTP_5XX = auto()
+    HTTP_4XX = auto()  # answered with a status from 400 to 499
+    HTTP_5XX = auto()  # answered with a status from 500 to 599, to the last
     RATE_LIMITED = auto()  # 429, or 503 with Retry-After, to the last
     TOO_LARGE = auto()  # headers beyond the cap
     DECODE = auto()  # a content coding that cannot be undone

@@ -13,9 +13,9 @@ from collections.abc import (
     Callable,
     Collection,
     Coroutine,
-    Mapping,
     Sequence,
 )
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -30,9 +30,9 @@ from crawlyard.engine import record
 from crawlyard.engine.access import Access, Closed, RobotsCache
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.draft import Draft, Tally
-from crawlyard.engine.fetch import Fetcher, Response
+from crawlyard.engine.fetch import Fetcher, Metered, Response
 from crawlyard.engine.frontier import Frontier, Turns
-from crawlyard.engine.robots import Rules
+from crawlyard.engine.manners import Manners
 from crawlyard.engine.urls import host_of, origin_of, path_of
 from crawlyard.engine.visit import Tools, Visitor
 
@@ -41,7 +41,9 @@ BATCH_S = 0.25  # after the first page of a batch: with its commit, what a kill 
 HEARTBEAT_S = 2.0  # without a page
 WINDOW = 10_000  # targets loaded into memory; the store holds all of them
 REFILL = 2_000  # below this, more are loaded
-CROWD = 2_000  # a host with as many in memory gets no more loaded: others must have room
+CROWD = 1_000  # a host with as many in memory gets no more loaded: others must have room
+REFILL_S = 5.0  # between two loads for want of a host that may be asked
+LONG_WAIT_S = 60.0  # a host that asks for more is told of
 BACKLOG = 4 * BATCH_PAGES  # pages that may wait for a slow store before fetching pauses
 MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
 
@@ -68,26 +70,6 @@ class End:
     detail: str = ""
 
 
-@dataclass(slots=True)
-class Metered:
-    """A fetcher whose bytes are counted, whatever they were asked for."""
-
-    fetcher: Fetcher
-    tally: Tally
-
-    async def fetch(
-        self, url: str, host: str, headers: Mapping[str, str], max_body: int
-    ) -> Response:
-        """Return the answer of the fetcher behind, its body counted; see `Fetcher`."""
-        response = await self.fetcher.fetch(url, host, headers, max_body)
-        self.tally.bytes += response.wire_bytes
-        return response
-
-    async def close(self) -> None:
-        """Close the fetcher behind."""
-        await self.fetcher.close()
-
-
 class Crawl:
     """One job's crawl, from where its store has it to its end."""
 
@@ -102,21 +84,27 @@ class Crawl:
     ) -> None:
         self._clock, self._gate, self._start = tools.clock, tools.gate, start
         self._draft = Draft(Tally.of(start.usage), start.usage)
-        metered = Metered(fetcher, self._draft.tally)
+        metered = Metered(fetcher, self._draft.tally.spend)
         self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
         self._visitor = Visitor(spec, agent, metered, tools, self._discovery.offer)
-        self._access = Access(agent, robots, self._ask_robots)
+        self._manners = Manners(
+            start.key,
+            tools.gate,
+            Access(agent, robots, self._ask_robots),
+            self._note,
+            self._discovery.listed_by_robots,
+        )
         self._event = asyncio.Event()
         self._turns = Turns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
         self._held: set[int] = set()  # fp of targets in memory or in flight
-        self._met: set[str] = set()  # origins whose rules were looked at
-        self._wished: set[str] = set()
-        self._delays: dict[str, float] = {}  # seconds that a robots.txt asks for
         self._notes = 0
         self._broken: BaseException | None = None  # an error of ours in a task
         self._tasks: set[asyncio.Task[None]] = set()
         self._reserved = 0  # targets in flight: each may become a page
         self._spilled = len(start.waiting) >= WINDOW  # the store may hold more than memory
+        self._idle = False  # requests are allowed, but no host is free for one
+        self._loaded = -math.inf
+        self._learning: set[asyncio.Task[None]] = set()
         self._open = True
         self._edited = False
         self._give_up_at: float | None = None
@@ -128,6 +116,7 @@ class Crawl:
 
     def _adopt(self, spec: JobSpec) -> None:
         self._spec = spec
+        self._manners.adopt(spec)
         self._limiter = ResourceLimiter(spec.limits)
         self._discovery.adopt(spec)
 
@@ -148,8 +137,6 @@ class Crawl:
         self._adopt(spec)
         self._visitor.adopt(spec)
         self._edited = True
-        for host in self._wished:
-            self._gate.wish(self._start.key, host, self._delay_s(host), spec.per_host)
         self._event.set()
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -171,8 +158,6 @@ class Crawl:
         finally:
             await self._let_go()
 
-    # -- beginning and ending ------------------------------------------------------------
-
     def _begin(self) -> None:
         for target in self._start.waiting:
             self._admit(target)
@@ -182,6 +167,9 @@ class Crawl:
     def _over(self) -> bool:
         if self._broken is not None:
             raise self._broken
+        if not self._open:
+            # a robots.txt may be waited for as long as a host holds us off: no page is lost
+            _cancel(self._learning)
         if self._tasks:
             return False
         if self._open and not len(self._turns) and not self._spilled:
@@ -190,8 +178,7 @@ class Crawl:
 
     def _exhausted(self) -> tuple[StateReason, str]:
         tally = self._draft.tally
-        fruitless = tally.pages == 0 or tally.done == tally.errors + tally.redirects
-        if fruitless:
+        if tally.pages == 0 or tally.done == tally.errors + tally.redirects:
             return (
                 StateReason.START_FAILED,
                 self._trouble or self._discovery.trouble or "no start URL could be fetched",
@@ -205,12 +192,9 @@ class Crawl:
 
     async def _let_go(self) -> None:
         await asyncio.sleep(0)  # a task that never began could not give its slot back
-        for task in self._tasks:
-            task.cancel()
+        _cancel(self._tasks)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._gate.leave(self._start.key)
-
-    # -- what is asked next --------------------------------------------------------------
 
     def _dispatch(self) -> None:
         """Begin as many requests as hosts, limits and concurrency allow."""
@@ -224,6 +208,7 @@ class Crawl:
             if not decision.allowed:
                 return
             target = self._turns.next(self._settled)
+            self._idle = target is None
             if target is None:
                 return
             self._reserved += 1
@@ -238,16 +223,14 @@ class Crawl:
         if self._spec.ignore_robots:
             return False
         origin = origin_of(target.url)
-        known = self._access.of(origin)
+        known = self._manners.rules_of(origin, target.host)
         if known is None:
             self._turns.block(target.host)
-            self._spawn(self._learn(origin, target.host))
+            self._learning.add(self._spawn(self._learn(origin, target.host)))
             return False
         if isinstance(known, Closed):
             now = self._clock.now()
             return self._close(record.failed(target, known.kind, known.detail, now))
-        if origin not in self._met:
-            self._meet(origin, target.host, known)
         rule = known.verdict(path_of(target.url))
         if rule is None:
             return False
@@ -270,7 +253,10 @@ class Crawl:
         self._draft.close(outcome)
         if outcome.state is TargetState.WAITING:
             due = target.due_at or self._clock.now()
-            self._turns.push_later(target, (due - self._clock.now()).total_seconds())
+            wait_s = (due - self._clock.now()).total_seconds()
+            if wait_s > LONG_WAIT_S:
+                self._note(f"{target.host} is not asked again for {wait_s:.0f} s, as it wishes")
+            self._turns.push_later(target, wait_s)
         else:
             self._held.discard(target.fp)
         if target.via in (Via.SEED, Via.SITEMAP) and not self._trouble:
@@ -281,73 +267,59 @@ class Crawl:
             self._event.set()
         return True
 
-    # -- robots.txt ----------------------------------------------------------------------
-
-    async def _learn(self, origin: str, host: str) -> None:
-        known = await self._access.learn(origin)
-        if isinstance(known, Closed) and known.retry_in_s is not None:
-            self._note(f"{known.detail}; asked again in {known.retry_in_s:g} s")
-            self._turns.block_for(host, known.retry_in_s)
-        else:
-            self._turns.unblock(host)
-
     async def _ask_robots(self, url: str) -> Response:
         host = host_of(url)
-        self._wish(host)
+        self._manners.wish(host)
         await self._gate.acquire(host)
         try:
             return await self._visitor.ask(url, host)
         finally:
             self._gate.give(host)
 
-    def _meet(self, origin: str, host: str, rules: Rules) -> None:
-        """Take up what the robots.txt of an origin asks for beside its rules."""
-        self._met.add(origin)
-        asked, cap = rules.delay_s, self._spec.crawl_delay_cap.total_seconds()
-        if asked is not None and asked > self._spec.delay.total_seconds():
-            if asked > cap:
-                self._note(f"{origin} asks for a crawl-delay of {asked:g} s; {cap:g} s are kept")
-            self._delays[host] = min(asked, cap)
-            self._gate.wish(self._start.key, host, self._delay_s(host), self._spec.per_host)
-        self._discovery.listed_by_robots(origin, rules.sitemaps)
+    async def _learn(self, origin: str, host: str) -> None:
+        again_in_s = await self._manners.learn(origin)
+        if again_in_s is None:
+            self._turns.unblock(host)
+        else:
+            self._turns.block_for(host, again_in_s)
 
     # -- the frontier in memory ----------------------------------------------------------
 
     def _found(self, target: Target) -> None:
         # depth first goes on with what was found last: that must stay in memory
-        crowded = len(self._turns) >= WINDOW and self._spec.strategy is Strategy.BREADTH_FIRST
-        if crowded or self._spilled:
-            self._spilled = True  # order: what the store holds was found earlier
-        else:
+        deep = self._spec.strategy is Strategy.DEPTH_FIRST
+        if deep or (not self._spilled and len(self._turns) < WINDOW):
             self._admit(target)
+        else:
+            self._spilled = True  # what the store holds already was found earlier
 
     def _admit(self, target: Target) -> None:
         self._held.add(target.fp)
-        self._wish(target.host)
+        self._manners.wish(target.host)
         wait = (target.due_at - self._clock.now()).total_seconds() if target.due_at else 0.0
         if wait > 0:
             self._turns.push_later(target, wait)
         else:
             self._turns.push(target)
 
-    def _wish(self, host: str) -> None:
-        if host not in self._wished:
-            self._wished.add(host)
-            self._gate.wish(self._start.key, host, self._delay_s(host), self._spec.per_host)
-
-    def _delay_s(self, host: str) -> float:
-        return max(self._spec.delay.total_seconds(), self._delays.get(host, 0.0))
+    def _short(self) -> bool:
+        """Tell whether memory holds too little: few targets, or none whose host is free."""
+        if not self._spilled:
+            return False
+        starving = self._idle and self._clock.monotonic() - self._loaded > REFILL_S
+        return len(self._turns) < REFILL or starving
 
     async def _refill(self) -> None:
         """Load more of the frontier: what was found so far is recorded by now."""
         load = self._start.load
-        if not self._spilled or len(self._turns) >= REFILL or load is None or not self._open:
+        if load is None or not self._open or not self._short():
             return
         held = set(self._held)  # what is closed while we load was held before
-        limit = WINDOW + len(held)
-        targets = await load(limit, tuple(self._turns.crowded(CROWD)))
+        limit, crowded = WINDOW + len(held), tuple(self._turns.crowded(CROWD))
+        targets = await load(limit, crowded)
+        self._loaded = self._clock.monotonic()
         closed = {outcome.target.fp for outcome in self._draft.outcomes}
-        self._spilled = len(targets) >= limit or bool(self._draft.found)
+        self._spilled = len(targets) >= limit or bool(crowded) or bool(self._draft.found)
         for target in targets:
             if target.fp not in held and target.fp not in self._held and target.fp not in closed:
                 self._admit(target)
@@ -358,25 +330,22 @@ class Crawl:
         """Wait until something ended, a host is ready, or a batch is due."""
         now = self._clock.monotonic()
         if self._give_up_at is not None and now >= self._give_up_at:
-            for task in self._tasks:
-                task.cancel()
+            _cancel(self._tasks)
         waits = [self._batch_at() - now, self._turns.wait_s()]
         if self._give_up_at is not None:
             waits.append(self._give_up_at - now if self._give_up_at > now else BATCH_S)
         if self._spec.limits.duration is not None:
             left = self._spec.limits.duration - self._draft.tally.duration
             waits.append(left.total_seconds())
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(waits))):
                 await self._event.wait()
-        except TimeoutError:
-            pass
         self._event.clear()
 
     def _batch_at(self) -> float:
         if self._first_page is not None:
             return self._first_page + BATCH_S
-        if self._spilled and len(self._turns) < REFILL:
+        if self._short():
             return self._batched + BATCH_S  # to load more, what was found must be recorded
         return self._batched + HEARTBEAT_S
 
@@ -400,13 +369,15 @@ class Crawl:
 
     # -- tasks ---------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._learning.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken = error
         try:
@@ -420,3 +391,8 @@ class Crawl:
         if self._notes < MOST_NOTES:
             self._notes += 1
             self._draft.notes.append({"note": text})
+
+
+def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()

@@ -27,9 +27,9 @@ class Tally:
         """Return counters that go on from *usage*."""
         return cls(**{name: getattr(usage, name) for name in cls.__slots__})
 
-    def usage(self) -> Usage:
-        """Return the counters as they are now."""
-        return Usage(**{name: getattr(self, name) for name in Tally.__slots__})
+    def spend(self, wire_bytes: int) -> None:
+        """Count the body of an answer, whatever was asked for."""
+        self.bytes += wire_bytes
 
     def since(self, before: Usage) -> Usage:
         """Return what was added after *before*."""

@@ -6,7 +6,7 @@ request per call, to an address that the guard allows, and returns or says why n
 
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
@@ -181,6 +181,26 @@ class AiohttpFetcher:
                 return _broken(error)
             case _:
                 return FetchFailed(ErrorKind.CONNECT, _plain(error), transient=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """A fetcher that tells of the size of each body that it brings."""
+
+    fetcher: Fetcher
+    spend: Callable[[int], None]
+
+    async def fetch(
+        self, url: str, host: str, headers: Mapping[str, str], max_body: int
+    ) -> Response:
+        """Return the answer of the fetcher behind; see `Fetcher`."""
+        response = await self.fetcher.fetch(url, host, headers, max_body)
+        self.spend(response.wire_bytes)
+        return response
+
+    async def close(self) -> None:
+        """Close the fetcher behind."""
+        await self.fetcher.close()
 
 
 async def _read(response: aiohttp.ClientResponse, max_body: int) -> tuple[bytes, int, str]:

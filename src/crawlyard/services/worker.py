@@ -176,9 +176,10 @@ class Worker:
         return job.lost(self._shop.clock.now(), actor=f"worker:{self.id}", in_child=False)
 
     async def _through(self, *, drain: bool) -> bool:
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
         if self._options.only is not None:
+            if failure is not None:
+                raise failure
             return await self._only_is_over(self._options.only)
         return drain and await self._is_drained()
 

@@ -1,16 +1,19 @@
 """What a database can suffer from, in sentences that say what to do."""
 
+import errno
 import sqlite3
 from enum import Enum, auto
 
 from sqlalchemy.exc import DBAPIError
 
-from crawlyard.errors import StoreUnavailable
+from crawlyard.errors import StoreFull, StoreUnavailable
+
+_NO_ROOM = "has no room left on its disk; free some and try again"
 
 _SQLITE = {
     "SQLITE_BUSY": "is locked by another process; stop what holds it, or try again",
     "SQLITE_LOCKED": "is locked by another process; stop what holds it, or try again",
-    "SQLITE_FULL": "has no room left on its disk; free some and try again",
+    "SQLITE_FULL": _NO_ROOM,
     "SQLITE_READONLY": "cannot be written; make the file and its folder writable",
     "SQLITE_CANTOPEN": "cannot be opened; check that its folder exists and can be written",
     "SQLITE_PERM": "cannot be opened; check its permissions",
@@ -27,7 +30,7 @@ _SQLITE = {
 _POSTGRES = {
     "28": "refuses the user or the password; check the database URL",
     "3D000": "has no such database; create it or check the database URL",
-    "53100": "has no room left on its disk; free some and try again",
+    "53100": _NO_ROOM,
     "53300": "has no free connection; raise max_connections or run fewer workers",
     "53": "is out of resources; try again later",
     "57P03": "is starting up or shutting down; try again in a moment",
@@ -51,7 +54,8 @@ class Again(Enum):
 def told(error: DBAPIError | sqlite3.Error | OSError, name: str) -> StoreUnavailable | None:
     """Return *error* as a sentence about the store *name*; ``None`` for a defect of ours."""
     if isinstance(error, OSError):
-        said: str | None = f"cannot be used: {error.strerror or error}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said: str | None = _NO_ROOM if full else f"cannot be used: {error.strerror or error}"
     elif isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
         said = _said_by_postgres(error)
     else:
@@ -59,7 +63,10 @@ def told(error: DBAPIError | sqlite3.Error | OSError, name: str) -> StoreUnavail
         # extended codes, such as SQLITE_IOERR_WRITE, begin with the primary one
         code = "_".join(getattr(cause, "sqlite_errorname", "").split("_")[:2])
         said = _SQLITE.get(code)
-    return StoreUnavailable(f"{name} {said}") if said else None
+    if not said:
+        return None
+    kind = StoreFull if said == _NO_ROOM else StoreUnavailable
+    return kind(f"{name} {said}")
 
 
 def _said_by_postgres(error: DBAPIError) -> str | None:

@@ -1,0 +1,213 @@
+"""What breaks around a crawl: its worker, its disk, its database. The job stays whole."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from crawlyard import LOCAL, State, StateReason, Yard
+from crawlyard.errors import StoreUnavailable
+from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
+from tests.engine.test_crawl import paths, tree
+from tests.site import GraphSite, Serve, refetched, site_server, until
+
+__all__ = ["site_server"]
+
+
+@asynccontextmanager
+async def a_worker(
+    data_dir: Path, *options: str, **environment: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `crawlyard work` as a process of its own, killed at the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "crawlyard", "work", "--data-dir", str(data_dir), *options),
+        env=os.environ | environment,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def children(pid: int) -> list[int]:
+    """Return the pids of the child processes of *pid*."""
+    file = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in file.read_text(encoding="ascii").split()]
+
+
+class Holding(GraphSite):
+    """A site whose pages are never answered."""
+
+    def answer(self, method: str, path: str, host: str) -> Any:
+        return super().answer(method, path, host) if path == "/robots.txt" else _never
+
+
+async def _never(reader: Any, writer: object) -> None:
+    await reader.read()
+
+
+async def asked(server: Any, times: int) -> None:
+    """Return once the start page was asked *times* times."""
+    async with asyncio.timeout(30):
+        while sum(hit.path == "/" for hit in server.hits) < times:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def until_attempt(yard: Yard, job_id: str, attempt: int) -> None:
+    """Return once a job was claimed for the *attempt*-th time."""
+    async with asyncio.timeout(30):
+        while (await yard.jobs.get(LOCAL, job_id)).shard.attempt < attempt:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    server = await site_server(Holding({"/": []}))
+    async with opened(tmp_path, database_url="") as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+        async with a_worker(tmp_path / "data") as worker:
+            await asked(server, 1)
+            assert not children(worker.pid)  # the first time it runs among others
+            worker.kill()
+            await worker.wait()
+
+        async with a_worker(tmp_path / "data") as worker:
+            for death in range(1, 4):
+                await asked(server, 1 + death)
+                (child,) = children(worker.pid)
+                os.kill(child, signal.SIGKILL)
+            await until_state(yard, job.id, State.FAILED)
+            assert worker.returncode is None  # it outlives the job that killed its children
+
+        ended = await yard.jobs.get(LOCAL, job.id)
+        events = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+
+    assert ended.job.state_reason is StateReason.WORKER_LOST
+    assert events.count("worker_lost") == 4
+
+
+async def test_the_job_of_a_killed_worker_goes_on_at_once_on_the_same_host(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    site = GraphSite(tree(4, 3))
+    server = await site_server(site, latency_s=0.02)
+    async with opened(tmp_path, database_url="") as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        async with a_worker(tmp_path / "data") as worker:
+            await until(lambda: len(server.hits) > 15)
+            worker.kill()
+            await worker.wait()
+        left = await yard.jobs.get(LOCAL, job.id)
+        task = asyncio.create_task(run(yard, job.id))
+        await until_attempt(yard, job.id, left.shard.attempt + 1)
+        taken_at = yard.clock.now()
+        await task
+        found = await outcome(yard, job.id)
+
+    assert left.job.state is State.RUNNING
+    assert left.shard.lease_until is not None
+    assert taken_at < left.shard.lease_until  # it did not wait for the lease to lapse
+    assert paths(server, found.ok) == site.reachable()
+
+
+async def test_a_worker_that_slept_past_its_lease_is_refused_when_it_wakes(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    site = GraphSite(tree(5, 3))
+    server = await site_server(site, latency_s=0.05)
+    lease = {"CRAWLYARD_LEASE_S": "6"}
+    async with opened(tmp_path, database_url="", lease_s=6.0) as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        async with a_worker(tmp_path / "data", **lease) as sleeper:
+            await until(lambda: len(server.hits) > 20)
+            sleeper.send_signal(signal.SIGSTOP)
+            before = await yard.jobs.get(LOCAL, job.id)
+            worker = yard.worker()
+            task = asyncio.create_task(worker.run())
+            await until_attempt(yard, job.id, before.shard.attempt + 1)
+            sleeper.send_signal(signal.SIGCONT)
+            await until_state(yard, job.id, State.COMPLETED)
+            worker.stop()
+            await task
+        found = await outcome(yard, job.id)
+
+    assert found.job.state is State.COMPLETED
+    assert paths(server, found.ok) == site.reachable()
+    assert max(found.stored.values()) == 1
+    assert found.usage.pages == len(found.pages)
+
+
+async def test_a_full_disk_pauses_the_job_whole_and_it_goes_on_when_there_is_room(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    site = GraphSite(tree(6, 3))
+    server = await site_server(site)
+    async with opened(tmp_path, database_url="") as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", keep_html=True))
+        database: Any = yard.store.jobs._database  # type: ignore[attr-defined]  # of the SQL store
+        await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
+        with suppress(StoreUnavailable):
+            await run(yard, job.id)
+        held = await outcome(yard, job.id)
+        await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000"))
+        await yard.jobs.resume(LOCAL, job.id)
+        await run(yard, job.id)
+        found = await outcome(yard, job.id)
+
+    assert held.job.state is State.PAUSED
+    assert held.job.state_reason is StateReason.DISK_FULL
+    assert held.usage.pages == len(held.pages)
+    assert found.job.state is State.COMPLETED
+    assert paths(server, found.ok) == site.reachable()
+    assert max(found.stored.values()) == 1
+
+
+async def test_a_database_that_another_process_locks_delays_and_loses_nothing(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    site = GraphSite(tree(5, 3))
+    server = await site_server(site, latency_s=0.01)
+    async with opened(tmp_path, database_url="") as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+        task = asyncio.create_task(run(yard, job.id))
+        await published(yard, job.id, done=10)
+        with sqlite3.connect(tmp_path / "data" / "crawlyard.db", isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            seen = len(server.hits)
+            await until(lambda: len(server.hits) > seen + 5)
+            other.execute("ROLLBACK")
+        other.close()
+        await task
+        found = await outcome(yard, job.id)
+
+    assert paths(server, found.ok) == site.reachable()
+    assert not refetched(server.hits)
+
+
+async def test_a_dead_postgres_delays_and_loses_nothing(
+    tmp_path: Path, site_server: Serve, postgres_server: Any, postgres_url: str
+) -> None:
+    site = GraphSite(tree(5, 3))
+    server = await site_server(site, latency_s=0.03)
+    async with opened(tmp_path, database_url=postgres_url) as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
+        task = asyncio.create_task(run(yard, job.id))
+        await published(yard, job.id, done=10)
+        await asyncio.to_thread(postgres_server.stop)
+        await asyncio.to_thread(postgres_server.start)
+        await task
+        found = await outcome(yard, job.id)
+
+    assert found.job.state is State.COMPLETED
+    assert paths(server, found.ok) == site.reachable()
+    assert not refetched(server.hits)

@@ -1,0 +1,51 @@
+"""Time that moves only when a test says so."""
+
+import asyncio
+import heapq
+from datetime import datetime, timedelta
+from itertools import count
+
+from tests.builders import NOW
+
+_TURNS = 50
+"""Turns of the event loop after which every task waits for time or for another task."""
+
+
+class FakeClock:
+    """A `crawlyard.clock.Clock` that stands still between two calls of `advance`."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self._now = self._started = now
+        self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
+        self._order = count()
+
+    def now(self) -> datetime:
+        """Return the instant at which it stands."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return seconds since it was made, and some: a monotonic clock begins anywhere."""
+        return 1024.0 + (self._now - self._started).total_seconds()
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Return once it was advanced by *duration*."""
+        woken = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now + duration, next(self._order), woken))
+        await woken
+
+    async def advance(self, duration: timedelta) -> None:
+        """Move time on, waking each sleeper at its own instant, in order."""
+        end = self._now + duration
+        await settle()
+        while self._sleepers and self._sleepers[0][0] <= end:
+            self._now, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)
+            await settle()
+        self._now = end
+
+
+async def settle() -> None:
+    """Let tasks run until each of them waits."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
