@@ -32,11 +32,11 @@ class SystemClock:
 
     def __init__(self, offset: timedelta = timedelta(0)) -> None:
         self._anchor = datetime.now(UTC) + offset
-        self._started = time.monotonic()
+        self._started = _elapsed()
 
     def now(self) -> datetime:
         """Return the instant, aware and in UTC."""
-        return self._anchor + timedelta(seconds=time.monotonic() - self._started)
+        return self._anchor + timedelta(seconds=_elapsed() - self._started)
 
     def monotonic(self) -> float:
         """Return seconds that never step back."""
@@ -45,3 +45,9 @@ class SystemClock:
     async def sleep(self, duration: timedelta) -> None:
         """Return after *duration*."""
         await asyncio.sleep(duration.total_seconds())
+
+
+def _elapsed() -> float:
+    """Return monotonic seconds that count a suspended machine's sleep, where the system can."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)

@@ -23,8 +23,12 @@ class Presence:
     def __enter__(self) -> Self:
         """Take the lock; it is held until the end of the block or of the process."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._file.exists():
+                break
+            os.close(self._fd)  # a sweep came between the two lines above
         return self
 
     def __exit__(
@@ -45,10 +49,11 @@ class Presence:
         """Return those of *workers* that ran on this host and do no more."""
         return {w for w in self.known(workers) if _is_free(self._folder / f"{w}.lock")}
 
-    def sweep(self) -> None:
-        """Remove the files of dead workers; to be called once their leases are taken back."""
+    def sweep(self, holders: Collection[str]) -> None:
+        """Remove the files of dead workers, but not of *holders*: leases are theirs still."""
+        kept = {self._file, *(self._folder / f"{worker}.lock" for worker in holders)}
         for file in self._folder.glob("*.lock"):
-            if file != self._file and _is_free(file):
+            if file not in kept and _is_free(file):
                 file.unlink(missing_ok=True)
 
 

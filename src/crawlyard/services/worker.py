@@ -170,7 +170,7 @@ class Worker:
         for job in taken:
             _log.warning("a worker was lost: its job goes on", job=job.id, state=job.state)
         if self._presence is not None:
-            self._presence.sweep()
+            self._presence.sweep(others)
 
     def _lost(self, job: Job) -> tuple[Job, Event]:
         return job.lost(self._shop.clock.now(), actor=f"worker:{self.id}", in_child=False)

@@ -1,0 +1,48 @@
+"""Locks tell who is alive."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from crawlyard.services.presence import Presence
+
+HOLD = """
+import sys
+from pathlib import Path
+from crawlyard.services.presence import Presence
+with Presence(Path(sys.argv[1]), "other"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_worker_is_dead_when_its_process_was_killed_and_not_before(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with (
+        Presence(tmp_path, "me") as presence,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
+    ):
+        assert other.stdout is not None
+        other.stdout.readline()
+        alive = presence.dead({"other"})
+        other.kill()
+        other.wait()
+        dead = presence.dead({"other"})
+
+    assert alive == set()
+    assert dead == {"other"}
+
+
+def test_a_worker_of_another_host_is_not_judged(tmp_path: Path) -> None:
+    with Presence(tmp_path, "me") as presence:
+        assert presence.known({"elsewhere"}) == set()
+        assert presence.dead({"elsewhere"}) == set()
+
+
+def test_a_sweep_leaves_the_files_of_those_who_live_or_hold_leases(tmp_path: Path) -> None:
+    for name in ("gone", "holder"):
+        (tmp_path / f"{name}.lock").touch()
+    with Presence(tmp_path, "alive"), Presence(tmp_path, "me") as presence:
+        presence.sweep({"holder"})
+
+        assert {file.stem for file in tmp_path.glob("*.lock")} == {"alive", "holder", "me"}
