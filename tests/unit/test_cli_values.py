@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -165,6 +166,13 @@ def test_printable_text_is_one_line_that_no_terminal_acts_on(text: str) -> None:
     assert not any(
         ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0x2028 <= ord(c) <= 0x202E for c in shown
     )
+
+
+@given(st.text())
+def test_printable_lines_keep_nothing_but_lines_and_tabs(text: str) -> None:
+    shown = words.printable_lines(text)
+
+    assert [words.printable(part) for part in re.split("[\n\t]", text)] == re.split("[\n\t]", shown)
 
 
 def test_escapes_say_what_they_stand_for() -> None:

@@ -1,0 +1,211 @@
+"""A job and the command that attends it: works on it, watches it, and says how it ended."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from crawlyard.cli import output
+from crawlyard.cli.endings import ENDED, STILL, exit_code, hints, sentence
+from crawlyard.cli.exports import Export, save
+from crawlyard.cli.live import Display, display_on
+from crawlyard.cli.options import Style, Watch
+from crawlyard.cli.session import Session
+from crawlyard.cli.signals import Interrupts, interrupts
+from crawlyard.cli.stdout import whole_stdout, write_line
+from crawlyard.cli.words import amount
+from crawlyard.core.spec import JobSpec
+from crawlyard.errors import IllegalMove, Invalid, Unavailable
+from crawlyard.web.wire import JobOut
+
+if TYPE_CHECKING:
+    from crawlyard.services.worker import Worker
+
+POLL_S = 0.5
+REJOIN = timedelta(seconds=5)
+"""How often a command that only watches looks whether the other worker is still there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a command does with the job that it attends."""
+
+    works: bool  # by a worker of its own, if no other has the job
+    export: Export | None = None
+    json: bool = False
+
+    @classmethod
+    def of(cls, here: Watch, *, json: bool) -> "Wish | None":
+        """Return what ``--watch`` and its companions ask for, ``None`` without it.
+
+        Raises:
+            Invalid: its companions are given without it.
+        """
+        if not here.watch:
+            if here.out:
+                raise Invalid("--out", "goes with --watch; or use `crawlyard jobs export`")
+            return None
+        return cls(works=True, export=Export.wished(here.out, here.format), json=json)
+
+
+class Hand:
+    """The worker of a command, for one job; it begins again where another worker let go."""
+
+    def __init__(
+        self, session: Session, job_id: str, group: asyncio.TaskGroup, ended: Callable[[], None]
+    ) -> None:
+        self._session = session
+        self._job_id = job_id
+        self._group = group
+        self._ended = ended  # called when a worker has returned
+        self._worker: Worker | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._began_at = 0.0
+
+    @property
+    def works(self) -> bool:
+        """Tell whether our worker runs: it has the job, or waits for it."""
+        return self._task is not None and not self._task.done()
+
+    def has(self, job: JobOut) -> bool:
+        """Tell whether the job is ours, and not another worker's."""
+        ours = None if self._worker is None else self._worker.id
+        return self.works and job.worker in (None, ours)
+
+    def reach(self) -> None:
+        """Try to take the job, unless we have it or have just seen that another has."""
+        now = self._session.yard.clock.monotonic()
+        if self.works or (self._task and now - self._began_at < REJOIN.total_seconds()):
+            return
+        self._began_at = now
+        self._worker = self._session.yard.worker(only=self._job_id)
+        self._task = self._group.create_task(self._worker.run())
+        self._task.add_done_callback(lambda _: self._ended())
+
+    def let_go(self) -> None:
+        """Stop: what is in flight gets its time, then the lease is given back."""
+        if self._worker is not None:
+            self._worker.stop()
+
+
+async def crawl(
+    session: Session, *, spec: JobSpec, export: Export | None, detach: bool, json: bool
+) -> int:
+    """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*."""
+    job = await session.client.submit(spec)
+    if not detach:
+        return await attend(session, job.id, Wish(works=True, export=export, json=json))
+    if json:
+        output.write_one(job, Style.JSON)
+    else:
+        write_line(job.id)
+    session.tell(f"queued; a worker runs it: {session.hint('work')}")
+    session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
+    return 0
+
+
+async def watch(session: Session, word: str, wish: Wish) -> int:
+    """Watch the job that *word* means, wherever it runs."""
+    return await attend(session, await session.client.resolve(word), wish)
+
+
+async def attend(session: Session, job_id: str, wish: Wish) -> int:
+    """Work on a job or just watch it until it stands still, and return the exit code.
+
+    Ctrl-C pauses the job if it is ours, and leaves it alone if it is not.
+    """
+    session.tell(f"job {job_id}")
+    now = session.yard.clock.monotonic
+    display = display_on(session.err, now, quiet=session.quiet)
+    with interrupts(display.close) as stop:
+        try:
+            async with asyncio.TaskGroup() as group:
+                hand = Hand(session, job_id, group, stop.nudge) if wish.works else None
+                await _watch(session, job_id, display, stop, hand)
+                if stop.first is not None and hand is not None:
+                    await _pause(session, job_id, stop.first.name, hand)
+                    display.close()
+                    session.tell("stopping; once more quits at once")
+                if hand is not None:
+                    hand.let_go()
+        except* Unavailable:
+            display.close()
+            session.tell(f"the job is kept; go on: {_resume(session, job_id, wish)}")
+            raise
+        finally:
+            display.close()
+    # what our worker had in flight is stored only now
+    job = await session.client.get(job_id)
+    if stop.first is None or job.state in ENDED:
+        return await _ended(session, job, wish)
+    return _left(session, job, wish, stop)
+
+
+async def _watch(
+    session: Session, job_id: str, display: Display, stop: Interrupts, hand: Hand | None
+) -> None:
+    """Show the job until it stands still or there is a signal."""
+    while stop.first is None:
+        job = await session.client.get(job_id)
+        if job.state in STILL:
+            return  # how it ended is told apart
+        with suppress(OSError):  # who looked has gone, the crawl goes on
+            display.show(job)
+        if hand is not None:
+            hand.reach()
+        await stop.wait(POLL_S)
+
+
+async def _pause(session: Session, job_id: str, why: str, hand: Hand) -> None:
+    """Pause the job if it is ours."""
+    if hand.has(await session.client.get(job_id)):
+        with suppress(IllegalMove):  # it ended by itself at the last moment
+            await session.client.pause(job_id, why)
+
+
+async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
+    """Export if that was asked for, and say how the job ended."""
+    saved = ""
+    export = wish.export
+    if export is not None and job.state in ENDED:
+        with whole_stdout():
+            written = await save(session.client, job, export)
+            saved = "" if export.to_stdout else f"{export.where} {amount(written.bytes)}"
+    session.tell(sentence(job, await session.client.errors(job.id), saved))
+    if job.detail:
+        session.tell(f"  {job.detail}")
+    if job.state == "paused":
+        session.tell(f"  go on: {_resume(session, job.id, wish)}")
+    for hint in hints(session, job):
+        session.tell(f"  {hint}")
+    _write(session, job, wish)
+    return exit_code(job)
+
+
+def _left(session: Session, job: JobOut, wish: Wish, stop: Interrupts) -> int:
+    """Say how a job is gone on with that a signal made us leave."""
+    if job.state == "paused":
+        session.tell(f"paused after {job.usage.pages:,} pages; nothing is lost. Go on by")
+        session.tell(f"  {_resume(session, job.id, wish)}")
+    else:
+        session.tell(f"the job goes on ({job.state}). Watch it by")
+        session.tell(f"  {session.hint(f'jobs watch {job.id}')}")
+    _write(session, job, wish)
+    return stop.exit_code
+
+
+def _resume(session: Session, job_id: str, wish: Wish) -> str:
+    """Return the command that goes on with the job as it was begun."""
+    export = f" {wish.export.options}" if wish.export is not None else ""
+    return session.hint(f"jobs resume {job_id} --watch{export}")
+
+
+def _write(session: Session, job: JobOut, wish: Wish) -> None:
+    if wish.export is not None and wish.export.to_stdout:
+        return  # stdout has the pages
+    if wish.json:
+        output.write_one(job, Style.JSON)
+    elif session.quiet:
+        write_line(job.id)

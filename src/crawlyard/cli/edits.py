@@ -1,0 +1,97 @@
+"""`field=value` words, as changes to a job's spec."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from crawlyard.cli import values
+from crawlyard.core.limits import Limits
+from crawlyard.core.priority import Priority
+from crawlyard.errors import Invalid
+from crawlyard.web.wire import JobOut, LimitsOut
+
+NONE = "none"
+"""The value that clears a limit, a depth, a name or a list."""
+
+_LIMITS: Mapping[str, Callable[[str], object]] = {
+    "pages": values.count,
+    "bytes": values.size,
+    "duration": values.duration,
+    "errors": values.count,
+}
+_SCALARS: Mapping[str, Callable[[str], object]] = {
+    "name": values.line,
+    "priority": Priority.of,
+    "max_depth": values.count,
+    "delay": values.duration,
+    "per_host": values.count,
+    "concurrency": values.count,
+}
+_CLEARED: Mapping[str, object] = {"name": "", "max_depth": None}
+
+FIELDS = (*_SCALARS, "tags", "include", "exclude", *(f"limits.{name}" for name in _LIMITS))
+"""What can be set in a job."""
+
+
+def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
+    """Return the fields of the job's spec that the assignments change, with their new values.
+
+    In a list, ``+VALUE`` adds to what is there and ``-VALUE`` takes away; values
+    without a sign replace it. Of several values for anything else, the last holds.
+
+    Raises:
+        Invalid: a field is none that can be set, or its value cannot be read.
+    """
+    asked: dict[str, list[str]] = {}
+    for assignment in assignments:
+        field, equals, value = assignment.partition("=")
+        name = field.strip().lower().replace("-", "_")
+        if not equals or name not in FIELDS:
+            known = ", ".join(FIELDS)
+            raise Invalid(field.strip() or assignment, f"expected FIELD=VALUE with one of {known}")
+        asked.setdefault(name, []).append(value.strip())
+    lists = {"tags": job.tags, "include": job.spec.include, "exclude": job.spec.exclude}
+    ceilings: dict[str, Any] = {}
+    changes: dict[str, object] = {}
+    for name, given in asked.items():
+        if name in lists:
+            changes[name] = _listed(lists[name], given)
+        elif name in _SCALARS:
+            cleared = given[-1] == NONE and name in _CLEARED
+            changes[name] = _CLEARED[name] if cleared else _read(name, _SCALARS[name], given[-1])
+        else:
+            limit = name.removeprefix("limits.")
+            cleared = given[-1] == NONE
+            ceilings[limit] = None if cleared else _read(name, _LIMITS[limit], given[-1])
+    if ceilings:
+        changes["limits"] = replace(_limits(job.limits), **ceilings)
+    return changes
+
+
+def _listed(current: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    plain = [value for value in given if not value.startswith(("+", "-"))]
+    items = dict.fromkeys(current if not plain else (v for v in plain if v != NONE))
+    for value in given:
+        if value.startswith("+"):
+            items[value[1:]] = None
+        elif value.startswith("-"):
+            items.pop(value[1:], None)
+    return tuple(items)
+
+
+def _read(name: str, parser: Callable[[str], object], value: str) -> object:
+    try:
+        return parser(value)
+    except ValueError as error:
+        raise Invalid(name, str(error)) from error
+
+
+def _limits(limits: LimitsOut) -> Limits:
+    seconds = limits.duration_s
+    return Limits(
+        pages=limits.pages,
+        bytes=limits.bytes,
+        duration=None if seconds is None else timedelta(seconds=seconds),
+        errors=limits.errors,
+    )

@@ -1,0 +1,52 @@
+"""Errors as sentences and exit codes: one table for all commands."""
+
+from crawlyard.cli.words import printable
+from crawlyard.errors import (
+    Conflict,
+    CrawlyardError,
+    Forbidden,
+    IllegalMove,
+    Invalid,
+    NotFound,
+    Unavailable,
+)
+
+EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (Invalid, 2),
+    (NotFound, 3),
+    (Forbidden, 4),
+    (IllegalMove, 5),
+    (Conflict, 5),
+    (Unavailable, 6),
+)
+"""The first that fits holds; 1 for everything else. 10 to 12 tell how a watched job ended."""
+
+_VERBS = {
+    "pause": "pause",
+    "resume": "resume",
+    "cancel": "cancel",
+    "retry_failed": "retry --failed",
+    "edit": "set",
+}
+"""The moves that a user can make, as the commands are called."""
+
+
+def exit_code_of(error: Exception) -> int:
+    """Return the exit code for *error*."""
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 1)
+
+
+def failure_lines(error: Exception, about: str = "") -> list[str]:
+    """Return what the user is told of *error*; *about* names the thing where the error does not."""
+    if isinstance(error, OSError) and error.filename is not None:
+        said = f"cannot write {error.filename}: {error.strerror}"
+    elif isinstance(error, (CrawlyardError, OSError)):
+        said = str(error) or type(error).__name__
+    else:
+        said = f"{type(error).__name__}: {error} (a bug in crawlyard; --debug shows where)"
+    lines = [f"error: {about}: {said}" if about else f"error: {said}"]
+    if isinstance(error, IllegalMove):
+        verbs = [_VERBS[move] for move in error.allowed if move in _VERBS]
+        if verbs:
+            lines.append(f"  you can: {', '.join(verbs)}")
+    return [printable(line) for line in lines]

@@ -1,0 +1,30 @@
+"""Modules that are loaded when they are first used: help and completion must not wait for them."""
+
+import importlib.util
+import sys
+from types import ModuleType
+
+
+def lazily(name: str) -> ModuleType:
+    """Return module *name*; it is loaded when one of its attributes is first looked up.
+
+    Use it beside an import for the type checker, so that both see the same module::
+
+        if TYPE_CHECKING:
+            from crawlyard.cli import session
+        else:
+            session = lazily("crawlyard.cli.session")
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"no module named {name!r}", name=name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,173 @@
+"""How far a job has come, while it runs: a live display on a terminal, lines elsewhere."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from crawlyard.cli import words
+from crawlyard.cli.views import STATE_STYLES, left, title
+from crawlyard.web.wire import JobOut, LimitsOut
+
+LINE_EVERY_S = 10.0
+_BAR = 24  # columns
+_DOT = " · "
+
+
+class Display(Protocol):
+    """Shows a job again and again, until it is closed."""
+
+    def show(self, job: JobOut) -> None:
+        """Show the job as it is now."""
+        ...
+
+    def close(self) -> None:
+        """Give the terminal back; may be called twice."""
+        ...
+
+
+def display_on(console: Console, now: Callable[[], float], *, quiet: bool) -> Display:
+    """Return the display that suits *console*; *now* are the seconds of a steady clock."""
+    if quiet:
+        return Nothing()
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LivePanel(console)
+    return Lines(console, now)
+
+
+class Nothing:
+    """Shows nothing."""
+
+    def show(self, job: JobOut) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Lines:
+    """Writes a line for each change of state, and one every ten seconds."""
+
+    def __init__(self, console: Console, now: Callable[[], float]) -> None:
+        self._console = console
+        self._now = now
+        self._last = ("", "")
+        self._due = 0.0
+
+    def show(self, job: JobOut) -> None:
+        """Write a line if it is time for one."""
+        state = (job.state, job.state_reason)
+        if state == self._last and self._now() < self._due:
+            return
+        self._last, self._due = state, self._now() + LINE_EVERY_S
+        parts = [state_words(job), *(numbers(job) if job.usage.discovered else ()), *outlook(job)]
+        if job.current_url:
+            parts.append(words.printable(job.current_url))
+        self._console.print(_DOT.join(parts), markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Do nothing: lines are complete."""
+
+
+class LivePanel:
+    """Draws a few lines at the bottom of the terminal, four times a second."""
+
+    def __init__(self, console: Console) -> None:
+        self._spinner = Spinner("dots")
+        self._live = Live(
+            console=console, refresh_per_second=4, transient=True, redirect_stdout=False
+        )
+
+    def show(self, job: JobOut) -> None:
+        """Draw the job as it is now."""
+        self._live.start()
+        self._live.update(panel(job, self._spinner))
+
+    def close(self) -> None:
+        """Wipe the lines and show the cursor again."""
+        with contextlib.suppress(OSError):  # a terminal that was closed needs no cursor
+            self._live.stop()
+
+
+def panel(job: JobOut, spinner: RenderableType) -> Group:
+    """Return the lines of the live display."""
+    head = Table.grid(padding=(0, 1))
+    state = Text(state_words(job), style=STATE_STYLES.get(job.state, ""))
+    head.add_row(
+        spinner, state, Text(words.printable(title(job)), no_wrap=True, overflow="ellipsis")
+    )
+    middle = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=1.0, completed=fraction(job), width=_BAR)
+    middle.add_row(bar, Text(_DOT.join(numbers(job)), no_wrap=True, overflow="ellipsis"))
+    url = Text(words.printable(job.current_url), style="dim", no_wrap=True, overflow="ellipsis")
+    return Group(head, middle, Text(_DOT.join(outlook(job)) or " "), url)
+
+
+def state_words(job: JobOut) -> str:
+    """Return the state, and its reason where that says more."""
+    if job.state == "running" or job.state_reason == "by_user":
+        return job.state
+    return f"{job.state} ({job.state_reason})"
+
+
+def numbers(job: JobOut) -> list[str]:
+    """Return what was done so far, in the order of its weight."""
+    progress = job.progress
+    parts = [f"{words.number(progress.done)}/{words.number(progress.discovered)} pages"]
+    if progress.failed:
+        parts.append(f"{words.number(progress.failed)} failed")
+    if progress.rate:
+        parts.append(words.rate(progress.rate))
+    return [*parts, words.amount(progress.bytes), words.span(progress.elapsed_s)]
+
+
+def outlook(job: JobOut) -> list[str]:
+    """Return the time left and the limit that will end the job, or why nobody knows."""
+    if job.state != "running":
+        return [job.detail] if job.detail else []
+    eta = job.progress.eta
+    parts = [f"{left(job)} left"] if eta else [f"time left unknown: {job.progress.eta_unknown}"]
+    if eta is not None and eta.limit is not None:
+        parts.append(f"then the limit of {ceiling(job.limits, eta.limit)}")
+    elif told := limits_words(job.limits):
+        parts.append(f"limits: {told}")
+    return parts
+
+
+def limits_words(limits: LimitsOut) -> str:
+    """Return the ceilings that are set, separated by commas."""
+    set_ = [name for name in _LIMIT_FIELDS if getattr(limits, _LIMIT_FIELDS[name]) is not None]
+    return ", ".join(ceiling(limits, name) for name in set_)
+
+
+def ceiling(limits: LimitsOut, name: str) -> str:
+    """Return one ceiling in words: ``500 pages``, ``2 h 00 min``."""
+    value = getattr(limits, _LIMIT_FIELDS[name])
+    if name == "duration":
+        return words.span(value)
+    return words.amount(value) if name == "bytes" else f"{words.number(value)} {name}"
+
+
+def fraction(job: JobOut) -> float:
+    """Return how near the end is, from 0 to 1: of the frontier, or of the first limit to come."""
+    usage = job.usage
+    parts = [usage.done / usage.discovered if usage.discovered else 0.0]
+    for field in _LIMIT_FIELDS.values():
+        most = getattr(job.limits, field)
+        if most:
+            parts.append(getattr(usage, field) / most)
+    return min(1.0, max(parts))
+
+
+_LIMIT_FIELDS = {
+    "pages": "pages",
+    "bytes": "bytes",
+    "duration": "duration_s",
+    "errors": "errors",
+}

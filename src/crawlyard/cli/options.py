@@ -1,0 +1,190 @@
+"""Options that several commands share, written once: names, parsers and help."""
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from enum import StrEnum, auto
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import typer
+
+from crawlyard.errors import Invalid
+from crawlyard.export.base import Format
+
+T = TypeVar("T")
+Command: TypeAlias = Callable[..., None]
+
+
+class Style(StrEnum):
+    """How a command writes what it found."""
+
+    TABLE = auto()  # for people: what a terminal gets
+    PLAIN = auto()  # tab-separated, no header: what a pipe gets
+    JSON = auto()
+    JSONL = auto()
+    CSV = auto()
+
+
+def option(
+    parser: Callable[[str], Any], name: str, metavar: str, text: str, panel: str | None = None
+) -> Any:
+    """Return a Typer option whose value *parser* reads; its `ValueError` is a usage error."""
+
+    @functools.wraps(parser)
+    def parse(word: Any) -> Any:
+        if not isinstance(word, str):
+            return word  # a default, which needs no reading
+        try:
+            return parser(word)
+        except (ValueError, Invalid) as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return typer.Option(
+        name,
+        parser=parse,
+        metavar=metavar,
+        help=text,
+        rich_help_panel=panel,
+        show_default=False,
+    )
+
+
+def choice(
+    *names: str,
+    of: type[StrEnum],
+    text: str,
+    panel: str | None = None,
+    default: StrEnum | None = None,
+) -> Any:
+    """Return a Typer option whose values are those of an enumeration, and say them in its help."""
+    *first, last = of
+    words = f"{', '.join(first)} or {last}" if first else last
+    words += f"; else {default}" if default is not None else ""
+    return typer.Option(
+        *names,
+        metavar="WORD",
+        help=f"{text}: {words}.",
+        rich_help_panel=panel,
+        show_default=False,
+    )
+
+
+def flag(*names: str, text: str, panel: str | None = None) -> Any:
+    """Return a Typer option that is either given or not."""
+    return typer.Option(*names, metavar="", help=text, rich_help_panel=panel)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Basics:
+    """What every command can be told."""
+
+    data_dir: Annotated[
+        Path | None,
+        option(Path, "--data-dir", "DIR", "Where jobs are kept; else crawlyard-data."),
+    ] = None
+    json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False
+    quiet: Annotated[bool, flag("--quiet", "-q", text="No progress; ids only.")] = False
+    debug: Annotated[bool, flag("--debug", text="Show the traceback of an error.")] = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Common(Basics):
+    """What a command can be told that writes what it found."""
+
+    style: Annotated[Style | None, choice("--output", "-o", of=Style, text="How to write it")] = (
+        None
+    )
+
+    def style_on(self, *, terminal: bool) -> Style:
+        """Return the style to write in; *terminal* tells whether stdout is one.
+
+        Raises:
+            Invalid: two different ones were asked for.
+        """
+        if self.json and self.style not in (None, Style.JSON):
+            raise Invalid("--json", f"expected one format, got -o {self.style} as well")
+        if self.json:
+            return Style.JSON
+        return self.style or (Style.TABLE if terminal else Style.PLAIN)
+
+
+def flat(command: Command) -> Command:
+    """Return *command* as Typer reads it: parameters that are dataclasses become their fields.
+
+    So that options that belong together are written once and travel as one value.
+    """
+    hints = typing.get_type_hints(command, include_extras=True)
+    signature = inspect.signature(command)
+    groups: dict[str, Any] = {
+        n: kind for n, kind in hints.items() if dataclasses.is_dataclass(kind)
+    }
+    shown: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        if name in groups:
+            shown += _fields(groups[name])
+        else:
+            own = parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name])
+            shown.append(own)
+
+    @functools.wraps(command)
+    def flattened(**given: Any) -> None:
+        for name, kind in groups.items():
+            own = {field.name: given.pop(field.name) for field in dataclasses.fields(kind)}
+            given[name] = kind(**own)
+        command(**given)
+
+    flattened.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]  # what Typer reads
+    flattened.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return flattened
+
+
+def _fields(kind: Any) -> list[inspect.Parameter]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=[] if field.default is dataclasses.MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in dataclasses.fields(kind)
+    ]
+
+
+Ids = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ID",
+        help="Ids, their unique beginnings or ends, 'last', or '-' to read them from stdin.",
+        show_default=False,
+    ),
+]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="An id, its unique beginning or end, or 'last'.", show_default=False
+    ),
+]
+
+
+class Only(StrEnum):
+    """Which page records."""
+
+    OK = auto()  # without an error
+    FAILED = auto()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Whether a job that is queued again is run and watched here, and what then."""
+
+    watch: Annotated[bool, flag("--watch", text="Run it here and watch it, as crawl does.")] = False
+    out: Annotated[
+        str, option(str, "--out", "FILE", "With --watch: export when it ends; '-' is stdout.")
+    ] = ""
+    format: Annotated[
+        Format | None, choice("--format", of=Format, text="Of --out, else by its suffix")
+    ] = None

@@ -1,0 +1,79 @@
+"""Ctrl-C and its like: noticed the first time, obeyed at once the second."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SAME_S = 0.5
+"""Wrappers such as `timeout` or a task runner pass a signal on that was sent to us as well:
+what comes so soon after the first is the same one."""
+
+
+class Interrupts:
+    """What was received so far; `wait` is how a command sleeps between two looks."""
+
+    def __init__(self, last_act: Callable[[], None]) -> None:
+        self._awake = asyncio.Event()
+        self._first: signal.Signals | None = None
+        self._last_act = last_act
+        self._first_at = 0.0
+
+    @property
+    def first(self) -> signal.Signals | None:
+        """Return the first signal, ``None`` if there was none."""
+        return self._first
+
+    @property
+    def exit_code(self) -> int:
+        """Return what shells expect of a process that a signal ended: 130 for Ctrl-C."""
+        return 128 + (self._first or signal.SIGINT)
+
+    async def wait(self, seconds: float) -> None:
+        """Return after *seconds*, or at once when there was a signal or a nudge."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._awake.wait()
+        self._awake.clear()
+
+    def nudge(self) -> None:
+        """End the wait that is under way, or the next."""
+        self._awake.set()
+
+    def receive(self, received: signal.Signals) -> None:
+        """Take note of a signal; the second ends the process."""
+        now = asyncio.get_running_loop().time()
+        if self._first is None:
+            self._first, self._first_at = received, now
+            self._awake.set()
+        elif now - self._first_at > _SAME_S:
+            self._last_act()
+            os._exit(128 + received)  # no clean-up: what is stored is safe at any instant
+
+
+@contextlib.contextmanager
+def interrupts(last_act: Callable[[], None]) -> Iterator[Interrupts]:
+    """Catch Ctrl-C, SIGTERM and SIGHUP for the block; *last_act* is done before an abrupt end.
+
+    A signal that is ignored (``nohup``, a job in the background) stays ignored.
+    """
+    loop = asyncio.get_running_loop()
+    caught = [s for s in _CAUGHT if signal.getsignal(s) is not signal.SIG_IGN]
+    found = Interrupts(last_act)
+    for each in caught:
+        loop.add_signal_handler(each, found.receive, each)
+    try:
+        yield found
+    finally:
+        for each in caught:
+            loop.remove_signal_handler(each)
+            if found.first is not None:
+                # on its way out, a command has nothing left to be interrupted politely
+                signal.signal(each, _quit)
+
+
+def _quit(received: int, _frame: FrameType | None) -> None:
+    os._exit(128 + received)

@@ -1,0 +1,88 @@
+"""Numbers, times and crawled text as people read them on a terminal."""
+
+import re
+from datetime import datetime, timedelta
+
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What a terminal would obey or be misled by: controls, text directions, half characters."""
+
+_UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ID_END = 8  # of a UUIDv7: its beginning is the time, its end is random
+
+
+def printable(text: str) -> str:
+    """Return *text* in one line, with what a terminal would act on written as an escape."""
+    return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
+
+
+def printable_lines(text: str) -> str:
+    """Return *text* as `printable` does, but with its lines and tabs."""
+    return _UNSAFE_IN_LINES.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    char = found[0]
+    if char in _SHORT:
+        return _SHORT[char]
+    return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
+
+
+def short(job_id: str) -> str:
+    """Return the end of an id: enough to name a job among many."""
+    return job_id[-_ID_END:]
+
+
+def amount(number_of_bytes: float) -> str:
+    """Return a size in three digits: ``812 B``, ``6.1 MB``, ``48 GB``."""
+    value = float(number_of_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+def span(seconds: float) -> str:
+    """Return a duration in two units at most: ``0.8 s``, ``24 s``, ``3 min 12 s``, ``2 d 4 h``."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    rest = round(seconds)
+    if rest < 60:
+        return f"{rest} s"
+    if rest < 3600:
+        return f"{rest // 60} min {rest % 60:02} s"
+    if rest < 86_400:
+        return f"{rest // 3600} h {rest % 3600 // 60:02} min"
+    return f"{rest // 86_400:,} d {rest % 86_400 // 3600} h"
+
+
+def number(value: float) -> str:
+    """Return a count with thousands set apart."""
+    return f"{value:,.0f}"
+
+
+def rate(per_second: float) -> str:
+    """Return a rate: ``0.4/s``, ``19.5/s``, ``1,311/s``."""
+    return f"{per_second:,.0f}/s" if per_second >= 99.5 else f"{per_second:.1f}/s"
+
+
+def clock(instant: datetime, now: datetime) -> str:
+    """Return an instant in local time: the time of day for today, else the date as well."""
+    local = instant.astimezone()
+    today = now.astimezone().date() == local.date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
+
+
+def ago(instant: datetime, now: datetime) -> str:
+    """Return how long ago *instant* was: ``now``, ``3 min``, ``2 h``, ``5 d``."""
+    passed = now - instant
+    if passed < timedelta(seconds=10):
+        return "now"
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        whole = int(passed.total_seconds()) // size
+        if whole:
+            return f"{whole} {unit}"
+    return "now"

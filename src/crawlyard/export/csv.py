@@ -1,0 +1,93 @@
+"""CSV for spreadsheets: a fixed header, and no cell that a spreadsheet would run."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from crawlyard.export.base import Record
+
+COLUMNS = (
+    "url",
+    "final_url",
+    "status",
+    "content_type",
+    "title",
+    "description",
+    "lang",
+    "canonical",
+    "depth",
+    "parent",
+    "fetched_at",
+    "elapsed_ms",
+    "bytes",
+    "sha256",
+    "etag",
+    "last_modified",
+    "links",
+    "truncated",
+    "noindex",
+    "error_kind",
+    "error_detail",
+)
+"""The columns of every export; one `extracted.NAME` per extraction and `text` may follow."""
+
+_RUNS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?")
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class Csv:
+    """Writes one row per record (RFC 4180, UTF-8), several extracted values one a line.
+
+    Text cells that a spreadsheet would take for a formula get a leading ``'``; plain
+    numbers do not. NUL and half characters become U+FFFD.
+
+    Source: OWASP, «CSV Injection».
+    """
+
+    def __init__(self, extracted: Sequence[str] = (), *, text: bool = False) -> None:
+        self._extracted = tuple(extracted)
+        self._text = text
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the columns, in order."""
+        own = tuple(f"extracted.{name}" for name in self._extracted)
+        return COLUMNS + own + (("text",) if self._text else ())
+
+    def head(self) -> bytes:
+        """Return the row of column names."""
+        return row(self.columns)
+
+    def record(self, record: Record) -> bytes:
+        """Return the record as one row."""
+        error = record["error"] or {"kind": "", "detail": ""}
+        flat = dict(record) | {"error_kind": error["kind"], "error_detail": error["detail"]}
+        cells = [cell(flat[name]) for name in COLUMNS]
+        found = record["extracted"]
+        cells += [cell("\n".join(found.get(name, ()))) for name in self._extracted]
+        if self._text:
+            cells.append(cell(record["text"]))
+        return row(cells)
+
+
+def cell(value: object) -> str:
+    """Return *value* as the text of a cell that no spreadsheet runs."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return str(value)
+    text = _UNWRITABLE.sub("\ufffd", value)
+    if text.startswith(_RUNS) and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
+
+
+def row(cells: Sequence[str]) -> bytes:
+    """Return one line of CSV with its CRLF."""
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow(cells)
+    return line.getvalue().encode()

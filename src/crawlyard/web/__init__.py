@@ -1,0 +1,1 @@
+"""HTTP, and the shapes that travel over it."""

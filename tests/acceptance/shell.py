@@ -1,0 +1,127 @@
+"""Running the installed command, and reading what it says while it runs."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.site import read_log
+
+PAGES = 24  # of the site that is crawled once and then read by many tests
+MANY = 200  # of the site that takes four seconds or more
+MINUTE = 60  # more than any command here takes; a hang fails instead of blocking the suite
+
+Run = subprocess.CompletedProcess[str]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return an environment without settings of ours, and no terminal's."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return kept | {"PYTHONUTF8": "1"} | more
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """A folder in which commands are run."""
+
+    folder: Path
+
+    def run(self, *words: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Run:
+        """Run ``crawlyard …`` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "crawlyard", *words],
+            cwd=self.folder,
+            env=environment(**(env or {})),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=MINUTE,
+            check=False,
+        )
+
+    @contextmanager
+    def started(self, *words: str) -> Iterator["subprocess.Popen[str]"]:
+        """Run ``crawlyard …`` beside the block."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "crawlyard", *words],
+            cwd=self.folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def json(self, *words: str) -> object:
+        """Return what a command writes as JSON."""
+        ran = self.run(*words, "--json")
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    def job(self, *options: str) -> Mapping[str, object]:
+        """Return the last job."""
+        found = self.json("jobs", "show", "last", *options)
+        assert isinstance(found, dict)
+        return found
+
+
+@contextmanager
+def a_site(*options: str) -> Iterator[str]:
+    """Serve the demo site in a process of its own, and yield its URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crawlyard.demo", *options],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip().removesuffix("/")
+        finally:
+            process.terminate()
+
+
+def until(process: "subprocess.Popen[str]", words: str) -> str:
+    """Read stderr up to the line that has *words* in it, and return that."""
+    assert process.stderr is not None
+    read: list[str] = []
+    for line in process.stderr:
+        read.append(line)
+        if words in line:
+            return line
+    pytest.fail(f"ended without {words!r}: {''.join(read)}")
+
+
+def rest(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    """Wait for the end; return exit code, stdout and what was still to come on stderr."""
+    out, err = process.communicate(timeout=MINUTE)
+    return process.returncode, out, err
+
+
+def records(path: Path) -> list[Any]:
+    """Return what a file of JSON Lines holds."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+SLOW = ("--allow-private", "--delay", "0")
+FAST = (*SLOW, "--per-host", "8")
+
+
+def asked_twice(shell: Shell) -> list[str]:
+    """Return the pages that the slow site was asked for more than once."""
+    hits = read_log(shell.folder / "hits.jsonl")
+    asked = Counter(hit.path for hit in hits if hit.path != "/robots.txt")
+    return [path for path, times in asked.items() if times > 1]

@@ -1,0 +1,218 @@
+"""What is stopped, from here or from elsewhere, and goes on."""
+
+import json
+import shlex
+import signal
+import subprocess
+
+from tests.acceptance.shell import (
+    FAST,
+    MANY,
+    SLOW,
+    Shell,
+    a_site,
+    asked_twice,
+    records,
+    rest,
+    until,
+)
+
+
+def test_ctrl_c_pauses_and_the_printed_command_goes_on(shell: Shell, slow_site: str) -> None:
+    words = ("crawl", slow_site, *SLOW, "--data-dir", "my data", "--out", "pages.jsonl")
+    with shell.started(*words) as process:
+        until(process, "running")
+        process.send_signal(signal.SIGINT)
+        code, out, err = rest(process)
+
+    assert (code, out) == (130, "")
+    command = shlex.split(err.splitlines()[-1])
+    assert command[1:3] == ["jobs", "resume"]
+    assert command[-2:] == ["--data-dir", "my data"]
+    paused = shell.job("--data-dir", "my data")
+    assert (paused["state"], paused["detail"]) == ("paused", "SIGINT")
+    assert not (shell.folder / "pages.jsonl").exists()
+
+    resumed = shell.run(*command[1:])
+
+    assert resumed.returncode == 0, resumed.stderr
+    urls = [record["url"] for record in records(shell.folder / "pages.jsonl")]
+    assert len(urls) == len(set(urls)) == MANY
+    assert asked_twice(shell) == []
+
+
+def test_a_second_ctrl_c_quits_at_once(shell: Shell) -> None:
+    with (
+        a_site("--latency-ms", "3500", "--plain") as url,
+        shell.started("crawl", url, *FAST, "--ignore-robots") as process,
+    ):
+        until(process, "running")
+        process.send_signal(signal.SIGINT)
+        until(process, "stopping; once more quits at once")
+        signals = 0
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            signals += 1
+            try:
+                process.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                continue
+
+    assert process.returncode == 130
+    assert signals < 10  # well before the requests in flight are over
+    assert shell.job()["state"] == "paused"
+
+
+def test_sigterm_pauses_too(shell: Shell, slow_site: str) -> None:
+    with shell.started("crawl", slow_site, *SLOW) as process:
+        until(process, "running")
+        process.terminate()
+        code, _, err = rest(process)
+
+    assert code == 143
+    assert "nothing is lost" in err
+    assert shell.job()["state"] == "paused"
+
+
+def test_a_killed_crawl_goes_on_where_it_was(shell: Shell, slow_site: str) -> None:
+    with shell.started("crawl", slow_site, *SLOW) as process:
+        until(process, "running")
+        shell.run("version")  # about as long as some pages take
+        process.kill()
+        rest(process)
+
+    resumed = shell.run("jobs", "resume", "last", "--watch", "--out", "pages.jsonl")
+
+    assert resumed.returncode == 0, resumed.stderr
+    urls = [record["url"] for record in records(shell.folder / "pages.jsonl")]
+    assert len(urls) == len(set(urls)) == MANY
+
+
+def test_a_crawl_shares_its_store_with_a_worker(shell: Shell, slow_site: str) -> None:
+    with shell.started("work") as worker:
+        until(worker, "runs up to")
+        crawled = shell.run("crawl", slow_site, *SLOW, "--out", "-")
+        worker.terminate()
+        code, _, _ = rest(worker)
+
+    assert (crawled.returncode, code) == (0, 0)
+    assert len(crawled.stdout.splitlines()) == MANY
+    assert asked_twice(shell) == []
+
+
+def test_a_pause_from_elsewhere_ends_the_crawl(shell: Shell, slow_site: str) -> None:
+    with shell.started("crawl", slow_site, *SLOW) as process:
+        until(process, "running")
+        paused = shell.run("jobs", "pause", "last")
+        code, out, err = rest(process)
+
+    assert paused.returncode == 0
+    assert (code, out) == (0, "")
+    assert "paused in" in err
+    assert "crawlyard jobs resume" in err
+
+
+def test_a_cancel_from_elsewhere_ends_the_crawl(shell: Shell, slow_site: str) -> None:
+    with shell.started("crawl", slow_site, *SLOW) as process:
+        until(process, "running")
+        shell.run("jobs", "cancel", "last")
+        code, _, err = rest(process)
+
+    assert code == 11
+    assert "cancelled in" in err
+
+
+def test_a_running_job_can_be_read_and_changed(shell: Shell, slow_site: str) -> None:
+    with shell.started("crawl", slow_site, *SLOW, "--max-pages", "190", "--json") as process:
+        until(process, "running")
+        changed = shell.run("jobs", "set", "last", "limits.pages=150", "priority=high", "--json")
+        exported = shell.run("jobs", "export", "last")
+        code, out, _ = rest(process)
+
+    assert json.loads(changed.stdout)["priority"] == "high"
+    assert len(exported.stdout.splitlines()) > 0
+    job = json.loads(out)
+    assert (code, job["state_reason"], job["usage"]["pages"]) == (0, "limit_pages", 150)
+
+
+def test_a_detached_job_is_run_by_a_worker_and_watched(shell: Shell, slow_site: str) -> None:
+    submitted = shell.run("crawl", "-", *SLOW, "-d", stdin=f"# start\n{slow_site}\n\n")
+    job_id = submitted.stdout.strip()
+    with shell.started("work", "--drain") as worker:
+        until(worker, "runs up to")
+        with shell.started("jobs", "watch", job_id) as watcher:
+            until(watcher, "running")
+            watcher.send_signal(signal.SIGINT)
+            code, out, err = rest(watcher)
+        watched = shell.run("jobs", "watch", job_id[-8:])
+        drained, _, _ = rest(worker)
+
+    assert (code, out) == (130, "")
+    assert "the job goes on" in err
+    assert (watched.returncode, drained) == (0, 0)
+    assert "completed (exhausted)" in watched.stderr
+    assert asked_twice(shell) == []
+
+
+def test_a_worker_that_is_stopped_gives_its_jobs_back(shell: Shell, slow_site: str) -> None:
+    shell.run("crawl", slow_site, *SLOW, "-d", "-q")
+    with shell.started("work") as worker, shell.started("jobs", "watch", "last") as watcher:
+        until(watcher, "running")
+        worker.terminate()
+        code, _, _ = rest(worker)
+        until(watcher, "pending (worker_stopped)")
+
+    assert code == 0
+    assert shell.job()["state"] == "pending"
+
+
+def test_ids_come_from_stdin_and_one_failure_does_not_stop_the_rest(
+    shell: Shell, site: str
+) -> None:
+    for _ in range(2):
+        shell.run("crawl", site, *FAST, "-d", "-q")
+    ids = shell.run("jobs", "list", "-q", "--state", "pending").stdout
+
+    paused = shell.run("jobs", "pause", "-", "-q", stdin=ids)
+    mixed = shell.run("jobs", "cancel", "nonsense", "-", stdin=ids)
+
+    assert (paused.returncode, paused.stdout) == (0, ids)
+    assert mixed.returncode == 1
+    assert "error: there is no job nonsense" in mixed.stderr
+    assert mixed.stderr.count("cancelled: ") == 2
+
+
+def test_failed_urls_are_tried_again_in_the_same_job(shell: Shell) -> None:
+    with a_site("--pages", "20") as url:
+        shell.run("crawl", url, *FAST)
+        again = shell.run("jobs", "retry", "last", "--kind", "http_4xx", "--watch", "--json")
+        fresh = shell.run("jobs", "retry", "last", "--json")
+
+    job = json.loads(again.stdout)
+    assert (again.returncode, job["state"], job["usage"]["errors"]) == (0, "completed", 2)
+    assert "1 failed URLs" in again.stderr
+    assert json.loads(fresh.stdout)["retry_of"] == job["id"]
+
+
+def test_a_deleted_job_is_gone(shell: Shell, site: str) -> None:
+    shell.run("crawl", site, *FAST, "--max-pages", "3", "-q")
+
+    deleted = shell.run("jobs", "delete", "last", "--yes")
+
+    assert (deleted.returncode, deleted.stdout) == (0, "")
+    assert shell.run("jobs", "show", "last").returncode == 3
+
+
+def test_the_demo_needs_nothing_and_says_what_to_do_next(shell: Shell) -> None:
+    ran = shell.run("demo", "--pages", "40")
+
+    assert (ran.returncode, ran.stdout) == (0, "")
+    exported = (shell.folder / "crawlyard-demo" / "pages.jsonl").read_text()
+    assert len(exported.splitlines()) == 42
+    listed = shell.run(*shlex.split(_hint(ran.stderr, "jobs pages"))[1:])
+    assert len(listed.stdout.splitlines()) == 42
+
+
+def _hint(text: str, words: str) -> str:
+    """Return the command that a hint proposes."""
+    return next(line.strip() for line in text.splitlines() if words in line)

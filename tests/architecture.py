@@ -1,0 +1,325 @@
+"""The rules that the source tree is held to, each a function from a tree to what breaks it."""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+PACKAGE = "crawlyard"
+MOST_LINES = 400
+MOST_FUNCTION_LINES = 45
+MOST_PARAMETERS = 7
+MOST_METHODS = 8
+
+PORTS = ("store.base", "bus.base", "dispatch.base")
+BACKENDS = ("store", "bus", "dispatch")
+BASICS = frozenset({"clock", "errors", "ids", "config"})
+
+_SERVICES = {"services", "engine", *PORTS, "core"}
+MAY_IMPORT: Mapping[str, set[str]] = {
+    # area: which other areas it may import, beside BASICS; the wider the further out
+    **{basic: set() for basic in BASICS},
+    "core": set(),
+    "engine": {"core"},
+    **{port: {"core"} for port in PORTS},
+    "store": {"store.base", "core"},
+    "bus": {"bus.base", "core"},
+    "dispatch": {"dispatch.base", "core"},
+    "export": {"core"},
+    "services": {"engine", *PORTS, "core", "export"},
+    "yard": {*_SERVICES, *BACKENDS},  # alone in naming a backend
+    "child": {"yard", *_SERVICES},
+    "web": {"yard", "export", *_SERVICES},
+    "demo": set(),
+    "cli": {"web", "yard", "export", "demo", *_SERVICES, ""},
+    "__main__": {"cli"},
+    "": set(),  # the package itself: it names its parts to type checkers alone
+}
+
+HOMES: Mapping[str, tuple[str, ...]] = {
+    # dependency: the one module or folder that imports it
+    "aiohttp": ("engine.fetch",),
+    "alembic": ("store.migrations",),
+    "brotli": ("engine.decode",),
+    "can_ada": ("engine.urls",),
+    "isal": ("engine.decode",),
+    "publicsuffixlist": ("engine.scope",),
+    "pydantic_settings": ("config",),
+    "re2": ("engine.scope",),
+    "rich": ("cli",),
+    "sqlalchemy": ("store",),
+    "turbohtml": ("engine.extract",),
+    "typer": ("cli",),
+    "uuid_utils": ("ids",),
+    "uvloop": ("cli",),
+    "xxhash": ("engine.urls",),
+    "yarl": ("engine.fetch",),  # aiohttp's own URLs
+    # zstd, part of Python itself from 3.14 on
+    "backports": ("engine.decode", "store.codec"),
+    # wherever untyped values enter or leave
+    "pydantic": ("cli", "config", "store.codec", "web"),
+    # whoever answers an error logs it
+    "structlog": ("cli", "engine", "services"),
+}
+
+KEEPS_TIME = ("clock", "demo")  # the site of `demo` writes a log of its own, in real time
+LOADS_LATE = ("", "cli.lazy", "store.sql.schema")  # by name, for a quick start
+
+_PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
+_CLOCKS = re.compile(
+    r"\b(time\.(sleep|time|monotonic|perf_counter)(_ns)?|date(time)?\.(now|utcnow|today))\("
+)
+_SLEEPS = re.compile(r"\basyncio\.sleep\((?!0\))")
+_UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file."""
+
+    name: str  # without the package: "engine.crawl"; the package itself is ""
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def area(self) -> str:
+        """Return the row of MAY_IMPORT that it belongs to."""
+        return area_of(self.name)
+
+    def nodes(self, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
+        return (node for node in ast.walk(self.tree) if isinstance(node, kinds))
+
+    def classes(self) -> Iterator[ast.ClassDef]:
+        return (node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef))
+
+    def functions(self) -> Iterator[Function]:
+        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+
+    def imports(self, *, typing: bool = True) -> Iterator[str]:
+        """Yield what it imports, with the names of `from` imports; *typing*: for checkers too."""
+        skipped = set() if typing else self._typing_only()
+        for node in ast.walk(self.tree):
+            if node in skipped:
+                continue
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+
+    def _typing_only(self) -> set[ast.AST]:
+        return {
+            inside
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            for statement in node.body
+            for inside in ast.walk(statement)
+        }
+
+
+class Tree:
+    """All modules of a package: their texts by their names."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self.modules = [Module(name, text) for name, text in texts.items()]
+        self._names = set(texts)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Tree":
+        """Return the package in *folder*."""
+        files = sorted(folder.rglob("*.py"))
+        return cls({_name(f.relative_to(folder)): f.read_text("utf-8") for f in files})
+
+    def own(self, imported: str) -> str | None:
+        """Return the module of ours that *imported* is, or is in; None if it is not ours."""
+        if imported.partition(".")[0] != PACKAGE:
+            return None
+        name = imported.removeprefix(PACKAGE).removeprefix(".")
+        while name not in self._names:
+            name = name.rpartition(".")[0]
+        return name
+
+    def edges(self, module: Module, *, typing: bool = True) -> set[str]:
+        """Return the modules of ours that *module* imports."""
+        own = (self.own(imported) for imported in module.imports(typing=typing))
+        return {name for name in own if name is not None} - {module.name}
+
+
+def _name(file: Path) -> str:
+    parts = file.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def area_of(name: str) -> str:
+    """Return the row of MAY_IMPORT that the module *name* belongs to."""
+    return name if name in PORTS else name.partition(".")[0]
+
+
+def is_in(name: str, homes: tuple[str, ...]) -> bool:
+    """Tell whether the module *name* is one of *homes*, or inside one that is a folder."""
+    return any(name == home or (home and name.startswith(f"{home}.")) for home in homes)
+
+
+# --- the rules
+
+
+def imports_point_inward(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        allowed = MAY_IMPORT.get(module.area)
+        if allowed is None:
+            yield f"{module.name}: the architecture knows no {module.area}"
+            continue
+        for name in sorted(tree.edges(module, typing=module.name != "")):
+            area = area_of(name)
+            if area not in {module.area, *allowed, *BASICS}:
+                yield f"{module.name} imports {name}"
+
+
+def basics_import_nothing_of_ours(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        if module.name in BASICS:
+            yield from (f"{module.name} imports {name}" for name in tree.edges(module))
+
+
+def core_is_pure(tree: Tree) -> Iterator[str]:
+    impure = {"asyncio", "os", "random", "secrets", "socket", "subprocess", "threading", "time"}
+    for module in tree.modules:
+        if module.area != "core":
+            continue
+        for imported in module.imports():
+            top = imported.partition(".")[0]
+            own = tree.own(imported)
+            known = top in sys.stdlib_module_names and top not in impure
+            if not known and own != "errors" and area_of(own or "") != "core":
+                yield f"{module.name} imports {imported}"
+
+
+def dependencies_are_at_home(tree: Tree) -> Iterator[str]:
+    lived_in = set()
+    for module in tree.modules:
+        for imported in module.imports():
+            top = imported.partition(".")[0]
+            if top in sys.stdlib_module_names or top in {PACKAGE, "__future__", *_PYTHON_LATER}:
+                continue
+            homes = HOMES.get(top, ())
+            lived_in |= {(top, home) for home in homes if is_in(module.name, (home,))}
+            if not is_in(module.name, homes):
+                yield f"{module.name} imports {top}, whose home is {' or '.join(homes) or 'none'}"
+    for name, homes in HOMES.items():
+        yield from (f"{home} needs no {name}" for home in homes if (name, home) not in lived_in)
+
+
+def modules_are_short(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        lines = module.text.count("\n")
+        if lines > MOST_LINES:
+            yield f"{module.name} has {lines} lines"
+
+
+def functions_are_short(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        for function in module.functions():
+            lines = (function.end_lineno or function.lineno) - function.lineno + 1
+            if lines > MOST_FUNCTION_LINES:
+                yield f"{module.name}.{function.name} has {lines} lines"
+
+
+def constructors_take_few_parameters(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        for owner in module.classes():
+            for method in owner.body:
+                if isinstance(method, Function) and method.name == "__init__":
+                    args = method.args
+                    count = len(args.posonlyargs) + len(args.args) + len(args.kwonlyargs) - 1
+                    if count > MOST_PARAMETERS:
+                        yield f"{module.name}.{owner.name} takes {count} parameters"
+
+
+def protocols_are_small(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        for owner in module.classes():
+            if any(ast.unparse(base).startswith("Protocol") for base in owner.bases):
+                count = sum(isinstance(method, Function) for method in owner.body)
+                if count > MOST_METHODS:
+                    yield f"{module.name}.{owner.name} has {count} methods"
+
+
+def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
+    edges = {module.name: tree.edges(module, typing=False) for module in tree.modules}
+    through: set[str] = set()
+
+    def walk(name: str, path: tuple[str, ...]) -> Iterator[str]:
+        if name in path:
+            yield " → ".join((*path[path.index(name) :], name))
+        elif name not in through:
+            for further in sorted(edges[name]):
+                yield from walk(further, (*path, name))
+            through.add(name)
+
+    for name in edges:
+        yield from walk(name, ())
+
+
+def imports_stand_at_the_top(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        for function in module.functions():
+            if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(function)):
+                yield f"{module.name}.{function.name} imports"
+        late = {name for name in module.imports() if name.partition(".")[0] == "importlib"}
+        if late - {"importlib.metadata.version"} and module.name not in LOADS_LATE:
+            yield f"{module.name} loads modules by name"
+
+
+def time_is_passed_in(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        if is_in(module.name, KEEPS_TIME):
+            continue
+        if any(name.startswith("time.") or name == "time" for name in module.imports()):
+            yield f"{module.name} imports time"
+        code = ast.unparse(module.tree)
+        yield from (f"{module.name} reads a clock: {m[0]}…" for m in _CLOCKS.finditer(code))
+        if module.area in {"core", "engine", "services"}:
+            yield from (f"{module.name} sleeps by itself" for _ in _SLEEPS.finditer(code))
+
+
+def nothing_is_unfinished(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        yield from (f"{module.name}: {m[0]}" for m in _UNFINISHED.finditer(module.text))
+
+
+def what_is_public_is_documented(tree: Tree) -> Iterator[str]:
+    for module in tree.modules:
+        if is_in(module.name, ("store.migrations.versions",)):
+            continue  # run by Alembic, called by nobody
+        if ast.get_docstring(module.tree) is None:
+            yield f"{module.name} has no docstring"
+        for node in module.tree.body:
+            if not isinstance(node, ast.ClassDef | Function) or node.name.startswith("_"):
+                continue
+            if ast.get_docstring(node) is None:
+                yield f"{module.name}.{node.name} has no docstring"
+
+
+RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
+    imports_point_inward,
+    basics_import_nothing_of_ours,
+    core_is_pure,
+    dependencies_are_at_home,
+    modules_are_short,
+    functions_are_short,
+    constructors_take_few_parameters,
+    protocols_are_small,
+    imports_make_no_cycle,
+    imports_stand_at_the_top,
+    time_is_passed_in,
+    nothing_is_unfinished,
+    what_is_public_is_documented,
+)

@@ -1,0 +1,200 @@
+"""The source tree keeps to its rules, and each rule notices when it does not."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import crawlyard
+from tests import architecture
+from tests.architecture import RULES, Tree
+
+SOURCE = Tree.of(Path(crawlyard.__file__).parent)
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+Rule = Callable[[Tree], Iterator[str]]
+
+LONG = "\n".join(f"    x = {n}" for n in range(46))
+METHODS = "\n".join(f"    def m{n}(self) -> None: ..." for n in range(9))
+PARAMETERS = ", ".join(f"p{n}: int" for n in range(8))
+
+BROKEN: list[tuple[Rule, dict[str, str], str]] = [
+    (
+        architecture.imports_point_inward,
+        {"engine.crawl": "from crawlyard.services.jobs import JobManager"},
+        "engine.crawl imports services.jobs",
+    ),
+    (
+        architecture.imports_point_inward,
+        {"core.job": "import crawlyard.engine.fetch"},
+        "core.job imports engine.fetch",
+    ),
+    (
+        architecture.imports_point_inward,
+        {"engine.crawl": "from crawlyard.store import base"},
+        "engine.crawl imports store.base",
+    ),
+    (
+        architecture.imports_point_inward,
+        {"services.jobs": "from crawlyard.store.memory import open_memory_store"},
+        "services.jobs imports store.memory",
+    ),
+    (
+        architecture.imports_point_inward,
+        {"services.worker": "from crawlyard.dispatch.local import LocalDispatcher"},
+        "services.worker imports dispatch.local",
+    ),
+    (
+        architecture.imports_point_inward,
+        {"store.sql.jobs": "from crawlyard.bus.memory import MemoryBus"},
+        "store.sql.jobs imports bus.memory",
+    ),
+    (
+        architecture.imports_point_inward,
+        {"services.demo": "from crawlyard.demo.site import DemoSite"},
+        "services.demo imports demo.site",
+    ),
+    (
+        architecture.imports_point_inward,
+        {"web.wire": "from crawlyard.cli import app"},
+        "web.wire imports cli.app",
+    ),
+    (
+        architecture.imports_point_inward,
+        {
+            "engine.heavy": "from typing import TYPE_CHECKING\n"
+            "if TYPE_CHECKING:\n    from crawlyard.yard import Yard"
+        },
+        "engine.heavy imports yard",
+    ),
+    (
+        architecture.imports_point_inward,
+        {"helpers.misc": ""},
+        "helpers.misc: the architecture knows no helpers",
+    ),
+    (
+        architecture.basics_import_nothing_of_ours,
+        {"clock": "from crawlyard.errors import Invalid"},
+        "clock imports errors",
+    ),
+    (
+        architecture.core_is_pure,
+        {"core.job": "from crawlyard.ids import new_id"},
+        "core.job imports crawlyard.ids.new_id",
+    ),
+    (architecture.core_is_pure, {"core.job": "import asyncio"}, "core.job imports asyncio"),
+    (architecture.core_is_pure, {"core.job": "import xxhash"}, "core.job imports xxhash"),
+    (
+        architecture.dependencies_are_at_home,
+        {"engine.crawl": "from aiohttp import web"},
+        "engine.crawl imports aiohttp, whose home is engine.fetch",
+    ),
+    (
+        architecture.dependencies_are_at_home,
+        {"engine.crawl": "import requests"},
+        "engine.crawl imports requests, whose home is none",
+    ),
+    (architecture.dependencies_are_at_home, {"ids": ""}, "ids needs no uuid_utils"),
+    (architecture.modules_are_short, {"core.job": "x = 1\n" * 401}, "core.job has 401 lines"),
+    (
+        architecture.functions_are_short,
+        {"core.job": f"async def f() -> None:\n{LONG}"},
+        "core.job.f has 47 lines",
+    ),
+    (
+        architecture.constructors_take_few_parameters,
+        {"core.job": f"class C:\n    def __init__(self, {PARAMETERS}) -> None: ..."},
+        "core.job.C takes 8 parameters",
+    ),
+    (
+        architecture.protocols_are_small,
+        {"store.base": f"class S(Protocol[T]):\n{METHODS}"},
+        "store.base.S has 9 methods",
+    ),
+    (
+        architecture.imports_make_no_cycle,
+        {
+            "core.a": "from crawlyard.core import b",
+            "core.b": "from crawlyard.core.c import x",
+            "core.c": "import crawlyard.core.a",
+        },
+        "core.a → core.b → core.c → core.a",
+    ),
+    (
+        architecture.imports_stand_at_the_top,
+        {"core.job": "def f() -> None:\n    import os"},
+        "core.job.f imports",
+    ),
+    (
+        architecture.imports_stand_at_the_top,
+        {"services.jobs": "from importlib import import_module"},
+        "services.jobs loads modules by name",
+    ),
+    (
+        architecture.time_is_passed_in,
+        {"services.jobs": "from datetime import datetime\nx = datetime.now(UTC)"},
+        "services.jobs reads a clock: datetime.now(…",
+    ),
+    (architecture.time_is_passed_in, {"web.app": "import time"}, "web.app imports time"),
+    (
+        architecture.time_is_passed_in,
+        {"web.app": "from time import sleep"},
+        "web.app imports time",
+    ),
+    (
+        architecture.time_is_passed_in,
+        {"engine.crawl": "async def f() -> None:\n    await asyncio.sleep(0.5)"},
+        "engine.crawl sleeps by itself",
+    ),
+    (
+        architecture.nothing_is_unfinished,
+        {"core.job": "# TODO: later"},
+        "core.job: TODO",
+    ),
+    (
+        architecture.nothing_is_unfinished,
+        {"core.job": "def f() -> None:\n    raise NotImplementedError"},
+        "core.job: raise NotImplementedError",
+    ),
+    (
+        architecture.what_is_public_is_documented,
+        {"core.job": "x = 1"},
+        "core.job has no docstring",
+    ),
+    (
+        architecture.what_is_public_is_documented,
+        {"core.job": '"""Jobs."""\nclass Job: ...'},
+        "core.job.Job has no docstring",
+    ),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_source_keeps_to_the_rule_that(rule: Rule) -> None:
+    assert list(rule(SOURCE)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "texts", "told"), BROKEN, ids=[f"{rule.__name__}: {told}" for rule, _, told in BROKEN]
+)
+def test_a_rule_notices_when_it_is_broken(rule: Rule, texts: dict[str, str], told: str) -> None:
+    names = [module.name for module in SOURCE.modules]  # what is imported must be there
+
+    broken = Tree(dict.fromkeys(names, "") | texts)
+
+    assert told in list(rule(broken))
+
+
+def test_every_rule_was_seen_to_fail() -> None:
+    assert {rule for rule, _, _ in BROKEN} == set(RULES)
+
+
+def test_every_dependency_that_is_declared_has_a_home() -> None:
+    declared = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["dependencies"]
+    import_names = {"google_re2": "re2", "backports.zstd": "backports"}
+    plain = [line.partition(">")[0].partition("[")[0].replace("-", "_") for line in declared]
+
+    named = {import_names.get(name, name) for name in plain}
+
+    assert named == set(architecture.HOMES) - {"yarl"}  # aiohttp brings it
