@@ -62,7 +62,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # wherever untyped values enter or leave
     "pydantic": ("cli", "config", "store.codec", "web"),
     # whoever answers an error logs it
-    "structlog": ("cli", "engine", "services"),
+    "structlog": ("cli",),
 }
 
 KEEPS_TIME = ("clock", "demo")  # the site of `demo` writes a log of its own, in real time

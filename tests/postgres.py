@@ -39,18 +39,41 @@ class Server:
         self.run("pg_ctl", "-w", "-D", str(self.folder / "data"), *arguments)
 
     def run(self, program: str, *arguments: str) -> None:
-        # Postgres refuses to run as root, which containers are fond of
-        root = os.geteuid() == 0
         subprocess.run(
             [self.programs / program, *arguments],
-            user="nobody" if root else None,
-            extra_groups=[] if root else None,
+            user=_user(),
+            extra_groups=_groups(),
             cwd=self.folder,
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=60,
         )
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Stop the server and delete its folder in the end, also if these tests are killed."""
+        script = 'read -r _; "$1/pg_ctl" -D "$2/data" -m immediate stop; rm -rf "$2"'
+        # its standard input ends with our process, whatever ends that
+        with subprocess.Popen(
+            ["sh", "-c", script, "guard", self.programs, self.folder],
+            user=_user(),
+            extra_groups=_groups(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is for us
+        ):
+            yield
+
+
+def _user() -> str | None:
+    # Postgres refuses to run as root, which containers are fond of
+    return "nobody" if os.geteuid() == 0 else None
+
+
+def _groups() -> list[str] | None:
+    return [] if os.geteuid() == 0 else None
 
 
 @contextmanager
@@ -69,23 +92,19 @@ def a_server() -> Iterator[Server]:
     versions = sorted(Path(package.origin).parent.glob("pginstall*/bin"))
     # short and shallow: the path of a socket has at most 107 characters
     folder = Path(tempfile.mkdtemp(prefix="crawlyard-pg-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
     server = Server(versions[-1], folder)
-    try:
-        if os.geteuid() == 0:
-            shutil.chown(folder, "nobody")
-        # a locale that knows the lower case of every letter, whatever the machine's
-        server.run(
-            "initdb",
-            *("-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "--no-sync"),
-            *("--encoding=UTF8", "--locale=C"),
-            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-        )
-        server.start()
-    except (OSError, subprocess.SubprocessError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise NoPostgres(f"{error}; {INSTALL}") from error
-    try:
+    with server.guarded():
+        try:
+            # a locale that knows the lower case of every letter, whatever the machine's
+            server.run(
+                "initdb",
+                *("-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "--no-sync"),
+                *("--encoding=UTF8", "--locale=C"),
+                *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            )
+            server.start()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NoPostgres(f"{error}; {INSTALL}") from error
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -39,15 +38,24 @@ async def _run(order: dict[str, Any]) -> None:
             watch.cancel()
 
 
+def _line() -> bytes:
+    """Return the first line of stdin, read without a buffer whose lock a thread could keep."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
+        line += byte
+    return line
+
+
 def _die_with_parent() -> None:
-    sys.stdin.buffer.read()  # returns when the other end of the pipe is gone
+    while os.read(0, 1024):  # returns nothing when the other end of the pipe is gone
+        pass
     os._exit(1)
 
 
 def main() -> None:
     """Read the order from the first line of stdin, and run its job to its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    order = json.loads(sys.stdin.buffer.readline())
+    order = json.loads(_line())
     threading.Thread(target=_die_with_parent, daemon=True).start()
     asyncio.run(_run(order))
 

@@ -1,7 +1,6 @@
 """The store on Postgres: what a server, a network or another session can do to it."""
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -136,7 +135,7 @@ class Wire:
         silent = asyncio.Event()
         back = asyncio.ensure_future(self.copy(theirs, writer, silent))
         while data := await reader.read(65536):
-            last = self.armed and b"COMMIT" in data
+            last = self.armed and b"COMMIT\x00" in data  # the statement, as it travels
             if last:
                 self.armed = False
                 self.cut += 1
@@ -163,19 +162,19 @@ class Wire:
 @asynccontextmanager
 async def wired(server: Server, url: str) -> AsyncIterator[tuple[Wire, Store]]:
     """Yield a store behind a wire."""
-    folder = Path(tempfile.mkdtemp(prefix="crawlyard-wire-"))
     wire = Wire(server)
-    listener = await asyncio.start_unix_server(wire.connected, folder / ".s.PGSQL.5432")
-    store = await open_sql_store(
-        make_url(url).update_query_dict({"host": str(folder)}).render_as_string()
-    )
-    try:
-        yield wire, store
-    finally:
-        await store.close()
-        listener.close()
-        await asyncio.gather(*wire.lines)
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="crawlyard-wire-") as folder:
+        socket = Path(folder) / ".s.PGSQL.5432"
+        listener = await asyncio.start_unix_server(wire.connected, socket)
+        store = await open_sql_store(
+            make_url(url).update_query_dict({"host": folder}).render_as_string()
+        )
+        try:
+            yield wire, store
+        finally:
+            await store.close()
+            listener.close()
+            await asyncio.gather(*wire.lines)
 
 
 class TestACommitWithoutAnAnswer:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from crawlyard.core.event import EventName
 from crawlyard.core.lifecycle import Move
 from crawlyard.core.page import Body, ErrorKind, Outcome, TargetState
-from crawlyard.errors import StoreUnavailable
+from crawlyard.errors import StoreFull, StoreUnavailable
 from crawlyard.store.base import JobQuery, Store
 from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.database import SqliteDatabase
@@ -113,7 +113,7 @@ async def test_a_full_disk_is_named_and_the_transaction_leaves_nothing_behind(
     batch = a_batch(targets, [done(t) for t in targets])
     await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
 
-    with pytest.raises(StoreUnavailable, match=r"yard\.db has no room left"):
+    with pytest.raises(StoreFull, match=r"yard\.db has no room left"):
         await recorded(store, claim.lease, batch)
     before = await store.jobs.get(claim.job.id)
     left = await store.frontier.load(claim.lease.job_no, 10, depth_first=False)

@@ -135,6 +135,19 @@ async def test_an_exclusion_made_while_it_runs_keeps_waiting_urls_out(
     assert "exclude: /5/*" in whole.rules.values()
 
 
+async def test_edits_of_different_limits_do_not_undo_each_other(yard: Yard) -> None:
+    job = await yard.jobs.submit(LOCAL, a_spec("http://site.test/", limits=Limits(errors=7)))
+
+    await asyncio.gather(
+        yard.jobs.edit(LOCAL, job.id, {"limits.pages": 10}),
+        yard.jobs.edit(LOCAL, job.id, {"limits.bytes": 1000}),
+    )
+
+    edited = await yard.jobs.get(LOCAL, job.id)
+    assert edited.job.limits == Limits(pages=10, bytes=1000, errors=7)
+    assert edited.job.version == 3
+
+
 class Healing(GraphSite):
     """A site with faults that can be mended."""
 

@@ -1,15 +1,11 @@
 """`field=value` words, as changes to a job's spec."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
-from typing import Any
 
 from crawlyard.cli import values
-from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Invalid
-from crawlyard.web.wire import JobOut, LimitsOut
+from crawlyard.web.wire import JobOut
 
 NONE = "none"
 """The value that clears a limit, a depth, a name or a list."""
@@ -52,7 +48,6 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
             raise Invalid(field.strip() or assignment, f"expected FIELD=VALUE with one of {known}")
         asked.setdefault(name, []).append(value.strip())
     lists = {"tags": job.tags, "include": job.spec.include, "exclude": job.spec.exclude}
-    ceilings: dict[str, Any] = {}
     changes: dict[str, object] = {}
     for name, given in asked.items():
         if name in lists:
@@ -61,11 +56,8 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
             cleared = given[-1] == NONE and name in _CLEARED
             changes[name] = _CLEARED[name] if cleared else _read(name, _SCALARS[name], given[-1])
         else:
-            limit = name.removeprefix("limits.")
-            cleared = given[-1] == NONE
-            ceilings[limit] = None if cleared else _read(name, _LIMITS[limit], given[-1])
-    if ceilings:
-        changes["limits"] = replace(_limits(job.limits), **ceilings)
+            parser = _LIMITS[name.removeprefix("limits.")]
+            changes[name] = None if given[-1] == NONE else _read(name, parser, given[-1])
     return changes
 
 
@@ -85,13 +77,3 @@ def _read(name: str, parser: Callable[[str], object], value: str) -> object:
         return parser(value)
     except ValueError as error:
         raise Invalid(name, str(error)) from error
-
-
-def _limits(limits: LimitsOut) -> Limits:
-    seconds = limits.duration_s
-    return Limits(
-        pages=limits.pages,
-        bytes=limits.bytes,
-        duration=None if seconds is None else timedelta(seconds=seconds),
-        errors=limits.errors,
-    )

@@ -6,6 +6,7 @@ in one event loop, so its state needs no locks.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import (
     AsyncGenerator,
@@ -18,8 +19,6 @@ from collections.abc import (
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-
-import structlog
 
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.lifecycle import StateReason
@@ -47,7 +46,7 @@ LONG_WAIT_S = 60.0  # a host that asks for more is told of
 BACKLOG = 4 * BATCH_PAGES  # pages that may wait for a slow store before fetching pauses
 MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +240,7 @@ class Crawl:
         try:
             outcome = await self._visitor.visit(target)
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
-            _log.exception("a page could not be handled", url=target.url)
+            _log.exception("a page could not be handled: %s", target.url)
             detail = f"{type(error).__name__}: {error}"[:500]
             outcome = record.failed(target, ErrorKind.INTERNAL, detail, self._clock.now())
         finally:

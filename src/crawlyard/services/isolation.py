@@ -5,19 +5,18 @@ The child works under its parent's lease. It dies with its parent: their pipe br
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-
-import structlog
 
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.lifecycle import State
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.services.run import Workshop
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class IsolatedRun:
             standing = await store.jobs.get(self.job_id)
         except NotFound:
             return
-        _log.warning("a child died of its job", job=self.job_id, code=code)
+        _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
         shard = standing.shard
         if (shard.worker, shard.attempt) != (self.lease.worker, self.lease.attempt):
             return

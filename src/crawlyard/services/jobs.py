@@ -3,13 +3,14 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.limits import breach
+from crawlyard.core.limits import LIMIT_NAMES, breach
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.core.progress import Progress, progress_of
@@ -27,6 +28,7 @@ EDITABLE = frozenset(
         "tags",
         "priority",
         "limits",
+        *(f"limits.{name}" for name in LIMIT_NAMES),
         "max_depth",
         "include",
         "exclude",
@@ -35,7 +37,10 @@ EDITABLE = frozenset(
         "concurrency",
     }
 )
-"""The fields of a spec that can change while the job lives; they take effect at once."""
+"""The fields of a spec that can change while the job lives; they take effect at once.
+
+A limit alone (``limits.pages``) leaves the others as they are, whoever changes them.
+"""
 
 _TRIES = 8  # a move that loses a race is read and tried again; more losses mean a bug
 
@@ -213,7 +218,7 @@ class JobManager:
             raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
         for _ in range(_TRIES):
             old = (await self._changeable(actor, job_id)).job
-            spec = replace(old.spec, **changes)  # type: ignore[arg-type]  # names are checked above, values by the spec
+            spec = _changed(old.spec, changes)
             self._check(spec)
             told = {name: str(value) for name, value in changes.items()}
             job, event = old.edited(spec, self._clock.now(), actor=actor.id, changed=told)
@@ -297,6 +302,15 @@ def progress_of_standing(standing: Standing) -> Progress:
     """Return the progress of a job as it was last recorded."""
     job, shard = standing.job, standing.shard
     return progress_of(job.limits, shard.usage, shard.pulse, job.state, shard.current_url)
+
+
+def _changed(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
+    """Return *spec* with *changes*, whose names are checked; the spec checks their values."""
+    prefix = "limits."
+    single = {n.removeprefix(prefix): v for n, v in changes.items() if n.startswith(prefix)}
+    fields = {n: v for n, v in changes.items() if not n.startswith(prefix)}
+    limits = replace(fields.pop("limits", spec.limits), **single)
+    return replace(spec, limits=limits, **fields)
 
 
 def _visible(actor: Actor, query: JobQuery) -> JobQuery:

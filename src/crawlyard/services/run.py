@@ -1,12 +1,11 @@
 """One claimed job, from its claim to the move that ends its attempt."""
 
+import logging
 import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
-
-import structlog
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Order
@@ -32,7 +31,7 @@ lease has lapsed long before, but as long as nobody took the job its batch still
 FULL_PATIENCE_S = 5.0
 """A full store gets this long before its job is paused: a log may be rotated meanwhile."""
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +86,14 @@ class JobRun:
 
     async def run(self) -> None:
         """Crawl until the job ends, is stopped by an operator, drained or lost."""
+        _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
         try:
             await self._crawl_it()
             if not self._lost:
                 await self._settle()
+            end = self._crawl.end if self._crawl is not None else None
+            reason = end.reason.value if end is not None else "let go"
+            _log.info("job %s left with %d pages: %s", self.job_id, self._usage.pages, reason)
         except StoreFull as error:
             # a page of it could not be stored, but a row can often still be changed
             now = self._shop.clock.now()
@@ -101,7 +104,7 @@ class JobRun:
         except StoreUnavailable:
             raise  # the lease lapses, and the job goes on when the store is back
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must say so
-            _log.exception("a job broke", job=self.job_id)
+            _log.exception("job %s broke", self.job_id)
             await self._save(*self._failed(f"{type(error).__name__}: {error}"[:500], None))
         finally:
             self._shop.progress.forget(self.job_id)

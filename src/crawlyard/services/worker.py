@@ -1,13 +1,12 @@
 """A worker: claims jobs in the order of the queue and runs several at once."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-
-import structlog
 
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.event import Event
@@ -24,7 +23,7 @@ ORDERS_EVERY = timedelta(milliseconds=250)
 POLL_EVERY = timedelta(seconds=1)  # for what no wake-up told us of
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is away
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def worker_id() -> str:
@@ -128,7 +127,7 @@ class Worker:
         except StoreUnavailable as error:
             if self._options.only is not None:
                 raise
-            _log.warning("the store is away, trying again", error=str(error))
+            _log.warning("the store is away, trying again: %s", error)
             await self._shop.clock.sleep(_RETRY_EVERY)
             return False
 
@@ -154,7 +153,7 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._runs.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a job was let go", job=run.job_id, error=str(error))
+            _log.error("job %s was let go: %s", run.job_id, error)
             self._failure = error
         self._dispatcher.announce(self._shop.clock.now())  # a slot is free
 
@@ -168,7 +167,7 @@ class Worker:
         others = set(await leases.holders()) - {self.id}
         taken = await leases.take_back(self._shop.clock.now(), self._dead(others), self._lost)
         for job in taken:
-            _log.warning("a worker was lost: its job goes on", job=job.id, state=job.state)
+            _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
         if self._presence is not None:
             self._presence.sweep(others)
 

@@ -155,11 +155,12 @@ class FrontierStore(Protocol):
         """Write batches of several jobs in ONE transaction; return an answer to each.
 
         For each entry: pages kept, targets closed, new ones offered (a known fp is
-        left as it is), usage added, the lease renewed until ``now + lease`` (freed
-        when the batch is the last). A batch is taken while its attempt is the
-        current one, whatever the job's state; otherwise it is refused whole and its
-        answer is LOST, without harm to the other entries. A batch that was already
-        written (its commit got no answer) is answered without being written again.
+        left as it is), usage added, the lease renewed until ``now + lease``. The last
+        batch frees it, unless the job still runs: then `settle` does. A batch is taken
+        while its attempt is the current one, whatever the job's state; otherwise it is
+        refused whole and its answer is LOST, without harm to the other entries. A batch
+        that was already written (its commit got no answer) is answered without being
+        written again.
         A recorded page sets the job's losses to 0.
         """
         ...

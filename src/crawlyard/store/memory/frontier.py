@@ -55,7 +55,6 @@ class MemoryFrontier:
             record.shard = carried(record.shard, lease, batch, record.job.state, now, until)
             if batch.pages and record.job.losses:
                 record.job = replace(record.job, losses=0)
-                order = Order.CHANGED if order is Order.GO_ON else order
         return Checkpoint(
             order=order,
             lease=replace(lease, seq=record.shard.seq, version=record.job.version),

@@ -17,7 +17,7 @@ from crawlyard.store.sql.record import packed, record
 from crawlyard.store.tables import PRESENT, SEED_HOP, WAITING, frontier, jobs
 
 CHUNK = 50_000
-"""Fingerprints read at once: 50 ms and 4 MB."""
+"""Fingerprints read at once: 0.1 s and 4 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class SqlFrontier:
     ) -> list[Checkpoint]:
         if not entries:
             return []
-        # compressing is half the work of a batch with bodies: not while others wait to write
+        # compressing is a third of the work of a batch with bodies: not while others wait to write
         bodies = await self._database.compute(partial(packed, entries)) if _big(entries) else {}
         work = partial(record, entries=entries, given=bodies, now=now, until=now + lease)
         return await self._database.write(work)

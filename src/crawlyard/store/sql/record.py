@@ -1,7 +1,7 @@
 """The checkpoint: what a crawl has done, written in one transaction of few statements.
 
-The hot path. It costs a batch of 200 pages and 1,000 links about 20 ms on either
-database, and a heartbeat of 100 jobs 5 ms; all jobs of a call share each statement.
+The hot path: all jobs of a call share each statement. A batch of 200 pages and 1,000
+links takes 15 ms on SQLite and 25 ms on Postgres, a heartbeat of 100 jobs 6 and 8 ms.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,8 +75,6 @@ def record(
         if verdict is Worth.WRITE:
             written.append((lease, batch))
             job.shard = carried(job.shard, lease, batch, job.state, now, until)
-            if batch.pages and job.losses and order is Order.GO_ON:
-                order = Order.CHANGED  # its holder has to know that the losses are gone
         renewed = replace(lease, seq=job.shard.seq, version=job.version)
         answers.append(Checkpoint(order=order, lease=renewed, usage=job.shard.usage))
     _write(conn, written, given)

@@ -1,0 +1,172 @@
+"""What the documentation says is so: its made pages, its commands, its links, its example."""
+
+import asyncio
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import crawlyard
+from crawlyard.cli.app import app
+from crawlyard.cli.failures import EXIT_CODES
+from crawlyard.demo.server import SiteServer
+from crawlyard.export.csv import COLUMNS
+from crawlyard.web.wire import PageOut
+from tests.docs import PAGES, REFERENCE
+from tests.site import GraphSite
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
+_ROW = re.compile(r"^\| `?([\w.]+)`? \|", re.MULTILINE)
+_EXAMPLE_URL = 'urls=("https://docs.example.org/",)'
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return [body for found, body in _BLOCK.findall(text) if found == language]
+
+
+def named(marker: str) -> str:
+    """Return the code block of the README behind a marker."""
+    return blocks(README.partition(f"<!-- {marker} -->\n")[2], "sh")[0].strip()
+
+
+# --- pages that are made of the code
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_the_reference_is_what_the_code_makes_of_it(name: str) -> None:
+    made = PAGES[name]()
+
+    written = (REFERENCE / name).read_text("utf-8")
+
+    assert written == made, f"write it by: python -m tests.docs\n\n{made}"
+
+
+def test_the_page_record_is_described_field_by_field() -> None:
+    page = (REFERENCE / "page-record.md").read_text("utf-8")
+
+    assert _ROW.findall(page)[1:] == list(PageOut.model_fields)
+
+
+def test_csv_has_the_fields_of_the_page_record() -> None:
+    split = {"error": ("error_kind", "error_detail"), "text": (), "extracted": ()}
+
+    flat = [column for name in PageOut.model_fields for column in split.get(name, (name,))]
+
+    assert list(COLUMNS) == flat
+
+
+def test_the_readme_lists_every_exit_code() -> None:
+    listed = {int(code) for code in _ROW.findall(README.partition("## Exit codes")[2])[1:]}
+
+    assert listed >= {code for _, code in EXIT_CODES} | {0, 1, 8, 10, 11, 12, 130}
+
+
+# --- commands
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield each line of each document that runs crawlyard, with its words."""
+    for document in DOCUMENTS:
+        for block in blocks(document.read_text("utf-8"), "sh"):
+            for line in block.splitlines():
+                if line.startswith("crawlyard "):
+                    words = shlex.split(line.partition(" | ")[0])
+                    yield f"{document.relative_to(ROOT)}: {line}", words[1:]
+
+
+@pytest.mark.parametrize("words", [pytest.param(words, id=told) for told, words in commands()])
+def test_a_command_of_the_documents_exists_with_its_options(words: list[str]) -> None:
+    command = words[: 2 if words[0] == "jobs" else 1]
+    options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+
+    assert shown.exit_code == 0, shown.output
+    assert options <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", shown.output))
+
+
+def test_the_readme_opens_with_what_it_is_and_the_two_commands() -> None:
+    title, sentence, *_ = README.split("\n\n")
+
+    assert title == "# Crawlyard"
+    assert sentence.startswith("Crawlyard is a self-hosted crawl job manager")
+    first, second = named("try it"), named("test it")
+    assert README.index(first) < README.index(second) < README.index("\n## ")
+    assert first.endswith("/crawlyard demo")
+    assert second.endswith("/python -m pytest")
+
+
+def test_the_whole_check_runs_the_two_commands_of_the_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+
+    assert all(f"command_for '{marker}'" in script for marker in ("try it", "test it"))
+
+
+# --- links and names
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = _LINK.findall(document.read_text("utf-8"))
+
+    broken = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+
+    assert broken == []
+
+
+def test_every_page_of_the_documentation_can_be_reached_from_the_readme() -> None:
+    reached, todo = set[Path](), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        for link in _LINK.findall(page.read_text("utf-8")):
+            to = (page.parent / link).resolve()
+            todo += sorted(to.glob("*.md")) if to.is_dir() else [to] if to.exists() else []
+
+    assert set(DOCUMENTS) <= reached
+
+
+# --- the example
+
+
+async def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
+    example = blocks(README, "python")[0]
+    assert _EXAMPLE_URL in example
+
+    async with SiteServer(GraphSite({"/": ["/a", "/b"], "/a": ["/"], "/b": []})) as server:
+        ours = f'urls=("{server.url}/",), allow_addresses=("{server.authority}",)'
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", example.replace(_EXAMPLE_URL, ours)),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said, told = await process.communicate()
+
+    assert (process.returncode, told.decode()) == (0, "")
+    assert sorted(said.decode().splitlines()) == [
+        f"200 {server.url}/ /",
+        f"200 {server.url}/a /a",
+        f"200 {server.url}/b /b",
+    ]
+    assert (tmp_path / "crawlyard-data" / "crawlyard.db").exists()
+
+
+def test_the_package_shows_the_same_example() -> None:
+    _, _, shown = (crawlyard.__doc__ or "").partition("\n\n")
+    example = blocks(README, "python")[0]
+
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+
+    assert [line for line in lines if line not in example] == []
