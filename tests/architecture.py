@@ -51,6 +51,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "re2": ("engine.scope",),
     "rich": ("cli",),
     "sqlalchemy": ("store",),
+    "structlog": ("cli",),
     "turbohtml": ("engine.extract",),
     "typer": ("cli",),
     "uuid_utils": ("ids",),
@@ -61,8 +62,6 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "backports": ("engine.decode", "store.codec"),
     # wherever untyped values enter or leave
     "pydantic": ("cli", "config", "store.codec", "web"),
-    # whoever answers an error logs it
-    "structlog": ("cli",),
 }
 
 KEEPS_TIME = ("clock", "demo")  # the site of `demo` writes a log of its own, in real time

@@ -7,7 +7,7 @@ from typing import Any
 from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Shard
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.store.base import Store
+from crawlyard.store.base import PageQuery, Store
 from tests.builders import LEASE, NOW, a_job, its_event
 
 
@@ -56,6 +56,11 @@ def requeued(job: Job) -> "tuple[Job, Any]":
 async def shard_of(store: Store, job_id: str) -> Shard:
     """Return what changes of a job at every checkpoint."""
     return (await store.jobs.get(job_id)).shard
+
+
+async def stored(store: Store, job_id: str) -> list[str]:
+    """Return the URLs of a job's pages, in the order stored."""
+    return urls(p.page for p in await store.pages.pages(job_id, PageQuery(), 1000))
 
 
 async def waiting(store: Store, job_no: int, **asked: Any) -> list[str]:

@@ -10,7 +10,7 @@ from crawlyard.core.checkpoint import Batch, Order, Shard
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
 from crawlyard.core.progress import Pulse
-from crawlyard.store.base import PageQuery, Store
+from crawlyard.store.base import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done, failed
 from tests.conformance.steps import (
     added,
@@ -22,14 +22,10 @@ from tests.conformance.steps import (
     recorded,
     requeued,
     shard_of,
-    urls,
+    stored,
 )
 
 LATER = NOW + timedelta(seconds=3)
-
-
-async def stored(store: Store, job_id: str) -> list[str]:
-    return urls(p.page for p in await store.pages.pages(job_id, PageQuery(), 1000))
 
 
 class TestTheShard:

@@ -13,15 +13,11 @@ from tests.conformance.steps import (
     fingerprints,
     recorded,
     shard_of,
-    urls,
+    stored,
     waiting,
 )
 
 LATER = NOW + timedelta(seconds=3)
-
-
-async def stored(store: Store, job_id: str) -> list[str]:
-    return urls(p.page for p in await store.pages.pages(job_id, PageQuery(), 1000))
 
 
 class TestWhatIsWritten:

@@ -23,7 +23,6 @@ from tests.conformance.steps import (
 )
 
 LAPSED = NOW + LEASE
-SECOND = timedelta(seconds=1)
 
 
 class TestTakeBack:

@@ -121,7 +121,8 @@ def _time_left(
     if state is not State.RUNNING:
         return None, f"the job is {state}"
     if pulse.rate < _STILL:
-        return None, "no URL was finished lately"
+        left = _by_the_clock(limits, usage)
+        return left, "" if left else "no URL was finished lately"
     limit, limit_s = _nearest_limit(limits, usage, pulse)
     # Each URL done brings `growth` new ones, these bring growth² …: a geometric series.
     shrinks = pulse.growth < 1
@@ -148,6 +149,14 @@ def _time_left(
         limit=limit if by_limit else None,
     )
     return left, ""
+
+
+def _by_the_clock(limits: Limits, usage: Usage) -> TimeLeft | None:
+    """Return when the duration limit ends a job that stands still, ``None`` without one."""
+    if limits.duration is None:
+        return None
+    left = max(timedelta(0), limits.duration - usage.duration)
+    return TimeLeft(p50=left, p90=left, confidence=Confidence.LOW, limit="duration")
 
 
 def _confidence(pulse: Pulse, *, by_limit: bool) -> Confidence:

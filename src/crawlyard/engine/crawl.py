@@ -32,6 +32,7 @@ from crawlyard.engine.draft import Draft, Tally
 from crawlyard.engine.fetch import Fetcher, Metered, Response
 from crawlyard.engine.frontier import Frontier, Turns
 from crawlyard.engine.manners import Manners
+from crawlyard.engine.robots import MAX_PARSED
 from crawlyard.engine.urls import host_of, origin_of, path_of
 from crawlyard.engine.visit import Tools, Visitor
 
@@ -271,7 +272,8 @@ class Crawl:
         self._manners.wish(host)
         await self._gate.acquire(host)
         try:
-            return await self._visitor.ask(url, host)
+            # its cap is the standard's, whatever the pages' is; what is cut off shows as cut
+            return await self._visitor.ask(url, host, MAX_PARSED + 1)
         finally:
             self._gate.give(host)
 

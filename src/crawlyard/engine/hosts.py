@@ -6,6 +6,7 @@ store keep one pace: they book their instants there.
 """
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -25,7 +26,9 @@ LONGEST_HOLD_S = 3600.0
 _BACKOFF_CAP_S = 300.0
 _BOOK_AHEAD_S = 0.25  # one booking covers this much of a fast pace
 _BOOK_AT_MOST = 16
-_STALE_S = 0.025  # an instant missed by more is booked anew: it may be another's by now
+_STALE_S = 0.05  # an instant missed by more (or a quarter of the delay) is booked anew
+
+_log = logging.getLogger(__name__)
 
 
 class Pacer(Protocol):
@@ -98,7 +101,7 @@ class HostGate:
         delay = state.delay_s
         if not delay or self._pacer is None:
             return wait
-        while state.booked and state.booked[0] < now - max(_STALE_S, delay / 4):
+        while state.booked and state.booked[0] < now - min(_STALE_S, delay / 4):
             state.booked.popleft()
         if state.booked:
             return max(wait, state.booked[0] - now)
@@ -185,7 +188,9 @@ class HostGate:
         ]
         try:
             firsts = await pacer.book(bookings, self._clock.now())
-        except Unavailable:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the hosts are booked again
+            if not isinstance(error, Unavailable):
+                _log.exception("hosts could not be booked")
             await self._clock.sleep(timedelta(seconds=0.5))
             firsts = []
         mono, wall = self._clock.monotonic(), self._clock.now()

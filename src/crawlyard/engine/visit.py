@@ -17,6 +17,7 @@ from crawlyard.engine.extract import Extracted, ExtractError, Wanted
 from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.robots import token_of
 from crawlyard.engine.urls import Base, canonical, host_of
 
 MAX_HOPS = 10
@@ -62,7 +63,7 @@ class Visitor:
     def adopt(self, spec: JobSpec) -> None:
         """Go by *spec* from now on."""
         self._spec = spec
-        self._token = self._agent.partition("/")[0].strip().lower()
+        self._token = token_of(self._agent)
         self._wanted = Wanted(spec.text, spec.extract, spec.follow_nofollow)
         # the first wait is short: most transient failures are over in a second
         self._retry = RetryPolicy(

@@ -24,7 +24,7 @@ class ProgressTracker:
     def observe(self, job_id: str, usage: Usage) -> Pulse:
         """Take note of a job's usage, at most once a second, and return its recent pace."""
         history = self._history.setdefault(job_id, deque(maxlen=SAMPLES + 1))
-        if len(history) > 1 and usage.duration - history[-2].duration < SAMPLE_EVERY:
+        if len(history) > 1 and history[-1].duration - history[-2].duration < SAMPLE_EVERY:
             history[-1] = usage  # the newest sample moves until it is a second wide
         else:
             history.append(usage)
