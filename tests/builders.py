@@ -35,6 +35,7 @@ def a_job(*, spec: JobSpec | None = None, priority: Priority | None = None, **fi
         "state": State.PENDING,
         "state_reason": StateReason.WAITING_SLOT,
         "created_at": NOW,
+        "updated_at": NOW,
         "queued_at": NOW,
         "due_at": NOW,
     }

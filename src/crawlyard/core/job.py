@@ -41,6 +41,7 @@ class Job:
     detail: str = ""  # a sentence about the reason
     version: int = 1
     created_at: datetime
+    updated_at: datetime  # of the last move or edit
     queued_at: datetime  # kept by resume, retry wait, preemption and loss: its place in the queue
     due_at: datetime
     started_at: datetime | None = None  # the first claim
@@ -78,6 +79,7 @@ class Job:
             state=State.PENDING,
             state_reason=StateReason.SCHEDULED if due > now else StateReason.WAITING_SLOT,
             created_at=now,
+            updated_at=now,
             queued_at=now,
             due_at=due,
         )
@@ -105,6 +107,7 @@ class Job:
             state_reason=reason or _REASON_OF[state],
             detail=detail,
             version=self.version + 1,
+            updated_at=now,
             due_at=due_at or now if state is State.PENDING else self.due_at,
             started_at=self.started_at or (now if move is Move.CLAIM else None),
             ended_at=now if state.ended else None,
@@ -133,7 +136,7 @@ class Job:
         fault: it runs next alone in a child process, and only deaths there count on.
         """
         losses = self.losses + 1 if in_child else max(1, self.losses)
-        died = f"its worker died ({losses} in a row without a page)"
+        died = f"its child process died, {losses - 1} in a row" if in_child else "its worker died"
         if in_child and losses > LOSSES_ALLOWED:
             job, event = self.moved(
                 Move.FAIL, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died
@@ -154,7 +157,7 @@ class Job:
         """
         if self.state is State.CANCELLED:
             raise IllegalMove("cannot change a job that is cancelled; resume it first")
-        job = replace(self, spec=spec, version=self.version + 1)
+        job = replace(self, spec=spec, version=self.version + 1, updated_at=now)
         return job, job.event(EventName.EDITED, now, actor, **changed)
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:

@@ -58,6 +58,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "detail": job.detail,
         "version": job.version,
         "turn": job.turn,
+        "updated_at": job.updated_at,
         "queued_at": job.queued_at,
         "due_at": job.due_at,
         "started_at": job.started_at,
@@ -99,6 +100,7 @@ def job_of(row: Row) -> Job:
         detail=row["detail"],
         version=row["version"],
         created_at=row["created_at"],
+        updated_at=row["updated_at"],
         queued_at=row["queued_at"],
         due_at=row["due_at"],
         started_at=row["started_at"],
@@ -120,7 +122,7 @@ def shard_row(shard: Shard) -> dict[str, Any]:
         "seq": shard.seq,
         "pulse": to_json(_PULSE.dump_python(shard.pulse, mode="json")),
         "current_url": shard.current_url,
-        "updated_at": shard.updated_at,
+        "recorded_at": shard.updated_at,
     }
 
 
@@ -134,7 +136,7 @@ def shard_of(row: Row) -> Shard:
         usage=Usage(**{name: row[name] for name in USAGE_NAMES}),
         pulse=_PULSE.validate_json(row["pulse"]),
         current_url=row["current_url"],
-        updated_at=row["updated_at"],
+        updated_at=row["recorded_at"],
     )
 
 

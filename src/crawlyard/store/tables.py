@@ -123,6 +123,7 @@ jobs = Table(
     Column("priority", SmallInteger, nullable=False),
     Column("turn", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
     Column("queued_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("started_at", Instant),
@@ -181,7 +182,7 @@ shards = Table(
     Column("redirects", BigInteger, nullable=False),
     Column("pulse", Text, nullable=False),  # JSON
     Column("current_url", CleanText, nullable=False),
-    Column("updated_at", Instant),
+    Column("recorded_at", Instant),
     PrimaryKeyConstraint("job_no", "shard"),
 )
 

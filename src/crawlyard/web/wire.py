@@ -213,14 +213,13 @@ class JobOut(Wire):
     def of(cls, standing: Standing, progress: Progress) -> "JobOut":
         """Return the shape of a job, *progress* being that of the same moment."""
         job, shard = standing.job, standing.shard
-        known = (job.created_at, job.started_at, job.ended_at, shard.updated_at)
         return cls.filled(
             job,
             object="job",
             name=job.spec.name,
             priority=str(job.priority),
             tags=job.spec.tags,
-            updated_at=max(instant for instant in known if instant is not None),
+            updated_at=max(job.updated_at, shard.updated_at or job.updated_at),
             limits=LimitsOut.of(job.limits),
             usage=UsageOut.of(shard.usage),
             progress=ProgressOut.of(progress),

@@ -17,6 +17,7 @@ KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     _users()
     _jobs()
+    _job_tags()
     _shards()
     _frontier()
     _pages()
@@ -50,6 +51,7 @@ def _jobs() -> None:
         sa.Column("priority", sa.SmallInteger(), nullable=False),
         sa.Column("turn", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.Column("queued_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("started_at", sa.BigInteger()),
@@ -71,6 +73,9 @@ def _jobs() -> None:
     _index("jobs_running", "jobs", ["no"], where="state = 'running'")
     _index("jobs_deleted", "jobs", ["no"], where="deleted_at IS NOT NULL")
     op.create_index("jobs_owner", "jobs", ["owner", "id"])
+
+
+def _job_tags() -> None:
     op.create_table(
         "job_tags",
         sa.Column("tag", sa.Text(), nullable=False),
@@ -100,7 +105,7 @@ def _shards() -> None:
         sa.Column("redirects", sa.BigInteger(), nullable=False),
         sa.Column("pulse", sa.Text(), nullable=False),
         sa.Column("current_url", sa.Text(), nullable=False),
-        sa.Column("updated_at", sa.BigInteger()),
+        sa.Column("recorded_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("job_no", "shard", name="shards_pkey"),
         sa.ForeignKeyConstraint(["job_no"], ["jobs.no"], name="shards_job_no_fkey"),
     )
