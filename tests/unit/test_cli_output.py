@@ -94,7 +94,7 @@ def test_credentials_do_not_go_out() -> None:
 
 
 def test_half_characters_do_not_stop_a_record() -> None:
-    out = PageOut.of(a_page(title="a\ud800b", extracted={"x": ("\udfff",)}), "t\ud800")
+    out = PageOut.of(a_page(title="a\ud800b", extracted={"x": ("\udfff",)}), text="t\ud800")
 
     assert (out.title, out.text, out.extracted["x"]) == ("a\ufffdb", "t\ufffd", ("\ufffd",))
 

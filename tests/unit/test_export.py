@@ -30,7 +30,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))  # half characters too
 
 
 def a_record(text: str | None = None, **fields: Any) -> Record:
-    return PageOut.of(a_page(**fields), text).model_dump(mode="json")
+    return PageOut.of(a_page(**fields), text=text).model_dump(mode="json")
 
 
 def rows(data: bytes) -> list[list[str]]:

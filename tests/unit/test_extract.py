@@ -14,6 +14,7 @@ from crawlyard.engine.extract import (
     ExtractError,
     Wanted,
     check_wanted,
+    decoded,
     extract,
     parse_css,
 )
@@ -427,3 +428,22 @@ def test_links_are_canonical_and_each_is_there_once(html: str) -> None:
 
     assert len(set(page.links)) == len(page.links)
     assert all(url.startswith("http://h.example/") and "#" not in url for url in page.links)
+
+
+@pytest.mark.parametrize(
+    ("body", "charset", "text"),
+    [
+        ("<p>é".encode(), None, "<p>é"),
+        ("<p>é".encode("latin-1"), "iso-8859-1", "<p>é"),
+        (
+            "<meta charset=iso-8859-2><p>ł".encode("iso-8859-2"),
+            None,
+            "<meta charset=iso-8859-2><p>ł",
+        ),
+        (b"<p>a", "no-such-charset", "<p>a"),
+    ],
+)
+def test_kept_markup_is_read_in_its_own_encoding(
+    body: bytes, charset: str | None, text: str
+) -> None:
+    assert decoded(body, charset) == text

@@ -1,6 +1,7 @@
 """What the command line asks of a yard, wherever that is."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+import json
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
 from crawlyard.core.checkpoint import Standing
@@ -8,6 +9,8 @@ from crawlyard.core.job import Job
 from crawlyard.core.page import Body, ErrorKind
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Actor
+from crawlyard.engine.extract import decoded
+from crawlyard.engine.fetch import charset_of
 from crawlyard.services.jobs import progress_of_standing
 from crawlyard.store.base import JobQuery, PageQuery
 from crawlyard.web.wire import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
@@ -77,8 +80,10 @@ class JobChanger(Protocol):
 class ResultReader(Protocol):
     """Reads what jobs have brought, also while they run."""
 
-    def pages(self, job_id: str, query: PageQuery, *, text: bool) -> AsyncIterator[PageOut]:
-        """Yield page records in the order they were stored; *text* reads their text too."""
+    def pages(
+        self, job_id: str, query: PageQuery, kept: Collection[Body] = ()
+    ) -> AsyncIterator[PageOut]:
+        """Yield page records in the order they were stored, each with its bodies of *kept*."""
         ...
 
     async def errors(self, job_id: str) -> list[ErrorGroupOut]:
@@ -152,16 +157,17 @@ class LocalClient:
         await self._jobs.delete(self._actor, job_id)
         await self._jobs.purge()
 
-    async def pages(self, job_id: str, query: PageQuery, *, text: bool) -> AsyncIterator[PageOut]:
+    async def pages(
+        self, job_id: str, query: PageQuery, kept: Collection[Body] = ()
+    ) -> AsyncIterator[PageOut]:
         """Yield page records in the order they were stored."""
-        if not text:
+        if not kept:
             async for stored in self._results.pages(self._actor, job_id, query):
                 yield PageOut.of(stored.page)
             return
-        records = self._results.records(self._actor, job_id, query, {Body.TEXT})
+        records = self._results.records(self._actor, job_id, query, kept)
         async for stored, bodies in records:
-            kept = bodies.get(Body.TEXT)
-            yield PageOut.of(stored.page, None if kept is None else kept.decode(errors="replace"))
+            yield PageOut.of(stored.page, **_readable(bodies))
 
     async def errors(self, job_id: str) -> list[ErrorGroupOut]:
         """Return the failed URLs by kind, the most frequent first."""
@@ -179,6 +185,20 @@ class LocalClient:
     async def _now(self, job: Job) -> JobOut:
         """Return a job that was just changed with how far it has come."""
         return await self.get(job.id)
+
+
+def _readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
+    """Return what is kept of a page as JSON values."""
+    readable: dict[str, object] = {}
+    if Body.TEXT in bodies:
+        readable["text"] = bodies[Body.TEXT].decode(errors="replace")
+    if Body.HEADERS in bodies:
+        readable["headers"] = json.loads(bodies[Body.HEADERS])
+    if Body.HTML in bodies:
+        headers: Sequence[tuple[str, str]] = json.loads(bodies.get(Body.HEADERS, b"[]"))
+        types = (value for name, value in headers if name.lower() == "content-type")
+        readable["html"] = decoded(bodies[Body.HTML], charset_of(next(types, "")))
+    return readable
 
 
 def _out(standing: Standing) -> JobOut:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crawlyard.cli import stdout
 from crawlyard.cli.client import ResultReader
+from crawlyard.core.page import Body
 from crawlyard.core.spec import TextMode
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format, Record, Writer, Written, write
@@ -83,12 +84,14 @@ async def save(
         BrokenPipeError: the reader of stdout has gone.
     """
     text = job.spec.text != TextMode.NONE
-    pages = client.pages(job.id, PageQuery(failed=failed), text=text)
+    html = job.spec.keep_html and export.format is Format.JSONL
+    kept = [*([Body.TEXT] if text else []), *([Body.HTML, Body.HEADERS] if html else [])]
+    pages = client.pages(job.id, PageQuery(failed=failed), kept)
     writer = _writer(job, export.format, text=text)
     if not export.to_stdout:
         with whole_file(Path(export.where)) as sink:
-            return await write(_records(pages), writer, sink)
-    return await write(_records(pages), writer, stdout.write)
+            return await write(_records(pages, html=html), writer, sink)
+    return await write(_records(pages, html=html), writer, stdout.write)
 
 
 def _writer(job: JobOut, form: Format, *, text: bool) -> Writer:
@@ -97,6 +100,7 @@ def _writer(job: JobOut, form: Format, *, text: bool) -> Writer:
     return JsonLines()
 
 
-async def _records(pages: AsyncIterator[PageOut]) -> AsyncIterator[Record]:
+async def _records(pages: AsyncIterator[PageOut], *, html: bool) -> AsyncIterator[Record]:
+    left_out = set() if html else {"html", "headers"}
     async for page in pages:
-        yield page.model_dump(mode="json")
+        yield page.model_dump(mode="json", exclude=left_out)

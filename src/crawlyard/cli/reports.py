@@ -66,7 +66,7 @@ async def job(session: Session, word: str, common: Common) -> int:
 async def pages(session: Session, word: str, query: PageQuery, limit: int, common: Common) -> int:
     """List a job's pages in the order they were stored."""
     job_id = await session.client.resolve(word)
-    found = session.client.pages(job_id, query, text=False)
+    found = session.client.pages(job_id, query)
     shown = await _write(session, _first(found, limit), PAGES, common)
     if limit and shown == limit:
         session.tell(f"the first {limit:,} are shown; --limit 0 shows all")

@@ -142,6 +142,17 @@ def _parsed(body: bytes, charset: str | None) -> turbohtml.Document:
     )
 
 
+def decoded(body: bytes, charset: str | None) -> str:
+    """Return markup as text, in the encoding that a browser would read it in.
+
+    *charset* is what the Content-Type named; bytes that fit no encoding become U+FFFD.
+    """
+    try:
+        return body.decode(charset or "utf-8")
+    except (LookupError, ValueError):
+        return body.decode(_parsed(body, charset).encoding or "utf-8", "replace")
+
+
 @dataclass(slots=True)
 class _Found:
     """The nodes of a page that say something, as they were met."""

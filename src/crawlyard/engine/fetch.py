@@ -68,11 +68,16 @@ class Response:
     @property
     def charset(self) -> str | None:
         """Return the charset that the Content-Type names, if it names one."""
-        for part in self.header("content-type").split(";")[1:]:
-            name, _, value = part.partition("=")
-            if name.strip().lower() == "charset":
-                return value.strip().strip("\"'") or None
-        return None
+        return charset_of(self.header("content-type"))
+
+
+def charset_of(content_type: str) -> str | None:
+    """Return the charset that a Content-Type names, if it names one."""
+    for part in content_type.split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip("\"'") or None
+    return None
 
 
 class Fetcher(Protocol):

@@ -257,17 +257,20 @@ class PageOut(Wire):
     last_modified: Text
     links: int
     text: Text | None  # null: not kept, or not asked for
+    html: Text | None  # the same
+    headers: tuple[tuple[Text, Text], ...] | None  # the same; of the response, in its order
     extracted: Mapping[Text, tuple[Text, ...]]
     truncated: Text
     noindex: bool
     error: PageErrorOut | None
 
     @classmethod
-    def of(cls, page: Page, text: str | None = None) -> "PageOut":
-        """Return the shape of a page record, with its text where that is at hand."""
+    def of(cls, page: Page, **kept: object) -> "PageOut":
+        """Return the shape of a page record; *kept* is its text, html and headers, if at hand."""
         error = page.error
         told = None if error is None else PageErrorOut(kind=error, detail=page.error_detail)
-        return cls.filled(page, text=text, error=told)
+        bodies: dict[str, Any] = {"text": None, "html": None, "headers": None}
+        return cls.filled(page, error=told, **(bodies | kept))
 
 
 class ErrorGroupOut(Wire):
