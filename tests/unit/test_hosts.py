@@ -251,9 +251,13 @@ async def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
 
 
 async def test_each_refusal_in_a_row_doubles_the_wait_up_to_five_minutes() -> None:
-    gate = a_gate(FakeClock())
+    clock = FakeClock()
+    gate = a_gate(clock)
 
-    holds = [gate.refused(HOST, None) for _ in range(11)]
+    holds = []
+    for _ in range(11):
+        holds.append(gate.refused(HOST, None))
+        await clock.advance(timedelta(seconds=holds[-1]))
 
     assert holds == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]
 
@@ -273,9 +277,27 @@ async def test_an_answer_ends_the_refusals() -> None:
 
 
 async def test_thousands_of_refusals_do_not_overflow() -> None:
-    gate = a_gate(FakeClock())
+    clock = FakeClock()
+    gate = a_gate(clock)
 
-    assert {gate.refused(HOST, None) for _ in range(5000)} >= {300.0}
+    for _ in range(2000):
+        hold_s = gate.refused(HOST, None)
+        await clock.advance(timedelta(seconds=hold_s))
+
+    assert hold_s == 300.0
+
+
+async def test_refusals_of_one_burst_count_once() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock)
+
+    burst = {gate.refused(HOST, None) for _ in range(8)}
+    longer = gate.refused(HOST, 7.0)
+    await clock.advance(timedelta(seconds=7))
+
+    assert burst == {1.0}
+    assert longer == 7.0
+    assert gate.refused(HOST, None) == 2.0
 
 
 # --- several processes on one store

@@ -10,30 +10,27 @@ import logging
 import math
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
-    Callable,
     Collection,
     Coroutine,
-    Sequence,
 )
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.lifecycle import StateReason
-from crawlyard.core.limits import ResourceLimiter, Usage, reason_of
+from crawlyard.core.limits import ResourceLimiter, reason_of
 from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.spec import JobSpec, Strategy
 from crawlyard.engine import record
 from crawlyard.engine.access import Access, Closed, RobotsCache
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.draft import Draft, Tally
-from crawlyard.engine.fetch import Fetcher, Metered, Response
+from crawlyard.engine.ends import End, Start
+from crawlyard.engine.fetch import Fetcher, Metered
 from crawlyard.engine.frontier import Frontier, Turns
+from crawlyard.engine.learning import Learning
 from crawlyard.engine.manners import Manners
-from crawlyard.engine.robots import MAX_PARSED
-from crawlyard.engine.urls import host_of, origin_of, path_of
+from crawlyard.engine.urls import origin_of, path_of
 from crawlyard.engine.visit import Tools, Visitor
 
 BATCH_PAGES = 200
@@ -48,26 +45,6 @@ BACKLOG = 4 * BATCH_PAGES  # pages that may wait for a slow store before fetchin
 MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a crawl begins or goes on."""
-
-    key: str  # of the job, for the host gate
-    usage: Usage
-    known: set[int] = field(default_factory=set)  # fp of every URL ever found; taken over
-    waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
-    roots: Sequence[str] = ()  # where redirects of start URLs led
-    load: Callable[[int, Collection[str]], Awaitable[Sequence[Target]]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a crawl ended by itself."""
-
-    reason: StateReason
-    detail: str = ""
 
 
 class Crawl:
@@ -87,15 +64,16 @@ class Crawl:
         metered = Metered(fetcher, self._draft.tally.spend)
         self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
         self._visitor = Visitor(spec, agent, metered, tools, self._discovery.offer)
+        self._event = asyncio.Event()
+        self._turns = Turns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
+        self._learning = Learning(tools.gate, self._turns, self._visitor.ask, self._spawn)
         self._manners = Manners(
             start.key,
             tools.gate,
-            Access(agent, robots, self._ask_robots),
+            Access(agent, robots, lambda url: self._learning.ask(url, self._manners)),
             self._note,
             self._discovery.listed_by_robots,
         )
-        self._event = asyncio.Event()
-        self._turns = Turns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
         self._held: set[int] = set()  # fp of targets in memory or in flight
         self._notes = 0
         self._broken: BaseException | None = None  # an error of ours in a task
@@ -104,8 +82,10 @@ class Crawl:
         self._spilled = len(start.waiting) >= WINDOW  # the store may hold more than memory
         self._idle = False  # requests are allowed, but no host is free for one
         self._loaded = -math.inf
-        self._learning: set[asyncio.Task[None]] = set()
+        self._deferred: list[str] = []  # hosts that wait for room
         self._open = True
+        self._stopped = False
+        self._ended_by: tuple[str, ResourceLimiter] | None = None  # the limit, and as it was
         self._edited = False
         self._give_up_at: float | None = None
         self._trouble = ""  # why the first start URL failed
@@ -122,7 +102,7 @@ class Crawl:
 
     def stop(self, within_s: float | None = None) -> None:
         """Begin no more requests; those under way may finish, or get *within_s* seconds."""
-        self._open = False
+        self._open, self._stopped = False, True
         if within_s is not None:
             self._give_up_at = self._clock.monotonic() + within_s
         self._event.set()
@@ -133,10 +113,15 @@ class Crawl:
         self._event.set()
 
     def change(self, spec: JobSpec) -> None:
-        """Go by an edited spec from now on; targets that it shuts out are skipped."""
+        """Go by an edited spec from now on; targets that it shuts out are skipped.
+
+        A limit that has ended the crawl, but does no more, lets it go on.
+        """
         self._adopt(spec)
         self._visitor.adopt(spec)
         self._edited = True
+        if self._ended_by is not None and not self._stopped:
+            self._ended_by, self.end, self._open = None, None, True
         self._event.set()
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -169,7 +154,7 @@ class Crawl:
             raise self._broken
         if not self._open:
             # a robots.txt may be waited for as long as a host holds us off: no page is lost
-            _cancel(self._learning)
+            self._learning.cancel()
         if self._tasks:
             return False
         if self._open and not len(self._turns) and not self._spilled:
@@ -191,6 +176,7 @@ class Crawl:
         self._event.set()
 
     async def _let_go(self) -> None:
+        self._open = False
         await asyncio.sleep(0)  # a task that never began could not give its slot back
         _cancel(self._tasks)
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -199,14 +185,11 @@ class Crawl:
     def _dispatch(self) -> None:
         """Begin as many requests as hosts, limits and concurrency allow."""
         self._tick()
-        while self._open and len(self._tasks) < self._spec.concurrency:
-            if len(self._draft.outcomes) >= BACKLOG:
-                return
-            decision = self._limiter.decide(self._draft.tally, self._reserved)
-            if decision.used_up and decision.limit is not None:
-                self._finish(reason_of(decision.limit), decision.detail)
-            if not decision.allowed:
-                return
+        if self._deferred and self._has_room():
+            deferred, self._deferred = self._deferred, []
+            for host in deferred:
+                self._turns.unblock(host)
+        while self._has_room():
             target = self._turns.next(self._settled)
             self._idle = target is None
             if target is None:
@@ -214,27 +197,52 @@ class Crawl:
             self._reserved += 1
             self._spawn(self._visit(target))
 
+    def _has_room(self) -> bool:
+        """Tell whether one more request may begin; end the crawl if a limit is used up."""
+        if not self._open or self._broken is not None:
+            return False
+        decision = self._limiter.decide(self._draft.tally, self._reserved)
+        if decision.used_up and decision.limit is not None:
+            self._ended_by = (decision.limit, self._limiter)
+            self._finish(reason_of(decision.limit), decision.detail)
+        busy = self._reserved + len(self._learning) >= self._spec.concurrency
+        return decision.allowed and not busy and len(self._draft.outcomes) < BACKLOG
+
+    def _defer(self, host: str) -> bool:
+        """Put *host* off until there is room for it again."""
+        self._turns.block(host)
+        self._deferred.append(host)
+        return False
+
     def _settled(self, target: Target) -> bool:
         """Close *target* if it needs no request, and tell whether it was."""
+        outcome = self._judged(target)
+        if outcome is None:
+            return False
+        return self._close(outcome) if self._has_room() else self._defer(target.host)
+
+    def _judged(self, target: Target) -> Outcome | None:
+        """Return what *target* comes to without a request, ``None`` if that is not known."""
         if self._edited and target.via is not Via.SEED:
             rule = self._discovery.verdict(target)
             if rule is not None:
-                return self._close(Outcome(target, TargetState.SKIPPED, rule=rule))
+                return Outcome(target, TargetState.SKIPPED, rule=rule)
         if self._spec.ignore_robots:
-            return False
+            return None
         origin = origin_of(target.url)
         known = self._manners.rules_of(origin, target.host)
-        if known is None:
-            self._turns.block(target.host)
-            self._learning.add(self._spawn(self._learn(origin, target.host)))
-            return False
         if isinstance(known, Closed):
-            now = self._clock.now()
-            return self._close(record.failed(target, known.kind, known.detail, now))
-        rule = known.verdict(path_of(target.url))
-        if rule is None:
-            return False
-        return self._close(Outcome(target, TargetState.SKIPPED, rule=f"robots: {rule}"))
+            return record.failed(target, known.kind, known.detail, self._clock.now())
+        if known is not None:
+            rule = known.verdict(path_of(target.url))
+            told = f"robots: {rule}"
+            return Outcome(target, TargetState.SKIPPED, rule=told) if rule is not None else None
+        # of all requests, half may be for robots.txt: slow ones must not keep others out
+        if len(self._learning) >= max(1, self._spec.concurrency // 2) or not self._has_room():
+            self._defer(target.host)
+        else:
+            self._learning.begin(self._manners, origin, target.host)
+        return None
 
     async def _visit(self, target: Target) -> None:
         self._draft.current_url = target.url
@@ -266,23 +274,6 @@ class Crawl:
             self._first_page = self._clock.monotonic()
             self._event.set()
         return True
-
-    async def _ask_robots(self, url: str) -> Response:
-        host = host_of(url)
-        self._manners.wish(host)
-        await self._gate.acquire(host)
-        try:
-            # its cap is the standard's, whatever the pages' is; what is cut off shows as cut
-            return await self._visitor.ask(url, host, MAX_PARSED + 1)
-        finally:
-            self._gate.give(host)
-
-    async def _learn(self, origin: str, host: str) -> None:
-        again_in_s = await self._manners.learn(origin)
-        if again_in_s is None:
-            self._turns.unblock(host)
-        else:
-            self._turns.block_for(host, again_in_s)
 
     # -- the frontier in memory ----------------------------------------------------------
 
@@ -332,10 +323,12 @@ class Crawl:
         now = self._clock.monotonic()
         if self._give_up_at is not None and now >= self._give_up_at:
             _cancel(self._tasks)
-        waits = [self._batch_at() - now, self._turns.wait_s()]
+        waits = [self._batch_at() - now]
+        if self._has_room():
+            waits.append(self._turns.wait_s())
         if self._give_up_at is not None:
             waits.append(self._give_up_at - now if self._give_up_at > now else BATCH_S)
-        if self._spec.limits.duration is not None:
+        if self._open and self._spec.limits.duration is not None:
             left = self._spec.limits.duration - self._draft.tally.duration
             waits.append(left.total_seconds())
         with suppress(TimeoutError):
@@ -357,10 +350,10 @@ class Crawl:
     def _batch(self, *, last: bool = False) -> Batch:
         self._tick()
         self._batched, self._first_page = self._clock.monotonic(), None
-        if last and self.end is not None and self.end.reason.startswith("limit_"):
-            name = self.end.reason.removeprefix("limit_")
-            detail = self._limiter.describe(name, self._draft.tally)  # what was in flight counts
-            self.end = End(self.end.reason, detail)
+        if last and self.end is not None and self._ended_by is not None:
+            name, limiter = self._ended_by
+            # what was in flight counts
+            self.end = End(self.end.reason, limiter.describe(name, self._draft.tally))
         return self._draft.batch(last=last)
 
     def _tick(self) -> None:
@@ -378,7 +371,6 @@ class Crawl:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._learning.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken = error
         try:

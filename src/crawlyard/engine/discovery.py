@@ -76,6 +76,7 @@ class Discovery:
         if hop and via is Via.SEED:
             # example.org that leads to www.example.org: that is what was meant
             self._boundary.add_seed(url)
+            self._roots.append(url)
         rule = self._boundary.verdict(url, 0 if via is Via.SITEMAP else target.depth)
         if rule is None:
             return self._take(target)

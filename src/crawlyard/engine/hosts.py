@@ -47,6 +47,7 @@ class Pacer(Protocol):
 class _Host:
     in_flight: int = 0
     free_at: float = 0.0  # no request before: the delay after the last one, or a hold
+    held_until: float = 0.0  # by its last refusal
     strikes: int = 0  # refusals in a row (429, 503)
     booked: deque[float] = field(default_factory=deque)  # instants that are ours
     booking: bool = False
@@ -148,11 +149,17 @@ class HostGate:
 
         For as long as it asked for (an hour at most), or twice as long as the last time.
         """
-        state = self._hosts[host]
+        state, now = self._hosts[host], self._clock.monotonic()
+        if now < state.held_until:  # of the same burst as the refusal that began the hold
+            rest_s = max(state.held_until - now, min(retry_after_s or 0.0, LONGEST_HOLD_S))
+            state.held_until = now + rest_s
+            state.free_at = max(state.free_at, state.held_until)
+            return rest_s
         backoff = min(max(state.delay_s, 1.0) * 2**state.strikes, _BACKOFF_CAP_S)
         state.strikes = min(state.strikes + 1, 16)
         hold_s = min(backoff if retry_after_s is None else retry_after_s, LONGEST_HOLD_S)
-        state.free_at = max(state.free_at, self._clock.monotonic() + hold_s)
+        state.held_until = now + hold_s
+        state.free_at = max(state.free_at, state.held_until)
         state.booked.clear()
         if self._pacer is not None:
             until = self._clock.now() + timedelta(seconds=hold_s)

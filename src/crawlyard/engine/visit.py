@@ -18,7 +18,7 @@ from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Respon
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.robots import token_of
-from crawlyard.engine.urls import Base, canonical, host_of
+from crawlyard.engine.urls import Base, canonical, origin_of
 
 MAX_HOPS = 10
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # sitemaps.org, protocol 0.9
@@ -27,7 +27,8 @@ MAX_NESTING = 2
 indexes of indexes ends there: nothing else would end it, as sitemaps are no pages."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({500, 502, 503, 504})
-_SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+_PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
+"""Headers of a spec that any site may see; all others may be credentials."""
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
@@ -72,11 +73,13 @@ class Visitor:
             cap=timedelta(minutes=5),
             jitter=0.3,
         )
-        # credentials go to the hosts of start URLs alone, wherever a link or redirect leads
-        self._trusted = {host_of(canonical(url)) for url in spec.urls}
+        # credentials go to the origins of start URLs alone (and never from https to http),
+        # wherever a link or redirect leads
+        starts = {origin_of(canonical(url)) for url in spec.urls}
+        self._trusted = starts | {f"https{o.removeprefix('http')}" for o in starts if _plain(o)}
         base = {"User-Agent": self._agent, "Accept": _ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
         self._headers = base | {
-            name: value for name, value in spec.headers if name.lower() not in _SECRET_HEADERS
+            name: value for name, value in spec.headers if name.lower() in _PLAIN_HEADERS
         }
         self._secret_headers = base | dict(spec.headers)
 
@@ -87,7 +90,7 @@ class Visitor:
             FetchFailed: there was none that can be used.
         """
         return await self._fetcher.fetch(
-            url, host, self._headers_for(host), max_body or self._spec.max_body
+            url, host, self._headers_for(url), max_body or self._spec.max_body
         )
 
     async def visit(self, target: Target) -> Outcome:
@@ -192,8 +195,12 @@ class Visitor:
         again = replace(target, tries=target.tries + 1, due_at=due)
         return Outcome(again, TargetState.WAITING)
 
-    def _headers_for(self, host: str) -> Mapping[str, str]:
-        return self._secret_headers if host in self._trusted else self._headers
+    def _headers_for(self, url: str) -> Mapping[str, str]:
+        return self._secret_headers if origin_of(url) in self._trusted else self._headers
+
+
+def _plain(origin: str) -> bool:
+    return origin.startswith("http:")
 
 
 def retry_after_s(value: str, now: datetime) -> float | None:

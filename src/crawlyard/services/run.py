@@ -15,7 +15,8 @@ from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.page import Target
 from crawlyard.core.spec import Strategy
 from crawlyard.engine.access import RobotsCache
-from crawlyard.engine.crawl import WINDOW, Crawl, Start
+from crawlyard.engine.crawl import WINDOW, Crawl
+from crawlyard.engine.ends import Start
 from crawlyard.engine.fetch import AiohttpFetcher
 from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.visit import Tools

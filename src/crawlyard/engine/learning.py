@@ -1,0 +1,76 @@
+"""The robots.txt requests that are under way: few at once, and each within its host's pace."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+
+from crawlyard.engine.fetch import Response
+from crawlyard.engine.frontier import Turns
+from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.manners import Manners
+from crawlyard.engine.robots import MAX_PARSED
+from crawlyard.engine.urls import host_of
+
+_AFTER_DEFECT_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Learning:
+    """Learns the rules of origins; the targets of their hosts are blocked meanwhile."""
+
+    def __init__(
+        self,
+        gate: HostGate,
+        turns: Turns,
+        ask: Callable[[str, str, int], Awaitable[Response]],
+        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+    ) -> None:
+        self._gate = gate
+        self._turns = turns
+        self._ask = ask
+        self._spawn = spawn
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._taken: set[str] = set()  # hosts of which a slot was taken for what is asked next
+
+    def begin(self, manners: Manners, origin: str, host: str) -> None:
+        """Ask for the robots.txt of *origin*, whose *host* may be asked now."""
+        self._turns.block(host)
+        self._gate.take(host)
+        task = self._spawn(self._learn(manners, origin, host))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """Give up what is under way: no page is lost by it."""
+        for task in self._tasks:
+            task.cancel()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def ask(self, url: str, manners: Manners) -> Response:
+        """Return the answer to one request for a robots.txt, or to a hop on the way to it."""
+        host = host_of(url)
+        if host in self._taken:
+            self._taken.discard(host)
+        else:
+            manners.wish(host)
+            await self._gate.acquire(host)
+        try:
+            # its cap is the standard's, whatever the pages' is; what is cut off shows as cut
+            return await self._ask(url, host, MAX_PARSED + 1)
+        finally:
+            self._gate.give(host)
+
+    async def _learn(self, manners: Manners, origin: str, host: str) -> None:
+        self._taken.add(host)
+        try:
+            again_in_s = await manners.learn(origin)
+        except Exception:  # noqa: BLE001 - one host must not end a crawl
+            _log.exception("the robots.txt of %s could not be handled", origin)
+            again_in_s = _AFTER_DEFECT_S
+        if again_in_s is None:
+            self._turns.unblock(host)
+        else:
+            self._turns.block_for(host, again_in_s)
