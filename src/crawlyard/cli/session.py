@@ -1,6 +1,7 @@
 """One command, from its settings to its exit code: the only place that starts an event loop."""
 
 import contextlib
+import gc
 import shlex
 import sys
 import traceback
@@ -90,6 +91,11 @@ def run(
                 )
             raise typer.Exit(absent())
         code = 0
+        # What was imported stays for good, and a crawl makes few cycles: looked at less
+        # often, it takes 9 % less CPU (libboost1.88-doc, median of 5 in turns).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
         with whole_stdout():
             code = run_loop(_act(settings, basics, action))
         raise typer.Exit(code)

@@ -9,12 +9,16 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.lifecycle import State
-from crawlyard.errors import Conflict, NotFound
-from crawlyard.services.run import Workshop
+from crawlyard.errors import Conflict, NotFound, StoreUnavailable
+from crawlyard.services.run import Workshop, yield_to
+
+_LOOK_EVERY_S = 1.0
+_GRACE_S = 1.0  # beyond what requests in flight get, for a child to give its lease back
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +38,7 @@ class IsolatedRun:
         self._shop = shop
         self._isolation = isolation
         self._child: asyncio.subprocess.Process | None = None
-        self._draining = False
+        self._kill_at: float | None = None  # set while the worker stops
 
     @property
     def job_id(self) -> str:
@@ -42,8 +46,8 @@ class IsolatedRun:
         return self.lease.job_id
 
     def drain(self, within_s: float) -> None:
-        """Tell the child to stop as a worker does; it knows how long requests get."""
-        self._draining = True
+        """Tell the child to stop as a worker does; one that does not hear it is killed."""
+        self._kill_at = self._shop.clock.monotonic() + within_s + _GRACE_S
         if self._child is not None and self._child.returncode is None:
             self._child.send_signal(signal.SIGTERM if within_s else signal.SIGKILL)
 
@@ -57,18 +61,42 @@ class IsolatedRun:
             if child.stdin is not None:
                 child.stdin.write(json.dumps(order).encode() + b"\n")
                 await child.stdin.drain()  # left open: its end tells the child that we died
-            if self._draining:
+            if self._kill_at is not None:
                 child.terminate()
-            code = await child.wait()
+            await self._wait(child)
         finally:
             if child.returncode is None:
                 child.kill()
-                await child.wait()
+            code = await child.wait()
         if code != 0:
             await self._lost(code)
         else:
             # it settled the job; only a move by an operator before it began leaves the lease
             await self._shop.store.leases.free(self.lease)
+
+    async def _wait(self, child: asyncio.subprocess.Process) -> None:
+        """Return when the child has ended, must be killed, or has lost its lease."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await child.wait()
+                return
+            now = self._shop.clock.monotonic()
+            if self._kill_at is not None and now >= self._kill_at:
+                return
+            with suppress(StoreUnavailable):
+                if not await self._is_alive():
+                    return
+
+    async def _is_alive(self) -> bool:
+        """Tell whether the child still makes its checkpoints under our lease."""
+        try:
+            shard = (await self._shop.store.jobs.get(self.job_id)).shard
+        except NotFound:
+            return False
+        ours = (shard.worker, shard.attempt) == (self.lease.worker, self.lease.attempt)
+        until = shard.lease_until
+        return ours and until is not None and until > self._shop.clock.now()
 
     async def _lost(self, code: int) -> None:
         """Count a death of the child, unless the job is no longer ours or running."""
@@ -85,8 +113,8 @@ class IsolatedRun:
             await store.leases.free(self.lease)
             return
         actor = f"worker:{self.lease.worker}"
-        job, event = standing.job.lost(now, actor=actor, in_child=not self._draining)
+        job, event = standing.job.lost(now, actor=actor, in_child=self._kill_at is None)
         try:
             await store.leases.settle(self.lease, job, event)
         except Conflict:
-            await store.leases.free(self.lease)
+            await yield_to(self._shop, self.lease)

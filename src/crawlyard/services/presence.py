@@ -25,7 +25,7 @@ class Presence:
         self._folder.mkdir(parents=True, exist_ok=True)
         while True:
             self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # a sweep holds it for a moment
             if self._file.exists():
                 break
             os.close(self._fd)  # a sweep came between the two lines above

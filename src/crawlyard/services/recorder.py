@@ -1,11 +1,16 @@
 """Checkpoints of all the jobs of a worker, several in one transaction."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import TypeAlias
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Batch, Checkpoint, Lease
+from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import FrontierStore
+
+_Waiting: TypeAlias = tuple[Lease, Batch, "asyncio.Future[Checkpoint]"]
 
 TICK_S = 0.05
 """Commits are this far apart, however many jobs there are: a hundred slow crawls must
@@ -19,7 +24,7 @@ class Recorder:
         self._frontier = frontier
         self._clock = clock
         self._lease = lease
-        self._waiting: list[tuple[Lease, Batch, asyncio.Future[Checkpoint]]] = []
+        self._waiting: list[_Waiting] = []
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._committed = 0.0
@@ -43,18 +48,25 @@ class Recorder:
             await self._until_tick()
             taken, self._waiting = self._waiting, []
             self._urgent.clear()
-            entries = [(lease, batch) for lease, batch, _ in taken]
-            try:
-                answers = await self._frontier.record(entries, self._clock.now(), self._lease)
-            except Exception as error:  # noqa: BLE001 - each of those who wait hears of it
-                for *_, future in taken:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for (*_, future), answer in zip(taken, answers, strict=True):
-                    if not future.done():
-                        future.set_result(answer)
+            await self._write(taken)
             self._committed = self._clock.monotonic()
+
+    async def _write(self, taken: Sequence[_Waiting]) -> None:
+        entries = [(lease, batch) for lease, batch, _ in taken]
+        try:
+            answers = await self._frontier.record(entries, self._clock.now(), self._lease)
+        except Exception as error:  # noqa: BLE001 - those who wait hear of it
+            if len(taken) > 1 and not isinstance(error, StoreUnavailable):
+                for one in taken:  # a defect in one job's batch is no other job's
+                    await self._write([one])
+                return
+            for *_, future in taken:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (*_, future), answer in zip(taken, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
 
     async def _until_tick(self) -> None:
         wait = self._committed + TICK_S - self._clock.monotonic()

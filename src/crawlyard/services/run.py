@@ -2,16 +2,17 @@
 
 import logging
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TypeVar
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, StateReason
+from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.page import Target
 from crawlyard.core.spec import Strategy
 from crawlyard.engine.access import RobotsCache
@@ -20,7 +21,7 @@ from crawlyard.engine.ends import Start
 from crawlyard.engine.fetch import AiohttpFetcher
 from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.visit import Tools
-from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
+from crawlyard.errors import Conflict, NotFound, StoreFull, StoreUnavailable
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
 from crawlyard.store.base import Store
@@ -31,6 +32,10 @@ lease has lapsed long before, but as long as nobody took the job its batch still
 
 FULL_PATIENCE_S = 5.0
 """A full store gets this long before its job is paused: a log may be rotated meanwhile."""
+
+_TRIES = 8  # a move that loses a race is read and tried again
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +111,7 @@ class JobRun:
             raise  # the lease lapses, and the job goes on when the store is back
         except Exception as error:  # noqa: BLE001 - whatever it is, the job must say so
             _log.exception("job %s broke", self.job_id)
-            await self._save(*self._failed(f"{type(error).__name__}: {error}"[:500], None))
+            await self._save(*self._failed(f"{type(error).__name__}: {error}"[:500]))
         finally:
             self._shop.progress.forget(self.job_id)
 
@@ -144,8 +149,9 @@ class JobRun:
 
     async def _load(self, limit: int, without: Collection[str]) -> Sequence[Target]:
         deep = self._job.spec.strategy is Strategy.DEPTH_FIRST
-        return await self._shop.store.frontier.load(
-            self.lease.job_no, limit, depth_first=deep, without=without
+        frontier, no = self._shop.store.frontier, self.lease.job_no
+        return await self._patiently(
+            lambda: frontier.load(no, limit, depth_first=deep, without=without)
         )
 
     async def _record(self, crawl: Crawl, batch: Batch) -> None:
@@ -178,10 +184,13 @@ class JobRun:
         Raises:
             StoreUnavailable: it did not for a minute, or was full for some seconds.
         """
+        return await self._patiently(lambda: self._shop.recorder.record(self.lease, batch))
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         began = self._shop.clock.monotonic()
         while True:
             try:
-                return await self._shop.recorder.record(self.lease, batch)
+                return await work()
             except StoreUnavailable as error:
                 patience = FULL_PATIENCE_S if isinstance(error, StoreFull) else PATIENCE_S
                 if self._draining or self._shop.clock.monotonic() - began >= patience:
@@ -201,28 +210,51 @@ class JobRun:
         elif end is None:
             move, reason, detail = Move.REQUEUE, StateReason.WORKER_STOPPED, ""
         elif end.reason is StateReason.START_FAILED:
-            await self._save(*self._failed(end.detail, end.reason))
-            return
+            # nothing waits any more: an attempt like this one would ask for nothing
+            move, reason, detail = Move.FAIL, end.reason, end.detail
         else:
             move, reason, detail = Move.COMPLETE, end.reason, end.detail
         moved = self._job.moved(move, now, actor=self._actor, reason=reason, detail=detail)
         await self._save(*moved)
 
-    def _failed(self, detail: str, reason: StateReason | None) -> tuple[Job, Event]:
+    def _failed(self, detail: str) -> tuple[Job, Event]:
         """Return the job as it goes on after a failed attempt: later, or not at all."""
         now, job = self._shop.clock.now(), self._job
         wait = job.spec.retry.wait(job.failures + 1, random.random())
         if wait is not None:
             return job.failed_attempt(now, now + wait, actor=self._actor, detail=detail)
-        reason = reason or StateReason.INTERNAL_ERROR
-        return job.moved(Move.FAIL, now, actor=self._actor, reason=reason, detail=detail)
+        return job.moved(Move.FAIL, now, actor=self._actor, detail=detail)
 
     async def _save(self, job: Job, event: Event) -> None:
         try:
-            await self._shop.store.leases.settle(self.lease, job, event)
+            await self._patiently(lambda: self._shop.store.leases.settle(self.lease, job, event))
         except Conflict:
-            # an operator was faster: what he asked for holds, and the lease is free for it
-            await self._shop.store.leases.free(self.lease)
+            await yield_to(self._shop, self.lease)
+
+
+async def yield_to(shop: Workshop, lease: Lease) -> None:
+    """Let a lease go after somebody else changed its job: what he asked for holds.
+
+    A job that was only edited still runs, and nobody would run it: it is queued again.
+    """
+    actor = f"worker:{lease.worker}"
+    for _ in range(_TRIES):
+        try:
+            standing = await shop.store.jobs.get(lease.job_id)
+        except NotFound:
+            return
+        shard, job = standing.shard, standing.job
+        if job.state is not State.RUNNING or shard.attempt != lease.attempt:
+            break
+        moved = job.moved(
+            Move.REQUEUE, shop.clock.now(), actor=actor, reason=StateReason.WAITING_SLOT
+        )
+        try:
+            await shop.store.leases.settle(lease, *moved)
+        except Conflict:
+            continue
+        return
+    await shop.store.leases.free(lease)
 
 
 async def watch_orders(

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.event import Event
@@ -22,6 +22,10 @@ from crawlyard.services.run import JobRun, Workshop, watch_orders
 ORDERS_EVERY = timedelta(milliseconds=250)
 POLL_EVERY = timedelta(seconds=1)  # for what no wake-up told us of
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is away
+PATIENCE_ALONE_S = 5.0
+"""A worker for one job gives up a store that is away for longer, while nothing runs."""
+
+_NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # no lease ends before
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +73,7 @@ class Worker:
         self._looked_at = -POLL_EVERY.total_seconds()
         self._strangers: dict[str, float] = {}  # holders elsewhere, and since when we know
         self._failure: BaseException | None = None
+        self._away_since: float | None = None
 
     def stop(self) -> None:
         """Claim no more; requests in flight get a few seconds, then leases are given back."""
@@ -123,19 +128,32 @@ class Worker:
         try:
             await self._take_back()
             await self._fill()
-            return not self._runs and await self._through(drain=drain)
+            through = not self._runs and await self._through(drain=drain)
         except StoreUnavailable as error:
-            if self._options.only is not None:
+            now = self._shop.clock.monotonic()
+            self._away_since = now if self._away_since is None else self._away_since
+            alone = self._options.only is not None and not self._runs
+            if alone and now - self._away_since >= PATIENCE_ALONE_S:
                 raise
             _log.warning("the store is away, trying again: %s", error)
             await self._shop.clock.sleep(_RETRY_EVERY)
             return False
+        self._away_since = None
+        return through
 
     async def _fill(self) -> None:
         """Claim jobs for the free slots."""
         options, now = self._options, self._shop.clock.now
         while len(self._runs) < options.slots and not self._stopping:
-            claim = await self._shop.store.leases.claim(self.id, now(), options.lease, options.only)
+            claiming = asyncio.ensure_future(
+                self._shop.store.leases.claim(self.id, now(), options.lease, options.only)
+            )
+            try:
+                claim = await asyncio.shield(claiming)
+            except asyncio.CancelledError:
+                if (claim := await claiming) is not None:
+                    self._begin(claim)  # it is ours already: it must be given back
+                raise
             if claim is None:
                 return
             self._begin(claim)
@@ -149,6 +167,8 @@ class Worker:
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
+        if self._stopping:  # while it was claimed
+            run.drain(self._options.shutdown_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._runs.pop(task)
@@ -165,14 +185,23 @@ class Worker:
         self._looked_at = now
         leases = self._shop.store.leases
         others = set(await leases.holders()) - {self.id}
-        taken = await leases.take_back(self._shop.clock.now(), self._dead(others), self._lost)
+        taken = []
+        if dead := self._dead(others):
+            taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
+        taken += await leases.take_back(self._shop.clock.now(), (), self._lapsed)
         for job in taken:
             _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
         if self._presence is not None:
             self._presence.sweep(others)
 
     def _lost(self, job: Job) -> tuple[Job, Event]:
+        """Return a job whose worker is dead: if a child ran it, that died with its parent."""
         return job.lost(self._shop.clock.now(), actor=f"worker:{self.id}", in_child=False)
+
+    def _lapsed(self, job: Job) -> tuple[Job, Event]:
+        """Return a job that made no checkpoint in time: if a child ran it, that hangs."""
+        now = self._shop.clock.now()
+        return job.lost(now, actor=f"worker:{self.id}", in_child=job.isolated)
 
     async def _through(self, *, drain: bool) -> bool:
         failure, self._failure = self._failure, None

@@ -1,8 +1,14 @@
 """The schema's history, step by step; `crawlyard.store.tables` is where it has come to."""
 
+from threading import Lock
+
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
+
+_ONE_AT_A_TIME = Lock()
+"""Alembic keeps what it works on in module globals: two stores that are opened at once in
+one process, by two threads, would write into each other's."""
 
 
 def upgrade(connection: Connection) -> None:
@@ -10,4 +16,5 @@ def upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", "crawlyard.store:migrations")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ONE_AT_A_TIME:
+        command.upgrade(config, "head")

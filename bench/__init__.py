@@ -1,0 +1,1 @@
+"""Measures of Crawlyard beside others; not part of the package."""

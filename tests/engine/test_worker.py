@@ -1,0 +1,221 @@
+"""A worker's edges: stops, edits and store faults at the worst moment."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
+from crawlyard.demo.site import Answer
+from crawlyard.engine.crawl import Crawl
+from crawlyard.errors import StoreUnavailable
+from tests.engine.rig import a_spec, crawled, opened, outcome, published, run
+from tests.engine.test_crawl import paths, tree
+from tests.site import GraphSite, Serve
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
+        yield yard
+
+
+class Around:
+    """A part of a store with something happening before each call of one method."""
+
+    def __init__(self, inner: Any, method: str, before: Callable[[], Any]) -> None:
+        self._inner, self._method, self._before = inner, method, before
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name != self._method:
+            return found
+
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            await self._before()
+            return await found(*args, **kwargs)
+
+        return wrapped
+
+
+def around(yard: Yard, part: str, method: str, before: Callable[[], Any]) -> None:
+    """Let *before* run ahead of each call of a store method."""
+    inner = getattr(yard.store, part)
+    object.__setattr__(yard.store, part, Around(inner, method, before))
+
+
+async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(6, 4)), latency_s=0.02)
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    worker = yard.worker()
+
+    async def stop() -> None:
+        worker.stop()
+
+    around(yard, "leases", "claim", stop)
+    async with asyncio.timeout(10):
+        await worker.run()
+
+    left = await yard.jobs.get(LOCAL, job.id)
+    assert left.job.state is State.PENDING
+    assert left.shard.worker is None
+
+
+async def test_an_edit_at_the_very_end_is_no_loss(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(2, 1)))
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    edits = iter(["late"])
+
+    async def edit() -> None:
+        for name in edits:
+            await yard.jobs.edit(LOCAL, job.id, {"name": name})
+
+    around(yard, "leases", "settle", edit)
+    await run(yard, job.id)
+
+    ended = await yard.jobs.get(LOCAL, job.id)
+    reasons = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+    assert ended.job.state is State.COMPLETED
+    assert "worker_lost" not in reasons
+
+
+async def test_a_store_that_stumbles_once_ends_no_crawl(yard: Yard, site_server: Serve) -> None:
+    site = GraphSite(tree(4, 2))
+    server = await site_server(site, latency_s=0.05)
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    stumbles = iter([StoreUnavailable("the database is locked")])
+
+    async def stumble() -> None:
+        for error in stumbles:
+            raise error
+
+    for part, method in (("leases", "holders"), ("frontier", "load"), ("leases", "settle")):
+        around(yard, part, method, stumble)
+        await run(yard, job.id)
+        stumbles = iter([StoreUnavailable("the database is locked")])
+
+    assert paths(server, (await outcome(yard, job.id)).ok) == site.reachable()
+
+
+async def test_an_edit_keeps_the_scope_that_a_moved_start_url_widened(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = GraphSite(tree(5, 3))
+    there = await site_server(site, host="127.0.0.2", latency_s=0.02)
+
+    class Moved:
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            return Answer(301 if path == "/" else 404, (("Location", f"{there.url}/"),))
+
+    here = await site_server(Moved())
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{here.url}/", concurrency=2))
+    task = asyncio.create_task(run(yard, job.id))
+    await published(yard, job.id, done=8)
+
+    await yard.jobs.edit(LOCAL, job.id, {"name": "renamed"})
+    await task
+
+    assert paths(there, (await outcome(yard, job.id)).ok) == site.reachable()
+
+
+async def test_a_limit_that_is_lifted_as_it_is_reached_lets_the_crawl_go_on(
+    yard: Yard, site_server: Serve
+) -> None:
+    hold = asyncio.Event()
+
+    class Slow(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Any:
+            return held if path == "/0" else super().answer(method, path, host)
+
+    async def held(reader: object, writer: Any) -> None:
+        await hold.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+    site = Slow(tree(4, 2))
+    server = await site_server(site)
+    spec = a_spec(f"{server.url}/", limits=Limits(bytes=500), concurrency=2)
+    job = await yard.jobs.submit(LOCAL, spec)
+    task = asyncio.create_task(run(yard, job.id))
+    await published(yard, job.id, done=2)
+
+    await yard.jobs.edit(LOCAL, job.id, {"limits.bytes": None})
+    hold.set()
+    await task
+
+    found = await outcome(yard, job.id)
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    assert found.usage.done == found.usage.discovered
+
+
+async def test_a_given_up_host_does_not_overrun_the_limit_of_errors(
+    yard: Yard, site_server: Serve, unused_tcp_port: int
+) -> None:
+    dead = [f"http://127.0.0.1:{unused_tcp_port}/{n}" for n in range(300)]
+    server = await site_server(GraphSite({"/": dead}))
+    spec = a_spec(f"{server.url}/", scope=Scope.ANY, limits=Limits(errors=5))
+
+    found = await crawled(yard, spec)
+
+    assert found.job.state_reason is StateReason.LIMIT_ERRORS
+    assert found.usage.errors == 5
+    assert found.usage.waiting == 295
+
+
+async def test_slow_robots_files_leave_room_for_hosts_that_answer(
+    yard: Yard, site_server: Serve
+) -> None:
+    async def never(reader: Any, writer: object) -> None:
+        await reader.read()
+
+    class Mute(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Any:
+            return never
+
+    mutes = [await site_server(Mute({}), host=f"127.0.0.{n}") for n in range(10, 22)]
+    site = GraphSite(tree(3, 2))
+    quick = await site_server(site)
+    urls = [f"{quick.url}/", *(f"{mute.url}/" for mute in mutes)]
+    spec = a_spec(
+        *urls,
+        concurrency=4,
+        timeout=timedelta(seconds=2),
+        limits=Limits(duration=timedelta(seconds=3)),
+    )
+
+    found = await crawled(yard, spec)
+
+    assert paths(quick, found.ok) == site.reachable()
+    assert sum(bool(mute.hits) for mute in mutes) <= 6  # half of four at a time
+
+
+async def test_nothing_spins_while_a_limit_waits_for_what_is_in_flight(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(reader: object, writer: Any) -> None:
+        await asyncio.sleep(1)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+    class Slow(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Any:
+            return slow if path == "/" else super().answer(method, path, host)
+
+    server = await site_server(Slow({}))
+    spec = a_spec(
+        f"{server.url}/", limits=Limits(duration=timedelta(seconds=0.1)), ignore_robots=True
+    )
+    turns, until_due = count(), Crawl._until_due
+
+    async def counted(crawl: Crawl) -> None:
+        next(turns)
+        await until_due(crawl)
+
+    monkeypatch.setattr(Crawl, "_until_due", counted)
+
+    found = await crawled(yard, spec)
+
+    assert found.job.state_reason is StateReason.LIMIT_DURATION
+    assert next(turns) < 50
