@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from crawlyard.config import Settings
 from crawlyard.core.checkpoint import Claim, Lease
 from crawlyard.core.lifecycle import State
+from crawlyard.errors import StoreUnavailable
+from crawlyard.services.isolation import STORE_AWAY
 from crawlyard.services.run import JobRun, watch_orders
 from crawlyard.services.worker import ORDERS_EVERY
 from crawlyard.yard import Yard
@@ -57,7 +60,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     order = json.loads(_line())
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    asyncio.run(_run(order))
+    try:
+        asyncio.run(_run(order))
+    except StoreUnavailable:
+        sys.exit(STORE_AWAY)
 
 
 if __name__ == "__main__":

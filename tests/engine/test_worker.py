@@ -87,17 +87,19 @@ async def test_a_store_that_stumbles_once_ends_no_crawl(yard: Yard, site_server:
     site = GraphSite(tree(4, 2))
     server = await site_server(site, latency_s=0.05)
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
-    stumbles = iter([StoreUnavailable("the database is locked")])
-
-    async def stumble() -> None:
-        for error in stumbles:
-            raise error
-
+    stumbled = []
     for part, method in (("leases", "holders"), ("frontier", "load"), ("leases", "settle")):
-        around(yard, part, method, stumble)
-        await run(yard, job.id)
-        stumbles = iter([StoreUnavailable("the database is locked")])
 
+        async def stumble(method: str = method) -> None:
+            if method not in stumbled:
+                stumbled.append(method)
+                raise StoreUnavailable("the database is locked")
+
+        around(yard, part, method, stumble)
+
+    await run(yard, job.id)
+
+    assert stumbled == ["holders", "load", "settle"]
     assert paths(server, (await outcome(yard, job.id)).ok) == site.reachable()
 
 

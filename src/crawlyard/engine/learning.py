@@ -74,3 +74,6 @@ class Learning:
             self._turns.unblock(host)
         else:
             self._turns.block_for(host, again_in_s)
+        # before the crawl hears of the end of this task, and looks for room
+        if (task := asyncio.current_task()) is not None:
+            self._tasks.discard(task)

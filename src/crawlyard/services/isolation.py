@@ -6,6 +6,7 @@ The child works under its parent's lease. It dies with its parent: their pipe br
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from crawlyard.core.checkpoint import Claim
 from crawlyard.core.lifecycle import State
 from crawlyard.errors import Conflict, NotFound, StoreUnavailable
 from crawlyard.services.run import Workshop, yield_to
+
+STORE_AWAY = os.EX_TEMPFAIL
+"""With this code, a child says that it ended for want of the store: no fault of its job."""
 
 _LOOK_EVERY_S = 1.0
 _GRACE_S = 1.0  # beyond what requests in flight get, for a child to give its lease back
@@ -113,7 +117,8 @@ class IsolatedRun:
             await store.leases.free(self.lease)
             return
         actor = f"worker:{self.lease.worker}"
-        job, event = standing.job.lost(now, actor=actor, in_child=self._kill_at is None)
+        at_fault = self._kill_at is None and code != STORE_AWAY
+        job, event = standing.job.lost(now, actor=actor, in_child=at_fault)
         try:
             await store.leases.settle(self.lease, job, event)
         except Conflict:

@@ -204,7 +204,7 @@ class JobRun:
         if self._ordered:
             await self._shop.store.leases.free(self.lease)  # in case the order came last of all
             return
-        if self._changed and end is not None:
+        if self._changed and not self._draining:
             # edited while its last pages were stored: the end may not hold any more
             move, reason, detail = Move.REQUEUE, StateReason.WAITING_SLOT, ""
         elif end is None:
