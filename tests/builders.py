@@ -18,6 +18,7 @@ from crawlyard.ids import new_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 LEASE = timedelta(seconds=8)
+NOTHING: Mapping[str, object] = {}
 
 
 def a_spec(**fields: Any) -> JobSpec:
@@ -36,6 +37,7 @@ def a_job(*, spec: JobSpec | None = None, priority: Priority | None = None, **fi
         "state_reason": StateReason.WAITING_SLOT,
         "created_at": NOW,
         "updated_at": NOW,
+        "since": NOW,
         "queued_at": NOW,
         "due_at": NOW,
     }
@@ -45,6 +47,11 @@ def a_job(*, spec: JobSpec | None = None, priority: Priority | None = None, **fi
 def its_event(job: Job, name: EventName = EventName.CREATED, **data: object) -> Event:
     """Return an event about *job*."""
     return job.event(name, NOW, "local", **data)
+
+
+def noted(job: Job, at: datetime = NOW, data: Mapping[str, object] = NOTHING) -> Event:
+    """Return what a worker has to say about *job*."""
+    return job.event(EventName.NOTED, at, "worker:w1", **data)
 
 
 def fp_of(url: str) -> int:

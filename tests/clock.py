@@ -18,10 +18,19 @@ class FakeClock:
         self._now = self._started = now
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
         self._order = count()
+        self._stepped = timedelta(0)
 
     def now(self) -> datetime:
         """Return the instant at which it stands."""
         return self._now
+
+    def wall(self) -> datetime:
+        """Return what the clock on the wall says: `now`, and all steps that it was given."""
+        return self._now + self._stepped
+
+    def step(self, by: timedelta) -> None:
+        """Set the clock on the wall forward, or back."""
+        self._stepped += by
 
     def monotonic(self) -> float:
         """Return seconds since it was made, and some: a monotonic clock begins anywhere."""

@@ -3,19 +3,45 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from annotated_types import Ge, Le, MinLen
 from pydantic.fields import FieldInfo
 
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, StateReason
+from crawlyard.core.cron import ALIASES
+from crawlyard.core.cron import FIELDS as CRON_FIELDS
+from crawlyard.core.form import FIELDS, at, form_of
 from crawlyard.core.job import EVENT_OF
 from crawlyard.core.lifecycle import ENDED
+from crawlyard.core.limits import Limits
+from crawlyard.core.quantity import duration_text
+from crawlyard.core.retry import RetryPolicy
+from crawlyard.core.schedule import (
+    MISFIRE_HELP,
+    MOST_CATCH_UP,
+    OVERLAP_HELP,
+    Misfire,
+    Overlap,
+    TickOutcome,
+    TickReason,
+)
+from crawlyard.core.spec import JobSpec
+from crawlyard.core.timetable import SHORTEST, timetable
+from crawlyard.core.webhook import MAX_BODY, message
+from crawlyard.export.jsonl import dumps
+from crawlyard.web.wire.jobs import EventOut
+from tests.builders import NOW, a_job, a_spec, its_event
+from tests.builders_webhooks import a_webhook
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 
 _MADE = "<!-- made by `python -m tests.docs`; a test compares it with the code -->"
+_FIELD = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
 _MEMBER = re.compile(r"^    ([A-Z0-9_]+) = .*?  # (.+)$", re.MULTILINE)
 
 
@@ -62,17 +88,8 @@ def lifecycle() -> str:
         "Beside its state, a job has a reason from this list, and often a sentence of detail.",
         _table(["reason", "state, and why"], [[f"`{r}`", reasons[r.name]] for r in StateReason]),
         f"`{StateReason.PREEMPTED}` is there for later: no job gives way to another yet.",
-        "## Other events",
-        _table(["event", "when"], [[f"`{n}`", when] for n, when in _OTHER_EVENTS.items()]),
+        "All events, with what each of them carries, are in [Events](events.md).",
     )
-
-
-_OTHER_EVENTS: Mapping[EventName, str] = {
-    EventName.CREATED: "the job was submitted",
-    EventName.EDITED: "its spec was changed; the data says which fields",
-    EventName.DELETED: "it was deleted with its pages",
-    EventName.NOTED: "something about the crawl is worth knowing, such as a capped crawl-delay",
-}
 
 
 def settings() -> str:
@@ -118,10 +135,265 @@ def errors() -> str:
     )
 
 
+def spec_form() -> str:
+    """Return the page about the form of a spec."""
+    defaults = form_of(JobSpec(urls=("https://example.org/",))) | {"urls": []}
+    told = {**_told("", JobSpec), **_told("limits.", Limits), **_told("retry.", RetryPolicy)}
+    rows = [
+        [
+            f"`{field.path}`" + (f", `{field.also}`" if field.also else ""),
+            field.accepts,
+            f"`{dumps(at(defaults, field.path))}`",
+            told.get(field.path.removesuffix("_s"), ""),
+        ]
+        for field in FIELDS.values()
+    ]
+    return _page(
+        "The form of a spec",
+        "Templates, their files and the settings of a schedule say what to crawl in one form: an "
+        "object of the fields below. `limits` and `retry` are objects of their own; `limits.pages` "
+        "may also be written as one name. What is left out is as in the template, or the default.",
+        _table(["field", "what it takes", "default", "what it is"], rows),
+        "A field that is not there is refused, with the one that was probably meant; a value that "
+        "cannot be read is refused with the path of its field and what was expected.",
+    )
+
+
+def _told(inside: str, record: type[object]) -> dict[str, str]:
+    """Return what the source says behind each field of a record, by its path."""
+    found = _FIELD.findall(inspect.getsource(record))
+    return {f"{inside}{name}": said.replace("|", "\\|") for name, said in found}
+
+
+def events() -> str:
+    """Return the page about events."""
+    when = comments_of(EventName)
+    job = a_job(
+        id="01a210f8-13ce-73bf-8a3f-f06cfe4c2e98",
+        spec=a_spec(name="nightly"),
+        state=State.COMPLETED,
+        state_reason=StateReason.EXHAUSTED,
+        version=3,
+    )
+    example = replace(its_event(job, EventName.COMPLETED), actor="worker:w1", seq=42)
+    shown = dumps(EventOut.of(example).model_dump(mode="json"), indent=2)
+    sent = dumps(message(example), indent=2)
+    tables = [
+        block
+        for kind in dict.fromkeys(name.kind for name in EventName)
+        for block in (
+            f"## Of a {kind}",
+            f"Each has in its data: {', '.join(f'`{key}`' for key in _carried(kind))}."
+            + _PERHAPS.get(kind, ""),
+            _table(
+                ["event", "when", "and in its data"],
+                [
+                    [f"`{name}`", when.get(name.name, _plainly(name)), _MORE.get(name, "")]
+                    for name in EventName
+                    if name.kind == kind
+                ],
+            ),
+        )
+    ]
+    return _page(
+        "Events",
+        "Whatever happens in the yard is written down as an event, in the transaction that makes "
+        "it true. Events are numbered by `seq` in the order in which they became true.",
+        *tables,
+        "## As it is shown",
+        f"```json\n{shown}\n```",
+        "## As a webhook is told of it",
+        f"```json\n{sent}\n```",
+        "`details` is the event's data; `data.v` is the version of the message. Within a version "
+        "names are only added, and none changes its meaning. A message has fewer than "
+        f"{MAX_BODY:,} bytes: what is longer is cut, and `data.cut` is true then.",
+    )
+
+
+_MORE: Mapping[EventName, str] = {
+    EventName.PROGRESSED: "`percent`, `done`, `discovered`",
+    EventName.LIMIT_REACHED: "`limit`",
+    EventName.EXPIRING: "`expires_at`",
+    EventName.EDITED: "`changed`",
+    EventName.NOTED: "`note`",
+    EventName.SCHEDULE_UPDATED: "`changed`",
+    EventName.SCHEDULE_TICKED: "`due_at`, `outcome`, `reason`, `detail`, `job_id`",
+    EventName.SCHEDULE_PAUSED: "`reason`",
+}
+
+
+_PERHAPS = {
+    "job": " That of a job of a schedule has `schedule_id` as well.",
+    "webhook": " That of a job's own webhook has `job_id` as well.",
+}
+
+
+def _carried(kind: str) -> list[str]:
+    """Return what the data of every event of *kind* has."""
+    if kind == "job":
+        return sorted(its_event(a_job()).data)
+    if kind == "webhook":
+        return sorted(a_webhook().event(EventName.WEBHOOK_TEST, NOW, "local").data)
+    return ["name", *(["public"] if kind == "template" else []), "version"]
+
+
+def _plainly(name: EventName) -> str:
+    return f"it was {name.value.partition('.')[2]}"
+
+
+def cron() -> str:
+    """Return the page about timetables and the policies of schedules."""
+    outcomes, reasons = comments_of(TickOutcome), comments_of(TickReason)
+    return _page(
+        "When a schedule is due",
+        "A schedule says when in one of these ways, and has an IANA time zone; else it is UTC:",
+        _table(
+            ["when", "what it means"],
+            [
+                ["`0 3 * * MON-FRI`", "a cron expression: times of the clock on the wall"],
+                ["`@daily`", "a short name of one"],
+                [
+                    "`every 6h`, `every 1h30m`",
+                    (
+                        f"an interval of at least {duration_text(SHORTEST)}, whatever clocks do: "
+                        "it counts from the start date, or else from when it was created; "
+                        "a day is 24 hours"
+                    ),
+                ],
+                [
+                    "`at 2027-01-01T08:00`",
+                    "once; in the zone, or with an offset of its own such as `Z` or `+02:00`",
+                ],
+            ],
+        ),
+        "What an expression means and when it comes next, without storing anything:",
+        "```sh\ncrawlyard schedules explain '0 3 * * MON-FRI' --tz Europe/Berlin -n 3\n```",
+        "## Cron expressions",
+        "Five fields, separated by blanks:",
+        _table(
+            ["field", "values", "names", "special"],
+            [
+                [
+                    field.name,
+                    f"{field.first}-{field.last}",
+                    f"{field.names[0]}-{field.names[-1]}, in any case" if field.names else "",
+                    _SPECIAL.get(field.name, ""),
+                ]
+                for field in CRON_FIELDS
+            ],
+        ),
+        "Each field is a list, separated by commas, of `*` (all), a value, a range `a-b`, and any "
+        "of these with a step: `*/15`, `10-50/20`; `5/15` counts from 5 to the end. A range does "
+        "not run backwards. There is no field for seconds or years.",
+        "**Day of month and weekday.** If both are given, either lets a day through: "
+        "`0 0 13 * FRI` is every 13th and every Friday. But if one of the two begins with `*`, "
+        "both must hold: `0 0 1-7 * */7` is the first Sunday of the month. Debian's cron does so.",
+        _table(
+            ["short name", "means"], [[f"`{name}`", f"`{is_}`"] for name, is_ in ALIASES.items()]
+        ),
+        "What cannot be is refused, with the field and the position of the error, counted from 0: "
+        "`61 * * * *` says «minute 61 is out of 0-59, at position 0». So is what never comes, such "
+        "as `0 0 31 2 *`.",
+        _table(
+            ["expression", "in words"],
+            [[f"`{when}`", timetable(when, "UTC", NOW).text[:-6]] for when in _TOLD],
+        ),
+        "## When the clocks change",
+        "As with Debian's cron:",
+        "- **Fixed times**, whose minute and hour do not begin with `*`: a time that the clocks "
+        "skip runs once, right after the gap, also if several times are skipped. A time that comes "
+        "twice runs the first time. `at` does the same.\n"
+        "- **All others** follow the clock on the wall: they run whenever it shows a time that "
+        "matches, so twice in an hour that is repeated, and not in one that is skipped.\n"
+        "- **Intervals** do not notice.",
+        _table(
+            ["expression", "zone", "what runs"],
+            [[f"`{when}`", zone, _runs(when, zone, day)] for when, zone, day in _CHANGES],
+        ),
+        "## Overlap: while a job of the schedule has not ended",
+        _policies(OVERLAP_HELP),
+        "A paused job has not ended either. The policy looks at the schedule's own jobs only.",
+        "## Misfire: when no scheduler was there in time",
+        "A tick still counts as in time until its grace, 5 minutes unless the schedule says "
+        "otherwise, is over. What becomes of later ones:",
+        _policies(MISFIRE_HELP),
+        f"`catch_up` is 10 unless the schedule says otherwise, and at most {MOST_CATCH_UP:,}. What "
+        "is made up for obeys the overlap policy like all else. So with `run_all`, of several that "
+        "are made up for at once, `skip` runs the earliest; `queue` the earliest and, after it, "
+        "the next; `cancel_previous` the latest; and only `allow` runs all, side by side.",
+        "A resumed schedule goes on with its next tick. Only with `run_all` it makes up for what "
+        "it skipped while it was paused, the latest `catch_up` of it.",
+        "## The rest",
+        "- **Jitter** delays each tick, by a hash of schedule and instant: schedules that are due "
+        "together spread, and the same tick always has the same delay. It never reaches the next "
+        "tick.\n"
+        "- **Start and end date** bound the instants, both included.\n"
+        "- **Remaining runs** count down with each job that is submitted; at 0 the schedule ends.\n"
+        "- **Pause after N failures** in a row: a completed job ends the row, a cancelled one "
+        "does not count.",
+        "## The ledger",
+        "Each instant at which a schedule was due has one row: what became of it, and why.",
+        _table(["outcome", "what it means"], [[f"`{o}`", outcomes[o.name]] for o in TickOutcome]),
+        _table(
+            ["reason", "of which outcome, and why"],
+            [[f"`{r}`", reasons[r.name]] for r in TickReason],
+        ),
+    )
+
+
+_SPECIAL = {
+    "day of month": "`L` the last day, `LW` the last from Monday to Friday, `?` as `*`",
+    "weekday": "0 and 7 are Sunday; `5L` the last Friday, `MON#1` the first Monday, `?` as `*`",
+}
+
+_TOLD = (
+    "*/15 9-17 * * MON-FRI",
+    "30 2 1,15 * *",
+    "0 0 13 * FRI",
+    "0 0 1-7 * */7",
+    "0 6 L * *",
+    "0 6 * * 5L",
+    "0 9 * JAN,APR,JUL,OCT MON#1",
+    "5 */2 * * *",
+)
+
+_CHANGES = (
+    ("30 2 * * *", "Europe/Berlin", "2027-03-28"),
+    ("15,45 2 * * *", "Europe/Berlin", "2027-03-28"),
+    ("*/30 1-3 * * *", "Europe/Berlin", "2027-03-28"),
+    ("30 2 * * *", "Europe/Berlin", "2027-10-31"),
+    ("*/30 2 * * *", "Europe/Berlin", "2027-10-31"),
+    ("15 2 * * *", "Australia/Lord_Howe", "2027-10-03"),
+    ("0 0 * * *", "America/Santiago", "2027-09-05"),
+)
+
+
+def _runs(when: str, zone: str, day: str) -> str:
+    """Return the runs of *day*, as the clock shows them."""
+    start = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
+    table, found = timetable(when, zone, start), list[datetime]()
+    at_ = table.after(start - timedelta(seconds=1))
+    while at_ is not None and f"{at_.astimezone(start.tzinfo):%Y-%m-%d}" == day:
+        found.append(at_.astimezone(start.tzinfo))
+        at_ = table.after(at_)
+    return f"{day}: " + ", ".join(f"{local:%H:%M %Z}" for local in found)
+
+
+def _policies(helps: Mapping[Overlap, str] | Mapping[Misfire, str]) -> str:
+    rows = [
+        [f"`{policy}`{'' if n else ' (default)'}", told]
+        for n, (policy, told) in enumerate(helps.items())
+    ]
+    return _table(["policy", "what it does"], rows)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "lifecycle.md": lifecycle,
     "settings.md": settings,
+    "spec-form.md": spec_form,
     "errors.md": errors,
+    "cron.md": cron,
+    "events.md": events,
 }
 
 

@@ -88,7 +88,7 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (
         architecture.dependencies_are_at_home,
         {"engine.crawl": "from aiohttp import web"},
-        "engine.crawl imports aiohttp, whose home is engine.fetch",
+        "engine.crawl imports aiohttp, whose home is engine.fetch or engine.post or engine.dial",
     ),
     (
         architecture.dependencies_are_at_home,
@@ -192,9 +192,10 @@ def test_every_rule_was_seen_to_fail() -> None:
 
 def test_every_dependency_that_is_declared_has_a_home() -> None:
     declared = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["dependencies"]
-    import_names = {"google_re2": "re2", "backports.zstd": "backports"}
+    import_names = {"google_re2": "re2", "backports.zstd": "backports", "pyyaml": "yaml"}
     plain = [line.partition(">")[0].partition("[")[0].replace("-", "_") for line in declared]
 
     named = {import_names.get(name, name) for name in plain}
 
-    assert named == set(architecture.HOMES) - {"yarl"}  # aiohttp brings it
+    # aiohttp brings yarl; tzdata is data
+    assert named - {"tzdata"} == set(architecture.HOMES) - {"yarl"}

@@ -15,7 +15,7 @@ from crawlyard.cli.app import app
 from crawlyard.cli.failures import EXIT_CODES
 from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS
-from crawlyard.web.wire import PageOut
+from crawlyard.web.wire.jobs import PageOut
 from tests.docs import PAGES, REFERENCE
 from tests.site import GraphSite
 
@@ -86,7 +86,8 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("words", [pytest.param(words, id=told) for told, words in commands()])
 def test_a_command_of_the_documents_exists_with_its_options(words: list[str]) -> None:
-    command = words[: 2 if words[0] == "jobs" else 1]
+    groups = {group.name for group in app.registered_groups}
+    command = words[: 2 if words[0] in groups else 1]
     options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
 
     shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})

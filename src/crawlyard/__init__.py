@@ -24,14 +24,23 @@ if TYPE_CHECKING:
     from crawlyard.core.priority import Priority
     from crawlyard.core.progress import Progress, TimeLeft
     from crawlyard.core.queue import PriorityQueue
-    from crawlyard.core.retry import RetryPolicy
+    from crawlyard.core.retry import RetryPolicy, RetryReason
+    from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
     from crawlyard.core.spec import JobSpec, Scope, Strategy, TextMode
+    from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
     from crawlyard.core.user import LOCAL, Actor, Grants, Role
+    from crawlyard.core.webhook import JobWebhook, Webhook
     from crawlyard.services.jobs import JobManager
     from crawlyard.services.progress import ProgressTracker
     from crawlyard.services.results import Results
+    from crawlyard.services.schedule_records import ScheduleDraft
+    from crawlyard.services.scheduler import Scheduler
+    from crawlyard.services.templates import TemplateManager
+    from crawlyard.services.webhooks import Webhooks
     from crawlyard.services.worker import Worker
-    from crawlyard.store.base import JobQuery, PageQuery
+    from crawlyard.store.base.jobs import JobQuery, PageQuery
+    from crawlyard.store.base.schedules import ScheduleQuery
+    from crawlyard.store.base.templates import TemplateQuery
     from crawlyard.yard import Yard
 
 __version__ = version("crawlyard")
@@ -40,6 +49,8 @@ __all__ = [
     "LIFECYCLE",
     "LOCAL",
     "Actor",
+    "CrawlSchedule",
+    "CrawlTemplate",
     "Decision",
     "ErrorKind",
     "Event",
@@ -49,10 +60,15 @@ __all__ = [
     "JobManager",
     "JobQuery",
     "JobSpec",
+    "JobWebhook",
     "Limits",
+    "Misfire",
     "Move",
+    "Overlap",
     "Page",
     "PageQuery",
+    "Parameter",
+    "ParameterType",
     "Priority",
     "PriorityQueue",
     "Progress",
@@ -60,15 +76,24 @@ __all__ = [
     "ResourceLimiter",
     "Results",
     "RetryPolicy",
+    "RetryReason",
     "Role",
+    "ScheduleDraft",
+    "ScheduleQuery",
+    "Scheduler",
     "Scope",
     "Settings",
     "State",
     "StateReason",
     "Strategy",
+    "TemplateDraft",
+    "TemplateManager",
+    "TemplateQuery",
     "TextMode",
     "TimeLeft",
     "Usage",
+    "Webhook",
+    "Webhooks",
     "Worker",
     "Yard",
 ]
@@ -102,12 +127,26 @@ _HOME = {
         "TimeLeft",
     ),
     "crawlyard.core.queue": ("PriorityQueue",),
-    "crawlyard.core.retry": ("RetryPolicy",),
+    "crawlyard.core.retry": (
+        "RetryPolicy",
+        "RetryReason",
+    ),
+    "crawlyard.core.schedule": (
+        "CrawlSchedule",
+        "Misfire",
+        "Overlap",
+    ),
     "crawlyard.core.spec": (
         "JobSpec",
         "Scope",
         "Strategy",
         "TextMode",
+    ),
+    "crawlyard.core.template": (
+        "CrawlTemplate",
+        "Parameter",
+        "ParameterType",
+        "TemplateDraft",
     ),
     "crawlyard.core.user": (
         "LOCAL",
@@ -115,14 +154,24 @@ _HOME = {
         "Grants",
         "Role",
     ),
+    "crawlyard.core.webhook": (
+        "JobWebhook",
+        "Webhook",
+    ),
     "crawlyard.services.jobs": ("JobManager",),
     "crawlyard.services.progress": ("ProgressTracker",),
     "crawlyard.services.results": ("Results",),
+    "crawlyard.services.schedule_records": ("ScheduleDraft",),
+    "crawlyard.services.scheduler": ("Scheduler",),
+    "crawlyard.services.templates": ("TemplateManager",),
+    "crawlyard.services.webhooks": ("Webhooks",),
     "crawlyard.services.worker": ("Worker",),
-    "crawlyard.store.base": (
+    "crawlyard.store.base.jobs": (
         "JobQuery",
         "PageQuery",
     ),
+    "crawlyard.store.base.schedules": ("ScheduleQuery",),
+    "crawlyard.store.base.templates": ("TemplateQuery",),
     "crawlyard.yard": ("Yard",),
 }
 """Where each public name lives: modules are imported when they are asked for, since the

@@ -13,6 +13,13 @@ class Clock(Protocol):
         """Return the instant, aware and in UTC: for what is stored or shown."""
         ...
 
+    def wall(self) -> datetime:
+        """Return what a clock on the wall says now, aware and in UTC: for schedules.
+
+        It follows every step of the machine's clock; `now` does not.
+        """
+        ...
+
     def monotonic(self) -> float:
         """Return seconds that never step back: for durations."""
         ...
@@ -31,12 +38,17 @@ class SystemClock:
     """
 
     def __init__(self, offset: timedelta = timedelta(0)) -> None:
+        self._offset = offset
         self._anchor = datetime.now(UTC) + offset
         self._started = _elapsed()
 
     def now(self) -> datetime:
         """Return the instant, aware and in UTC."""
         return self._anchor + timedelta(seconds=_elapsed() - self._started)
+
+    def wall(self) -> datetime:
+        """Return what a clock on the wall says now."""
+        return datetime.now(UTC) + self._offset
 
     def monotonic(self) -> float:
         """Return seconds that never step back."""

@@ -45,12 +45,52 @@ class Settings(BaseSettings):
         min_length=1,
         description="Sent with every request; its first product token is matched in robots.txt.",
     )
+    paused_ttl_days: float = Field(
+        default=7.0,
+        ge=0.0,
+        le=3650.0,
+        description="Days after which a paused job is cancelled; 0: never.",
+    )
+    retention_days: float = Field(
+        default=30.0,
+        ge=0.0,
+        le=3650.0,
+        description="Days for which ended jobs are kept unless they say otherwise; 0: for ever.",
+    )
+    events_days: float = Field(
+        default=90.0,
+        ge=0.0,
+        le=3650.0,
+        description="Days for which events, deliveries and runs of schedules are kept; "
+        "0: for ever.",
+    )
+    schedule_backlog: int = Field(
+        default=10_000,
+        ge=1,
+        le=10_000_000,
+        description="Pending jobs of one owner above which ticks of his schedules are skipped.",
+    )
     log_level: str = Field(default="warning", description="debug, info, warning or error.")
 
     @property
     def lease(self) -> timedelta:
         """Return the length of a lease."""
         return timedelta(seconds=self.lease_s)
+
+    @property
+    def paused_ttl(self) -> timedelta | None:
+        """Return how long a job may be paused; ``None`` is for ever."""
+        return _days(self.paused_ttl_days)
+
+    @property
+    def retention(self) -> timedelta | None:
+        """Return how long ended jobs are kept; ``None`` is for ever."""
+        return _days(self.retention_days)
+
+    @property
+    def events_kept(self) -> timedelta | None:
+        """Return how long events, deliveries and runs are kept; ``None`` is for ever."""
+        return _days(self.events_days)
 
     @classmethod
     def settings_customise_sources(
@@ -63,3 +103,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return where values come from, the strongest first."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def _days(number: float) -> timedelta | None:
+    return timedelta(days=number) if number else None

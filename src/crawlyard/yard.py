@@ -12,14 +12,22 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.access import RobotsCache
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.post import Poster
 from crawlyard.engine.visit import Tools
+from crawlyard.services.delivering import Deliverer
+from crawlyard.services.events import Events
 from crawlyard.services.isolation import Isolation
+from crawlyard.services.janitor import Janitor, JanitorOptions
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.presence import Presence
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
 from crawlyard.services.results import Results
 from crawlyard.services.run import Workshop
+from crawlyard.services.schedule_ticker import TickerOptions
+from crawlyard.services.scheduler import Scheduler
+from crawlyard.services.templates import TemplateManager
+from crawlyard.services.webhooks import Webhooks
 from crawlyard.services.worker import Worker, WorkerOptions, worker_id
 from crawlyard.store.base import Store
 from crawlyard.store.memory import open_memory_store
@@ -47,13 +55,34 @@ class Yard:
         self.progress = ProgressTracker(MemoryBus(clock))
         self.jobs = JobManager(store, self._dispatcher, clock, Grants())
         self.results = Results(store)
+        self.events = Events(store.events, clock)
+        keeping = JanitorOptions(
+            paused_ttl=settings.paused_ttl,
+            retention=settings.retention,
+            events=settings.events_kept,
+        )
+        self.janitor = Janitor(store, clock, keeping)
+        self.templates = TemplateManager(store, clock)
+        self.webhooks = Webhooks(store, clock, Grants())
+        self.deliverer = Deliverer(store, Poster(settings.user_agent), clock)
+        self.scheduler = Scheduler(
+            store,
+            self.jobs,
+            self.templates,
+            self._dispatcher,
+            clock,
+            TickerOptions(backlog=settings.schedule_backlog),
+        )
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings | None = None) -> AsyncIterator["Yard"]:
+    async def open(
+        cls, settings: Settings | None = None, clock: Clock | None = None
+    ) -> AsyncIterator["Yard"]:
         """Open the yard that *settings* describe, creating its store where there is none.
 
-        Without *settings*: those of the environment and `crawlyard.toml`.
+        Without *settings*: those of the environment and `crawlyard.toml`. Another *clock*
+        than the machine's is for tests.
 
         Raises:
             StoreUnavailable: the store cannot be opened; the message says what to do.
@@ -63,7 +92,7 @@ class Yard:
         async with AsyncExitStack() as stack:
             store = await _open_store(settings)
             stack.push_async_callback(store.close)
-            yard = cls(settings, store, await _clock(settings))
+            yard = cls(settings, store, clock or await _clock(settings))
             stack.push_async_callback(yard._close)
             yield yard
 

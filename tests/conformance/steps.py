@@ -7,7 +7,7 @@ from typing import Any
 from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Shard
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.store.base import PageQuery, Store
+from crawlyard.store.base import EventQuery, PageQuery, Store
 from tests.builders import LEASE, NOW, a_job, its_event
 
 
@@ -76,7 +76,9 @@ async def fingerprints(store: Store, job_no: int) -> list[int]:
 
 async def names(store: Store, job_id: str) -> list[str]:
     """Return the names of a job's events, without their common beginning."""
-    return [e.name.removeprefix("job.") for e in await store.events.events(job_id)]
+    return [
+        e.name.removeprefix("job.") for e in await store.events.events(EventQuery(subject=job_id))
+    ]
 
 
 def in_state(state: State, **fields: Any) -> Job:

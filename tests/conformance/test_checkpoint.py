@@ -11,7 +11,7 @@ from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
 from crawlyard.core.progress import Pulse
 from crawlyard.store.base import Store
-from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done, failed
+from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done, failed, noted
 from tests.conformance.steps import (
     added,
     claimed,
@@ -87,7 +87,9 @@ class TestOnce:
         self, store: Store
     ) -> None:
         claim = await claimed(store)
-        batch = a_batch([a_target("1"), a_target("2")], [done(a_target("1"))], notes=({"n": 1},))
+        batch = a_batch(
+            [a_target("1"), a_target("2")], [done(a_target("1"))], events=(noted(claim.job),)
+        )
         first = await recorded(store, claim.lease, batch)
 
         again = await recorded(store, claim.lease, batch, LATER)
@@ -124,7 +126,7 @@ class TestTheFence:
         old = await claimed(store)
         await store.leases.take_back(NOW + LEASE, [], requeued)
         new = await claimed(store, old.job, "w2")
-        batch = a_batch([a_target()], [done(a_target())], notes=({"n": 1},))
+        batch = a_batch([a_target()], [done(a_target())], events=(noted(old.job),))
 
         answer = await recorded(store, old.lease, batch)
 
@@ -181,7 +183,7 @@ class TestTheFence:
         self, store: Store
     ) -> None:
         claims = [await claimed(store) for _ in range(6)]
-        entries = [(c.lease, Batch(notes=({"n": 1},))) for c in claims]
+        entries = [(c.lease, Batch(events=(noted(c.job),))) for c in claims]
 
         answers = await asyncio.gather(
             *(store.frontier.record(entries[::step], NOW, LEASE) for step in (1, -1) * 10)

@@ -1,13 +1,14 @@
 """`EventLog`: what has happened, in the order in which it became true."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from crawlyard.core.event import Event
+from crawlyard.core.event import Event, EventName
 from crawlyard.core.lifecycle import Move
-from crawlyard.store.base import Store
-from tests.builders import LEASE, NOW
+from crawlyard.store.base import EventQuery, Store
+from tests.builders import LEASE, NOW, a_job, noted
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added, moved
 
@@ -18,14 +19,47 @@ async def test_events_come_oldest_first_of_one_job_or_of_all(store: Store) -> No
 
     every = await store.events.events()
 
-    assert [(e.job_id, e.name) for e in every] == [
+    assert [(e.subject, e.name) for e in every] == [
         (one.id, "job.created"),
         (two.id, "job.created"),
         (one.id, "job.paused"),
     ]
     assert [e.seq for e in every] == sorted({e.seq for e in every})
-    assert await store.events.events(one.id) == [every[0], every[2]]
-    assert await store.events.events("0192") == []
+    assert await store.events.events(EventQuery(subject=one.id)) == [every[0], every[2]]
+    assert await store.events.events(EventQuery(subject="0192")) == []
+
+
+async def test_they_are_found_by_owner_name_and_time(store: Store) -> None:
+    mine, hers = await added(store), await added(store, a_job(owner="ada"))
+    paused, event = hers.moved(Move.PAUSE, NOW + LEASE, actor="ada")
+    await store.jobs.save(paused, event)
+
+    by_owner = await store.events.events(EventQuery(owner="ada"))
+    by_name = await store.events.events(EventQuery(names=frozenset({EventName.CREATED})))
+    by_time = await store.events.events(EventQuery(since=NOW + LEASE))
+
+    assert [e.name for e in by_owner] == [EventName.CREATED, EventName.PAUSED]
+    assert [e.subject for e in by_name] == [mine.id, hers.id]
+    assert [e.name for e in by_time] == [EventName.PAUSED]
+
+
+async def test_the_last_one_is_known(store: Store) -> None:
+    before = await store.events.last()
+    await added(store)
+
+    [event] = await store.events.events()
+
+    assert (before, await store.events.last()) == (0, event.seq)
+
+
+async def test_a_change_may_have_several_events(store: Store) -> None:
+    job = await added(store)
+    paused, event = job.moved(Move.PAUSE, NOW, actor="ada")
+
+    await store.jobs.save(paused, noted(job), event)
+
+    told = await store.events.events(EventQuery(subject=job.id))
+    assert [e.name for e in told] == [EventName.CREATED, EventName.NOTED, EventName.PAUSED]
 
 
 async def test_they_are_read_on_from_the_last_that_was_seen(store: Store) -> None:
@@ -46,11 +80,9 @@ async def test_what_an_event_tells_comes_back_as_json_has_it(store: Store) -> No
     data = {"tuple": (1, 2), "deep": {"ü": [None, True, 1.5, 2**60]}, "nul": "\x00"}
     paused, event = job.moved(Move.PAUSE, NOW, actor="ada\x00")
 
-    await store.jobs.save(
-        paused, Event(name=event.name, job_id=job.id, at=NOW, actor=event.actor, data=data)
-    )
+    await store.jobs.save(paused, replace(event, data=data))
 
-    told = (await store.events.events(job.id))[1]
+    told = (await store.events.events(EventQuery(subject=job.id)))[1]
     assert told.data == {
         "tuple": [1, 2],
         "deep": {"ü": [None, True, 1.5, 2**60]},

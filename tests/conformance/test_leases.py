@@ -15,7 +15,7 @@ from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.priority import Priority
 from crawlyard.core.queue import PriorityQueue, claim_key, claimable
 from crawlyard.errors import Conflict
-from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.base import EventQuery, JobQuery, Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, its_event
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import (
@@ -49,7 +49,7 @@ class TestClaim:
         assert (shard.worker, shard.attempt, shard.lease_until) == ("w1", 1, NOW + LEASE)
         standing = await store.jobs.get(job.id)
         assert (standing.job, standing.shard) == (running, shard)
-        [_, started] = await store.events.events(job.id)
+        [_, started] = await store.events.events(EventQuery(subject=job.id))
         assert started == replace(event, seq=started.seq)
 
     async def test_nothing_is_claimed_when_nothing_waits(self, store: Store) -> None:

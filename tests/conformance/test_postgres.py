@@ -16,10 +16,10 @@ from crawlyard.clock import SystemClock
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.base import JobQuery, Store
 from crawlyard.store.sql import clock_offset, open_sql_store
-from crawlyard.store.sql.database import PostgresDatabase
 from crawlyard.store.sql.jobs import _add
 from crawlyard.store.sql.open import store_on
-from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, its_event
+from crawlyard.store.sql.postgres import PostgresDatabase
+from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, its_event, noted
 from tests.conformance.steps import added, claimed, recorded
 from tests.postgres import Server
 
@@ -202,7 +202,7 @@ class TestACommitWithoutAnAnswer:
     async def test_a_batch_is_written_once(self, server: Server, postgres_url: str) -> None:
         async with wired(server, postgres_url) as (wire, store):
             claim = await claimed(store)
-            batch = a_batch([a_target()], [done(a_target())], notes=({"n": 1},))
+            batch = a_batch([a_target()], [done(a_target())], events=(noted(claim.job),))
             wire.armed = True
             answer = await recorded(store, claim.lease, batch)
 
@@ -297,7 +297,7 @@ async def test_events_get_their_numbers_in_the_order_of_commits(
     seen = await store.events.events()
     await adding
 
-    assert [e.job_id for e in seen] == [slow.id, quick.id]
+    assert [e.subject for e in seen] == [slow.id, quick.id]
     assert await store.events.events() == seen
 
 

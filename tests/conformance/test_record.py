@@ -4,10 +4,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from crawlyard.core.checkpoint import Batch, Order
-from crawlyard.core.event import EventName
 from crawlyard.core.page import Body, Outcome, Skipped, Target, TargetState, Via
-from crawlyard.store.base import PageQuery, Store
-from tests.builders import NOW, a_batch, a_target, done
+from crawlyard.store.base import EventQuery, PageQuery, Store
+from tests.builders import NOW, a_batch, a_target, done, noted
 from tests.conformance.steps import (
     claimed,
     fingerprints,
@@ -179,11 +178,18 @@ class TestWhatIsWritten:
             target, title="\x00", description='"quo\\te"\n', extracted={"a\x00": ("\ud800", "ok")}
         )
         skipped = [Skipped(a_target("skip\x00"), "re:\x00")]
+        note = noted(claim.job, data={"n\x00": ["\ud800"]})
 
         await recorded(
             store,
             claim.lease,
-            a_batch([target], [page], skipped, current_url="\x00", notes=({"n\x00": ["\ud800"]},)),
+            a_batch(
+                [target],
+                [page],
+                skipped,
+                current_url="\x00",
+                events=(note,),
+            ),
         )
 
         [stored_page] = await store.pages.pages(claim.job.id, PageQuery(), 10)
@@ -194,14 +200,14 @@ class TestWhatIsWritten:
         [(_, listed)] = await store.pages.skipped(claim.job.id, 0, 10)
         assert listed.rule == "re:\ufffd"
         assert (await shard_of(store, claim.job.id)).current_url == "\ufffd"
-        assert (await store.events.events(claim.job.id))[-1].data == {"n\ufffd": ["\ufffd"]}
+        [*_, told] = await store.events.events(EventQuery(subject=claim.job.id))
+        assert told.data["n\ufffd"] == ["\ufffd"]
 
-    async def test_each_note_becomes_an_event(self, store: Store) -> None:
+    async def test_its_events_are_written_with_it(self, store: Store) -> None:
         claim = await claimed(store)
-        notes = ({"what": "crawl-delay capped", "host": "a"}, {"what": "deferred", "n": 1.5})
+        events = (noted(claim.job, LATER, {"host": "a"}), noted(claim.job, LATER, {"n": 1.5}))
 
-        await recorded(store, claim.lease, Batch(notes=notes), LATER)
+        await recorded(store, claim.lease, Batch(events=events), LATER)
 
-        told = (await store.events.events(claim.job.id))[2:]
-        assert [e.data for e in told] == list(notes)
-        assert {(e.name, e.actor, e.at) for e in told} == {(EventName.NOTED, "worker:w1", LATER)}
+        told = (await store.events.events(EventQuery(subject=claim.job.id)))[2:]
+        assert [replace(e, seq=0) for e in told] == list(events)

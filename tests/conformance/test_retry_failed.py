@@ -161,3 +161,40 @@ async def test_a_job_that_is_still_held_is_refused_until_its_lease_lapses(store:
     count = await store.jobs.retry_failed(*in_time, [])
 
     assert count == 3
+
+
+# --- a failed attempt that lets its targets wait again
+
+
+async def test_an_attempt_that_failed_lets_its_targets_wait_with_the_job(store: Store) -> None:
+    claim = await crawled(store)
+    retried_job, event = claim.job.failed_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
+
+    await store.leases.settle(claim.lease, retried_job, event, again={ErrorKind.TIMEOUT})
+
+    standing = await store.jobs.get(claim.job.id)
+    assert standing.job == retried_job
+    assert (standing.shard.worker, standing.shard.usage.errors) == (None, 2)
+    assert await waiting(store, claim.lease.job_no) == [SLOW.url]
+
+
+async def test_what_it_did_not_name_stays_failed(store: Store) -> None:
+    claim = await crawled(store)
+    retried_job, event = claim.job.failed_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
+
+    await store.leases.settle(claim.lease, retried_job, event)
+
+    assert await waiting(store, claim.lease.job_no) == []
+    assert (await shard_of(store, claim.job.id)).usage.errors == 3
+
+
+async def test_an_attempt_that_is_over_lets_nothing_wait(store: Store) -> None:
+    claim = await crawled(store)
+    await moved(store, claim.job.id, Move.PAUSE)
+    failed_job, event = claim.job.failed_attempt(NOW, NOW + LEASE, actor="worker:w1", detail="dns")
+
+    with pytest.raises(Conflict):
+        await store.leases.settle(claim.lease, failed_job, event, again={ErrorKind.TIMEOUT})
+
+    assert await waiting(store, claim.lease.job_no) == []
+    assert (await shard_of(store, claim.job.id)).usage.errors == 3

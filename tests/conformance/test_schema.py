@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -14,11 +15,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import IntegrityError
 
+from crawlyard.core.job import DIRECT
+from crawlyard.core.lifecycle import Move, State
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store import migrations
+from crawlyard.store.base import JobQuery
 from crawlyard.store.sql import open_sql_store
 from crawlyard.store.tables import SCHEMA, metadata
-from tests.builders import a_job, its_event
+from tests.builders import NOW, a_job, its_event
 
 T = TypeVar("T")
 
@@ -84,6 +88,55 @@ async def test_migrations_make_what_the_tables_say(empty: str) -> None:
     await (await open_sql_store(empty)).close()
 
     assert on(empty, lambda c: compare_metadata(MigrationContext.configure(c), metadata)) == []
+
+
+def upgraded_to(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "crawlyard.store:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def filled(connection: Connection) -> None:
+    for statement in OF_THE_FIRST_SCHEMA.split(";\n"):
+        connection.exec_driver_sql(statement)
+
+
+async def test_what_the_first_schema_holds_is_kept(empty: str) -> None:
+    if empty.startswith("sqlite"):
+        Path(make_url(empty).database or "").parent.mkdir()
+    on(empty, lambda c: upgraded_to(c, "0001"))
+    on(empty, filled)
+
+    store = await open_sql_store(empty)
+
+    [standing] = await store.jobs.find(JobQuery(), 10)
+    job = standing.job
+    assert (job.id, job.owner, job.state) == ("a-job", "ada", State.PAUSED)
+    assert (job.since, job.origin, job.spec.retention) == (job.updated_at, DIRECT, None)
+    paused, event = job.moved(Move.CANCEL, NOW, actor="ada")
+    await store.jobs.save(paused, event)
+    told = await store.events.events()
+    assert [(e.seq, e.subject, e.owner) for e in told] == [
+        (1, "a-job", "ada"),
+        (2, "gone", "local"),
+        (3, "a-job", "ada"),
+    ]
+    await store.close()
+
+
+OF_THE_FIRST_SCHEMA = """
+INSERT INTO jobs (id, owner, name, search, spec, state, state_reason, detail, version,
+  priority, turn, created_at, updated_at, queued_at, due_at, failures, losses)
+VALUES ('a-job', 'ada', '', 'http://h/', '{"urls":["http://h/"]}', 'paused', 'by_user', '', 2,
+  1, 0, 1000000, 2000000, 1000000, 1000000, 0, 0);
+INSERT INTO shards (job_no, shard, attempt, seq, pages, bytes, duration, errors, discovered,
+  done, skipped, redirects, pulse, current_url)
+SELECT no, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{}', '' FROM jobs;
+INSERT INTO events (job_id, name, at, actor, data)
+VALUES ('a-job', 'job.paused', 2000000, 'ada', '{}'),
+  ('gone', 'job.deleted', 2000000, 'ada', '{}')
+"""
 
 
 async def test_the_program_knows_the_last_migration() -> None:

@@ -20,7 +20,7 @@ from crawlyard.store.sql.database import SqliteDatabase
 from crawlyard.store.sql.faults import told
 from crawlyard.store.sql.open import store_on
 from crawlyard.store.sql.schema import bring_up
-from crawlyard.store.tables import bodies
+from crawlyard.store.tables.jobs import bodies
 from tests.builders import NOW, a_batch, a_job, a_page, a_target, done, its_event
 from tests.conformance.steps import added, claimed, ended, recorded
 
@@ -64,7 +64,7 @@ async def test_the_file_shrinks_when_a_job_is_purged(store: Store, tmp_path: Pat
     pages = sqlite3.connect(tmp_path / "yard.db")
     before = pages.execute("PRAGMA page_count").fetchone()[0]
 
-    while await store.jobs.purge():
+    while await store.upkeep.purge():
         pass
 
     after = pages.execute("PRAGMA page_count").fetchone()[0]

@@ -35,7 +35,7 @@ class TestTakeBack:
         assert (job.state, job.state_reason, job.losses) == ("pending", "worker_lost", 1)
         standing = await store.jobs.get(job.id)
         assert (standing.job, standing.shard.worker) == (job, None)
-        assert await names(store, job.id) == ["created", "started", "requeued"]
+        assert await names(store, job.id) == ["created", "started", "worker_lost"]
 
     async def test_a_lease_is_left_until_it_lapses(self, store: Store) -> None:
         await claimed(store)
@@ -103,7 +103,7 @@ class TestTakeBack:
             assert await names(store, claim.job.id) == [
                 "created",
                 "started",
-                "requeued",
+                "worker_lost",
                 "started",
             ]
 

@@ -30,7 +30,7 @@ from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Conflict
-from crawlyard.store.base import JobQuery, PageQuery, Store
+from crawlyard.store.base import EventQuery, JobQuery, PageQuery, Store
 from crawlyard.store.tables import metadata
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.conformance.conftest import STORES, Backend
@@ -140,7 +140,7 @@ class Walk(RuleBasedStateMachine):
             event = its_event(known.job, EventName.DELETED)
             self.run(self.store.jobs.delete(known.job.id, known.job.version, event))
             known.deleted = True
-        assert self.run(self.store.jobs.purge(rows)) <= rows
+        assert self.run(self.store.upkeep.purge(rows)).rows <= rows
 
     # Workers
 
@@ -294,7 +294,7 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def every_version_has_its_event_and_follows_the_lifecycle(self) -> None:
         for known in self.model.there():
-            events = self.run(self.store.events.events(known.job.id))
+            events = self.run(self.store.events.events(EventQuery(subject=known.job.id)))
             assert [e.data["version"] for e in events] == list(range(1, known.job.version + 1))
             states = [State(str(e.data["state"])) for e in events]
             assert all(after in LIFECYCLE[before].values() for before, after in pairwise(states))

@@ -21,6 +21,7 @@ from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import ErrorGroup, ErrorKind
 from crawlyard.core.progress import Pulse, progress_of
+from crawlyard.core.secrets import HIDDEN
 from crawlyard.core.spec import JobSpec
 from crawlyard.errors import (
     Conflict,
@@ -31,7 +32,7 @@ from crawlyard.errors import (
     NotFound,
     StoreUnavailable,
 )
-from crawlyard.web.wire import HIDDEN, ErrorGroupOut, JobOut, PageOut, SpecOut
+from crawlyard.web.wire.jobs import ErrorGroupOut, JobOut, PageOut, SpecOut
 from tests.builders import NOW, a_job, a_page, a_spec
 
 RUNNING = Shard(
@@ -56,7 +57,7 @@ def job_out(
 ) -> JobOut:
     job = a_job(spec=a_spec(**spec), state=state, state_reason=reason)
     progress = progress_of(job.limits, shard.usage, shard.pulse, state, shard.current_url)
-    return JobOut.of(Standing(job=job, shard=shard), progress)
+    return JobOut.of(Standing(job=job, shard=shard), progress, NOW)
 
 
 def drawn(show: Callable[[Console], object], width: int = 80) -> str:

@@ -4,8 +4,8 @@ from crawlyard import Event, EventName, State
 from tests.builders import NOW, a_job
 
 
-def test_every_name_says_that_it_is_about_a_job() -> None:
-    assert all(name.startswith("job.") for name in EventName)
+def test_every_name_says_what_it_is_about() -> None:
+    assert {name.kind for name in EventName} == {"job", "template", "schedule", "webhook"}
 
 
 def test_an_event_of_a_job_says_where_the_job_stands() -> None:
@@ -15,7 +15,8 @@ def test_an_event_of_a_job_says_where_the_job_stands() -> None:
 
     assert event == Event(
         name=EventName.NOTED,
-        job_id=job.id,
+        subject=job.id,
+        owner="local",
         at=NOW,
         actor="worker:w",
         data={
@@ -23,6 +24,7 @@ def test_an_event_of_a_job_says_where_the_job_stands() -> None:
             "reason": job.state_reason.value,
             "detail": "so far",
             "version": 5,
+            "name": "",
             "note": "a crawl-delay is capped",
         },
     )

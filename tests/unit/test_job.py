@@ -35,7 +35,7 @@ def test_a_new_job_waits_for_a_slot_and_says_so() -> None:
     )
     assert job.created_at == job.queued_at == job.due_at == NOW
     assert (job.id, job.owner, job.started_at, job.ended_at) == ("an-id", "eve", None, None)
-    assert (event.name, event.job_id, event.at, event.actor) == (
+    assert (event.name, event.subject, event.at, event.actor) == (
         EventName.CREATED,
         "an-id",
         NOW,
@@ -44,13 +44,13 @@ def test_a_new_job_waits_for_a_slot_and_says_so() -> None:
 
 
 def test_a_new_job_of_later_is_scheduled() -> None:
-    job, _ = Job.new("an-id", "eve", a_spec(), NOW, LATER)
+    job, _ = Job.new("an-id", "eve", a_spec(), NOW, due_at=LATER)
 
     assert (job.state_reason, job.due_at, job.queued_at) == (StateReason.SCHEDULED, LATER, NOW)
 
 
 def test_a_new_job_that_should_have_begun_before_is_due_now() -> None:
-    job, _ = Job.new("an-id", "eve", a_spec(), NOW, NOW - timedelta(days=1))
+    job, _ = Job.new("an-id", "eve", a_spec(), NOW, due_at=NOW - timedelta(days=1))
 
     assert (job.state_reason, job.due_at) == (StateReason.WAITING_SLOT, NOW)
 
@@ -72,9 +72,10 @@ def test_a_move_raises_the_version_and_tells_of_itself(state: State, move: Move)
     job, event = a_job(state=state, version=7).moved(move, LATER, actor="eve", detail="since")
 
     assert (job.state, job.version, job.detail) == (LIFECYCLE[state][move], 8, "since")
-    assert (event.name, event.job_id, event.at, event.actor) == (
+    assert (event.name, event.subject, event.owner, event.at, event.actor) == (
         EVENT_OF[move],
         job.id,
+        "local",
         LATER,
         "eve",
     )
@@ -83,6 +84,7 @@ def test_a_move_raises_the_version_and_tells_of_itself(state: State, move: Move)
         "reason": job.state_reason.value,
         "detail": "since",
         "version": 8,
+        "name": "",
     }
 
 
@@ -195,9 +197,9 @@ def test_an_edit_names_what_it_changed() -> None:
     job, event = a_job(version=3).edited(spec, NOW, actor="eve", changed={"priority": "urgent"})
 
     assert (job.spec, job.version) == (spec, 4)
-    assert (event.name, event.data["priority"], event.data["version"]) == (
+    assert (event.name, event.data["changed"], event.data["version"]) == (
         EventName.EDITED,
-        "urgent",
+        {"priority": "urgent"},
         4,
     )
 

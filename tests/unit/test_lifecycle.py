@@ -55,10 +55,16 @@ def test_every_state_can_be_reached_from_pending() -> None:
     assert reached == set(State)
 
 
-def test_a_job_is_pending_again_after_every_state_but_pending() -> None:
+def test_a_job_can_be_pending_again_after_every_state() -> None:
     back = {state for state, moves in LIFECYCLE.items() if State.PENDING in moves.values()}
 
-    assert back == set(State) - {State.PENDING}
+    assert back == set(State)
+
+
+def test_a_pending_job_stays_pending_only_by_the_end_of_a_wait() -> None:
+    staying = [move for move, to in LIFECYCLE[State.PENDING].items() if to is State.PENDING]
+
+    assert staying == [Move.RETRY_NOW]
 
 
 def test_only_a_claim_makes_a_job_run() -> None:

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crawlyard import Limits, Progress, State, TimeLeft, Usage
 from crawlyard.core.limits import LIMIT_NAMES
-from crawlyard.core.progress import Confidence, Pulse, progress_of, pulse_of
+from crawlyard.core.progress import Confidence, Pulse, milestone_of, progress_of, pulse_of
 
 SECOND = timedelta(seconds=1)
 
@@ -270,3 +270,36 @@ def test_no_pace_is_ever_negative(history: list[Usage]) -> None:
     pulse = pulse_of(history)
 
     assert all(getattr(pulse, f.name) >= 0 for f in fields(Pulse))
+
+
+# --- milestones
+
+
+def a_progress(elapsed_s: float, left_s: float, trust: Confidence = Confidence.HIGH) -> Progress:
+    left = timedelta(seconds=left_s)
+    return replace(
+        progress_of(Limits(), Usage(), Pulse(), State.RUNNING),
+        elapsed=timedelta(seconds=elapsed_s),
+        time_left=TimeLeft(p50=left, p90=left, confidence=trust),
+    )
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "left_s", "milestone"),
+    [(0, 0, 0), (24, 76, 0), (25, 75, 25), (49, 51, 25), (50, 50, 50), (75, 25, 75), (9, 0, 75)],
+)
+def test_a_milestone_is_a_share_of_the_running_time(
+    elapsed_s: float, left_s: float, milestone: int
+) -> None:
+    assert milestone_of(a_progress(elapsed_s, left_s), 0) == milestone
+
+
+def test_a_milestone_that_was_told_is_not_taken_back() -> None:
+    assert milestone_of(a_progress(30, 70), 50) == 50
+
+
+def test_a_guess_passes_no_milestone() -> None:
+    guess = a_progress(90, 10, Confidence.LOW)
+    unknown = replace(guess, time_left=None)
+
+    assert milestone_of(guess, 25) == milestone_of(unknown, 25) == 25

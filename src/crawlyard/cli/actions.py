@@ -11,10 +11,11 @@ from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.session import Session
 from crawlyard.cli.views import jobs_view, title
-from crawlyard.cli.words import printable
+from crawlyard.cli.words import amount, printable
 from crawlyard.core.page import ErrorKind
 from crawlyard.errors import CrawlyardError, Invalid
-from crawlyard.web.wire import JobOut
+from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.upkeep import FreedOut
 
 MIXED = 1
 """Exit code when some of several jobs could not be acted on for different reasons."""
@@ -71,6 +72,16 @@ async def retry_failed(
     return await _queue(session, words, common, again, "queued")
 
 
+async def retry_now(
+    session: Session, words: Sequence[str], common: Common, wish: Wish | None
+) -> int:
+    """End the wait of jobs for their time; with a *wish*, attend to the only one."""
+    if wish is not None:
+        job = await session.client.retry_now(await session.client.resolve(_single(words)))
+        return await attend(session, job.id, wish)
+    return await _queue(session, words, common, session.client.retry_now, "due now")
+
+
 async def edit(session: Session, word: str, assignments: Sequence[str], common: Common) -> int:
     """Change fields of one job."""
 
@@ -89,7 +100,24 @@ async def delete(session: Session, words: Sequence[str], *, yes: bool) -> int:
     if not yes and not _agreed(session, jobs):
         session.tell("nothing was deleted")
         return DECLINED
-    return await _act(session, [job.id for job in jobs], session.client.delete, "deleted", None)
+    rooms: list[FreedOut] = []
+
+    async def act(job_id: str) -> None:
+        rooms.append(await session.client.delete(job_id))
+
+    code = await _act(session, [job.id for job in jobs], act, "deleted", None)
+    if rooms:
+        session.tell(_freed(rooms))
+    return code
+
+
+def _freed(rooms: Sequence[FreedOut]) -> str:
+    """Return how many jobs were deleted, and how much room that freed where."""
+    count = "1 job" if len(rooms) == 1 else f"{len(rooms):,} jobs"
+    on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)
+    if reusable:
+        return f"deleted {count}, about {amount(reusable)} of the database can be used again"
+    return f"deleted {count}, freed {amount(on_disk)} on disk"
 
 
 def _agreed(session: Session, jobs: Sequence[JobOut]) -> bool:

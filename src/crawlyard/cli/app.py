@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import crawlyard
-from crawlyard.cli import crawl, demo, jobs, work
+from crawlyard.cli import crawl, demo, events, jobs, schedules, templates, webhooks, work
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.export.jsonl import dumps
@@ -56,6 +56,10 @@ def version_(
 app.command("crawl")(crawl.crawl)
 app.command("work")(work.work)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(templates.app, name="templates")
+app.add_typer(schedules.app, name="schedules")
+app.add_typer(webhooks.app, name="webhooks")
+app.command("events")(events.events)
 app.command("demo")(demo.demo)
 
 

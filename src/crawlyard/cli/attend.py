@@ -18,7 +18,7 @@ from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.cli.words import amount
 from crawlyard.core.spec import JobSpec
 from crawlyard.errors import IllegalMove, Invalid, Unavailable
-from crawlyard.web.wire import JobOut
+from crawlyard.web.wire.jobs import JobOut
 
 if TYPE_CHECKING:
     from crawlyard.services.worker import Worker
@@ -95,6 +95,13 @@ async def crawl(
 ) -> int:
     """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*."""
     job = await session.client.submit(spec)
+    return await submitted(session, job, export=export, detach=detach, json=json)
+
+
+async def submitted(
+    session: Session, job: JobOut, *, export: Export | None, detach: bool, json: bool
+) -> int:
+    """Run and watch a new job here, or leave it to `crawlyard work` with *detach*."""
     if not detach:
         return await attend(session, job.id, Wish(works=True, export=export, json=json))
     if json:

@@ -13,7 +13,8 @@ from crawlyard.engine.extract import decoded
 from crawlyard.engine.fetch import charset_of
 from crawlyard.services.jobs import progress_of_standing
 from crawlyard.store.base import JobQuery, PageQuery
-from crawlyard.web.wire import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
+from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
+from crawlyard.web.wire.upkeep import FreedOut
 from crawlyard.yard import Yard
 
 
@@ -60,6 +61,18 @@ class JobChanger(Protocol):
         """End a job; its pages are kept."""
         ...
 
+    async def edit(self, job_id: str, changes: Mapping[str, object]) -> JobOut:
+        """Change fields of the spec; the values are those of `JobSpec`."""
+        ...
+
+    async def delete(self, job_id: str) -> FreedOut:
+        """Delete an ended or paused job with its pages; return the room that this freed."""
+        ...
+
+
+class JobRetrier(Protocol):
+    """Lets jobs try again, and returns them as they then are."""
+
     async def retry(self, job_id: str) -> JobOut:
         """Make a new job with the spec of an ended one, and return the new one."""
         ...
@@ -68,12 +81,8 @@ class JobChanger(Protocol):
         """Queue the failed URLs of these kinds (none: all) again; return how many they are."""
         ...
 
-    async def edit(self, job_id: str, changes: Mapping[str, object]) -> JobOut:
-        """Change fields of the spec; the values are those of `JobSpec`."""
-        ...
-
-    async def delete(self, job_id: str) -> None:
-        """Delete an ended or paused job with its pages."""
+    async def retry_now(self, job_id: str) -> JobOut:
+        """End a pending job's wait for its next attempt or its start."""
         ...
 
 
@@ -99,7 +108,7 @@ class ResultReader(Protocol):
         ...
 
 
-class Client(JobReader, JobChanger, ResultReader, Protocol):
+class Client(JobReader, JobChanger, JobRetrier, ResultReader, Protocol):
     """All of them; each method is one call of the services, or one endpoint of the API."""
 
 
@@ -110,14 +119,17 @@ class LocalClient:
         self._jobs = yard.jobs
         self._results = yard.results
         self._actor = actor
+        self._clock = yard.clock
 
     async def get(self, job_id: str) -> JobOut:
         """Return one job."""
-        return _out(await self._jobs.get(self._actor, job_id))
+        return self._out(await self._jobs.get(self._actor, job_id))
 
     async def find(self, query: JobQuery, limit: int) -> list[JobOut]:
         """Return the jobs that *query* asks for, newest first, at most *limit*."""
-        return [_out(standing) for standing in await self._jobs.find(self._actor, query, limit)]
+        return [
+            self._out(standing) for standing in await self._jobs.find(self._actor, query, limit)
+        ]
 
     async def resolve(self, word: str) -> str:
         """Return the id that *word* means."""
@@ -148,14 +160,18 @@ class LocalClient:
         job, count = await self._jobs.retry_failed(self._actor, job_id, kinds)
         return await self._now(job), count
 
+    async def retry_now(self, job_id: str) -> JobOut:
+        """End a pending job's wait."""
+        return await self._now(await self._jobs.retry_now(self._actor, job_id))
+
     async def edit(self, job_id: str, changes: Mapping[str, object]) -> JobOut:
         """Change fields of the spec."""
         return await self._now(await self._jobs.edit(self._actor, job_id, changes))
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job_id: str) -> FreedOut:
         """Delete an ended or paused job with its pages, and free the space of them."""
         await self._jobs.delete(self._actor, job_id)
-        await self._jobs.purge()
+        return FreedOut.of(await self._jobs.purge())
 
     async def pages(
         self, job_id: str, query: PageQuery, kept: Collection[Body] = ()
@@ -186,6 +202,9 @@ class LocalClient:
         """Return a job that was just changed with how far it has come."""
         return await self.get(job.id)
 
+    def _out(self, standing: Standing) -> JobOut:
+        return JobOut.of(standing, progress_of_standing(standing), self._clock.now())
+
 
 def _readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
     """Return what is kept of a page as JSON values."""
@@ -199,7 +218,3 @@ def _readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
         types = (value for name, value in headers if name.lower() == "content-type")
         readable["html"] = decoded(bodies[Body.HTML], charset_of(next(types, "")))
     return readable
-
-
-def _out(standing: Standing) -> JobOut:
-    return JobOut.of(standing, progress_of_standing(standing))

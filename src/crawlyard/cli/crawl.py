@@ -1,22 +1,32 @@
 """`crawlyard crawl`: from its options to a job, and to its last page."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crawlyard.cli.crawl_options import About, Access, Bounds, Kept, Pace, Reach
+from crawlyard.cli.crawl_options import (
+    About,
+    Access,
+    Bounds,
+    Kept,
+    Output,
+    Pace,
+    Reach,
+    form_of,
+)
 from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.seeds import read_seeds
-from crawlyard.core.spec import JobSpec
+from crawlyard.cli.template_options import Use
+from crawlyard.core.form import spec_of
 from crawlyard.errors import Invalid
 
 if TYPE_CHECKING:
-    from crawlyard.cli import attend, exports, session
+    from crawlyard.cli import attend, exports, session, template_use
 else:
     attend, exports = lazily("crawlyard.cli.attend"), lazily("crawlyard.cli.exports")
-    session = lazily("crawlyard.cli.session")
+    session, template_use = lazily("crawlyard.cli.session"), lazily("crawlyard.cli.template_use")
 
 Urls = Annotated[
     list[str] | None,
@@ -40,11 +50,13 @@ def crawl(
     urls: Urls = None,
     from_file: FromFile = "",
     detach: Detach = False,
+    use: Use,
     bounds: Bounds,
     reach: Reach,
     pace: Pace,
     access: Access,
     kept: Kept,
+    output: Output,
     about: About,
     basics: Basics,
 ) -> None:
@@ -52,56 +64,17 @@ def crawl(
 
     crawlyard crawl https://docs.example.org --max-pages 500 --out docs.jsonl
     crawlyard crawl -d https://example.org --scope domain --exclude '*/print/*'
-    crawlyard crawl @urls.txt --max-depth 0 --extract price=.price
+    crawlyard crawl --template news -p start_url=https://example.org --max-pages 50
     """
     seeds = read_seeds([*(urls or ()), *([f"@{from_file}"] if from_file else ())])
-    spec = spec_of(seeds, bounds, reach, pace, access, kept, about)
-    export = exports.Export.wished(kept.out, kept.format)
+    form = form_of(seeds, bounds, reach, pace, access, kept, about)
+    export = exports.Export.wished(output.out, output.format)
     if detach and export is not None:
         raise Invalid("--out", "the job ends elsewhere; export it later by `crawlyard jobs export`")
-    doing = partial(attend.crawl, spec=spec, export=export, detach=detach, json=basics.json)
+    then: dict[str, Any] = {"export": export, "detach": detach, "json": basics.json}
+    filling = use.filling(form)
+    if filling is not None:
+        doing = partial(template_use.crawl, filling=filling, **then)
+    else:
+        doing = partial(attend.crawl, spec=spec_of(form), **then)
     session.run(basics, doing, creates=True)
-
-
-def spec_of(
-    seeds: tuple[str, ...],
-    bounds: Bounds,
-    reach: Reach,
-    pace: Pace,
-    access: Access,
-    kept: Kept,
-    about: About,
-) -> JobSpec:
-    """Return the spec that the options describe.
-
-    Raises:
-        Invalid: a value is out of its range; the message names the field.
-    """
-    return JobSpec(
-        urls=seeds,
-        sitemaps=tuple(reach.sitemap or ()),
-        name=about.name or "",
-        tags=tuple(about.tag or ()),
-        priority=about.priority,
-        limits=bounds.limits(),
-        scope=reach.scope,
-        include=tuple(reach.include or ()),
-        exclude=tuple(reach.exclude or ()),
-        max_depth=reach.max_depth,
-        strategy=reach.strategy,
-        ignore_robots=access.ignore_robots,
-        follow_nofollow=reach.follow_nofollow,
-        store_noindex=kept.store_noindex,
-        delay=pace.delay,
-        per_host=pace.per_host,
-        concurrency=pace.concurrency,
-        timeout=pace.timeout,
-        max_body=pace.max_body,
-        user_agent=access.user_agent or "",
-        headers=tuple((pair.name, pair.value) for pair in access.header or ()),
-        allow_addresses=tuple(access.allow_address or ()),
-        allow_private=access.allow_private,
-        text=kept.text,
-        extract=tuple((pair.name, pair.value) for pair in kept.extract or ()),
-        keep_html=kept.keep is not None,
-    )

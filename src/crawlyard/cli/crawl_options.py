@@ -1,20 +1,27 @@
-"""What `crawlyard crawl` can be told, in the groups that its help shows."""
+"""What `crawlyard crawl` can be told of a job, in the groups that its help shows.
 
-from dataclasses import dataclass
+An option that was not given is ``None``, ``False`` or empty: where a template is used,
+it must not be taken for a wish.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum, auto
-from typing import Annotated
+from typing import Annotated, Any
 
 from crawlyard.cli import values
 from crawlyard.cli.options import choice, flag, option
-from crawlyard.core.limits import Limits
+from crawlyard.core.form import ENDLESS
 from crawlyard.core.priority import Priority
-from crawlyard.core.spec import JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.quantity import seconds
+from crawlyard.core.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
 from crawlyard.export.base import Format
 
 LIMITS, PACE, REACH, ACCESS, PAGES, JOB = "Limits", "Pace", "Reach", "Access", "Pages", "Job"
 _UNSET = JobSpec(urls=("http://localhost/",))  # what a job has where nothing is asked
 _DELAY = values.duration_text(_UNSET.delay)
+_RETRY_WAIT = values.duration_text(_UNSET.retry.first)
 _TIMEOUT = values.duration_text(_UNSET.timeout)
 _MAX_BODY = values.size_text(_UNSET.max_body)
 
@@ -27,7 +34,7 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How far a crawl may go."""
+    """How far a crawl may go, and how often it is tried while its site is out of reach."""
 
     max_pages: Annotated[
         int | None,
@@ -45,15 +52,26 @@ class Bounds:
         int | None,
         option(values.count, "--max-errors", "N", "End after N failed URLs.", LIMITS),
     ] = None
-
-    def limits(self) -> Limits:
-        """Return them as the ceilings of a job."""
-        return Limits(
-            pages=self.max_pages,
-            bytes=self.max_bytes,
-            duration=self.max_duration,
-            errors=self.max_errors,
-        )
+    attempts: Annotated[
+        int | None,
+        option(
+            values.count,
+            "--attempts",
+            "N",
+            f"If no start URL answers; else {_UNSET.retry.attempts}.",
+            LIMITS,
+        ),
+    ] = None
+    retry_wait: Annotated[
+        timedelta | None,
+        option(
+            values.duration,
+            "--retry-wait",
+            "TIME",
+            f"Before the second attempt, then longer; else {_RETRY_WAIT}.",
+            LIMITS,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +79,9 @@ class Reach:
     """Which URLs belong to a crawl, and in which order they are asked for."""
 
     scope: Annotated[
-        Scope,
+        Scope | None,
         choice("--scope", of=Scope, text="Which URLs belong", panel=REACH, default=_UNSET.scope),
-    ] = _UNSET.scope
+    ] = None
     max_depth: Annotated[
         int | None,
         option(values.count, "--max-depth", "N", "Links from a start URL at most.", REACH),
@@ -81,11 +99,11 @@ class Reach:
         option(str, "--sitemap", "URL", "Start from a sitemap, or 'robots' for its own.", REACH),
     ] = None
     strategy: Annotated[
-        Strategy,
+        Strategy | None,
         choice(
             "--strategy", of=Strategy, text="In which order", panel=REACH, default=_UNSET.strategy
         ),
-    ] = _UNSET.strategy
+    ] = None
     follow_nofollow: Annotated[
         bool, flag("--follow-nofollow", text="Follow nofollow links as well.", panel=REACH)
     ] = False
@@ -96,13 +114,13 @@ class Pace:
     """How hard a crawl asks."""
 
     delay: Annotated[
-        timedelta,
+        timedelta | None,
         option(
             values.duration, "--delay", "TIME", f"Between requests to a host; else {_DELAY}.", PACE
         ),
-    ] = _UNSET.delay
+    ] = None
     per_host: Annotated[
-        int,
+        int | None,
         option(
             values.count,
             "--per-host",
@@ -110,9 +128,9 @@ class Pace:
             f"Requests at once to a host; else {_UNSET.per_host}.",
             PACE,
         ),
-    ] = _UNSET.per_host
+    ] = None
     concurrency: Annotated[
-        int,
+        int | None,
         option(
             values.count,
             "--concurrency",
@@ -120,17 +138,17 @@ class Pace:
             f"Requests at once, all told; else {_UNSET.concurrency}.",
             PACE,
         ),
-    ] = _UNSET.concurrency
+    ] = None
     timeout: Annotated[
-        timedelta,
+        timedelta | None,
         option(
             values.duration, "--timeout", "TIME", f"For a whole request; else {_TIMEOUT}.", PACE
         ),
-    ] = _UNSET.timeout
+    ] = None
     max_body: Annotated[
-        int,
+        int | None,
         option(values.size, "--max-body", "SIZE", f"Of one body at most; else {_MAX_BODY}.", PACE),
-    ] = _UNSET.max_body
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,9 +185,9 @@ class Kept:
     """What is kept of each page."""
 
     text: Annotated[
-        TextMode,
+        TextMode | None,
         choice("--text", of=TextMode, text="What text is kept", panel=PAGES, default=_UNSET.text),
-    ] = _UNSET.text
+    ] = None
     extract: Annotated[
         list[values.Pair] | None,
         option(values.pair, "--extract", "N=CSS", "Keep what CSS or CSS@attr finds.", PAGES),
@@ -180,6 +198,12 @@ class Kept:
     store_noindex: Annotated[
         bool, flag("--store-noindex", text="Keep text of noindex pages too.", panel=PAGES)
     ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where the pages go when the job ends."""
+
     out: Annotated[
         str, option(str, "--out", "FILE", "Export when the job ends; '-' is stdout.", PAGES)
     ] = ""
@@ -200,6 +224,64 @@ class About:
         list[str] | None, option(values.line, "--tag", "TEXT", "A tag. Repeatable.", JOB)
     ] = None
     priority: Annotated[
-        Priority,
+        Priority | None,
         option(Priority.of, "--priority", "WORD", "urgent, high, normal or low.", JOB),
-    ] = _UNSET.priority
+    ] = None
+    retention: Annotated[
+        timedelta | None,
+        option(values.retention, "--retention", "TIME", "Keep the ended job: 90d, forever.", JOB),
+    ] = None
+    webhook: Annotated[
+        list[str] | None,
+        option(values.line, "--webhook", "URL", "Tell this URL how it ends. Repeatable.", JOB),
+    ] = None
+
+
+Group = Bounds | Reach | Pace | Access | Kept | About
+
+_PATHS: Mapping[str, str] = {
+    # option: field of the form, where it is called otherwise
+    "max_pages": "limits.pages",
+    "max_duration": "limits.duration_s",
+    "max_bytes": "limits.bytes",
+    "max_errors": "limits.errors",
+    "attempts": "retry.attempts",
+    "retry_wait": "retry.first_s",
+    "sitemap": "sitemaps",
+    "delay": "delay_s",
+    "timeout": "timeout_s",
+    "allow_address": "allow_addresses",
+    "header": "headers",
+    "tag": "tags",
+    "keep": "keep_html",
+    "retention": "retention_s",
+    "webhook": "webhooks",
+}
+
+
+def form_of(urls: Sequence[str], *groups: Group) -> dict[str, object]:
+    """Return the form of a spec with what was given, and nothing else: `core.form` reads it."""
+    form: dict[str, Any] = {"urls": list(urls)} if urls else {}
+    for group in groups:
+        for option_ in fields(group):
+            value = getattr(group, option_.name)
+            if value is None or value is False or value == []:
+                continue
+            inside, _, name = _PATHS.get(option_.name, option_.name).rpartition(".")
+            place = form.setdefault(inside, {}) if inside else form
+            place[name] = _json(value)
+    return form
+
+
+def _json(value: object) -> object:
+    if isinstance(value, Keep):
+        return value is Keep.HTML
+    if value == FOREVER:
+        return ENDLESS
+    if isinstance(value, timedelta):
+        return seconds(value)
+    if isinstance(value, (StrEnum, Priority)):
+        return str(value)
+    if isinstance(value, list):
+        return [list(item) if isinstance(item, values.Pair) else item for item in value]
+    return value

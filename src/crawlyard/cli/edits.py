@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from crawlyard.cli import values
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Invalid
-from crawlyard.web.wire import JobOut
+from crawlyard.web.wire.jobs import JobOut
 
 NONE = "none"
 """The value that clears a limit, a depth, a name or a list."""

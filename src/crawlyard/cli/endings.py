@@ -7,7 +7,7 @@ from crawlyard.cli import words
 from crawlyard.cli.live import state_words
 from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text, size_text
-from crawlyard.web.wire import ErrorGroupOut, JobOut, LimitsOut
+from crawlyard.web.wire.jobs import ErrorGroupOut, JobOut, LimitsOut
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 STILL = ENDED | {"paused"}

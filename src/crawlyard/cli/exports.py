@@ -15,7 +15,7 @@ from crawlyard.export.csv import Csv
 from crawlyard.export.files import check_writable, whole_file
 from crawlyard.export.jsonl import JsonLines
 from crawlyard.store.base import PageQuery
-from crawlyard.web.wire import JobOut, PageOut
+from crawlyard.web.wire.jobs import JobOut, PageOut
 
 STDOUT = "-"
 _SUFFIXES = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".csv": Format.CSV}

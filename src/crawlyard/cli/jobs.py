@@ -13,6 +13,7 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
+from crawlyard.errors import Invalid
 from crawlyard.store.base import JobQuery
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ Failed = Annotated[
 Kinds = Annotated[
     list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
 ]
+Now = Annotated[bool, flag("--now", text="The same job at once, which waits for its time.")]
 Assignments = Annotated[
     list[str],
     typer.Argument(metavar="FIELD=VALUE", help="What to change.", show_default=False),
@@ -149,18 +151,29 @@ def cancel(jobs: Ids, *, common: Common) -> None:
 @app.command()
 @flat
 def retry(
-    jobs: Ids, *, failed: Failed = False, kind: Kinds = None, here: Watch, common: Common
+    jobs: Ids,
+    *,
+    failed: Failed = False,
+    kind: Kinds = None,
+    now: Now = False,
+    here: Watch,
+    common: Common,
 ) -> None:
-    """Run ended jobs again as new ones, or only their failed URLs.
+    """Run ended jobs again as new ones, or only their failed URLs; or end a wait.
 
     crawlyard jobs retry last
     crawlyard jobs retry last --failed --watch
     crawlyard jobs retry last --kind timeout --kind http_5xx
+    crawlyard jobs retry last --now
     """
     wish = attend.Wish.of(here, json=common.json)
     ids = read_ids(jobs)
     doing = partial(actions.retry, words=ids, common=common, wish=wish)
-    if failed or kind:
+    if now and (failed or kind):
+        raise Invalid("--now", "a job that waits has no failed URLs to choose from; leave it out")
+    if now:
+        doing = partial(actions.retry_now, words=ids, common=common, wish=wish)
+    elif failed or kind:
         kinds = frozenset(kind or ())
         doing = partial(actions.retry_failed, words=ids, common=common, wish=wish, kinds=kinds)
     session.run(common, doing)

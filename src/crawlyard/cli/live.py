@@ -13,7 +13,7 @@ from rich.text import Text
 
 from crawlyard.cli import words
 from crawlyard.cli.views import STATE_STYLES, left, title
-from crawlyard.web.wire import JobOut, LimitsOut
+from crawlyard.web.wire.jobs import JobOut, LimitsOut
 
 LINE_EVERY_S = 10.0
 _BAR = 24  # columns
@@ -129,6 +129,10 @@ def numbers(job: JobOut) -> list[str]:
 
 def outlook(job: JobOut) -> list[str]:
     """Return the time left and the limit that will end the job, or why nobody knows."""
+    if job.due_in_s:
+        attempt = f"attempt {job.failures + 1} of {job.spec.retry.attempts} "
+        told = f"{attempt if job.failures else 'begins '}in {words.span(job.due_in_s)}"
+        return [told, job.detail] if job.detail else [told]
     if job.state != "running":
         return [job.detail] if job.detail else []
     eta = job.progress.eta

@@ -1,7 +1,7 @@
 """What commands tell of jobs, their pages, errors and events."""
 
 import sys
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from datetime import timedelta
 from itertools import count
 
@@ -18,8 +18,9 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.cli.values import duration_text
 from crawlyard.cli.views import PAGES, SKIPPED, M, errors_view, events_view, jobs_view
 from crawlyard.cli.words import printable
+from crawlyard.errors import NotFound
 from crawlyard.store.base import JobQuery, PageQuery
-from crawlyard.web.wire import EventOut, JobOut
+from crawlyard.web.wire.jobs import EventOut, JobOut
 
 _ALL = 2**31
 
@@ -53,9 +54,9 @@ async def job(session: Session, word: str, common: Common) -> int:
     elif style in (Style.JSON, Style.JSONL):
         output.write_one(found, style)
     elif style is Style.TABLE:
-        session.out.print(_sheet(found))
+        session.out.print(_sheet(facts(found, await _template_of(session, found))))
     elif style is Style.PLAIN:
-        for name, value in facts(found):
+        for name, value in facts(found, await _template_of(session, found)):
             write_line(output.plain((name, value)))
     else:
         view = jobs_view(session.yard.clock.now())
@@ -133,8 +134,23 @@ async def _events(session: Session, job_id: str) -> AsyncIterator[EventOut]:
         after = portion[-1].seq
 
 
-def facts(found: JobOut) -> list[tuple[str, str]]:
-    """Return what is worth knowing of a job, in the order of interest; nothing empty."""
+async def _template_of(session: Session, found: JobOut) -> str:
+    """Return the template that a job was made of, by its name if it is still there to see."""
+    origin = found.origin
+    if origin.template_id is None:
+        return ""
+    try:
+        name = (await session.templates.get(origin.template_id)).name
+    except NotFound:
+        name = origin.template_id
+    return f"{name} v{origin.template_version}"
+
+
+def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
+    """Return what is worth knowing of a job, in the order of interest; nothing empty.
+
+    *template* says what it was made of.
+    """
     spec = found.spec
     told = {
         "id": found.id,
@@ -144,7 +160,7 @@ def facts(found: JobOut) -> list[tuple[str, str]]:
         "urls": ", ".join(spec.urls[:3]) + (f" … ({len(spec.urls):,})" if spec.urls[3:] else ""),
         "sitemaps": ", ".join(spec.sitemaps),
         "progress": " · ".join(numbers(found)),
-        "outlook": " · ".join(outlook(found)) if found.state == "running" else "",
+        "outlook": " · ".join(outlook(found)) if found.state == "running" or found.due_in_s else "",
         "current url": found.current_url,
         "limits": limits_words(found.limits),
         "skipped": f"{found.usage.skipped:,}" if found.usage.skipped else "",
@@ -158,14 +174,15 @@ def facts(found: JobOut) -> list[tuple[str, str]]:
         "tags": ", ".join(found.tags),
         "worker": found.worker or "",
         "retry of": found.retry_of or "",
+        "template": template,
     }
     times = ("created_at", "due_at", "started_at", "ended_at", "updated_at")
     told |= found.model_dump(mode="json", include=set(times))
     return [(name.replace("_at", " at"), str(value)) for name, value in told.items() if value]
 
 
-def _sheet(found: JobOut) -> Table:
+def _sheet(told: Sequence[tuple[str, str]]) -> Table:
     sheet = Table.grid(padding=(0, 2))
-    for name, value in facts(found):
+    for name, value in told:
         sheet.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
     return sheet

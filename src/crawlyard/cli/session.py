@@ -1,4 +1,4 @@
-"""One command, from its settings to its exit code: the only place that starts an event loop."""
+"""One command on a yard, from its settings to its exit code, and the event loop that it runs in."""
 
 import contextlib
 import gc
@@ -15,9 +15,13 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from crawlyard.cli.client import Client, LocalClient
+from crawlyard.cli.event_client import EventClient, LocalEvents
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.options import Basics
+from crawlyard.cli.schedule_client import LocalSchedules, ScheduleClient
 from crawlyard.cli.stdout import whole_stdout
+from crawlyard.cli.template_client import LocalTemplates, TemplateClient
+from crawlyard.cli.webhook_client import LocalWebhooks, WebhookClient
 from crawlyard.cli.words import printable
 from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL
@@ -39,6 +43,10 @@ class Session:
     settings: Settings
     yard: Yard
     client: Client
+    templates: TemplateClient
+    schedules: ScheduleClient
+    events: EventClient
+    webhooks: WebhookClient
     out: Console  # stdout: data, nothing else
     err: Console  # stderr: progress, hints, questions
     quiet: bool = False
@@ -129,6 +137,10 @@ async def _act(settings: Settings, basics: Basics, action: Action) -> int:
             settings=settings,
             yard=yard,
             client=LocalClient(yard, LOCAL),
+            templates=LocalTemplates(yard, LOCAL),
+            schedules=LocalSchedules(yard, LOCAL),
+            events=LocalEvents(yard, LOCAL),
+            webhooks=LocalWebhooks(yard, LOCAL),
             out=Console(file=sys.stdout, highlight=False, soft_wrap=False),
             err=Console(file=sys.stderr, highlight=False),
             quiet=basics.quiet,

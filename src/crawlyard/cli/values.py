@@ -1,4 +1,4 @@
-"""What a user may write as a duration, a size, a count, a pair; and the same said back.
+"""What a user may write as a pair, a header, a line; durations, sizes and counts as well.
 
 Parsers raise `ValueError` with a sentence that names the expected and the given: the
 option or field that they are used for is put before it.
@@ -8,20 +8,22 @@ import re
 from datetime import timedelta
 from typing import NamedTuple
 
-_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w))")
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_LONGEST = timedelta(days=3650)  # longer than any crawl; keeps instants in range
+from crawlyard.core.form import ENDLESS
+from crawlyard.core.quantity import count, duration, duration_text, size, size_text
+from crawlyard.core.spec import FOREVER
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_SIZES = (
-    *((f"{letter}iB", 1024**power) for letter, power in (("T", 4), ("G", 3), ("M", 2), ("K", 1))),
-    *((f"{letter}B", 1000**power) for letter, power in (("T", 4), ("G", 3), ("M", 2), ("k", 1))),
-)
-_LARGEST = 2**63 - 1  # what a database column holds
-
-_COUNT = re.compile(r"([0-9]+(?:[_,][0-9]{3})*)(k|m)?", re.IGNORECASE)
+__all__ = [
+    "Pair",
+    "count",
+    "duration",
+    "duration_text",
+    "header",
+    "line",
+    "pair",
+    "retention",
+    "size",
+    "size_text",
+]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -36,55 +38,6 @@ class Pair(NamedTuple):
 
     name: str
     value: str
-
-
-def duration(text: str) -> timedelta:
-    """Return what ``90s``, ``2h``, ``1h30m``, ``500ms`` or a bare number of seconds means."""
-    word = text.strip().lower()
-    expected = f"expected a duration such as 90s, 2h, 7d or 1h30m, got {text!r}"
-    if _NUMBER.fullmatch(word):
-        seconds = float(word)
-    else:
-        parts = _DURATION.findall(word)
-        if not parts or "".join(n + unit for n, unit in parts) != word:
-            raise ValueError(expected)
-        sizes = [_UNITS_S[unit] for _, unit in parts]
-        if sizes != sorted(set(sizes), reverse=True):
-            # 1m1h is more likely a slip than an hour and a minute
-            raise ValueError(f"{expected}; the larger unit goes first, each once")
-        seconds = sum(float(n) * _UNITS_S[unit] for n, unit in parts)
-    if seconds > _LONGEST.total_seconds():
-        raise ValueError(f"expected at most {_LONGEST.days}d, got {text!r}")
-    return timedelta(seconds=seconds)
-
-
-def size(text: str) -> int:
-    """Return the bytes that ``500MB``, ``1GiB``, ``10k`` or a bare number means.
-
-    k, M, G and T are powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.
-    """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None or (found[3] and not found[2]):
-        raise ValueError(f"expected a size such as 500MB, 1GiB or 10k, got {text!r}")
-    base = 1024 if found[3] else 1000
-    factor = base ** _POWERS[found[2].lower()]
-    # whole numbers stay whole: a float has 53 bits
-    whole = int(found[1]) * factor if "." not in found[1] else int(float(found[1]) * factor)
-    if whole > _LARGEST:
-        raise ValueError(f"expected at most {_LARGEST} bytes, got {text!r}")
-    return whole
-
-
-def count(text: str) -> int:
-    """Return the whole number that ``500``, ``20_000``, ``20,000``, ``20k`` or ``1m`` means."""
-    found = _COUNT.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"expected a whole number such as 500 or 20k, got {text!r}")
-    factor = {"": 1, "k": 1000, "m": 1_000_000}[(found[2] or "").lower()]
-    number = int(re.sub("[_,]", "", found[1])) * factor
-    if number > _LARGEST:
-        raise ValueError(f"expected at most {_LARGEST}, got {text!r}")
-    return number
 
 
 def pair(text: str) -> Pair:
@@ -117,29 +70,18 @@ def header(text: str) -> Pair:
     return Pair(name, value)
 
 
+def retention(text: str) -> timedelta:
+    """Return the duration that *text* means, `FOREVER` for ``forever``."""
+    if text.strip().lower() == ENDLESS:
+        return FOREVER
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or {ENDLESS!r}") from None
+
+
 def line(text: str) -> str:
     """Return *text* if it is one line without control characters and not empty."""
     if not text.strip() or not _HEADER_VALUE.fullmatch(text):
         raise ValueError(f"expected one line of text, got {text!r}")
     return text.strip()
-
-
-def duration_text(length: timedelta) -> str:
-    """Return *length* as a user would write it: ``1h30m``, ``500ms``, ``0s``."""
-    rest = round(length.total_seconds() * 1000)
-    words = []
-    for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        number, rest = divmod(rest, unit_ms)
-        if number:
-            words.append(f"{number}{unit}")
-    if rest:
-        words.append(f"{rest}ms")
-    return "".join(words) or "0s"
-
-
-def size_text(amount: int) -> str:
-    """Return *amount* bytes as a user would write it if that is exact: ``8MiB``, ``500MB``."""
-    for unit, one in _SIZES:
-        if amount and amount % one == 0:
-            return f"{amount // one}{unit}"
-    return str(amount)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from crawlyard.cli import words
 from crawlyard.cli.output import Column, View
-from crawlyard.web.wire import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
+from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,6 +36,13 @@ def title(job: JobOut) -> str:
     return job.name or first
 
 
+def _until(job: JobOut) -> str:
+    """Return the time left of a job that runs, and the time until it may for one that waits."""
+    if job.due_in_s:
+        return f"in {words.span(job.due_in_s)}"
+    return words.span(job.progress.eta.p50_s) if job.progress.eta else ""
+
+
 def jobs_view(now: datetime) -> View[JobOut]:
     """Return the view of jobs at *now*."""
     return View(
@@ -56,7 +63,7 @@ def jobs_view(now: datetime) -> View[JobOut]:
             Column(
                 name="LEFT",
                 value=lambda j: j.progress.eta and j.progress.eta.p50_s,
-                shown=lambda j: words.span(j.progress.eta.p50_s) if j.progress.eta else "",
+                shown=_until,
                 right=True,
             ),
             Column(name="REASON", value=lambda j: j.state_reason, least=110),

@@ -16,14 +16,33 @@ Slots = Annotated[
     int | None, option(values.count, "--jobs", "N", "How many jobs at once; else by the settings.")
 ]
 Drain = Annotated[bool, flag("--drain", text="End when no job is left to do.")]
+NoScheduler = Annotated[bool, flag("--no-scheduler", text="Do not run what schedules make due.")]
+NoWebhooks = Annotated[bool, flag("--no-webhooks", text="Do not deliver events to webhooks.")]
+NoJanitor = Annotated[bool, flag("--no-janitor", text="Do not delete what has had its time.")]
 
 
 @flat
-def work(*, jobs: Slots = None, drain: Drain = False, basics: Basics) -> None:
+def work(
+    *,
+    jobs: Slots = None,
+    drain: Drain = False,
+    no_scheduler: NoScheduler = False,
+    no_webhooks: NoWebhooks = False,
+    no_janitor: NoJanitor = False,
+    basics: Basics,
+) -> None:
     """Run queued jobs until stopped; Ctrl-C gives them back.
 
     crawlyard work --jobs 8
     crawlyard work --drain
+    crawlyard work --no-scheduler --no-webhooks --no-janitor
+
+    Beside the jobs, it fires schedules, delivers to webhooks and keeps the store small.
+    Any number of workers may do so. With --drain, that is done once, and what is due
+    then is run.
     """
-    doing = partial(working.work, slots=jobs, drain=drain)
+    beside = working.Beside(
+        scheduler=not no_scheduler, webhooks=not no_webhooks, janitor=not no_janitor
+    )
+    doing = partial(working.work, slots=jobs, drain=drain, beside=beside)
     session.run(basics, doing, creates=True, log_level="info")

@@ -1,32 +1,122 @@
-"""A worker and the command that runs it."""
+"""A worker, what runs beside it, and the command that runs them."""
 
 import asyncio
+import logging
 import signal
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
 
 from crawlyard.cli.session import Session
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.errors import Invalid
+from crawlyard.services.worker import Worker
+from crawlyard.yard import Yard
 
 _MOST = 256  # as the setting `jobs`
 
+_log = logging.getLogger(__name__)
 
-async def work(session: Session, *, slots: int | None, drain: bool) -> int:
+Service: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+"""What runs until it is cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What a worker does beside its jobs."""
+
+    scheduler: bool = True
+    webhooks: bool = True
+    janitor: bool = True
+
+    def services(self, yard: Yard) -> Mapping[str, Service]:
+        """Return what is to run, by its name."""
+        every: tuple[tuple[bool, str, Service], ...] = (
+            (self.scheduler, "scheduler", yard.scheduler.run),
+            (self.webhooks, "webhooks", yard.deliverer.run),
+            (self.janitor, "janitor", yard.janitor.run),
+        )
+        return {name: run for wanted, name, run in every if wanted}
+
+
+async def work(session: Session, *, slots: int | None, drain: bool, beside: Beside) -> int:
     """Run a worker until a signal or, with *drain*, until nothing is left to do."""
     if slots is not None and not 1 <= slots <= _MOST:
         raise Invalid("--jobs", f"expected 1 to {_MOST}, got {slots}")
-    worker = session.yard.worker(slots=slots)
+    yard = session.yard
+    worker = yard.worker(slots=slots)
     with interrupts(lambda: None) as stop:
         session.tell(f"worker {worker.id} runs up to {slots or session.settings.jobs} jobs at once")
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(worker.run(drain=drain))
-            waiting = group.create_task(_stopped(stop))
-            await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if not running.done():
-                session.tell("stopping; jobs go back to the queue; once more quits at once")
-                worker.stop()
+        if drain:
+            await _drain(session, worker, beside, stop)
+        else:
+            services = beside.services(yard)
+            await run_together(worker.run, services, stop, partial(_let_go, session, worker))
     # SIGTERM is how a worker is meant to be stopped; Ctrl-C breaks off what somebody began
     return stop.exit_code if stop.first is signal.SIGINT else 0
+
+
+async def run_together(
+    jobs: Service, services: Mapping[str, Service], stop: Interrupts, let_go: Callable[[], None]
+) -> None:
+    """Run *jobs* to their end, and *services* until then.
+
+    At a signal, and when a service fails, *let_go* is called, which makes *jobs* end.
+
+    Raises:
+        Exception: that of the service that failed; it is logged as well.
+    """
+    failures: list[Exception] = []
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(jobs())
+        beside = [
+            group.create_task(_watched(name, run, failures)) for name, run in services.items()
+        ]
+        beside.append(group.create_task(_stopped(stop)))
+        await asyncio.wait((working, *beside), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            let_go()
+        for task in beside:
+            task.cancel()
+    if failures:
+        raise failures[0]
+
+
+async def _drain(session: Session, worker: Worker, beside: Beside, stop: Interrupts) -> None:
+    """Do what is due now: ticks of schedules, then jobs, then what is to be cleaned and told."""
+    yard = session.yard
+    if beside.scheduler:
+        await _unless_stopped(yard.scheduler.round(), stop)
+    if stop.first is None:
+        drained = partial(worker.run, drain=True)
+        await run_together(drained, {}, stop, partial(_let_go, session, worker))
+    if beside.janitor and stop.first is None:
+        await _unless_stopped(yard.janitor.sweep(), stop)
+    if beside.webhooks and stop.first is None:
+        await _unless_stopped(yard.deliverer.run(drain=True), stop)
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, object], stop: Interrupts) -> None:
+    """Do *work*, broken off at a signal."""
+    async with asyncio.TaskGroup() as group:
+        tasks = group.create_task(work), group.create_task(_stopped(stop))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+
+async def _watched(name: str, run: Service, failures: list[Exception]) -> None:
+    try:
+        await run()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the jobs are given back first
+        _log.exception("the %s has failed, so the worker stops", name)
+        failures.append(error)
+
+
+def _let_go(session: Session, worker: Worker) -> None:
+    session.tell("stopping; jobs go back to the queue; once more quits at once")
+    worker.stop()
 
 
 async def _stopped(stop: Interrupts) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, auto
 
+from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Outcome, Skipped, Target
@@ -68,7 +69,8 @@ class Batch:
     usage: Usage = field(default_factory=Usage)  # to be added to what is stored
     pulse: Pulse = field(default_factory=Pulse)
     current_url: str = ""
-    notes: tuple[Mapping[str, object], ...] = ()  # each becomes an event `job.noted`
+    notes: tuple[Mapping[str, object], ...] = ()  # what the engine has to say about the crawl
+    events: tuple[Event, ...] = ()  # written with the batch
     last: bool = False  # nothing more comes: the lease may be freed
 
     @property

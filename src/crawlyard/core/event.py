@@ -7,29 +7,58 @@ from enum import StrEnum
 
 
 class EventName(StrEnum):
-    """The closed list of what happens to jobs."""
+    """The closed list of what happens; the part before the dot says to what."""
 
-    CREATED = "job.created"
-    STARTED = "job.started"
-    REQUEUED = "job.requeued"
-    PAUSED = "job.paused"
-    RESUMED = "job.resumed"
-    RETRIED = "job.retried"
-    COMPLETED = "job.completed"
-    FAILED = "job.failed"
-    CANCELLED = "job.cancelled"
-    EDITED = "job.edited"
-    DELETED = "job.deleted"
-    NOTED = "job.noted"  # something about the crawl worth knowing, such as a capped crawl-delay
+    CREATED = "job.created"  # it was submitted
+    STARTED = "job.started"  # a worker took it
+    PROGRESSED = "job.progressed"  # a quarter, half or three quarters of its running time are over
+    LIMIT_REACHED = "job.limit_reached"  # a limit was used up; job.completed follows
+    REQUEUED = "job.requeued"  # it goes on later: a failed attempt, a stopped worker
+    HURRIED = "job.hurried"  # an operator ended its wait for its next attempt or its start
+    WORKER_LOST = "job.worker_lost"  # its worker died, and it was queued again
+    PAUSED = "job.paused"  # an operator holds it, or there is no room for its pages
+    EXPIRING = "job.expiring"  # it has been paused for long, and will be cancelled
+    RESUMED = "job.resumed"  # it was queued again where it stands
+    RETRIED = "job.retried"  # its failed URLs were queued again
+    COMPLETED = "job.completed"  # nothing left to fetch, or a limit was reached
+    FAILED = "job.failed"  # given up, with the reason
+    CANCELLED = "job.cancelled"  # ended by an operator, or paused for too long
+    EDITED = "job.edited"  # its spec was changed; `changed` has the fields and their new values
+    DELETED = "job.deleted"  # it was deleted with its pages
+    NOTED = "job.noted"  # something about the crawl is worth knowing
+
+    TEMPLATE_CREATED = "template.created"
+    TEMPLATE_UPDATED = "template.updated"  # there is a new version
+    TEMPLATE_DELETED = "template.deleted"
+
+    SCHEDULE_CREATED = "schedule.created"
+    SCHEDULE_UPDATED = "schedule.updated"
+    SCHEDULE_TICKED = "schedule.ticked"  # an instant had come: `outcome` says what became of it
+    SCHEDULE_PAUSED = "schedule.paused"  # by a user, or after failures in a row
+    SCHEDULE_RESUMED = "schedule.resumed"
+    SCHEDULE_ENDED = "schedule.ended"  # no further instant will come
+    SCHEDULE_DELETED = "schedule.deleted"
+
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_UPDATED = "webhook.updated"
+    WEBHOOK_DISABLED = "webhook.disabled"  # it was switched off: 410, or it kept failing
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_TEST = "webhook.test"  # somebody asked for a test delivery
+
+    @property
+    def kind(self) -> str:
+        """Return what it is about: job, template, schedule or webhook."""
+        return self.value.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened to a job; *data* holds only JSON values."""
+    """One thing that happened; *data* holds only JSON values."""
 
     name: EventName
-    job_id: str
+    subject: str  # the id of the job, template, schedule or webhook that it is about
+    owner: str  # whose that is
     at: datetime
-    actor: str  # a user's id, or "worker:…"
+    actor: str  # a user's id, or "worker:…", "scheduler", "janitor", "webhooks"
     data: Mapping[str, object] = field(default_factory=dict)
     seq: int = 0  # given by the store, in commit order; 0 until then

@@ -23,7 +23,23 @@ EVENT_OF: Mapping[Move, EventName] = {
     Move.RESUME: EventName.RESUMED,
     Move.CANCEL: EventName.CANCELLED,
     Move.RETRY_FAILED: EventName.RETRIED,
+    Move.RETRY_NOW: EventName.HURRIED,
 }
+"""What tells of a move; that of a lost worker says so itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a job comes from: nothing, where somebody submitted a spec of his own."""
+
+    template_id: str | None = None
+    template_version: int | None = None
+    schedule_id: str | None = None
+    tick_at: datetime | None = None  # the instant at which the schedule was due
+    given: tuple[str, ...] = ()  # fields of the spec that this job sets over its template
+
+
+DIRECT = Origin()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +58,7 @@ class Job:
     version: int = 1
     created_at: datetime
     updated_at: datetime  # of the last move or edit
+    since: datetime  # when it came into its state
     queued_at: datetime  # kept by resume, retry wait, preemption and loss: its place in the queue
     due_at: datetime
     started_at: datetime | None = None  # the first claim
@@ -50,6 +67,7 @@ class Job:
     failures: int = 0  # attempts that failed: the retry budget
     losses: int = 0  # workers that died of it
     retry_of: str | None = None
+    origin: Origin = DIRECT
 
     @property
     def priority(self) -> Priority:
@@ -66,11 +84,22 @@ class Job:
         """Tell whether it must run alone in a child process: a worker died of it."""
         return self.losses > 0
 
+    def waits_at(self, now: datetime) -> bool:
+        """Tell whether it is pending and not due yet."""
+        return self.state is State.PENDING and self.due_at > now
+
     @staticmethod
     def new(
-        job_id: str, owner: str, spec: JobSpec, now: datetime, due_at: datetime | None = None
+        job_id: str,
+        owner: str,
+        spec: JobSpec,
+        now: datetime,
+        *,
+        due_at: datetime | None = None,
+        origin: Origin = DIRECT,
+        actor: str | None = None,
     ) -> "tuple[Job, Event]":
-        """Return a pending job and the event that tells of it."""
+        """Return a pending job and the event that tells of it; *actor*: by default its owner."""
         due = max(now, due_at or now)
         job = Job(
             id=job_id,
@@ -80,10 +109,12 @@ class Job:
             state_reason=StateReason.SCHEDULED if due > now else StateReason.WAITING_SLOT,
             created_at=now,
             updated_at=now,
+            since=now,
             queued_at=now,
             due_at=due,
+            origin=origin,
         )
-        return job, job.event(EventName.CREATED, now, owner)
+        return job, job.event(EventName.CREATED, now, actor or owner)
 
     def moved(
         self,
@@ -108,12 +139,15 @@ class Job:
             detail=detail,
             version=self.version + 1,
             updated_at=now,
+            since=self.since if state is self.state else now,
             due_at=due_at or now if state is State.PENDING else self.due_at,
             started_at=self.started_at or (now if move is Move.CLAIM else None),
             ended_at=now if state.ended else None,
             failures=0 if move in (Move.RESUME, Move.RETRY_FAILED) else self.failures,
         )
-        return job, job.event(EVENT_OF[move], now, actor)
+        lost = move is Move.REQUEUE and reason is StateReason.WORKER_LOST
+        name = EventName.WORKER_LOST if lost else EVENT_OF[move]
+        return job, job.event(name, now, actor)
 
     def failed_attempt(
         self, now: datetime, due_at: datetime, *, actor: str, detail: str
@@ -127,7 +161,8 @@ class Job:
             detail=detail,
             due_at=due_at,
         )
-        return replace(job, failures=self.failures + 1), event
+        told = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
+        return replace(job, failures=self.failures + 1), replace(event, data=told)
 
     def lost(self, now: datetime, *, actor: str, in_child: bool) -> "tuple[Job, Event]":
         """Return the job after its worker died: queued again in its old place, or failed.
@@ -158,7 +193,7 @@ class Job:
         if self.state is State.CANCELLED:
             raise IllegalMove("cannot change a job that is cancelled; resume it first")
         job = replace(self, spec=spec, version=self.version + 1, updated_at=now)
-        return job, job.event(EventName.EDITED, now, actor, **changed)
+        return job, job.event(EventName.EDITED, now, actor, changed=dict(changed))
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
         """Return an event about this job as it is, with *data* beside its state."""
@@ -167,8 +202,13 @@ class Job:
             "reason": self.state_reason.value,
             "detail": self.detail,
             "version": self.version,
+            "name": self.spec.name,
         }
-        return Event(name=name, job_id=self.id, at=now, actor=actor, data=told | data)
+        if self.origin.schedule_id is not None:
+            told["schedule_id"] = self.origin.schedule_id
+        return Event(
+            name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=told | data
+        )
 
 
 _REASON_OF: Mapping[State, StateReason] = {

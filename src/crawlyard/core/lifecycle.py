@@ -36,6 +36,7 @@ class Move(StrEnum):
     RESUME = auto()  # an operator queues it again, where it stands
     CANCEL = auto()  # an operator ends it
     RETRY_FAILED = auto()  # its failed URLs again, in the same job
+    RETRY_NOW = auto()  # its wait for the next attempt, or its start, is over at once
 
 
 LIFECYCLE: Mapping[State, Mapping[Move, State]] = {
@@ -43,6 +44,7 @@ LIFECYCLE: Mapping[State, Mapping[Move, State]] = {
         Move.CLAIM: State.RUNNING,
         Move.PAUSE: State.PAUSED,
         Move.CANCEL: State.CANCELLED,
+        Move.RETRY_NOW: State.PENDING,
     },
     State.RUNNING: {
         Move.COMPLETE: State.COMPLETED,
@@ -70,6 +72,8 @@ class StateReason(StrEnum):
     WORKER_LOST = auto()  # pending: its worker died; failed: it killed its workers
     CRAWLING = auto()  # running
     BY_USER = auto()  # paused, cancelled: somebody asked for it
+    BY_SCHEDULE = auto()  # cancelled: the next run of its schedule takes its place
+    PAUSED_TOO_LONG = auto()  # cancelled: it was paused for longer than the yard keeps it
     DISK_FULL = auto()  # paused: there is no room to store pages
     EXHAUSTED = auto()  # completed: every URL in scope was tried
     LIMIT_PAGES = auto()  # completed: the limit of this name was reached

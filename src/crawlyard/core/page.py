@@ -45,6 +45,21 @@ class ErrorKind(StrEnum):
     INTERNAL = auto()  # an error of ours
 
 
+UNREACHABLE = frozenset(
+    {
+        ErrorKind.TIMEOUT,
+        ErrorKind.DNS,
+        ErrorKind.CONNECT,
+        ErrorKind.TLS,
+        ErrorKind.PROTOCOL,
+        ErrorKind.HTTP_5XX,
+        ErrorKind.RATE_LIMITED,
+        ErrorKind.ROBOTS,
+    }
+)
+"""Failures of a whole site that may be gone in an hour; a 404 and a blocked address stay."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One URL to be fetched. In a job, *fp* (the signed 64-bit hash of *url*) is its key."""

@@ -22,6 +22,7 @@ class Pulse:
     errors_rate: float = 0.0
     growth: float = 0.0  # URLs discovered for each one done: below 1, the frontier shrinks
     samples: int = 0
+    milestone: int = 0  # the last of `MILESTONES` that was told
 
 
 def pulse_of(history: Sequence[Usage]) -> Pulse:
@@ -103,6 +104,25 @@ def progress_of(
         unknown=unknown,
     )
 
+
+MILESTONES = (75, 50, 25)
+"""Per cent of a job's running time, as far as it can be foreseen."""
+
+
+def milestone_of(progress: Progress, told: int) -> int:
+    """Return the highest milestone that has been passed; *told*, the last one, at least.
+
+    Nothing is passed while nobody can tell how long a crawl will take: at its
+    beginning, one of one URL is done.
+    """
+    left = progress.time_left
+    if left is None or left.confidence is Confidence.LOW:
+        return told
+    share = 100 * progress.elapsed / max(progress.elapsed + left.p50, _MOMENT)
+    return max(told, next((m for m in MILESTONES if share >= m), 0))
+
+
+_MOMENT = timedelta(microseconds=1)
 
 # With few samples, or a frontier that grows about as fast as it is worked off, an
 # estimate is a guess; these are judged by eye on crawls of documentation sites.

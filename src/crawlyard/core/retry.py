@@ -2,8 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum, auto
 
 from crawlyard.errors import Invalid
+
+
+class RetryReason(StrEnum):
+    """Why an attempt failed, where another one may go better.
+
+    What never does has no word here: a spec that cannot be crawled, an address that is
+    blocked, a robots.txt that forbids. A worker that dies and a store that goes away
+    are no failures of the job: it goes on by itself, whatever its policy.
+    """
+
+    START_UNREACHABLE = auto()  # no start URL answered: names, connections, time-outs, 5xx, 429
+    INTERNAL_ERROR = auto()  # an error of ours
+
 
 _MAX_FACTOR = 1000  # to the 64th power, a double still holds it
 
@@ -24,6 +38,7 @@ class RetryPolicy:
     factor: float = 2.0
     jitter: float = 0.2  # 0 … 1
     cap: timedelta = timedelta(hours=1)
+    reasons: frozenset[RetryReason] = frozenset(RetryReason)  # what is worth a retry
 
     def __post_init__(self) -> None:
         if self.attempts < 1:

@@ -1,5 +1,6 @@
 """What to crawl, how, and how far: everything a user can ask of one job."""
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum, auto
@@ -7,6 +8,7 @@ from enum import StrEnum, auto
 from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
 from crawlyard.core.retry import RetryPolicy
+from crawlyard.core.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
 
@@ -38,6 +40,17 @@ class TextMode(StrEnum):
 
 MAX_SEEDS = 100_000
 MAX_PATTERNS = 1_000
+MAX_WEBHOOKS = 10
+
+FOREVER = timedelta(days=36_500)
+"""As a retention: a hundred years."""
+
+_SECRET = re.compile(r"auth|cookie|token|secret|key|passw|session|credential", re.IGNORECASE)
+
+
+def is_secret(header: str) -> bool:
+    """Tell whether a header of this name is likely to carry credentials."""
+    return _SECRET.search(header) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +95,9 @@ class JobSpec:
     extract: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
     keep_html: bool = False
 
+    retention: timedelta | None = None  # of the job once it has ended; None: the yard's own
+    webhooks: tuple[JobWebhook, ...] = ()
+
     def __post_init__(self) -> None:
         if not self.urls and not self.sitemaps:
             raise Invalid("urls", "expected at least one start URL or sitemap, got none")
@@ -90,6 +106,7 @@ class JobSpec:
         _at_most("exclude", len(self.exclude), MAX_PATTERNS)
         _at_most("name", len(self.name), 200)
         _at_most("tags", len(self.tags), 50)
+        _at_most("webhooks", len(self.webhooks), MAX_WEBHOOKS)
         _between("per_host", self.per_host, 1, 256)
         _between("concurrency", self.concurrency, 1, 1024)
         _between("max_body", self.max_body, 1, 1024**3)
@@ -98,6 +115,9 @@ class JobSpec:
             raise Invalid("max_depth", f"expected at least 0, got {self.max_depth}")
         if self.delay < timedelta(0):
             raise Invalid("delay", f"expected at least 0 s, got {self.delay.total_seconds():g} s")
+        if self.retention is not None and self.retention < timedelta(0):
+            got = f"{self.retention.total_seconds():g} s"
+            raise Invalid("retention", f"expected at least 0 s, got {got}")
         if self.timeout <= timedelta(0):
             got = f"{self.timeout.total_seconds():g} s"
             raise Invalid("timeout", f"expected more than 0 s, got {got}")

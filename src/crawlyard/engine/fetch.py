@@ -1,34 +1,24 @@
-"""One URL into one response: alone in knowing the HTTP client.
+"""One URL into one response.
 
 Redirects, retries, politeness and robots are not its business: it sends exactly one
 request per call, to an address that the guard allows, and returns or says why not.
 """
 
-import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 import aiohttp
-from aiohttp.connector import AddrInfoType
-from yarl import URL
 
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
 from crawlyard.engine.decode import DecodeError, Decoder
+from crawlyard.engine.dial import asked, guarded_session
 from crawlyard.engine.guard import BlockedAddress, Guard
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
-_LONGEST_LINE = 16 * 1024
-_LONGEST_HEADER = 64 * 1024
-_MOST_HEADERS = 256
-_CONNECT_S = 10.0
-
-_host_asked: ContextVar[str] = ContextVar("host_asked")
-"""The host of the URL that a task fetches: the socket factory sees only addresses."""
 
 
 class FetchFailed(Exception):
@@ -102,40 +92,19 @@ class AiohttpFetcher:
     """A fetcher for one job: its connections are shared with no other, as guards differ."""
 
     def __init__(self, guard: Guard, timeout: timedelta, clock: Clock) -> None:
-        self._guard = guard
         self._clock = clock
         total = timeout.total_seconds()
         self._timeout_s = total
-        connector = aiohttp.TCPConnector(
-            limit=0,  # the host gate counts
-            socket_factory=self._socket,
-            ttl_dns_cache=60,
-            keepalive_timeout=15,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),  # nothing leaks between hosts, pages or jobs
-            timeout=aiohttp.ClientTimeout(total=total, sock_connect=min(_CONNECT_S, total)),
-            auto_decompress=False,  # `Decoder` caps what comes out
-            trust_env=False,  # through a proxy, the guard could not see where to
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-            max_line_size=_LONGEST_LINE,
-            max_field_size=_LONGEST_HEADER,
-            max_headers=_MOST_HEADERS,
-        )
-        # aiohttp would send a GET again by itself when a kept-alive connection drops,
-        # without delay and behind the gate's back; a test holds this attribute in place
-        self._session._retry_connection = False  # noqa: SLF001
+        self._session = guarded_session(guard, total, keeps_alive=True)
 
     async def fetch(
         self, url: str, host: str, headers: Mapping[str, str], max_body: int
     ) -> Response:
         """Return the answer to one GET of *url*; see `Fetcher`."""
-        _host_asked.set(host)
         started = self._clock.monotonic()
         try:
             async with self._session.get(
-                URL(url, encoded=True), headers=headers, allow_redirects=False
+                asked(url, host), headers=headers, allow_redirects=False
             ) as response:
                 body, wire_bytes, truncated = await _read(response, max_body)
                 return Response(
@@ -147,45 +116,11 @@ class AiohttpFetcher:
                     elapsed_ms=round((self._clock.monotonic() - started) * 1000),
                 )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, DecodeError) as error:
-            raise self._failure(error) from error
+            raise failure_of(error, self._timeout_s) from error
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
-
-    def _socket(self, info: AddrInfoType) -> socket.socket:
-        """Return a socket for one address that the guard has allowed.
-
-        Every new connection passes here with the address that it is about to use: names
-        that resolve to somewhere else the second time, and IP literals, which no
-        resolver sees, included.
-        """
-        family, kind, protocol, _, address = info
-        self._guard.check(_host_asked.get(), str(address[0]), int(address[1]))
-        return socket.socket(family, kind, protocol)
-
-    def _failure(self, error: Exception) -> FetchFailed:  # noqa: PLR0911 - a table
-        match error:
-            case aiohttp.ClientConnectorDNSError():
-                return FetchFailed(ErrorKind.DNS, f"{error.host} has no address", transient=True)
-            case aiohttp.ClientSSLError() | ssl.SSLError():
-                return FetchFailed(ErrorKind.TLS, f"no trusted connection: {_plain(error)}")
-            case aiohttp.ClientConnectorError(os_error=BlockedAddress() as blocked):
-                return FetchFailed(ErrorKind.BLOCKED_ADDRESS, str(blocked))
-            case BlockedAddress():
-                return FetchFailed(ErrorKind.BLOCKED_ADDRESS, str(error))
-            case TimeoutError():
-                detail = f"no whole answer within {self._timeout_s:g} s"
-                return FetchFailed(ErrorKind.TIMEOUT, detail, transient=True)
-            case aiohttp.ServerDisconnectedError():
-                detail = "the server closed the connection without an answer"
-                return FetchFailed(ErrorKind.CONNECT, detail, transient=True)
-            case DecodeError():
-                return FetchFailed(ErrorKind.DECODE, str(error))
-            case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError() | ValueError():
-                return _broken(error)
-            case _:
-                return FetchFailed(ErrorKind.CONNECT, _plain(error), transient=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +141,31 @@ class Metered:
     async def close(self) -> None:
         """Close the fetcher behind."""
         await self.fetcher.close()
+
+
+def failure_of(error: Exception, timeout_s: float) -> FetchFailed:  # noqa: PLR0911 - a table
+    """Return *error* of the client, which was to answer within *timeout_s*, as one of ours."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return FetchFailed(ErrorKind.DNS, f"{error.host} has no address", transient=True)
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return FetchFailed(ErrorKind.TLS, f"no trusted connection: {_plain(error)}")
+        case aiohttp.ClientConnectorError(os_error=BlockedAddress() as blocked):
+            return FetchFailed(ErrorKind.BLOCKED_ADDRESS, str(blocked))
+        case BlockedAddress():
+            return FetchFailed(ErrorKind.BLOCKED_ADDRESS, str(error))
+        case TimeoutError():
+            detail = f"no whole answer within {timeout_s:g} s"
+            return FetchFailed(ErrorKind.TIMEOUT, detail, transient=True)
+        case aiohttp.ServerDisconnectedError():
+            detail = "the server closed the connection without an answer"
+            return FetchFailed(ErrorKind.CONNECT, detail, transient=True)
+        case DecodeError():
+            return FetchFailed(ErrorKind.DECODE, str(error))
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError() | ValueError():
+            return _broken(error)
+        case _:
+            return FetchFailed(ErrorKind.CONNECT, _plain(error), transient=True)
 
 
 async def _read(response: aiohttp.ClientResponse, max_body: int) -> tuple[bytes, int, str]:

@@ -119,6 +119,11 @@ class Guard:
         leads = address if host == address else f"{host} leads to {address}, which"
         raise BlockedAddress(f"{leads} is {why}; --allow-address {parsed} opens it")
 
+    def opens(self, host: str, address: str, port: int) -> bool:
+        """Tell whether an entry names this address, be it public or not; as for `check`."""
+        parsed = _plain(ip_address(address))
+        return self._allow_private or any(o.covers(host, parsed, port) for o in self._openings)
+
 
 def spec_guard(spec: JobSpec) -> Guard:
     """Return the guard that *spec* asks for.

@@ -7,8 +7,8 @@ from typing import Any
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Standing
-from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.job import DIRECT, Job, Origin
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.limits import LIMIT_NAMES, breach
 from crawlyard.core.page import ErrorKind
@@ -20,7 +20,9 @@ from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.ids import new_id
-from crawlyard.store.base import JobQuery, Store
+from crawlyard.services.janitor import purged
+from crawlyard.services.receivers import with_webhooks
+from crawlyard.store.base import Freed, JobQuery, Store
 
 EDITABLE = frozenset(
     {
@@ -47,8 +49,12 @@ _TRIES = 8  # a move that loses a race is read and tried again; more losses mean
 
 _A_MOMENT = timedelta(milliseconds=250)
 
-_ALREADY = {Move.PAUSE: State.PAUSED, Move.CANCEL: State.CANCELLED}
-"""Moves that change nothing when the job is there already."""
+_ALREADY = {
+    Move.PAUSE: State.PAUSED,
+    Move.CANCEL: State.CANCELLED,
+    Move.RETRY_NOW: State.PENDING,
+}
+"""Moves that change nothing when the job is there already, and does not wait for its time."""
 
 
 class JobManager:
@@ -66,17 +72,45 @@ class JobManager:
         self._clock = clock
         self._grants = grants or Grants()
 
-    async def submit(self, actor: Actor, spec: JobSpec, *, start_at: datetime | None = None) -> Job:
+    async def submit(
+        self,
+        actor: Actor,
+        spec: JobSpec,
+        *,
+        start_at: datetime | None = None,
+        origin: Origin = DIRECT,
+    ) -> Job:
         """Remember a new job that is due now or at *start_at*, and return it.
 
         Raises:
             Invalid: the spec cannot be crawled as it is; the message names the field.
             Forbidden: the actor may not submit, or asks for what this yard does not grant.
         """
+        job, event = self.prepared(actor, spec, start_at=start_at, origin=origin)
+        return await self._add(job, event)
+
+    def prepared(
+        self,
+        actor: Actor,
+        spec: JobSpec,
+        *,
+        start_at: datetime | None = None,
+        origin: Origin = DIRECT,
+        by: str | None = None,
+    ) -> tuple[Job, Event]:
+        """Return a new job of the actor's and its event, not remembered yet.
+
+        *by* is who did it, where that is not the actor: a schedule, say.
+
+        Raises:
+            Invalid, Forbidden: as for `submit`.
+        """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not submit them")
+        spec = with_webhooks(spec)
         self._check(spec)
-        return await self._add(actor, spec, start_at=start_at)
+        now = self._clock.now()
+        return Job.new(new_id(), actor.id, spec, now, due_at=start_at, origin=origin, actor=by)
 
     async def get(self, actor: Actor, job_id: str) -> Standing:
         """Return a job and how far it has come.
@@ -169,8 +203,8 @@ class JobManager:
         if not old.state.ended:
             allowed = tuple(LIFECYCLE[old.state])
             raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
-        self._check(old.spec)
-        return await self._add(actor, old.spec, retry_of=old.id)
+        job, event = self.prepared(actor, old.spec, origin=old.origin)
+        return await self._add(replace(job, retry_of=old.id), event)
 
     async def retry_failed(
         self, actor: Actor, job_id: str, kinds: Collection[ErrorKind] = ()
@@ -203,6 +237,17 @@ class JobManager:
             return job, count
         raise Conflict(f"job {job_id} is still held by its worker; try again")
 
+    async def retry_now(self, actor: Actor, job_id: str) -> Job:
+        """Let a job run now that waits for its next attempt or its start, and return it.
+
+        One that is pending and due stays as it is; it keeps its place in the queue.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            IllegalMove: it is not pending.
+        """
+        return await self._move(actor, job_id, Move.RETRY_NOW, "")
+
     async def edit(self, actor: Actor, job_id: str, changes: Mapping[str, object]) -> Job:
         """Change fields of a job's spec (those in `EDITABLE`) and return the job.
 
@@ -230,7 +275,7 @@ class JobManager:
         raise Conflict(f"job {job_id} keeps changing; try again")
 
     async def delete(self, actor: Actor, job_id: str) -> None:
-        """Delete an ended or paused job with all its pages; `JobStore.purge` frees the space.
+        """Delete an ended or paused job with all its pages; `purge` frees the space.
 
         Raises:
             NotFound, Forbidden: as the names say.
@@ -243,23 +288,11 @@ class JobManager:
         event = old.event(EventName.DELETED, self._clock.now(), actor.id)
         await self._store.jobs.delete(job_id, old.version, event)
 
-    async def purge(self) -> int:
-        """Free the space of deleted jobs, a thousand rows at a time; return how many rows."""
-        total = 0
-        while rows := await self._store.jobs.purge():
-            total += rows
-        return total
+    async def purge(self) -> Freed:
+        """Free the space of deleted jobs, a thousand rows at a time; return what that freed."""
+        return await purged(self._store.upkeep, self._clock)
 
-    async def _add(
-        self,
-        actor: Actor,
-        spec: JobSpec,
-        *,
-        start_at: datetime | None = None,
-        retry_of: str | None = None,
-    ) -> Job:
-        job, event = Job.new(new_id(), actor.id, spec, self._clock.now(), start_at)
-        job = replace(job, retry_of=retry_of)
+    async def _add(self, job: Job, event: Event) -> Job:
         await self._store.jobs.add(job, event)
         self._dispatcher.announce(job.due_at)
         return job
@@ -268,7 +301,7 @@ class JobManager:
         for _ in range(_TRIES):
             standing = await self._changeable(actor, job_id)
             old = standing.job
-            if old.state is _ALREADY.get(move):
+            if old.state is _ALREADY.get(move) and not old.waits_at(self._clock.now()):
                 return old
             job, event = old.moved(move, self._clock.now(), actor=actor.id, detail=why)
             if move is Move.RESUME:

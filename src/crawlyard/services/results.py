@@ -7,7 +7,7 @@ from crawlyard.core.event import Event
 from crawlyard.core.page import Body, ErrorGroup, SkippedURL, StoredPage
 from crawlyard.core.user import Actor
 from crawlyard.errors import NotFound
-from crawlyard.store.base import PageQuery, Store
+from crawlyard.store.base import EventQuery, PageQuery, Store
 
 _CHUNK = 500
 
@@ -80,7 +80,7 @@ class Results:
             NotFound: there is no such job, or it is somebody else's.
         """
         await self._may_see(actor, job_id)
-        return await self._store.events.events(job_id, after, limit)
+        return await self._store.events.events(EventQuery(subject=job_id), after, limit)
 
     async def _may_see(self, actor: Actor, job_id: str) -> None:
         standing = await self._store.jobs.get(job_id)

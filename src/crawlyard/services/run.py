@@ -5,19 +5,21 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Order
-from crawlyard.core.event import Event
+from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.core.page import Target
+from crawlyard.core.page import UNREACHABLE, ErrorKind, Target
+from crawlyard.core.progress import Progress, milestone_of, progress_of
+from crawlyard.core.retry import RetryReason
 from crawlyard.core.spec import Strategy
 from crawlyard.engine.access import RobotsCache
 from crawlyard.engine.crawl import WINDOW, Crawl
-from crawlyard.engine.ends import Start
+from crawlyard.engine.ends import End, Start
 from crawlyard.engine.fetch import AiohttpFetcher
 from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.visit import Tools
@@ -61,6 +63,7 @@ class JobRun:
         self._job = claim.job
         self._shard = claim.shard
         self._usage = claim.shard.usage
+        self._milestone = claim.shard.pulse.milestone
         self._shop = shop
         self._actor = f"worker:{claim.lease.worker}"
         self._crawl: Crawl | None = None
@@ -157,8 +160,12 @@ class JobRun:
     async def _record(self, crawl: Crawl, batch: Batch) -> None:
         usage = self._usage.plus(batch.usage)
         pulse = self._shop.progress.observe(self.job_id, usage)
+        progress = progress_of(self._job.limits, usage, pulse, State.RUNNING)
+        pulse = replace(pulse, milestone=milestone_of(progress, self._milestone))
+        events = self._told(batch, progress, pulse.milestone)
+        self._milestone = pulse.milestone
         # a crawl that ended by itself keeps its lease until it is settled
-        batch = replace(batch, pulse=pulse, last=batch.last and self._ordered)
+        batch = replace(batch, pulse=pulse, events=events, last=batch.last and self._ordered)
         answer = await self._insist(batch)
         self.lease, self._usage = answer.lease, answer.usage
         if batch.pages and self._job.losses:
@@ -175,6 +182,15 @@ class JobRun:
         elif answer.order is Order.CHANGED:
             crawl.change(self._job.spec)
         await self._shop.progress.publish(self._job, self._usage, pulse, batch.current_url)
+
+    def _told(self, batch: Batch, progress: Progress, milestone: int) -> tuple[Event, ...]:
+        """Return what there is to tell with a batch."""
+        now, job = self._shop.clock.now(), self._job
+        told = [job.event(EventName.NOTED, now, self._actor, **note) for note in batch.notes]
+        if milestone > self._milestone:
+            done = {"percent": milestone, "done": progress.done, "discovered": progress.discovered}
+            told.append(job.event(EventName.PROGRESSED, now, self._actor, **done))
+        return tuple(told)
 
     async def _insist(self, batch: Batch) -> Checkpoint:
         """Record a batch, trying again while the store does not answer.
@@ -210,24 +226,55 @@ class JobRun:
         elif end is None:
             move, reason, detail = Move.REQUEUE, StateReason.WORKER_STOPPED, ""
         elif end.reason is StateReason.START_FAILED:
-            # nothing waits any more: an attempt like this one would ask for nothing
-            move, reason, detail = Move.FAIL, end.reason, end.detail
+            await self._start_failed(end)
+            return
         else:
             move, reason, detail = Move.COMPLETE, end.reason, end.detail
-        moved = self._job.moved(move, now, actor=self._actor, reason=reason, detail=detail)
-        await self._save(*moved)
+        job, event = self._job.moved(move, now, actor=self._actor, reason=reason, detail=detail)
+        await self._save(job, *self._limit_reached(end, now), event)
+
+    def _limit_reached(self, end: End | None, now: datetime) -> tuple[Event, ...]:
+        """Return the event of the limit that ended the crawl, if one did."""
+        name = end.reason.value.removeprefix("limit_") if end is not None else ""
+        if end is None or name == end.reason.value:
+            return ()
+        data = {"limit": name, "detail": end.detail}
+        return (self._job.event(EventName.LIMIT_REACHED, now, self._actor, **data),)
+
+    async def _start_failed(self, end: End) -> None:
+        """Try again later if the site was out of reach, with the URLs that were; else fail."""
+        groups = await self._patiently(lambda: self._shop.store.pages.errors(self.job_id))
+        unreachable = UNREACHABLE & {group.kind for group in groups}
+        wait = self._wait(RetryReason.START_UNREACHABLE) if unreachable else None
+        now = self._shop.clock.now()
+        if wait is None:
+            failed = self._job.moved(
+                Move.FAIL, now, actor=self._actor, reason=end.reason, detail=end.detail
+            )
+            await self._save(*failed)
+            return
+        retried = self._job.failed_attempt(now, now + wait, actor=self._actor, detail=end.detail)
+        await self._save(*retried, again=unreachable)
+
+    def _wait(self, reason: RetryReason) -> timedelta | None:
+        """Return how long to wait after this failed attempt; ``None``: it was the last."""
+        policy = self._job.spec.retry
+        if reason not in policy.reasons:
+            return None
+        return policy.wait(self._job.failures + 1, random.random())
 
     def _failed(self, detail: str) -> tuple[Job, Event]:
-        """Return the job as it goes on after a failed attempt: later, or not at all."""
+        """Return the job as it goes on after an error of ours: later, or not at all."""
         now, job = self._shop.clock.now(), self._job
-        wait = job.spec.retry.wait(job.failures + 1, random.random())
+        wait = self._wait(RetryReason.INTERNAL_ERROR)
         if wait is not None:
             return job.failed_attempt(now, now + wait, actor=self._actor, detail=detail)
         return job.moved(Move.FAIL, now, actor=self._actor, detail=detail)
 
-    async def _save(self, job: Job, event: Event) -> None:
+    async def _save(self, job: Job, *events: Event, again: Collection[ErrorKind] = ()) -> None:
+        settle = self._shop.store.leases.settle
         try:
-            await self._patiently(lambda: self._shop.store.leases.settle(self.lease, job, event))
+            await self._patiently(lambda: settle(self.lease, job, *events, again=again))
         except Conflict:
             await yield_to(self._shop, self.lease)
 

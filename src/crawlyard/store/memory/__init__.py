@@ -4,13 +4,18 @@ No method waits inside: on one event loop each is a transaction by itself.
 """
 
 from crawlyard.store.base import Store
+from crawlyard.store.memory.deliveries import MemoryDeliveries
 from crawlyard.store.memory.events import MemoryEvents
 from crawlyard.store.memory.frontier import MemoryFrontier
 from crawlyard.store.memory.hosts import MemoryHosts
 from crawlyard.store.memory.jobs import MemoryJobs
 from crawlyard.store.memory.leases import MemoryLeases
 from crawlyard.store.memory.pages import MemoryPages
+from crawlyard.store.memory.schedules import MemorySchedules, MemoryTicks
 from crawlyard.store.memory.shelf import Shelf
+from crawlyard.store.memory.templates import MemoryTemplates
+from crawlyard.store.memory.upkeep import MemoryUpkeep
+from crawlyard.store.memory.webhooks import MemoryWebhooks
 
 
 def open_memory_store() -> Store:
@@ -23,6 +28,12 @@ def open_memory_store() -> Store:
         pages=MemoryPages(shelf),
         events=MemoryEvents(shelf),
         hosts=MemoryHosts(),
+        templates=MemoryTemplates(shelf),
+        schedules=MemorySchedules(shelf),
+        ticks=MemoryTicks(shelf),
+        webhooks=MemoryWebhooks(shelf),
+        deliveries=MemoryDeliveries(shelf),
+        upkeep=MemoryUpkeep(shelf),
         close=_nothing_to_close,
     )
 

@@ -1,11 +1,12 @@
 """`EventLog` over a list."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from dataclasses import dataclass
 from itertools import islice
 
 from crawlyard.core.event import Event
+from crawlyard.store.base import EVERY_EVENT, EventQuery
 from crawlyard.store.memory.shelf import Shelf
 
 
@@ -16,7 +17,19 @@ class MemoryEvents:
     _shelf: Shelf
 
     async def events(
-        self, job_id: str | None = None, after: int = 0, limit: int = 1000
+        self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        later = islice(self._shelf.events, after, None)  # the n-th event has seq n
-        return list(islice((e for e in later if job_id in (None, e.job_id)), limit))
+        found = (e for e in self._shelf.events if e.seq > after and _fits(query, e))
+        return list(islice(found, limit))
+
+    async def last(self) -> int:
+        return self._shelf.last_event
+
+
+def _fits(query: EventQuery, event: Event) -> bool:
+    return (
+        query.subject in (None, event.subject)
+        and query.owner in (None, event.owner)
+        and (not query.names or event.name in query.names)
+        and (query.since is None or event.at >= query.since)
+    )

@@ -1,6 +1,6 @@
 """`FrontierStore` over dictionaries."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,6 @@ from crawlyard.core.checkpoint import (
     Lease,
     Order,
 )
-from crawlyard.core.event import Event, EventName
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import (
     Body,
@@ -51,7 +50,7 @@ class MemoryFrontier:
             return Checkpoint(order=Order.LOST, lease=lease, usage=usage)
         order = order_of(lease, record.shard.attempt, record.job.state, record.job.version)
         if verdict is Worth.WRITE:
-            self._write(record, lease, batch, now)
+            self._write(record, batch)
             record.shard = carried(record.shard, lease, batch, record.job.state, now, until)
             if batch.pages and record.job.losses:
                 record.job = replace(record.job, losses=0)
@@ -62,7 +61,7 @@ class MemoryFrontier:
             job=None if order is Order.GO_ON else record.job,
         )
 
-    def _write(self, record: Record, lease: Lease, batch: Batch, now: datetime) -> None:
+    def _write(self, record: Record, batch: Batch) -> None:
         for target in batch.found:
             record.frontier.setdefault(target.fp, Known(self._shelf.next_row(), target))
         for skipped in batch.skipped:
@@ -76,16 +75,7 @@ class MemoryFrontier:
                 known.target = replace(known.target, tries=target.tries, due_at=target.due_at)
             if outcome.page is not None and target.fp not in record.pages:
                 self._keep(record, target.fp, outcome.page, outcome.bodies)
-        for note in batch.notes:
-            self._shelf.tell(
-                Event(
-                    name=EventName.NOTED,
-                    job_id=lease.job_id,
-                    at=now,
-                    actor=f"worker:{lease.worker}",
-                    data=note,
-                )
-            )
+        self._shelf.tell(*batch.events)
 
     def _keep(self, record: Record, fp: int, page: Page, bodies: Mapping[Body, bytes]) -> None:
         stored = StoredPage(id=self._shelf.next_row(), page=page)

@@ -1,6 +1,6 @@
 """`HostStore` over dictionaries."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,12 +1,10 @@
 """`JobStore` over dictionaries."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import TypeVar
+from dataclasses import dataclass
 
 from crawlyard.core.checkpoint import (
     Standing,
@@ -15,23 +13,16 @@ from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import (
-    Body,
     ErrorKind,
-    TargetState,
 )
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base import JobQuery
 from crawlyard.store.leasing import (
     fenced,
-    given_back,
     held,
 )
-from crawlyard.store.memory.shelf import Record, Shelf
-from crawlyard.store.text import scrubbed
-
-K = TypeVar("K")
-V = TypeVar("V")
+from crawlyard.store.memory.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +32,7 @@ class MemoryJobs:
     _shelf: Shelf
 
     async def add(self, job: Job, event: Event) -> None:
-        if job.id in self._shelf.records:
-            raise Conflict(f"there is a job {job.id} already")
-        self._shelf.last_job += 1
-        self._shelf.records[job.id] = Record(no=self._shelf.last_job, job=scrubbed(job))
+        self._shelf.add(job)
         self._shelf.tell(event)
 
     async def get(self, job_id: str) -> Standing:
@@ -53,8 +41,8 @@ class MemoryJobs:
             raise NotFound(f"no job {job_id}")
         return Standing(job=record.job, shard=record.shard)
 
-    async def save(self, job: Job, event: Event) -> None:
-        self._shelf.changed(job, event)
+    async def save(self, job: Job, *events: Event) -> None:
+        self._shelf.changed(job, *events)
 
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         fitting = (r for r in self._shelf.there() if _fits(query, r.job))
@@ -69,27 +57,7 @@ class MemoryJobs:
         record = self._shelf.find(job.id)
         if record is not None and held(record.shard, event.at):
             raise Conflict(f"job {job.id} is still held by {record.shard.worker}")
-        record = self._shelf.changed(job, event)
-        failed = {
-            fp: stored
-            for fp, stored in record.pages.items()
-            if stored.page.error is not None and (not kinds or stored.page.error in kinds)
-        }
-        for fp, stored in failed.items():
-            known = record.frontier[fp]
-            known.target = replace(known.target, tries=0, due_at=None)
-            known.state, known.rule = TargetState.WAITING, ""
-            del record.pages[fp]
-            for kind in Body:
-                record.bodies.pop((stored.id, kind), None)
-        usage = given_back(
-            record.shard.usage,
-            targets=len(failed),
-            pages=sum(s.page.status is not None for s in failed.values()),
-            errors=len(failed),
-        )
-        record.shard = replace(record.shard, usage=usage)
-        return len(failed)
+        return self._shelf.changed(job, event).reopen(kinds)
 
     async def delete(self, job_id: str, version: int, event: Event) -> None:
         record = self._shelf.find(job_id)
@@ -98,24 +66,6 @@ class MemoryJobs:
         record.deleted = True
         record.shard = fenced(record.shard)
         self._shelf.tell(event)
-
-    async def purge(self, rows: int = 1000) -> int:
-        left = rows
-        for record in [r for r in self._shelf.records.values() if r.deleted]:
-            left -= _dropped(record.bodies, left)
-            left -= _dropped(record.pages, left)
-            left -= _dropped(record.frontier, left)
-            if left:
-                del self._shelf.records[record.job.id]
-                left -= 1
-        return rows - left
-
-
-def _dropped(table: dict[K, V], most: int) -> int:
-    keys = list(islice(table, most))
-    for key in keys:
-        del table[key]
-    return len(keys)
 
 
 def _fits(query: JobQuery, job: Job) -> bool:
@@ -127,5 +77,7 @@ def _fits(query: JobQuery, job: Job) -> bool:
         and query.tags <= set(job.spec.tags)
         and any(text in s.casefold() for s in (job.spec.name, *job.spec.urls))
         and (job.id.startswith(part) or job.id.endswith(part))
+        and query.template_id in (None, job.origin.template_id)
+        and query.schedule_id in (None, job.origin.schedule_id)
         and (query.before is None or job.id < query.before)
     )

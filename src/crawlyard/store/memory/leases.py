@@ -1,6 +1,6 @@
 """`LeaseStore` over dictionaries."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,6 +15,7 @@ from crawlyard.core.checkpoint import (
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.page import ErrorKind
 from crawlyard.core.queue import PriorityQueue
 from crawlyard.errors import Conflict
 from crawlyard.store.leasing import (
@@ -52,11 +53,15 @@ class MemoryLeases:
             for lease, r in records
         ]
 
-    async def settle(self, lease: Lease, job: Job, event: Event) -> None:
+    async def settle(
+        self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()
+    ) -> None:
         record = self._shelf.find(lease.job_id)
         if record is None or record.shard.attempt != lease.attempt:
             raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
-        self._shelf.changed(job, event)
+        self._shelf.changed(job, *events)
+        if again:
+            record.reopen(again)
         record.shard = freed(record.shard)
 
     async def free(self, lease: Lease) -> None:

@@ -1,6 +1,6 @@
 """`PageStore` over dictionaries."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,22 +1,20 @@
-"""What the dictionaries hold: jobs with all that belongs to them, and the events."""
+"""What the dictionaries hold: jobs with all that belongs to them, templates, schedules, events."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from crawlyard.core.checkpoint import (
-    Lease,
-    Shard,
-)
+from crawlyard.core.checkpoint import Lease, Shard
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
-from crawlyard.core.page import (
-    Body,
-    StoredPage,
-    Target,
-    TargetState,
-)
+from crawlyard.core.page import Body, ErrorKind, StoredPage, Target, TargetState
+from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.template import CrawlTemplate
+from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
+from crawlyard.store.leasing import given_back
+from crawlyard.store.memory.post import Endpoint, Post
 from crawlyard.store.text import scrubbed
 
 
@@ -54,6 +52,29 @@ class Record:
             version=self.job.version,
         )
 
+    def reopen(self, kinds: Collection[ErrorKind]) -> int:
+        """Let failed targets of *kinds* (empty: all) wait again; return how many."""
+        failed = {
+            fp: stored
+            for fp, stored in self.pages.items()
+            if stored.page.error is not None and (not kinds or stored.page.error in kinds)
+        }
+        for fp, stored in failed.items():
+            known = self.frontier[fp]
+            known.target = replace(known.target, tries=0, due_at=None)
+            known.state, known.rule = TargetState.WAITING, ""
+            del self.pages[fp]
+            for kind in Body:
+                self.bodies.pop((stored.id, kind), None)
+        usage = given_back(
+            self.shard.usage,
+            targets=len(failed),
+            pages=sum(s.page.status is not None for s in failed.values()),
+            errors=len(failed),
+        )
+        self.shard = replace(self.shard, usage=usage)
+        return len(failed)
+
     def listed(self, fp: int) -> StoredPage:
         """Return a page with the URL of the page that named it."""
         stored, parent = self.pages[fp], self.frontier[fp].target.parent
@@ -64,11 +85,16 @@ class Record:
 
 @dataclass(slots=True)
 class Shelf:
-    """All jobs, also the deleted ones that `purge` has yet to free, and all events."""
+    """All jobs, also the deleted ones that `purge` has yet to free, and all else that is kept."""
 
     records: dict[str, Record] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    ticks: dict[str, dict[datetime, Tick]] = field(default_factory=dict)  # by schedule
+    post: Post = field(default_factory=Post)
+    templates: dict[str, list[CrawlTemplate]] = field(default_factory=dict)  # versions, by id
+    schedules: dict[str, CrawlSchedule] = field(default_factory=dict)
     last_job: int = 0
+    last_event: int = 0
     last_row: int = 0  # of targets and pages alike
 
     def there(self) -> Iterator[Record]:
@@ -84,21 +110,32 @@ class Shelf:
         """Return a job by its short key, unless it is deleted."""
         return next((r for r in self.there() if r.no == job_no), None)
 
-    def changed(self, job: Job, event: Event) -> Record:
+    def add(self, job: Job) -> None:
+        """Add a new job with its webhooks."""
+        if job.id in self.records:
+            raise Conflict(f"there is a job {job.id} already")
+        self.last_job += 1
+        self.records[job.id] = Record(no=self.last_job, job=scrubbed(job))
+        for webhook in webhooks_of(job):
+            self.post.endpoints[webhook.id] = Endpoint(scrubbed(webhook), since_seq=0)
+
+    def changed(self, job: Job, *events: Event) -> Record:
         """Replace the job's version before this one, and return its record."""
         record = self.find(job.id)
         if record is None or record.job.version != job.version - 1:
             raise Conflict(f"job {job.id} is not at version {job.version - 1} any more")
         record.job = scrubbed(job)
-        self.tell(event)
+        self.tell(*events)
         return record
 
-    def tell(self, event: Event) -> None:
-        """Add an event."""
-        # through JSON, as in a database: tuples come back as lists
-        told = scrubbed(event)
-        data = json.loads(json.dumps(told.data))
-        self.events.append(replace(told, data=data, seq=len(self.events) + 1))
+    def tell(self, *events: Event) -> None:
+        """Add events."""
+        for event in events:
+            # through JSON, as in a database: tuples come back as lists
+            told = scrubbed(event)
+            data = json.loads(json.dumps(told.data))
+            self.last_event += 1
+            self.events.append(replace(told, data=data, seq=self.last_event))
 
     def next_row(self) -> int:
         """Return a key that rises with every target and page."""

@@ -1,16 +1,17 @@
 """`EventLog` on SQL."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from crawlyard.core.event import Event
-from crawlyard.store.codec import event_of
+from crawlyard.store.base import EVERY_EVENT, EventQuery
+from crawlyard.store.codec.jobs import event_of
 from crawlyard.store.sql.database import Database
-from crawlyard.store.tables import events
+from crawlyard.store.tables.jobs import events
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,32 @@ class SqlEvents:
     _database: Database
 
     async def events(
-        self, job_id: str | None = None, after: int = 0, limit: int = 1000
+        self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        return await self._database.read(partial(_events, job_id=job_id, after=after, limit=limit))
+        return await self._database.read(partial(_events, query=query, after=after, limit=limit))
+
+    async def last(self) -> int:
+        return await self._database.read(_last)
 
 
-def _events(conn: Connection, job_id: str | None, after: int, limit: int) -> list[Event]:
-    statement = select(events).where(events.c.seq > after).order_by(events.c.seq).limit(limit)
-    if job_id is not None:
-        statement = statement.where(events.c.job_id == job_id)
-    return [event_of(row) for row in conn.execute(statement).mappings()]
+def _events(conn: Connection, query: EventQuery, after: int, limit: int) -> list[Event]:
+    statement = select(events).where(events.c.seq > after, *_conditions(query))
+    rows = conn.execute(statement.order_by(events.c.seq).limit(limit)).mappings()
+    return [event_of(row) for row in rows]
+
+
+def _last(conn: Connection) -> int:
+    return conn.scalar(select(func.max(events.c.seq))) or 0
+
+
+def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:
+    asked: list[ColumnElement[bool]] = []
+    if query.subject is not None:
+        asked.append(events.c.subject == query.subject)
+    if query.owner is not None:
+        asked.append(events.c.owner == query.owner)
+    if query.names:
+        asked.append(events.c.name.in_(sorted(query.names)))
+    if query.since is not None:
+        asked.append(events.c.at >= query.since)
+    return asked

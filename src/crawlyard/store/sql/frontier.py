@@ -1,6 +1,6 @@
 """`FrontierStore` on SQL."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from sqlalchemy import Connection, exists, select
 
 from crawlyard.core.checkpoint import Batch, Checkpoint, Lease
 from crawlyard.core.page import Target
-from crawlyard.store.codec import target_of
+from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.record import packed, record
-from crawlyard.store.tables import PRESENT, SEED_HOP, WAITING, frontier, jobs
+from crawlyard.store.tables.jobs import PRESENT, SEED_HOP, WAITING, frontier, jobs
 
 CHUNK = 50_000
 """Fingerprints read at once: 0.1 s and 4 MB."""

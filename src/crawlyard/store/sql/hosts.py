@@ -1,6 +1,6 @@
 """`HostStore` on SQL."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from crawlyard.core.checkpoint import Booking
 from crawlyard.store.pacing import slots
 from crawlyard.store.sql.bulk import insert_new, update_rows
 from crawlyard.store.sql.database import Database
-from crawlyard.store.tables import hosts
+from crawlyard.store.tables.jobs import hosts
 from crawlyard.store.text import clean
 
 

@@ -1,17 +1,14 @@
 """`JobStore` on SQL."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
-    and_,
-    delete,
     exists,
     func,
     or_,
@@ -19,29 +16,31 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.checkpoint import Shard, Standing
+from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
-from crawlyard.core.page import ErrorKind, TargetState
+from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base import JobQuery
-from crawlyard.store.codec import job_of, new_job_row, shard_of, shard_row
-from crawlyard.store.leasing import fenced, given_back, held
-from crawlyard.store.sql.bulk import insert_new
+from crawlyard.store.codec.jobs import job_of, shard_of
+from crawlyard.store.leasing import fenced, held
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.purge import purge
+from crawlyard.store.sql.reopen import reopen
 from crawlyard.store.sql.standing import (
-    add_tags,
+    add_jobs,
     change,
     locked,
-    no_of,
     set_shard,
     standing,
     tell,
 )
-from crawlyard.store.tables import FAILED, PRESENT, bodies, frontier, job_tags, jobs, pages, shards
+from crawlyard.store.tables.jobs import (
+    PRESENT,
+    job_tags,
+    jobs,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +55,8 @@ class SqlJobs:
     async def get(self, job_id: str) -> Standing:
         return await self._database.read(partial(_get, job_id=job_id))
 
-    async def save(self, job: Job, event: Event) -> None:
-        await self._database.write(partial(change, job=job, event=event))
+    async def save(self, job: Job, *events: Event) -> None:
+        await self._database.write(lambda conn: change(conn, job, *events))
 
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         return await self._database.read(partial(_find, query=query, limit=limit))
@@ -73,16 +72,9 @@ class SqlJobs:
     async def delete(self, job_id: str, version: int, event: Event) -> None:
         await self._database.write(partial(_delete, job_id=job_id, version=version, event=event))
 
-    async def purge(self, rows: int = 1000) -> int:
-        return await self._database.write(partial(purge, rows=rows))
-
 
 def _add(conn: Connection, job: Job, event: Event) -> None:
-    if not insert_new(conn, jobs, [new_job_row(job)]):
-        raise Conflict(f"there is a job {job.id} already")
-    no = conn.execute(no_of(job.id)).scalar_one()
-    insert_new(conn, shards, [{"job_no": no, "shard": 0} | shard_row(Shard())])
-    add_tags(conn, no, job)
+    add_jobs(conn, [job])
     tell(conn, [event])
 
 
@@ -116,6 +108,10 @@ def _conditions(query: JobQuery) -> list[ColumnElement[bool]]:
         part = query.id_part.lower()
         begins = jobs.c.id.startswith(part, autoescape=True)
         asked.append(or_(begins, jobs.c.id.endswith(part, autoescape=True)))
+    if query.template_id is not None:
+        asked.append(jobs.c.template_id == query.template_id)
+    if query.schedule_id is not None:
+        asked.append(jobs.c.schedule_id == query.schedule_id)
     if query.before is not None:
         asked.append(jobs.c.id < query.before)
     return asked
@@ -135,33 +131,13 @@ def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[Er
     row = conn.execute(locked(standing(jobs.c.id == job.id))).mappings().first()
     if row is None:
         raise Conflict(f"job {job.id} is gone")
-    shard, no = shard_of(row), row["no"]
+    shard = shard_of(row)
     if held(shard, event.at):
         raise Conflict(f"job {job.id} is still held by {shard.worker}")
-    failed: list[ColumnElement[bool]] = [pages.c.job_no == no, FAILED]
-    if kinds:
-        failed.append(pages.c.error.in_([k.value for k in kinds]))
-    targets, answered = conn.execute(
-        select(func.count(), func.count(pages.c.status)).where(*failed)
-    ).one()
-    _reopen(conn, no, and_(*failed))
-    usage = given_back(shard.usage, targets=targets, pages=answered, errors=targets)
-    set_shard(conn, no, replace(shard, usage=usage))
+    reopened, targets = reopen(conn, row["no"], shard, kinds)
+    set_shard(conn, row["no"], reopened)
     change(conn, job, event)
     return targets
-
-
-def _reopen(conn: Connection, no: int, failed: ColumnElement[bool]) -> None:
-    """Let the targets of the pages that *failed* holds for wait again, and drop the pages."""
-    fps: Select[int] = select(pages.c.fp).where(failed)
-    conn.execute(
-        update(frontier)
-        .where(frontier.c.job_no == no, frontier.c.fp.in_(fps))
-        .values(state=int(TargetState.WAITING), tries=0, due_at=None, rule="")
-    )
-    ids: Select[int] = select(pages.c.id).where(failed)
-    conn.execute(delete(bodies).where(bodies.c.page_id.in_(ids)))
-    conn.execute(delete(pages).where(failed))
 
 
 def _delete(conn: Connection, job_id: str, version: int, event: Event) -> None:

@@ -1,6 +1,6 @@
 """`LeaseStore` on SQL."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,18 @@ from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
-from crawlyard.core.checkpoint import Claim, Lease, Order
+from crawlyard.core.checkpoint import Claim, Lease, Order, Shard
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.page import ErrorKind
 from crawlyard.errors import Conflict
-from crawlyard.store.codec import job_of, shard_of
+from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import freed, leased, order_of
 from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.reopen import reopen
 from crawlyard.store.sql.standing import STANDING, change, locked, set_shard, standing
-from crawlyard.store.tables import CLAIM_ORDER, HELD, PENDING, PRESENT, RUNNING, jobs, shards
+from crawlyard.store.tables.jobs import CLAIM_ORDER, HELD, PENDING, PRESENT, RUNNING, jobs, shards
 
 FORGOTTEN = RUNNING & ~HELD
 """A job that runs under nobody's lease: its holder let go too early, and nothing would lapse."""
@@ -40,8 +42,11 @@ class SqlLeases:
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
         return await self._database.read(partial(_orders, leases=leases)) if leases else []
 
-    async def settle(self, lease: Lease, job: Job, event: Event) -> None:
-        await self._database.write(partial(_settle, lease=lease, job=job, event=event))
+    async def settle(
+        self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()
+    ) -> None:
+        work = partial(_settle, lease=lease, job=job, events=events, again=again)
+        await self._database.write(work)
 
     async def free(self, lease: Lease) -> None:
         await self._database.write(partial(_free, lease=lease))
@@ -109,23 +114,33 @@ def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
     ]
 
 
-def _settle(conn: Connection, lease: Lease, job: Job, event: Event) -> None:
-    if not _let_go(conn, lease):
+def _settle(
+    conn: Connection,
+    lease: Lease,
+    job: Job,
+    events: Sequence[Event],
+    again: Collection[ErrorKind],
+) -> None:
+    shard = _mine(conn, lease)
+    if shard is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
-    change(conn, job, event)
+    if again:
+        shard, _ = reopen(conn, lease.job_no, shard, again)
+    set_shard(conn, lease.job_no, freed(shard))
+    change(conn, job, *events)
 
 
 def _free(conn: Connection, lease: Lease) -> None:
-    _let_go(conn, lease)
+    shard = _mine(conn, lease)
+    if shard is not None:
+        set_shard(conn, lease.job_no, freed(shard))
 
 
-def _let_go(conn: Connection, lease: Lease) -> bool:
+def _mine(conn: Connection, lease: Lease) -> Shard | None:
+    """Return the shard of a leased job, locked; ``None`` if another attempt has it."""
     mine = standing(jobs.c.no == lease.job_no, shards.c.attempt == lease.attempt)
     row = conn.execute(locked(mine)).mappings().first()
-    if row is None:
-        return False
-    set_shard(conn, lease.job_no, freed(shard_of(row)))
-    return True
+    return None if row is None else shard_of(row)
 
 
 def _takeable(conn: Connection, lapsed: ColumnElement[bool]) -> list[int]:

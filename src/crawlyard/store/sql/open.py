@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -11,14 +12,20 @@ from sqlalchemy.exc import ArgumentError
 from crawlyard.clock import Clock
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.base import Store
-from crawlyard.store.sql.database import Database, PostgresDatabase, SqliteDatabase
+from crawlyard.store.sql.database import Database, SqliteDatabase
+from crawlyard.store.sql.deliveries import SqlDeliveries
 from crawlyard.store.sql.events import SqlEvents
 from crawlyard.store.sql.frontier import SqlFrontier
 from crawlyard.store.sql.hosts import SqlHosts
 from crawlyard.store.sql.jobs import SqlJobs
 from crawlyard.store.sql.leases import SqlLeases
 from crawlyard.store.sql.pages import SqlPages
+from crawlyard.store.sql.schedules import SqlSchedules
 from crawlyard.store.sql.schema import bring_up
+from crawlyard.store.sql.templates import SqlTemplates
+from crawlyard.store.sql.ticks import SqlTicks
+from crawlyard.store.sql.upkeep import SqlUpkeep
+from crawlyard.store.sql.webhooks import SqlWebhooks
 
 BUSY = timedelta(seconds=30)
 """How long SQLite waits for another process that writes."""
@@ -54,6 +61,12 @@ def store_on(database: Database) -> Store:
         pages=SqlPages(database),
         events=SqlEvents(database),
         hosts=SqlHosts(database),
+        templates=SqlTemplates(database),
+        schedules=SqlSchedules(database),
+        ticks=SqlTicks(database),
+        webhooks=SqlWebhooks(database),
+        deliveries=SqlDeliveries(database),
+        upkeep=SqlUpkeep(database),
         close=database.close,
     )
 
@@ -84,19 +97,24 @@ async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelt
     return took, theirs - (asked_at + took / 2)
 
 
-def _database(where: str | Path, busy: timedelta) -> SqliteDatabase | PostgresDatabase:
+def _database(where: str | Path, busy: timedelta) -> Database:
     url = _url(where)
     backend = url.get_backend_name()
     if backend == "sqlite" and url.database:
         return SqliteDatabase(Path(url.database), busy=busy)
     if backend in {"postgresql", "postgres"}:
         try:
-            return PostgresDatabase(url)
+            return _postgres(url)
         except ModuleNotFoundError as error:
             install = "pip install 'crawlyard[postgres]'"
             raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
     expected = "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
     raise Invalid("database_url", f"{expected}, got {url.render_as_string(hide_password=True)}")
+
+
+def _postgres(url: URL) -> Database:
+    made: Database = import_module("crawlyard.store.sql.postgres").PostgresDatabase(url)
+    return made
 
 
 def _url(where: str | Path) -> URL:

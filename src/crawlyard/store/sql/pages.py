@@ -1,6 +1,6 @@
 """`PageStore` on SQL."""
 
-# ruff: noqa: D102  # the Protocols in store/base.py say what each method does
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from crawlyard.core.page import Body, ErrorGroup, ErrorKind, SkippedURL, StoredPage
 from crawlyard.store.base import PageQuery
-from crawlyard.store.codec import decompressed, page_of
+from crawlyard.store.codec.jobs import decompressed, page_of
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.standing import no_of
-from crawlyard.store.tables import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
+from crawlyard.store.tables.jobs import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
 
 SAMPLES = 5
 """URLs shown for each kind of error."""

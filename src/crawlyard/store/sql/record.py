@@ -12,11 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from crawlyard.core.checkpoint import Batch, Checkpoint, Lease, Order, Shard
-from crawlyard.core.event import Event, EventName
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Body, Outcome, TargetState
-from crawlyard.store.codec import (
+from crawlyard.store.codec.jobs import (
     compressed,
     job_of,
     page_row,
@@ -27,7 +26,7 @@ from crawlyard.store.codec import (
 from crawlyard.store.leasing import Worth, carried, order_of, worth
 from crawlyard.store.sql.bulk import insert_new, update_rows
 from crawlyard.store.sql.standing import STANDING, locked, standing, tell
-from crawlyard.store.tables import PRESENT, WAITING, bodies, frontier, jobs, pages, shards
+from crawlyard.store.tables.jobs import PRESENT, WAITING, bodies, frontier, jobs, pages, shards
 
 Entry = tuple[Lease, Batch]
 
@@ -80,7 +79,7 @@ def record(
     _write(conn, written, given)
     _write_jobs(conn, written, found)
     answers = _with_jobs(conn, answers)
-    tell(conn, [_noted(lease, note, now) for lease, batch in written for note in batch.notes])
+    tell(conn, [event for _, batch in written for event in batch.events])
     return answers
 
 
@@ -206,13 +205,3 @@ def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoi
         a if a.order in {Order.GO_ON, Order.LOST} else replace(a, job=read[a.lease.job_no])
         for a in answers
     ]
-
-
-def _noted(lease: Lease, note: Mapping[str, object], now: datetime) -> Event:
-    return Event(
-        name=EventName.NOTED,
-        job_id=lease.job_id,
-        at=now,
-        actor=f"worker:{lease.worker}",
-        data=note,
-    )

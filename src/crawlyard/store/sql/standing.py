@@ -21,11 +21,14 @@ from sqlalchemy import (
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
+from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
-from crawlyard.store.codec import event_row, job_row, shard_row, spec_row
+from crawlyard.store.codec.jobs import event_row, job_row, new_job_row, shard_row, spec_row
+from crawlyard.store.codec.webhooks import webhook_row
 from crawlyard.store.sql.bulk import insert_new
 from crawlyard.store.sql.database import is_postgres
-from crawlyard.store.tables import PRESENT, events, job_tags, jobs, shards
+from crawlyard.store.tables.jobs import PRESENT, events, job_tags, jobs, shards
+from crawlyard.store.tables.webhooks import webhooks
 
 # "CYev": any number will do that nothing else on the database locks
 _EVENTS_LOCK = 0x43596576
@@ -50,8 +53,8 @@ def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
     return query.with_for_update(of=[jobs, shards], skip_locked=skip, key_share=True)
 
 
-def change(conn: Connection, job: Job, event: Event, before: Job | None = None) -> None:
-    """Replace version ``job.version - 1`` of the job and add the event.
+def change(conn: Connection, job: Job, *told: Event, before: Job | None = None) -> None:
+    """Replace version ``job.version - 1`` of the job and add the events.
 
     *before* is the job as it was read in this transaction, if it was: a spec that is
     still the same object is not written again.
@@ -73,7 +76,27 @@ def change(conn: Connection, job: Job, event: Event, before: Job | None = None) 
     if not same:
         conn.execute(delete(job_tags).where(job_tags.c.job_no == no))
         add_tags(conn, no, job)
-    tell(conn, [event])
+    tell(conn, told)
+
+
+def add_jobs(conn: Connection, new: Sequence[Job]) -> None:
+    """Write new jobs with their shards, tags and webhooks.
+
+    Raises:
+        Conflict: an id is taken; nothing may be kept of the transaction.
+    """
+    if insert_new(conn, jobs, [new_job_row(job) for job in new]) != len(new):
+        raise Conflict(f"there is a job {' or '.join(job.id for job in new)} already")
+    ids = [job.id for job in new]
+    found = conn.execute(select(jobs.c.id, jobs.c.no).where(jobs.c.id.in_(ids)))
+    no_of_id = {row.id: row.no for row in found}
+    row = shard_row(Shard())
+    insert_new(conn, shards, [{"job_no": no_of_id[i], "shard": 0} | row for i in ids])
+    tags = [{"job_no": no_of_id[job.id], "tag": tag} for job in new for tag in job.spec.tags]
+    insert_new(conn, job_tags, tags)
+    # from its first event on: a job's own webhook hears of nothing else
+    asked = [webhook_row(webhook) | {"since_seq": 0} for job in new for webhook in webhooks_of(job)]
+    insert_new(conn, webhooks, asked)
 
 
 def add_tags(conn: Connection, no: int, job: Job) -> None:

@@ -1,16 +1,12 @@
-"""What the yard needs of a store: Protocols of domain verbs, each method one transaction.
+"""What is asked of a store about jobs, from their queue to their pages."""
 
-Every instant comes from the caller. A method either did all that it says or raised;
-`Conflict` means that somebody was faster, `StoreUnavailable` that nothing was written.
-"""
-
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from crawlyard.core.checkpoint import Batch, Booking, Checkpoint, Claim, Lease, Order, Standing
-from crawlyard.core.event import Event
+from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import Body, ErrorGroup, ErrorKind, SkippedURL, StoredPage, Target
@@ -27,6 +23,8 @@ class JobQuery:
     tags: frozenset[str] = frozenset()  # all of them
     text: str = ""  # a part of the name or of a start URL, whatever its case
     id_part: str = ""  # the beginning or the end of an id
+    template_id: str | None = None  # made from this template
+    schedule_id: str | None = None  # submitted by this schedule
     before: str | None = None  # ids below this one: the last of the page before
 
 
@@ -41,7 +39,7 @@ class PageQuery:
 
 
 class JobStore(Protocol):
-    """The jobs. A deleted job is gone for every method but `purge`."""
+    """The jobs. A deleted job is gone for every method but `UpkeepStore.purge`."""
 
     async def add(self, job: Job, event: Event) -> None:
         """Remember a new job.
@@ -59,8 +57,8 @@ class JobStore(Protocol):
         """
         ...
 
-    async def save(self, job: Job, event: Event) -> None:
-        """Replace version ``job.version - 1`` of the job and add the event.
+    async def save(self, job: Job, *events: Event) -> None:
+        """Replace version ``job.version - 1`` of the job and add the events.
 
         Raises:
             Conflict: the stored version is another, or the job is gone.
@@ -87,15 +85,11 @@ class JobStore(Protocol):
         ...
 
     async def delete(self, job_id: str, version: int, event: Event) -> None:
-        """Hide a job at once and for good; `purge` frees its space.
+        """Hide a job at once and for good; `UpkeepStore.purge` frees its space.
 
         Raises:
             Conflict: the stored version is another.
         """
-        ...
-
-    async def purge(self, rows: int = 1000) -> int:
-        """Delete up to *rows* rows of deleted jobs; return how many, 0 when nothing is left."""
         ...
 
 
@@ -115,8 +109,13 @@ class LeaseStore(Protocol):
         """Return what each holder is to do, in the order asked; writes nothing."""
         ...
 
-    async def settle(self, lease: Lease, job: Job, event: Event) -> None:
+    async def settle(
+        self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()
+    ) -> None:
         """Save the job as for `JobStore.save` and free the lease, in one transaction.
+
+        Its failed targets of the kinds *again* (empty: none) wait again, as after
+        `JobStore.retry_failed`.
 
         Raises:
             Conflict: the lease is another's, or the job's version has moved on.
@@ -206,13 +205,30 @@ class PageStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventQuery:
+    """Which events; an empty field asks nothing."""
+
+    subject: str | None = None  # the id of what they are about
+    owner: str | None = None
+    names: frozenset[EventName] = frozenset()
+    since: datetime | None = None  # at or after
+
+
+EVERY_EVENT = EventQuery()
+
+
 class EventLog(Protocol):
     """What has happened, in commit order."""
 
     async def events(
-        self, job_id: str | None = None, after: int = 0, limit: int = 1000
+        self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        """Return events with a seq above *after*, oldest first, of one job or of all."""
+        """Return events with a seq above *after*, oldest first, at most *limit*."""
+        ...
+
+    async def last(self) -> int:
+        """Return the seq of the newest event, 0 when there is none."""
         ...
 
 
@@ -230,16 +246,3 @@ class HostStore(Protocol):
     async def hold(self, host: str, until: datetime) -> None:
         """Let no booking of *host* begin before *until*; an earlier one changes nothing."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
-    """All of them together, on one database."""
-
-    jobs: JobStore
-    leases: LeaseStore
-    frontier: FrontierStore
-    pages: PageStore
-    events: EventLog
-    hosts: HostStore
-    close: Callable[[], Awaitable[None]]  # waits for what is being written

@@ -1,55 +1,20 @@
-"""The shapes that leave the yard: what the API answers and the command line prints as JSON.
+"""The shapes of jobs, their pages and what happened to them."""
 
-Plain Pydantic, so that the command line needs no web framework. Instants are RFC 3339
-in UTC, durations are seconds (``*_s``), sizes are bytes. Names only ever get added.
-"""
-
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
+from crawlyard.core.job import Origin
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.progress import Progress, TimeLeft
 from crawlyard.core.retry import RetryPolicy
-from crawlyard.core.spec import JobSpec
-
-HIDDEN = "***"
-_SECRET = re.compile(r"auth|cookie|token|secret|key|passw|session|credential", re.IGNORECASE)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _rfc3339(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Instant = Annotated[datetime, PlainSerializer(_rfc3339, when_used="json")]
-
-
-def _whole(text: str) -> str:
-    """Return *text* without half characters: no encoding of JSON or CSV can hold them."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-Text = Annotated[str, BeforeValidator(_whole)]
-"""Text from outside: a page may have named half of a character."""
-
-
-class Wire(BaseModel):
-    """The base of all shapes: frozen, and tolerant of fields that a newer server sends."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    @classmethod
-    def filled(cls, source: object, **other: Any) -> Self:
-        """Return a shape with *other*, and from *source* the fields of the same names."""
-        same = {name: getattr(source, name) for name in cls.model_fields if name not in other}
-        return cls(**same, **other)
+from crawlyard.core.secrets import HIDDEN
+from crawlyard.core.spec import JobSpec, is_secret
+from crawlyard.core.webhook import JobWebhook
+from crawlyard.web.wire.base import Instant, Text, Wire, seconds
 
 
 class LimitsOut(Wire):
@@ -63,8 +28,8 @@ class LimitsOut(Wire):
     @classmethod
     def of(cls, limits: Limits) -> "LimitsOut":
         """Return the shape of *limits*."""
-        seconds = None if limits.duration is None else _seconds(limits.duration)
-        return cls.filled(limits, duration_s=seconds)
+        duration_s = None if limits.duration is None else seconds(limits.duration)
+        return cls.filled(limits, duration_s=duration_s)
 
 
 class UsageOut(Wire):
@@ -82,7 +47,7 @@ class UsageOut(Wire):
     @classmethod
     def of(cls, usage: Usage) -> "UsageOut":
         """Return the shape of *usage*."""
-        return cls.filled(usage, duration_s=_seconds(usage.duration))
+        return cls.filled(usage, duration_s=seconds(usage.duration))
 
 
 class EtaOut(Wire):
@@ -96,7 +61,7 @@ class EtaOut(Wire):
     @classmethod
     def of(cls, left: TimeLeft) -> "EtaOut":
         """Return the shape of *left*."""
-        return cls.filled(left, p50_s=_seconds(left.p50), p90_s=_seconds(left.p90))
+        return cls.filled(left, p50_s=seconds(left.p50), p90_s=seconds(left.p90))
 
 
 class ProgressOut(Wire):
@@ -118,7 +83,7 @@ class ProgressOut(Wire):
         left = progress.time_left
         return cls.filled(
             progress,
-            elapsed_s=_seconds(progress.elapsed),
+            elapsed_s=seconds(progress.elapsed),
             rate=round(progress.rate, 3),
             eta=None if left is None else EtaOut.of(left),
             eta_unknown=progress.unknown,
@@ -133,11 +98,29 @@ class RetryOut(Wire):
     factor: float
     jitter: float
     cap_s: float
+    reasons: tuple[str, ...]
 
     @classmethod
     def of(cls, retry: RetryPolicy) -> "RetryOut":
         """Return the shape of *retry*."""
-        return cls.filled(retry, first_s=_seconds(retry.first), cap_s=_seconds(retry.cap))
+        return cls.filled(
+            retry,
+            first_s=seconds(retry.first),
+            cap_s=seconds(retry.cap),
+            reasons=tuple(sorted(retry.reasons)),
+        )
+
+
+class JobWebhookOut(Wire):
+    """An endpoint for the events of one job; its secret is not shown."""
+
+    url: str
+    events: tuple[str, ...]
+
+    @classmethod
+    def of(cls, webhook: JobWebhook) -> "JobWebhookOut":
+        """Return the shape of *webhook*."""
+        return cls.filled(webhook)
 
 
 class SpecOut(Wire):
@@ -168,6 +151,8 @@ class SpecOut(Wire):
     text: str
     extract: tuple[tuple[str, str], ...]
     keep_html: bool
+    retention_s: float | None  # null: as the yard's settings say
+    webhooks: tuple[JobWebhookOut, ...]
 
     @classmethod
     def of(cls, spec: JobSpec) -> "SpecOut":
@@ -175,11 +160,28 @@ class SpecOut(Wire):
         return cls.filled(
             spec,
             retry=RetryOut.of(spec.retry),
-            delay_s=_seconds(spec.delay),
-            crawl_delay_cap_s=_seconds(spec.crawl_delay_cap),
-            timeout_s=_seconds(spec.timeout),
-            headers=tuple((n, HIDDEN if _SECRET.search(n) else v) for n, v in spec.headers),
+            delay_s=seconds(spec.delay),
+            crawl_delay_cap_s=seconds(spec.crawl_delay_cap),
+            timeout_s=seconds(spec.timeout),
+            retention_s=None if spec.retention is None else seconds(spec.retention),
+            webhooks=tuple(JobWebhookOut.of(webhook) for webhook in spec.webhooks),
+            headers=tuple((n, HIDDEN if is_secret(n) else v) for n, v in spec.headers),
         )
+
+
+class OriginOut(Wire):
+    """Where a job comes from; all is null or empty where somebody submitted a spec of his own."""
+
+    template_id: str | None
+    template_version: int | None
+    schedule_id: str | None
+    tick_at: Instant | None  # the instant at which the schedule was due
+    given: tuple[str, ...]  # paths of the spec's form that the job sets over its template
+
+    @classmethod
+    def of(cls, origin: Origin) -> "OriginOut":
+        """Return the shape of *origin*."""
+        return cls.filled(origin)
 
 
 class JobOut(Wire):
@@ -197,6 +199,8 @@ class JobOut(Wire):
     created_at: Instant
     queued_at: Instant
     due_at: Instant
+    due_in_s: float  # seconds until it may run, 0 once it may
+    failures: int  # attempts of the whole job that failed
     started_at: Instant | None
     ended_at: Instant | None
     updated_at: Instant
@@ -208,17 +212,20 @@ class JobOut(Wire):
     worker: str | None
     spec: SpecOut
     retry_of: str | None
+    origin: OriginOut
 
     @classmethod
-    def of(cls, standing: Standing, progress: Progress) -> "JobOut":
-        """Return the shape of a job, *progress* being that of the same moment."""
+    def of(cls, standing: Standing, progress: Progress, now: datetime) -> "JobOut":
+        """Return the shape of a job at *now*, *progress* being that of the same moment."""
         job, shard = standing.job, standing.shard
+        due_in = job.due_at - now if job.waits_at(now) else timedelta(0)
         return cls.filled(
             job,
             object="job",
             name=job.spec.name,
             priority=str(job.priority),
             tags=job.spec.tags,
+            due_in_s=seconds(due_in),
             updated_at=max(job.updated_at, shard.updated_at or job.updated_at),
             limits=LimitsOut.of(job.limits),
             usage=UsageOut.of(shard.usage),
@@ -226,6 +233,7 @@ class JobOut(Wire):
             current_url=progress.current_url,
             worker=shard.worker,
             spec=SpecOut.of(job.spec),
+            origin=OriginOut.of(job.origin),
         )
 
 
@@ -302,11 +310,13 @@ class SkippedOut(Wire):
 
 
 class EventOut(Wire):
-    """One thing that happened to a job; *seq* is its place among all events of the yard."""
+    """One thing that happened; *seq* is its place among all events of the yard."""
 
     seq: int
     name: str
-    job_id: str
+    subject: str  # the id of the job, template, schedule or webhook that it is about
+    job_id: str | None  # the same, where it is a job
+    owner: str
     at: Instant
     actor: str
     data: Mapping[str, object]
@@ -314,8 +324,4 @@ class EventOut(Wire):
     @classmethod
     def of(cls, event: Event) -> "EventOut":
         """Return the shape of *event*."""
-        return cls.filled(event)
-
-
-def _seconds(duration: timedelta) -> float:
-    return round(duration.total_seconds(), 3)
+        return cls.filled(event, job_id=event.subject if event.name.kind == "job" else None)

@@ -1,20 +1,21 @@
-"""Between records and rows: what is a column, what is JSON, and what is compressed."""
+"""Jobs, their shards, targets and pages, and events."""
 
 import json
 import sys
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import Job
+from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.limits import USAGE_NAMES, Usage
 from crawlyard.core.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
 from crawlyard.core.progress import Pulse
 from crawlyard.core.spec import JobSpec
+from crawlyard.store.codec.base import Row, to_json
 from crawlyard.store.text import scrubbed
 
 if sys.version_info >= (3, 14):
@@ -23,21 +24,8 @@ else:
     from backports import zstd
 
 
-class Row(Protocol):
-    """What a query found: values by the names of their columns."""
-
-    def __getitem__(self, name: str, /) -> Any:
-        """Return the value of a column."""
-        ...
-
-
 _SPEC = TypeAdapter(JobSpec)
 _PULSE = TypeAdapter(Pulse)
-
-
-def to_json(value: object) -> str:
-    """Return *value*, of JSON values alone, as text that every database takes."""
-    return json.dumps(scrubbed(value), ensure_ascii=False, separators=(",", ":"))
 
 
 def compressed(data: bytes) -> bytes:
@@ -59,6 +47,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "version": job.version,
         "turn": job.turn,
         "updated_at": job.updated_at,
+        "since": job.since,
         "queued_at": job.queued_at,
         "due_at": job.due_at,
         "started_at": job.started_at,
@@ -75,6 +64,7 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
         "search": "\n".join((spec.name, *spec.urls)).casefold(),
         "spec": to_json(_SPEC.dump_python(scrubbed(spec), mode="json")),
         "priority": int(spec.priority),
+        "retention": spec.retention,
     }
 
 
@@ -85,6 +75,11 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "owner": job.owner,
         "created_at": job.created_at,
         "retry_of": job.retry_of,
+        "template_id": job.origin.template_id,
+        "template_version": job.origin.template_version,
+        "schedule_id": job.origin.schedule_id,
+        "tick_at": job.origin.tick_at,
+        "given": to_json(job.origin.given),
     }
     return never_change | job_row(job) | spec_row(job.spec)
 
@@ -101,6 +96,7 @@ def job_of(row: Row) -> Job:
         version=row["version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        since=row["since"],
         queued_at=row["queued_at"],
         due_at=row["due_at"],
         started_at=row["started_at"],
@@ -109,6 +105,13 @@ def job_of(row: Row) -> Job:
         failures=row["failures"],
         losses=row["losses"],
         retry_of=row["retry_of"],
+        origin=Origin(
+            template_id=row["template_id"],
+            template_version=row["template_version"],
+            schedule_id=row["schedule_id"],
+            tick_at=row["tick_at"],
+            given=tuple(json.loads(row["given"])),
+        ),
     )
 
 
@@ -207,7 +210,8 @@ def page_of(row: Row) -> StoredPage:
 def event_row(event: Event) -> dict[str, Any]:
     """Return all columns of a row of `events` but its key."""
     return {
-        "job_id": event.job_id,
+        "subject": event.subject,
+        "owner": event.owner,
         "name": event.name.value,
         "at": event.at,
         "actor": event.actor,
@@ -219,7 +223,8 @@ def event_of(row: Row) -> Event:
     """Return the event of a row of `events`."""
     return Event(
         name=EventName(row["name"]),
-        job_id=row["job_id"],
+        subject=row["subject"],
+        owner=row["owner"],
         at=row["at"],
         actor=row["actor"],
         data=json.loads(row["data"]),

@@ -1,14 +1,9 @@
-"""The schema, once, for SQLite and Postgres alike; `migrations/` makes it step by step.
+"""Jobs with all that belongs to them, what has happened, and how hosts are booked.
 
 Child tables know a job by its short key `no`. Frontier, pages and bodies have no
 foreign keys: only `FrontierStore.record` writes them, in a transaction that has
 locked the job, and a check of each of its 1,200 rows would double its time.
 """
-
-# ruff: noqa: ARG002  # SQLAlchemy passes the dialect, and no type here asks for it
-
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -19,7 +14,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
     String,
@@ -28,77 +22,10 @@ from sqlalchemy import (
     UniqueConstraint,
     literal_column,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
 
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import TargetState
-from crawlyard.store.text import clean
-
-SCHEMA = "0001"
-"""The revision in `migrations/versions` that makes these tables."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware instant as microseconds since 1970: sorts and compares alike everywhere.
-
-    SQLite has no type for time, and its text forms sort wrongly once one of them
-    lacks its fraction.
-    """
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Return what is stored."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """Return the instant, in UTC."""
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
-
-
-class Span(TypeDecorator[timedelta]):
-    """A duration as microseconds."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
-        """Return what is stored."""
-        return None if value is None else value // _MICROSECOND
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:
-        """Return the duration."""
-        return None if value is None else timedelta(microseconds=value)
-
-
-class CleanText(TypeDecorator[str]):
-    """Text without what a database refuses; words of an enum are taken as text."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Return what is stored."""
-        return None if value is None else clean(str(value))
-
-
-Key = BigInteger().with_variant(Integer(), "sqlite")
-"""A key that counts up by itself; on SQLite only INTEGER does."""
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "%(table_name)s_%(column_0_N_name)s",
-        "uq": "%(table_name)s_%(column_0_N_name)s_key",
-        "ck": "%(table_name)s_%(constraint_name)s_check",
-        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
-        "pk": "%(table_name)s_pkey",
-    }
-)
+from crawlyard.store.tables.base import CleanText, Instant, Key, Span, metadata
 
 users = Table(
     "users",
@@ -124,6 +51,7 @@ jobs = Table(
     Column("turn", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("since", Instant, nullable=False),  # in its state
     Column("queued_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("started_at", Instant),
@@ -132,6 +60,12 @@ jobs = Table(
     Column("failures", Integer, nullable=False),
     Column("losses", Integer, nullable=False),
     Column("retry_of", String(36)),
+    Column("retention", Span),  # NULL: as the yard's settings say
+    Column("template_id", String(36)),
+    Column("template_version", Integer),
+    Column("schedule_id", String(36)),
+    Column("tick_at", Instant),
+    Column("given", CleanText, nullable=False),  # JSON
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # a key is never given twice: an old lease may still name it
@@ -148,6 +82,34 @@ CLAIM_ORDER = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
 Index("jobs_claim", *CLAIM_ORDER, sqlite_where=PENDING, postgresql_where=PENDING)
 Index("jobs_running", jobs.c.no, sqlite_where=RUNNING, postgresql_where=RUNNING)
 Index("jobs_owner", jobs.c.owner, jobs.c.id)
+
+ENDED = jobs.c.ended_at.is_not(None) & PRESENT
+HELD_BACK = jobs.c.state == literal_column("'paused'")
+OF_TEMPLATE = jobs.c.template_id.is_not(None)
+OF_SCHEDULE = jobs.c.schedule_id.is_not(None)
+
+Index(
+    "jobs_ended",
+    jobs.c.ended_at,
+    jobs.c.retention,
+    sqlite_where=ENDED,
+    postgresql_where=ENDED,
+)
+Index("jobs_paused", jobs.c.since, sqlite_where=HELD_BACK, postgresql_where=HELD_BACK)
+Index(
+    "jobs_template",
+    jobs.c.template_id,
+    jobs.c.id,
+    sqlite_where=OF_TEMPLATE,
+    postgresql_where=OF_TEMPLATE,
+)
+Index(
+    "jobs_schedule",
+    jobs.c.schedule_id,
+    jobs.c.id,
+    sqlite_where=OF_SCHEDULE,
+    postgresql_where=OF_SCHEDULE,
+)
 Index(
     "jobs_deleted",
     jobs.c.no,
@@ -282,7 +244,8 @@ events = Table(
     "events",
     metadata,
     Column("seq", Key, primary_key=True),
-    Column("job_id", String(36), nullable=False),
+    Column("subject", String(48), nullable=False),
+    Column("owner", CleanText, nullable=False),
     Column("name", String(32), nullable=False),
     Column("at", Instant, nullable=False),
     Column("actor", CleanText, nullable=False),
@@ -290,7 +253,8 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-Index("events_job", events.c.job_id, events.c.seq)
+Index("events_subject", events.c.subject, events.c.seq)
+Index("events_owner", events.c.owner, events.c.seq)
 
 hosts = Table(
     "hosts",

@@ -1,0 +1,230 @@
+"""How late ticks are with many schedules, and what a scheduler takes while nothing is due.
+
+``python -m bench.schedules`` measures on SQLite, and with ``--postgres URL`` on an empty
+database there as well: progress goes to stderr, the table to stdout.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from crawlyard.clock import Clock, SystemClock
+from crawlyard.config import Settings
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import State
+from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.ticking import planned
+from crawlyard.ids import new_id
+from crawlyard.store.base import Firing, Store, TickStore
+from crawlyard.store.codec.schedules import schedule_row
+from crawlyard.store.sql import clock_offset, open_sql_store
+from crawlyard.store.sql.bulk import insert_new
+from crawlyard.store.sql.database import Database, SqliteDatabase
+from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.store.tables.base import metadata
+from crawlyard.store.tables.schedules import schedules as table
+from crawlyard.yard import Yard
+
+_PORTION = 5_000
+_LEAD = timedelta(seconds=3)  # between the idle time and the first tick
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run on one database came to."""
+
+    idle_cpu_s: float
+    busy_cpu_s: float
+    delays_s: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class TimedTicks:
+    """A `TickStore` that notes how long after its instant each tick was committed."""
+
+    inner: TickStore
+    clock: Clock
+    delays_s: list[float] = field(default_factory=list)
+
+    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+        """Ask the store."""
+        return await self.inner.due(now, limit)
+
+    async def waiting(self, limit: int) -> list[CrawlSchedule]:
+        """Ask the store."""
+        return await self.inner.waiting(limit)
+
+    async def next_at(self) -> datetime | None:
+        """Ask the store."""
+        return await self.inner.next_at()
+
+    async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
+        """Ask the store."""
+        return await self.inner.active(schedule_ids)
+
+    async def last_ends(self, schedule_id: str, since: datetime, limit: int) -> list[State]:
+        """Ask the store."""
+        return await self.inner.last_ends(schedule_id, since, limit)
+
+    async def fire(self, firings: Sequence[Firing]) -> list[bool]:
+        """Let the store write, and note when it was done."""
+        first = await self.inner.fire(firings)
+        now = self.clock.wall()
+        due = (t.due_at for f, won in zip(firings, first, strict=True) if won for t in f.ticks)
+        self.delays_s.extend((now - at).total_seconds() for at in due)
+        return first
+
+    async def ticks(
+        self, schedule_id: str, before: datetime | None = None, limit: int = 100
+    ) -> list[Tick]:
+        """Ask the store."""
+        return await self.inner.ticks(schedule_id, before, limit)
+
+    async def ticks_between(
+        self, schedule_id: str, since: datetime, until: datetime
+    ) -> Mapping[datetime, Tick]:
+        """Ask the store."""
+        return await self.inner.ticks_between(schedule_id, since, until)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.schedules", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=100_000, help="all there are")
+    parser.add_argument("--due", type=int, default=1_000, help="of these, due in the minute")
+    parser.add_argument("--idle", type=float, default=60.0, help="seconds with nothing due")
+    parser.add_argument("--rounds", type=int, default=3, help="runs on each database")
+    parser.add_argument("--postgres", default="", help="the URL of an empty database")
+    return parser.parse_args()
+
+
+def _rows(now: datetime, count: int, due: int, first: datetime) -> Iterator[dict[str, Any]]:
+    """Yield schedules: *due* of them come in the minute from *first*, the others tomorrow."""
+    for number in range(count):
+        at = first + timedelta(seconds=number * 60 // due) if number < due else None
+        schedule = CrawlSchedule(
+            id=new_id(),
+            owner="local",
+            name=f"schedule {number:06}",
+            overrides={"urls": [f"https://{number}.example/"], "limits": {"pages": 100}},
+            when=f"at {at:%Y-%m-%dT%H:%M:%S}Z"
+            if at
+            else f"{number % 60} {number // 60 % 24} * * *",
+            created_at=now,
+            updated_at=now,
+        )
+        # nothing of the others is to come within the measurement
+        yield schedule_row(planned(schedule, now if at else now + timedelta(hours=2)))
+
+
+async def _filled(database: Database, rows: Iterator[dict[str, Any]]) -> None:
+    while portion := [row for row, _ in zip(rows, range(_PORTION), strict=False)]:
+        await database.write(partial(insert_new, table=table, rows=portion))
+    await database.write(lambda conn: conn.execute(text("ANALYZE")))
+
+
+async def _run(settings: Settings, database: Database, options: argparse.Namespace) -> Run:
+    offset = (
+        await clock_offset(settings.database_url, SystemClock()) if settings.database_url else None
+    )
+    clock = SystemClock(offset or timedelta(0))
+    store: Store = await open_sql_store(settings.database_url or settings.data_dir / "crawlyard.db")
+    timed = TimedTicks(store.ticks, clock)
+    yard = Yard(settings, replace(store, ticks=timed), clock)
+    filling_s = 30 + options.schedules / 4_000
+    now = clock.wall().replace(microsecond=0)
+    first = now + timedelta(seconds=round(filling_s + options.idle)) + _LEAD
+    await _filled(database, _rows(now, options.schedules, options.due, first))
+    quiet_s = (first - _LEAD - clock.wall()).total_seconds()
+    if quiet_s < options.idle:
+        raise SystemExit("filling the database took too long; use fewer schedules")
+    await asyncio.sleep(quiet_s - options.idle)
+    task = asyncio.create_task(yard.scheduler.run())
+    await asyncio.sleep(1)  # its first look, with the statements compiled
+    idle_from = _cpu_s()
+    await asyncio.sleep(options.idle - 1)
+    busy_from = _cpu_s()
+    await asyncio.sleep((first - clock.wall()).total_seconds() + 62)
+    busy_to = _cpu_s()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await store.close()
+    return Run(busy_from - idle_from, busy_to - busy_from, sorted(timed.delays_s))
+
+
+def _cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def _on_sqlite(options: argparse.Namespace) -> Run:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        settings = Settings(data_dir=Path(folder))
+        await (await open_sql_store(Path(folder) / "crawlyard.db")).close()
+        database = SqliteDatabase(Path(folder) / "crawlyard.db")
+        try:
+            return await _run(settings, database, options)
+        finally:
+            await database.close()
+
+
+async def _on_postgres(options: argparse.Namespace) -> Run:
+    settings = Settings(database_url=options.postgres)
+    await (await open_sql_store(options.postgres)).close()
+    database = PostgresDatabase(make_url(options.postgres), connections=1)
+    kept = {"users", "alembic_version"}
+    names = ", ".join(name for name in metadata.tables if name not in kept)
+    try:
+        await database.write(lambda conn: conn.execute(text(f"TRUNCATE {names}")))
+        return await _run(settings, database, options)
+    finally:
+        await database.close()
+
+
+def _line(name: str, runs: Sequence[Run], due: int) -> str:
+    cuts = [quantiles(run.delays_s, n=100) for run in runs]
+    shares = (
+        median(cut[49] for cut in cuts),
+        median(cut[98] for cut in cuts),
+        median(run.delays_s[-1] for run in runs),
+    )
+    delays = " | ".join(f"{1000 * share:.0f}" for share in shares)
+    idle = 1000 * median(run.idle_cpu_s for run in runs)
+    busy = 1000 * median(run.busy_cpu_s for run in runs) / due
+    return f"| {name} | {delays} | {idle:.0f} | {busy:.1f} |"
+
+
+async def _main() -> None:
+    options = _options()
+    measured = {"SQLite": _on_sqlite} | ({"Postgres": _on_postgres} if options.postgres else {})
+    sys.stderr.write(f"load before: {os.getloadavg()[0]:.2f}\n")
+    runs: dict[str, list[Run]] = {name: [] for name in measured}
+    for turn in range(1, options.rounds + 1):
+        for name, measure in measured.items():
+            run = await measure(options)
+            if len(run.delays_s) != options.due:
+                raise SystemExit(f"{name}: {len(run.delays_s)} ticks of {options.due}")
+            runs[name].append(run)
+            sys.stderr.write(f"{turn}/{options.rounds} {_line(name, [run], options.due)}\n")
+    sys.stdout.write("| store | p50 ms | p99 ms | max ms | idle CPU ms | CPU ms a tick |\n")
+    sys.stdout.write("|---|---|---|---|---|---|\n")
+    for name, each in runs.items():
+        sys.stdout.write(f"{_line(name, each, options.due)}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())

@@ -1,0 +1,147 @@
+"""What commands do to schedules, and what became of them."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from crawlyard.cli import output
+from crawlyard.cli.actions import DECLINED
+from crawlyard.cli.options import Common, Style
+from crawlyard.cli.schedule_views import SCHEDULES, ledger_view, local
+from crawlyard.cli.session import Session
+from crawlyard.cli.stdout import write_line
+from crawlyard.cli.words import printable
+from crawlyard.core.form import Form
+from crawlyard.errors import Invalid
+from crawlyard.services.schedule_records import ScheduleDraft
+from crawlyard.web.wire.schedules import BackfillOut, ScheduleOut
+
+
+async def create(session: Session, *, draft: ScheduleDraft, common: Common) -> int:
+    """Remember a new schedule."""
+    schedule = await session.schedules.create(draft)
+    return await _told(session, common, "created", [schedule])
+
+
+async def edit(
+    session: Session,
+    *,
+    ref: str,
+    changes: Mapping[str, object],
+    params: Mapping[str, object],
+    overrides: Form,
+    common: Common,
+) -> int:
+    """Change a schedule."""
+    if not changes and not params and not overrides:
+        raise Invalid("schedule", "expected something to change, such as --when '0 4 * * *'")
+    schedule = await session.schedules.update(ref, changes, params, overrides)
+    return await _told(session, common, "changed", [schedule])
+
+
+async def toggle(
+    session: Session, *, refs: Sequence[str], enabled: bool, reason: str, common: Common
+) -> int:
+    """Pause or resume schedules."""
+    toggled = [await session.schedules.toggle(ref, enabled=enabled, reason=reason) for ref in refs]
+    return await _told(session, common, "resumed" if enabled else "paused", toggled)
+
+
+async def run(session: Session, *, ref: str, common: Common) -> int:
+    """Submit a job of a schedule at once."""
+    job_id = await session.schedules.run_now(ref)
+    if common.json or common.style in (Style.JSON, Style.JSONL):
+        output.write_one(await session.client.get(job_id), common.style or Style.JSON)
+    else:
+        write_line(job_id)
+    session.tell(f"a worker runs what is queued: {session.hint('work')}")
+    return 0
+
+
+async def backfill(
+    session: Session,
+    *,
+    ref: str,
+    since: datetime,
+    until: datetime | None,
+    dry_run: bool,
+    yes: bool,
+    common: Common,
+) -> int:
+    """Make up for what did not run, after a look at what that is."""
+    schedule = await session.schedules.get(ref)
+    end = until or session.yard.clock.wall()
+    would = await session.schedules.backfill(schedule.id, since, end, dry_run=True)
+    if not dry_run and would.runs:
+        if not yes and not _agreed(session, schedule, would):
+            session.tell("nothing was submitted")
+            return DECLINED
+        would = await session.schedules.backfill(schedule.id, since, end, dry_run=False)
+    style = common.style_on(terminal=session.out.is_terminal)
+    if style in (Style.JSON, Style.JSONL) and not common.quiet:
+        output.write_one(would, style)
+    else:
+        view = ledger_view(schedule.zone)
+        await output.write_all(
+            output.each(would.runs), view, style, session.out, quiet=common.quiet
+        )
+    verb = "would be submitted" if would.dry_run else "submitted"
+    session.tell(f"{len(would.runs):,} jobs {verb}; {would.kept:,} instants had run or wait")
+    return 0
+
+
+async def delete(session: Session, *, refs: Sequence[str], yes: bool) -> int:
+    """Delete schedules with their ledgers, after a question unless *yes*."""
+    found = [await session.schedules.get(ref) for ref in refs]
+    if not yes and not _sure(session, found):
+        session.tell("nothing was deleted")
+        return DECLINED
+    for schedule in found:
+        await session.schedules.delete(schedule.id)
+        session.tell(f"deleted: {schedule.name}")
+    return 0
+
+
+def _agreed(session: Session, schedule: ScheduleOut, would: BackfillOut) -> bool:
+    if not sys.stdin.isatty():
+        message = "nobody is there to ask, so say --yes, or --dry-run to see what would run"
+        raise Invalid("--yes", message)
+    for tick in would.runs:
+        session.err.print(local(tick.due_at, schedule.zone), markup=False, highlight=False)
+    jobs = "one job" if len(would.runs) == 1 else f"{len(would.runs):,} jobs"
+    return _yes(session, f"Submit {jobs} of {schedule.name} for these instants?")
+
+
+def _sure(session: Session, schedules: Sequence[ScheduleOut]) -> bool:
+    if not sys.stdin.isatty():
+        raise Invalid("--yes", "deleting cannot be undone: nobody is there to ask, so say --yes")
+    for schedule in schedules:
+        about = f"{schedule.name}  {schedule.when}  {schedule.id}"
+        session.err.print(printable(about), markup=False, highlight=False)
+    count = "this schedule" if len(schedules) == 1 else f"these {len(schedules):,} schedules"
+    return _yes(session, f"Delete {count} and what is known of past runs?")
+
+
+def _yes(session: Session, question: str) -> bool:
+    answer = session.err.input(f"{printable(question)} (y/N) ", markup=False)
+    return answer.strip().lower() in {"y", "yes"}
+
+
+async def _told(
+    session: Session, common: Common, done: str, schedules: Sequence[ScheduleOut]
+) -> int:
+    """Say what became of schedules, and write what they are now if that was asked for."""
+    for schedule in schedules:
+        at = schedule.next_at
+        due = f"next {local(at, schedule.zone)}" if at is not None else "not due any more"
+        session.tell(f"{done}: {schedule.name}  {due}  {schedule.id}")
+    style = common.style_on(terminal=session.out.is_terminal)
+    if common.style is None and not common.json and not common.quiet:
+        return 0
+    if style in (Style.JSON, Style.JSONL) and len(schedules) == 1 and not common.quiet:
+        output.write_one(schedules[0], style)
+    else:
+        await output.write_all(
+            output.each(schedules), SCHEDULES, style, session.out, quiet=common.quiet
+        )
+    return 0

@@ -1,0 +1,129 @@
+"""What commands can be told about a template: which one, its parameters, its version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from crawlyard.cli import values
+from crawlyard.cli.options import flag, option
+from crawlyard.core.form import Form
+from crawlyard.core.reading import boolean, number
+from crawlyard.core.template import Parameter, ParameterType
+from crawlyard.errors import Invalid
+
+TEMPLATE = "Template"
+
+Ref = Annotated[
+    str,
+    typer.Argument(
+        metavar="TEMPLATE",
+        help="A name, OWNER/NAME for a public one of others, or an id.",
+        show_default=False,
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="K=V",
+        help="A parameter. Repeatable; K again makes a list.",
+        rich_help_panel=TEMPLATE,
+        show_default=False,
+    ),
+]
+Version = Annotated[
+    int | None, option(values.count, "--version", "N", "That version; else the latest.")
+]
+Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filling:
+    """A template, and what it is to be filled with."""
+
+    ref: str
+    params: dict[str, object]
+    overrides: Form
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """The template that a job is made of."""
+
+    template: Annotated[
+        str, option(str, "--template", "T", "Begin with this template.", TEMPLATE)
+    ] = ""
+    param: Params = None
+    template_version: Annotated[
+        int | None,
+        option(values.count, "--template-version", "N", "Not the latest one.", TEMPLATE),
+    ] = None
+
+    def filling(self, overrides: Form) -> Filling | None:
+        """Return what is asked for, ``None`` without a template.
+
+        Raises:
+            Invalid: a parameter is no K=V, or there is no template for it.
+        """
+        if not self.template:
+            if self.param or self.template_version is not None:
+                raise Invalid("--param", "goes with --template, which is missing")
+            return None
+        return Filling(
+            ref=self.template,
+            params=params_of(self.param or ()),
+            overrides=overrides,
+            version=self.template_version,
+        )
+
+
+def params_of(words: Sequence[str]) -> dict[str, object]:
+    """Return the parameters that *words* of K=V give; one that comes again is a list.
+
+    Raises:
+        Invalid: a word is no K=V.
+    """
+    given: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise Invalid("--param", f"expected NAME=VALUE such as pages=500, got {word!r}")
+        given.setdefault(name.strip(), []).append(value)
+    return {name: found[0] if len(found) == 1 else found for name, found in given.items()}
+
+
+def parameter_of(word: str) -> Parameter:
+    """Return the parameter that NAME, NAME:TYPE or NAME:TYPE=DEFAULT declares.
+
+    Without a default it is required.
+
+    Raises:
+        Invalid: the type is none, or the default does not fit it.
+    """
+    declared, equals, default = word.partition("=")
+    name, _, kind = (part.strip() for part in declared.partition(":"))
+    known = ", ".join(ParameterType)
+    if kind and kind not in list(ParameterType):
+        raise Invalid("--param", f"expected NAME:TYPE=DEFAULT with one of {known}, got {word!r}")
+    type_ = ParameterType(kind or "text")
+    if not equals:
+        return Parameter(name=name, type=type_, required=True)
+    return Parameter(name=name, type=type_, default=_default(type_, default))
+
+
+def _default(kind: ParameterType, word: str) -> object:
+    """Return a default as a file would have it: numbers as numbers, all else as it was written."""
+    try:
+        if kind is ParameterType.INTEGER:
+            return values.count(word)
+        if kind is ParameterType.NUMBER:
+            return number(word)
+        if kind is ParameterType.BOOLEAN:
+            return boolean(word)
+    except ValueError:
+        return word  # the parameter says what it expected
+    return word

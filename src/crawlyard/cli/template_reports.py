@@ -1,0 +1,98 @@
+"""What commands tell of templates, their versions and their files."""
+
+import sys
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from crawlyard.cli import output
+from crawlyard.cli.exports import STDOUT
+from crawlyard.cli.options import Common, Style
+from crawlyard.cli.session import Session
+from crawlyard.cli.stdout import write, write_line
+from crawlyard.cli.template_views import facts, templates_view, versions_view
+from crawlyard.cli.template_words import format_for
+from crawlyard.cli.words import printable
+from crawlyard.core.secrets import credentials
+from crawlyard.core.template import FileFormat
+from crawlyard.export.files import check_writable, whole_file
+from crawlyard.services.template_files import draft_of, written
+from crawlyard.store.base import TemplateQuery
+
+_ALL = 2**31
+
+
+async def templates(
+    session: Session, *, query: TemplateQuery, mine: bool, limit: int, common: Common
+) -> int:
+    """List templates by name."""
+    found = await session.templates.find(query, limit or _ALL, mine=mine)
+    style = common.style_on(terminal=session.out.is_terminal)
+    view = templates_view(session.yard.clock.now())
+    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    if not found:
+        asked = mine or query != TemplateQuery()
+        session.tell("no template is like that" if asked else "there is no template yet")
+    elif len(found) == limit:
+        session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+def no_templates(common: Common) -> int:
+    """List the templates of a data directory that does not exist: none."""
+    if common.style_on(terminal=sys.stdout.isatty()) is Style.JSON and not common.quiet:
+        write_line("[]")
+    elif not common.quiet:
+        sys.stderr.write("there is no template yet\n")
+    return 0
+
+
+async def template(session: Session, *, ref: str, version: int | None, common: Common) -> int:
+    """Show one template."""
+    found = await session.templates.get(ref, version)
+    style = common.style_on(terminal=session.out.is_terminal)
+    if common.quiet:
+        write_line(found.id)
+    elif style in (Style.JSON, Style.JSONL):
+        output.write_one(found, style)
+    elif style is Style.TABLE:
+        sheet = Table.grid(padding=(0, 2))
+        for name, value in facts(found):
+            sheet.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
+        session.out.print(sheet)
+    elif style is Style.PLAIN:
+        for name, value in facts(found):
+            write_line(output.plain((name, value)))
+    else:
+        view = templates_view(session.yard.clock.now())
+        await output.write_all(output.each([found]), view, style, session.out, quiet=False)
+    return 0
+
+
+async def versions(session: Session, *, ref: str, common: Common) -> int:
+    """List the versions of a template, the newest first."""
+    found = await session.templates.versions(ref)
+    style = common.style_on(terminal=session.out.is_terminal)
+    view = versions_view(session.yard.clock.now())
+    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    return 0
+
+
+async def export(
+    session: Session, *, ref: str, version: int | None, out: str, form: FileFormat | None
+) -> int:
+    """Write the file of a template."""
+    draft = draft_of((await session.templates.file(ref, version)).model_dump())
+    text = written(draft, format_for(out, form)).encode()
+    if out == STDOUT:
+        write(text)
+    else:
+        check_writable(Path(out))
+        with whole_file(Path(out)) as sink:
+            sink(text)
+        session.tell(f"template {draft.name} written to {out}")
+    secret = credentials(draft)
+    if secret:
+        session.tell(f"there are credentials in it: {', '.join(secret)}")
+    return 0

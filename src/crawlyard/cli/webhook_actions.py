@@ -1,0 +1,204 @@
+"""What commands do with webhooks, and what they tell of them and their deliveries."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from crawlyard.cli import output
+from crawlyard.cli.actions import DECLINED
+from crawlyard.cli.options import Common, Style
+from crawlyard.cli.session import Session
+from crawlyard.cli.stdout import write_line
+from crawlyard.cli.webhook_views import deliveries_view, facts, state, webhooks_view
+from crawlyard.cli.words import printable
+from crawlyard.core.webhook import DeliveryState
+from crawlyard.errors import Invalid
+from crawlyard.services.signing import why_unverified
+from crawlyard.web.wire.webhooks import DeliveryOut, WebhookOut
+
+_ALL = 2**31
+
+
+async def webhooks(session: Session, *, job: str, limit: int, common: Common) -> int:
+    """List webhooks, newest first: those of one job, or those of none."""
+    job_id = await session.client.resolve(job) if job else ""
+    found = await session.webhooks.find(job_id, limit or _ALL)
+    view = webhooks_view(session.yard.clock.now())
+    style = common.style_on(terminal=session.out.is_terminal)
+    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    if not found:
+        session.tell(f"job {job_id} has no webhook" if job else "there is no webhook yet")
+    return 0
+
+
+def no_webhooks(common: Common) -> int:
+    """List the webhooks of a data directory that does not exist: none."""
+    if common.style_on(terminal=sys.stdout.isatty()) is Style.JSON and not common.quiet:
+        write_line("[]")
+    elif not common.quiet:
+        sys.stderr.write("there is no webhook yet\n")
+    return 0
+
+
+async def webhook(session: Session, *, word: str, common: Common) -> int:
+    """Show one webhook."""
+    found = await session.webhooks.get(await session.webhooks.resolve(word))
+    return await _show(session, found, common)
+
+
+async def create(
+    session: Session,
+    *,
+    url: str,
+    events: Sequence[str],
+    description: str,
+    allowed: Sequence[str],
+    common: Common,
+) -> int:
+    """Add a webhook, and show its secret once."""
+    made = await session.webhooks.create(url, events, description, allowed)
+    session.tell("keep the secret: it is not shown again")
+    session.tell(f"  try it: {session.hint(f'webhooks test {made.id}')}")
+    return await _show(session, made, common)
+
+
+async def edit(
+    session: Session,
+    *,
+    word: str,
+    url: str | None,
+    events: Sequence[str] | None,
+    description: str | None,
+    allowed: Sequence[str] | None,
+    common: Common,
+) -> int:
+    """Change what is given of a webhook."""
+    if url is events is description is allowed is None:
+        raise Invalid("edit", "expected something to change: --url, --event, --description, …")
+    webhook_id = await session.webhooks.resolve(word)
+    changed = await session.webhooks.update(
+        webhook_id, url=url, events=events, description=description, allow_addresses=allowed
+    )
+    return await _tell(session, "changed", changed, common)
+
+
+async def switch(session: Session, *, words: Sequence[str], on: bool, common: Common) -> int:
+    """Switch webhooks on or off."""
+    for word in words:
+        webhook_id = await session.webhooks.resolve(word)
+        switched = await session.webhooks.switch(webhook_id, on=on)
+        await _tell(session, "on" if on else "off", switched, common)
+    return 0
+
+
+async def rotate(session: Session, *, word: str, common: Common) -> int:
+    """Make a new secret for a webhook, and show it once."""
+    made = await session.webhooks.rotate(await session.webhooks.resolve(word))
+    session.tell("keep the secret: it is not shown again; the old one signs for a day more")
+    return await _show(session, made, common)
+
+
+async def test(session: Session, *, word: str, common: Common) -> int:
+    """Let a test event be delivered to a webhook."""
+    tested = await session.webhooks.test(await session.webhooks.resolve(word))
+    code = await _tell(session, "a test is on its way to", tested, common)
+    session.tell(f"  a worker delivers it: {session.hint('work')}")
+    session.tell(f"  what came of it: {session.hint(f'webhooks deliveries {tested.id}')}")
+    return code
+
+
+async def deliveries(
+    session: Session, *, word: str, state: DeliveryState | None, limit: int, common: Common
+) -> int:
+    """List deliveries of a webhook, newest first."""
+    webhook_id = await session.webhooks.resolve(word)
+    found = await session.webhooks.deliveries(webhook_id, state, limit or _ALL)
+    await _list(session, found, common)
+    if not found:
+        session.tell("no delivery is like that" if state else "nothing was to be delivered yet")
+    elif len(found) == limit:
+        session.tell(f"the newest {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+async def replay(session: Session, *, ids: Sequence[str], common: Common) -> int:
+    """Let deliveries be made once more."""
+    again = [await session.webhooks.replay(delivery_id) for delivery_id in ids]
+    for delivery in again:
+        session.tell(f"due again: {delivery.id}")
+    session.tell(f"  a worker delivers it: {session.hint('work')}")
+    if common.style is not None or common.json or common.quiet:
+        await _list(session, again, common)
+    return 0
+
+
+async def delete(session: Session, *, words: Sequence[str], yes: bool) -> int:
+    """Delete webhooks with their deliveries, after a question unless *yes*."""
+    found = [await session.webhooks.get(await session.webhooks.resolve(word)) for word in words]
+    if not yes and not _agreed(session, found):
+        session.tell("nothing was deleted")
+        return DECLINED
+    for each in found:
+        await session.webhooks.delete(each.id)
+        session.tell(f"deleted: {each.id}")
+    return 0
+
+
+def verify(secret: str, message_id: str, timestamp: str, signature: str) -> int:
+    """Say whether the message on stdin is to be trusted; return 0 if it is, else 1."""
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": signature,
+    }
+    why = why_unverified(secret, headers, sys.stdin.buffer.read())
+    sys.stderr.write(f"not verified: {why[:1].lower()}{why[1:]}\n" if why else "verified\n")
+    return 1 if why else 0
+
+
+def _agreed(session: Session, found: Sequence[WebhookOut]) -> bool:
+    if not sys.stdin.isatty():
+        raise Invalid("--yes", "deleting cannot be undone: nobody is there to ask, so say --yes")
+    for each in found:
+        session.err.print(
+            printable(f"{each.id}  {state(each)}  {each.url}"), markup=False, highlight=False
+        )
+    count = "this webhook" if len(found) == 1 else f"these {len(found):,} webhooks"
+    answer = session.err.input(f"Delete {count} and what waits? (y/N) ", markup=False)
+    return answer.strip().lower() in {"y", "yes"}
+
+
+async def _tell(session: Session, done: str, changed: WebhookOut, common: Common) -> int:
+    """Say what was done, and write the webhook if that was asked for."""
+    session.tell(f"{done}: {changed.id}")
+    if common.style is None and not common.json and not common.quiet:
+        return 0
+    return await _show(session, changed, common)
+
+
+async def _show(session: Session, found: WebhookOut, common: Common) -> int:
+    style = common.style_on(terminal=session.out.is_terminal)
+    if common.quiet:
+        write_line(found.id)
+    elif style in (Style.JSON, Style.JSONL):
+        output.write_one(found, style)
+    elif style is Style.TABLE:
+        sheet = Table.grid(padding=(0, 2))
+        for name, value in facts(found):
+            sheet.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
+        session.out.print(sheet)
+    elif style is Style.PLAIN:
+        for name, value in facts(found):
+            write_line(output.plain((name, value)))
+    else:
+        view = webhooks_view(session.yard.clock.now())
+        await output.write_all(output.each([found]), view, style, session.out, quiet=False)
+    return 0
+
+
+async def _list(session: Session, found: Sequence[DeliveryOut], common: Common) -> None:
+    view = deliveries_view(session.yard.clock.now())
+    style = common.style_on(terminal=session.out.is_terminal)
+    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)

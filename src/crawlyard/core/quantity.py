@@ -1,0 +1,99 @@
+"""Durations, sizes and counts as people write them, and the same said back.
+
+Parsers raise `ValueError` with a sentence that names the expected and the given: the
+field that they are used for is put before it.
+"""
+
+import re
+from datetime import timedelta
+
+_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w))")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_LONGEST = timedelta(days=3650)  # longer than any crawl; keeps instants in range
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZES = (
+    *((f"{letter}iB", 1024**power) for letter, power in (("T", 4), ("G", 3), ("M", 2), ("K", 1))),
+    *((f"{letter}B", 1000**power) for letter, power in (("T", 4), ("G", 3), ("M", 2), ("k", 1))),
+)
+_LARGEST = 2**63 - 1  # what a database column holds
+
+_COUNT = re.compile(r"([0-9]+(?:[_,][0-9]{3})*)(k|m)?", re.IGNORECASE)
+
+
+def duration(text: str) -> timedelta:
+    """Return what ``90s``, ``2h``, ``1h30m``, ``500ms`` or a bare number of seconds means."""
+    word = text.strip().lower()
+    expected = f"expected a duration such as 90s, 2h, 7d or 1h30m, got {text!r}"
+    if _NUMBER.fullmatch(word):
+        seconds = float(word)
+    else:
+        parts = _DURATION.findall(word)
+        if not parts or "".join(n + unit for n, unit in parts) != word:
+            raise ValueError(expected)
+        sizes = [_UNITS_S[unit] for _, unit in parts]
+        if sizes != sorted(set(sizes), reverse=True):
+            # 1m1h is more likely a slip than an hour and a minute
+            raise ValueError(f"{expected}; the larger unit goes first, each once")
+        seconds = sum(float(n) * _UNITS_S[unit] for n, unit in parts)
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f"expected at most {_LONGEST.days}d, got {text!r}")
+    return timedelta(seconds=seconds)
+
+
+def size(text: str) -> int:
+    """Return the bytes that ``500MB``, ``1GiB``, ``10k`` or a bare number means.
+
+    k, M, G and T are powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or (found[3] and not found[2]):
+        raise ValueError(f"expected a size such as 500MB, 1GiB or 10k, got {text!r}")
+    base = 1024 if found[3] else 1000
+    factor = base ** _POWERS[found[2].lower()]
+    # whole numbers stay whole: a float has 53 bits
+    whole = int(found[1]) * factor if "." not in found[1] else int(float(found[1]) * factor)
+    if whole > _LARGEST:
+        raise ValueError(f"expected at most {_LARGEST} bytes, got {text!r}")
+    return whole
+
+
+def count(text: str) -> int:
+    """Return the whole number that ``500``, ``20_000``, ``20,000``, ``20k`` or ``1m`` means."""
+    found = _COUNT.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"expected a whole number such as 500 or 20k, got {text!r}")
+    factor = {"": 1, "k": 1000, "m": 1_000_000}[(found[2] or "").lower()]
+    number = int(re.sub("[_,]", "", found[1])) * factor
+    if number > _LARGEST:
+        raise ValueError(f"expected at most {_LARGEST}, got {text!r}")
+    return number
+
+
+def seconds(length: timedelta) -> float:
+    """Return *length* in seconds, to the microsecond; whole where it is."""
+    exact = length.total_seconds()
+    return int(exact) if exact.is_integer() else exact
+
+
+def duration_text(length: timedelta) -> str:
+    """Return *length* as a user would write it: ``1h30m``, ``500ms``, ``0s``."""
+    rest = round(length.total_seconds() * 1000)
+    words = []
+    for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        number, rest = divmod(rest, unit_ms)
+        if number:
+            words.append(f"{number}{unit}")
+    if rest:
+        words.append(f"{rest}ms")
+    return "".join(words) or "0s"
+
+
+def size_text(amount: int) -> str:
+    """Return *amount* bytes as a user would write it if that is exact: ``8MiB``, ``500MB``."""
+    for unit, one in _SIZES:
+        if amount and amount % one == 0:
+            return f"{amount // one}{unit}"
+    return str(amount)

@@ -1,0 +1,64 @@
+"""The connections of the HTTP client: none is made that a guard has not allowed."""
+
+import socket
+from contextvars import ContextVar
+
+import aiohttp
+from aiohttp.connector import AddrInfoType
+from yarl import URL
+
+from crawlyard.engine.guard import Guard
+
+_LONGEST_LINE = 16 * 1024
+_LONGEST_HEADER = 64 * 1024
+_MOST_HEADERS = 256
+_CONNECT_S = 10.0
+
+_host_asked: ContextVar[str] = ContextVar("host_asked")
+"""The host of the URL that a task asks for: the socket factory sees only addresses."""
+
+
+def guarded_session(guard: Guard, total_s: float, *, keeps_alive: bool) -> aiohttp.ClientSession:
+    """Return a session whose every connection *guard* is asked about; it is to be closed.
+
+    A request and its answer together take at most *total_s* seconds.
+    """
+
+    def socket_for(info: AddrInfoType) -> socket.socket:
+        """Return a socket for one address that the guard has allowed.
+
+        Every new connection passes here with the address that it is about to use: names
+        that resolve to somewhere else the second time, and IP literals, which no
+        resolver sees, included.
+        """
+        family, kind, protocol, _, address = info
+        guard.check(_host_asked.get(), str(address[0]), int(address[1]))
+        return socket.socket(family, kind, protocol)
+
+    connector = aiohttp.TCPConnector(
+        limit=0,  # others count
+        socket_factory=socket_for,
+        ttl_dns_cache=60,
+        **({"keepalive_timeout": 15} if keeps_alive else {"force_close": True}),
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),  # nothing leaks between hosts, pages or jobs
+        timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=min(_CONNECT_S, total_s)),
+        auto_decompress=False,  # `Decoder` caps what comes out
+        trust_env=False,  # through a proxy, the guard could not see where to
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_HEADER,
+        max_headers=_MOST_HEADERS,
+    )
+    # aiohttp would send a GET again by itself when a kept-alive connection drops,
+    # without delay and behind the gate's back; a test holds this attribute in place
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+def asked(url: str, host: str) -> URL:
+    """Return *url* as the client takes it, byte for byte; this task asks *host* from now on."""
+    _host_asked.set(host)
+    return URL(url, encoded=True)

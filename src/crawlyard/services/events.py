@@ -1,0 +1,108 @@
+"""What has happened in the yard, read by those whom it concerns, also as it happens."""
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from datetime import timedelta
+from fnmatch import fnmatchcase
+
+from crawlyard.clock import Clock
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.user import Actor, Role
+from crawlyard.core.webhook import check_patterns
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.base import EVERY_EVENT, EventLog, EventQuery
+
+LOOK_EVERY = timedelta(milliseconds=300)
+_RETRY_EVERY = timedelta(seconds=1)  # while the store is away
+
+_CHUNK = 500
+_WINDOW = 1000  # events looked at first for the newest ones; each further look takes in more
+_WIDER = 4
+
+_log = logging.getLogger(__name__)
+
+
+def named(patterns: Iterable[str]) -> frozenset[EventName]:
+    """Return the events that are meant by names and patterns such as ``job.*``.
+
+    Raises:
+        Invalid: a pattern fits no event; the message has all names.
+    """
+    asked = tuple(patterns)
+    check_patterns(asked)
+    return frozenset(n for n in EventName if any(fnmatchcase(n, p) for p in asked))
+
+
+class Events:
+    """Reads the event log. An actor sees what happened to what is his; an admin sees all."""
+
+    def __init__(self, log: EventLog, clock: Clock) -> None:
+        self._events = log
+        self._clock = clock
+
+    async def newest(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, limit: int = 50
+    ) -> list[Event]:
+        """Return the newest *limit* events, oldest first."""
+        asked, window = _visible(actor, query), max(_WINDOW, limit)
+        before = await self._events.last()
+        found: list[Event] = []
+        while before and len(found) < limit:
+            after = max(0, before - window)
+            # what is between the two: as many at most as there are numbers
+            part = await self._events.events(asked, after, before - after)
+            found = [event for event in part if event.seq <= before] + found
+            before, window = after, window * _WIDER
+        return found[-limit:]
+
+    async def last(self) -> int:
+        """Return the seq of the newest event of all, 0 when there is none."""
+        return await self._events.last()
+
+    async def every(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0
+    ) -> AsyncIterator[Event]:
+        """Yield all events with a seq above *after*, oldest first, up to the newest."""
+        asked = _visible(actor, query)
+        while portion := await self._events.events(asked, after, _CHUNK):
+            for event in portion:
+                yield event
+            after = portion[-1].seq
+
+    async def follow(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0
+    ) -> AsyncIterator[Event]:
+        """Yield all events with a seq above *after*, and then each one as it happens.
+
+        It never ends by itself, loses none and yields none twice; those of other
+        processes are seen within `LOOK_EVERY`. While the store is away, it waits.
+        """
+        asked = _visible(actor, query)
+        while True:
+            try:
+                last = await self._events.last()
+                found = await self._events.events(asked, after, _CHUNK) if last > after else []
+            except StoreUnavailable as error:
+                _log.warning("the store is away, trying again: %s", error)
+                await self._clock.sleep(_RETRY_EVERY)
+                continue
+            for event in found:
+                yield event
+            if len(found) == _CHUNK:
+                after = found[-1].seq
+                continue
+            # events are numbered as they are committed: below the last, none comes later
+            after = max(after, last, found[-1].seq if found else 0)
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def list(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Return events with a seq above *after*, oldest first, at most *limit*."""
+        return await self._events.events(_visible(actor, query), after, limit)
+
+
+def _visible(actor: Actor, query: EventQuery) -> EventQuery:
+    """Return *query* narrowed to what the actor may see."""
+    return query if actor.role is Role.ADMIN else replace(query, owner=actor.id)

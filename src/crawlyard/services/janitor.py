@@ -1,0 +1,186 @@
+"""The janitor: ends what was paused for too long, and deletes what has had its time."""
+
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from crawlyard.clock import Clock
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move, StateReason
+from crawlyard.core.pausing import Step, due_step, ends_at, notice
+from crawlyard.errors import Conflict, StoreUnavailable
+from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
+
+NAME = "janitor"
+"""As the actor of what it does."""
+
+SWEEP_EVERY = timedelta(minutes=10)
+_SOONEST = timedelta(seconds=1)
+_RETRY_EVERY = timedelta(seconds=30)  # while the store is away
+
+BREATH = timedelta(milliseconds=20)
+"""Between two of its transactions: others who want to write get their turn.
+
+Who waits for SQLite looks again after 1, 2, 5, 10, … ms (`sqliteDefaultBusyCallback`).
+"""
+
+_JOBS = 100  # looked at together
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JanitorOptions:
+    """How long things are kept; ``None`` is for ever."""
+
+    paused_ttl: timedelta | None = timedelta(days=7)
+    retention: timedelta | None = timedelta(days=30)  # of ended jobs that do not say it themselves
+    events: timedelta | None = timedelta(days=90)  # with deliveries and the ledgers of schedules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What one sweep has done."""
+
+    warned: int = 0  # jobs that will be cancelled
+    cancelled: int = 0  # jobs
+    deleted: int = 0  # jobs
+    freed: Freed = field(default_factory=Freed)
+    forgotten: int = 0  # events, deliveries and rows of ledgers
+
+
+class Janitor:
+    """Keeps the store small, in transactions that are small as well.
+
+    Any number may sweep one store at the same time: what one does, the others find done.
+    """
+
+    def __init__(self, store: Store, clock: Clock, options: JanitorOptions) -> None:
+        self._store = store
+        self._clock = clock
+        self._options = options
+
+    async def run(self) -> None:
+        """Sweep every ten minutes, more often where pauses may last for hours only.
+
+        Never returns: cancel it. While the store is away, it tries again.
+        """
+        every = SWEEP_EVERY
+        if self._options.paused_ttl is not None:
+            every = max(_SOONEST, min(every, notice(self._options.paused_ttl) / 7))
+        while True:
+            try:
+                swept = await self.sweep()
+            except StoreUnavailable as error:
+                _log.warning("the store is away, sweeping later: %s", error)
+                await self._clock.sleep(_RETRY_EVERY)
+                continue
+            if swept != Swept():
+                _log.info(
+                    "swept: %d jobs warned, %d cancelled, %d deleted; %d rows freed, %d forgotten",
+                    *(swept.warned, swept.cancelled, swept.deleted),
+                    *(swept.freed.rows, swept.forgotten),
+                )
+            await self._clock.sleep(every)
+
+    async def sweep(self) -> Swept:
+        """Do all that is due now and return what that was.
+
+        Raises:
+            StoreUnavailable: the store went away; what was done stays done.
+        """
+        warned, cancelled = await self._end_pauses()
+        deleted = await self._delete_expired()
+        freed = await purged(self._store.upkeep, self._clock)
+        forgotten = await self._forget()
+        return Swept(
+            warned=warned, cancelled=cancelled, deleted=deleted, freed=freed, forgotten=forgotten
+        )
+
+    async def _end_pauses(self) -> tuple[int, int]:
+        """Warn of jobs that have been paused for long and cancel those that were warned of."""
+        ttl = self._options.paused_ttl
+        done = {Step.WARN: 0, Step.CANCEL: 0}
+        after: Job | None = None
+        while ttl is not None:
+            long = self._clock.now() - ttl / 2
+            held = await self._store.upkeep.paused(long, _JOBS, after)
+            if not held:
+                break
+            for job in held:
+                if (step := await self._end_pause(job, ttl)) is not None:
+                    done[step] += 1
+            after = held[-1]
+        return done[Step.WARN], done[Step.CANCEL]
+
+    async def _end_pause(self, job: Job, ttl: timedelta) -> Step | None:
+        """Do what is due about a paused job, and return what that was."""
+        query = EventQuery(subject=job.id, names=frozenset({EventName.EXPIRING}), since=job.since)
+        warned = [event.at for event in await self._store.events.events(query)]
+        now = self._clock.now()
+        step = due_step(job.since, warned, ttl, now)
+        if step is None:
+            return None
+        if step is Step.WARN:
+            # A version more, though nothing of the job has changed: of two janitors that
+            # warn at the same time, one finds that it is too late.
+            changed = replace(job, version=job.version + 1)
+            end = ends_at(job.since, ttl, now).isoformat()
+            event = changed.event(EventName.EXPIRING, now, NAME, expires_at=end)
+        else:
+            changed, event = job.moved(
+                Move.CANCEL,
+                now,
+                actor=NAME,
+                reason=StateReason.PAUSED_TOO_LONG,
+                detail=f"paused since {job.since:%Y-%m-%d %H:%M} UTC",
+            )
+        try:
+            await self._store.jobs.save(changed, event)
+        except Conflict:
+            return None  # somebody has just done something with it: it is not forgotten
+        await self._clock.sleep(BREATH)
+        return step
+
+    async def _delete_expired(self) -> int:
+        """Delete jobs whose retention is over; return how many."""
+        total = 0
+        while True:
+            now = self._clock.now()
+            expired = await self._store.upkeep.expired(now, self._options.retention, _JOBS)
+            deleted = [job for job in expired if await self._delete(job, now)]
+            total += len(deleted)
+            if not deleted:
+                return total
+
+    async def _delete(self, job: Job, now: datetime) -> bool:
+        event = job.event(EventName.DELETED, now, NAME, detail="its retention is over")
+        try:
+            await self._store.jobs.delete(job.id, job.version, event)
+        except Conflict:
+            return False  # resumed, or edited: the next sweep looks again
+        await self._clock.sleep(BREATH)
+        return True
+
+    async def _forget(self) -> int:
+        """Delete what happened long ago; return how many rows."""
+        kept = self._options.events
+        if kept is None:
+            return 0
+        # the warnings of a pause are needed to its end
+        before = self._clock.now() - max(kept, self._options.paused_ttl or kept)
+        total = 0
+        while forgotten := await self._store.upkeep.forget(before):
+            total += forgotten
+            await self._clock.sleep(BREATH)
+        return total
+
+
+async def purged(upkeep: UpkeepStore, clock: Clock) -> Freed:
+    """Free the space of all deleted jobs, in small steps; return what that freed."""
+    total = Freed()
+    while freed := await upkeep.purge():
+        total += freed
+        await clock.sleep(BREATH)
+    return total

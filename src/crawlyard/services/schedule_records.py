@@ -1,0 +1,59 @@
+"""What is said to and by the scheduler."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+
+from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleDraft:
+    """What its owner says of a schedule; `CrawlSchedule` tells what the fields mean."""
+
+    name: str
+    when: str
+    zone: str = "UTC"
+    description: str = ""
+    template: str | None = None  # a ref, as `TemplateManager` takes it; None: *overrides* say all
+    template_version: int | None = None
+    params: Mapping[str, object] = field(default_factory=dict)
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    overlap: Overlap = Overlap.SKIP
+    misfire: Misfire = Misfire.RUN_ONCE
+    grace: timedelta = timedelta(minutes=5)
+    catch_up: int = 10
+    jitter: timedelta = timedelta(0)
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    runs_left: int | None = None
+    pause_after: int | None = None
+
+
+EDITABLE = frozenset(f.name for f in fields(ScheduleDraft))
+"""What of a schedule can be changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """An instant at which a schedule is due."""
+
+    due_at: datetime
+    schedule: CrawlSchedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calendar:
+    """Occurrences of all schedules, in their order; *whole*: none was left out."""
+
+    occurrences: tuple[Occurrence, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfilled:
+    """What was, or after a dry run would be, made up for."""
+
+    dry_run: bool
+    runs: tuple[Tick, ...]  # the earliest first; without jobs after a dry run
+    kept: int  # instants of the range that have run or wait already

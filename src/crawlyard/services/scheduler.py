@@ -1,0 +1,378 @@
+"""Schedules, in verbs: what the library, the command line and the API call alike."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from crawlyard.clock import Clock
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job
+from crawlyard.core.schedule import CrawlSchedule, Overlap, Tick, TickOutcome, TickReason
+from crawlyard.core.template import check_name
+from crawlyard.core.ticking import planned, resumed
+from crawlyard.core.user import Actor
+from crawlyard.dispatch.base import Dispatcher
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid
+from crawlyard.ids import new_id
+from crawlyard.services.jobs import JobManager
+from crawlyard.services.schedule_reader import ScheduleReader, instants_of
+from crawlyard.services.schedule_records import (
+    EDITABLE,
+    Backfilled,
+    ScheduleDraft,
+)
+from crawlyard.services.schedule_rounds import Rounds
+from crawlyard.services.schedule_ticker import (
+    TRIES,
+    Ticker,
+    TickerOptions,
+    backfilled,
+    cancelled,
+    is_open,
+    ticked,
+    told,
+)
+from crawlyard.services.templates import TemplateManager
+from crawlyard.store.base import Firing, Store
+
+MOST_BACKFILLED = 1000
+"""Instants that one backfill may have in its range."""
+
+_REPLANS = frozenset({"when", "zone", "jitter", "starts_at", "ends_at", "runs_left"})
+_NOTHING: Mapping[str, object] = {}
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Scheduler(ScheduleReader):
+    """Creates, finds, changes, pauses, runs and deletes schedules, and fires what is due.
+
+    Every method that takes an actor shows and changes only what is his: what he may not
+    see does not exist for him (`NotFound`), what he may not change is `Forbidden`. Jobs
+    belong to the owner of their schedule, whoever asked for them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        jobs: JobManager,
+        templates: TemplateManager,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        options: TickerOptions | None = None,
+    ) -> None:
+        super().__init__(store, clock)
+        self._templates = templates
+        options = options or TickerOptions()
+        self._ticker = Ticker(store, jobs, templates, dispatcher, clock, options)
+        self._rounds = Rounds(store, self._ticker, clock)
+
+    async def create(self, actor: Actor, draft: ScheduleDraft) -> CrawlSchedule:
+        """Remember a new schedule of the actor's, and return it with its first instant.
+
+        Raises:
+            Invalid: something in it is not what is expected, its job could not be
+                submitted as things are now, or no instant of it is to come.
+            NotFound: its template is not there for the actor.
+            Forbidden: the actor may only look, or the job asks for what is not granted.
+            Conflict: he has one of that name.
+        """
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at schedules, not create them")
+        check_name(draft.name)
+        now = self._clock.now()
+        said = {f.name: getattr(draft, f.name) for f in fields(draft) if f.name != "template"}
+        schedule = CrawlSchedule(
+            id=new_id(),
+            owner=actor.id,
+            template_id=await self._template_id(actor, draft.template),
+            created_at=now,
+            updated_at=now,
+            **said,
+        )
+        schedule = self._planned(schedule)
+        await self._ticker.job(schedule, self._clock.wall(), by=actor.id)
+        event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
+        await self._store.schedules.add(schedule, event)
+        self.nudge()
+        return schedule
+
+    async def update(
+        self,
+        actor: Actor,
+        schedule_id: str,
+        changes: Mapping[str, object],
+        *,
+        params: Mapping[str, object] = _NOTHING,
+        overrides: Mapping[str, object] = _NOTHING,
+    ) -> CrawlSchedule:
+        """Change fields of a schedule (those of `ScheduleDraft`) and return it.
+
+        *params* and *overrides* are set beside those that it has. With another time table
+        it is due next at the first instant from now on.
+
+        Raises:
+            Invalid, NotFound, Forbidden, Conflict: as for `create`.
+        """
+        unknown = sorted(set(changes) - EDITABLE)
+        if unknown:
+            known = ", ".join(sorted(EDITABLE))
+            raise Invalid(unknown[0], f"cannot be changed in a schedule; what can: {known}")
+        given: dict[str, Any] = dict(changes)
+        if "name" in given:
+            check_name(given["name"])
+        if "template" in given:
+            given["template_id"] = await self._template_id(actor, given.pop("template"))
+
+        def change(old: CrawlSchedule) -> CrawlSchedule:
+            new = replace(old, **given)
+            new = replace(
+                new,
+                params={**new.params, **params},
+                overrides=_beside(new.overrides, overrides),
+            )
+            return self._planned(new) if changes.keys() & _REPLANS else new
+
+        trial = change(await self._changeable(actor, schedule_id))
+        await self._ticker.job(trial, self._clock.wall(), by=actor.id)
+        if changes.keys() & _REPLANS:
+            await self._ticker.fire(schedule_id)  # by the time table that it was due by
+        also = {"params": params, "overrides": overrides}
+        changed = sorted({*changes, *(name for name, more in also.items() if more)})
+        name = EventName.SCHEDULE_UPDATED
+        return await self._change(actor, schedule_id, change, name, changed=changed)
+
+    async def toggle(
+        self, actor: Actor, schedule_id: str, *, enabled: bool, reason: str = ""
+    ) -> CrawlSchedule:
+        """Pause a schedule with a *reason*, or resume it; return it. What is so already, stays.
+
+        A paused one is not run: its ticks are skipped. Resumed, it goes on with its next
+        instant, and runs what was skipped only where its misfire policy is `run_all`.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+        """
+        schedule = await self._changeable(actor, schedule_id)
+        if enabled is (schedule.paused_at is None):
+            return schedule
+        if not enabled:
+
+            def pause(old: CrawlSchedule) -> CrawlSchedule:
+                # compared with the instants of ticks: these follow the clock on the wall
+                at = self._clock.wall()
+                return replace(old, paused_at=at, paused_by=actor.id, pause_reason=reason)
+
+            name = EventName.SCHEDULE_PAUSED
+            return await self._change(actor, schedule_id, pause, name, reason=reason)
+        return await self._resume(actor, schedule_id)
+
+    async def run_now(self, actor: Actor, schedule_id: str) -> Job:
+        """Submit a job of a schedule at once, also of a paused one, and return it.
+
+        It is a tick of this instant. Other ticks and `runs_left` stay as they are.
+
+        Raises:
+            NotFound, Forbidden, Invalid: as for `create`.
+            IllegalMove: another of its jobs has not ended, and its overlap policy wants
+                one at a time; `cancel_previous` cancels that one.
+        """
+        for _ in range(TRIES):
+            schedule = await self._changeable(actor, schedule_id)
+            active = (await self._store.ticks.active([schedule_id])).get(schedule_id, ())
+            if active and schedule.overlap in {Overlap.SKIP, Overlap.QUEUE}:
+                raise IllegalMove(
+                    f"job {active[0].id} of schedule {schedule.name} has not ended; "
+                    f"cancel it first (crawlyard jobs cancel {active[0].id})"
+                )
+            cancels = active if schedule.overlap is Overlap.CANCEL_PREVIOUS else ()
+            firing = await self._running(schedule, cancels, actor.id)
+            if await self._ticker.write([firing]):
+                return firing.jobs[0][0]
+        raise _keeps_changing(schedule_id)
+
+    async def backfill(
+        self,
+        actor: Actor,
+        schedule_id: str,
+        since: datetime,
+        until: datetime,
+        *,
+        dry_run: bool = True,
+    ) -> Backfilled:
+        """Make up for the instants from *since* up to and without *until* that did not run.
+
+        Those that ran, or wait to, are left as they are. All jobs are submitted at once,
+        whatever the overlap policy; the queue and the pace of each host hold them apart.
+        After an error, what was submitted before is kept: a second call does the rest.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            Invalid: the range is empty, reaches beyond now, or has more than
+                `MOST_BACKFILLED` instants; or a job cannot be submitted.
+        """
+        schedule = await self._changeable(actor, schedule_id)
+        if not since < until <= self._clock.wall():
+            raise Invalid("until", "expected a range that ends after it begins, and before now")
+        instants = list(instants_of(schedule, since, until, MOST_BACKFILLED + 1))
+        if len(instants) > MOST_BACKFILLED:
+            raise Invalid("since", f"expected at most {MOST_BACKFILLED:,} instants; narrow it")
+        known = await self._store.ticks.ticks_between(schedule_id, since, until)
+        missing = [at for at in instants if at not in known or is_open(known[at])]
+        if dry_run:
+            now = self._clock.now()
+            ticks = [backfilled(schedule, at, now) for at in missing]
+        else:
+            ticks = await self._ticker.backfill(schedule_id, missing, actor.id)
+        kept = len(instants) - len(ticks)
+        return Backfilled(dry_run=dry_run, runs=tuple(ticks), kept=kept)
+
+    async def delete(self, actor: Actor, schedule_id: str) -> None:
+        """Delete a schedule with its ledger; jobs that it has submitted stay.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+        """
+        for _ in range(TRIES):
+            schedule = await self._changeable(actor, schedule_id)
+            event = told(schedule, EventName.SCHEDULE_DELETED, self._clock.now(), actor.id)
+            try:
+                await self._store.schedules.delete(schedule_id, schedule.version, event)
+            except Conflict:
+                continue
+            return
+        raise _keeps_changing(schedule_id)
+
+    async def after_run(self, job: Job) -> None:
+        """See to what follows from the end of a schedule's job; any number of times.
+
+        The tick that waits for it runs, and a schedule whose jobs failed as often in a
+        row as it may is paused.
+        """
+        if job.origin.schedule_id is not None and job.state.ended:
+            await self._ticker.after_run(job.origin.schedule_id)
+
+    def nudge(self) -> None:
+        """Wake `run` in this process: something has changed."""
+        self._rounds.nudge()
+
+    async def round(self) -> timedelta:
+        """Do all that there is to do now; return how long there will be nothing, if no change.
+
+        Raises:
+            StoreUnavailable: the store is away.
+        """
+        return await self._rounds.round()
+
+    async def run(self) -> None:
+        """Fire what is due, until cancelled. Any number may run at once, on any machines.
+
+        It sleeps until the next instant at which a schedule fires. What other processes
+        change is seen within `schedule_rounds.LOOK_EVERY`; a store that is away is
+        waited for.
+        """
+        await self._rounds.run()
+
+    async def _resume(self, actor: Actor, schedule_id: str) -> CrawlSchedule:
+        for _ in range(TRIES):
+            await self._ticker.fire(schedule_id)  # what is due by now is skipped for the pause
+            schedule = await self._changeable(actor, schedule_id)
+            if schedule.paused_at is None:
+                return schedule
+            wall, now = self._clock.wall(), self._clock.now()
+            skipped = await self._store.ticks.ticks_between(
+                schedule_id, schedule.paused_at, wall + _MICROSECOND
+            )
+            active = await self._store.ticks.active([schedule_id])
+            decision = resumed(schedule, wall, skipped.values(), active.get(schedule_id, ()))
+            firing = await self._ticker.written(schedule, decision)
+            after = firing.after
+            if after.next_at is None:
+                after = planned(after, wall)
+            after = replace(after, version=schedule.version + 1, updated_at=now)
+            event = told(after, EventName.SCHEDULE_RESUMED, now, actor.id)
+            if await self._ticker.write(
+                [replace(firing, after=after, events=(event, *firing.events))]
+            ):
+                self.nudge()
+                return after
+        raise _keeps_changing(schedule_id)
+
+    async def _running(self, schedule: CrawlSchedule, cancels: Sequence[Job], by: str) -> Firing:
+        """Return what is to be written to run a schedule now."""
+        now, at = self._clock.now(), self._clock.wall()
+        # the instants of time tables are whole seconds: this one is nobody else's
+        while at.microsecond == 0 or await self._store.ticks.ticks_between(
+            schedule.id, at, at + _MICROSECOND
+        ):
+            at += _MICROSECOND
+        job, created = await self._ticker.job(schedule, at, by=by)
+        tick = Tick(
+            schedule_id=schedule.id,
+            due_at=at,
+            outcome=TickOutcome.RAN,
+            reason=TickReason.BY_USER,
+            detail=f"asked for by {by}",
+            job_id=job.id,
+            decided_at=now,
+        )
+        return Firing(
+            after=replace(schedule, beat=schedule.beat + 1),
+            ticks=(tick,),
+            jobs=((job, created),),
+            moved=tuple(cancelled(old, now, by) for old in cancels),
+            events=(ticked(schedule, tick, by),),
+        )
+
+    async def _change(
+        self,
+        actor: Actor,
+        schedule_id: str,
+        change: Callable[[CrawlSchedule], CrawlSchedule],
+        name: EventName,
+        **data: object,
+    ) -> CrawlSchedule:
+        """Save what *change* makes of the schedule, trying again where somebody was faster."""
+        tries = TRIES
+        while True:
+            old = await self._changeable(actor, schedule_id)
+            now = self._clock.now()
+            new = replace(change(old), version=old.version + 1, beat=old.beat + 1, updated_at=now)
+            try:
+                await self._store.schedules.save(new, told(new, name, now, actor.id, **data))
+            except Conflict:
+                tries -= 1
+                if not tries:
+                    raise
+                continue
+            self.nudge()
+            return new
+
+    async def _changeable(self, actor: Actor, schedule_id: str) -> CrawlSchedule:
+        schedule = await self.get(actor, schedule_id)
+        if not actor.may_change(schedule.owner):
+            raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
+        return schedule
+
+    async def _template_id(self, actor: Actor, ref: str | None) -> str | None:
+        return None if ref is None else (await self._templates.resolve(actor, ref)).id
+
+    def _planned(self, schedule: CrawlSchedule) -> CrawlSchedule:
+        new = planned(schedule, self._clock.wall())
+        if new.next_at is None:
+            raise Invalid("when", f"no instant of {schedule.when!r} is to come")
+        return new
+
+
+def _beside(form: Mapping[str, object], more: Mapping[str, object]) -> dict[str, object]:
+    """Return *form* with *more*; what is an object in both is put together."""
+    both = {**form, **more}
+    for name, value in more.items():
+        before = form.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            both[name] = {**before, **value}
+    return both
+
+
+def _keeps_changing(schedule_id: str) -> Conflict:
+    return Conflict(f"schedule {schedule_id} keeps changing; try again")

@@ -1,0 +1,330 @@
+"""Templates, in verbs: kept in versions, shared or not, and filled to the spec of a job."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from crawlyard.clock import Clock
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.filling import blamed, check, fill
+from crawlyard.core.form import FIELDS, Form, form_of, spec_with, values_of
+from crawlyard.core.job import Origin
+from crawlyard.core.secrets import stripped
+from crawlyard.core.spec import JobSpec
+from crawlyard.core.template import MAX_NAME, CrawlTemplate, TemplateDraft, is_id
+from crawlyard.core.user import Actor, Role
+from crawlyard.engine.admission import check_spec
+from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound
+from crawlyard.ids import new_id
+from crawlyard.store.base import Store, TemplateQuery
+
+DEFAULT, THIS_JOB = "default", "this job"
+"""Where a value of a filled spec comes from, if not from the template."""
+
+_NOTHING: Form = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A template after a change, and the paths of the credentials that it was kept without."""
+
+    template: CrawlTemplate
+    stripped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A template filled for one job."""
+
+    template: CrawlTemplate
+    spec: JobSpec
+    form: Mapping[str, object]  # the same in its JSON form, every field
+    sources: Mapping[str, str]  # "default", "template v3" or "this job", by path of the form
+    origin: Origin  # what the job is to be submitted with
+
+
+class TemplateManager:
+    """Creates, finds, changes, shares, fills and deletes templates.
+
+    Every method takes its actor first. He sees what is his, and of what others have
+    the public versions of templates that are public now; all else does not exist for
+    him (`NotFound`). Only the owner or an admin changes one (`Forbidden`). A *ref* is
+    an id, the name of one of the actor's own, or OWNER/NAME.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def create(self, actor: Actor, draft: TemplateDraft) -> CrawlTemplate:
+        """Remember a new, private template of the actor's.
+
+        Raises:
+            Invalid: something in it is not what is expected; the message names the field.
+            Forbidden: the actor may only look.
+            Conflict: he has one of that name.
+        """
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at templates, not create them")
+        check_draft(draft)
+        now = self._clock.now()
+        template = CrawlTemplate(
+            id=new_id(),
+            owner=actor.id,
+            name=draft.name,
+            description=draft.description,
+            spec=draft.spec,
+            parameters=draft.parameters,
+            created_at=now,
+            updated_at=now,
+            actor=actor.id,
+        )
+        event = _event(EventName.TEMPLATE_CREATED, template, actor, now)
+        await self._store.templates.add(template, event)
+        return template
+
+    async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
+        """Return a template as it was at *version*, by default the latest.
+
+        Raises:
+            NotFound: there is none that the actor may see, or no such version.
+        """
+        latest = await self.resolve(actor, ref)
+        if version is None or version == latest.version:
+            return latest
+        found = await self._store.templates.get(latest.id, version)
+        if not _sees(actor, found):
+            raise NotFound(f"no version {version} of template {latest.id}")
+        return found
+
+    async def list(
+        self, actor: Actor, query: TemplateQuery | None = None, limit: int = 50
+    ) -> Sequence[CrawlTemplate]:
+        """Return the templates that the actor may see and *query* asks for, by (name, id)."""
+        asked = query or TemplateQuery()
+        if actor.role is not Role.ADMIN:
+            asked = replace(asked, seen_by=actor.id)
+        return await self._store.templates.find(asked, limit)
+
+    async def resolve(self, actor: Actor, ref: str) -> CrawlTemplate:
+        """Return the latest version of the template that *ref* means.
+
+        Raises:
+            NotFound: there is none that the actor may see.
+        """
+        if is_id(ref):
+            found = await self._store.templates.get(ref.lower())
+            if not _sees(actor, found):
+                raise NotFound(f"no template {ref.lower()}")
+            return found
+        owner, slash, name = ref.rpartition("/")
+        named = TemplateQuery(owner=owner if slash else actor.id, name=name)
+        for template in await self.list(actor, named, 1):
+            return template
+        others = await self.list(actor, replace(named, owner=None), 3) if not slash else ()
+        hint = ", ".join(f"{template.owner}/{template.name}" for template in others)
+        raise NotFound(f"there is no template {ref}" + (f"; there is {hint}" if hint else ""))
+
+    async def versions(self, actor: Actor, ref: str) -> Sequence[CrawlTemplate]:
+        """Return the versions that the actor may see, the newest first.
+
+        Raises:
+            NotFound: there is no template that he may see.
+        """
+        latest = await self.resolve(actor, ref)
+        found = await self._store.templates.versions(latest.id)
+        return [template for template in found if _sees(actor, template)]
+
+    async def update(
+        self, actor: Actor, ref: str, draft: TemplateDraft, *, version: int | None = None
+    ) -> Saved:
+        """Make *draft* the next version; nothing happens if it is what the latest says.
+
+        A public template is kept without the credentials in *draft*.
+
+        Raises:
+            Invalid: as for `create`.
+            NotFound, Forbidden: as the names say.
+            Conflict: the latest version is not *version*, changed just now, or the owner
+                has another template of that name.
+        """
+        latest = await self._changeable(actor, ref)
+        if version not in (None, latest.version):
+            raise Conflict(f"template {latest.id} is at version {latest.version}, not {version}")
+        check_draft(draft)
+        return await self._changed(actor, latest, draft, public=latest.public)
+
+    async def publish(self, actor: Actor, ref: str) -> Saved:
+        """Let others see and use a template from a next version on that has no credentials.
+
+        Nothing happens if it is public already. Earlier private versions stay private.
+
+        Raises:
+            NotFound, Forbidden, Conflict: as for `update`.
+        """
+        latest = await self._changeable(actor, ref)
+        return await self._changed(actor, latest, latest.draft, public=True)
+
+    async def unpublish(self, actor: Actor, ref: str) -> CrawlTemplate:
+        """Let others not see or use a template any more, no version of it.
+
+        Raises:
+            NotFound, Forbidden, Conflict: as for `update`.
+        """
+        latest = await self._changeable(actor, ref)
+        return (await self._changed(actor, latest, latest.draft, public=False)).template
+
+    async def duplicate(
+        self, actor: Actor, ref: str, *, name: str | None = None, version: int | None = None
+    ) -> CrawlTemplate:
+        """Return a new private template of the actor's that says what another one does.
+
+        Without *name* it is called after the other: "news copy", "news copy 2".
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            Invalid: *name* is none.
+            Conflict: the actor has one of that name.
+        """
+        source = await self.get(actor, ref, version)
+        free = await self._free_name(actor, source.name) if name is None else name
+        return await self.create(actor, replace(source.draft, name=free))
+
+    async def restore(self, actor: Actor, ref: str, version: int) -> Saved:
+        """Make what *version* said the next version; name and visibility stay as they are.
+
+        Raises:
+            NotFound: no template or no such version.
+            Forbidden, Conflict: as for `update`.
+        """
+        latest = await self._changeable(actor, ref)
+        old = await self._store.templates.get(latest.id, version)
+        draft = replace(old.draft, name=latest.name)
+        return await self._changed(actor, latest, draft, public=latest.public)
+
+    async def render(
+        self,
+        actor: Actor,
+        ref: str,
+        params: Mapping[str, object] = _NOTHING,
+        overrides: Form = _NOTHING,
+        version: int | None = None,
+    ) -> Rendered:
+        """Return the whole spec of a job: defaults, then the template, then *overrides*.
+
+        A value that a parameter fills in counts as the template's; nothing is written.
+
+        Raises:
+            NotFound: there is no such template or version that the actor may use.
+            Invalid: a parameter (``params.NAME``) or a field of the spec is unknown,
+                missing, or not what is expected.
+        """
+        template = await self.get(actor, ref, version)
+        own = values_of(overrides)
+        try:
+            filled = values_of(fill(template, params))
+        except Invalid as error:
+            raise blamed(error, template) from None
+        try:
+            spec = spec_with(filled | own)
+        except Invalid as error:
+            raise (error if _is_in(error.field, own) else blamed(error, template)) from None
+        sources = dict.fromkeys(FIELDS, DEFAULT)
+        sources |= dict.fromkeys(filled, f"template v{template.version}")
+        sources |= dict.fromkeys(own, THIS_JOB)
+        return Rendered(
+            template=template,
+            spec=spec,
+            form=form_of(spec),
+            sources=sources,
+            origin=Origin(
+                template_id=template.id,
+                template_version=template.version,
+                given=tuple(path for path in FIELDS if path in own),
+            ),
+        )
+
+    async def delete(self, actor: Actor, ref: str) -> None:
+        """Delete a template with all its versions; jobs that were made of it stay.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            Conflict: schedules use it, which the message names; or it changed just now.
+        """
+        latest = await self._changeable(actor, ref)
+        event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
+        await self._store.templates.delete(latest.id, latest.version, event)
+
+    async def _changeable(self, actor: Actor, ref: str) -> CrawlTemplate:
+        template = await self.resolve(actor, ref)
+        if not actor.may_change(template.owner):
+            raise Forbidden(f"{actor.id} may use template {ref}, not change it; duplicate it")
+        return template
+
+    async def _changed(
+        self, actor: Actor, latest: CrawlTemplate, draft: TemplateDraft, *, public: bool
+    ) -> Saved:
+        draft, taken_out = stripped(draft) if public else (draft, ())
+        if draft == latest.draft and public == latest.public:
+            return Saved(template=latest, stripped=taken_out)
+        now = self._clock.now()
+        template = replace(
+            latest,
+            name=draft.name,
+            description=draft.description,
+            spec=draft.spec,
+            parameters=draft.parameters,
+            public=public,
+            version=latest.version + 1,
+            updated_at=now,
+            actor=actor.id,
+        )
+        event = _event(EventName.TEMPLATE_UPDATED, template, actor, now)
+        await self._store.templates.save(template, event)
+        return Saved(template=template, stripped=taken_out)
+
+    async def _free_name(self, actor: Actor, name: str) -> str:
+        stem = f"{name[: MAX_NAME - 12].rstrip()} copy"
+        number = 1
+        while True:
+            free = stem if number == 1 else f"{stem} {number}"
+            named = TemplateQuery(owner=actor.id, name=free)
+            if not await self._store.templates.find(named, 1):
+                return free
+            number += 1
+
+
+def check_draft(draft: TemplateDraft) -> None:
+    """Check all of a template that can be judged before its parameters are known.
+
+    Raises:
+        Invalid: something in it is not what is expected; the message names the field.
+    """
+    outline = check(draft)
+    # whether addresses are open is judged at submit: the job may say so itself
+    check_spec(replace(outline, allow_private=True))
+
+
+def _sees(actor: Actor, template: CrawlTemplate) -> bool:
+    return template.public or actor.may_see(template.owner)
+
+
+def _is_in(field: str, values: Mapping[str, object]) -> bool:
+    """Tell whether a field that `JobSpec` names is one of *values*."""
+    names = (field, f"{field}_s")
+    return any(path in names or path.startswith(f"{field}.") for path in values)
+
+
+def _event(name: EventName, template: CrawlTemplate, actor: Actor, now: datetime) -> Event:
+    return Event(
+        name=name,
+        subject=template.id,
+        owner=template.owner,
+        at=now,
+        actor=actor.id,
+        data={
+            "name": template.name,
+            "version": template.version,
+            "public": template.public,
+        },
+    )

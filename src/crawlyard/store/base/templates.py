@@ -1,0 +1,65 @@
+"""What is asked of a store about templates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from crawlyard.core.event import Event
+from crawlyard.core.template import CrawlTemplate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateQuery:
+    """Which templates; an empty field asks nothing."""
+
+    owner: str | None = None
+    seen_by: str | None = None  # this user's own, and all that are public
+    public: bool | None = None
+    name: str | None = None  # exactly
+    text: str = ""  # a part of the name or description, whatever its case
+    after: tuple[str, str] | None = None  # (name, id): behind this one, in the order of `find`
+
+
+class TemplateStore(Protocol):
+    """The templates, with all their versions. Names are unique per owner."""
+
+    async def add(self, template: CrawlTemplate, event: Event) -> None:
+        """Remember a new template, at version 1.
+
+        Raises:
+            Conflict: its id is taken, or its owner has one of that name.
+        """
+        ...
+
+    async def get(self, template_id: str, version: int | None = None) -> CrawlTemplate:
+        """Return a template as it was at *version*, the latest by default.
+
+        Raises:
+            NotFound: there is none of that id, or no such version.
+        """
+        ...
+
+    async def save(self, template: CrawlTemplate, event: Event) -> None:
+        """Add version ``template.version``, which follows the latest. Earlier ones stay.
+
+        Raises:
+            Conflict: the latest is another, the template is gone, or the name is taken.
+        """
+        ...
+
+    async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
+        """Return the latest versions that *query* asks for, by (name, id), at most *limit*."""
+        ...
+
+    async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
+        """Return all versions of a template, the newest first; none if there is no template."""
+        ...
+
+    async def delete(self, template_id: str, version: int, event: Event) -> None:
+        """Delete a template with all versions.
+
+        Raises:
+            Conflict: the latest version is another, or a schedule uses the template: the
+                message names the schedules.
+        """
+        ...

@@ -1,0 +1,68 @@
+"""What is asked of a store to keep it from growing for ever."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from crawlyard.core.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """What was deleted, and the room that it took."""
+
+    rows: int = 0
+    bytes: int = 0  # given back to the disk: by which the file of SQLite shrank
+    reusable: int = 0  # bytes, about, that stay in the database for what comes: Postgres
+
+    def __bool__(self) -> bool:
+        """Tell whether there was anything to free."""
+        return self != _NOTHING
+
+    def __add__(self, other: "Freed") -> "Freed":
+        """Return both together."""
+        return Freed(
+            self.rows + other.rows, self.bytes + other.bytes, self.reusable + other.reusable
+        )
+
+
+_NOTHING = Freed()
+
+
+class UpkeepStore(Protocol):
+    """Finds what has had its time, and frees its space in small transactions."""
+
+    async def expired(self, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
+        """Return ended jobs that were kept as long as asked, the longest ended first.
+
+        *retention* is for those whose spec says nothing; ``None`` keeps them for ever.
+        """
+        ...
+
+    async def paused(self, before: datetime, limit: int, after: Job | None = None) -> list[Job]:
+        """Return jobs that have been paused since *before* or earlier, the earliest first.
+
+        With *after*: those that come behind that one in this order.
+        """
+        ...
+
+    async def forget(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* events, deliveries and ticks older than *before*; return how many.
+
+        A delivery that still waits stays, and so does its event; so does a tick that
+        waits for its run. The newest event always stays: readers go on from its seq.
+        """
+        ...
+
+    async def purge(self, rows: int = 1000) -> Freed:
+        """Delete up to *rows* rows of deleted jobs, or give free room back to the disk.
+
+        Fewer where they are large. Return what that freed: nothing when all is done.
+        The webhooks of a job go with it. Its events stay: whoever reads on from the
+        last it has seen may not have read them yet.
+        """
+        ...
+
+    async def size(self) -> int:
+        """Return the bytes that the database takes on its disk; 0 in memory."""
+        ...

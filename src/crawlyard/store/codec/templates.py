@@ -1,0 +1,73 @@
+"""Templates and their versions."""
+
+import json
+from typing import Any
+
+from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.store.codec.base import Row, to_json
+
+
+def template_row(template: CrawlTemplate) -> dict[str, Any]:
+    """Return all columns of a row of `templates`: where it stands at this version."""
+    return {
+        "id": template.id,
+        "owner": template.owner,
+        "name": template.name,
+        "search": search_of(template),
+        "public": template.public,
+        "version": template.version,
+        "created_at": template.created_at,
+    }
+
+
+def version_row(template: CrawlTemplate) -> dict[str, Any]:
+    """Return all columns of a row of `template_versions`."""
+    return {
+        "template_id": template.id,
+        "version": template.version,
+        "name": template.name,
+        "description": template.description,
+        "public": template.public,
+        "spec": to_json(template.spec),
+        "parameters": to_json([_parameter_json(p) for p in template.parameters]),
+        "updated_at": template.updated_at,
+        "actor": template.actor,
+    }
+
+
+def template_of(row: Row) -> CrawlTemplate:
+    """Return the template of a row of `template_versions` with its `owner` and `created_at`."""
+    return CrawlTemplate(
+        id=row["template_id"],
+        owner=row["owner"],
+        name=row["name"],
+        description=row["description"],
+        public=row["public"],
+        version=row["version"],
+        spec=json.loads(row["spec"]),
+        parameters=tuple(_parameter_of(p) for p in json.loads(row["parameters"])),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        actor=row["actor"],
+    )
+
+
+def search_of(template: CrawlTemplate) -> str:
+    """Return the text that `TemplateQuery.text` is looked for in."""
+    return f"{template.name}\n{template.description}".casefold()
+
+
+def _parameter_json(parameter: Parameter) -> dict[str, object]:
+    return {
+        "name": parameter.name,
+        "type": parameter.type.value,
+        "description": parameter.description,
+        "required": parameter.required,
+        "default": parameter.default,
+        "allowed": list(parameter.allowed),
+    }
+
+
+def _parameter_of(stored: dict[str, Any]) -> Parameter:
+    kind, allowed = ParameterType(stored["type"]), tuple(stored["allowed"])
+    return Parameter(**(stored | {"type": kind, "allowed": allowed}))

@@ -1,0 +1,83 @@
+"""Webhooks and their deliveries."""
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from crawlyard.core.webhook import Attempt, Delivery, DeliveryState, Secret, Webhook
+from crawlyard.store.codec.base import Row, to_json
+
+_SECRETS = TypeAdapter(tuple[Secret, ...])
+_ATTEMPTS = TypeAdapter(tuple[Attempt, ...])
+
+
+def webhook_row(webhook: Webhook) -> dict[str, Any]:
+    """Return all columns of a row of `webhooks` but `since_seq`."""
+    return {
+        "id": webhook.id,
+        "owner": webhook.owner,
+        "url": webhook.url,
+        "description": webhook.description,
+        "events": to_json(webhook.events),
+        "secrets": to_json(_SECRETS.dump_python(webhook.secrets, mode="json")),
+        "allow_addresses": to_json(webhook.allow_addresses),
+        "active": webhook.active,
+        "disabled_reason": webhook.disabled_reason,
+        "failing_since": webhook.failing_since,
+        "job_id": webhook.job_id,
+        "version": webhook.version,
+        "created_at": webhook.created_at,
+        "updated_at": webhook.updated_at,
+    }
+
+
+def webhook_of(row: Row) -> Webhook:
+    """Return the webhook of a row of `webhooks`."""
+    return Webhook(
+        id=row["id"],
+        owner=row["owner"],
+        url=row["url"],
+        description=row["description"],
+        events=tuple(json.loads(row["events"])),
+        secrets=_SECRETS.validate_json(row["secrets"]),
+        allow_addresses=tuple(json.loads(row["allow_addresses"])),
+        active=row["active"],
+        disabled_reason=row["disabled_reason"],
+        failing_since=row["failing_since"],
+        job_id=row["job_id"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def delivery_row(delivery: Delivery) -> dict[str, Any]:
+    """Return all columns of a row of `deliveries` but its key and lease."""
+    return {
+        "id": delivery.id,
+        "webhook_id": delivery.webhook_id,
+        "seq": delivery.seq,
+        "name": delivery.name,
+        "state": delivery.state.value,
+        "attempts": to_json(_ATTEMPTS.dump_python(delivery.attempts, mode="json")),
+        "due_at": delivery.due_at,
+        "created_at": delivery.created_at,
+        "ended_at": delivery.ended_at,
+    }
+
+
+def delivery_of(row: Row) -> Delivery:
+    """Return the delivery of a row of `deliveries`."""
+    return Delivery(
+        no=row["no"],
+        id=row["id"],
+        webhook_id=row["webhook_id"],
+        seq=row["seq"],
+        name=row["name"],
+        state=DeliveryState(row["state"]),
+        attempts=_ATTEMPTS.validate_json(row["attempts"]),
+        due_at=row["due_at"],
+        created_at=row["created_at"],
+        ended_at=row["ended_at"],
+    )

@@ -1,0 +1,45 @@
+"""What is to be delivered where: webhooks, their deliveries, and who has leased which."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from crawlyard.core.webhook import Delivery, Webhook
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """A webhook, and above which event it hears."""
+
+    webhook: Webhook
+    since_seq: int
+
+
+@dataclass(slots=True)
+class Parcel:
+    """A delivery, and until when somebody has leased it."""
+
+    delivery: Delivery
+    leased_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class Post:
+    """All webhooks, all deliveries, and how far the events have been looked at."""
+
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    parcels: dict[str, Parcel] = field(default_factory=dict)  # by the delivery's id
+    seen: int = 0
+    last_no: int = 0
+
+    def of(self, webhook_id: str) -> Iterator[Parcel]:
+        """Yield the deliveries of a webhook, the oldest first."""
+        return (p for p in self.parcels.values() if p.delivery.webhook_id == webhook_id)
+
+    def remove(self, webhook_id: str) -> int:
+        """Remove a webhook with its deliveries; return how many things that were."""
+        gone = [p.delivery.id for p in self.of(webhook_id)]
+        for delivery_id in gone:
+            del self.parcels[delivery_id]
+        del self.endpoints[webhook_id]
+        return 1 + len(gone)

@@ -1,0 +1,23 @@
+"""The order of things that have names: by (name, id), alike on every database."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, collate, or_
+
+from crawlyard.store.sql.database import is_postgres
+
+
+def by_name(conn: Connection, table: Table) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return what to order rows of *table* by, names by their code points."""
+    return _name(conn, table), table.c.id
+
+
+def behind(conn: Connection, table: Table, after: tuple[str, str]) -> ColumnElement[bool]:
+    """Return the condition that a row of *table* comes behind (name, id) *after*."""
+    name = _name(conn, table)
+    return or_(name > after[0], and_(table.c.name == after[0], table.c.id > after[1]))
+
+
+def _name(conn: Connection, table: Table) -> ColumnElement[Any]:
+    # a database may have been made with the order of any language; SQLite compares bytes
+    return collate(table.c.name, "C") if is_postgres(conn) else table.c.name

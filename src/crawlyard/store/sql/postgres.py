@@ -1,0 +1,129 @@
+"""Transactions on Postgres, over a pool of connections.
+
+Loaded by `open` alone, and by name: SQLAlchemy's asynchronous part takes a tenth of a
+second, and the embedded store has no use for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.sql.database import Work, heard
+from crawlyard.store.sql.faults import Again, again, told
+
+T = TypeVar("T")
+
+# Waits before the second and the third try: a server that restarts is back in a second.
+_PATIENCE_S = (0.1, 1.0)
+
+# The number of the transaction that is about to be committed; NULL: nothing was written.
+_NUMBER = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_FATE = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
+
+
+class PostgresDatabase:
+    """A pool of connections of psycopg, for all threads of work on one event loop."""
+
+    def __init__(self, url: URL, *, connections: int = 10) -> None:
+        where = url.host or url.normalized_query.get("host", ("a local socket",))[0]
+        self.name = f"the database {url.database or 'postgres'} on {where}"
+        self._engine = create_async_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="READ COMMITTED",  # SKIP LOCKED and the locks below count on it
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={
+                "application_name": "crawlyard",
+                "connect_timeout": 10,
+                # a peer that is gone without a word is given up after 25 to 30 s
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 30_000,
+            },
+        )
+        # a query by itself needs no BEGIN and no ROLLBACK, which are two round trips
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._begun: set[asyncio.Task[Any]] = set()
+        self._threads = ThreadPoolExecutor(1, "crawlyard-compute")
+        self._closed = False
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what *work* found; it may be run more than once."""
+        return await self._shielded(self._tried(partial(self._look, work)))
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what *work* returned, once it is committed; it may be run more than once."""
+        return await self._shielded(self._tried(partial(self._change, work)))
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Return what *work* returned, from a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def close(self) -> None:
+        """Wait for the transactions that were begun, then let all connections go."""
+        self._closed = True
+        if self._begun:
+            await asyncio.wait(self._begun)
+        await self._engine.dispose()
+        self._threads.shutdown()
+
+    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._closed:
+            work.close()
+            raise StoreUnavailable(f"{self.name} has been closed")
+        begun = asyncio.ensure_future(work)
+        self._begun.add(begun)
+        begun.add_done_callback(self._begun.discard)
+        begun.add_done_callback(heard)
+        return await asyncio.shield(begun)
+
+    async def _tried(self, once: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        waits = iter(_PATIENCE_S)
+        while True:
+            try:
+                return await once()
+            except PoolTimeout as error:
+                raise StoreUnavailable(f"{self.name} is too slow: no connection is free") from error
+            except DBAPIError as error:
+                hope, wait_s = again(error), next(waits, None)
+                if hope is Again.NO or wait_s is None:
+                    raise told(error, self.name) or error from error
+                if hope is Again.RECONNECTED:
+                    await asyncio.sleep(wait_s)
+
+    async def _look(self, work: Work[T]) -> T:
+        async with self._reader.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def _change(self, work: Work[T]) -> T:
+        async with self._engine.connect() as connection:
+            result = await connection.run_sync(work)
+            number = await connection.scalar(_NUMBER)
+            try:
+                await connection.commit()
+            except DBAPIError:
+                # without this, a job that was added would be reported as refused
+                if number is None or not await self._committed(number):
+                    raise
+            return result
+
+    async def _committed(self, number: str) -> bool:
+        """Tell what became of a transaction whose commit got no answer."""
+        async with self._reader.connect() as connection:
+            while True:
+                fate = await connection.scalar(_FATE, {"number": number})
+                if fate != "in progress":
+                    return bool(fate == "committed")
+                await asyncio.sleep(0.05)  # its backend has yet to notice

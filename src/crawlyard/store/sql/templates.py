@@ -1,0 +1,149 @@
+"""`TemplateStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from crawlyard.core.event import Event
+from crawlyard.core.template import CrawlTemplate
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.base import TemplateQuery
+from crawlyard.store.codec.templates import template_of, template_row, version_row
+from crawlyard.store.naming import in_use, taken
+from crawlyard.store.sql.bulk import insert_new
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.names import behind, by_name
+from crawlyard.store.sql.standing import tell
+from crawlyard.store.tables.schedules import schedules
+from crawlyard.store.tables.templates import template_versions, templates
+
+_OF_ITS_TEMPLATE = template_versions.c.template_id == templates.c.id
+_LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlTemplates:
+    """`TemplateStore` on a database."""
+
+    _database: Database
+
+    async def add(self, template: CrawlTemplate, event: Event) -> None:
+        await self._database.write(partial(_add, template=template, event=event))
+
+    async def get(self, template_id: str, version: int | None = None) -> CrawlTemplate:
+        return await self._database.read(partial(_get, template_id=template_id, version=version))
+
+    async def save(self, template: CrawlTemplate, event: Event) -> None:
+        await self._database.write(partial(_save, template=template, event=event))
+
+    async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
+        return await self._database.read(partial(_find, query=query, limit=limit))
+
+    async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
+        return await self._database.read(partial(_versions, template_id=template_id))
+
+    async def delete(self, template_id: str, version: int, event: Event) -> None:
+        work = partial(_delete, template_id=template_id, version=version, event=event)
+        await self._database.write(work)
+
+
+def _read(which: ColumnElement[bool]) -> Select[Any]:
+    return select(*template_versions.c, templates.c.owner, templates.c.created_at).join(
+        templates, which
+    )
+
+
+def _add(conn: Connection, template: CrawlTemplate, event: Event) -> None:
+    if not insert_new(conn, templates, [template_row(template)]):
+        same = select(templates.c.id).where(templates.c.id == template.id)
+        if conn.scalar(same) is not None:
+            raise Conflict(f"there is a template {template.id} already")
+        raise taken("template", template.name)
+    conn.execute(insert(template_versions).values(version_row(template)))
+    tell(conn, [event])
+
+
+def _get(conn: Connection, template_id: str, version: int | None) -> CrawlTemplate:
+    which = _LATEST
+    if version is not None:
+        which = _OF_ITS_TEMPLATE & (template_versions.c.version == version)
+    row = conn.execute(_read(which).where(templates.c.id == template_id)).mappings().first()
+    if row is not None:
+        return template_of(row)
+    there = conn.scalar(select(templates.c.id).where(templates.c.id == template_id))
+    if there is None:
+        raise NotFound(f"no template {template_id}")
+    raise NotFound(f"no version {version} of template {template_id}")
+
+
+def _save(conn: Connection, template: CrawlTemplate, event: Event) -> None:
+    _lock(conn, template.id, template.version - 1)
+    row = template_row(template)
+    del row["id"], row["created_at"]
+    try:
+        conn.execute(update(templates).where(templates.c.id == template.id).values(row))
+    except IntegrityError:
+        raise taken("template", template.name) from None
+    conn.execute(insert(template_versions).values(version_row(template)))
+    tell(conn, [event])
+
+
+def _find(conn: Connection, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
+    found = _read(_LATEST).where(*_conditions(conn, query))
+    rows = conn.execute(found.order_by(*by_name(conn, templates)).limit(limit)).mappings()
+    return [template_of(row) for row in rows]
+
+
+def _conditions(conn: Connection, query: TemplateQuery) -> list[ColumnElement[bool]]:
+    asked: list[ColumnElement[bool]] = []
+    if query.owner is not None:
+        asked.append(templates.c.owner == query.owner)
+    if query.seen_by is not None:
+        asked.append(or_(templates.c.owner == query.seen_by, templates.c.public))
+    if query.public is not None:
+        asked.append(templates.c.public.is_(query.public))
+    if query.name is not None:
+        asked.append(templates.c.name == query.name)
+    if query.text:
+        asked.append(templates.c.search.contains(query.text.casefold(), autoescape=True))
+    if query.after is not None:
+        asked.append(behind(conn, templates, query.after))
+    return asked
+
+
+def _versions(conn: Connection, template_id: str) -> list[CrawlTemplate]:
+    found = _read(_OF_ITS_TEMPLATE).where(templates.c.id == template_id)
+    rows = conn.execute(found.order_by(template_versions.c.version.desc())).mappings()
+    return [template_of(row) for row in rows]
+
+
+def _delete(conn: Connection, template_id: str, version: int, event: Event) -> None:
+    _lock(conn, template_id, version)
+    # A schedule that is being added holds a share of the row that is locked now: it is
+    # seen here, or it comes too late and finds no template.
+    users = select(schedules.c.name).where(schedules.c.template_id == template_id)
+    names = sorted(conn.scalars(users))
+    if names:
+        raise in_use(template_id, names)
+    conn.execute(delete(template_versions).where(template_versions.c.template_id == template_id))
+    conn.execute(delete(templates).where(templates.c.id == template_id))
+    tell(conn, [event])
+
+
+def _lock(conn: Connection, template_id: str, version: int) -> None:
+    """See to it that nobody else changes the template until the transaction ends.
+
+    Raises:
+        Conflict: its latest version is another, or it is gone.
+    """
+    same = select(templates.c.id).where(
+        templates.c.id == template_id, templates.c.version == version
+    )
+    if conn.scalar(same.with_for_update()) is None:
+        raise Conflict(f"template {template_id} is not at version {version} any more")

@@ -1,0 +1,194 @@
+"""`TickStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import groupby
+
+from sqlalchemy import Connection, exists, or_, select
+
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import State
+from crawlyard.core.schedule import CrawlSchedule, Tick, TickReason
+from crawlyard.store.base import Firing
+from crawlyard.store.codec.jobs import job_of
+from crawlyard.store.codec.schedules import schedule_of, state_row, tick_of, tick_row
+from crawlyard.store.sql.bulk import insert_new, update_rows
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.standing import add_jobs, change, tell
+from crawlyard.store.tables.jobs import PRESENT, jobs
+from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
+
+ACTIVE = jobs.c.ended_at.is_(None) & PRESENT
+
+REFUSED = ticks.c.reason == TickReason.REFUSED.value
+
+
+@dataclass(frozen=True, slots=True)
+class SqlTicks:
+    """`TickStore` on a database."""
+
+    _database: Database
+
+    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+        return await self._database.read(partial(_due, now=now, limit=limit))
+
+    async def waiting(self, limit: int) -> list[CrawlSchedule]:
+        return await self._database.read(partial(_waiting, limit=limit))
+
+    async def next_at(self) -> datetime | None:
+        return await self._database.read(_next_at)
+
+    async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
+        return await self._database.read(partial(_active, schedule_ids=schedule_ids))
+
+    async def last_ends(self, schedule_id: str, since: datetime, limit: int) -> list[State]:
+        work = partial(_last_ends, schedule_id=schedule_id, since=since, limit=limit)
+        return await self._database.read(work)
+
+    async def fire(self, firings: Sequence[Firing]) -> list[bool]:
+        return await self._database.write(partial(_fire, firings=firings)) if firings else []
+
+    async def ticks(
+        self, schedule_id: str, before: datetime | None = None, limit: int = 100
+    ) -> list[Tick]:
+        work = partial(_ticks, schedule_id=schedule_id, before=before, limit=limit)
+        return await self._database.read(work)
+
+    async def ticks_between(
+        self, schedule_id: str, since: datetime, until: datetime
+    ) -> Mapping[datetime, Tick]:
+        work = partial(_between, schedule_id=schedule_id, since=since, until=until)
+        return await self._database.read(work)
+
+
+def _due(conn: Connection, now: datetime, limit: int) -> list[CrawlSchedule]:
+    # by nothing but the index: with all of 100,000 due at midnight, there is nothing to sort
+    due = select(schedules).where(FIRES, schedules.c.fire_at <= now)
+    rows = conn.execute(due.order_by(schedules.c.fire_at).limit(limit)).mappings()
+    return [schedule_of(row) for row in rows]
+
+
+def _waiting(conn: Connection, limit: int) -> list[CrawlSchedule]:
+    busy = exists().where(jobs.c.schedule_id == schedules.c.id, ACTIVE)
+    free = select(schedules).where(WAITS, ~busy).order_by(schedules.c.waiting_at).limit(limit)
+    return [schedule_of(row) for row in conn.execute(free).mappings()]
+
+
+def _next_at(conn: Connection) -> datetime | None:
+    first = select(schedules.c.fire_at).where(FIRES).order_by(schedules.c.fire_at).limit(1)
+    return conn.scalar(first)
+
+
+def _active(conn: Connection, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
+    found = (
+        select(jobs)
+        .where(jobs.c.schedule_id.in_(sorted(schedule_ids)), ACTIVE)
+        .order_by(jobs.c.schedule_id, jobs.c.id)
+    )
+    rows = conn.execute(found).mappings()
+    by_schedule = groupby(rows, key=lambda row: str(row["schedule_id"]))
+    return {schedule_id: [job_of(row) for row in own] for schedule_id, own in by_schedule}
+
+
+def _last_ends(conn: Connection, schedule_id: str, since: datetime, limit: int) -> list[State]:
+    ended = jobs.c.ended_at.is_not(None) & (jobs.c.state != State.CANCELLED.value) & PRESENT
+    statement = (
+        select(jobs.c.state)
+        .select_from(ticks.outerjoin(jobs, jobs.c.id == ticks.c.job_id))
+        .where(
+            ticks.c.schedule_id == schedule_id,
+            ticks.c.decided_at >= since,
+            or_(REFUSED, ended),
+        )
+        .order_by(ticks.c.due_at.desc())
+        .limit(limit)
+    )
+    return [State(state or State.FAILED) for state in conn.scalars(statement)]
+
+
+def _ticks(conn: Connection, schedule_id: str, before: datetime | None, limit: int) -> list[Tick]:
+    found = select(ticks).where(ticks.c.schedule_id == schedule_id)
+    if before is not None:
+        found = found.where(ticks.c.due_at < before)
+    rows = conn.execute(found.order_by(ticks.c.due_at.desc()).limit(limit)).mappings()
+    return [tick_of(row) for row in rows]
+
+
+def _between(
+    conn: Connection, schedule_id: str, since: datetime, until: datetime
+) -> Mapping[datetime, Tick]:
+    found = select(ticks).where(
+        ticks.c.schedule_id == schedule_id, ticks.c.due_at >= since, ticks.c.due_at < until
+    )
+    rows = conn.execute(found.order_by(ticks.c.due_at)).mappings()
+    return {row["due_at"]: tick_of(row) for row in rows}
+
+
+def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
+    # Nobody waits in a circle: schedules first, without waiting, then jobs by their keys,
+    # then the lock of the events.
+    there, moving = _locked_schedules(conn, firings), _locked_jobs(conn, firings)
+    first = [
+        # taken out: of two for one schedule, one is written
+        there.pop(f.after.id, None) == f.after.beat - 1
+        and all(moving.get(job.id) == job.version - 1 for job, _ in f.moved)
+        for f in firings
+    ]
+    won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
+    states = [{"id": f.after.id} | state_row(f.after) for f in won]
+    update_rows(conn, schedules, states, by=("id",))
+    _write_ticks(conn, [tick for f in won for tick in f.ticks])
+    new = [job for f in won for job, _ in f.jobs]
+    if new:
+        add_jobs(conn, new)
+    for firing in won:
+        for job, _ in firing.moved:
+            change(conn, job)
+    tell(conn, [event for f in won for event in _told(f)])
+    return first
+
+
+def _locked_schedules(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
+    """Return the beats of the schedules by id; what another fires is left to it."""
+    ids = sorted({firing.after.id for firing in firings})
+    statement = (
+        select(schedules.c.id, schedules.c.beat)
+        .where(schedules.c.id.in_(ids))
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return {row.id: row.beat for row in conn.execute(statement)}
+
+
+def _locked_jobs(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
+    """Return the versions of the jobs that are moved, by their ids."""
+    ids = sorted({job.id for firing in firings for job, _ in firing.moved})
+    if not ids:
+        return {}
+    statement = (
+        select(jobs.c.id, jobs.c.version)
+        .where(jobs.c.id.in_(ids), PRESENT)
+        .order_by(jobs.c.no)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.version for row in conn.execute(statement)}
+
+
+def _write_ticks(conn: Connection, new: Sequence[Tick]) -> None:
+    """Write rows of the ledger; one of the same instant is replaced unless it has another job."""
+    rows = [tick_row(tick) for tick in new]
+    if insert_new(conn, ticks, rows) == len(rows):
+        return
+    update_rows(conn, ticks, rows, ("schedule_id", "due_at"), only=ticks.c.job_id.is_(None))
+    with_job = [row for row in rows if row["job_id"] is not None]
+    update_rows(conn, ticks, with_job, ("schedule_id", "due_at", "job_id"))
+
+
+def _told(firing: Firing) -> Iterable[Event]:
+    yield from (event for _, event in firing.jobs)
+    yield from (event for _, event in firing.moved)
+    yield from firing.events

@@ -1,0 +1,84 @@
+"""`UpkeepStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import BigInteger, Connection, and_, func, literal, or_, select, type_coerce
+
+from crawlyard.core.job import Job
+from crawlyard.store.base import Freed
+from crawlyard.store.codec.jobs import job_of
+from crawlyard.store.sql.database import Database, is_postgres
+from crawlyard.store.sql.forget import forget
+from crawlyard.store.sql.purge import fold, purge
+from crawlyard.store.tables.base import Instant
+from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class SqlUpkeep:
+    """`UpkeepStore` on a database."""
+
+    _database: Database
+
+    async def expired(self, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
+        work = partial(_expired, now=now, retention=retention, limit=limit)
+        return await self._database.read(work)
+
+    async def paused(self, before: datetime, limit: int, after: Job | None = None) -> list[Job]:
+        work = partial(_paused, before=before, limit=limit, after=after)
+        return await self._database.read(work)
+
+    async def forget(self, before: datetime, rows: int = 1000) -> int:
+        return await self._database.write(partial(forget, before=before, rows=rows))
+
+    async def purge(self, rows: int = 1000) -> Freed:
+        freed = await self._database.write(partial(purge, rows=rows))
+        if not freed and (file := await self._database.read(_file)) is not None:
+            await self._database.compute(partial(fold, file))
+        return freed
+
+    async def size(self) -> int:
+        return await self._database.read(_size)
+
+
+def _expired(conn: Connection, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
+    # microseconds, both: an instant plus a duration has no type of its own
+    ended_at, kept = (type_coerce(c, BigInteger) for c in (jobs.c.ended_at, jobs.c.retention))
+    had_its_time = and_(jobs.c.retention.is_not(None), ended_at + kept <= literal(now, Instant))
+    if retention is not None:
+        by_default = and_(jobs.c.retention.is_(None), jobs.c.ended_at <= now - retention)
+        had_its_time = or_(had_its_time, by_default)
+    found = select(jobs).where(ENDED, jobs.c.ended_at <= now, had_its_time)
+    rows = conn.execute(found.order_by(jobs.c.ended_at, jobs.c.id).limit(limit)).mappings()
+    return [job_of(row) for row in rows]
+
+
+def _paused(conn: Connection, before: datetime, limit: int, after: Job | None) -> list[Job]:
+    since, id_ = jobs.c.since, jobs.c.id
+    found = select(jobs).where(HELD_BACK, PRESENT, since <= before)
+    if after is not None:
+        behind = or_(since > after.since, id_ > after.id)
+        found = found.where(since >= after.since, behind)
+    rows = conn.execute(found.order_by(since, id_).limit(limit)).mappings()
+    return [job_of(row) for row in rows]
+
+
+def _file(conn: Connection) -> Path | None:
+    """Return the file of an SQLite database."""
+    if is_postgres(conn):
+        return None
+    named = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+    return Path(conn.exec_driver_sql(named).scalar_one())
+
+
+def _size(conn: Connection) -> int:
+    file = _file(conn)
+    if file is None:
+        return conn.scalar(select(func.pg_database_size(func.current_database()))) or 0
+    parts = (file, file.with_name(f"{file.name}-wal"))
+    return sum(part.stat().st_size for part in parts if part.exists())

@@ -1,0 +1,69 @@
+"""Webhooks, what is to be delivered to them, and how far the events have been looked at."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+    literal_column,
+)
+
+from crawlyard.store.tables.base import CleanText, Instant, Key, metadata
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String(48), primary_key=True),
+    Column("owner", CleanText, nullable=False),
+    Column("url", CleanText, nullable=False),
+    Column("description", CleanText, nullable=False),
+    Column("events", CleanText, nullable=False),  # JSON
+    Column("secrets", CleanText, nullable=False),  # JSON
+    Column("allow_addresses", CleanText, nullable=False),  # JSON
+    Column("active", Boolean, nullable=False),
+    Column("disabled_reason", CleanText, nullable=False),
+    Column("failing_since", Instant),
+    Column("job_id", String(36), index=True),
+    Column("since_seq", BigInteger, nullable=False),  # it gets the events above this one
+    Column("version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
+Index("webhooks_owner", webhooks.c.owner, webhooks.c.id)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("no", Key, primary_key=True),
+    Column("id", String(64), nullable=False),
+    Column("webhook_id", ForeignKey("webhooks.id"), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("name", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", CleanText, nullable=False),  # JSON
+    Column("due_at", Instant, nullable=False),
+    Column("leased_until", Instant),
+    Column("created_at", Instant, nullable=False, index=True),
+    Column("ended_at", Instant),
+    UniqueConstraint("id"),
+    UniqueConstraint("webhook_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+UNDELIVERED = deliveries.c.state == literal_column("'pending'")
+
+Index("deliveries_due", deliveries.c.due_at, sqlite_where=UNDELIVERED, postgresql_where=UNDELIVERED)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("seq", BigInteger, nullable=False),  # of the last event that was looked at
+)
+"""One row, `webhooks`."""

@@ -1,0 +1,42 @@
+"""What all shapes share: how instants, durations and text from outside are written."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _rfc3339(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Instant = Annotated[datetime, PlainSerializer(_rfc3339, when_used="json")]
+
+
+def _whole(text: str) -> str:
+    """Return *text* without half characters: no encoding of JSON or CSV can hold them."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+Text = Annotated[str, BeforeValidator(_whole)]
+"""Text from outside: a page may have named half of a character."""
+
+
+class Wire(BaseModel):
+    """The base of all shapes: frozen, and tolerant of fields that a newer server sends."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def filled(cls, source: object, **other: Any) -> Self:
+        """Return a shape with *other*, and from *source* the fields of the same names."""
+        same = {name: getattr(source, name) for name in cls.model_fields if name not in other}
+        return cls(**same, **other)
+
+
+def seconds(duration: timedelta) -> float:
+    """Return *duration* as it is written."""
+    return round(duration.total_seconds(), 3)

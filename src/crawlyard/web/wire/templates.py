@@ -1,0 +1,100 @@
+"""The shapes of templates, and of what they are filled to."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from crawlyard.core.secrets import hidden
+from crawlyard.core.template import CrawlTemplate, Parameter, TemplateDraft
+from crawlyard.services.templates import Rendered, Saved
+from crawlyard.web.wire.base import Instant, Wire
+
+
+class ParameterOut(Wire):
+    """An open place of a template; a null default is none, and no allowed values are all."""
+
+    name: str
+    type: str
+    description: str
+    required: bool
+    default: Any
+    allowed: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, parameter: Parameter) -> "ParameterOut":
+        """Return the shape of *parameter*."""
+        return cls.filled(parameter, type=parameter.type.value)
+
+
+class TemplateOut(Wire):
+    """One version of a template; credentials in its spec show no value."""
+
+    id: str
+    object: Literal["template"] = "template"
+    owner: str
+    name: str
+    description: str
+    public: bool
+    version: int
+    parameters: tuple[ParameterOut, ...]
+    spec: Mapping[str, Any]
+    created_at: Instant  # of the first version
+    updated_at: Instant  # of this one
+    actor: str  # who made this one
+
+    @classmethod
+    def of(cls, template: CrawlTemplate) -> "TemplateOut":
+        """Return the shape of *template*."""
+        return cls.filled(
+            template,
+            object="template",
+            parameters=tuple(ParameterOut.of(p) for p in template.parameters),
+            spec=hidden(template.spec),
+        )
+
+
+class SavedTemplateOut(TemplateOut):
+    """A template after a change, and the paths of the credentials that it is kept without."""
+
+    stripped: tuple[str, ...]
+
+    @classmethod
+    def saved(cls, saved: Saved) -> "SavedTemplateOut":
+        """Return the shape of *saved*."""
+        return cls(**TemplateOut.of(saved.template).model_dump(), stripped=saved.stripped)
+
+
+class TemplateFileOut(Wire):
+    """What the file of a template holds, credentials and all."""
+
+    name: str
+    description: str
+    parameters: tuple[ParameterOut, ...]
+    spec: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, draft: TemplateDraft) -> "TemplateFileOut":
+        """Return the shape of *draft*."""
+        parameters = tuple(ParameterOut.of(p) for p in draft.parameters)
+        return cls.filled(draft, parameters=parameters)
+
+
+class RenderedOut(Wire):
+    """A template filled for a job: every field of its spec, and where each value comes from."""
+
+    object: Literal["rendered_template"] = "rendered_template"
+    template_id: str
+    template_name: str
+    template_version: int
+    spec: Mapping[str, Any]
+    sources: Mapping[str, str]  # "default", "template v3" or "this job", by path: "limits.pages"
+
+    @classmethod
+    def of(cls, rendered: Rendered) -> "RenderedOut":
+        """Return the shape of *rendered*; credentials show no value."""
+        return cls(
+            template_id=rendered.template.id,
+            template_name=rendered.template.name,
+            template_version=rendered.template.version,
+            spec=hidden(rendered.form),
+            sources=rendered.sources,
+        )

@@ -1,0 +1,49 @@
+"""When a timetable is due, as the API and the command line write it."""
+
+from datetime import datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from crawlyard.core.timetable import Timetable
+from crawlyard.web.wire.base import Instant, Wire, seconds
+
+
+class ComingOut(Wire):
+    """One instant at which something is due."""
+
+    at: Instant
+    local: str  # RFC 3339 with the offset of the zone at that instant
+    zone: str  # how the zone is called then: CET, CEST
+    in_s: float
+    remark: str  # what a clock change does to it, mostly nothing
+
+
+class TimetableOut(Wire):
+    """What a timetable means, and the next instants at which it is due."""
+
+    object: Literal["timetable"] = "timetable"
+    when: str
+    zone: str
+    kind: str
+    text: str
+    next: list[ComingOut]
+
+    @staticmethod
+    def of(
+        table: Timetable, when: str, zone: ZoneInfo, now: datetime, count: int
+    ) -> "TimetableOut":
+        """Return what *table* means at *now*, with at most *count* instants after that."""
+        coming: list[ComingOut] = []
+        at = table.after(now) if count else None
+        while at is not None:
+            local = at.astimezone(zone)
+            one = ComingOut(
+                at=at,
+                local=local.isoformat(timespec="seconds"),
+                zone=local.tzname() or "",
+                in_s=seconds(at - now),
+                remark=table.remark(at),
+            )
+            coming.append(one)
+            at = table.after(at) if len(coming) < count else None
+        return TimetableOut(when=when, zone=zone.key, kind=table.kind, text=table.text, next=coming)

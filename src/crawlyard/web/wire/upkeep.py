@@ -1,0 +1,16 @@
+"""How much room was freed, as the API writes it."""
+
+from crawlyard.store.base import Freed
+from crawlyard.web.wire.base import Wire
+
+
+class FreedOut(Wire):
+    """The room that deleted things took."""
+
+    bytes: int  # given back to the disk
+    reusable: int  # bytes, about, that stay in the database for what comes
+
+    @classmethod
+    def of(cls, freed: Freed) -> "FreedOut":
+        """Return the shape of *freed*."""
+        return cls.filled(freed)

@@ -1,0 +1,221 @@
+"""`crawlyard schedules …`: what the installed command keeps, tells and refuses."""
+
+import csv
+import io
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.acceptance.shell import Run, Shell
+
+URL = "https://example.org/"
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def schedules(shell: Shell, *words: str, code: int = 0) -> Run:
+    ran = shell.run("schedules", *words)
+    assert ran.returncode == code, ran.stderr
+    return ran
+
+
+def shown(shell: Shell, name: str = "nightly") -> dict[str, Any]:
+    found = shell.json("schedules", "show", name)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture
+def nightly(shell: Shell) -> Shell:
+    """A folder with one schedule of last year's first days, and of next year's."""
+    when = ("--when", "0 3 * * *", "--tz", "Europe/Berlin")
+    schedules(shell, "create", "nightly", *when, URL, "--max-pages", "7", "--tag", "docs")
+    return shell
+
+
+class TestCreate:
+    def test_what_is_said_is_what_is_kept(self, shell: Shell) -> None:
+        times = ("--when", "@daily", "--tz", "Europe/Berlin", "--jitter", "5m", "--runs", "9")
+        policies = ("--overlap", "queue", "--misfire", "run_all", "--grace", "10m")
+        more = ("--catch-up", "3", "--pause-after", "4", "--description", "all of it")
+
+        ran = schedules(shell, "create", "nightly", *times, *policies, *more, URL, "--delay", "2s")
+
+        assert ran.stdout == ""
+        assert re.match(r"created: nightly {2}next \w{3} [\d-]{10} 00:00 CES?T {2}", ran.stderr)
+        kept = shown(shell)
+        assert (kept["when"], kept["zone"], kept["jitter_s"]) == ("@daily", "Europe/Berlin", 300)
+        assert (kept["overlap"], kept["misfire"], kept["grace_s"]) == ("queue", "run_all", 600)
+        assert (kept["catch_up"], kept["pause_after"], kept["runs_left"]) == (3, 4, 9)
+        assert kept["overrides"] == {"urls": [URL], "delay_s": 2}
+        assert kept["description"] == "all of it"
+
+    def test_a_template_is_used_with_its_parameters(self, shell: Shell) -> None:
+        shell.run("templates", "create", "news", "{{start}}", "--param", "start:url")
+        template = ("--template", "news", "-p", f"start={URL}", "--max-pages", "5")
+
+        schedules(shell, "create", "nightly", "--when", "every 6h", *template)
+
+        kept = shown(shell)
+        assert ID.fullmatch(kept["template_id"])
+        assert kept["params"] == {"start": URL}
+        assert kept["overrides"] == {"limits": {"pages": 5}}
+
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (("--when", "61 * * * *", URL), 2, "minute 61 is out of 0-59, at position 0"),
+            (("--when", "@daily", "--tz", "Europe/Berlim", URL), 2, "Europe/Berlin?"),
+            (("--when", "@daily"), 2, "urls"),
+            (("--when", "@daily", "--overlap", "perhaps", URL), 2, "perhaps"),
+            (("--when", "@daily", "--template", "none"), 3, "there is no template none"),
+            ((URL,), 2, "--when"),
+        ],
+    )
+    def test_what_could_never_run_is_refused(
+        self, shell: Shell, words: tuple[str, ...], code: int, said: str
+    ) -> None:
+        ran = schedules(shell, "create", "nightly", *words, code=code)
+
+        assert said in ran.stderr
+        assert ran.stdout == ""
+
+    def test_a_name_is_taken_once(self, nightly: Shell) -> None:
+        ran = schedules(nightly, "create", "nightly", "--when", "@daily", URL, code=5)
+
+        assert "nightly" in ran.stderr
+
+
+class TestList:
+    def test_a_pipe_gets_tabs_and_a_quiet_one_ids(self, nightly: Shell) -> None:
+        line = schedules(nightly, "list").stdout.rstrip("\n").split("\t")
+
+        assert line[:4] == ["on", "nightly", "0 3 * * *", "Europe/Berlin"]
+        assert schedules(nightly, "list", "-q").stdout.strip() == shown(nightly)["id"]
+
+    def test_filters_narrow(self, nightly: Shell) -> None:
+        schedules(nightly, "create", "weekly", "--when", "@weekly", URL)
+        schedules(nightly, "pause", "weekly")
+
+        def names(*options: str) -> list[str]:
+            found = nightly.json("schedules", "list", *options)
+            assert isinstance(found, list)
+            return [schedule["name"] for schedule in found]
+
+        assert names() == ["nightly", "weekly"]
+        assert names("--paused") == ["weekly"]
+        assert names("--on") == ["nightly"]
+        assert names("--query", "WEEK") == ["weekly"]
+
+    def test_a_folder_without_data_has_none(self, shell: Shell) -> None:
+        ran = schedules(shell, "list")
+
+        assert (ran.stdout, ran.stderr) == ("", "there is no schedule yet\n")
+        assert not any(shell.folder.iterdir())
+
+
+class TestChange:
+    def test_an_edit_changes_what_is_given_alone(self, nightly: Shell) -> None:
+        before = shown(nightly)
+
+        schedules(nightly, "edit", "nightly", "--when", "0 5 * * *", "--max-errors", "3")
+
+        after = shown(nightly)
+        assert after["when"] == "0 5 * * *"
+        assert after["next_at"] != before["next_at"]
+        assert after["overrides"] == before["overrides"] | {"limits": {"pages": 7, "errors": 3}}
+        assert (after["zone"], after["version"]) == (before["zone"], 2)
+
+    def test_an_edit_without_a_change_is_refused(self, nightly: Shell) -> None:
+        assert "--when" in schedules(nightly, "edit", "nightly", code=2).stderr
+
+    def test_a_pause_has_its_reason_and_ends_with_a_resume(self, nightly: Shell) -> None:
+        schedules(nightly, "pause", "nightly", "--reason", "they move")
+        paused = shown(nightly)
+        schedules(nightly, "resume", "nightly")
+
+        assert (paused["enabled"], paused["pause_reason"]) == (False, "they move")
+        assert shown(nightly)["enabled"] is True
+
+    def test_a_rename_is_an_edit(self, nightly: Shell) -> None:
+        schedules(nightly, "edit", "nightly", "--rename", "early")
+
+        assert shown(nightly, "early")["version"] == 2
+        schedules(nightly, "show", "nightly", code=3)
+
+    def test_deleting_wants_a_yes(self, nightly: Shell) -> None:
+        refused = schedules(nightly, "delete", "nightly", code=2)
+        schedules(nightly, "delete", "nightly", "--yes")
+
+        assert "--yes" in refused.stderr
+        assert schedules(nightly, "list").stdout == ""
+
+
+class TestRuns:
+    def test_a_run_now_is_a_job_and_a_row(self, nightly: Shell) -> None:
+        job_id = schedules(nightly, "run", "nightly").stdout.strip()
+
+        job = nightly.job()
+        assert (job["id"], job["name"], job["tags"]) == (job_id, "nightly", ["docs"])
+        [tick] = schedules_json(nightly, "runs", "nightly")
+        assert (tick["outcome"], tick["reason"], tick["job_id"]) == ("ran", "by_user", job_id)
+
+    def test_the_ledger_is_told_in_words_and_local_time(self, nightly: Shell) -> None:
+        schedules(nightly, "run", "nightly")
+
+        table = schedules(nightly, "runs", "nightly", "-o", "table").stdout
+
+        head, row = table.splitlines()
+        assert head.split() == ["DUE", "OUTCOME", "REASON", "JOB", "DETAIL"]
+        assert re.match(r"\w{3} [\d-]{10} \d\d:\d\d(:\d\d)? CES?T +ran +asked for +\w{8} +", row)
+
+    def test_a_second_run_is_refused_while_one_has_not_ended(self, nightly: Shell) -> None:
+        job_id = schedules(nightly, "run", "nightly").stdout.strip()
+
+        ran = schedules(nightly, "run", "nightly", code=5)
+
+        assert job_id in ran.stderr
+
+    def test_a_backfill_is_looked_at_before_it_is_made(self, nightly: Shell) -> None:
+        days = ("--from", "2026-01-01T12:00", "--until", "2026-01-04T12:00")
+
+        dry = schedules(nightly, "backfill", "nightly", *days, "--dry-run", "-o", "csv")
+        refused = schedules(nightly, "backfill", "nightly", *days, code=2)
+        done = schedules(nightly, "backfill", "nightly", *days, "--yes")
+
+        rows = list(csv.DictReader(io.StringIO(dry.stdout)))
+        assert [row["due"][:10] for row in rows] == ["2026-01-02", "2026-01-03", "2026-01-04"]
+        assert [row["job"] for row in rows] == ["", "", ""]
+        assert "--yes" in refused.stderr
+        assert "3 jobs submitted" in done.stderr
+        jobs = nightly.json("jobs", "list")
+        assert isinstance(jobs, list)
+        assert len(jobs) == 3
+
+
+class TestAhead:
+    def test_next_runs_are_in_local_time(self, nightly: Shell) -> None:
+        coming = schedules_json(nightly, "next", "nightly", "-n", "3")
+
+        assert [c["local"][11:19] for c in coming] == ["03:00:00"] * 3
+        assert {c["zone"] for c in coming} <= {"CET", "CEST"}
+
+    def test_a_calendar_has_all_of_them(self, nightly: Shell) -> None:
+        schedules(nightly, "create", "noon", "--when", "0 12 * * *", URL)
+        days = ("--from", "2027-01-01T00:00+00:00", "--until", "2027-01-03T00:00+00:00")
+
+        ran = schedules(nightly, "calendar", *days, "-o", "plain")
+
+        told = [tuple(line.split("\t")[:2]) for line in ran.stdout.splitlines()]
+        assert told == [
+            ("2027-01-01T02:00:00Z", "nightly"),
+            ("2027-01-01T12:00:00Z", "noon"),
+            ("2027-01-02T02:00:00Z", "nightly"),
+            ("2027-01-02T12:00:00Z", "noon"),
+        ]
+
+
+def schedules_json(shell: Shell, *words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(schedules(shell, *words, "--json").stdout)
+    return found

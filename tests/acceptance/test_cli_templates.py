@@ -1,0 +1,330 @@
+"""`crawlyard templates …` and `crawlyard crawl --template`, as installed."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.shell import FAST, Shell, records
+
+NEWS = """\
+name: news
+description: The front page and what it links to
+parameters:
+  start_url: {type: url, required: true}
+  pages: {type: integer, default: 5, allowed: [5, 10]}
+spec:
+  urls: ['{{start_url}}']
+  name: news of {{start_url}}
+  tags: [news]
+  delay: 0
+  per_host: 8
+  allow_private: true
+  limits: {pages: '{{pages}}'}
+"""
+
+
+@pytest.fixture
+def news(shell: Shell) -> Shell:
+    """A folder with a template, and the file that it came from."""
+    (shell.folder / "news.yaml").write_text(NEWS)
+    ran = shell.run("templates", "import", "news.yaml")
+    assert ran.returncode == 0, ran.stderr
+    return shell
+
+
+def shown(shell: Shell, *words: str) -> Mapping[str, Any]:
+    """Return what a command writes as one object."""
+    found = shell.json("templates", *words)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_job_is_made_of_a_template_and_says_so(news: Shell, site: str) -> None:
+    ran = news.run("crawl", "--template", "news", "-p", f"start_url={site}/", "--out", "p.jsonl")
+
+    assert ran.returncode == 0, ran.stderr
+    assert len(records(news.folder / "p.jsonl")) == 5
+    job, template = news.job(), shown(news, "show", "news")
+    assert (job["name"], job["tags"]) == (f"news of {site}/", ["news"])
+    assert job["origin"] == {
+        "template_id": template["id"],
+        "template_version": 1,
+        "schedule_id": None,
+        "tick_at": None,
+        "given": [],
+    }
+    assert "template\tnews v1\n" in news.run("jobs", "show", "last").stdout
+
+
+def test_options_that_are_given_win_and_others_leave_the_template_alone(
+    news: Shell, site: str
+) -> None:
+    words = ("crawl", "-d", "--template", "news", "-p", f"start_url={site}/", "-p", "pages=10")
+
+    plain = news.run(*words, "--max-depth", "1", "--json")
+    other = news.run(*words, f"{site}/other", "--max-pages", "3", "--per-host", "2", "--json")
+
+    kept, won = json.loads(plain.stdout), json.loads(other.stdout)
+    assert (kept["limits"]["pages"], kept["spec"]["per_host"], kept["spec"]["delay_s"]) == (
+        10,
+        8,
+        0,
+    )
+    assert (won["limits"]["pages"], won["spec"]["per_host"], won["spec"]["delay_s"]) == (3, 2, 0)
+    assert won["spec"]["urls"] == [f"{site}/other"]
+    assert kept["origin"]["given"] == ["max_depth"]
+    assert won["origin"]["given"] == ["urls", "limits.pages", "per_host"]
+
+
+def test_a_version_may_be_named(news: Shell, site: str) -> None:
+    news.run("templates", "edit", "news", "--description", "second")
+    words = ("crawl", "-d", "--template", "news", "-p", f"start_url={site}/", "--json")
+
+    latest = json.loads(news.run(*words).stdout)
+    first = json.loads(news.run(*words, "--template-version", "1").stdout)
+
+    assert latest["origin"]["template_version"] == 2
+    assert first["origin"]["template_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("-p", "start_ur=x"), 2, "params.start_ur: there is no such parameter; did you mean"),
+        (("-p", "start_url=x"), 2, "params.start_url: expected a URL of http or https, got 'x'"),
+        ((), 2, "params.start_url: expected a value of type url, got none"),
+        (("-p", "start_url=https://a.example", "-p", "pages=7"), 2, "expected one of 5, 10, got 7"),
+        (("-p", "pages"), 2, "--param: expected NAME=VALUE"),
+        (("--template-version", "9"), 3, "no version 9 of template"),
+        (("--template", "none"), 3, "there is no template none"),
+    ],
+)
+def test_a_wrong_value_names_the_parameter(
+    news: Shell, words: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = news.run("crawl", "-d", "--template", "news", *words)
+
+    assert (ran.returncode, ran.stdout) == (code, "")
+    assert said in ran.stderr
+    assert news.json("jobs", "list") == []
+
+
+def test_parameters_go_with_a_template(shell: Shell) -> None:
+    ran = shell.run("crawl", "https://a.example/", "-p", "x=1")
+
+    assert ran.returncode == 2
+    assert "goes with --template" in ran.stderr
+
+
+def test_a_template_is_made_of_the_options_of_crawl(shell: Shell) -> None:
+    made = shell.run(
+        *("templates", "create", "docs", "{{start}}", "--scope", "prefix", "--max-pages", "20k"),
+        *("--max-duration", "1h30m", "--header", "Authorization: Bearer abc", "--delay", "0"),
+        *("--extract", "price=.price", "--keep", "html", "--tag", "a", "--name", "{{title}}"),
+        *("-p", "start:url", "-p", "title:text=All docs", "--description", "x"),
+    )
+
+    assert (made.returncode, made.stdout) == (0, "")
+    found = shown(shell, "show", "docs")
+    assert found["spec"] == {
+        "urls": ["{{start}}"],
+        "limits": {"pages": 20_000, "duration_s": 5400},
+        "scope": "prefix",
+        "delay_s": 0,
+        "headers": [["Authorization", "***"]],
+        "extract": [["price", ".price"]],
+        "keep_html": True,
+        "name": "{{title}}",
+        "tags": ["a"],
+    }
+    assert [(p["name"], p["type"], p["required"], p["default"]) for p in found["parameters"]] == [
+        ("start", "url", True, None),
+        ("title", "text", False, "All docs"),
+    ]
+    assert "abc" not in shell.run("templates", "show", "docs").stdout
+    assert "Bearer abc" in shell.run("templates", "export", "docs").stdout
+
+
+def test_the_whole_spec_is_shown_with_the_source_of_each_value(news: Shell) -> None:
+    words = ("templates", "render", "news", "-p", "start_url=https://a.example/")
+
+    ran = news.run(*words, "--max-depth", "2")
+    lines = {line.split("\t")[0]: line.split("\t")[1:] for line in ran.stdout.splitlines()}
+
+    assert lines["urls"] == ['["https://a.example/"]', "template v1"]
+    assert lines["limits.pages"] == ["5", "template v1"]
+    assert lines["max_depth"] == ["2", "this job"]
+    assert lines["scope"] == ["host", "default"]
+    rendered = json.loads(news.run(*words, "--json").stdout)
+    assert rendered["spec"]["limits"]["pages"] == 5
+    assert rendered["sources"].keys() == lines.keys()
+    assert news.json("jobs", "list") == []
+
+
+def test_templates_are_listed_and_searched(news: Shell) -> None:
+    news.run("templates", "create", "docs", "https://a.example/")
+    news.run("templates", "publish", "docs")
+
+    def listed(*words: str) -> list[str]:
+        return news.run("templates", "list", *words).stdout.splitlines()
+
+    assert [line.split("\t")[:4] for line in listed()] == [
+        ["docs", "2", "true", ""],
+        ["news", "1", "false", "start_url, pages"],
+    ]
+    assert listed("-q", "--query", "FRONT page") == [shown(news, "show", "news")["id"]]
+    assert len(listed("--public")) == len(listed("--limit", "1")) == 1
+    assert len(listed("--mine")) == 2
+    table = news.run("templates", "list", "-o", "table", env={"COLUMNS": "100"})
+    assert table.stdout.split()[:4] == ["NAME", "VERSION", "PUBLIC", "PARAMETERS"]
+
+
+def test_where_there_is_nothing_an_empty_list_is_written(shell: Shell) -> None:
+    ran = shell.run("templates", "list", "--json")
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "[]\n", "")
+    assert not (shell.folder / "crawlyard-data").exists()
+
+
+@pytest.mark.parametrize("name", ["copy.yaml", "copy.json"])
+def test_a_template_goes_through_a_file_unchanged(news: Shell, name: str) -> None:
+    exported = news.run("templates", "export", "news", "--out", name)
+    again = news.run("templates", "import", "--update", name)
+
+    assert (exported.returncode, exported.stdout) == (0, "")
+    assert "unchanged: news v1" in again.stderr
+    assert news.run("templates", "import", name).returncode == 5
+    piped = news.run("templates", "validate", "-", stdin=(news.folder / name).read_text())
+    assert (piped.returncode, piped.stdout) == (0, "")
+
+
+def test_what_is_wrong_with_a_file_is_told_with_its_place(shell: Shell) -> None:
+    (shell.folder / "good.yaml").write_text(NEWS)
+    (shell.folder / "syntax.yaml").write_text("name: t\nspec: [")
+    (shell.folder / "field.yaml").write_text(NEWS.replace("per_host", "per_hots"))
+
+    ran = shell.run("templates", "validate", "good.yaml", "syntax.yaml", "field.yaml", "none.yaml")
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    flow = "while parsing a flow node, expected the node content, but found '<stream end>'"
+    assert ran.stderr.splitlines() == [
+        "good.yaml: template news (start_url, pages) is well formed",
+        f"error: syntax.yaml, line 2, column 8: no YAML: {flow}",
+        "error: field.yaml: per_hots: there is no such field; did you mean per_host?",
+        "error: none.yaml: cannot be read: No such file or directory",
+    ]
+    assert not (shell.folder / "crawlyard-data").exists()
+
+
+def test_nothing_is_imported_if_one_file_is_wrong(shell: Shell) -> None:
+    (shell.folder / "good.yaml").write_text(NEWS)
+    (shell.folder / "bad.yaml").write_text("name: t\nspec: {x: 1}")
+
+    ran = shell.run("templates", "import", "good.yaml", "bad.yaml")
+
+    assert ran.returncode == 2
+    assert shell.json("templates", "list") == []
+
+
+def test_versions_are_kept_and_restored(news: Shell) -> None:
+    news.run("templates", "edit", "news", "--name", "headlines")
+    (news.folder / "next.yaml").write_text(NEWS.replace("news", "headlines").replace("10", "20"))
+    news.run("templates", "edit", "headlines", "--file", "next.yaml")
+
+    restored = news.run("templates", "restore", "headlines", "1")
+
+    assert "changed: headlines v4" in restored.stderr
+    versions = news.run("templates", "versions", "headlines").stdout.splitlines()
+    assert [line.split("\t")[0] for line in versions] == ["4", "3", "2", "1"]
+    allowed = [
+        shown(news, "show", "headlines", "--version", str(n))["parameters"][1]["allowed"]
+        for n in (1, 3, 4)
+    ]
+    assert allowed == [[5, 10], [5, 20], [5, 10]]
+
+
+def editor(folder: Path, before: str, after: str) -> dict[str, str]:
+    """Return the environment of an editor that replaces one word."""
+    script = folder / "editor.py"
+    script.write_text(
+        "import pathlib, sys\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        f"path.write_text(path.read_text().replace({before!r}, {after!r}))\n"
+    )
+    return {"EDITOR": f"{sys.executable} {script}", "TMPDIR": str(folder)}
+
+
+def test_a_template_is_edited_in_an_editor(news: Shell) -> None:
+    ran = news.run("templates", "edit", "news", env=editor(news.folder, "- news", "- daily"))
+
+    assert "changed: news v2" in ran.stderr
+    assert shown(news, "show", "news")["spec"]["tags"] == ["daily"]
+    assert list(news.folder.glob("crawlyard-*.yaml")) == []
+
+
+def test_what_was_written_in_an_editor_is_not_lost_when_it_is_wrong(news: Shell) -> None:
+    ran = news.run("templates", "edit", "news", env=editor(news.folder, "per_host", "per_hots"))
+
+    assert ran.returncode == 2
+    assert "did you mean per_host?; what you wrote is kept in" in ran.stderr
+    [kept] = news.folder.glob("crawlyard-*.yaml")
+    assert "per_hots" in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert shown(news, "show", "news")["version"] == 1
+
+
+def test_without_an_editor_an_edit_says_what_to_do(news: Shell) -> None:
+    none = news.run("templates", "edit", "news")
+    failing = news.run("templates", "edit", "news", env={"EDITOR": "false"})
+
+    assert (none.returncode, failing.returncode) == (2, 2)
+    assert "no $EDITOR is set" in none.stderr
+    assert "false ended with 1; nothing was changed" in failing.stderr
+
+
+def test_publishing_says_which_credentials_are_taken_out(shell: Shell) -> None:
+    header = ("--header", "Authorization: Bearer abc")
+    shell.run("templates", "create", "docs", "https://a.example/", *header)
+
+    ran = shell.run("templates", "publish", "docs", "--json")
+
+    assert json.loads(ran.stdout)["stripped"] == ["headers.Authorization"]
+    assert "without its credentials: headers.Authorization" in ran.stderr
+    assert "abc" not in shell.run("templates", "export", "docs").stdout
+    first = shell.run("templates", "export", "docs", "--version", "1")
+    assert "Bearer abc" in first.stdout
+    assert "there are credentials in it: headers.Authorization" in first.stderr
+    assert "private: docs v3" in shell.run("templates", "unpublish", "docs").stderr
+
+
+def test_a_copy_is_made_and_templates_are_deleted(news: Shell) -> None:
+    news.run("templates", "duplicate", "news")
+    news.run("templates", "duplicate", "news", "--name", "other")
+
+    asked = news.run("templates", "delete", "news")
+    gone = news.run("templates", "delete", "news", "news copy", "--yes")
+
+    assert asked.returncode == 2
+    assert "say --yes" in asked.stderr
+    assert gone.returncode == 0
+    assert [t["name"] for t in _listed(news)] == ["other"]
+    assert news.run("templates", "show", "news").returncode == 3
+
+
+def test_a_job_outlives_its_template(news: Shell, site: str) -> None:
+    news.run("crawl", "--template", "news", "-p", f"start_url={site}/", *FAST)
+    whole = shown(news, "show", "news")["id"]
+
+    news.run("templates", "delete", "news", "--yes")
+
+    assert f"template\t{whole} v1\n" in news.run("jobs", "show", "last").stdout
+
+
+def _listed(shell: Shell) -> list[Mapping[str, Any]]:
+    found = shell.json("templates", "list")
+    assert isinstance(found, list)
+    return found

@@ -1,0 +1,163 @@
+"""`crawlyard webhooks …`, as installed."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from crawlyard import LOCAL, Settings, Yard
+from crawlyard.core.event import EventName
+from crawlyard.services.signing import new_secret, signed
+from tests.acceptance.shell import Shell
+from tests.builders import a_job, its_event
+from tests.receiver import Receiver, answer
+from tests.services.hooks import JumpingClock
+
+BODY = '{"type":"webhook.test"}'
+OPENED = ("http://127.0.0.1:9/", "--allow-address", "127.0.0.1:9")
+
+
+def made(shell: Shell, *options: str) -> Mapping[str, Any]:
+    """Return a new webhook."""
+    found = shell.json("webhooks", "create", *OPENED, *options)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_secret_is_shown_when_it_is_made_and_never_again(shell: Shell) -> None:
+    webhook = made(shell, "--event", "job.*", "--description", "chat")
+
+    shown = shell.run("webhooks", "show", webhook["id"][-8:], "--json")
+    listed = shell.run("webhooks", "list", "--json")
+    rotated = shell.json("webhooks", "rotate", webhook["id"])
+
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", webhook["secret"])
+    assert webhook["events"] == ["job.*"]
+    assert "whsec_" not in shown.stdout + listed.stdout + shown.stderr + listed.stderr
+    assert webhook["id"] in shown.stdout
+    assert webhook["id"] in listed.stdout
+    assert isinstance(rotated, dict)
+    assert rotated["secret"] != webhook["secret"]
+    assert rotated["rotated_until"] is not None
+
+
+def test_it_is_changed_switched_and_deleted(shell: Shell) -> None:
+    webhook_id = made(shell)["id"]
+
+    edited = shell.json("webhooks", "edit", webhook_id, "--event", "job.failed")
+    off = shell.json("webhooks", "disable", webhook_id)
+    refused = shell.run("webhooks", "test", webhook_id)
+    on = shell.json("webhooks", "enable", webhook_id)
+    kept = shell.run("webhooks", "delete", webhook_id)
+    gone = shell.run("webhooks", "delete", "--yes", webhook_id)
+    missing = shell.run("webhooks", "show", webhook_id)
+
+    assert isinstance(edited, dict)
+    assert isinstance(off, dict)
+    assert isinstance(on, dict)
+    assert (edited["events"], edited["url"]) == (["job.failed"], OPENED[0])
+    assert (off["active"], off["disabled_reason"]) == (False, "switched off by local")
+    assert (refused.returncode, "enable it first" in refused.stderr) == (5, True)
+    assert (on["active"], on["disabled_reason"]) == (True, "")
+    assert (kept.returncode, "--yes" in kept.stderr) == (2, True)
+    assert (gone.returncode, missing.returncode) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("http://127.0.0.1:9/",), "--allow-address 127.0.0.1 opens it"),
+        (("ftp://127.0.0.1/",), "http or https"),
+        ((*OPENED, "--event", "job.done"), "there are: job.created"),
+    ],
+)
+def test_what_is_not_fit_is_a_usage_error(
+    shell: Shell, options: tuple[str, ...], told: str
+) -> None:
+    ran = shell.run("webhooks", "create", *options)
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert told in ran.stderr
+
+
+async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:
+    async with Receiver(answer(500, b"oops"), answer(200)) as receiver:
+        settings = Settings(data_dir=shell.folder / "crawlyard-data")
+        async with Yard.open(settings) as yard:
+            webhook = await yard.webhooks.create(
+                LOCAL,
+                receiver.url,
+                events=("job.created",),
+                allow_addresses=(receiver.authority,),
+            )
+            job = a_job()
+            await yard.store.jobs.add(job, its_event(job, EventName.CREATED))
+            await yard.deliverer.run(drain=True)
+
+        listed = shell.json("webhooks", "deliveries", webhook.id)
+        failed = shell.run("webhooks", "deliveries", webhook.id, "--state", "failed")
+        plain = shell.run("webhooks", "deliveries", webhook.id, "-o", "plain")
+        assert isinstance(listed, list)
+        again = shell.run("webhooks", "replay", "-", stdin=listed[0]["id"])
+        async with Yard.open(settings) as yard:
+            await yard.deliverer.run(drain=True)
+        delivered = shell.json("webhooks", "deliveries", webhook.id, "--state", "delivered")
+
+    [delivery] = listed
+    assert (delivery["event"], delivery["state"]) == ("job.created", "pending")
+    [attempt] = delivery["attempts"]
+    assert (attempt["status"], attempt["excerpt"]) == (500, "oops")
+    assert (failed.stdout, "no delivery is like that" in failed.stderr) == ("", True)
+    assert plain.stdout.startswith("pending\t")
+    assert "answered 500 · oops" in plain.stdout
+    assert again.returncode == 0, again.stderr
+    assert isinstance(delivered, list)
+    assert [d["id"] for d in delivered] == [delivery["id"]]
+    assert {m.id for m in receiver.messages} == {delivery["id"]}
+
+
+def test_nothing_is_there_without_a_data_directory(shell: Shell) -> None:
+    listed = shell.run("webhooks", "list", "--json")
+
+    assert (listed.returncode, listed.stdout) == (0, "[]\n")
+    assert list(shell.folder.iterdir()) == []
+
+
+class TestVerify:
+    def test_a_message_is_checked_with_a_secret_from_a_file_or_the_environment(
+        self, shell: Shell
+    ) -> None:
+        secret = new_secret()
+        (shell.folder / "secret").write_text(f"{secret}\n")
+        words = self.words(secret)
+
+        by_file = shell.run("webhooks", "verify", "--secret-file", "secret", *words, stdin=BODY)
+        by_env = shell.run(
+            "webhooks", "verify", *words, stdin=BODY, env={"CRAWLYARD_WEBHOOK_SECRET": secret}
+        )
+
+        for ran in (by_file, by_env):
+            assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "verified\n")
+        assert sorted(p.name for p in shell.folder.iterdir()) == ["secret"]
+
+    def test_what_is_wrong_is_said(self, shell: Shell) -> None:
+        env = {"CRAWLYARD_WEBHOOK_SECRET": new_secret()}
+        words = self.words(new_secret())
+
+        wrong = shell.run("webhooks", "verify", *words, stdin=BODY, env=env)
+        none = shell.run("webhooks", "verify", *words, stdin=BODY)
+        unreadable = shell.run("webhooks", "verify", "--secret-file", "none", *words, stdin=BODY)
+
+        assert wrong.returncode == 1
+        assert wrong.stderr == "not verified: no matching signature found\n"
+        assert (none.returncode, "CRAWLYARD_WEBHOOK_SECRET" in none.stderr) == (2, True)
+        assert (unreadable.returncode, "cannot read none" in unreadable.stderr) == (2, True)
+
+    def words(self, secret: str) -> list[str]:
+        headers = signed("msg_1", JumpingClock().wall(), BODY.encode(), [secret])
+        return [
+            *("--id", headers["webhook-id"]),
+            *("--timestamp", headers["webhook-timestamp"]),
+            *("--signature", headers["webhook-signature"]),
+        ]

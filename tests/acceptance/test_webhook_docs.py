@@ -1,0 +1,61 @@
+"""The receiver that the documentation shows: it runs, and believes nobody else."""
+
+import asyncio
+import re
+import socket
+import sys
+from pathlib import Path
+
+from crawlyard.clock import SystemClock
+from crawlyard.engine.guard import Guard
+from crawlyard.engine.post import Poster
+from crawlyard.services.signing import new_secret, signed
+
+PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "webhooks.md").read_text("utf-8")
+BODY = b'{"type":"job.completed","data":{"subject":"j1","seq":1}}'
+
+
+async def test_the_receiver_of_the_documentation_believes_a_signed_message_once() -> None:
+    [example] = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    secret, port = new_secret(), free_port()
+    assert "9000" in example
+
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", example.replace("9000", str(port))),
+        env={"CRAWLYARD_WEBHOOK_SECRET": secret},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    await listening(port)
+    statuses = [await sent(port, key) for key in (new_secret(), secret, secret)]
+    process.terminate()
+    said, _ = await process.communicate()
+
+    assert statuses == [400, 204, 204]
+    assert said == b"job.completed j1\n"
+
+
+async def sent(port: int, secret: str) -> int:
+    headers = signed("msg_1", SystemClock().wall(), BODY, [secret])
+    guard = Guard(("127.0.0.1",))
+    answer = await Poster("test").post(f"http://127.0.0.1:{port}/", headers, BODY, guard)
+    return answer.status
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+async def listening(port: int) -> None:
+    """Return once somebody listens."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0)
+                continue
+            writer.close()
+            return

@@ -1,0 +1,119 @@
+"""A process that delivers is killed again and again: every event arrives, under one id."""
+
+import asyncio
+import random
+import sys
+from collections import defaultdict
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from crawlyard.clock import SystemClock
+from crawlyard.core.event import EventName
+from crawlyard.engine.post import Poster
+from crawlyard.services.delivering import Deliverer, DeliveryOptions
+from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.sql import open_sql_store
+from tests.builders import a_job
+from tests.builders_webhooks import SECRET, kept
+from tests.receiver import Manner, Receiver, answer
+
+ROUNDS = 6
+AT_ONCE = 10
+LEASE = timedelta(milliseconds=500)
+
+DELIVER = """
+import asyncio, sys
+from datetime import timedelta
+from crawlyard.clock import SystemClock
+from crawlyard.engine.post import Poster
+from crawlyard.services.delivering import Deliverer, DeliveryOptions
+from crawlyard.store.sql import open_sql_store
+
+async def deliver(where, lease_s):
+    store = await open_sql_store(where)
+    options = DeliveryOptions(lease=timedelta(seconds=float(lease_s)))
+    await Deliverer(store, Poster("Crawlyard/test"), SystemClock(), options).run()
+
+asyncio.run(deliver(*sys.argv[1:]))
+"""
+
+
+async def deliverer(where: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", DELIVER, where, str(LEASE.total_seconds())),
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def murderous(
+    receiver: Receiver, process: asyncio.subprocess.Process, killed: asyncio.Event, moment: str
+) -> Manner:
+    """Kill the sender of a message: before it has come, before its answer, or just after that."""
+
+    async def manner(writer: asyncio.StreamWriter) -> None:
+        if moment == "before":
+            receiver.messages.pop()  # as if it had broken off on its way
+        if moment == "after":
+            await answer(204)(writer)
+        if process.returncode is None:
+            process.kill()
+        killed.set()
+
+    return manner
+
+
+async def submitted(store: Store, count: int) -> None:
+    """Add jobs, each with its event."""
+    now = SystemClock().now()
+    for _ in range(count):
+        job = a_job()
+        await store.jobs.add(job, job.event(EventName.CREATED, now, "local"))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return str(tmp_path / "crawlyard.db")
+    return str(request.getfixturevalue("postgres_url"))
+
+
+async def test_no_event_is_lost_whenever_the_sender_is_killed(where: str) -> None:
+    chance = random.Random(1)
+    store = await open_sql_store(where)
+
+    async with Receiver() as receiver:
+        address = receiver.authority
+        await kept(store, url=receiver.url, allow_addresses=(address,), events=("job.*",))
+        for _ in range(ROUNDS):
+            process, killed = await deliverer(where), asyncio.Event()
+            for _ in range(chance.randrange(AT_ONCE)):
+                receiver.next(answer(204))
+            moment = chance.choice(("before", "between", "after"))
+            receiver.next(murderous(receiver, process, killed, moment))
+            await submitted(store, AT_ONCE)
+            await killed.wait()
+            await process.wait()
+
+        await drained(store)
+
+    arrived = defaultdict(set)
+    for message in receiver.messages:
+        arrived[message.verified(SECRET)["data"]["seq"]].add(message.id)
+    happened = await store.events.events(EventQuery(names=frozenset({EventName.CREATED})))
+    await store.close()
+    assert len(happened) == ROUNDS * AT_ONCE
+    assert arrived.keys() == {event.seq for event in happened}
+    assert all(len(ids) == 1 for ids in arrived.values())
+    assert len(set().union(*arrived.values())) == len(happened)
+
+
+async def drained(store: Store) -> None:
+    """Deliver what is left, leases of the dead included."""
+    options = DeliveryOptions(lease=LEASE)
+    rest = Deliverer(store, Poster("Crawlyard/test"), SystemClock(), options)
+    async with asyncio.timeout(60):
+        while await store.deliveries.next_at() is not None:
+            await rest.run(drain=True)

@@ -1,0 +1,47 @@
+"""Templates for tests: valid as they are, each field to be had otherwise."""
+
+from typing import Any
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.ids import new_id
+from tests.builders import NOW
+
+START_URL = Parameter(name="start_url", type=ParameterType.URL, required=True)
+PAGES = Parameter(name="pages", type=ParameterType.INTEGER, default=200)
+SPEC: dict[str, object] = {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}"}}
+
+
+def a_draft(**fields: Any) -> TemplateDraft:
+    """Return a template of a start URL and a number of pages, as its author writes it."""
+    defaults: dict[str, Any] = {"name": "news", "spec": SPEC, "parameters": (START_URL, PAGES)}
+    return TemplateDraft(**(defaults | fields))
+
+
+def a_plain_draft(**fields: Any) -> TemplateDraft:
+    """Return a template without parameters."""
+    spec = {"urls": ["https://example.com/"]}
+    return a_draft(**({"name": "plain", "spec": spec, "parameters": ()} | fields))
+
+
+def a_template(**fields: Any) -> CrawlTemplate:
+    """Return version 1 of a private template."""
+    defaults: dict[str, Any] = {
+        "id": new_id(),
+        "owner": "ada",
+        "name": "news",
+        "spec": SPEC,
+        "parameters": (START_URL, PAGES),
+        "created_at": NOW,
+        "updated_at": NOW,
+        "actor": "ada",
+    }
+    return CrawlTemplate(**(defaults | fields))
+
+
+def told_of(template: CrawlTemplate, name: EventName = EventName.TEMPLATE_CREATED) -> Event:
+    """Return an event about *template*."""
+    data = {"name": template.name, "version": template.version}
+    return Event(
+        name=name, subject=template.id, owner=template.owner, at=NOW, actor="ada", data=data
+    )

@@ -1,0 +1,242 @@
+"""`ScheduleStore`: schedules are added, changed by one at a time, found and deleted."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.event import EventName
+from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
+from crawlyard.core.template import CrawlTemplate
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.ids import new_id
+from crawlyard.store.base import EventQuery, ScheduleQuery, Store
+from tests.builders import NOW
+from tests.builders_schedules import a_firing, a_schedule, a_tick, edited, told
+
+
+async def added(store: Store, **fields: Any) -> CrawlSchedule:
+    schedule = a_schedule(**fields)
+    await store.schedules.add(schedule, told(schedule))
+    return schedule
+
+
+async def found(store: Store, limit: int = 100, **asked: Any) -> list[str]:
+    return [s.name for s in await store.schedules.find(ScheduleQuery(**asked), limit)]
+
+
+async def names(store: Store, schedule: CrawlSchedule) -> list[str]:
+    return [e.name for e in await store.events.events(EventQuery(subject=schedule.id))]
+
+
+async def a_template(store: Store) -> str:
+    template = CrawlTemplate(
+        id=new_id(), owner="local", name="news", spec={}, created_at=NOW, updated_at=NOW
+    )
+    event = replace(told(a_schedule(), EventName.TEMPLATE_CREATED), subject=template.id)
+    await store.templates.add(template, event)
+    return template.id
+
+
+class TestAdd:
+    async def test_a_schedule_comes_back_as_it_was_added(self, store: Store) -> None:
+        schedule = a_schedule(
+            name="Nächtlich »50%«",
+            description="all of it",
+            template_id=await a_template(store),
+            template_version=3,
+            params={"site": "https://a.example/", "n": [1, 2.5, None, True]},
+            overrides={"limits": {"pages": 7}, "tags": ["ü"]},
+            when="0 3 * * mon-fri",
+            zone="Europe/Berlin",
+            overlap=Overlap.CANCEL_PREVIOUS,
+            misfire=Misfire.RUN_ALL,
+            grace=timedelta(minutes=3, microseconds=1),
+            catch_up=4,
+            jitter=timedelta(seconds=90),
+            starts_at=NOW - timedelta(days=1, microseconds=1),
+            ends_at=datetime(2030, 1, 1, tzinfo=UTC),
+            runs_left=12,
+            pause_after=3,
+            paused_at=NOW,
+            paused_by="ada",
+            pause_reason="the site moves",
+            next_at=NOW + timedelta(hours=1),
+            fire_at=NOW + timedelta(hours=1, seconds=30),
+            waiting_at=NOW - timedelta(hours=1),
+            beat=2**40,
+            version=9,
+        )
+
+        await store.schedules.add(schedule, told(schedule))
+
+        assert await store.schedules.get(schedule.id) == schedule
+        assert await names(store, schedule) == ["schedule.created"]
+
+    async def test_text_that_a_database_refuses_is_made_fit(self, store: Store) -> None:
+        schedule = await added(store, name="a\x00b", params={"x": "\ud800"})
+
+        kept = await store.schedules.get(schedule.id)
+
+        assert (kept.name, kept.params) == ("a\ufffdb", {"x": "\ufffd"})
+
+    async def test_what_is_not_there_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound):
+            await store.schedules.get(new_id())
+
+    async def test_an_id_is_taken_once(self, store: Store) -> None:
+        schedule = await added(store)
+
+        with pytest.raises(Conflict):
+            await store.schedules.add(replace(schedule, name="other"), told(schedule))
+
+        assert await names(store, schedule) == ["schedule.created"]
+
+    async def test_names_are_unique_for_each_owner(self, store: Store) -> None:
+        await added(store, name="nightly", owner="ada")
+        await added(store, name="nightly", owner="bob")
+
+        with pytest.raises(Conflict, match="nightly"):
+            await added(store, name="nightly", owner="ada")
+
+        assert await found(store) == ["nightly", "nightly"]
+
+    async def test_its_template_must_be_there(self, store: Store) -> None:
+        schedule = a_schedule(template_id=new_id())
+
+        with pytest.raises(NotFound):
+            await store.schedules.add(schedule, told(schedule))
+
+        assert await found(store) == await names(store, schedule) == []
+
+
+class TestSave:
+    async def test_the_next_version_replaces_a_schedule(self, store: Store) -> None:
+        schedule = await added(store, description="before")
+        changed = edited(schedule, name="new", description="after", when="@daily", next_at=None)
+
+        await store.schedules.save(changed, told(changed, EventName.SCHEDULE_UPDATED))
+
+        assert await store.schedules.get(schedule.id) == changed
+        assert await found(store, text="AFTER") == ["new"]
+        assert await found(store, text="before") == []
+        assert await names(store, schedule) == ["schedule.created", "schedule.updated"]
+
+    async def test_an_edit_of_an_older_version_is_refused(self, store: Store) -> None:
+        schedule = await added(store)
+        changed = edited(schedule, description="first")
+        await store.schedules.save(changed, told(changed))
+
+        with pytest.raises(Conflict):
+            await store.schedules.save(edited(schedule, description="second"), told(schedule))
+
+        assert await store.schedules.get(schedule.id) == changed
+        assert len(await names(store, schedule)) == 2
+
+    async def test_an_edit_is_refused_after_the_schedule_has_fired(self, store: Store) -> None:
+        schedule = await added(store)
+        assert await store.ticks.fire([a_firing(schedule)]) == [True]
+
+        with pytest.raises(Conflict):
+            await store.schedules.save(edited(schedule), told(schedule))
+
+    async def test_a_name_that_is_taken_is_refused(self, store: Store) -> None:
+        await added(store, name="one")
+        two = await added(store, name="two")
+
+        with pytest.raises(Conflict, match="one"):
+            await store.schedules.save(edited(two, name="one"), told(two))
+
+        assert await found(store) == ["one", "two"]
+        assert await names(store, two) == ["schedule.created"]
+
+    async def test_a_template_that_is_gone_is_refused(self, store: Store) -> None:
+        schedule = await added(store)
+
+        with pytest.raises(NotFound):
+            await store.schedules.save(edited(schedule, template_id=new_id()), told(schedule))
+
+        assert await store.schedules.get(schedule.id) == schedule
+
+
+class TestFind:
+    async def test_they_come_by_name_and_id_whatever_the_language(self, store: Store) -> None:
+        for name in ("b", "B", "a", "Z", "ä"):
+            await added(store, name=name)
+        twins = sorted([(await added(store, name="b", owner=o)).id for o in ("ada", "bob")])
+
+        schedules = await store.schedules.find(ScheduleQuery(), 100)
+
+        assert [s.name for s in schedules] == ["B", "Z", "a", "b", "b", "b", "ä"]
+        assert [s.id for s in schedules if s.name == "b" and s.owner != "local"] == twins
+
+    async def test_at_most_limit_come_and_the_rest_after_the_last_of_them(
+        self, store: Store
+    ) -> None:
+        for owner in ("ada", "bob", "eve"):
+            for name in ("a", "b"):
+                await added(store, name=name, owner=owner)
+
+        seen: list[CrawlSchedule] = []
+        after = None
+        while page := await store.schedules.find(ScheduleQuery(after=after), 2):
+            assert len(page) <= 2
+            seen += page
+            after = (page[-1].name, page[-1].id)
+
+        assert seen == await store.schedules.find(ScheduleQuery(), 100)
+        assert len({s.id for s in seen}) == 6
+
+    async def test_each_field_narrows(self, store: Store) -> None:
+        template = await a_template(store)
+        await added(store, name="one", owner="ada", template_id=template)
+        await added(store, name="two", owner="bob", paused_at=NOW, description="50% of ÜBER")
+
+        assert await found(store, owner="ada") == ["one"]
+        assert await found(store, template_id=template) == ["one"]
+        assert await found(store, paused=True) == ["two"]
+        assert await found(store, paused=False) == ["one"]
+        assert await found(store, name="two") == ["two"]
+        assert await found(store, name="tw") == []
+        assert await found(store, text="50% of über") == ["two"]
+        assert await found(store, text="50_") == []
+        assert await found(store, owner="ada", paused=True) == []
+
+
+class TestDelete:
+    async def test_a_deleted_schedule_is_gone_with_its_ledger(self, store: Store) -> None:
+        gone, kept = await added(store), await added(store)
+        for schedule in (gone, kept):
+            await store.ticks.fire([a_firing(schedule, [a_tick(schedule)])])
+
+        await store.schedules.delete(gone.id, 1, told(gone, EventName.SCHEDULE_DELETED))
+
+        with pytest.raises(NotFound):
+            await store.schedules.get(gone.id)
+        assert await store.ticks.ticks(gone.id) == []
+        assert len(await store.ticks.ticks(kept.id)) == 1
+        assert (await names(store, gone))[-1] == "schedule.deleted"
+
+    async def test_one_that_was_edited_is_not_deleted(self, store: Store) -> None:
+        schedule = await added(store)
+        changed = edited(schedule)
+        await store.schedules.save(changed, told(changed))
+
+        with pytest.raises(Conflict):
+            await store.schedules.delete(schedule.id, 1, told(schedule))
+
+        assert await store.schedules.get(schedule.id) == changed
+
+    async def test_its_template_may_go_then(self, store: Store) -> None:
+        template = await a_template(store)
+        schedule = await added(store, template_id=template)
+        event = told(schedule, EventName.TEMPLATE_DELETED)
+        with pytest.raises(Conflict, match=schedule.name):
+            await store.templates.delete(template, 1, event)
+
+        await store.schedules.delete(schedule.id, 1, told(schedule))
+        await store.templates.delete(template, 1, event)
+
+        with pytest.raises(NotFound):
+            await store.templates.get(template)

@@ -1,0 +1,331 @@
+"""`TemplateStore`: versions that never change, found by who may see them, and never lost."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crawlyard.core.event import EventName
+from crawlyard.core.schedule import CrawlSchedule
+from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.ids import new_id
+from crawlyard.store.base import EventQuery, Store, TemplateQuery
+from tests.builders import NOW
+from tests.builders_templates import a_template, told_of
+
+UPDATED, DELETED = EventName.TEMPLATE_UPDATED, EventName.TEMPLATE_DELETED
+
+
+async def added(
+    store: Store, template: CrawlTemplate | None = None, **fields: Any
+) -> CrawlTemplate:
+    """Return a template that the store has."""
+    template = template or a_template(**fields)
+    await store.templates.add(template, told_of(template))
+    return template
+
+
+async def saved(store: Store, template: CrawlTemplate, **changes: Any) -> CrawlTemplate:
+    """Return the next version of a template, which the store has."""
+    after = replace(template, version=template.version + 1, **changes)
+    await store.templates.save(after, told_of(after, UPDATED))
+    return after
+
+
+async def found(store: Store, limit: int = 100, **asked: Any) -> list[str]:
+    """Return the names of the templates that are asked for."""
+    return [t.name for t in await store.templates.find(TemplateQuery(**asked), limit)]
+
+
+async def told(store: Store, template: CrawlTemplate) -> list[str]:
+    """Return the names of its events, without their common beginning."""
+    events = await store.events.events(EventQuery(subject=template.id))
+    return [event.name.removeprefix("template.") for event in events]
+
+
+async def scheduled(store: Store, template: CrawlTemplate, name: str) -> CrawlSchedule:
+    """Return a schedule of the template, which the store has."""
+    schedule = CrawlSchedule(
+        id=new_id(),
+        owner="bob",
+        name=name,
+        template_id=template.id,
+        when="@daily",
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    event = replace(told_of(template, EventName.SCHEDULE_CREATED), subject=schedule.id)
+    await store.schedules.add(schedule, event)
+    return schedule
+
+
+async def test_a_template_comes_back_as_it_was_added(store: Store) -> None:
+    template = a_template(
+        name="Ünter 50%",
+        description="»why«\nand more",
+        public=True,
+        spec={"urls": ["{{a}}"], "max_depth": None, "headers": {"X-A": "ü"}, "delay_s": 0.25},
+        parameters=(
+            Parameter(
+                name="a",
+                type=ParameterType.LIST,
+                description="Ü",
+                default=["x"],
+                allowed=("x", "y"),
+            ),
+            Parameter(name="b", type=ParameterType.BOOLEAN, required=True),
+        ),
+        created_at=NOW - timedelta(days=400, microseconds=1),
+    )
+
+    await store.templates.add(template, told_of(template))
+
+    assert await store.templates.get(template.id) == template
+    assert await store.templates.get(template.id, 1) == template
+
+
+async def test_what_no_database_takes_is_replaced(store: Store) -> None:
+    template = await added(store, description="a\x00b", spec={"name": "\ud800"})
+
+    kept = await store.templates.get(template.id)
+
+    assert (kept.description, kept.spec) == ("a\ufffdb", {"name": "\ufffd"})
+
+
+async def test_a_template_that_is_not_there_is_not_found(store: Store) -> None:
+    template = await added(store)
+
+    with pytest.raises(NotFound, match="no template 0192"):
+        await store.templates.get("0192")
+    for version in (0, 2, -1):
+        with pytest.raises(NotFound, match=f"no version {version} of template {template.id}"):
+            await store.templates.get(template.id, version)
+    assert await store.templates.versions("0192") == []
+
+
+async def test_an_id_is_taken_once(store: Store) -> None:
+    template = await added(store)
+
+    with pytest.raises(Conflict, match=template.id):
+        await added(store, a_template(id=template.id, name="other"))
+
+    assert await told(store, template) == ["created"]
+
+
+async def test_a_name_is_taken_once_by_each_owner(store: Store) -> None:
+    await added(store, owner="ada", name="news")
+    await added(store, owner="bob", name="news")
+
+    with pytest.raises(Conflict, match="there is a template news already"):
+        await added(store, owner="ada", name="news")
+
+    assert await found(store) == ["news", "news"]
+
+
+class TestSave:
+    async def test_every_version_stays_as_it_was(self, store: Store) -> None:
+        first = await added(store)
+        later = NOW + timedelta(hours=1)
+
+        second = await saved(store, first, description="2", updated_at=later, actor="root")
+        third = await saved(store, second, name="other", public=True, spec={}, parameters=())
+
+        assert await store.templates.get(first.id) == third
+        assert await store.templates.versions(first.id) == [third, second, first]
+        assert await store.templates.get(first.id, 2) == second
+        assert await told(store, first) == ["created", "updated", "updated"]
+
+    async def test_a_template_that_has_moved_on_is_not_overwritten(self, store: Store) -> None:
+        first = await added(store)
+        second = await saved(store, first, description="2")
+
+        with pytest.raises(Conflict, match="not at version 1"):
+            await saved(store, first, description="other")
+
+        assert await store.templates.versions(first.id) == [second, first]
+        assert await told(store, first) == ["created", "updated"]
+
+    async def test_of_ten_that_save_the_same_version_one_succeeds(self, store: Store) -> None:
+        first = await added(store)
+        saves = [saved(store, first, description=str(n)) for n in range(10)]
+
+        results = await asyncio.gather(*saves, return_exceptions=True)
+
+        assert sum(isinstance(result, Conflict) for result in results) == 9
+        assert len(await store.templates.versions(first.id)) == 2
+
+    async def test_a_name_of_another_is_not_taken(self, store: Store) -> None:
+        await added(store, name="one")
+        two = await added(store, name="two")
+
+        with pytest.raises(Conflict, match="there is a template one already"):
+            await saved(store, two, name="one")
+
+        assert await store.templates.versions(two.id) == [two]
+        assert await told(store, two) == ["created"]
+
+    async def test_a_name_that_was_given_up_is_free(self, store: Store) -> None:
+        await saved(store, await added(store, name="one"), name="two")
+
+        await added(store, name="one")
+
+        assert await found(store) == ["one", "two"]
+
+    async def test_a_template_that_never_was_cannot_be_saved(self, store: Store) -> None:
+        with pytest.raises(Conflict):
+            await saved(store, a_template())
+
+        assert await store.events.events() == []
+
+
+class TestFind:
+    async def test_names_come_in_the_order_of_their_code_points(self, store: Store) -> None:
+        for name in ("b", "a", "Z", "é", "_", "a b", "aa"):
+            await added(store, name=name)
+
+        assert await found(store) == ["Z", "_", "a", "a b", "aa", "b", "é"]
+
+    async def test_at_most_limit_come_and_the_rest_behind_the_last_of_them(
+        self, store: Store
+    ) -> None:
+        names = ["a", "a", "B", "c", "c", "c", "ä"]
+        for number, name in enumerate(names):
+            await added(store, name=name, owner=f"u{number}")
+
+        pages, after = [], None
+        while page := await store.templates.find(TemplateQuery(after=after), 2):
+            pages.append([t.name for t in page])
+            after = (page[-1].name, page[-1].id)
+
+        assert pages == [["B", "a"], ["a", "c"], ["c", "c"], ["ä"]]
+
+    async def test_each_field_narrows(self, store: Store) -> None:
+        await added(store, name="mine", owner="ada")
+        await added(store, name="shared", owner="bob", public=True)
+        await added(store, name="theirs", owner="bob")
+
+        assert await found(store, owner="bob") == ["shared", "theirs"]
+        assert await found(store, seen_by="ada") == ["mine", "shared"]
+        assert await found(store, seen_by="bob") == ["shared", "theirs"]
+        assert await found(store, seen_by="eve") == ["shared"]
+        assert await found(store, public=True) == ["shared"]
+        assert await found(store, public=False) == ["mine", "theirs"]
+        assert await found(store, name="mine") == ["mine"]
+        assert await found(store, name="min") == []
+        assert await found(store, seen_by="ada", owner="bob", name="theirs") == []
+
+    @pytest.mark.parametrize("text", ["50%", "ünTER", "a_b", "WHY", "path\\x"])
+    async def test_text_is_a_part_of_the_name_or_description(self, store: Store, text: str) -> None:
+        await added(store, name="50% ÜNTER a_b", description="Why path\\x")
+        await added(store, name="500 unter aXb")
+
+        assert await found(store, text=text) == ["50% ÜNTER a_b"]
+
+    async def test_the_latest_version_decides(self, store: Store) -> None:
+        first = await added(store, name="old", public=True, description="old words")
+        second = await saved(store, first, name="new", public=False, description="new words")
+
+        assert await store.templates.find(TemplateQuery(), 10) == [second]
+        assert await found(store, text="old") == await found(store, public=True) == []
+        assert await found(store, text="new words") == ["new"]
+
+    @given(names=st.lists(st.text(min_size=1, max_size=5), max_size=6, unique=True))
+    @settings(
+        max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    )
+    async def test_every_name_is_ordered_alike(self, store: Store, names: list[str]) -> None:
+        owner = new_id()
+        ours = {name.encode("utf-8", "replace").decode().replace("\x00", "x") for name in names}
+        for name in ours:
+            await added(store, name=name, owner=owner)
+
+        assert await found(store, owner=owner) == sorted(ours)
+
+
+class TestDelete:
+    async def test_a_deleted_template_is_gone_with_all_versions(self, store: Store) -> None:
+        template = await saved(store, await added(store))
+
+        await store.templates.delete(template.id, 2, told_of(template, DELETED))
+
+        for version in (None, 1, 2):
+            with pytest.raises(NotFound):
+                await store.templates.get(template.id, version)
+        assert await store.templates.versions(template.id) == []
+        assert await found(store) == []
+        assert await told(store, template) == ["created", "updated", "deleted"]
+
+    async def test_its_name_is_free_again(self, store: Store) -> None:
+        template = await added(store)
+        await store.templates.delete(template.id, 1, told_of(template, DELETED))
+
+        await added(store, name=template.name)
+
+        assert await found(store) == [template.name]
+
+    async def test_a_template_that_has_moved_on_is_not_deleted(self, store: Store) -> None:
+        template = await added(store)
+        await saved(store, template)
+
+        with pytest.raises(Conflict, match="not at version 1"):
+            await store.templates.delete(template.id, 1, told_of(template, DELETED))
+
+        assert len(await store.templates.versions(template.id)) == 2
+        assert await told(store, template) == ["created", "updated"]
+
+    async def test_a_template_that_never_was_cannot_be_deleted(self, store: Store) -> None:
+        template = a_template()
+
+        with pytest.raises(Conflict):
+            await store.templates.delete(template.id, 1, told_of(template, DELETED))
+
+    async def test_a_template_that_schedules_use_stays_and_they_are_named(
+        self, store: Store
+    ) -> None:
+        template, other = await added(store), await added(store, name="other")
+        for name in ("weekly", "nightly"):
+            await scheduled(store, template, name)
+        await scheduled(store, other, "hourly")
+
+        with pytest.raises(Conflict, match="used by schedules nightly, weekly; delete those first"):
+            await store.templates.delete(template.id, 1, told_of(template, DELETED))
+
+        assert await store.templates.get(template.id) == template
+        assert await told(store, template) == ["created"]
+
+    async def test_a_template_that_no_schedule_uses_any_more_can_go(self, store: Store) -> None:
+        template = await added(store)
+        schedule = await scheduled(store, template, "nightly")
+        event = replace(told_of(template, EventName.SCHEDULE_DELETED), subject=schedule.id)
+        await store.schedules.delete(schedule.id, schedule.version, event)
+
+        await store.templates.delete(template.id, 1, told_of(template, DELETED))
+
+        assert await found(store) == []
+
+    async def test_a_schedule_and_a_delete_at_once_leave_both_or_neither(
+        self, store: Store
+    ) -> None:
+        for turn in range(10):
+            template = await added(store, name=f"t{turn}")
+            delete = store.templates.delete(template.id, 1, told_of(template, DELETED))
+            use = scheduled(store, template, f"s{turn}")
+
+            lost, refused = await asyncio.gather(delete, use, return_exceptions=True)
+
+            assert (lost is None) == isinstance(refused, NotFound)
+            assert (lost is None) != (not isinstance(refused, Exception))
+            assert lost is None or isinstance(lost, Conflict)
+
+    async def test_many_schedules_are_named_in_part(self, store: Store) -> None:
+        template = await added(store)
+        for number in range(22):
+            await scheduled(store, template, f"s{number:02}")
+
+        with pytest.raises(Conflict, match="s18, s19 and 2 more; delete those first"):
+            await store.templates.delete(template.id, 1, told_of(template, DELETED))

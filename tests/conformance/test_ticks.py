@@ -1,0 +1,363 @@
+"""`TickStore`: what is due is found, and each instant is fired once, whoever tries."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.schedule import CrawlSchedule, TickOutcome, TickReason
+from crawlyard.errors import NotFound
+from crawlyard.ids import new_id
+from crawlyard.store.base import EventQuery, Store
+from tests.builders import NOW, its_event
+from tests.builders_schedules import a_firing, a_schedule, a_tick, edited, its_job, ran, told
+from tests.conformance.conftest import Backend
+
+HOUR = timedelta(hours=1)
+ENDINGS = {
+    State.COMPLETED: (Move.CLAIM, Move.COMPLETE),
+    State.FAILED: (Move.CLAIM, Move.FAIL),
+    State.CANCELLED: (Move.CANCEL,),
+    State.PAUSED: (Move.PAUSE,),
+    State.PENDING: (),
+}
+
+
+async def added(store: Store, **fields: Any) -> CrawlSchedule:
+    schedule = a_schedule(**fields)
+    await store.schedules.add(schedule, told(schedule))
+    return schedule
+
+
+async def submitted(
+    store: Store, schedule: CrawlSchedule, state: State = State.PENDING, due_at: datetime = NOW
+) -> Job:
+    """Return a job of *schedule* that came into *state*; its tick is in the ledger."""
+    job = its_job(schedule, due_at)
+    now = await store.schedules.get(schedule.id)
+    assert await store.ticks.fire([a_firing(now, [ran(schedule, job)], [job])]) == [True]
+    for move in ENDINGS[state]:
+        job, event = job.moved(move, NOW, actor="local")
+        await store.jobs.save(job, event)
+    return job
+
+
+async def names(store: Store, subject: str) -> list[str]:
+    return [e.name for e in await store.events.events(EventQuery(subject=subject))]
+
+
+class TestDue:
+    async def test_those_whose_instant_has_come_are_due_the_earliest_first(
+        self, store: Store
+    ) -> None:
+        times = [NOW - HOUR, NOW, NOW - 2 * HOUR, NOW + timedelta(microseconds=1), None]
+        schedules = [await added(store, fire_at=at, next_at=NOW - 3 * HOUR) for at in times]
+
+        due = await store.ticks.due(NOW, 100)
+
+        assert due == [schedules[2], schedules[0], schedules[1]]
+        assert await store.ticks.due(NOW, 2) == due[:2]
+        assert await store.ticks.due(NOW - 3 * HOUR, 100) == []
+
+    async def test_the_next_instant_is_the_earliest_of_all(self, store: Store) -> None:
+        assert await store.ticks.next_at() is None
+        await added(store, fire_at=None)
+        assert await store.ticks.next_at() is None
+        await added(store, fire_at=NOW + HOUR)
+        await added(store, fire_at=NOW - HOUR)
+
+        assert await store.ticks.next_at() == NOW - HOUR
+
+
+class TestActive:
+    async def test_jobs_that_have_not_ended_are_active_the_oldest_first(self, store: Store) -> None:
+        one, two, idle = await added(store), await added(store), await added(store)
+        jobs = [
+            await submitted(store, one, state, NOW + n * HOUR) for n, state in enumerate(ENDINGS)
+        ]
+        other = await submitted(store, two)
+
+        active = await store.ticks.active([one.id, two.id, idle.id, new_id()])
+
+        assert active == {one.id: [jobs[3], jobs[4]], two.id: [other]}
+        assert await store.ticks.active([two.id]) == {two.id: [other]}
+        assert await store.ticks.active([]) == {}
+
+    async def test_a_deleted_job_is_not_active(self, store: Store) -> None:
+        schedule = await added(store)
+        job = await submitted(store, schedule, State.PAUSED)
+
+        await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
+
+        assert await store.ticks.active([schedule.id]) == {}
+
+
+class TestWaiting:
+    async def test_a_tick_waits_until_no_job_of_its_schedule_is_active(self, store: Store) -> None:
+        busy = await added(store, waiting_at=NOW)
+        job = await submitted(store, busy)
+        free = await added(store, waiting_at=NOW + HOUR)
+        await submitted(store, free, State.COMPLETED)
+        await added(store)
+
+        assert [s.id for s in await store.ticks.waiting(10)] == [free.id]
+        cancelled, event = job.moved(Move.CANCEL, NOW, actor="local")
+        await store.jobs.save(cancelled, event)
+
+        assert [s.id for s in await store.ticks.waiting(10)] == [busy.id, free.id]
+        assert [s.id for s in await store.ticks.waiting(1)] == [busy.id]
+
+
+class TestLastEnds:
+    async def test_the_latest_comes_first_and_a_refused_tick_has_failed(self, store: Store) -> None:
+        schedule = await added(store)
+        states = [State.COMPLETED, State.FAILED, State.CANCELLED, State.PENDING]
+        for n, state in enumerate(states):
+            await submitted(store, schedule, state, NOW + n * HOUR)
+        now = await store.schedules.get(schedule.id)
+        refused = a_tick(now, NOW + 9 * HOUR, reason=TickReason.REFUSED)
+        skipped = a_tick(now, NOW + 10 * HOUR, reason=TickReason.PAUSED)
+        await store.ticks.fire([a_firing(now, [refused, skipped])])
+
+        ends = await store.ticks.last_ends(schedule.id, NOW, 10)
+
+        assert ends == [State.FAILED, State.FAILED, State.COMPLETED]
+        assert await store.ticks.last_ends(schedule.id, NOW, 2) == ends[:2]
+
+    async def test_what_was_decided_before_is_left_out(self, store: Store) -> None:
+        schedule = await added(store)
+        old = a_tick(
+            schedule, NOW, reason=TickReason.REFUSED, decided_at=NOW - timedelta(microseconds=1)
+        )
+        new = a_tick(schedule, NOW - HOUR, reason=TickReason.REFUSED)
+        await store.ticks.fire([a_firing(schedule, [old, new])])
+
+        assert await store.ticks.last_ends(schedule.id, NOW, 10) == [State.FAILED]
+        assert len(await store.ticks.last_ends(schedule.id, NOW - HOUR, 10)) == 2
+
+
+class TestFire:
+    async def test_all_that_was_decided_is_written(self, store: Store) -> None:
+        schedule = await added(store)
+        before = await submitted(store, schedule, due_at=NOW - HOUR)
+        schedule = await store.schedules.get(schedule.id)
+        job = its_job(schedule)
+        tick = ran(schedule, job)
+        replaced = ran(schedule, before, outcome=TickOutcome.REPLACED, reason=TickReason.OVERLAP)
+        moved = before.moved(Move.CANCEL, NOW, actor="scheduler")
+        firing = a_firing(
+            schedule,
+            [replaced, tick],
+            [job],
+            [moved],
+            next_at=NOW + HOUR,
+            fire_at=NOW + HOUR,
+            runs_left=4,
+            waiting_at=NOW,
+            paused_at=NOW,
+            pause_reason="it keeps failing",
+        )
+
+        fired = await store.ticks.fire([firing])
+
+        assert fired == [True]
+        assert await store.schedules.get(schedule.id) == firing.after
+        assert await store.ticks.ticks(schedule.id) == [tick, replaced]
+        assert (await store.jobs.get(job.id)).job == job
+        assert (await store.jobs.get(before.id)).job == moved[0]
+        assert await names(store, job.id) == ["job.created"]
+        assert await names(store, before.id) == ["job.created", "job.cancelled"]
+        assert (await names(store, schedule.id)).count("schedule.ticked") == 3
+
+    async def test_a_job_that_was_fired_can_be_claimed(self, store: Store) -> None:
+        schedule = await added(store)
+        job = await submitted(store, schedule)
+
+        claim = await store.leases.claim("w1", NOW, HOUR)
+
+        assert claim is not None
+        assert claim.job.id == job.id
+
+    @pytest.mark.parametrize("change", ["fired", "edited", "deleted"])
+    async def test_a_firing_that_comes_too_late_is_left_out_whole(
+        self, store: Store, change: str
+    ) -> None:
+        schedule, other = await added(store), await added(store)
+        if change == "fired":
+            await store.ticks.fire([a_firing(schedule)])
+        elif change == "edited":
+            await store.schedules.save(edited(schedule), told(schedule))
+        else:
+            await store.schedules.delete(schedule.id, 1, told(schedule))
+        job, fitting = its_job(schedule), its_job(other)
+        events = await store.events.last()
+
+        fired = await store.ticks.fire(
+            [
+                a_firing(schedule, [ran(schedule, job)], [job]),
+                a_firing(other, [ran(other, fitting)], [fitting]),
+            ]
+        )
+
+        assert fired == [False, True]
+        assert await store.ticks.ticks(schedule.id) == []
+        assert [t.job_id for t in await store.ticks.ticks(other.id)] == [fitting.id]
+        with pytest.raises(NotFound):
+            await store.jobs.get(job.id)
+        assert await store.events.last() == events + 2
+
+    async def test_a_firing_whose_job_has_moved_on_is_left_out_whole(self, store: Store) -> None:
+        schedule = await added(store)
+        active = await submitted(store, schedule)
+        schedule = await store.schedules.get(schedule.id)
+        cancelled = active.moved(Move.CANCEL, NOW, actor="scheduler")
+        await store.jobs.save(*active.moved(Move.CLAIM, NOW, actor="worker:w"))
+        job = its_job(schedule, NOW + HOUR)
+        firing = a_firing(schedule, [ran(schedule, job)], [job], [cancelled])
+
+        fired = await store.ticks.fire([firing])
+
+        assert fired == [False]
+        assert await store.schedules.get(schedule.id) == schedule
+        assert len(await store.ticks.ticks(schedule.id)) == 1
+        assert (await store.jobs.get(active.id)).job.state is State.RUNNING
+
+    async def test_of_two_firings_of_one_schedule_one_is_written(self, store: Store) -> None:
+        schedule = await added(store)
+        firings = [a_firing(schedule, [a_tick(schedule, NOW + n * HOUR)]) for n in range(2)]
+
+        fired = await store.ticks.fire(firings)
+
+        assert fired == [True, False]
+        assert len(await store.ticks.ticks(schedule.id)) == 1
+
+    async def test_nothing_to_fire_is_nothing_done(self, store: Store) -> None:
+        assert await store.ticks.fire([]) == []
+        assert await store.events.last() == 0
+
+    async def test_a_row_without_a_job_is_replaced(self, store: Store) -> None:
+        schedule = await added(store)
+        waits = a_tick(schedule, outcome=TickOutcome.WAITING)
+        await store.ticks.fire([a_firing(schedule, [waits, a_tick(schedule, NOW - HOUR)])])
+        schedule = await store.schedules.get(schedule.id)
+        job = its_job(schedule)
+        tick, new = ran(schedule, job), a_tick(schedule, NOW + HOUR)
+
+        await store.ticks.fire([a_firing(schedule, [tick, new], [job])])
+
+        assert (await store.ticks.ticks(schedule.id))[:2] == [new, tick]
+
+    async def test_a_row_with_a_job_stays_what_it_is_for_another(self, store: Store) -> None:
+        schedule = await added(store)
+        job = await submitted(store, schedule)
+        schedule = await store.schedules.get(schedule.id)
+
+        await store.ticks.fire(
+            [a_firing(schedule, [a_tick(schedule), a_tick(schedule, NOW + HOUR)])]
+        )
+
+        [new, old] = await store.ticks.ticks(schedule.id)
+        assert (old.job_id, old.outcome) == (job.id, TickOutcome.RAN)
+        assert new.due_at == NOW + HOUR
+
+    async def test_hundreds_are_written_at_once(self, store: Store) -> None:
+        schedules = [await added(store) for _ in range(250)]
+        jobs = [its_job(s) for s in schedules]
+        firings = [
+            a_firing(s, [ran(s, j)], [j], fire_at=None)
+            for s, j in zip(schedules, jobs, strict=True)
+        ]
+
+        fired = await store.ticks.fire(firings)
+
+        assert fired == [True] * 250
+        assert await store.ticks.due(NOW, 1) == []
+        assert len(await store.ticks.active([s.id for s in schedules])) == 250
+
+
+async def test_many_at_once_on_stores_of_their_own_fire_each_instant_once(
+    backend: Backend,
+) -> None:
+    stores = [await backend.open() for _ in range(4)]
+    schedules = [await added(stores[0]) for _ in range(30)]
+
+    async def fire(store: Store, first: int) -> int:
+        won = 0
+        # in different orders, as nothing keeps two from standing in each other's way
+        for schedule in (*schedules[first:], *schedules[:first]):
+            job = its_job(schedule)
+            [fired] = await store.ticks.fire([a_firing(schedule, [ran(schedule, job)], [job])])
+            won += fired
+        return won
+
+    won = await asyncio.gather(*(fire(s, 7 * n) for n, s in enumerate(stores)))
+    active = await stores[0].ticks.active([s.id for s in schedules])
+    beats = [(await stores[0].schedules.get(s.id)).beat for s in schedules]
+    for store in stores:
+        await store.close()
+
+    assert sum(won) == len(schedules)
+    assert [len(jobs) for jobs in active.values()] == [1] * len(schedules)
+    assert beats == [1] * len(schedules)
+
+
+async def test_of_many_that_fire_one_schedule_at_one_moment_one_wins(backend: Backend) -> None:
+    stores = [await backend.open() for _ in range(4)]
+    schedule = await added(stores[0])
+
+    won = []
+    for _ in range(25):
+        jobs = [its_job(schedule) for _ in stores]
+        firings = [a_firing(schedule, [ran(schedule, job)], [job]) for job in jobs]
+        fired = await asyncio.gather(
+            *(s.ticks.fire([f]) for s, f in zip(stores, firings, strict=True))
+        )
+        won.append(sum(first for [first] in fired))
+        schedule = await stores[0].schedules.get(schedule.id)
+    active = await stores[0].ticks.active([schedule.id])
+    for store in stores:
+        await store.close()
+
+    assert won == [1] * 25
+    assert len(active[schedule.id]) == schedule.beat == 25
+
+
+class TestLedger:
+    async def test_ticks_come_the_latest_first_and_before_an_instant(self, store: Store) -> None:
+        schedule, other = await added(store), await added(store)
+        ticks = [a_tick(schedule, NOW - n * HOUR, detail=str(n)) for n in range(7)]
+        await store.ticks.fire([a_firing(schedule, ticks), a_firing(other, [a_tick(other)])])
+
+        assert await store.ticks.ticks(schedule.id) == ticks
+        assert await store.ticks.ticks(schedule.id, limit=3) == ticks[:3]
+        assert await store.ticks.ticks(schedule.id, NOW - 2 * HOUR, 2) == ticks[3:5]
+
+    async def test_those_of_a_range_come_by_their_instants(self, store: Store) -> None:
+        schedule = await added(store)
+        ticks = [a_tick(schedule, NOW + n * HOUR) for n in range(7)]
+        await store.ticks.fire([a_firing(schedule, ticks)])
+
+        between = await store.ticks.ticks_between(schedule.id, NOW + HOUR, NOW + 4 * HOUR)
+
+        assert list(between.values()) == ticks[1:4]
+        assert list(between) == [t.due_at for t in ticks[1:4]]
+
+    async def test_a_tick_keeps_all_of_its_fields(self, store: Store) -> None:
+        schedule = await added(store)
+        tick = a_tick(
+            schedule,
+            NOW + timedelta(microseconds=1),
+            outcome=TickOutcome.MISSED,
+            reason=TickReason.NO_SCHEDULER,
+            detail="»why«",
+            decided_at=NOW + HOUR,
+        )
+
+        await store.ticks.fire([replace(a_firing(schedule), ticks=(tick,))])
+
+        assert await store.ticks.ticks(schedule.id) == [tick]

@@ -1,0 +1,205 @@
+"""`WebhookStore`: endpoints are added, changed by one at a time, found, deleted."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.event import EventName
+from crawlyard.core.webhook import DeliveryState, JobWebhook, Secret, Webhook, webhooks_of
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.base import EventQuery, Store, WebhookQuery
+from tests.builders import NOW, a_job, a_spec
+from tests.builders_webhooks import SECRET, a_webhook, kept, switched
+from tests.conformance.steps import added
+
+UPDATED = EventName.WEBHOOK_UPDATED
+
+
+async def told(store: Store, webhook: Webhook) -> list[str]:
+    return [e.name for e in await store.events.events(EventQuery(subject=webhook.id))]
+
+
+async def test_a_webhook_comes_back_as_it_was_added(store: Store) -> None:
+    webhook = a_webhook(
+        owner="ada",
+        url="http://127.0.0.1:8080/ü?token=1",
+        description="»why«",
+        events=("job.*", "schedule.ticked"),
+        secrets=(Secret(value=SECRET), Secret(value="whsec_old", until=NOW + timedelta(days=1))),
+        active=False,
+        disabled_reason="gone",
+        failing_since=NOW - timedelta(microseconds=1),
+        allow_addresses=("127.0.0.1:8080",),
+        job_id=a_job().id,
+        version=7,
+    )
+
+    await store.webhooks.add(webhook, webhook.event(EventName.WEBHOOK_CREATED, NOW, "ada"))
+
+    assert await store.webhooks.get(webhook.id) == webhook
+    assert await told(store, webhook) == ["webhook.created"]
+
+
+async def test_an_id_is_taken_once(store: Store) -> None:
+    webhook = await kept(store)
+
+    with pytest.raises(Conflict, match=webhook.id):
+        await kept(store, id=webhook.id)
+
+    assert await told(store, webhook) == ["webhook.created"]
+
+
+async def test_a_webhook_that_is_not_there_is_not_found(store: Store) -> None:
+    with pytest.raises(NotFound, match="no webhook 0192"):
+        await store.webhooks.get("0192")
+
+
+async def test_a_webhook_is_replaced_together_with_its_event(store: Store) -> None:
+    before = await kept(store)
+    after = replace(before, url="https://other.example/", events=("job.failed",), version=2)
+
+    await store.webhooks.save(after, after.event(UPDATED, NOW, "local"))
+
+    assert await store.webhooks.get(before.id) == after
+    assert await told(store, before) == ["webhook.created", "webhook.updated"]
+
+
+async def test_of_twenty_that_save_the_same_version_one_succeeds(store: Store) -> None:
+    webhook = await kept(store)
+    others = [replace(webhook, description=str(n), version=2) for n in range(20)]
+
+    results = await asyncio.gather(
+        *(store.webhooks.save(o, o.event(UPDATED, NOW, "local")) for o in others),
+        return_exceptions=True,
+    )
+
+    assert [type(r) for r in results if r is not None] == [Conflict] * 19
+    assert await told(store, webhook) == ["webhook.created", "webhook.updated"]
+
+
+async def test_the_newest_come_first_and_each_field_narrows(store: Store) -> None:
+    job_id = a_job().id
+    one = await kept(store, owner="ada")
+    two = await kept(store, owner="bob")
+    three = await kept(store, owner="bob", job_id=job_id)
+
+    async def found(limit: int = 10, **asked: str) -> list[str]:
+        return [w.id for w in await store.webhooks.find(WebhookQuery(**asked), limit)]
+
+    assert await found() == [three.id, two.id, one.id]
+    assert await found(limit=2) == [three.id, two.id]
+    assert await found(owner="ada") == [one.id]
+    assert await found(job_id=job_id) == [three.id]
+    assert await found(job_id="") == [two.id, one.id]
+    assert await found(owner="ada", job_id=job_id) == []
+
+
+class TestDelete:
+    async def test_it_goes_with_its_deliveries(self, store: Store) -> None:
+        webhook, other = await kept(store), await kept(store)
+        await added(store)
+        await store.deliveries.fan_out(NOW)
+        [delivery] = await store.deliveries.find(other.id, None, None, 10)
+        event = webhook.event(EventName.WEBHOOK_DELETED, NOW, "local")
+
+        await store.webhooks.delete(webhook.id, 1, event)
+
+        with pytest.raises(NotFound):
+            await store.webhooks.get(webhook.id)
+        assert await store.deliveries.find(webhook.id, None, None, 10) == []
+        assert await store.deliveries.get(delivery.id) == delivery
+        assert await told(store, webhook) == ["webhook.created", "webhook.deleted"]
+
+    async def test_one_that_has_changed_meanwhile_is_not_deleted(self, store: Store) -> None:
+        webhook = await switched(store, await kept(store), on=False)
+
+        with pytest.raises(Conflict):
+            await store.webhooks.delete(
+                webhook.id, 1, webhook.event(EventName.WEBHOOK_DELETED, NOW, "local")
+            )
+
+        assert await store.webhooks.get(webhook.id) == webhook
+
+    async def test_one_that_never_was_cannot_be_saved_or_deleted(self, store: Store) -> None:
+        webhook = a_webhook(version=2)
+
+        with pytest.raises(Conflict):
+            await store.webhooks.save(webhook, webhook.event(UPDATED, NOW, "local"))
+        with pytest.raises(Conflict):
+            await store.webhooks.delete(webhook.id, 1, webhook.event(UPDATED, NOW, "local"))
+
+        assert await store.events.events() == []
+
+
+class TestSwitching:
+    async def test_what_waits_for_one_that_is_switched_off_has_failed(self, store: Store) -> None:
+        webhook = await kept(store)
+        await added(store)
+        await store.deliveries.fan_out(NOW)
+
+        await switched(store, webhook, on=False)
+
+        [delivery] = await store.deliveries.find(webhook.id, None, None, 10)
+        assert (delivery.state, delivery.ended_at) == (DeliveryState.FAILED, NOW)
+        assert await store.deliveries.next_at() is None
+
+    async def test_nothing_is_made_for_one_that_is_off(self, store: Store) -> None:
+        webhook = await switched(store, await kept(store), on=False)
+
+        await added(store)
+        await store.deliveries.fan_out(NOW)
+
+        assert await store.deliveries.find(webhook.id, None, None, 10) == []
+
+    async def test_one_that_is_switched_on_hears_from_then_on(self, store: Store) -> None:
+        webhook = await switched(store, await kept(store), on=False)
+        await added(store)  # nobody looks at it before the next line
+
+        await switched(store, webhook, on=True)
+        job = await added(store)
+        await store.deliveries.fan_out(NOW)
+
+        found = await store.deliveries.find(webhook.id, None, None, 10)
+        [event] = await store.deliveries.events(found)
+        assert event is not None
+        assert event.subject == job.id
+
+    async def test_an_edit_of_one_that_is_on_loses_nothing(self, store: Store) -> None:
+        webhook = await kept(store)
+        await added(store)
+        edited = replace(webhook, description="new", version=2)
+
+        await store.webhooks.save(edited, edited.event(UPDATED, NOW, "local"))
+        await store.deliveries.fan_out(NOW)
+
+        names = [d.name for d in await store.deliveries.find(webhook.id, None, None, 10)]
+        assert names == ["webhook.updated", "job.created"]
+
+
+class TestOfAJob:
+    async def test_they_are_added_with_it(self, store: Store) -> None:
+        asked = (
+            JobWebhook(url="https://a.example/", secret=SECRET),
+            JobWebhook(url="https://b.example/", events=("job.*",), secret=SECRET),
+        )
+
+        job = await added(store, spec=a_spec(webhooks=asked, allow_addresses=("10.0.0.1",)))
+
+        found = await store.webhooks.find(WebhookQuery(job_id=job.id), 10)
+        assert found == list(reversed(webhooks_of(job)))
+        assert [w.url for w in found] == ["https://b.example/", "https://a.example/"]
+        assert {w.allow_addresses for w in found} == {("10.0.0.1",)}
+
+    async def test_they_hear_of_their_job_alone_and_from_its_beginning(self, store: Store) -> None:
+        asked = (JobWebhook(url="https://a.example/", events=("job.*",), secret=SECRET),)
+        job = await added(store, spec=a_spec(webhooks=asked))
+        await added(store)
+
+        await store.deliveries.fan_out(NOW)
+
+        found = await store.deliveries.find(f"{job.id}:0", None, None, 10)
+        [event] = await store.deliveries.events(found)
+        assert event is not None
+        assert (event.name, event.subject) == ("job.created", job.id)

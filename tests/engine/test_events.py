@@ -1,0 +1,106 @@
+"""What a crawl tells as it goes: each thing once, and one end."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from crawlyard import LOCAL, Event, EventName, Limits, State, Yard
+from crawlyard.core.lifecycle import Move
+from tests.engine.rig import a_spec, crawled, opened, run
+from tests.engine.test_crawl import tree
+from tests.site import GraphSite, Serve
+
+ENDS = {EventName.COMPLETED, EventName.FAILED, EventName.CANCELLED}
+
+
+@pytest.fixture(params=["memory://", ""], ids=["memory", "sqlite"])
+async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path, database_url=request.param) as yard:
+        yield yard
+
+
+async def told(yard: Yard, job_id: str) -> Sequence[Event]:
+    return await yard.results.events(LOCAL, job_id)
+
+
+async def test_a_limit_that_is_reached_is_told_before_the_end(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(3, 4)))
+
+    found = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
+
+    *_, reached, ended = await told(yard, found.job.id)
+    assert (reached.name, ended.name) == (EventName.LIMIT_REACHED, EventName.COMPLETED)
+    assert reached.data["limit"] == "pages"
+    assert "7" in str(reached.data["detail"])
+    assert ended.data["reason"] == "limit_pages"
+    assert (reached.owner, reached.at) == ("local", ended.at)
+
+
+async def test_a_crawl_that_runs_out_of_urls_reaches_no_limit(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite({"/": []}))
+
+    found = await crawled(yard, a_spec(server.url, limits=Limits(pages=7)))
+
+    names = [e.name for e in await told(yard, found.job.id)]
+    assert names == [EventName.CREATED, EventName.STARTED, EventName.COMPLETED]
+
+
+async def test_quarters_of_the_way_are_told_once_each_and_in_order(
+    yard: Yard, site_server: Serve
+) -> None:
+    links = {"/": [f"/{n}" for n in range(120)]} | {f"/{n}": [] for n in range(120)}
+    server = await site_server(GraphSite(links))
+    spec = a_spec(server.url, delay=timedelta(milliseconds=60), per_host=1)
+
+    found = await crawled(yard, spec)
+
+    events = await told(yard, found.job.id)
+    percents = [int(str(e.data["percent"])) for e in events if e.name is EventName.PROGRESSED]
+    assert percents  # the first may have passed before anybody could tell
+    assert percents == sorted({25, 50, 75} & set(percents))
+    assert found.job.state is State.COMPLETED
+
+
+async def test_a_job_that_is_cancelled_with_much_before_it_has_one_end(
+    yard: Yard, site_server: Serve
+) -> None:
+    links = {"/": [f"/{n}" for n in range(10_000)]}
+    server = await site_server(GraphSite(links))
+    spec = a_spec(server.url, limits=Limits(pages=1))
+    found = await crawled(yard, spec)
+    await yard.jobs.edit(LOCAL, found.job.id, {"limits": Limits()})
+    await yard.jobs.resume(LOCAL, found.job.id)
+    before = await yard.store.events.last()
+
+    await yard.jobs.cancel(LOCAL, found.job.id)
+    await run(yard, found.job.id)
+
+    after = [e for e in await told(yard, found.job.id) if e.seq > before]
+    assert [e.name for e in after] == [EventName.CANCELLED]
+
+
+async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite({"/": []}))
+    job = await yard.jobs.submit(LOCAL, a_spec(server.url))
+    lease = timedelta(seconds=8)
+    now = yard.clock.now()
+    await yard.store.leases.claim("a-worker-that-dies", now, lease, job.id)
+
+    await yard.store.leases.take_back(
+        now, ["a-worker-that-dies"], lambda j: j.lost(now, actor="worker:w", in_child=False)
+    )
+    claim = await yard.store.leases.claim("another", now, lease, job.id)
+
+    names = Counter(e.name for e in await told(yard, job.id))
+    assert names[EventName.WORKER_LOST] == 1
+    assert names[EventName.REQUEUED] == 0
+    assert claim is not None
+    await yard.store.leases.settle(claim.lease, *claim.job.moved(Move.COMPLETE, now, actor="w"))
+    assert sum(e.name in ENDS for e in await told(yard, job.id)) == 1

@@ -1,0 +1,248 @@
+"""A job whose site is out of reach is tried again by its policy, at the instants it says."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from crawlyard import (
+    LOCAL,
+    EventName,
+    Job,
+    RetryPolicy,
+    Scope,
+    Settings,
+    State,
+    StateReason,
+    Yard,
+)
+from crawlyard.clock import SystemClock
+from crawlyard.core.retry import RetryReason
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import Answer
+from crawlyard.errors import IllegalMove
+from tests.engine.rig import a_spec, outcome
+from tests.site import GraphSite, Serve
+
+FIRST, FACTOR = timedelta(hours=1), 3
+PATIENT = RetryPolicy(attempts=3, first=FIRST, factor=FACTOR, jitter=0, cap=timedelta(days=1))
+A_MOMENT = timedelta(seconds=1)
+
+
+class SteppedClock(SystemClock):
+    """Time that passes as it does, and jumps on when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jumped = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self._jumped
+
+    def jump(self, by: timedelta) -> None:
+        self._jumped += by
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture(params=["memory://", ""], ids=["memory", "sqlite"])
+async def yard(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: SteppedClock
+) -> AsyncIterator[Yard]:
+    settings = Settings(data_dir=tmp_path / "data", database_url=request.param)
+    async with Yard.open(settings, clock) as yard:
+        yield yard
+
+
+async def attempted(yard: Yard, job_id: str) -> Job:
+    """Run one attempt of a job that is due, and return the job as it is then."""
+    worker = yard.worker(only=job_id)
+    running = asyncio.create_task(worker.run())
+    attempts = (await yard.jobs.get(LOCAL, job_id)).shard.attempt + 1
+    async with asyncio.timeout(20):
+        while True:
+            standing = await yard.jobs.get(LOCAL, job_id)
+            if standing.shard.attempt == attempts and standing.job.state is not State.RUNNING:
+                break
+            await asyncio.sleep(0)
+    worker.stop()
+    await running
+    return standing.job
+
+
+async def claimable(yard: Yard, job_id: str) -> bool:
+    """Tell whether a worker would get the job now; it gives it back at once."""
+    claim = await yard.store.leases.claim("w", yard.clock.now(), timedelta(seconds=8), job_id)
+    return claim is not None
+
+
+class TroubledSite(GraphSite):
+    """A site whose start page answers with each of *statuses* once before it answers well."""
+
+    def __init__(self, *statuses: int) -> None:
+        super().__init__({"/": ["/a"], "/a": []})
+        self._statuses = list(statuses)
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path == "/" and self._statuses:
+            return Answer(self._statuses.pop(0))
+        return super().answer(method, path, host)
+
+
+async def test_a_job_that_fails_twice_and_then_works_waits_as_its_policy_says(
+    yard: Yard, clock: SteppedClock, site_server: Serve
+) -> None:
+    server = await site_server(TroubledSite(503, 500))
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT))
+
+    waits = []
+    for _ in range(2):
+        job = await attempted(yard, job.id)
+        assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
+        waits.append(job.due_at - job.updated_at)
+        clock.jump(job.due_at - clock.now() - A_MOMENT)
+        assert not await claimable(yard, job.id)
+        clock.jump(A_MOMENT)
+    job = await attempted(yard, job.id)
+
+    assert waits == [FIRST, FIRST * FACTOR]
+    assert (job.state, job.state_reason) == (State.COMPLETED, StateReason.EXHAUSTED)
+    found = await outcome(yard, job.id)
+    assert found.ok == {f"{server.url}/", f"{server.url}/a"}
+    assert (found.usage.pages, found.usage.errors) == (2, 0)
+    assert [hit.path for hit in server.hits if hit.path != "/robots.txt"] == ["/", "/", "/", "/a"]
+    told = await yard.results.events(LOCAL, job.id)
+    assert [e.name for e in told if e.name is not EventName.STARTED] == [
+        EventName.CREATED,
+        EventName.REQUEUED,
+        EventName.REQUEUED,
+        EventName.COMPLETED,
+    ]
+
+
+async def test_a_host_that_refuses_connections_is_tried_again_and_then_given_up(
+    yard: Yard, clock: SteppedClock, unused_tcp_port: int
+) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    spec = a_spec(url, retry=PATIENT, ignore_robots=True)
+    job = await yard.jobs.submit(LOCAL, spec)
+
+    states = []
+    for _ in range(3):
+        job = await attempted(yard, job.id)
+        states.append((job.state, job.state_reason))
+        clock.jump(timedelta(days=1))
+
+    waiting = (State.PENDING, StateReason.WAITING_RETRY)
+    assert states == [waiting, waiting, (State.FAILED, StateReason.START_FAILED)]
+    assert job.failures == 2
+    assert "connect" in job.detail.lower() or "refused" in job.detail.lower()
+    assert len((await outcome(yard, job.id)).pages) == 1
+
+
+async def test_a_host_that_comes_back_is_crawled(
+    yard: Yard, clock: SteppedClock, unused_tcp_port: int
+) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    spec = a_spec(url, retry=PATIENT, ignore_robots=True)
+    job = await attempted(yard, (await yard.jobs.submit(LOCAL, spec)).id)
+    clock.jump(job.due_at - clock.now())
+
+    async with SiteServer(TroubledSite(), port=unused_tcp_port):
+        job = await attempted(yard, job.id)
+
+    assert job.state is State.COMPLETED
+    assert len((await outcome(yard, job.id)).ok) == 2
+
+
+async def test_retry_now_skips_the_wait(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(TroubledSite(503))
+    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT))
+    waiting = await attempted(yard, submitted.id)
+
+    hurried = await yard.jobs.retry_now(LOCAL, waiting.id)
+
+    assert (hurried.state, hurried.state_reason) == (State.PENDING, StateReason.WAITING_SLOT)
+    assert (hurried.queued_at, hurried.failures) == (waiting.queued_at, 1)
+    assert await yard.jobs.retry_now(LOCAL, waiting.id) == hurried  # nothing left to skip
+    assert (await attempted(yard, waiting.id)).state is State.COMPLETED
+    with pytest.raises(IllegalMove, match="cannot retry now a job that is completed"):
+        await yard.jobs.retry_now(LOCAL, waiting.id)
+
+
+async def test_a_job_of_later_can_be_told_to_begin_now(yard: Yard) -> None:
+    later = yard.clock.now() + timedelta(days=1)
+    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1/"), start_at=later)
+    assert not await claimable(yard, job.id)
+
+    await yard.jobs.retry_now(LOCAL, job.id)
+
+    assert await claimable(yard, job.id)
+
+
+@pytest.mark.parametrize("status", [404, 403, 410])
+async def test_what_the_site_says_for_good_is_not_worth_a_retry(
+    yard: Yard, site_server: Serve, status: int
+) -> None:
+    server = await site_server(TroubledSite(*[status] * 9))
+    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT))
+
+    job = await attempted(yard, submitted.id)
+
+    assert (job.state, job.state_reason) == (State.FAILED, StateReason.START_FAILED)
+
+
+class ClosedSite(GraphSite):
+    """A site whose robots.txt forbids all of it."""
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path == "/robots.txt":
+            return Answer(200, (("Content-Type", "text/plain"),), b"User-agent: *\nDisallow: /\n")
+        return super().answer(method, path, host)
+
+
+async def test_what_robots_forbid_is_not_worth_a_retry(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(ClosedSite({"/": []}))
+    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT))
+
+    job = await attempted(yard, submitted.id)
+
+    assert (job.state, job.state_reason) == (State.FAILED, StateReason.START_FAILED)
+    assert "robots" in job.detail
+
+
+class InwardSite(GraphSite):
+    """A site that redirects to an address of the network that it is crawled from."""
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path == "/":
+            return Answer(302, (("Location", "http://127.0.0.2:9/"),))
+        return super().answer(method, path, host)
+
+
+async def test_a_blocked_address_is_not_worth_a_retry(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(InwardSite({}))
+    opened = {"allow_private": False, "allow_addresses": (server.authority,), "scope": Scope.ANY}
+    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=PATIENT, **opened))
+
+    job = await attempted(yard, submitted.id)
+
+    assert (job.state, job.state_reason) == (State.FAILED, StateReason.START_FAILED)
+    assert "127.0.0.2" in job.detail
+
+
+async def test_a_reason_that_the_policy_does_not_name_is_not_worth_a_retry(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(TroubledSite(503))
+    policy = RetryPolicy(attempts=3, reasons=frozenset({RetryReason.INTERNAL_ERROR}))
+    submitted = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", retry=policy))
+
+    job = await attempted(yard, submitted.id)
+
+    assert job.state is State.FAILED

@@ -1,0 +1,128 @@
+"""A yard's webhooks in memory, with their deliverer and a clock that a test moves."""
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.job import Job
+from crawlyard.core.user import LOCAL, Actor, Grants
+from crawlyard.core.webhook import Delivery, Webhook
+from crawlyard.engine.post import Poster, addresses_of
+from crawlyard.services.delivering import Deliverer, DeliveryOptions
+from crawlyard.services.receivers import Resolve
+from crawlyard.services.webhooks import Webhooks
+from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.memory import open_memory_store
+from tests.builders import a_job, its_event
+from tests.clock import FakeClock, settle
+from tests.receiver import Receiver
+
+PATIENCE_S = 20  # real ones: more than any of these tests takes
+
+
+class JumpingClock(FakeClock):
+    """Stands still for the yard; on the wall it is as late as it is for the public library."""
+
+    def wall(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def jump(self, duration: timedelta) -> None:
+        """Move time on at once, and then wake all whose time is over."""
+        self._now += duration
+        while self._sleepers and self._sleepers[0][0] <= self._now:
+            _, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)
+        await settle()
+
+
+@dataclass
+class Rig:
+    """All that a test of webhooks needs."""
+
+    store: Store = field(default_factory=open_memory_store)
+    clock: JumpingClock = field(default_factory=JumpingClock)
+    timeout: timedelta = timedelta(seconds=5)
+    options: DeliveryOptions = field(default_factory=DeliveryOptions)
+    grants: Grants = field(default_factory=Grants)
+    lookup: Resolve = addresses_of
+
+    @property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self.store, self.clock, self.grants, self.lookup)
+
+    def deliverer(self) -> Deliverer:
+        poster = Poster("Crawlyard/test", self.timeout)
+        return Deliverer(self.store, poster, self.clock, self.options, chance=lambda: 0.5)
+
+    @asynccontextmanager
+    async def delivering(self) -> AsyncIterator[None]:
+        """Deliver while the block lasts."""
+        task = asyncio.create_task(self.deliverer().run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled(), task.exception()
+
+    async def hooked(self, receiver: Receiver, actor: Actor = LOCAL, **fields: Any) -> Webhook:
+        """Return a webhook of a receiver on loopback that hears of new jobs."""
+        asked = {"events": ("job.created",), "allow_addresses": (receiver.authority,)} | fields
+        return await self.webhooks.create(actor, receiver.url, **asked)
+
+    async def happened(self, owner: str = "local", **fields: Any) -> Job:
+        """Return a job that was just added."""
+        job = a_job(owner=owner, **fields)
+        await self.store.jobs.add(job, its_event(job))
+        await self.clock.jump(timedelta(seconds=1))  # a deliverer looks once a second
+        return job
+
+    async def log(self, webhook: Webhook) -> list[Delivery]:
+        """Return the deliveries of a webhook, the oldest first."""
+        return (await self.store.deliveries.find(webhook.id, None, None, 1000))[::-1]
+
+    async def attempts(self, webhook: Webhook, count: int) -> Delivery:
+        """Return the only delivery of a webhook once it was tried that often."""
+
+        def tried(log: Sequence[Delivery]) -> bool:
+            return bool(log) and len(log[0].attempts) == count
+
+        return (await self.logged(webhook, tried))[0]
+
+    async def ended(self, webhook: Webhook, count: int) -> list[Delivery]:
+        """Return the deliveries of a webhook once *count* of them have ended."""
+        return await self.logged(
+            webhook, lambda log: sum(d.ended_at is not None for d in log) == count
+        )
+
+    async def logged(
+        self, webhook: Webhook, fits: Callable[[Sequence[Delivery]], bool]
+    ) -> list[Delivery]:
+        """Return the deliveries of a webhook once they are as asked."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not fits(log := await self.log(webhook)):  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0)
+        return log
+
+    async def switched_off(self, webhook: Webhook) -> None:
+        """Return once a webhook is off."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (await self.store.webhooks.get(webhook.id)).active:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+
+    async def told(self, name: EventName) -> list[Event]:
+        """Return the events of that name."""
+        return await self.store.events.events(EventQuery(names=frozenset({name})))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Return once something is so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0)

@@ -1,0 +1,96 @@
+"""A scheduler on a store, with time that stands still."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.user import LOCAL, Actor
+from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.services.jobs import JobManager
+from crawlyard.services.schedule_records import ScheduleDraft
+from crawlyard.services.schedule_ticker import TickerOptions
+from crawlyard.services.scheduler import Scheduler
+from crawlyard.services.templates import TemplateManager
+from crawlyard.store.base import EventQuery, JobQuery, Store
+from tests.clock import FakeClock
+
+MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+TO_ONE = HOUR - MINUTE
+"""From where a rig begins to the first full hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """One scheduler, with all that it works with."""
+
+    store: Store
+    clock: FakeClock
+    jobs: JobManager
+    templates: TemplateManager
+    scheduler: Scheduler
+
+    async def create(self, when: str = "@hourly", actor: Actor = LOCAL, **fields: Any) -> str:
+        """Return the id of a new schedule."""
+        fields = {"name": "nightly", "overrides": {"urls": ["https://example.com/"]}} | fields
+        draft = ScheduleDraft(when=when, **fields)
+        return (await self.scheduler.create(actor, draft)).id
+
+    async def schedule(self, schedule_id: str) -> CrawlSchedule:
+        """Return a schedule as it is stored."""
+        return await self.store.schedules.get(schedule_id)
+
+    async def after(self, duration: timedelta) -> None:
+        """Let time pass, and the scheduler look at what is due then."""
+        await self.clock.advance(duration)
+        await self.scheduler.round()
+
+    async def ledger(self, schedule_id: str) -> list[str]:
+        """Return the rows, the earliest first: hours since midnight, outcome, reason."""
+        ticks = await self.store.ticks.ticks(schedule_id, limit=10_000)
+        return [row(tick) for tick in reversed(ticks)]
+
+    async def submitted(self, schedule_id: str) -> list[Job]:
+        """Return the jobs of a schedule, the oldest first."""
+        found = await self.store.jobs.find(JobQuery(schedule_id=schedule_id), 10_000)
+        return [standing.job for standing in reversed(found)]
+
+    async def ends(self, job: Job, state: State = State.COMPLETED) -> Job:
+        """Let a job end."""
+        path = {
+            State.COMPLETED: (Move.CLAIM, Move.COMPLETE),
+            State.FAILED: (Move.CLAIM, Move.FAIL),
+            State.CANCELLED: (Move.CANCEL,),
+        }[state]
+        for move in path:
+            if move in LIFECYCLE[job.state]:
+                job, event = job.moved(move, self.clock.now(), actor="worker:w")
+                await self.store.jobs.save(job, event)
+        return job
+
+    async def told(self, schedule_id: str) -> list[str]:
+        """Return the names of a schedule's events but its ticks'."""
+        events = await self.store.events.events(EventQuery(subject=schedule_id))
+        names = [event.name for event in events if event.name is not EventName.SCHEDULE_TICKED]
+        return [name.removeprefix("schedule.") for name in names]
+
+
+def row(tick: Tick) -> str:
+    hours = (tick.due_at - MIDNIGHT) / HOUR
+    return f"{hours:g} {tick.outcome} {tick.reason}"
+
+
+def a_rig(store: Store, clock: FakeClock | None = None, **options: Any) -> Rig:
+    """Return a rig a minute after midnight, unless there is a clock."""
+    clock = clock or FakeClock(MIDNIGHT + MINUTE)
+    dispatcher = LocalDispatcher()
+    jobs = JobManager(store, dispatcher, clock)
+    templates = TemplateManager(store, clock)
+    chosen = TickerOptions(**options)
+    scheduler = Scheduler(store, jobs, templates, dispatcher, clock, chosen)
+    return Rig(store, clock, jobs, templates, scheduler)

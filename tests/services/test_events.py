@@ -1,0 +1,262 @@
+"""`Events`: who sees what has happened, and that a follower misses nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.lifecycle import Move
+from crawlyard.core.user import LOCAL, Actor
+from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.services.events import LOOK_EVERY, Events, named
+from crawlyard.store.base import EVERY_EVENT, EventLog, EventQuery, Store
+from tests.builders import NOW, a_job, its_event
+from tests.clock import FakeClock
+from tests.conformance.conftest import Backend
+from tests.conformance.steps import added, moved
+
+ADA, BOB = Actor(id="ada"), Actor(id="bob")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def events(store: Store, clock: FakeClock) -> Events:
+    return Events(store.events, clock)
+
+
+def seqs(found: list[Event]) -> list[int]:
+    return [event.seq for event in found]
+
+
+class Follower:
+    """Collects what a follow yields, as a task of its own."""
+
+    def __init__(self, following: AsyncIterator[Event], clock: FakeClock) -> None:
+        self.seen: list[Event] = []
+        self._clock = clock
+        self.task = asyncio.create_task(self._collect(following))
+
+    async def _collect(self, following: AsyncIterator[Event]) -> None:
+        async for event in following:
+            self.seen.append(event)
+
+    async def until(self, count: int) -> list[int]:
+        """Let time pass until so many were seen, and a look more."""
+        async with asyncio.timeout(20):
+            while len(self.seen) < count:
+                await self._clock.advance(LOOK_EVERY)
+        await self._clock.advance(LOOK_EVERY)
+        return seqs(self.seen)
+
+    async def end(self) -> None:
+        self.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await self.task
+
+
+class TestReading:
+    async def test_an_actor_sees_what_is_his_and_an_admin_sees_all(
+        self, store: Store, events: Events
+    ) -> None:
+        for owner in ("ada", "bob", "ada"):
+            await added(store, owner=owner)
+
+        assert seqs(await events.list(ADA)) == seqs(await events.newest(ADA)) == [1, 3]
+        assert seqs([e async for e in events.every(ADA)]) == [1, 3]
+        assert seqs(await events.list(BOB)) == [2]
+        assert seqs(await events.list(LOCAL)) == [1, 2, 3]
+        assert seqs(await events.list(LOCAL, EventQuery(owner="bob"))) == [2]
+        assert seqs(await events.list(ADA, EventQuery(owner="bob"))) == [1, 3]
+
+    async def test_they_are_listed_in_portions(self, store: Store, events: Events) -> None:
+        for _ in range(5):
+            await added(store)
+
+        assert seqs(await events.list(LOCAL, after=1, limit=2)) == [2, 3]
+
+    @pytest.mark.parametrize("limit", [1, 3, 7, 50])
+    async def test_the_newest_are_found_however_far_back_they_are(
+        self, store: Store, events: Events, limit: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crawlyard.services.events._WINDOW", 2)
+        for owner in "abaabbbbbbba":
+            await added(store, owner=owner)
+
+        found = await events.newest(Actor(id="a"), limit=limit)
+
+        assert seqs(found) == [1, 3, 4, 12][-limit:]
+
+    async def test_nothing_has_happened_yet(self, events: Events) -> None:
+        assert await events.newest(LOCAL) == []
+        assert await events.last() == 0
+
+
+class TestFollowing:
+    async def test_what_was_there_comes_first_and_then_what_happens(
+        self, store: Store, events: Events, clock: FakeClock
+    ) -> None:
+        job = await added(store)
+        follower = Follower(events.follow(LOCAL), clock)
+        await follower.until(1)
+
+        await moved(store, job.id, Move.PAUSE)
+        await added(store)
+
+        assert await follower.until(3) == [1, 2, 3]
+        assert [e.name for e in follower.seen] == ["job.created", "job.paused", "job.created"]
+        await follower.end()
+
+    async def test_nothing_is_lost_or_doubled_while_many_write(
+        self, store: Store, backend: Backend, events: Events, clock: FakeClock
+    ) -> None:
+        others = [await backend.open() for _ in range(4)]
+        follower = Follower(events.follow(LOCAL), clock)
+
+        async def write(other: Store) -> None:
+            for _ in range(25):
+                await added(other)
+                await asyncio.sleep(0)  # a store in memory never waits, and others want a turn
+
+        await asyncio.gather(*(write(other) for other in others))
+        found = await follower.until(100)
+        await follower.end()
+        if backend.sql:
+            for other in others:
+                await other.close()
+
+        assert found == list(range(1, 101))
+
+    async def test_it_keeps_up_with_more_than_it_reads_at_once(
+        self, store: Store, events: Events, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crawlyard.services.events._CHUNK", 3)
+        for _ in range(9):
+            await added(store)
+        follower = Follower(events.follow(LOCAL, after=1), clock)
+
+        found = await follower.until(8)
+
+        assert found == [2, 3, 4, 5, 6, 7, 8, 9]
+        await follower.end()
+
+    async def test_it_tells_only_what_was_asked_for_and_may_be_seen(
+        self, store: Store, events: Events, clock: FakeClock
+    ) -> None:
+        paused = EventQuery(names=frozenset({EventName.PAUSED}))
+        follower = Follower(events.follow(ADA, paused), clock)
+        for owner in ("ada", "bob", "ada"):
+            job = await added(store, owner=owner)
+            await moved(store, job.id, Move.PAUSE)
+
+        found = await follower.until(2)
+
+        assert found == [2, 6]
+        await follower.end()
+
+    async def test_it_goes_on_after_what_was_forgotten(
+        self, store: Store, events: Events, clock: FakeClock
+    ) -> None:
+        for _ in range(3):
+            await added(store)
+        follower = Follower(events.follow(LOCAL), clock)
+        await follower.until(3)
+
+        await store.upkeep.forget(NOW + timedelta(days=1))
+        await added(store)
+
+        assert await follower.until(4) == [1, 2, 3, 4]
+        await follower.end()
+
+
+class Away:
+    """An event log that is away every other time it is asked."""
+
+    def __init__(self, inner: EventLog) -> None:
+        self._inner = inner
+        self._asked = 0
+
+    async def events(
+        self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        self._fail()
+        return await self._inner.events(query, after, limit)
+
+    async def last(self) -> int:
+        self._fail()
+        return await self._inner.last()
+
+    def _fail(self) -> None:
+        self._asked += 1
+        if self._asked % 3 == 2:
+            raise StoreUnavailable("the database is away")
+
+
+async def test_a_store_that_is_away_delays_a_follower_and_loses_nothing(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    follower = Follower(Events(Away(store.events), clock).follow(LOCAL), clock)
+
+    for n in range(6):
+        await added(store)
+        await follower.until(n)
+
+    assert await follower.until(6) == [1, 2, 3, 4, 5, 6]
+    assert "the store is away" in caplog.text
+    await follower.end()
+
+
+class Busy:
+    """An event log in which something happens between any two looks."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def events(
+        self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        await added(self._store)
+        return await self._store.events.events(query, after, limit)
+
+    async def last(self) -> int:
+        await added(self._store)
+        return await self._store.events.last()
+
+
+async def test_what_happens_between_two_looks_is_told_once(store: Store, clock: FakeClock) -> None:
+    follower = Follower(Events(Busy(store), clock).follow(LOCAL), clock)
+
+    found = await follower.until(20)
+
+    assert found == list(range(1, len(found) + 1))
+    await follower.end()
+
+
+class TestNames:
+    def test_a_pattern_means_all_that_fit_it(self) -> None:
+        schedules = {name for name in EventName if name.kind == "schedule"}
+
+        assert named(["schedule.*"]) == schedules
+        assert named(["job.paused", "schedule.*"]) == {EventName.PAUSED, *schedules}
+        assert named(["*"]) == set(EventName)
+
+    def test_one_that_fits_nothing_is_refused_with_the_list(self) -> None:
+        with pytest.raises(Invalid, match=r"'job\.finished'.*job\.completed"):
+            named(["job.*", "job.finished"])
+
+
+async def test_the_instant_from_which_on_counts(store: Store, events: Events) -> None:
+    for minutes in (2, 1, 0):
+        job = a_job()
+        at = NOW - timedelta(minutes=minutes)
+        await store.jobs.add(job, replace(its_event(job), at=at))
+
+    found = await events.newest(LOCAL, EventQuery(since=NOW - timedelta(minutes=1)))
+
+    assert seqs(found) == [2, 3]

@@ -1,0 +1,356 @@
+"""The janitor: what it ends, deletes and keeps, over every store, by a clock of ours."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.spec import FOREVER
+from crawlyard.errors import NotFound, StoreUnavailable
+from crawlyard.services.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
+from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
+from crawlyard.store.memory import open_memory_store
+from tests.builders import NOW, a_job, a_spec, its_event
+from tests.clock import FakeClock, settle
+from tests.conformance.conftest import Backend
+from tests.conformance.purging import deleted, with_pages
+from tests.conformance.steps import added, in_state
+
+T = TypeVar("T")
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def janitor(store: Store, clock: FakeClock) -> Janitor:
+    return Janitor(store, clock, JanitorOptions())
+
+
+async def done(clock: FakeClock, work: Coroutine[Any, Any, T]) -> T:
+    """Return what *work* returned; its sleeps pass as fast as the store answers."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await clock.advance(BREATH)
+    return await task
+
+
+async def sweep(janitor: Janitor, clock: FakeClock, after: timedelta = timedelta(0)) -> Swept:
+    """Let time pass and sweep."""
+    await clock.advance(after)
+    return await done(clock, janitor.sweep())
+
+
+async def paused(store: Store, **fields: Any) -> Job:
+    return await added(store, in_state(State.PAUSED, since=NOW, **fields))
+
+
+async def ended(store: Store, at: datetime, retention: timedelta | None = None) -> Job:
+    spec = a_spec(retention=retention)
+    return await added(store, in_state(State.COMPLETED, spec=spec, ended_at=at))
+
+
+async def events_of(store: Store, job: Job) -> list[Event]:
+    return (await store.events.events(EventQuery(subject=job.id)))[1:]
+
+
+async def there(store: Store, job: Job) -> bool:
+    try:
+        await store.jobs.get(job.id)
+    except NotFound:
+        return False
+    return True
+
+
+class TestPauses:
+    async def test_a_job_paused_too_long_is_warned_of_twice_and_cancelled(
+        self, store: Store, clock: FakeClock, janitor: Janitor
+    ) -> None:
+        job = await paused(store)
+        days = [await sweep(janitor, clock, DAY / 2) for _ in range(13)]
+        assert (await store.jobs.get(job.id)).job == replace(job, version=job.version + 2)
+
+        days += [await sweep(janitor, clock, DAY / 2) for _ in range(2)]
+
+        assert [n / 2 for n, swept in enumerate(days, 1) if swept.warned] == [3.5, 6]
+        assert [n / 2 for n, swept in enumerate(days, 1) if swept.cancelled] == [7]
+        after = (await store.jobs.get(job.id)).job
+        assert (after.state, after.state_reason) == (State.CANCELLED, StateReason.PAUSED_TOO_LONG)
+        assert after.detail == "paused since 2026-01-02 03:04 UTC"
+        told = await events_of(store, job)
+        assert [(e.name, e.actor) for e in told] == [
+            ("job.expiring", "janitor"),
+            ("job.expiring", "janitor"),
+            ("job.cancelled", "janitor"),
+        ]
+        assert told[0].data["expires_at"] == (NOW + 7 * DAY).isoformat()
+
+    async def test_it_is_cancelled_a_day_after_the_last_warning_however_late_that_came(
+        self, store: Store, clock: FakeClock, janitor: Janitor
+    ) -> None:
+        job = await paused(store)
+
+        late = await sweep(janitor, clock, 30 * DAY)
+        soon = await sweep(janitor, clock, DAY - HOUR)
+        then = await sweep(janitor, clock, HOUR)
+
+        assert (late.warned, late.cancelled) == (1, 0)
+        assert (soon.warned, soon.cancelled) == (0, 0)
+        assert (then.warned, then.cancelled) == (0, 1)
+        assert len(await events_of(store, job)) == 2
+
+    async def test_a_job_that_was_resumed_and_paused_again_begins_anew(
+        self, store: Store, clock: FakeClock, janitor: Janitor
+    ) -> None:
+        job = await paused(store)
+        await sweep(janitor, clock, 6 * DAY)
+        for move in (Move.RESUME, Move.PAUSE):
+            now = (await store.jobs.get(job.id)).job
+            await store.jobs.save(*now.moved(move, clock.now(), actor="ada"))
+
+        quiet = await sweep(janitor, clock, 3 * DAY)
+        warned = await sweep(janitor, clock, DAY)
+
+        assert (quiet.warned, quiet.cancelled, warned.warned) == (0, 0, 1)
+
+    async def test_more_paused_jobs_than_are_looked_at_together_are_all_seen_to(
+        self, store: Store, clock: FakeClock, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crawlyard.services.janitor._JOBS", 3)
+        for _ in range(8):
+            await paused(store)
+
+        warned = await sweep(janitor, clock, 6 * DAY)
+        again = await sweep(janitor, clock, HOUR)
+        cancelled = await sweep(janitor, clock, DAY)
+
+        assert (warned.warned, again.warned, cancelled.cancelled) == (8, 0, 8)
+
+    async def test_its_warnings_outlive_the_events_that_are_kept_for_a_shorter_time(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        await paused(store)
+        janitor = Janitor(store, clock, JanitorOptions(events=HOUR))
+
+        days = []
+        for _ in range(15):
+            days.append(await sweep(janitor, clock, DAY / 2))
+            await added(store)  # else a warning would stay as the newest event
+
+        assert sum(swept.warned for swept in days) == 2
+        assert sum(swept.cancelled for swept in days) == 1
+
+    async def test_without_a_limit_a_pause_lasts_for_ever(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        await paused(store)
+        janitor = Janitor(store, clock, JanitorOptions(paused_ttl=None))
+
+        swept = await sweep(janitor, clock, 1000 * DAY)
+
+        assert (swept.warned, swept.cancelled) == (0, 0)
+
+
+class TestRetention:
+    async def test_ended_jobs_go_with_their_pages_when_their_time_is_over(
+        self, store: Store, clock: FakeClock, janitor: Janitor
+    ) -> None:
+        old, young = await ended(store, NOW - 31 * DAY), await ended(store, NOW - 29 * DAY)
+        kept, soon = await ended(store, NOW, FOREVER), await ended(store, NOW, HOUR)
+
+        first = await sweep(janitor, clock)
+        then = await sweep(janitor, clock, 100 * DAY)
+
+        assert (first.deleted, then.deleted) == (1, 2)
+        assert first.freed.rows >= 1
+        left = [job for job in (old, young, kept, soon) if await there(store, job)]
+        assert left == [kept]
+
+    async def test_a_deletion_is_told_of_and_says_why(
+        self, store: Store, clock: FakeClock, janitor: Janitor
+    ) -> None:
+        job = await ended(store, NOW - 31 * DAY)
+
+        await sweep(janitor, clock)
+
+        [event] = await events_of(store, job)
+        assert (event.name, event.actor) == (EventName.DELETED, "janitor")
+        assert event.data["detail"] == "its retention is over"
+
+    async def test_more_than_are_looked_at_together_go_in_one_sweep(
+        self, store: Store, clock: FakeClock, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crawlyard.services.janitor._JOBS", 3)
+        for _ in range(8):
+            await ended(store, NOW - 31 * DAY)
+
+        swept = await sweep(janitor, clock)
+
+        assert swept.deleted == 8
+
+    async def test_for_ever_keeps_them(self, store: Store, clock: FakeClock) -> None:
+        await ended(store, NOW - 1000 * DAY)
+        janitor = Janitor(store, clock, JanitorOptions(retention=None))
+
+        swept = await sweep(janitor, clock)
+
+        assert swept.deleted == 0
+
+    async def test_the_room_of_a_job_that_a_user_deleted_is_freed_too(
+        self, store: Store, clock: FakeClock, janitor: Janitor
+    ) -> None:
+        await deleted(store, (await with_pages(store, 1200)).job)
+
+        swept = await sweep(janitor, clock)
+
+        assert swept.freed.rows >= 3 * 1200
+        assert not await store.upkeep.purge()
+
+
+class TestEvents:
+    async def test_what_happened_long_ago_is_forgotten(
+        self, store: Store, clock: FakeClock, janitor: Janitor
+    ) -> None:
+        for days in (92, 91, 89, 0):
+            job = a_job()
+            await store.jobs.add(job, replace(its_event(job), at=NOW - days * DAY))
+
+        swept = await sweep(janitor, clock)
+
+        assert swept.forgotten == 2
+        assert len(await store.events.events()) == 2
+
+    async def test_for_ever_keeps_it(self, store: Store, clock: FakeClock) -> None:
+        for _ in range(3):
+            await added(store)
+        janitor = Janitor(store, clock, JanitorOptions(events=None))
+
+        swept = await sweep(janitor, clock, 1000 * DAY)
+
+        assert swept.forgotten == 0
+
+
+async def test_two_janitors_at_once_do_everything_once(
+    store: Store, backend: Backend, clock: FakeClock
+) -> None:
+    other = await backend.open()
+    both = [Janitor(each, clock, JanitorOptions()) for each in (store, other)]
+    held = [await paused(store) for _ in range(5)]
+    for _ in range(5):
+        await ended(store, NOW - 25 * DAY)
+    await clock.advance(6 * DAY)
+
+    async def together() -> list[Swept]:
+        return await asyncio.gather(*(janitor.sweep() for janitor in both))
+
+    first = await done(clock, together())
+    await clock.advance(DAY)
+    second = await done(clock, together())
+    if backend.sql:
+        await other.close()
+
+    assert sum(swept.warned for swept in first) == 5
+    assert sum(swept.deleted for swept in first) == 5
+    assert sum(swept.cancelled for swept in second) == 5
+    assert [len(await events_of(store, job)) for job in held] == [2] * 5
+
+
+class Frail:
+    """The upkeep of another store, which is away when a test says so."""
+
+    def __init__(self, inner: UpkeepStore) -> None:
+        self.away = False
+        self.asked = 0
+        self._inner = inner
+
+    async def expired(self, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
+        return await self._inner.expired(now, retention, limit)
+
+    async def paused(self, before: datetime, limit: int, after: Job | None = None) -> list[Job]:
+        return await self._inner.paused(before, limit, after)
+
+    async def forget(self, before: datetime, rows: int = 1000) -> int:
+        return await self._inner.forget(before, rows)
+
+    async def purge(self, rows: int = 1000) -> Freed:
+        self.asked += 1
+        if self.away:
+            raise StoreUnavailable("the database is away")
+        return await self._inner.purge(rows)
+
+    async def size(self) -> int:
+        return await self._inner.size()
+
+
+class TestRun:
+    """Over a store in memory: nothing but time passes between two sweeps."""
+
+    @pytest.fixture
+    def frail(self) -> Frail:
+        return Frail(open_memory_store().upkeep)
+
+    @pytest.fixture
+    def memory(self, frail: Frail) -> Store:
+        return replace(open_memory_store(), upkeep=frail)
+
+    async def test_it_sweeps_at_once_and_then_every_ten_minutes(
+        self, memory: Store, frail: Frail, clock: FakeClock
+    ) -> None:
+        running = asyncio.create_task(Janitor(memory, clock, JanitorOptions()).run())
+
+        await settle()
+        at_once = frail.asked
+        await clock.advance(6 * SWEEP_EVERY)
+
+        assert (at_once, frail.asked) == (1, 7)
+        await ended_by_cancel(running)
+
+    async def test_it_looks_more_often_where_pauses_are_short(
+        self, memory: Store, frail: Frail, clock: FakeClock
+    ) -> None:
+        options = JanitorOptions(paused_ttl=49 * timedelta(minutes=1))
+        running = asyncio.create_task(Janitor(memory, clock, options).run())
+
+        await clock.advance(SWEEP_EVERY)
+
+        assert frail.asked == 11  # each minute: a seventh of the seventh before the end
+        await ended_by_cancel(running)
+
+    async def test_it_goes_on_when_the_store_is_back(
+        self, memory: Store, frail: Frail, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        frail.away = True
+        running = asyncio.create_task(Janitor(memory, clock, JanitorOptions()).run())
+        await clock.advance(timedelta(minutes=1))
+        tried = frail.asked
+
+        frail.away = False
+        await clock.advance(timedelta(seconds=30))
+
+        assert tried == 3
+        assert "the store is away, sweeping later: the database is away" in caplog.text
+        assert frail.asked == tried + 1
+        await ended_by_cancel(running)
+
+    async def test_an_error_of_ours_ends_it(self, clock: FakeClock) -> None:
+        broken = replace(open_memory_store(), upkeep=None)  # type: ignore[arg-type]  # the error
+
+        with pytest.raises(AttributeError):
+            await Janitor(broken, clock, JanitorOptions()).run()
+
+
+async def ended_by_cancel(running: "asyncio.Task[None]") -> None:
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

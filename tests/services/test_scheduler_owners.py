@@ -1,0 +1,157 @@
+"""User B cannot see, use, change or delete user A's schedules, through no method there is."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import pytest
+
+from crawlyard.core.template import TemplateDraft
+from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.errors import Forbidden, NotFound
+from crawlyard.services.scheduler import Scheduler
+from crawlyard.store.base import ScheduleQuery, Store
+from crawlyard.store.memory import open_memory_store
+from tests.services.schedule_rig import HOUR, MIDNIGHT, Rig, a_rig
+
+ADA = Actor(id="ada")
+BOB = Actor(id="bob")
+WATCHING_ADA = Actor(id="ada", role=Role.VIEWER)
+
+Call = Callable[[Scheduler, Actor, str], Awaitable[object]]
+
+LOOKS: Mapping[str, Call] = {
+    "get": lambda s, actor, i: s.get(actor, i),
+    "resolve": lambda s, actor, i: s.resolve(actor, i),
+    "next_runs": lambda s, actor, i: s.next_runs(actor, i),
+    "runs": lambda s, actor, i: s.runs(actor, i),
+}
+CHANGES: Mapping[str, Call] = {
+    "update": lambda s, actor, i: s.update(actor, i, {"when": "@daily"}),
+    "toggle": lambda s, actor, i: s.toggle(actor, i, enabled=False, reason="mine"),
+    "run_now": lambda s, actor, i: s.run_now(actor, i),
+    "backfill": lambda s, actor, i: s.backfill(
+        actor, i, MIDNIGHT - HOUR, MIDNIGHT + HOUR, dry_run=False
+    ),
+    "delete": lambda s, actor, i: s.delete(actor, i),
+}
+LISTS = {"list", "calendar"}  # what is not his is left out: tested below
+OWN = {"create"}  # of what is not there yet: tested below
+NOBODYS = {"is_due", "after_run", "nudge", "round", "run"}  # they take no actor
+
+
+@pytest.fixture
+def store() -> Store:
+    return open_memory_store()  # rules about owners are none of the store's
+
+
+@pytest.fixture
+async def rig(store: Store) -> Rig:
+    rig = a_rig(store)
+    await rig.create(actor=ADA, overrides={"urls": ["https://ada.example/"]})
+    await rig.after(2 * HOUR)
+    return rig
+
+
+async def adas(rig: Rig) -> str:
+    [schedule] = await rig.scheduler.list(ADA)
+    return schedule.id
+
+
+def test_every_method_has_its_row() -> None:
+    methods = {name for name in dir(Scheduler) if not name.startswith("_")}
+
+    assert methods == {*LOOKS, *CHANGES, *LISTS, *OWN, *NOBODYS}
+
+
+@pytest.mark.parametrize("call", [*LOOKS.values(), *CHANGES.values()], ids=[*LOOKS, *CHANGES])
+async def test_what_is_somebody_elses_does_not_exist(rig: Rig, call: Call) -> None:
+    schedule_id = await adas(rig)
+    before, events = await rig.schedule(schedule_id), await rig.store.events.last()
+
+    with pytest.raises(NotFound):
+        await call(rig.scheduler, BOB, schedule_id)
+
+    assert await rig.schedule(schedule_id) == before
+    assert await rig.store.events.last() == events
+
+
+@pytest.mark.parametrize("call", CHANGES.values(), ids=CHANGES)
+async def test_who_may_only_look_changes_nothing(rig: Rig, call: Call) -> None:
+    schedule_id = await adas(rig)
+    before, events = await rig.schedule(schedule_id), await rig.store.events.last()
+
+    with pytest.raises(Forbidden):
+        await call(rig.scheduler, WATCHING_ADA, schedule_id)
+
+    assert await rig.schedule(schedule_id) == before
+    assert await rig.store.events.last() == events
+
+
+@pytest.mark.parametrize("call", LOOKS.values(), ids=LOOKS)
+async def test_who_may_only_look_may_look(rig: Rig, call: Call) -> None:
+    assert await call(rig.scheduler, WATCHING_ADA, await adas(rig))
+
+
+@pytest.mark.parametrize("call", [*LOOKS.values(), *CHANGES.values()], ids=[*LOOKS, *CHANGES])
+async def test_an_admin_and_the_owner_may_do_all(store: Store, call: Call) -> None:
+    for actor in (ADA, LOCAL):
+        rig = a_rig(open_memory_store())
+        await rig.create(actor=ADA)
+        await rig.clock.advance(2 * HOUR)
+
+        await call(rig.scheduler, actor, await adas(rig))
+
+
+async def test_lists_and_calendars_leave_out_what_is_somebody_elses(rig: Rig) -> None:
+    span = (MIDNIGHT, MIDNIGHT + 9 * HOUR)
+
+    assert await rig.scheduler.list(BOB) == []
+    assert await rig.scheduler.list(BOB, ScheduleQuery(owner="ada")) == []
+    assert (await rig.scheduler.calendar(BOB, *span)).occurrences == ()
+    assert (await rig.scheduler.calendar(ADA, *span)).occurrences != ()
+
+
+async def test_names_of_others_mean_nothing(rig: Rig) -> None:
+    for word in ("nightly", "ada/nightly"):
+        with pytest.raises(NotFound):
+            await rig.scheduler.resolve(BOB, word)
+
+
+async def test_who_may_only_look_creates_nothing(rig: Rig) -> None:
+    with pytest.raises(Forbidden):
+        await rig.create(actor=WATCHING_ADA, name="another")
+
+    assert len(await rig.scheduler.list(ADA)) == 1
+
+
+async def test_private_templates_of_others_cannot_be_scheduled(rig: Rig) -> None:
+    draft = TemplateDraft(name="secret", spec={"urls": ["https://ada.example/"]})
+    template = await rig.templates.create(ADA, draft)
+    own = await rig.create(actor=BOB)
+
+    for ref in (template.id, "ada/secret", "secret"):
+        with pytest.raises(NotFound):
+            await rig.create(actor=BOB, name="theft", template=ref)
+        with pytest.raises(NotFound):
+            await rig.scheduler.update(BOB, own, {"template": ref})
+
+
+async def test_jobs_belong_to_the_owner_of_the_schedule_whoever_asks(rig: Rig) -> None:
+    schedule_id = await adas(rig)
+    for job in await rig.submitted(schedule_id):
+        await rig.ends(job)
+
+    job = await rig.scheduler.run_now(LOCAL, schedule_id)
+
+    assert job.owner == "ada"
+    assert [s.job.owner for s in await rig.jobs.find(BOB)] == []
+
+
+async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(rig: Rig) -> None:
+    draft = TemplateDraft(name="bobs", spec={"urls": ["https://bob.example/"]})
+    template = await rig.templates.create(BOB, draft)
+    schedule_id = await adas(rig)
+
+    with pytest.raises(NotFound):
+        await rig.scheduler.update(LOCAL, schedule_id, {"template": template.id, "overrides": {}})
+
+    assert (await rig.schedule(schedule_id)).template_id is None

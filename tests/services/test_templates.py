@@ -1,0 +1,461 @@
+"""`TemplateManager`: whose templates are whose, how versions come about, what a job gets."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.event import Event
+from crawlyard.core.form import FIELDS, form_of, spec_of
+from crawlyard.core.job import Origin
+from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound
+from crawlyard.ids import new_id
+from crawlyard.services.templates import TemplateManager, check_draft
+from crawlyard.store.base import EVERY_EVENT, Store, TemplateQuery
+from crawlyard.store.memory import open_memory_store
+from tests.builders import NOW
+from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft
+from tests.clock import FakeClock
+
+ADA, BOB = Actor(id="ada"), Actor(id="bob")
+VIEWER = Actor(id="ada", role=Role.VIEWER)
+
+SECRET = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer abc"}}
+
+
+@pytest.fixture
+def store() -> Store:
+    return open_memory_store()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def templates(store: Store, clock: FakeClock) -> TemplateManager:
+    return TemplateManager(store, clock)
+
+
+# --- owner rules, over every method
+
+Call = Callable[[TemplateManager, Actor, str], Awaitable[object]]
+
+CALLS: dict[str, Call] = {
+    "get": lambda t, actor, ref: t.get(actor, ref),
+    "resolve": lambda t, actor, ref: t.resolve(actor, ref),
+    "versions": lambda t, actor, ref: t.versions(actor, ref),
+    "render": lambda t, actor, ref: t.render(actor, ref),
+    "duplicate": lambda t, actor, ref: t.duplicate(actor, ref),
+    "update": lambda t, actor, ref: t.update(actor, ref, a_plain_draft(name=f"of {actor.id}")),
+    "publish": lambda t, actor, ref: t.publish(actor, ref),
+    "unpublish": lambda t, actor, ref: t.unpublish(actor, ref),
+    "restore": lambda t, actor, ref: t.restore(actor, ref, 1),
+    "delete": lambda t, actor, ref: t.delete(actor, ref),
+}
+READS = {"get", "resolve", "versions", "render", "duplicate"}
+NAME_NONE = {"create", "list"}  # what there is of others is told of below
+
+
+def methods() -> set[str]:
+    """Return the names of all public methods."""
+    found = inspect.getmembers(TemplateManager, inspect.isfunction)
+    return {name for name, _ in found if not name.startswith("_")}
+
+
+def test_every_method_has_its_row() -> None:
+    assert CALLS.keys() | NAME_NONE == methods()
+
+
+async def everything(store: Store) -> tuple[list[CrawlTemplate], list[Event]]:
+    """Return all versions of all templates, and all events."""
+    found = await store.templates.find(TemplateQuery(), 100)
+    versions = [v for t in found for v in await store.templates.versions(t.id)]
+    return versions, await store.events.events(EVERY_EVENT)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("spelled", ["id", "OWNER/NAME", "NAME"])
+async def test_a_private_template_does_not_exist_for_others(
+    store: Store, templates: TemplateManager, name: str, spelled: str
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft())
+    refs = {"id": mine.id, "OWNER/NAME": "ada/plain", "NAME": "plain"}
+    before = await everything(store)
+
+    with pytest.raises(NotFound) as refused:
+        await CALLS[name](templates, BOB, refs[spelled])
+
+    with pytest.raises(NotFound) as absent:
+        await CALLS[name](templates, BOB, new_id() if spelled == "id" else "ada/none")
+    assert await everything(store) == before
+    assert type(refused.value) is type(absent.value)
+    assert "ada" not in str(refused.value).replace(refs[spelled], "")
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_public_template_is_there_for_others_to_use_and_not_to_change(
+    store: Store, templates: TemplateManager, name: str
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft())
+    await templates.publish(ADA, mine.id)
+    before = await everything(store)
+
+    if name in READS:
+        await CALLS[name](templates, BOB, "ada/plain")
+    else:
+        with pytest.raises(Forbidden, match="bob may use template ada/plain, not change it"):
+            await CALLS[name](templates, BOB, "ada/plain")
+
+    after = await everything(store)
+    assert [t for t in after[0] if t.owner == "ada"] == before[0]
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_the_owner_and_an_admin_may_do_everything(
+    templates: TemplateManager, name: str
+) -> None:
+    for actor in (ADA, LOCAL):
+        mine = await templates.create(ADA, a_plain_draft(name=actor.id))
+
+        await CALLS[name](templates, actor, mine.id)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name not in READS] + ["duplicate"])
+async def test_who_may_only_look_changes_nothing_of_his_own(
+    templates: TemplateManager, name: str
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft())
+
+    with pytest.raises(Forbidden):
+        await CALLS[name](templates, VIEWER, mine.id)
+    with pytest.raises(Forbidden):
+        await templates.create(VIEWER, a_plain_draft(name="other"))
+
+
+async def test_others_are_listed_nothing_private(templates: TemplateManager) -> None:
+    await templates.create(ADA, a_plain_draft(name="private"))
+    await templates.create(ADA, a_plain_draft(name="public"))
+    await templates.publish(ADA, "public")
+    await templates.create(BOB, a_plain_draft(name="own"))
+
+    async def listed(actor: Actor, **asked: Any) -> list[str]:
+        return [t.name for t in await templates.list(actor, TemplateQuery(**asked))]
+
+    assert await listed(BOB) == ["own", "public"]
+    assert await listed(BOB, owner="ada") == ["public"]
+    assert await listed(BOB, seen_by="ada") == ["own", "public"]
+    assert await listed(BOB, text="priv") == await listed(BOB, public=False, owner="ada") == []
+    assert await listed(LOCAL) == ["own", "private", "public"]
+
+
+async def test_of_a_public_template_others_see_the_public_versions(
+    templates: TemplateManager,
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft(spec=SECRET))
+    await templates.publish(ADA, mine.id)
+
+    seen = await templates.versions(BOB, mine.id)
+
+    assert [t.version for t in seen] == [2]
+    assert [t.version for t in await templates.versions(ADA, mine.id)] == [2, 1]
+    with pytest.raises(NotFound, match="no version 1"):
+        await templates.get(BOB, mine.id, 1)
+    with pytest.raises(NotFound, match="no version 1"):
+        await templates.render(BOB, mine.id, version=1)
+    with pytest.raises(NotFound, match="no version 1"):
+        await templates.duplicate(BOB, mine.id, version=1)
+
+
+async def test_after_it_is_private_again_others_see_no_version_of_it(
+    templates: TemplateManager,
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft())
+    await templates.publish(ADA, mine.id)
+
+    await templates.unpublish(ADA, mine.id)
+
+    for version in (None, 1, 2, 3):
+        with pytest.raises(NotFound):
+            await templates.render(BOB, mine.id, version=version)
+
+
+# --- names
+
+
+async def test_a_name_is_first_ones_own(templates: TemplateManager) -> None:
+    theirs = await templates.create(ADA, a_plain_draft())
+    await templates.publish(ADA, "plain")
+
+    with pytest.raises(NotFound, match="there is no template plain; there is ada/plain"):
+        await templates.get(BOB, "plain")
+    own = await templates.create(BOB, a_plain_draft())
+
+    assert (await templates.get(BOB, "plain")).id == own.id
+    assert (await templates.get(BOB, "ada/plain")).id == theirs.id
+    assert (await templates.get(BOB, theirs.id.upper())).id == theirs.id
+
+
+async def test_a_copy_gets_a_name_that_is_free(templates: TemplateManager) -> None:
+    await templates.create(ADA, a_plain_draft(name="x" * 100))
+
+    names = [(await templates.duplicate(ADA, "x" * 100)).name for _ in range(3)]
+
+    stem = "x" * 88
+    assert names == [f"{stem} copy", f"{stem} copy 2", f"{stem} copy 3"]
+
+
+async def test_a_copy_is_private_and_says_what_the_other_did(templates: TemplateManager) -> None:
+    await templates.create(ADA, a_draft(description="all news"))
+    await templates.publish(ADA, "news")
+
+    copy = await templates.duplicate(BOB, "ada/news", name="mine")
+
+    assert (copy.owner, copy.public, copy.version) == ("bob", False, 1)
+    assert copy.draft == a_draft(name="mine", description="all news")
+
+
+# --- versions
+
+
+async def test_every_update_is_a_new_version(
+    store: Store, templates: TemplateManager, clock: FakeClock
+) -> None:
+    first = await templates.create(ADA, a_plain_draft())
+    await clock.advance(timedelta(hours=1))
+
+    saved = await templates.update(LOCAL, first.id, a_draft(name="other"), version=1)
+
+    second = saved.template
+    assert (second.version, second.owner, second.actor) == (2, "ada", "local")
+    assert (second.created_at, second.updated_at) == (NOW, NOW + timedelta(hours=1))
+    assert await templates.get(ADA, first.id, 1) == first
+    [created, updated] = await store.events.events()
+    assert (created.name, updated.name) == ("template.created", "template.updated")
+    assert (updated.subject, updated.owner, updated.actor) == (first.id, "ada", "local")
+    assert updated.data == {"name": "other", "version": 2, "public": False}
+
+
+async def test_an_update_that_says_the_same_makes_no_version(
+    store: Store, templates: TemplateManager
+) -> None:
+    first = await templates.create(ADA, a_draft())
+
+    saved = await templates.update(ADA, first.id, a_draft())
+
+    assert saved.template == first
+    assert len(await store.events.events()) == 1
+
+
+async def test_an_update_of_another_version_than_the_latest_is_refused(
+    templates: TemplateManager,
+) -> None:
+    mine = await templates.create(ADA, a_draft())
+    await templates.update(ADA, mine.id, a_draft(description="2"))
+
+    with pytest.raises(Conflict, match="is at version 2, not 1"):
+        await templates.update(ADA, mine.id, a_draft(description="3"), version=1)
+
+
+async def test_an_earlier_version_is_restored_under_the_name_of_now(
+    templates: TemplateManager,
+) -> None:
+    mine = await templates.create(ADA, a_draft(description="1"))
+    await templates.update(ADA, mine.id, a_plain_draft())
+
+    restored = (await templates.restore(ADA, mine.id, 1)).template
+
+    assert (restored.version, restored.name) == (3, "plain")
+    assert restored.draft == a_draft(name="plain", description="1")
+    with pytest.raises(NotFound, match="no version 9"):
+        await templates.restore(ADA, mine.id, 9)
+
+
+async def test_what_cannot_be_crawled_is_not_kept(store: Store, templates: TemplateManager) -> None:
+    mine = await templates.create(ADA, a_plain_draft())
+    bad = a_plain_draft(spec={"include": ["re:("]})
+
+    for doing in (templates.create(ADA, bad), templates.update(ADA, mine.id, bad)):
+        with pytest.raises(Invalid, match="re:"):
+            await doing
+
+    assert len((await everything(store))[0]) == 1
+
+
+def test_a_private_address_may_be_opened_by_the_job() -> None:
+    check_draft(a_plain_draft(spec={"urls": ["http://127.0.0.1:8000/"]}))
+
+
+# --- publishing
+
+
+async def test_what_is_published_has_no_credentials(
+    store: Store, templates: TemplateManager
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft(spec=SECRET))
+
+    saved = await templates.publish(ADA, mine.id)
+
+    assert saved.stripped == ("headers.Authorization",)
+    assert saved.template.spec == {"urls": ["https://example.com/"], "headers": {}}
+    assert (saved.template.version, saved.template.public) == (2, True)
+    public = [t for t in await store.templates.versions(mine.id) if t.public]
+    assert "abc" not in str(public)
+
+
+async def test_credentials_do_not_come_back_by_an_update_or_an_earlier_version(
+    store: Store, templates: TemplateManager
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft(spec=SECRET))
+    await templates.publish(ADA, mine.id)
+
+    updated = await templates.update(ADA, mine.id, a_plain_draft(spec=SECRET | {"name": "x"}))
+    restored = await templates.restore(ADA, mine.id, 1)
+
+    assert updated.stripped == restored.stripped == ("headers.Authorization",)
+    public = [t for t in await store.templates.versions(mine.id) if t.public]
+    assert len(public) == 3
+    assert "abc" not in str(public)
+
+
+async def test_what_is_public_is_not_published_again(
+    store: Store, templates: TemplateManager
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft())
+
+    for _ in range(2):
+        await templates.publish(ADA, mine.id)
+
+    assert len(await templates.versions(ADA, mine.id)) == 2
+
+
+# --- filling
+
+
+async def test_a_job_wins_over_the_template_and_that_over_the_defaults(
+    templates: TemplateManager,
+) -> None:
+    spec = {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}", "errors": 9}, "delay": "2s"}
+    mine = await templates.create(ADA, a_draft(spec=spec))
+    params = {"start_url": "https://a.example/", "pages": "7"}
+
+    rendered = await templates.render(
+        ADA, "news", params, {"limits": {"errors": 3}, "delay_s": 5, "name": "mine"}
+    )
+
+    assert rendered.spec == spec_of(
+        {
+            "urls": ["https://a.example/"],
+            "limits": {"pages": 7, "errors": 3},
+            "delay_s": 5,
+            "name": "mine",
+        }
+    )
+    assert rendered.form == form_of(rendered.spec)
+    assert {p: s for p, s in rendered.sources.items() if s != "default"} == {
+        "urls": "template v1",
+        "limits.pages": "template v1",
+        "limits.errors": "this job",
+        "delay_s": "this job",
+        "name": "this job",
+    }
+    assert list(rendered.sources) == list(FIELDS)
+    assert rendered.origin == Origin(
+        template_id=mine.id, template_version=1, given=("name", "limits.errors", "delay_s")
+    )
+
+
+async def test_an_earlier_version_is_filled_as_it_was(templates: TemplateManager) -> None:
+    mine = await templates.create(ADA, a_plain_draft(spec={"urls": ["https://one.example/"]}))
+    await templates.update(ADA, mine.id, a_plain_draft(spec={"urls": ["https://two.example/"]}))
+
+    latest = await templates.render(ADA, mine.id)
+    pinned = await templates.render(ADA, mine.id, version=1)
+
+    assert latest.spec.urls == ("https://two.example/",)
+    assert pinned.spec.urls == ("https://one.example/",)
+    assert (latest.origin.template_version, pinned.origin.template_version) == (2, 1)
+    assert pinned.sources["urls"] == "template v1"
+
+
+@pytest.mark.parametrize(
+    ("params", "overrides", "field"),
+    [
+        ({}, {}, "params.start_url"),
+        ({"start_url": "x"}, {}, "params.start_url"),
+        ({"start_url": "https://a.example/", "page": 5}, {}, "params.page"),
+        ({"start_url": "https://a.example/", "pages": 0}, {}, "params.pages"),
+        ({"start_url": "https://a.example/", "pages": 0}, {"limits": {"pages": 0}}, "limits.pages"),
+        ({"start_url": "https://a.example/"}, {"limits": {"page": 5}}, "limits.page"),
+        ({"start_url": "https://a.example/"}, {"delay": -1}, "delay"),
+    ],
+)
+async def test_a_wrong_value_names_the_parameter_or_the_field(
+    templates: TemplateManager, params: dict[str, object], overrides: dict[str, object], field: str
+) -> None:
+    await templates.create(ADA, a_draft())
+
+    with pytest.raises(Invalid) as refused:
+        await templates.render(ADA, "news", params, overrides)
+
+    assert refused.value.field == field
+
+
+async def test_a_word_that_the_field_does_not_know_names_the_parameter(
+    templates: TemplateManager,
+) -> None:
+    spec = {"urls": ["{{start_url}}"], "scope": "{{reach}}"}
+    await templates.create(ADA, a_draft(spec=spec, parameters=(START_URL, Parameter(name="reach"))))
+    params = {"start_url": "https://a.example/", "reach": "near"}
+
+    with pytest.raises(Invalid, match=r"params\.reach: expected one of host, .* got 'near'"):
+        await templates.render(ADA, "news", params)
+
+
+async def test_a_template_without_a_start_is_filled_by_the_job(templates: TemplateManager) -> None:
+    await templates.create(ADA, a_plain_draft(spec={"scope": "domain"}))
+
+    rendered = await templates.render(ADA, "plain", overrides={"urls": "https://a.example/"})
+
+    assert rendered.spec.urls == ("https://a.example/",)
+    with pytest.raises(Invalid, match="urls: expected at least one"):
+        await templates.render(ADA, "plain")
+
+
+async def test_filling_writes_nothing(store: Store, templates: TemplateManager) -> None:
+    await templates.create(ADA, a_plain_draft())
+    before = await everything(store)
+
+    await templates.render(ADA, "plain")
+
+    assert await everything(store) == before
+
+
+async def test_a_parameter_that_only_a_header_has_is_filled_in(templates: TemplateManager) -> None:
+    token = Parameter(name="token", type=ParameterType.TEXT, required=True)
+    spec = {"urls": ["https://a.example/"], "headers": {"Authorization": "Bearer {{token}}"}}
+    await templates.create(ADA, a_plain_draft(spec=spec, parameters=(token,)))
+    await templates.publish(ADA, "plain")
+
+    rendered = await templates.render(BOB, "ada/plain", {"token": "mine"})
+
+    assert rendered.spec.headers == (("Authorization", "Bearer mine"),)
+
+
+async def test_what_is_deleted_is_told(store: Store, templates: TemplateManager) -> None:
+    mine = await templates.create(ADA, a_draft(parameters=(START_URL, replace(PAGES, default=1))))
+
+    await templates.delete(ADA, mine.id)
+
+    with pytest.raises(CrawlyardError):
+        await templates.get(ADA, mine.id)
+    assert [e.name for e in await store.events.events()] == [
+        "template.created",
+        "template.deleted",
+    ]

@@ -1,0 +1,386 @@
+"""`Webhooks`: what may be saved, who may do what, and what is told of it."""
+
+import asyncio
+import base64
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.user import LOCAL, Actor, Grants, Role
+from crawlyard.core.webhook import ROTATION, Delivery, DeliveryState, JobWebhook, Webhook
+from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound
+from crawlyard.services.webhooks import Webhooks
+from crawlyard.store.base import EventQuery, WebhookQuery
+from tests.builders import NOW, a_spec
+from tests.builders_webhooks import SECRET
+from tests.hazards import ssrf
+from tests.receiver import Receiver
+from tests.services.hooks import Rig
+
+ADA, BOB = Actor(id="ada"), Actor(id="bob")
+VIEWER = Actor(id="ada", role=Role.VIEWER)
+STRANGER = Actor(id="eve", role=Role.VIEWER)
+URL = "https://hooks.example.org/crawls"
+PUBLIC = "93.184.215.14"
+
+
+async def names(host: str, port: int) -> Sequence[str]:
+    """Look names up without asking anybody."""
+    known = {"hooks.example.org": [PUBLIC], "inside.example.org": [PUBLIC, "10.0.0.1"]}
+    if host not in known:
+        raise OSError(f"{host} is unknown")
+    return known[host]
+
+
+def a_rig(**grants: bool) -> Rig:
+    return Rig(lookup=names, grants=Grants(**grants))
+
+
+async def told(rig: Rig, webhook: Webhook) -> list[str]:
+    events = await rig.store.events.events(EventQuery(subject=webhook.id))
+    return [f"{e.name} by {e.actor}" for e in events]
+
+
+class TestSaving:
+    async def test_a_webhook_has_a_secret_of_its_own_and_hears_everything(self) -> None:
+        rig = a_rig()
+
+        one = await rig.webhooks.create(ADA, URL)
+        two = await rig.webhooks.create(ADA, URL)
+
+        assert (one.owner, one.url, one.events, one.active) == ("ada", URL, ("*",), True)
+        assert one.secrets != two.secrets
+        key = one.secrets[0].value
+        assert len(base64.b64decode(key.removeprefix("whsec_"))) == 32
+        assert await rig.webhooks.get(ADA, one.id) == one
+        assert await told(rig, one) == ["webhook.created by ada"]
+
+    @pytest.mark.parametrize(
+        ("url", "why"),
+        [
+            ("ftp://hooks.example.org/", "http or https"),
+            ("hooks.example.org", "absolute"),
+            ("", "absolute"),
+            ("http://hooks.example.org/", "expected https://"),
+            ("https://ada:secret@hooks.example.org/", "no user name"),
+            ("https://ada@hooks.example.org/", "no user name"),
+            ("https://nowhere.example.org/", "has no address"),
+            ("https://inside.example.org/", "10.0.0.1, which is private"),
+            ("https://127.0.0.1/", "loopback"),
+            ("https://localhost/", "loopback"),
+            ("https://[::1]/", "loopback"),
+            (f"http://{PUBLIC}/", "expected https://"),
+        ],
+    )
+    async def test_a_url_that_is_not_fit_is_refused(self, url: str, why: str) -> None:
+        rig = a_rig()
+
+        with pytest.raises(Invalid, match=why) as refused:
+            await rig.webhooks.create(ADA, url)
+
+        assert refused.value.field == "url"
+        assert "secret" not in str(refused.value)
+        assert await rig.store.events.events() == []
+
+    @pytest.mark.parametrize("url", [*ssrf.spellings("127.0.0.1:9"), *ssrf.ELSEWHERE])
+    @pytest.mark.parametrize("scheme", ["http:", "https:"])
+    async def test_nothing_that_leads_inside_is_saved(self, url: str, scheme: str) -> None:
+        rig = a_rig()
+
+        with pytest.raises(Invalid):
+            await rig.webhooks.create(ADA, url.replace("http:", scheme))
+
+    @pytest.mark.parametrize(
+        ("url", "opened"),
+        [
+            ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
+            ("http://localhost:8080/", "127.0.0.0/8"),
+            ("http://localhost:8080/", "localhost"),
+            ("http://hooks.example.org/", "hooks.example.org"),
+            ("http://hooks.example.org/", PUBLIC),
+            ("https://inside.example.org/", "10.0.0.0/8"),
+        ],
+    )
+    async def test_what_is_opened_is_saved_over_http_as_well(self, url: str, opened: str) -> None:
+        rig = a_rig()
+
+        webhook = await rig.webhooks.create(ADA, url, allow_addresses=(opened,))
+
+        assert (webhook.url, webhook.allow_addresses) == (url, (opened,))
+
+    async def test_a_yard_that_grants_no_addresses_opens_none(self) -> None:
+        rig = a_rig(addresses=False)
+
+        with pytest.raises(Forbidden, match="allow_addresses"):
+            await rig.webhooks.create(ADA, URL, allow_addresses=("127.0.0.1",))
+
+    async def test_an_event_that_there_is_not_is_refused_with_the_list(self) -> None:
+        rig = a_rig()
+
+        with pytest.raises(Invalid, match=r"'job\.done'; there are: job\.created, .*job\.failed"):
+            await rig.webhooks.create(ADA, URL, events=("job.*", "job.done"))
+
+    async def test_a_description_has_an_end(self) -> None:
+        rig = a_rig()
+
+        with pytest.raises(Invalid, match="at most 500 letters, got 501"):
+            await rig.webhooks.create(ADA, URL, description="x" * 501)
+
+
+class TestChanging:
+    async def test_only_what_is_given_changes(self) -> None:
+        rig = a_rig()
+        before = await rig.webhooks.create(ADA, URL, description="old", events=("job.*",))
+
+        after = await rig.webhooks.update(ADA, before.id, events=("job.failed",))
+
+        assert (after.events, after.description, after.url) == (("job.failed",), "old", URL)
+        assert (after.version, after.secrets) == (2, before.secrets)
+        assert await rig.webhooks.get(ADA, before.id) == after
+        assert (await told(rig, before))[1:] == ["webhook.updated by ada"]
+
+    @pytest.mark.parametrize("url", ["https://127.0.0.1/", "https://localhost/", "http://a/"])
+    async def test_a_new_url_is_checked_as_the_first_was(self, url: str) -> None:
+        rig = a_rig()
+        webhook = await rig.webhooks.create(ADA, URL)
+
+        with pytest.raises(Invalid):
+            await rig.webhooks.update(ADA, webhook.id, url=url)
+        with pytest.raises(Invalid):
+            await rig.webhooks.update(ADA, webhook.id, events=())
+
+        assert await rig.webhooks.get(ADA, webhook.id) == webhook
+
+    async def test_an_opening_that_is_taken_back_closes_the_url_as_well(self) -> None:
+        rig = a_rig()
+        webhook = await rig.webhooks.create(
+            ADA, "http://127.0.0.1:9/", allow_addresses=("127.0.0.1",)
+        )
+
+        with pytest.raises(Invalid, match="loopback"):
+            await rig.webhooks.update(ADA, webhook.id, allow_addresses=())
+
+    async def test_what_happens_at_the_same_time_is_all_kept(self) -> None:
+        rig = a_rig()
+        webhook = await rig.webhooks.create(ADA, URL)
+
+        await asyncio.gather(
+            rig.webhooks.update(ADA, webhook.id, description="new"),
+            rig.webhooks.rotate(ADA, webhook.id),
+            rig.webhooks.disable(ADA, webhook.id),
+        )
+
+        after = await rig.webhooks.get(ADA, webhook.id)
+        assert (after.description, len(after.secrets), after.active) == ("new", 2, False)
+        assert after.version == 4
+
+    async def test_it_is_switched_off_and_on(self) -> None:
+        rig = a_rig()
+        webhook = await rig.webhooks.create(ADA, URL)
+
+        off = await rig.webhooks.disable(ADA, webhook.id)
+        again = await rig.webhooks.disable(ADA, webhook.id)
+        on = await rig.webhooks.enable(ADA, webhook.id)
+
+        assert (off.active, off.disabled_reason) == (False, "switched off by ada")
+        assert again == off
+        assert (on.active, on.disabled_reason) == (True, "")
+        assert (await told(rig, webhook))[1:] == ["webhook.updated by ada"] * 2
+
+    async def test_a_new_secret_comes_first_and_the_one_before_has_a_day(self) -> None:
+        rig = a_rig()
+        webhook = await rig.webhooks.create(ADA, URL)
+        first = webhook.secrets[0].value
+
+        second = await rig.webhooks.rotate(ADA, webhook.id)
+        third = await rig.webhooks.rotate(ADA, webhook.id)
+
+        now = rig.clock.now()
+        assert second.signing(now)[1:] == (first,)
+        assert third.signing(now) == (third.secrets[0].value, second.secrets[0].value)
+        assert second.signing(now + ROTATION) == (second.secrets[0].value,)
+
+    async def test_it_is_deleted(self) -> None:
+        rig = a_rig()
+        webhook = await rig.webhooks.create(ADA, URL)
+
+        await rig.webhooks.delete(ADA, webhook.id)
+
+        with pytest.raises(NotFound):
+            await rig.webhooks.get(ADA, webhook.id)
+        assert (await told(rig, webhook))[1:] == ["webhook.deleted by ada"]
+
+
+class TestFinding:
+    async def test_those_of_jobs_are_shown_when_asked_for(self) -> None:
+        rig = a_rig()
+        own = await rig.webhooks.create(LOCAL, URL)
+        job = await rig.happened(spec=a_spec(webhooks=(JobWebhook(url=URL, secret=SECRET),)))
+
+        assert await rig.webhooks.find(LOCAL) == [own]
+        [of_job] = await rig.webhooks.find(LOCAL, WebhookQuery(job_id=job.id))
+        assert of_job.id == f"{job.id}:0"
+
+    async def test_an_id_may_be_short(self) -> None:
+        rig = a_rig()
+        one = await rig.webhooks.create(ADA, URL)
+        await rig.webhooks.create(ADA, URL)
+
+        assert await rig.webhooks.resolve(ADA, one.id) == one.id
+        assert await rig.webhooks.resolve(ADA, one.id[-8:].upper()) == one.id
+        with pytest.raises(Invalid, match="more than one"):
+            await rig.webhooks.resolve(ADA, one.id[0])
+        for word in ("", "zzz", f"{one.id}x"):
+            with pytest.raises(NotFound):
+                await rig.webhooks.resolve(ADA, word)
+
+
+class TestDeliveries:
+    async def test_a_test_arrives_whatever_else_is_asked_for(self) -> None:
+        rig = Rig()
+        async with Receiver() as receiver, Receiver() as other, rig.delivering():
+            webhook = await rig.hooked(receiver, events=("job.failed",))
+            await rig.hooked(other, events=("*",))
+
+            await rig.webhooks.test(LOCAL, webhook.id)
+            await rig.clock.jump(timedelta(seconds=1))
+            await rig.ended(webhook, 1)
+
+        [said] = receiver.said(webhook.secrets[0].value)
+        assert (said["type"], said["data"]["subject"]) == ("webhook.test", webhook.id)
+        assert "webhook.test" not in [m.headers.get("type") for m in other.messages]
+        assert all(b"webhook.test" not in m.body for m in other.messages)
+
+    async def test_one_that_is_off_cannot_be_tested(self) -> None:
+        rig = a_rig()
+        webhook = await rig.webhooks.create(ADA, URL)
+        await rig.webhooks.disable(ADA, webhook.id)
+
+        with pytest.raises(IllegalMove, match="enable it first"):
+            await rig.webhooks.test(ADA, webhook.id)
+
+    async def test_a_delivery_can_be_made_again_under_its_id(self) -> None:
+        rig = Rig()
+        async with Receiver() as receiver, rig.delivering():
+            webhook = await rig.hooked(receiver)
+            await rig.happened()
+            [delivery] = await rig.ended(webhook, 1)
+
+            again = await rig.webhooks.replay(LOCAL, delivery.id)
+            await rig.clock.jump(timedelta(seconds=1))
+            await rig.ended(webhook, 1)
+
+        assert (again.state, again.attempts) == (DeliveryState.PENDING, ())
+        first, second = receiver.messages
+        assert (first.id, first.body) == (second.id, second.body)
+        assert len(receiver.said(webhook.secrets[0].value)) == 2
+
+    async def test_what_cannot_arrive_is_not_made_again(self) -> None:
+        rig = Rig()
+        async with Receiver() as receiver, rig.delivering():
+            webhook = await rig.hooked(receiver)
+            await rig.happened()
+            [delivery] = await rig.ended(webhook, 1)
+        await rig.webhooks.disable(LOCAL, webhook.id)
+
+        with pytest.raises(IllegalMove, match="enable it first"):
+            await rig.webhooks.replay(LOCAL, delivery.id)
+        with pytest.raises(NotFound, match="msg_0"):
+            await rig.webhooks.replay(LOCAL, "msg_0")
+
+
+# --- owner rules: each public method, by each who might call it
+
+Call = Callable[[Webhooks, Actor, Webhook, Delivery], Awaitable[object]]
+
+READS: dict[str, Call] = {
+    "get": lambda w, a, hook, _: w.get(a, hook.id),
+    "resolve": lambda w, a, hook, _: w.resolve(a, hook.id),
+    "deliveries": lambda w, a, hook, _: w.deliveries(a, hook.id),
+}
+CHANGES: dict[str, Call] = {
+    "update": lambda w, a, hook, _: w.update(a, hook.id, description="new"),
+    "enable": lambda w, a, hook, _: w.enable(a, hook.id),
+    "disable": lambda w, a, hook, _: w.disable(a, hook.id),
+    "rotate": lambda w, a, hook, _: w.rotate(a, hook.id),
+    "test": lambda w, a, hook, _: w.test(a, hook.id),
+    "replay": lambda w, a, _, delivery: w.replay(a, delivery.id),
+    "delete": lambda w, a, hook, _: w.delete(a, hook.id),
+}
+OTHERS = {"create", "find"}  # about nothing that is there
+
+
+class TestOwners:
+    async def the_hook(self, rig: Rig) -> tuple[Webhook, Delivery]:
+        webhook = await rig.webhooks.create(ADA, URL, events=("job.created",))
+        await rig.happened(owner="ada")
+        await rig.store.deliveries.fan_out(NOW)
+        [delivery] = await rig.log(webhook)
+        return webhook, delivery
+
+    def test_no_method_is_forgotten_here(self) -> None:
+        public = {
+            n for n, _ in inspect.getmembers(Webhooks, inspect.isfunction) if not n.startswith("_")
+        }
+
+        assert public == READS.keys() | CHANGES.keys() | OTHERS
+
+    @pytest.mark.parametrize("call", [*READS, *CHANGES])
+    async def test_it_does_not_exist_for_others(self, call: str) -> None:
+        rig = a_rig()
+        webhook, delivery = await self.the_hook(rig)
+
+        with pytest.raises(NotFound) as hidden:
+            await (READS | CHANGES)[call](rig.webhooks, BOB, webhook, delivery)
+        with pytest.raises(NotFound):
+            await (READS | CHANGES)[call](rig.webhooks, STRANGER, webhook, delivery)
+
+        assert webhook.url not in str(hidden.value)
+        assert await rig.webhooks.get(ADA, webhook.id) == webhook
+        assert await rig.log(webhook) == [delivery]
+
+    @pytest.mark.parametrize("call", CHANGES)
+    async def test_who_may_look_may_not_change(self, call: str) -> None:
+        rig = a_rig()
+        webhook, delivery = await self.the_hook(rig)
+
+        with pytest.raises(Forbidden):
+            await CHANGES[call](rig.webhooks, VIEWER, webhook, delivery)
+
+        assert await rig.webhooks.get(ADA, webhook.id) == webhook
+        assert await rig.log(webhook) == [delivery]
+
+    @pytest.mark.parametrize("call", [*READS, *CHANGES])
+    @pytest.mark.parametrize("actor", [ADA, LOCAL])
+    async def test_its_owner_and_an_admin_may(self, call: str, actor: Actor) -> None:
+        rig = a_rig()
+        webhook, delivery = await self.the_hook(rig)
+
+        await (READS | CHANGES)[call](rig.webhooks, actor, webhook, delivery)
+
+    async def test_a_viewer_adds_none(self) -> None:
+        rig = a_rig()
+
+        with pytest.raises(Forbidden):
+            await rig.webhooks.create(VIEWER, URL)
+
+    async def test_everybody_finds_his_own_and_an_admin_all(self) -> None:
+        rig = a_rig()
+        webhook, _ = await self.the_hook(rig)
+        other = await rig.webhooks.create(BOB, URL)
+
+        assert await rig.webhooks.find(ADA) == await rig.webhooks.find(VIEWER) == [webhook]
+        assert await rig.webhooks.find(BOB) == [other]
+        assert await rig.webhooks.find(BOB, WebhookQuery(owner="ada")) == [other]
+        assert await rig.webhooks.find(LOCAL) == [other, webhook]
+
+    async def test_an_admins_webhook_hears_of_nobody_elses_jobs(self) -> None:
+        rig = a_rig()
+        webhook = await rig.webhooks.create(LOCAL, URL)
+
+        await rig.happened(owner="ada")
+        await rig.store.deliveries.fan_out(NOW)
+
+        assert await rig.log(webhook) == []

@@ -1,0 +1,137 @@
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.cli.crawl_options import (
+    About,
+    Access,
+    Bounds,
+    Group,
+    Keep,
+    Kept,
+    Pace,
+    Reach,
+    form_of,
+)
+from crawlyard.cli.template_options import parameter_of, params_of
+from crawlyard.cli.values import Pair
+from crawlyard.core.form import FIELDS, spec_of, values_of
+from crawlyard.core.priority import Priority
+from crawlyard.core.spec import FOREVER, Scope, Strategy, TextMode
+from crawlyard.core.template import Parameter, ParameterType
+from crawlyard.errors import Invalid
+from tests.builders import a_spec
+
+GROUPS: tuple[type[Group], ...] = (Bounds, Reach, Pace, Access, Kept, About)
+SOME: dict[str, object] = {
+    # what Typer makes of an option of this type
+    "scope": Scope.ANY,
+    "strategy": Strategy.DEPTH_FIRST,
+    "text": TextMode.MAIN,
+    "priority": Priority.HIGH,
+    "keep": Keep.HTML,
+    "header": [Pair("X-A", "1")],
+    "extract": [Pair("a", ".b")],
+    "name": "x",
+    "user_agent": "x",
+    **dict.fromkeys(
+        ("max_duration", "retry_wait", "delay", "timeout", "retention"), timedelta(seconds=1)
+    ),
+    **{name: ["x"] for name in ("include", "exclude", "sitemap", "allow_address", "tag")},
+    "webhook": ["https://example.com/hook"],
+    **dict.fromkeys(("ignore_robots", "follow_nofollow", "store_noindex", "allow_private"), True),
+}
+OPTIONS = [(group, field.name) for group in GROUPS for field in fields(group)]
+
+
+def test_what_was_not_given_is_not_in_the_form() -> None:
+    assert form_of((), *(group() for group in GROUPS)) == {}
+    assert form_of((), Reach(include=[], exclude=[])) == {}
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_each_option_that_is_given_sets_its_field_and_no_other(group: Any, name: str) -> None:
+    form = form_of(("https://example.com/",), group(**{name: SOME.get(name, 5)}))
+
+    assert len(values_of(form).keys() - {"urls"}) == 1
+    assert spec_of(form) != a_spec()
+
+
+def test_a_job_can_be_kept_for_ever() -> None:
+    form = form_of(("https://example.com/",), About(retention=FOREVER))
+
+    assert form["retention_s"] == "forever"
+    assert spec_of(form).retention == FOREVER
+
+
+def test_no_two_options_set_the_same_field() -> None:
+    made: list[tuple[Any, str]] = list(OPTIONS)
+    given = [form_of((), group(**{name: SOME.get(name, 5)})) for group, name in made]
+
+    paths = [path for form in given for path in values_of(form)]
+
+    assert len(set(paths)) == len(paths) == len(OPTIONS)
+    assert set(paths) <= set(FIELDS)
+
+
+def test_options_set_the_fields_that_they_speak_of() -> None:
+    minute = timedelta(minutes=1)
+    bounds = Bounds(
+        max_pages=1, max_duration=minute, max_bytes=2, max_errors=3, attempts=4, retry_wait=minute
+    )
+    pace = Pace(delay=timedelta(milliseconds=1500), timeout=minute)
+    reach = Reach(sitemap=["robots"], scope=Scope.ANY)
+    access = Access(allow_address=["a"], header=[Pair("X-A", "1")])
+
+    assert form_of(("u",), bounds, pace, reach, access, About(tag=["t"]), Kept(keep=Keep.HTML)) == {
+        "urls": ["u"],
+        "limits": {"pages": 1, "duration_s": 60, "bytes": 2, "errors": 3},
+        "retry": {"attempts": 4, "first_s": 60},
+        "delay_s": 1.5,
+        "timeout_s": 60,
+        "sitemaps": ["robots"],
+        "scope": "any",
+        "allow_addresses": ["a"],
+        "headers": [["X-A", "1"]],
+        "tags": ["t"],
+        "keep_html": True,
+    }
+
+
+def test_no_delay_at_all_is_a_wish() -> None:
+    assert form_of((), Pace(delay=timedelta(0))) == {"delay_s": 0}
+
+
+def test_a_parameter_that_is_given_twice_is_a_list() -> None:
+    assert params_of(["a=1", "b=x=y", "b=", " c =3"]) == {"a": "1", "b": ["x=y", ""], "c": "3"}
+
+
+@pytest.mark.parametrize("word", ["a", "=1", " =1", ""])
+def test_a_parameter_without_a_name_or_value_is_refused(word: str) -> None:
+    with pytest.raises(Invalid, match="expected NAME=VALUE"):
+        params_of([word])
+
+
+@pytest.mark.parametrize(
+    ("word", "parameter"),
+    [
+        ("a", Parameter(name="a", required=True)),
+        ("a=", Parameter(name="a", default="")),
+        ("a:url", Parameter(name="a", type=ParameterType.URL, required=True)),
+        ("a:integer=20k", Parameter(name="a", type=ParameterType.INTEGER, default=20_000)),
+        ("a:number=0.5", Parameter(name="a", type=ParameterType.NUMBER, default=0.5)),
+        ("a:boolean=true", Parameter(name="a", type=ParameterType.BOOLEAN, default=True)),
+        ("a:duration=2h", Parameter(name="a", type=ParameterType.DURATION, default="2h")),
+        ("a:list=x", Parameter(name="a", type=ParameterType.LIST, default="x")),
+    ],
+)
+def test_a_parameter_is_declared_in_a_word(word: str, parameter: Parameter) -> None:
+    assert parameter_of(word) == parameter
+
+
+@pytest.mark.parametrize("word", ["a:int", "A", "a:integer=x", "a:boolean=maybe", ":text"])
+def test_what_declares_no_parameter_is_refused(word: str) -> None:
+    with pytest.raises(Invalid, match="param"):
+        parameter_of(word)

@@ -1,0 +1,190 @@
+import json
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlyard.core.form import FIELDS, at, form_of, spec_of, values_of
+from crawlyard.core.limits import Limits
+from crawlyard.core.priority import Priority
+from crawlyard.core.retry import RetryPolicy, RetryReason
+from crawlyard.core.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.webhook import JobWebhook
+from crawlyard.errors import Invalid
+from tests.builders import a_spec
+
+SPANS = st.timedeltas(timedelta(0), timedelta(days=3650))
+WORDS = st.text(max_size=20)
+PAIRS = st.lists(st.tuples(WORDS, WORDS), max_size=3).map(tuple)
+COUNTS = st.integers(1, 2**40)
+
+
+def lists(of: st.SearchStrategy[str] = WORDS) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(of, max_size=3).map(tuple)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> JobSpec:
+    """Return a spec with every field drawn."""
+    drawn: dict[str, st.SearchStrategy[Any]] = {
+        "urls": st.lists(WORDS, min_size=1, max_size=3).map(tuple),
+        "priority": st.sampled_from(Priority),
+        "limits": st.builds(
+            Limits,
+            pages=st.none() | COUNTS,
+            bytes=st.none() | COUNTS,
+            duration=st.none() | SPANS.filter(bool),
+            errors=st.none() | COUNTS,
+        ),
+        "retry": st.builds(
+            RetryPolicy,
+            attempts=st.integers(1, 9),
+            first=SPANS,
+            factor=st.floats(1, 1000),
+            jitter=st.floats(0, 1),
+            cap=SPANS,
+            reasons=st.frozensets(st.sampled_from(RetryReason)),
+        ),
+        "scope": st.sampled_from(Scope),
+        "strategy": st.sampled_from(Strategy),
+        "text": st.sampled_from(TextMode),
+        "max_depth": st.none() | st.integers(0, 99),
+        "per_host": st.integers(1, 256),
+        "concurrency": st.integers(1, 1024),
+        "max_body": st.integers(1, 1024**3),
+        "url_retries": st.integers(0, 10),
+        "timeout": SPANS.filter(bool),
+        "headers": PAIRS,
+        "extract": PAIRS,
+        "retention": st.none() | st.just(FOREVER) | SPANS,
+        "webhooks": lists().map(lambda urls: tuple(JobWebhook(url=url) for url in urls)),
+    }
+    for field in fields(JobSpec):
+        of_its_type = {"str": WORDS, "bool": st.booleans(), "timedelta": SPANS}
+        drawn.setdefault(field.name, of_its_type.get(getattr(field.type, "__name__", ""), lists()))
+    return JobSpec(**{name: draw(strategy) for name, strategy in drawn.items()})
+
+
+@given(specs())
+def test_a_spec_is_read_as_it_is_written(spec: JobSpec) -> None:
+    form = json.loads(json.dumps(form_of(spec)))
+
+    assert spec_of(form) == spec
+
+
+def test_every_field_of_a_spec_has_its_place_in_the_form() -> None:
+    inside = {"limits": Limits, "retry": RetryPolicy}
+    expected = {(n, f.name) for n, kind in inside.items() for f in fields(kind)}
+    expected |= {("", f.name) for f in fields(JobSpec) if f.name not in inside}
+
+    assert {(field.group, field.attribute) for field in FIELDS.values()} == expected
+
+
+def test_what_is_left_out_is_as_in_the_base() -> None:
+    base = a_spec(limits=Limits(pages=5, errors=7), delay=timedelta(seconds=9), name="base")
+
+    spec = spec_of({"limits": {"pages": 6}, "name": "other"}, base)
+
+    assert spec == replace(base, limits=Limits(pages=6, errors=7), name="other")
+
+
+@pytest.mark.parametrize(
+    ("form", "path", "value"),
+    [
+        ({"delay": "500ms"}, "delay_s", timedelta(milliseconds=500)),
+        ({"delay": 0.5}, "delay_s", timedelta(milliseconds=500)),
+        ({"delay_s": "1h30m"}, "delay_s", timedelta(minutes=90)),
+        ({"max_body": "500kB"}, "max_body", 500_000),
+        ({"limits": {"bytes": "1GiB"}}, "limits.bytes", 2**30),
+        ({"limits": {"pages": "20k"}}, "limits.pages", 20_000),
+        ({"limits.pages": None}, "limits.pages", None),
+        ({"limits": {"duration": "2h"}}, "limits.duration_s", timedelta(hours=2)),
+        ({"urls": "https://a.example/"}, "urls", ("https://a.example/",)),
+        ({"headers": {"X-A": "1"}}, "headers", (("X-A", "1"),)),
+        ({"headers": [["X-A", "1"], ["X-A", "2"]]}, "headers", (("X-A", "1"), ("X-A", "2"))),
+        ({"scope": "Domain"}, "scope", Scope.DOMAIN),
+        ({"priority": "urgent"}, "priority", Priority.URGENT),
+        ({"keep_html": "true"}, "keep_html", True),
+        ({"retention": "forever"}, "retention_s", FOREVER),
+        ({"retention_s": None}, "retention_s", None),
+        ({"retry": {"reasons": "internal_error"}}, "retry.reasons", {RetryReason.INTERNAL_ERROR}),
+        ({"retry": {"factor": "1.5"}}, "retry.factor", 1.5),
+    ],
+)
+def test_a_field_may_be_written_in_other_ways(
+    form: dict[str, object], path: str, value: object
+) -> None:
+    assert values_of(form) == {path: value}
+
+
+@pytest.mark.parametrize(
+    ("form", "path", "said"),
+    [
+        ({"url": "x"}, "url", "did you mean urls"),
+        ({"limits": {"page": 3}}, "limits.page", "did you mean pages"),
+        ({"limits": {"zzz": 3}}, "limits.zzz", "there are pages, bytes, duration_s"),
+        ({"limits": 3}, "limits", "expected an object of its fields, got 3"),
+        ({"delay": 1, "delay_s": 2}, "delay_s", "expected delay or delay_s once"),
+        ({"limits": {"pages": 1}, "limits.pages": 2}, "limits.pages", "once, got it twice"),
+        ({"delay": -1}, "delay", "expected seconds, or a duration such as 90s"),
+        ({"delay": float("nan")}, "delay", "got nan"),
+        ({"delay": 1e300}, "delay", r"got 1e\+300"),
+        ({"delay": True}, "delay", "got true"),
+        ({"per_host": "two"}, "per_host", "expected a whole number such as 500 or 20k, got 'two'"),
+        ({"per_host": True}, "per_host", "expected a whole number such as 500 or 20k, got true"),
+        ({"per_host": 1.5}, "per_host", "got 1.5"),
+        ({"per_host": 0}, "per_host", "expected 1 to 256, got 0"),
+        ({"max_body": []}, "max_body", "expected a size such as 500MB or 1048576, got a list"),
+        ({"name": 2026}, "name", "expected text, got 2026; put it in quotes"),
+        ({"name": None}, "name", "expected text, got null"),
+        ({"urls": {"a": 1}}, "urls", "expected a list of texts, got an object"),
+        ({"urls": []}, "urls", "at least one start URL"),
+        ({"scope": "hots"}, "scope", "expected one of host, subdomains, domain, prefix, any"),
+        ({"ignore_robots": "yes"}, "ignore_robots", "expected true or false, got 'yes'"),
+        ({"headers": {"X-A": 1}}, "headers", "expected text, got 1"),
+        ({"headers": [["X-A"]]}, "headers", r"a list of \[name, text\]"),
+        ({"headers": "X-A: 1"}, "headers", "an object of names and texts"),
+        ({"retry": {"factor": float("inf")}}, "retry.factor", "expected a finite number"),
+        ({"retry": {"factor": "much"}}, "retry.factor", "expected a number, got 'much'"),
+        ({"webhooks": [{"ur": "x"}]}, "webhooks.0.ur", "did you mean url"),
+        ({"webhooks": [{"events": []}]}, "webhooks.0.url", "expected a URL, got none"),
+        ({"webhooks": [5]}, "webhooks.0", "expected a URL, or an object with url"),
+        ({"webhooks": {"url": "x"}}, "webhooks", "expected a list of objects"),
+        ({1: 2}, "1", "there is no such field"),
+    ],
+)
+def test_what_is_not_expected_is_refused_with_its_path(
+    form: dict[str, object], path: str, said: str
+) -> None:
+    with pytest.raises(Invalid, match=said) as refused:
+        spec_of(form if "urls" in form else form | {"urls": ["https://example.com/"]})
+
+    assert refused.value.field == path
+
+
+def test_a_long_value_is_cut_where_it_is_named() -> None:
+    with pytest.raises(Invalid) as refused:
+        values_of({"scope": "x" * 10_000})
+
+    assert len(str(refused.value)) < 250
+
+
+def test_a_value_is_found_by_its_path() -> None:
+    form = form_of(a_spec(limits=Limits(pages=5)))
+
+    found = {path: at(form, path) for path in FIELDS}
+
+    assert (found["limits.pages"], found["scope"]) == (5, "host")
+
+
+def test_forever_is_written_as_a_word() -> None:
+    assert form_of(a_spec(retention=FOREVER))["retention_s"] == "forever"
+
+
+def test_a_webhook_may_be_a_url_alone() -> None:
+    [hook] = spec_of({"urls": ["http://h/"], "webhooks": ["https://h/hook"]}).webhooks
+
+    assert hook == JobWebhook(url="https://h/hook")

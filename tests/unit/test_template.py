@@ -1,0 +1,362 @@
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlyard.core.filling import blamed, check, fill, outline
+from crawlyard.core.secrets import HIDDEN, credentials, hidden, stripped
+from crawlyard.core.template import Parameter, ParameterType, TemplateDraft
+from crawlyard.errors import Invalid
+from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft, a_template
+
+TEXT, LIST = ParameterType.TEXT, ParameterType.LIST
+
+
+def refused(call: Any, *given: Any, **named: Any) -> tuple[str, str]:
+    """Return the field and the sentence of a refusal."""
+    with pytest.raises(Invalid) as error:
+        call(*given, **named)
+    return error.value.field, str(error.value).removeprefix(f"{error.value.field}: ")
+
+
+def with_one(kind: ParameterType, place: object = "{{p}}", **fields: Any) -> TemplateDraft:
+    """Return a template whose name has the only place of parameter p."""
+    return a_plain_draft(
+        spec={"urls": ["https://example.com/"], "name": place},
+        parameters=(Parameter(name="p", type=kind, **fields),),
+    )
+
+
+class TestParameter:
+    @pytest.mark.parametrize("name", ["", "Pages", "1st", "a-b", "a b", "a" * 41, "ü"])
+    def test_its_name_has_a_grammar(self, name: str) -> None:
+        field, said = refused(Parameter, name=name)
+
+        assert field == "parameters"
+        assert said.endswith(f"got {name!r}")
+
+    @pytest.mark.parametrize(
+        ("kind", "given", "value"),
+        [
+            (TEXT, "", ""),
+            (ParameterType.URL, " HTTPS://a.example/x ", "HTTPS://a.example/x"),
+            (ParameterType.INTEGER, "20k", 20_000),
+            (ParameterType.INTEGER, -3, -3),
+            (ParameterType.NUMBER, "0.5", 0.5),
+            (ParameterType.NUMBER, 3, 3),
+            (ParameterType.BOOLEAN, "True", True),
+            (ParameterType.BOOLEAN, False, False),
+            (ParameterType.DURATION, "1h30m", 5400),
+            (ParameterType.DURATION, 0.5, 0.5),
+            (ParameterType.SIZE, "500kB", 500_000),
+            (LIST, "one", ["one"]),
+            (LIST, ["a", "b"], ["a", "b"]),
+        ],
+    )
+    def test_its_value_is_read_by_its_type(
+        self, kind: ParameterType, given: object, value: object
+    ) -> None:
+        found = Parameter(name="p", type=kind).value(given)
+
+        assert (found, type(found)) == (value, type(value))
+
+    @pytest.mark.parametrize(
+        ("kind", "given", "said"),
+        [
+            (TEXT, 5, "expected text, got 5; put it in quotes"),
+            (TEXT, None, "expected text, got null"),
+            (ParameterType.URL, "ftp://a.example/", "expected a URL of http or https"),
+            (ParameterType.URL, "https://", "expected a URL of http or https"),
+            (ParameterType.URL, "https://a\nb/", "expected a URL of http or https"),
+            (ParameterType.URL, "http://[::1/", "expected a URL of http or https"),
+            (ParameterType.INTEGER, "many", "expected a whole number"),
+            (ParameterType.INTEGER, True, "expected a whole number"),
+            (ParameterType.NUMBER, "x", "expected a number"),
+            (ParameterType.NUMBER, True, "expected a number"),
+            (ParameterType.BOOLEAN, "yes", "expected true or false"),
+            (ParameterType.DURATION, "soon", "expected a duration"),
+            (ParameterType.SIZE, "big", "expected a size"),
+            (LIST, 5, "expected a list of texts"),
+            (LIST, ["a", 5], "expected text, got 5"),
+        ],
+    )
+    def test_a_wrong_value_names_the_parameter_and_what_was_expected(
+        self, kind: ParameterType, given: object, said: str
+    ) -> None:
+        field, sentence = refused(Parameter(name="p", type=kind).value, given)
+
+        assert field == "params.p"
+        assert sentence.startswith(said)
+
+    def test_only_allowed_values_are_taken_however_they_are_written(self) -> None:
+        wait = Parameter(name="p", type=ParameterType.DURATION, allowed=("1h", 60))
+
+        assert [wait.value(given) for given in ("60m", "1m")] == [3600, 60]
+        assert refused(wait.value, "2h") == ("params.p", "expected one of '1h', 60, got 7200")
+
+    def test_each_item_of_a_list_is_one_of_the_allowed(self) -> None:
+        sections = Parameter(name="p", type=LIST, allowed=("world", "sport"))
+
+        assert sections.value(["sport", "world"]) == ["sport", "world"]
+        assert refused(sections.value, ["sport", "art"]) == (
+            "params.p",
+            "expected one of 'world', 'sport', got 'art'",
+        )
+
+    def test_its_default_and_its_allowed_values_fit_its_type(self) -> None:
+        whole = ParameterType.INTEGER
+
+        assert refused(Parameter, name="p", type=whole, default="x")[0] == "parameters.p.default"
+        assert refused(Parameter, name="p", type=whole, allowed=(1, "x"))[0] == (
+            "parameters.p.allowed"
+        )
+        assert refused(Parameter, name="p", default="c", allowed=("a", "b"))[0] == (
+            "parameters.p.default"
+        )
+
+    def test_a_required_one_has_no_default(self) -> None:
+        field, _ = refused(Parameter, name="p", required=True, default="x")
+
+        assert field == "parameters.p.default"
+
+
+class TestFill:
+    def test_a_text_that_is_a_place_becomes_the_value_with_its_type(self) -> None:
+        filled = fill(a_draft(), {"start_url": "https://a.example/", "pages": "5"})
+
+        assert filled == {"urls": ["https://a.example/"], "limits": {"pages": 5}}
+
+    def test_a_default_stands_where_nothing_is_given(self) -> None:
+        filled = fill(a_draft(), {"start_url": "https://a.example/"})
+
+        assert filled["limits"] == {"pages": 200}
+
+    @pytest.mark.parametrize(
+        ("kind", "given", "text"),
+        [
+            (TEXT, "x", "<x>"),
+            (ParameterType.INTEGER, 5, "<5>"),
+            (ParameterType.BOOLEAN, True, "<true>"),
+            (ParameterType.DURATION, "1m", "<60>"),
+            (LIST, ["a", "b"], "<a,b>"),
+        ],
+    )
+    def test_inside_longer_text_a_value_becomes_text(
+        self, kind: ParameterType, given: object, text: str
+    ) -> None:
+        assert fill(with_one(kind, "<{{ p }}>"), {"p": given})["name"] == text
+
+    def test_a_list_in_a_list_is_put_there_item_by_item(self) -> None:
+        urls = ["https://a.example/", "{{more}}", "https://d.example/"]
+        draft = a_plain_draft(spec={"urls": urls}, parameters=(Parameter(name="more", type=LIST),))
+
+        filled = fill(draft, {"more": ["https://b.example/", "https://c.example/"]})
+
+        assert filled == {"urls": [f"https://{host}.example/" for host in "abcd"]}
+
+    def test_what_has_no_value_is_left_out(self) -> None:
+        optional = (Parameter(name="p"), Parameter(name="q"))
+        spec = {
+            "urls": ["https://a.example/", "{{p}}", "https://b.example/{{q}}"],
+            "name": "{{p}}",
+            "headers": [["X-A", "1"], ["X-B", "{{p}}"]],
+            "limits": {"pages": "{{q}}"},
+        }
+
+        filled = fill(a_plain_draft(spec=spec, parameters=optional), {})
+
+        assert filled == {
+            "urls": ["https://a.example/", "https://b.example/"],
+            "headers": [["X-A", "1"]],
+            "limits": {},
+        }
+
+    @given(st.text())
+    def test_a_value_cannot_name_another_parameter(self, text: str) -> None:
+        value = f"{text}{{{{secret}}}}"
+        spec = {"name": "{{p}}", "user_agent": "a {{p}}", "tags": ["{{secret}}"]}
+        parameters = (Parameter(name="p"), Parameter(name="secret", default="s3cret"))
+
+        filled = fill(a_plain_draft(spec=spec, parameters=parameters), {"p": value})
+
+        assert filled == {"name": value, "user_agent": f"a {value}", "tags": ["s3cret"]}
+
+    def test_a_parameter_that_is_none_is_refused_with_the_one_that_is_meant(self) -> None:
+        assert refused(fill, a_draft(), {"start_ur": "x"}) == (
+            "params.start_ur",
+            "there is no such parameter; did you mean start_url?",
+        )
+        assert refused(fill, a_plain_draft(), {"x": 1}) == (
+            "params.x",
+            "template plain has no parameters",
+        )
+
+    def test_a_missing_value_names_the_parameter_and_its_type(self) -> None:
+        assert refused(fill, a_draft(), {}) == (
+            "params.start_url",
+            "expected a value of type url, got none",
+        )
+
+    def test_null_is_no_value(self) -> None:
+        assert refused(fill, a_draft(), {"start_url": None})[0] == "params.start_url"
+
+
+class TestCheck:
+    def test_the_outline_has_defaults_and_allowed_values_and_leaves_the_rest_out(self) -> None:
+        spec = {"urls": ["{{start_url}}"], "include": ["*{{p}}*", "/a"], "scope": "{{s}}"}
+        parameters = (START_URL, Parameter(name="p"), Parameter(name="s", allowed=("any", "host")))
+
+        assert outline(a_draft(spec=spec, parameters=parameters)) == {
+            "urls": [],
+            "include": ["/a"],
+            "scope": "any",
+        }
+
+    def test_a_template_need_not_say_where_to_start(self) -> None:
+        assert check(a_draft()).limits.pages == 200
+        assert check(a_plain_draft(spec={})).urls
+
+    @pytest.mark.parametrize(
+        "name", ["", " ", "a\nb", " a", "a/b", "x" * 101, "0192ab34-0000-7000-8000-0123456789ab"]
+    )
+    def test_its_name_cannot_be_taken_for_something_else(self, name: str) -> None:
+        assert refused(check, a_draft(name=name))[0] == "name"
+
+    @pytest.mark.parametrize(
+        ("spec", "field", "said"),
+        [
+            ({"urls": ["{{start_ur}}"]}, "urls.0", "did you mean start_url"),
+            ({"urls": ["{{Start URL}}"]}, "urls.0", "expected {{name}}"),
+            ({"urls": ["{{}}"]}, "urls.0", "expected {{name}}"),
+            ({"headers": {"{{start_url}}": "x"}}, "headers.{{start_url}}", "not names"),
+            ({"ulrs": ["{{start_url}}", "{{pages}}"]}, "ulrs", "did you mean urls"),
+            ({"urls": "{{start_url}}", "max_depth": "{{pages}}", "scope": "x"}, "scope", "one of"),
+            ({"urls": "{{start_url}}", "per_host": "{{pages}}", "delay": -1}, "delay", "seconds"),
+            ({"urls": "{{start_url}}", "url_retries": "{{pages}}"}, "url_retries", "0 to 10"),
+            ({"urls": "{{start_url}}"}, "parameters.pages", "no {{pages}} in the spec"),
+            ({"a": {"b": {"c": {"d": {"e": {"f": {"g": "x"}}}}}}}, "a.b.c.d.e.f.g", "6 levels"),
+        ],
+    )
+    def test_what_cannot_be_right_is_refused_before_anything_is_filled_in(
+        self, spec: dict[str, object], field: str, said: str
+    ) -> None:
+        found, sentence = refused(check, a_draft(spec=spec))
+
+        assert found == field
+        assert said in sentence
+
+    def test_a_parameter_is_declared_once(self) -> None:
+        assert refused(check, a_draft(parameters=(START_URL, PAGES, PAGES)))[0] == (
+            "parameters.pages"
+        )
+
+    def test_there_is_a_limit_to_descriptions_and_parameters(self) -> None:
+        many = tuple(Parameter(name=f"p{n}") for n in range(101))
+
+        assert refused(check, a_draft(description="x" * 2001))[0] == "description"
+        assert refused(check, a_draft(parameters=many))[0] == "parameters"
+
+    def test_a_value_that_was_hidden_is_not_taken_for_the_value(self) -> None:
+        spec = {"headers": {"Authorization": HIDDEN}}
+
+        assert refused(check, a_plain_draft(spec=spec))[0] == "headers"
+
+
+class TestBlame:
+    template = a_template(
+        spec={"scope": "{{p}}", "delay_s": "{{q}}", "urls": ["{{p}}", "{{q}}"]},
+        parameters=(Parameter(name="p"), Parameter(name="q")),
+    )
+
+    @pytest.mark.parametrize(
+        ("field", "blames"), [("scope", "params.p"), ("delay", "params.q"), ("urls", "urls")]
+    )
+    def test_a_wrong_field_is_told_of_the_parameter_that_alone_filled_it(
+        self, field: str, blames: str
+    ) -> None:
+        assert blamed(Invalid(field, "expected more"), self.template).field == blames
+
+    def test_the_field_is_told_as_well(self) -> None:
+        told = str(blamed(Invalid("scope", "expected more"), self.template))
+
+        assert told == "params.p: expected more, as scope of the spec"
+
+
+class TestSecrets:
+    SPEC: ClassVar[dict[str, object]] = {
+        "urls": ["https://ada:pw@a.example/@x", "https://b.example/?q=a@b"],
+        "headers": {"Authorization": "Bearer abc", "X-Team": "docs"},
+        "webhooks": [{"url": "https://u:p@hooks.example/", "secret": "whsec_x", "events": ["*"]}],
+        "limits": {"pages": 5},
+    }
+
+    def test_they_are_taken_out_and_named(self) -> None:
+        draft, taken_out = stripped(a_plain_draft(spec=self.SPEC))
+
+        assert draft.spec == {
+            "urls": ["https://a.example/@x", "https://b.example/?q=a@b"],
+            "headers": {"X-Team": "docs"},
+            "webhooks": [{"url": "https://hooks.example/", "events": ["*"]}],
+            "limits": {"pages": 5},
+        }
+        assert taken_out == (
+            "urls.0",
+            "headers.Authorization",
+            "webhooks.0.secret",
+            "webhooks.0.url",
+        )
+        assert credentials(draft) == ()
+
+    def test_they_are_hidden_where_a_template_is_shown(self) -> None:
+        shown = hidden(self.SPEC)
+
+        assert shown["headers"] == {"Authorization": HIDDEN, "X-Team": "docs"}
+        assert shown["webhooks"] == [
+            {"url": "https://***@hooks.example/", "secret": HIDDEN, "events": ["*"]}
+        ]
+        assert shown["urls"] == ["https://***@a.example/@x", "https://b.example/?q=a@b"]
+
+    def test_headers_may_be_pairs(self) -> None:
+        spec = {"headers": [["Cookie", "a=b"], ["X-Team", "docs"]]}
+
+        assert stripped(a_plain_draft(spec=spec))[0].spec == {"headers": [["X-Team", "docs"]]}
+        assert hidden(spec) == {"headers": [["Cookie", HIDDEN], ["X-Team", "docs"]]}
+
+    @pytest.mark.parametrize(
+        "spec",
+        [
+            {"headers": {"Authorization": "Bearer {{p}}"}},
+            {"headers": {"Cookie": "{{p}}"}},
+            {"urls": ["https://{{p}}@a.example/"]},
+            {"urls": ["https://{{p}}:{{p}}@a.example/"]},
+            {"webhooks": [{"url": "https://hooks.example/", "secret": "{{p}}"}]},
+        ],
+    )
+    def test_a_place_for_one_stays_and_its_parameter_loses_what_it_had(
+        self, spec: dict[str, object]
+    ) -> None:
+        parameter = Parameter(name="p", default="abc", allowed=("abc", "def"))
+
+        draft, taken_out = stripped(a_plain_draft(spec=spec, parameters=(parameter,)))
+
+        assert draft.spec == spec
+        assert draft.parameters == (Parameter(name="p", required=True),)
+        assert taken_out == ("parameters.p.default", "parameters.p.allowed")
+
+    def test_text_beside_a_place_is_one(self) -> None:
+        spec = {"headers": {"Cookie": "session=abc; lang={{p}}"}}
+
+        assert credentials(a_plain_draft(spec=spec)) == ("headers.Cookie",)
+
+    def test_a_url_in_a_parameter_has_none_either(self) -> None:
+        parameter = Parameter(name="p", default="https://u:p@a.example/")
+        draft = a_plain_draft(spec={"urls": ["{{p}}"]}, parameters=(parameter,))
+
+        clean, taken_out = stripped(draft)
+
+        assert clean.parameters[0].default == "https://a.example/"
+        assert taken_out == ("parameters.p.default",)
+
+    def test_what_has_none_stays_as_it_is(self) -> None:
+        assert stripped(a_draft()) == (a_draft(), ())

@@ -1,0 +1,118 @@
+import json
+
+import pytest
+
+from crawlyard.core.template import FileFormat, Parameter, ParameterType
+from crawlyard.errors import Invalid
+from crawlyard.services.template_files import MAX_BYTES, draft_of, read, written
+from tests.builders_templates import a_draft, a_plain_draft
+
+RICH = a_draft(
+    name="Ünter 😀",
+    description="first line\nsecond: line",
+    spec={
+        "urls": ["{{start_url}}"],
+        "include": ["*", "re:^a: b"],
+        "headers": [["X-A", "yes"], ["X-A", "2026-01-02"]],
+        "limits": {"pages": "{{pages}}", "duration_s": 0.5},
+        "keep_html": False,
+        "max_depth": None,
+    },
+    parameters=(
+        Parameter(name="start_url", type=ParameterType.URL, required=True, description="Where"),
+        Parameter(name="pages", type=ParameterType.INTEGER, default=5, allowed=(5, 10)),
+    ),
+)
+
+
+def refused(text: str, source: str = "t.yaml") -> tuple[str, str]:
+    """Return the field and the sentence of a refusal."""
+    with pytest.raises(Invalid) as error:
+        read(text.encode(), source)
+    return error.value.field, str(error.value).removeprefix(f"{error.value.field}: ")
+
+
+@pytest.mark.parametrize("form", FileFormat)
+@pytest.mark.parametrize("draft", [RICH, a_draft(), a_plain_draft()], ids=lambda d: d.name)
+def test_a_template_is_read_as_it_is_written(form: FileFormat, draft: object) -> None:
+    text = written(draft, form)  # type: ignore[arg-type]  # a draft of the list above
+
+    assert read(text.encode(), "t") == draft
+
+
+def test_parameters_may_be_a_list_and_have_no_fields() -> None:
+    listed = draft_of(
+        {
+            "name": "t",
+            "parameters": [{"name": "a"}, {"name": "b", "type": "list", "required": True}],
+            "spec": {"urls": ["{{a}}"], "tags": ["{{b}}"]},
+        }
+    )
+    by_name = read(b"name: t\nparameters: {a: , b: {type: list, required: true}}\nspec: {}", "t")
+
+    assert listed.parameters == by_name.parameters
+    assert by_name.spec == {}
+
+
+def test_a_date_without_quotes_is_text_as_in_json() -> None:
+    draft = read(b"name: t\nspec: {name: 2026-01-02}", "t")
+
+    assert draft.spec == {"name": "2026-01-02"}
+
+
+def test_json_may_be_indented_by_tabs_and_have_a_byte_order_mark() -> None:
+    draft = read('\ufeff{\n\t"name": "\\ud83d\\ude00",\n\t"spec": {}\n}'.encode(), "t.json")
+
+    assert draft.name == "😀"
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "said"),
+    [
+        ("name: t\nspec: [", "t.yaml, line 2, column 8", "no YAML: "),
+        ("name: t\n name: u", "t.yaml, line 2, column 6", "no YAML: "),
+        ("name: t\nname: u", "t.yaml, line 2, column 1", "key 'name' stands twice"),
+        ("name: &a t\nspec: {name: *a}", "t.yaml, line 2, column 14", "an alias"),
+        ("spec: !!python/object:os.x {}", "t.yaml, line 1, column 7", "could not determine"),
+        ("name: \x01", "t.yaml", "no YAML: unacceptable character"),
+        ("[" * 5000, "t.yaml, line 1, column 21", "more than 20 levels"),
+        ('{"name": "t",}', "t.yaml, line 1, column", "no JSON: "),
+        ('{"name": "t", "name": "u"}', "t.yaml", "key 'name' stands twice"),
+        ('{"name": NaN}', "t.yaml", "NaN is no number"),
+        ('{"a":' * 50_000, "t.yaml", "no JSON: "),
+        ("name: t\nspec: {max_depth: " + "9" * 5000 + "}", "t.yaml", "no YAML: "),
+        ("- a", "template", "expected an object with name, description"),
+        ("", "template", "got null"),
+        ("nmae: t", "nmae", "did you mean name"),
+        ("spec: {}", "name", "expected the name of the template, got none"),
+        ("name: 5", "name", "expected text, got 5; put it in quotes"),
+        ("name: t\nspec: x", "spec", "expected an object of fields of a spec, got 'x'"),
+        ("name: t\ndescription: 5", "description", "expected text"),
+        ("name: t\nparameters: x", "parameters", "expected an object by names, or a list"),
+        ("name: t\nparameters: {a: {typ: x}}", "parameters.a.typ", "did you mean type"),
+        ("name: t\nparameters: {a: {type: x}}", "parameters.a.type", "expected one of text, url"),
+        ("name: t\nparameters: {a: {type: []}}", "parameters.a.type", "expected one of text, url"),
+        ("name: t\nparameters: {a: {required: 5}}", "parameters.a.required", "true or false"),
+        ("name: t\nparameters: {a: {allowed: x}}", "parameters.a.allowed", "expected a list"),
+        ("name: t\nparameters: [x]", "parameters.0", "expected an object"),
+        ("name: t\nparameters: [{type: url}]", "parameters.0.name", "got none"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(text: str, field: str, said: str) -> None:
+    found, sentence = refused(text)
+
+    assert found.startswith(field)
+    assert said in sentence
+
+
+def test_many_aliases_of_many_aliases_do_not_fill_the_memory() -> None:
+    bomb = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1},' * 9}]\n" for n in range(1, 40))
+
+    assert "an alias" in refused(bomb)[1]
+
+
+def test_a_file_of_another_encoding_or_too_long_is_refused() -> None:
+    with pytest.raises(Invalid, match="expected UTF-8"):
+        read("name: ü".encode("latin-1"), "t")
+    with pytest.raises(Invalid, match="at most 1,000,000 bytes"):
+        read(json.dumps({"name": "x" * MAX_BYTES}).encode(), "t")

@@ -1,0 +1,518 @@
+"""When a schedule is due: against tables of our own and against a slow oracle."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crawlyard.core.cron import ALIASES
+from crawlyard.core.timetable import Kind, Timetable, timetable
+from crawlyard.errors import Invalid
+from tests import cron_oracle
+
+ANCHOR = datetime(2026, 1, 1, 9, 30, 15, 250_000, tzinfo=UTC)
+
+BERLIN, LONDON, NEW_YORK = "Europe/Berlin", "Europe/London", "America/New_York"
+LORD_HOWE, SANTIAGO, AUCKLAND = "Australia/Lord_Howe", "America/Santiago", "Pacific/Auckland"
+CAIRO, KATHMANDU = "Africa/Cairo", "Asia/Kathmandu"
+
+
+def local(zone: str, text: str) -> datetime:
+    """Return the instant of a local time; the first one of two."""
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+def coming(table: Timetable, since: datetime, count: int) -> list[datetime]:
+    """Return the next *count* instants after *since*."""
+    found: list[datetime] = []
+    while len(found) < count and (at := table.after(found[-1] if found else since)):
+        found.append(at)
+    return found
+
+
+def shown(zone: str, instants: Sequence[datetime]) -> list[str]:
+    """Return instants as the clock shows them, with the name of the zone."""
+    return [f"{at.astimezone(ZoneInfo(zone)):%m-%d %H:%M %Z}" for at in instants]
+
+
+# --- clock changes, zone by zone
+
+CHANGES: list[tuple[str, str, str, list[str]]] = [
+    # expression, zone, start as a local time, what comes
+    # Berlin, 2027-03-28: 02:00 CET becomes 03:00 CEST
+    ("30 2 * * *", BERLIN, "2027-03-27T12:00", ["03-28 03:00 CEST", "03-29 02:30 CEST"]),
+    ("15,45 2 * * *", BERLIN, "2027-03-27T12:00", ["03-28 03:00 CEST", "03-29 02:15 CEST"]),
+    ("0 2,3 * * *", BERLIN, "2027-03-27T12:00", ["03-28 03:00 CEST", "03-29 02:00 CEST"]),
+    ("0 3 * * *", BERLIN, "2027-03-27T12:00", ["03-28 03:00 CEST", "03-29 03:00 CEST"]),
+    ("0 * * * *", BERLIN, "2027-03-28T00:30", ["03-28 01:00 CET", "03-28 03:00 CEST"]),
+    ("*/30 2 * * *", BERLIN, "2027-03-27T12:00", ["03-29 02:00 CEST", "03-29 02:30 CEST"]),
+    ("30 2 28 3 *", BERLIN, "2027-03-01T00:00", ["03-28 03:00 CEST", "03-28 02:30 CEST"]),
+    # Berlin, 2027-10-31: 03:00 CEST becomes 02:00 CET
+    ("30 2 * * *", BERLIN, "2027-10-30T12:00", ["10-31 02:30 CEST", "11-01 02:30 CET"]),
+    ("0 3 * * *", BERLIN, "2027-10-30T12:00", ["10-31 03:00 CET", "11-01 03:00 CET"]),
+    (
+        "0 * * * *",
+        BERLIN,
+        "2027-10-31T00:30",
+        ["10-31 01:00 CEST", "10-31 02:00 CEST", "10-31 02:00 CET", "10-31 03:00 CET"],
+    ),
+    (
+        "*/30 2 * * *",
+        BERLIN,
+        "2027-10-30T12:00",
+        ["10-31 02:00 CEST", "10-31 02:30 CEST", "10-31 02:00 CET", "10-31 02:30 CET"],
+    ),
+    ("0 0-23 * * *", BERLIN, "2027-10-31T01:30", ["10-31 02:00 CEST", "10-31 03:00 CET"]),
+    # London, 2027-03-28 01:00 GMT to 02:00 BST, and back on 2027-10-31
+    ("30 1 * * *", LONDON, "2027-03-27T12:00", ["03-28 02:00 BST", "03-29 01:30 BST"]),
+    ("30 1 * * *", LONDON, "2027-10-30T12:00", ["10-31 01:30 BST", "11-01 01:30 GMT"]),
+    # New York, 2027-03-14 02:00 EST to 03:00 EDT, and back on 2027-11-07
+    ("30 2 * * *", NEW_YORK, "2027-03-13T12:00", ["03-14 03:00 EDT", "03-15 02:30 EDT"]),
+    ("30 1 * * *", NEW_YORK, "2027-11-06T12:00", ["11-07 01:30 EDT", "11-08 01:30 EST"]),
+    (
+        "*/15 1 * * *",
+        NEW_YORK,
+        "2027-11-07T01:20",
+        ["11-07 01:30 EDT", "11-07 01:45 EDT", "11-07 01:00 EST", "11-07 01:15 EST"],
+    ),
+    # Lord Howe changes by half an hour: 2027-04-04 02:00 to 01:30, 2027-10-03 02:00 to 02:30
+    ("15 2 * * *", LORD_HOWE, "2027-10-02T12:00", ["10-03 02:30 +11", "10-04 02:15 +11"]),
+    ("45 1 * * *", LORD_HOWE, "2027-04-03T12:00", ["04-04 01:45 +11", "04-05 01:45 +1030"]),
+    (
+        "*/15 * * * *",
+        LORD_HOWE,
+        "2027-10-03T01:40",
+        ["10-03 01:45 +1030", "10-03 02:30 +11", "10-03 02:45 +11", "10-03 03:00 +11"],
+    ),
+    ("*/15 3 * * *", LORD_HOWE, "2027-10-03T00:00", ["10-03 03:00 +11", "10-03 03:15 +11"]),
+    (
+        "*/15 * * * *",
+        LORD_HOWE,
+        "2027-04-04T01:40",
+        ["04-04 01:45 +11", "04-04 01:30 +1030", "04-04 01:45 +1030", "04-04 02:00 +1030"],
+    ),
+    # Santiago changes at midnight: 2027-09-05 00:00 to 01:00, 2027-04-04 00:00 to 04-03 23:00
+    ("0 0 * * *", SANTIAGO, "2027-09-04T12:00", ["09-05 01:00 -03", "09-06 00:00 -03"]),
+    ("30 0 5 9 *", SANTIAGO, "2027-09-04T12:00", ["09-05 01:00 -03", "09-05 00:30 -03"]),
+    ("30 23 * * *", SANTIAGO, "2027-04-03T12:00", ["04-03 23:30 -03", "04-04 23:30 -04"]),
+    ("0 0 * * *", SANTIAGO, "2027-04-03T12:00", ["04-04 00:00 -04", "04-05 00:00 -04"]),
+    ("*/30 0 5 * *", SANTIAGO, "2027-09-04T12:00", ["10-05 00:00 -03", "10-05 00:30 -03"]),
+    # Auckland: 2027-09-26 02:00 to 03:00, 2027-04-04 03:00 to 02:00
+    ("30 2 * * *", AUCKLAND, "2027-09-25T12:00", ["09-26 03:00 NZDT", "09-27 02:30 NZDT"]),
+    ("30 2 * * *", AUCKLAND, "2027-04-03T12:00", ["04-04 02:30 NZDT", "04-05 02:30 NZST"]),
+    # Cairo: Friday 2027-04-30 00:00 to 01:00
+    ("0 0 * * FRI", CAIRO, "2027-04-28T12:00", ["04-30 01:00 EEST", "05-07 00:00 EEST"]),
+    # Kathmandu has an offset of 5:45 and no changes
+    ("0 6 * * *", KATHMANDU, "2027-03-27T12:00", ["03-28 06:00 +0545", "03-29 06:00 +0545"]),
+]
+
+
+@pytest.mark.parametrize(("when", "zone", "start", "runs"), CHANGES)
+def test_a_clock_change_is_followed_as_cron_does(
+    when: str, zone: str, start: str, runs: list[str]
+) -> None:
+    table = timetable(when, zone, ANCHOR)
+
+    found = coming(table, local(zone, start), len(runs))
+
+    assert shown(zone, found) == runs
+
+
+def test_a_start_in_the_repeated_hour_is_followed_by_what_is_ahead() -> None:
+    second = datetime(2027, 11, 7, 6, 15, tzinfo=UTC)  # 01:15 EST, an hour after 01:15 EDT
+    table = timetable("30 1 * * *", NEW_YORK, ANCHOR)
+
+    assert shown(NEW_YORK, coming(table, second, 1)) == ["11-08 01:30 EST"]
+
+
+REMARKS = [
+    ("30 2 * * *", BERLIN, "2027-03-27T12:00", "in place of 02:30: the clocks go forward"),
+    ("30 2 * * *", BERLIN, "2027-10-30T12:00", "the first 02:30 of two: the clocks go back"),
+    ("30 2 * * *", BERLIN, "2027-03-26T12:00", ""),
+    ("0 3 * * *", BERLIN, "2027-03-27T12:00", ""),
+    ("0 * * * *", BERLIN, "2027-03-28T01:00", ""),
+    ("15 */2 * * *", BERLIN, "2027-10-31T02:20", "the second 02:15 of two: the clocks go back"),
+    ("at 2027-03-28T02:30", BERLIN, "2027-03-01", "in place of 02:30: the clocks go forward"),
+    ("at 2027-10-31T02:30", BERLIN, "2027-03-01", "the first 02:30 of two: the clocks go back"),
+    ("at 2027-10-31T02:30+02:00", BERLIN, "2027-03-01", ""),
+    ("every 1h", BERLIN, "2027-10-31T02:00", ""),
+]
+
+
+@pytest.mark.parametrize(("when", "zone", "start", "remark"), REMARKS)
+def test_a_run_says_what_a_clock_change_does_to_it(
+    when: str, zone: str, start: str, remark: str
+) -> None:
+    table = timetable(when, zone, ANCHOR)
+
+    (found,) = coming(table, local(zone, start), 1)
+
+    assert table.remark(found) == remark
+
+
+# --- days
+
+DAYS: list[tuple[str, str, list[str]]] = [
+    ("0 0 29 2 *", "2026-01-01", ["2028-02-29", "2032-02-29"]),
+    ("0 0 29 2 *", "2096-03-01", ["2104-02-29", "2108-02-29"]),  # 2100 is no leap year
+    ("0 0 31 * *", "2026-01-31", ["2026-03-31", "2026-05-31", "2026-07-31"]),
+    ("0 0 L * *", "2028-01-31", ["2028-02-29", "2028-03-31", "2028-04-30"]),
+    ("0 0 L 2 *", "2026-01-01", ["2026-02-28", "2027-02-28", "2028-02-29"]),
+    ("0 0 LW * *", "2026-01-01", ["2026-01-30", "2026-02-27", "2026-03-31"]),
+    ("0 0 lw 5 *", "2026-01-01", ["2026-05-29"]),  # the 31st is a Sunday
+    ("0 0 1,L * *", "2026-01-01", ["2026-01-31", "2026-02-01", "2026-02-28"]),
+    ("0 0 * * 5L", "2026-01-01", ["2026-01-30", "2026-02-27", "2026-03-27"]),
+    ("0 0 * * friL", "2026-01-01", ["2026-01-30", "2026-02-27", "2026-03-27"]),
+    ("0 0 * * MON#1", "2026-01-01", ["2026-01-05", "2026-02-02", "2026-03-02"]),
+    ("0 0 * * 1#5", "2026-01-01", ["2026-03-30", "2026-06-29"]),
+    ("0 0 * * 0#1,7#2", "2026-01-01", ["2026-01-04", "2026-01-11", "2026-02-01"]),
+    ("0 0 * 2 MON#5", "2026-01-01", ["2044-02-29"]),
+    # the 13th or a Friday: either does
+    ("0 0 13 * 5", "2026-01-09", ["2026-01-13", "2026-01-16"]),
+    ("0 0 29 2 1#5", "2026-01-01", ["2028-02-29", "2032-02-29"]),
+    # with a star in front of one of them: both must hold
+    ("0 0 13 * *", "2026-01-01", ["2026-01-13", "2026-02-13"]),
+    ("0 0 1-7 * */7", "2026-01-01", ["2026-01-04", "2026-02-01", "2026-03-01"]),
+    ("0 0 */10 * 1", "2026-01-01", ["2026-05-11", "2026-06-01"]),
+    ("0 0 */2 * MON", "2026-01-01", ["2026-01-05", "2026-01-19", "2026-02-09"]),
+    ("0 0 ? * MON", "2026-01-01", ["2026-01-05", "2026-01-12"]),
+    ("0 0 1 * ?", "2026-01-01", ["2026-02-01", "2026-03-01"]),
+    ("0 0 * * 7", "2026-01-01", ["2026-01-04", "2026-01-11"]),
+    ("0 0 * * Sat-7", "2026-01-01", ["2026-01-03", "2026-01-04", "2026-01-10"]),
+    ("0 0 * * 6/2", "2026-01-01", ["2026-01-03", "2026-01-10"]),
+    ("0 0 1 jan,JUL-sep/2 *", "2026-01-01", ["2026-07-01", "2026-09-01", "2027-01-01"]),
+    ("\t0  0 1 */6 * ", "2026-01-01", ["2026-07-01", "2027-01-01"]),
+]
+
+
+@pytest.mark.parametrize(("when", "start", "days"), DAYS)
+def test_days_are_found_by_date_and_weekday(when: str, start: str, days: list[str]) -> None:
+    table = timetable(when, "UTC", ANCHOR)
+
+    found = coming(table, local("UTC", start), len(days))
+
+    assert [f"{at:%Y-%m-%d}" for at in found] == days
+
+
+@pytest.mark.parametrize(
+    ("when", "minutes"),
+    [
+        ("5/15 * * * *", [5, 20, 35, 50]),
+        ("*/7 * * * *", [0, 7, 14, 21, 28, 35, 42, 49, 56]),
+        ("10-20/5,59 * * * *", [10, 15, 20, 59]),
+        ("59/5 * * * *", [59]),
+    ],
+)
+def test_minutes_are_found_by_steps_and_lists(when: str, minutes: list[int]) -> None:
+    table = timetable(when, "UTC", ANCHOR)
+
+    found = coming(table, datetime(2026, 1, 1, 11, 59, tzinfo=UTC), len(minutes) + 1)
+
+    assert [at.minute for at in found] == [*minutes, minutes[0]]
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_short_name_means_its_expression(alias: str) -> None:
+    named, spelled = (timetable(when, BERLIN, ANCHOR) for when in (alias.upper(), ALIASES[alias]))
+
+    assert coming(named, ANCHOR, 3) == coming(spelled, ANCHOR, 3)
+    assert named.text == spelled.text
+
+
+# --- against the oracle
+
+_NUMBERS = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)]
+
+
+@st.composite
+def _field(draw: st.DrawFn, low: int, high: int, specials: Sequence[str] = ()) -> str:
+    star = st.sampled_from(["*", f"*/{draw(st.integers(1, max(1, high)))}"])
+    first = draw(st.integers(low, high))
+    last = draw(st.integers(first, high))
+    step = draw(st.integers(1, max(1, high)))
+    plain = [f"{first}", f"{first}-{last}", f"{first}-{last}/{step}", f"{first}/{step}"]
+    items = st.lists(st.sampled_from([*plain, *specials]), min_size=1, max_size=3)
+    return draw(star | items.map(",".join))
+
+
+_EXPRESSIONS = st.tuples(
+    st.sampled_from(["*", "*/15", "0", "30", "15,45", "*/7"]) | _field(0, 59),
+    st.sampled_from(["*", "*/2", "1", "2", "1-3", "0", "23"]) | _field(0, 23),
+    st.just("*") | _field(1, 31, ["L", "LW"]),
+    st.just("*") | _field(1, 12),
+    st.just("*") | _field(0, 7, ["5L", "0#1", "7#2", "3#5"]),
+).map(" ".join)
+
+_ZONES_AND_DAYS = st.sampled_from(
+    [
+        (BERLIN, "2027-03-28"),
+        (BERLIN, "2027-10-31"),
+        (NEW_YORK, "2027-03-14"),
+        (NEW_YORK, "2027-11-07"),
+        (LORD_HOWE, "2027-04-04"),
+        (LORD_HOWE, "2027-10-03"),
+        (SANTIAGO, "2027-04-03"),
+        (SANTIAGO, "2027-09-05"),
+        (AUCKLAND, "2027-09-26"),
+        (CAIRO, "2027-04-30"),
+        (CAIRO, "2027-10-29"),
+        (LONDON, "2028-02-29"),
+        (KATHMANDU, "2027-12-31"),
+    ]
+)
+
+
+@given(when=_EXPRESSIONS, place=_ZONES_AND_DAYS, offset_s=st.integers(-86_400, 43_200))
+@settings(max_examples=50, deadline=None)
+def test_runs_are_those_of_a_walk_over_every_minute(
+    when: str, place: tuple[str, str], offset_s: int
+) -> None:
+    zone, day = place
+    since = local(zone, f"{day}T02:00") + timedelta(seconds=offset_s)
+    until = since + timedelta(hours=30)
+    try:
+        table = timetable(when, zone, ANCHOR)
+    except Invalid:
+        assert not list(cron_oracle.runs(when, zone, since, until))
+        return
+
+    found = list(cron_oracle.runs(when, zone, since, until))
+
+    expected = coming(table, since, len(found) + 1)
+    assert [at for at in expected if at <= until] == found
+
+
+@given(
+    when=_EXPRESSIONS | st.sampled_from(["every 7m", "every 36h", "at 2027-03-28T02:30"]),
+    place=_ZONES_AND_DAYS,
+    offset=st.timedeltas(timedelta(days=-300), timedelta(days=300)),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_next_run_is_after_now_and_none_is_between(
+    when: str, place: tuple[str, str], offset: timedelta
+) -> None:
+    zone, day = place
+    now = local(zone, day) + offset
+    try:
+        table = timetable(when, zone, ANCHOR)
+    except Invalid:
+        return
+
+    following = table.after(now)
+
+    if following is not None:
+        assert following > now
+        assert following.utcoffset() == timedelta(0)
+        assert table.after(following - timedelta(microseconds=1)) == following
+        assert table.after(now + (following - now) / 2) == following
+
+
+# --- intervals and single instants
+
+
+def test_an_interval_counts_from_its_anchor_whatever_the_clocks_do() -> None:
+    start = local(BERLIN, "2027-10-30T08:00")
+    table = timetable("every 12h", BERLIN, start)
+
+    found = coming(table, start - timedelta(days=3), 4)
+
+    expected = ["10-30 08:00 CEST", "10-30 20:00 CEST", "10-31 07:00 CET", "10-31 19:00 CET"]
+    assert shown(BERLIN, found) == expected
+    assert table.kind is Kind.EVERY
+
+
+def test_an_interval_counts_in_whole_seconds_and_not_from_before() -> None:
+    table = timetable("Every 1h30m", "UTC", ANCHOR)
+
+    assert table.after(ANCHOR) == datetime(2026, 1, 1, 11, 0, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("when", "at"),
+    [
+        ("at 2027-01-01T08:00", "2027-01-01T07:00+00:00"),
+        ("AT 2027-01-01 08:00:30", "2027-01-01T07:00:30+00:00"),
+        ("at 2027-01-01T08:00Z", "2027-01-01T08:00+00:00"),
+        ("at 2027-01-01T08:00-05:00", "2027-01-01T13:00+00:00"),
+        ("at 2027-03-28T02:30", "2027-03-28T01:00+00:00"),  # skipped: right after
+        ("at 2027-10-31T02:30", "2027-10-31T00:30+00:00"),  # twice: the first
+    ],
+)
+def test_a_single_instant_comes_once(when: str, at: str) -> None:
+    table = timetable(when, BERLIN, ANCHOR)
+
+    assert coming(table, ANCHOR, 2) == [datetime.fromisoformat(at)]
+    assert table.kind is Kind.AT
+
+
+def test_the_calendar_ends_without_an_error() -> None:
+    end = datetime(9999, 12, 31, 23, 59, 30, tzinfo=UTC)
+
+    found = [
+        timetable(w, BERLIN, ANCHOR).after(end) for w in ("0 0 * * *", "* * * * *", "every 1h")
+    ]
+
+    assert found == [None, None, None]
+
+
+# --- refusals
+
+REFUSED = [
+    ("61 * * * *", "minute 61 is out of 0-59, at position 0"),
+    ("* 24 * * *", "hour 24 is out of 0-23, at position 2"),
+    ("* * 0 * *", "day of month 0 is out of 1-31, at position 4"),
+    ("* * * 13 *", "month 13 is out of 1-12, at position 6"),
+    ("* * * * 8", "weekday 8 is out of 0-7, at position 8"),
+    ("  0,5,61 * * * *", "minute 61 is out of 0-59, at position 6"),
+    ("0 0 1-32 * *", "day of month 32 is out of 1-31, at position 6"),
+    ("0 5-1 * * *", "hour range 5-1 runs backwards, at position 2"),
+    ("0 0 * * FRI-SUN", "weekday range FRI-SUN runs backwards; write FRI-7, at position 8"),
+    ("0,,5 * * * *", "minute misses a value (0-59), at position 2"),
+    ("0 1- * * *", "hour misses a value (0-23), at position 4"),
+    ("*/0 * * * *", "minute step 0 is out of 1-59, at position 2"),
+    ("*/90 * * * *", "'every 90m' counts on over the hour, at position 2"),
+    ("* */x * * *", "hour expected a step of 1-23 behind the '/', got 'x', at position 4"),
+    ("* * * FOO *", "month does not know 'FOO': expected 1-12, JAN-DEC, at position 6"),
+    ("x * * * *", "minute does not know 'x': expected 0-59, at position 0"),
+    ("* * 15W * *", "day of month does not know '15W': expected 1-31, L, LW, at position 4"),
+    ("* * L/2 * *", "day of month L takes no step, at position 5"),
+    ("* * * * L", "weekday does not know 'L'"),
+    ("* * * * MON#6", "weekday expected 1-5 behind the '#', got '6', at position 12"),
+    ("* * * * MON#", "weekday expected 1-5 behind the '#', got nothing, at position 12"),
+    ("* * * * MON#1/2", "weekday MON#1 takes no step, at position 13"),
+    ("? * * * *", "minute does not know '?'"),
+    ("-1 * * * *", "minute misses a value (0-59), at position 0"),
+    ("² * * * *", "minute does not know '²'"),
+    ("H * * * *", "minute does not know 'H'"),
+    ("* * * *", "got 4 fields"),
+    ("", "got 0 fields"),
+    ("0 0 12 * * *", "there is no field for seconds or years: '*' is one too many, at position 11"),
+    ("@reboot", "@reboot has no meaning here"),
+    ("@dayly", "there is no '@dayly'; there are @hourly, @daily"),
+    ("0 0 31 2 *", "never comes"),
+    ("0 0 31 4,6,9,11 *", "never comes"),
+    ("0 0 30 2 */2", "never comes"),
+    ("0 0 */31 2 MON#5", "never comes"),
+    ("every 9s", "expected at least 10s, got '9s', at position 6"),
+    ("every", "expected a duration such as 90s, 2h, 7d or 1h30m, got '', at position 5"),
+    ("every 2 fortnights", "got '2 fortnights', at position 6"),
+    ("every 11y", "at position 6"),
+    ("at noon", "got 'noon', at position 3"),
+    ("at 2027-02-30T08:00", "'2027-02-30T08:00' is no instant: day is out of range"),
+    ("at 0001-01-01T00:00+14:00", "is out of the years 1970 to 9998, at position 3"),
+    ("at 9999-12-31T23:59", "is out of the years 1970 to 9998, at position 3"),
+    (f"{','.join('0' for _ in range(600))} * * * *", "expected at most 1000 characters"),
+]
+
+
+@pytest.mark.parametrize(("when", "told"), REFUSED, ids=[when[:30] for when, _ in REFUSED])
+def test_a_bad_expression_is_refused_with_its_field_and_position(when: str, told: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        timetable(when, BERLIN, ANCHOR)
+
+    assert refused.value.field == "when"
+    assert told in str(refused.value)
+
+
+def test_a_time_that_the_clocks_always_skip_is_refused() -> None:
+    # the second Sunday of March, from 02:00 to 02:59: in New York never there since 2007
+    with pytest.raises(Invalid, match="never comes"):
+        timetable("*/15 2 * 3 SUN#2", NEW_YORK, ANCHOR)
+
+
+@pytest.mark.parametrize(
+    ("zone", "hint"),
+    [
+        ("Europe/Berln", "did you mean Europe/Berlin?"),
+        ("europe/berlin", "did you mean Europe/Berlin?"),
+        ("Berlin", "did you mean Europe/Berlin?"),
+        ("new york", "did you mean America/New_York?"),
+        ("utc", "did you mean UTC?"),
+        ("../etc/passwd", "an example is Europe/Berlin"),
+        ("localtime", "an example is Europe/Berlin"),  # another one on each machine
+        ("", "an example is Europe/Berlin"),
+        ("\0", "an example is Europe/Berlin"),
+    ],
+)
+def test_an_unknown_zone_is_refused_with_the_nearest_one(zone: str, hint: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        timetable("@daily", zone, ANCHOR)
+
+    assert refused.value.field == "zone"
+    assert str(refused.value) == f"zone: there is no time zone {zone!r}; {hint}"
+
+
+def test_a_folder_of_zones_is_no_zone() -> None:
+    with pytest.raises(Invalid, match="there is no time zone 'Europe'"):
+        timetable("@daily", "Europe", ANCHOR)
+
+
+# --- words
+
+TEXTS = [
+    ("* * * * *", "Every minute"),
+    ("*/15 * * * *", "Every 15 minutes"),
+    ("*/7 * * * *", "At minutes 0 to 59 by 7 of every hour"),
+    ("0 * * * *", "At minute 0 of every hour"),
+    ("5/15 * * * *", "At minutes 5, 20, 35 and 50 of every hour"),
+    ("0 3 * * *", "At 03:00 every day"),
+    ("30 1,2 * * *", "At 01:30 and 02:30 every day"),
+    ("0 */6 * * *", "At 00:00, 06:00, 12:00 and 18:00 every day"),
+    ("0 */2 * * *", "At minute 0 of every 2nd hour from 00:00"),
+    ("0 */5 * * MON", "At 00:00, 05:00, 10:00, 15:00 and 20:00 on Monday"),
+    ("*/15 9-17 * * MON-FRI", "Every 15 minutes from 09:00 to 17:59 on Monday to Friday"),
+    ("5 8-18/2 * * *", "At 08:05, 10:05, 12:05, 14:05, 16:05 and 18:05 every day"),
+    (
+        "30 8-10,20-23 * * *",
+        "At minute 30 of every hour from 08:00 to 10:59 and of every hour from 20:00 to 23:59",
+    ),
+    ("0 0 1 * *", "At 00:00 on day 1 of the month"),
+    ("0 0 L,15 * *", "At 00:00 on the last day and day 15 of the month"),
+    ("0 0 LW * *", "At 00:00 on the last working day (Monday to Friday) of the month"),
+    ("0 0 */3 * *", "At 00:00 on every 3rd day from day 1 to 31 of the month"),
+    ("0 0 1-31 * *", "At 00:00 every day"),
+    ("0 0 1-31 * MON", "At 00:00 every day"),  # either field: one lets each day through
+    ("0 0 13 * 5", "At 00:00 on day 13 of the month or on Friday"),
+    ("0 0 1-7 * */7", "At 00:00 on days 1 to 7 of the month where that is Sunday"),
+    (
+        "0 0 * * 0#1,5L",
+        "At 00:00 on the first Sunday of the month and the last Friday of the month",
+    ),
+    ("0 0 * * 1/2", "At 00:00 on Sunday, Monday, Wednesday and Friday"),
+    ("0 0 29 2 *", "At 00:00 on day 29 of the month in February"),
+    ("0 0 * 1,6-8 *", "At 00:00 every day in January and June to August"),
+    ("0 0 1 */6 *", "At 00:00 on day 1 of the month in January and July"),
+    ("@weekly", "At 00:00 on Sunday"),
+    ("@yearly", "At 00:00 on day 1 of the month in January"),
+]
+
+
+@pytest.mark.parametrize(("when", "text"), TEXTS)
+def test_an_expression_is_told_in_words(when: str, text: str) -> None:
+    assert timetable(when, BERLIN, ANCHOR).text == f"{text} (Europe/Berlin)"
+
+
+@pytest.mark.parametrize(
+    ("when", "text"),
+    [
+        ("every 90m", "Every 1h30m, counted from 2026-01-01 10:30:15 CET (Europe/Berlin)"),
+        ("at 2027-07-01T08:00", "Once, at 2027-07-01 08:00 CEST (Europe/Berlin)"),
+        ("at 2027-07-01T08:00Z", "Once, at 2027-07-01 10:00 CEST (Europe/Berlin)"),
+    ],
+)
+def test_an_interval_and_an_instant_are_told_with_local_times(when: str, text: str) -> None:
+    assert timetable(when, BERLIN, ANCHOR).text == text
+
+
+@given(when=_EXPRESSIONS)
+@settings(max_examples=100, deadline=None)
+def test_every_expression_has_words(when: str) -> None:
+    try:
+        table = timetable(when, "UTC", ANCHOR)
+    except Invalid:
+        return
+
+    assert table.text[:3] in {"At ", "Eve"}

@@ -1,0 +1,276 @@
+"""What a webhook hears, what it is told, and when it is tried again: the rules alone."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlyard.core.event import EventName
+from crawlyard.core.webhook import (
+    EXCERPT,
+    JITTER,
+    LONGEST_HOLD,
+    MAX_BODY,
+    WAITS,
+    Attempt,
+    Delivery,
+    DeliveryState,
+    JobWebhook,
+    check_patterns,
+    encoded,
+    message,
+    message_id,
+    wait_after,
+    webhooks_of,
+    why_off,
+)
+from crawlyard.errors import Invalid
+from tests.builders import NOW, a_job, a_spec
+from tests.builders_webhooks import SECRET, a_delivery, a_webhook, an_event
+
+SECOND = timedelta(seconds=1)
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3000),
+    lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=40), inner),
+    max_leaves=40,
+)
+
+
+def tried(delivery: Delivery, *statuses: int | None, **asked: Any) -> Delivery:
+    """Return a delivery after attempts, each made when it was due."""
+    for status in statuses:
+        attempt = Attempt(at=delivery.due_at, latency=SECOND, status=status)
+        delivery = delivery.tried(attempt, **({"chance": 0.5} | asked))
+    return delivery
+
+
+class TestWants:
+    @pytest.mark.parametrize(
+        ("patterns", "heard"),
+        [
+            (("*",), True),
+            (("job.*",), True),
+            (("job.completed",), True),
+            (("schedule.*", "*.completed"), True),
+            (("job.failed",), False),
+            (("JOB.*",), False),
+            (("job",), False),
+        ],
+    )
+    def test_one_pattern_has_to_fit(self, patterns: tuple[str, ...], heard: bool) -> None:
+        assert a_webhook(events=patterns).wants(an_event(EventName.COMPLETED)) is heard
+
+    def test_what_is_anothers_is_not_heard(self) -> None:
+        assert not a_webhook(owner="ada").wants(an_event(owner="bob"))
+
+    def test_one_of_a_job_hears_of_that_job_alone(self) -> None:
+        webhook = a_webhook(job_id="7")
+
+        assert webhook.wants(an_event(subject="7"))
+        assert not webhook.wants(an_event(subject="8"))
+
+    @pytest.mark.parametrize("patterns", [("*",), ("job.failed",)])
+    def test_a_test_is_for_one_alone_whatever_it_wants(self, patterns: tuple[str, ...]) -> None:
+        webhook = a_webhook(id="w1", events=patterns)
+
+        assert webhook.wants(an_event(EventName.WEBHOOK_TEST, subject="w1"))
+        assert not webhook.wants(an_event(EventName.WEBHOOK_TEST, subject="w2"))
+
+
+class TestPatterns:
+    @pytest.mark.parametrize("pattern", ["*", "job.*", "job.completed", "*.deleted", "job.e*"])
+    def test_what_fits_an_event_will_do(self, pattern: str) -> None:
+        check_patterns([pattern])
+
+    @pytest.mark.parametrize("pattern", ["", "job", "job.done", "JOB.*", "*" * 65, "a\nb"])
+    def test_what_fits_none_is_refused_with_the_list(self, pattern: str) -> None:
+        with pytest.raises(Invalid, match=r"there are: job\.created, job\.started"):
+            check_patterns(["*", pattern])
+
+    @pytest.mark.parametrize("patterns", [[], ["*"] * 101])
+    def test_there_is_one_and_not_too_many(self, patterns: list[str]) -> None:
+        with pytest.raises(Invalid, match="expected 1 to 100 names or patterns"):
+            check_patterns(patterns)
+
+    def test_one_kind_may_be_asked_for(self) -> None:
+        check_patterns(["job.*", "*"], kind="job")
+        with pytest.raises(Invalid, match=r"'schedule\.ended'"):
+            check_patterns(["schedule.ended"], kind="job")
+
+
+class TestTries:
+    def test_nine_attempts_take_about_two_days(self) -> None:
+        assert sum(WAITS, timedelta()) == timedelta(hours=47, minutes=35, seconds=5)
+        assert list(WAITS) == sorted(WAITS)
+        assert wait_after(len(WAITS) + 1, 0.5) is None
+
+    @given(attempts=st.integers(1, len(WAITS)), chance=st.floats(0, 1))
+    def test_a_wait_is_the_tables_within_the_jitter(self, attempts: int, chance: float) -> None:
+        wait = wait_after(attempts, chance)
+
+        full = WAITS[attempts - 1]
+        assert wait is not None
+        assert full * (1 - JITTER) <= wait <= full * (1 + JITTER)
+
+    @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+    def test_2xx_is_delivered(self, status: int) -> None:
+        after = tried(a_delivery(), status)
+
+        assert (after.state, after.ended_at) == (DeliveryState.DELIVERED, NOW + SECOND)
+
+    @pytest.mark.parametrize("status", [None, 101, 199, 300, 302, 400, 401, 404, 429, 500, 503])
+    def test_all_else_is_tried_again(self, status: int | None) -> None:
+        after = tried(a_delivery(), status)
+
+        assert (after.state, after.ended_at) == (DeliveryState.PENDING, None)
+        assert after.due_at == NOW + SECOND + WAITS[0]
+
+    def test_after_the_last_attempt_it_is_given_up(self) -> None:
+        before = tried(a_delivery(), *[500] * len(WAITS))
+        after = tried(before, 500)
+
+        assert (before.state, after.state) == (DeliveryState.PENDING, DeliveryState.FAILED)
+        assert after.ended_at == before.due_at + SECOND
+
+    def test_gone_is_final(self) -> None:
+        assert tried(a_delivery(), 410).state is DeliveryState.FAILED
+
+    @pytest.mark.parametrize(
+        ("asked", "wait"),
+        [
+            (timedelta(hours=1), timedelta(hours=1)),
+            (timedelta(0), WAITS[0]),
+            (timedelta(days=9000), LONGEST_HOLD),
+        ],
+    )
+    def test_a_receiver_may_ask_for_more_time(self, asked: timedelta, wait: timedelta) -> None:
+        after = tried(a_delivery(), 503, retry_after=asked)
+
+        assert after.due_at == NOW + SECOND + wait
+
+    @given(statuses=st.lists(st.sampled_from([None, 204, 302, 410, 429, 500]), max_size=20))
+    def test_any_history_ends_after_at_most_nine_attempts(self, statuses: list[int | None]) -> None:
+        delivery = a_delivery()
+        for status in statuses:
+            if delivery.state is not DeliveryState.PENDING:
+                break
+            before, delivery = delivery, tried(delivery, status)
+            assert delivery.id == before.id
+            assert delivery.due_at > before.due_at or delivery.ended_at is not None
+
+        assert len(delivery.attempts) <= len(WAITS) + 1
+        assert (delivery.state is DeliveryState.PENDING) is (delivery.ended_at is None)
+
+
+class TestOff:
+    def test_gone_switches_off(self) -> None:
+        assert "410" in why_off(a_webhook(), tried(a_delivery(), 410))
+
+    def test_a_delivery_that_was_given_up_does_if_nothing_else_arrived(self) -> None:
+        given_up = tried(a_delivery(), *[500] * 9)
+
+        assert "9 attempts failed" in why_off(a_webhook(failing_since=NOW), given_up)
+        assert why_off(a_webhook(failing_since=NOW + SECOND), given_up) == ""
+        assert why_off(a_webhook(), given_up) == ""
+
+    @pytest.mark.parametrize("statuses", [(), (500,), (500, 204), (204,)])
+    def test_all_else_does_not(self, statuses: tuple[int, ...]) -> None:
+        webhook = a_webhook(failing_since=NOW - timedelta(days=9))
+
+        assert why_off(webhook, tried(a_delivery(), *statuses)) == ""
+
+    def test_one_that_was_never_tried_says_nothing(self) -> None:
+        assert why_off(a_webhook(failing_since=NOW), a_delivery().given_up(NOW)) == ""
+
+    def test_switched_on_its_failures_are_forgotten(self) -> None:
+        failing = a_webhook(failing_since=NOW)
+
+        off = failing.switched(NOW, on=False, reason="why")
+        on = off.switched(NOW, on=True)
+
+        assert (off.active, off.disabled_reason, off.failing_since) == (False, "why", NOW)
+        assert (on.active, on.disabled_reason, on.failing_since) == (True, "", None)
+        assert on.version == 3
+
+
+class TestMessage:
+    def test_it_says_what_happened_to_what(self) -> None:
+        job = a_job(id="j1")
+        event = replace(job.event(EventName.COMPLETED, NOW, "worker:w1"), seq=42)
+
+        assert message(event) == {
+            "type": "job.completed",
+            "timestamp": "2026-01-02T03:04:05.678Z",
+            "data": {
+                "v": 1,
+                "seq": 42,
+                "subject": "j1",
+                "job_id": "j1",
+                "owner": "local",
+                "actor": "worker:w1",
+                "details": dict(event.data),
+            },
+        }
+
+    def test_what_is_about_no_job_names_none(self) -> None:
+        data = message(an_event(EventName.SCHEDULE_PAUSED))["data"]
+
+        assert isinstance(data, dict)
+        assert data["job_id"] is None
+
+    def test_what_is_too_long_is_cut_with_a_mark(self) -> None:
+        long = an_event(data={"detail": "x" * 30_000, "urls": ["u" * 50] * 5000, "state": "failed"})
+
+        told = message(long)
+
+        data = told["data"]
+        assert isinstance(data, dict)
+        assert data["cut"] is True
+        assert data["details"]["state"] == "failed"
+        assert data["details"]["detail"] == "x" * 2000 + "…"
+        assert len(data["details"]["urls"]) == 100
+        assert len(encoded(told)) < MAX_BODY
+
+    @given(data=st.dictionaries(st.text(), JSON), who=st.text(max_size=5000))
+    def test_it_is_never_too_long_and_always_the_same(self, data: dict[str, Any], who: str) -> None:
+        event = an_event(data=data, actor=who)
+
+        body = encoded(message(event))
+
+        assert len(body) < MAX_BODY
+        assert body == encoded(message(event))
+        told = json.loads(body)
+        assert ("cut" in told["data"]) is (told["data"]["details"] != data)
+
+    def test_its_id_is_that_of_the_event_for_the_webhook(self) -> None:
+        assert message_id("w1", 1) == message_id("w1", 1)
+        assert len({message_id("w1", 1), message_id("w1", 2), message_id("w2", 1)}) == 3
+        assert len(message_id("w" * 48, 2**63)) <= 64
+
+    def test_an_event_about_a_webhook_names_its_host_alone(self) -> None:
+        webhook = a_webhook(url="https://hooks.example.org:8443/T0/secret?token=1", job_id="j1")
+
+        event = webhook.event(EventName.WEBHOOK_DISABLED, NOW, "webhooks", more=1)
+
+        assert event.data["host"] == "hooks.example.org:8443"
+        assert (event.data["job_id"], event.data["more"]) == ("j1", 1)
+        assert "secret" not in repr(event)
+        assert SECRET not in repr(event)
+
+
+def test_the_webhooks_of_a_job_have_its_id_owner_and_addresses() -> None:
+    asked = (JobWebhook(url="https://a.example/", secret=SECRET), JobWebhook(url="https://b/"))
+    job = a_job(owner="ada", spec=a_spec(webhooks=asked, allow_addresses=("10.0.0.1",)))
+
+    one, two = webhooks_of(job)
+
+    assert (one.id, two.id) == (f"{job.id}:0", f"{job.id}:1")
+    assert (one.owner, one.job_id, one.url) == ("ada", job.id, "https://a.example/")
+    assert one.events == ("job.completed", "job.failed", "job.cancelled")
+    assert (one.allow_addresses, one.secrets[0].value) == (("10.0.0.1",), SECRET)
+    assert webhooks_of(job) == [one, two]
+    assert EXCERPT == 1024
