@@ -25,9 +25,10 @@ from sqlalchemy.engine import make_url
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State
-from crawlyard.core.schedule import CrawlSchedule, Tick
-from crawlyard.core.ticking import planned
+from crawlyard.core.planning import planned
+from crawlyard.core.schedule import CrawlSchedule, Overlap, Tick
+from crawlyard.core.template import Parameter, TemplateDraft
+from crawlyard.core.user import LOCAL
 from crawlyard.ids import new_id
 from crawlyard.store.base import Firing, Store, TickStore
 from crawlyard.store.codec.schedules import schedule_row
@@ -76,9 +77,9 @@ class TimedTicks:
         """Ask the store."""
         return await self.inner.active(schedule_ids)
 
-    async def last_ends(self, schedule_id: str, since: datetime, limit: int) -> list[State]:
+    async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
         """Ask the store."""
-        return await self.inner.last_ends(schedule_id, since, limit)
+        return await self.inner.failures(schedule_ids, last)
 
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
         """Let the store write, and note when it was done."""
@@ -107,6 +108,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--due", type=int, default=1_000, help="of these, due in the minute")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds with nothing due")
     parser.add_argument("--rounds", type=int, default=3, help="runs on each database")
+    parser.add_argument(
+        "--same-second",
+        action="store_true",
+        help="all that are due come in one second, by cron, of one template, without overlap",
+    )
     parser.add_argument("--postgres", default="", help="the URL of an empty database")
     return parser.parse_args()
 
@@ -115,19 +121,47 @@ def _rows(now: datetime, count: int, due: int, first: datetime) -> Iterator[dict
     """Yield schedules: *due* of them come in the minute from *first*, the others tomorrow."""
     for number in range(count):
         at = first + timedelta(seconds=number * 60 // due) if number < due else None
-        schedule = CrawlSchedule(
-            id=new_id(),
-            owner="local",
-            name=f"schedule {number:06}",
-            overrides={"urls": [f"https://{number}.example/"], "limits": {"pages": 100}},
-            when=f"at {at:%Y-%m-%dT%H:%M:%S}Z"
-            if at
-            else f"{number % 60} {number // 60 % 24} * * *",
-            created_at=now,
-            updated_at=now,
-        )
+        schedule = _schedule(now, number, f"at {at:%Y-%m-%dT%H:%M:%S}Z" if at else _daily(number))
         # nothing of the others is to come within the measurement
         yield schedule_row(planned(schedule, now if at else now + timedelta(hours=2)))
+
+
+def _rows_of_one_second(
+    now: datetime, count: int, due: int, first: datetime, template_id: str
+) -> Iterator[dict[str, Any]]:
+    """Yield schedules: *due* of them come at *first*, a full minute, each day.
+
+    They are of one template, skip where a job has not ended, and every fourth counts failures.
+    """
+    for number in range(count):
+        comes = number < due
+        schedule = _schedule(now, number, f"{first:%M %H} * * *" if comes else _daily(number))
+        if comes:
+            schedule = replace(
+                schedule,
+                template_id=template_id,
+                params={"site": f"https://{number}.example/"},
+                overrides={},
+                overlap=Overlap.SKIP,
+                pause_after=None if number % 4 else 3,
+            )
+        yield schedule_row(planned(schedule, now if comes else now + timedelta(hours=2)))
+
+
+def _schedule(now: datetime, number: int, when: str) -> CrawlSchedule:
+    return CrawlSchedule(
+        id=new_id(),
+        owner="local",
+        name=f"schedule {number:06}",
+        overrides={"urls": [f"https://{number}.example/"], "limits": {"pages": 100}},
+        when=when,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _daily(number: int) -> str:
+    return f"{number % 60} {number // 60 % 24} * * *"
 
 
 async def _filled(database: Database, rows: Iterator[dict[str, Any]]) -> None:
@@ -147,7 +181,18 @@ async def _run(settings: Settings, database: Database, options: argparse.Namespa
     filling_s = 30 + options.schedules / 4_000
     now = clock.wall().replace(microsecond=0)
     first = now + timedelta(seconds=round(filling_s + options.idle)) + _LEAD
-    await _filled(database, _rows(now, options.schedules, options.due, first))
+    if options.same_second:
+        first += timedelta(minutes=1) - timedelta(seconds=first.second)
+        draft = TemplateDraft(
+            name="one for all",
+            spec={"urls": ["{{site}}"], "limits": {"pages": 100}},
+            parameters=(Parameter(name="site", required=True),),
+        )
+        template = await yard.templates.create(LOCAL, draft)
+        rows = _rows_of_one_second(now, options.schedules, options.due, first, template.id)
+    else:
+        rows = _rows(now, options.schedules, options.due, first)
+    await _filled(database, rows)
     quiet_s = (first - _LEAD - clock.wall()).total_seconds()
     if quiet_s < options.idle:
         raise SystemExit("filling the database took too long; use fewer schedules")

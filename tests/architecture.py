@@ -59,7 +59,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "uuid_utils": ("ids",),
     "uvloop": ("cli",),
     "xxhash": ("engine.urls",),
-    "yaml": ("services.template_files",),
+    "yaml": ("services.plain_yaml",),
     "yarl": ("engine.dial",),  # aiohttp's own URLs
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.decode", "store.codec"),

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, StateReason
 from crawlyard.core.cron import ALIASES
 from crawlyard.core.cron import FIELDS as CRON_FIELDS
+from crawlyard.core.event import Event
 from crawlyard.core.form import FIELDS, at, form_of
 from crawlyard.core.job import EVENT_OF
 from crawlyard.core.lifecycle import ENDED
@@ -188,7 +189,7 @@ def events() -> str:
             _table(
                 ["event", "when", "and in its data"],
                 [
-                    [f"`{name}`", when.get(name.name, _plainly(name)), _MORE.get(name, "")]
+                    [f"`{name}`", when.get(name.name, _plainly(name)), _more(name)]
                     for name in EventName
                     if name.kind == kind
                 ],
@@ -202,24 +203,48 @@ def events() -> str:
         *tables,
         "## As it is shown",
         f"```json\n{shown}\n```",
+        "`v` is the version of this shape and of `data`: within a version, names are only added, "
+        "and none changes its meaning.",
         "## As a webhook is told of it",
         f"```json\n{sent}\n```",
-        "`details` is the event's data; `data.v` is the version of the message. Within a version "
-        "names are only added, and none changes its meaning. A message has fewer than "
+        "`details` is the event's data; `data.v` is the version as above. A message has fewer than "
         f"{MAX_BODY:,} bytes: what is longer is cut, and `data.cut` is true then.",
     )
 
 
-_MORE: Mapping[EventName, str] = {
-    EventName.PROGRESSED: "`percent`, `done`, `discovered`",
-    EventName.LIMIT_REACHED: "`limit`",
-    EventName.EXPIRING: "`expires_at`",
-    EventName.EDITED: "`changed`",
-    EventName.NOTED: "`note`",
-    EventName.SCHEDULE_UPDATED: "`changed`",
-    EventName.SCHEDULE_TICKED: "`due_at`, `outcome`, `reason`, `detail`, `job_id`",
-    EventName.SCHEDULE_PAUSED: "`reason`",
+_MORE: Mapping[EventName, Sequence[str]] = {
+    EventName.PROGRESSED: ("percent", "done", "discovered"),
+    EventName.LIMIT_REACHED: ("limit",),
+    EventName.EXPIRING: ("expires_at",),
+    EventName.EDITED: ("changed",),
+    EventName.NOTED: ("note",),
+    EventName.SCHEDULE_UPDATED: ("changed",),
+    EventName.SCHEDULE_TICKED: ("due_at", "outcome", "reason", "detail", "job_id"),
+    EventName.SCHEDULE_PAUSED: ("reason",),
 }
+"""What is always there; tests compare it with what services told: see `undocumented`."""
+
+_AT_TIMES: Mapping[EventName, tuple[str, Sequence[str]]] = {
+    EventName.REQUEUED: ("after a failed attempt", ("attempt", "due_at")),
+}
+
+
+def undocumented(events: Iterable[Event]) -> list[str]:
+    """Return what is in these events and not on the page about them, or the other way round."""
+    wrong: list[str] = []
+    for event in events:
+        always = {*_carried(event.name.kind), *_MORE.get(event.name, ())}
+        perhaps = {"schedule_id", "job_id", *_AT_TIMES.get(event.name, ("", ()))[1]}
+        wrong += [f"{event.name} has {key}" for key in event.data.keys() - always - perhaps]
+        wrong += [f"{event.name} has no {key}" for key in always - event.data.keys()]
+    return wrong
+
+
+def _more(name: EventName) -> str:
+    listed = [f"`{key}`" for key in _MORE.get(name, ())]
+    when, keys = _AT_TIMES.get(name, ("", ()))
+    at_times = f"{when}: {', '.join(f'`{key}`' for key in keys)}" if keys else ""
+    return ", ".join([*listed, *([at_times] if at_times else [])])
 
 
 _PERHAPS = {
@@ -312,7 +337,10 @@ def cron() -> str:
         ),
         "## Overlap: while a job of the schedule has not ended",
         _policies(OVERLAP_HELP),
-        "A paused job has not ended either. The policy looks at the schedule's own jobs only.",
+        "A paused job has not ended either. The policy looks at the schedule's own jobs only, and "
+        "not at those of a backfill: they neither hold up a tick nor are cancelled for one. A run "
+        "that somebody asks for (`schedules run`) is refused by `skip` and `queue` while a job has "
+        "not ended, and makes room by `cancel_previous` as a tick does.",
         "## Misfire: when no scheduler was there in time",
         "A tick still counts as in time until its grace, 5 minutes unless the schedule says "
         "otherwise, is over. What becomes of later ones:",
@@ -330,7 +358,18 @@ def cron() -> str:
         "- **Start and end date** bound the instants, both included.\n"
         "- **Remaining runs** count down with each job that is submitted; at 0 the schedule ends.\n"
         "- **Pause after N failures** in a row: a completed job ends the row, a cancelled one "
-        "does not count.",
+        "does not count. They are counted from the last resume, or since N was changed; other "
+        "edits do not start anew.\n"
+        "- **An edit** of when, zone, jitter, start, end or remaining runs holds at once: what has "
+        "come by the old time table is decided before, without its jitter. No instant that has "
+        "been decided comes again, even if the clock was set back; until it is there again, "
+        "nothing is due.\n"
+        "- **A backfill** fires what is due first, and then submits a job for each instant of its "
+        "range that has none. Instants that are not decided yet are left to their time.\n"
+        "- Instants without an offset, such as `--starts`, `--ends`, `--from` and `--until`, are "
+        "of the schedule's zone; years are 1970 to 9998.\n"
+        "- A schedule that cannot be read or decided any more, because its zone is gone, say, is "
+        "paused with the reason; the others go on.",
         "## The ledger",
         "Each instant at which a schedule was due has one row: what became of it, and why.",
         _table(["outcome", "what it means"], [[f"`{o}`", outcomes[o.name]] for o in TickOutcome]),

@@ -2,14 +2,23 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+
+def _endless(value: object) -> object:
+    """Return 0 for ``forever``, as a job's own retention is written."""
+    return 0.0 if isinstance(value, str) and value.strip().lower() == "forever" else value
+
+
+Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
 
 
 class Settings(BaseSettings):
@@ -45,24 +54,25 @@ class Settings(BaseSettings):
         min_length=1,
         description="Sent with every request; its first product token is matched in robots.txt.",
     )
-    paused_ttl_days: float = Field(
+    paused_ttl_days: Days = Field(
         default=7.0,
         ge=0.0,
         le=3650.0,
-        description="Days after which a paused job is cancelled; 0: never.",
+        description="Days after which a paused job is cancelled; 0 or forever: never.",
     )
-    retention_days: float = Field(
+    retention_days: Days = Field(
         default=30.0,
         ge=0.0,
         le=3650.0,
-        description="Days for which ended jobs are kept unless they say otherwise; 0: for ever.",
+        description="Days for which ended jobs are kept unless they say otherwise; "
+        "0 or forever: no end.",
     )
-    events_days: float = Field(
+    events_days: Days = Field(
         default=90.0,
         ge=0.0,
         le=3650.0,
         description="Days for which events, deliveries and runs of schedules are kept; "
-        "0: for ever.",
+        "0 or forever: no end.",
     )
     schedule_backlog: int = Field(
         default=10_000,

@@ -31,13 +31,14 @@ class Refused(CrawlyardError):
 
 
 class Invalid(Refused):
-    """A value is not what is expected; *field* names it."""
+    """A value is not what is expected; *field* names it, *message* says it without the name."""
 
     code = "validation_failed"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
         self.field = field
+        self.message = message
 
 
 class NotFound(Refused):

@@ -104,6 +104,7 @@ class Yard:
             lease=self.settings.lease,
             shutdown_s=self.settings.shutdown_s,
             only=only,
+            run_over=self.scheduler.nudge,
         )
         embedded = self.settings.database_url == IN_MEMORY
         presence = None if embedded else Presence(self.settings.data_dir / "workers", name)

@@ -388,3 +388,26 @@ def test_too_many_errors_have_a_code_of_their_own(shell: Shell) -> None:
 
     assert ran.returncode == 12
     assert "completed (limit_errors)" in ran.stderr
+
+
+def test_a_job_waits_for_its_next_attempt_until_it_is_told_to_run_now(shell: Shell) -> None:
+    words = ("--attempts", "3", "--retry-wait", "2h", "--max-errors", "1", "--ignore-robots")
+    shell.run("crawl", "-d", "http://u:pw123@127.0.0.1:9/", "--allow-private", *words)
+    with shell.started("work"):
+        while (waiting := shell.job())["state_reason"] != "waiting_retry":
+            assert waiting["state"] != "failed"
+
+    hurried = shell.run("jobs", "retry", "last", "--now")
+
+    due, spec = shell.job(), waiting["spec"]
+    assert hurried.returncode == 0
+    assert isinstance(spec, dict)
+    retry = spec["retry"]
+    assert (retry["attempts"], retry["first_s"]) == (3, 7200)
+    assert (waiting["state"], waiting["state_reason"]) == ("pending", "waiting_retry")
+    assert 5000 < float(str(waiting["due_in_s"])) <= 7200  # two hours, less its jitter
+    assert (due["state_reason"], due["due_in_s"], due["failures"]) == ("waiting_slot", 0, 1)
+    assert "pw123" not in json.dumps(waiting)
+    refused = shell.run("jobs", "retry", "last", "--failed")
+    assert (refused.returncode, "you can: " in refused.stderr) == (5, True)
+    assert "retry --now" in refused.stderr

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -107,6 +109,12 @@ class TestList:
         assert names("--paused") == ["weekly"]
         assert names("--on") == ["nightly"]
         assert names("--query", "WEEK") == ["weekly"]
+        assert names("--owner", "local") == ["nightly", "weekly"]
+        assert names("--owner", "ann") == []
+        nightly.run("templates", "create", "news", URL)
+        schedules(nightly, "edit", "weekly", "--template", "news")
+        assert names("--template", "news") == ["weekly"]
+        assert "none" in schedules(nightly, "list", "--template", "none", code=3).stderr
 
     def test_a_folder_without_data_has_none(self, shell: Shell) -> None:
         ran = schedules(shell, "list")
@@ -144,12 +152,87 @@ class TestChange:
         assert shown(nightly, "early")["version"] == 2
         schedules(nightly, "show", "nightly", code=3)
 
+    def test_what_was_set_can_be_taken_away(self, nightly: Shell) -> None:
+        shell = nightly
+        shell.run("templates", "create", "news", "{{start}}", "--param", f"start:url={URL}")
+        bounds = ("--starts", "2026-12-01", "--ends", "2030-01-01", "--runs", "9")
+        schedules(shell, "edit", "nightly", *bounds, "--pause-after", "3", "--template", "news")
+        schedules(shell, "edit", "nightly", "--template-version", "1", "-p", f"start={URL}")
+        before = shown(shell)
+
+        unset = ("--starts", "none", "--ends", "none", "--runs", "none", "--pause-after", "none")
+        taken = ("--unset", "limits.pages", "--unset", "params.start")
+        schedules(shell, "edit", "nightly", *unset, *taken, "--template-version", "latest")
+        wrong = schedules(shell, "edit", "nightly", "--unset", "limits.pages", code=2)
+
+        after = shown(shell)
+        assert (before["starts_at"], before["template_version"]) == ("2026-11-30T23:00:00.000Z", 1)
+        names = ("starts_at", "ends_at", "runs_left", "pause_after", "template_version")
+        assert [after[name] for name in names] == [None] * 5
+        assert (before["params"], after["params"]) == ({"start": URL}, {})
+        assert "limits" not in after["overrides"]
+        assert wrong.stderr.startswith("error: limits.pages: cannot be taken away")
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("--runs", "0"), "runs_left: no run is left"),
+            (("--runs", "many"), "--runs: expected a whole number"),
+            (("--ends", "2026-01-01"), "ends_at: no instant"),
+            (("--starts", "0001-01-01T00:00+00:00"), "--starts: expected an instant of the years"),
+            (("--starts", "soon"), "--starts: expected an instant such as"),
+            (("--template-version", "old"), "--template-version: expected a whole number"),
+        ],
+    )
+    def test_a_wrong_edit_names_what_is_wrong(
+        self, nightly: Shell, words: tuple[str, ...], said: str
+    ) -> None:
+        assert schedules(nightly, "edit", "nightly", *words, code=2).stderr.startswith(
+            f"error: {said}"
+        )
+
+    def test_instants_are_of_the_new_zone_if_there_is_one(self, nightly: Shell) -> None:
+        schedules(nightly, "edit", "nightly", "--tz", "Asia/Tokyo", "--ends", "2030-01-01T09:00")
+
+        assert shown(nightly)["ends_at"] == "2030-01-01T00:00:00.000Z"
+
+    @pytest.mark.parametrize("verb", ["pause", "resume"])
+    def test_of_several_all_must_be_there(self, nightly: Shell, verb: str) -> None:
+        schedules(nightly, "create", "weekly", "--when", "@weekly", URL)
+        if verb == "resume":
+            schedules(nightly, "pause", "nightly")
+        before = shown(nightly)
+
+        ran = schedules(nightly, verb, "nightly", "nope", code=3)
+
+        assert "nope" in ran.stderr
+        assert shown(nightly) == before
+
     def test_deleting_wants_a_yes(self, nightly: Shell) -> None:
         refused = schedules(nightly, "delete", "nightly", code=2)
         schedules(nightly, "delete", "nightly", "--yes")
 
         assert "--yes" in refused.stderr
         assert schedules(nightly, "list").stdout == ""
+
+
+class TestShow:
+    def test_it_says_what_the_policies_do(self, nightly: Shell) -> None:
+        told = schedules(nightly, "show", "nightly").stdout
+
+        assert "overlap\tskip: While a job of the schedule has not ended" in told
+        assert "misfire\trun_once: After a time without a scheduler" in told
+
+    def test_params_that_fill_a_credential_are_not_shown(self, shell: Shell) -> None:
+        header = ("--header", "Authorization: Bearer {{word}}", "--param", "word")
+        shell.run("templates", "create", "news", URL, *header)
+        when = ("--when", "@daily", "--template", "news", "-p", "word=S3CRET")
+
+        schedules(shell, "create", "nightly", *when)
+
+        for command in (("show", "nightly"), ("list", "--json"), ("show", "nightly", "--json")):
+            assert "S3CRET" not in schedules(shell, *command).stdout
+        assert shown(shell)["params"] == {"word": "***"}
 
 
 class TestRuns:
@@ -178,7 +261,8 @@ class TestRuns:
         assert job_id in ran.stderr
 
     def test_a_backfill_is_looked_at_before_it_is_made(self, nightly: Shell) -> None:
-        days = ("--from", "2026-01-01T12:00", "--until", "2026-01-04T12:00")
+        # the first run is at 02:00 UTC: the range is of the schedule's zone
+        days = ("--from", "2026-01-02T03:00", "--until", "2026-01-05T03:00")
 
         dry = schedules(nightly, "backfill", "nightly", *days, "--dry-run", "-o", "csv")
         refused = schedules(nightly, "backfill", "nightly", *days, code=2)
@@ -200,6 +284,43 @@ class TestAhead:
 
         assert [c["local"][11:19] for c in coming] == ["03:00:00"] * 3
         assert {c["zone"] for c in coming} <= {"CET", "CEST"}
+
+    @pytest.mark.parametrize("command", ["next", "explain"])
+    def test_a_thousand_instants_are_enough(self, nightly: Shell, command: str) -> None:
+        word = "nightly" if command == "next" else "@daily"
+
+        ran = schedules(nightly, command, word, "-n", "1001", code=2)
+
+        assert ran.stderr == "error: -n: expected at most 1,000, got 1,001\n"
+
+    def test_none_at_all_are_no_end(self, nightly: Shell) -> None:
+        ran = schedules(nightly, "next", "nightly", "-n", "0")
+
+        assert (ran.stdout, ran.stderr) == ("", "")
+
+    def test_what_is_overdue_is_told(self, nightly: Shell) -> None:
+        schedules(nightly, "create", "often", "--when", "every 10s", URL)
+        database = nightly.folder / "crawlyard-data" / "crawlyard.db"
+        with closing(sqlite3.connect(database)) as conn, conn:
+            conn.execute("UPDATE schedules SET next_at = next_at - 60000000, fire_at = next_at")
+            conn.execute("UPDATE schedules SET fire_at = next_at")
+
+        ran = schedules(nightly, "next", "often", "-n", "1")
+
+        assert "schedule often is overdue since" in ran.stderr
+        assert "no scheduler runs" in ran.stderr
+        assert len(ran.stdout.splitlines()) == 1
+
+    def test_a_calendar_is_of_its_zone_which_must_be_one(self, nightly: Shell) -> None:
+        day = ("--from", "2027-01-01", "--until", "2027-01-02")
+
+        tokyo = schedules(nightly, "calendar", *day, "--tz", "Asia/Tokyo", "-o", "plain")
+        wrong = schedules(nightly, "calendar", *day, "--tz", "Foo", code=2)
+        early = schedules(nightly, "calendar", "--from", "0001-01-01T00:00+00:00", code=2)
+
+        assert tokyo.stdout.startswith("2027-01-01T02:00:00Z\tnightly")
+        assert wrong.stderr.startswith("error: zone: there is no time zone 'Foo'")
+        assert early.stderr.startswith("error: --from: expected an instant of the years 1970")
 
     def test_a_calendar_has_all_of_them(self, nightly: Shell) -> None:
         schedules(nightly, "create", "noon", "--when", "0 12 * * *", URL)

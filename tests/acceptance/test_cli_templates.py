@@ -80,6 +80,35 @@ def test_options_that_are_given_win_and_others_leave_the_template_alone(
     assert won["origin"]["given"] == ["urls", "limits.pages", "per_host"]
 
 
+def test_what_a_template_asks_for_can_be_taken_away(shell: Shell) -> None:
+    asked = ("--max-pages", "5", "--max-depth", "1", "--ignore-robots", "--include", "*/a/*")
+    shell.run("templates", "create", "docs", "https://a.example/", *asked)
+    none = ("--max-pages", "none", "--no-ignore-robots", "--include", "none")
+
+    rendered = shown(shell, "render", "docs", *none)
+
+    assert rendered["spec"]["limits"]["pages"] is None
+    assert (rendered["spec"]["ignore_robots"], rendered["spec"]["include"]) == (False, [])
+    assert rendered["spec"]["max_depth"] == 1
+    assert rendered["sources"]["limits.pages"] == "this job"
+
+
+def test_a_template_shows_no_credentials_in_its_parameters(shell: Shell) -> None:
+    words = ("{{start}}", "--header", "Cookie: session={{token}}", "-p", "token=s3cret")
+    start = ("-p", "start:url=https://u:pw123@a.example/")
+    shell.run("templates", "create", "docs", *words, *start)
+
+    for command in ("show", "list", "versions"):
+        for style in ("plain", "json"):
+            named = () if command == "list" else ("docs",)
+            ran = shell.run("templates", command, *named, "-o", style)
+            assert ran.returncode == 0
+            assert "s3cret" not in ran.stdout
+            assert "pw123" not in ran.stdout
+    parameters = shown(shell, "show", "docs")["parameters"]
+    assert [p["default"] for p in parameters] == ["***", "https://***@a.example/"]
+
+
 def test_a_version_may_be_named(news: Shell, site: str) -> None:
     news.run("templates", "edit", "news", "--description", "second")
     words = ("crawl", "-d", "--template", "news", "-p", f"start_url={site}/", "--json")
@@ -123,7 +152,7 @@ def test_parameters_go_with_a_template(shell: Shell) -> None:
 def test_a_template_is_made_of_the_options_of_crawl(shell: Shell) -> None:
     made = shell.run(
         *("templates", "create", "docs", "{{start}}", "--scope", "prefix", "--max-pages", "20k"),
-        *("--max-duration", "1h30m", "--header", "Authorization: Bearer abc", "--delay", "0"),
+        *("--max-duration", "1h30m", "--header", "Authorization: Bearer s3cret", "--delay", "0"),
         *("--extract", "price=.price", "--keep", "html", "--tag", "a", "--name", "{{title}}"),
         *("-p", "start:url", "-p", "title:text=All docs", "--description", "x"),
     )
@@ -145,8 +174,8 @@ def test_a_template_is_made_of_the_options_of_crawl(shell: Shell) -> None:
         ("start", "url", True, None),
         ("title", "text", False, "All docs"),
     ]
-    assert "abc" not in shell.run("templates", "show", "docs").stdout
-    assert "Bearer abc" in shell.run("templates", "export", "docs").stdout
+    assert "s3cret" not in shell.run("templates", "show", "docs").stdout
+    assert "Bearer s3cret" in shell.run("templates", "export", "docs").stdout
 
 
 def test_the_whole_spec_is_shown_with_the_source_of_each_value(news: Shell) -> None:
@@ -196,6 +225,7 @@ def test_a_template_goes_through_a_file_unchanged(news: Shell, name: str) -> Non
     again = news.run("templates", "import", "--update", name)
 
     assert (exported.returncode, exported.stdout) == (0, "")
+    assert (news.folder / name).stat().st_mode & 0o777 == 0o600
     assert "unchanged: news v1" in again.stderr
     assert news.run("templates", "import", name).returncode == 5
     piped = news.run("templates", "validate", "-", stdin=(news.folder / name).read_text())
@@ -210,10 +240,10 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(shell: Shell) -> None:
     ran = shell.run("templates", "validate", "good.yaml", "syntax.yaml", "field.yaml", "none.yaml")
 
     assert (ran.returncode, ran.stdout) == (2, "")
-    flow = "while parsing a flow node, expected the node content, but found '<stream end>'"
+    flow = "while parsing a flow node, did not find expected node content"
     assert ran.stderr.splitlines() == [
         "good.yaml: template news (start_url, pages) is well formed",
-        f"error: syntax.yaml, line 2, column 8: no YAML: {flow}",
+        f"error: syntax.yaml, line 3, column 1: no YAML: {flow}",
         "error: field.yaml: per_hots: there is no such field; did you mean per_host?",
         "error: none.yaml: cannot be read: No such file or directory",
     ]
@@ -270,11 +300,32 @@ def test_what_was_written_in_an_editor_is_not_lost_when_it_is_wrong(news: Shell)
     ran = news.run("templates", "edit", "news", env=editor(news.folder, "per_host", "per_hots"))
 
     assert ran.returncode == 2
-    assert "did you mean per_host?; what you wrote is kept in" in ran.stderr
+    assert "did you mean per_host?" in ran.stderr
+    assert "what you wrote is kept in" in ran.stderr
     [kept] = news.folder.glob("crawlyard-*.yaml")
     assert "per_hots" in kept.read_text()
     assert kept.stat().st_mode & 0o777 == 0o600
     assert shown(news, "show", "news")["version"] == 1
+
+
+def test_what_was_written_in_an_editor_is_not_lost_when_it_cannot_be_kept(news: Shell) -> None:
+    news.run("templates", "create", "docs", "https://a.example/")
+
+    ran = news.run("templates", "edit", "news", env=editor(news.folder, "name: news", "name: docs"))
+
+    assert ran.returncode == 5
+    [kept] = news.folder.glob("crawlyard-*.yaml")
+    assert f"what you wrote is kept in {kept}" in ran.stderr
+    assert "name: docs" in kept.read_text()
+
+
+@pytest.mark.parametrize("command", ["vim '", "false", "no-such-editor"])
+def test_an_editor_that_cannot_be_run_leaves_no_file(news: Shell, command: str) -> None:
+    ran = news.run("templates", "edit", "news", env={"EDITOR": command, "TMPDIR": str(news.folder)})
+
+    assert ran.returncode == 2
+    assert "$EDITOR: " in ran.stderr
+    assert list(news.folder.glob("crawlyard-*.yaml")) == []
 
 
 def test_without_an_editor_an_edit_says_what_to_do(news: Shell) -> None:
@@ -287,16 +338,16 @@ def test_without_an_editor_an_edit_says_what_to_do(news: Shell) -> None:
 
 
 def test_publishing_says_which_credentials_are_taken_out(shell: Shell) -> None:
-    header = ("--header", "Authorization: Bearer abc")
+    header = ("--header", "Authorization: Bearer s3cret")
     shell.run("templates", "create", "docs", "https://a.example/", *header)
 
     ran = shell.run("templates", "publish", "docs", "--json")
 
     assert json.loads(ran.stdout)["stripped"] == ["headers.Authorization"]
     assert "without its credentials: headers.Authorization" in ran.stderr
-    assert "abc" not in shell.run("templates", "export", "docs").stdout
+    assert "s3cret" not in shell.run("templates", "export", "docs").stdout
     first = shell.run("templates", "export", "docs", "--version", "1")
-    assert "Bearer abc" in first.stdout
+    assert "Bearer s3cret" in first.stdout
     assert "there are credentials in it: headers.Authorization" in first.stderr
     assert "private: docs v3" in shell.run("templates", "unpublish", "docs").stderr
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, CrawlSchedule, EventName, JobQuery, Misfire, Overlap, Settings, Yard
+from crawlyard.core.planning import planned
 from crawlyard.core.schedule import TickOutcome
-from crawlyard.core.ticking import planned
 from crawlyard.core.timetable import timetable
 from tests.builders_schedules import a_schedule, told
 

@@ -11,6 +11,7 @@ import pytest
 
 from crawlyard.clock import SystemClock
 from crawlyard.core.event import EventName
+from crawlyard.core.room import Traffic
 from crawlyard.engine.post import Poster
 from crawlyard.services.delivering import Deliverer, DeliveryOptions
 from crawlyard.store.base import EventQuery, Store
@@ -115,5 +116,5 @@ async def drained(store: Store) -> None:
     options = DeliveryOptions(lease=LEASE)
     rest = Deliverer(store, Poster("Crawlyard/test"), SystemClock(), options)
     async with asyncio.timeout(60):
-        while await store.deliveries.next_at() is not None:
+        while await store.deliveries.next_at(SystemClock().now(), Traffic()) is not None:
             await rest.run(drain=True)

@@ -1,22 +1,36 @@
 """`DeliveryStore`: every event reaches each webhook that wants it, whoever is killed."""
 
 import asyncio
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from crawlyard.core.event import EventName
-from crawlyard.core.webhook import Attempt, Delivery, DeliveryState, Webhook, message_id
-from crawlyard.errors import NotFound
-from crawlyard.store.base import Store
-from tests.builders import NOW
-from tests.builders_webhooks import LEASE, SECOND, kept, switched
+from crawlyard.core.room import Room, Traffic
+from crawlyard.core.webhook import (
+    WAITS,
+    Attempt,
+    Delivery,
+    DeliveryState,
+    JobWebhook,
+    Webhook,
+    message_id,
+)
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.base import Claimed, EventQuery, Store
+from tests.builders import NOW, a_spec
+from tests.builders_webhooks import LEASE, SECOND, SECRET, kept, switched
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added
 
 GOOD = Attempt(at=NOW, latency=SECOND, status=204, excerpt="thanks \x00ü")
 BAD = Attempt(at=NOW, latency=SECOND, error="nobody listens")
+GONE = Attempt(at=NOW, latency=SECOND, status=410)
+ROOMY = {"in_all": 1000, "of_owner": 1000, "to_receiver": 1000, "to_failing": 1000}
 
 
 async def due(store: Store, events: int = 1, **fields: object) -> Webhook:
@@ -28,10 +42,30 @@ async def due(store: Store, events: int = 1, **fields: object) -> Webhook:
     return webhook
 
 
-async def claimed(
-    store: Store, now: datetime = NOW, limit: int = 100, room: int = 100, **taken: int
-) -> list[Delivery]:
-    return await store.deliveries.claim(now, LEASE, limit, room, taken)
+async def claimed(store: Store, now: datetime = NOW, limit: int = 100) -> list[Delivery]:
+    return [each.delivery for each in await taken(store, now, in_all=limit)]
+
+
+async def taken(
+    store: Store, now: datetime = NOW, under_way: Sequence[Webhook] = (), **room: int
+) -> list[Claimed]:
+    """Return what is claimed beside the messages to *under_way*."""
+    return await store.deliveries.claim(now, LEASE, Traffic(Room(**(ROOMY | room)), under_way))
+
+
+async def next_at(
+    store: Store, now: datetime = NOW, under_way: Sequence[Webhook] = (), **room: int
+) -> datetime | None:
+    return await store.deliveries.next_at(now, Traffic(Room(**(ROOMY | room)), under_way))
+
+
+async def settled(
+    store: Store, delivery: Delivery, attempt: Attempt, held_until: datetime | None = None
+) -> Delivery:
+    """Return a claimed delivery once *attempt* was written."""
+    after = delivery.tried(attempt, chance=0.5)
+    await store.deliveries.settle(delivery, after, held_until)
+    return after
 
 
 async def of(store: Store, webhook: Webhook) -> list[Delivery]:
@@ -112,6 +146,34 @@ class TestFanOut:
         assert [d.name for d in await of(store, one)] == ["webhook.test"]
         assert await of(store, other) == []
 
+    async def test_webhooks_of_jobs_that_nothing_happened_to_are_not_read(
+        self, store: Store, backend: Backend
+    ) -> None:
+        asked = (JobWebhook(url="https://a.example/", events=("job.*",), secret=SECRET),)
+        for _ in range(30):
+            await added(store, spec=a_spec(webhooks=asked))
+        await store.deliveries.fan_out(NOW)
+        if backend.where.endswith(".db"):
+            with closing(sqlite3.connect(backend.where)) as database, database:
+                database.execute("UPDATE webhooks SET secrets = 'what cannot be read'")
+
+        job = await added(store, spec=a_spec(webhooks=asked))
+
+        assert await store.deliveries.fan_out(NOW) == 1
+        [found] = await store.deliveries.find(f"{job.id}:0", None, None, 10)
+        assert found.name == "job.created"
+
+    async def test_a_test_reaches_the_webhook_of_a_job(self, store: Store) -> None:
+        asked = (JobWebhook(url="https://a.example/", events=("job.failed",), secret=SECRET),)
+        job = await added(store, spec=a_spec(webhooks=asked))
+        webhook = await store.webhooks.get(f"{job.id}:0")
+
+        event = webhook.event(EventName.WEBHOOK_TEST, NOW, "local")
+        await store.webhooks.save(replace(webhook, version=2), event)
+        await store.deliveries.fan_out(NOW)
+
+        assert [d.name for d in await of(store, webhook)] == ["webhook.test"]
+
     async def test_many_at_once_make_each_delivery_once(
         self, store: Store, backend: Backend
     ) -> None:
@@ -167,7 +229,7 @@ class TestClaim:
         [leased] = await claimed(store, limit=1)
         assert leased == first
         later = replace(first, attempts=(BAD,), due_at=NOW + SECOND)
-        await store.deliveries.settle(later, NOW)
+        await store.deliveries.settle(first, later)
 
         found = await claimed(store, NOW + SECOND)
 
@@ -186,25 +248,69 @@ class TestClaim:
         assert await claimed(store, NOW + LEASE - SECOND) == []
         assert await claimed(store, NOW + LEASE) == [delivery]
 
-    async def test_of_one_webhook_no_more_come_than_it_has_room_for(self, store: Store) -> None:
-        slow = await due(store, events=9)
-        quick = await due(store, events=2)
-        of_slow, of_quick = await of(store, slow), await of(store, quick)
+    async def test_a_claim_says_where_it_goes(self, store: Store) -> None:
+        webhook = await due(store)
 
-        found = await store.deliveries.claim(NOW, LEASE, 6, 4, {slow.id: 1, quick.id: 4})
+        [found] = await taken(store)
 
-        assert [d.id for d in found] == [d.id for d in of_slow[:3]]
-        found = await store.deliveries.claim(NOW, LEASE, 6, 4, {slow.id: 4})
-        assert [d.id for d in found] == [d.id for d in of_quick]
+        assert (found.webhook, [found.delivery]) == (webhook, await of(store, webhook))
+
+    async def test_to_one_receiver_no_more_come_than_it_has_room_for(self, store: Store) -> None:
+        one = await due(store, events=9, url="https://slow.example/a")
+        two = await due(store, events=2, url="https://slow.example/b?c")
+        quick = await due(store, events=2, url="https://slow.example:8443/a")
+
+        found = await taken(store, under_way=[one, two], to_receiver=4, in_all=20)
+
+        # one heard of the jobs that came after the other two as well
+        assert [c.webhook.id for c in found] == [one.id, one.id, quick.id, quick.id]
+        assert await taken(store, under_way=[one] * 4, to_receiver=4, in_all=4) == []
+
+    async def test_of_one_owner_no_more_come_than_he_has_room_for(self, store: Store) -> None:
+        for number in range(5):
+            await due(store, owner="ada", url=f"https://{number}.example/")
+        other = await due(store, owner="bob", url="https://bob.example/")
+
+        found = await taken(store, under_way=[replace(other, owner="ada")], of_owner=3)
+
+        assert [c.webhook.owner for c in found] == ["ada", "ada", "bob"]
+
+    async def test_to_one_that_fails_a_single_one_goes(self, store: Store) -> None:
+        webhook = await due(store, events=5)
+        [first] = await taken(store, in_all=1)
+        await settled(store, first.delivery, BAD)
+        failing = await store.webhooks.get(webhook.id)
+
+        assert await taken(store, under_way=[webhook], to_failing=1) == []
+        assert await next_at(store, under_way=[webhook], to_failing=1) is None
+        [second] = await taken(store, to_failing=1)
+        assert second.webhook == failing
+        await settled(store, second.delivery, GOOD)
+        assert len(await taken(store, under_way=[webhook], to_failing=1)) == 3
+
+    async def test_one_that_asked_for_a_rest_gets_nothing_before_its_end(
+        self, store: Store
+    ) -> None:
+        webhook = await due(store, events=3)
+        rest = NOW + timedelta(hours=1)
+        first, second, third = await claimed(store)
+        await settled(store, first, BAD, rest)
+        await settled(store, second, BAD)  # what was under way does not shorten it
+        await settled(store, third, GOOD)
+        await added(store)
+        await store.deliveries.fan_out(NOW)
+
+        assert await claimed(store, rest - SECOND) == []
+        assert await next_at(store, rest - SECOND) == rest
+        assert len(await claimed(store, rest)) == 3
+        assert (await store.webhooks.get(webhook.id)).held_until == rest
 
     async def test_those_of_a_webhook_that_is_off_are_left(self, store: Store) -> None:
         webhook = await due(store)
-        off = await switched(store, webhook, on=False)
-        [delivery] = await of(store, off)
-        await store.deliveries.again(delivery.id, NOW)
+        await switched(store, webhook, on=False)
 
         assert await claimed(store) == []
-        assert await store.deliveries.next_at() is None
+        assert await next_at(store) is None
 
     async def test_twenty_at_once_never_get_the_same(self, store: Store, backend: Backend) -> None:
         await due(store, events=12)
@@ -225,9 +331,8 @@ class TestSettle:
     ) -> None:
         webhook = await due(store)
         [delivery] = await claimed(store)
-        after = delivery.tried(attempt, chance=0.5)
 
-        await store.deliveries.settle(after, None)
+        after = await settled(store, delivery, attempt)
 
         [found] = await of(store, webhook)
         assert replace(found, attempts=()) == replace(after, attempts=())
@@ -238,27 +343,43 @@ class TestSettle:
         self, store: Store
     ) -> None:
         webhook = await due(store, events=3)
-        one, two, three = await claimed(store)
+        attempts = (BAD, replace(BAD, at=NOW + SECOND), GOOD)
 
         since = []
-        for delivery, at in ((one, NOW), (two, NOW + SECOND), (three, None)):
-            await store.deliveries.settle(delivery, at)
-            since.append((await store.webhooks.get(webhook.id)).failing_since)
+        for delivery, attempt in zip(await claimed(store), attempts, strict=True):
+            await settled(store, delivery, attempt)
+            now = await store.webhooks.get(webhook.id)
+            since.append((now.failing_since, now.failures))
 
-        assert since == [NOW, NOW, None]
+        assert since == [(NOW, 1), (NOW, 2), (None, 0)]
         assert (await store.webhooks.get(webhook.id)).version == 1
 
     async def test_who_is_late_does_not_undo_what_another_has_settled(self, store: Store) -> None:
         webhook = await due(store)
         [slow] = await claimed(store)
         [quick] = await claimed(store, NOW + LEASE)
-        done = quick.tried(GOOD, chance=0.5)
-        await store.deliveries.settle(done, None)
+        await settled(store, quick, GOOD)
 
-        await store.deliveries.settle(slow.tried(BAD, chance=0.5), NOW)
+        await settled(store, slow, BAD)
 
         assert [d.state for d in await of(store, webhook)] == [DeliveryState.DELIVERED]
         assert (await store.webhooks.get(webhook.id)).failing_since is None
+
+    async def test_a_last_attempt_does_not_undo_that_it_is_to_be_made_again(
+        self, store: Store
+    ) -> None:
+        webhook = await due(store)
+        now = NOW
+        for _ in WAITS:
+            [delivery] = await claimed(store, now)
+            now = (await settled(store, delivery, replace(BAD, at=now))).due_at
+        [last] = await claimed(store, now)
+        again = await store.deliveries.again(last.id, now)
+
+        assert await store.deliveries.settle(last, last.tried(BAD, chance=0)) is None
+
+        assert await of(store, webhook) == [again]
+        assert (await store.webhooks.get(webhook.id)).active
 
     async def test_one_that_is_gone_is_settled_in_silence(self, store: Store) -> None:
         webhook = await due(store)
@@ -266,17 +387,64 @@ class TestSettle:
         event = webhook.event(EventName.WEBHOOK_DELETED, NOW, "local")
         await store.webhooks.delete(webhook.id, 1, event)
 
-        await store.deliveries.settle(delivery.tried(GOOD, chance=0.5), None)
+        await settled(store, delivery, GOOD)
 
         with pytest.raises(NotFound, match=delivery.id):
             await store.deliveries.get(delivery.id)
+
+    async def test_without_an_attempt_nobody_is_blamed(self, store: Store) -> None:
+        webhook = await due(store)
+        [delivery] = await claimed(store)
+        later = replace(delivery, due_at=NOW + SECOND)
+
+        await store.deliveries.settle(delivery, later)
+
+        assert await claimed(store) == []
+        assert await claimed(store, NOW + SECOND) == [later]
+        assert await store.webhooks.get(webhook.id) == webhook
+
+    async def test_two_days_of_failures_switch_it_off_however_much_waits(
+        self, store: Store
+    ) -> None:
+        webhook = await due(store, events=20)
+
+        hours = 0
+        while (await store.webhooks.get(webhook.id)).active:
+            now = NOW + timedelta(hours=hours)
+            [delivery] = await claimed(store, now, limit=1)
+            await settled(store, delivery, replace(BAD, at=now))
+            hours += 1
+
+        assert hours == 49
+        assert max(len(d.attempts) for d in await of(store, webhook)) < len(WAITS) + 1
+
+    @pytest.mark.parametrize("many", [False, True])
+    async def test_one_whose_receiver_is_gone_is_switched_off_with_it_in_one_transaction(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, *, many: bool
+    ) -> None:
+        if many:
+            monkeypatch.setattr("crawlyard.store.sql.post.AT_ONCE", 2)
+        webhook = await due(store, events=8)
+        delivery = (await claimed(store, limit=1))[0]
+
+        event = await store.deliveries.settle(delivery, delivery.tried(GONE, chance=0))
+
+        off = await store.webhooks.get(webhook.id)
+        assert (off.active, off.version) == (False, 2)
+        assert off.disabled_reason == "the receiver answered 410 (gone)"
+        assert event is not None
+        told = await store.events.events(EventQuery(subject=webhook.id))
+        assert [e.name for e in told] == ["webhook.created", "webhook.disabled"]
+        assert told[-1] == replace(event, seq=told[-1].seq)
+        states = {d.state for d in await of(store, webhook)}
+        assert states == {DeliveryState.FAILED}
 
 
 async def test_they_are_found_newest_first_by_state_in_parts(store: Store) -> None:
     webhook = await due(store, events=5)
     other = await due(store)
     first, *rest = await of(store, webhook)
-    await store.deliveries.settle(first.tried(GOOD, chance=0), None)
+    await settled(store, first, GOOD)
 
     parts, before = [], None
     while part := await store.deliveries.find(webhook.id, DeliveryState.PENDING, before, 3):
@@ -296,7 +464,7 @@ class TestAgain:
     ) -> None:
         webhook = await due(store)
         [delivery] = await claimed(store)
-        await store.deliveries.settle(delivery.tried(GOOD, chance=0), None)
+        await settled(store, delivery, GOOD)
         later = NOW + timedelta(days=1)
 
         again = await store.deliveries.again(delivery.id, later)
@@ -312,6 +480,26 @@ class TestAgain:
 
         assert await claimed(store) == [delivery]
 
+    async def test_a_rest_is_over_then(self, store: Store) -> None:
+        await due(store)
+        [delivery] = await claimed(store)
+        await settled(store, delivery, BAD, NOW + timedelta(days=1))
+
+        again = await store.deliveries.again(delivery.id, NOW)
+
+        assert await next_at(store) == NOW
+        assert await claimed(store) == [again]
+
+    async def test_it_is_not_for_a_webhook_that_is_off(self, store: Store) -> None:
+        webhook = await due(store)
+        await switched(store, webhook, on=False)
+        [delivery] = await of(store, webhook)
+
+        with pytest.raises(Conflict, match="switched off"):
+            await store.deliveries.again(delivery.id, NOW)
+
+        assert await of(store, webhook) == [delivery]
+
     async def test_one_that_never_was_is_not_found(self, store: Store) -> None:
         with pytest.raises(NotFound, match="no delivery msg_1"):
             await store.deliveries.again("msg_1", NOW)
@@ -321,20 +509,23 @@ class TestNextAt:
     async def test_nothing_waits(self, store: Store) -> None:
         await kept(store)
 
-        assert await store.deliveries.next_at() is None
+        assert await next_at(store) is None
 
     async def test_it_is_when_claim_will_find_something(self, store: Store) -> None:
-        one, two = await due(store), await due(store, owner="bob")
+        one = await due(store, url="https://one.example/")
+        two = await due(store, url="https://two.example/", owner="bob")
         [delivery, other] = await claimed(store)
 
-        assert await store.deliveries.next_at() == NOW + LEASE
+        assert await next_at(store) == NOW + LEASE
         later = replace(delivery, attempts=(BAD,), due_at=NOW + SECOND)
-        await store.deliveries.settle(later, NOW)
-        assert await store.deliveries.next_at() == NOW + SECOND
-        assert await store.deliveries.next_at({one.id}) == NOW + LEASE
-        await store.deliveries.settle(other.tried(GOOD, chance=0), None)
-        assert await store.deliveries.next_at({one.id}) is None
-        assert two.id == other.webhook_id
+        await store.deliveries.settle(delivery, later)
+        assert await next_at(store) == NOW + SECOND
+        assert await next_at(store, under_way=[one], to_receiver=1) == NOW + LEASE
+        assert await next_at(store, under_way=[one], of_owner=1) == NOW + LEASE
+        assert await next_at(store, under_way=[one, two], of_owner=1) is None
+        assert await next_at(store, under_way=[one], in_all=1) is None
+        await settled(store, other, GOOD)
+        assert await next_at(store, under_way=[one], to_receiver=1) is None
 
 
 async def test_an_event_that_has_been_forgotten_is_none(store: Store) -> None:

@@ -194,6 +194,19 @@ async def test_errors_are_grouped_by_kind_the_most_frequent_first(store: Store) 
     ]
 
 
+async def test_of_the_errors_those_that_had_an_answer_are_counted(store: Store) -> None:
+    claim = await claimed(store)
+    targets = [a_target(f"{n}") for n in range(8)]
+    outcomes = [
+        failed(t, ErrorKind.DECODE, status=200 if n < 7 else None) for n, t in enumerate(targets)
+    ]
+    await recorded(store, claim.lease, a_batch(targets, outcomes))
+
+    [group] = await store.pages.errors(claim.job.id)
+
+    assert (group.count, group.answered) == (8, 7)
+
+
 async def test_skipped_urls_come_a_part_at_a_time(store: Store) -> None:
     claim = await claimed(store)
     skipped = [Skipped(a_target(f"s{n}", depth=n), f"rule{n}") for n in range(5)]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from crawlyard.core.event import EventName
 from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
@@ -12,8 +13,12 @@ from crawlyard.core.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.ids import new_id
 from crawlyard.store.base import EventQuery, ScheduleQuery, Store
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.schedules import SqlSchedules
+from crawlyard.store.tables.schedules import schedules as table
 from tests.builders import NOW
 from tests.builders_schedules import a_firing, a_schedule, a_tick, edited, told
+from tests.conformance.conftest import Backend
 
 
 async def added(store: Store, **fields: Any) -> CrawlSchedule:
@@ -28,6 +33,11 @@ async def found(store: Store, limit: int = 100, **asked: Any) -> list[str]:
 
 async def names(store: Store, schedule: CrawlSchedule) -> list[str]:
     return [e.name for e in await store.events.events(EventQuery(subject=schedule.id))]
+
+
+def database_of(store: Store) -> Database:
+    assert isinstance(store.schedules, SqlSchedules)
+    return store.schedules._database
 
 
 async def a_template(store: Store) -> str:
@@ -65,6 +75,9 @@ class TestAdd:
             next_at=NOW + timedelta(hours=1),
             fire_at=NOW + timedelta(hours=1, seconds=30),
             waiting_at=NOW - timedelta(hours=1),
+            decided_to=NOW + timedelta(hours=2),
+            anchored_at=NOW - timedelta(minutes=1),
+            fresh_beat=2**39,
             beat=2**40,
             version=9,
         )
@@ -228,6 +241,18 @@ class TestDelete:
 
         assert await store.schedules.get(schedule.id) == changed
 
+    async def test_of_those_that_use_a_template_only_ones_own_are_named(self, store: Store) -> None:
+        template = await a_template(store)
+        for owner in ("ada", "bob", "bob"):
+            await added(store, owner=owner, template_id=template)
+        adas = (await found(store, owner="ada"))[0]
+        event = told(a_schedule(), EventName.TEMPLATE_DELETED)
+
+        with pytest.raises(Conflict) as refused:
+            await store.templates.delete(template, 1, event, "ada")
+
+        assert f"used by schedules {adas} and 2 of other users;" in str(refused.value)
+
     async def test_its_template_may_go_then(self, store: Store) -> None:
         template = await a_template(store)
         schedule = await added(store, template_id=template)
@@ -240,3 +265,40 @@ class TestDelete:
 
         with pytest.raises(NotFound):
             await store.templates.get(template)
+
+
+BROKEN: list[tuple[str, str]] = [
+    ('{"jitter": null, "when": "@hourly"}', "jitter"),
+    ("{}", "when"),
+    ('{"overlap": "bogus", "when": "@hourly"}', "overlap"),
+    ('{"catch_up": 0, "when": "@hourly"}', "catch_up"),
+    ('{"starts_at": "0001-01-01T00:00:00Z", "when": "@hourly"}', "starts_at"),
+    ("[]", ""),
+    ("no json", ""),
+]
+
+
+@pytest.mark.parametrize(("plan", "field"), BROKEN)
+async def test_what_cannot_be_read_is_left_out_and_keeps_nothing_else_from_being_read(
+    backend: Backend, plan: str, field: str
+) -> None:
+    if not backend.sql:
+        return  # what is in memory is there, and was checked when it was made
+    store = await backend.open()
+    broken, other = await added(store, name="broken"), await added(store, name="other")
+    database = database_of(store)
+    values = {"plan": plan}
+    same = table.c.id == broken.id
+
+    await database.write(lambda conn: conn.execute(update(table).where(same).values(values)))
+    read = await store.schedules.get(broken.id)
+    due = await store.ticks.due(NOW, 10)
+    listed = await found(store)
+    await store.close()
+
+    assert (read.id, read.name, read.next_at) == (broken.id, "broken", NOW)
+    assert read.paused_at is not None
+    assert read.flaw == read.pause_reason
+    assert field in read.flaw
+    assert {s.id for s in due} == {broken.id, other.id}
+    assert listed == ["broken", "other"]

@@ -37,6 +37,30 @@ async def saved(store: Store, template: CrawlTemplate, **changes: Any) -> CrawlT
     return after
 
 
+async def test_a_version_beyond_any_number_of_a_database_is_not_there(store: Store) -> None:
+    template = await added(store)
+
+    for version in (0, -1, 2**31, 2**63, 10**30):
+        with pytest.raises(NotFound, match=f"no version {version} of template"):
+            await store.templates.get(template.id, version)
+
+
+async def test_what_is_handed_out_is_not_what_is_kept(store: Store) -> None:
+    template = await added(store)
+
+    for out in (
+        await store.templates.get(template.id),
+        await store.templates.get(template.id, 1),
+        (await store.templates.find(TemplateQuery(), 1))[0],
+        (await store.templates.versions(template.id))[0],
+    ):
+        urls = out.spec["urls"]
+        assert isinstance(urls, list)
+        urls.append("https://evil.example/")
+
+    assert await store.templates.get(template.id) == template
+
+
 async def found(store: Store, limit: int = 100, **asked: Any) -> list[str]:
     """Return the names of the templates that are asked for."""
     return [t.name for t in await store.templates.find(TemplateQuery(**asked), limit)]

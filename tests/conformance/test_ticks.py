@@ -96,6 +96,17 @@ class TestActive:
 
         assert await store.ticks.active([schedule.id]) == {}
 
+    async def test_a_job_of_an_instant_that_was_backfilled_stands_in_nobodys_way(
+        self, store: Store
+    ) -> None:
+        schedule = await added(store, waiting_at=NOW)
+        made_up, again = its_job(schedule), its_job(schedule, NOW + HOUR)
+        ticks = [ran(schedule, job, reason=TickReason.BACKFILL) for job in (made_up, again)]
+        await store.ticks.fire([a_firing(schedule, ticks, [made_up, again])])
+
+        assert await store.ticks.active([schedule.id]) == {}
+        assert [s.id for s in await store.ticks.waiting(10)] == [schedule.id]
+
 
 class TestWaiting:
     async def test_a_tick_waits_until_no_job_of_its_schedule_is_active(self, store: Store) -> None:
@@ -113,32 +124,42 @@ class TestWaiting:
         assert [s.id for s in await store.ticks.waiting(1)] == [busy.id]
 
 
-class TestLastEnds:
-    async def test_the_latest_comes_first_and_a_refused_tick_has_failed(self, store: Store) -> None:
+class TestFailures:
+    async def test_the_latest_count_and_a_refused_tick_has_failed(self, store: Store) -> None:
         schedule = await added(store)
-        states = [State.COMPLETED, State.FAILED, State.CANCELLED, State.PENDING]
+        states = [State.FAILED, State.COMPLETED, State.FAILED, State.CANCELLED, State.PENDING]
         for n, state in enumerate(states):
             await submitted(store, schedule, state, NOW + n * HOUR)
         now = await store.schedules.get(schedule.id)
         refused = a_tick(now, NOW + 9 * HOUR, reason=TickReason.REFUSED)
-        skipped = a_tick(now, NOW + 10 * HOUR, reason=TickReason.PAUSED)
-        await store.ticks.fire([a_firing(now, [refused, skipped])])
+        paused = a_tick(now, NOW + 10 * HOUR, reason=TickReason.PAUSED)
+        without_runs = a_tick(now, NOW + 11 * HOUR, reason=TickReason.NO_RUNS)
+        await store.ticks.fire([a_firing(now, [refused, paused, without_runs])])
 
-        ends = await store.ticks.last_ends(schedule.id, NOW, 10)
+        found = [
+            (await store.ticks.failures([schedule.id], last))[schedule.id] for last in range(1, 6)
+        ]
 
-        assert ends == [State.FAILED, State.FAILED, State.COMPLETED]
-        assert await store.ticks.last_ends(schedule.id, NOW, 2) == ends[:2]
+        assert found == [1, 2, 2, 3, 3]
 
-    async def test_what_was_decided_before_is_left_out(self, store: Store) -> None:
-        schedule = await added(store)
-        old = a_tick(
-            schedule, NOW, reason=TickReason.REFUSED, decided_at=NOW - timedelta(microseconds=1)
-        )
-        new = a_tick(schedule, NOW - HOUR, reason=TickReason.REFUSED)
+    async def test_those_of_many_come_at_once(self, store: Store) -> None:
+        failing, fine, idle = await added(store), await added(store), await added(store)
+        for n in range(3):
+            await submitted(store, failing, State.FAILED, NOW + n * HOUR)
+        await submitted(store, fine, State.COMPLETED)
+
+        found = await store.ticks.failures([failing.id, fine.id, idle.id, new_id()], 2)
+
+        assert {key: count for key, count in found.items() if count} == {failing.id: 2}
+        assert await store.ticks.failures([], 2) == {}
+
+    async def test_what_was_written_before_the_last_resume_is_left_out(self, store: Store) -> None:
+        schedule = await added(store, fresh_beat=8)
+        old = a_tick(schedule, NOW + HOUR, reason=TickReason.REFUSED, beat=7)
+        new = a_tick(schedule, NOW, reason=TickReason.REFUSED, beat=8)
         await store.ticks.fire([a_firing(schedule, [old, new])])
 
-        assert await store.ticks.last_ends(schedule.id, NOW, 10) == [State.FAILED]
-        assert len(await store.ticks.last_ends(schedule.id, NOW - HOUR, 10)) == 2
+        assert await store.ticks.failures([schedule.id], 10) == {schedule.id: 1}
 
 
 class TestFire:
@@ -252,18 +273,41 @@ class TestFire:
 
         assert (await store.ticks.ticks(schedule.id))[:2] == [new, tick]
 
-    async def test_a_row_with_a_job_stays_what_it_is_for_another(self, store: Store) -> None:
+    @pytest.mark.parametrize("with_job", [True, False])
+    async def test_a_firing_of_an_instant_that_has_another_job_is_left_out_whole(
+        self, store: Store, with_job: bool
+    ) -> None:
+        schedule, other = await added(store), await added(store)
+        job = await submitted(store, schedule)
+        schedule = await store.schedules.get(schedule.id)
+        second, fitting = its_job(schedule), its_job(other)
+        tick = ran(schedule, second) if with_job else a_tick(schedule)
+        new = a_tick(schedule, NOW + HOUR)
+        events = await store.events.last()
+
+        fired = await store.ticks.fire(
+            [
+                a_firing(schedule, [new, tick], [second] if with_job else []),
+                a_firing(other, [ran(other, fitting)], [fitting]),
+            ]
+        )
+
+        assert fired == [False, True]
+        assert [t.job_id for t in await store.ticks.ticks(schedule.id)] == [job.id]
+        assert await store.schedules.get(schedule.id) == schedule
+        assert await store.events.last() == events + 2
+        with pytest.raises(NotFound):
+            await store.jobs.get(second.id)
+
+    async def test_a_row_is_replaced_for_its_own_job(self, store: Store) -> None:
         schedule = await added(store)
         job = await submitted(store, schedule)
         schedule = await store.schedules.get(schedule.id)
+        replaced = ran(schedule, job, outcome=TickOutcome.REPLACED)
 
-        await store.ticks.fire(
-            [a_firing(schedule, [a_tick(schedule), a_tick(schedule, NOW + HOUR)])]
-        )
+        assert await store.ticks.fire([a_firing(schedule, [replaced])]) == [True]
 
-        [new, old] = await store.ticks.ticks(schedule.id)
-        assert (old.job_id, old.outcome) == (job.id, TickOutcome.RAN)
-        assert new.due_at == NOW + HOUR
+        assert await store.ticks.ticks(schedule.id) == [replaced]
 
     async def test_hundreds_are_written_at_once(self, store: Store) -> None:
         schedules = [await added(store) for _ in range(250)]
@@ -311,8 +355,8 @@ async def test_of_many_that_fire_one_schedule_at_one_moment_one_wins(backend: Ba
     schedule = await added(stores[0])
 
     won = []
-    for _ in range(25):
-        jobs = [its_job(schedule) for _ in stores]
+    for n in range(25):
+        jobs = [its_job(schedule, NOW + n * HOUR) for _ in stores]
         firings = [a_firing(schedule, [ran(schedule, job)], [job]) for job in jobs]
         fired = await asyncio.gather(
             *(s.ticks.fire([f]) for s, f in zip(stores, firings, strict=True))
@@ -356,6 +400,7 @@ class TestLedger:
             reason=TickReason.NO_SCHEDULER,
             detail="»why«",
             decided_at=NOW + HOUR,
+            beat=2**40,
         )
 
         await store.ticks.fire([replace(a_firing(schedule), ticks=(tick,))])

@@ -10,6 +10,7 @@ import pytest
 from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.room import Room, Traffic
 from crawlyard.core.schedule import TickOutcome
 from crawlyard.core.spec import FOREVER
 from crawlyard.core.webhook import Delivery, DeliveryState, JobWebhook
@@ -24,13 +25,14 @@ from tests.builders import (
     its_event,
 )
 from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, told
-from tests.builders_webhooks import SECOND, kept
+from tests.builders_webhooks import SECOND, kept, switched
 from tests.conformance.conftest import Backend
 from tests.conformance.purging import deleted, purged, with_pages
 from tests.conformance.steps import added, claimed, in_state, moved, recorded, stored
 
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
+ROOMY = Room(to_receiver=100)
 
 
 async def ended_at(store: Store, at: datetime, retention: timedelta | None = None) -> Job:
@@ -170,6 +172,32 @@ class TestForget:
         assert event is not None
         assert event.name is EventName.CREATED
 
+    async def test_events_that_nobody_has_looked_at_stay_while_a_webhook_is_on(
+        self, store: Store
+    ) -> None:
+        await added(store)
+        webhook = await kept(store, events=("job.created",))
+        await store.deliveries.fan_out(NOW)
+        for _ in range(3):
+            await added(store)
+
+        seen = await store.upkeep.forget(NOW + DAY)
+        left = len(await store.events.events())
+        await store.deliveries.fan_out(NOW)
+        waiting = await store.deliveries.find(webhook.id, None, None, 10)
+
+        assert (seen, left, len(waiting)) == (2, 3, 3)
+        assert None not in await store.deliveries.events(waiting)
+
+    async def test_they_go_where_nobody_is_to_hear_of_them(self, store: Store) -> None:
+        webhook = await kept(store)
+        for _ in range(3):
+            await added(store)
+        await switched(store, webhook, on=False)
+
+        assert await store.upkeep.forget(NOW + DAY) == 4
+        assert len(await store.events.events()) == 1
+
     async def test_deliveries_that_waited_do_not_keep_younger_events(self, store: Store) -> None:
         await kept(store, events=("job.created",))
         for _ in range(5):
@@ -179,6 +207,7 @@ class TestForget:
         for _ in range(2):
             paused = await moved(store, paused.id, Move.PAUSE)
             paused = await moved(store, paused.id, Move.RESUME)
+        await store.deliveries.fan_out(NOW)
 
         count = await store.upkeep.forget(NOW + DAY, rows=3)
 
@@ -254,10 +283,10 @@ async def forgotten(store: Store, rows: int) -> int:
 
 async def delivered(store: Store) -> list[Delivery]:
     """Settle what is due as delivered."""
-    due = await store.deliveries.claim(NOW, SECOND, 100, 100, {})
+    due = [c.delivery for c in await store.deliveries.claim(NOW, SECOND, Traffic(ROOMY))]
     for delivery in due:
         after = replace(delivery, state=DeliveryState.DELIVERED, ended_at=NOW)
-        await store.deliveries.settle(after, None)
+        await store.deliveries.settle(delivery, after)
     return due
 
 

@@ -7,14 +7,17 @@ from datetime import timedelta
 import pytest
 
 from crawlyard.core.event import EventName
-from crawlyard.core.webhook import DeliveryState, JobWebhook, Secret, Webhook, webhooks_of
+from crawlyard.core.room import Traffic
+from crawlyard.core.webhook import Attempt, DeliveryState, JobWebhook, Secret, Webhook, webhooks_of
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base import EventQuery, Store, WebhookQuery
 from tests.builders import NOW, a_job, a_spec
-from tests.builders_webhooks import SECRET, a_webhook, kept, switched
+from tests.builders_webhooks import SECOND, SECRET, a_webhook, kept, switched
 from tests.conformance.steps import added
 
 UPDATED = EventName.WEBHOOK_UPDATED
+GOOD = Attempt(at=NOW, latency=SECOND, status=204)
+BAD = Attempt(at=NOW, latency=SECOND, status=500)
 
 
 async def told(store: Store, webhook: Webhook) -> list[str]:
@@ -31,6 +34,8 @@ async def test_a_webhook_comes_back_as_it_was_added(store: Store) -> None:
         active=False,
         disabled_reason="gone",
         failing_since=NOW - timedelta(microseconds=1),
+        failures=3,
+        held_until=NOW + timedelta(microseconds=1),
         allow_addresses=("127.0.0.1:8080",),
         job_id=a_job().id,
         version=7,
@@ -94,9 +99,64 @@ async def test_the_newest_come_first_and_each_field_narrows(store: Store) -> Non
     assert await found(job_id=job_id) == [three.id]
     assert await found(job_id="") == [two.id, one.id]
     assert await found(owner="ada", job_id=job_id) == []
+    assert await found(id_part=one.id[-12:].upper()) == [one.id]
+    assert await found(id_part=two.id[:8], owner="bob") == [three.id, two.id]
+    assert await found(id_part="%") == await found(id_part="_") == []
+
+
+async def test_an_edit_does_not_undo_what_became_of_a_delivery_meanwhile(store: Store) -> None:
+    webhook = await kept(store, events=("job.created",))
+    for _ in range(2):
+        await added(store)
+    await store.deliveries.fan_out(NOW)
+    one, two = await store.deliveries.claim(NOW, SECOND, Traffic())
+    rest = NOW + timedelta(hours=1)
+
+    found = []
+    for claimed, attempt in ((one, BAD), (two, GOOD)):
+        before = await store.webhooks.get(webhook.id)
+        after = claimed.delivery.tried(attempt, chance=0)
+        await store.deliveries.settle(claimed.delivery, after, rest)
+        edited = replace(before, description="new", version=before.version + 1)
+        await store.webhooks.save(edited, edited.event(UPDATED, NOW, "local"))
+        found.append(await store.webhooks.get(webhook.id))
+
+    assert [(w.failing_since, w.failures) for w in found] == [(NOW, 1), (None, 0)]
+    assert [w.held_until for w in found] == [None, None]  # who repairs it does not wait
+
+
+async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> None:
+    webhook = await kept(store, events=("job.created",))
+    await added(store)
+    await store.deliveries.fan_out(NOW)
+    [claimed] = await store.deliveries.claim(NOW, SECOND, Traffic())
+    after = claimed.delivery.tried(BAD, chance=0)
+    await store.deliveries.settle(claimed.delivery, after, NOW + timedelta(hours=1))
+    held = await store.webhooks.get(webhook.id)
+    edited = replace(held, url="https://other.example/", version=2)
+
+    await store.webhooks.save(edited, edited.event(UPDATED, NOW, "local"))
+
+    assert held.held_until == NOW + timedelta(hours=1)
+    assert await store.webhooks.get(webhook.id) == replace(edited, held_until=None)
 
 
 class TestDelete:
+    async def test_many_deliveries_go_in_steps(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crawlyard.store.sql.post.AT_ONCE", 3)
+        webhook = await kept(store)
+        for _ in range(7):
+            await added(store)
+        await store.deliveries.fan_out(NOW)
+
+        event = webhook.event(EventName.WEBHOOK_DELETED, NOW, "local")
+        await store.webhooks.delete(webhook.id, 1, event)
+
+        assert await store.deliveries.find(webhook.id, None, None, 10) == []
+        assert await told(store, webhook) == ["webhook.created", "webhook.deleted"]
+
     async def test_it_goes_with_its_deliveries(self, store: Store) -> None:
         webhook, other = await kept(store), await kept(store)
         await added(store)
@@ -143,7 +203,34 @@ class TestSwitching:
 
         [delivery] = await store.deliveries.find(webhook.id, None, None, 10)
         assert (delivery.state, delivery.ended_at) == (DeliveryState.FAILED, NOW)
-        assert await store.deliveries.next_at() is None
+        assert await store.deliveries.next_at(NOW, Traffic()) is None
+
+    async def test_much_that_waits_has_failed_in_steps(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crawlyard.store.sql.post.AT_ONCE", 3)
+        webhook = await kept(store)
+        for _ in range(7):
+            await added(store)
+        await store.deliveries.fan_out(NOW)
+
+        await switched(store, webhook, on=False)
+
+        found = await store.deliveries.find(webhook.id, None, None, 10)
+        assert [d.state for d in found] == [DeliveryState.FAILED] * 7
+
+    async def test_one_that_is_switched_on_begins_anew(self, store: Store) -> None:
+        webhook = await kept(store)
+        await added(store)
+        await store.deliveries.fan_out(NOW)
+        claimed = (await store.deliveries.claim(NOW, SECOND, Traffic()))[0].delivery
+        await store.deliveries.settle(claimed, claimed.tried(BAD, chance=0), NOW + SECOND)
+        off = await switched(store, webhook, on=False)
+
+        await switched(store, replace(off, failing_since=NOW), on=True)
+
+        on = await store.webhooks.get(webhook.id)
+        assert (on.failing_since, on.failures, on.held_until) == (None, 0, None)
 
     async def test_nothing_is_made_for_one_that_is_off(self, store: Store) -> None:
         webhook = await switched(store, await kept(store), on=False)

@@ -9,6 +9,7 @@ import pytest
 
 from crawlyard import LOCAL, Event, EventName, Limits, State, Yard
 from crawlyard.core.lifecycle import Move
+from tests.docs import undocumented
 from tests.engine.rig import a_spec, crawled, opened, run
 from tests.engine.test_crawl import tree
 from tests.site import GraphSite, Serve
@@ -23,7 +24,9 @@ async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 async def told(yard: Yard, job_id: str) -> Sequence[Event]:
-    return await yard.results.events(LOCAL, job_id)
+    events = await yard.results.events(LOCAL, job_id)
+    assert undocumented(events) == []
+    return events
 
 
 async def test_a_limit_that_is_reached_is_told_before_the_end(
@@ -52,20 +55,38 @@ async def test_a_crawl_that_runs_out_of_urls_reaches_no_limit(
     assert names == [EventName.CREATED, EventName.STARTED, EventName.COMPLETED]
 
 
-async def test_quarters_of_the_way_are_told_once_each_and_in_order(
+WIDE = {"/": [f"/{n}" for n in range(120)]} | {f"/{n}": [] for n in range(120)}
+
+
+def percents(events: Sequence[Event]) -> list[int]:
+    return [int(str(e.data["percent"])) for e in events if e.name is EventName.PROGRESSED]
+
+
+async def test_each_quarter_of_the_way_is_told_once_and_in_order(
     yard: Yard, site_server: Serve
 ) -> None:
-    links = {"/": [f"/{n}" for n in range(120)]} | {f"/{n}": [] for n in range(120)}
-    server = await site_server(GraphSite(links))
+    server = await site_server(GraphSite(WIDE))
     spec = a_spec(server.url, delay=timedelta(milliseconds=60), per_host=1)
 
     found = await crawled(yard, spec)
 
-    events = await told(yard, found.job.id)
-    percents = [int(str(e.data["percent"])) for e in events if e.name is EventName.PROGRESSED]
-    assert percents  # the first may have passed before anybody could tell
-    assert percents == sorted({25, 50, 75} & set(percents))
+    assert percents(await told(yard, found.job.id)) == [25, 50, 75]
     assert found.job.state is State.COMPLETED
+
+
+async def test_quarters_of_a_limit_are_told_though_links_still_grow(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(6, 4)))
+    limits = Limits(pages=80)
+    spec = a_spec(server.url, delay=timedelta(milliseconds=20), per_host=1, limits=limits)
+
+    found = await crawled(yard, spec)
+
+    events = await told(yard, found.job.id)
+    at = [int(str(e.data["done"])) for e in events if e.name is EventName.PROGRESSED]
+    assert percents(events) == [25, 50, 75]
+    assert [20 <= at[0] < 40, 40 <= at[1] < 60, 60 <= at[2] < 80] == [True] * 3
 
 
 async def test_a_job_that_is_cancelled_with_much_before_it_has_one_end(
@@ -84,6 +105,25 @@ async def test_a_job_that_is_cancelled_with_much_before_it_has_one_end(
 
     after = [e for e in await told(yard, found.job.id) if e.seq > before]
     assert [e.name for e in after] == [EventName.CANCELLED]
+
+
+async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documented(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite({"/": []}))
+    job = await yard.jobs.submit(LOCAL, a_spec(server.url))
+    await yard.jobs.edit(LOCAL, job.id, {"name": "new"})
+    now = yard.clock.now()
+    claim = await yard.store.leases.claim("w", now, timedelta(seconds=8), job.id)
+    assert claim is not None
+
+    retried = claim.job.failed_attempt(now, now + timedelta(hours=1), actor="w", detail="no")
+    await yard.store.leases.settle(claim.lease, *retried)
+
+    *_, edited, _, requeued = await told(yard, job.id)
+    assert edited.data["changed"] == {"name": "new"}
+    assert requeued.data["attempt"] == 1
+    assert str(requeued.data["due_at"]).endswith("+00:00")
 
 
 async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from crawlyard import (
     LOCAL,
     EventName,
     Job,
+    Limits,
+    Move,
     RetryPolicy,
     Scope,
     Settings,
@@ -19,16 +22,21 @@ from crawlyard import (
     Yard,
 )
 from crawlyard.clock import SystemClock
+from crawlyard.core.page import UNREACHABLE
 from crawlyard.core.retry import RetryReason
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
+from crawlyard.engine.access import RobotsCache
+from crawlyard.engine.robots import Rules
 from crawlyard.errors import IllegalMove
+from crawlyard.services.run import JobRun
 from tests.engine.rig import a_spec, outcome
 from tests.site import GraphSite, Serve
 
 FIRST, FACTOR = timedelta(hours=1), 3
 PATIENT = RetryPolicy(attempts=3, first=FIRST, factor=FACTOR, jitter=0, cap=timedelta(days=1))
 A_MOMENT = timedelta(seconds=1)
+START_UNREACHABLE = RetryReason.START_UNREACHABLE
 
 
 class SteppedClock(SystemClock):
@@ -77,8 +85,13 @@ async def attempted(yard: Yard, job_id: str) -> Job:
 
 async def claimable(yard: Yard, job_id: str) -> bool:
     """Tell whether a worker would get the job now; it gives it back at once."""
-    claim = await yard.store.leases.claim("w", yard.clock.now(), timedelta(seconds=8), job_id)
-    return claim is not None
+    now = yard.clock.now()
+    claim = await yard.store.leases.claim("w", now, timedelta(seconds=8), job_id)
+    if claim is None:
+        return False
+    back = claim.job.moved(Move.REQUEUE, now, actor="w", reason=StateReason.WORKER_STOPPED)
+    await yard.store.leases.settle(claim.lease, *back)
+    return True
 
 
 class TroubledSite(GraphSite):
@@ -140,7 +153,7 @@ async def test_a_host_that_refuses_connections_is_tried_again_and_then_given_up(
 
     waiting = (State.PENDING, StateReason.WAITING_RETRY)
     assert states == [waiting, waiting, (State.FAILED, StateReason.START_FAILED)]
-    assert job.failures == 2
+    assert job.failures == 3
     assert "connect" in job.detail.lower() or "refused" in job.detail.lower()
     assert len((await outcome(yard, job.id)).pages) == 1
 
@@ -183,6 +196,7 @@ async def test_a_job_of_later_can_be_told_to_begin_now(yard: Yard) -> None:
     await yard.jobs.retry_now(LOCAL, job.id)
 
     assert await claimable(yard, job.id)
+    assert (await yard.jobs.get(LOCAL, job.id)).shard.worker is None
 
 
 @pytest.mark.parametrize("status", [404, 403, 410])
@@ -246,3 +260,77 @@ async def test_a_reason_that_the_policy_does_not_name_is_not_worth_a_retry(
     job = await attempted(yard, submitted.id)
 
     assert job.state is State.FAILED
+
+
+async def test_a_limit_of_errors_does_not_take_the_attempts_away(
+    yard: Yard, unused_tcp_port: int
+) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    spec = a_spec(url, f"{url}b", retry=PATIENT, limits=Limits(errors=1), ignore_robots=True)
+
+    job = await attempted(yard, (await yard.jobs.submit(LOCAL, spec)).id)
+
+    assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
+    assert url in job.detail
+    assert (await outcome(yard, job.id)).usage.errors == 0
+
+
+async def test_what_is_too_broken_after_a_page_is_not_tried_again(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite({"/": ["/gone"]}))
+    spec = a_spec(f"{server.url}/", retry=PATIENT, limits=Limits(errors=1))
+
+    job = await attempted(yard, (await yard.jobs.submit(LOCAL, spec)).id)
+
+    assert (job.state, job.state_reason) == (State.COMPLETED, StateReason.LIMIT_ERRORS)
+
+
+def test_failures_of_a_site_as_a_whole_are_worth_a_retry_and_no_others() -> None:
+    words = "timeout dns connect tls protocol http_5xx rate_limited robots"
+
+    assert {kind.value for kind in UNREACHABLE} == set(words.split())
+
+
+class BrokenRobots(RobotsCache):
+    """A cache with a bug in it."""
+
+    def get(self, origin: str, agent: str) -> Rules | None:
+        raise KeyError(origin, agent)
+
+
+async def broken(yard: Yard, policy: RetryPolicy) -> Job:
+    """Return a job after an attempt that an error of ours ended."""
+    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:9/", retry=policy))
+    claim = await yard.store.leases.claim("w", yard.clock.now(), timedelta(seconds=8), job.id)
+    assert claim is not None
+    await JobRun(claim, replace(yard.workshop(), robots=BrokenRobots(yard.clock))).run()
+    standing = await yard.jobs.get(LOCAL, job.id)
+    assert standing.shard.worker is None
+    return standing.job
+
+
+async def test_an_error_of_ours_is_worth_a_retry(yard: Yard) -> None:
+    job = await broken(yard, PATIENT)
+
+    assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
+    assert (job.due_at - job.updated_at, job.failures) == (FIRST, 1)
+    assert "KeyError" in job.detail
+
+
+async def test_an_error_of_ours_fails_a_job_that_has_no_attempt_left(yard: Yard) -> None:
+    for policy in (RetryPolicy(), replace(PATIENT, reasons=frozenset({START_UNREACHABLE}))):
+        job = await broken(yard, policy)
+
+        assert (job.state, job.state_reason) == (State.FAILED, StateReason.INTERNAL_ERROR)
+        assert job.failures == 1
+
+
+async def test_waits_are_lessened_by_chance(yard: Yard) -> None:
+    waits = set()
+    for _ in range(3):
+        job = await broken(yard, replace(PATIENT, jitter=1))
+        waits.add(job.due_at - job.updated_at)
+
+    assert len(waits) == 3
+    assert all(timedelta(0) <= wait < FIRST for wait in waits)

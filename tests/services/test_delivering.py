@@ -2,18 +2,23 @@
 
 import asyncio
 import logging
+import threading
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import pytest
 from standardwebhooks import WebhookVerificationError
 
 from crawlyard.core.event import EventName
-from crawlyard.core.user import LOCAL
+from crawlyard.core.room import Room
+from crawlyard.core.user import LOCAL, Actor
 from crawlyard.core.webhook import (
     EXCERPT,
+    LONGEST_HOLD,
     WAITS,
     Delivery,
     DeliveryState,
@@ -21,10 +26,11 @@ from crawlyard.core.webhook import (
     Secret,
     Webhook,
 )
+from crawlyard.engine.names import Infos, look_up
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.delivering import DeliveryOptions
 from crawlyard.store.base import Store
-from tests.builders import NOW, a_spec
+from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import SECRET, a_webhook
 from tests.hazards import ssrf
 from tests.receiver import (
@@ -37,9 +43,10 @@ from tests.receiver import (
     nonsense,
     silent,
 )
-from tests.services.hooks import Rig, until
+from tests.services.hooks import PATIENCE_S, Forgetful, Rig, until
 
 SOON = timedelta(milliseconds=250)
+LATE = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
 
 
 def secret_of(webhook: Webhook) -> str:
@@ -310,7 +317,7 @@ class TestRetryAfter:
         assert timedelta(minutes=59) < waited <= timedelta(hours=1)
         assert second.due_at - second.attempts[1].at == timedelta(hours=24)
 
-    @pytest.mark.parametrize("value", ["soon", "-1", "", "1e9"])
+    @pytest.mark.parametrize("value", ["soon", "-1", "", "1e9", "Mon, 01 Jan 9" + "9" * 19, LATE])
     async def test_nonsense_is_not_heard(self, value: str) -> None:
         rig = Rig()
         async with Receiver(answer(503, Retry_After=value)) as receiver, rig.delivering():
@@ -319,10 +326,93 @@ class TestRetryAfter:
 
             delivery = await rig.attempts(webhook, 1)
 
+        assert words(delivery) == [(503, "answered 503")]
         assert delivery.due_at - delivery.attempts[0].at == WAITS[0]
+
+    async def test_all_messages_of_a_webhook_wait_for_a_day_at_most(self) -> None:
+        rig = Rig()
+        never = answer(503, Retry_After="999999999")
+        async with Receiver(never, answer(204)) as receiver, rig.delivering():
+            webhook = await rig.hooked(receiver)
+            await rig.happened()
+            await rig.attempts(webhook, 1)
+            await rig.happened()
+
+            await rig.clock.jump(LONGEST_HOLD - timedelta(minutes=1))
+            early = len(receiver.messages)
+            await rig.clock.jump(timedelta(minutes=1))
+            await rig.ended(webhook, 2)
+
+        assert early == 1
+
+    async def test_who_repairs_the_webhook_does_not_wait_for_it(self) -> None:
+        rig = Rig()
+        busy = answer(503, Retry_After="86400")
+        async with Receiver(busy) as bad, Receiver() as good, rig.delivering():
+            webhook = await rig.hooked(bad, allow_addresses=("127.0.0.1",))
+            await rig.happened()
+            delivery = await rig.attempts(webhook, 1)
+
+            await rig.webhooks.update(LOCAL, webhook.id, url=good.url)
+            await rig.webhooks.test(LOCAL, webhook.id)
+            await rig.webhooks.replay(LOCAL, delivery.id)
+            await rig.clock.jump(timedelta(seconds=1))
+            await rig.ended(webhook, 2)
+
+        assert len(good.messages) == 2
+
+    async def test_it_holds_for_all_that_deliver_on_one_store(self) -> None:
+        rig = Rig()
+        async with Receiver(answer(503, Retry_After="3600")) as receiver:
+            webhook = await rig.hooked(receiver)
+            async with rig.delivering():
+                await rig.happened()
+                await rig.attempts(webhook, 1)
+
+            async with rig.delivering():
+                await rig.happened()
+                await rig.clock.jump(timedelta(minutes=59))
+
+        assert len(receiver.messages) == 1
 
 
 class TestOthers:
+    async def test_jobs_with_one_slow_receiver_do_not_hold_up_another(self) -> None:
+        rig = Rig(timeout=timedelta(seconds=60))
+        async with Receiver(silent) as slow, Receiver() as quick, rig.delivering():
+            asked = JobWebhook(url=slow.url, events=("job.created",), secret=SECRET)
+            spec = a_spec(webhooks=(asked,), allow_addresses=(slow.authority,))
+            for _ in range(Room().in_all + 10):
+                job = a_job(owner="ada", spec=spec)
+                await rig.store.jobs.add(job, its_event(job))
+            await rig.clock.jump(timedelta(seconds=1))
+            await until(lambda: slow.connections == Room().to_receiver)
+
+            webhook = await rig.hooked(quick, Actor(id="bob"))
+            await rig.happened("bob")
+            await rig.ended(webhook, 1)
+
+        assert slow.connections == Room().to_receiver
+
+    async def test_an_owner_of_many_slow_receivers_does_not_hold_up_another(self) -> None:
+        room = Room(in_all=20, of_owner=8, to_receiver=2)
+        rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(room=room))
+        async with AsyncExitStack() as stack:
+            slow = [await stack.enter_async_context(Receiver(silent)) for _ in range(10)]
+            quick = await stack.enter_async_context(Receiver())
+            for receiver in slow:
+                await rig.hooked(receiver, Actor(id="ada"))
+            await stack.enter_async_context(rig.delivering())
+            for _ in range(3):
+                await rig.happened("ada")
+            await until(lambda: sum(r.connections for r in slow) == room.of_owner)
+
+            webhook = await rig.hooked(quick, Actor(id="bob"))
+            await rig.happened("bob")
+            await rig.ended(webhook, 1)
+
+        assert sum(r.connections for r in slow) == room.of_owner
+
     async def test_receivers_that_never_answer_do_not_hold_up_another(self) -> None:
         rig = Rig(timeout=timedelta(seconds=60))
         async with AsyncExitStack() as stack:
@@ -338,10 +428,10 @@ class TestOthers:
             await rig.ended(webhook, 30)
 
         assert len(quick.said(secret_of(webhook))) == 30
-        assert all(r.connections <= DeliveryOptions().to_one for r in slow)
+        assert all(r.connections <= Room().to_receiver for r in slow)
 
     async def test_no_more_are_under_way_than_are_allowed_in_all(self) -> None:
-        rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(in_all=3))
+        rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(room=Room(in_all=3)))
         async with AsyncExitStack() as stack:
             slow = [await stack.enter_async_context(Receiver(silent)) for _ in range(3)]
             for receiver in slow:
@@ -356,7 +446,7 @@ class TestOthers:
         assert sum(r.connections for r in slow) == 3
 
     async def test_no_more_are_under_way_to_one_than_are_allowed(self) -> None:
-        rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(to_one=2))
+        rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(room=Room(to_receiver=2)))
         async with Receiver(silent) as receiver, rig.delivering():
             await rig.hooked(receiver)
 
@@ -399,6 +489,85 @@ class TestOthers:
         assert "could not be sent" in caplog.text
 
 
+class TestNames:
+    """Look-ups that never end: each holds a thread of its own until the test is over."""
+
+    async def test_names_that_are_slow_hold_up_no_other_and_no_crawl(
+        self, slow: "SlowNames"
+    ) -> None:
+        rig = Rig(timeout=timedelta(seconds=60), look=slow.look)
+        async with Receiver() as receiver, rig.delivering():
+            for number in range(50):
+                await stored(rig, f"https://{number}.slow.test/", owner="ada")
+            await rig.happened("ada")
+            await until(lambda: slow.asked == 50)
+
+            url = f"http://quick.test:{receiver.port}/"
+            webhook = await stored(rig, url, owner="bob", allow_addresses=("quick.test",))
+            await rig.happened("bob")
+            await rig.ended(webhook, 1)
+            async with asyncio.timeout(5):  # in the threads that all share
+                await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80)
+
+        assert len(receiver.messages) == 1
+
+    async def test_who_was_never_asked_is_not_blamed(
+        self, slow: "SlowNames", caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rig = Rig(timeout=timedelta(seconds=60), look=slow.look, most_names=2)
+        async with Receiver() as receiver, rig.delivering():
+            for number in range(2):
+                await stored(rig, f"https://{number}.slow.test/", owner="ada")
+            await rig.happened("ada")
+            await until(lambda: slow.asked == 2)
+            url = f"http://quick.test:{receiver.port}/"
+            webhook = await stored(rig, url, owner="bob", allow_addresses=("quick.test",))
+            await rig.happened("bob")
+
+            [waits] = await rig.logged(webhook, lambda log: log[0].due_at > log[0].created_at)
+            failing = (await rig.store.webhooks.get(webhook.id)).failing_since
+            slow.over.set()
+            await until(lambda: slow.ended == 2)
+            await rig.clock.jump(timedelta(seconds=5))
+            await rig.ended(webhook, 1)
+
+        assert (waits.attempts, failing) == ((), None)
+        assert "2 other names are being looked up" in caplog.text
+        assert len(receiver.messages) == 1
+
+
+class SlowNames:
+    """Never answers for names below slow.test; all others are on loopback."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.ended = 0
+        self.over = threading.Event()
+
+    def look(self, host: str, port: int) -> Infos:
+        if host.endswith(".slow.test"):
+            self.asked += 1
+            self.over.wait(PATIENCE_S)
+            self.ended += 1
+            raise OSError(f"{host} is unknown")
+        return look_up("127.0.0.1", port)
+
+
+@pytest.fixture
+def slow() -> Iterator[SlowNames]:
+    names = SlowNames()
+    yield names
+    names.over.set()
+
+
+async def stored(rig: Rig, url: str, **fields: Any) -> Webhook:
+    """Return a webhook that hears of new jobs, whatever its URL is."""
+    webhook = a_webhook(url=url, events=("job.created",), **fields)
+    event = webhook.event(EventName.WEBHOOK_CREATED, NOW, "local")
+    await rig.store.webhooks.add(webhook, event)
+    return webhook
+
+
 class TestAddresses:
     async def test_a_name_that_leads_inside_is_refused_when_it_is_connected_to(self) -> None:
         rig = Rig()
@@ -414,7 +583,7 @@ class TestAddresses:
         assert canary.connections == 0
 
     async def test_no_spelling_of_loopback_gets_a_connection(self) -> None:
-        rig = Rig(options=DeliveryOptions(in_all=200))
+        rig = Rig(options=DeliveryOptions(room=Room(to_receiver=200)))
         async with Receiver() as canary, rig.delivering():
             webhooks = [
                 a_webhook(url=url, events=("job.created",), id=f"w{n}")
@@ -475,6 +644,38 @@ class TestTrouble:
 
         assert len(receiver.messages) == 1
 
+    async def test_an_event_that_was_forgotten_is_given_up_and_nobody_is_blamed(self) -> None:
+        rig = Rig()
+        forgetful = Forgetful(rig.store)
+        rig.store = replace(rig.store, deliveries=forgetful)  # type: ignore[arg-type]  # as above
+        async with Receiver() as receiver, rig.delivering():
+            webhook = await rig.hooked(receiver)
+            await rig.happened()
+            [delivery] = await rig.ended(webhook, 1)
+
+        assert (delivery.state, delivery.attempts) == (DeliveryState.FAILED, ())
+        assert (await rig.store.webhooks.get(webhook.id)) == webhook
+        assert receiver.messages == []
+
+    async def test_one_that_cannot_be_written_of_does_not_end_the_others(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rig = Rig()
+        broken = Broken(rig.store)
+        rig.store = replace(rig.store, deliveries=broken)  # type: ignore[arg-type]  # as above
+        async with Receiver() as receiver, rig.delivering():
+            webhook = await rig.hooked(receiver)
+            await rig.happened()
+            await until(lambda: "sent again later" in caplog.text)
+
+            broken.mended = True
+            await rig.happened()
+            await rig.ended(webhook, 1)
+            await rig.clock.jump(rig.options.lease)
+            await rig.ended(webhook, 2)
+
+        assert len({m.id for m in receiver.messages}) == 2
+
     async def test_secrets_are_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         rig = Rig(timeout=SOON)
@@ -500,4 +701,17 @@ class Away:
     def __getattr__(self, name: str) -> object:
         if name == "fan_out" and not self.there:
             raise StoreUnavailable("the database does not answer")
+        return getattr(self._deliveries, name)
+
+
+class Broken:
+    """Deliveries of a store with an error of ours in it, until it is `mended`."""
+
+    def __init__(self, store: Store) -> None:
+        self._deliveries = store.deliveries
+        self.mended = False
+
+    def __getattr__(self, name: str) -> object:
+        if name == "settle" and not self.mended:
+            raise ZeroDivisionError("one of ours")
         return getattr(self._deliveries, name)

@@ -21,6 +21,7 @@ from tests.clock import FakeClock, settle
 from tests.conformance.conftest import Backend
 from tests.conformance.purging import deleted, with_pages
 from tests.conformance.steps import added, in_state
+from tests.docs import undocumented
 
 T = TypeVar("T")
 
@@ -62,7 +63,9 @@ async def ended(store: Store, at: datetime, retention: timedelta | None = None) 
 
 
 async def events_of(store: Store, job: Job) -> list[Event]:
-    return (await store.events.events(EventQuery(subject=job.id)))[1:]
+    found = (await store.events.events(EventQuery(subject=job.id)))[1:]
+    assert undocumented(found) == []
+    return found
 
 
 async def there(store: Store, job: Job) -> bool:
@@ -151,6 +154,21 @@ class TestPauses:
         assert sum(swept.warned for swept in days) == 2
         assert sum(swept.cancelled for swept in days) == 1
 
+    @pytest.mark.parametrize("days", [3.5, 6, 7])
+    async def test_who_resumes_at_the_same_moment_is_never_too_late(
+        self, store: Store, clock: FakeClock, days: float
+    ) -> None:
+        job = await paused(store)
+        resuming = Meanwhile(store, clock, job.id)
+        janitor = Janitor(replace(store, jobs=resuming), clock, JanitorOptions())  # type: ignore[arg-type]  # it passes all else on
+        for _ in range(int(days * 2)):
+            resuming.now = clock.now() >= NOW + days * DAY - DAY / 2
+            await sweep(janitor, clock, DAY / 2)
+
+        after = (await store.jobs.get(job.id)).job
+        assert after.state is State.PENDING
+        assert [e.name for e in await events_of(store, job)][-1] == EventName.RESUMED
+
     async def test_without_a_limit_a_pause_lasts_for_ever(
         self, store: Store, clock: FakeClock
     ) -> None:
@@ -162,7 +180,47 @@ class TestPauses:
         assert (swept.warned, swept.cancelled) == (0, 0)
 
 
+class Meanwhile:
+    """The jobs of a store, one of which is resumed just before somebody else writes it."""
+
+    def __init__(self, store: Store, clock: FakeClock, job_id: str) -> None:
+        self.now = False
+        self._jobs = store.jobs
+        self._clock = clock
+        self._job_id = job_id
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._jobs, name)
+
+    async def save(self, job: Job, *events: Event) -> None:
+        if self.now:
+            self.now = False
+            before = (await self._jobs.get(self._job_id)).job
+            await self._jobs.save(*before.moved(Move.RESUME, self._clock.now(), actor="ada"))
+        await self._jobs.save(job, *events)
+
+    async def delete(self, job_id: str, version: int, event: Event) -> None:
+        if self.now:
+            self.now = False
+            before = (await self._jobs.get(self._job_id)).job
+            await self._jobs.save(*before.moved(Move.RESUME, self._clock.now(), actor="ada"))
+        await self._jobs.delete(job_id, version, event)
+
+
 class TestRetention:
+    async def test_who_resumes_a_job_at_the_same_moment_keeps_it(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        job = await ended(store, NOW - 31 * DAY)
+        resuming = Meanwhile(store, clock, job.id)
+        janitor = Janitor(replace(store, jobs=resuming), clock, JanitorOptions())  # type: ignore[arg-type]  # it passes all else on
+        resuming.now = True
+
+        swept = await sweep(janitor, clock)
+
+        assert swept.deleted == 0
+        assert (await store.jobs.get(job.id)).job.state is State.PENDING
+
     async def test_ended_jobs_go_with_their_pages_when_their_time_is_over(
         self, store: Store, clock: FakeClock, janitor: Janitor
     ) -> None:
@@ -293,6 +351,19 @@ class Frail:
         return await self._inner.size()
 
 
+class Steps(Frail):
+    """An upkeep in which there are three steps of a purge to do, as on Postgres."""
+
+    def __init__(self, inner: UpkeepStore, clock: FakeClock) -> None:
+        super().__init__(inner)
+        self.at: list[datetime] = []
+        self._clock = clock
+
+    async def purge(self, rows: int = 1000) -> Freed:
+        self.at.append(self._clock.now())
+        return Freed(10, reusable=1000) if len(self.at) <= 3 else await super().purge(rows)
+
+
 class TestRun:
     """Over a store in memory: nothing but time passes between two sweeps."""
 
@@ -341,6 +412,31 @@ class TestRun:
         assert tried == 3
         assert "the store is away, sweeping later: the database is away" in caplog.text
         assert frail.asked == tried + 1
+        await ended_by_cancel(running)
+
+    async def test_others_get_their_turn_between_two_steps_of_a_purge(
+        self, clock: FakeClock
+    ) -> None:
+        steps = Steps(open_memory_store().upkeep, clock)
+        memory = replace(open_memory_store(), upkeep=steps)
+
+        await sweep(Janitor(memory, clock, JanitorOptions()), clock)
+
+        first, second, third, _ = steps.at
+        assert second - first == third - second == BREATH
+
+    async def test_it_tells_what_it_has_done(
+        self, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        steps = Steps(open_memory_store().upkeep, clock)
+        memory = replace(open_memory_store(), upkeep=steps)
+        running = asyncio.create_task(Janitor(memory, clock, JanitorOptions()).run())
+
+        await clock.advance(timedelta(minutes=1))
+
+        freed = "30 rows freed, 0 forgotten, about 3,000 bytes reusable"
+        assert f"swept: 0 jobs warned, 0 cancelled, 0 deleted; {freed}" in caplog.text
         await ended_by_cancel(running)
 
     async def test_an_error_of_ours_ends_it(self, clock: FakeClock) -> None:

@@ -1,29 +1,138 @@
 """`Scheduler`: what it is told, what it fires, and what the ledger says of it."""
 
 import asyncio
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from crawlyard.core.event import EventName
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.schedule import Misfire, Overlap
-from crawlyard.core.template import TemplateDraft
+from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick
+from crawlyard.core.template import Parameter, TemplateDraft
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import Conflict, IllegalMove, Invalid, NotFound
 from crawlyard.ids import new_id
-from crawlyard.services.scheduler import MOST_BACKFILLED
-from crawlyard.store.base import EventQuery, ScheduleQuery, Store
+from crawlyard.services.schedule_backfill import MOST_BACKFILLED
+from crawlyard.store.base import (
+    EventQuery,
+    Firing,
+    ScheduleQuery,
+    ScheduleStore,
+    Store,
+    TickStore,
+)
+from tests.clock import FakeClock
 from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig
 
 ADA = Actor(id="ada")
 
 
+FAR = datetime(2400, 1, 1, tzinfo=UTC)
+
+WRONG: list[dict[str, object]] = [
+    {"name": None},
+    {"description": None},
+    {"description": "x" * 2001},
+    {"when": 5},
+    {"zone": None},
+    {"template": 5},
+    {"template_version": 0},
+    {"params": None},
+    {"params": {"x": {1, 2}}},
+    {"params": {"x": float("nan")}},
+    {"params": {"token": "***"}},
+    {"params": {"x": [[[[[[[[[[[1]]]]]]]]]]]}},
+    {"overrides": [1]},
+    {"overrides": {5: 1}},
+    {"overlap": "bogus"},
+    {"misfire": None},
+    {"grace": 5},
+    {"jitter": None},
+    {"catch_up": True},
+    {"catch_up": 1.5},
+    {"starts_at": "2027-01-01"},
+    {"starts_at": datetime(2027, 1, 1)},  # noqa: DTZ001 - what is refused
+    {"starts_at": datetime(1, 1, 1, tzinfo=UTC)},
+    {"ends_at": datetime(9999, 1, 1, tzinfo=UTC)},
+    {"runs_left": 1.5},
+    {"runs_left": 2**70},
+    {"pause_after": 2**70},
+    {"pause_after": 0},
+]
+
+
 @pytest.fixture
 def rig(store: Store) -> Rig:
     return a_rig(store)
+
+
+@dataclass(slots=True)
+class Late:
+    """A `ScheduleStore` that is so slow once that time goes on before the answer."""
+
+    inner: ScheduleStore
+    clock: FakeClock
+    looks: int  # before the one that takes so long
+    takes: timedelta
+
+    async def get(self, schedule_id: str) -> CrawlSchedule:
+        if self.looks == 0:
+            await self.clock.advance(self.takes)
+        self.looks -= 1
+        return await self.inner.get(schedule_id)
+
+    async def add(self, schedule: CrawlSchedule, event: Event) -> None:
+        await self.inner.add(schedule, event)
+
+    async def save(self, schedule: CrawlSchedule, event: Event) -> None:
+        await self.inner.save(schedule, event)
+
+    async def find(self, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
+        return await self.inner.find(query, limit)
+
+    async def delete(self, schedule_id: str, version: int, event: Event) -> None:
+        await self.inner.delete(schedule_id, version, event)
+
+
+@dataclass(frozen=True, slots=True)
+class Flawed:
+    """A `TickStore` that could not read all of one row."""
+
+    inner: TickStore
+    schedule_id: str
+
+    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+        due = await self.inner.due(now, limit)
+        return [replace(s, flaw="it has a flaw") if s.id == self.schedule_id else s for s in due]
+
+    async def waiting(self, limit: int) -> list[CrawlSchedule]:
+        return await self.inner.waiting(limit)
+
+    async def next_at(self) -> datetime | None:
+        return await self.inner.next_at()
+
+    async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
+        return await self.inner.active(schedule_ids)
+
+    async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
+        return await self.inner.failures(schedule_ids, last)
+
+    async def fire(self, firings: Sequence[Firing]) -> list[bool]:
+        return await self.inner.fire(firings)
+
+    async def ticks(
+        self, schedule_id: str, before: datetime | None = None, limit: int = 100
+    ) -> list[Tick]:
+        return await self.inner.ticks(schedule_id, before, limit)
+
+    async def ticks_between(
+        self, schedule_id: str, since: datetime, until: datetime
+    ) -> Mapping[datetime, Tick]:
+        return await self.inner.ticks_between(schedule_id, since, until)
 
 
 class TestCreate:
@@ -53,7 +162,7 @@ class TestCreate:
             ("name", {"name": new_id()}),
             ("grace", {"grace": timedelta(seconds=-1)}),
             ("urls", {"overrides": {}}),
-            ("url", {"overrides": {"urls": ["ftp://example.com/"]}}),
+            ("urls", {"overrides": {"urls": ["ftp://example.com/"]}}),
             ("max_pages", {"overrides": {"urls": ["https://example.com/"], "max_pages": 1}}),
         ],
     )
@@ -174,15 +283,27 @@ class TestFire:
         self, rig: Rig
     ) -> None:
         schedule_id, other = await rig.create(), await rig.create(name="other")
-        schedule = await rig.schedule(schedule_id)
-        gone = replace(schedule, zone="Mars/Olympus", version=2, beat=schedule.beat + 1)
-        await rig.store.schedules.save(gone, (await rig.store.events.events())[0])
+        await broken(rig, schedule_id)
 
         await rig.after(HOUR)
 
         schedule = await rig.schedule(schedule_id)
         assert "Mars/Olympus" in schedule.pause_reason
         assert schedule.paused_at is not None
+        assert len(await rig.submitted(other)) == 1
+
+    async def test_one_that_could_not_be_read_is_paused_with_the_reason_beside_the_others(
+        self, store: Store
+    ) -> None:
+        rig = a_rig(store)
+        schedule_id, other = await rig.create(), await rig.create(name="other")
+        flawed = a_rig(replace(store, ticks=Flawed(store.ticks, schedule_id)), rig.clock)
+
+        await flawed.after(HOUR)
+
+        schedule = await rig.schedule(schedule_id)
+        assert (schedule.paused_by, schedule.pause_reason) == ("scheduler", "it has a flaw")
+        assert (schedule.next_at, schedule.fire_at, schedule.flaw) == (None, None, "")
         assert len(await rig.submitted(other)) == 1
 
 
@@ -243,6 +364,34 @@ class TestOverlap:
         assert (first.state, first.state_reason) == (State.CANCELLED, StateReason.BY_SCHEDULE)
         assert second.state is State.PENDING
         assert await rig.ledger(schedule_id) == ["1 replaced overlap", "2 ran on_time"]
+
+    async def test_jobs_of_a_backfill_stand_in_no_ticks_way(self, rig: Rig) -> None:
+        schedule_ids = [
+            await rig.create(name=overlap, overlap=overlap, misfire=Misfire.SKIP)
+            for overlap in (Overlap.SKIP, Overlap.QUEUE, Overlap.CANCEL_PREVIOUS)
+        ]
+        await rig.after(3.5 * HOUR)
+        span = (MIDNIGHT + HOUR, MIDNIGHT + 3 * HOUR)
+        for schedule_id in schedule_ids:
+            await rig.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False)
+
+        await rig.after(HOUR / 2)
+
+        for schedule_id in schedule_ids:
+            assert (await rig.ledger(schedule_id))[-1] == "4 ran on_time"
+            assert [j.state for j in await rig.submitted(schedule_id)] == [State.PENDING] * 3
+
+    async def test_a_retried_job_makes_room_and_leaves_the_row_of_the_first(self, rig: Rig) -> None:
+        schedule_id = await rig.create(overlap=Overlap.CANCEL_PREVIOUS)
+        await rig.after(HOUR)
+        [first] = await rig.submitted(schedule_id)
+        await rig.ends(first, State.FAILED)
+        retried = await rig.jobs.retry(LOCAL, first.id)
+
+        await rig.after(HOUR)
+
+        assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
+        assert (await rig.store.jobs.get(retried.id)).job.state is State.CANCELLED
 
     async def test_a_job_that_cannot_be_submitted_cancels_none(self, rig: Rig) -> None:
         draft = TemplateDraft(name="news", spec={"urls": ["https://a.example/"]})
@@ -390,14 +539,125 @@ class TestUpdate:
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
         assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + 24 * HOUR
 
+    async def test_what_jitter_delays_is_decided_before_another_time_table_holds(
+        self, rig: Rig
+    ) -> None:
+        schedule_id = await rig.create(jitter=30 * MINUTE)
+        await rig.clock.advance(TO_ONE)
+        await rig.scheduler.round()
+        assert await rig.ledger(schedule_id) == []
+
+        await rig.scheduler.update(LOCAL, schedule_id, {"when": "30 * * * *"})
+
+        assert await rig.ledger(schedule_id) == ["1 ran on_time"]
+        assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + 1.5 * HOUR
+
+    @pytest.mark.parametrize("looks", [0, 1, 2])
+    async def test_what_comes_while_it_is_edited_is_decided_before(
+        self, store: Store, looks: int
+    ) -> None:
+        rig = a_rig(store)
+        schedule_id = await rig.create()
+        schedules = Late(store.schedules, rig.clock, looks, TO_ONE)
+        slow = a_rig(replace(store, schedules=schedules), rig.clock)
+
+        await slow.scheduler.update(LOCAL, schedule_id, {"when": "@daily"})
+
+        assert await rig.ledger(schedule_id) == ["1 ran on_time"]
+
+    async def test_a_clock_that_steps_back_lets_an_edit_run_nothing_again(self, rig: Rig) -> None:
+        schedule_id = await rig.create(overlap=Overlap.ALLOW)
+        for _ in range(3):
+            await rig.after(HOUR)
+        rig.clock.step(-2 * HOUR)
+
+        edited = await rig.scheduler.update(LOCAL, schedule_id, {"when": "*/30 * * * *"})
+        await rig.after(3 * HOUR)
+
+        assert edited.next_at == MIDNIGHT + 3.5 * HOUR
+        ledger = await rig.ledger(schedule_id)
+        assert [r.split()[0] for r in ledger] == ["1", "2", "3", "3.5", "4"]
+        assert len(await rig.submitted(schedule_id)) == len(
+            {j.origin.tick_at for j in await rig.submitted(schedule_id)}
+        )
+
+    async def test_intervals_are_counted_from_the_clock_on_the_wall(self, rig: Rig) -> None:
+        rig.clock.step(7 * MINUTE)
+
+        schedule_id = await rig.create("every 1h")
+
+        assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + HOUR + 8 * MINUTE
+
+    async def test_what_is_set_can_be_taken_away(self, rig: Rig) -> None:
+        spec = {"urls": ["{{site}}"], "headers": {"X-A": "{{token}}"}}
+        parameters = (Parameter(name="site"), Parameter(name="token"))
+        draft = TemplateDraft(name="news", spec=spec, parameters=parameters)
+        await rig.templates.create(LOCAL, draft)
+        params = {"site": "https://a.example/", "token": "x"}
+        overrides = {"limits": {"pages": 7, "errors": 3}, "delay_s": 2, "tags": ["a"]}
+        schedule_id = await rig.create(
+            template="news", params=params, overrides=overrides, ends_at=MIDNIGHT + 90 * HOUR
+        )
+
+        unset = ("params.token", "limits.pages", "delay", "tags")
+        after = await rig.scheduler.update(LOCAL, schedule_id, {"ends_at": None}, unset=unset)
+
+        assert after.ends_at is None
+        assert after.params == {"site": "https://a.example/"}
+        assert after.overrides == {"limits": {"errors": 3}}
+        for path in ("params.token", "limits.pages", "max_depth"):
+            with pytest.raises(Invalid) as refused:
+                await rig.scheduler.update(LOCAL, schedule_id, {}, unset=[path])
+            assert refused.value.field == path
+
+    @pytest.mark.parametrize(
+        ("fields", "changes", "field"),
+        [
+            ({}, {"runs_left": 0}, "runs_left"),
+            ({}, {"ends_at": MIDNIGHT}, "ends_at"),
+            ({}, {"when": "at 2027-01-01T08:00", "starts_at": FAR}, "starts_at"),
+            ({"runs_left": 1}, {"when": "@daily"}, "runs_left"),
+            ({}, {"when": "at 2020-01-01T08:00", "ends_at": FAR}, "when"),
+        ],
+    )
+    async def test_where_no_instant_is_to_come_the_refusal_names_the_cause(
+        self, rig: Rig, fields: dict[str, Any], changes: dict[str, object], field: str
+    ) -> None:
+        schedule_id = await rig.create(**fields)
+        await rig.after(HOUR)
+
+        with pytest.raises(Invalid) as refused:
+            await rig.scheduler.update(LOCAL, schedule_id, changes)
+
+        assert refused.value.field == field
+
+    @pytest.mark.parametrize("change", WRONG, ids=str)
+    async def test_a_value_that_cannot_be_kept_is_refused_by_its_name(
+        self, rig: Rig, change: dict[str, object]
+    ) -> None:
+        schedule_id = await rig.create()
+        [field] = change
+
+        for call in (
+            rig.scheduler.update(LOCAL, schedule_id, change),
+            rig.create(**({"name": "another"} | change)),  # type: ignore[arg-type]  # what comes from outside
+        ):
+            with pytest.raises(Invalid) as refused:
+                await call
+            assert refused.value.field.partition(".")[0] == field
+
+        assert (await rig.schedule(schedule_id)).version == 1
+        assert len(await rig.scheduler.list(LOCAL)) == 1
+
     @pytest.mark.parametrize(
         ("changes", "field"),
         [
             ({"owner": "eve"}, "owner"),
             ({"next_at": MIDNIGHT}, "next_at"),
+            ({"template_id": new_id()}, "template_id"),
             ({"when": "* * * *"}, "when"),
             ({"overrides": {"urls": []}}, "urls"),
-            ({"ends_at": MIDNIGHT}, "when"),
+            ({"ends_at": MIDNIGHT}, "ends_at"),
             ({"name": "x/y"}, "name"),
         ],
     )
@@ -473,8 +733,71 @@ class TestRunNow:
         states = {j.id: j.state for j in await rig.submitted(schedule_id)}
         assert states == {first.id: State.CANCELLED, second.id: State.PENDING}
 
+    async def test_cancel_previous_replaces_as_a_tick_does(self, rig: Rig) -> None:
+        schedule_id = await rig.create(overlap=Overlap.QUEUE)
+        await rig.after(HOUR)
+        await rig.after(HOUR)
+        await rig.scheduler.update(LOCAL, schedule_id, {"overlap": Overlap.CANCEL_PREVIOUS})
+
+        job = await rig.scheduler.run_now(LOCAL, schedule_id)
+        await rig.ends(job)
+        await rig.scheduler.round()
+
+        assert (await rig.schedule(schedule_id)).waiting_at is None
+        ledger = await rig.ledger(schedule_id)
+        assert [r.split(" ", 1)[1] for r in ledger] == [
+            "replaced overlap",
+            "replaced overlap",
+            "ran by_user",
+        ]
+        assert len(await rig.submitted(schedule_id)) == 2
+
 
 class TestBackfill:
+    async def test_what_is_due_is_fired_before_and_runs_once(self, rig: Rig) -> None:
+        schedule_id = await rig.create(overlap=Overlap.ALLOW)
+        await rig.clock.advance(3.5 * HOUR)
+
+        dry = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + HOUR)
+        done = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + HOUR, dry_run=False)
+        await rig.scheduler.round()
+
+        assert await rig.ledger(schedule_id) == [
+            "1 caught_up backfill",
+            "2 caught_up backfill",
+            "3 caught_up late",
+        ]
+        assert len(await rig.submitted(schedule_id)) == 3
+        for told in (dry, done):
+            assert [t.due_at for t in told.runs] == [MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR]
+            assert (told.kept, told.until) == (1, rig.clock.wall())
+
+    async def test_what_its_jitter_delays_is_left_to_its_time(self, rig: Rig) -> None:
+        schedule_id = await rig.create(jitter=30 * MINUTE, grace=HOUR)
+        await rig.clock.advance(TO_ONE + timedelta(microseconds=1))
+
+        dry = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + 0.5 * HOUR)
+        done = await rig.scheduler.backfill(
+            LOCAL, schedule_id, MIDNIGHT + 0.5 * HOUR, dry_run=False
+        )
+        await rig.after(HOUR / 2)
+
+        assert (dry.runs, done.runs) == ((), ())
+        assert await rig.ledger(schedule_id) == ["1 ran on_time"]
+
+    async def test_what_was_made_up_for_after_the_end_is_not_run_again(self, rig: Rig) -> None:
+        schedule_id = await rig.create(runs_left=1, overlap=Overlap.ALLOW)
+        for _ in range(4):
+            await rig.after(HOUR)
+        await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT, dry_run=False)
+        rig.clock.step(-3 * HOUR)
+
+        await rig.scheduler.update(LOCAL, schedule_id, {"runs_left": 9})
+        await rig.after(4 * HOUR)
+
+        jobs = await rig.submitted(schedule_id)
+        assert len(jobs) == len({j.origin.tick_at for j in jobs}) == 6
+
     async def test_a_dry_run_says_what_would_run_and_writes_nothing(self, rig: Rig) -> None:
         schedule_id = await rig.create(misfire=Misfire.SKIP)
         await rig.after(5 * HOUR)
@@ -584,6 +907,13 @@ class TestRefusals:
         assert await rig.told(schedule_id) == ["created", "paused"]
 
 
+async def broken(rig: Rig, schedule_id: str) -> None:
+    """Let the zone of a schedule be no more."""
+    schedule = await rig.schedule(schedule_id)
+    gone = replace(schedule, zone="Mars/Olympus", version=2, beat=schedule.beat + 1)
+    await rig.store.schedules.save(gone, (await rig.store.events.events())[0])
+
+
 async def shared(rig: Rig, **fields: Any) -> str:
     """Return the id of a schedule whose template is not shared any more."""
     draft = TemplateDraft(name="news", spec={"urls": ["https://a.example/"]})
@@ -635,6 +965,44 @@ class TestFailures:
         await a_rig(rig.store, rig.clock).after(HOUR)
 
         assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 skipped paused"]
+
+    async def test_an_edit_does_not_forgive_failures(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=2)
+        for n in range(2):
+            await rig.after(HOUR)
+            await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
+            await rig.clock.advance(MINUTE)
+            if not n:
+                await rig.scheduler.update(LOCAL, schedule_id, {"description": "why?"})
+
+        await rig.scheduler.round()
+
+        assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
+
+    async def test_another_number_of_failures_is_counted_anew(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
+        for _ in range(2):
+            await rig.after(HOUR)
+            await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
+
+        await rig.scheduler.update(LOCAL, schedule_id, {"pause_after": 1})
+        await rig.after(HOUR)
+
+        assert (await rig.schedule(schedule_id)).paused_at is None
+        assert len(await rig.submitted(schedule_id)) == 3
+
+    @pytest.mark.parametrize("by", [-5 * HOUR, 5 * HOUR])
+    async def test_failures_are_counted_whatever_clocks_do(self, rig: Rig, by: timedelta) -> None:
+        schedule_id = await rig.create(pause_after=2, overlap=Overlap.ALLOW)
+        await rig.scheduler.toggle(LOCAL, schedule_id, enabled=False)
+        rig.clock.step(by)
+        await rig.scheduler.toggle(LOCAL, schedule_id, enabled=True)
+
+        for _ in range(2):
+            job = await rig.scheduler.run_now(LOCAL, schedule_id)
+            await rig.scheduler.after_run(await rig.ends(job, State.FAILED))
+
+        assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
 
     async def test_a_cancelled_job_neither_counts_nor_ends_the_row(self, rig: Rig) -> None:
         schedule_id = await rig.create(pause_after=2)
@@ -705,6 +1073,56 @@ class TestLooking:
         )
         assert await rig.scheduler.next_runs(LOCAL, until, 1) == (MIDNIGHT + HOUR,)
         assert len(await rig.scheduler.next_runs(LOCAL, counted, 9)) == 2
+
+    async def test_the_next_runs_begin_now_and_what_is_overdue_is_told_apart(
+        self, rig: Rig
+    ) -> None:
+        schedule_id = await rig.create()
+        await rig.clock.advance(2.5 * HOUR)
+        schedule = await rig.schedule(schedule_id)
+
+        assert await rig.scheduler.next_runs(LOCAL, schedule_id, 2) == (
+            MIDNIGHT + 3 * HOUR,
+            MIDNIGHT + 4 * HOUR,
+        )
+        assert rig.scheduler.overdue(schedule) == MIDNIGHT + HOUR
+        await rig.scheduler.round()
+        assert rig.scheduler.overdue(await rig.schedule(schedule_id)) is None
+
+    @pytest.mark.parametrize("count", [-1, 1001])
+    async def test_no_more_than_a_thousand_are_told(self, rig: Rig, count: int) -> None:
+        schedule_id = await rig.create()
+
+        with pytest.raises(Invalid, match="1,000"):
+            await rig.scheduler.next_runs(LOCAL, schedule_id, count)
+
+        assert len(await rig.scheduler.next_runs(LOCAL, schedule_id, 1000)) == 1000
+        assert await rig.scheduler.next_runs(LOCAL, schedule_id, 0) == ()
+
+    async def test_one_whose_zone_is_gone_is_left_out_of_the_calendar(self, rig: Rig) -> None:
+        gone, other = await rig.create(), await rig.create(name="other")
+        await broken(rig, gone)
+
+        calendar = await rig.scheduler.calendar(LOCAL)
+
+        assert {o.schedule.id for o in calendar.occurrences} == {other}
+        assert not calendar.whole
+        assert [s.id for s in calendar.unreadable] == [gone]
+        with pytest.raises(Invalid, match="Mars/Olympus"):
+            await rig.scheduler.next_runs(LOCAL, gone)
+
+    async def test_no_instant_is_out_of_the_years_that_zones_can_say(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
+        first = datetime(1, 1, 1, tzinfo=UTC)
+
+        with pytest.raises(Invalid, match="1970"):
+            await rig.scheduler.calendar(LOCAL, first, MIDNIGHT)
+        with pytest.raises(Invalid, match="1970"):
+            await rig.scheduler.calendar(LOCAL, MIDNIGHT, datetime(9999, 1, 1, tzinfo=UTC))
+        with pytest.raises(Invalid, match="1970"):
+            await rig.scheduler.backfill(LOCAL, schedule_id, first)
+        with pytest.raises(Invalid, match="1970"):
+            await rig.scheduler.runs(LOCAL, schedule_id, first)
 
     async def test_a_calendar_has_the_instants_of_all(self, rig: Rig) -> None:
         one, two = await rig.create(), await rig.create("30 * * * *", name="half", runs_left=1)

@@ -6,7 +6,7 @@ import pytest
 
 from crawlyard.core.template import TemplateDraft
 from crawlyard.core.user import LOCAL, Actor, Role
-from crawlyard.errors import Forbidden, NotFound
+from crawlyard.errors import Conflict, Forbidden, NotFound
 from crawlyard.services.scheduler import Scheduler
 from crawlyard.store.base import ScheduleQuery, Store
 from crawlyard.store.memory import open_memory_store
@@ -35,7 +35,8 @@ CHANGES: Mapping[str, Call] = {
 }
 LISTS = {"list", "calendar"}  # what is not his is left out: tested below
 OWN = {"create"}  # of what is not there yet: tested below
-NOBODYS = {"is_due", "after_run", "nudge", "round", "run"}  # they take no actor
+# they take no actor
+NOBODYS = {"is_due", "overdue", "secret_params", "after_run", "nudge", "round", "run"}
 
 
 @pytest.fixture
@@ -155,3 +156,21 @@ async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(ri
         await rig.scheduler.update(LOCAL, schedule_id, {"template": template.id, "overrides": {}})
 
     assert (await rig.schedule(schedule_id)).template_id is None
+
+
+async def test_who_deletes_a_template_hears_no_names_of_what_others_made_of_it(rig: Rig) -> None:
+    draft = TemplateDraft(name="shared", spec={"urls": ["https://ada.example/"]})
+    template = await rig.templates.create(ADA, draft)
+    await rig.templates.publish(ADA, template.id)
+    theirs = await rig.create(actor=BOB, name="bobs plan", template=template.id, overrides={})
+
+    with pytest.raises(Conflict, match="is used by 1 schedule of other users") as alone:
+        await rig.templates.delete(ADA, template.id)
+    await rig.create(actor=ADA, name="mine", template=template.id, overrides={})
+    with pytest.raises(Conflict, match="schedules mine and 1 of other users") as beside:
+        await rig.templates.delete(ADA, template.id)
+    with pytest.raises(Conflict, match="schedules bobs plan, mine;"):
+        await rig.templates.delete(LOCAL, template.id)
+
+    assert "bobs plan" not in f"{alone.value} {beside.value}"
+    assert (await rig.schedule(theirs)).template_id == template.id

@@ -57,7 +57,7 @@ class TestOfASpec:
         with pytest.raises(Invalid) as refused:
             asking(**fields)
 
-        assert refused.value.field == field
+        assert refused.value.field == f"webhooks.0.{field}"
         assert "hunter2" not in str(refused.value)
 
     @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`TemplateManager`: whose templates are whose, how versions come about, what a job gets."""
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -21,11 +22,12 @@ from crawlyard.store.memory import open_memory_store
 from tests.builders import NOW
 from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft
 from tests.clock import FakeClock
+from tests.conformance.conftest import Backend
 
 ADA, BOB = Actor(id="ada"), Actor(id="bob")
 VIEWER = Actor(id="ada", role=Role.VIEWER)
 
-SECRET = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer abc"}}
+SECRET = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer s3cret"}}
 
 
 @pytest.fixture
@@ -211,6 +213,20 @@ async def test_a_copy_gets_a_name_that_is_free(templates: TemplateManager) -> No
     assert names == [f"{stem} copy", f"{stem} copy 2", f"{stem} copy 3"]
 
 
+async def test_copies_that_are_made_at_once_get_a_name_each(backend: Backend) -> None:
+    store = await backend.open()
+    templates = TemplateManager(store, FakeClock())
+    await templates.create(ADA, a_plain_draft())
+
+    copies = await asyncio.gather(*(templates.duplicate(ADA, "plain") for _ in range(4)))
+
+    names = {copy.name for copy in copies}
+    assert names == {"plain copy", "plain copy 2", "plain copy 3", "plain copy 4"}
+    with pytest.raises(Conflict):
+        await templates.duplicate(ADA, "plain", name="plain copy")
+    await store.close()
+
+
 async def test_a_copy_is_private_and_says_what_the_other_did(templates: TemplateManager) -> None:
     await templates.create(ADA, a_draft(description="all news"))
     await templates.publish(ADA, "news")
@@ -273,23 +289,53 @@ async def test_an_earlier_version_is_restored_under_the_name_of_now(
 
     assert (restored.version, restored.name) == (3, "plain")
     assert restored.draft == a_draft(name="plain", description="1")
-    with pytest.raises(NotFound, match="no version 9"):
-        await templates.restore(ADA, mine.id, 9)
+    for none in (9, 0, -1, 10**30):
+        with pytest.raises(NotFound, match=f"no version {none} of"):
+            await templates.restore(ADA, mine.id, none)
 
 
-async def test_what_cannot_be_crawled_is_not_kept(store: Store, templates: TemplateManager) -> None:
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"include": ["re:("]}, "include"),
+        ({"urls": ["ftp://a.example/"]}, "urls"),
+        ({"sitemaps": ["ftp://a.example/"]}, "sitemaps"),
+        ({"webhooks": ["ftp://a.example/"]}, "webhooks.0.url"),
+        ({"webhooks": ["https://a.example/", "https://u:p@a.example/"]}, "webhooks.1.url"),
+        ({"webhooks": [{"url": "https://a.example/", "events": ["nope"]}]}, "webhooks.0.events"),
+        ({"webhooks": [{"url": "https://a.example/", "events": []}]}, "webhooks.0.events"),
+        ({"webhooks": [{"url": "https://a.example/", "secret": "x"}]}, "webhooks.0.secret"),
+    ],
+)
+async def test_what_cannot_be_crawled_is_not_kept(
+    store: Store, templates: TemplateManager, spec: dict[str, object], field: str
+) -> None:
     mine = await templates.create(ADA, a_plain_draft())
-    bad = a_plain_draft(spec={"include": ["re:("]})
+    bad = a_plain_draft(spec=spec)
 
     for doing in (templates.create(ADA, bad), templates.update(ADA, mine.id, bad)):
-        with pytest.raises(Invalid, match="re:"):
+        with pytest.raises(Invalid) as refused:
             await doing
+        assert refused.value.field == field
 
     assert len((await everything(store))[0]) == 1
 
 
 def test_a_private_address_may_be_opened_by_the_job() -> None:
-    check_draft(a_plain_draft(spec={"urls": ["http://127.0.0.1:8000/"]}))
+    spec = {"urls": ["http://127.0.0.1:8000/"], "webhooks": ["http://127.0.0.1:9000/"]}
+
+    check_draft(a_plain_draft(spec=spec))
+
+
+def test_what_a_webhook_will_be_told_may_be_left_open() -> None:
+    hook = {"url": "https://{{p}}/", "events": ["{{p}}"], "secret": "{{p}}"}
+
+    check_draft(
+        a_plain_draft(
+            spec={"webhooks": [hook, {"url": "https://a.example/", "events": ["{{p}}"]}]},
+            parameters=(Parameter(name="p", required=True),),
+        )
+    )
 
 
 # --- publishing
@@ -306,7 +352,7 @@ async def test_what_is_published_has_no_credentials(
     assert saved.template.spec == {"urls": ["https://example.com/"], "headers": {}}
     assert (saved.template.version, saved.template.public) == (2, True)
     public = [t for t in await store.templates.versions(mine.id) if t.public]
-    assert "abc" not in str(public)
+    assert "s3cret" not in str(public)
 
 
 async def test_credentials_do_not_come_back_by_an_update_or_an_earlier_version(
@@ -321,7 +367,7 @@ async def test_credentials_do_not_come_back_by_an_update_or_an_earlier_version(
     assert updated.stripped == restored.stripped == ("headers.Authorization",)
     public = [t for t in await store.templates.versions(mine.id) if t.public]
     assert len(public) == 3
-    assert "abc" not in str(public)
+    assert "s3cret" not in str(public)
 
 
 async def test_what_is_public_is_not_published_again(
@@ -333,6 +379,43 @@ async def test_what_is_public_is_not_published_again(
         await templates.publish(ADA, mine.id)
 
     assert len(await templates.versions(ADA, mine.id)) == 2
+
+
+async def test_a_webhook_is_not_published(templates: TemplateManager) -> None:
+    spec = {"urls": ["https://a.example/"], "webhooks": ["https://hooks.example/s3cret"]}
+    await templates.create(ADA, a_plain_draft(spec=spec))
+
+    saved = await templates.publish(ADA, "plain")
+
+    assert saved.stripped == ("webhooks.0",)
+    assert (await templates.render(BOB, "ada/plain")).spec.webhooks == ()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Cookie": "session={{token}}"},
+        {"Cookie": "s3cret {{token}}"},
+        {"Authorization": "Bearer {{token}}"},
+    ],
+)
+async def test_what_is_published_can_be_copied_edited_and_restored(
+    templates: TemplateManager, headers: dict[str, str]
+) -> None:
+    token = Parameter(name="token", required=True)
+    spec = {"urls": ["https://a.example/"], "headers": headers}
+    mine = await templates.create(ADA, a_plain_draft(spec=spec, parameters=(token,)))
+    public = (await templates.publish(ADA, mine.id)).template
+
+    copy = await templates.duplicate(BOB, "ada/plain")
+    edited = await templates.update(ADA, mine.id, replace(public.draft, description="x"))
+    restored = await templates.restore(ADA, mine.id, 1)
+
+    assert copy.draft == replace(public.draft, name="plain copy")
+    assert edited.template.version == 3
+    assert restored.template.draft == public.draft
+    params = {"token": "x"} if public.parameters else {}
+    await templates.render(BOB, "ada/plain", params)
 
 
 # --- filling
@@ -405,6 +488,47 @@ async def test_a_wrong_value_names_the_parameter_or_the_field(
         await templates.render(ADA, "news", params, overrides)
 
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "place", "value"),
+    [
+        ("include", ["{{p}}"], "re:("),
+        ("user_agent", "{{p}}", "é"),
+        ("extract", [["a", "{{p}}"]], "[[["),
+        ("urls", ["{{p}}"], "nonsense"),
+        ("urls", "{{p}}", "http://127.0.0.1/"),
+        ("sitemaps", ["{{p}}"], "nonsense"),
+        ("headers", {"X-A": "{{p}}"}, "a\r\nX-Evil: 1"),
+        ("headers", {"X-A": "{{p}}"}, "a\u00e9"),
+        ("webhooks", ["{{p}}"], "ftp://a.example/"),
+        ("webhooks", [{"url": "https://a.example/", "events": ["{{p}}"]}], "nope"),
+    ],
+)
+async def test_a_value_that_cannot_be_crawled_names_the_parameter(
+    templates: TemplateManager, field: str, place: object, value: str
+) -> None:
+    spec = {"urls": ["https://a.example/"], field: place}
+    parameters = (Parameter(name="p", required=True),)
+    await templates.create(ADA, a_plain_draft(spec=spec, parameters=parameters))
+
+    with pytest.raises(Invalid, match=f"as {field}.* of the spec") as refused:
+        await templates.render(ADA, "plain", {"p": value})
+
+    assert refused.value.field == "params.p"
+
+
+async def test_what_the_job_says_itself_is_not_blamed_on_a_parameter(
+    templates: TemplateManager,
+) -> None:
+    await templates.create(ADA, a_draft())
+
+    with pytest.raises(Invalid) as refused:
+        await templates.render(
+            ADA, "news", {"start_url": "https://a.example/"}, {"urls": ["nonsense"]}
+        )
+
+    assert refused.value.field == "urls"
 
 
 async def test_a_word_that_the_field_does_not_know_names_the_parameter(

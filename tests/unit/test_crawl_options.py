@@ -16,8 +16,9 @@ from crawlyard.cli.crawl_options import (
     form_of,
 )
 from crawlyard.cli.template_options import parameter_of, params_of
-from crawlyard.cli.values import Pair
+from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.form import FIELDS, spec_of, values_of
+from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
 from crawlyard.core.spec import FOREVER, Scope, Strategy, TextMode
 from crawlyard.core.template import Parameter, ParameterType
@@ -36,11 +37,11 @@ SOME: dict[str, object] = {
     "extract": [Pair("a", ".b")],
     "name": "x",
     "user_agent": "x",
-    **dict.fromkeys(
-        ("max_duration", "retry_wait", "delay", "timeout", "retention"), timedelta(seconds=1)
-    ),
+    **dict.fromkeys(("retry_wait", "delay", "timeout", "retention"), timedelta(seconds=1)),
+    "max_duration": Ceiling(timedelta(seconds=1)),
     **{name: ["x"] for name in ("include", "exclude", "sitemap", "allow_address", "tag")},
     "webhook": ["https://example.com/hook"],
+    **dict.fromkeys(("max_pages", "max_bytes", "max_errors", "max_depth"), Ceiling(5)),
     **dict.fromkeys(("ignore_robots", "follow_nofollow", "store_noindex", "allow_private"), True),
 }
 OPTIONS = [(group, field.name) for group in GROUPS for field in fields(group)]
@@ -79,7 +80,12 @@ def test_no_two_options_set_the_same_field() -> None:
 def test_options_set_the_fields_that_they_speak_of() -> None:
     minute = timedelta(minutes=1)
     bounds = Bounds(
-        max_pages=1, max_duration=minute, max_bytes=2, max_errors=3, attempts=4, retry_wait=minute
+        max_pages=Ceiling(1),
+        max_duration=Ceiling(minute),
+        max_bytes=Ceiling(2),
+        max_errors=Ceiling(3),
+        attempts=4,
+        retry_wait=minute,
     )
     pace = Pace(delay=timedelta(milliseconds=1500), timeout=minute)
     reach = Reach(sitemap=["robots"], scope=Scope.ANY)
@@ -98,6 +104,43 @@ def test_options_set_the_fields_that_they_speak_of() -> None:
         "tags": ["t"],
         "keep_html": True,
     }
+
+
+def test_what_a_template_asks_for_can_be_taken_away() -> None:
+    bounds = Bounds(max_pages=Ceiling(None), max_duration=Ceiling(None))
+    reach = Reach(max_depth=Ceiling(None), include=["none"], follow_nofollow=False)
+    access = Access(ignore_robots=False, allow_private=False, header=[NO_PAIR])
+    kept = Kept(store_noindex=False, keep=Keep.NONE, extract=[NO_PAIR])
+    about = About(tag=["none"], webhook=["none"])
+
+    form = form_of((), bounds, reach, access, kept, about)
+
+    assert form == {
+        "limits": {"pages": None, "duration_s": None},
+        "max_depth": None,
+        **{name: [] for name in ("include", "headers", "extract", "tags", "webhooks")},
+        **dict.fromkeys(("follow_nofollow", "ignore_robots", "allow_private"), False),
+        **dict.fromkeys(("store_noindex", "keep_html"), False),
+    }
+    base = spec_of(
+        {
+            "urls": ["https://example.com/"],
+            "limits": {"pages": 5, "errors": 3},
+            "ignore_robots": True,
+            "include": ["*"],
+            "headers": {"X-A": "1"},
+        }
+    )
+    spec = spec_of(form, base)
+    assert (spec.limits, spec.ignore_robots) == (Limits(errors=3), False)
+    assert (spec.include, spec.headers) == ((), ())
+
+
+def test_a_limit_or_a_header_is_a_value_or_the_word_none() -> None:
+    assert [ceiling(count)(word) for word in ("20k", " None ")] == [Ceiling(20_000), Ceiling(None)]
+    assert or_none(header)("none") == NO_PAIR
+    with pytest.raises(ValueError, match="got 'many'; or 'none'"):
+        ceiling(count)("many")
 
 
 def test_no_delay_at_all_is_a_wish() -> None:

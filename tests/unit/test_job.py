@@ -1,4 +1,4 @@
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import timedelta
 
 import pytest
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from crawlyard import LIFECYCLE, EventName, Job, Limits, Move, Priority, State, StateReason
 from crawlyard.core.job import EVENT_OF, LOSSES_ALLOWED
+from crawlyard.core.retry import RetryPolicy, RetryReason
 from crawlyard.errors import IllegalMove
 from tests.builders import NOW, a_job, a_spec
 
@@ -189,6 +190,46 @@ def test_three_deaths_in_a_row_alone_in_a_child_fail_a_job() -> None:
     assert states == [State.PENDING, State.PENDING, State.FAILED]
     assert job.state_reason is StateReason.WORKER_LOST
     assert "died" in job.detail
+
+
+def test_after_three_deaths_alone_it_is_tried_again_where_its_policy_says_so() -> None:
+    policy = RetryPolicy(attempts=2, first=timedelta(hours=1), jitter=0.5)
+    job = lost(a_job(spec=a_spec(retry=policy)), in_child=False)
+    for _ in range(LOSSES_ALLOWED - 1):
+        job = lost(job, in_child=True)
+
+    job, event = moved(job, Move.CLAIM).lost(LATER, actor="worker:w", in_child=True, chance=1)
+
+    assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
+    assert (job.due_at, job.failures) == (LATER + timedelta(minutes=30), 1)
+    assert (event.name, event.data["attempt"]) == (EventName.REQUEUED, 1)
+    assert job.isolated  # the next attempt harms no other job either, and dies three times at most
+    for _ in range(LOSSES_ALLOWED):
+        job = lost(job, in_child=True)
+    assert (job.state, job.state_reason) == (State.FAILED, StateReason.WORKER_LOST)
+    assert job.failures == 2
+
+
+def test_deaths_are_not_worth_a_retry_where_its_policy_names_other_reasons() -> None:
+    policy = RetryPolicy(attempts=9, reasons=frozenset({RetryReason.INTERNAL_ERROR}))
+    job = a_job(spec=a_spec(retry=policy), losses=LOSSES_ALLOWED)
+
+    assert lost(job, in_child=True).state is State.FAILED
+
+
+@pytest.mark.parametrize("reason", RetryReason)
+def test_the_last_attempt_has_no_wait_after_it(reason: RetryReason) -> None:
+    policy = RetryPolicy(attempts=3, reasons=frozenset({reason}), jitter=0.5)
+    job = a_job(spec=a_spec(retry=policy), failures=1)
+
+    assert job.retry_wait(reason, chance=0) == 2 * policy.first
+    assert job.retry_wait(reason, chance=1) == policy.first
+    assert replace(job, failures=2).retry_wait(reason, chance=0) is None
+    assert all(job.retry_wait(other, 0) is None for other in RetryReason if other is not reason)
+
+
+def test_the_attempt_that_is_given_up_counts_as_well() -> None:
+    assert moved(a_job(state=State.RUNNING, failures=2), Move.FAIL).failures == 3
 
 
 def test_an_edit_names_what_it_changed() -> None:

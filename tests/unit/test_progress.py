@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crawlyard import Limits, Progress, State, TimeLeft, Usage
 from crawlyard.core.limits import LIMIT_NAMES
-from crawlyard.core.progress import Confidence, Pulse, milestone_of, progress_of, pulse_of
+from crawlyard.core.progress import Confidence, Pulse, milestones, progress_of, pulse_of
 
 SECOND = timedelta(seconds=1)
 
@@ -239,6 +239,7 @@ def test_a_pace_is_what_was_done_over_running_time() -> None:
         bytes_rate=1000.0,
         errors_rate=1.0,
         growth=2.0,
+        fresh=2.0,
         samples=3,
     )
 
@@ -275,31 +276,54 @@ def test_no_pace_is_ever_negative(history: list[Usage]) -> None:
 # --- milestones
 
 
-def a_progress(elapsed_s: float, left_s: float, trust: Confidence = Confidence.HIGH) -> Progress:
-    left = timedelta(seconds=left_s)
-    return replace(
-        progress_of(Limits(), Usage(), Pulse(), State.RUNNING),
-        elapsed=timedelta(seconds=elapsed_s),
-        time_left=TimeLeft(p50=left, p90=left, confidence=trust),
-    )
+def passed(
+    done: int, discovered: int, told: int = 0, limits: Limits | None = None, **pulse: float
+) -> tuple[int, ...]:
+    usage = Usage(pages=done, done=done, discovered=discovered, errors=done)
+    return milestones(limits or Limits(), usage, a_pulse(**pulse), told)
 
 
 @pytest.mark.parametrize(
-    ("elapsed_s", "left_s", "milestone"),
-    [(0, 0, 0), (24, 76, 0), (25, 75, 25), (49, 51, 25), (50, 50, 50), (75, 25, 75), (9, 0, 75)],
+    ("done", "marks"),
+    [(0, ()), (24, ()), (25, (25,)), (50, (25, 50)), (99, (25, 50, 75)), (100, ())],
 )
-def test_a_milestone_is_a_share_of_the_running_time(
-    elapsed_s: float, left_s: float, milestone: int
-) -> None:
-    assert milestone_of(a_progress(elapsed_s, left_s), 0) == milestone
+def test_each_milestone_that_is_passed_is_told(done: int, marks: tuple[int, ...]) -> None:
+    assert passed(done, 100) == marks
+    assert passed(done, 10**6, limits=Limits(pages=100)) == marks
+    assert passed(done, 100, limits=Limits(pages=1000, errors=1)) == marks
 
 
-def test_a_milestone_that_was_told_is_not_taken_back() -> None:
-    assert milestone_of(a_progress(30, 70), 50) == 50
+def test_each_milestone_is_told_once() -> None:
+    assert passed(80, 100, told=25) == (50, 75)
+    assert passed(80, 100, told=75) == ()
+    assert passed(30, 100, told=50) == ()
 
 
-def test_a_guess_passes_no_milestone() -> None:
-    guess = a_progress(90, 10, Confidence.LOW)
-    unknown = replace(guess, time_left=None)
+def test_the_time_that_a_job_may_take_is_part_of_its_way() -> None:
+    usage, limits = Usage(duration=60 * SECOND, discovered=900), Limits(duration=100 * SECOND)
 
-    assert milestone_of(guess, 25) == milestone_of(unknown, 25) == 25
+    assert milestones(limits, usage, STEADY, 0) == (25, 50)
+
+
+def test_while_links_grow_nobody_can_tell_how_far_it_is() -> None:
+    assert passed(90, 100, fresh=0.9) == ()
+    assert passed(90, 100, samples=3) == ()
+    assert passed(90, 100, limits=Limits(pages=200), fresh=3.0) == (25,)
+
+
+def test_links_that_are_still_to_be_found_lengthen_the_way() -> None:
+    assert passed(40, 80, fresh=0.0) == (25, 50)
+    assert passed(40, 80, fresh=0.5) == (25,)
+
+
+def test_links_that_stopped_growing_are_seen_long_before_the_pace_forgets_them() -> None:
+    growing = [Usage(duration=n * SECOND, done=n, discovered=1 + 10 * n) for n in range(20)]
+    last = growing[-1]
+    still = [
+        replace(last, duration=last.duration + n * SECOND, done=last.done + n) for n in range(1, 5)
+    ]
+
+    pulse = pulse_of(growing + still)
+
+    assert pulse.growth > 8
+    assert pulse.fresh == 0

@@ -9,6 +9,8 @@ import pytest
 import crawlyard
 
 MISSION = {
+    "CrawlSchedule",
+    "CrawlTemplate",
     "Job",
     "JobManager",
     "JobSpec",
@@ -19,7 +21,9 @@ MISSION = {
     "ProgressTracker",
     "ResourceLimiter",
     "RetryPolicy",
+    "Scheduler",
     "State",
+    "TemplateManager",
     "Yard",
 }
 

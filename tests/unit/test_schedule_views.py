@@ -45,6 +45,25 @@ def test_one_whose_zone_is_gone_can_be_looked_at() -> None:
     assert told["paused"] == "by scheduler, Fri 2026-01-02 03:04:05 UTC"
 
 
+def test_what_a_policy_does_is_told() -> None:
+    told = dict(facts(ScheduleOut.of(a_schedule())))
+
+    assert told["overlap"].startswith("skip: While a job")
+    assert told["misfire"].startswith("run_once: After a time")
+
+
+def test_params_that_are_credentials_are_not_shown() -> None:
+    params = {"api_token": "S3CRET", "site": "https://ann:S3CRET@a.example/", "plain": "S3CRET"}
+    schedule = a_schedule(params=params | {"depth": 3})
+
+    by_name = ScheduleOut.of(schedule).params
+    by_place = ScheduleOut.of(schedule, {"api_token", "plain"}).params
+
+    assert by_name["api_token"] == by_place["api_token"] == by_place["plain"] == "***"
+    assert by_name["site"] == "https://***@a.example/"
+    assert (by_name["plain"], by_place["depth"]) == ("S3CRET", 3)
+
+
 def test_credentials_are_not_shown() -> None:
     overrides = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer abc"}}
 

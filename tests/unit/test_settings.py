@@ -45,6 +45,15 @@ def test_the_environment_beats_the_file(folder: Path, monkeypatch: pytest.Monkey
     assert (settings.jobs, settings.shutdown_s) == (6, 1.5)
 
 
+def test_what_is_kept_for_ever_may_be_written_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRAWLYARD_RETENTION_DAYS", "forever")
+    monkeypatch.setenv("CRAWLYARD_EVENTS_DAYS", "0")
+
+    settings = Settings()
+
+    assert settings.retention is settings.events_kept is None
+
+
 def test_a_flag_beats_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "crawlyard.toml").write_text("jobs = 5\n")
     monkeypatch.setenv("CRAWLYARD_JOBS", "6")

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from crawlyard import JobSpec, Limits, Priority, Scope, Strategy, TextMode
-from crawlyard.core.spec import MAX_PATTERNS, MAX_SEEDS
+from crawlyard.core.spec import FOREVER, MAX_PATTERNS, MAX_SEEDS
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 
@@ -28,6 +28,9 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("delay", -SECOND),
     ("timeout", timedelta(0)),
     ("timeout", -SECOND),
+    ("retention", -SECOND),
+    ("retention", FOREVER + SECOND),
+    ("retention", timedelta.max),
 ]
 
 AT_THE_EDGE: list[tuple[str, Any]] = [
@@ -39,6 +42,8 @@ AT_THE_EDGE: list[tuple[str, Any]] = [
     ("url_retries", 0),
     ("max_depth", 0),
     ("delay", timedelta(0)),
+    ("retention", timedelta(0)),
+    ("retention", FOREVER),
 ]
 
 

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlyard.core.filling import blamed, check, fill, outline
-from crawlyard.core.secrets import HIDDEN, credentials, hidden, stripped
+from crawlyard.core.secrets import (
+    HIDDEN,
+    credentials,
+    hidden,
+    hidden_params,
+    secret_names,
+    stripped,
+)
 from crawlyard.core.template import Parameter, ParameterType, TemplateDraft
 from crawlyard.errors import Invalid
 from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft, a_template
@@ -172,6 +179,26 @@ class TestFill:
             "limits": {},
         }
 
+    @pytest.mark.parametrize("value", ["Bearer {{p}}", "session={{p}}", "{{p}}{{p}}"])
+    def test_a_header_without_its_credential_is_left_out(self, value: str) -> None:
+        spec = {"headers": {"Authorization": value, "X-A": "a {{p}}"}}
+        draft = a_plain_draft(spec=spec, parameters=(Parameter(name="p"),))
+
+        assert fill(draft, {})["headers"] == {"X-A": "a "}
+        assert fill(draft, {"p": "x"})["headers"] == {
+            "Authorization": value.replace("{{p}}", "x"),
+            "X-A": "a x",
+        }
+
+    def test_a_webhook_without_its_url_is_left_out(self) -> None:
+        hook = {"url": "{{p}}", "events": ["job.failed"]}
+        spec = {"urls": ["https://a.example/"], "webhooks": [hook, "https://b.example/"]}
+        optional = a_plain_draft(spec=spec, parameters=(Parameter(name="p"),))
+        required = a_plain_draft(spec=spec, parameters=(Parameter(name="p", required=True),))
+
+        assert fill(optional, {})["webhooks"] == ["https://b.example/"]
+        assert [hook.url for hook in check(required).webhooks] == ["https://b.example/"]
+
     @given(st.text())
     def test_a_value_cannot_name_another_parameter(self, text: str) -> None:
         value = f"{text}{{{{secret}}}}"
@@ -208,7 +235,6 @@ class TestCheck:
         parameters = (START_URL, Parameter(name="p"), Parameter(name="s", allowed=("any", "host")))
 
         assert outline(a_draft(spec=spec, parameters=parameters)) == {
-            "urls": [],
             "include": ["/a"],
             "scope": "any",
         }
@@ -257,10 +283,28 @@ class TestCheck:
         assert refused(check, a_draft(description="x" * 2001))[0] == "description"
         assert refused(check, a_draft(parameters=many))[0] == "parameters"
 
-    def test_a_value_that_was_hidden_is_not_taken_for_the_value(self) -> None:
-        spec = {"headers": {"Authorization": HIDDEN}}
+    @pytest.mark.parametrize(
+        ("spec", "field"),
+        [
+            ({"headers": {"Authorization": HIDDEN}}, "headers"),
+            ({"webhooks": [{"url": "https://h.example/", "secret": HIDDEN}]}, "webhooks"),
+            ({"urls": ["https://***@a.example/"]}, "urls"),
+        ],
+    )
+    def test_a_value_that_was_hidden_is_not_taken_for_the_value(
+        self, spec: dict[str, object], field: str
+    ) -> None:
+        found, said = refused(check, a_plain_draft(spec=spec))
 
-        assert refused(check, a_plain_draft(spec=spec))[0] == "headers"
+        assert found == field
+        assert "was hidden" in said
+
+    def test_a_default_that_was_hidden_is_not_taken_for_the_default(self) -> None:
+        parameter = Parameter(name="p", default=HIDDEN)
+        secret = a_plain_draft(spec={"headers": {"Cookie": "{{p}}"}}, parameters=(parameter,))
+
+        assert refused(check, secret)[0] == "parameters.p.default"
+        check(a_plain_draft(spec={"name": "{{p}}"}, parameters=(parameter,)))
 
 
 class TestBlame:
@@ -297,15 +341,10 @@ class TestSecrets:
         assert draft.spec == {
             "urls": ["https://a.example/@x", "https://b.example/?q=a@b"],
             "headers": {"X-Team": "docs"},
-            "webhooks": [{"url": "https://hooks.example/", "events": ["*"]}],
+            "webhooks": [],
             "limits": {"pages": 5},
         }
-        assert taken_out == (
-            "urls.0",
-            "headers.Authorization",
-            "webhooks.0.secret",
-            "webhooks.0.url",
-        )
+        assert taken_out == ("urls.0", "headers.Authorization", "webhooks.0")
         assert credentials(draft) == ()
 
     def test_they_are_hidden_where_a_template_is_shown(self) -> None:
@@ -330,7 +369,14 @@ class TestSecrets:
             {"headers": {"Cookie": "{{p}}"}},
             {"urls": ["https://{{p}}@a.example/"]},
             {"urls": ["https://{{p}}:{{p}}@a.example/"]},
-            {"webhooks": [{"url": "https://hooks.example/", "secret": "{{p}}"}]},
+            {"urls": ["https://{{ p }}:{{ p }}@a.example/"]},
+            {"headers": {"Cookie": "session={{p}}; lang={{ p }}"}},
+            {"headers": {"Authorization": 'Token token="{{p}}"'}},
+            {"headers": {"X-Team": "Bearer {{ p }}"}},
+            {"headers": [["{{p}}", "{{p}}"]]},
+            {"webhooks": [{"url": "{{p}}", "secret": "{{p}}"}]},
+            {"webhooks": ["{{p}}"]},
+            {"webhooks": "{{p}}"},
         ],
     )
     def test_a_place_for_one_stays_and_its_parameter_loses_what_it_had(
@@ -344,10 +390,110 @@ class TestSecrets:
         assert draft.parameters == (Parameter(name="p", required=True),)
         assert taken_out == ("parameters.p.default", "parameters.p.allowed")
 
-    def test_text_beside_a_place_is_one(self) -> None:
-        spec = {"headers": {"Cookie": "session=abc; lang={{p}}"}}
+    @pytest.mark.parametrize(
+        ("spec", "path"),
+        [
+            ({"headers": {"Cookie": "session=s3cret; lang={{p}}"}}, "headers.Cookie"),
+            (
+                {"headers": {"Authorization": "Basic YWRhOnMzY3JldA=={{p}}"}},
+                "headers.Authorization",
+            ),
+            ({"headers": [["{{ p }}", "Bearer s3cret"]]}, "headers.{{ p }}"),
+            ({"urls": ["https://{{ p }}:s3cret@a.example/"]}, "urls.0"),
+            ({"urls": ["https://ada:{{ p }}@a.example/"]}, "urls.0"),
+            ({"webhooks": ["https://hooks.example/{{p}}"]}, "webhooks.0"),
+            ({"webhooks": [{"url": "https://hooks.example/", "secret": "{{p}}"}]}, "webhooks.0"),
+        ],
+    )
+    def test_text_beside_a_place_is_one_and_goes_with_the_parameter(
+        self, spec: dict[str, object], path: str
+    ) -> None:
+        parameter = Parameter(name="p", default="s3cret")
+        draft = a_plain_draft(spec={"urls": ["https://a.example/"]} | spec, parameters=(parameter,))
 
-        assert credentials(a_plain_draft(spec=spec)) == ("headers.Cookie",)
+        clean, taken_out = stripped(draft)
+
+        assert clean.parameters == ()
+        assert taken_out == (path, "parameters.p")
+        assert "s3cret" not in str(clean)
+        check(clean)
+
+    def test_a_parameter_that_stands_elsewhere_too_stays(self) -> None:
+        spec = {"headers": {"Cookie": "session=abc; lang={{p}}"}, "name": "in {{p}}"}
+
+        clean, taken_out = stripped(a_plain_draft(spec=spec, parameters=(Parameter(name="p"),)))
+
+        assert clean.parameters == (Parameter(name="p"),)
+        assert taken_out == ("headers.Cookie",)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            ("X-JWT", "s3cret"),
+            ("X-Signature", "s3cret"),
+            ("X-PWD", "s3cret"),
+            ("X-Team", "bearer s3cret"),
+            ("X-Team", "Digest username=ada"),
+        ],
+    )
+    def test_a_header_is_one_by_its_name_or_by_its_beginning(self, header: tuple[str, str]) -> None:
+        assert stripped(a_plain_draft(spec={"headers": [list(header)]}))[0].spec["headers"] == []
+        assert hidden({"headers": [header]})["headers"] == [[header[0], HIDDEN]]
+
+    @pytest.mark.parametrize("value", ["docs", "Token of love", "basic", "digest of the day"])
+    def test_a_header_of_plain_words_is_none(self, value: str) -> None:
+        assert credentials(a_plain_draft(spec={"headers": {"X-Team": value}})) == ()
+
+    def test_a_webhook_goes_whole_unless_its_url_is_open(self) -> None:
+        hook = {"url": "{{p}}", "secret": "whsec_x", "events": ["job.failed"]}
+        spec = {"webhooks": ["https://hooks.example/x", hook, {"url": "https://hooks.example/y"}]}
+        draft = a_plain_draft(spec=spec, parameters=(Parameter(name="p", default="https://h/"),))
+
+        clean, taken_out = stripped(draft)
+
+        assert clean.spec == {"webhooks": [{"url": "{{p}}", "events": ["job.failed"]}]}
+        assert clean.parameters == (Parameter(name="p", required=True),)
+        assert taken_out == (
+            "webhooks.0",
+            "webhooks.1.secret",
+            "webhooks.2",
+            "parameters.p.default",
+        )
+
+    def test_the_url_of_a_webhook_shows_no_password(self) -> None:
+        assert hidden({"webhooks": ["https://u:s3cret@hooks.example/x"]})["webhooks"] == [
+            "https://***@hooks.example/x"
+        ]
+
+    def test_values_of_parameters_are_hidden_by_the_place_they_fill_or_by_their_name(self) -> None:
+        spec = {"headers": {"X-A": "Bearer {{p}}"}, "name": "{{author}}"}
+        params = {"p": "s3cret", "author": "ada", "list": ["https://u:p@a.example/"], "none": None}
+
+        shown = hidden_params(params, secret_names(spec))
+
+        assert shown == params | {"p": HIDDEN, "list": ["https://***@a.example/"]}
+        assert hidden_params({"api_token": ["a"], "pages": 5, "key": None}) == {
+            "api_token": HIDDEN,
+            "pages": 5,
+            "key": None,
+        }
+
+    def test_a_long_text_of_places_is_looked_through_at_once(self) -> None:
+        spec = {
+            "urls": ["https://" + "{{ a }}" * 20_000],
+            "headers": {"Cookie": "{{a}};" * 20_000 + "s3cret", "X-Token": " " * 100_000 + "="},
+        }
+
+        assert credentials(a_plain_draft(spec=spec)) == ("headers.Cookie", "headers.X-Token")
+
+    def test_a_host_that_is_open_has_no_password_in_its_default(self) -> None:
+        parameter = Parameter(name="host", default="ada:s3cret@a.example", allowed=())
+        draft = a_plain_draft(spec={"urls": ["https://{{ host }}/"]}, parameters=(parameter,))
+
+        clean, taken_out = stripped(draft)
+
+        assert clean.parameters == (Parameter(name="host", default="a.example"),)
+        assert taken_out == ("parameters.host.default",)
 
     def test_a_url_in_a_parameter_has_none_either(self) -> None:
         parameter = Parameter(name="p", default="https://u:p@a.example/")

@@ -1,12 +1,16 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from crawlyard.core.spec import MAX_SEEDS
 from crawlyard.core.template import FileFormat, Parameter, ParameterType
 from crawlyard.errors import Invalid
 from crawlyard.services.template_files import MAX_BYTES, draft_of, read, written
 from tests.builders_templates import a_draft, a_plain_draft
 
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn"]), max_size=9)
 RICH = a_draft(
     name="Ünter 😀",
     description="first line\nsecond: line",
@@ -69,13 +73,22 @@ def test_json_may_be_indented_by_tabs_and_have_a_byte_order_mark() -> None:
 @pytest.mark.parametrize(
     ("text", "field", "said"),
     [
-        ("name: t\nspec: [", "t.yaml, line 2, column 8", "no YAML: "),
+        ("name: t\nspec: [", "t.yaml, line 3, column 1", "no YAML: "),
         ("name: t\n name: u", "t.yaml, line 2, column 6", "no YAML: "),
         ("name: t\nname: u", "t.yaml, line 2, column 1", "key 'name' stands twice"),
         ("name: &a t\nspec: {name: *a}", "t.yaml, line 2, column 14", "an alias"),
-        ("spec: !!python/object:os.x {}", "t.yaml, line 1, column 7", "could not determine"),
-        ("name: \x01", "t.yaml", "no YAML: unacceptable character"),
-        ("[" * 5000, "t.yaml, line 1, column 21", "more than 20 levels"),
+        ("spec: !!python/object:os.x {}", "t.yaml, line 1, column 7", "a tag"),
+        ("name: !!bool maybe", "t.yaml, line 1, column 7", "a tag"),
+        ("name: t\nspec: {max_depth: !!int ''}", "t.yaml, line 2, column 19", "a tag"),
+        ("spec: [[!!binary aGk=, x]]", "t.yaml, line 1, column 9", "a tag"),
+        ("!!str name: t", "t.yaml, line 1, column 1", "as the name of a field"),
+        ("? [a]\n: b", "t.yaml, line 1, column 3", "as the name of a field"),
+        ("name: t\n---\nname: u", "t.yaml, line 2, column 1", "a second document"),
+        ("name: \x01", "t.yaml", "no YAML: "),
+        ("[" * 21, "t.yaml, line 1, column 21", "more than 20 levels"),
+        ("[" * 5000, "t.yaml, line 1, column", "no YAML: "),
+        ("spec: [" + "1," * 500_000 + "]", "t.yaml, line 1, column", "more than 500,000 values"),
+        ("spec: {delay: 1.0e+999}", "t.yaml, line 1, column 15", "too large"),
         ('{"name": "t",}', "t.yaml, line 1, column", "no JSON: "),
         ('{"name": "t", "name": "u"}', "t.yaml", "key 'name' stands twice"),
         ('{"name": NaN}', "t.yaml", "NaN is no number"),
@@ -114,5 +127,63 @@ def test_many_aliases_of_many_aliases_do_not_fill_the_memory() -> None:
 def test_a_file_of_another_encoding_or_too_long_is_refused() -> None:
     with pytest.raises(Invalid, match="expected UTF-8"):
         read("name: ü".encode("latin-1"), "t")
-    with pytest.raises(Invalid, match="at most 1,000,000 bytes"):
+    with pytest.raises(Invalid, match="at most 20,000,000 bytes"):
         read(json.dumps({"name": "x" * MAX_BYTES}).encode(), "t")
+
+
+@pytest.mark.parametrize("form", FileFormat)
+def test_a_template_of_as_many_urls_as_a_spec_takes_goes_through_a_file(form: FileFormat) -> None:
+    urls = [f"https://www.example.com/a/longer/path/to/the/page/{n}" for n in range(MAX_SEEDS)]
+    draft = a_plain_draft(spec={"urls": urls})
+
+    assert read(written(draft, form).encode(), "t") == draft
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("~", None),
+        ("", None),
+        ("null", None),
+        ("yes", True),
+        ("Off", False),
+        ("20_000", 20_000),
+        ("-3", -3),
+        ("1.5", 1.5),
+        ("-.5", -0.5),
+        ("1.0e+3", 1000.0),
+        ("'5'", "5"),
+        # what only YAML takes for a number is text, as in JSON
+        ("1:30", "1:30"),
+        ("1:" * 300_000 + "1.5", "1:" * 300_000 + "1.5"),
+        ("0x" + "f" * 4000, "0x" + "f" * 4000),
+        ("010", "010"),
+        (".nan", ".nan"),
+        ("-.inf", "-.inf"),
+        ("2026-01-02", "2026-01-02"),
+    ],
+)
+def test_without_quotes_there_is_null_true_false_decimal_numbers_and_text(
+    word: str, value: object
+) -> None:
+    assert read(f"name: t\nspec:\n  x: {word}".encode(), "t").spec == {"x": value}
+
+
+def test_names_of_fields_are_text() -> None:
+    draft = read(b"name: t\nspec: {extract: {on: .a, 5: .b, ~: .c}}", "t")
+
+    assert draft.spec == {"extract": {"on": ".a", "5": ".b", "~": ".c"}}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(-1e9, 1e9) | TEXTS,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+        max_leaves=8,
+    )
+)
+def test_json_values_are_read_as_they_are_written(value: object) -> None:
+    draft = a_plain_draft(spec={"x": value})
+
+    for form in FileFormat:
+        assert read(written(draft, form).encode(), "t") == draft

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import State
+from crawlyard.core.planning import fire_at, never_due, planned
 from crawlyard.core.schedule import (
     MISFIRE_HELP,
     OVERLAP_HELP,
@@ -24,10 +24,9 @@ from crawlyard.core.schedule import (
 from crawlyard.core.ticking import (
     Decision,
     Run,
+    asked_for,
     decide,
-    failures_in_a_row,
-    fire_at,
-    planned,
+    foreseen,
     released,
     resumed,
 )
@@ -129,7 +128,7 @@ def test_jitter_spreads_schedules_that_are_due_together() -> None:
 
 def test_jitter_is_not_moved_by_the_zone_that_an_instant_is_written_in() -> None:
     schedule = planned_one(jitter=HOUR)
-    elsewhere = at(1).astimezone(tz=None)
+    elsewhere = at(1).astimezone(timezone(timedelta(hours=5, minutes=45)))
 
     assert fire_at(schedule, elsewhere) == fire_at(schedule, at(1))
 
@@ -291,7 +290,7 @@ def test_a_waiting_tick_finds_no_runs_left() -> None:
 
     decision = released(schedule, at(1))
 
-    assert rows(decision) == [(at(0), "skipped", "refused")]
+    assert rows(decision) == [(at(0), "skipped", "no_runs")]
     assert decision.schedule_after.runs_left == 0
 
 
@@ -399,6 +398,110 @@ def test_of_two_runs_one_may_be_refused() -> None:
     assert rows(without) == [(at(1), "caught_up", "late"), (at(2), "skipped", "refused")]
 
 
+def test_a_tick_that_waited_still_does_when_the_run_it_made_room_for_is_refused() -> None:
+    schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS, waiting_at=at(0.5))
+    decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
+
+    without = decision.refused(decision.runs[0], TickReason.REFUSED, "no", at(1))
+
+    assert rows(without) == [(at(1), "skipped", "refused")]
+    assert without.schedule_after.waiting_at == at(0.5)
+
+
+def test_of_a_job_that_was_submitted_again_the_row_is_the_first_ones() -> None:
+    schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS)
+    again = its_job(schedule, at(0), retry_of="the first")
+
+    decision = decide(schedule, at(1), [again], ALL)
+
+    assert decision.cancels == (again,)
+    assert rows(decision) == [(at(1), "ran", "on_time")]
+
+
+# --- what somebody asks for, and what is foreseen
+
+
+def test_a_run_that_is_asked_for_replaces_as_a_tick_does_and_is_not_counted() -> None:
+    schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS, waiting_at=at(0.2), runs_left=3)
+    job = its_job(schedule, at(0))
+
+    run, decision = asked_for(schedule, at(0.7), [job], "ann")
+
+    assert (run.reason, run.detail) == (TickReason.BY_USER, "asked for by ann")
+    assert rows(decision) == [
+        (at(0), "replaced", "overlap"),
+        (at(0.2), "replaced", "overlap"),
+        (at(0.7), "ran", "by_user"),
+    ]
+    assert decision.cancels == (job,)
+    after = decision.schedule_after
+    assert (after.runs_left, after.waiting_at, after.next_at) == (3, None, at(1))
+    assert after.beat == schedule.beat + 1
+
+
+@pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.QUEUE, Overlap.ALLOW])
+def test_a_run_that_is_asked_for_leaves_what_waits_unless_it_replaces(overlap: Overlap) -> None:
+    schedule = planned_one(overlap=overlap, waiting_at=at(0.2))
+
+    _, decision = asked_for(schedule, at(0.7), [], "ann")
+
+    assert rows(decision) == [(at(0.7), "ran", "by_user")]
+    assert decision.schedule_after.waiting_at == at(0.2)
+
+
+@pytest.mark.parametrize("misfire", Misfire)
+def test_what_is_foreseen_is_what_is_decided(misfire: Misfire) -> None:
+    schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
+
+    after, rows_ = foreseen(schedule, at(5.5), [])
+
+    decision = decide(schedule, at(5.5), [], ALL)
+    assert after == decision.schedule_after
+    assert {k: (t.outcome, t.job_id is None) for k, t in rows_.items()} == {
+        **{t.due_at: (t.outcome, True) for t in decision.ticks},
+        **{r.due_at: (r.outcome, False) for r in decision.runs},
+    }
+
+
+# --- another time table
+
+
+def test_before_another_time_table_holds_no_jitter_is_waited_for() -> None:
+    schedule = planned_one(id="nightly", jitter=timedelta(minutes=30))
+
+    decision = decide(schedule, at(1), [], ALL, early=True)
+
+    assert fire_at(schedule, at(1)) > at(1)
+    assert rows(decision) == [(at(1), "ran", "on_time")]
+    assert decision.schedule_after.next_at == at(2)
+
+
+def test_what_was_decided_is_not_planned_again_by_a_clock_that_went_back() -> None:
+    schedule = decide(planned_one(), at(5), [], ALL).schedule_after
+
+    again = planned(replace(schedule, when="*/30 * * * *"), at(2))
+
+    assert schedule.decided_to == at(5)
+    assert again.next_at == at(5.5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"runs_left": 0}, "runs_left"),
+        ({"ends_at": at(0.1)}, "ends_at"),
+        ({"when": "at 2027-03-28T00:00", "starts_at": at(999)}, "starts_at"),
+        ({"starts_at": at(5.1), "ends_at": at(5.2)}, "ends_at"),
+        ({"when": "at 2020-01-01T00:00", "ends_at": at(0.1)}, "when"),
+    ],
+)
+def test_where_nothing_is_to_come_the_cause_is_named(fields: dict[str, Any], field: str) -> None:
+    schedule = planned_one(**fields)
+
+    assert schedule.next_at is None
+    assert never_due(schedule, START).field == field
+
+
 # --- pauses
 
 
@@ -481,23 +584,6 @@ def test_resuming_makes_up_for_no_more_than_the_runs_that_are_left() -> None:
     assert decision.schedule_after.next_at is None
 
 
-# --- failures in a row
-
-
-@pytest.mark.parametrize(
-    ("ends", "count"),
-    [
-        ([], 0),
-        ([State.COMPLETED, State.FAILED], 0),
-        ([State.FAILED, State.FAILED, State.COMPLETED, State.FAILED], 2),
-        ([State.FAILED, State.CANCELLED, State.FAILED], 2),
-        ([State.CANCELLED, State.COMPLETED, State.FAILED], 0),
-    ],
-)
-def test_failures_are_counted_up_to_the_last_success(ends: list[State], count: int) -> None:
-    assert failures_in_a_row(ends) == count
-
-
 # --- records
 
 
@@ -514,6 +600,13 @@ def test_failures_are_counted_up_to_the_last_success(ends: list[State], count: i
         ({"pause_after": 0}, "pause_after"),
         ({"starts_at": at(2), "ends_at": at(1)}, "ends_at"),
         ({"ends_at": datetime(2027, 1, 1)}, "ends_at"),  # noqa: DTZ001 - what is refused
+        ({"starts_at": datetime(1969, 12, 31, tzinfo=UTC)}, "starts_at"),
+        ({"ends_at": datetime(9999, 1, 1, tzinfo=UTC)}, "ends_at"),
+        ({"pause_after": 1001}, "pause_after"),
+        ({"runs_left": True}, "runs_left"),
+        ({"template_version": 0}, "template_version"),
+        ({"overlap": "skip"}, "overlap"),
+        ({"jitter": None}, "jitter"),
     ],
 )
 def test_a_schedule_refuses_what_is_out_of_range(fields: dict[str, Any], name: str) -> None:

@@ -28,11 +28,14 @@ from crawlyard.core.webhook import (
     webhooks_of,
     why_off,
 )
+from crawlyard.engine.post import TIMEOUT
 from crawlyard.errors import Invalid
+from crawlyard.services.delivering import DeliveryOptions
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_webhooks import SECRET, a_delivery, a_webhook, an_event
 
 SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3000),
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(max_size=40), inner),
@@ -108,6 +111,15 @@ class TestTries:
         assert list(WAITS) == sorted(WAITS)
         assert wait_after(len(WAITS) + 1, 0.5) is None
 
+    def test_waits_are_up_to_a_tenth_shorter_and_longer(self) -> None:
+        shortest, longest = wait_after(1, 0), wait_after(1, 1)
+
+        assert (shortest, longest) == (timedelta(seconds=4.5), timedelta(seconds=5.5))
+
+    def test_a_lease_outlives_a_message_and_its_answer_and_these_take_15_seconds(self) -> None:
+        assert timedelta(seconds=15) == TIMEOUT
+        assert DeliveryOptions().lease >= 2 * TIMEOUT
+
     @given(attempts=st.integers(1, len(WAITS)), chance=st.floats(0, 1))
     def test_a_wait_is_the_tables_within_the_jitter(self, attempts: int, chance: float) -> None:
         wait = wait_after(attempts, chance)
@@ -173,13 +185,24 @@ class TestOff:
     def test_a_delivery_that_was_given_up_does_if_nothing_else_arrived(self) -> None:
         given_up = tried(a_delivery(), *[500] * 9)
 
-        assert "9 attempts failed" in why_off(a_webhook(failing_since=NOW), given_up)
-        assert why_off(a_webhook(failing_since=NOW + SECOND), given_up) == ""
+        assert "9 attempts failed" in why_off(a_webhook(failing_since=NOW, failures=9), given_up)
+        assert why_off(a_webhook(failing_since=NOW + HOUR, failures=8), given_up) == ""
         assert why_off(a_webhook(), given_up) == ""
+
+    @pytest.mark.parametrize(
+        ("days", "failures", "off"),
+        [(2, 9, True), (2, 8, False), (1.9, 500, False), (30, 2, False)],
+    )
+    def test_one_attempt_does_if_nothing_arrived_for_two_days_in_nine_at_least(
+        self, days: float, failures: int, *, off: bool
+    ) -> None:
+        webhook = a_webhook(failing_since=NOW - timedelta(days=days), failures=failures)
+
+        assert bool(why_off(webhook, tried(a_delivery(), 500))) is off
 
     @pytest.mark.parametrize("statuses", [(), (500,), (500, 204), (204,)])
     def test_all_else_does_not(self, statuses: tuple[int, ...]) -> None:
-        webhook = a_webhook(failing_since=NOW - timedelta(days=9))
+        webhook = a_webhook(failing_since=NOW - timedelta(days=1), failures=100)
 
         assert why_off(webhook, tried(a_delivery(), *statuses)) == ""
 

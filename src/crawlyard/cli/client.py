@@ -171,7 +171,7 @@ class LocalClient:
     async def delete(self, job_id: str) -> FreedOut:
         """Delete an ended or paused job with its pages, and free the space of them."""
         await self._jobs.delete(self._actor, job_id)
-        return FreedOut.of(await self._jobs.purge())
+        return FreedOut.of(await self._jobs.purge(self._actor))
 
     async def pages(
         self, job_id: str, query: PageQuery, kept: Collection[Body] = ()

@@ -65,6 +65,8 @@ def crawl(
     crawlyard crawl https://docs.example.org --max-pages 500 --out docs.jsonl
     crawlyard crawl -d https://example.org --scope domain --exclude '*/print/*'
     crawlyard crawl --template news -p start_url=https://example.org --max-pages 50
+
+    What a template asks for is taken away by 'none' for a limit or a list, and by --no-….
     """
     seeds = read_seeds([*(urls or ()), *([f"@{from_file}"] if from_file else ())])
     form = form_of(seeds, bounds, reach, pace, access, kept, about)

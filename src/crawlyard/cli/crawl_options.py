@@ -1,7 +1,8 @@
 """What `crawlyard crawl` can be told of a job, in the groups that its help shows.
 
-An option that was not given is ``None``, ``False`` or empty: where a template is used,
-it must not be taken for a wish.
+An option that was not given is ``None`` or empty: where a template is used, it must not
+be taken for a wish. What the template asks for is taken away by ``--no-…``, or by "none"
+for a limit or a list.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ class Keep(StrEnum):
     """What of a page can be kept beside its record and its text."""
 
     HTML = auto()
+    NONE = auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +39,36 @@ class Bounds:
     """How far a crawl may go, and how often it is tried while its site is out of reach."""
 
     max_pages: Annotated[
-        int | None,
-        option(values.count, "--max-pages", "N", "End with exactly N pages.", LIMITS),
+        values.Ceiling | None,
+        option(
+            values.ceiling(values.count), "--max-pages", "N", "End with exactly N pages.", LIMITS
+        ),
     ] = None
     max_duration: Annotated[
-        timedelta | None,
-        option(values.duration, "--max-duration", "TIME", "End after TIME: 90s, 2h.", LIMITS),
+        values.Ceiling | None,
+        option(
+            values.ceiling(values.duration),
+            "--max-duration",
+            "TIME",
+            "End after TIME: 90s, 2h.",
+            LIMITS,
+        ),
     ] = None
     max_bytes: Annotated[
-        int | None,
-        option(values.size, "--max-bytes", "SIZE", "End after SIZE of bodies: 500MB.", LIMITS),
+        values.Ceiling | None,
+        option(
+            values.ceiling(values.size),
+            "--max-bytes",
+            "SIZE",
+            "End after SIZE of bodies: 500MB.",
+            LIMITS,
+        ),
     ] = None
     max_errors: Annotated[
-        int | None,
-        option(values.count, "--max-errors", "N", "End after N failed URLs.", LIMITS),
+        values.Ceiling | None,
+        option(
+            values.ceiling(values.count), "--max-errors", "N", "End after N failed URLs.", LIMITS
+        ),
     ] = None
     attempts: Annotated[
         int | None,
@@ -83,8 +101,14 @@ class Reach:
         choice("--scope", of=Scope, text="Which URLs belong", panel=REACH, default=_UNSET.scope),
     ] = None
     max_depth: Annotated[
-        int | None,
-        option(values.count, "--max-depth", "N", "Links from a start URL at most.", REACH),
+        values.Ceiling | None,
+        option(
+            values.ceiling(values.count),
+            "--max-depth",
+            "N",
+            "Links from a start URL at most.",
+            REACH,
+        ),
     ] = None
     include: Annotated[
         list[str] | None,
@@ -105,8 +129,13 @@ class Reach:
         ),
     ] = None
     follow_nofollow: Annotated[
-        bool, flag("--follow-nofollow", text="Follow nofollow links as well.", panel=REACH)
-    ] = False
+        bool | None,
+        flag(
+            "--follow-nofollow/--no-follow-nofollow",
+            text="Follow nofollow links as well.",
+            panel=REACH,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +185,9 @@ class Access:
     """What a crawl sends along, and what it may connect to."""
 
     ignore_robots: Annotated[
-        bool, flag("--ignore-robots", text="Do not ask robots.txt.", panel=ACCESS)
-    ] = False
+        bool | None,
+        flag("--ignore-robots/--no-ignore-robots", text="Do not ask robots.txt.", panel=ACCESS),
+    ] = None
     allow_address: Annotated[
         list[str] | None,
         option(
@@ -169,14 +199,23 @@ class Access:
         ),
     ] = None
     allow_private: Annotated[
-        bool, flag("--allow-private", text="Open all private addresses.", panel=ACCESS)
-    ] = False
+        bool | None,
+        flag(
+            "--allow-private/--no-allow-private", text="Open all private addresses.", panel=ACCESS
+        ),
+    ] = None
     user_agent: Annotated[
         str | None, option(values.line, "--user-agent", "TEXT", "Who asks.", ACCESS)
     ] = None
     header: Annotated[
         list[values.Pair] | None,
-        option(values.header, "--header", "'N: V'", "Send this header. Repeatable.", ACCESS),
+        option(
+            values.or_none(values.header),
+            "--header",
+            "'N: V'",
+            "Send this header. Repeatable.",
+            ACCESS,
+        ),
     ] = None
 
 
@@ -190,14 +229,25 @@ class Kept:
     ] = None
     extract: Annotated[
         list[values.Pair] | None,
-        option(values.pair, "--extract", "N=CSS", "Keep what CSS or CSS@attr finds.", PAGES),
+        option(
+            values.or_none(values.pair),
+            "--extract",
+            "N=CSS",
+            "Keep what CSS or CSS@attr finds.",
+            PAGES,
+        ),
     ] = None
     keep: Annotated[
         Keep | None, choice("--keep", of=Keep, text="Keep bodies and headers too", panel=PAGES)
     ] = None
     store_noindex: Annotated[
-        bool, flag("--store-noindex", text="Keep text of noindex pages too.", panel=PAGES)
-    ] = False
+        bool | None,
+        flag(
+            "--store-noindex/--no-store-noindex",
+            text="Keep text of noindex pages too.",
+            panel=PAGES,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,11 +315,11 @@ def form_of(urls: Sequence[str], *groups: Group) -> dict[str, object]:
     for group in groups:
         for option_ in fields(group):
             value = getattr(group, option_.name)
-            if value is None or value is False or value == []:
+            if value is None or value == []:
                 continue
             inside, _, name = _PATHS.get(option_.name, option_.name).rpartition(".")
             place = form.setdefault(inside, {}) if inside else form
-            place[name] = _json(value)
+            place[name] = _json(value.value if isinstance(value, values.Ceiling) else value)
     return form
 
 
@@ -283,5 +333,7 @@ def _json(value: object) -> object:
     if isinstance(value, (StrEnum, Priority)):
         return str(value)
     if isinstance(value, list):
+        if value in ([values.NONE], [values.NO_PAIR]):
+            value = []
         return [list(item) if isinstance(item, values.Pair) else item for item in value]
     return value

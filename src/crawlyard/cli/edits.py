@@ -7,9 +7,6 @@ from crawlyard.core.priority import Priority
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.jobs import JobOut
 
-NONE = "none"
-"""The value that clears a limit, a depth, a name or a list."""
-
 _LIMITS: Mapping[str, Callable[[str], object]] = {
     "pages": values.count,
     "bytes": values.size,
@@ -23,8 +20,9 @@ _SCALARS: Mapping[str, Callable[[str], object]] = {
     "delay": values.duration,
     "per_host": values.count,
     "concurrency": values.count,
+    "retention": values.retention,
 }
-_CLEARED: Mapping[str, object] = {"name": "", "max_depth": None}
+_CLEARED: Mapping[str, object] = {"name": "", "max_depth": None, "retention": None}
 
 FIELDS = (*_SCALARS, "tags", "include", "exclude", *(f"limits.{name}" for name in _LIMITS))
 """What can be set in a job."""
@@ -53,17 +51,17 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
         if name in lists:
             changes[name] = _listed(lists[name], given)
         elif name in _SCALARS:
-            cleared = given[-1] == NONE and name in _CLEARED
+            cleared = given[-1] == values.NONE and name in _CLEARED
             changes[name] = _CLEARED[name] if cleared else _read(name, _SCALARS[name], given[-1])
         else:
             parser = _LIMITS[name.removeprefix("limits.")]
-            changes[name] = None if given[-1] == NONE else _read(name, parser, given[-1])
+            changes[name] = None if given[-1] == values.NONE else _read(name, parser, given[-1])
     return changes
 
 
 def _listed(current: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
     plain = [value for value in given if not value.startswith(("+", "-"))]
-    items = dict.fromkeys(current if not plain else (v for v in plain if v != NONE))
+    items = dict.fromkeys(current if not plain else (v for v in plain if v != values.NONE))
     for value in given:
         if value.startswith("+"):
             items[value[1:]] = None

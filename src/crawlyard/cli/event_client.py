@@ -46,6 +46,6 @@ class LocalEvents:
 
     async def follow(self, query: EventQuery) -> AsyncIterator[EventOut]:
         """Yield events as they happen, without end."""
-        after = await self._events.last() if query.since is None else 0
+        after = None if query.since is None else 0
         async for event in self._events.follow(self._actor, query, after):
             yield EventOut.of(event)

@@ -26,6 +26,7 @@ _VERBS = {
     "resume": "resume",
     "cancel": "cancel",
     "retry_failed": "retry --failed",
+    "retry_now": "retry --now",
     "edit": "set",
 }
 """The moves that a user can make, as the commands are called."""

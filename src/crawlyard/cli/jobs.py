@@ -48,7 +48,8 @@ Tags = Annotated[
 Query = Annotated[str, option(str, "--query", "TEXT", "Only where name or URL has this in it.")]
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 Failed = Annotated[
-    bool, flag("--failed", text="The same job, its failed URLs again; else a new job.")
+    bool,
+    flag("--failed", text="The same job, its failed URLs again and what is left; else a new job."),
 ]
 Kinds = Annotated[
     list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")

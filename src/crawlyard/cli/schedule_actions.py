@@ -1,8 +1,7 @@
 """What commands do to schedules, and what became of them."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 
 from crawlyard.cli import output
 from crawlyard.cli.actions import DECLINED
@@ -10,8 +9,10 @@ from crawlyard.cli.options import Common, Style
 from crawlyard.cli.schedule_views import SCHEDULES, ledger_view, local
 from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
+from crawlyard.cli.when import instant_of
 from crawlyard.cli.words import printable
 from crawlyard.core.form import Form
+from crawlyard.core.timetable import zone_of
 from crawlyard.errors import Invalid
 from crawlyard.services.schedule_records import ScheduleDraft
 from crawlyard.web.wire.schedules import BackfillOut, ScheduleOut
@@ -27,23 +28,30 @@ async def edit(
     session: Session,
     *,
     ref: str,
-    changes: Mapping[str, object],
+    changes: Callable[[str], Mapping[str, object]],
     params: Mapping[str, object],
     overrides: Form,
+    unset: Sequence[str],
     common: Common,
 ) -> int:
-    """Change a schedule."""
-    if not changes and not params and not overrides:
+    """Change a schedule; *changes* are read in the zone that it has."""
+    found = await session.schedules.get(ref)
+    given = changes(found.zone)
+    if not given and not params and not overrides and not unset:
         raise Invalid("schedule", "expected something to change, such as --when '0 4 * * *'")
-    schedule = await session.schedules.update(ref, changes, params, overrides)
+    schedule = await session.schedules.update(found.id, given, params, overrides, unset)
     return await _told(session, common, "changed", [schedule])
 
 
 async def toggle(
     session: Session, *, refs: Sequence[str], enabled: bool, reason: str, common: Common
 ) -> int:
-    """Pause or resume schedules."""
-    toggled = [await session.schedules.toggle(ref, enabled=enabled, reason=reason) for ref in refs]
+    """Pause or resume schedules; none, if one of them is not there."""
+    found = [await session.schedules.get(ref) for ref in refs]
+    toggled = [
+        await session.schedules.toggle(schedule.id, enabled=enabled, reason=reason)
+        for schedule in found
+    ]
     return await _told(session, common, "resumed" if enabled else "paused", toggled)
 
 
@@ -62,21 +70,27 @@ async def backfill(
     session: Session,
     *,
     ref: str,
-    since: datetime,
-    until: datetime | None,
+    since: str,
+    until: str,
     dry_run: bool,
     yes: bool,
     common: Common,
 ) -> int:
-    """Make up for what did not run, after a look at what that is."""
+    """Make up for what did not run, after a look at what that is.
+
+    *since*, *until*: instants, local to the schedule's zone unless they have an offset;
+    no *until* is now.
+    """
     schedule = await session.schedules.get(ref)
-    end = until or session.yard.clock.wall()
-    would = await session.schedules.backfill(schedule.id, since, end, dry_run=True)
+    zone = zone_of(schedule.zone)
+    start = instant_of("--from", since, zone)
+    end = instant_of("--until", until, zone) if until else None
+    would = await session.schedules.backfill(schedule.id, start, end, dry_run=True)
     if not dry_run and would.runs:
         if not yes and not _agreed(session, schedule, would):
             session.tell("nothing was submitted")
             return DECLINED
-        would = await session.schedules.backfill(schedule.id, since, end, dry_run=False)
+        would = await session.schedules.backfill(schedule.id, start, would.until, dry_run=False)
     style = common.style_on(terminal=session.out.is_terminal)
     if style in (Style.JSON, Style.JSONL) and not common.quiet:
         output.write_one(would, style)
@@ -86,7 +100,9 @@ async def backfill(
             output.each(would.runs), view, style, session.out, quiet=common.quiet
         )
     verb = "would be submitted" if would.dry_run else "submitted"
-    session.tell(f"{len(would.runs):,} jobs {verb}; {would.kept:,} instants had run or wait")
+    session.tell(
+        f"{len(would.runs):,} jobs {verb}; {would.kept:,} instants had run, wait or are to come"
+    )
     return 0
 
 

@@ -3,13 +3,13 @@
 import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
 from crawlyard.cli import output
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.output import Column, View
+from crawlyard.cli.when import instant_of
 from crawlyard.cli.words import printable
 from crawlyard.clock import SystemClock
 from crawlyard.core.quantity import duration_text
@@ -41,6 +41,16 @@ COMING: View[ComingOut] = View(
 )
 
 
+def check_number(count: int) -> None:
+    """Check how many instants are asked for.
+
+    Raises:
+        Invalid: they are more than `MOST`.
+    """
+    if count > MOST:
+        raise Invalid("-n", f"expected at most {MOST:,}, got {count:,}")
+
+
 def explain(when: str, zone: str, since: str, count: int, common: Common) -> None:
     """Write what *when* means in *zone*, and the next *count* instants behind *since*.
 
@@ -49,11 +59,10 @@ def explain(when: str, zone: str, since: str, count: int, common: Common) -> Non
     Raises:
         Invalid: of *when*, *zone* or *since*; or *count* is above `MOST`.
     """
-    if count > MOST:
-        raise Invalid("-n", f"expected at most {MOST:,}, got {count:,}")
+    check_number(count)
     style = common.style_on(terminal=sys.stdout.isatty())
     place = zone_of(zone)
-    now = _instant(since, place) if since else SystemClock().wall()
+    now = instant_of("--from", since, place) if since else SystemClock().wall()
     told = TimetableOut.of(timetable(when, zone, now), when, place, now, count)
     if style is Style.JSON and not common.quiet:
         output.write_one(told, style)
@@ -67,20 +76,13 @@ def explain(when: str, zone: str, since: str, count: int, common: Common) -> Non
         sys.stderr.write(f"it is not due any more after {_shown(now.astimezone(place))}\n")
 
 
-def _instant(text: str, zone: ZoneInfo) -> datetime:
-    try:
-        read = datetime.fromisoformat(text)
-    except ValueError:
-        expected = "expected an instant such as 2027-03-27 or 2027-03-27T08:00"
-        raise Invalid("--from", f"{expected}, got {text!r}") from None
-    return (read if read.tzinfo is not None else read.replace(tzinfo=zone)).astimezone(UTC)
-
-
 def _shown(local: datetime) -> str:
     return f"{local:%a %Y-%m-%d %H:%M:%S}" if local.second else f"{local:%a %Y-%m-%d %H:%M}"
 
 
 def _in(seconds: float) -> str:
     """Return a duration to the second, the minute or the hour, the longer the rougher."""
-    grain_s = 1 if seconds < 60 else 60 if seconds < 86_400 else 3600
-    return duration_text(timedelta(seconds=seconds // grain_s * grain_s))
+    length = abs(seconds)
+    grain_s = 1 if length < 60 else 60 if length < 86_400 else 3600
+    told = duration_text(timedelta(seconds=length // grain_s * grain_s))
+    return f"{told} ago" if seconds < 0 else told

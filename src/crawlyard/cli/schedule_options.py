@@ -3,15 +3,21 @@
 An option that was not given is ``None``: an edit must not take it for a wish.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.options import choice, option
+from crawlyard.cli.template_options import TEMPLATE, Params
+from crawlyard.cli.when import instant_of
 from crawlyard.core.schedule import Misfire, Overlap
+from crawlyard.core.timetable import zone_of
+from crawlyard.errors import Invalid
 from crawlyard.services.schedule_records import ScheduleDraft
 
 TIMES, POLICY = "Times", "Policies"
@@ -32,13 +38,8 @@ Refs = Annotated[
 ]
 
 
-def instant(text: str) -> datetime:
-    """Return the instant that ``2026-11-24`` or ``2026-11-24T16:30`` is, local without offset."""
-    try:
-        return datetime.fromisoformat(text.strip()).astimezone()
-    except (ValueError, OverflowError):
-        message = f"expected an instant such as 2026-11-24 or 2026-11-24T16:30, got {text!r}"
-        raise ValueError(message) from None
+NONE, LATEST = "none", "latest"
+"""Words that take away what was set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +54,14 @@ class Times:
         option(values.duration, "--jitter", "TIME", "Delay each run by up to TIME.", TIMES),
     ] = None
     starts: Annotated[
-        datetime | None, option(instant, "--starts", "INSTANT", "Not due before.", TIMES)
+        str | None,
+        option(str, "--starts", "INSTANT", "Not due before, in its zone; or none.", TIMES),
     ] = None
     ends: Annotated[
-        datetime | None, option(instant, "--ends", "INSTANT", "Not due after.", TIMES)
+        str | None, option(str, "--ends", "INSTANT", "Not due after, in its zone; or none.", TIMES)
     ] = None
     runs: Annotated[
-        int | None, option(values.count, "--runs", "N", "End after N runs from now.", TIMES)
+        str | None, option(str, "--runs", "N", "End after N runs from now; or none.", TIMES)
     ] = None
 
 
@@ -98,16 +100,76 @@ class Policies:
         ),
     ] = None
     pause_after: Annotated[
-        int | None,
-        option(values.count, "--pause-after", "N", "Pause after N failures in a row.", POLICY),
+        str | None,
+        option(str, "--pause-after", "N", "Pause after N failures in a row; or none.", POLICY),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUse:
+    """The template that jobs are to be made of from now on."""
+
+    template: Annotated[
+        str | None, option(str, "--template", "T", "Of this template.", TEMPLATE)
+    ] = None
+    param: Params = None
+    template_version: Annotated[
+        str | None,
+        option(str, "--template-version", "N", "Of that version; or latest.", TEMPLATE),
+    ] = None
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Take away params.NAME or a field such as limits.pages. Repeatable.",
+            rich_help_panel=TEMPLATE,
+            show_default=False,
+        ),
     ] = None
 
 
 _FIELDS = {"tz": "zone", "starts": "starts_at", "ends": "ends_at", "runs": "runs_left"}
 
 
-def given(*groups: Times | Policies, **others: Any) -> dict[str, Any]:
-    """Return what was given, by the names of the fields of `ScheduleDraft`."""
+def given(*groups: Times | Policies, zone: str, **others: Any) -> dict[str, Any]:
+    """Return what was given, by the names of the fields of `ScheduleDraft`.
+
+    *zone* is that of instants without an offset, if `Times` names none.
+
+    Raises:
+        Invalid: an instant, a count or a zone is none.
+    """
     asked = {f.name: getattr(group, f.name) for group in groups for f in fields(group)}
-    named = {_FIELDS.get(name, name): value for name, value in (asked | others).items()}
-    return {name: value for name, value in named.items() if value is not None}
+    asked = {name: value for name, value in (asked | others).items() if value is not None}
+    for name in asked.keys() & {"starts", "ends"}:
+        place = zone_of(asked.get("tz", zone))
+        asked[name] = _unless_none(asked[name], partial(instant_of, f"--{name}", zone=place))
+    for name in asked.keys() & {"runs", "pause_after"}:
+        asked[name] = _unless_none(asked[name], partial(count_of, option_of(name)))
+    return {_FIELDS.get(name, name): value for name, value in asked.items()}
+
+
+def version_of(text: str) -> int | None:
+    """Return the version of a template that *text* names, ``None`` for the latest."""
+    return None if text.strip().lower() == LATEST else count_of("--template-version", text)
+
+
+def count_of(name: str, text: str) -> int:
+    """Return the whole number that *text* is.
+
+    Raises:
+        Invalid: of the option *name*; it is none.
+    """
+    try:
+        return values.count(text)
+    except ValueError as error:
+        raise Invalid(name, str(error)) from None
+
+
+def option_of(name: str) -> str:
+    """Return how the option of a field is spelled."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _unless_none(text: str, read: Callable[[str], object]) -> object:
+    return None if text.strip().lower() == NONE else read(text)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from dataclasses import replace
 
 from rich.table import Table
 from rich.text import Text
@@ -10,19 +10,24 @@ from rich.text import Text
 from crawlyard.cli import output
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.output import M, View
-from crawlyard.cli.schedule_explain import COMING
-from crawlyard.cli.schedule_views import SCHEDULES, calendar_view, facts, ledger_view
+from crawlyard.cli.schedule_explain import COMING, check_number
+from crawlyard.cli.schedule_views import SCHEDULES, calendar_view, facts, ledger_view, local
 from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
+from crawlyard.cli.when import instant_of
 from crawlyard.cli.words import printable
+from crawlyard.core.timetable import zone_of
 from crawlyard.store.base import ScheduleQuery
 
 _ALL = 2**31
-_AHEAD = timedelta(days=7)
 
 
-async def schedules(session: Session, *, query: ScheduleQuery, limit: int, common: Common) -> int:
-    """List schedules by name."""
+async def schedules(
+    session: Session, *, query: ScheduleQuery, template: str, limit: int, common: Common
+) -> int:
+    """List schedules by name, only those of *template* if one is named."""
+    if template:
+        query = replace(query, template_id=(await session.templates.get(template)).id)
     found = await session.schedules.find(query, limit or _ALL)
     await _write(session, found, SCHEDULES, common)
     if not found:
@@ -65,12 +70,14 @@ async def schedule(session: Session, *, ref: str, common: Common) -> int:
     return 0
 
 
-async def runs(
-    session: Session, *, ref: str, before: datetime | None, limit: int, common: Common
-) -> int:
-    """List what became of the instants at which a schedule was due, the latest first."""
+async def runs(session: Session, *, ref: str, before: str, limit: int, common: Common) -> int:
+    """List what became of the instants at which a schedule was due, the latest first.
+
+    *before*: an instant, local to its zone unless it has an offset; empty for all.
+    """
     found = await session.schedules.get(ref)
-    ticks = await session.schedules.runs(found.id, before, limit or _ALL)
+    instant = instant_of("--before", before, zone_of(found.zone)) if before else None
+    ticks = await session.schedules.runs(found.id, instant, limit or _ALL)
     await _write(session, ticks, ledger_view(found.zone), common)
     if not ticks:
         session.tell(f"schedule {found.name} has not been due yet")
@@ -81,26 +88,37 @@ async def runs(
 
 async def next_runs(session: Session, *, ref: str, count: int, common: Common) -> int:
     """List the next instants at which a schedule will be due."""
+    check_number(count)
     found = await session.schedules.get(ref)
-    coming = await session.schedules.next_runs(found.id, count)
-    await _write(session, coming, COMING, common)
-    if not coming:
-        session.tell(f"schedule {found.name} is not due any more")
-    elif not found.enabled:
+    ahead = await session.schedules.next_runs(found.id, count)
+    await _write(session, ahead.next, COMING, common)
+    if ahead.overdue_at is not None:
+        at = local(ahead.overdue_at, found.zone)
+        session.tell(f"schedule {found.name} is overdue since {at}: no scheduler runs")
+    if not found.enabled:
         session.tell(f"schedule {found.name} is paused; it runs again after a resume")
+    elif count and not ahead.next:
+        session.tell(f"schedule {found.name} is not due any more")
     return 0
 
 
-async def calendar(
-    session: Session, *, since: datetime | None, until: datetime | None, zone: str, common: Common
-) -> int:
-    """List when all schedules are due, in their order."""
-    start = since or session.yard.clock.wall()
-    found = await session.schedules.calendar(start, until or start + _AHEAD)
+async def calendar(session: Session, *, since: str, until: str, zone: str, common: Common) -> int:
+    """List when all schedules are due, in their order.
+
+    *since*, *until*: instants, local to *zone* unless they have an offset; empty for now,
+    and for a week later.
+    """
+    place = zone_of(zone)
+    found = await session.schedules.calendar(
+        instant_of("--from", since, place) if since else None,
+        instant_of("--until", until, place) if until else None,
+    )
     await _write(session, found.occurrences, calendar_view(zone), common)
     if not found.occurrences:
         session.tell("nothing is due in that time")
-    if not found.whole:
+    for schedule_id in found.unreadable:
+        session.tell(f"left out, its time table means nothing any more: {schedule_id}")
+    if not found.whole and not found.unreadable:
         session.tell(f"only the first {len(found.occurrences):,} are shown; ask for less time")
     return 0
 

@@ -7,7 +7,7 @@ from typing import Any
 from crawlyard.cli import words
 from crawlyard.cli.output import Column, View
 from crawlyard.core.quantity import duration_text
-from crawlyard.core.schedule import Misfire, TickReason
+from crawlyard.core.schedule import MISFIRE_HELP, OVERLAP_HELP, Misfire, Overlap, TickReason
 from crawlyard.core.timetable import zone_of
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
@@ -22,6 +22,7 @@ REASONS: Mapping[str, str] = {
     TickReason.PAUSED: "the schedule was paused",
     TickReason.QUOTA: "too many jobs waited",
     TickReason.REFUSED: "could not be submitted",
+    TickReason.NO_RUNS: "no runs were left",
     TickReason.NO_SCHEDULER: "no scheduler was there",
 }
 """What a reason is called in a table."""
@@ -127,8 +128,8 @@ def facts(schedule: ScheduleOut) -> list[tuple[str, str]]:
         "template": _template(schedule),
         "params": _pairs(schedule.params),
         "overrides": _pairs(schedule.overrides),
-        "overlap": schedule.overlap,
-        "misfire": _misfire(schedule),
+        "overlap": f"{schedule.overlap}: {OVERLAP_HELP[Overlap(schedule.overlap)]}",
+        "misfire": f"{_misfire(schedule)}: {MISFIRE_HELP[Misfire(schedule.misfire)]}",
         "grace": duration_text(timedelta(seconds=schedule.grace_s)),
         "jitter": duration_text(timedelta(seconds=schedule.jitter_s)) if schedule.jitter_s else "",
         "starts": at(schedule.starts_at),

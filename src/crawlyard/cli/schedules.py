@@ -1,6 +1,5 @@
 """`crawlyard schedules …`: run crawls again and again, at their times."""
 
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +11,13 @@ from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, Style, choice, flag, flat, option
 from crawlyard.cli.schedule_options import (
     TIMES,
+    NewUse,
     Policies,
     Ref,
     Refs,
     Times,
     given,
-    instant,
+    version_of,
 )
 from crawlyard.cli.seeds import read_ids, read_seeds
 from crawlyard.cli.stdout import write_line
@@ -109,17 +109,14 @@ Paused = Annotated[bool, flag("--paused", text="Only paused ones.")]
 On = Annotated[bool, flag("--on", text="Only those that are not paused.")]
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 Reason = Annotated[str, option(str, "--reason", "TEXT", "Why; the ledger repeats it.")]
-Before = Annotated[
-    datetime | None, option(instant, "--before", "INSTANT", "Only what was due before.")
-]
-Since = Annotated[datetime, option(instant, "--from", "INSTANT", "The first instant, included.")]
-Start = Annotated[
-    datetime | None, option(instant, "--from", "INSTANT", "From this instant on; else from now.")
-]
-Until = Annotated[
-    datetime | None, option(instant, "--until", "INSTANT", "Up to and without this; else now.")
-]
-End = Annotated[datetime | None, option(instant, "--until", "INSTANT", "Up to this; else a week.")]
+Owner = Annotated[str, option(str, "--owner", "USER", "Only those of this user.")]
+OfTemplate = Annotated[str, option(str, "--template", "T", "Only those of this template.")]
+# what has no offset is of the zone of the schedule, or of --tz
+Before = Annotated[str, option(str, "--before", "INSTANT", "Only what was due before.")]
+Since = Annotated[str, option(str, "--from", "INSTANT", "The first instant, in its zone.")]
+Start = Annotated[str, option(str, "--from", "INSTANT", "From this instant on; else from now.")]
+Until = Annotated[str, option(str, "--until", "INSTANT", "Up to and without this; else now.")]
+End = Annotated[str, option(str, "--until", "INSTANT", "Up to this; else a week.")]
 DryRun = Annotated[bool, flag("--dry-run", text="Only say what would run.")]
 Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
@@ -127,16 +124,25 @@ Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 @app.command("list")
 @flat
 def list_(
-    *, query: Query = "", paused: Paused = False, on: On = False, limit: Limit = 50, common: Common
+    *,
+    query: Query = "",
+    paused: Paused = False,
+    on: On = False,
+    template: OfTemplate = "",
+    owner: Owner = "",
+    limit: Limit = 50,
+    common: Common,
 ) -> None:
     """List schedules by name.
 
     crawlyard schedules list
     crawlyard schedules list --paused --json
+    crawlyard schedules list --template news
     """
     state = None if paused == on else paused
-    asked = ScheduleQuery(text=query, paused=state)
-    doing = partial(schedule_reports.schedules, query=asked, limit=limit, common=common)
+    asked = ScheduleQuery(text=query, paused=state, owner=owner or None)
+    doing = partial(schedule_reports.schedules, query=asked, template=template, limit=limit)
+    doing = partial(doing, common=common)
     session.run(common, doing, absent=partial(schedule_reports.no_schedules, common))
 
 
@@ -185,6 +191,7 @@ def create(
         **given(
             times,
             policies,
+            zone="UTC",
             description=description,
             template_version=use.template_version,
             **made,
@@ -205,7 +212,7 @@ def edit(
     description: About_ = None,
     times: Times,
     policies: Policies,
-    use: Use,
+    use: NewUse,
     bounds: Bounds,
     reach: Reach,
     pace: Pace,
@@ -218,20 +225,19 @@ def edit(
 
     crawlyard schedules edit nightly --when '0 4 * * *'
     crawlyard schedules edit nightly --overlap queue --max-pages 1000
+    crawlyard schedules edit nightly --ends none --unset limits.pages --unset params.site
     """
     form = form_of(read_seeds(urls or ()), bounds, reach, pace, access, kept, about)
-    changes = given(
-        times,
-        policies,
-        when=when,
-        name=rename,
-        description=description,
-        template=use.template or None,
-        template_version=use.template_version,
-    )
-    params = params_of(use.param or ())
-    doing = partial(schedule_actions.edit, ref=schedule, changes=changes, params=params)
-    session.run(common, partial(doing, overrides=form, common=common))
+    others = {"when": when, "name": rename, "description": description, "template": use.template}
+
+    def changes(zone: str) -> dict[str, object]:
+        version = use.template_version
+        also = {} if version is None else {"template_version": version_of(version)}
+        return given(times, policies, zone=zone, **others) | also
+
+    doing = partial(schedule_actions.edit, ref=schedule, changes=changes, overrides=form)
+    doing = partial(doing, params=params_of(use.param or ()), unset=use.unset or ())
+    session.run(common, partial(doing, common=common))
 
 
 @app.command()
@@ -270,7 +276,7 @@ def run(schedule: Ref, *, common: Common) -> None:
 
 @app.command()
 @flat
-def runs(schedule: Ref, *, before: Before = None, limit: Limit = 50, common: Common) -> None:
+def runs(schedule: Ref, *, before: Before = "", limit: Limit = 50, common: Common) -> None:
     """List what became of each time a schedule was due, the latest first.
 
     crawlyard schedules runs nightly
@@ -297,7 +303,7 @@ def backfill(
     schedule: Ref,
     *,
     since: Since,
-    until: Until = None,
+    until: Until = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     common: Common,
@@ -313,7 +319,7 @@ def backfill(
 
 @app.command()
 @flat
-def calendar(*, since: Start = None, until: End = None, tz: Zone = "UTC", common: Common) -> None:
+def calendar(*, since: Start = "", until: End = "", tz: Zone = "UTC", common: Common) -> None:
     """List when all schedules are due, in their order.
 
     crawlyard schedules calendar --tz Europe/Berlin

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from crawlyard.cli import output
 from crawlyard.cli.actions import DECLINED
@@ -46,18 +48,14 @@ async def edit(
     """Make a next version: from a file, with another name or description, or by an editor."""
     before = await session.templates.get(ref)
     kept = draft_of((await session.templates.file(before.id, before.version)).model_dump())
-    draft = draft_from(file) if file else kept
     changes = {"name": name, "description": description}
-    given = {field: value for field, value in changes.items() if value is not None}
-    if not file and not given:
-        draft = edited(kept)
-    draft = TemplateDraft(
-        name=given.get("name", draft.name),
-        description=given.get("description", draft.description),
-        spec=draft.spec,
-        parameters=draft.parameters,
-    )
-    saved = await session.templates.update(before.id, draft, before.version)
+    given: dict[str, Any] = {f: value for f, value in changes.items() if value is not None}
+    if file or given:
+        draft = replace(draft_from(file) if file else kept, **given)
+        saved = await session.templates.update(before.id, draft, before.version)
+    else:
+        with edited(kept) as draft:
+            saved = await session.templates.update(before.id, draft, before.version)
     return await _told(session, common, _change(before, saved), saved)
 
 

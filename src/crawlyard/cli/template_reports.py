@@ -21,6 +21,7 @@ from crawlyard.services.template_files import draft_of, written
 from crawlyard.store.base import TemplateQuery
 
 _ALL = 2**31
+_OURS_ALONE = 0o600  # there may be credentials in a file
 
 
 async def templates(
@@ -89,7 +90,7 @@ async def export(
         write(text)
     else:
         check_writable(Path(out))
-        with whole_file(Path(out)) as sink:
+        with whole_file(Path(out), _OURS_ALONE) as sink:
             sink(text)
         session.tell(f"template {draft.name} written to {out}")
     secret = credentials(draft)

@@ -1,11 +1,12 @@
 """Templates from files, from an editor, and back to files."""
 
+import contextlib
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from crawlyard.cli.seeds import STDIN
@@ -40,37 +41,49 @@ def format_for(file: str, asked: FileFormat | None) -> FileFormat:
     return asked or _SUFFIXES.get(Path(file).suffix.lower(), FileFormat.YAML)
 
 
-def edited(draft: TemplateDraft) -> TemplateDraft:
-    """Return what the user makes of *draft* in the editor that $VISUAL or $EDITOR names.
+@contextlib.contextmanager
+def edited(draft: TemplateDraft) -> Iterator[TemplateDraft]:
+    """Yield what the user makes of *draft* in the editor that $VISUAL or $EDITOR names.
 
-    The file is nobody else's to read: there may be credentials in it.
+    The file is nobody else's to read: there may be credentials in it. It is gone when
+    the block has ended well; else it is kept, with what he wrote, and named on stderr.
 
     Raises:
-        Invalid: there is no editor, it failed, or what it left is no template; the
-            message names the file, which is kept then.
+        Invalid: there is no editor, it failed, or what it left is no template.
     """
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    if not editor:
-        raise Invalid("--file", "no $EDITOR is set; set it, or say what to change by an option")
+    editor = _editor()
     handle, name = tempfile.mkstemp(prefix="crawlyard-", suffix=".yaml")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(written(draft, FileFormat.YAML))
-    words = [*shlex.split(editor), name]
+    file = Path(name)
+    with os.fdopen(handle, "w", encoding="utf-8") as opened:
+        opened.write(written(draft, FileFormat.YAML))
+    before = file.read_bytes()
+    try:
+        _run([*editor, name])
+        yield draft_from(name)
+    except BaseException:
+        if file.exists() and file.read_bytes() != before:
+            sys.stderr.write(f"what you wrote is kept in {name}\n")
+        else:
+            file.unlink(missing_ok=True)
+        raise
+    file.unlink(missing_ok=True)
+
+
+def _editor() -> list[str]:
+    asked = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    try:
+        words = shlex.split(asked)
+    except ValueError as error:
+        raise Invalid("$EDITOR", f"expected a command, got {asked!r}: {error}") from None
+    if not words:
+        raise Invalid("--file", "no $EDITOR is set; set it, or say what to change by an option")
+    return words
+
+
+def _run(words: Sequence[str]) -> None:
     try:
         code = subprocess.run(words, check=False).returncode  # noqa: S603 - the user's own editor
     except OSError as error:
-        Path(name).unlink()
         raise Invalid("$EDITOR", f"{words[0]} cannot be run: {error.strerror}") from error
     if code:
-        Path(name).unlink()
         raise Invalid("$EDITOR", f"{words[0]} ended with {code}; nothing was changed")
-    try:
-        changed = draft_from(name)
-    except Invalid as error:
-        raise Invalid(error.field, f"{_said(error)}; what you wrote is kept in {name}") from None
-    Path(name).unlink()
-    return changed
-
-
-def _said(error: Invalid) -> str:
-    return str(error).removeprefix(f"{error.field}: ")

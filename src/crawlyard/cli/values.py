@@ -5,6 +5,8 @@ option or field that they are used for is put before it.
 """
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -13,12 +15,17 @@ from crawlyard.core.quantity import count, duration, duration_text, size, size_t
 from crawlyard.core.spec import FOREVER
 
 __all__ = [
+    "NONE",
+    "NO_PAIR",
+    "Ceiling",
     "Pair",
+    "ceiling",
     "count",
     "duration",
     "duration_text",
     "header",
     "line",
+    "or_none",
     "pair",
     "retention",
     "size",
@@ -38,6 +45,38 @@ class Pair(NamedTuple):
 
     name: str
     value: str
+
+
+NONE = "none"
+"""The word that takes away what a template asks for, or a job has."""
+
+NO_PAIR = Pair(NONE, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """A limit that was asked for; ``None``: that there is none."""
+
+    value: int | timedelta | None
+
+
+def ceiling(parser: Callable[[str], int | timedelta]) -> Callable[[str], Ceiling]:
+    """Return what reads a limit by *parser*, or "none"."""
+
+    def read(text: str) -> Ceiling:
+        if text.strip().lower() == NONE:
+            return Ceiling(None)
+        try:
+            return Ceiling(parser(text))
+        except ValueError as error:
+            raise ValueError(f"{error}; or {NONE!r}") from None
+
+    return read
+
+
+def or_none(parser: Callable[[str], Pair]) -> Callable[[str], Pair]:
+    """Return what reads a pair by *parser*, or "none" as `NO_PAIR`."""
+    return lambda text: NO_PAIR if text.strip().lower() == NONE else parser(text)
 
 
 def pair(text: str) -> Pair:

@@ -70,6 +70,16 @@ Allowed = Annotated[
         "Open an address that is not public: HOST, IP or CIDR, with :PORT or not. Repeatable.",
     ),
 ]
+NewAllowed = Annotated[
+    list[str] | None,
+    option(
+        values.line,
+        "--allow-address",
+        "ADDR",
+        "Open an address that is not public, in place of those before; none opens none. "
+        "Repeatable.",
+    ),
+]
 OfJob = Annotated[str, option(str, "--job", "ID", "Those of this job; else those of none.")]
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 OfState = Annotated[DeliveryState | None, choice("--state", of=DeliveryState, text="Only these")]
@@ -133,21 +143,22 @@ def edit(
     url: NewUrl = None,
     event: Events = None,
     description: Description = None,
-    allow_address: Allowed = None,
+    allow_address: NewAllowed = None,
     common: Common,
 ) -> None:
     """Change a webhook; a list that is given replaces the one before.
 
     crawlyard webhooks edit 7f3a91c2 --event 'job.*' --event schedule.paused
-    crawlyard webhooks edit 7f3a91c2 --url https://new.example.org/crawls
+    crawlyard webhooks edit 7f3a91c2 --url https://new.example.org/ --allow-address none
     """
+    none = allow_address == [values.NONE]
     doing = partial(
         webhook_actions.edit,
         word=webhook,
         url=url,
         events=event,
         description=description,
-        allowed=allow_address,
+        allowed=() if none else allow_address,
         common=common,
     )
     session.run(common, doing)

@@ -1,9 +1,30 @@
 """An instant as a user says it: how long ago, or by date and time."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from crawlyard.cli import values
+from crawlyard.core.instant import check_instant
+from crawlyard.errors import Invalid
+
+
+def instant_of(option: str, text: str, zone: tzinfo | None = None) -> datetime:
+    """Return the instant that ``2027-03-27`` or ``2027-03-27T08:00`` is, in UTC.
+
+    Without an offset, it is one of *zone*; ``None``: of the machine.
+
+    Raises:
+        Invalid: of *option*; it is none, or out of the years that zones can write.
+    """
+    try:
+        read = datetime.fromisoformat(text.strip())
+    except ValueError:
+        expected = "expected an instant such as 2027-03-27 or 2027-03-27T08:00"
+        raise Invalid(option, f"{expected}, got {text!r}") from None
+    check_instant(option, read if read.tzinfo is not None else read.replace(tzinfo=UTC))
+    if read.tzinfo is None and zone is not None:
+        read = read.replace(tzinfo=zone)
+    return read.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +47,8 @@ class When:
             return When(ago=values.duration(text))
         except ValueError as error:
             try:
-                return When(at=datetime.fromisoformat(text.strip()).astimezone())
-            except (ValueError, OverflowError):
+                return When(at=instant_of("instant", text))
+            except Invalid:
                 expected = "expected how long ago, such as 90s, 2h or 7d, or an instant"
                 message = f"{expected} such as 2026-11-24T16:30, got {text!r}"
                 raise ValueError(message) from error

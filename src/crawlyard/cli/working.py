@@ -84,17 +84,30 @@ async def run_together(
 
 
 async def _drain(session: Session, worker: Worker, beside: Beside, stop: Interrupts) -> None:
-    """Do what is due now: ticks of schedules, then jobs, then what is to be cleaned and told."""
+    """Do what is due now: ticks of schedules, then jobs, then what is to be told and cleaned.
+
+    What is deleted takes its own webhooks with it, so that all is told before; and what is
+    told of a deletion comes after it.
+    """
     yard = session.yard
     if beside.scheduler:
         await _unless_stopped(yard.scheduler.round(), stop)
     if stop.first is None:
         drained = partial(worker.run, drain=True)
         await run_together(drained, {}, stop, partial(_let_go, session, worker))
-    if beside.janitor and stop.first is None:
-        await _unless_stopped(yard.janitor.sweep(), stop)
     if beside.webhooks and stop.first is None:
         await _unless_stopped(yard.deliverer.run(drain=True), stop)
+    if beside.janitor and stop.first is None:
+        await _unless_stopped(_sweep(session), stop)
+    if beside.janitor and beside.webhooks and stop.first is None:
+        await _unless_stopped(yard.deliverer.run(drain=True), stop)
+
+
+async def _sweep(session: Session) -> None:
+    """Do what the janitor does, and tell of it if that was anything."""
+    swept = await session.yard.janitor.sweep()
+    if swept:
+        session.tell(str(swept))
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, object], stop: Interrupts) -> None:

@@ -11,7 +11,7 @@ class EventName(StrEnum):
 
     CREATED = "job.created"  # it was submitted
     STARTED = "job.started"  # a worker took it
-    PROGRESSED = "job.progressed"  # a quarter, half or three quarters of its running time are over
+    PROGRESSED = "job.progressed"  # a quarter, half or three quarters of its way are behind it
     LIMIT_REACHED = "job.limit_reached"  # a limit was used up; job.completed follows
     REQUEUED = "job.requeued"  # it goes on later: a failed attempt, a stopped worker
     HURRIED = "job.hurried"  # an operator ended its wait for its next attempt or its start

@@ -6,7 +6,7 @@ from typing import Any
 
 from crawlyard.core.form import spec_of
 from crawlyard.core.reading import is_list, unknown
-from crawlyard.core.secrets import HIDDEN
+from crawlyard.core.secrets import HIDDEN, frames, secret_names, texts_in
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.template import (
     MAX_DESCRIPTION,
@@ -64,7 +64,8 @@ def fill(template: CrawlTemplate | TemplateDraft, given: Mapping[str, object]) -
     A text that is exactly ``{{name}}`` becomes the value, with its type; a list that
     stands so in a list is put in its place item by item. Inside longer text a value
     becomes text. Where a parameter has no value, what it is exactly the text of is
-    left out, and inside longer text there is nothing.
+    left out, and inside longer text there is nothing; ``Bearer {{token}}`` is left out
+    whole, and so is an object in a list whose ``url`` is.
 
     Raises:
         Invalid: a parameter is unknown, missing, or its value is not what is expected;
@@ -95,7 +96,7 @@ def outline(template: CrawlTemplate | TemplateDraft) -> dict[str, object]:
     """Return the spec of *template* as far as it is known before anything is given.
 
     Parameters have their default or one of their allowed values; what depends on
-    others is left out.
+    others is left out, also a list of nothing else.
     """
     samples = {p.name: p.sample for p in template.parameters if p.sample is not None}
     filled: dict[str, object] = _filled(template.spec, samples, open_as=None)
@@ -119,7 +120,7 @@ def check(draft: TemplateDraft) -> JobSpec:
         got = f"got {len(draft.parameters)}"
         raise Invalid("parameters", f"expected at most {MAX_PARAMETERS}, {got}")
     _check_places(draft)
-    _check_nothing_hidden(draft.spec)
+    _check_nothing_hidden(draft)
     known = outline(draft)
     for name in ("urls", "sitemaps"):
         if known.get(name) == []:
@@ -136,12 +137,13 @@ def blamed(error: Invalid, template: CrawlTemplate) -> Invalid:
     names = {
         place.name
         for place in places(template.spec)
-        if place.path in (field, f"{field}_s") or place.path.startswith(f"{field}.")
+        if place.path in (field, f"{field}_s")
+        or place.path.startswith(f"{field}.")
+        or field.startswith(f"{place.path}.")
     }
     if len(names) != 1:
         return error
-    said = str(error).removeprefix(f"{field}: ")
-    return Invalid(f"params.{names.pop()}", f"{said}, as {field} of the spec")
+    return Invalid(f"params.{names.pop()}", f"{error.message}, as {field} of the spec")
 
 
 def _check_places(draft: TemplateDraft) -> None:
@@ -163,20 +165,20 @@ def _check_places(draft: TemplateDraft) -> None:
             )
 
 
-def _check_nothing_hidden(spec: Mapping[str, object]) -> None:
+def _check_nothing_hidden(draft: TemplateDraft) -> None:
+    told = f"{HIDDEN} stands for a value that was hidden; give the value itself"
     for field in ("headers", "webhooks"):
-        if HIDDEN in _texts(spec.get(field)):
-            raise Invalid(
-                field, f"{HIDDEN} stands for a value that was hidden; give the value itself"
-            )
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    inner = value.values() if isinstance(value, Mapping) else value if is_list(value) else ()
-    for item in inner:
-        yield from _texts(item)
+        if HIDDEN in texts_in(draft.spec.get(field)):
+            raise Invalid(field, told)
+    for field, value in draft.spec.items():
+        if any(f"://{HIDDEN}@" in text for text in texts_in(value)):
+            raise Invalid(field, told)
+    secret = secret_names(draft.spec)
+    for parameter in draft.parameters:
+        whole = parameter.name in secret
+        for field, value in (("default", parameter.default), ("allowed", parameter.allowed)):
+            if any((whole and t == HIDDEN) or f"://{HIDDEN}@" in t for t in texts_in(value)):
+                raise Invalid(f"parameters.{parameter.name}.{field}", told)
 
 
 def _filled(value: object, values: Mapping[str, object], open_as: str | None) -> Any:
@@ -190,7 +192,9 @@ def _filled(value: object, values: Mapping[str, object], open_as: str | None) ->
         inner = {key: _filled(item, values, open_as) for key, item in value.items()}
         return {key: item for key, item in inner.items() if item is not _LEFT_OUT}
     if is_list(value):
-        return _filled_list([(item, _filled(item, values, open_as)) for item in value])
+        filled = _filled_list([(item, _filled(item, values, open_as)) for item in value])
+        # of a list that nothing is known of, it is not known either that it is empty
+        return _LEFT_OUT if open_as is None and value and not filled else filled
     return value
 
 
@@ -200,11 +204,13 @@ def _filled_text(value: str, values: Mapping[str, object], open_as: str | None) 
         return values.get(names[0], _LEFT_OUT)
     if open_as is None and not values.keys() >= set(names):
         return _LEFT_OUT
+    if names and values.keys().isdisjoint(names) and frames(value):
+        return _LEFT_OUT
     # what is put in is not looked at again: a value cannot name another parameter
     return PLACE.sub(lambda found: _as_text(values.get(found[1].strip(), open_as)), value)
 
 
-def _filled_list(items: list[tuple[object, object]]) -> object:
+def _filled_list(items: list[tuple[object, object]]) -> list[object]:
     filled: list[object] = []
     for before, after in items:
         if after is _LEFT_OUT:
@@ -213,9 +219,16 @@ def _filled_list(items: list[tuple[object, object]]) -> object:
             filled += after
         elif is_list(after) and is_list(before) and len(after) < len(before):
             continue  # a pair is whole, or left out
+        elif isinstance(before, Mapping) and isinstance(after, Mapping) and _lost(before, after):
+            continue
         else:
             filled.append(after)
     return filled
+
+
+def _lost(before: Mapping[object, object], after: Mapping[object, object]) -> bool:
+    """Tell whether a webhook has lost its URL: nothing is left of it then."""
+    return "url" in before and "url" not in after
 
 
 def _as_text(value: object) -> str:

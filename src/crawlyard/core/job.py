@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.lifecycle import Move, State, StateReason, after
 from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
+from crawlyard.core.retry import RetryReason
 from crawlyard.core.spec import JobSpec
 from crawlyard.errors import IllegalMove
 
@@ -132,6 +133,7 @@ class Job:
             IllegalMove: its state does not allow the move.
         """
         state = after(self.state, move)
+        afresh = move in (Move.RESUME, Move.RETRY_FAILED)
         job = replace(
             self,
             state=state,
@@ -143,7 +145,7 @@ class Job:
             due_at=due_at or now if state is State.PENDING else self.due_at,
             started_at=self.started_at or (now if move is Move.CLAIM else None),
             ended_at=now if state.ended else None,
-            failures=0 if move in (Move.RESUME, Move.RETRY_FAILED) else self.failures,
+            failures=0 if afresh else self.failures + (move is Move.FAIL),
         )
         lost = move is Move.REQUEUE and reason is StateReason.WORKER_LOST
         name = EventName.WORKER_LOST if lost else EVENT_OF[move]
@@ -164,22 +166,34 @@ class Job:
         told = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
         return replace(job, failures=self.failures + 1), replace(event, data=told)
 
-    def lost(self, now: datetime, *, actor: str, in_child: bool) -> "tuple[Job, Event]":
+    def retry_wait(self, reason: RetryReason, chance: float) -> timedelta | None:
+        """Return how long to wait if the attempt under way fails; ``None``: it was the last.
+
+        *chance* is a random number from 0 to 1 that the caller draws: 0 is the
+        longest wait.
+        """
+        policy = self.spec.retry
+        return policy.wait(self.failures + 1, chance) if reason in policy.reasons else None
+
+    def lost(
+        self, now: datetime, *, actor: str, in_child: bool, chance: float = 0
+    ) -> "tuple[Job, Event]":
         """Return the job after its worker died: queued again in its old place, or failed.
 
         The first death, in a worker that had other jobs as well, may not be its
         fault: it runs next alone in a child process, and only deaths there count on.
+        Too many of them are a failed attempt; the next one is alone from its beginning.
         """
         losses = self.losses + 1 if in_child else max(1, self.losses)
         died = f"its child process died, {losses - 1} in a row" if in_child else "its worker died"
+        move = Move.REQUEUE
         if in_child and losses > LOSSES_ALLOWED:
-            job, event = self.moved(
-                Move.FAIL, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died
-            )
-        else:
-            job, event = self.moved(
-                Move.REQUEUE, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died
-            )
+            wait = self.retry_wait(RetryReason.WORKER_LOST, chance)
+            if wait is not None:
+                job, event = self.failed_attempt(now, now + wait, actor=actor, detail=died)
+                return replace(job, losses=1), event
+            move = Move.FAIL
+        job, event = self.moved(move, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died)
         return replace(job, losses=losses), event
 
     def edited(

@@ -1,6 +1,6 @@
 """Ceilings of a job, what has been used of them, and the pace of requests to a host."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -55,6 +55,16 @@ class Usage:
 
 
 USAGE_NAMES = tuple(f.name for f in fields(Usage))
+
+
+def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
+    """Return *usage* without what failed targets used, before they are tried again."""
+    return replace(
+        usage,
+        pages=max(0, usage.pages - pages),
+        errors=max(0, usage.errors - errors),
+        done=max(0, usage.done - targets),
+    )
 
 
 class Used(Protocol):

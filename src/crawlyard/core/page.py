@@ -158,6 +158,7 @@ class ErrorGroup:
 
     kind: ErrorKind
     count: int
+    answered: int = 0  # of those, how many got a final HTTP answer: they count as pages
     first_at: datetime
     last_at: datetime
     samples: tuple[str, ...] = ()  # at most five URLs, the oldest first

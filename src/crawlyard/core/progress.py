@@ -21,6 +21,7 @@ class Pulse:
     bytes_rate: float = 0.0
     errors_rate: float = 0.0
     growth: float = 0.0  # URLs discovered for each one done: below 1, the frontier shrinks
+    fresh: float = 0.0  # the same of the last few samples: soon after links stop growing, it is 0
     samples: int = 0
     milestone: int = 0  # the last of `MILESTONES` that was told
 
@@ -47,9 +48,16 @@ def pulse_of(history: Sequence[Usage]) -> Pulse:
         pages_rate=max(0.0, (last.pages - first.pages) / seconds),
         bytes_rate=max(0.0, (last.bytes - first.bytes) / seconds),
         errors_rate=max(0.0, (last.errors - first.errors) / seconds),
-        growth=max(0.0, (last.discovered - first.discovered) / done) if done > 0 else 0.0,
+        growth=_growth(first, last),
+        fresh=_growth(history[max(0, len(history) - 1 - _FEW_SAMPLES)], last),
         samples=len(rates),
     )
+
+
+def _growth(first: Usage, last: Usage) -> float:
+    """Return how many URLs were discovered for each that was done."""
+    done = last.done - first.done
+    return max(0.0, (last.discovered - first.discovered) / done) if done > 0 else 0.0
 
 
 class Confidence(StrEnum):
@@ -105,24 +113,42 @@ def progress_of(
     )
 
 
-MILESTONES = (75, 50, 25)
-"""Per cent of a job's running time, as far as it can be foreseen."""
+MILESTONES = (25, 50, 75)
+"""Per cent of a job's way to its end."""
 
 
-def milestone_of(progress: Progress, told: int) -> int:
-    """Return the highest milestone that has been passed; *told*, the last one, at least.
+def milestones(limits: Limits, usage: Usage, pulse: Pulse, told: int) -> tuple[int, ...]:
+    """Return the milestones that have been passed since *told*, the last one that was.
 
-    Nothing is passed while nobody can tell how long a crawl will take: at its
-    beginning, one of one URL is done.
+    A job ends at a limit or when its frontier runs out: it is as far as the further of the
+    two. None is passed by a job that is at its end.
     """
-    left = progress.time_left
-    if left is None or left.confidence is Confidence.LOW:
-        return told
-    share = 100 * progress.elapsed / max(progress.elapsed + left.p50, _MOMENT)
-    return max(told, next((m for m in MILESTONES if share >= m), 0))
+    share = max(_share_of_limits(limits, usage), _share_of_frontier(usage, pulse))
+    if share >= 1:
+        return ()
+    return tuple(m for m in MILESTONES if told < m <= 100 * share)
 
 
-_MOMENT = timedelta(microseconds=1)
+def _share_of_limits(limits: Limits, usage: Usage) -> float:
+    """Return how much of the limit that is nearest to its end is used up."""
+    shares = [
+        getattr(usage, name) / ceiling
+        for name in LIMIT_NAMES
+        if (ceiling := getattr(limits, name)) and name != "errors"  # no job is meant to end so
+    ]
+    return max(shares, default=0.0)
+
+
+def _share_of_frontier(usage: Usage, pulse: Pulse) -> float:
+    """Return how much is done of all that will be found, 0 while links grow.
+
+    Nobody can tell at the beginning: one of one URL is done.
+    """
+    if pulse.samples < _FEW_SAMPLES or pulse.fresh >= _GROWING:
+        return 0.0
+    todo = usage.waiting / (1 - pulse.fresh)
+    return usage.done / max(1.0, usage.done + todo)
+
 
 # With few samples, or a frontier that grows about as fast as it is worked off, an
 # estimate is a guess; these are judged by eye on crawls of documentation sites.

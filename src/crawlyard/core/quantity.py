@@ -18,7 +18,9 @@ _SIZES = (
     *((f"{letter}iB", 1024**power) for letter, power in (("T", 4), ("G", 3), ("M", 2), ("K", 1))),
     *((f"{letter}B", 1000**power) for letter, power in (("T", 4), ("G", 3), ("M", 2), ("k", 1))),
 )
-_LARGEST = 2**63 - 1  # what a database column holds
+LARGEST = 2**63 - 1  # what a database column holds
+
+_DIGITS = 60  # more than any number has that is taken
 
 _COUNT = re.compile(r"([0-9]+(?:[_,][0-9]{3})*)(k|m)?", re.IGNORECASE)
 
@@ -26,7 +28,7 @@ _COUNT = re.compile(r"([0-9]+(?:[_,][0-9]{3})*)(k|m)?", re.IGNORECASE)
 def duration(text: str) -> timedelta:
     """Return what ``90s``, ``2h``, ``1h30m``, ``500ms`` or a bare number of seconds means."""
     word = text.strip().lower()
-    expected = f"expected a duration such as 90s, 2h, 7d or 1h30m, got {text!r}"
+    expected = f"expected a duration such as 90s, 2h, 7d or 1h30m, got {_quoted(text)}"
     if _NUMBER.fullmatch(word):
         seconds = float(word)
     else:
@@ -39,7 +41,7 @@ def duration(text: str) -> timedelta:
             raise ValueError(f"{expected}; the larger unit goes first, each once")
         seconds = sum(float(n) * _UNITS_S[unit] for n, unit in parts)
     if seconds > _LONGEST.total_seconds():
-        raise ValueError(f"expected at most {_LONGEST.days}d, got {text!r}")
+        raise ValueError(f"expected at most {_LONGEST.days}d, got {_quoted(text)}")
     return timedelta(seconds=seconds)
 
 
@@ -50,13 +52,15 @@ def size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None or (found[3] and not found[2]):
-        raise ValueError(f"expected a size such as 500MB, 1GiB or 10k, got {text!r}")
+        raise ValueError(f"expected a size such as 500MB, 1GiB or 10k, got {_quoted(text)}")
+    if len(found[1]) > _DIGITS:
+        raise ValueError(f"expected at most {LARGEST} bytes, got {_quoted(text)}")
     base = 1024 if found[3] else 1000
     factor = base ** _POWERS[found[2].lower()]
     # whole numbers stay whole: a float has 53 bits
     whole = int(found[1]) * factor if "." not in found[1] else int(float(found[1]) * factor)
-    if whole > _LARGEST:
-        raise ValueError(f"expected at most {_LARGEST} bytes, got {text!r}")
+    if whole > LARGEST:
+        raise ValueError(f"expected at most {LARGEST} bytes, got {_quoted(text)}")
     return whole
 
 
@@ -64,12 +68,19 @@ def count(text: str) -> int:
     """Return the whole number that ``500``, ``20_000``, ``20,000``, ``20k`` or ``1m`` means."""
     found = _COUNT.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"expected a whole number such as 500 or 20k, got {text!r}")
+        raise ValueError(f"expected a whole number such as 500 or 20k, got {_quoted(text)}")
+    if len(found[1]) > _DIGITS:
+        raise ValueError(f"expected at most {LARGEST}, got {_quoted(text)}")
     factor = {"": 1, "k": 1000, "m": 1_000_000}[(found[2] or "").lower()]
     number = int(re.sub("[_,]", "", found[1])) * factor
-    if number > _LARGEST:
-        raise ValueError(f"expected at most {_LARGEST}, got {text!r}")
+    if number > LARGEST:
+        raise ValueError(f"expected at most {LARGEST}, got {_quoted(text)}")
     return number
+
+
+def _quoted(text: str) -> str:
+    """Return *text* as a message names it, cut where it is long."""
+    return repr(text if len(text) <= 100 else f"{text[:99]}…")
 
 
 def seconds(length: timedelta) -> float:

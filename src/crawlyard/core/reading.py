@@ -35,7 +35,7 @@ def whole(value: object) -> int:
         return quantity.count(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"expected a whole number such as 500 or 20k, got {shown(value)}")
-    return value
+    return _held(value)
 
 
 def size(value: object) -> int:
@@ -48,7 +48,7 @@ def size(value: object) -> int:
         return quantity.size(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"expected a size such as 500MB or 1048576, got {shown(value)}")
-    return value
+    return _held(value)
 
 
 def span(value: object) -> timedelta:
@@ -121,6 +121,8 @@ def shown(value: object) -> str:
         return "an object"
     if is_list(value):
         return "a list"
+    if isinstance(value, int) and abs(value) > quantity.LARGEST:
+        return "a number of more than 18 digits"  # with thousands of them, `repr` fails
     told = repr(value)
     return told if len(told) <= 100 else f"{told[:99]}…"
 
@@ -130,6 +132,12 @@ def unknown(path: str, name: str, known: Sequence[str], what: str) -> Invalid:
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     return Invalid(path, f"there is no such {what}; {hint}")
+
+
+def _held(value: int) -> int:
+    if abs(value) > quantity.LARGEST:
+        raise ValueError(f"expected at most {quantity.LARGEST}, got {shown(value)}")
+    return value
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:

@@ -11,23 +11,28 @@ class RetryReason(StrEnum):
     """Why an attempt failed, where another one may go better.
 
     What never does has no word here: a spec that cannot be crawled, an address that is
-    blocked, a robots.txt that forbids. A worker that dies and a store that goes away
-    are no failures of the job: it goes on by itself, whatever its policy.
+    blocked, a robots.txt that forbids. A worker that dies once and a store that goes
+    away are no failures of the job: it goes on by itself, whatever its policy.
     """
 
     START_UNREACHABLE = auto()  # no start URL answered: names, connections, time-outs, 5xx, 429
     INTERNAL_ERROR = auto()  # an error of ours
+    WORKER_LOST = auto()  # its process died several times in a row without a page
 
 
 _MAX_FACTOR = 1000  # to the 64th power, a double still holds it
+MAX_ATTEMPTS = 100
+SHORTEST = timedelta(seconds=1)
+"""Of first waits: with less, a site that is down is asked without a pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """Exponential backoff with jitter and a cap.
 
-    The n-th wait is ``first * factor**(n-1)``, at most *cap*, lessened by up to
-    *jitter* of itself, so that many failures of one cause do not come back at once.
+    The n-th wait is ``first * factor**(n-1)``, at most *cap* (or *first*, if that is
+    more), lessened by up to *jitter* of itself, so that many failures of one cause do
+    not come back at once.
 
     Raises:
         Invalid: a value is out of its range.
@@ -41,12 +46,15 @@ class RetryPolicy:
     reasons: frozenset[RetryReason] = frozenset(RetryReason)  # what is worth a retry
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise Invalid("retry.attempts", f"expected at least 1, got {self.attempts}")
+        if not 1 <= self.attempts <= MAX_ATTEMPTS:
+            raise Invalid("retry.attempts", f"expected 1 to {MAX_ATTEMPTS}, got {self.attempts}")
         for name, wait in (("first", self.first), ("cap", self.cap)):
             if wait < timedelta(0):
                 got = f"{wait.total_seconds():g} s"
                 raise Invalid(f"retry.{name}", f"expected at least 0 s, got {got}")
+        if self.attempts > 1 and self.first < SHORTEST:
+            got = f"{self.first.total_seconds():g} s"
+            raise Invalid("retry.first", f"expected at least 1 s between attempts, got {got}")
         if not 1 <= self.factor <= _MAX_FACTOR:
             raise Invalid("retry.factor", f"expected 1 to {_MAX_FACTOR}, got {self.factor}")
         if not 0 <= self.jitter <= 1:
@@ -62,5 +70,5 @@ class RetryPolicy:
             return None
         # beyond 64 doublings every wait is the cap: no overflow for absurd counts
         grown = self.first.total_seconds() * self.factor ** min(max(failures, 1) - 1, 64)
-        full = min(grown, self.cap.total_seconds())
+        full = min(grown, max(self.cap, self.first).total_seconds())
         return timedelta(seconds=full * (1 - self.jitter * chance))

@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from typing import TypeVar
 
+from crawlyard.core.instant import check_instant
+from crawlyard.core.reading import shown
+from crawlyard.core.template import MAX_DESCRIPTION
 from crawlyard.errors import Invalid
 
 
@@ -46,6 +49,12 @@ MISFIRE_HELP: Mapping[Misfire, str] = {
 MOST_CATCH_UP = 1000
 """The most ticks that `Misfire.RUN_ALL` can make up for at once."""
 
+MOST_FAILURES = 1000
+"""The most failures in a row that a schedule can be told to bear."""
+
+MOST_RUNS = 1_000_000_000
+"""The most runs that can be left: one every 10 seconds for 300 years."""
+
 LONGEST_GRACE = timedelta(days=31)
 LONGEST_JITTER = timedelta(days=1)
 
@@ -72,6 +81,7 @@ class TickReason(StrEnum):
     PAUSED = auto()  # skipped: the schedule was paused
     QUOTA = auto()  # skipped: its owner has too many jobs waiting
     REFUSED = auto()  # skipped: the job could not be submitted; the detail says why
+    NO_RUNS = auto()  # skipped: it waited, and the schedule has no runs left
     NO_SCHEDULER = auto()  # missed
 
 
@@ -86,6 +96,7 @@ class Tick:
     detail: str = ""
     job_id: str | None = None
     decided_at: datetime
+    beat: int = 0  # of the schedule with which it was written: rows of one beat are of one moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,31 +134,59 @@ class CrawlSchedule:
     next_at: datetime | None = None  # the next instant at which it is due; None: none comes
     fire_at: datetime | None = None  # next_at with its jitter
     waiting_at: datetime | None = None  # the instant of a tick that waits for the job before
+    decided_to: datetime | None = None  # up to it every instant is decided, whatever clocks say
+    anchored_at: datetime | None = None  # what the clock on the wall said when it was created
+    fresh_beat: int = 0  # failures in a row are counted from this beat on: of the last resume
+    flaw: str = ""  # what of its row could not be read, and has been left out; never stored
     beat: int = 0
     version: int = 1
     created_at: datetime
     updated_at: datetime
 
     def __post_init__(self) -> None:
+        for name, (kinds, expected) in _KINDS.items():
+            value: object = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise Invalid(name, f"expected {expected}, got {shown(value)}")
         if not self.name.strip():
             raise Invalid("name", "expected a name, got nothing")
+        if len(self.description) > MAX_DESCRIPTION:
+            got = f"got {len(self.description)}"
+            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {got}")
+        _within("template_version", self.template_version, 1, 2**31 - 1)
         _within("grace", self.grace, timedelta(0), LONGEST_GRACE)
         _within("jitter", self.jitter, timedelta(0), LONGEST_JITTER)
         _within("catch_up", self.catch_up, 1, MOST_CATCH_UP)
-        _within("runs_left", self.runs_left, 0)
-        _within("pause_after", self.pause_after, 1)
-        for name in ("starts_at", "ends_at"):
-            instant: datetime | None = getattr(self, name)
-            if instant is not None and instant.tzinfo is None:
-                raise Invalid(name, f"expected an instant with its offset from UTC, got {instant}")
+        _within("runs_left", self.runs_left, 0, MOST_RUNS)
+        _within("pause_after", self.pause_after, 1, MOST_FAILURES)
+        for name, instant in (("starts_at", self.starts_at), ("ends_at", self.ends_at)):
+            if instant is not None:
+                check_instant(name, instant)
         if self.starts_at is not None and self.ends_at is not None:
             _within("ends_at", self.ends_at, self.starts_at)
 
     @property
     def anchor(self) -> datetime:
         """Return the instant that intervals are counted from."""
-        return self.starts_at or self.created_at
+        return self.starts_at or self.anchored_at or self.created_at
 
+
+_NONE = type(None)
+_TEXT, _OBJECT = ((str,), "text"), ((Mapping,), "an object")
+_COUNT = ((int, _NONE), "a whole number, or null")
+_SPAN = ((timedelta,), "a duration")
+_INSTANT = ((datetime, _NONE), "an instant, or null")
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("name", "description", "when", "zone"), _TEXT),
+    **dict.fromkeys(("params", "overrides"), _OBJECT),
+    **dict.fromkeys(("template_version", "runs_left", "pause_after"), _COUNT),
+    "catch_up": ((int,), "a whole number"),
+    "overlap": ((Overlap,), f"one of {', '.join(Overlap)}"),
+    "misfire": ((Misfire,), f"one of {', '.join(Misfire)}"),
+    **dict.fromkeys(("grace", "jitter"), _SPAN),
+    **dict.fromkeys(("starts_at", "ends_at"), _INSTANT),
+}
+"""What the values that a user gives must be; a checker does not see what comes from outside."""
 
 V = TypeVar("V", int, timedelta, datetime)
 

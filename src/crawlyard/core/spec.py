@@ -45,7 +45,10 @@ MAX_WEBHOOKS = 10
 FOREVER = timedelta(days=36_500)
 """As a retention: a hundred years."""
 
-_SECRET = re.compile(r"auth|cookie|token|secret|key|passw|session|credential", re.IGNORECASE)
+_SECRET = re.compile(
+    r"auth|cookie|token|secret|key|passw|pwd|session|credential|jwt|bearer|signature",
+    re.IGNORECASE,
+)
 
 
 def is_secret(header: str) -> bool:
@@ -115,9 +118,9 @@ class JobSpec:
             raise Invalid("max_depth", f"expected at least 0, got {self.max_depth}")
         if self.delay < timedelta(0):
             raise Invalid("delay", f"expected at least 0 s, got {self.delay.total_seconds():g} s")
-        if self.retention is not None and self.retention < timedelta(0):
+        if self.retention is not None and not timedelta(0) <= self.retention <= FOREVER:
             got = f"{self.retention.total_seconds():g} s"
-            raise Invalid("retention", f"expected at least 0 s, got {got}")
+            raise Invalid("retention", f"expected 0 s to {FOREVER.days:,} days, got {got}")
         if self.timeout <= timedelta(0):
             got = f"{self.timeout.total_seconds():g} s"
             raise Invalid("timeout", f"expected more than 0 s, got {got}")

@@ -5,18 +5,15 @@ it in one transaction. Until that is written, nothing has happened: whoever deci
 starts from the same stored schedule, so that a crash in between loses and doubles nothing.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
+from sys import maxsize
 
 from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State
+from crawlyard.core.planning import fire_at, following
 from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickOutcome, TickReason
-from crawlyard.core.timetable import timetable
-
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +48,13 @@ class Decision:
     schedule_after: CrawlSchedule  # one beat on; the very one that was given if nothing is decided
     next_at: datetime | None = None  # as it would be with runs left
     fire_at: datetime | None = None  # as it would be with runs left
+    waited_at: datetime | None = None  # the instant of a tick that waited, and made room
 
     def refused(self, run: Run, reason: TickReason, detail: str, now: datetime) -> "Decision":
         """Return the decision without *run*, whose job could not be submitted: its row says why.
 
         It does not count as one of the runs that are left, and if it was the only one
-        to be submitted, the jobs that had to make room go on.
+        to be submitted, the jobs that had to make room go on, and what waited still does.
         """
         after = self.schedule_after
         if after.runs_left is not None:
@@ -71,53 +69,34 @@ class Decision:
             decided_at=now,
         )
         runs = tuple(other for other in self.runs if other != run)
-        spared = frozenset(job.id for job in self.cancels) if not runs else frozenset()
+        if runs:
+            return replace(self, ticks=(*self.ticks, skipped), runs=runs, schedule_after=after)
+        jobs = frozenset(job.id for job in self.cancels)
+        others = (t for t in self.ticks if t.job_id not in jobs and t.due_at != self.waited_at)
+        if self.waited_at is not None:
+            after = replace(after, waiting_at=self.waited_at)
         return replace(
             self,
-            ticks=(*(tick for tick in self.ticks if tick.job_id not in spared), skipped),
-            runs=runs,
-            cancels=self.cancels if runs else (),
+            ticks=(*others, skipped),
+            runs=(),
+            cancels=(),
             schedule_after=after,
+            waited_at=None,
         )
 
 
-def fire_at(schedule: CrawlSchedule, due_at: datetime) -> datetime:
-    """Return when a scheduler is to act on the tick of *due_at*: then, or later by its jitter.
-
-    The delay is a hash of the schedule's id and the instant: the same whoever asks,
-    another one for each tick, at most `CrawlSchedule.jitter`, and never up to the tick
-    that follows.
-    """
-    if not schedule.jitter:
-        return due_at
-    following = timetable(schedule.when, schedule.zone, schedule.anchor).after(due_at)
-    most = schedule.jitter if following is None else min(schedule.jitter, following - due_at)
-    key = f"{schedule.id} {due_at.astimezone(UTC).isoformat()}"
-    number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
-    return due_at + timedelta(microseconds=(most // _MICROSECOND) * number // 2**64)
-
-
-def planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
-    """Return *schedule* with the first instant after *now* as the next at which it is due.
-
-    There is none before `starts_at`, after `ends_at` (at that instant there is), or
-    without runs left. For a new or an edited schedule; instants up to *now* that have
-    not been decided yet are passed over: decide them first.
-
-    Raises:
-        Invalid: of ``when`` or ``zone``.
-    """
-    next_at, then = _plan(schedule, now)
-    if schedule.runs_left == 0:
-        next_at = then = None
-    return replace(schedule, next_at=next_at, fire_at=then)
-
-
-def decide(schedule: CrawlSchedule, now: datetime, active: Sequence[Job], limit: int) -> Decision:
+def decide(
+    schedule: CrawlSchedule,
+    now: datetime,
+    active: Sequence[Job],
+    limit: int,
+    *,
+    early: bool = False,
+) -> Decision:
     """Return what becomes of the instants that are due at *now*: the earliest *limit* of them.
 
-    *active*: its jobs that have not ended, the oldest first. While ``fire_at`` of
-    the schedule after has come as well, there is more to decide.
+    *active*: its jobs that have not ended, the oldest first. While ``fire_at`` of the
+    schedule after has come, there is more to decide. *early*: nothing is left to its jitter.
 
     - Paused: skipped.
     - In time, by its grace: runs by the overlap policy.
@@ -128,15 +107,11 @@ def decide(schedule: CrawlSchedule, now: datetime, active: Sequence[Job], limit:
     it, the second, `CANCEL_PREVIOUS` the last, and only `ALLOW` all. A tick that waits runs
     before any other if nothing is active any more.
     """
-    late_before = now - schedule.grace
     most = schedule.catch_up if schedule.misfire is Misfire.RUN_ALL else 1
-    due = list(islice(_due(schedule, now), limit + most))  # enough to know the last *most*
-    late = sum(fires < late_before for _, fires in due)
-    made_up_from = {
-        Misfire.SKIP: late,
-        Misfire.RUN_ONCE: len(due) - 1,
-        Misfire.RUN_ALL: late - schedule.catch_up,
-    }[schedule.misfire]
+    # enough to know the last *most*
+    due = list(islice(_due(schedule, now, early=early), limit + most))
+    late = sum(fires < now - schedule.grace for _, fires in due)
+    made_up_from = _made_up_from(schedule, len(due), late)
     deciding = _Deciding(schedule, active, now)
     if due:
         deciding.release()
@@ -155,6 +130,34 @@ def decide(schedule: CrawlSchedule, now: datetime, active: Sequence[Job], limit:
         else:
             deciding.note(due_at, TickOutcome.MISSED, TickReason.NO_SCHEDULER, _missed(schedule))
     return deciding.decision(upto)
+
+
+def foreseen(
+    schedule: CrawlSchedule, now: datetime, active: Sequence[Job]
+) -> tuple[CrawlSchedule, Mapping[datetime, Tick]]:
+    """Return a schedule as it will be when all that is due at *now* is decided, and the rows.
+
+    Rows with a run have the id of no job yet, which is not ``None``.
+    """
+    decision = decide(schedule, now, active, maxsize >> 1)
+    rows = {run.due_at: run.tick(schedule.id, "", now) for run in decision.runs}
+    return decision.schedule_after, rows | {tick.due_at: tick for tick in decision.ticks}
+
+
+def asked_for(
+    schedule: CrawlSchedule, at: datetime, active: Sequence[Job], by: str
+) -> tuple[Run, Decision]:
+    """Return the run that *by* wants at once, for the instant *at*, and what makes room for it.
+
+    It does not count as one of the runs that are left.
+    """
+    detail = f"asked for by {by}"
+    run = Run(due_at=at, outcome=TickOutcome.RAN, reason=TickReason.BY_USER, detail=detail)
+    deciding = _Deciding(schedule, active, at)
+    if schedule.overlap is Overlap.CANCEL_PREVIOUS:
+        deciding.make_room(run)
+    deciding.runs.append(run)
+    return run, deciding.decision(None)
 
 
 def released(schedule: CrawlSchedule, now: datetime) -> Decision:
@@ -178,7 +181,13 @@ def resumed(
         since = schedule.paused_at
         for_pause = (t.due_at for t in skipped if t.reason is TickReason.PAUSED)
         instants = sorted(due_at for due_at in for_pause if due_at >= since)[-schedule.catch_up :]
-    on = replace(schedule, paused_at=None, paused_by="", pause_reason="")
+    on = replace(
+        schedule,
+        paused_at=None,
+        paused_by="",
+        pause_reason="",
+        fresh_beat=schedule.beat + 1,
+    )
     deciding = _Deciding(on, active, now)
     for due_at in instants:
         if deciding.runs_left == 0:
@@ -191,21 +200,6 @@ def resumed(
     return decision
 
 
-def failures_in_a_row(ends: Iterable[State]) -> int:
-    """Return how many of the last jobs failed, one after the other.
-
-    *ends*: how they ended, the latest first. A cancelled one tells nothing of the
-    site: it neither counts nor ends the row.
-    """
-    count = 0
-    for end in ends:
-        if end is State.FAILED:
-            count += 1
-        elif end is not State.CANCELLED:
-            break
-    return count
-
-
 @dataclass(slots=True)
 class _Deciding:
     """A decision while it is made: what is active and what waits, tick after tick."""
@@ -215,6 +209,7 @@ class _Deciding:
     now: datetime
     runs_left: int | None = field(init=False)
     waiting_at: datetime | None = field(init=False)
+    waited_at: datetime | None = field(init=False, default=None)
     ticks: list[Tick] = field(init=False, default_factory=list)
     runs: list[Run] = field(init=False, default_factory=list)
     cancels: list[Job] = field(init=False, default_factory=list)
@@ -249,7 +244,7 @@ class _Deciding:
         if not busy or policy is Overlap.ALLOW:
             self._start(run)
         elif policy is Overlap.CANCEL_PREVIOUS:
-            self._make_room(run)
+            self.make_room(run)
             self._start(run)
         elif policy is Overlap.QUEUE and self.waiting_at is None:
             self.waiting_at = run.due_at
@@ -258,6 +253,23 @@ class _Deciding:
             if policy is Overlap.QUEUE and self.waiting_at is not None:
                 busy = f"{busy}, and the tick of {_said(self.waiting_at)} waits"
             self.note(run.due_at, TickOutcome.SKIPPED, TickReason.OVERLAP, busy)
+
+    def make_room(self, run: Run) -> None:
+        """Cancel what is active; what is to run or waits never begins."""
+        why = f"for the tick of {_said(run.due_at)}"
+        for job in self.active:
+            self.cancels.append(job)
+            # of an instant whose job was submitted again, the row is the first one's
+            if job.origin.tick_at is not None and job.retry_of is None:
+                self._replaced(job.origin.tick_at, f"cancelled {why}", job.id)
+        for other in self.runs:
+            self._replaced(other.due_at, f"never began, {why}")
+            if self.runs_left is not None:
+                self.runs_left += 1
+        if self.waiting_at is not None:
+            self._replaced(self.waiting_at, f"never began, {why}")
+            self.waited_at = self.waiting_at
+        self.active, self.runs, self.waiting_at = (), [], None
 
     def release(self) -> None:
         """Let the tick that waits have its turn, if nothing is active."""
@@ -269,7 +281,7 @@ class _Deciding:
             self.note(due_at, TickOutcome.SKIPPED, TickReason.PAUSED, detail)
         elif self.runs_left == 0:
             detail = "the schedule has no runs left"
-            self.note(due_at, TickOutcome.SKIPPED, TickReason.REFUSED, detail)
+            self.note(due_at, TickOutcome.SKIPPED, TickReason.NO_RUNS, detail)
         else:
             detail = "it waited for the job before"
             run = Run(
@@ -284,12 +296,13 @@ class _Deciding:
             return Decision(schedule_after=before)
         next_at, then = before.next_at, before.fire_at
         if upto is not None:
-            next_at, then = _plan(before, upto)
+            next_at, then = following(before, upto)
         ended = self.runs_left == 0
         after = replace(
             before,
             runs_left=self.runs_left,
             waiting_at=self.waiting_at,
+            decided_to=before.decided_to if upto is None else upto,
             next_at=None if ended else next_at,
             fire_at=None if ended else then,
             beat=before.beat + 1,
@@ -301,6 +314,7 @@ class _Deciding:
             schedule_after=after,
             next_at=next_at,
             fire_at=then,
+            waited_at=self.waited_at,
         )
 
     def _busy(self) -> str:
@@ -316,43 +330,31 @@ class _Deciding:
         if self.runs_left is not None:
             self.runs_left -= 1
 
-    def _make_room(self, run: Run) -> None:
-        """Cancel what is active; what is to run or waits never begins."""
-        why = f"for the tick of {_said(run.due_at)}"
-        for job in self.active:
-            self.cancels.append(job)
-            if job.origin.tick_at is not None:
-                self._replaced(job.origin.tick_at, f"cancelled {why}", job.id)
-        for other in self.runs:
-            self._replaced(other.due_at, f"never began, {why}")
-            if self.runs_left is not None:
-                self.runs_left += 1
-        if self.waiting_at is not None:
-            self._replaced(self.waiting_at, f"never began, {why}")
-        self.active, self.runs, self.waiting_at = (), [], None
-
     def _replaced(self, due_at: datetime, detail: str, job_id: str | None = None) -> None:
         self.note(due_at, TickOutcome.REPLACED, TickReason.OVERLAP, detail, job_id)
 
 
-def _due(schedule: CrawlSchedule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the instants that are due at *now* and not decided yet, each with its `fire_at`."""
+def _due(
+    schedule: CrawlSchedule, now: datetime, *, early: bool
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the instants that are due at *now* and not decided yet, each with its `fire_at`.
+
+    *early*: also those that their jitter delays still.
+    """
     due_at = schedule.next_at
     fires = None if due_at is None else fire_at(schedule, due_at)
-    while due_at is not None and fires is not None and fires <= now:
+    while due_at is not None and fires is not None and (due_at if early else fires) <= now:
         yield due_at, fires
-        due_at, fires = _plan(schedule, due_at)
+        due_at, fires = following(schedule, due_at)
 
 
-def _plan(schedule: CrawlSchedule, instant: datetime) -> tuple[datetime | None, datetime | None]:
-    """Return the first instant after *instant* at which it is due, and its `fire_at`."""
-    start = instant
-    if schedule.starts_at is not None:
-        start = max(start, schedule.starts_at - _MICROSECOND)
-    due_at = timetable(schedule.when, schedule.zone, schedule.anchor).after(start)
-    if due_at is None or (schedule.ends_at is not None and due_at > schedule.ends_at):
-        return None, None
-    return due_at, fire_at(schedule, due_at)
+def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
+    """Return from which of *due* instants on the *late* ones, which come first, may run."""
+    return {
+        Misfire.SKIP: late,
+        Misfire.RUN_ONCE: due - 1,
+        Misfire.RUN_ALL: late - schedule.catch_up,
+    }[schedule.misfire]
 
 
 def _missed(schedule: CrawlSchedule) -> str:

@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 
 from crawlyard.core.cron import Cron, parse_cron
 from crawlyard.core.cron_words import cron_words
+from crawlyard.core.instant import FIRST_YEAR, LAST_YEAR
 from crawlyard.core.quantity import duration, duration_text
 from crawlyard.errors import Invalid
 
@@ -24,7 +25,6 @@ HORIZON = timedelta(days=366 * 50)
 """How far ahead a run is looked for: 29 February on a given weekday can take 40 years."""
 
 _CLOCKS_BACK = timedelta(hours=3)  # no zone sets its clocks back further; Debian's cron agrees
-_FIRST_YEAR, _LAST_YEAR = 1970, 9998  # one less than the calendar has: zones move an instant
 _SECOND = timedelta(seconds=1)
 _START = datetime(
     2025, 1, 1, tzinfo=UTC
@@ -283,8 +283,8 @@ def _written(text: str, at: int) -> datetime:
         written = datetime.fromisoformat(text.upper())
     except ValueError as error:
         raise Invalid("when", f"{text!r} is no instant: {error}, at position {at}") from None
-    if not _FIRST_YEAR <= written.year <= _LAST_YEAR:
-        years = f"{_FIRST_YEAR} to {_LAST_YEAR}"
+    if not FIRST_YEAR <= written.year <= LAST_YEAR:
+        years = f"{FIRST_YEAR} to {LAST_YEAR}"
         raise Invalid("when", f"{text!r} is out of the years {years}, at position {at}")
     return written
 

@@ -32,6 +32,8 @@ WAITS = (
 Source: Standard Webhooks, "Retry schedule", its tail shortened to two days.
 """
 
+_IN_ALL = sum(WAITS, timedelta(0))
+
 JITTER = 0.1
 """A wait is longer or shorter by up to this part of itself: what failed together comes apart."""
 
@@ -44,6 +46,9 @@ GONE = 410
 ROTATION = timedelta(hours=24)
 """For how long the secret before the current one signs as well."""
 
+SENDER = "webhooks"
+"""As the actor of what deliveries bring about."""
+
 MAX_PATTERNS = 100
 _LONGEST_PATTERN = 64
 MAX_DESCRIPTION = 500
@@ -54,7 +59,7 @@ EXCERPT = 1024
 """Bytes of a response's body that are kept."""
 
 PAYLOAD_VERSION = 1
-"""`data.v` of a message: the meaning of its fields never changes within a version."""
+"""`data.v` of a message, `v` of an event: fields never change their meaning within a version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +92,18 @@ class Webhook:
     active: bool = True
     disabled_reason: str = ""  # why it is not active
     failing_since: datetime | None = None  # no delivery has succeeded since
+    failures: int = 0  # attempts that have failed since then
+    held_until: datetime | None = None  # its receiver asked not to be sent anything before
     allow_addresses: tuple[str, ...] = ()  # as in a spec: opened beside public addresses
     job_id: str | None = None  # it belongs to this job, and goes with it
     version: int = 1
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def receiver(self) -> str:
+        """Return the host and port that messages go to, as the URL has them."""
+        return self.url.partition("://")[2].partition("/")[0].partition("?")[0]
 
     def wants(self, event: Event) -> bool:
         """Tell whether *event* is to be delivered here.
@@ -131,9 +143,36 @@ class Webhook:
             active=on,
             disabled_reason=reason,
             failing_since=None if on else self.failing_since,
+            failures=0 if on else self.failures,
+            held_until=None,
             version=self.version + 1,
             updated_at=now,
         )
+
+    def heard(
+        self, delivery: "Delivery", held_until: datetime | None = None
+    ) -> "tuple[Webhook, Event | None]":
+        """Return it after the last attempt of *delivery*, which is part of that already.
+
+        With an event if that switched it off, as `why_off` says. *held_until*: until when
+        its receiver asked for a rest.
+        """
+        last = delivery.attempts[-1]
+        if last.ok:
+            return replace(self, failing_since=None, failures=0), None
+        asked = [until for until in (self.held_until, held_until) if until is not None]
+        failing = replace(
+            self,
+            failing_since=self.failing_since or last.at,
+            failures=self.failures + 1,
+            held_until=max(asked, default=None),
+        )
+        why = why_off(failing, delivery) if self.active else ""
+        if not why:
+            return failing, None
+        now = last.at + last.latency
+        off = failing.switched(now, on=False, reason=why)
+        return off, off.event(EventName.WEBHOOK_DISABLED, now, SENDER)
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
         """Return an event about this webhook as it is, with *data* beside.
@@ -141,7 +180,7 @@ class Webhook:
         It names the host alone: whoever knows the rest of the URL may post to it.
         """
         told: dict[str, object] = {
-            "host": self.url.partition("://")[2].partition("/")[0],
+            "host": self.receiver,
             "events": list(self.events),
             "active": self.active,
             "reason": self.disabled_reason,
@@ -230,19 +269,26 @@ def wait_after(attempts: int, chance: float) -> timedelta | None:
 def why_off(webhook: Webhook, delivery: Delivery) -> str:
     """Return why a webhook is switched off after *delivery* went as it did; empty: it is not.
 
-    It is when the receiver says 410, and when all attempts of a delivery have failed
-    and nothing else has arrived since the first of them.
+    It is when the receiver says 410; when all attempts of a delivery have failed and
+    nothing else has arrived since the first of them; and when nothing has for as long as
+    these take, in at least as many attempts: of many deliveries that wait for each other,
+    none may have been tried so often by then.
     """
-    if delivery.state is not DeliveryState.FAILED or not delivery.attempts:
+    if not delivery.attempts or delivery.attempts[-1].ok:
         return ""
     first, last = delivery.attempts[0], delivery.attempts[-1]
     if last.status == GONE:
         return "the receiver answered 410 (gone)"
     since = webhook.failing_since
-    if since is not None and since <= first.at:
-        count = len(delivery.attempts)
-        return f"nothing has arrived since {since:%Y-%m-%d %H:%M} UTC: {count} attempts failed"
-    return ""
+    if since is None:
+        return ""
+    tried_out = delivery.state is DeliveryState.FAILED and since <= first.at
+    too_long = since <= last.at - _IN_ALL and webhook.failures > len(WAITS)
+    if not tried_out and not too_long:
+        return ""
+    return (
+        f"nothing has arrived since {since:%Y-%m-%d %H:%M} UTC: {webhook.failures} attempts failed"
+    )
 
 
 def message_id(webhook_id: str, seq: int) -> str:

@@ -1,6 +1,7 @@
 """Whether a spec can be crawled at all: found out before a job is made of it."""
 
 import ipaddress
+from collections.abc import Sequence
 
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
@@ -29,8 +30,8 @@ def check_spec(spec: JobSpec) -> None:
     Raises:
         Invalid: something cannot be crawled as it is; the message names it.
     """
-    urls = [canonical(url) for url in spec.urls]
-    urls += [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
+    urls = _canonical("urls", spec.urls)
+    urls += _canonical("sitemaps", [url for url in spec.sitemaps if url != NAMED_BY_ROBOTS])
     if not urls:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
     Boundary(spec, urls)
@@ -47,6 +48,13 @@ def check_spec(spec: JobSpec) -> None:
         _check_header(name, value)
     if not spec.user_agent.isprintable() or not spec.user_agent.isascii():
         raise Invalid("user_agent", f"expected printable ASCII, got {spec.user_agent!r}")
+
+
+def _canonical(field: str, urls: Sequence[str]) -> list[str]:
+    try:
+        return [canonical(url) for url in urls]
+    except Invalid as error:
+        raise Invalid(field, error.message) from None
 
 
 def _literal(hostname: str) -> str | None:

@@ -158,21 +158,20 @@ class Crawl:
         if self._tasks:
             return False
         if self._open and not len(self._turns) and not self._spilled:
-            self._finish(*self._exhausted())
+            self._finish(self._unreached() or End(StateReason.EXHAUSTED))
         return not self._open
 
-    def _exhausted(self) -> tuple[StateReason, str]:
+    def _unreached(self) -> End | None:
+        """Return the end of a crawl that brought nothing but errors, ``None`` for another."""
         tally = self._draft.tally
-        if tally.pages == 0 or tally.done == tally.errors + tally.redirects:
-            return (
-                StateReason.START_FAILED,
-                self._trouble or self._discovery.trouble or "no start URL could be fetched",
-            )
-        return StateReason.EXHAUSTED, ""
+        if tally.pages and tally.done != tally.errors + tally.redirects:
+            return None
+        why = self._trouble or self._discovery.trouble or "no start URL could be fetched"
+        return End(StateReason.START_FAILED, why)
 
-    def _finish(self, reason: StateReason, detail: str) -> None:
+    def _finish(self, end: End) -> None:
         self._open = False
-        self.end = End(reason, detail)
+        self.end = end
         self._event.set()
 
     async def _let_go(self) -> None:
@@ -204,7 +203,7 @@ class Crawl:
         decision = self._limiter.decide(self._draft.tally, self._reserved)
         if decision.used_up and decision.limit is not None:
             self._ended_by = (decision.limit, self._limiter)
-            self._finish(reason_of(decision.limit), decision.detail)
+            self._finish(End(reason_of(decision.limit), decision.detail))
         busy = self._reserved + len(self._learning) >= self._spec.concurrency
         return decision.allowed and not busy and len(self._draft.outcomes) < BACKLOG
 
@@ -352,8 +351,9 @@ class Crawl:
         self._batched, self._first_page = self._clock.monotonic(), None
         if last and self.end is not None and self._ended_by is not None:
             name, limiter = self._ended_by
-            # what was in flight counts
-            self.end = End(self.end.reason, limiter.describe(name, self._draft.tally))
+            # what was in flight counts; errors alone say that the site is out of reach
+            told = End(self.end.reason, limiter.describe(name, self._draft.tally))
+            self.end = (self._unreached() if name == "errors" else None) or told
         return self._draft.batch(last=last)
 
     def _tick(self) -> None:

@@ -1,24 +1,60 @@
 """The connections of the HTTP client: none is made that a guard has not allowed."""
 
+import asyncio
 import socket
 from contextvars import ContextVar
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import AddrInfoType
 from yarl import URL
 
 from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Names
 
 _LONGEST_LINE = 16 * 1024
 _LONGEST_HEADER = 64 * 1024
 _MOST_HEADERS = 256
 _CONNECT_S = 10.0
+_LOOK_UPS = 64  # of one session at once; the others wait for their turn
 
 _host_asked: ContextVar[str] = ContextVar("host_asked")
 """The host of the URL that a task asks for: the socket factory sees only addresses."""
 
 
-def guarded_session(guard: Guard, total_s: float, *, keeps_alive: bool) -> aiohttp.ClientSession:
+class _Resolver(AbstractResolver):
+    """Looks names up for a session: aiohttp's own does that in threads that all share."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._turns = asyncio.Semaphore(_LOOK_UPS)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of *host*."""
+        async with self._turns:
+            infos = await self._names.addresses(host, port)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=found,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, protocol, _, address in infos
+            if family in (socket.AF_UNSPEC, found)
+        ]
+
+    async def close(self) -> None:
+        """Return at once: it has nothing that is open."""
+
+
+def guarded_session(
+    guard: Guard, total_s: float, names: Names, *, keeps_alive: bool
+) -> aiohttp.ClientSession:
     """Return a session whose every connection *guard* is asked about; it is to be closed.
 
     A request and its answer together take at most *total_s* seconds.
@@ -38,6 +74,7 @@ def guarded_session(guard: Guard, total_s: float, *, keeps_alive: bool) -> aioht
     connector = aiohttp.TCPConnector(
         limit=0,  # others count
         socket_factory=socket_for,
+        resolver=_Resolver(names),
         ttl_dns_cache=60,
         **({"keepalive_timeout": 15} if keeps_alive else {"force_close": True}),
     )

@@ -17,8 +17,11 @@ from crawlyard.core.page import ErrorKind
 from crawlyard.engine.decode import DecodeError, Decoder
 from crawlyard.engine.dial import asked, guarded_session
 from crawlyard.engine.guard import BlockedAddress, Guard
+from crawlyard.engine.names import Names
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
+
+_NAMES = 512  # looked up at once for one job, those included that nobody waits for any more
 
 
 class FetchFailed(Exception):
@@ -89,13 +92,16 @@ class Fetcher(Protocol):
 
 
 class AiohttpFetcher:
-    """A fetcher for one job: its connections are shared with no other, as guards differ."""
+    """A fetcher for one job: its connections are shared with no other, as guards differ.
+
+    Nor are its look-ups of names: those of others do not wait for slow ones.
+    """
 
     def __init__(self, guard: Guard, timeout: timedelta, clock: Clock) -> None:
         self._clock = clock
         total = timeout.total_seconds()
         self._timeout_s = total
-        self._session = guarded_session(guard, total, keeps_alive=True)
+        self._session = guarded_session(guard, total, Names(_NAMES), keeps_alive=True)
 
     async def fetch(
         self, url: str, host: str, headers: Mapping[str, str], max_body: int

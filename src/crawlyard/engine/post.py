@@ -1,7 +1,6 @@
 """One message to one receiver: sent to an address that a guard allows, and nowhere else."""
 
 import asyncio
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +11,7 @@ from crawlyard.core.webhook import EXCERPT
 from crawlyard.engine.dial import asked, guarded_session
 from crawlyard.engine.fetch import failure_of
 from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Crowded, Names
 from crawlyard.engine.urls import canonical, hostname_of
 
 TIMEOUT = timedelta(seconds=15)
@@ -21,6 +21,12 @@ Source: Standard Webhooks, "Operational considerations": 15 to 30 s.
 """
 
 _RESOLVE_S = 5.0
+_NAMES = 256  # looked up at once, those included that nobody waits for any more
+_TO_SAVE = Names(32)
+
+
+class NotAsked(Exception):
+    """The receiver was not asked, for reasons that are not its own: it is not to be blamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +41,12 @@ class Answer:
 class Poster:
     """Sends single messages, each on a connection of its own; redirects are answers."""
 
-    def __init__(self, agent: str, timeout: timedelta = TIMEOUT) -> None:
+    def __init__(
+        self, agent: str, timeout: timedelta = TIMEOUT, names: Names | None = None
+    ) -> None:
         self._agent = agent
         self._timeout_s = timeout.total_seconds()
+        self._names = names or Names(_NAMES)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, guard: Guard) -> Answer:
         """Return the answer to one POST of *body*, which is JSON, to *url*.
@@ -46,6 +55,7 @@ class Poster:
 
         Raises:
             FetchFailed: there was none.
+            NotAsked: nobody was asked, as too much else is under way.
             Invalid: *url* is none.
         """
         own = {
@@ -56,7 +66,7 @@ class Poster:
         url = canonical(url)
         try:
             async with (
-                guarded_session(guard, self._timeout_s, keeps_alive=False) as session,
+                self._session(guard) as session,
                 session.post(
                     asked(url, hostname_of(url)),
                     data=body,
@@ -71,8 +81,15 @@ class Poster:
                     retry_after=response.headers.get("Retry-After", ""),
                     excerpt=beginning.decode(errors="replace"),
                 )
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, Crowded):
+                raise NotAsked(str(error.os_error)) from error
+            raise failure_of(error, self._timeout_s) from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise failure_of(error, self._timeout_s) from error
+
+    def _session(self, guard: Guard) -> aiohttp.ClientSession:
+        return guarded_session(guard, self._timeout_s, self._names, keeps_alive=False)
 
 
 async def addresses_of(host: str, port: int) -> Sequence[str]:
@@ -82,8 +99,7 @@ async def addresses_of(host: str, port: int) -> Sequence[str]:
         OSError: it has none, or nobody answers.
     """
     async with asyncio.timeout(_RESOLVE_S):
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await _TO_SAVE.addresses(host, port)
     return sorted({str(address[0]) for *_, address in found})
 
 

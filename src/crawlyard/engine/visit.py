@@ -213,7 +213,7 @@ def retry_after_s(value: str, now: datetime) -> float | None:
         return float(value[:9])
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of twenty digits, say
         return None
     if at.tzinfo is None:  # "-0000": a time in UTC of unknown origin
         at = at.replace(tzinfo=UTC)

@@ -14,12 +14,13 @@ Sink: TypeAlias = Callable[[bytes], object]
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Sink]:
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[Sink]:
     """Yield what writes to *path*; the file has its name once the block has ended well.
 
     It is written beside as ``.NAME.partial`` and then renamed, so that a killed
     process leaves what was there before. What is no plain file (a pipe, a device) is
-    written directly. A link is followed.
+    written directly. A link is followed. *mode* is who may read and write a new file,
+    less what the umask takes away.
 
     Raises:
         OSError: with the name of the file, whatever went wrong (disk full, say).
@@ -33,7 +34,7 @@ def whole_file(path: Path) -> Iterator[Sink]:
             yield _sink(direct, path)
         return
     partial = target.with_name(f".{target.name}.partial")
-    file = _locked(partial, path)
+    file = _locked(partial, path, mode)
     try:
         yield _sink(file, path)
         with _naming(path):
@@ -86,10 +87,10 @@ def _sink(file: BinaryIO, path: Path) -> Sink:
     return write
 
 
-def _locked(partial: Path, path: Path) -> BinaryIO:
+def _locked(partial: Path, path: Path, mode: int) -> BinaryIO:
     """Return *partial* opened empty, for this process alone."""
     with _naming(path):
-        opened = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        opened = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         file = os.fdopen(opened, "wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -56,10 +56,6 @@ class Events:
             before, window = after, window * _WIDER
         return found[-limit:]
 
-    async def last(self) -> int:
-        """Return the seq of the newest event of all, 0 when there is none."""
-        return await self._events.last()
-
     async def every(
         self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0
     ) -> AsyncIterator[Event]:
@@ -71,9 +67,11 @@ class Events:
             after = portion[-1].seq
 
     async def follow(
-        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int | None = 0
     ) -> AsyncIterator[Event]:
         """Yield all events with a seq above *after*, and then each one as it happens.
+
+        ``None``: only those that happen from now on.
 
         It never ends by itself, loses none and yields none twice; those of other
         processes are seen within `LOOK_EVERY`. While the store is away, it waits.
@@ -82,6 +80,7 @@ class Events:
         while True:
             try:
                 last = await self._events.last()
+                after = last if after is None else after
                 found = await self._events.events(asked, after, _CHUNK) if last > after else []
             except StoreUnavailable as error:
                 _log.warning("the store is away, trying again: %s", error)
@@ -95,12 +94,6 @@ class Events:
             # events are numbered as they are committed: below the last, none comes later
             after = max(after, last, found[-1].seq if found else 0)
             await self._clock.sleep(LOOK_EVERY)
-
-    async def list(
-        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
-    ) -> list[Event]:
-        """Return events with a seq above *after*, oldest first, at most *limit*."""
-        return await self._events.events(_visible(actor, query), after, limit)
 
 
 def _visible(actor: Actor, query: EventQuery) -> EventQuery:

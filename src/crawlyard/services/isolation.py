@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+import random
 import signal
 import sys
 from collections.abc import Mapping
@@ -118,7 +119,7 @@ class IsolatedRun:
             return
         actor = f"worker:{self.lease.worker}"
         at_fault = self._kill_at is None and code != STORE_AWAY
-        job, event = standing.job.lost(now, actor=actor, in_child=at_fault)
+        job, event = standing.job.lost(now, actor=actor, in_child=at_fault, chance=random.random())
         try:
             await store.leases.settle(self.lease, job, event)
         except Conflict:

@@ -49,6 +49,21 @@ class Swept:
     freed: Freed = field(default_factory=Freed)
     forgotten: int = 0  # events, deliveries and rows of ledgers
 
+    def __bool__(self) -> bool:
+        """Tell whether there was anything to do."""
+        return self != _NOTHING
+
+    def __str__(self) -> str:
+        """Return what was done, in one line."""
+        freed = self.freed
+        room = f", {freed.bytes:,} bytes given back" if freed.bytes else ""
+        room += f", about {freed.reusable:,} bytes reusable" if freed.reusable else ""
+        jobs = f"{self.warned} jobs warned, {self.cancelled} cancelled, {self.deleted} deleted"
+        return f"swept: {jobs}; {freed.rows} rows freed, {self.forgotten} forgotten{room}"
+
+
+_NOTHING = Swept()
+
 
 class Janitor:
     """Keeps the store small, in transactions that are small as well.
@@ -76,12 +91,8 @@ class Janitor:
                 _log.warning("the store is away, sweeping later: %s", error)
                 await self._clock.sleep(_RETRY_EVERY)
                 continue
-            if swept != Swept():
-                _log.info(
-                    "swept: %d jobs warned, %d cancelled, %d deleted; %d rows freed, %d forgotten",
-                    *(swept.warned, swept.cancelled, swept.deleted),
-                    *(swept.freed.rows, swept.forgotten),
-                )
+            if swept:
+                _log.info("%s", swept)
             await self._clock.sleep(every)
 
     async def sweep(self) -> Swept:

@@ -1,6 +1,6 @@
 """Jobs, in verbs: what the library, the command line and the API call alike."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,18 +10,19 @@ from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import DIRECT, Job, Origin
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.limits import LIMIT_NAMES, breach
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.limits import LIMIT_NAMES, Usage, breach, given_back
+from crawlyard.core.page import ErrorGroup, ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.core.progress import Progress, progress_of
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Actor, Grants, Role
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
+from crawlyard.engine.post import addresses_of
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.ids import new_id
 from crawlyard.services.janitor import purged
-from crawlyard.services.receivers import with_webhooks
+from crawlyard.services.receivers import Resolve, check_names, with_webhooks
 from crawlyard.store.base import Freed, JobQuery, Store
 
 EDITABLE = frozenset(
@@ -37,6 +38,7 @@ EDITABLE = frozenset(
         "delay",
         "per_host",
         "concurrency",
+        "retention",
     }
 )
 """The fields of a spec that can change while the job lives; they take effect at once.
@@ -45,7 +47,6 @@ A limit alone (``limits.pages``) leaves the others as they are, whoever changes 
 """
 
 _TRIES = 8  # a move that loses a race is read and tried again; more losses mean a bug
-
 
 _A_MOMENT = timedelta(milliseconds=250)
 
@@ -65,12 +66,18 @@ class JobManager:
     """
 
     def __init__(
-        self, store: Store, dispatcher: Dispatcher, clock: Clock, grants: Grants | None = None
+        self,
+        store: Store,
+        dispatcher: Dispatcher,
+        clock: Clock,
+        grants: Grants | None = None,
+        resolve: Resolve = addresses_of,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._grants = grants or Grants()
+        self._resolve = resolve
 
     async def submit(
         self,
@@ -87,6 +94,7 @@ class JobManager:
             Forbidden: the actor may not submit, or asks for what this yard does not grant.
         """
         job, event = self.prepared(actor, spec, start_at=start_at, origin=origin)
+        await check_names(job.spec, self._resolve)
         return await self._add(job, event)
 
     def prepared(
@@ -193,7 +201,7 @@ class JobManager:
         return await self._move(actor, job_id, Move.RESUME, "")
 
     async def retry(self, actor: Actor, job_id: str) -> Job:
-        """Submit a new job with the spec of one that has ended, and return it.
+        """Submit a new job with the spec and the owner of one that has ended, and return it.
 
         Raises:
             NotFound, Forbidden: as the names say.
@@ -203,7 +211,8 @@ class JobManager:
         if not old.state.ended:
             allowed = tuple(LIFECYCLE[old.state])
             raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
-        job, event = self.prepared(actor, old.spec, origin=old.origin)
+        owner = actor if actor.id == old.owner else Actor(id=old.owner)
+        job, event = self.prepared(owner, old.spec, origin=old.origin, by=actor.id)
         return await self._add(replace(job, retry_of=old.id), event)
 
     async def retry_failed(
@@ -215,18 +224,22 @@ class JobManager:
 
         Raises:
             NotFound, Forbidden: as the names say.
-            IllegalMove: the job has not ended, or nothing in it failed that way.
+            IllegalMove: the job has not ended, nothing in it failed that way, or a
+                limit that is used up would end it before its first request.
         """
         for _ in range(_TRIES):
-            old = (await self._changeable(actor, job_id)).job
+            standing = await self._changeable(actor, job_id)
+            old = standing.job
             job, event = old.moved(Move.RETRY_FAILED, self._clock.now(), actor=actor.id)
-            failed = await self._store.pages.errors(job_id)
-            if not any(not kinds or group.kind in kinds for group in failed):
+            groups = await self._store.pages.errors(job_id)
+            failed = [group for group in groups if not kinds or group.kind in kinds]
+            if not failed:
                 wanted = ", ".join(sorted(kinds)) or "failed"
                 raise IllegalMove(
                     f"job {job_id} has no URL to retry ({wanted})",
                     allowed=tuple(LIFECYCLE[old.state]),
                 )
+            _check_limits(old, _without(standing.shard.usage, failed))
             try:
                 count = await self._store.jobs.retry_failed(job, event, kinds)
             except Conflict:
@@ -288,8 +301,14 @@ class JobManager:
         event = old.event(EventName.DELETED, self._clock.now(), actor.id)
         await self._store.jobs.delete(job_id, old.version, event)
 
-    async def purge(self) -> Freed:
-        """Free the space of deleted jobs, a thousand rows at a time; return what that freed."""
+    async def purge(self, actor: Actor) -> Freed:
+        """Free the space of all deleted jobs, in small steps; return what that freed.
+
+        Raises:
+            Forbidden: the actor may look at jobs only.
+        """
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at jobs, not delete them")
         return await purged(self._store.upkeep, self._clock)
 
     async def _add(self, job: Job, event: Event) -> Job:
@@ -361,6 +380,17 @@ def _check_resumable(standing: Standing) -> None:
             f"job {job.id} has nothing left to fetch; retry it instead",
             allowed=(Move.RETRY_FAILED,),
         )
+    _check_limits(job, usage)
+
+
+def _without(usage: Usage, failed: Sequence[ErrorGroup]) -> Usage:
+    """Return *usage* as it is once all of *failed* wait again."""
+    count, answered = sum(g.count for g in failed), sum(g.answered for g in failed)
+    return given_back(usage, targets=count, pages=answered, errors=count)
+
+
+def _check_limits(job: Job, usage: Usage) -> None:
+    """Refuse to go on with a job that would end at once, whatever it has lost for it by then."""
     limit = breach(job.limits, usage)
     if limit is not None:
         raise IllegalMove(

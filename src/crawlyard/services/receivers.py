@@ -17,17 +17,16 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a host, for a port; raises `OSError` if it has none."""
 
 
-async def receiver(url: str, allow_addresses: Sequence[str], resolve: Resolve) -> str:
-    """Return *url* in its canonical spelling, if messages may be sent there.
+async def receiver(url: str, guard: Guard, resolve: Resolve) -> str:
+    """Return *url* in its canonical spelling, if *guard* lets messages be sent there.
 
     Names are looked up: where they lead now must be allowed. A connection is judged
     again when it is made, since a name may lead elsewhere by then.
 
     Raises:
-        Invalid: it is no https URL (http will do where *allow_addresses* opens the
-            address), names a user, has no address, or leads to one that is closed.
+        Invalid: it is no https URL (http will do where *guard* opens the address), names
+            a user, has no address, or leads to one that is closed.
     """
-    guard = Guard(allow_addresses)
     url = _plain_url(url)
     host, port = hostname_of(url), port_of(url)
     literal = _literal(host)
@@ -43,15 +42,35 @@ async def receiver(url: str, allow_addresses: Sequence[str], resolve: Resolve) -
 def with_webhooks(spec: JobSpec) -> JobSpec:
     """Return *spec* with its webhooks checked, and a secret made for each that names none.
 
-    Addresses are judged, names are not looked up: that is left to the connection.
+    Addresses are judged, names are not looked up: see `check_names`.
 
     Raises:
         Invalid: a URL is not fit as for `receiver`, an event is not one of a job, or a
-            secret cannot sign.
+            secret cannot sign; the field is ``webhooks.0.url``, say.
     """
     guard = spec_guard(spec)
-    webhooks = tuple(_checked(asked, guard) for asked in spec.webhooks)
-    return spec if webhooks == spec.webhooks else replace(spec, webhooks=webhooks)
+    webhooks: list[JobWebhook] = []
+    for number, asked in enumerate(spec.webhooks):
+        try:
+            webhooks.append(_checked(asked, guard))
+        except Invalid as error:
+            raise Invalid(f"webhooks.{number}.{error.field}", error.message) from None
+    found = tuple(webhooks)
+    return spec if found == spec.webhooks else replace(spec, webhooks=found)
+
+
+async def check_names(spec: JobSpec, resolve: Resolve) -> None:
+    """Look up where the webhooks of *spec* lead now, and check that this is allowed.
+
+    Raises:
+        Invalid: as for `receiver`; the field is ``webhooks.0.url``, say.
+    """
+    guard = spec_guard(spec)
+    for number, asked in enumerate(spec.webhooks):
+        try:
+            await receiver(asked.url, guard, resolve)
+        except Invalid as error:
+            raise Invalid(f"webhooks.{number}.{error.field}", error.message) from None
 
 
 def _checked(asked: JobWebhook, guard: Guard) -> JobWebhook:

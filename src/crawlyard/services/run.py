@@ -13,8 +13,9 @@ from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.limits import Usage
 from crawlyard.core.page import UNREACHABLE, ErrorKind, Target
-from crawlyard.core.progress import Progress, milestone_of, progress_of
+from crawlyard.core.progress import milestones
 from crawlyard.core.retry import RetryReason
 from crawlyard.core.spec import Strategy
 from crawlyard.engine.access import RobotsCache
@@ -160,10 +161,10 @@ class JobRun:
     async def _record(self, crawl: Crawl, batch: Batch) -> None:
         usage = self._usage.plus(batch.usage)
         pulse = self._shop.progress.observe(self.job_id, usage)
-        progress = progress_of(self._job.limits, usage, pulse, State.RUNNING)
-        pulse = replace(pulse, milestone=milestone_of(progress, self._milestone))
-        events = self._told(batch, progress, pulse.milestone)
-        self._milestone = pulse.milestone
+        passed = milestones(self._job.limits, usage, pulse, self._milestone)
+        self._milestone = max((self._milestone, *passed))
+        pulse = replace(pulse, milestone=self._milestone)
+        events = self._told(batch, usage, passed)
         # a crawl that ended by itself keeps its lease until it is settled
         batch = replace(batch, pulse=pulse, events=events, last=batch.last and self._ordered)
         answer = await self._insist(batch)
@@ -183,13 +184,13 @@ class JobRun:
             crawl.change(self._job.spec)
         await self._shop.progress.publish(self._job, self._usage, pulse, batch.current_url)
 
-    def _told(self, batch: Batch, progress: Progress, milestone: int) -> tuple[Event, ...]:
+    def _told(self, batch: Batch, usage: Usage, passed: Sequence[int]) -> tuple[Event, ...]:
         """Return what there is to tell with a batch."""
         now, job = self._shop.clock.now(), self._job
         told = [job.event(EventName.NOTED, now, self._actor, **note) for note in batch.notes]
-        if milestone > self._milestone:
-            done = {"percent": milestone, "done": progress.done, "discovered": progress.discovered}
-            told.append(job.event(EventName.PROGRESSED, now, self._actor, **done))
+        for percent in passed:
+            come = {"percent": percent, "done": usage.done, "discovered": usage.discovered}
+            told.append(job.event(EventName.PROGRESSED, now, self._actor, **come))
         return tuple(told)
 
     async def _insist(self, batch: Batch) -> Checkpoint:
@@ -245,9 +246,9 @@ class JobRun:
         """Try again later if the site was out of reach, with the URLs that were; else fail."""
         groups = await self._patiently(lambda: self._shop.store.pages.errors(self.job_id))
         unreachable = UNREACHABLE & {group.kind for group in groups}
-        wait = self._wait(RetryReason.START_UNREACHABLE) if unreachable else None
+        wait = self._job.retry_wait(RetryReason.START_UNREACHABLE, random.random())
         now = self._shop.clock.now()
-        if wait is None:
+        if wait is None or not unreachable:
             failed = self._job.moved(
                 Move.FAIL, now, actor=self._actor, reason=end.reason, detail=end.detail
             )
@@ -256,17 +257,10 @@ class JobRun:
         retried = self._job.failed_attempt(now, now + wait, actor=self._actor, detail=end.detail)
         await self._save(*retried, again=unreachable)
 
-    def _wait(self, reason: RetryReason) -> timedelta | None:
-        """Return how long to wait after this failed attempt; ``None``: it was the last."""
-        policy = self._job.spec.retry
-        if reason not in policy.reasons:
-            return None
-        return policy.wait(self._job.failures + 1, random.random())
-
     def _failed(self, detail: str) -> tuple[Job, Event]:
         """Return the job as it goes on after an error of ours: later, or not at all."""
         now, job = self._shop.clock.now(), self._job
-        wait = self._wait(RetryReason.INTERNAL_ERROR)
+        wait = job.retry_wait(RetryReason.INTERNAL_ERROR, random.random())
         if wait is not None:
             return job.failed_attempt(now, now + wait, actor=self._actor, detail=detail)
         return job.moved(Move.FAIL, now, actor=self._actor, detail=detail)

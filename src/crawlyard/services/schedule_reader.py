@@ -1,12 +1,16 @@
 """Schedules as they are: found, and asked when they are due and what became of it."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from crawlyard.clock import Clock
+from crawlyard.core.instant import check_instant
 from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.secrets import secret_names
+from crawlyard.core.spec import is_secret
 from crawlyard.core.template import is_id
 from crawlyard.core.timetable import timetable
 from crawlyard.core.user import Actor, Role
@@ -17,6 +21,11 @@ from crawlyard.store.base import ScheduleQuery, Store
 MOST_OCCURRENCES = 2000
 """Instants that one calendar shows."""
 
+MOST_NEXT = 1000
+"""The most instants that are told of one schedule at once."""
+
+_AHEAD = timedelta(days=7)
+_PROMPT = timedelta(seconds=10)  # twice what a scheduler takes at most to see a change
 _MOST_SCHEDULES = 5000  # that one calendar looks at: each costs about 0.1 ms
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -48,6 +57,29 @@ class ScheduleReader:
             asked = replace(asked, owner=actor.id)
         return await self._store.schedules.find(asked, limit)
 
+    async def secret_params(self, schedules: Iterable[CrawlSchedule]) -> Mapping[str, set[str]]:
+        """Return of each of *schedules*, by id, the params that are credentials.
+
+        Those that are named like one, or fill the place of one in its template.
+        """
+        used: dict[tuple[str, int | None], frozenset[str]] = {}
+        secret: dict[str, set[str]] = {}
+        for schedule in schedules:
+            secret[schedule.id] = {name for name in schedule.params if is_secret(name)}
+            if not schedule.params or schedule.template_id is None:
+                continue
+            key = schedule.template_id, schedule.template_version
+            if key not in used:
+                used[key] = await self._secret_places(*key)
+            secret[schedule.id] |= used[key]
+        return secret
+
+    async def _secret_places(self, template_id: str, version: int | None) -> frozenset[str]:
+        try:
+            return secret_names((await self._store.templates.get(template_id, version)).spec)
+        except NotFound:
+            return frozenset()
+
     async def resolve(self, actor: Actor, word: str) -> str:
         """Return the id that *word* means: an id, the name of one of the actor's, OWNER/NAME.
 
@@ -64,18 +96,33 @@ class ScheduleReader:
         raise NotFound(f"there is no schedule {word}")
 
     async def next_runs(self, actor: Actor, schedule_id: str, count: int = 5) -> Sequence[datetime]:
-        """Return the next instants at which a schedule will be due, at most *count*.
+        """Return the instants from now on at which a schedule will be due, at most *count*.
 
-        A paused one is shown as if it were on; jitter is left out.
+        A paused one is shown as if it were on; jitter is left out. What is overdue is not
+        of the future: `overdue` tells of it.
 
         Raises:
             NotFound: there is none of that id, or it is somebody else's.
+            Invalid: *count* is above `MOST_NEXT`, or its time table means nothing any more.
         """
+        if not 0 <= count <= MOST_NEXT:
+            raise Invalid("count", f"expected 0 to {MOST_NEXT:,}, got {count:,}")
         schedule = await self.get(actor, schedule_id)
+        timetable(schedule.when, schedule.zone, schedule.anchor)
         if schedule.next_at is None:
-            return []
+            return ()
         most = count if schedule.runs_left is None else min(count, schedule.runs_left)
-        return tuple(instants_of(schedule, schedule.next_at, None, most))
+        since = max(schedule.next_at, self._clock.wall())
+        return tuple(instants_of(schedule, since, None, most))
+
+    def overdue(self, schedule: CrawlSchedule) -> datetime | None:
+        """Return the instant that a schedule should have been fired for, were a scheduler there.
+
+        ``None``: it is on time, or paused.
+        """
+        if self.is_due(schedule, self._clock.wall() - _PROMPT):
+            return schedule.next_at
+        return None
 
     async def runs(
         self, actor: Actor, schedule_id: str, before: datetime | None = None, limit: int = 100
@@ -84,27 +131,39 @@ class ScheduleReader:
 
         Raises:
             NotFound: there is none of that id, or it is somebody else's.
+            Invalid: there can be no such instant.
         """
         await self.get(actor, schedule_id)
+        if before is not None:
+            check_instant("before", before)
         return await self._store.ticks.ticks(schedule_id, before, limit)
 
-    async def calendar(self, actor: Actor, since: datetime, until: datetime) -> Calendar:
+    async def calendar(
+        self, actor: Actor, since: datetime | None = None, until: datetime | None = None
+    ) -> Calendar:
         """Return when the actor's schedules are due from *since* up to and without *until*.
 
-        At most `MOST_OCCURRENCES`, in their order, by the time tables as they are now.
+        By default from now, and for a week. At most `MOST_OCCURRENCES`, in their order, by
+        the time tables as they are now; one that means nothing any more is left out.
 
         Raises:
-            Invalid: the range is empty.
+            Invalid: the range is empty, or out of the years that there can be.
         """
-        if since >= until:
-            raise Invalid("until", "expected a range that ends after it begins")
-        schedules = await self.list(actor, limit=_MOST_SCHEDULES + 1)
         now = self._clock.wall()
-        each = [_occurrences(s, since, until, now) for s in schedules[:_MOST_SCHEDULES]]
+        start = now if since is None else since
+        check_instant("since", start)
+        end = start + _AHEAD if until is None else until
+        check_instant("until", end)
+        if start >= end:
+            raise Invalid("until", "expected a range that ends after it begins")
+        found = await self.list(actor, limit=_MOST_SCHEDULES + 1)
+        looked_at = [(s, _readable(s)) for s in found[:_MOST_SCHEDULES]]
+        unreadable = tuple(s for s, readable in looked_at if not readable)
+        each = [_occurrences(s, start, end, now) for s, readable in looked_at if readable]
         merged = heapq.merge(*each, key=lambda o: (o.due_at, o.schedule.name))
-        found = [o for o, _ in zip(merged, range(MOST_OCCURRENCES + 1), strict=False)]
-        whole = len(found) <= MOST_OCCURRENCES and len(schedules) <= _MOST_SCHEDULES
-        return Calendar(occurrences=tuple(found[:MOST_OCCURRENCES]), whole=whole)
+        shown = tuple(islice(merged, MOST_OCCURRENCES + 1))
+        whole = len(shown) <= MOST_OCCURRENCES and len(found) <= _MOST_SCHEDULES and not unreadable
+        return Calendar(occurrences=shown[:MOST_OCCURRENCES], whole=whole, unreadable=unreadable)
 
     def is_due(self, schedule: CrawlSchedule, now: datetime | None = None) -> bool:
         """Tell whether a schedule is on and its next instant has come, jitter included."""
@@ -112,6 +171,14 @@ class ScheduleReader:
         if fire_at is None or schedule.paused_at is not None:
             return False
         return fire_at <= (now or self._clock.wall())
+
+
+def _readable(schedule: CrawlSchedule) -> bool:
+    try:
+        timetable(schedule.when, schedule.zone, schedule.anchor)
+    except Invalid:
+        return False
+    return True
 
 
 def instants_of(

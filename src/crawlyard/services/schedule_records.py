@@ -48,6 +48,7 @@ class Calendar:
 
     occurrences: tuple[Occurrence, ...]
     whole: bool
+    unreadable: tuple[CrawlSchedule, ...] = ()  # left out: their zones are no more, say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,4 +57,6 @@ class Backfilled:
 
     dry_run: bool
     runs: tuple[Tick, ...]  # the earliest first; without jobs after a dry run
-    kept: int  # instants of the range that have run or wait already
+    kept: int  # instants of the range that have run or wait already, or are not decided yet
+    since: datetime
+    until: datetime  # without this instant

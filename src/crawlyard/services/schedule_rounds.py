@@ -11,7 +11,13 @@ from crawlyard.services.schedule_ticker import Ticker
 from crawlyard.store.base import EventQuery, Store
 
 LOOK_EVERY = timedelta(seconds=5)
-"""How long what another process has changed may go unnoticed."""
+"""How long a clock that was set forward, or an event that was missed, may go unnoticed."""
+
+PEEK_EVERY = timedelta(seconds=1)
+"""How long what another process has changed may go unnoticed: each change has its event.
+
+It is one question for the newest number, 0.1 ms on SQLite; a whole round asks four.
+"""
 
 _BEHIND = timedelta(milliseconds=20)
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is away
@@ -48,7 +54,7 @@ class Rounds:
                 if not away:
                     _log.warning("the store is away, trying again every second: %s", error)
                 quiet, away = _RETRY_EVERY, True
-            await self._wait(quiet)
+            await self._rest(quiet)
 
     async def round(self) -> timedelta:
         """Do what there is to do; return how long there will be nothing.
@@ -82,6 +88,20 @@ class Rounds:
             self._seen = portion[-1].seq if len(portion) == _PORTION else last
         for schedule_id in sorted(ended):
             await self._ticker.after_run(schedule_id)
+
+    async def _rest(self, quiet: timedelta) -> None:
+        """Return after *quiet*, earlier if somebody nudges or something has happened."""
+        end = self._clock.monotonic() + quiet.total_seconds()
+        while (left := timedelta(seconds=end - self._clock.monotonic())) > timedelta(0):
+            await self._wait(min(left, PEEK_EVERY))
+            if self._nudged.is_set() or await self._has_news():
+                return
+
+    async def _has_news(self) -> bool:
+        try:
+            return await self._store.events.last() != self._seen
+        except StoreUnavailable:
+            return True  # the round says so
 
     async def _wait(self, at_most: timedelta) -> None:
         sleeping = asyncio.ensure_future(self._clock.sleep(at_most))

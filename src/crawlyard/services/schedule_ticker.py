@@ -1,5 +1,6 @@
 """From what is due to what is written: jobs are made, decided ticks go into the ledger."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -8,24 +9,25 @@ from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.form import spec_of
 from crawlyard.core.job import DIRECT, Job
-from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.core.schedule import CrawlSchedule, Tick, TickOutcome, TickReason
-from crawlyard.core.ticking import Decision, Run, decide, failures_in_a_row, planned, released
+from crawlyard.core.planning import planned
+from crawlyard.core.schedule import CrawlSchedule, Tick, TickReason
+from crawlyard.core.ticking import Decision, Run, decide, released
 from crawlyard.core.user import Actor
 from crawlyard.dispatch.base import Dispatcher
-from crawlyard.errors import Conflict, Invalid, NotFound, Refused
+from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from crawlyard.services.jobs import JobManager
+from crawlyard.services.schedule_backlog import Backlog
+from crawlyard.services.schedule_failures import Failures
+from crawlyard.services.schedule_telling import BY, cancelled, ticked, told
 from crawlyard.services.templates import TemplateManager
 from crawlyard.store.base import Firing, Store
-
-BY = "scheduler"
-"""Who acts where no user does."""
 
 TRIES = 8
 """A change that loses a race is read and tried again; more losses mean a bug."""
 
 _MICROSECOND = timedelta(microseconds=1)
-_RECOUNT_S = 10.0  # a count reads all jobs of an owner
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Ticker:
         self._clock = clock
         self._options = options
         self._backlog = Backlog(store, clock, options.backlog)
+        self._failures = Failures(store, clock)
 
     async def job(
         self, schedule: CrawlSchedule, tick_at: datetime, by: str = BY
@@ -92,25 +95,34 @@ class Ticker:
         if not due:
             return 0
         # the end of a job may have gone unseen: nothing fails once more than it may
-        on = [s for s in due if not await self._is_to_be_paused(s)]
+        on = await self._failures.passed(due)
         active = await self._store.ticks.active([schedule.id for schedule in on])
         most = max(1, self._options.instants // len(due))
         firings = [await self._firing(s, now, active.get(s.id, ()), most) for s in on]
         won = await self.write(firings)
-        await self._pause_failing(firings)
+        await self._pause_refused(firings)
         return won + len(due) - len(on)
 
-    async def fire(self, schedule_id: str) -> None:
-        """Fire all that is due of one schedule."""
-        while True:
+    async def fire(self, schedule_id: str, *, early: bool = False) -> CrawlSchedule:
+        """Fire all that is due of one schedule; return it as it is then.
+
+        *early*: also what its jitter delays still.
+
+        Raises:
+            Conflict: the schedule keeps changing.
+        """
+        losses = 0
+        while losses < TRIES:
             schedule = await self._store.schedules.get(schedule_id)
             now = self._clock.wall()
-            if schedule.fire_at is None or schedule.fire_at > now:
-                return
+            fires_at = schedule.next_at if early else schedule.fire_at
+            if fires_at is None or fires_at > now:
+                return schedule
             active = await self._store.ticks.active([schedule_id])
-            own = active.get(schedule_id, ())
-            firing = await self._firing(schedule, now, own, self._options.instants)
-            await self.write([firing])
+            own, most = active.get(schedule_id, ()), self._options.instants
+            firing = await self._firing(schedule, now, own, most, early=early)
+            losses += not await self.write([firing])
+        raise keeps_changing(schedule_id)
 
     async def release(self) -> int:
         """Run ticks whose wait for a job is over; return how many we were first with."""
@@ -120,7 +132,7 @@ class Ticker:
         now = self._clock.wall()
         firings = [await self.written(s, released(s, now)) for s in waiting]
         won = await self.write(firings)
-        await self._pause_failing(firings)
+        await self._pause_refused(firings)
         return won
 
     async def after_run(self, schedule_id: str) -> None:
@@ -128,7 +140,7 @@ class Ticker:
         for _ in range(TRIES):
             try:
                 schedule = await self._store.schedules.get(schedule_id)
-                if await self._pause_if_failing(schedule) or schedule.waiting_at is None:
+                if await self._failures.pause_if_failing(schedule) or schedule.waiting_at is None:
                     return
             except NotFound:
                 return  # it was deleted
@@ -139,28 +151,13 @@ class Ticker:
                 await self.write([await self.written(schedule, decision)])
             return
 
-    async def backfill(self, schedule_id: str, instants: Sequence[datetime], by: str) -> list[Tick]:
-        """Submit a job for each of *instants* that has none and waits for none; return the rows.
-
-        Raises:
-            Invalid, NotFound, Forbidden: as for `job`.
-            Conflict: the schedule keeps changing.
-        """
-        done: list[Tick] = []
-        for start in range(0, len(instants), self._options.batch):
-            portion = instants[start : start + self._options.batch]
-            for _ in range(TRIES):
-                firing = await self._backfilling(schedule_id, portion, by)
-                if not firing.ticks or await self.write([firing]):
-                    done += firing.ticks
-                    break
-            else:
-                raise Conflict(f"schedule {schedule_id} keeps changing; try again")
-        return done
-
     async def write(self, firings: Sequence[Firing]) -> int:
         """Write firings, tell the workers of new jobs, and return how many were the first."""
-        first = await self._store.ticks.fire(firings)
+        stamped = [
+            replace(f, ticks=tuple(replace(tick, beat=f.after.beat) for tick in f.ticks))
+            for f in firings
+        ]
+        first = await self._store.ticks.fire(stamped)
         won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
         for firing in won:
             for job, _ in firing.jobs:
@@ -194,18 +191,32 @@ class Ticker:
         )
 
     async def _firing(
-        self, schedule: CrawlSchedule, now: datetime, active: Sequence[Job], most: int
+        self,
+        schedule: CrawlSchedule,
+        now: datetime,
+        active: Sequence[Job],
+        most: int,
+        *,
+        early: bool = False,
     ) -> Firing:
-        """Decide about *most* instants of a schedule that is due; return what is to be written."""
+        """Decide about *most* instants of a schedule that is due; return what is to be written.
+
+        One that cannot be decided must not stand in the way of the others: its zone is no
+        more, say, or something of its row could not be read.
+        """
+        if schedule.flaw:
+            return self._broken(schedule, schedule.flaw)
         try:
-            decision = decide(schedule, now, active, most)
+            decision = decide(schedule, now, active, most, early=early)
+            if decision.schedule_after is schedule:
+                # what was planned is not due: the rules of its zone have changed since
+                after = planned(schedule, (schedule.next_at or now) - _MICROSECOND)
+                return Firing(after=replace(after, beat=schedule.beat + 1))
         except Invalid as error:
-            # its zone is no more, say: it must not stand in the way of the others
             return self._broken(schedule, str(error))
-        if decision.schedule_after is schedule:
-            # what was planned is not due: the rules of its zone have changed since
-            after = planned(schedule, (schedule.next_at or now) - _MICROSECOND)
-            return Firing(after=replace(after, beat=schedule.beat + 1))
+        except Exception as error:  # noqa: BLE001 - whatever it is, each round would break of it
+            _log.exception("schedule %s cannot be decided", schedule.id)
+            return self._broken(schedule, f"{type(error).__name__}: {error}")
         return await self.written(schedule, decision)
 
     def _broken(self, schedule: CrawlSchedule, why: str) -> Firing:
@@ -216,28 +227,11 @@ class Ticker:
             paused_at=self._clock.wall(),
             paused_by=BY,
             pause_reason=why,
+            flaw="",
             beat=schedule.beat + 1,
         )
         event = told(after, EventName.SCHEDULE_PAUSED, self._clock.now(), BY, reason=why)
         return Firing(after=after, events=(event,))
-
-    async def _backfilling(self, schedule_id: str, instants: Sequence[datetime], by: str) -> Firing:
-        schedule = await self._store.schedules.get(schedule_id)
-        until = instants[-1] + _MICROSECOND
-        known = await self._store.ticks.ticks_between(schedule_id, instants[0], until)
-        made: list[tuple[Job, Event]] = []
-        ticks: list[Tick] = []
-        for at in instants:
-            if at not in known or is_open(known[at]):
-                job, created = await self.job(schedule, at, by)
-                made.append((job, created))
-                ticks.append(backfilled(schedule, at, self._clock.now(), job.id))
-        return Firing(
-            after=replace(schedule, beat=schedule.beat + 1),
-            ticks=tuple(ticks),
-            jobs=tuple(made),
-            events=tuple(ticked(schedule, tick, by) for tick in ticks),
-        )
 
     async def _made(self, schedule: CrawlSchedule, run: Run) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
@@ -245,51 +239,21 @@ class Ticker:
             return _Refusal(TickReason.QUOTA, most)
         try:
             job = await self.job(schedule, run.due_at)
+        except (Unavailable, Conflict):
+            raise
         except Refused as error:
             return _Refusal(TickReason.REFUSED, str(error))
+        except Exception as error:  # noqa: BLE001 - it must not keep the others from running
+            _log.exception("schedule %s cannot be made a job of", schedule.id)
+            return _Refusal(TickReason.REFUSED, f"{type(error).__name__}: {error}")
         self._backlog.add(schedule.owner)
         return job
 
-    async def _pause_failing(self, fired: Sequence[Firing]) -> None:
+    async def _pause_refused(self, fired: Sequence[Firing]) -> None:
         """Pause those whose jobs are refused as often in a row as they may fail."""
         for firing in fired:
             if any(tick.reason is TickReason.REFUSED for tick in firing.ticks):
                 await self.after_run(firing.after.id)
-
-    async def _is_to_be_paused(self, schedule: CrawlSchedule) -> bool:
-        """Pause a schedule that is due if its last jobs all failed; tell whether it did."""
-        try:
-            return await self._pause_if_failing(schedule)
-        except Conflict:
-            return True  # whoever changed it was faster: it is due no more, or is looked at again
-
-    async def _pause_if_failing(self, schedule: CrawlSchedule) -> bool:
-        """Pause a schedule whose last jobs all failed; tell whether that was done.
-
-        Raises:
-            Conflict: it has changed meanwhile.
-        """
-        most = schedule.pause_after
-        if most is None or schedule.paused_at is not None:
-            return False
-        ends = await self._store.ticks.last_ends(schedule.id, schedule.updated_at, most)
-        failures = failures_in_a_row(ends)
-        if failures < most:
-            return False
-        now = self._clock.now()
-        why = f"{failures} runs in a row have failed"
-        paused = replace(
-            schedule,
-            paused_at=self._clock.wall(),
-            paused_by=BY,
-            pause_reason=why,
-            version=schedule.version + 1,
-            beat=schedule.beat + 1,
-            updated_at=now,
-        )
-        event = told(paused, EventName.SCHEDULE_PAUSED, now, BY, reason=why)
-        await self._store.schedules.save(paused, event)
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,79 +264,6 @@ class _Refusal:
     detail: str
 
 
-class Backlog:
-    """How many more jobs each owner may have waiting; counted now and then, not each time."""
-
-    def __init__(self, store: Store, clock: Clock, most: int) -> None:
-        self._store = store
-        self._clock = clock
-        self._most = most
-        self._waiting: dict[str, tuple[float, int]] = {}  # counted when, and what was added since
-
-    async def has_room(self, owner: str) -> bool:
-        """Tell whether one more job of *owner* may wait; good to some seconds."""
-        now = self._clock.monotonic()
-        counted_at, waiting = self._waiting.get(owner, (-_RECOUNT_S, 0))
-        if now - counted_at >= _RECOUNT_S:
-            counts = await self._store.jobs.counts(owner)
-            waiting = sum(n for (state, _), n in counts.items() if state is State.PENDING)
-            self._waiting[owner] = (now, waiting)
-        return waiting < self._most
-
-    def add(self, owner: str) -> None:
-        """Count one more."""
-        counted_at, waiting = self._waiting[owner]
-        self._waiting[owner] = (counted_at, waiting + 1)
-
-
-def told(
-    schedule: CrawlSchedule, name: EventName, now: datetime, actor: str, **data: object
-) -> Event:
-    """Return an event about a schedule."""
-    return Event(
-        name=name,
-        subject=schedule.id,
-        owner=schedule.owner,
-        at=now,
-        actor=actor,
-        data={"name": schedule.name, "version": schedule.version, **data},
-    )
-
-
-def ticked(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
-    """Return the event that tells of a tick."""
-    return told(
-        schedule,
-        EventName.SCHEDULE_TICKED,
-        tick.decided_at,
-        actor,
-        due_at=tick.due_at.isoformat(),
-        outcome=tick.outcome.value,
-        reason=tick.reason.value,
-        detail=tick.detail,
-        job_id=tick.job_id,
-    )
-
-
-def backfilled(
-    schedule: CrawlSchedule, at: datetime, now: datetime, job_id: str | None = None
-) -> Tick:
-    """Return the row of an instant that is made up for because somebody asked for it."""
-    return Tick(
-        schedule_id=schedule.id,
-        due_at=at,
-        outcome=TickOutcome.CAUGHT_UP,
-        reason=TickReason.BACKFILL,
-        job_id=job_id,
-        decided_at=now,
-    )
-
-
-def is_open(tick: Tick) -> bool:
-    """Tell whether a tick neither has a job nor waits for one."""
-    return tick.job_id is None and tick.outcome is not TickOutcome.WAITING
-
-
-def cancelled(job: Job, now: datetime, by: str) -> tuple[Job, Event]:
-    """Return a job that makes room for the next of its schedule, and the event that tells of it."""
-    return job.moved(Move.CANCEL, now, actor=by, reason=StateReason.BY_SCHEDULE)
+def keeps_changing(schedule_id: str) -> Conflict:
+    """Return what is said after too many races that were lost."""
+    return Conflict(f"schedule {schedule_id} keeps changing; try again")

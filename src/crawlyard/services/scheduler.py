@@ -1,45 +1,31 @@
 """Schedules, in verbs: what the library, the command line and the API call alike."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
-from crawlyard.core.schedule import CrawlSchedule, Overlap, Tick, TickOutcome, TickReason
-from crawlyard.core.template import check_name
-from crawlyard.core.ticking import planned, resumed
+from crawlyard.core.planning import never_due, planned
+from crawlyard.core.reading import shown
+from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick
+from crawlyard.core.ticking import asked_for, resumed
 from crawlyard.core.user import Actor
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid
 from crawlyard.ids import new_id
 from crawlyard.services.jobs import JobManager
-from crawlyard.services.schedule_reader import ScheduleReader, instants_of
-from crawlyard.services.schedule_records import (
-    EDITABLE,
-    Backfilled,
-    ScheduleDraft,
-)
+from crawlyard.services.schedule_backfill import Backfills
+from crawlyard.services.schedule_edits import Edit, check_editable, check_object, check_words
+from crawlyard.services.schedule_reader import ScheduleReader
+from crawlyard.services.schedule_records import Backfilled, ScheduleDraft
 from crawlyard.services.schedule_rounds import Rounds
-from crawlyard.services.schedule_ticker import (
-    TRIES,
-    Ticker,
-    TickerOptions,
-    backfilled,
-    cancelled,
-    is_open,
-    ticked,
-    told,
-)
+from crawlyard.services.schedule_telling import cancelled, ticked, told
+from crawlyard.services.schedule_ticker import TRIES, Ticker, TickerOptions, keeps_changing
 from crawlyard.services.templates import TemplateManager
 from crawlyard.store.base import Firing, Store
 
-MOST_BACKFILLED = 1000
-"""Instants that one backfill may have in its range."""
-
-_REPLANS = frozenset({"when", "zone", "jitter", "starts_at", "ends_at", "runs_left"})
 _NOTHING: Mapping[str, object] = {}
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -65,6 +51,7 @@ class Scheduler(ScheduleReader):
         self._templates = templates
         options = options or TickerOptions()
         self._ticker = Ticker(store, jobs, templates, dispatcher, clock, options)
+        self._backfills = Backfills(store, self._ticker, clock)
         self._rounds = Rounds(store, self._ticker, clock)
 
     async def create(self, actor: Actor, draft: ScheduleDraft) -> CrawlSchedule:
@@ -79,19 +66,22 @@ class Scheduler(ScheduleReader):
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at schedules, not create them")
-        check_name(draft.name)
-        now = self._clock.now()
+        check_words("name", draft.name)
+        check_object("params", draft.params)
+        check_object("overrides", draft.overrides)
+        now, wall = self._clock.now(), self._clock.wall()
         said = {f.name: getattr(draft, f.name) for f in fields(draft) if f.name != "template"}
         schedule = CrawlSchedule(
             id=new_id(),
             owner=actor.id,
             template_id=await self._template_id(actor, draft.template),
+            anchored_at=wall,
             created_at=now,
             updated_at=now,
             **said,
         )
-        schedule = self._planned(schedule)
-        await self._ticker.job(schedule, self._clock.wall(), by=actor.id)
+        schedule = _planned(schedule, wall)
+        await self._ticker.job(schedule, wall, by=actor.id)
         event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
         await self._store.schedules.add(schedule, event)
         self.nudge()
@@ -105,42 +95,34 @@ class Scheduler(ScheduleReader):
         *,
         params: Mapping[str, object] = _NOTHING,
         overrides: Mapping[str, object] = _NOTHING,
+        unset: Collection[str] = (),
     ) -> CrawlSchedule:
         """Change fields of a schedule (those of `ScheduleDraft`) and return it.
 
-        *params* and *overrides* are set beside those that it has. With another time table
-        it is due next at the first instant from now on.
+        *params* and *overrides* are set beside those that it has; *unset* takes away what
+        is at these paths, ``params.NAME`` or a field of the spec. Before another time
+        table holds, all that has come by the old one is decided, whatever its jitter.
 
         Raises:
             Invalid, NotFound, Forbidden, Conflict: as for `create`.
         """
-        unknown = sorted(set(changes) - EDITABLE)
-        if unknown:
-            known = ", ".join(sorted(EDITABLE))
-            raise Invalid(unknown[0], f"cannot be changed in a schedule; what can: {known}")
-        given: dict[str, Any] = dict(changes)
-        if "name" in given:
-            check_name(given["name"])
+        check_editable(changes)
+        given = dict(changes)
         if "template" in given:
             given["template_id"] = await self._template_id(actor, given.pop("template"))
+        edit = Edit(changes=given, params=params, overrides=overrides, unset=unset)
 
-        def change(old: CrawlSchedule) -> CrawlSchedule:
-            new = replace(old, **given)
-            new = replace(
-                new,
-                params={**new.params, **params},
-                overrides=_beside(new.overrides, overrides),
-            )
-            return self._planned(new) if changes.keys() & _REPLANS else new
+        def change(old: CrawlSchedule, wall: datetime) -> CrawlSchedule:
+            new = edit.of(old)
+            return _planned(new, wall) if edit.replans else new
 
-        trial = change(await self._changeable(actor, schedule_id))
-        await self._ticker.job(trial, self._clock.wall(), by=actor.id)
-        if changes.keys() & _REPLANS:
-            await self._ticker.fire(schedule_id)  # by the time table that it was due by
-        also = {"params": params, "overrides": overrides}
-        changed = sorted({*changes, *(name for name, more in also.items() if more)})
-        name = EventName.SCHEDULE_UPDATED
-        return await self._change(actor, schedule_id, change, name, changed=changed)
+        wall = self._clock.wall()
+        trial = change(await self._changeable(actor, schedule_id), wall)
+        await self._ticker.job(trial, wall, by=actor.id)
+        name, changed = EventName.SCHEDULE_UPDATED, edit.changed
+        return await self._change(
+            actor, schedule_id, change, name, replans=edit.replans, changed=changed
+        )
 
     async def toggle(
         self, actor: Actor, schedule_id: str, *, enabled: bool, reason: str = ""
@@ -153,15 +135,16 @@ class Scheduler(ScheduleReader):
         Raises:
             NotFound, Forbidden: as the names say.
         """
+        if not isinstance(reason, str):
+            raise Invalid("reason", f"expected text, got {shown(reason)}")
         schedule = await self._changeable(actor, schedule_id)
         if enabled is (schedule.paused_at is None):
             return schedule
         if not enabled:
 
-            def pause(old: CrawlSchedule) -> CrawlSchedule:
+            def pause(old: CrawlSchedule, wall: datetime) -> CrawlSchedule:
                 # compared with the instants of ticks: these follow the clock on the wall
-                at = self._clock.wall()
-                return replace(old, paused_at=at, paused_by=actor.id, pause_reason=reason)
+                return replace(old, paused_at=wall, paused_by=actor.id, pause_reason=reason)
 
             name = EventName.SCHEDULE_PAUSED
             return await self._change(actor, schedule_id, pause, name, reason=reason)
@@ -185,47 +168,40 @@ class Scheduler(ScheduleReader):
                     f"job {active[0].id} of schedule {schedule.name} has not ended; "
                     f"cancel it first (crawlyard jobs cancel {active[0].id})"
                 )
-            cancels = active if schedule.overlap is Overlap.CANCEL_PREVIOUS else ()
-            firing = await self._running(schedule, cancels, actor.id)
+            firing = await self._running(schedule, active, actor.id)
             if await self._ticker.write([firing]):
                 return firing.jobs[0][0]
-        raise _keeps_changing(schedule_id)
+        raise keeps_changing(schedule_id)
 
     async def backfill(
         self,
         actor: Actor,
         schedule_id: str,
         since: datetime,
-        until: datetime,
+        until: datetime | None = None,
         *,
         dry_run: bool = True,
     ) -> Backfilled:
         """Make up for the instants from *since* up to and without *until* that did not run.
 
-        Those that ran, or wait to, are left as they are. All jobs are submitted at once,
-        whatever the overlap policy; the queue and the pace of each host hold them apart.
-        After an error, what was submitted before is kept: a second call does the rest.
+        By default up to now. What is due is fired first, and what is not decided then is
+        left to its time; a dry run tells what would be, and writes nothing. Instants that
+        ran, or wait to, are left as they are. All jobs are submitted at once, whatever the
+        overlap policy; the queue and the pace of each host hold them apart. After an
+        error, what was submitted before is kept: a second call does the rest.
 
         Raises:
             NotFound, Forbidden: as the names say.
             Invalid: the range is empty, reaches beyond now, or has more than
                 `MOST_BACKFILLED` instants; or a job cannot be submitted.
+            Conflict: the schedule keeps changing.
         """
         schedule = await self._changeable(actor, schedule_id)
-        if not since < until <= self._clock.wall():
-            raise Invalid("until", "expected a range that ends after it begins, and before now")
-        instants = list(instants_of(schedule, since, until, MOST_BACKFILLED + 1))
-        if len(instants) > MOST_BACKFILLED:
-            raise Invalid("since", f"expected at most {MOST_BACKFILLED:,} instants; narrow it")
-        known = await self._store.ticks.ticks_between(schedule_id, since, until)
-        missing = [at for at in instants if at not in known or is_open(known[at])]
         if dry_run:
-            now = self._clock.now()
-            ticks = [backfilled(schedule, at, now) for at in missing]
-        else:
-            ticks = await self._ticker.backfill(schedule_id, missing, actor.id)
-        kept = len(instants) - len(ticks)
-        return Backfilled(dry_run=dry_run, runs=tuple(ticks), kept=kept)
+            return await self._backfills.look(schedule, since, until)
+        done = await self._backfills.make(schedule, since, until, actor.id)
+        self.nudge()
+        return done
 
     async def delete(self, actor: Actor, schedule_id: str) -> None:
         """Delete a schedule with its ledger; jobs that it has submitted stay.
@@ -241,7 +217,7 @@ class Scheduler(ScheduleReader):
             except Conflict:
                 continue
             return
-        raise _keeps_changing(schedule_id)
+        raise keeps_changing(schedule_id)
 
     async def after_run(self, job: Job) -> None:
         """See to what follows from the end of a schedule's job; any number of times.
@@ -268,7 +244,7 @@ class Scheduler(ScheduleReader):
         """Fire what is due, until cancelled. Any number may run at once, on any machines.
 
         It sleeps until the next instant at which a schedule fires. What other processes
-        change is seen within `schedule_rounds.LOOK_EVERY`; a store that is away is
+        change is seen within `schedule_rounds.PEEK_EVERY`; a store that is away is
         waited for.
         """
         await self._rounds.run()
@@ -280,9 +256,11 @@ class Scheduler(ScheduleReader):
             if schedule.paused_at is None:
                 return schedule
             wall, now = self._clock.wall(), self._clock.now()
-            skipped = await self._store.ticks.ticks_between(
-                schedule_id, schedule.paused_at, wall + _MICROSECOND
-            )
+            skipped: Mapping[datetime, Tick] = {}
+            if schedule.misfire is Misfire.RUN_ALL:
+                skipped = await self._store.ticks.ticks_between(
+                    schedule_id, schedule.paused_at, wall + _MICROSECOND
+                )
             active = await self._store.ticks.active([schedule_id])
             decision = resumed(schedule, wall, skipped.values(), active.get(schedule_id, ()))
             firing = await self._ticker.written(schedule, decision)
@@ -296,9 +274,9 @@ class Scheduler(ScheduleReader):
             ):
                 self.nudge()
                 return after
-        raise _keeps_changing(schedule_id)
+        raise keeps_changing(schedule_id)
 
-    async def _running(self, schedule: CrawlSchedule, cancels: Sequence[Job], by: str) -> Firing:
+    async def _running(self, schedule: CrawlSchedule, active: Sequence[Job], by: str) -> Firing:
         """Return what is to be written to run a schedule now."""
         now, at = self._clock.now(), self._clock.wall()
         # the instants of time tables are whole seconds: this one is nobody else's
@@ -306,47 +284,51 @@ class Scheduler(ScheduleReader):
             schedule.id, at, at + _MICROSECOND
         ):
             at += _MICROSECOND
+        run, decision = asked_for(schedule, at, active, by)
         job, created = await self._ticker.job(schedule, at, by=by)
-        tick = Tick(
-            schedule_id=schedule.id,
-            due_at=at,
-            outcome=TickOutcome.RAN,
-            reason=TickReason.BY_USER,
-            detail=f"asked for by {by}",
-            job_id=job.id,
-            decided_at=now,
-        )
+        replaced = (replace(tick, decided_at=now) for tick in decision.ticks)
+        ticks = (*replaced, run.tick(schedule.id, job.id, now))
         return Firing(
-            after=replace(schedule, beat=schedule.beat + 1),
-            ticks=(tick,),
+            after=decision.schedule_after,
+            ticks=ticks,
             jobs=((job, created),),
-            moved=tuple(cancelled(old, now, by) for old in cancels),
-            events=(ticked(schedule, tick, by),),
+            moved=tuple(cancelled(old, now, by) for old in decision.cancels),
+            events=tuple(ticked(schedule, tick, by) for tick in ticks),
         )
 
     async def _change(
         self,
         actor: Actor,
         schedule_id: str,
-        change: Callable[[CrawlSchedule], CrawlSchedule],
+        change: Callable[[CrawlSchedule, datetime], CrawlSchedule],
         name: EventName,
+        *,
+        replans: bool = False,
         **data: object,
     ) -> CrawlSchedule:
-        """Save what *change* makes of the schedule, trying again where somebody was faster."""
-        tries = TRIES
-        while True:
+        """Save what *change* makes of the schedule, trying again where somebody was faster.
+
+        *replans*: all that has come by its time table is decided before another one holds.
+        What *change* is given has no instant left up to the moment that it is told of.
+        """
+        for tries in reversed(range(TRIES)):
+            if replans:
+                await self._ticker.fire(schedule_id, early=True)
             old = await self._changeable(actor, schedule_id)
-            now = self._clock.now()
-            new = replace(change(old), version=old.version + 1, beat=old.beat + 1, updated_at=now)
+            now, wall = self._clock.now(), self._clock.wall()
+            if replans and old.next_at is not None and old.next_at <= wall:
+                continue  # it has come since
+            new = change(old, wall)
+            new = replace(new, version=old.version + 1, beat=old.beat + 1, updated_at=now)
             try:
                 await self._store.schedules.save(new, told(new, name, now, actor.id, **data))
             except Conflict:
-                tries -= 1
                 if not tries:
                     raise
                 continue
             self.nudge()
             return new
+        raise keeps_changing(schedule_id)
 
     async def _changeable(self, actor: Actor, schedule_id: str) -> CrawlSchedule:
         schedule = await self.get(actor, schedule_id)
@@ -354,25 +336,21 @@ class Scheduler(ScheduleReader):
             raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
         return schedule
 
-    async def _template_id(self, actor: Actor, ref: str | None) -> str | None:
-        return None if ref is None else (await self._templates.resolve(actor, ref)).id
-
-    def _planned(self, schedule: CrawlSchedule) -> CrawlSchedule:
-        new = planned(schedule, self._clock.wall())
-        if new.next_at is None:
-            raise Invalid("when", f"no instant of {schedule.when!r} is to come")
-        return new
+    async def _template_id(self, actor: Actor, ref: object) -> str | None:
+        if ref is None:
+            return None
+        if not isinstance(ref, str):
+            raise Invalid("template", f"expected text, got {shown(ref)}")
+        return (await self._templates.resolve(actor, ref)).id
 
 
-def _beside(form: Mapping[str, object], more: Mapping[str, object]) -> dict[str, object]:
-    """Return *form* with *more*; what is an object in both is put together."""
-    both = {**form, **more}
-    for name, value in more.items():
-        before = form.get(name)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            both[name] = {**before, **value}
-    return both
+def _planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
+    """Return a schedule that is due next after *now*.
 
-
-def _keeps_changing(schedule_id: str) -> Conflict:
-    return Conflict(f"schedule {schedule_id} keeps changing; try again")
+    Raises:
+        Invalid: it means nothing, or no instant of it is to come; the field is the cause.
+    """
+    new = planned(schedule, now)
+    if new.next_at is None:
+        raise never_due(schedule, now)
+    return new

@@ -1,19 +1,17 @@
 """Templates as files, in YAML or JSON: read with the place of each fault, written to be edited."""
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 from crawlyard.core.reading import boolean, is_list, shown, text, unknown
 from crawlyard.core.template import FileFormat, Parameter, ParameterType, TemplateDraft
 from crawlyard.errors import Invalid
+from crawlyard.services.plain_yaml import dumped, parsed
 
-MAX_BYTES = 1_000_000
-"""Of a file: enough for the 10,000 start URLs of a large template."""
+MAX_BYTES = 20_000_000
+"""Of a file: enough for the 100,000 start URLs of the largest template."""
 
-_DEEPEST = 20  # levels of a file; a template has seven
 _FIELDS = ("name", "description", "parameters", "spec")
 _PARAMETER = ("type", "description", "required", "default", "allowed")
 
@@ -22,8 +20,8 @@ def read(data: bytes, source: str) -> TemplateDraft:
     """Return the template that a file holds; *source* names the file in messages.
 
     Raises:
-        Invalid: it is no YAML or JSON (the message has line and column), has a key twice
-            or an alias, or something in it is not what is expected (with its path).
+        Invalid: it is no YAML or JSON (the message has line and column), has a key twice,
+            an alias or a tag, or something in it is not what is expected (with its path).
     """
     if len(data) > MAX_BYTES:
         raise Invalid(source, f"expected at most {MAX_BYTES:,} bytes, got {len(data):,}")
@@ -33,7 +31,7 @@ def read(data: bytes, source: str) -> TemplateDraft:
         raise Invalid(source, f"expected UTF-8, got another byte at {error.start}") from None
     # JSON is nearly YAML, but for tabs and the halves of characters beyond U+FFFF
     is_json = content.lstrip().startswith("{")
-    return draft_of((_from_json if is_json else _from_yaml)(content, source))
+    return draft_of((_from_json if is_json else parsed)(content, source))
 
 
 def written(draft: TemplateDraft, form: FileFormat) -> str:
@@ -41,7 +39,7 @@ def written(draft: TemplateDraft, form: FileFormat) -> str:
     data = data_of(draft)
     if form is FileFormat.JSON:
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
-    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100))
+    return dumped(data)
 
 
 def draft_of(data: object) -> TemplateDraft:
@@ -169,65 +167,3 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_number(word: str) -> object:
     raise ValueError(f"{word} is no number")
-
-
-# --- YAML
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses what a template has no need of: aliases, and keys that stand twice.
-
-    An alias of a list of aliases, and so on, is small in the file and fills the memory.
-    """
-
-    levels = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        parser: Any = self  # no type knows what it inherits
-        mark = parser.peek_event().start_mark
-        if parser.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem="there is an alias, which is not taken", problem_mark=mark
-            )
-        self.levels += 1
-        if self.levels > _DEEPEST:
-            raise yaml.MarkedYAMLError(
-                problem=f"there are more than {_DEEPEST} levels", problem_mark=mark
-            )
-        node = super().compose_node(parent, index)
-        self.levels -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - as PyYAML calls it
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    problem = f"key {key.value!r} stands twice"
-                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# an unquoted 2026-01-02 is text here, as it is in JSON: no field takes a date
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _from_yaml(content: str, source: str) -> object:
-    try:
-        loader = _Loader(content)  # looks for characters that no text has
-        try:
-            return loader.get_single_data()
-        finally:
-            loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        mark, said = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
-        place = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
-        raise Invalid(place, f"no YAML: {said}") from None
-    except yaml.YAMLError as error:
-        raise Invalid(source, f"no YAML: {' '.join(str(error).split())}") from None
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, say
-        raise Invalid(source, f"no YAML: {error}") from None

@@ -16,12 +16,14 @@ from crawlyard.core.user import Actor, Role
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound
 from crawlyard.ids import new_id
+from crawlyard.services.receivers import with_webhooks
 from crawlyard.store.base import Store, TemplateQuery
 
 DEFAULT, THIS_JOB = "default", "this job"
 """Where a value of a filled spec comes from, if not from the template."""
 
 _NOTHING: Form = {}
+_TRIES = 8  # a name that is lost in a race is looked for again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,8 +189,15 @@ class TemplateManager:
             Conflict: the actor has one of that name.
         """
         source = await self.get(actor, ref, version)
-        free = await self._free_name(actor, source.name) if name is None else name
-        return await self.create(actor, replace(source.draft, name=free))
+        if name is not None:
+            return await self.create(actor, replace(source.draft, name=name))
+        for _ in range(_TRIES):
+            free = await self._free_name(actor, source.name)
+            try:
+                return await self.create(actor, replace(source.draft, name=free))
+            except Conflict:
+                continue  # somebody else was faster
+        raise Conflict(f"copies of {source.name} keep coming; try again")
 
     async def restore(self, actor: Actor, ref: str, version: int) -> Saved:
         """Make what *version* said the next version; name and visibility stay as they are.
@@ -217,7 +226,7 @@ class TemplateManager:
         Raises:
             NotFound: there is no such template or version that the actor may use.
             Invalid: a parameter (``params.NAME``) or a field of the spec is unknown,
-                missing, or not what is expected.
+                missing, or not what is expected, or the spec cannot be crawled.
         """
         template = await self.get(actor, ref, version)
         own = values_of(overrides)
@@ -227,6 +236,8 @@ class TemplateManager:
             raise blamed(error, template) from None
         try:
             spec = spec_with(filled | own)
+            check_spec(spec)
+            with_webhooks(spec)
         except Invalid as error:
             raise (error if _is_in(error.field, own) else blamed(error, template)) from None
         sources = dict.fromkeys(FIELDS, DEFAULT)
@@ -253,7 +264,8 @@ class TemplateManager:
         """
         latest = await self._changeable(actor, ref)
         event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
-        await self._store.templates.delete(latest.id, latest.version, event)
+        seen_by = None if actor.role is Role.ADMIN else actor.id
+        await self._store.templates.delete(latest.id, latest.version, event, seen_by)
 
     async def _changeable(self, actor: Actor, ref: str) -> CrawlTemplate:
         template = await self.resolve(actor, ref)
@@ -300,9 +312,10 @@ def check_draft(draft: TemplateDraft) -> None:
     Raises:
         Invalid: something in it is not what is expected; the message names the field.
     """
-    outline = check(draft)
     # whether addresses are open is judged at submit: the job may say so itself
-    check_spec(replace(outline, allow_private=True))
+    outline = replace(check(draft), allow_private=True)
+    check_spec(outline)
+    with_webhooks(outline)
 
 
 def _sees(actor: Actor, template: CrawlTemplate) -> bool:
@@ -310,8 +323,8 @@ def _sees(actor: Actor, template: CrawlTemplate) -> bool:
 
 
 def _is_in(field: str, values: Mapping[str, object]) -> bool:
-    """Tell whether a field that `JobSpec` names is one of *values*."""
-    names = (field, f"{field}_s")
+    """Tell whether a field of a spec, or a part of one, is among *values*."""
+    names = (field, f"{field}_s", field.partition(".")[0])
     return any(path in names or path.startswith(f"{field}.") for path in values)
 
 

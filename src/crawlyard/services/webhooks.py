@@ -1,9 +1,9 @@
 """Webhooks, in verbs: who hears of what, and what became of each delivery."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import EventName
@@ -17,6 +17,7 @@ from crawlyard.core.webhook import (
     Webhook,
     check_patterns,
 )
+from crawlyard.engine.guard import Guard
 from crawlyard.engine.post import addresses_of
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.ids import new_id
@@ -25,7 +26,8 @@ from crawlyard.services.signing import new_secret
 from crawlyard.store.base import Store, WebhookQuery
 
 _TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
-_ALL = 10_000
+
+T = TypeVar("T")
 
 
 class Webhooks:
@@ -115,16 +117,17 @@ class Webhooks:
             Invalid: more than one is.
         """
         part = word.lower()
-        of_all = await self.find(actor, WebhookQuery(), limit=_ALL)
-        if any(w.id == part for w in of_all):
-            return part
-        meant = [w.id for w in of_all if part and (w.id.startswith(part) or w.id.endswith(part))]
+        try:
+            return (await self.get(actor, part)).id
+        except NotFound:
+            query = WebhookQuery(id_part=part)
+            meant = await self.find(actor, query, limit=2) if part else []
         if not meant:
             raise NotFound(f"there is no webhook {word}")
         if len(meant) > 1:
             message = f"more than one webhook begins or ends with {word!r}; give more of it"
             raise Invalid("id", message)
-        return meant[0]
+        return meant[0].id
 
     async def update(
         self,
@@ -149,14 +152,12 @@ class Webhooks:
             "allow_addresses": None if allow_addresses is None else tuple(allow_addresses),
         }
         given = {name: value for name, value in asked.items() if value is not None}
-        for _ in range(_TRIES):
-            old = await self._changeable(actor, webhook_id)
-            now = self._clock.now()
+
+        async def updated(old: Webhook, now: datetime) -> Webhook:
             new = replace(old, **given, version=old.version + 1, updated_at=now)
-            checked = await self._checked(new, old)
-            if await self._saved(actor, checked):
-                return checked
-        raise Conflict(f"webhook {webhook_id} keeps changing; try again")
+            return await self._checked(new, old)
+
+        return await self._change(actor, webhook_id, updated)
 
     async def enable(self, actor: Actor, webhook_id: str) -> Webhook:
         """Switch a webhook on: it hears of what happens from now on. One that is on stays so.
@@ -181,7 +182,11 @@ class Webhooks:
             NotFound, Forbidden: as the names say.
         """
         secret = new_secret()
-        return await self._change(actor, webhook_id, lambda old, now: old.rotated(secret, now))
+
+        async def rotated(old: Webhook, now: datetime) -> Webhook:
+            return old.rotated(secret, now)
+
+        return await self._change(actor, webhook_id, rotated)
 
     async def delete(self, actor: Actor, webhook_id: str) -> None:
         """Delete a webhook with its deliveries, also those that wait.
@@ -189,15 +194,13 @@ class Webhooks:
         Raises:
             NotFound, Forbidden: as the names say.
         """
-        for _ in range(_TRIES):
+
+        async def delete() -> None:
             old = await self._changeable(actor, webhook_id)
             event = old.event(EventName.WEBHOOK_DELETED, self._clock.now(), actor.id)
-            try:
-                await self._store.webhooks.delete(webhook_id, old.version, event)
-            except Conflict:
-                continue
-            return
-        raise Conflict(f"webhook {webhook_id} keeps changing; try again")
+            await self._store.webhooks.delete(webhook_id, old.version, event)
+
+        await _insisted(delete)
 
     async def test(self, actor: Actor, webhook_id: str) -> Webhook:
         """Let a test event be delivered to a webhook, and to no other; return it.
@@ -207,7 +210,7 @@ class Webhooks:
             IllegalMove: it is switched off.
         """
 
-        def tested(old: Webhook, now: datetime) -> Webhook:
+        async def tested(old: Webhook, now: datetime) -> Webhook:
             if not old.active:
                 raise IllegalMove(f"webhook {webhook_id} is switched off; enable it first")
             return replace(old, version=old.version + 1, updated_at=now)
@@ -238,6 +241,13 @@ class Webhooks:
             Forbidden: as the name says.
             IllegalMove: its webhook is switched off, or its event has been deleted.
         """
+
+        async def replay() -> Delivery:
+            return await self._replay(actor, delivery_id)
+
+        return await _insisted(replay)
+
+    async def _replay(self, actor: Actor, delivery_id: str) -> Delivery:
         delivery = await self._store.deliveries.get(delivery_id)
         try:
             webhook = await self._changeable(actor, delivery.webhook_id)
@@ -250,7 +260,7 @@ class Webhooks:
         return await self._store.deliveries.again(delivery_id, self._clock.now())
 
     async def _switch(self, actor: Actor, webhook_id: str, *, on: bool) -> Webhook:
-        def switched(old: Webhook, now: datetime) -> Webhook:
+        async def switched(old: Webhook, now: datetime) -> Webhook:
             reason = "" if on else f"switched off by {actor.id}"
             return old if old.active is on else old.switched(now, on=on, reason=reason)
 
@@ -260,25 +270,18 @@ class Webhooks:
         self,
         actor: Actor,
         webhook_id: str,
-        change: Callable[[Webhook, datetime], Webhook],
+        change: Callable[[Webhook, datetime], Awaitable[Webhook]],
         name: EventName = EventName.WEBHOOK_UPDATED,
     ) -> Webhook:
-        for _ in range(_TRIES):
+        async def changed() -> Webhook:
             old = await self._changeable(actor, webhook_id)
-            new = change(old, self._clock.now())
-            if new is old or await self._saved(actor, new, name):
-                return new
-        raise Conflict(f"webhook {webhook_id} keeps changing; try again")
+            new = await change(old, self._clock.now())
+            if new is not old:
+                event = new.event(name, new.updated_at, actor.id)
+                await self._store.webhooks.save(new, event)
+            return new
 
-    async def _saved(
-        self, actor: Actor, webhook: Webhook, name: EventName = EventName.WEBHOOK_UPDATED
-    ) -> bool:
-        event = webhook.event(name, webhook.updated_at, actor.id)
-        try:
-            await self._store.webhooks.save(webhook, event)
-        except Conflict:
-            return False
-        return True
+        return await _insisted(changed)
 
     async def _changeable(self, actor: Actor, webhook_id: str) -> Webhook:
         webhook = await self.get(actor, webhook_id)
@@ -299,9 +302,23 @@ class Webhooks:
             return webhook
         if webhook.allow_addresses and not self._grants.addresses:
             raise Forbidden("allow_addresses: this yard does not grant it; ask its admin")
-        url = await receiver(webhook.url, webhook.allow_addresses, self._resolve)
+        url = await receiver(webhook.url, Guard(webhook.allow_addresses), self._resolve)
         return replace(webhook, url=url)
 
 
 def _target(webhook: Webhook) -> tuple[str, tuple[str, ...]]:
     return webhook.url, webhook.allow_addresses
+
+
+async def _insisted(work: Callable[[], Awaitable[T]]) -> T:
+    """Return what *work* returns, which reads and then writes: anew when it loses a race.
+
+    Raises:
+        Conflict: it has lost too many.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return await work()
+        except Conflict:
+            continue
+    return await work()

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import os
+import random
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -44,6 +45,7 @@ class WorkerOptions:
     lease: timedelta
     shutdown_s: float
     only: str | None = None  # takes this job and no other
+    run_over: Callable[[], None] | None = None  # called when a run of a schedule's job is over
 
 
 class Worker:
@@ -167,6 +169,9 @@ class Worker:
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
+        if claim.job.origin.schedule_id is not None and self._options.run_over is not None:
+            run_over = self._options.run_over
+            task.add_done_callback(lambda _: run_over())
         if self._stopping:  # while it was claimed
             run.drain(self._options.shutdown_s)
 
@@ -201,7 +206,8 @@ class Worker:
     def _lapsed(self, job: Job) -> tuple[Job, Event]:
         """Return a job that made no checkpoint in time: if a child ran it, that hangs."""
         now = self._shop.clock.now()
-        return job.lost(now, actor=f"worker:{self.id}", in_child=job.isolated)
+        actor, chance = f"worker:{self.id}", random.random()
+        return job.lost(now, actor=actor, in_child=job.isolated, chance=chance)
 
     async def _through(self, *, drain: bool) -> bool:
         failure, self._failure = self._failure, None

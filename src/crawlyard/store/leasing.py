@@ -6,7 +6,6 @@ from enum import Enum, auto
 
 from crawlyard.core.checkpoint import Batch, Lease, Order, Shard
 from crawlyard.core.lifecycle import State
-from crawlyard.core.limits import Usage
 from crawlyard.core.progress import Pulse
 
 _NO_PACE = Pulse()
@@ -80,14 +79,4 @@ def carried(
         pulse=shard.pulse if batch.pulse == _NO_PACE else batch.pulse,
         current_url=batch.current_url or shard.current_url,
         updated_at=now,
-    )
-
-
-def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
-    """Return *usage* without what failed targets used, before they are tried again."""
-    return replace(
-        usage,
-        pages=max(0, usage.pages - pages),
-        errors=max(0, usage.errors - errors),
-        done=max(0, usage.done - targets),
     )

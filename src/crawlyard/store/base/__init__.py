@@ -22,10 +22,11 @@ from crawlyard.store.base.jobs import (
 from crawlyard.store.base.schedules import Firing, ScheduleQuery, ScheduleStore, TickStore
 from crawlyard.store.base.templates import TemplateQuery, TemplateStore
 from crawlyard.store.base.upkeep import Freed, UpkeepStore
-from crawlyard.store.base.webhooks import DeliveryStore, WebhookQuery, WebhookStore
+from crawlyard.store.base.webhooks import Claimed, DeliveryStore, WebhookQuery, WebhookStore
 
 __all__ = [
     "EVERY_EVENT",
+    "Claimed",
     "DeliveryStore",
     "EventLog",
     "EventQuery",

@@ -7,7 +7,6 @@ from typing import Protocol
 
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State
 from crawlyard.core.schedule import CrawlSchedule, Tick
 
 
@@ -28,14 +27,17 @@ class Firing:
     """What is decided about one schedule at one moment: all of it is written, or nothing."""
 
     after: CrawlSchedule  # as it is from now on: its beat is one more than the stored one's
-    ticks: tuple[Tick, ...] = ()  # one of the same instant is replaced unless it has another job
+    ticks: tuple[Tick, ...] = ()  # one of the same instant is replaced; it must have no other job
     jobs: tuple[tuple[Job, Event], ...] = ()  # new ones
     moved: tuple[tuple[Job, Event], ...] = ()  # saved as for `JobStore.save`
     events: tuple[Event, ...] = ()
 
 
 class ScheduleStore(Protocol):
-    """The schedules. Names are unique per owner; a deleted one is gone with its ledger."""
+    """The schedules. Names are unique per owner; a deleted one is gone with its ledger.
+
+    One of which something cannot be read comes without that, paused, and has a `flaw`.
+    """
 
     async def add(self, schedule: CrawlSchedule, event: Event) -> None:
         """Remember a new schedule.
@@ -80,7 +82,10 @@ class TickStore(Protocol):
     """When schedules fire, and the ledger of what became of each instant."""
 
     async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
-        """Return schedules whose `fire_at` has come, the earliest first, at most *limit*."""
+        """Return schedules whose `fire_at` has come, the earliest first, at most *limit*.
+
+        One of which something cannot be read comes without that, and has a `flaw`.
+        """
         ...
 
     async def waiting(self, limit: int) -> list[CrawlSchedule]:
@@ -94,24 +99,26 @@ class TickStore(Protocol):
     async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
         """Return the jobs of these schedules that have not ended, the oldest first.
 
+        Jobs of instants that were backfilled are left out: they stand in nobody's way.
         A schedule without any is left out.
         """
         ...
 
-    async def last_ends(self, schedule_id: str, since: datetime, limit: int) -> list[State]:
-        """Return how the jobs of the last ticks decided since *since* ended, the latest first.
+    async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
+        """Return of each of these schedules how many of its *last* jobs failed.
 
-        At most *limit*. A tick whose job was refused counts as one that failed; one whose
-        job has not ended, was cancelled, or is deleted, is left out.
+        Those of ticks since its `fresh_beat` count, the latest instants first. A tick whose
+        job was refused counts as one that failed; one whose job has not ended, was
+        cancelled, or is deleted, is left out. A schedule without a failure may be left out.
         """
         ...
 
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
         """Write firings in ONE transaction; tell of each whether it was the first to be written.
 
-        A firing whose schedule is gone or not at beat ``after.beat - 1`` any more, or one
-        of whose moved jobs has moved on, is left out whole: any number of callers fire
-        each instant once.
+        A firing is left out whole whose schedule is gone or not at beat ``after.beat - 1``
+        any more, one of whose moved jobs has moved on, or one of whose ticks has a row with
+        another job: any number of callers fire each instant once.
         """
         ...
 

@@ -55,11 +55,14 @@ class TemplateStore(Protocol):
         """Return all versions of a template, the newest first; none if there is no template."""
         ...
 
-    async def delete(self, template_id: str, version: int, event: Event) -> None:
+    async def delete(
+        self, template_id: str, version: int, event: Event, seen_by: str | None = None
+    ) -> None:
         """Delete a template with all versions.
 
         Raises:
             Conflict: the latest version is another, or a schedule uses the template: the
-                message names the schedules.
+                message names the schedules of *seen_by*, ``None``: all of them, and
+                counts the others.
         """
         ...

@@ -49,8 +49,9 @@ class UpkeepStore(Protocol):
     async def forget(self, before: datetime, rows: int = 1000) -> int:
         """Delete up to *rows* events, deliveries and ticks older than *before*; return how many.
 
-        A delivery that still waits stays, and so does its event; so does a tick that
-        waits for its run. The newest event always stays: readers go on from its seq.
+        A delivery that still waits stays, and so does its event; so do, while a webhook is
+        active, events that `DeliveryStore.fan_out` has not looked at, and a tick that waits
+        for its run. The newest event always stays: readers go on from its seq.
         """
         ...
 

@@ -1,11 +1,12 @@
 """What is asked of a store about webhooks and their deliveries."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from crawlyard.core.event import Event
+from crawlyard.core.room import Traffic
 from crawlyard.core.webhook import Delivery, DeliveryState, Webhook
 
 
@@ -15,6 +16,15 @@ class WebhookQuery:
 
     owner: str | None = None
     job_id: str | None = None  # those of this job; "" : those of no job
+    id_part: str = ""  # the beginning or the end of an id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A delivery that is leased, and where it goes."""
+
+    delivery: Delivery
+    webhook: Webhook
 
 
 class WebhookStore(Protocol):
@@ -39,8 +49,13 @@ class WebhookStore(Protocol):
     async def save(self, webhook: Webhook, event: Event) -> None:
         """Replace version ``webhook.version - 1`` and add the event.
 
+        What `DeliveryStore.settle` writes stays as it is: whether it fails, and since when.
+        Only switched on does it begin anew. A rest that its receiver asked for is over.
+
         One that is switched off is through with what waits for it: those deliveries have
-        failed. One that is switched on gets the events that are written from now on.
+        failed. One that is switched on gets the events that are written from now on. Where
+        much waits, that is done in further transactions, which make it true again if they
+        were broken off.
 
         Raises:
             Conflict: the stored version is another, or it is gone.
@@ -52,7 +67,7 @@ class WebhookStore(Protocol):
         ...
 
     async def delete(self, webhook_id: str, version: int, event: Event) -> None:
-        """Delete a webhook with its deliveries.
+        """Delete a webhook with its deliveries; of many, most go in transactions before.
 
         Raises:
             Conflict: the stored version is another, or it is gone.
@@ -72,21 +87,22 @@ class DeliveryStore(Protocol):
         """
         ...
 
-    async def claim(
-        self, now: datetime, lease: timedelta, limit: int, room: int, taken: Mapping[str, int]
-    ) -> list[Delivery]:
-        """Lease due deliveries of active webhooks, the earliest first, at most *limit*.
+    async def claim(self, now: datetime, lease: timedelta, traffic: Traffic) -> list[Claimed]:
+        """Lease due deliveries, the earliest first, as far as *traffic* has room for them.
 
-        Of one webhook at most *room* come, less what *taken* says that it has already.
-        Two callers never get the same one until its lease has lapsed.
+        Their webhooks are active, and no receiver of them has asked for a rest. *traffic*
+        counts them. Two callers never get the same one until its lease has lapsed.
         """
         ...
 
-    async def settle(self, delivery: Delivery, failed_at: datetime | None) -> None:
-        """Write what became of a leased delivery and free it.
+    async def settle(
+        self, claimed: Delivery, after: Delivery, held_until: datetime | None = None
+    ) -> Event | None:
+        """Write what became of a *claimed* delivery and free it; let its webhook hear of it.
 
-        Its webhook is failing since *failed_at* if it was not before; ``None``: it is not.
-        Nothing is written if the delivery is gone, or has ended meanwhile.
+        Return the event that was written if that switched the webhook off, as
+        `Webhook.heard` says. Nothing is written if the delivery is not as it was claimed
+        any more: another has settled it, it is to be made again, or it is gone.
         """
         ...
 
@@ -107,15 +123,18 @@ class DeliveryStore(Protocol):
     async def again(self, delivery_id: str, now: datetime) -> Delivery:
         """Make a delivery due once more, whatever its state; its attempts begin anew.
 
+        A rest that its receiver asked for is over.
+
         Raises:
             NotFound: there is none of that id.
+            Conflict: its webhook is switched off.
         """
         ...
 
-    async def next_at(self, without: Collection[str] = ()) -> datetime | None:
+    async def next_at(self, now: datetime, traffic: Traffic) -> datetime | None:
         """Return when `claim` will find something again, ``None`` if nothing waits.
 
-        Perhaps an instant that is over; webhooks in *without* are left out.
+        Perhaps an instant that is over; what *traffic* has no room for is left out.
         """
         ...
 

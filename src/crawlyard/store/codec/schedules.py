@@ -4,9 +4,10 @@ import json
 from dataclasses import fields
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from crawlyard.core.schedule import CrawlSchedule, Tick, TickOutcome, TickReason
+from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import Row, to_json
 from crawlyard.store.text import scrubbed
 
@@ -14,10 +15,13 @@ _SCHEDULE = TypeAdapter(CrawlSchedule)
 
 _STATE = (
     *("runs_left", "paused_at", "next_at", "fire_at", "waiting_at"),
-    *("beat", "version", "created_at", "updated_at"),
+    *("fresh_beat", "beat", "version", "created_at", "updated_at"),
 )
 _COLUMNS = (*_STATE, "id", "owner", "name", "template_id")
-_PLANNED = {f.name for f in fields(CrawlSchedule)} - set(_COLUMNS)
+_PLANNED = {f.name for f in fields(CrawlSchedule)} - {*_COLUMNS, "flaw"}
+
+_BY = "scheduler"  # who paused what could not be read
+_NEVER = "unreadable"  # as `when`: no time table
 
 
 def state_row(schedule: CrawlSchedule) -> dict[str, Any]:
@@ -40,9 +44,58 @@ def schedule_row(schedule: CrawlSchedule) -> dict[str, Any]:
 
 
 def schedule_of(row: Row) -> CrawlSchedule:
-    """Return the schedule of a row of `schedules`."""
+    """Return the schedule of a row of `schedules`.
+
+    What cannot be read, after an edit by hand, say, is left out: the schedule is paused
+    then, with a `flaw`. One row must not keep all others from being read.
+    """
     columns = {name: row[name] for name in _COLUMNS}
-    return _SCHEDULE.validate_python(json.loads(row["plan"]) | columns)
+    try:
+        return _SCHEDULE.validate_python(json.loads(row["plan"]) | columns)
+    except (ValueError, TypeError, Invalid) as error:
+        return _mended(row["plan"], columns, error)
+
+
+def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedule:
+    """Return the schedule of a row without those of its fields that are not what they must be."""
+    fallback: dict[str, Any] = {"when": _NEVER, "name": str(columns["id"])}
+    values = fallback | _object(plan) | columns
+    error: Exception | None = first
+    while error is not None:
+        for name in _blamed(error) & values.keys():
+            del values[name]
+        why = f"it could not be read: {_said(first)}"
+        paused = {"paused_at": columns["paused_at"] or columns["updated_at"]}
+        told = {"paused_by": _BY, "pause_reason": why, "flaw": why}
+        try:
+            return _SCHEDULE.validate_python(fallback | values | paused | told)
+        except (ValidationError, Invalid) as next_error:
+            if not _blamed(next_error) & values.keys():
+                raise
+            error = next_error
+    raise first
+
+
+def _object(plan: str) -> dict[str, Any]:
+    try:
+        values = json.loads(plan)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _blamed(error: Exception) -> set[str]:
+    """Return the fields that an error is about, none if it is about no field."""
+    if isinstance(error, ValidationError):
+        return {str(found["loc"][0]) for found in error.errors() if found["loc"]}
+    return {error.field} if isinstance(error, Invalid) else set()
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        found = error.errors()[0]
+        return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+    return str(error)
 
 
 def tick_row(tick: Tick) -> dict[str, Any]:
@@ -55,6 +108,7 @@ def tick_row(tick: Tick) -> dict[str, Any]:
         "detail": tick.detail,
         "job_id": tick.job_id,
         "decided_at": tick.decided_at,
+        "beat": tick.beat,
     }
 
 
@@ -68,4 +122,5 @@ def tick_of(row: Row) -> Tick:
         detail=row["detail"],
         job_id=row["job_id"],
         decided_at=row["decided_at"],
+        beat=row["beat"],
     )

@@ -2,15 +2,17 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
+from crawlyard.core.audience import Audience
 from crawlyard.core.event import Event
-from crawlyard.core.webhook import Delivery, DeliveryState, message_id
-from crawlyard.errors import NotFound
+from crawlyard.core.room import Traffic
+from crawlyard.core.webhook import Delivery, DeliveryState, Webhook, message_id
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.base import Claimed
 from crawlyard.store.memory.post import Endpoint, Parcel
 from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.text import scrubbed
@@ -24,25 +26,41 @@ class MemoryDeliveries:
 
     async def fan_out(self, now: datetime, limit: int = 500) -> int:
         post = self._shelf.post
-        endpoints = [e for e in post.endpoints.values() if e.webhook.active]
-        owners = {e.webhook.owner for e in endpoints}
-        new = (e for e in self._shelf.events if e.seq > post.seen and e.owner in owners)
-        looked_at = list(islice(new, limit))
+        unseen = [event for event in self._shelf.events if event.seq > post.seen]
+        looked_at = list(islice(self._concerning(unseen), limit))
+        audience = Audience((e.webhook, e.since_seq) for e in self._active(looked_at))
         for event in looked_at:
-            for endpoint in endpoints:
-                if event.seq > endpoint.since_seq and endpoint.webhook.wants(event):
-                    self._deliver(endpoint, event, now)
+            for webhook in audience.of(event):
+                self._deliver(webhook, event, now)
         full = len(looked_at) == limit
         post.seen = looked_at[-1].seq if full else self._shelf.last_event
         return len(looked_at)
 
-    def _deliver(self, endpoint: Endpoint, event: Event, now: datetime) -> None:
-        post, webhook_id = self._shelf.post, endpoint.webhook.id
+    def _concerning(self, happened: Sequence[Event]) -> Iterator[Event]:
+        """Yield the events that a webhook may want to hear of."""
+        hooks = [endpoint.webhook for endpoint in self._active(happened)]
+        owners = {w.owner for w in hooks if w.job_id is None}
+        subjects = {w.job_id for w in hooks} | {w.id for w in hooks}
+        return (e for e in happened if e.owner in owners or e.subject in subjects)
+
+    def _active(self, happened: Sequence[Event]) -> Iterator[Endpoint]:
+        """Yield the active webhooks that may want to hear of one of these events."""
+        owners, subjects = ({e.owner for e in happened}, {e.subject for e in happened})
+        if not happened:
+            return
+        for endpoint in self._shelf.post.endpoints.values():
+            webhook = endpoint.webhook
+            theirs = webhook.owner in owners if webhook.job_id is None else False
+            if webhook.active and (theirs or {webhook.job_id, webhook.id} & subjects):
+                yield endpoint
+
+    def _deliver(self, webhook: Webhook, event: Event, now: datetime) -> None:
+        post = self._shelf.post
         post.last_no += 1
         delivery = Delivery(
             no=post.last_no,
-            id=message_id(webhook_id, event.seq),
-            webhook_id=webhook_id,
+            id=message_id(webhook.id, event.seq),
+            webhook_id=webhook.id,
             seq=event.seq,
             name=event.name,
             due_at=now,
@@ -50,28 +68,32 @@ class MemoryDeliveries:
         )
         post.parcels.setdefault(delivery.id, Parcel(delivery))
 
-    async def claim(
-        self, now: datetime, lease: timedelta, limit: int, room: int, taken: Mapping[str, int]
-    ) -> list[Delivery]:
-        had = Counter(taken)
-        claimed: list[Delivery] = []
-        due = (p for p in self._waiting() if _free_at(p) <= now)
+    async def claim(self, now: datetime, lease: timedelta, traffic: Traffic) -> list[Claimed]:
+        claimed: list[Claimed] = []
+        due = (p for p in self._waiting() if self._free_at(p) <= now)
         for parcel in sorted(due, key=lambda p: (p.delivery.due_at, p.delivery.no)):
-            webhook_id = parcel.delivery.webhook_id
-            if len(claimed) < limit and had[webhook_id] < room:
-                had[webhook_id] += 1
+            webhook = self._shelf.post.endpoints[parcel.delivery.webhook_id].webhook
+            if traffic.take(webhook):
                 parcel.leased_until = now + lease
-                claimed.append(parcel.delivery)
+                claimed.append(Claimed(delivery=parcel.delivery, webhook=webhook))
         return claimed
 
-    async def settle(self, delivery: Delivery, failed_at: datetime | None) -> None:
-        parcel = self._shelf.post.parcels.get(delivery.id)
-        if parcel is None or parcel.delivery.state is not DeliveryState.PENDING:
-            return
-        parcel.delivery, parcel.leased_until = scrubbed(delivery), None
-        endpoint = self._shelf.post.endpoints[delivery.webhook_id]
-        since = endpoint.webhook.failing_since if failed_at is not None else None
-        endpoint.webhook = replace(endpoint.webhook, failing_since=since or failed_at)
+    async def settle(
+        self, claimed: Delivery, after: Delivery, held_until: datetime | None = None
+    ) -> Event | None:
+        post = self._shelf.post
+        parcel = post.parcels.get(claimed.id)
+        if parcel is None or parcel.delivery != claimed:
+            return None
+        parcel.delivery, parcel.leased_until = scrubbed(after), None
+        if len(after.attempts) == len(claimed.attempts):
+            return None
+        endpoint = post.endpoints[claimed.webhook_id]
+        endpoint.webhook, event = endpoint.webhook.heard(after, held_until)
+        if event is not None:
+            post.give_up(endpoint.webhook.id, event.at)
+            self._shelf.tell(event)
+        return event
 
     async def get(self, delivery_id: str) -> Delivery:
         return self._found(delivery_id).delivery
@@ -87,15 +109,28 @@ class MemoryDeliveries:
 
     async def again(self, delivery_id: str, now: datetime) -> Delivery:
         parcel = self._found(delivery_id)
+        endpoint = self._shelf.post.endpoints[parcel.delivery.webhook_id]
+        if not endpoint.webhook.active:
+            raise Conflict(f"webhook {endpoint.webhook.id} is switched off")
+        endpoint.webhook = replace(endpoint.webhook, held_until=None)
         parcel.leased_until = None
         parcel.delivery = replace(
             parcel.delivery, state=DeliveryState.PENDING, attempts=(), due_at=now, ended_at=None
         )
         return parcel.delivery
 
-    async def next_at(self, without: Collection[str] = ()) -> datetime | None:
-        waiting = (p for p in self._waiting() if p.delivery.webhook_id not in without)
-        return min((_free_at(p) for p in waiting), default=None)
+    async def next_at(
+        self,
+        now: datetime,  # noqa: ARG002 - `_free_at` knows it of each without
+        traffic: Traffic,
+    ) -> datetime | None:
+        endpoints = self._shelf.post.endpoints
+        waiting = (
+            self._free_at(p)
+            for p in self._waiting()
+            if traffic.fits(endpoints[p.delivery.webhook_id].webhook)
+        )
+        return min(waiting, default=None)
 
     async def events(self, deliveries: Sequence[Delivery]) -> list[Event | None]:
         of_seq = {event.seq: event for event in self._shelf.events}
@@ -117,7 +152,8 @@ class MemoryDeliveries:
             and endpoints[p.delivery.webhook_id].webhook.active
         )
 
-
-def _free_at(parcel: Parcel) -> datetime:
-    """Return when a delivery may be claimed."""
-    return max(parcel.delivery.due_at, parcel.leased_until or parcel.delivery.due_at)
+    def _free_at(self, parcel: Parcel) -> datetime:
+        """Return when a delivery may be claimed."""
+        webhook = self._shelf.post.endpoints[parcel.delivery.webhook_id].webhook
+        ends = (parcel.delivery.due_at, parcel.leased_until, webhook.held_until)
+        return max(at for at in ends if at is not None)

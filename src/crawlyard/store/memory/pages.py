@@ -73,6 +73,7 @@ def _group(kind: ErrorKind, pages: Sequence[Page]) -> ErrorGroup:
     return ErrorGroup(
         kind=kind,
         count=len(pages),
+        answered=sum(p.status is not None for p in pages),
         first_at=oldest[0].fetched_at,
         last_at=oldest[-1].fetched_at,
         samples=tuple(p.url for p in oldest[:5]),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from crawlyard.core.webhook import Delivery, Webhook
+from crawlyard.core.webhook import Delivery, DeliveryState, Webhook
 
 
 @dataclass(slots=True)
@@ -35,6 +35,12 @@ class Post:
     def of(self, webhook_id: str) -> Iterator[Parcel]:
         """Yield the deliveries of a webhook, the oldest first."""
         return (p for p in self.parcels.values() if p.delivery.webhook_id == webhook_id)
+
+    def give_up(self, webhook_id: str, at: datetime) -> None:
+        """Let all that waits for a webhook have failed."""
+        for parcel in self.of(webhook_id):
+            if parcel.delivery.state is DeliveryState.PENDING:
+                parcel.delivery, parcel.leased_until = parcel.delivery.given_up(at), None
 
     def remove(self, webhook_id: str) -> int:
         """Remove a webhook with its deliveries; return how many things that were."""

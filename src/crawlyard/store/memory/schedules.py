@@ -93,10 +93,9 @@ class MemoryTicks:
         found = {schedule_id: self._active(schedule_id) for schedule_id in schedule_ids}
         return {schedule_id: jobs for schedule_id, jobs in found.items() if jobs}
 
-    async def last_ends(self, schedule_id: str, since: datetime, limit: int) -> list[State]:
-        ticks = (t for t in self._ledger(schedule_id) if t.decided_at >= since)
-        ends = (self._end(tick) for tick in ticks)
-        return list(islice((end for end in ends if end is not None), limit))
+    async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
+        there = (self._shelf.schedules.get(schedule_id) for schedule_id in schedule_ids)
+        return {s.id: self._failures(s, last) for s in there if s is not None}
 
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
         return [self._fire(firing) for firing in firings]
@@ -119,7 +118,20 @@ class MemoryTicks:
 
     def _active(self, schedule_id: str) -> list[Job]:
         own = (r.job for r in self._shelf.there() if r.job.origin.schedule_id == schedule_id)
-        return sorted((j for j in own if j.ended_at is None), key=lambda j: j.id)
+        return sorted(
+            (j for j in own if j.ended_at is None and not self._is_backfilled(j)),
+            key=lambda j: j.id,
+        )
+
+    def _is_backfilled(self, job: Job) -> bool:
+        ledger = self._shelf.ticks.get(job.origin.schedule_id or "", {})
+        tick = None if job.origin.tick_at is None else ledger.get(job.origin.tick_at)
+        return tick is not None and tick.reason is TickReason.BACKFILL
+
+    def _failures(self, schedule: CrawlSchedule, last: int) -> int:
+        ticks = (t for t in self._ledger(schedule.id) if t.beat >= schedule.fresh_beat)
+        ends = (end for end in map(self._end, ticks) if end is not None)
+        return sum(end is State.FAILED for end in islice(ends, last))
 
     def _end(self, tick: Tick) -> State | None:
         """Return how the job of a tick ended, ``None`` if that cannot be said."""
@@ -138,12 +150,13 @@ class MemoryTicks:
         before = shelf.schedules.get(after.id)
         if before is None or before.beat != after.beat - 1 or there != versions:
             return False
+        ledger = shelf.ticks.get(after.id, {})
+        known = ((ledger.get(tick.due_at), tick.job_id) for tick in firing.ticks)
+        if any(row is not None and row.job_id not in {None, job_id} for row, job_id in known):
+            return False
         shelf.schedules[after.id] = _kept(after)
-        ledger = shelf.ticks.setdefault(after.id, {})
-        for tick in firing.ticks:
-            known = ledger.get(tick.due_at)
-            if known is None or known.job_id in {None, tick.job_id}:
-                ledger[tick.due_at] = scrubbed(tick)
+        rows = {tick.due_at: scrubbed(tick) for tick in firing.ticks}
+        shelf.ticks.setdefault(after.id, {}).update(rows)
         for job, event in firing.jobs:
             shelf.add(job)
             shelf.tell(event)

@@ -8,12 +8,12 @@ from datetime import datetime
 from crawlyard.core.checkpoint import Lease, Shard
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
+from crawlyard.core.limits import given_back
 from crawlyard.core.page import Body, ErrorKind, StoredPage, Target, TargetState
 from crawlyard.core.schedule import CrawlSchedule, Tick
 from crawlyard.core.template import CrawlTemplate
 from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
-from crawlyard.store.leasing import given_back
 from crawlyard.store.memory.post import Endpoint, Post
 from crawlyard.store.text import scrubbed
 

@@ -3,6 +3,7 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 from crawlyard.core.event import Event
@@ -33,10 +34,10 @@ class MemoryTemplates:
         if versions is None:
             raise NotFound(f"no template {template_id}")
         if version is None:
-            return versions[-1]
+            return deepcopy(versions[-1])
         if not 1 <= version <= len(versions):
             raise NotFound(f"no version {version} of template {template_id}")
-        return versions[version - 1]
+        return deepcopy(versions[version - 1])
 
     async def save(self, template: CrawlTemplate, event: Event) -> None:
         self._check_version(template.id, template.version - 1)
@@ -46,17 +47,19 @@ class MemoryTemplates:
 
     async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
         fitting = (t for t in self._latest() if _fits(query, t))
-        return sorted(fitting, key=lambda t: (t.name, t.id))[:limit]
+        return deepcopy(sorted(fitting, key=lambda t: (t.name, t.id))[:limit])
 
     async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
-        return self._shelf.templates.get(template_id, [])[::-1]
+        return deepcopy(self._shelf.templates.get(template_id, [])[::-1])
 
-    async def delete(self, template_id: str, version: int, event: Event) -> None:
+    async def delete(
+        self, template_id: str, version: int, event: Event, seen_by: str | None = None
+    ) -> None:
         self._check_version(template_id, version)
-        users = (s for s in self._shelf.schedules.values() if s.template_id == template_id)
-        names = sorted(schedule.name for schedule in users)
-        if names:
-            raise in_use(template_id, names)
+        schedules = self._shelf.schedules.values()
+        users = [(s.owner, s.name) for s in schedules if s.template_id == template_id]
+        if users:
+            raise in_use(template_id, users, seen_by)
         del self._shelf.templates[template_id]
         self._shelf.tell(event)
 

@@ -86,9 +86,12 @@ class MemoryUpkeep:
         return len(gone)
 
     def _forget_events(self, before: datetime, most: int) -> int:
-        waits = (p.delivery for p in self._shelf.post.parcels.values())
+        post = self._shelf.post
+        waits = (p.delivery for p in post.parcels.values())
         kept = {d.seq for d in waits if d.state is DeliveryState.PENDING}
         kept.add(self._shelf.last_event)
+        if any(endpoint.webhook.active for endpoint in post.endpoints.values()):
+            kept.update(e.seq for e in self._shelf.events if e.seq > post.seen)
         old = (e.seq for e in self._shelf.events if e.at < before and e.seq not in kept)
         gone = set(islice(old, most))
         self._shelf.events[:] = [e for e in self._shelf.events if e.seq not in gone]

@@ -2,10 +2,10 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crawlyard.core.event import Event
-from crawlyard.core.webhook import DeliveryState, Webhook
+from crawlyard.core.webhook import Webhook
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base.webhooks import WebhookQuery
 from crawlyard.store.memory.post import Endpoint
@@ -35,15 +35,16 @@ class MemoryWebhooks:
     async def save(self, webhook: Webhook, event: Event) -> None:
         endpoint = self._at(webhook.id, webhook.version - 1)
         self._shelf.tell(event)
-        if webhook.active and not endpoint.webhook.active:
+        before, saved = endpoint.webhook, replace(scrubbed(webhook), held_until=None)
+        if webhook.active and not before.active:
             endpoint.since_seq = self._shelf.last_event
-        endpoint.webhook = scrubbed(webhook)
-        if webhook.active:
+            endpoint.webhook = replace(saved, failing_since=None, failures=0)
             return
-        for parcel in self._shelf.post.of(webhook.id):
-            if parcel.delivery.state is DeliveryState.PENDING:
-                parcel.delivery = parcel.delivery.given_up(webhook.updated_at)
-                parcel.leased_until = None
+        endpoint.webhook = replace(
+            saved, failing_since=before.failing_since, failures=before.failures
+        )
+        if not webhook.active:
+            self._shelf.post.give_up(webhook.id, webhook.updated_at)
 
     async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
         found = (e.webhook for e in self._shelf.post.endpoints.values() if _fits(query, e.webhook))
@@ -62,6 +63,8 @@ class MemoryWebhooks:
 
 
 def _fits(query: WebhookQuery, webhook: Webhook) -> bool:
+    part = query.id_part.lower()
     return query.owner in (None, webhook.owner) and (
-        query.job_id is None or query.job_id == (webhook.job_id or "")
+        (query.job_id is None or query.job_id == (webhook.job_id or ""))
+        and (webhook.id.startswith(part) or webhook.id.endswith(part))
     )

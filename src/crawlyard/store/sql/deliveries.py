@@ -5,8 +5,7 @@ Locks are taken in one order: the cursor, a webhook, its deliveries, the events.
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,14 +13,18 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
 
+from crawlyard.core.audience import Audience
 from crawlyard.core.event import Event
-from crawlyard.core.webhook import Delivery, DeliveryState, message_id
-from crawlyard.errors import NotFound
-from crawlyard.store.codec.base import Row
+from crawlyard.core.room import Traffic
+from crawlyard.core.webhook import Delivery, DeliveryState, Webhook, message_id
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.base import Claimed
 from crawlyard.store.codec.jobs import event_of
-from crawlyard.store.codec.webhooks import delivery_of, delivery_row, webhook_of
+from crawlyard.store.codec.webhooks import delivery_of, delivery_row, webhook_of, webhook_row
 from crawlyard.store.sql.bulk import insert_new
 from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.post import give_up, give_up_all, locked
+from crawlyard.store.sql.standing import tell
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
 
@@ -37,15 +40,18 @@ class SqlDeliveries:
     async def fan_out(self, now: datetime, limit: int = 500) -> int:
         return await self._database.write(partial(_fan_out, now=now, limit=limit))
 
-    async def claim(
-        self, now: datetime, lease: timedelta, limit: int, room: int, taken: Mapping[str, int]
-    ) -> list[Delivery]:
-        return await self._database.write(
-            partial(_claim, now=now, until=now + lease, limit=limit, room=room, taken=taken)
-        )
+    async def claim(self, now: datetime, lease: timedelta, traffic: Traffic) -> list[Claimed]:
+        work = partial(_claim, now=now, until=now + lease, traffic=traffic)
+        return await self._database.write(work)
 
-    async def settle(self, delivery: Delivery, failed_at: datetime | None) -> None:
-        await self._database.write(partial(_settle, delivery=delivery, failed_at=failed_at))
+    async def settle(
+        self, claimed: Delivery, after: Delivery, held_until: datetime | None = None
+    ) -> Event | None:
+        work = partial(_settle, claimed=claimed, after=after, held_until=held_until)
+        event = await self._database.write(work)
+        if event is not None:
+            await give_up_all(self._database, claimed.webhook_id, event.at)
+        return event
 
     async def get(self, delivery_id: str) -> Delivery:
         return await self._database.read(partial(_get, delivery_id=delivery_id))
@@ -63,8 +69,8 @@ class SqlDeliveries:
     async def again(self, delivery_id: str, now: datetime) -> Delivery:
         return await self._database.write(partial(_again, delivery_id=delivery_id, now=now))
 
-    async def next_at(self, without: Collection[str] = ()) -> datetime | None:
-        return await self._database.read(partial(_next_at, without=sorted(without)))
+    async def next_at(self, now: datetime, traffic: Traffic) -> datetime | None:
+        return await self._database.read(partial(_next_at, now=now, traffic=traffic))
 
     async def events(self, deliveries: Sequence[Delivery]) -> list[Event | None]:
         seqs = [delivery.seq for delivery in deliveries]
@@ -78,18 +84,10 @@ def _fan_out(conn: Connection, now: datetime, limit: int) -> int:
     last = conn.scalar(select(func.max(events.c.seq))) or 0
     if last <= seen:
         return 0
-    # shared locks: a webhook that is being deleted must not get deliveries any more
-    active = select(webhooks).where(webhooks.c.active).order_by(webhooks.c.id)
-    endpoints = [
-        (webhook_of(row), row["since_seq"])
-        for row in conn.execute(active.with_for_update(read=True, key_share=True)).mappings()
-    ]
-    looked_at = _events_between(conn, seen, last, {w.owner for w, _ in endpoints}, limit)
+    looked_at = _events_between(conn, seen, last, limit)
+    audience = Audience(_endpoints(conn, looked_at))
     new = [
-        _new_row(webhook.id, event, now)
-        for event in looked_at
-        for webhook, since in endpoints
-        if event.seq > since and webhook.wants(event)
+        _new_row(webhook.id, event, now) for event in looked_at for webhook in audience.of(event)
     ]
     insert_new(conn, deliveries, new)
     through = looked_at[-1].seq if len(looked_at) == limit else last
@@ -105,18 +103,38 @@ def _locked_cursor(conn: Connection) -> int:
     return int(conn.scalars(mine).one())
 
 
-def _events_between(
-    conn: Connection, seen: int, last: int, owners: Collection[str], limit: int
-) -> list[Event]:
-    if not owners:
-        return []
+def _events_between(conn: Connection, seen: int, last: int, limit: int) -> list[Event]:
+    """Return the events that a webhook may want to hear of."""
+    concerned = or_(
+        and_(webhooks.c.job_id.is_(None), webhooks.c.owner == events.c.owner),
+        webhooks.c.job_id == events.c.subject,
+        webhooks.c.id == events.c.subject,
+    )
     rows = conn.execute(
         select(events)
-        .where(events.c.seq > seen, events.c.seq <= last, events.c.owner.in_(sorted(owners)))
+        .where(
+            events.c.seq > seen,
+            events.c.seq <= last,
+            select(webhooks.c.id).where(webhooks.c.active, concerned).exists(),
+        )
         .order_by(events.c.seq)
         .limit(limit)
     )
     return [event_of(row) for row in rows.mappings()]
+
+
+def _endpoints(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
+    """Return the active webhooks that may want to hear of one of these events."""
+    owners, subjects = ({e.owner for e in happened}, {e.subject for e in happened})
+    concerned = or_(
+        and_(webhooks.c.job_id.is_(None), webhooks.c.owner.in_(sorted(owners))),
+        webhooks.c.job_id.in_(sorted(subjects)),
+        webhooks.c.id.in_(sorted(subjects)),
+    )
+    # shared locks: a webhook that is being deleted must not get deliveries any more
+    query = select(webhooks).where(webhooks.c.active, concerned).order_by(webhooks.c.id)
+    rows = conn.execute(query.with_for_update(read=True, key_share=True)).mappings()
+    return [(webhook_of(row), row["since_seq"]) for row in rows]
 
 
 def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
@@ -132,71 +150,83 @@ def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
     return delivery_row(delivery)
 
 
-def _claim(
-    conn: Connection,
-    now: datetime,
-    until: datetime,
-    limit: int,
-    room: int,
-    taken: Mapping[str, int],
-) -> list[Delivery]:
-    had = Counter(taken)
-    claimed: list[Delivery] = []
-    # one more round for each webhook of which there are more than it has room for
-    while len(claimed) < limit:
-        full = [webhook_id for webhook_id, count in had.items() if count >= room]
-        found = conn.execute(_due(now, full, limit - len(claimed))).mappings().all()
-        fitting = list(_fitting(found, had, room))
-        mine = deliveries.c.no.in_([row["no"] for row in fitting])
+def _claim(conn: Connection, now: datetime, until: datetime, traffic: Traffic) -> list[Claimed]:
+    claimed: list[Claimed] = []
+    # one more round where some had more than there was room for
+    while traffic.free:
+        found = [delivery_of(row) for row in conn.execute(_due(now, traffic)).mappings()]
+        hooks = _webhooks_of(conn, found)
+        fitting = [
+            Claimed(delivery=delivery, webhook=hooks[delivery.webhook_id])
+            for delivery in found
+            if delivery.webhook_id in hooks and traffic.take(hooks[delivery.webhook_id])
+        ]
+        mine = deliveries.c.no.in_([each.delivery.no for each in fitting])
         conn.execute(update(deliveries).where(mine).values(leased_until=until))
-        claimed += [delivery_of(row) for row in fitting]
+        claimed += fitting
         if len(fitting) == len(found):
             break
     return claimed
 
 
-def _due(now: datetime, without: Collection[str], limit: int) -> Select[Any]:
+_SENT = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
+
+
+def _due(now: datetime, traffic: Traffic) -> Select[Any]:
     # two claims at once: the second takes others
     free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until <= now)
+    rested = or_(webhooks.c.held_until.is_(None), webhooks.c.held_until <= now)
     return (
         select(deliveries)
-        .where(_waiting(without), deliveries.c.due_at <= now, free)
+        .select_from(_SENT)
+        .where(_waiting(traffic), deliveries.c.due_at <= now, free, rested)
         .order_by(deliveries.c.due_at, deliveries.c.no)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+        .limit(traffic.free)
+        .with_for_update(of=deliveries, skip_locked=True)
     )
 
 
-def _waiting(without: Collection[str]) -> ColumnElement[bool]:
-    """Return what holds for the deliveries that are still to be made."""
-    inactive = select(webhooks.c.id).where(~webhooks.c.active)
+def _waiting(traffic: Traffic) -> ColumnElement[bool]:
+    """Return what holds for the deliveries that are still to be made, and have room."""
+    kept_waiting = and_(webhooks.c.failing_since.is_not(None), webhooks.c.id.in_(traffic.busy))
     return and_(
         UNDELIVERED,
-        deliveries.c.webhook_id.not_in(inactive),
-        deliveries.c.webhook_id.not_in(sorted(without)),
+        webhooks.c.active,
+        webhooks.c.owner.not_in(traffic.owners),
+        webhooks.c.receiver.not_in(traffic.receivers),
+        ~kept_waiting,
     )
 
 
-def _fitting(rows: Sequence[Row], had: Counter[str], room: int) -> Iterator[Row]:
-    for row in rows:
-        if had[row["webhook_id"]] < room:
-            had[row["webhook_id"]] += 1
-            yield row
+def _webhooks_of(conn: Connection, found: Sequence[Delivery]) -> dict[str, Webhook]:
+    ids = sorted({delivery.webhook_id for delivery in found})
+    rows = conn.execute(select(webhooks).where(webhooks.c.id.in_(ids))).mappings()
+    return {row["id"]: webhook_of(row) for row in rows}
 
 
-def _settle(conn: Connection, delivery: Delivery, failed_at: datetime | None) -> None:
-    mine = webhooks.c.id == delivery.webhook_id
-    changed = webhooks.c.failing_since.is_(None)
-    if failed_at is None:
-        changed = webhooks.c.failing_since.is_not(None)
-    conn.execute(select(webhooks.c.id).where(mine, changed).with_for_update(key_share=True))
-    written = conn.execute(
+def _settle(
+    conn: Connection, claimed: Delivery, after: Delivery, held_until: datetime | None
+) -> Event | None:
+    webhook = locked(conn, claimed.webhook_id)
+    mine = select(deliveries).where(deliveries.c.id == claimed.id)
+    row = conn.execute(mine.with_for_update()).mappings().first()
+    if webhook is None or row is None or delivery_of(row) != claimed:
+        return None
+    conn.execute(
         update(deliveries)
-        .where(deliveries.c.id == delivery.id, UNDELIVERED)
-        .values(delivery_row(delivery) | {"leased_until": None})
+        .where(deliveries.c.id == claimed.id)
+        .values(delivery_row(after) | {"leased_until": None})
     )
-    if written.rowcount:
-        conn.execute(update(webhooks).where(mine, changed).values(failing_since=failed_at))
+    if len(after.attempts) == len(claimed.attempts):
+        return None
+    heard, event = webhook.heard(after, held_until)
+    if heard != webhook:
+        changed = update(webhooks).where(webhooks.c.id == webhook.id)
+        conn.execute(changed.values(webhook_row(heard)))
+    if event is not None:
+        give_up(conn, webhook.id, event.at)
+        tell(conn, [event])
+    return event
 
 
 def _get(conn: Connection, delivery_id: str, *, lock: bool = False) -> Delivery:
@@ -213,23 +243,32 @@ def _find(conn: Connection, asked: Sequence[ColumnElement[bool]], limit: int) ->
 
 
 def _again(conn: Connection, delivery_id: str, now: datetime) -> Delivery:
+    webhook = locked(conn, _get(conn, delivery_id).webhook_id)
     before = _get(conn, delivery_id, lock=True)
+    if webhook is None or not webhook.active:
+        raise Conflict(f"webhook {before.webhook_id} is switched off")
     after = replace(before, state=DeliveryState.PENDING, attempts=(), due_at=now, ended_at=None)
     conn.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery_id)
         .values(delivery_row(after) | {"leased_until": None})
     )
+    conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(held_until=None))
     return after
 
 
-def _next_at(conn: Connection, without: Collection[str]) -> datetime | None:
-    waiting = _waiting(without)
-    free = select(deliveries.c.due_at).where(waiting, deliveries.c.leased_until.is_(None))
-    held = select(func.min(deliveries.c.leased_until)).where(waiting)
+def _next_at(conn: Connection, now: datetime, traffic: Traffic) -> datetime | None:
+    if not traffic.free:
+        return None
+    waiting, held = _waiting(traffic), webhooks.c.held_until > now
+    free = select(deliveries.c.due_at).select_from(_SENT)
+    free = free.where(waiting, deliveries.c.leased_until.is_(None), ~func.coalesce(held, False))
+    leased = select(func.min(deliveries.c.leased_until)).select_from(_SENT).where(waiting)
+    rests = select(func.min(webhooks.c.held_until)).select_from(_SENT).where(waiting, held)
     instants = (
         conn.scalar(free.order_by(deliveries.c.due_at).limit(1)),
-        conn.scalar(held),
+        conn.scalar(leased),
+        conn.scalar(rests),
     )
     return min((at for at in instants if at is not None), default=None)
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, Connection, delete, func, select, tuple_
+from sqlalchemy import Column, Connection, delete, func, or_, select, tuple_
 
 from crawlyard.core.schedule import TickOutcome
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.schedules import ticks
-from crawlyard.store.tables.webhooks import UNDELIVERED, deliveries
+from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
 
 
 def forget(conn: Connection, before: datetime, rows: int) -> int:
@@ -45,11 +45,14 @@ def _ticks(conn: Connection, before: datetime, most: int) -> int:
 def _events(conn: Connection, before: datetime, most: int) -> int:
     waits = select(deliveries.c.seq).where(UNDELIVERED)
     newest = select(func.max(events.c.seq)).scalar_subquery()
+    heard = select(webhooks.c.id).where(webhooks.c.active).exists()
+    # while somebody is to hear of events, those that nobody has looked at for him stay
+    seen = conn.scalar(select(cursors.c.seq)) or 0
     # The first ones, of which the old ones go: events are numbered in the order of time,
     # so that none but these need be looked at, and there is no index by time to be written.
     first = (
         select(events.c.seq, events.c.at)
-        .where(events.c.seq.not_in(waits), events.c.seq < newest)
+        .where(events.c.seq.not_in(waits), events.c.seq < newest, or_(~heard, events.c.seq <= seen))
         .order_by(events.c.seq)
         .limit(most)
     )

@@ -102,6 +102,7 @@ def _errors(conn: Connection, job_id: str) -> list[ErrorGroup]:
             pages.c.url,
             func.row_number().over(partition_by=of_kind, order_by=oldest_first).label("rank"),
             func.count().over(partition_by=of_kind).label("count_"),
+            func.count(pages.c.status).over(partition_by=of_kind).label("answered"),
             func.min(pages.c.fetched_at).over(partition_by=of_kind).label("first_at"),
             func.max(pages.c.fetched_at).over(partition_by=of_kind).label("last_at"),
         )
@@ -122,6 +123,7 @@ def _group(kind: ErrorKind, oldest: Sequence[Row[Any]]) -> ErrorGroup:
     return ErrorGroup(
         kind=kind,
         count=first.count_,
+        answered=first.answered,
         first_at=first.first_at,
         last_at=first.last_at,
         samples=tuple(row.url for row in oldest),

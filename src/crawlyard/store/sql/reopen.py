@@ -6,8 +6,8 @@ from dataclasses import replace
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, select, update
 
 from crawlyard.core.checkpoint import Shard
+from crawlyard.core.limits import given_back
 from crawlyard.core.page import ErrorKind, TargetState
-from crawlyard.store.leasing import given_back
 from crawlyard.store.tables.jobs import FAILED, bodies, frontier, pages
 
 

@@ -24,6 +24,7 @@ from crawlyard.store.tables.schedules import schedules
 from crawlyard.store.tables.templates import template_versions, templates
 
 _OF_ITS_TEMPLATE = template_versions.c.template_id == templates.c.id
+_BEYOND = 2**31  # what a column of versions holds, and one more
 _LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
 
 
@@ -48,9 +49,11 @@ class SqlTemplates:
     async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
         return await self._database.read(partial(_versions, template_id=template_id))
 
-    async def delete(self, template_id: str, version: int, event: Event) -> None:
+    async def delete(
+        self, template_id: str, version: int, event: Event, seen_by: str | None = None
+    ) -> None:
         work = partial(_delete, template_id=template_id, version=version, event=event)
-        await self._database.write(work)
+        await self._database.write(partial(work, seen_by=seen_by))
 
 
 def _read(which: ColumnElement[bool]) -> Select[Any]:
@@ -72,7 +75,9 @@ def _add(conn: Connection, template: CrawlTemplate, event: Event) -> None:
 def _get(conn: Connection, template_id: str, version: int | None) -> CrawlTemplate:
     which = _LATEST
     if version is not None:
-        which = _OF_ITS_TEMPLATE & (template_versions.c.version == version)
+        # no database takes a number of any length
+        asked = version if 1 <= version < _BEYOND else 0
+        which = _OF_ITS_TEMPLATE & (template_versions.c.version == asked)
     row = conn.execute(_read(which).where(templates.c.id == template_id)).mappings().first()
     if row is not None:
         return template_of(row)
@@ -123,14 +128,17 @@ def _versions(conn: Connection, template_id: str) -> list[CrawlTemplate]:
     return [template_of(row) for row in rows]
 
 
-def _delete(conn: Connection, template_id: str, version: int, event: Event) -> None:
+def _delete(
+    conn: Connection, template_id: str, version: int, event: Event, seen_by: str | None
+) -> None:
     _lock(conn, template_id, version)
     # A schedule that is being added holds a share of the row that is locked now: it is
     # seen here, or it comes too late and finds no template.
-    users = select(schedules.c.name).where(schedules.c.template_id == template_id)
-    names = sorted(conn.scalars(users))
-    if names:
-        raise in_use(template_id, names)
+    using = select(schedules.c.owner, schedules.c.name)
+    found = conn.execute(using.where(schedules.c.template_id == template_id))
+    users = [(row.owner, row.name) for row in found]
+    if users:
+        raise in_use(template_id, users, seen_by)
     conn.execute(delete(template_versions).where(template_versions.c.template_id == template_id))
     conn.execute(delete(templates).where(templates.c.id == template_id))
     tell(conn, [event])

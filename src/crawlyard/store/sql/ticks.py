@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from itertools import groupby
 
-from sqlalchemy import Connection, exists, or_, select
+from sqlalchemy import Connection, exists, func, or_, select, tuple_
 
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
@@ -23,9 +23,17 @@ from crawlyard.store.sql.standing import add_jobs, change, tell
 from crawlyard.store.tables.jobs import PRESENT, jobs
 from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
 
-ACTIVE = jobs.c.ended_at.is_(None) & PRESENT
+# by the key of the ledger: also a job that was submitted again for a backfilled instant
+_BACKFILLED = exists().where(
+    ticks.c.schedule_id == jobs.c.schedule_id,
+    ticks.c.due_at == jobs.c.tick_at,
+    ticks.c.reason == TickReason.BACKFILL.value,
+)
+ACTIVE = jobs.c.ended_at.is_(None) & PRESENT & ~_BACKFILLED
 
 REFUSED = ticks.c.reason == TickReason.REFUSED.value
+
+_PORTION = 1000  # keys of the ledger in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,8 @@ class SqlTicks:
     async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
         return await self._database.read(partial(_active, schedule_ids=schedule_ids))
 
-    async def last_ends(self, schedule_id: str, since: datetime, limit: int) -> list[State]:
-        work = partial(_last_ends, schedule_id=schedule_id, since=since, limit=limit)
+    async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
+        work = partial(_failures, schedule_ids=schedule_ids, last=last)
         return await self._database.read(work)
 
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
@@ -95,20 +103,27 @@ def _active(conn: Connection, schedule_ids: Collection[str]) -> Mapping[str, Seq
     return {schedule_id: [job_of(row) for row in own] for schedule_id, own in by_schedule}
 
 
-def _last_ends(conn: Connection, schedule_id: str, since: datetime, limit: int) -> list[State]:
+def _failures(conn: Connection, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
+    # of each schedule no more is read than the newest of its ledger, by the primary key
     ended = jobs.c.ended_at.is_not(None) & (jobs.c.state != State.CANCELLED.value) & PRESENT
-    statement = (
+    latest = (
         select(jobs.c.state)
         .select_from(ticks.outerjoin(jobs, jobs.c.id == ticks.c.job_id))
         .where(
-            ticks.c.schedule_id == schedule_id,
-            ticks.c.decided_at >= since,
+            ticks.c.schedule_id == schedules.c.id,
+            ticks.c.beat >= schedules.c.fresh_beat,
             or_(REFUSED, ended),
         )
         .order_by(ticks.c.due_at.desc())
-        .limit(limit)
+        .limit(last)
+        .correlate(schedules)
+        .subquery()
     )
-    return [State(state or State.FAILED) for state in conn.scalars(statement)]
+    failed = or_(latest.c.state.is_(None), latest.c.state == State.FAILED.value)
+    count = select(func.count()).select_from(latest).where(failed).scalar_subquery()
+    of = schedules.c.id.in_(sorted(schedule_ids))
+    found = select(schedules.c.id, count.label("failures")).where(of)
+    return {row.id: row.failures for row in conn.execute(found)}
 
 
 def _ticks(conn: Connection, schedule_id: str, before: datetime | None, limit: int) -> list[Tick]:
@@ -133,10 +148,13 @@ def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
     # Nobody waits in a circle: schedules first, without waiting, then jobs by their keys,
     # then the lock of the events.
     there, moving = _locked_schedules(conn, firings), _locked_jobs(conn, firings)
+    # rows of the ledger are written under the lock of their schedule alone
+    held = _jobs_of_rows(conn, [tick for f in firings for tick in f.ticks])
     first = [
         # taken out: of two for one schedule, one is written
         there.pop(f.after.id, None) == f.after.beat - 1
         and all(moving.get(job.id) == job.version - 1 for job, _ in f.moved)
+        and all(held.get((t.schedule_id, t.due_at), t.job_id) == t.job_id for t in f.ticks)
         for f in firings
     ]
     won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
@@ -176,6 +194,19 @@ def _locked_jobs(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
         .with_for_update(key_share=True)
     )
     return {row.id: row.version for row in conn.execute(statement)}
+
+
+def _jobs_of_rows(conn: Connection, new: Sequence[Tick]) -> dict[tuple[str, datetime], str]:
+    """Return the jobs that rows of the same instants as *new* have already."""
+    key = tuple_(ticks.c.schedule_id, ticks.c.due_at)
+    found: dict[tuple[str, datetime], str] = {}
+    for start in range(0, len(new), _PORTION):
+        keys = [(tick.schedule_id, tick.due_at) for tick in new[start : start + _PORTION]]
+        rows = select(ticks.c.schedule_id, ticks.c.due_at, ticks.c.job_id).where(
+            key.in_(keys), ticks.c.job_id.is_not(None)
+        )
+        found |= {(row.schedule_id, row.due_at): row.job_id for row in conn.execute(rows)}
+    return found
 
 
 def _write_ticks(conn: Connection, new: Sequence[Tick]) -> None:

@@ -5,18 +5,19 @@
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from crawlyard.core.event import Event
-from crawlyard.core.webhook import DeliveryState, Webhook
+from crawlyard.core.webhook import Webhook
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base.webhooks import WebhookQuery
 from crawlyard.store.codec.webhooks import webhook_of, webhook_row
 from crawlyard.store.sql.bulk import insert_new
 from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.post import drop, give_up, give_up_all, locked
 from crawlyard.store.sql.standing import tell
 from crawlyard.store.tables.jobs import events
-from crawlyard.store.tables.webhooks import UNDELIVERED, deliveries, webhooks
+from crawlyard.store.tables.webhooks import webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,16 @@ class SqlWebhooks:
         return await self._database.read(partial(_get, webhook_id=webhook_id))
 
     async def save(self, webhook: Webhook, event: Event) -> None:
-        await self._database.write(partial(_save, webhook=webhook, event=event))
+        if await self._database.write(partial(_save, webhook=webhook, event=event)):
+            await give_up_all(self._database, webhook.id, webhook.updated_at)
 
     async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def delete(self, webhook_id: str, version: int, event: Event) -> None:
+        emptied = partial(_emptied, webhook_id=webhook_id, version=version)
+        while await self._database.write(emptied):
+            pass
         await self._database.write(
             partial(_delete, webhook_id=webhook_id, version=version, event=event)
         )
@@ -67,20 +72,32 @@ def _get(conn: Connection, webhook_id: str) -> Webhook:
     return webhook_of(row)
 
 
-def _save(conn: Connection, webhook: Webhook, event: Event) -> None:
-    was_active = _locked(conn, webhook.id, webhook.version - 1)
-    conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(webhook_row(webhook)))
-    if not webhook.active:
-        conn.execute(
-            update(deliveries)
-            .where(deliveries.c.webhook_id == webhook.id, UNDELIVERED)
-            .values(
-                state=DeliveryState.FAILED.value, ended_at=webhook.updated_at, leased_until=None
-            )
-        )
+def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
+    """Replace a webhook; tell whether more waits for it that is to be given up."""
+    before = _at(conn, webhook.id, webhook.version - 1)
+    begins = webhook.active and not before.active
+    row = webhook_row(webhook) | {"held_until": None}
+    for name in _SETTLED:
+        if begins:
+            row[name] = _ANEW[name]
+        else:
+            del row[name]
+    conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(row))
+    more = False
+    if begins:
+        # what is left where switching it off was broken off
+        while give_up(conn, webhook.id, webhook.updated_at):
+            pass
+    elif not webhook.active:
+        more = give_up(conn, webhook.id, webhook.updated_at)
     tell(conn, [event])
-    if webhook.active and not was_active:
+    if begins:
         _from_now_on(conn, webhook.id)
+    return more
+
+
+_ANEW = {"failing_since": None, "failures": 0}
+_SETTLED = tuple(_ANEW)  # written by `settle`, which raises no version
 
 
 def _find(conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
@@ -88,26 +105,37 @@ def _find(conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
     if query.owner is not None:
         asked.append(webhooks.c.owner == query.owner)
     if query.job_id is not None:
-        asked.append(func.coalesce(webhooks.c.job_id, "") == query.job_id)
+        none, of_job = webhooks.c.job_id.is_(None), webhooks.c.job_id == query.job_id
+        asked.append(of_job if query.job_id else none)
+    if query.id_part:
+        part = query.id_part.lower()
+        begins = webhooks.c.id.startswith(part, autoescape=True)
+        asked.append(or_(begins, webhooks.c.id.endswith(part, autoescape=True)))
     found = select(webhooks).where(*asked).order_by(webhooks.c.id.desc()).limit(limit)
     return [webhook_of(row) for row in conn.execute(found).mappings()]
 
 
+def _emptied(conn: Connection, webhook_id: str, version: int) -> bool:
+    """Delete some deliveries of a webhook; tell whether there may be more."""
+    _at(conn, webhook_id, version)
+    return drop(conn, webhook_id)
+
+
 def _delete(conn: Connection, webhook_id: str, version: int, event: Event) -> None:
-    _locked(conn, webhook_id, version)
-    conn.execute(delete(deliveries).where(deliveries.c.webhook_id == webhook_id))
+    _at(conn, webhook_id, version, to_delete=True)
+    while drop(conn, webhook_id):  # those that came since
+        pass
     conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
     tell(conn, [event])
 
 
-def _locked(conn: Connection, webhook_id: str, version: int) -> bool:
-    """Lock a webhook before its deliveries, and tell whether it is active.
+def _at(conn: Connection, webhook_id: str, version: int, *, to_delete: bool = False) -> Webhook:
+    """Return a webhook, locked.
 
     Raises:
         Conflict: the stored version is another, or it is gone.
     """
-    same = (webhooks.c.id == webhook_id, webhooks.c.version == version)
-    row = conn.execute(select(webhooks.c.active).where(*same).with_for_update()).first()
-    if row is None:
+    webhook = locked(conn, webhook_id, to_delete=to_delete)
+    if webhook is None or webhook.version != version:
         raise Conflict(f"webhook {webhook_id} is not at version {version} any more")
-    return bool(row.active)
+    return webhook

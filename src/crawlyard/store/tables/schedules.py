@@ -28,6 +28,7 @@ schedules = Table(
     Column("next_at", Instant),
     Column("fire_at", Instant),
     Column("waiting_at", Instant),
+    Column("fresh_beat", BigInteger, nullable=False),
     Column("beat", BigInteger, nullable=False),
     Column("version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -51,5 +52,6 @@ ticks = Table(
     Column("detail", CleanText, nullable=False),
     Column("job_id", String(36)),
     Column("decided_at", Instant, nullable=False, index=True),
+    Column("beat", BigInteger, nullable=False),
     PrimaryKeyConstraint("schedule_id", "due_at"),
 )

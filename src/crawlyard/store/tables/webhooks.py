@@ -21,6 +21,7 @@ webhooks = Table(
     Column("id", String(48), primary_key=True),
     Column("owner", CleanText, nullable=False),
     Column("url", CleanText, nullable=False),
+    Column("receiver", CleanText, nullable=False),  # its host and port
     Column("description", CleanText, nullable=False),
     Column("events", CleanText, nullable=False),  # JSON
     Column("secrets", CleanText, nullable=False),  # JSON
@@ -28,6 +29,8 @@ webhooks = Table(
     Column("active", Boolean, nullable=False),
     Column("disabled_reason", CleanText, nullable=False),
     Column("failing_since", Instant),
+    Column("failures", Integer, nullable=False),  # since then
+    Column("held_until", Instant),
     Column("job_id", String(36), index=True),
     Column("since_seq", BigInteger, nullable=False),  # it gets the events above this one
     Column("version", Integer, nullable=False),
@@ -35,7 +38,11 @@ webhooks = Table(
     Column("updated_at", Instant, nullable=False),
 )
 
+_OF_NO_JOB = webhooks.c.job_id.is_(None)
+
 Index("webhooks_owner", webhooks.c.owner, webhooks.c.id)
+# an owner may have any number of them beside these, one or more for each of his jobs
+Index("webhooks_own", webhooks.c.owner, sqlite_where=_OF_NO_JOB, postgresql_where=_OF_NO_JOB)
 
 deliveries = Table(
     "deliveries",

@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
+from crawlyard.core.form import form_of
 from crawlyard.core.job import Origin
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.progress import Progress, TimeLeft
 from crawlyard.core.retry import RetryPolicy
-from crawlyard.core.secrets import HIDDEN
-from crawlyard.core.spec import JobSpec, is_secret
-from crawlyard.core.webhook import JobWebhook
+from crawlyard.core.secrets import hidden, hidden_urls
+from crawlyard.core.spec import JobSpec
+from crawlyard.core.webhook import PAYLOAD_VERSION, JobWebhook
 from crawlyard.web.wire.base import Instant, Text, Wire, seconds
 
 
@@ -156,7 +157,8 @@ class SpecOut(Wire):
 
     @classmethod
     def of(cls, spec: JobSpec) -> "SpecOut":
-        """Return the shape of *spec*; headers that look like credentials show no value."""
+        """Return the shape of *spec*; credentials show no value."""
+        form = hidden(form_of(spec))
         return cls.filled(
             spec,
             retry=RetryOut.of(spec.retry),
@@ -165,7 +167,7 @@ class SpecOut(Wire):
             timeout_s=seconds(spec.timeout),
             retention_s=None if spec.retention is None else seconds(spec.retention),
             webhooks=tuple(JobWebhookOut.of(webhook) for webhook in spec.webhooks),
-            headers=tuple((n, HIDDEN if is_secret(n) else v) for n, v in spec.headers),
+            **{name: form[name] for name in ("urls", "sitemaps", "include", "exclude", "headers")},
         )
 
 
@@ -222,7 +224,7 @@ class JobOut(Wire):
         return cls.filled(
             job,
             object="job",
-            name=job.spec.name,
+            name=hidden_urls(job.spec.name),
             priority=str(job.priority),
             tags=job.spec.tags,
             due_in_s=seconds(due_in),
@@ -312,6 +314,7 @@ class SkippedOut(Wire):
 class EventOut(Wire):
     """One thing that happened; *seq* is its place among all events of the yard."""
 
+    v: int  # the version of the shape and of *data*: within it, names are only added
     seq: int
     name: str
     subject: str  # the id of the job, template, schedule or webhook that it is about
@@ -324,4 +327,5 @@ class EventOut(Wire):
     @classmethod
     def of(cls, event: Event) -> "EventOut":
         """Return the shape of *event*."""
-        return cls.filled(event, job_id=event.subject if event.name.kind == "job" else None)
+        job_id = event.subject if event.name.kind == "job" else None
+        return cls.filled(event, v=PAYLOAD_VERSION, job_id=job_id)

@@ -1,11 +1,11 @@
 """The shapes of schedules, their ledger, and what they will do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from crawlyard.core.schedule import CrawlSchedule, Tick
-from crawlyard.core.secrets import hidden
+from crawlyard.core.secrets import hidden, hidden_params
 from crawlyard.core.timetable import timetable, zone_of
 from crawlyard.errors import Invalid
 from crawlyard.services.schedule_records import Backfilled, Calendar, Occurrence
@@ -14,7 +14,7 @@ from crawlyard.web.wire.timetables import ComingOut
 
 
 class ScheduleOut(Wire):
-    """One schedule; credentials in its overrides show no value."""
+    """One schedule; credentials in its params and overrides show no value."""
 
     id: str
     object: Literal["schedule"] = "schedule"
@@ -49,8 +49,8 @@ class ScheduleOut(Wire):
     updated_at: Instant
 
     @classmethod
-    def of(cls, schedule: CrawlSchedule) -> "ScheduleOut":
-        """Return the shape of *schedule*."""
+    def of(cls, schedule: CrawlSchedule, secret: Collection[str] | None = None) -> "ScheduleOut":
+        """Return the shape of *schedule*; *secret*: as for `core.secrets.hidden_params`."""
         return cls.filled(
             schedule,
             object="schedule",
@@ -58,6 +58,7 @@ class ScheduleOut(Wire):
             when_text=_said(schedule),
             grace_s=seconds(schedule.grace),
             jitter_s=seconds(schedule.jitter),
+            params=hidden_params(schedule.params, secret),
             overrides=hidden(schedule.overrides),
         )
 
@@ -78,6 +79,29 @@ class TickOut(Wire):
     def of(cls, tick: Tick) -> "TickOut":
         """Return the shape of *tick*."""
         return cls.filled(tick, object="tick")
+
+
+class AheadOut(Wire):
+    """What is to come of one schedule."""
+
+    object: Literal["ahead"] = "ahead"
+    schedule_id: str
+    overdue_at: Instant | None  # should have been fired, were a scheduler there
+    next: tuple[ComingOut, ...]
+
+    @classmethod
+    def of(
+        cls,
+        schedule: CrawlSchedule,
+        overdue_at: datetime | None,
+        instants: Sequence[datetime],
+        now: datetime,
+    ) -> "AheadOut":
+        """Return the shape of *instants* at which *schedule* will be due, seen at *now*."""
+        table = timetable(schedule.when, schedule.zone, schedule.anchor)
+        zone = zone_of(schedule.zone)
+        coming = tuple(ComingOut.of(table, zone, at, now) for at in instants)
+        return cls(schedule_id=schedule.id, overdue_at=overdue_at, next=coming)
 
 
 class OccurrenceOut(Wire):
@@ -106,19 +130,23 @@ class CalendarOut(Wire):
     object: Literal["calendar"] = "calendar"
     occurrences: tuple[OccurrenceOut, ...]
     whole: bool
+    unreadable: tuple[str, ...]  # ids of schedules whose time table means nothing any more
 
     @classmethod
     def of(cls, calendar: Calendar) -> "CalendarOut":
         """Return the shape of *calendar*."""
         shown = tuple(OccurrenceOut.of(o) for o in calendar.occurrences)
-        return cls(occurrences=shown, whole=calendar.whole)
+        unreadable = tuple(schedule.id for schedule in calendar.unreadable)
+        return cls(occurrences=shown, whole=calendar.whole, unreadable=unreadable)
 
 
 class BackfillOut(Wire):
-    """What a backfill did, or would do; *kept* instants had run or wait already."""
+    """What a backfill did, or would do; *kept* instants had run, wait, or are still to come."""
 
     object: Literal["backfill"] = "backfill"
     dry_run: bool
+    since: Instant
+    until: Instant  # without this instant
     runs: tuple[TickOut, ...]
     kept: int
 
@@ -127,6 +155,8 @@ class BackfillOut(Wire):
         """Return the shape of *backfilled*."""
         return cls(
             dry_run=backfilled.dry_run,
+            since=backfilled.since,
+            until=backfilled.until,
             runs=tuple(TickOut.of(tick) for tick in backfilled.runs),
             kept=backfilled.kept,
         )
@@ -137,15 +167,3 @@ def _said(schedule: CrawlSchedule) -> str:
         return timetable(schedule.when, schedule.zone, schedule.anchor).text
     except Invalid as error:  # its zone is no more: it must not keep the others from being shown
         return str(error)
-
-
-def coming(schedule: CrawlSchedule, at: datetime, now: datetime) -> ComingOut:
-    """Return the shape of an instant at which *schedule* will be due, seen at *now*."""
-    local = at.astimezone(zone_of(schedule.zone))
-    return ComingOut(
-        at=at,
-        local=local.isoformat(timespec="seconds"),
-        zone=local.tzname() or "",
-        in_s=seconds(at - now),
-        remark=timetable(schedule.when, schedule.zone, schedule.anchor).remark(at),
-    )

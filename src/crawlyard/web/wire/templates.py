@@ -1,9 +1,9 @@
 """The shapes of templates, and of what they are filled to."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from crawlyard.core.secrets import hidden
+from crawlyard.core.secrets import hidden, hidden_params, secret_names
 from crawlyard.core.template import CrawlTemplate, Parameter, TemplateDraft
 from crawlyard.services.templates import Rendered, Saved
 from crawlyard.web.wire.base import Instant, Wire
@@ -21,12 +21,24 @@ class ParameterOut(Wire):
 
     @classmethod
     def of(cls, parameter: Parameter) -> "ParameterOut":
-        """Return the shape of *parameter*."""
+        """Return the shape of *parameter*, its values as they are."""
         return cls.filled(parameter, type=parameter.type.value)
+
+    @classmethod
+    def shown(cls, parameter: Parameter, secret: Collection[str]) -> "ParameterOut":
+        """Return its shape without credentials: it is one if *secret* has its name."""
+        values = [parameter.default, *parameter.allowed]
+        default, *allowed = (hidden_params({parameter.name: v}, secret) for v in values)
+        return cls.filled(
+            parameter,
+            type=parameter.type.value,
+            default=default[parameter.name],
+            allowed=tuple(value[parameter.name] for value in allowed),
+        )
 
 
 class TemplateOut(Wire):
-    """One version of a template; credentials in its spec show no value."""
+    """One version of a template; credentials in its spec and parameters show no value."""
 
     id: str
     object: Literal["template"] = "template"
@@ -44,10 +56,11 @@ class TemplateOut(Wire):
     @classmethod
     def of(cls, template: CrawlTemplate) -> "TemplateOut":
         """Return the shape of *template*."""
+        secret = secret_names(template.spec)
         return cls.filled(
             template,
             object="template",
-            parameters=tuple(ParameterOut.of(p) for p in template.parameters),
+            parameters=tuple(ParameterOut.shown(p, secret) for p in template.parameters),
             spec=hidden(template.spec),
         )
 

@@ -17,6 +17,18 @@ class ComingOut(Wire):
     in_s: float
     remark: str  # what a clock change does to it, mostly nothing
 
+    @classmethod
+    def of(cls, table: Timetable, zone: ZoneInfo, at: datetime, now: datetime) -> "ComingOut":
+        """Return the shape of an instant of *table*, seen at *now*."""
+        local = at.astimezone(zone)
+        return cls(
+            at=at,
+            local=local.isoformat(timespec="seconds"),
+            zone=local.tzname() or "",
+            in_s=seconds(at - now),
+            remark=table.remark(at),
+        )
+
 
 class TimetableOut(Wire):
     """What a timetable means, and the next instants at which it is due."""
@@ -36,14 +48,6 @@ class TimetableOut(Wire):
         coming: list[ComingOut] = []
         at = table.after(now) if count else None
         while at is not None:
-            local = at.astimezone(zone)
-            one = ComingOut(
-                at=at,
-                local=local.isoformat(timespec="seconds"),
-                zone=local.tzname() or "",
-                in_s=seconds(at - now),
-                remark=table.remark(at),
-            )
-            coming.append(one)
+            coming.append(ComingOut.of(table, zone, at, now))
             at = table.after(at) if len(coming) < count else None
         return TimetableOut(when=when, zone=zone.key, kind=table.kind, text=table.text, next=coming)

@@ -96,6 +96,7 @@ def _schedules() -> None:
         sa.Column("next_at", sa.BigInteger()),
         sa.Column("fire_at", sa.BigInteger()),
         sa.Column("waiting_at", sa.BigInteger()),
+        sa.Column("fresh_beat", sa.BigInteger(), nullable=False),
         sa.Column("beat", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -118,6 +119,7 @@ def _schedules() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("job_id", sa.String(36)),
         sa.Column("decided_at", sa.BigInteger(), nullable=False),
+        sa.Column("beat", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("schedule_id", "due_at", name="ticks_pkey"),
     )
     op.create_index("ticks_decided_at", "ticks", ["decided_at"])
@@ -129,6 +131,7 @@ def _webhooks() -> None:
         sa.Column("id", sa.String(48), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("receiver", sa.Text(), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("events", sa.Text(), nullable=False),
         sa.Column("secrets", sa.Text(), nullable=False),
@@ -136,6 +139,8 @@ def _webhooks() -> None:
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("disabled_reason", sa.Text(), nullable=False),
         sa.Column("failing_since", sa.BigInteger()),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("held_until", sa.BigInteger()),
         sa.Column("job_id", sa.String(36)),
         sa.Column("since_seq", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -145,6 +150,7 @@ def _webhooks() -> None:
     )
     op.create_index("webhooks_job_id", "webhooks", ["job_id"])
     op.create_index("webhooks_owner", "webhooks", ["owner", "id"])
+    _index("webhooks_own", "webhooks", ["owner"], where="job_id IS NULL")
 
 
 def _deliveries() -> None:

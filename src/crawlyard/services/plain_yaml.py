@@ -1,0 +1,139 @@
+"""The part of YAML that says what JSON can: read in linear time, and written."""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from crawlyard.errors import Invalid
+
+MOST_VALUES = 500_000
+"""Of a file: five times the start URLs of the largest spec; they take a second to read."""
+
+_DEEPEST = 20  # levels of a file; a template has seven
+_DIGITS = 40  # of a whole number; what a field takes has fewer
+
+# libyaml does the same in a tenth of the time; not every build of PyYAML has it
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEANS = {
+    spelled: value
+    for word, value in (
+        *((word, True) for word in ("true", "yes", "on")),
+        *((word, False) for word in ("false", "no", "off")),
+    )
+    for spelled in (word, word.capitalize(), word.upper())
+}
+_WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
+_FLOAT = re.compile(r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*|[-+]?\.[0-9][0-9_]*)(?:[eE][-+][0-9]{1,20})?")
+
+
+def parsed(content: str, source: str) -> object:
+    """Return the JSON value that YAML describes; *source* names it in messages.
+
+    Without quotes there are null, true and false (and yes, no, on, off), decimal numbers
+    and text: a date is text, as in JSON, and so is ``.nan``. Names of fields are text.
+
+    Raises:
+        Invalid: it is no YAML, or has an alias, a tag, a key twice, a name that is no
+            text, too many levels or values; the field has line and column.
+    """
+    try:
+        # closing it as well would be of no use: it holds nothing but text
+        return _Reader(yaml.parse(content, Loader=_LOADER)).document()
+    except yaml.MarkedYAMLError as error:
+        mark, said = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
+        place = f"{source}, line {mark.line + 1}, column {mark.column + 1}" if mark else source
+        raise Invalid(place, f"no YAML: {said}") from None
+    except yaml.YAMLError as error:
+        raise Invalid(source, f"no YAML: {' '.join(str(error).split())}") from None
+
+
+def dumped(data: object) -> str:
+    """Return YAML of JSON values, from which `parsed` makes the same."""
+    return str(yaml.dump(data, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100))
+
+
+class _Reader:
+    """Makes values of the events of a parser.
+
+    By hand, since PyYAML's own makes more than JSON has, and some of it slowly: a
+    whole number of base 60 takes time by the square of its length.
+    """
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+        self._left = MOST_VALUES
+        self._levels = 0
+
+    def document(self) -> object:
+        next(self._events)  # the stream begins
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            return None
+        value = self._value(next(self._events))
+        next(self._events)  # the document ends
+        if not isinstance(after := next(self._events), yaml.StreamEndEvent):
+            raise _fault("there is a second document", after)
+        return value
+
+    def _value(self, event: Any) -> object:
+        self._left -= 1
+        if self._left < 0:
+            raise _fault(f"there are more than {MOST_VALUES:,} values", event)
+        if isinstance(event, yaml.AliasEvent):
+            # one of a list of them, and so on, is small in the file and fills the memory
+            raise _fault("there is an alias, which is not taken", event)
+        if event.tag is not None:
+            raise _fault("there is a tag, which is not taken", event)
+        if isinstance(event, yaml.ScalarEvent):
+            return _scalar(event)
+        self._levels += 1
+        if self._levels > _DEEPEST:
+            raise _fault(f"there are more than {_DEEPEST} levels", event)
+        value = self._list() if isinstance(event, yaml.SequenceStartEvent) else self._object()
+        self._levels -= 1
+        return value
+
+    def _list(self) -> list[object]:
+        items = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._value(event))
+        return items
+
+    def _object(self) -> dict[str, object]:
+        found: dict[str, object] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
+                raise _fault("expected text as the name of a field", event)
+            if event.value in found:
+                raise _fault(f"key {event.value!r} stands twice", event)
+            found[event.value] = self._value(next(self._events))
+        return found
+
+
+def _scalar(event: Any) -> object:
+    word: str = event.value
+    if not event.implicit[0]:  # in quotes, or a block
+        return word
+    if word in _NULLS:
+        return None
+    if word in _BOOLEANS:
+        return _BOOLEANS[word]
+    if _WHOLE.fullmatch(word):
+        if len(word) > _DIGITS:
+            raise _fault(f"a whole number has more than {_DIGITS} digits", event)
+        return int(word.replace("_", ""))
+    if _FLOAT.fullmatch(word):
+        number = float(word.replace("_", ""))
+        if not math.isfinite(number):
+            raise _fault("a number is too large", event)
+        return number
+    return word
+
+
+def _fault(problem: str, event: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)

@@ -1,0 +1,123 @@
+"""Making up for instants that did not run, because somebody asks for it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from crawlyard.clock import Clock
+from crawlyard.core.instant import check_instant
+from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.ticking import foreseen
+from crawlyard.errors import Invalid
+from crawlyard.services.schedule_reader import instants_of
+from crawlyard.services.schedule_records import Backfilled
+from crawlyard.services.schedule_telling import backfilled, is_open, ticked
+from crawlyard.services.schedule_ticker import TRIES, Ticker, keeps_changing
+from crawlyard.store.base import Firing, Store
+
+MOST_BACKFILLED = 1000
+"""Instants that one backfill may have in its range."""
+
+_PORTION = 200  # jobs in one transaction
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Backfills:
+    """Submits jobs for what was decided and has none; what is not decided yet is left alone."""
+
+    def __init__(self, store: Store, ticker: Ticker, clock: Clock) -> None:
+        self._store = store
+        self._ticker = ticker
+        self._clock = clock
+
+    async def look(
+        self, schedule: CrawlSchedule, since: datetime, until: datetime | None
+    ) -> Backfilled:
+        """Return what `make` would do, were it called now; nothing is written.
+
+        Raises:
+            Invalid: the range is none, or too long.
+        """
+        end, instants = self._range(schedule, since, until)
+        known = dict(await self._store.ticks.ticks_between(schedule.id, since, end))
+        after, now = schedule, self._clock.wall()
+        if schedule.fire_at is not None and schedule.fire_at <= now and not schedule.flaw:
+            # fired before: some of it will run by the policies, and the rest is open then
+            active = await self._store.ticks.active([schedule.id])
+            after, rows = foreseen(schedule, now, active.get(schedule.id, ()))
+            known |= rows
+        ticks = [
+            backfilled(schedule, at, self._clock.now())
+            for at in _decided(after, instants)
+            if at not in known or is_open(known[at])
+        ]
+        kept = len(instants) - len(ticks)
+        return Backfilled(dry_run=True, runs=tuple(ticks), kept=kept, since=since, until=end)
+
+    async def make(
+        self, schedule: CrawlSchedule, since: datetime, until: datetime | None, by: str
+    ) -> Backfilled:
+        """Fire what is due, and submit a job for each instant that still has none.
+
+        Raises:
+            Invalid: the range is none, or too long; or a job cannot be submitted.
+            NotFound, Forbidden: a job cannot be submitted.
+            Conflict: the schedule keeps changing.
+        """
+        end, instants = self._range(schedule, since, until)
+        await self._ticker.fire(schedule.id)
+        done: list[Tick] = []
+        for start in range(0, len(instants), _PORTION):
+            done += await self._portion(schedule.id, instants[start : start + _PORTION], by)
+        kept = len(instants) - len(done)
+        return Backfilled(dry_run=False, runs=tuple(done), kept=kept, since=since, until=end)
+
+    def _range(
+        self, schedule: CrawlSchedule, since: datetime, until: datetime | None
+    ) -> tuple[datetime, list[datetime]]:
+        now = self._clock.wall()
+        end = now if until is None else until
+        for name, instant in (("since", since), ("until", end)):
+            check_instant(name, instant)
+        if not since < end <= now:
+            raise Invalid("until", "expected a range that ends after it begins, and before now")
+        instants = list(instants_of(schedule, since, end, MOST_BACKFILLED + 1))
+        if len(instants) > MOST_BACKFILLED:
+            raise Invalid("since", f"expected at most {MOST_BACKFILLED:,} instants; narrow it")
+        return end, instants
+
+    async def _portion(
+        self, schedule_id: str, instants: Sequence[datetime], by: str
+    ) -> Sequence[Tick]:
+        for _ in range(TRIES):
+            firing = await self._firing(schedule_id, instants, by)
+            if not firing.ticks or await self._ticker.write([firing]):
+                return firing.ticks
+        raise keeps_changing(schedule_id)
+
+    async def _firing(self, schedule_id: str, instants: Sequence[datetime], by: str) -> Firing:
+        """Return what is to be written for those of *instants* that are decided and open now."""
+        schedule = await self._store.schedules.get(schedule_id)
+        until = instants[-1] + _MICROSECOND
+        known = await self._store.ticks.ticks_between(schedule_id, instants[0], until)
+        made = [
+            (at, await self._ticker.job(schedule, at, by))
+            for at in _decided(schedule, instants)
+            if at not in known or is_open(known[at])
+        ]
+        now = self._clock.now()
+        ticks = tuple(backfilled(schedule, at, now, job.id) for at, (job, _) in made)
+        # of one that has ended, what was made up for is decided: other times do not bring it back
+        latest = [tick.due_at for tick in ticks[-1:]]
+        decided_to = max((*latest, *filter(None, [schedule.decided_to])), default=None)
+        return Firing(
+            after=replace(schedule, decided_to=decided_to, beat=schedule.beat + 1),
+            ticks=ticks,
+            jobs=tuple(new for _, new in made),
+            events=tuple(ticked(schedule, tick, by) for tick in ticks),
+        )
+
+
+def _decided(schedule: CrawlSchedule, instants: Sequence[datetime]) -> list[datetime]:
+    """Return those of *instants* that a scheduler will not come to any more."""
+    return [at for at in instants if schedule.next_at is None or at < schedule.next_at]

@@ -1,0 +1,82 @@
+"""Look-ups of names: in threads of their own, and one for all who ask for the same name."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from crawlyard.engine.names import Crowded, Infos, Names, look_up
+
+FOUND: Infos = [(2, 1, 6, "", ("192.0.2.1", 80))]
+
+
+class Slow:
+    """Look-ups that last until a test lets them end."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.over = threading.Event()
+
+    def look(self, host: str, port: int) -> Infos:
+        self.asked.append(f"{host}:{port}")
+        self.over.wait(20)
+        if host == "unknown":
+            raise OSError("no such name")
+        return FOUND
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    names = Slow()
+    yield names
+    names.over.set()
+
+
+async def asked(slow: Slow, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(slow.asked) < count:  # noqa: ASYNC110 - a thread tells of nothing
+            await asyncio.sleep(0)
+
+
+async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: Slow) -> None:
+    names = Names(1, slow.look)
+    waiting = [asyncio.create_task(names.addresses("a.example", 80)) for _ in range(5)]
+    await asked(slow, 1)
+
+    slow.over.set()
+
+    assert await asyncio.gather(*waiting) == [FOUND] * 5
+    assert slow.asked == ["a.example:80"]
+    assert await names.addresses("a.example", 80) == FOUND
+    assert len(slow.asked) == 2
+
+
+async def test_one_that_nobody_waits_for_any_more_still_counts(slow: Slow) -> None:
+    names = Names(1, slow.look)
+    given_up = asyncio.create_task(names.addresses("a.example", 80))
+    await asked(slow, 1)
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+
+    with pytest.raises(Crowded, match="1 other names are being looked up"):
+        await names.addresses("b.example", 80)
+
+    again = asyncio.create_task(names.addresses("a.example", 80))
+    slow.over.set()
+    assert await again == FOUND
+
+
+async def test_a_name_that_is_unknown_is_an_error_for_all_who_asked(slow: Slow) -> None:
+    names = Names(1, slow.look)
+    slow.over.set()
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="no such name"):
+            await names.addresses("unknown", 80)
+
+
+async def test_names_are_looked_up_as_the_system_does() -> None:
+    infos = await Names(1, look_up).addresses("127.0.0.1", 8080)
+
+    assert [address for *_, address in infos] == [("127.0.0.1", 8080)]

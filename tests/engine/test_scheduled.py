@@ -1,0 +1,38 @@
+"""Jobs of schedules, run by a worker beside their scheduler."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from crawlyard import LOCAL, Yard
+from crawlyard.services.schedule_records import ScheduleDraft
+from tests.engine.rig import a_spec, opened
+from tests.engine.test_crawl import tree
+from tests.site import GraphSite, Serve
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
+        yield yard
+
+
+@pytest.mark.parametrize("scheduled", [True, False])
+async def test_the_scheduler_is_woken_by_the_end_of_a_run_of_its_own(
+    yard: Yard, site_server: Serve, scheduled: bool
+) -> None:
+    server = await site_server(GraphSite(tree(3, 2)))
+    overrides = {"urls": [f"{server.url}/"], "allow_private": True, "delay_s": 0}
+    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
+    schedule = await yard.scheduler.create(LOCAL, draft)
+    if scheduled:
+        await yard.scheduler.run_now(LOCAL, schedule.id)
+    else:
+        await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    woken = yard.scheduler._rounds._nudged
+    woken.clear()
+
+    await yard.worker().run(drain=True)
+
+    assert woken.is_set() is scheduled

@@ -1,0 +1,106 @@
+"""`JobManager`, over every store: what is refused before anything of a job is lost."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.checkpoint import Standing
+from crawlyard.core.job import Job, Origin
+from crawlyard.core.lifecycle import State
+from crawlyard.core.limits import Limits, Usage
+from crawlyard.core.page import ErrorKind
+from crawlyard.core.user import LOCAL, Actor
+from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.errors import IllegalMove
+from crawlyard.services.jobs import JobManager
+from crawlyard.store.base import EventQuery, Store
+from tests.builders import a_batch, a_spec, a_target, done, failed
+from tests.clock import FakeClock
+from tests.conformance.steps import added, claimed, ended, recorded
+
+ADA = Actor(id="ada")
+GOOD, SLOW, GONE = (a_target(path) for path in ("good", "slow", "gone"))
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def jobs(store: Store) -> JobManager:
+    return JobManager(store, LocalDispatcher(), FakeClock())
+
+
+async def crawled(store: Store, limits: Limits) -> Job:
+    """Return an ended job of Ada's: one good page, a time-out and a 404, in a minute."""
+    job = await added(store, owner="ada", spec=a_spec(limits=limits))
+    claim = await claimed(store, job)
+    outcomes = [
+        done(GOOD),
+        failed(SLOW, ErrorKind.TIMEOUT),
+        failed(GONE, ErrorKind.HTTP_4XX, status=404),
+    ]
+    batch = a_batch([GOOD, SLOW, GONE], outcomes)
+    used = batch.usage.plus(Usage(duration=MINUTE, bytes=1000 - batch.usage.bytes))
+    answer = await recorded(store, claim.lease, replace(batch, usage=used))
+    return await ended(store, answer.lease)
+
+
+async def whole(store: Store, job: Job) -> tuple[Standing, Any]:
+    """Return all that retrying its failed URLs would change of a job."""
+    return await store.jobs.get(job.id), await store.pages.errors(job.id)
+
+
+@pytest.mark.parametrize(
+    ("limits", "kinds"),
+    [
+        (Limits(duration=MINUTE), ()),
+        (Limits(bytes=1000), ()),
+        (Limits(pages=1), ()),
+        (Limits(pages=2), (ErrorKind.TIMEOUT,)),  # it had no answer: no page is given back
+        (Limits(errors=1), (ErrorKind.TIMEOUT,)),
+    ],
+)
+async def test_failed_urls_are_not_lost_for_a_job_that_would_end_at_once(
+    store: Store, jobs: JobManager, limits: Limits, kinds: tuple[ErrorKind, ...]
+) -> None:
+    job = await crawled(store, limits)
+    before = await whole(store, job)
+
+    with pytest.raises(IllegalMove, match=r"has used up limits\.\w+; raise it first") as refused:
+        await jobs.retry_failed(ADA, job.id, kinds)
+
+    assert refused.value.allowed == ("edit",)
+    assert await whole(store, job) == before
+
+
+@pytest.mark.parametrize(
+    ("limits", "kinds"),
+    [
+        (Limits(pages=2), ()),
+        (Limits(pages=2), (ErrorKind.HTTP_4XX,)),
+        (Limits(errors=1), ()),
+        (Limits(errors=2, duration=2 * MINUTE, bytes=1001), (ErrorKind.TIMEOUT,)),
+    ],
+)
+async def test_what_failed_urls_used_is_theirs_again(
+    store: Store, jobs: JobManager, limits: Limits, kinds: tuple[ErrorKind, ...]
+) -> None:
+    job = await crawled(store, limits)
+
+    retried, count = await jobs.retry_failed(ADA, job.id, kinds)
+
+    assert (retried.state, count) == (State.PENDING, len(kinds) or 2)
+
+
+async def test_a_job_that_an_admin_runs_again_is_still_its_owners(
+    store: Store, jobs: JobManager
+) -> None:
+    origin = Origin(template_id="a-template", template_version=3, given=("urls",))
+    old = await added(store, owner="ada", state=State.FAILED, origin=origin)
+
+    new = await jobs.retry(LOCAL, old.id)
+
+    assert (new.owner, new.retry_of, new.origin, new.spec) == ("ada", old.id, origin, old.spec)
+    [created] = await store.events.events(EventQuery(subject=new.id))
+    assert (created.owner, created.actor) == ("ada", "local")
+    assert (await jobs.get(ADA, new.id)).job == new
