@@ -15,8 +15,9 @@ MOST_PARAMETERS = 7
 MOST_METHODS = 8
 
 PORTS = ("store.base", "bus.base", "dispatch.base")
+SHAPES = "web.wire"  # what travels: clients need it without the rest of `web`
 BACKENDS = ("store", "bus", "dispatch")
-BASICS = frozenset({"clock", "errors", "ids", "config"})
+BASICS = frozenset({"about", "clock", "errors", "ids", "config"})
 
 _SERVICES = {"services", "engine", *PORTS, "core"}
 MAY_IMPORT: Mapping[str, set[str]] = {
@@ -32,9 +33,11 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "services": {"engine", *PORTS, "core", "export"},
     "yard": {*_SERVICES, *BACKENDS},  # alone in naming a backend
     "child": {"yard", *_SERVICES},
-    "web": {"yard", "export", *_SERVICES},
+    SHAPES: {"core"},
+    "web": {SHAPES, "yard", "export", *_SERVICES},
+    "client": {SHAPES, "core"},
     "demo": set(),
-    "cli": {"web", "yard", "export", "demo", *_SERVICES, ""},
+    "cli": {"web", SHAPES, "client", "yard", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},
     "": set(),  # the package itself: it names its parts to type checkers alone
 }
@@ -46,17 +49,22 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "brotli": ("engine.decode",),
     "can_ada": ("engine.urls",),
     "cronsim": ("core.timetable",),
+    "fastapi": ("web",),
+    "httpx": ("client",),
     "isal": ("engine.decode",),
+    "prometheus_client": ("web.gauges",),
     "publicsuffixlist": ("engine.scope",),
     "pydantic_settings": ("config",),
     "re2": ("engine.scope",),
     "rich": ("cli",),
     "sqlalchemy": ("store",),
     "standardwebhooks": ("services.signing",),
+    "starlette": ("web",),  # what FastAPI is made of: its own types stand where FastAPI has none
     "structlog": ("cli",),
     "turbohtml": ("engine.extract",),
     "typer": ("cli",),
     "uuid_utils": ("ids",),
+    "uvicorn": ("web.serving",),
     "uvloop": ("cli",),
     "xxhash": ("engine.urls",),
     "yaml": ("services.plain_yaml",),
@@ -64,10 +72,14 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.decode", "store.codec"),
     # wherever untyped values enter or leave
-    "pydantic": ("cli", "config", "store.codec", "web"),
+    "pydantic": ("cli", "client", "config", "store.codec", "web"),
 }
 
-KEEPS_TIME = ("clock", "demo")  # the site of `demo` writes a log of its own, in real time
+KEEPS_TIME = (
+    "clock",
+    "client.synchronous",  # waits for a server without a loop
+    "demo",  # its site writes a log of its own, in real time
+)
 LOADS_LATE = ("", "cli.lazy", "store.sql.open", "store.sql.schema")  # by name, for a quick start
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
@@ -162,7 +174,7 @@ def _name(file: Path) -> str:
 
 def area_of(name: str) -> str:
     """Return the row of MAY_IMPORT that the module *name* belongs to."""
-    port = next((port for port in PORTS if is_in(name, (port,))), None)
+    port = next((port for port in (*PORTS, SHAPES) if is_in(name, (port,))), None)
     return port or name.partition(".")[0]
 
 
@@ -277,7 +289,10 @@ def imports_stand_at_the_top(tree: Tree) -> Iterator[str]:
             if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(function)):
                 yield f"{module.name}.{function.name} imports"
         late = {name for name in module.imports() if name.partition(".")[0] == "importlib"}
-        if late - {"importlib.metadata.version"} and module.name not in LOADS_LATE:
+        if (
+            late - {"importlib.metadata.version", "importlib.resources.files"}
+            and module.name not in LOADS_LATE
+        ):
             yield f"{module.name} loads modules by name"
 
 

@@ -25,6 +25,11 @@ _TABLES = """
     SELECT tablename FROM pg_tables
     WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'users')
 """
+_USERS = """
+    DELETE FROM users WHERE id <> 'local';
+    UPDATE users SET role = 'admin', quota = '{}', limited = false, disabled_at = NULL,
+      version = 1, created_at = 0, updated_at = 0
+"""
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +70,7 @@ def postgres_url(postgres_database: str) -> str:
         rows = admin.execute(_TABLES).fetchall()
         tables = sql.SQL(", ").join(sql.Identifier(name) for (name,) in rows)
         admin.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+        admin.execute(_USERS)
     return postgres_database
 
 

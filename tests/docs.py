@@ -183,7 +183,7 @@ def events() -> str:
         block
         for kind in dict.fromkeys(name.kind for name in EventName)
         for block in (
-            f"## Of a {kind}",
+            f"## Of {'the' if kind == 'settings' else 'a'} {kind}",
             f"Each has in its data: {', '.join(f'`{key}`' for key in _carried(kind))}."
             + _PERHAPS.get(kind, ""),
             _table(
@@ -253,13 +253,21 @@ _PERHAPS = {
 }
 
 
+_CARRIED: Mapping[str, tuple[str, ...]] = {
+    "template": ("name", "public", "version"),
+    "user": ("role", "disabled", "version"),
+    "token": ("name", "prefix"),
+    "settings": ("version",),
+}
+
+
 def _carried(kind: str) -> list[str]:
     """Return what the data of every event of *kind* has."""
     if kind == "job":
         return sorted(its_event(a_job()).data)
     if kind == "webhook":
         return sorted(a_webhook().event(EventName.WEBHOOK_TEST, NOW, "local").data)
-    return ["name", *(["public"] if kind == "template" else []), "version"]
+    return list(_CARRIED.get(kind, ("name", "version")))
 
 
 def _plainly(name: EventName) -> str:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import crawlyard
 from crawlyard.cli.app import app
 from crawlyard.cli.failures import EXIT_CODES
+from crawlyard.core.filter import FilterKey
 from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS
 from crawlyard.web.wire.jobs import PageOut
@@ -54,6 +55,12 @@ def test_the_page_record_is_described_field_by_field() -> None:
     page = (REFERENCE / "page-record.md").read_text("utf-8")
 
     assert _ROW.findall(page)[1:] == list(PageOut.model_fields)
+
+
+def test_the_filter_of_jobs_is_described_key_by_key() -> None:
+    page = (REFERENCE / "job-filter.md").read_text("utf-8")
+
+    assert _ROW.findall(page)[1:] == [key.value for key in FilterKey]
 
 
 def test_csv_has_the_fields_of_the_page_record() -> None:

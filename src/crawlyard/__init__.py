@@ -11,8 +11,9 @@ async with Yard.open() as yard:
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+from crawlyard.about import VERSION
 
 if TYPE_CHECKING:
     from crawlyard.config import Settings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from crawlyard.core.queue import PriorityQueue
     from crawlyard.core.retry import RetryPolicy, RetryReason
     from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
+    from crawlyard.core.schedule_records import ScheduleDraft
     from crawlyard.core.spec import JobSpec, Scope, Strategy, TextMode
     from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
     from crawlyard.core.user import LOCAL, Actor, Grants, Role
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from crawlyard.services.jobs import JobManager
     from crawlyard.services.progress import ProgressTracker
     from crawlyard.services.results import Results
-    from crawlyard.services.schedule_records import ScheduleDraft
     from crawlyard.services.scheduler import Scheduler
     from crawlyard.services.templates import TemplateManager
     from crawlyard.services.webhooks import Webhooks
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from crawlyard.store.base.templates import TemplateQuery
     from crawlyard.yard import Yard
 
-__version__ = version("crawlyard")
+__version__ = VERSION
 
 __all__ = [
     "LIFECYCLE",
@@ -161,7 +162,7 @@ _HOME = {
     "crawlyard.services.jobs": ("JobManager",),
     "crawlyard.services.progress": ("ProgressTracker",),
     "crawlyard.services.results": ("Results",),
-    "crawlyard.services.schedule_records": ("ScheduleDraft",),
+    "crawlyard.core.schedule_records": ("ScheduleDraft",),
     "crawlyard.services.scheduler": ("Scheduler",),
     "crawlyard.services.templates": ("TemplateManager",),
     "crawlyard.services.webhooks": ("Webhooks",),

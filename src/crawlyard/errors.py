@@ -4,9 +4,12 @@
     ├── Refused                 can never succeed as asked: change the request
     │   ├── Invalid             a value is not what is expected
     │   ├── NotFound            no such thing, or not yours to see
+    │   ├── Unauthenticated     nobody knows who asks
     │   ├── Forbidden           yours to see, not yours to do
+    │   ├── QuotaExceeded       more than you may have at once
     │   └── IllegalMove         the job's state does not allow it
     ├── Conflict                somebody changed it meanwhile: read again
+    ├── RateLimited             too many requests: ask more slowly
     └── Unavailable             something we need is away: try again later
         ├── StoreUnavailable    the database is locked, unreachable
         │   └── StoreFull       there is no room for more
@@ -15,13 +18,17 @@
 Whether to try again is decided by the class, never by the text.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 
 class CrawlyardError(Exception):
     """The root: catch it to catch everything that Crawlyard raises on purpose."""
 
     code = "internal"
+    problem: Mapping[str, Any] = MappingProxyType({})
+    """Of an error that a server answered with: the whole body, as RFC 9457 has it."""
 
 
 class Refused(CrawlyardError):
@@ -31,13 +38,17 @@ class Refused(CrawlyardError):
 
 
 class Invalid(Refused):
-    """A value is not what is expected; *field* names it, *message* says it without the name."""
+    """A value is not what is expected; *field* names it, *message* says it without the name.
+
+    *position* is that of the character to blame, where a text cannot be read.
+    """
 
     code = "validation_failed"
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, position: int | None = None) -> None:
         super().__init__(f"{field}: {message}")
         self.field = field
+        self.position = position
         self.message = message
 
 
@@ -45,6 +56,22 @@ class NotFound(Refused):
     """There is no such thing, or the actor may not know of it."""
 
     code = "not_found"
+
+
+class Unauthenticated(Refused):
+    """Who asks did not prove who he is."""
+
+    code = "unauthenticated"
+
+
+class QuotaExceeded(Refused):
+    """The user has as much as his quota allows; *quota* names which."""
+
+    code = "limit_exceeded"
+
+    def __init__(self, quota: str, message: str) -> None:
+        super().__init__(message)
+        self.quota = quota
 
 
 class Forbidden(Refused):
@@ -67,6 +94,12 @@ class Conflict(CrawlyardError):
     """The record changed since it was read, or the lease is no longer ours."""
 
     code = "conflict"
+
+
+class RateLimited(CrawlyardError):
+    """The server was asked too often."""
+
+    code = "rate_limited"
 
 
 class Unavailable(CrawlyardError):

@@ -7,7 +7,6 @@ from pathlib import Path
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
-from crawlyard.core.user import Grants
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.access import RobotsCache
 from crawlyard.engine.heavy import HeavyPool
@@ -19,6 +18,9 @@ from crawlyard.services.events import Events
 from crawlyard.services.isolation import Isolation
 from crawlyard.services.janitor import Janitor, JanitorOptions
 from crawlyard.services.jobs import JobManager
+from crawlyard.services.operations import Operations
+from crawlyard.services.policy import Policy
+from crawlyard.services.portions import workers_of
 from crawlyard.services.presence import Presence
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
@@ -26,6 +28,7 @@ from crawlyard.services.results import Results
 from crawlyard.services.run import Workshop
 from crawlyard.services.schedule_ticker import TickerOptions
 from crawlyard.services.scheduler import Scheduler
+from crawlyard.services.site_settings import SiteSettings
 from crawlyard.services.templates import TemplateManager
 from crawlyard.services.webhooks import Webhooks
 from crawlyard.services.worker import Worker, WorkerOptions, worker_id
@@ -53,7 +56,8 @@ class Yard:
         self._heavy = HeavyPool()
         self._robots = RobotsCache(clock)
         self.progress = ProgressTracker(MemoryBus(clock))
-        self.jobs = JobManager(store, self._dispatcher, clock, Grants())
+        self.policy = Policy(store)
+        self.jobs = JobManager(store, self._dispatcher, clock, self.policy)
         self.results = Results(store)
         self.events = Events(store.events, clock)
         keeping = JanitorOptions(
@@ -62,8 +66,9 @@ class Yard:
             events=settings.events_kept,
         )
         self.janitor = Janitor(store, clock, keeping)
+        self.site_settings = SiteSettings(store, clock, keeping)
         self.templates = TemplateManager(store, clock)
-        self.webhooks = Webhooks(store, clock, Grants())
+        self.webhooks = Webhooks(store, clock)
         self.deliverer = Deliverer(store, Poster(settings.user_agent), clock)
         self.scheduler = Scheduler(
             store,
@@ -73,6 +78,8 @@ class Yard:
             clock,
             TickerOptions(backlog=settings.schedule_backlog),
         )
+        workers = workers_of(self.jobs, self.scheduler)
+        self.operations = Operations(store, clock, workers)
 
     @classmethod
     @asynccontextmanager

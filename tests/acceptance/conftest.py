@@ -2,11 +2,12 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.shell import FAST, MANY, PAGES, Shell, a_site
+from tests.acceptance.shell import FAST, MANY, PAGES, Shell, a_site, served
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,14 +25,33 @@ def site() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def crawled(site: str, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A data directory with one completed job, to be read and not changed."""
-    shell = Shell(tmp_path_factory.mktemp("crawled"))
-    with a_site("--pages", str(PAGES)) as url:
+WHERE = ("local", "http")
+"""Commands open the yard of the folder, or ask a server that has it open."""
+
+
+def _somewhere(folder: Path, where: str) -> AbstractContextManager[Shell]:
+    return served(folder) if where == "http" else nullcontext(Shell(folder))
+
+
+@pytest.fixture(scope="module", params=WHERE)
+def crawled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shell]:
+    """A yard with one completed job, to be read and not changed."""
+    with (
+        _somewhere(tmp_path_factory.mktemp("crawled"), request.param) as shell,
+        a_site("--pages", str(PAGES)) as url,
+    ):
         ran = shell.run("crawl", url, *FAST, "--max-depth", "3", "--name", "docs", "--tag", "a")
-    assert ran.returncode == 0, ran.stderr
-    return shell
+        assert ran.returncode == 0, ran.stderr
+        yield shell
+
+
+@pytest.fixture(params=WHERE)
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
+    """An empty yard, here and behind a server."""
+    with _somewhere(tmp_path, request.param) as shell:
+        yield shell
 
 
 @pytest.fixture

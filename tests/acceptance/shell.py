@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,19 @@ class Shell:
     """A folder in which commands are run."""
 
     folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)  # of all of them
+
+    @property
+    def over_http(self) -> bool:
+        """Tell whether commands ask a server."""
+        return "CRAWLYARD_SERVER" in self.env
 
     def run(self, *words: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Run:
         """Run ``crawlyard …`` to its end."""
         return subprocess.run(
             [sys.executable, "-m", "crawlyard", *words],
             cwd=self.folder,
-            env=environment(**(env or {})),
+            env=environment(**self.env, **(env or {})),
             input=stdin,
             capture_output=True,
             text=True,
@@ -53,7 +60,7 @@ class Shell:
         process = subprocess.Popen(
             [sys.executable, "-m", "crawlyard", *words],
             cwd=self.folder,
-            env=environment(),
+            env=environment(**self.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -76,6 +83,39 @@ class Shell:
         found = self.json("jobs", "show", "last", *options)
         assert isinstance(found, dict)
         return found
+
+
+GRANTS = '{"addresses": true, "private": true, "ignore_robots": true}'
+
+
+@contextmanager
+def served(folder: Path, *options: str) -> Iterator[Shell]:
+    """Serve the yard of a folder, and yield a shell whose commands ask that server.
+
+    What the yard grants to who owns its files, the server grants as well.
+    """
+    here = Shell(folder)
+    token = here.run("tokens", "create", "tests").stdout.strip()
+    with here.started("serve", "--port", "0", *options) as process:
+        url = until(process, "serving ").split()[1].removesuffix("/api/v1")
+        shell = Shell(folder, {"CRAWLYARD_SERVER": url, "CRAWLYARD_TOKEN": token})
+        with emptied(process):
+            opened = shell.run("api", "PUT", "settings/grants", "--input", "-", stdin=GRANTS)
+            assert opened.returncode == 0, opened.stderr
+            yield shell
+            process.terminate()
+            process.wait(timeout=MINUTE)
+
+
+@contextmanager
+def emptied(process: "subprocess.Popen[str]") -> Iterator[None]:
+    """Read what a process writes on stderr, so that it never waits for a reader."""
+    assert process.stderr is not None
+    reader = threading.Thread(target=process.stderr.read, daemon=True)
+    reader.start()
+    yield
+    process.wait(timeout=MINUTE)
+    reader.join(timeout=MINUTE)
 
 
 @contextmanager

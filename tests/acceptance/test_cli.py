@@ -17,8 +17,8 @@ from crawlyard.demo.site import DemoSite
 from tests.acceptance.shell import FAST, MINUTE, PAGES, SLOW, Shell, a_site, environment, records
 
 
-def test_a_crawl_writes_its_pages_and_says_how_it_ended(shell: Shell, site: str) -> None:
-    ran = shell.run("crawl", site, *FAST, "--out", "pages.jsonl")
+def test_a_crawl_writes_its_pages_and_says_how_it_ended(either: Shell, site: str) -> None:
+    ran = either.run("crawl", site, *FAST, "--out", "pages.jsonl")
 
     assert (ran.returncode, ran.stdout) == (0, "")
     assert re.search(
@@ -26,14 +26,14 @@ def test_a_crawl_writes_its_pages_and_says_how_it_ended(shell: Shell, site: str)
         ran.stderr,
         re.MULTILINE,
     )
-    found = records(shell.folder / "pages.jsonl")
+    found = records(either.folder / "pages.jsonl")
     reachable = DemoSite(PAGES, faults=False).reachable()
     assert sorted(record["url"] for record in found) == sorted(site + path for path in reachable)
     assert all(record["text"] and record["error"] is None for record in found)
 
 
-def test_json_on_stdout_is_the_job_and_nothing_else(shell: Shell, site: str) -> None:
-    ran = shell.run("crawl", site, *FAST, "--max-pages", "5", "--json")
+def test_json_on_stdout_is_the_job_and_nothing_else(either: Shell, site: str) -> None:
+    ran = either.run("crawl", site, *FAST, "--max-pages", "5", "--json")
 
     job = json.loads(ran.stdout)
     assert (job["object"], job["state"], job["state_reason"]) == ("job", "completed", "limit_pages")
@@ -41,20 +41,20 @@ def test_json_on_stdout_is_the_job_and_nothing_else(shell: Shell, site: str) -> 
     assert "limits.pages=10" in ran.stderr
 
 
-def test_pages_on_stdout_are_nothing_but_pages(shell: Shell, site: str) -> None:
-    ran = shell.run("crawl", site, *FAST, "--max-pages", "5", "--json", "--out", "-", "--quiet")
+def test_pages_on_stdout_are_nothing_but_pages(either: Shell, site: str) -> None:
+    ran = either.run("crawl", site, *FAST, "--max-pages", "5", "--json", "--out", "-", "--quiet")
 
     assert [json.loads(line)["status"] for line in ran.stdout.splitlines()] == [200] * 5
     assert ran.stderr == ""
 
 
-def test_extracted_values_reach_a_spreadsheet(shell: Shell, site: str) -> None:
-    ran = shell.run(
+def test_extracted_values_reach_a_spreadsheet(either: Shell, site: str) -> None:
+    ran = either.run(
         "crawl", site, *FAST, "--max-pages", "1", "--extract", "head=h1", "--out", "pages.csv"
     )
 
     assert ran.returncode == 0, ran.stderr
-    header, row = (shell.folder / "pages.csv").read_text().splitlines()[:2]
+    header, row = (either.folder / "pages.csv").read_text().splitlines()[:2]
     assert header.endswith(",error_kind,error_detail,extracted.head,text")
     assert row.startswith(f"{site}/,{site}/,200,text/html,The harbour handbook,")
 
@@ -185,7 +185,7 @@ def test_a_full_disk_behind_stdout_is_an_error(crawled: Shell, words: tuple[str,
         ran = subprocess.run(
             [sys.executable, "-m", "crawlyard", *words],
             cwd=crawled.folder,
-            env=environment(),
+            env=environment(**crawled.env),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -203,7 +203,7 @@ def on_terminal(shell: Shell, *words: str, typed: str = "", **env: str) -> tuple
     process = subprocess.Popen(
         [sys.executable, "-m", "crawlyard", *words],
         cwd=shell.folder,
-        env=environment(COLUMNS="80", LINES="24", TERM="xterm-256color", **env),
+        env=environment(COLUMNS="80", LINES="24", TERM="xterm-256color", **shell.env, **env),
         stdin=follower,
         stdout=follower,
         stderr=follower,
@@ -316,7 +316,6 @@ def test_the_version_is_told_in_three_ways(shell: Shell) -> None:
         (("crawl", "http://x/", "--extract", "price"), 2, "expected name=CSS"),
         (("crawl", "http://x/", "--priority", "asap"), 2, "got 'asap'"),
         (("crawl", "http://x/", "-d", "--out", "x.csv"), 2, "jobs export"),
-        (("work", "--jobs", "0"), 2, "expected 1 to 256, got 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -374,17 +373,17 @@ def test_bad_settings_say_where_they_are_from(shell: Shell) -> None:
     assert "CRAWLYARD_JOBS" in by_environment.stderr
 
 
-def test_a_port_that_refuses_fails_the_job_and_says_why(shell: Shell) -> None:
-    ran = shell.run("crawl", "http://127.0.0.1:9/", "--allow-private", "--json")
+def test_a_port_that_refuses_fails_the_job_and_says_why(either: Shell) -> None:
+    ran = either.run("crawl", "http://127.0.0.1:9/", "--allow-private", "--json")
 
     assert ran.returncode == 10
     assert "failed (start_failed)" in ran.stderr
     assert "127.0.0.1" in json.loads(ran.stdout)["detail"]
 
 
-def test_too_many_errors_have_a_code_of_their_own(shell: Shell) -> None:
+def test_too_many_errors_have_a_code_of_their_own(either: Shell) -> None:
     with a_site("--pages", "60") as url:
-        ran = shell.run("crawl", url, *FAST, "--max-errors", "1")
+        ran = either.run("crawl", url, *FAST, "--max-errors", "1")
 
     assert ran.returncode == 12
     assert "completed (limit_errors)" in ran.stderr
@@ -411,3 +410,10 @@ def test_a_job_waits_for_its_next_attempt_until_it_is_told_to_run_now(shell: She
     refused = shell.run("jobs", "retry", "last", "--failed")
     assert (refused.returncode, "you can: " in refused.stderr) == (5, True)
     assert "retry --now" in refused.stderr
+
+
+def test_a_worker_runs_one_job_at_least(shell: Shell) -> None:
+    ran = shell.run("work", "--jobs", "0")
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "expected 1 to 256, got 0" in ran.stderr

@@ -28,12 +28,12 @@ spec:
 
 
 @pytest.fixture
-def news(shell: Shell) -> Shell:
-    """A folder with a template, and the file that it came from."""
-    (shell.folder / "news.yaml").write_text(NEWS)
-    ran = shell.run("templates", "import", "news.yaml")
+def news(either: Shell) -> Shell:
+    """A yard with a template, and the file that it came from."""
+    (either.folder / "news.yaml").write_text(NEWS)
+    ran = either.run("templates", "import", "news.yaml")
     assert ran.returncode == 0, ran.stderr
-    return shell
+    return either
 
 
 def shown(shell: Shell, *words: str) -> Mapping[str, Any]:
@@ -149,8 +149,8 @@ def test_parameters_go_with_a_template(shell: Shell) -> None:
     assert "goes with --template" in ran.stderr
 
 
-def test_a_template_is_made_of_the_options_of_crawl(shell: Shell) -> None:
-    made = shell.run(
+def test_a_template_is_made_of_the_options_of_crawl(either: Shell) -> None:
+    made = either.run(
         *("templates", "create", "docs", "{{start}}", "--scope", "prefix", "--max-pages", "20k"),
         *("--max-duration", "1h30m", "--header", "Authorization: Bearer s3cret", "--delay", "0"),
         *("--extract", "price=.price", "--keep", "html", "--tag", "a", "--name", "{{title}}"),
@@ -158,7 +158,7 @@ def test_a_template_is_made_of_the_options_of_crawl(shell: Shell) -> None:
     )
 
     assert (made.returncode, made.stdout) == (0, "")
-    found = shown(shell, "show", "docs")
+    found = shown(either, "show", "docs")
     assert found["spec"] == {
         "urls": ["{{start}}"],
         "limits": {"pages": 20_000, "duration_s": 5400},
@@ -174,8 +174,8 @@ def test_a_template_is_made_of_the_options_of_crawl(shell: Shell) -> None:
         ("start", "url", True, None),
         ("title", "text", False, "All docs"),
     ]
-    assert "s3cret" not in shell.run("templates", "show", "docs").stdout
-    assert "Bearer s3cret" in shell.run("templates", "export", "docs").stdout
+    assert "s3cret" not in either.run("templates", "show", "docs").stdout
+    assert "Bearer s3cret" in either.run("templates", "export", "docs").stdout
 
 
 def test_the_whole_spec_is_shown_with_the_source_of_each_value(news: Shell) -> None:
@@ -337,19 +337,19 @@ def test_without_an_editor_an_edit_says_what_to_do(news: Shell) -> None:
     assert "false ended with 1; nothing was changed" in failing.stderr
 
 
-def test_publishing_says_which_credentials_are_taken_out(shell: Shell) -> None:
+def test_publishing_says_which_credentials_are_taken_out(either: Shell) -> None:
     header = ("--header", "Authorization: Bearer s3cret")
-    shell.run("templates", "create", "docs", "https://a.example/", *header)
+    either.run("templates", "create", "docs", "https://a.example/", *header)
 
-    ran = shell.run("templates", "publish", "docs", "--json")
+    ran = either.run("templates", "publish", "docs", "--json")
 
     assert json.loads(ran.stdout)["stripped"] == ["headers.Authorization"]
     assert "without its credentials: headers.Authorization" in ran.stderr
-    assert "s3cret" not in shell.run("templates", "export", "docs").stdout
-    first = shell.run("templates", "export", "docs", "--version", "1")
+    assert "s3cret" not in either.run("templates", "export", "docs").stdout
+    first = either.run("templates", "export", "docs", "--version", "1")
     assert "Bearer s3cret" in first.stdout
     assert "there are credentials in it: headers.Authorization" in first.stderr
-    assert "private: docs v3" in shell.run("templates", "unpublish", "docs").stderr
+    assert "private: docs v3" in either.run("templates", "unpublish", "docs").stderr
 
 
 def test_a_copy_is_made_and_templates_are_deleted(news: Shell) -> None:

@@ -25,12 +25,12 @@ def made(shell: Shell, *options: str) -> Mapping[str, Any]:
     return found
 
 
-def test_a_secret_is_shown_when_it_is_made_and_never_again(shell: Shell) -> None:
-    webhook = made(shell, "--event", "job.*", "--description", "chat")
+def test_a_secret_is_shown_when_it_is_made_and_never_again(either: Shell) -> None:
+    webhook = made(either, "--event", "job.*", "--description", "chat")
 
-    shown = shell.run("webhooks", "show", webhook["id"][-8:], "--json")
-    listed = shell.run("webhooks", "list", "--json")
-    rotated = shell.json("webhooks", "rotate", webhook["id"])
+    shown = either.run("webhooks", "show", webhook["id"][-8:], "--json")
+    listed = either.run("webhooks", "list", "--json")
+    rotated = either.json("webhooks", "rotate", webhook["id"])
 
     assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=", webhook["secret"])
     assert webhook["events"] == ["job.*"]
@@ -42,16 +42,16 @@ def test_a_secret_is_shown_when_it_is_made_and_never_again(shell: Shell) -> None
     assert rotated["rotated_until"] is not None
 
 
-def test_it_is_changed_switched_and_deleted(shell: Shell) -> None:
-    webhook_id = made(shell)["id"]
+def test_it_is_changed_switched_and_deleted(either: Shell) -> None:
+    webhook_id = made(either)["id"]
 
-    edited = shell.json("webhooks", "edit", webhook_id, "--event", "job.failed")
-    off = shell.json("webhooks", "disable", webhook_id)
-    refused = shell.run("webhooks", "test", webhook_id)
-    on = shell.json("webhooks", "enable", webhook_id)
-    kept = shell.run("webhooks", "delete", webhook_id)
-    gone = shell.run("webhooks", "delete", "--yes", webhook_id)
-    missing = shell.run("webhooks", "show", webhook_id)
+    edited = either.json("webhooks", "edit", webhook_id, "--event", "job.failed")
+    off = either.json("webhooks", "disable", webhook_id)
+    refused = either.run("webhooks", "test", webhook_id)
+    on = either.json("webhooks", "enable", webhook_id)
+    kept = either.run("webhooks", "delete", webhook_id)
+    gone = either.run("webhooks", "delete", "--yes", webhook_id)
+    missing = either.run("webhooks", "show", webhook_id)
 
     assert isinstance(edited, dict)
     assert isinstance(off, dict)
@@ -83,9 +83,9 @@ def test_what_was_opened_is_closed_again(shell: Shell) -> None:
     ],
 )
 def test_what_is_not_fit_is_a_usage_error(
-    shell: Shell, options: tuple[str, ...], told: str
+    either: Shell, options: tuple[str, ...], told: str
 ) -> None:
-    ran = shell.run("webhooks", "create", *options)
+    ran = either.run("webhooks", "create", *options)
 
     assert (ran.returncode, ran.stdout) == (2, "")
     assert told in ran.stderr

@@ -43,6 +43,28 @@ async def test_they_are_found_by_owner_name_and_time(store: Store) -> None:
     assert [e.name for e in by_time] == [EventName.PAUSED]
 
 
+async def test_they_are_found_by_who_did_it(store: Store) -> None:
+    job = await added(store)
+    paused, event = job.moved(Move.PAUSE, NOW, actor="ada")
+    await store.jobs.save(paused, event)
+
+    found = await store.events.events(EventQuery(actor="ada"))
+
+    assert [e.name for e in found] == [EventName.PAUSED]
+
+
+async def test_a_walk_back_from_the_newest_meets_each_once(store: Store) -> None:
+    for owner in "abaab":
+        await added(store, a_job(owner=owner))
+    back = EventQuery(owner="a", newest_first=True)
+
+    first = await store.events.events(back, limit=2)
+    rest = await store.events.events(replace(back, before=first[-1].seq))
+
+    assert [e.seq for e in first + rest] == [4, 3, 1]
+    assert [e.seq for e in await store.events.events(back, after=1)] == [4, 3]
+
+
 async def test_the_last_one_is_known(store: Store) -> None:
     before = await store.events.last()
     await added(store)

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crawlyard.core.checkpoint import Booking
+from crawlyard.core.watch import HostBooking
 from crawlyard.ids import new_id
 from crawlyard.store.base import Store
 from tests.builders import NOW
@@ -129,3 +130,16 @@ async def test_requests_to_a_host_are_never_closer_than_its_pace(
     for sent in requests.values():
         for (before, every), (after, _) in pairwise(sent):
             assert after - before >= every
+
+
+async def test_what_is_booked_and_held_can_be_looked_at(store: Store) -> None:
+    await store.hosts.book([Booking(host="a.example", every_s=2.0, count=3)], NOW)
+    await store.hosts.hold("b.example", NOW + timedelta(minutes=5))
+
+    found = await store.hosts.booked(["a.example", "b.example", "c.example"])
+
+    assert found == {
+        "a.example": HostBooking(booked_until=NOW + timedelta(seconds=6)),
+        "b.example": HostBooking(held_until=NOW + timedelta(minutes=5)),
+    }
+    assert await store.hosts.booked([]) == {}

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
+from crawlyard.core.filter import Condition, FilterKey, condition, fits, parse
+from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.limits import Limits
 from crawlyard.core.page import Body, Skipped
@@ -231,8 +232,9 @@ async def test_jobs_are_counted_by_state_and_priority(store: Store) -> None:
         (State.PAUSED, Priority.NORMAL): 2,
         (State.FAILED, Priority.LOW): 1,
     }
-    assert await store.jobs.counts("bob") == {(State.PAUSED, Priority.NORMAL): 1}
-    assert await store.jobs.counts("eve") == {}
+    of_bob = JobQuery(owner="bob")
+    assert await store.jobs.counts(of_bob) == {(State.PAUSED, Priority.NORMAL): 1}
+    assert await store.jobs.counts(JobQuery(owner="eve")) == {}
 
 
 async def deleted(store: Store, job: Job) -> None:
@@ -341,3 +343,108 @@ class TestPurge:
 
         assert new.lease.job_no != old.lease.job_no
         assert (await recorded(store, old.lease, a_batch([a_target()]))).order == "lost"
+
+
+class TestConditions:
+    """A store finds what `core.filter.fits` says, whatever is asked."""
+
+    @pytest.fixture
+    async def jobs(self, store: Store) -> list[Job]:
+        day = timedelta(days=1)
+        return [
+            await added(store, in_state(State.PAUSED, owner="ada", priority=Priority.HIGH)),
+            await added(
+                store,
+                in_state(
+                    State.FAILED,
+                    owner="bob",
+                    spec=a_spec(
+                        name='50% "off"',
+                        tags=("a", "b c"),
+                        urls=("http://shop.example:8080/A", "https://b.example"),
+                    ),
+                    created_at=NOW + day,
+                ),
+            ),
+            await added(store, origin=Origin(template_id="t1", template_version=1)),
+            await added(
+                store, origin=Origin(template_id="t1", schedule_id="s1"), created_at=NOW - day
+            ),
+            await added(store, origin=Origin(template_id="t1"), retry_of=a_job().id),
+        ]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "state:paused,failed",
+            "priority:high",
+            "priority_gte:high",
+            "priority_gte:low,urgent",
+            "tag:a",
+            'tag:"b c",z',
+            "host:shop.example",
+            "host:SHOP.example:8080",
+            "host:example",
+            "host:hop.example",
+            "host:b.example,example.com",
+            "host:%",
+            "template:t1",
+            "schedule:s1",
+            "owner:bob,ada",
+            "origin:direct",
+            "origin:template,retry",
+            "origin:schedule",
+            f"created_after:{NOW.isoformat()}",
+            f"created_before:{NOW.isoformat()}",
+            "50%",
+            r'"\"OFF"',
+            "/a",
+            "state:failed owner:bob tag:a -host:a.example",
+        ],
+    )
+    async def test_a_term_and_its_opposite(self, store: Store, jobs: list[Job], text: str) -> None:
+        terms = parse(text)
+        turned = tuple(replace(term, negated=not term.negated) for term in terms)
+
+        for where in (terms, turned):
+            fitting = [job.id for job in jobs if all(fits(one, job) for one in where)]
+            assert await found(store, where=where) == fitting[::-1]
+            counts = await store.jobs.counts(JobQuery(where=where))
+            assert sum(counts.values()) == len(fitting)
+
+    async def test_no_word_fits_nothing(self, store: Store, jobs: list[Job]) -> None:
+        for key in FilterKey:
+            none = Condition(key=key, words=())
+            assert await found(store, where=(none,)) == []
+            assert len(await found(store, where=(replace(none, negated=True),))) == len(jobs)
+
+    async def test_no_text_breaks_a_store(self, store: Store) -> None:
+        odd = "a\x00\ud800%_\\"
+        job = await added(
+            store, owner=odd, spec=a_spec(name=odd, tags=(odd,), urls=(f"http://{odd}",))
+        )
+        keys = (FilterKey.OWNER, FilterKey.TEXT, FilterKey.TAG, FilterKey.HOST)
+
+        for key in keys:
+            asked = condition(key, [odd.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")])
+            assert len(await found(store, where=(asked,))) == 1, key
+            await found(store, where=(condition(key, [odd]),))
+        assert await found(store) == [job.id]
+
+    async def test_an_edit_changes_the_hosts(self, store: Store) -> None:
+        job = await added(store)
+
+        spec = a_spec(urls=("https://new.example/",))
+        await store.jobs.save(*job.edited(spec, NOW, actor="ada", changed={}))
+
+        assert await found(store, where=parse("host:new.example")) == [job.id]
+        assert await found(store, where=parse("host:example.com")) == []
+
+
+async def test_the_oldest_come_first_if_asked(store: Store) -> None:
+    ids = [(await added(store)).id for _ in range(5)]
+
+    first = await found(store, limit=3, oldest_first=True)
+    rest = await found(store, limit=3, oldest_first=True, after=first[-1])
+
+    assert first + rest == ids

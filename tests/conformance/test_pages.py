@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from crawlyard.core.checkpoint import Claim
-from crawlyard.core.page import Body, ErrorGroup, ErrorKind, Outcome, Skipped, TargetState
+from crawlyard.core.page import Body, ErrorGroup, ErrorKind, Outcome, RuleKind, Skipped, TargetState
 from crawlyard.store.base import PageQuery, Store
 from tests.builders import NOW, a_batch, a_page, a_target, done, failed
 from tests.conformance.steps import claimed, recorded, urls
@@ -125,6 +125,61 @@ class TestQuery:
     async def test_by_a_part_of_url_or_title(self, store: Store, claim: Claim, text: str) -> None:
         assert await found(store, claim, text=text) == [a_target("good").url]
 
+    @pytest.fixture
+    async def various(self, store: Store) -> Claim:
+        claim = await claimed(store)
+        html = a_target("html", depth=1)
+        moved = a_target("moved", depth=2)
+        pdf = a_target("pdf", host="files.example:8080", depth=2)
+        away = a_target("away", host="files.example")
+        outcomes = [
+            done(html, content_type="Text/HTML; charset=x"),
+            failed(moved, ErrorKind.HTTP_4XX, status=404, content_type="text/plain"),
+            done(pdf, content_type="application/pdf"),
+            failed(away, content_type=""),
+        ]
+        await recorded(store, claim.lease, a_batch([html, moved, pdf, away], outcomes))
+        return claim
+
+    async def test_by_whatever_text(self, store: Store, various: Claim) -> None:
+        odd = "a\x00\ud800%_\\"
+        for asked in (
+            {"text": odd},
+            {"hosts": frozenset({odd})},
+            {"content_types": frozenset({odd, f"{odd}/*"})},
+        ):
+            assert await found(store, various, **asked) == []
+
+    @pytest.mark.parametrize(
+        ("asked", "paths"),
+        [
+            ({"statuses": {404}}, ["moved"]),
+            ({"statuses": {2}}, ["html", "pdf"]),
+            ({"statuses": {4, 200}}, ["html", "moved", "pdf"]),
+            ({"statuses": {5}}, []),
+            ({"depths": {2}}, ["moved", "pdf"]),
+            ({"depths": {0, 1}}, ["html", "away"]),
+            ({"content_types": {"text/html"}}, ["html"]),
+            ({"content_types": {"text/*"}}, ["html", "moved"]),
+            ({"content_types": {"text"}}, []),
+            ({"content_types": {"text/h_ml", "application/pdf"}}, ["pdf"]),
+            ({"hosts": {"files.example"}}, ["pdf", "away"]),
+            ({"hosts": {"files.example:8080"}}, ["pdf"]),
+            ({"hosts": {"files.example:80"}}, []),
+            ({"hosts": {"example"}}, []),
+            ({"hosts": {"example.com", "files.example"}, "failed": True}, ["moved", "away"]),
+        ],
+    )
+    async def test_by_what_the_answer_was_like(
+        self, store: Store, various: Claim, asked: dict[str, object], paths: list[str]
+    ) -> None:
+        asked = {
+            name: frozenset(value) if isinstance(value, set) else value
+            for name, value in asked.items()
+        }
+
+        assert [url.rpartition("/")[2] for url in await found(store, various, **asked)] == paths
+
 
 class TestBodies:
     async def test_what_is_asked_for_comes(self, store: Store) -> None:
@@ -220,3 +275,38 @@ async def test_skipped_urls_come_a_part_at_a_time(store: Store) -> None:
     assert [(s.url, s.depth, s.rule) for s in listed] == [
         (s.target.url, s.target.depth, s.rule) for s in skipped
     ]
+
+
+class TestKindsOfRules:
+    RULES = ("robots: Disallow: /a", "exclude: *b*", "robots: Disallow: /c", "scope: other host")
+
+    @pytest.fixture
+    async def claim(self, store: Store) -> Claim:
+        claim = await claimed(store)
+        many = [Skipped(a_target(f"d{n}"), "depth: beyond 2") for n in range(7)]
+        skipped = [Skipped(a_target(str(n)), rule) for n, rule in enumerate(self.RULES)]
+        await recorded(store, claim.lease, a_batch([a_target("found")], [], [*skipped, *many]))
+        return claim
+
+    async def test_skipped_urls_are_counted_by_them(self, store: Store, claim: Claim) -> None:
+        groups = await store.pages.skipped_by(claim.job.id)
+
+        assert [(g.kind, g.count, len(g.samples)) for g in groups] == [
+            ("depth", 7, 5),
+            ("robots", 2, 2),
+            ("exclude", 1, 1),
+            ("scope", 1, 1),
+        ]
+        assert groups[1].samples == (a_target("0").url, a_target("2").url)
+
+    async def test_skipped_urls_are_listed_by_them(self, store: Store, claim: Claim) -> None:
+        kinds = [RuleKind.ROBOTS, RuleKind.SCOPE]
+
+        [first] = await store.pages.skipped(claim.job.id, 0, 1, kinds)
+        rest = await store.pages.skipped(claim.job.id, first[0], 10, kinds)
+
+        rules = [skipped.rule for _, skipped in [first, *rest]]
+        assert rules == [self.RULES[0], self.RULES[2], self.RULES[3]]
+
+    async def test_a_job_that_is_not_there_has_none(self, store: Store) -> None:
+        assert await store.pages.skipped_by("0192") == []

@@ -99,6 +99,7 @@ async def test_the_newest_come_first_and_each_field_narrows(store: Store) -> Non
     assert await found(job_id=job_id) == [three.id]
     assert await found(job_id="") == [two.id, one.id]
     assert await found(owner="ada", job_id=job_id) == []
+    assert await found(job_id="", before=two.id) == [one.id]
     assert await found(id_part=one.id[-12:].upper()) == [one.id]
     assert await found(id_part=two.id[:8], owner="bob") == [three.id, two.id]
     assert await found(id_part="%") == await found(id_part="_") == []

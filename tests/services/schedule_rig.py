@@ -8,10 +8,10 @@ from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.services.jobs import JobManager
-from crawlyard.services.schedule_records import ScheduleDraft
 from crawlyard.services.schedule_ticker import TickerOptions
 from crawlyard.services.scheduler import Scheduler
 from crawlyard.services.templates import TemplateManager

@@ -78,9 +78,8 @@ class TestReading:
 
     @pytest.mark.parametrize("limit", [1, 3, 7, 50])
     async def test_the_newest_are_found_however_far_back_they_are(
-        self, store: Store, events: Events, limit: int, monkeypatch: pytest.MonkeyPatch
+        self, store: Store, events: Events, limit: int
     ) -> None:
-        monkeypatch.setattr("crawlyard.services.events._WINDOW", 2)
         for owner in "abaabbbbbbba":
             await added(store, owner=owner)
 

@@ -22,6 +22,7 @@ LOOKS: Mapping[str, Call] = {
     "get": lambda s, actor, i: s.get(actor, i),
     "resolve": lambda s, actor, i: s.resolve(actor, i),
     "next_runs": lambda s, actor, i: s.next_runs(actor, i),
+    "due_between": lambda s, actor, i: s.due_between(actor, i, MIDNIGHT, MIDNIGHT + HOUR, 10),
     "runs": lambda s, actor, i: s.runs(actor, i),
 }
 CHANGES: Mapping[str, Call] = {

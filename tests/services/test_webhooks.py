@@ -15,6 +15,7 @@ from crawlyard.core.webhook import ROTATION, Delivery, DeliveryState, JobWebhook
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.services.jobs import JobManager
+from crawlyard.services.policy import Policy
 from crawlyard.services.webhooks import Webhooks
 from crawlyard.store.base import EventQuery, WebhookQuery
 from tests.builders import NOW, a_spec
@@ -263,7 +264,7 @@ class TestOfJobs:
         self, url: str, why: str
     ) -> None:
         rig = a_rig()
-        jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, rig.grants, names)
+        jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
         spec = a_spec(webhooks=(JobWebhook(url=URL), JobWebhook(url=url)))
 
         with pytest.raises(Invalid, match=why) as refused:
@@ -274,11 +275,11 @@ class TestOfJobs:
 
     async def test_what_the_job_opens_its_webhooks_may_use(self) -> None:
         rig = a_rig()
-        jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, rig.grants, names)
+        jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
         asked = (JobWebhook(url="https://inside.example.org/"),)
 
         for opened in ({"allow_addresses": ("10.0.0.0/8",)}, {"allow_private": True}):
-            job = await jobs.submit(ADA, a_spec(webhooks=asked, **opened))
+            job = await jobs.submit(replace(ADA, trusted=True), a_spec(webhooks=asked, **opened))
             assert job.spec.webhooks[0].url == "https://inside.example.org/"
 
     async def test_who_only_looks_frees_no_room(self) -> None:

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from crawlyard.cli import values, words
 from crawlyard.cli.edits import FIELDS, changes_of
 from crawlyard.core.checkpoint import Shard, Standing
+from crawlyard.core.editing import EDITABLE
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.priority import Priority
 from crawlyard.core.progress import Pulse, progress_of
 from crawlyard.core.spec import FOREVER
 from crawlyard.errors import Invalid
-from crawlyard.services.jobs import EDITABLE
 from crawlyard.web.wire.jobs import JobOut
 from tests.builders import NOW, a_job, a_spec
 

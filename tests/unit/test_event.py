@@ -5,7 +5,10 @@ from tests.builders import NOW, a_job
 
 
 def test_every_name_says_what_it_is_about() -> None:
-    assert {name.kind for name in EventName} == {"job", "template", "schedule", "webhook"}
+    assert {name.kind for name in EventName} == {
+        *("job", "template", "schedule", "webhook"),
+        *("user", "token", "settings"),
+    }
 
 
 def test_an_event_of_a_job_says_where_the_job_stands() -> None:

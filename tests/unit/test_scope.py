@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.spec import JobSpec, Scope
-from crawlyard.engine.scope import MAX_PATTERN, Boundary
+from crawlyard.core.spec import MAX_PATTERN, JobSpec, Scope
+from crawlyard.engine.scope import Boundary
 from crawlyard.errors import Invalid
 
 SEED = "https://www.example.co.uk/docs/v1/index.html?x=/y/"

@@ -103,11 +103,14 @@ async def delete(session: Session, words: Sequence[str], *, yes: bool) -> int:
     rooms: list[FreedOut] = []
 
     async def act(job_id: str) -> None:
-        rooms.append(await session.client.delete(job_id))
+        room = await session.client.delete(job_id)
+        rooms.extend([room] if room is not None else [])
 
     code = await _act(session, [job.id for job in jobs], act, "deleted", None)
     if rooms:
         session.tell(_freed(rooms))
+    elif session.worker is None:
+        session.tell("the server frees their space in a while")
     return code
 
 
@@ -147,7 +150,7 @@ async def _queue(
     """Act on jobs so that they wait for a worker, and say who that can be."""
     code = await _each(session, words, common, act, done)
     if code in (0, MIXED):
-        session.tell(f"a worker runs what is queued: {session.hint('work')}")
+        session.tell(session.by_worker("a worker runs what is queued"))
     return code
 
 
@@ -168,7 +171,7 @@ async def _each(
     if style is Style.JSON and len(words) == 1 and changed and not common.quiet:
         output.write_one(changed[0], style)  # one thing was named: one thing comes back
     else:
-        view = jobs_view(session.yard.clock.now())
+        view = jobs_view(session.clock.now())
         await output.write_all(output.each(changed), view, style, session.out, quiet=common.quiet)
     return code
 

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 import crawlyard
-from crawlyard.cli import crawl, demo, events, jobs, schedules, templates, webhooks, work
+from crawlyard.cli import (
+    accounts,
+    crawl,
+    demo,
+    events,
+    jobs,
+    login,
+    schedules,
+    serve,
+    templates,
+    watching,
+    webhooks,
+    work,
+)
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.export.jsonl import dumps
@@ -55,11 +68,22 @@ def version_(
 
 app.command("crawl")(crawl.crawl)
 app.command("work")(work.work)
+app.command("serve")(serve.serve)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(templates.app, name="templates")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(webhooks.app, name="webhooks")
 app.command("events")(events.events)
+app.add_typer(watching.workers_app, name="workers")
+app.add_typer(watching.hosts_app, name="hosts")
+app.add_typer(watching.ops_app, name="ops")
+app.add_typer(accounts.tokens_app, name="tokens")
+app.add_typer(accounts.users_app, name="users")
+app.command("whoami")(accounts.whoami)
+app.command("login")(login.login)
+app.command("logout")(login.logout)
+app.command("api")(login.api)
+app.command("health")(watching.health)
 app.command("demo")(demo.demo)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from crawlyard.cli import output
@@ -16,7 +17,7 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.cli.words import amount
-from crawlyard.core.spec import JobSpec
+from crawlyard.core.form import Form
 from crawlyard.errors import IllegalMove, Invalid, Unavailable
 from crawlyard.web.wire.jobs import JobOut
 
@@ -54,10 +55,14 @@ class Hand:
     """The worker of a command, for one job; it begins again where another worker let go."""
 
     def __init__(
-        self, session: Session, job_id: str, group: asyncio.TaskGroup, ended: Callable[[], None]
+        self,
+        begin: Callable[[], "Worker"],
+        now: Callable[[], float],
+        group: asyncio.TaskGroup,
+        ended: Callable[[], None],
     ) -> None:
-        self._session = session
-        self._job_id = job_id
+        self._begin = begin
+        self._now = now  # seconds of a steady clock
         self._group = group
         self._ended = ended  # called when a worker has returned
         self._worker: Worker | None = None
@@ -76,11 +81,11 @@ class Hand:
 
     def reach(self) -> None:
         """Try to take the job, unless we have it or have just seen that another has."""
-        now = self._session.yard.clock.monotonic()
+        now = self._now()
         if self.works or (self._task and now - self._began_at < REJOIN.total_seconds()):
             return
         self._began_at = now
-        self._worker = self._session.yard.worker(only=self._job_id)
+        self._worker = self._begin()
         self._task = self._group.create_task(self._worker.run())
         self._task.add_done_callback(lambda _: self._ended())
 
@@ -91,10 +96,10 @@ class Hand:
 
 
 async def crawl(
-    session: Session, *, spec: JobSpec, export: Export | None, detach: bool, json: bool
+    session: Session, *, form: Form, export: Export | None, detach: bool, json: bool
 ) -> int:
     """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*."""
-    job = await session.client.submit(spec)
+    job = await session.client.submit(form)
     return await submitted(session, job, export=export, detach=detach, json=json)
 
 
@@ -108,7 +113,7 @@ async def submitted(
         output.write_one(job, Style.JSON)
     else:
         write_line(job.id)
-    session.tell(f"queued; a worker runs it: {session.hint('work')}")
+    session.tell(session.by_worker("queued; a worker runs it"))
     session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
     return 0
 
@@ -124,12 +129,15 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
     Ctrl-C pauses the job if it is ours, and leaves it alone if it is not.
     """
     session.tell(f"job {job_id}")
-    now = session.yard.clock.monotonic
+    now = session.clock.monotonic
     display = display_on(session.err, now, quiet=session.quiet)
     with interrupts(display.close) as stop:
         try:
             async with asyncio.TaskGroup() as group:
-                hand = Hand(session, job_id, group, stop.nudge) if wish.works else None
+                hand = None
+                if wish.works and session.worker is not None:
+                    begin = partial(session.worker, job_id)
+                    hand = Hand(begin, session.clock.monotonic, group, stop.nudge)
                 await _watch(session, job_id, display, stop, hand)
                 if stop.first is not None and hand is not None:
                     await _pause(session, job_id, stop.first.name, hand)
@@ -205,6 +213,8 @@ def _left(session: Session, job: JobOut, wish: Wish, stop: Interrupts) -> int:
 
 def _resume(session: Session, job_id: str, wish: Wish) -> str:
     """Return the command that goes on with the job as it was begun."""
+    if session.worker is None and not wish.works:
+        return session.hint(f"jobs watch {job_id}")
     export = f" {wish.export.options}" if wish.export is not None else ""
     return session.hint(f"jobs resume {job_id} --watch{export}")
 

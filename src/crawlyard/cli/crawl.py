@@ -78,5 +78,6 @@ def crawl(
     if filling is not None:
         doing = partial(template_use.crawl, filling=filling, **then)
     else:
-        doing = partial(attend.crawl, spec=spec_of(form), **then)
+        spec_of(form)  # what is wrong with it is said before anything is opened
+        doing = partial(attend.crawl, form=form, **then)
     session.run(basics, doing, creates=True)

@@ -9,9 +9,9 @@ from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, flat, option
 
 if TYPE_CHECKING:
-    from crawlyard.cli import session, showing
+    from crawlyard.cli import here, showing
 else:
-    session, showing = lazily("crawlyard.cli.session"), lazily("crawlyard.cli.showing")
+    here, showing = lazily("crawlyard.cli.here"), lazily("crawlyard.cli.showing")
 
 DATA_DIR = Path("crawlyard-demo")
 
@@ -31,4 +31,4 @@ def demo(*, pages: Pages = 300, out: Out = "", basics: Basics) -> None:
     crawlyard demo --pages 2000 --out pages.csv
     """
     doing = partial(showing.demo, pages=pages, out=out, json=basics.json)
-    session.run(basics, doing, creates=True, default_dir=DATA_DIR)
+    here.run(basics, doing, default_dir=DATA_DIR)

@@ -42,7 +42,7 @@ async def events(session: Session, asked: Asked, common: Common) -> int:
     found = session.events.every(query)
     if limit:
         found = output.each(await session.events.newest(query, limit))
-    view = _view(session.yard.clock.now())
+    view = _view(session.clock.now())
     shown = await output.write_all(found, view, style, session.out, quiet=common.quiet)
     if not shown:
         session.tell("nothing like that has happened")
@@ -92,11 +92,11 @@ async def _follow(
 ) -> int:
     """Write events as they happen, each at once."""
     numbered = count(1)
-    view = _view(session.yard.clock.now())
+    view = _view(session.clock.now())
     async for event in session.events.follow(query):
         if style is Style.TABLE and not quiet:
             # a table would wait for the last
-            write_line(line(event, session.yard.clock.now()))
+            write_line(line(event, session.clock.now()))
         else:
             await output.write_all(output.each([event]), view, style, session.out, quiet=quiet)
         sys.stdout.flush()
@@ -116,7 +116,7 @@ def _style(asked: Asked, common: Common, *, terminal: bool) -> Style:
 
 
 async def _query(session: Session, asked: Asked) -> EventQuery:
-    now = session.yard.clock.now()
+    now = session.clock.now()
     since = None if asked.since is None else asked.since.instant(now)
     subject = await _subject(session, asked.job) if asked.job else None
     return EventQuery(subject=subject, names=_names(asked), since=since)

@@ -7,13 +7,11 @@ from pathlib import Path
 
 from crawlyard.cli import stdout
 from crawlyard.cli.client import ResultReader
-from crawlyard.core.page import Body
 from crawlyard.core.spec import TextMode
 from crawlyard.errors import Invalid
-from crawlyard.export.base import Format, Record, Writer, Written, write
-from crawlyard.export.csv import Csv
+from crawlyard.export.base import Format, Record, Written, write
 from crawlyard.export.files import check_writable, whole_file
-from crawlyard.export.jsonl import JsonLines
+from crawlyard.export.plan import Plan
 from crawlyard.store.base import PageQuery
 from crawlyard.web.wire.jobs import JobOut, PageOut
 
@@ -83,24 +81,19 @@ async def save(
         OSError: with the name of the file (disk full, say).
         BrokenPipeError: the reader of stdout has gone.
     """
-    text = job.spec.text != TextMode.NONE
-    html = job.spec.keep_html and export.format is Format.JSONL
-    kept = [*([Body.TEXT] if text else []), *([Body.HTML, Body.HEADERS] if html else [])]
-    pages = client.pages(job.id, PageQuery(failed=failed), kept)
-    writer = _writer(job, export.format, text=text)
+    plan = Plan(
+        format=export.format,
+        text=TextMode(job.spec.text),
+        html=job.spec.keep_html,
+        extracted=tuple(name for name, _ in job.spec.extract),
+    )
+    records = _records(client.pages(job.id, PageQuery(failed=failed), plan.kept), plan)
     if not export.to_stdout:
         with whole_file(Path(export.where)) as sink:
-            return await write(_records(pages, html=html), writer, sink)
-    return await write(_records(pages, html=html), writer, stdout.write)
+            return await write(records, plan.writer(), sink)
+    return await write(records, plan.writer(), stdout.write)
 
 
-def _writer(job: JobOut, form: Format, *, text: bool) -> Writer:
-    if form is Format.CSV:
-        return Csv([name for name, _ in job.spec.extract], text=text)
-    return JsonLines()
-
-
-async def _records(pages: AsyncIterator[PageOut], *, html: bool) -> AsyncIterator[Record]:
-    left_out = set() if html else {"html", "headers"}
+async def _records(pages: AsyncIterator[PageOut], plan: Plan) -> AsyncIterator[Record]:
     async for page in pages:
-        yield page.model_dump(mode="json", exclude=left_out)
+        yield page.model_dump(mode="json", exclude=set(plan.left_out))

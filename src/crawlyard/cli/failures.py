@@ -8,6 +8,9 @@ from crawlyard.errors import (
     IllegalMove,
     Invalid,
     NotFound,
+    QuotaExceeded,
+    RateLimited,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -15,9 +18,12 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (Invalid, 2),
     (NotFound, 3),
     (Forbidden, 4),
+    (Unauthenticated, 4),
     (IllegalMove, 5),
     (Conflict, 5),
     (Unavailable, 6),
+    (RateLimited, 7),
+    (QuotaExceeded, 5),
 )
 """The first that fits holds; 1 for everything else. 10 to 12 tell how a watched job ended."""
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crawlyard.cli import job_results, values
+from crawlyard.cli import job_looks, job_results, values
 from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, Id, Ids, Watch, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
@@ -200,6 +200,13 @@ app.command("pages")(job_results.pages)
 app.command("errors")(job_results.errors)
 app.command("events")(job_results.events)
 app.command("export")(job_results.export)
+app.command("frontier")(job_looks.frontier)
+app.command("log")(job_looks.log)
+app.command("config")(job_looks.config)
+app.command("why")(job_looks.why)
+app.command("exclude")(job_looks.exclude)
+app.command("counts")(job_looks.counts)
+app.command("wait")(job_looks.wait)
 
 
 @app.command()

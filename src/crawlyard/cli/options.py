@@ -85,6 +85,9 @@ class Basics:
         Path | None,
         option(Path, "--data-dir", "DIR", "Where jobs are kept; else crawlyard-data."),
     ] = None
+    server: Annotated[
+        str, option(str, "--server", "URL", "A yard over HTTP; else CRAWLYARD_SERVER, or here.")
+    ] = ""
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False
     quiet: Annotated[bool, flag("--quiet", "-q", text="No progress; ids only.")] = False
     debug: Annotated[bool, flag("--debug", text="Show the traceback of an error.")] = False

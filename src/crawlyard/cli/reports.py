@@ -28,7 +28,7 @@ _ALL = 2**31
 async def jobs(session: Session, query: JobQuery, limit: int, common: Common) -> int:
     """List jobs, newest first."""
     found = await session.client.find(query, limit or _ALL)
-    await _write(session, output.each(found), jobs_view(session.yard.clock.now()), common)
+    await _write(session, output.each(found), jobs_view(session.clock.now()), common)
     if not found:
         session.tell("no job is like that" if query != JobQuery() else "there is no job yet")
     elif len(found) == limit:
@@ -59,7 +59,7 @@ async def job(session: Session, word: str, common: Common) -> int:
         for name, value in facts(found, await _template_of(session, found)):
             write_line(output.plain((name, value)))
     else:
-        view = jobs_view(session.yard.clock.now())
+        view = jobs_view(session.clock.now())
         await output.write_all(output.each([found]), view, style, session.out, quiet=False)
     return 0
 
@@ -88,7 +88,7 @@ async def errors(session: Session, word: str, common: Common) -> int:
     """List a job's failed URLs by kind."""
     job_id = await session.client.resolve(word)
     found = await session.client.errors(job_id)
-    await _write(session, output.each(found), errors_view(session.yard.clock.now()), common)
+    await _write(session, output.each(found), errors_view(session.clock.now()), common)
     if found:
         session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
     return 0
@@ -98,7 +98,7 @@ async def events(session: Session, word: str, common: Common) -> int:
     """List what happened to a job, oldest first."""
     job_id = await session.client.resolve(word)
     found = _events(session, job_id)
-    await _write(session, found, events_view(session.yard.clock.now()), common)
+    await _write(session, found, events_view(session.clock.now()), common)
     return 0
 
 

@@ -12,9 +12,9 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import instant_of
 from crawlyard.cli.words import printable
 from crawlyard.core.form import Form
+from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.core.timetable import zone_of
 from crawlyard.errors import Invalid
-from crawlyard.services.schedule_records import ScheduleDraft
 from crawlyard.web.wire.schedules import BackfillOut, ScheduleOut
 
 
@@ -62,7 +62,7 @@ async def run(session: Session, *, ref: str, common: Common) -> int:
         output.write_one(await session.client.get(job_id), common.style or Style.JSON)
     else:
         write_line(job_id)
-    session.tell(f"a worker runs what is queued: {session.hint('work')}")
+    session.tell(session.by_worker("a worker runs what is queued"))
     return 0
 
 

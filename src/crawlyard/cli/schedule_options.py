@@ -16,9 +16,9 @@ from crawlyard.cli.options import choice, option
 from crawlyard.cli.template_options import TEMPLATE, Params
 from crawlyard.cli.when import instant_of
 from crawlyard.core.schedule import Misfire, Overlap
+from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.core.timetable import zone_of
 from crawlyard.errors import Invalid
-from crawlyard.services.schedule_records import ScheduleDraft
 
 TIMES, POLICY = "Times", "Policies"
 _UNSET = ScheduleDraft(name="unset", when="@daily")  # what a schedule has where nothing is asked

@@ -22,7 +22,7 @@ from crawlyard.cli.schedule_options import (
 from crawlyard.cli.seeds import read_ids, read_seeds
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.template_options import Use, params_of
-from crawlyard.services.schedule_records import ScheduleDraft
+from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.store.base import ScheduleQuery
 
 if TYPE_CHECKING:

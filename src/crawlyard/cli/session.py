@@ -2,31 +2,40 @@
 
 import contextlib
 import gc
+import os
 import shlex
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from crawlyard.cli.client import Client, LocalClient
-from crawlyard.cli.event_client import EventClient, LocalEvents
-from crawlyard.cli.logs import log_to_stderr
+from crawlyard.cli.account_client import AccountClient
+from crawlyard.cli.client import Client
+from crawlyard.cli.event_client import EventClient
+from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics
-from crawlyard.cli.schedule_client import LocalSchedules, ScheduleClient
+from crawlyard.cli.schedule_client import ScheduleClient
 from crawlyard.cli.stdout import whole_stdout
-from crawlyard.cli.template_client import LocalTemplates, TemplateClient
-from crawlyard.cli.webhook_client import LocalWebhooks, WebhookClient
+from crawlyard.cli.template_client import TemplateClient
+from crawlyard.cli.watch_client import WatchClient
+from crawlyard.cli.webhook_client import WebhookClient
 from crawlyard.cli.words import printable
+from crawlyard.clock import Clock
 from crawlyard.config import Settings
-from crawlyard.core.user import LOCAL
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.yard import Yard
+
+if TYPE_CHECKING:
+    from crawlyard.cli import here, logs, there
+    from crawlyard.services.worker import Worker
+else:  # each loads half of the package, and a command needs one of them
+    here, there = lazily("crawlyard.cli.here"), lazily("crawlyard.cli.there")
+    logs = lazily("crawlyard.cli.logs")
 
 try:
     from uvloop import run as run_loop
@@ -34,28 +43,66 @@ except ImportError:  # where it has no build, asyncio's own loop does as well
     from asyncio import run as run_loop  # type: ignore[assignment]  # called alike here
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
+SERVER = "CRAWLYARD_SERVER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """What a command works with while its yard is open."""
+class Clients:
+    """What commands ask, kind by kind."""
 
-    settings: Settings
-    yard: Yard
-    client: Client
+    jobs: Client
     templates: TemplateClient
     schedules: ScheduleClient
     events: EventClient
     webhooks: WebhookClient
+    watch: WatchClient
+    accounts: AccountClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a command works with while its yard is open, or its server is asked."""
+
+    clients: Clients
+    clock: Clock
+    where: str  # options that name the same yard again, or nothing
     out: Console  # stdout: data, nothing else
     err: Console  # stderr: progress, hints, questions
     quiet: bool = False
+    worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
+
+    @property
+    def client(self) -> Client:
+        """Return what is asked about jobs."""
+        return self.clients.jobs
+
+    @property
+    def templates(self) -> TemplateClient:
+        """Return what is asked about templates."""
+        return self.clients.templates
+
+    @property
+    def schedules(self) -> ScheduleClient:
+        """Return what is asked about schedules."""
+        return self.clients.schedules
+
+    @property
+    def events(self) -> EventClient:
+        """Return what is asked about events."""
+        return self.clients.events
+
+    @property
+    def webhooks(self) -> WebhookClient:
+        """Return what is asked about webhooks."""
+        return self.clients.webhooks
 
     def hint(self, command: str) -> str:
         """Return *command* as the user would type it to act on this same yard."""
-        where = self.settings.data_dir
-        elsewhere = "" if where == DEFAULT_DATA_DIR else f" --data-dir {shlex.quote(str(where))}"
-        return f"crawlyard {command}{elsewhere}"
+        return f"crawlyard {command}{self.where}"
+
+    def by_worker(self, sentence: str) -> str:
+        """Return a sentence about what a worker does, with the command that runs one here."""
+        return f"{sentence}: {self.hint('work')}" if self.worker else sentence
 
     def tell(self, sentence: str) -> None:
         """Write a sentence to stderr, unless the user asked for quiet or has gone."""
@@ -66,7 +113,7 @@ class Session:
 
 
 Action: TypeAlias = Callable[[Session], Awaitable[int]]
-"""What a command does with an open yard; it returns the exit code."""
+"""What a command does with a yard, wherever that is; it returns the exit code."""
 
 
 def run(
@@ -74,11 +121,9 @@ def run(
     action: Action,
     *,
     creates: bool = False,
-    default_dir: Path | None = None,
-    log_level: str | None = None,
     absent: Callable[[], int] | None = None,
 ) -> None:
-    """Do *action* on the yard that settings and flags describe, and end the command.
+    """Do *action* on the yard that settings and flags name, and end the command.
 
     Without *creates*, a data directory that does not exist is not made: *absent* is
     done instead, or `NotFound` raised.
@@ -87,26 +132,51 @@ def run(
         typer.Exit: always, if nothing else is raised; with what *action* returned.
         CrawlyardError: what went wrong; `cli.app` turns it into a sentence and a code.
     """
-    with _traced(debug=basics.debug):
-        settings = settings_of(basics, default_dir)
-        told = "log_level" in settings.model_fields_set
-        log_to_stderr(settings.log_level if told or log_level is None else log_level)
-        if not creates and _is_absent(settings):
-            if absent is None:
-                raise NotFound(
-                    f"there is no job yet: the data directory "
-                    f"{settings.data_dir} does not exist (--data-dir names another)"
-                )
-            raise typer.Exit(absent())
-        code = 0
-        # What was imported stays for good, and a crawl makes few cycles: looked at less
-        # often, it takes 9 % less CPU (libboost1.88-doc, median of 5 in turns).
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        with whole_stdout():
-            code = run_loop(_act(settings, basics, action))
-        raise typer.Exit(code)
+    with traced(debug=basics.debug):
+        settings = settings_of(basics)
+        logs.log_to_stderr(settings.log_level)
+        url = server_named(basics)
+        if url:
+            finish(there.act(url, basics, action))
+        check_there(settings, creates=creates, absent=absent)
+        finish(here.act(settings, basics, action))
+
+
+def server_named(basics: Basics) -> str:
+    """Return the URL of the server that is to be asked; nothing: the yard is here."""
+    return basics.server or os.environ.get(SERVER, "")
+
+
+def check_there(
+    settings: Settings, *, creates: bool, absent: Callable[[], int] | None = None
+) -> None:
+    """Check that there is a store, or that one may be made.
+
+    Raises:
+        NotFound: there is none, and nothing else to do instead.
+        typer.Exit: *absent* was done instead.
+    """
+    if creates or settings.database_url or settings.data_dir.exists():
+        return
+    if absent is None:
+        raise NotFound(
+            f"there is no job yet: the data directory "
+            f"{settings.data_dir} does not exist (--data-dir names another)"
+        )
+    raise typer.Exit(absent())
+
+
+def finish(work: Any) -> None:
+    """Run what a command does to its end, and leave with its exit code."""
+    # What was imported stays for good, and a crawl makes few cycles: looked at less
+    # often, it takes 9 % less CPU (libboost1.88-doc, median of 5 in turns).
+    code = 0  # also where whoever read stdout has gone
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    with whole_stdout():
+        code = run_loop(work)
+    raise typer.Exit(code)
 
 
 def settings_of(basics: Basics, default_dir: Path | None = None) -> Settings:
@@ -131,29 +201,22 @@ def settings_of(basics: Basics, default_dir: Path | None = None) -> Settings:
         raise Invalid("crawlyard.toml", str(error)) from error
 
 
-async def _act(settings: Settings, basics: Basics, action: Action) -> int:
-    async with Yard.open(settings) as yard:
-        session = Session(
-            settings=settings,
-            yard=yard,
-            client=LocalClient(yard, LOCAL),
-            templates=LocalTemplates(yard, LOCAL),
-            schedules=LocalSchedules(yard, LOCAL),
-            events=LocalEvents(yard, LOCAL),
-            webhooks=LocalWebhooks(yard, LOCAL),
-            out=Console(file=sys.stdout, highlight=False, soft_wrap=False),
-            err=Console(file=sys.stderr, highlight=False),
-            quiet=basics.quiet,
-        )
-        return await action(session)
+def option_for(data_dir: Path) -> str:
+    """Return the option that names a data directory again, with a blank in front."""
+    return "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {shlex.quote(str(data_dir))}"
 
 
-def _is_absent(settings: Settings) -> bool:
-    return not settings.database_url and not settings.data_dir.exists()
+def consoles(basics: Basics) -> dict[str, Any]:
+    """Return where a session writes to, as its fields."""
+    return {
+        "out": Console(file=sys.stdout, highlight=False, soft_wrap=False),
+        "err": Console(file=sys.stderr, highlight=False),
+        "quiet": basics.quiet,
+    }
 
 
 @contextlib.contextmanager
-def _traced(*, debug: bool) -> Iterator[None]:
+def traced(*, debug: bool) -> Iterator[None]:
     """Show the traceback of an error where one is asked for, and unwrap what a task group made."""
     try:
         yield

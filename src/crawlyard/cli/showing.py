@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from crawlyard.cli.attend import Wish, attend
 from crawlyard.cli.exports import Export
-from crawlyard.cli.session import Session
+from crawlyard.cli.here import LocalSession
+from crawlyard.core.form import form_of
 from crawlyard.core.spec import JobSpec
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import DemoSite
@@ -12,7 +13,7 @@ from crawlyard.demo.site import DemoSite
 _AT_ONCE = 8
 
 
-async def demo(session: Session, *, pages: int, out: str, json: bool) -> int:
+async def demo(session: LocalSession, *, pages: int, out: str, json: bool) -> int:
     """Crawl a demo site of *pages* pages, and return the exit code of the crawl."""
     site = DemoSite(pages=pages)
     export = Export.of(out or str(session.settings.data_dir / "pages.jsonl"), None)
@@ -27,7 +28,7 @@ async def demo(session: Session, *, pages: int, out: str, json: bool) -> int:
             concurrency=_AT_ONCE,
             url_retries=1,  # two of its pages fail on purpose
         )
-        job = await session.client.submit(spec)
+        job = await session.client.submit(form_of(spec))
         code = await attend(session, job.id, Wish(works=True, export=export, json=json))
     if code == 0:
         for sentence in _next(session, export):
@@ -35,7 +36,7 @@ async def demo(session: Session, *, pages: int, out: str, json: bool) -> int:
     return code
 
 
-def _next(session: Session, export: Export | None) -> list[str]:
+def _next(session: LocalSession, export: Export | None) -> list[str]:
     pages = "on stdout" if export is None or export.to_stdout else f"in {export.where}"
     return [
         "",

@@ -133,7 +133,7 @@ async def _told(session: Session, common: Common, done: str, template: TemplateO
     if style in (Style.JSON, Style.JSONL) and not common.quiet:
         output.write_one(template, style)
     else:
-        view = templates_view(session.yard.clock.now())
+        view = templates_view(session.clock.now())
         await output.write_all(
             output.each([template]), view, style, session.out, quiet=common.quiet
         )

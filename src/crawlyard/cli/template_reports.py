@@ -30,7 +30,7 @@ async def templates(
     """List templates by name."""
     found = await session.templates.find(query, limit or _ALL, mine=mine)
     style = common.style_on(terminal=session.out.is_terminal)
-    view = templates_view(session.yard.clock.now())
+    view = templates_view(session.clock.now())
     await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
     if not found:
         asked = mine or query != TemplateQuery()
@@ -66,7 +66,7 @@ async def template(session: Session, *, ref: str, version: int | None, common: C
         for name, value in facts(found):
             write_line(output.plain((name, value)))
     else:
-        view = templates_view(session.yard.clock.now())
+        view = templates_view(session.clock.now())
         await output.write_all(output.each([found]), view, style, session.out, quiet=False)
     return 0
 
@@ -75,7 +75,7 @@ async def versions(session: Session, *, ref: str, common: Common) -> int:
     """List the versions of a template, the newest first."""
     found = await session.templates.versions(ref)
     style = common.style_on(terminal=session.out.is_terminal)
-    view = versions_view(session.yard.clock.now())
+    view = versions_view(session.clock.now())
     await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
     return 0
 

@@ -25,7 +25,7 @@ async def webhooks(session: Session, *, job: str, limit: int, common: Common) ->
     """List webhooks, newest first: those of one job, or those of none."""
     job_id = await session.client.resolve(job) if job else ""
     found = await session.webhooks.find(job_id, limit or _ALL)
-    view = webhooks_view(session.yard.clock.now())
+    view = webhooks_view(session.clock.now())
     style = common.style_on(terminal=session.out.is_terminal)
     await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
     if not found:
@@ -104,7 +104,7 @@ async def test(session: Session, *, word: str, common: Common) -> int:
     """Let a test event be delivered to a webhook."""
     tested = await session.webhooks.test(await session.webhooks.resolve(word))
     code = await _tell(session, "a test is on its way to", tested, common)
-    session.tell(f"  a worker delivers it: {session.hint('work')}")
+    session.tell(session.by_worker("  a worker delivers it"))
     session.tell(f"  what came of it: {session.hint(f'webhooks deliveries {tested.id}')}")
     return code
 
@@ -128,7 +128,7 @@ async def replay(session: Session, *, ids: Sequence[str], common: Common) -> int
     again = [await session.webhooks.replay(delivery_id) for delivery_id in ids]
     for delivery in again:
         session.tell(f"due again: {delivery.id}")
-    session.tell(f"  a worker delivers it: {session.hint('work')}")
+    session.tell(session.by_worker("  a worker delivers it"))
     if common.style is not None or common.json or common.quiet:
         await _list(session, again, common)
     return 0
@@ -193,12 +193,12 @@ async def _show(session: Session, found: WebhookOut, common: Common) -> int:
         for name, value in facts(found):
             write_line(output.plain((name, value)))
     else:
-        view = webhooks_view(session.yard.clock.now())
+        view = webhooks_view(session.clock.now())
         await output.write_all(output.each([found]), view, style, session.out, quiet=False)
     return 0
 
 
 async def _list(session: Session, found: Sequence[DeliveryOut], common: Common) -> None:
-    view = deliveries_view(session.yard.clock.now())
+    view = deliveries_view(session.clock.now())
     style = common.style_on(terminal=session.out.is_terminal)
     await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)

@@ -8,9 +8,9 @@ from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, flag, flat, option
 
 if TYPE_CHECKING:
-    from crawlyard.cli import session, working
+    from crawlyard.cli import here, working
 else:
-    session, working = lazily("crawlyard.cli.session"), lazily("crawlyard.cli.working")
+    here, working = lazily("crawlyard.cli.here"), lazily("crawlyard.cli.working")
 
 Slots = Annotated[
     int | None, option(values.count, "--jobs", "N", "How many jobs at once; else by the settings.")
@@ -42,7 +42,10 @@ def work(
     then is run.
     """
     beside = working.Beside(
-        scheduler=not no_scheduler, webhooks=not no_webhooks, janitor=not no_janitor
+        scheduler=not no_scheduler,
+        webhooks=not no_webhooks,
+        janitor=not no_janitor,
+        operations=not no_scheduler,
     )
     doing = partial(working.work, slots=jobs, drain=drain, beside=beside)
-    session.run(basics, doing, creates=True, log_level="info")
+    here.run(basics, doing, log_level="info")

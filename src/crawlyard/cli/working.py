@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from crawlyard.cli.session import Session
+from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.errors import Invalid
 from crawlyard.services.worker import Worker
@@ -29,6 +29,7 @@ class Beside:
     scheduler: bool = True
     webhooks: bool = True
     janitor: bool = True
+    operations: bool = True
 
     def services(self, yard: Yard) -> Mapping[str, Service]:
         """Return what is to run, by its name."""
@@ -36,11 +37,12 @@ class Beside:
             (self.scheduler, "scheduler", yard.scheduler.run),
             (self.webhooks, "webhooks", yard.deliverer.run),
             (self.janitor, "janitor", yard.janitor.run),
+            (self.operations, "operations", yard.operations.run),
         )
         return {name: run for wanted, name, run in every if wanted}
 
 
-async def work(session: Session, *, slots: int | None, drain: bool, beside: Beside) -> int:
+async def work(session: LocalSession, *, slots: int | None, drain: bool, beside: Beside) -> int:
     """Run a worker until a signal or, with *drain*, until nothing is left to do."""
     if slots is not None and not 1 <= slots <= _MOST:
         raise Invalid("--jobs", f"expected 1 to {_MOST}, got {slots}")
@@ -83,7 +85,7 @@ async def run_together(
         raise failures[0]
 
 
-async def _drain(session: Session, worker: Worker, beside: Beside, stop: Interrupts) -> None:
+async def _drain(session: LocalSession, worker: Worker, beside: Beside, stop: Interrupts) -> None:
     """Do what is due now: ticks of schedules, then jobs, then what is to be told and cleaned.
 
     What is deleted takes its own webhooks with it, so that all is told before; and what is
@@ -103,7 +105,7 @@ async def _drain(session: Session, worker: Worker, beside: Beside, stop: Interru
         await _unless_stopped(yard.deliverer.run(drain=True), stop)
 
 
-async def _sweep(session: Session) -> None:
+async def _sweep(session: LocalSession) -> None:
     """Do what the janitor does, and tell of it if that was anything."""
     swept = await session.yard.janitor.sweep()
     if swept:
@@ -127,7 +129,7 @@ async def _watched(name: str, run: Service, failures: list[Exception]) -> None:
         failures.append(error)
 
 
-def _let_go(session: Session, worker: Worker) -> None:
+def _let_go(session: LocalSession, worker: Worker) -> None:
     session.tell("stopping; jobs go back to the queue; once more quits at once")
     worker.stop()
 

@@ -10,6 +10,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Outcome, Skipped, Target
 from crawlyard.core.progress import Pulse
+from crawlyard.core.watch import Course, LogLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,8 @@ class Batch:
     current_url: str = ""
     notes: tuple[Mapping[str, object], ...] = ()  # what the engine has to say about the crawl
     events: tuple[Event, ...] = ()  # written with the batch
+    log: tuple[LogLine, ...] = ()  # the oldest first; the store numbers them
+    course: Course | None = None  # in place of the one before; None: unchanged
     last: bool = False  # nothing more comes: the lease may be freed
 
     @property

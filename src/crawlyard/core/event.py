@@ -1,5 +1,7 @@
 """What has happened: one row per change, written in the transaction that made it true."""
 
+# ruff: noqa: S105  # the names of events are no secrets
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,9 +47,17 @@ class EventName(StrEnum):
     WEBHOOK_DELETED = "webhook.deleted"
     WEBHOOK_TEST = "webhook.test"  # somebody asked for a test delivery
 
+    USER_CREATED = "user.created"
+    USER_UPDATED = "user.updated"  # his role or quota was changed, or he was disabled
+
+    TOKEN_CREATED = "token.created"
+    TOKEN_REVOKED = "token.revoked"  # it and the sessions had by it prove nothing any more
+
+    SETTINGS_UPDATED = "settings.updated"  # an admin changed a section of them
+
     @property
     def kind(self) -> str:
-        """Return what it is about: job, template, schedule or webhook."""
+        """Return what it is about: job, template, schedule, webhook, user, token or settings."""
         return self.value.partition(".")[0]
 
 
@@ -56,7 +66,7 @@ class Event:
     """One thing that happened; *data* holds only JSON values."""
 
     name: EventName
-    subject: str  # the id of the job, template, schedule or webhook that it is about
+    subject: str  # the id of what it is about; of settings, the name of their section
     owner: str  # whose that is
     at: datetime
     actor: str  # a user's id, or "worker:…", "scheduler", "janitor", "webhooks"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crawlyard.core.form import spec_of
+from crawlyard.core.job import Origin
 from crawlyard.core.reading import is_list, unknown
 from crawlyard.core.secrets import HIDDEN, frames, secret_names, texts_in
 from crawlyard.core.spec import JobSpec
@@ -237,3 +238,14 @@ def _as_text(value: object) -> str:
     if is_list(value):
         return ",".join(map(str, value))
     return str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """A template filled for one job."""
+
+    template: CrawlTemplate
+    spec: JobSpec
+    form: Mapping[str, object]  # the same in its JSON form, every field
+    sources: Mapping[str, str]  # "default", "template v3" or "this job", by path of the form
+    origin: Origin  # what the job is to be submitted with

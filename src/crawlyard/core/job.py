@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.lifecycle import Move, State, StateReason, after
+from crawlyard.core.lifecycle import LIFECYCLE, Move, State, StateReason, after
 from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
 from crawlyard.core.retry import RetryReason
@@ -205,7 +205,8 @@ class Job:
             IllegalMove: it has been cancelled.
         """
         if self.state is State.CANCELLED:
-            raise IllegalMove("cannot change a job that is cancelled; resume it first")
+            message = "cannot change a job that is cancelled; resume it first"
+            raise IllegalMove(message, allowed=tuple(LIFECYCLE[self.state]))
         job = replace(self, spec=spec, version=self.version + 1, updated_at=now)
         return job, job.event(EventName.EDITED, now, actor, changed=dict(changed))
 

@@ -67,6 +67,7 @@ class StateReason(StrEnum):
     WAITING_SLOT = auto()  # pending: for a free slot of a worker
     SCHEDULED = auto()  # pending: until its due time
     WAITING_RETRY = auto()  # pending: until the next attempt
+    WAITING_QUOTA = auto()  # pending: its owner's quota lets no further job of his begin
     PREEMPTED = auto()  # pending: a more urgent job took its slot
     WORKER_STOPPED = auto()  # pending: its worker was shut down and gave it back
     WORKER_LOST = auto()  # pending: its worker died; failed: it killed its workers

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from crawlyard.core.lifecycle import StateReason
 from crawlyard.errors import Invalid
@@ -98,6 +98,16 @@ def breach(limits: Limits, usage: Used) -> str | None:
         if ceiling is not None and getattr(usage, name) >= ceiling:
             return name
     return None
+
+
+def clamped(limits: Limits, *ceilings: Limits) -> Limits:
+    """Return *limits* with none above the smallest of *ceilings*; no limit counts as above."""
+
+    def smallest(name: str) -> Any:
+        found = (getattr(each, name) for each in (limits, *ceilings))
+        return min((value for value in found if value is not None), default=None)
+
+    return Limits(**{name: smallest(name) for name in LIMIT_NAMES})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

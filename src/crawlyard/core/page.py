@@ -144,6 +144,27 @@ class SkippedURL:
     rule: str
 
 
+class RuleKind(StrEnum):
+    """What kind of rule keeps URLs out: the word that its text begins with."""
+
+    SCOPE = auto()
+    EXCLUDE = auto()
+    INCLUDE = auto()
+    DEPTH = auto()
+    ROBOTS = auto()
+    REDIRECT = auto()  # it led to a URL that is kept out, or known already
+    SITEMAP = auto()  # a sitemap: read, and not kept as a page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedGroup:
+    """The URLs that rules of one kind kept out."""
+
+    kind: RuleKind
+    count: int
+    samples: tuple[str, ...] = ()  # at most five URLs, the first found in front
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPage:
     """A page record as it is kept, with its key for paging and bodies."""
@@ -162,3 +183,36 @@ class ErrorGroup:
     first_at: datetime
     last_at: datetime
     samples: tuple[str, ...] = ()  # at most five URLs, the oldest first
+
+
+def is_of_host(url: str, host: str) -> bool:
+    """Tell whether a canonical *url* is of *host*: without a port, of any port of it."""
+    return url.startswith(starts_of(host))
+
+
+def starts_of(host: str) -> tuple[str, ...]:
+    """Return what canonical URLs of *host* begin with."""
+    ends = ("/",) if host.rpartition(":")[2].isdigit() and not host.endswith("]") else ("/", ":")
+    return tuple(f"{scheme}://{host}{end}" for scheme in ("http", "https") for end in ends)
+
+
+def is_of_type(content_type: str, asked: str) -> bool:
+    """Tell whether a Content-Type is *asked* (``text/html``, or ``text/*``), in lower case."""
+    essence = content_type.partition(";")[0].strip().lower()
+    return essence.startswith(asked[:-1]) if asked.endswith("/*") else essence == asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownURL:
+    """A URL that a job has found, and what has become of it so far."""
+
+    key: int  # rises with when it was found
+    url: str
+    host: str
+    depth: int
+    via: Via
+    state: TargetState
+    rule: str  # of a skipped or redirected one
+    tries: int
+    due_at: datetime | None
+    parent: str | None  # the URL of the page that named it

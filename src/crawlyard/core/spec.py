@@ -40,6 +40,7 @@ class TextMode(StrEnum):
 
 MAX_SEEDS = 100_000
 MAX_PATTERNS = 1_000
+MAX_PATTERN = 2_000  # characters of one
 MAX_WEBHOOKS = 10
 
 FOREVER = timedelta(days=36_500)

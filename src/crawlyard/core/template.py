@@ -13,6 +13,9 @@ from crawlyard.errors import Invalid
 
 MAX_NAME = 100
 MAX_DESCRIPTION = 2_000
+MAX_CONTENT_BYTES = 2 << 20
+"""Of a file that comes from others."""
+
 MAX_PARAMETERS = 100
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -199,3 +202,11 @@ def _typed(path: str, kind: ParameterType, given: object) -> object:
         return _READ[kind](given)
     except ValueError as error:
         raise Invalid(path, str(error)) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A template after a change, and the paths of the credentials that it was kept without."""
+
+    template: CrawlTemplate
+    stripped: tuple[str, ...] = ()

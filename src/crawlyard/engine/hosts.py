@@ -16,9 +16,13 @@ from typing import Protocol
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Booking
+from crawlyard.core.watch import HostReport
 from crawlyard.errors import Unavailable
 
 NEVER = math.inf
+
+MOST_REPORTED = 200
+"""Hosts of one report: those with requests under way or held first."""
 
 LONGEST_HOLD_S = 3600.0
 """The most that a Retry-After is taken for; the host is asked again then."""
@@ -165,6 +169,26 @@ class HostGate:
             until = self._clock.now() + timedelta(seconds=hold_s)
             self._spawn(self._tell_hold(self._pacer, host, until))
         return hold_s
+
+    def reports(self) -> list[HostReport]:
+        """Return what is done to each host now, the busiest first, at most `MOST_REPORTED`."""
+        now, wall = self._clock.monotonic(), self._clock.now()
+        wished = [(name, host) for name, host in self._hosts.items() if host.wishes]
+        wished.sort(key=lambda one: (-one[1].in_flight, -one[1].held_until, one[0]))
+        return [
+            HostReport(
+                host=name,
+                in_flight=host.in_flight,
+                at_once=host.at_once,
+                delay_s=host.delay_s,
+                held_until=wall + timedelta(seconds=host.held_until - now)
+                if host.held_until > now
+                else None,
+                refusals=host.strikes,
+                jobs=tuple(host.wishes),
+            )
+            for name, host in wished[:MOST_REPORTED]
+        ]
 
     async def close(self) -> None:
         """Stop what runs in the background."""

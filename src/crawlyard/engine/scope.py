@@ -7,12 +7,9 @@ from urllib.parse import quote
 import re2  # type: ignore[import-untyped]  # it ships no types
 from publicsuffixlist import PublicSuffixList
 
-from crawlyard.core.spec import JobSpec, Scope
+from crawlyard.core.spec import MAX_PATTERN, JobSpec, Scope
 from crawlyard.engine import urls
 from crawlyard.errors import Invalid
-
-MAX_PATTERN = 2_000
-"""Characters of one pattern."""
 
 _REGEX = "re:"
 _PATTERN_MEMORY = 256 << 10  # bytes for one pattern: what needs more is a mistake

@@ -1,6 +1,8 @@
 """What an export format is: a header, and one record after another as bytes."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any, Protocol, TypeAlias
@@ -36,7 +38,29 @@ class Written:
     bytes: int
 
 
+def file_name(title: str, key: str, form: Format) -> str:
+    """Return the name of a file for the pages of the job *title* with the id *key*.
+
+    Of ASCII letters, digits, "-" and "." alone, whatever the title says.
+    """
+    said = re.sub("[^a-z0-9]+", "-", title.lower())[:40].strip("-")
+    return f"{said or 'pages'}-{key}.{form}"
+
+
 CHUNK = 256 * 1024  # bytes that are gathered before one write
+
+
+async def chunks(records: AsyncGenerator[Record], writer: Writer) -> AsyncIterator[bytes]:
+    """Yield *records* as they come, about `CHUNK` bytes at a time; close them at the end."""
+    waiting = bytearray(writer.head())
+    async with aclosing(records):
+        async for record in records:
+            waiting += writer.record(record)
+            if len(waiting) >= CHUNK:
+                yield bytes(waiting)
+                waiting.clear()
+    if waiting:
+        yield bytes(waiting)
 
 
 async def write(
@@ -46,16 +70,15 @@ async def write(
 
     Memory stays at one chunk, whatever the number of records.
     """
-    waiting = bytearray(writer.head())
     count = total = 0
-    async for record in records:
-        waiting += writer.record(record)
-        count += 1
-        if len(waiting) >= CHUNK:
-            total += len(waiting)
-            sink(bytes(waiting))
-            waiting.clear()
-    if waiting:
-        total += len(waiting)
-        sink(bytes(waiting))
+
+    async def counted() -> AsyncGenerator[Record]:
+        nonlocal count
+        async for record in records:
+            count += 1
+            yield record
+
+    async for data in chunks(counted(), writer):
+        total += len(data)
+        sink(data)
     return Written(records=count, bytes=total)

@@ -17,8 +17,6 @@ LOOK_EVERY = timedelta(milliseconds=300)
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is away
 
 _CHUNK = 500
-_WINDOW = 1000  # events looked at first for the newest ones; each further look takes in more
-_WIDER = 4
 
 _log = logging.getLogger(__name__)
 
@@ -45,16 +43,8 @@ class Events:
         self, actor: Actor, query: EventQuery = EVERY_EVENT, limit: int = 50
     ) -> list[Event]:
         """Return the newest *limit* events, oldest first."""
-        asked, window = _visible(actor, query), max(_WINDOW, limit)
-        before = await self._events.last()
-        found: list[Event] = []
-        while before and len(found) < limit:
-            after = max(0, before - window)
-            # what is between the two: as many at most as there are numbers
-            part = await self._events.events(asked, after, before - after)
-            found = [event for event in part if event.seq <= before] + found
-            before, window = after, window * _WIDER
-        return found[-limit:]
+        asked = replace(_visible(actor, query), newest_first=True)
+        return (await self._events.events(asked, limit=limit))[::-1]
 
     async def every(
         self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0
@@ -94,6 +84,12 @@ class Events:
             # events are numbered as they are committed: below the last, none comes later
             after = max(after, last, found[-1].seq if found else 0)
             await self._clock.sleep(LOOK_EVERY)
+
+    async def list(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Return events with a seq above *after*, at most *limit*, in the order of *query*."""
+        return await self._events.events(_visible(actor, query), after, limit)
 
 
 def _visible(actor: Actor, query: EventQuery) -> EventQuery:

@@ -1,5 +1,6 @@
 """The janitor: ends what was paused for too long, and deletes what has had its time."""
 
+import asyncio
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.pausing import Step, due_step, ends_at, notice
+from crawlyard.core.policy import SectionName, days_of
 from crawlyard.errors import Conflict, StoreUnavailable
 from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
 
@@ -74,17 +76,21 @@ class Janitor:
     def __init__(self, store: Store, clock: Clock, options: JanitorOptions) -> None:
         self._store = store
         self._clock = clock
-        self._options = options
+        self._given = self._options = options
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Let the next sweep of `run`, if it runs in this process, begin at once."""
+        self._woken.set()
 
     async def run(self) -> None:
         """Sweep every ten minutes, more often where pauses may last for hours only.
 
         Never returns: cancel it. While the store is away, it tries again.
         """
-        every = SWEEP_EVERY
-        if self._options.paused_ttl is not None:
-            every = max(_SOONEST, min(every, notice(self._options.paused_ttl) / 7))
         while True:
+            every = SWEEP_EVERY
+            self._woken.clear()
             try:
                 swept = await self.sweep()
             except StoreUnavailable as error:
@@ -93,7 +99,19 @@ class Janitor:
                 continue
             if swept:
                 _log.info("%s", swept)
-            await self._clock.sleep(every)
+            if self._options.paused_ttl is not None:
+                every = max(_SOONEST, min(every, notice(self._options.paused_ttl) / 7))
+            await self._rest(every)
+
+    async def _rest(self, at_most: timedelta) -> None:
+        """Return after *at_most*, or once somebody calls `wake`."""
+        rest = asyncio.create_task(self._clock.sleep(at_most))
+        woken = asyncio.create_task(self._woken.wait())
+        try:
+            await asyncio.wait((rest, woken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rest.cancel()
+            woken.cancel()
 
     async def sweep(self) -> Swept:
         """Do all that is due now and return what that was.
@@ -101,6 +119,7 @@ class Janitor:
         Raises:
             StoreUnavailable: the store went away; what was done stays done.
         """
+        self._options = await kept(self._store, self._given)
         warned, cancelled = await self._end_pauses()
         deleted = await self._delete_expired()
         freed = await purged(self._store.upkeep, self._clock)
@@ -186,6 +205,16 @@ class Janitor:
             total += forgotten
             await self._clock.sleep(BREATH)
         return total
+
+
+async def kept(store: Store, given: JanitorOptions) -> JanitorOptions:
+    """Return how long things are kept: as the settings of the store say, else as *given*."""
+    value = (await store.settings.get(SectionName.RETENTION)).value
+    return JanitorOptions(
+        paused_ttl=days_of(value, "paused_ttl_days", given.paused_ttl),
+        retention=days_of(value, "retention_days", given.retention),
+        events=days_of(value, "events_days", given.events),
+    )
 
 
 async def purged(upkeep: UpkeepStore, clock: Clock) -> Freed:

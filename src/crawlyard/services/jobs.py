@@ -3,48 +3,30 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Standing
+from crawlyard.core.editing import EDITABLE, edited
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import DIRECT, Job, Origin
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.limits import LIMIT_NAMES, Usage, breach, given_back
+from crawlyard.core.limits import Usage, breach, given_back
 from crawlyard.core.page import ErrorGroup, ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.core.progress import Progress, progress_of
 from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import Actor, Grants, Role
+from crawlyard.core.template import is_id
+from crawlyard.core.user import Actor
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.post import addresses_of
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.ids import new_id
+from crawlyard.services.finding import meant
 from crawlyard.services.janitor import purged
+from crawlyard.services.policy import Policy
 from crawlyard.services.receivers import Resolve, check_names, with_webhooks
-from crawlyard.store.base import Freed, JobQuery, Store
-
-EDITABLE = frozenset(
-    {
-        "name",
-        "tags",
-        "priority",
-        "limits",
-        *(f"limits.{name}" for name in LIMIT_NAMES),
-        "max_depth",
-        "include",
-        "exclude",
-        "delay",
-        "per_host",
-        "concurrency",
-        "retention",
-    }
-)
-"""The fields of a spec that can change while the job lives; they take effect at once.
-
-A limit alone (``limits.pages``) leaves the others as they are, whoever changes them.
-"""
+from crawlyard.store.base import EVERY_JOB, Freed, JobQuery, Store
 
 _TRIES = 8  # a move that loses a race is read and tried again; more losses mean a bug
 
@@ -70,13 +52,13 @@ class JobManager:
         store: Store,
         dispatcher: Dispatcher,
         clock: Clock,
-        grants: Grants | None = None,
+        policy: Policy | None = None,
         resolve: Resolve = addresses_of,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
-        self._grants = grants or Grants()
+        self._policy = policy or Policy(store)
         self._resolve = resolve
 
     async def submit(
@@ -92,12 +74,13 @@ class JobManager:
         Raises:
             Invalid: the spec cannot be crawled as it is; the message names the field.
             Forbidden: the actor may not submit, or asks for what this yard does not grant.
+            QuotaExceeded: as many of his jobs wait already as may.
         """
-        job, event = self.prepared(actor, spec, start_at=start_at, origin=origin)
+        job, event = await self.prepared(actor, spec, start_at=start_at, origin=origin)
         await check_names(job.spec, self._resolve)
         return await self._add(job, event)
 
-    def prepared(
+    async def prepared(
         self,
         actor: Actor,
         spec: JobSpec,
@@ -108,7 +91,8 @@ class JobManager:
     ) -> tuple[Job, Event]:
         """Return a new job of the actor's and its event, not remembered yet.
 
-        *by* is who did it, where that is not the actor: a schedule, say.
+        *by* is who did it, where that is not the actor: a schedule, say. Limits above the
+        ceilings of the yard or of the actor are cut; the event names them.
 
         Raises:
             Invalid, Forbidden: as for `submit`.
@@ -116,9 +100,16 @@ class JobManager:
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not submit them")
         spec = with_webhooks(spec)
-        self._check(spec)
-        now = self._clock.now()
-        return Job.new(new_id(), actor.id, spec, now, due_at=start_at, origin=origin, actor=by)
+        check_spec(spec)
+        await self._policy.check(actor, spec)
+        within = await self._policy.clamped(actor.id, spec)
+        job, event = Job.new(
+            *(new_id(), actor.id, within.spec, self._clock.now()),
+            due_at=start_at,
+            origin=origin,
+            actor=by,
+        )
+        return job, within.told(event)
 
     async def get(self, actor: Actor, job_id: str) -> Standing:
         """Return a job and how far it has come.
@@ -126,7 +117,9 @@ class JobManager:
         Raises:
             NotFound: there is none of that id, or it is somebody else's.
         """
-        standing = await self._store.jobs.get(job_id)
+        if not is_id(job_id):
+            raise NotFound(f"there is no job {job_id[:100]}")
+        standing = await self._store.jobs.get(job_id.lower())
         if not actor.may_see(standing.job.owner):
             raise NotFound(f"there is no job {job_id}")
         return standing
@@ -142,8 +135,12 @@ class JobManager:
     async def find(
         self, actor: Actor, query: JobQuery | None = None, limit: int = 50
     ) -> list[Standing]:
-        """Return the jobs that the actor may see and *query* asks for, newest first."""
-        return await self._store.jobs.find(_visible(actor, query or JobQuery()), limit)
+        """Return the jobs that the actor may see and *query* asks for, newest first.
+
+        In its conditions, templates and schedules may be named, and ``me`` is the actor.
+        """
+        asked = await meant(self._store, actor, query or EVERY_JOB)
+        return await self._store.jobs.find(asked, limit)
 
     async def resolve(self, actor: Actor, word: str) -> str:
         """Return the id that *word* means: a whole id, its beginning or end, or "last".
@@ -164,10 +161,11 @@ class JobManager:
             raise Invalid("id", f"more than one job begins or ends with {word!r}; give more of it")
         return found[0].job.id
 
-    async def counts(self, actor: Actor) -> Mapping[tuple[State, Priority], int]:
-        """Return how many of the actor's jobs are in each state and priority, zeros left out."""
-        owner = _visible(actor, JobQuery()).owner
-        return await self._store.jobs.counts(owner)
+    async def counts(
+        self, actor: Actor, query: JobQuery = EVERY_JOB
+    ) -> Mapping[tuple[State, Priority], int]:
+        """Return how many jobs of `find` are in each state and priority, zeros left out."""
+        return await self._store.jobs.counts(await meant(self._store, actor, query))
 
     async def pause(self, actor: Actor, job_id: str, why: str = "") -> Job:
         """Hold a pending or running job; its frontier is kept. A paused one stays as it is.
@@ -204,7 +202,7 @@ class JobManager:
         """Submit a new job with the spec and the owner of one that has ended, and return it.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, QuotaExceeded: as the names say.
             IllegalMove: the job has not ended.
         """
         old = (await self._changeable(actor, job_id)).job
@@ -212,7 +210,7 @@ class JobManager:
             allowed = tuple(LIFECYCLE[old.state])
             raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
         owner = actor if actor.id == old.owner else Actor(id=old.owner)
-        job, event = self.prepared(owner, old.spec, origin=old.origin, by=actor.id)
+        job, event = await self.prepared(owner, old.spec, origin=old.origin, by=actor.id)
         return await self._add(replace(job, retry_of=old.id), event)
 
     async def retry_failed(
@@ -261,25 +259,37 @@ class JobManager:
         """
         return await self._move(actor, job_id, Move.RETRY_NOW, "")
 
-    async def edit(self, actor: Actor, job_id: str, changes: Mapping[str, object]) -> Job:
+    async def edit(
+        self,
+        actor: Actor,
+        job_id: str,
+        changes: Mapping[str, object],
+        version: int | None = None,
+    ) -> Job:
         """Change fields of a job's spec (those in `EDITABLE`) and return the job.
 
-        A running job takes them up at its next checkpoint.
+        A running job takes them up at its next checkpoint. What says what is there
+        already changes nothing.
 
         Raises:
             Invalid: a field cannot be changed, or its value is out of range.
             NotFound, Forbidden, IllegalMove: as the names say.
+            Conflict: it is not at *version*, if that is given.
         """
         unknown = sorted(set(changes) - EDITABLE)
         if unknown:
             known = ", ".join(sorted(EDITABLE))
             raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
         for _ in range(_TRIES):
-            old = (await self._changeable(actor, job_id)).job
-            spec = _changed(old.spec, changes)
-            self._check(spec)
+            old = (await self._changeable(actor, job_id, version)).job
+            spec = edited(old.spec, changes)
+            check_spec(spec)
+            within = await self._policy.clamped(old.owner, spec)
             told = {name: str(value) for name, value in changes.items()}
-            job, event = old.edited(spec, self._clock.now(), actor=actor.id, changed=told)
+            job, event = old.edited(within.spec, self._clock.now(), actor=actor.id, changed=told)
+            event = within.told(event)
+            if job.spec == old.spec:
+                return old
             try:
                 await self._store.jobs.save(job, event)
             except Conflict:
@@ -287,19 +297,30 @@ class JobManager:
             return job
         raise Conflict(f"job {job_id} keeps changing; try again")
 
-    async def delete(self, actor: Actor, job_id: str) -> None:
+    async def delete(self, actor: Actor, job_id: str, version: int | None = None) -> None:
         """Delete an ended or paused job with all its pages; `purge` frees the space.
 
         Raises:
             NotFound, Forbidden: as the names say.
             IllegalMove: the job is pending or running.
+            Conflict: it is not at *version*, if that is given, or changed just now.
         """
-        old = (await self._changeable(actor, job_id)).job
-        if not old.state.ended and old.state is not State.PAUSED:
-            message = f"cannot delete a job that is {old.state}; cancel it first"
-            raise IllegalMove(message, allowed=tuple(LIFECYCLE[old.state]))
+        old = (await self.deletable(actor, job_id, version)).job
         event = old.event(EventName.DELETED, self._clock.now(), actor.id)
-        await self._store.jobs.delete(job_id, old.version, event)
+        await self._store.jobs.delete(old.id, old.version, event)
+
+    async def deletable(self, actor: Actor, job_id: str, version: int | None = None) -> Standing:
+        """Return a job that `delete` would delete.
+
+        Raises:
+            NotFound, Forbidden, IllegalMove, Conflict: as for `delete`.
+        """
+        standing = await self._changeable(actor, job_id, version)
+        state = standing.job.state
+        if not state.ended and state is not State.PAUSED:
+            message = f"cannot delete a job that is {state}; cancel it first"
+            raise IllegalMove(message, allowed=tuple(LIFECYCLE[state]))
+        return standing
 
     async def purge(self, actor: Actor) -> Freed:
         """Free the space of all deleted jobs, in small steps; return what that freed.
@@ -312,7 +333,8 @@ class JobManager:
         return await purged(self._store.upkeep, self._clock)
 
     async def _add(self, job: Job, event: Event) -> Job:
-        await self._store.jobs.add(job, event)
+        async with self._policy.room(job.owner):
+            await self._store.jobs.add(job, event)
         self._dispatcher.announce(job.due_at)
         return job
 
@@ -333,41 +355,19 @@ class JobManager:
             return job
         raise Conflict(f"job {job_id} keeps changing; try again")
 
-    async def _changeable(self, actor: Actor, job_id: str) -> Standing:
+    async def _changeable(self, actor: Actor, job_id: str, version: int | None = None) -> Standing:
         standing = await self.get(actor, job_id)
         if not actor.may_change(standing.job.owner):
             raise Forbidden(f"{actor.id} may look at job {job_id}, not change it")
+        if version not in (None, standing.job.version):
+            raise Conflict(f"job {job_id} is at version {standing.job.version}, not {version}")
         return standing
-
-    def _check(self, spec: JobSpec) -> None:
-        check_spec(spec)
-        for asked, granted, field in (
-            (bool(spec.allow_addresses), self._grants.addresses, "allow_addresses"),
-            (spec.allow_private, self._grants.private, "allow_private"),
-            (spec.ignore_robots, self._grants.ignore_robots, "ignore_robots"),
-        ):
-            if asked and not granted:
-                raise Forbidden(f"{field}: this yard does not grant it; ask its admin")
 
 
 def progress_of_standing(standing: Standing) -> Progress:
     """Return the progress of a job as it was last recorded."""
     job, shard = standing.job, standing.shard
     return progress_of(job.limits, shard.usage, shard.pulse, job.state, shard.current_url)
-
-
-def _changed(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
-    """Return *spec* with *changes*, whose names are checked; the spec checks their values."""
-    prefix = "limits."
-    single = {n.removeprefix(prefix): v for n, v in changes.items() if n.startswith(prefix)}
-    fields = {n: v for n, v in changes.items() if not n.startswith(prefix)}
-    limits = replace(fields.pop("limits", spec.limits), **single)
-    return replace(spec, limits=limits, **fields)
-
-
-def _visible(actor: Actor, query: JobQuery) -> JobQuery:
-    """Return *query* narrowed to what the actor may see."""
-    return query if actor.role is Role.ADMIN else replace(query, owner=actor.id)
 
 
 def _check_resumable(standing: Standing) -> None:

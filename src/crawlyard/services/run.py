@@ -4,7 +4,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from crawlyard.core.page import UNREACHABLE, ErrorKind, Target
 from crawlyard.core.progress import milestones
 from crawlyard.core.retry import RetryReason
 from crawlyard.core.spec import Strategy
+from crawlyard.core.watch import Level
 from crawlyard.engine.access import RobotsCache
 from crawlyard.engine.crawl import WINDOW, Crawl
 from crawlyard.engine.ends import End, Start
@@ -25,8 +26,10 @@ from crawlyard.engine.fetch import AiohttpFetcher
 from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, NotFound, StoreFull, StoreUnavailable
+from crawlyard.services.journal import Diary, lines_of, told
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
+from crawlyard.services.reporting import Deeds
 from crawlyard.store.base import Store
 
 PATIENCE_S = 60.0
@@ -54,6 +57,7 @@ class Workshop:
     recorder: Recorder
     progress: ProgressTracker
     agent: str  # the yard's user agent, where a spec names none
+    deeds: Deeds = field(default_factory=Deeds)
 
 
 class JobRun:
@@ -68,9 +72,11 @@ class JobRun:
         self._shop = shop
         self._actor = f"worker:{claim.lease.worker}"
         self._crawl: Crawl | None = None
+        self._diary: Diary | None = None  # until the course so far was read
         self._ordered = False  # an operator's move holds: the last batch frees the lease
         self._draining = False  # the worker stops: the job is queued again
         self._changed = False  # an edit came with the last answer
+        self._begun = False  # the log says so
         self._lost = False
 
     @property
@@ -125,6 +131,8 @@ class JobRun:
         agent = spec.user_agent or shop.agent
         try:
             start = await self._start()
+            journal = self._shop.store.journal
+            self._diary = Diary(await self._patiently(lambda: journal.course(self.job_id)))
             crawl = Crawl(spec, agent, fetcher, shop.tools, shop.robots, start)
             self._crawl = crawl
             if self._draining:
@@ -165,6 +173,7 @@ class JobRun:
         self._milestone = max((self._milestone, *passed))
         pulse = replace(pulse, milestone=self._milestone)
         events = self._told(batch, usage, passed)
+        batch = self._written_down(batch, usage)
         # a crawl that ended by itself keeps its lease until it is settled
         batch = replace(batch, pulse=pulse, events=events, last=batch.last and self._ordered)
         answer = await self._insist(batch)
@@ -177,12 +186,28 @@ class JobRun:
         if answer.order is Order.LOST:
             self._lost = True
             return
+        self._shop.deeds.recorded(batch)
         if answer.order is Order.STOP:
             self._ordered = True
             crawl.stop()
         elif answer.order is Order.CHANGED:
             crawl.change(self._job.spec)
         await self._shop.progress.publish(self._job, self._usage, pulse, batch.current_url)
+
+    def _written_down(self, batch: Batch, usage: Usage) -> Batch:
+        """Return the batch with its lines of the log, and the course if that is due."""
+        now = self._shop.clock.now()
+        course = self._diary.follow(batch, usage, now) if self._diary is not None else None
+        lines = lines_of(batch, now)
+        if not self._begun:
+            self._begun = True
+            begun = f"begun by {self.lease.worker}, attempt {self.lease.attempt}"
+            lines = (told(now, Level.INFO, begun), *lines)
+        end = self._crawl.end if self._crawl is not None and batch.last else None
+        if end is not None:
+            ended = f"ended: {end.reason}" + (f", {end.detail}" if end.detail else "")
+            lines = (*lines, told(now, Level.INFO, ended))
+        return replace(batch, log=lines, course=course)
 
     def _told(self, batch: Batch, usage: Usage, passed: Sequence[int]) -> tuple[Event, ...]:
         """Return what there is to tell with a batch."""

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from crawlyard.clock import Clock
 from crawlyard.core.instant import check_instant
 from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.schedule_records import Backfilled
 from crawlyard.core.ticking import foreseen
 from crawlyard.errors import Invalid
 from crawlyard.services.schedule_reader import instants_of
-from crawlyard.services.schedule_records import Backfilled
 from crawlyard.services.schedule_telling import backfilled, is_open, ticked
 from crawlyard.services.schedule_ticker import TRIES, Ticker, keeps_changing
 from crawlyard.store.base import Firing, Store
@@ -100,11 +100,11 @@ class Backfills:
         schedule = await self._store.schedules.get(schedule_id)
         until = instants[-1] + _MICROSECOND
         known = await self._store.ticks.ticks_between(schedule_id, instants[0], until)
-        made = [
-            (at, await self._ticker.job(schedule, at, by))
-            for at in _decided(schedule, instants)
-            if at not in known or is_open(known[at])
+        missing = [
+            at for at in _decided(schedule, instants) if at not in known or is_open(known[at])
         ]
+        await self._ticker.check_room(schedule, len(missing))
+        made = [(at, await self._ticker.job(schedule, at, by)) for at in missing]
         now = self._clock.now()
         ticks = tuple(backfilled(schedule, at, now, job.id) for at, (job, _) in made)
         # of one that has ended, what was made up for is decided: other times do not bring it back

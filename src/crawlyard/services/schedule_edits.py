@@ -8,10 +8,10 @@ from typing import Any
 from crawlyard.core.form import FIELDS
 from crawlyard.core.reading import is_list, shown
 from crawlyard.core.schedule import CrawlSchedule
+from crawlyard.core.schedule_records import EDITABLE
 from crawlyard.core.secrets import HIDDEN
 from crawlyard.core.template import check_name
 from crawlyard.errors import Invalid
-from crawlyard.services.schedule_records import EDITABLE
 
 _REPLANS = frozenset({"when", "zone", "jitter", "starts_at", "ends_at", "runs_left"})
 _DEEPEST = 10  # objects and lists in each other

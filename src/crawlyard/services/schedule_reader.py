@@ -9,13 +9,13 @@ from itertools import islice
 from crawlyard.clock import Clock
 from crawlyard.core.instant import check_instant
 from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.schedule_records import Calendar, Occurrence
 from crawlyard.core.secrets import secret_names
 from crawlyard.core.spec import is_secret
 from crawlyard.core.template import is_id
 from crawlyard.core.timetable import timetable
 from crawlyard.core.user import Actor, Role
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.schedule_records import Calendar, Occurrence
 from crawlyard.store.base import ScheduleQuery, Store
 
 MOST_OCCURRENCES = 2000
@@ -137,6 +137,17 @@ class ScheduleReader:
         if before is not None:
             check_instant("before", before)
         return await self._store.ticks.ticks(schedule_id, before, limit)
+
+    async def due_between(
+        self, actor: Actor, schedule_id: str, since: datetime, until: datetime, most: int
+    ) -> Sequence[datetime]:
+        """Return when a schedule is due from *since* up to and without *until*, at most *most*.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        schedule = await self.get(actor, schedule_id)
+        return tuple(instants_of(schedule, since, until, most))
 
     async def calendar(
         self, actor: Actor, since: datetime | None = None, until: datetime | None = None

@@ -12,11 +12,12 @@ from crawlyard.core.job import DIRECT, Job
 from crawlyard.core.planning import planned
 from crawlyard.core.schedule import CrawlSchedule, Tick, TickReason
 from crawlyard.core.ticking import Decision, Run, decide, released
-from crawlyard.core.user import Actor
+from crawlyard.core.user import LOCAL, Actor
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from crawlyard.services.backlog import Backlog
 from crawlyard.services.jobs import JobManager
-from crawlyard.services.schedule_backlog import Backlog
+from crawlyard.services.policy import Policy
 from crawlyard.services.schedule_failures import Failures
 from crawlyard.services.schedule_telling import BY, cancelled, ticked, told
 from crawlyard.services.templates import TemplateManager
@@ -57,18 +58,22 @@ class Ticker:
         self._dispatcher = dispatcher
         self._clock = clock
         self._options = options
-        self._backlog = Backlog(store, clock, options.backlog)
+        self._policy = Policy(store)
+        self._backlog = Backlog(self._policy, clock, options.backlog)
         self._failures = Failures(store, clock)
 
     async def job(
-        self, schedule: CrawlSchedule, tick_at: datetime, by: str = BY
+        self, schedule: CrawlSchedule, tick_at: datetime, by: str = BY, *, trusted: bool = True
     ) -> tuple[Job, Event]:
         """Return a new job of a schedule for the instant *tick_at*, not remembered yet.
+
+        A schedule of the embedded store's own user may open what its flags said when it was
+        made. Not *trusted*, it may not: it is made or changed by somebody over the API.
 
         Raises:
             Invalid, NotFound, Forbidden: it cannot be submitted.
         """
-        owner = Actor(id=schedule.owner)
+        owner = Actor(id=schedule.owner, trusted=trusted and schedule.owner == LOCAL.id)
         if schedule.template_id is None:
             spec, origin = spec_of(schedule.overrides), DIRECT
         else:
@@ -81,7 +86,7 @@ class Ticker:
             )
             spec, origin = rendered.spec, rendered.origin
         origin = replace(origin, schedule_id=schedule.id, tick_at=tick_at)
-        return self._jobs.prepared(
+        return await self._jobs.prepared(
             owner, replace(spec, name=spec.name or schedule.name), origin=origin, by=by
         )
 
@@ -164,6 +169,14 @@ class Ticker:
                 self._dispatcher.announce(job.due_at)
         return len(won)
 
+    async def check_room(self, schedule: CrawlSchedule, more: int) -> None:
+        """Check that *more* jobs of a schedule may wait.
+
+        Raises:
+            QuotaExceeded: as many of its owner's do already.
+        """
+        await self._policy.check_room(schedule.owner, more)
+
     async def written(self, schedule: CrawlSchedule, decision: Decision) -> Firing:
         """Return what is to be written of a decision, with a job for each of its runs."""
         now = self._clock.now()
@@ -235,8 +248,9 @@ class Ticker:
 
     async def _made(self, schedule: CrawlSchedule, run: Run) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
-            most = f"{self._options.backlog:,} jobs of {schedule.owner} wait already"
-            return _Refusal(TickReason.QUOTA, most)
+            most = self._backlog.most(schedule.owner)
+            waiting = f"{most:,} jobs of {schedule.owner} wait already"
+            return _Refusal(TickReason.QUOTA, waiting)
         try:
             job = await self.job(schedule, run.due_at)
         except (Unavailable, Conflict):

@@ -10,6 +10,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.planning import never_due, planned
 from crawlyard.core.reading import shown
 from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick
+from crawlyard.core.schedule_records import Backfilled, ScheduleDraft
 from crawlyard.core.ticking import asked_for, resumed
 from crawlyard.core.user import Actor
 from crawlyard.dispatch.base import Dispatcher
@@ -19,7 +20,6 @@ from crawlyard.services.jobs import JobManager
 from crawlyard.services.schedule_backfill import Backfills
 from crawlyard.services.schedule_edits import Edit, check_editable, check_object, check_words
 from crawlyard.services.schedule_reader import ScheduleReader
-from crawlyard.services.schedule_records import Backfilled, ScheduleDraft
 from crawlyard.services.schedule_rounds import Rounds
 from crawlyard.services.schedule_telling import cancelled, ticked, told
 from crawlyard.services.schedule_ticker import TRIES, Ticker, TickerOptions, keeps_changing
@@ -81,7 +81,7 @@ class Scheduler(ScheduleReader):
             **said,
         )
         schedule = _planned(schedule, wall)
-        await self._ticker.job(schedule, wall, by=actor.id)
+        await self._ticker.job(schedule, wall, by=actor.id, trusted=actor.trusted)
         event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
         await self._store.schedules.add(schedule, event)
         self.nudge()
@@ -118,7 +118,7 @@ class Scheduler(ScheduleReader):
 
         wall = self._clock.wall()
         trial = change(await self._changeable(actor, schedule_id), wall)
-        await self._ticker.job(trial, wall, by=actor.id)
+        await self._ticker.job(trial, wall, by=actor.id, trusted=actor.trusted)
         name, changed = EventName.SCHEDULE_UPDATED, edit.changed
         return await self._change(
             actor, schedule_id, change, name, replans=edit.replans, changed=changed
@@ -284,6 +284,7 @@ class Scheduler(ScheduleReader):
             schedule.id, at, at + _MICROSECOND
         ):
             at += _MICROSECOND
+        await self._ticker.check_room(schedule, 1)
         run, decision = asked_for(schedule, at, active, by)
         job, created = await self._ticker.job(schedule, at, by=by)
         replaced = (replace(tick, decided_at=now) for tick in decision.ticks)

@@ -1,17 +1,16 @@
 """Templates, in verbs: kept in versions, shared or not, and filled to the spec of a job."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.filling import blamed, check, fill
+from crawlyard.core.filling import Rendered, blamed, check, fill
 from crawlyard.core.form import FIELDS, Form, form_of, spec_with, values_of
 from crawlyard.core.job import Origin
 from crawlyard.core.secrets import stripped
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.template import MAX_NAME, CrawlTemplate, TemplateDraft, is_id
+from crawlyard.core.template import MAX_NAME, CrawlTemplate, Saved, TemplateDraft, is_id
 from crawlyard.core.user import Actor, Role
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound
@@ -24,25 +23,6 @@ DEFAULT, THIS_JOB = "default", "this job"
 
 _NOTHING: Form = {}
 _TRIES = 8  # a name that is lost in a race is looked for again
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
-    """A template after a change, and the paths of the credentials that it was kept without."""
-
-    template: CrawlTemplate
-    stripped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
-    """A template filled for one job."""
-
-    template: CrawlTemplate
-    spec: JobSpec
-    form: Mapping[str, object]  # the same in its JSON form, every field
-    sources: Mapping[str, str]  # "default", "template v3" or "this job", by path of the form
-    origin: Origin  # what the job is to be submitted with
 
 
 class TemplateManager:

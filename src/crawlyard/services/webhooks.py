@@ -21,6 +21,7 @@ from crawlyard.engine.guard import Guard
 from crawlyard.engine.post import addresses_of
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.ids import new_id
+from crawlyard.services.policy import Policy
 from crawlyard.services.receivers import Resolve, receiver
 from crawlyard.services.signing import new_secret
 from crawlyard.store.base import Store, WebhookQuery
@@ -47,7 +48,8 @@ class Webhooks:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._grants = grants or Grants()
+        self._grants = grants
+        self._policy = Policy(store)
         self._resolve = resolve
 
     async def create(
@@ -81,7 +83,7 @@ class Webhooks:
             created_at=now,
             updated_at=now,
         )
-        webhook = await self._checked(asked)
+        webhook = await self._checked(actor, asked)
         event = webhook.event(EventName.WEBHOOK_CREATED, now, actor.id)
         await self._store.webhooks.add(webhook, event)
         return webhook
@@ -155,7 +157,7 @@ class Webhooks:
 
         async def updated(old: Webhook, now: datetime) -> Webhook:
             new = replace(old, **given, version=old.version + 1, updated_at=now)
-            return await self._checked(new, old)
+            return await self._checked(actor, new, old)
 
         return await self._change(actor, webhook_id, updated)
 
@@ -289,7 +291,9 @@ class Webhooks:
             raise Forbidden(f"{actor.id} may look at webhook {webhook_id}, not change it")
         return webhook
 
-    async def _checked(self, webhook: Webhook, before: Webhook | None = None) -> Webhook:
+    async def _checked(
+        self, actor: Actor, webhook: Webhook, before: Webhook | None = None
+    ) -> Webhook:
         """Return it with its URL in canonical spelling, if all of it is as expected.
 
         Where it leads is asked again only if that is not as *before*.
@@ -300,7 +304,8 @@ class Webhooks:
             raise Invalid("description", f"expected at most {MAX_DESCRIPTION} letters, got {got}")
         if before is not None and _target(webhook) == _target(before):
             return webhook
-        if webhook.allow_addresses and not self._grants.addresses:
+        granted = self._grants or await self._policy.grants(actor)
+        if webhook.allow_addresses and not granted.addresses:
             raise Forbidden("allow_addresses: this yard does not grant it; ask its admin")
         url = await receiver(webhook.url, Guard(webhook.allow_addresses), self._resolve)
         return replace(webhook, url=url)

@@ -18,6 +18,7 @@ from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.isolation import IsolatedRun, Isolation
 from crawlyard.services.presence import Presence
+from crawlyard.services.reporting import Reporter, Standing
 from crawlyard.services.run import JobRun, Workshop, watch_orders
 
 ORDERS_EVERY = timedelta(milliseconds=250)
@@ -95,7 +96,12 @@ class Worker:
         worker that is gone. A worker for one job returns when that job has ended, is
         held by an operator, or by another worker.
         """
-        watch = asyncio.create_task(watch_orders(self._shop, self._direct, ORDERS_EVERY))
+        shop = self._shop
+        reporter = Reporter(self.id, shop.store.workers, shop.tools.gate, shop.deeds, shop.clock)
+        beside = (
+            asyncio.create_task(watch_orders(shop, self._direct, ORDERS_EVERY)),
+            asyncio.create_task(reporter.run(self._standing)),
+        )
         try:
             if self._presence is None:
                 await self._work(drain=drain)
@@ -103,8 +109,15 @@ class Worker:
                 with self._presence:
                     await self._work(drain=drain)
         finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await reporter.leave()
+
+    def _standing(self) -> Standing:
+        """Return what this worker is at."""
+        running = [run.job_id for run in self._runs.values()]
+        return Standing(slots=self._options.slots, running=running, stopping=self._stopping)
 
     def _direct(self) -> list[JobRun]:
         """Return the jobs that run in this process; a child reads its orders itself."""
@@ -161,6 +174,7 @@ class Worker:
             self._begin(claim)
 
     def _begin(self, claim: Claim) -> None:
+        self._shop.deeds.began(claim.job, self._shop.clock.now())
         run: JobRun | IsolatedRun
         if claim.job.isolated and self._isolation is not None:
             run = IsolatedRun(claim, self._shop, self._isolation)

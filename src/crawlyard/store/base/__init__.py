@@ -7,8 +7,14 @@ Every instant comes from the caller. A method either did all that it says or rai
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from crawlyard.core.freed import Freed
+from crawlyard.core.page import KnownURL
+from crawlyard.store.base.access import CredentialStore, Proof, UserStore
+from crawlyard.store.base.desk import OperationStore, ReplyStore, SettingStore, ViewStore
+from crawlyard.store.base.inquiry import InquiryStore
 from crawlyard.store.base.jobs import (
     EVERY_EVENT,
+    EVERY_JOB,
     EventLog,
     EventQuery,
     FrontierStore,
@@ -21,12 +27,15 @@ from crawlyard.store.base.jobs import (
 )
 from crawlyard.store.base.schedules import Firing, ScheduleQuery, ScheduleStore, TickStore
 from crawlyard.store.base.templates import TemplateQuery, TemplateStore
-from crawlyard.store.base.upkeep import Freed, UpkeepStore
+from crawlyard.store.base.upkeep import UpkeepStore
+from crawlyard.store.base.watch import JournalStore, WorkerStore
 from crawlyard.store.base.webhooks import Claimed, DeliveryStore, WebhookQuery, WebhookStore
 
 __all__ = [
     "EVERY_EVENT",
+    "EVERY_JOB",
     "Claimed",
+    "CredentialStore",
     "DeliveryStore",
     "EventLog",
     "EventQuery",
@@ -34,20 +43,30 @@ __all__ = [
     "Freed",
     "FrontierStore",
     "HostStore",
+    "InquiryStore",
     "JobQuery",
     "JobStore",
+    "JournalStore",
+    "KnownURL",
     "LeaseStore",
+    "OperationStore",
     "PageQuery",
     "PageStore",
+    "Proof",
+    "ReplyStore",
     "ScheduleQuery",
     "ScheduleStore",
+    "SettingStore",
     "Store",
     "TemplateQuery",
     "TemplateStore",
     "TickStore",
     "UpkeepStore",
+    "UserStore",
+    "ViewStore",
     "WebhookQuery",
     "WebhookStore",
+    "WorkerStore",
 ]
 
 
@@ -66,5 +85,15 @@ class Store:
     ticks: TickStore
     webhooks: WebhookStore
     deliveries: DeliveryStore
+    users: UserStore
+    credentials: CredentialStore
+    views: ViewStore
+    operations: OperationStore
+    settings: SettingStore
+    replies: ReplyStore
+    workers: WorkerStore
+    journal: JournalStore
+    inquiries: InquiryStore
     upkeep: UpkeepStore
+    check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers, as it must be
     close: Callable[[], Awaitable[None]]  # waits for what is being written

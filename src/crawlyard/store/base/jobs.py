@@ -7,10 +7,21 @@ from typing import Protocol
 
 from crawlyard.core.checkpoint import Batch, Booking, Checkpoint, Claim, Lease, Order, Standing
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.filter import Condition
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
-from crawlyard.core.page import Body, ErrorGroup, ErrorKind, SkippedURL, StoredPage, Target
+from crawlyard.core.page import (
+    Body,
+    ErrorGroup,
+    ErrorKind,
+    RuleKind,
+    SkippedGroup,
+    SkippedURL,
+    StoredPage,
+    Target,
+)
 from crawlyard.core.priority import Priority
+from crawlyard.core.watch import HostBooking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +36,13 @@ class JobQuery:
     id_part: str = ""  # the beginning or the end of an id
     template_id: str | None = None  # made from this template
     schedule_id: str | None = None  # submitted by this schedule
+    where: tuple[Condition, ...] = ()  # all of them, as `core.filter.fits` says
     before: str | None = None  # ids below this one: the last of the page before
+    after: str | None = None  # ids above this one
+    oldest_first: bool = False
+
+
+EVERY_JOB = JobQuery()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +52,10 @@ class PageQuery:
     failed: bool | None = None  # True: with an error; False: without
     kinds: frozenset[ErrorKind] = frozenset()
     text: str = ""  # a part of the URL or title, whatever its case
+    statuses: frozenset[int] = frozenset()  # of HTTP: 404, or by their class: 4 is 400 to 499
+    content_types: frozenset[str] = frozenset()  # text/html, whatever its parameters, or text/*
+    depths: frozenset[int] = frozenset()
+    hosts: frozenset[str] = frozenset()  # of the URL; without a port: on any
     after: int = 0  # ids above this one
 
 
@@ -66,11 +87,14 @@ class JobStore(Protocol):
         ...
 
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
-        """Return the jobs that *query* asks for, newest first, at most *limit*."""
+        """Return the jobs that *query* asks for, newest first unless it says so, at most *limit*.
+
+        By their ids: one that is added later is newer.
+        """
         ...
 
-    async def counts(self, owner: str | None = None) -> Mapping[tuple[State, Priority], int]:
-        """Return how many jobs are in each state and priority; what has none is left out."""
+    async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
+        """Return how many jobs of *query* are in each state and priority, zeros left out."""
         ...
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
@@ -101,7 +125,8 @@ class LeaseStore(Protocol):
     ) -> Claim | None:
         """Lease the due job with a free lease that `core.queue.claim_key` puts first.
 
-        Two callers never get the same job. *only* takes that job or none.
+        Two callers never get the same job. *only* takes that job or none. Jobs of a user
+        whose quota is used up are passed over, as `core.quota.held_back` says.
         """
         ...
 
@@ -154,8 +179,10 @@ class FrontierStore(Protocol):
         """Write batches of several jobs in ONE transaction; return an answer to each.
 
         For each entry: pages kept, targets closed, new ones offered (a known fp is
-        left as it is), usage added, the lease renewed until ``now + lease``. The last
-        batch frees it, unless the job still runs: then `settle` does. A batch is taken
+        left as it is), usage added to the job and to its owner's day, lines added to its
+        log, of which the newest `MOST_LINES` are kept, its course replaced, the lease
+        renewed until ``now + lease``. The last batch frees it, unless the job still
+        runs: then `settle` does. A batch is taken
         while its attempt is the current one, whatever the job's state; otherwise it is
         refused whole and its answer is LOST, without harm to the other entries. A batch
         that was already written (its commit got no answer) is answered without being
@@ -200,8 +227,17 @@ class PageStore(Protocol):
         """Return the failed URLs grouped by kind, the most frequent first."""
         ...
 
-    async def skipped(self, job_id: str, after: int, limit: int) -> list[tuple[int, SkippedURL]]:
-        """Return URLs that rules kept out with their keys above *after*, at most *limit*."""
+    async def skipped(
+        self, job_id: str, after: int, limit: int, kinds: Collection[RuleKind] = ()
+    ) -> list[tuple[int, SkippedURL]]:
+        """Return URLs that rules of *kinds* (empty: all) kept out with their keys above *after*.
+
+        In the order they were found, at most *limit*.
+        """
+        ...
+
+    async def skipped_by(self, job_id: str) -> list[SkippedGroup]:
+        """Return the URLs that rules kept out by kinds of rules, the most frequent first."""
         ...
 
 
@@ -211,8 +247,11 @@ class EventQuery:
 
     subject: str | None = None  # the id of what they are about
     owner: str | None = None
+    actor: str | None = None  # who did it
     names: frozenset[EventName] = frozenset()
     since: datetime | None = None  # at or after
+    before: int | None = None  # a seq below this one
+    newest_first: bool = False
 
 
 EVERY_EVENT = EventQuery()
@@ -224,7 +263,10 @@ class EventLog(Protocol):
     async def events(
         self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        """Return events with a seq above *after*, oldest first, at most *limit*."""
+        """Return events with a seq above *after*, at most *limit*.
+
+        Oldest first, unless the query wants the newest first: then the *limit* newest.
+        """
         ...
 
     async def last(self) -> int:
@@ -245,4 +287,8 @@ class HostStore(Protocol):
 
     async def hold(self, host: str, until: datetime) -> None:
         """Let no booking of *host* begin before *until*; an earlier one changes nothing."""
+        ...
+
+    async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
+        """Return how far ahead these hosts are booked; one that nobody has booked is left out."""
         ...

@@ -16,6 +16,7 @@ class WebhookQuery:
 
     owner: str | None = None
     job_id: str | None = None  # those of this job; "" : those of no job
+    before: str | None = None  # an id: what is behind it, in the order of `find`
     id_part: str = ""  # the beginning or the end of an id
 
 

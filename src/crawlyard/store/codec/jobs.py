@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.limits import USAGE_NAMES, Usage
@@ -23,6 +25,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+
+HOST_MARK = "\n"
+"""Around each host of `jobs.hosts`."""
 
 _SPEC = TypeAdapter(JobSpec)
 _PULSE = TypeAdapter(Pulse)
@@ -62,10 +67,16 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "search": "\n".join((spec.name, *spec.urls)).casefold(),
+        "hosts": hosts_text(spec.urls),
         "spec": to_json(_SPEC.dump_python(scrubbed(spec), mode="json")),
         "priority": int(spec.priority),
         "retention": spec.retention,
     }
+
+
+def hosts_text(urls: Iterable[str]) -> str:
+    """Return the hosts of *urls* as `jobs.hosts` has them."""
+    return HOST_MARK.join(("", *hosts_in(urls), ""))
 
 
 def new_job_row(job: Job) -> dict[str, Any]:

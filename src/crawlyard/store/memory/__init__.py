@@ -4,10 +4,18 @@ No method waits inside: on one event loop each is a transaction by itself.
 """
 
 from crawlyard.store.base import Store
+from crawlyard.store.memory.access import MemoryCredentials, MemoryUsers
 from crawlyard.store.memory.deliveries import MemoryDeliveries
+from crawlyard.store.memory.desk import (
+    MemoryOperations,
+    MemoryReplies,
+    MemorySettings,
+    MemoryViews,
+)
 from crawlyard.store.memory.events import MemoryEvents
 from crawlyard.store.memory.frontier import MemoryFrontier
 from crawlyard.store.memory.hosts import MemoryHosts
+from crawlyard.store.memory.inquiry import MemoryInquiries
 from crawlyard.store.memory.jobs import MemoryJobs
 from crawlyard.store.memory.leases import MemoryLeases
 from crawlyard.store.memory.pages import MemoryPages
@@ -15,6 +23,7 @@ from crawlyard.store.memory.schedules import MemorySchedules, MemoryTicks
 from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.memory.templates import MemoryTemplates
 from crawlyard.store.memory.upkeep import MemoryUpkeep
+from crawlyard.store.memory.watch import MemoryJournal, MemoryWorkers
 from crawlyard.store.memory.webhooks import MemoryWebhooks
 
 
@@ -33,9 +42,19 @@ def open_memory_store() -> Store:
         ticks=MemoryTicks(shelf),
         webhooks=MemoryWebhooks(shelf),
         deliveries=MemoryDeliveries(shelf),
+        users=MemoryUsers(shelf),
+        credentials=MemoryCredentials(shelf),
+        views=MemoryViews(),
+        operations=MemoryOperations(),
+        settings=MemorySettings(shelf),
+        replies=MemoryReplies(),
+        workers=MemoryWorkers(),
+        journal=MemoryJournal(shelf),
+        inquiries=MemoryInquiries(shelf),
         upkeep=MemoryUpkeep(shelf),
-        close=_nothing_to_close,
+        check=_nothing,
+        close=_nothing,
     )
 
 
-async def _nothing_to_close() -> None: ...
+async def _nothing() -> None: ...

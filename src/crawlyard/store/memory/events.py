@@ -19,7 +19,8 @@ class MemoryEvents:
     async def events(
         self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        found = (e for e in self._shelf.events if e.seq > after and _fits(query, e))
+        there = reversed(self._shelf.events) if query.newest_first else self._shelf.events
+        found = (e for e in there if e.seq > after and _fits(query, e))
         return list(islice(found, limit))
 
     async def last(self) -> int:
@@ -30,6 +31,8 @@ def _fits(query: EventQuery, event: Event) -> bool:
     return (
         query.subject in (None, event.subject)
         and query.owner in (None, event.owner)
+        and query.actor in (None, event.actor)
         and (not query.names or event.name in query.names)
         and (query.since is None or event.at >= query.since)
+        and (query.before is None or event.seq < query.before)
     )

@@ -21,6 +21,8 @@ from crawlyard.core.page import (
     TargetState,
     Via,
 )
+from crawlyard.core.quota import day_of
+from crawlyard.core.watch import MOST_LINES
 from crawlyard.store.leasing import (
     Worth,
     carried,
@@ -29,6 +31,10 @@ from crawlyard.store.leasing import (
 )
 from crawlyard.store.memory.shelf import Known, Record, Shelf
 from crawlyard.store.text import scrubbed
+
+NOTHING = Usage()
+COUNTED = ("pages", "bytes", "errors")
+"""What of the usage of jobs is kept for each owner and day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class MemoryFrontier:
         order = order_of(lease, record.shard.attempt, record.job.state, record.job.version)
         if verdict is Worth.WRITE:
             self._write(record, batch)
+            self._note(record, batch, now)
             record.shard = carried(record.shard, lease, batch, record.job.state, now, until)
             if batch.pages and record.job.losses:
                 record.job = replace(record.job, losses=0)
@@ -76,6 +83,18 @@ class MemoryFrontier:
             if outcome.page is not None and target.fp not in record.pages:
                 self._keep(record, target.fp, outcome.page, outcome.bodies)
         self._shelf.tell(*batch.events)
+
+    def _note(self, record: Record, batch: Batch, now: datetime) -> None:
+        """Add to the owner's day, to the log and to the course."""
+        used = replace(NOTHING, **{name: getattr(batch.usage, name) for name in COUNTED})
+        if used != NOTHING:
+            day = (record.job.owner, day_of(now))
+            self._shelf.days[day] = self._shelf.days.get(day, NOTHING).plus(used)
+        for line in batch.log:
+            record.last_line += 1
+            record.log[record.last_line] = replace(line, n=record.last_line)
+            record.log.pop(record.last_line - MOST_LINES, None)
+        record.course = batch.course or record.course
 
     def _keep(self, record: Record, fp: int, page: Page, bodies: Mapping[Body, bytes]) -> None:
         stored = StoredPage(id=self._shelf.next_row(), page=page)

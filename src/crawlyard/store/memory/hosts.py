@@ -2,13 +2,14 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from crawlyard.core.checkpoint import (
     Booking,
 )
+from crawlyard.core.watch import HostBooking
 from crawlyard.store.pacing import slots
 
 
@@ -29,3 +30,10 @@ class MemoryHosts:
 
     async def hold(self, host: str, until: datetime) -> None:
         self._holds[host] = max(until, self._holds.get(host, until))
+
+    async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
+        known = set(hosts) & (self._booked.keys() | self._holds.keys())
+        return {
+            host: HostBooking(booked_until=self._booked.get(host), held_until=self._holds.get(host))
+            for host in known
+        }

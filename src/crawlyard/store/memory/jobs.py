@@ -10,6 +10,7 @@ from crawlyard.core.checkpoint import (
     Standing,
 )
 from crawlyard.core.event import Event
+from crawlyard.core.filter import fits
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import (
@@ -17,7 +18,7 @@ from crawlyard.core.page import (
 )
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import JobQuery
+from crawlyard.store.base import EVERY_JOB, JobQuery
 from crawlyard.store.leasing import (
     fenced,
     held,
@@ -46,12 +47,12 @@ class MemoryJobs:
 
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         fitting = (r for r in self._shelf.there() if _fits(query, r.job))
-        newest = sorted(fitting, key=lambda r: r.job.id, reverse=True)
-        return [Standing(job=r.job, shard=r.shard) for r in newest[:limit]]
+        ordered = sorted(fitting, key=lambda r: r.job.id, reverse=not query.oldest_first)
+        return [Standing(job=r.job, shard=r.shard) for r in ordered[:limit]]
 
-    async def counts(self, owner: str | None = None) -> Mapping[tuple[State, Priority], int]:
+    async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
         jobs = (r.job for r in self._shelf.there())
-        return Counter((j.state, j.priority) for j in jobs if owner in (None, j.owner))
+        return Counter((j.state, j.priority) for j in jobs if _fits(query, j))
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         record = self._shelf.find(job.id)
@@ -79,5 +80,7 @@ def _fits(query: JobQuery, job: Job) -> bool:
         and (job.id.startswith(part) or job.id.endswith(part))
         and query.template_id in (None, job.origin.template_id)
         and query.schedule_id in (None, job.origin.schedule_id)
+        and all(fits(asked, job) for asked in query.where)
         and (query.before is None or job.id < query.before)
+        and (query.after is None or job.id > query.after)
     )

@@ -15,8 +15,10 @@ from crawlyard.core.checkpoint import (
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.limits import Usage
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.queue import PriorityQueue
+from crawlyard.core.quota import day_of, held_back
 from crawlyard.errors import Conflict
 from crawlyard.store.leasing import (
     freed,
@@ -36,13 +38,27 @@ class MemoryLeases:
     async def claim(
         self, worker: str, now: datetime, lease: timedelta, only: str | None = None
     ) -> Claim | None:
+        out = self._held_back(now)
         free = (r.job for r in self._shelf.there() if not held(r.shard, now))
-        job = PriorityQueue(j for j in free if only in (None, j.id)).next(now)
+        asked = (j for j in free if only in (None, j.id) and j.owner not in out)
+        job = PriorityQueue(asked).next(now)
         if job is None:
             return None
         record = self._shelf.changed(*job.moved(Move.CLAIM, now, actor=f"worker:{worker}"))
         record.shard = leased(record.shard, worker, now + lease)
         return Claim(lease=record.lease(), job=record.job, shard=record.shard)
+
+    def _held_back(self, now: datetime) -> set[str]:
+        """Return the users whose quotas are used up."""
+        shelf, today = self._shelf, day_of(now)
+        running = Counter(r.job.owner for r in shelf.there() if r.job.state is State.RUNNING)
+        return {
+            user.id
+            for user in shelf.users.values()
+            if held_back(
+                user.quota, running[user.id], shelf.days.get((user.id, today), Usage()).pages
+            )
+        }
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
         records = ((lease, self._shelf.find(lease.job_id)) for lease in leases)

@@ -2,7 +2,7 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,12 +11,16 @@ from crawlyard.core.page import (
     ErrorGroup,
     ErrorKind,
     Page,
+    RuleKind,
+    SkippedGroup,
     SkippedURL,
     StoredPage,
     TargetState,
+    is_of_host,
+    is_of_type,
 )
 from crawlyard.store.base import PageQuery
-from crawlyard.store.memory.shelf import Shelf
+from crawlyard.store.memory.shelf import Known, Shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,33 @@ class MemoryPages:
         found = [_group(kind, pages) for kind, pages in groups.items()]
         return sorted(found, key=lambda g: (-g.count, g.kind))
 
-    async def skipped(self, job_id: str, after: int, limit: int) -> list[tuple[int, SkippedURL]]:
-        record = self._shelf.find(job_id)
+    async def skipped(
+        self, job_id: str, after: int, limit: int, kinds: Collection[RuleKind] = ()
+    ) -> list[tuple[int, SkippedURL]]:
+        begins = tuple(kinds or ("",))
         kept_out = (
             (k.id, SkippedURL(url=k.target.url, depth=k.target.depth, rule=k.rule))
-            for k in (record.frontier.values() if record else ())
-            if k.state is TargetState.SKIPPED and k.id > after
+            for k in self._kept_out(job_id)
+            if k.id > after and k.rule.startswith(begins)
         )
         return list(islice(kept_out, limit))
+
+    async def skipped_by(self, job_id: str) -> list[SkippedGroup]:
+        groups: dict[RuleKind, list[str]] = {}
+        for known in self._kept_out(job_id):
+            for kind in RuleKind:
+                if known.rule.startswith(kind):
+                    groups.setdefault(kind, []).append(known.target.url)
+        found = [
+            SkippedGroup(kind=kind, count=len(urls), samples=tuple(urls[:5]))
+            for kind, urls in groups.items()
+        ]
+        return sorted(found, key=lambda g: (-g.count, g.kind))
+
+    def _kept_out(self, job_id: str) -> Iterator[Known]:
+        record = self._shelf.find(job_id)
+        known = record.frontier.values() if record else ()
+        return (k for k in known if k.state is TargetState.SKIPPED)
 
 
 def _asked(query: PageQuery, stored: StoredPage) -> bool:
@@ -65,7 +88,19 @@ def _asked(query: PageQuery, stored: StoredPage) -> bool:
         and query.failed in (None, page.error is not None)
         and (not query.kinds or page.error in query.kinds)
         and (text in page.url.lower() or text in page.title.lower())
+        and (not query.statuses or _of_status(page.status or 0, query.statuses))
+        and (not query.depths or page.depth in query.depths)
+        and (not query.hosts or any(is_of_host(page.url, h) for h in query.hosts))
+        and _of_types(page.content_type, query.content_types)
     )
+
+
+def _of_status(status: int, asked: Collection[int]) -> bool:
+    return status in asked or status // 100 in asked
+
+
+def _of_types(content_type: str, asked: Collection[str]) -> bool:
+    return not asked or any(is_of_type(content_type, one) for one in asked)
 
 
 def _group(kind: ErrorKind, pages: Sequence[Page]) -> ErrorGroup:

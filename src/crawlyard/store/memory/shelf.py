@@ -1,17 +1,20 @@
-"""What the dictionaries hold: jobs with all that belongs to them, templates, schedules, events."""
+"""What the dictionaries hold: jobs with all that belongs to them, templates, users, events."""
 
 import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, date, datetime
 
 from crawlyard.core.checkpoint import Lease, Shard
+from crawlyard.core.credential import Credential
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
-from crawlyard.core.limits import given_back
+from crawlyard.core.limits import Usage, given_back
 from crawlyard.core.page import Body, ErrorKind, StoredPage, Target, TargetState
 from crawlyard.core.schedule import CrawlSchedule, Tick
 from crawlyard.core.template import CrawlTemplate
+from crawlyard.core.user import LOCAL, User
+from crawlyard.core.watch import Course, LogLine
 from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
 from crawlyard.store.memory.post import Endpoint, Post
@@ -39,6 +42,9 @@ class Record:
     frontier: dict[int, Known] = field(default_factory=dict)  # by fp
     pages: dict[int, StoredPage] = field(default_factory=dict)  # by fp
     bodies: dict[tuple[int, Body], bytes] = field(default_factory=dict)  # by page id
+    log: dict[int, LogLine] = field(default_factory=dict)  # by n
+    last_line: int = 0
+    course: Course = field(default_factory=Course)
 
     def lease(self) -> Lease:
         """Return the lease that is on the job now."""
@@ -83,6 +89,15 @@ class Record:
         return replace(stored, page=page)
 
 
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _local_user() -> dict[str, User]:
+    """Return the user that the first migration makes."""
+    local = User(id=LOCAL.id, role=LOCAL.role, created_at=_LONG_AGO, updated_at=_LONG_AGO)
+    return {local.id: local}
+
+
 @dataclass(slots=True)
 class Shelf:
     """All jobs, also the deleted ones that `purge` has yet to free, and all else that is kept."""
@@ -93,6 +108,9 @@ class Shelf:
     post: Post = field(default_factory=Post)
     templates: dict[str, list[CrawlTemplate]] = field(default_factory=dict)  # versions, by id
     schedules: dict[str, CrawlSchedule] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=_local_user)
+    credentials: dict[str, Credential] = field(default_factory=dict)
+    days: dict[tuple[str, date], Usage] = field(default_factory=dict)  # by owner
     last_job: int = 0
     last_event: int = 0
     last_row: int = 0  # of targets and pages alike

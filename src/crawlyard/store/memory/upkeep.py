@@ -53,6 +53,7 @@ class MemoryUpkeep:
             left -= _dropped(record.bodies, left)
             left -= _dropped(record.pages, left)
             left -= _dropped(record.frontier, left)
+            left -= _dropped(record.log, left)
             if left:
                 del self._shelf.records[record.job.id]
                 left -= 1

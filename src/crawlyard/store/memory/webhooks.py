@@ -64,7 +64,9 @@ class MemoryWebhooks:
 
 def _fits(query: WebhookQuery, webhook: Webhook) -> bool:
     part = query.id_part.lower()
-    return query.owner in (None, webhook.owner) and (
-        (query.job_id is None or query.job_id == (webhook.job_id or ""))
+    return (
+        query.owner in (None, webhook.owner)
+        and (query.job_id is None or query.job_id == (webhook.job_id or ""))
         and (webhook.id.startswith(part) or webhook.id.endswith(part))
+        and (query.before is None or webhook.id < query.before)
     )

@@ -65,6 +65,20 @@ def update_rows(
     return conn.execute(_update_each(table, names, by, only), given, **_COUNTED).rowcount
 
 
+def put_rows(conn: Connection, table: Table, rows: Rows, *, adding: bool = False) -> None:
+    """Insert the rows; one whose key is there already replaces that row, or is added to it.
+
+    Whoever puts several rows at once sorts them by key: nobody waits in a circle.
+    """
+    if not rows:
+        return
+    names = tuple(rows[0])
+    if is_postgres(conn):
+        conn.execute(_put_arrays(table, names, adding=adding), _arrays(conn, table, rows))
+    else:
+        conn.execute(_put_each(table, names, adding=adding), rows)
+
+
 def _arrays(conn: Connection, table: Table, rows: Rows) -> Mapping[str, str]:
     """Return one array for each column, as Postgres reads them from text.
 
@@ -108,6 +122,31 @@ def _insert_arrays(table: Table, names: tuple[str, ...]) -> Executable:
     rows = _unnested(table, names)
     given = select(*(rows.c[name] for name in names))
     return postgresql.insert(table).from_select(names, given).on_conflict_do_nothing()
+
+
+@cache
+def _put_each(table: Table, names: tuple[str, ...], *, adding: bool) -> Executable:
+    return _putting(sqlite.insert(table), names, adding=adding)
+
+
+@cache
+def _put_arrays(table: Table, names: tuple[str, ...], *, adding: bool) -> Executable:
+    rows = _unnested(table, names)
+    given = select(*(rows.c[name] for name in names))
+    return _putting(postgresql.insert(table).from_select(names, given), names, adding=adding)
+
+
+def _putting(
+    statement: sqlite.Insert | postgresql.Insert, names: tuple[str, ...], *, adding: bool
+) -> Executable:
+    given, stored = statement.excluded, statement.table.c
+    key = [column.name for column in statement.table.primary_key]
+    values = {
+        name: stored[name] + given[name] if adding else given[name]
+        for name in names
+        if name not in key
+    }
+    return statement.on_conflict_do_update(index_elements=key, set_=values)
 
 
 @cache

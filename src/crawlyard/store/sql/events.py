@@ -31,7 +31,8 @@ class SqlEvents:
 
 def _events(conn: Connection, query: EventQuery, after: int, limit: int) -> list[Event]:
     statement = select(events).where(events.c.seq > after, *_conditions(query))
-    rows = conn.execute(statement.order_by(events.c.seq).limit(limit)).mappings()
+    order = events.c.seq.desc() if query.newest_first else events.c.seq
+    rows = conn.execute(statement.order_by(order).limit(limit)).mappings()
     return [event_of(row) for row in rows]
 
 
@@ -47,6 +48,10 @@ def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:
         asked.append(events.c.owner == query.owner)
     if query.names:
         asked.append(events.c.name.in_(sorted(query.names)))
+    if query.actor is not None:
+        asked.append(events.c.actor == query.actor)
     if query.since is not None:
         asked.append(events.c.at >= query.since)
+    if query.before is not None:
+        asked.append(events.c.seq < query.before)
     return asked

@@ -2,7 +2,7 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -10,6 +10,7 @@ from functools import partial
 from sqlalchemy import Connection, or_, select, update
 
 from crawlyard.core.checkpoint import Booking
+from crawlyard.core.watch import HostBooking
 from crawlyard.store.pacing import slots
 from crawlyard.store.sql.bulk import insert_new, update_rows
 from crawlyard.store.sql.database import Database
@@ -30,6 +31,9 @@ class SqlHosts:
 
     async def hold(self, host: str, until: datetime) -> None:
         await self._database.write(partial(_hold, host=host, until=until))
+
+    async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
+        return await self._database.read(partial(_booked, names=hosts)) if hosts else {}
 
 
 def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
@@ -62,3 +66,11 @@ def _hold(conn: Connection, host: str, until: datetime) -> None:
         .where(hosts.c.host == host, or_(hosts.c.held_until.is_(None), hosts.c.held_until < until))
         .values(held_until=until)
     )
+
+
+def _booked(conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:
+    rows = conn.execute(select(hosts).where(hosts.c.host.in_([clean(name) for name in names])))
+    return {
+        row.host: HostBooking(booked_until=row.booked_until, held_until=row.held_until)
+        for row in rows
+    }

@@ -6,15 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    exists,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, func, select, update
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
@@ -23,9 +15,10 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import JobQuery
+from crawlyard.store.base import EVERY_JOB, JobQuery
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import fenced, held
+from crawlyard.store.sql.asked import conditions
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.reopen import reopen
 from crawlyard.store.sql.standing import (
@@ -36,11 +29,7 @@ from crawlyard.store.sql.standing import (
     standing,
     tell,
 )
-from crawlyard.store.tables.jobs import (
-    PRESENT,
-    job_tags,
-    jobs,
-)
+from crawlyard.store.tables.jobs import PRESENT, jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +50,8 @@ class SqlJobs:
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         return await self._database.read(partial(_find, query=query, limit=limit))
 
-    async def counts(self, owner: str | None = None) -> Mapping[tuple[State, Priority], int]:
-        return await self._database.read(partial(_counts, owner=owner))
+    async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
+        return await self._database.read(partial(_counts, query=query))
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         return await self._database.write(
@@ -86,42 +75,16 @@ def _get(conn: Connection, job_id: str) -> Standing:
 
 
 def _find(conn: Connection, query: JobQuery, limit: int) -> list[Standing]:
-    found = standing(*_conditions(query)).order_by(jobs.c.id.desc()).limit(limit)
+    order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
+    found = standing(*conditions(query)).order_by(order).limit(limit)
     rows = conn.execute(found).mappings()
     return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
 
 
-def _conditions(query: JobQuery) -> list[ColumnElement[bool]]:
-    asked: list[ColumnElement[bool]] = [
-        exists().where(job_tags.c.job_no == jobs.c.no, job_tags.c.tag == tag)
-        for tag in sorted(query.tags)
-    ]
-    if query.owner is not None:
-        asked.append(jobs.c.owner == query.owner)
-    if query.states:
-        asked.append(jobs.c.state.in_([s.value for s in query.states]))
-    if query.priorities:
-        asked.append(jobs.c.priority.in_([int(p) for p in query.priorities]))
-    if query.text:
-        asked.append(jobs.c.search.contains(query.text.casefold(), autoescape=True))
-    if query.id_part:
-        part = query.id_part.lower()
-        begins = jobs.c.id.startswith(part, autoescape=True)
-        asked.append(or_(begins, jobs.c.id.endswith(part, autoescape=True)))
-    if query.template_id is not None:
-        asked.append(jobs.c.template_id == query.template_id)
-    if query.schedule_id is not None:
-        asked.append(jobs.c.schedule_id == query.schedule_id)
-    if query.before is not None:
-        asked.append(jobs.c.id < query.before)
-    return asked
-
-
-def _counts(conn: Connection, owner: str | None) -> Mapping[tuple[State, Priority], int]:
-    of_owner = [] if owner is None else [jobs.c.owner == owner]
+def _counts(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], int]:
     rows = conn.execute(
         select(jobs.c.state, jobs.c.priority, func.count())
-        .where(PRESENT, *of_owner)
+        .where(PRESENT, *conditions(query))
         .group_by(jobs.c.state, jobs.c.priority)
     )
     return {(State(state), Priority(priority)): count for state, priority, count in rows}

@@ -18,6 +18,7 @@ from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import freed, leased, order_of
 from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.quotas import users_held_back
 from crawlyard.store.sql.reopen import reopen
 from crawlyard.store.sql.standing import STANDING, change, locked, set_shard, standing
 from crawlyard.store.tables.jobs import CLAIM_ORDER, HELD, PENDING, PRESENT, RUNNING, jobs, shards
@@ -80,6 +81,8 @@ def _claim(
     first = standing(PENDING, jobs.c.due_at <= now, free).order_by(*CLAIM_ORDER).limit(1)
     if only is not None:
         first = first.where(jobs.c.id == only)
+    if out := users_held_back(conn, now):
+        first = first.where(jobs.c.owner.not_in(out))
     row = conn.execute(locked(first, skip=True)).mappings().first()
     if row is None:
         return None

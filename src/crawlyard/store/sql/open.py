@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -12,19 +13,24 @@ from sqlalchemy.exc import ArgumentError
 from crawlyard.clock import Clock
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.base import Store
+from crawlyard.store.sql.access import SqlCredentials, SqlUsers
 from crawlyard.store.sql.database import Database, SqliteDatabase
 from crawlyard.store.sql.deliveries import SqlDeliveries
+from crawlyard.store.sql.desk import SqlOperations, SqlSettings, SqlViews
 from crawlyard.store.sql.events import SqlEvents
 from crawlyard.store.sql.frontier import SqlFrontier
 from crawlyard.store.sql.hosts import SqlHosts
+from crawlyard.store.sql.inquiry import SqlInquiries
 from crawlyard.store.sql.jobs import SqlJobs
 from crawlyard.store.sql.leases import SqlLeases
 from crawlyard.store.sql.pages import SqlPages
+from crawlyard.store.sql.replies import SqlReplies
 from crawlyard.store.sql.schedules import SqlSchedules
-from crawlyard.store.sql.schema import bring_up
+from crawlyard.store.sql.schema import bring_up, check
 from crawlyard.store.sql.templates import SqlTemplates
 from crawlyard.store.sql.ticks import SqlTicks
 from crawlyard.store.sql.upkeep import SqlUpkeep
+from crawlyard.store.sql.watch import SqlJournal, SqlWorkers
 from crawlyard.store.sql.webhooks import SqlWebhooks
 
 BUSY = timedelta(seconds=30)
@@ -66,7 +72,17 @@ def store_on(database: Database) -> Store:
         ticks=SqlTicks(database),
         webhooks=SqlWebhooks(database),
         deliveries=SqlDeliveries(database),
+        users=SqlUsers(database),
+        credentials=SqlCredentials(database),
+        views=SqlViews(database),
+        operations=SqlOperations(database),
+        settings=SqlSettings(database),
+        replies=SqlReplies(database),
+        workers=SqlWorkers(database),
+        journal=SqlJournal(database),
+        inquiries=SqlInquiries(database),
         upkeep=SqlUpkeep(database),
+        check=partial(check, database, database.name),
         close=database.close,
     )
 

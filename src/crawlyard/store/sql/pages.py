@@ -8,14 +8,24 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
-from crawlyard.core.page import Body, ErrorGroup, ErrorKind, SkippedURL, StoredPage
+from crawlyard.core.page import (
+    Body,
+    ErrorGroup,
+    ErrorKind,
+    RuleKind,
+    SkippedGroup,
+    SkippedURL,
+    StoredPage,
+    starts_of,
+)
 from crawlyard.store.base import PageQuery
 from crawlyard.store.codec.jobs import decompressed, page_of
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.standing import no_of
 from crawlyard.store.tables.jobs import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
+from crawlyard.store.text import clean
 
 SAMPLES = 5
 """URLs shown for each kind of error."""
@@ -41,8 +51,15 @@ class SqlPages:
     async def errors(self, job_id: str) -> list[ErrorGroup]:
         return await self._database.read(partial(_errors, job_id=job_id))
 
-    async def skipped(self, job_id: str, after: int, limit: int) -> list[tuple[int, SkippedURL]]:
-        return await self._database.read(partial(_skipped, job_id=job_id, after=after, limit=limit))
+    async def skipped(
+        self, job_id: str, after: int, limit: int, kinds: Collection[RuleKind] = ()
+    ) -> list[tuple[int, SkippedURL]]:
+        return await self._database.read(
+            partial(_skipped, job_id=job_id, after=after, limit=limit, kinds=kinds)
+        )
+
+    async def skipped_by(self, job_id: str) -> list[SkippedGroup]:
+        return await self._database.read(partial(_skipped_by, job_id=job_id))
 
 
 def _number(job_id: str) -> ColumnElement[int]:
@@ -69,7 +86,7 @@ def _asked(query: PageQuery) -> list[ColumnElement[bool]]:
     if query.kinds:
         asked.append(pages.c.error.in_([k.value for k in query.kinds]))
     if query.text:
-        part = query.text.lower()
+        part = clean(query.text).lower()
         asked.append(
             or_(
                 *(
@@ -78,7 +95,31 @@ def _asked(query: PageQuery) -> list[ColumnElement[bool]]:
                 )
             )
         )
+    if query.depths:
+        asked.append(pages.c.depth.in_(sorted(query.depths)))
+    if query.statuses:
+        asked.append(or_(*(_of_status(status) for status in sorted(query.statuses))))
+    if query.hosts:
+        begins = [begin for host in sorted(query.hosts) for begin in starts_of(host)]
+        asked.append(or_(*(pages.c.url.startswith(b, autoescape=True) for b in begins)))
+    if query.content_types:
+        asked.append(or_(*(_of_type(kind) for kind in sorted(map(clean, query.content_types)))))
     return asked
+
+
+def _of_status(status: int) -> ColumnElement[bool]:
+    if status >= 10:
+        return pages.c.status == status
+    return pages.c.status.between(100 * status, 100 * status + 99)
+
+
+def _of_type(kind: str) -> ColumnElement[bool]:
+    told = func.lower(pages.c.content_type)
+    if kind.endswith("/*"):
+        return told.startswith(kind[:-1], autoescape=True)
+    # with parameters behind it, or without
+    parts = [told.startswith(f"{kind}{end}", autoescape=True) for end in (";", " ")]
+    return or_(told == kind, *parts)
 
 
 def _bodies(
@@ -130,11 +171,35 @@ def _group(kind: ErrorKind, oldest: Sequence[Row[Any]]) -> ErrorGroup:
     )
 
 
-def _skipped(conn: Connection, job_id: str, after: int, limit: int) -> list[tuple[int, SkippedURL]]:
+def _skipped(
+    conn: Connection, job_id: str, after: int, limit: int, kinds: Collection[RuleKind]
+) -> list[tuple[int, SkippedURL]]:
+    of_kinds = [or_(*(frontier.c.rule.startswith(kind.value) for kind in kinds))] if kinds else []
     rows = conn.execute(
         select(frontier.c.id, frontier.c.url, frontier.c.depth, frontier.c.rule)
-        .where(frontier.c.job_no == _number(job_id), SKIPPED, frontier.c.id > after)
+        .where(frontier.c.job_no == _number(job_id), SKIPPED, frontier.c.id > after, *of_kinds)
         .order_by(frontier.c.id)
         .limit(limit)
     )
     return [(id_, SkippedURL(url=url, depth=depth, rule=rule)) for id_, url, depth, rule in rows]
+
+
+def _skipped_by(conn: Connection, job_id: str) -> list[SkippedGroup]:
+    kind_of = case(
+        *((frontier.c.rule.startswith(kind.value), kind.value) for kind in RuleKind), else_=None
+    ).label("kind")
+    counted = (
+        select(kind_of, func.count())
+        .where(frontier.c.job_no == _number(job_id), SKIPPED)
+        .group_by(kind_of)
+    )
+    counts = {RuleKind(kind): count for kind, count in conn.execute(counted) if kind is not None}
+    return [
+        SkippedGroup(
+            kind=kind,
+            count=counts[kind],
+            # along the index: they stand near the beginning, as a rule
+            samples=tuple(url.url for _, url in _skipped(conn, job_id, 0, SAMPLES, [kind])),
+        )
+        for kind in sorted(counts, key=lambda kind: (-counts[kind], kind))
+    ]

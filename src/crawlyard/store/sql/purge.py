@@ -22,6 +22,7 @@ from sqlalchemy import (
 from crawlyard.store.base import Freed
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.tables.jobs import bodies, frontier, job_tags, jobs, pages, shards
+from crawlyard.store.tables.watch import courses, log_lines
 from crawlyard.store.tables.webhooks import deliveries, webhooks
 
 MOST_BYTES = 64 * 2**20
@@ -74,6 +75,8 @@ def _given_back(conn: Connection) -> int:
 _CHILDREN: Sequence[tuple[Table, Column[Any]]] = (
     (pages, pages.c.id),
     (frontier, frontier.c.id),
+    (log_lines, log_lines.c.n),
+    (courses, courses.c.job_no),
     (job_tags, job_tags.c.tag),
     (shards, shards.c.shard),
 )

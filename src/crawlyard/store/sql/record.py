@@ -15,6 +15,7 @@ from crawlyard.core.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Body, Outcome, TargetState
+from crawlyard.core.quota import day_of
 from crawlyard.store.codec.jobs import (
     compressed,
     job_of,
@@ -25,6 +26,7 @@ from crawlyard.store.codec.jobs import (
 )
 from crawlyard.store.leasing import Worth, carried, order_of, worth
 from crawlyard.store.sql.bulk import insert_new, update_rows
+from crawlyard.store.sql.journal import write_days, write_journal
 from crawlyard.store.sql.standing import STANDING, locked, standing, tell
 from crawlyard.store.tables.jobs import PRESENT, WAITING, bodies, frontier, jobs, pages, shards
 
@@ -34,10 +36,14 @@ Packed = Mapping[tuple[int, int], Mapping[Body, bytes]]
 """Compressed bodies by the job's key and the target's."""
 
 
+_OF_JOB = (jobs.c.no, jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses)
+
+
 @dataclass(slots=True)
 class _Job:
     """What of a job a checkpoint needs: its spec, perhaps megabytes, is not read."""
 
+    owner: str
     state: State
     version: int
     losses: int
@@ -78,20 +84,26 @@ def record(
         answers.append(Checkpoint(order=order, lease=renewed, usage=job.shard.usage))
     _write(conn, written, given)
     _write_jobs(conn, written, found)
+    write_journal(conn, written)
     answers = _with_jobs(conn, answers)
+    # late: from here on, nobody else adds to the days of these owners until the commit
+    used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
+    write_days(conn, used, day_of(now))
     tell(conn, [event for _, batch in written for event in batch.events])
     return answers
 
 
 def _locked_jobs(conn: Connection, numbers: Iterable[int]) -> dict[int, _Job]:
     statement = (
-        select(jobs.c.no, jobs.c.state, jobs.c.version, jobs.c.losses, *shards.c)
+        select(*_OF_JOB, *shards.c)
         .select_from(STANDING)
         .where(PRESENT, jobs.c.no.in_(sorted(numbers)))
         .order_by(jobs.c.no)  # two workers lock in the same order
     )
     return {
-        row["no"]: _Job(State(row["state"]), row["version"], row["losses"], shard_of(row))
+        row["no"]: _Job(
+            row["owner"], State(row["state"]), row["version"], row["losses"], shard_of(row)
+        )
         for row in conn.execute(locked(statement)).mappings()
     }
 

@@ -27,6 +27,17 @@ async def bring_up(database: Database, name: str) -> None:
     await database.write(lambda conn: _migrate(conn, name))
 
 
+async def check(database: Database, name: str) -> None:
+    """Check that the tables are those of this program, still.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+        SchemaMismatch: somebody has changed them meanwhile.
+    """
+    if not await database.read(lambda conn: _is_current(conn, name)):
+        raise SchemaMismatch(f"{name} does not have the tables of this Crawlyard any more")
+
+
 def _is_current(conn: Connection, name: str) -> bool:
     stored = _stored(conn)
     if stored is not None and stored > SCHEMA:

@@ -33,8 +33,9 @@ from crawlyard.store.tables.webhooks import webhooks
 # "CYev": any number will do that nothing else on the database locks
 _EVENTS_LOCK = 0x43596576
 
-# `search` repeats what `spec` says, for `find` alone
-_READ = (*(c for c in jobs.c if c is not jobs.c.search), *shards.c)
+# these repeat what `spec` says, for `find` alone
+_SOUGHT = frozenset({"search", "hosts"})
+_READ = (*(c for c in jobs.c if c.name not in _SOUGHT), *shards.c)
 
 STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
 

@@ -111,6 +111,8 @@ def _find(conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
         part = query.id_part.lower()
         begins = webhooks.c.id.startswith(part, autoescape=True)
         asked.append(or_(begins, webhooks.c.id.endswith(part, autoescape=True)))
+    if query.before is not None:
+        asked.append(webhooks.c.id < query.before)
     found = select(webhooks).where(*asked).order_by(webhooks.c.id.desc()).limit(limit)
     return [webhook_of(row) for row in conn.execute(found).mappings()]
 

@@ -1,9 +1,19 @@
 """The schema, once, for SQLite and Postgres alike; `migrations/` makes it step by step."""
 
-from crawlyard.store.tables import jobs, schedules, templates, webhooks
+from crawlyard.store.tables import access, desk, jobs, schedules, templates, watch, webhooks
 from crawlyard.store.tables.base import metadata
 
-__all__ = ["SCHEMA", "jobs", "metadata", "schedules", "templates", "webhooks"]
+__all__ = [
+    "SCHEMA",
+    "access",
+    "desk",
+    "jobs",
+    "metadata",
+    "schedules",
+    "templates",
+    "watch",
+    "webhooks",
+]
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The revision in `migrations/versions` that makes these tables."""

@@ -27,13 +27,6 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.page import TargetState
 from crawlyard.store.tables.base import CleanText, Instant, Key, Span, metadata
 
-users = Table(
-    "users",
-    metadata,
-    Column("id", CleanText, primary_key=True),
-    Column("role", String(16), nullable=False),
-)
-
 jobs = Table(
     "jobs",
     metadata,
@@ -42,6 +35,7 @@ jobs = Table(
     Column("owner", CleanText, nullable=False),
     Column("name", CleanText, nullable=False),
     Column("search", CleanText, nullable=False),  # name and start URLs, case-folded
+    Column("hosts", CleanText, nullable=False),  # of start URLs, each between line feeds
     Column("spec", CleanText, nullable=False),  # JSON
     Column("state", String(16), nullable=False),
     Column("state_reason", String(32), nullable=False),

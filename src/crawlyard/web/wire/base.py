@@ -37,6 +37,19 @@ class Wire(BaseModel):
         return cls(**same, **other)
 
 
+class Ask(BaseModel):
+    """The base of what is asked: an unknown field is an error, not a wish that is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+API = "/api/v1"
+"""Where all paths of the API begin."""
+
+LONGEST_REF = 200
+"""Of what names a template or schedule: an id, a name, or OWNER/NAME."""
+
+
 def seconds(duration: timedelta) -> float:
     """Return *duration* as it is written."""
     return round(duration.total_seconds(), 3)

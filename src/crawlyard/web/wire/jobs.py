@@ -1,8 +1,8 @@
 """The shapes of jobs, their pages and what happened to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
@@ -14,8 +14,10 @@ from crawlyard.core.progress import Progress, TimeLeft
 from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.secrets import hidden, hidden_urls
 from crawlyard.core.spec import JobSpec
+from crawlyard.core.waiting import Wait, reason_shown
 from crawlyard.core.webhook import PAYLOAD_VERSION, JobWebhook
-from crawlyard.web.wire.base import Instant, Text, Wire, seconds
+from crawlyard.web.wire.base import API, Instant, Text, Wire, seconds
+from crawlyard.web.wire.why import WaitOut
 
 
 class LimitsOut(Wire):
@@ -186,6 +188,15 @@ class OriginOut(Wire):
         return cls.filled(origin)
 
 
+_ABOUT = ("progress", "events", "attempts", "config", "pages", "errors", "skipped", "frontier")
+
+
+def links_of(job_id: str) -> Mapping[str, str]:
+    """Return the paths of a job and of what there is about it, by their names."""
+    own = f"{API}/jobs/{job_id}"
+    return {"self": own} | {name: f"{own}/{name}" for name in (*_ABOUT, "export")}
+
+
 class JobOut(Wire):
     """One job, and how far it has come."""
 
@@ -215,9 +226,13 @@ class JobOut(Wire):
     spec: SpecOut
     retry_of: str | None
     origin: OriginOut
+    waits_for: tuple[WaitOut, ...] = ()  # what is over first in front
+    links: Mapping[str, str]  # paths of what there is about it
 
     @classmethod
-    def of(cls, standing: Standing, progress: Progress, now: datetime) -> "JobOut":
+    def of(
+        cls, standing: Standing, progress: Progress, now: datetime, waits: Sequence[Wait] = ()
+    ) -> "JobOut":
         """Return the shape of a job at *now*, *progress* being that of the same moment."""
         job, shard = standing.job, standing.shard
         due_in = job.due_at - now if job.waits_at(now) else timedelta(0)
@@ -225,6 +240,8 @@ class JobOut(Wire):
             job,
             object="job",
             name=hidden_urls(job.spec.name),
+            state_reason=reason_shown(job, waits),
+            waits_for=tuple(map(WaitOut.of, waits)),
             priority=str(job.priority),
             tags=job.spec.tags,
             due_in_s=seconds(due_in),
@@ -236,6 +253,7 @@ class JobOut(Wire):
             worker=shard.worker,
             spec=SpecOut.of(job.spec),
             origin=OriginOut.of(job.origin),
+            links=links_of(job.id),
         )
 
 
@@ -275,7 +293,7 @@ class PageOut(Wire):
     error: PageErrorOut | None
 
     @classmethod
-    def of(cls, page: Page, **kept: object) -> "PageOut":
+    def of(cls, page: Page, **kept: object) -> Self:
         """Return the shape of a page record; *kept* is its text, html and headers, if at hand."""
         error = page.error
         told = None if error is None else PageErrorOut(kind=error, detail=page.error_detail)

@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 from crawlyard.core.schedule import CrawlSchedule, Tick
+from crawlyard.core.schedule_records import Backfilled, Calendar, Occurrence
 from crawlyard.core.secrets import hidden, hidden_params
 from crawlyard.core.timetable import timetable, zone_of
 from crawlyard.errors import Invalid
-from crawlyard.services.schedule_records import Backfilled, Calendar, Occurrence
 from crawlyard.web.wire.base import Instant, Text, Wire, seconds
 from crawlyard.web.wire.timetables import ComingOut
 
@@ -149,6 +149,7 @@ class BackfillOut(Wire):
     until: Instant  # without this instant
     runs: tuple[TickOut, ...]
     kept: int
+    operation_id: str | None = None  # of the operation that does it, where there are many
 
     @classmethod
     def of(cls, backfilled: Backfilled) -> "BackfillOut":

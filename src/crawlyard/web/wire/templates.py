@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from crawlyard.core.filling import Rendered
 from crawlyard.core.secrets import hidden, hidden_params, secret_names
-from crawlyard.core.template import CrawlTemplate, Parameter, TemplateDraft
-from crawlyard.services.templates import Rendered, Saved
+from crawlyard.core.template import CrawlTemplate, Parameter, Saved, TemplateDraft
 from crawlyard.web.wire.base import Instant, Wire
 
 

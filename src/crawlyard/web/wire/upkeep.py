@@ -1,6 +1,6 @@
 """How much room was freed, as the API writes it."""
 
-from crawlyard.store.base import Freed
+from crawlyard.core.freed import Freed
 from crawlyard.web.wire.base import Wire
 
 

@@ -35,7 +35,7 @@ class WebhookOut(Wire):
 class NewSecretOut(WebhookOut):
     """A webhook with its current secret: shown when that is made, and never again."""
 
-    secret: str
+    secret: str | None  # null where an answer is repeated for its Idempotency-Key
 
     @classmethod
     def of(cls, webhook: Webhook) -> "NewSecretOut":

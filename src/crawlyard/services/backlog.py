@@ -1,8 +1,7 @@
-"""How many jobs of each owner may wait."""
+"""How many jobs of each owner may wait before the ticks of his schedules are skipped."""
 
 from crawlyard.clock import Clock
-from crawlyard.core.lifecycle import State
-from crawlyard.store.base import Store
+from crawlyard.services.policy import Policy
 
 _RECOUNT_S = 10.0  # a count reads all jobs of an owner
 
@@ -10,21 +9,27 @@ _RECOUNT_S = 10.0  # a count reads all jobs of an owner
 class Backlog:
     """How many more jobs each owner may have waiting; counted now and then, not each time."""
 
-    def __init__(self, store: Store, clock: Clock, most: int) -> None:
-        self._store = store
+    def __init__(self, policy: Policy, clock: Clock, most: int) -> None:
+        self._policy = policy
         self._clock = clock
         self._most = most
+        self._quotas: dict[str, int] = {}  # of those that have one, as it was at the last count
         self._waiting: dict[str, tuple[float, int]] = {}  # counted when, and what was added since
+
+    def most(self, owner: str) -> int:
+        """Return how many jobs of *owner* may wait: his quota, if that is less than all may."""
+        return min(self._most, self._quotas.get(owner, self._most))
 
     async def has_room(self, owner: str) -> bool:
         """Tell whether one more job of *owner* may wait; good to some seconds."""
         now = self._clock.monotonic()
         counted_at, waiting = self._waiting.get(owner, (-_RECOUNT_S, 0))
         if now - counted_at >= _RECOUNT_S:
-            counts = await self._store.jobs.counts(owner)
-            waiting = sum(n for (state, _), n in counts.items() if state is State.PENDING)
+            waiting = await self._policy.waiting(owner)
             self._waiting[owner] = (now, waiting)
-        return waiting < self._most
+            quota = (await self._policy.quota(owner)).pending
+            self._quotas[owner] = self._most if quota is None else quota
+        return waiting < self.most(owner)
 
     def add(self, owner: str) -> None:
         """Count one more."""

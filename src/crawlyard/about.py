@@ -1,0 +1,5 @@
+"""What this program is called, and at which version."""
+
+from importlib.metadata import version
+
+VERSION = version("crawlyard")

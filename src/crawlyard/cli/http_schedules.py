@@ -1,0 +1,132 @@
+"""Schedules of a yard that is asked over HTTP."""
+
+from collections.abc import Collection, Mapping
+from contextlib import aclosing
+from dataclasses import fields
+from datetime import datetime, timedelta
+
+from crawlyard.client import AsyncClient
+from crawlyard.core.form import Form
+from crawlyard.core.schedule_records import ScheduleDraft
+from crawlyard.store.base import ScheduleQuery
+from crawlyard.web.wire.schedules import (
+    AheadOut,
+    BackfillOut,
+    CalendarOut,
+    ScheduleOut,
+    TickOut,
+)
+
+
+class HttpSchedules:
+    """Asks the schedules of a server; each method is a request or two."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._schedules = client.schedules
+
+    async def get(self, ref: str) -> ScheduleOut:
+        """Return one schedule."""
+        return await self._schedules.get(ref)
+
+    async def find(self, query: ScheduleQuery, limit: int) -> list[ScheduleOut]:
+        """Return the schedules that *query* asks for, by (name, id), at most *limit*."""
+        found = self._schedules.list(
+            paused=query.paused, template=query.template_id, q=query.text, limit=limit
+        )
+        return [schedule async for schedule in found]
+
+    async def next_runs(self, ref: str, count: int) -> AheadOut:
+        """Return the instants from now on at which it will be due, at most *count*."""
+        return await self._schedules.next(ref, count)
+
+    async def runs(self, ref: str, before: datetime | None, limit: int) -> list[TickOut]:
+        """Return what became of the instants before one, the latest first, at most *limit*."""
+        found: list[TickOut] = []
+        async with aclosing(self._schedules.runs(ref)) as ticks:
+            async for tick in ticks:
+                if before is None or tick.due_at < before:
+                    found.append(tick)
+                if len(found) == limit:
+                    break
+        return found
+
+    async def calendar(self, since: datetime | None, until: datetime | None) -> CalendarOut:
+        """Return when all schedules are due from *since* up to and without *until*.
+
+        By default from now on, and for a week.
+        """
+        return await self._schedules.calendar(since, until)
+
+    async def create(self, draft: ScheduleDraft) -> ScheduleOut:
+        """Remember a new schedule."""
+        return await self._schedules.create(
+            _body({field.name: getattr(draft, field.name) for field in fields(draft)})
+        )
+
+    async def update(
+        self,
+        ref: str,
+        changes: Mapping[str, object],
+        params: Mapping[str, object],
+        overrides: Form,
+        unset: Collection[str] = (),
+    ) -> ScheduleOut:
+        """Change fields of a schedule; *params* and *overrides* are set beside what it has.
+
+        *unset*: paths of what is to be taken away.
+        """
+        beside: dict[str, dict[str, object]] = {
+            "params": dict(params),
+            "overrides": dict(overrides),
+        }
+        for path in unset:  # null takes away what is there (RFC 7396)
+            group, _, name = path.rpartition(".") if path.startswith("params.") else ("", "", path)
+            _put_null(beside["params" if group else "overrides"], name)
+        given = {name: value for name, value in beside.items() if value}
+        return await self._schedules.edit(ref, _body(changes) | given)
+
+    async def toggle(self, ref: str, *, enabled: bool, reason: str = "") -> ScheduleOut:
+        """Pause or resume it."""
+        if enabled:
+            return await self._schedules.resume(ref)
+        return await self._schedules.pause(ref, reason)
+
+    async def run_now(self, ref: str) -> str:
+        """Submit a job of it at once; return its id."""
+        return (await self._schedules.run(ref)).id
+
+    async def backfill(
+        self, ref: str, since: datetime, until: datetime | None, *, dry_run: bool
+    ) -> BackfillOut:
+        """Make up for the instants of a range that did not run, or say which they are.
+
+        Without *until*: up to now.
+        """
+        return await self._schedules.backfill(ref, since, until, dry_run=dry_run)
+
+    async def delete(self, ref: str) -> None:
+        """Delete it with its ledger; its jobs stay."""
+        await self._schedules.delete(ref)
+
+
+def _put_null(place: dict[str, object], path: str) -> None:
+    """Let the field at *path* be taken away."""
+    head, dot, rest = path.partition(".")
+    if not dot:
+        place[head] = None
+        return
+    inner = place.get(head)
+    nested = dict(inner) if isinstance(inner, Mapping) else {}
+    _put_null(nested, rest)
+    place[head] = nested
+
+
+def _body(values: Mapping[str, object]) -> dict[str, object]:
+    """Return fields of a schedule as the API writes them."""
+    body: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, timedelta):
+            body[f"{name}_s"] = value.total_seconds()
+        else:
+            body[name] = value.isoformat() if isinstance(value, datetime) else value
+    return body

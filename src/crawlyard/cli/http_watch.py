@@ -1,0 +1,89 @@
+"""How things stand in a yard that is asked over HTTP, and why."""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
+from datetime import timedelta
+
+from crawlyard.cli.http_jobs import filter_of
+from crawlyard.client import AsyncClient
+from crawlyard.core.lifecycle import State
+from crawlyard.core.watch import Level
+from crawlyard.store.base import JobQuery
+from crawlyard.web.wire.exclusions import ExclusionOut
+from crawlyard.web.wire.fate import FateOut
+from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
+from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.operations import OperationOut
+from crawlyard.web.wire.pages import WaitingOut
+from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
+
+
+class HttpWatch:
+    """Asks a server; each method is a request or as many as its list has pages."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._jobs = client.jobs
+
+    async def counts(self, query: JobQuery) -> CountsOut:
+        """Return how many jobs of *query* there are, by state and by priority."""
+        return await self._jobs.counts(q=filter_of(query))
+
+    async def config(self, job_id: str) -> ConfigOut:
+        """Return the settings in force, and where each comes from."""
+        return await self._jobs.config(job_id)
+
+    async def frontier(self, job_id: str) -> AsyncIterator[WaitingOut]:
+        """Yield the URLs that wait, in the order they were found."""
+        async with aclosing(self._jobs.frontier(job_id)) as found:
+            async for waiting in found:
+                yield waiting
+
+    async def log(self, job_id: str, least: Level, after: int = 0) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log above number *after*, oldest first."""
+        lines = self._jobs.log(job_id, level=str(least), after=after)
+        async with aclosing(lines) as found:
+            async for line in found:
+                yield line
+
+    async def why(self, job_id: str, url: str) -> FateOut:
+        """Return what became of a URL, or what would."""
+        return await self._jobs.why(job_id, url)
+
+    async def exclude(self, job_id: str, pattern: str, *, dry_run: bool) -> ExclusionOut:
+        """Let no URL be fetched that *pattern* matches."""
+        return await self._jobs.exclude(job_id, pattern, dry_run=dry_run)
+
+    async def wait(self, job_id: str, states: Collection[State], longest: timedelta) -> JobOut:
+        """Return a job once it is in one of *states* or has ended, or after *longest*."""
+        return await self._jobs.wait(
+            job_id, timeout_s=longest.total_seconds(), states=sorted(states)
+        )
+
+    async def workers(self) -> list[WorkerOut]:
+        """Return the workers, gone ones for a day as well."""
+        return [worker async for worker in self._client.workers.list()]
+
+    async def forget(self, worker_id: str) -> None:
+        """Forget a worker that is gone."""
+        await self._client.workers.forget(worker_id)
+
+    async def hosts(self) -> list[HostOut]:
+        """Return the hosts that are asked now, by name."""
+        return [host async for host in self._client.hosts.list()]
+
+    async def operations(self, limit: int) -> list[OperationOut]:
+        """Return operations, newest first, at most *limit*."""
+        return [one async for one in self._client.operations.list(limit=limit)]
+
+    async def operation(self, operation_id: str) -> OperationOut:
+        """Return an operation."""
+        return await self._client.operations.get(operation_id)
+
+    async def cancel(self, operation_id: str) -> OperationOut:
+        """End an operation; what it has done stays done."""
+        return await self._client.operations.cancel(operation_id)
+
+    async def health(self) -> None:
+        """Check that the server answers and can work."""
+        await self._client.request("GET", "/readyz")

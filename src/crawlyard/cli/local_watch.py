@@ -1,0 +1,114 @@
+"""How things stand in a yard that is open in this process, and why."""
+
+from collections.abc import AsyncIterator, Collection
+from datetime import timedelta
+
+from crawlyard.core.lifecycle import State
+from crawlyard.core.user import Actor
+from crawlyard.core.watch import Level
+from crawlyard.services.configuring import Configs
+from crawlyard.services.exclusions import Exclusions
+from crawlyard.services.jobs import progress_of_standing
+from crawlyard.services.waiting import Waiting
+from crawlyard.services.watching import Watching
+from crawlyard.services.why import Why
+from crawlyard.store.base import JobQuery
+from crawlyard.web.wire.exclusions import ExclusionOut
+from crawlyard.web.wire.fate import FateOut
+from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
+from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.operations import OperationOut
+from crawlyard.web.wire.pages import WaitingOut
+from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
+from crawlyard.yard import Yard
+
+_PORTION = 500
+
+
+class LocalWatch:
+    """Calls the services of a yard that is open in this process."""
+
+    def __init__(self, yard: Yard, actor: Actor) -> None:
+        self._yard = yard
+        self._actor = actor
+        self._watching = Watching(yard.store, yard.jobs, yard.clock)
+
+    async def counts(self, query: JobQuery) -> CountsOut:
+        """Return how many jobs of *query* there are, by state and by priority."""
+        return CountsOut.of(await self._yard.jobs.counts(self._actor, query))
+
+    async def config(self, job_id: str) -> ConfigOut:
+        """Return the settings in force, and where each comes from."""
+        yard = self._yard
+        configs = Configs(yard.jobs, yard.templates, yard.site_settings, yard.store.events)
+        return ConfigOut.of(await configs.of(self._actor, job_id))
+
+    async def frontier(self, job_id: str) -> AsyncIterator[WaitingOut]:
+        """Yield the URLs that wait, in the order they were found."""
+        after = 0
+        while found := await self._yard.results.upcoming(self._actor, job_id, after, _PORTION):
+            for known in found:
+                yield WaitingOut.of(known)
+            after = found[-1].key
+
+    async def log(self, job_id: str, least: Level, after: int = 0) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log above number *after*, oldest first."""
+        while found := await self._watching.lines(
+            self._actor, job_id, least=least, after=after, limit=_PORTION
+        ):
+            for line in found:
+                yield LineOut.of(line)
+            after = found[-1].n
+
+    async def why(self, job_id: str, url: str) -> FateOut:
+        """Return what became of a URL, or what would."""
+        why = Why(self._yard.store, self._yard.jobs, self._yard.clock)
+        return FateOut.of(await why.url(self._actor, job_id, url))
+
+    async def exclude(self, job_id: str, pattern: str, *, dry_run: bool) -> ExclusionOut:
+        """Let no URL be fetched that *pattern* matches."""
+        exclusions = Exclusions(self._yard.store, self._yard.jobs)
+        added = await exclusions.add(self._actor, job_id, pattern, dry_run=dry_run)
+        return ExclusionOut.of(added, dry_run=dry_run)
+
+    async def wait(self, job_id: str, states: Collection[State], longest: timedelta) -> JobOut:
+        """Return a job once it is in one of *states* or has ended, or after *longest*."""
+        yard = self._yard
+        waiting = Waiting(yard.jobs, yard.store.events, yard.clock)
+        standing = await waiting.until(self._actor, job_id, frozenset(states), longest, _listens)
+        return JobOut.of(standing, progress_of_standing(standing), yard.clock.now())
+
+    async def workers(self) -> list[WorkerOut]:
+        """Return the workers, gone ones for a day as well."""
+        alive = self._watching.is_alive
+        found = await self._watching.workers(self._actor)
+        return [WorkerOut.of(report, alive=alive(report)) for report in found]
+
+    async def forget(self, worker_id: str) -> None:
+        """Forget a worker that is gone."""
+        await self._watching.forget(self._actor, worker_id)
+
+    async def hosts(self) -> list[HostOut]:
+        """Return the hosts that are asked now, by name."""
+        return [HostOut.of(standing) for standing in await self._watching.hosts(self._actor)]
+
+    async def operations(self, limit: int) -> list[OperationOut]:
+        """Return operations, newest first, at most *limit*."""
+        found = await self._yard.operations.list(self._actor, before=None, limit=limit)
+        return [OperationOut.of(operation) for operation in found]
+
+    async def operation(self, operation_id: str) -> OperationOut:
+        """Return an operation."""
+        return OperationOut.of(await self._yard.operations.get(self._actor, operation_id))
+
+    async def cancel(self, operation_id: str) -> OperationOut:
+        """End an operation; what it has done stays done."""
+        return OperationOut.of(await self._yard.operations.cancel(self._actor, operation_id))
+
+    async def health(self) -> None:
+        """Check that the store answers, and has the tables that it must have."""
+        await self._yard.store.check()
+
+
+async def _listens() -> bool:
+    return False  # who waits here is not gone

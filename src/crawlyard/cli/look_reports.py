@@ -1,0 +1,233 @@
+"""What commands tell when they look closely at jobs: log, frontier, settings, reasons."""
+
+import sys
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from itertools import count
+
+from pydantic import BaseModel
+
+from crawlyard.cli import output, words
+from crawlyard.cli.endings import ENDED, exit_code
+from crawlyard.cli.live import state_words
+from crawlyard.cli.options import Common, Style
+from crawlyard.cli.output import Column, M, View
+from crawlyard.cli.session import Session
+from crawlyard.cli.sheets import show
+from crawlyard.cli.stdout import write_line
+from crawlyard.core.lifecycle import State
+from crawlyard.core.watch import Level
+from crawlyard.export.jsonl import dumps
+from crawlyard.store.base import JobQuery
+from crawlyard.web.wire.job_looks import ConfigOut, DifferenceOut
+from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.pages import WaitingOut
+from crawlyard.web.wire.watch import LineOut
+
+TIMED_OUT = 124
+_LOOK_EVERY = timedelta(seconds=1)
+_LONGEST_WAIT = timedelta(seconds=25)  # of one request; below what proxies put up with
+
+
+async def log(session: Session, *, word: str, least: Level, follow: bool, common: Common) -> int:
+    """Write the lines of a job's log; with *follow*, until it stands still."""
+    job_id = await session.client.resolve(word)
+    style = common.style_on(terminal=session.out.is_terminal)
+    if follow and style is Style.JSON:
+        style = Style.JSONL
+    after, first = 0, True
+    while True:
+        still = follow and (await session.client.get(job_id)).state in ENDED
+        lines: list[LineOut] = []
+        async for line in session.clients.watch.log(job_id, least, after):
+            after = line.n
+            lines.append(line)
+        if lines or (first and not follow):
+            await _write_lines(session, lines, style, common)
+        first = False
+        if still or not follow:
+            return 0
+        sys.stdout.flush()
+        await session.clock.sleep(_LOOK_EVERY)
+
+
+async def _write_lines(
+    session: Session, lines: Sequence[LineOut], style: Style, common: Common
+) -> None:
+    if style is Style.TABLE and not common.quiet:
+        now = session.clock.now()
+        for line in lines:  # a table would wait for the last, and cut what is said
+            at = words.clock(line.at, now)
+            told = f"{at}  {line.level.ljust(7)}  {line.message}  {line.url}"
+            write_line(words.printable(told.rstrip()))
+        return
+    await output.write_all(output.each(lines), _LOG, style, session.out, quiet=common.quiet)
+
+
+async def frontier(session: Session, *, word: str, limit: int, common: Common) -> int:
+    """List the URLs of a job that wait."""
+    job_id = await session.client.resolve(word)
+    found = _first(session.clients.watch.frontier(job_id), limit)
+    shown = await _write(session, found, _FRONTIER, common)
+    if not shown:
+        session.tell("no URL waits")
+    elif shown == limit:
+        session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+async def counts(session: Session, *, query: JobQuery, common: Common) -> int:
+    """Count jobs by state."""
+    found = await session.clients.watch.counts(query)
+    told = [*found.states.items(), ("total", found.total)]
+    return await show(session, found, told, common, key=str(found.total))
+
+
+async def config(session: Session, *, word: str, diff: bool, common: Common) -> int:
+    """Show the settings of a job in force, or what differs from its template."""
+    found = await session.clients.watch.config(await session.client.resolve(word))
+    style = common.style_on(terminal=session.out.is_terminal)
+    if style in (Style.JSON, Style.JSONL) and not common.quiet:
+        output.write_one(found, style)
+        return 0
+    if diff:
+        if found.template is None:
+            session.tell("it was made of no template that can be seen")
+        await _write(session, output.each(found.differences), _DIFFERENCES, common)
+    else:
+        await _write(session, output.each(_settings(found)), _CONFIG, common)
+    return 0
+
+
+async def exclude(
+    session: Session, *, word: str, pattern: str, dry_run: bool, common: Common
+) -> int:
+    """Let no URL of a job be fetched that a pattern matches."""
+    job_id = await session.client.resolve(word)
+    done = await session.clients.watch.exclude(job_id, pattern, dry_run=dry_run)
+    style = common.style_on(terminal=session.out.is_terminal)
+    if style in (Style.JSON, Style.JSONL) and not common.quiet:
+        output.write_one(done, style)
+    else:
+        for url in done.samples:
+            write_line(words.printable(url))
+    would = "would go" if dry_run else "went"
+    session.tell(f"{done.pending_removed:,} URLs that waited {would}: {pattern}")
+    return 0
+
+
+async def why(session: Session, *, word: str, url: str, common: Common) -> int:
+    """Tell what became of a URL."""
+    found = await session.clients.watch.why(await session.client.resolve(word), url)
+    told = found.model_dump(mode="json", exclude={"object"})
+    facts = [(name.replace("_", " "), value) for name, value in told.items()]
+    return await show(session, found, facts, common, key=found.outcome)
+
+
+async def wait(
+    session: Session, *, ids: Sequence[str], longest: timedelta | None, common: Common
+) -> int:
+    """Wait until jobs stand still; the worst of how they ended is the exit code."""
+    end = None if longest is None else session.clock.monotonic() + longest.total_seconds()
+    codes = [0]
+    for word in ids:
+        job = await _stands_still(session, await session.client.resolve(word), end)
+        if job is None:
+            session.tell(f"it goes on: {session.hint(f'jobs watch {word}')}")
+            return TIMED_OUT
+        session.tell(f"{state_words(job)}: {job.id}")
+        if common.quiet:
+            write_line(job.id)
+        elif common.json or common.style in (Style.JSON, Style.JSONL):
+            output.write_one(job, Style.JSONL if len(ids) > 1 else Style.JSON)
+        codes.append(exit_code(job))
+    return max(codes)
+
+
+async def _stands_still(session: Session, job_id: str, end: float | None) -> JobOut | None:
+    """Return a job once it has ended or is paused, ``None`` at the instant *end*."""
+    while True:
+        left = _LONGEST_WAIT
+        if end is not None:
+            left = min(left, timedelta(seconds=max(0, end - session.clock.monotonic())))
+        job = await session.clients.watch.wait(job_id, (State.PAUSED,), left)
+        if job.state in ENDED or job.state == State.PAUSED:
+            return job
+        if end is not None and session.clock.monotonic() >= end:
+            return None
+
+
+class _Setting(BaseModel):
+    """One field of a job's settings."""
+
+    path: str
+    value: str
+    source: str
+
+
+def _settings(found: ConfigOut) -> list[_Setting]:
+    return [
+        _Setting(path=path, value=_shown(_at(found.config, path)), source=source)
+        for path, source in found.sources.items()
+    ]
+
+
+def _at(form: Mapping[str, object], path: str) -> object:
+    value: object = form
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else dumps(value)
+
+
+async def _write(session: Session, items: AsyncIterable[M], view: View[M], common: Common) -> int:
+    style = common.style_on(terminal=session.out.is_terminal)
+    return await output.write_all(items, view, style, session.out, quiet=common.quiet)
+
+
+async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:
+    """Yield the first *limit* items, all of them for 0."""
+    numbered = count(1)
+    async for item in items:
+        yield item
+        if next(numbered) == limit:
+            return
+
+
+_LOG: View[LineOut] = View(
+    key=lambda line: str(line.n),
+    columns=(
+        Column(name="AT", value=lambda i: i.model_dump(mode="json", include={"at"})["at"]),
+        Column(name="LEVEL", value=lambda i: i.level),
+        Column(name="MESSAGE", value=lambda i: i.message, wide=True),
+        Column(name="URL", value=lambda i: i.url, wide=True),
+    ),
+)
+_FRONTIER: View[WaitingOut] = View(
+    key=lambda waiting: waiting.url,
+    columns=(
+        Column(name="DEPTH", value=lambda w: w.depth, right=True),
+        Column(name="VIA", value=lambda w: w.via),
+        Column(name="TRIES", value=lambda w: w.tries, right=True),
+        Column(name="URL", value=lambda w: w.url, wide=True),
+    ),
+)
+_CONFIG: View[_Setting] = View(
+    key=lambda setting: setting.path,
+    columns=(
+        Column(name="FIELD", value=lambda s: s.path),
+        Column(name="VALUE", value=lambda s: s.value, wide=True),
+        Column(name="FROM", value=lambda s: s.source),
+    ),
+)
+_DIFFERENCES: View[DifferenceOut] = View(
+    key=lambda difference: difference.path,
+    columns=(
+        Column(name="FIELD", value=lambda d: d.path),
+        Column(name="TEMPLATE", value=lambda d: _shown(d.template), wide=True),
+        Column(name="JOB", value=lambda d: _shown(d.job), wide=True),
+    ),
+)

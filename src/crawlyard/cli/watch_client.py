@@ -1,0 +1,84 @@
+"""What the command line asks of a yard about how things stand, and why."""
+
+from collections.abc import AsyncIterator, Collection
+from datetime import timedelta
+from typing import Protocol
+
+from crawlyard.core.lifecycle import State
+from crawlyard.core.watch import Level
+from crawlyard.store.base import JobQuery
+from crawlyard.web.wire.exclusions import ExclusionOut
+from crawlyard.web.wire.fate import FateOut
+from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
+from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.operations import OperationOut
+from crawlyard.web.wire.pages import WaitingOut
+from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
+
+
+class JobLooker(Protocol):
+    """Looks at jobs closely. What does not exist for the user is `NotFound`."""
+
+    async def counts(self, query: JobQuery) -> CountsOut:
+        """Return how many jobs of *query* there are, by state and by priority."""
+        ...
+
+    async def config(self, job_id: str) -> ConfigOut:
+        """Return the settings in force, and where each comes from."""
+        ...
+
+    def frontier(self, job_id: str) -> AsyncIterator[WaitingOut]:
+        """Yield the URLs that wait, in the order they were found."""
+        ...
+
+    def log(self, job_id: str, least: Level, after: int = 0) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log above number *after*, oldest first."""
+        ...
+
+    async def why(self, job_id: str, url: str) -> FateOut:
+        """Return what became of a URL, or what would."""
+        ...
+
+    async def exclude(self, job_id: str, pattern: str, *, dry_run: bool) -> ExclusionOut:
+        """Let no URL be fetched that *pattern* matches."""
+        ...
+
+    async def wait(self, job_id: str, states: Collection[State], longest: timedelta) -> JobOut:
+        """Return a job once it is in one of *states* or has ended, or after *longest*."""
+        ...
+
+
+class YardWatcher(Protocol):
+    """Looks at workers, hosts and operations."""
+
+    async def workers(self) -> list[WorkerOut]:
+        """Return the workers, gone ones for a day as well."""
+        ...
+
+    async def forget(self, worker_id: str) -> None:
+        """Forget a worker that is gone."""
+        ...
+
+    async def hosts(self) -> list[HostOut]:
+        """Return the hosts that are asked now, by name."""
+        ...
+
+    async def operations(self, limit: int) -> list[OperationOut]:
+        """Return operations, newest first, at most *limit*."""
+        ...
+
+    async def operation(self, operation_id: str) -> OperationOut:
+        """Return an operation."""
+        ...
+
+    async def cancel(self, operation_id: str) -> OperationOut:
+        """End an operation; what it has done stays done."""
+        ...
+
+    async def health(self) -> None:
+        """Check that the yard can work. Raises `Unavailable` if it cannot."""
+        ...
+
+
+class WatchClient(JobLooker, YardWatcher, Protocol):
+    """All of them; each method is one call of the services, or one endpoint of the API."""

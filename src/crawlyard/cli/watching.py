@@ -1,0 +1,159 @@
+"""`crawlyard workers | hosts | ops | health`: what goes on in a yard."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crawlyard.cli import values
+from crawlyard.cli.lazy import lazily
+from crawlyard.cli.options import Basics, Common, flat, option
+from crawlyard.cli.stdout import write_line
+
+if TYPE_CHECKING:
+    from crawlyard.cli import session, watch_reports
+else:
+    session = lazily("crawlyard.cli.session")
+    watch_reports = lazily("crawlyard.cli.watch_reports")
+
+workers_app, hosts_app, ops_app = typer.Typer(), typer.Typer(), typer.Typer()
+
+Worker = Annotated[
+    str, typer.Argument(metavar="ID", help="A worker's id, or its end.", show_default=False)
+]
+Host = Annotated[
+    str, typer.Argument(metavar="HOST", help="As the list names it.", show_default=False)
+]
+Operation = Annotated[
+    str, typer.Argument(metavar="ID", help="An operation's id.", show_default=False)
+]
+Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
+
+
+@workers_app.callback(invoke_without_command=True)
+def workers_root(context: typer.Context) -> None:
+    """See who runs jobs.
+
+    crawlyard workers list
+    crawlyard workers show ID
+    """
+    if context.invoked_subcommand is None:
+        write_line(context.get_help())
+
+
+@hosts_app.callback(invoke_without_command=True)
+def hosts_root(context: typer.Context) -> None:
+    """See what is done to the hosts that are asked now, and for which jobs.
+
+    crawlyard hosts list
+    crawlyard hosts show docs.example.org
+    """
+    if context.invoked_subcommand is None:
+        write_line(context.get_help())
+
+
+@ops_app.callback(invoke_without_command=True)
+def ops_root(context: typer.Context) -> None:
+    """See what is done to many things in the background, and end it.
+
+    crawlyard ops list
+    crawlyard ops cancel ID
+    """
+    if context.invoked_subcommand is None:
+        write_line(context.get_help())
+
+
+@workers_app.command("list")
+@flat
+def list_workers(*, common: Common) -> None:
+    """List the workers, gone ones for a day as well.
+
+    crawlyard workers list
+    crawlyard workers list --json
+    """
+    session.run(common, partial(watch_reports.workers, common=common))
+
+
+@workers_app.command("show")
+@flat
+def show_worker(worker: Worker, *, common: Common) -> None:
+    """Show all there is to know of a worker.
+
+    crawlyard workers show ID
+    crawlyard workers show ID --json
+    """
+    session.run(common, partial(watch_reports.worker, word=worker, common=common))
+
+
+@workers_app.command("forget")
+@flat
+def forget_worker(worker: Worker, *, basics: Basics) -> None:
+    """Forget a worker that is gone.
+
+    crawlyard workers forget ID
+    """
+    session.run(basics, partial(watch_reports.forget, word=worker))
+
+
+@hosts_app.command("list")
+@flat
+def list_hosts(*, common: Common) -> None:
+    """List the hosts that are asked now.
+
+    crawlyard hosts list
+    crawlyard hosts list -o csv
+    """
+    session.run(common, partial(watch_reports.hosts, common=common))
+
+
+@hosts_app.command("show")
+@flat
+def show_host(host: Host, *, common: Common) -> None:
+    """Show what is done to one host.
+
+    crawlyard hosts show docs.example.org
+    """
+    session.run(common, partial(watch_reports.host, name=host, common=common))
+
+
+@ops_app.command("list")
+@flat
+def list_operations(*, limit: Limit = 50, common: Common) -> None:
+    """List operations, newest first.
+
+    crawlyard ops list
+    crawlyard ops list --json
+    """
+    session.run(common, partial(watch_reports.operations, limit=limit, common=common))
+
+
+@ops_app.command("show")
+@flat
+def show_operation(operation: Operation, *, common: Common) -> None:
+    """Show how far an operation is, and what could not be done.
+
+    crawlyard ops show ID
+    """
+    session.run(common, partial(watch_reports.operation, word=operation, common=common))
+
+
+@ops_app.command("cancel")
+@flat
+def cancel_operation(operation: Operation, *, common: Common) -> None:
+    """End an operation; what it has done stays done.
+
+    crawlyard ops cancel ID
+    """
+    session.run(common, partial(watch_reports.cancel, word=operation, common=common))
+
+
+@flat
+def health(*, basics: Basics) -> None:
+    """Check that a yard can work: its store answers, and is as it must be.
+
+    crawlyard health
+    crawlyard health --server http://127.0.0.1:8700
+
+    Exits with 6 if it cannot.
+    """
+    session.run(basics, watch_reports.health)

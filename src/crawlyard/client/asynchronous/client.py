@@ -1,0 +1,84 @@
+"""A client of one yard."""
+
+from collections.abc import Mapping
+from typing import Self
+
+import httpx
+
+from crawlyard.client.asynchronous.account import Tokens, Users
+from crawlyard.client.asynchronous.calls import Calls
+from crawlyard.client.asynchronous.events import Events
+from crawlyard.client.asynchronous.jobs import Jobs
+from crawlyard.client.asynchronous.operations import Operations
+from crawlyard.client.asynchronous.schedules import Schedules
+from crawlyard.client.asynchronous.templates import Templates
+from crawlyard.client.asynchronous.webhooks import Webhooks
+from crawlyard.client.asynchronous.yard import Hosts, SettingSections, Workers
+from crawlyard.client.transport import Server, server_of
+
+_NOTHING: Mapping[str, object] = {}
+_PLAIN: Mapping[str, str] = {}
+
+
+class AsyncClient:
+    """Asks a yard over HTTP. Use it as a context manager, or close it.
+
+    Without *url* and *token*, ``CRAWLYARD_SERVER`` and ``CRAWLYARD_TOKEN`` (or the file
+    that ``CRAWLYARD_TOKEN_FILE`` names) say where and who.
+
+    Raises:
+        Invalid: nobody says it, or it cannot be right.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        server: Server | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        own = server or server_of(url, token)
+        self._http = httpx.AsyncClient(
+            headers=own.headers, timeout=own.timeout_s, transport=transport
+        )
+        self._calls = calls = Calls(own, self._http)
+        self.jobs = Jobs(calls)
+        self.templates = Templates(calls)
+        self.schedules = Schedules(calls)
+        self.webhooks = Webhooks(calls)
+        self.events = Events(calls)
+        self.workers = Workers(calls)
+        self.hosts = Hosts(calls)
+        self.tokens = Tokens(calls)
+        self.users = Users(calls)
+        self.operations = Operations(calls)
+        self.settings = SettingSections(calls)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] = _NOTHING,
+        body: object = None,
+        headers: Mapping[str, str] = _PLAIN,
+    ) -> httpx.Response:
+        """Return the answer to any request; *path* is below ``/api/v1`` unless it begins with /.
+
+        Raises:
+            CrawlyardError: the server refused, or nobody answered.
+        """
+        return await self._calls.send(method, path, params=params, body=body, headers=headers)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.aclose()

@@ -1,0 +1,69 @@
+"""What a yard is doing and how it is set: workers, hosts, settings."""
+
+from collections.abc import AsyncGenerator, Mapping
+
+from crawlyard.client.asynchronous.calls import Calls
+from crawlyard.client.transport import if_match, part
+from crawlyard.web.wire.settings import SectionOut
+from crawlyard.web.wire.watch import HostOut, WorkerOut
+
+
+class Workers:
+    """Looks at workers."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def list(self) -> AsyncGenerator[WorkerOut]:
+        """Yield the workers, gone ones for a day as well."""
+        return self._calls.whole(WorkerOut, "workers")
+
+    async def get(self, worker_id: str) -> WorkerOut:
+        """Return a worker."""
+        return await self._calls.one(WorkerOut, "GET", f"workers/{part(worker_id)}")
+
+    async def forget(self, worker_id: str) -> None:
+        """Forget a worker that is gone."""
+        await self._calls.send("DELETE", f"workers/{part(worker_id)}")
+
+
+class Hosts:
+    """Looks at the hosts that are asked now."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def list(self) -> AsyncGenerator[HostOut]:
+        """Yield the hosts by name: how hard they are asked, and for which jobs."""
+        return self._calls.whole(HostOut, "hosts")
+
+    async def get(self, host: str) -> HostOut:
+        """Return what is done to one host."""
+        return await self._calls.one(HostOut, "GET", f"hosts/{part(host)}")
+
+
+class SettingSections:
+    """Reads the settings that an admin changes while the yard runs, and changes them."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def list(self) -> AsyncGenerator[SectionOut]:
+        """Yield all sections."""
+        return self._calls.whole(SectionOut, "settings")
+
+    async def get(self, section: str) -> SectionOut:
+        """Return a section: what was written, and what holds."""
+        return await self._calls.one(SectionOut, "GET", f"settings/{part(section)}")
+
+    async def put(
+        self, section: str, value: Mapping[str, object], *, version: int | None = None
+    ) -> SectionOut:
+        """Let a section say this and nothing else."""
+        return await self._calls.one(
+            SectionOut,
+            "PUT",
+            f"settings/{part(section)}",
+            body=value,
+            headers=if_match(version, required=True),
+        )

@@ -1,0 +1,28 @@
+# made of asynchronous/operations.py by `python -m tests.sync_client`; a test compares it
+"""What is done to many things, and filters that were kept."""
+
+from collections.abc import Generator
+
+from crawlyard.client.synchronous.calls import Calls
+from crawlyard.client.transport import part
+from crawlyard.web.wire.operations import OperationOut
+
+
+class Operations:
+    """Looks at operations, and ends them."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def list(self, *, limit: int | None = None) -> Generator[OperationOut]:
+        """Yield operations, newest first."""
+        return self._calls.every(OperationOut, "operations", limit=limit)
+
+    def get(self, operation_id: str) -> OperationOut:
+        """Return an operation: how far it is, and what could not be done."""
+        return self._calls.one(OperationOut, "GET", f"operations/{part(operation_id)}")
+
+    def cancel(self, operation_id: str) -> OperationOut:
+        """End an operation; what it has done stays done."""
+        path = f"operations/{part(operation_id)}/cancel"
+        return self._calls.one(OperationOut, "POST", path)

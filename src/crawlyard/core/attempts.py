@@ -1,0 +1,67 @@
+"""The attempts of a job, as its events tell of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum, auto
+
+from crawlyard.core.event import Event, EventName
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended."""
+
+    RUNNING = auto()  # it has not
+    COMPLETED = auto()
+    FAILED = auto()  # and no other follows
+    REQUEUED = auto()  # it failed and another follows, or its worker was stopped
+    WORKER_LOST = auto()
+    PAUSED = auto()
+    CANCELLED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One time that a worker had a job."""
+
+    number: int  # from 1
+    worker: str
+    begun_at: datetime
+    ended_at: datetime | None = None
+    outcome: AttemptOutcome = AttemptOutcome.RUNNING
+    reason: str = ""  # of the state that the job came into
+    detail: str = ""
+
+
+_ENDS: Mapping[EventName, AttemptOutcome] = {
+    EventName.COMPLETED: AttemptOutcome.COMPLETED,
+    EventName.FAILED: AttemptOutcome.FAILED,
+    EventName.REQUEUED: AttemptOutcome.REQUEUED,
+    EventName.WORKER_LOST: AttemptOutcome.WORKER_LOST,
+    EventName.PAUSED: AttemptOutcome.PAUSED,
+    EventName.CANCELLED: AttemptOutcome.CANCELLED,
+}
+
+TELLING = frozenset({EventName.STARTED, *_ENDS})
+"""The events that tell of attempts."""
+
+
+def attempts_of(events: Iterable[Event]) -> list[Attempt]:
+    """Return the attempts that a job's *events*, oldest first, tell of, in their order.
+
+    A job that was paused or cancelled while it waited had no attempt to end.
+    """
+    found: list[Attempt] = []
+    for event in events:
+        if event.name is EventName.STARTED:
+            worker = event.actor.removeprefix("worker:")
+            found.append(Attempt(number=len(found) + 1, worker=worker, begun_at=event.at))
+        elif event.name in _ENDS and found and found[-1].ended_at is None:
+            found[-1] = replace(
+                found[-1],
+                ended_at=event.at,
+                outcome=_ENDS[event.name],
+                reason=str(event.data.get("reason", "")),
+                detail=str(event.data.get("detail", "")),
+            )
+    return found

@@ -1,0 +1,114 @@
+"""What the server keeps beside the crawls: saved views, long operations, settings, answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum, auto
+
+from crawlyard.errors import Invalid
+
+MAX_VIEW_NAME = 100
+MAX_VIEW_QUERY = 2_000
+MOST_FAILURES = 100
+"""Of an operation that are kept with their reasons."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedView:
+    """A filter under a name, of one user."""
+
+    id: str
+    owner: str
+    name: str
+    page: str = "jobs"  # of the dashboard
+    query: str = ""
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or not self.name.isprintable() or len(self.name) > MAX_VIEW_NAME:
+            expected = f"expected 1 to {MAX_VIEW_NAME} characters on one line"
+            raise Invalid("name", f"{expected}, got {self.name!r}")
+        if len(self.query) > MAX_VIEW_QUERY:
+            expected = f"expected at most {MAX_VIEW_QUERY} characters"
+            raise Invalid("query", f"{expected}, got {len(self.query)}")
+
+
+class OperationKind(StrEnum):
+    """What is done to many things."""
+
+    JOBS = auto()  # an action on the jobs that a filter means
+    BACKFILL = auto()  # of a schedule
+
+
+class OperationState(StrEnum):
+    """Where an operation is in its life."""
+
+    RUNNING = auto()
+    COMPLETED = auto()  # some of it may have failed: `failures` says what
+    CANCELLED = auto()
+    FAILED = auto()  # it could not go on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One thing that could not be done."""
+
+    id: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """Something done to many things, in the background, that goes on after a crash."""
+
+    id: str
+    owner: str
+    kind: OperationKind
+    request: Mapping[str, object]  # JSON: what is to be done
+    state: OperationState = OperationState.RUNNING
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    failures: tuple[Failure, ...] = ()  # the first `MOST_FAILURES`
+    cursor: str = ""  # how far it has come
+    detail: str = ""
+    leased_until: datetime | None = None  # whoever works at it says so
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One section of the settings that are kept in the store."""
+
+    name: str
+    value: Mapping[str, object] = field(default_factory=dict)  # JSON
+    version: int = 0  # 0: never written
+    updated_at: datetime | None = None
+    actor: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The answer to a request with an Idempotency-Key; ``status`` 0 while it is under way."""
+
+    asker: str  # the credential's id
+    key: str
+    request: str  # SHA-256 of method, path and body, hex
+    status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A section as it was written, and what holds: with what it leaves to others."""
+
+    section: Section
+    effective: Mapping[str, object]

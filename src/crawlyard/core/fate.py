@@ -1,0 +1,31 @@
+"""What became of a URL in a job, or what would."""
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+
+from crawlyard.core.page import KnownURL, StoredPage
+
+
+class FateKind(StrEnum):
+    """What became of a URL."""
+
+    FETCHED = auto()
+    FAILED = auto()
+    REDIRECTED = auto()  # it led to another URL
+    WAITING = auto()
+    SKIPPED = auto()  # a rule kept it out, or it led to a URL that was kept out or known
+    NEVER_FOUND = auto()  # no page, seed or sitemap named it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of a URL in a job."""
+
+    url: str  # in its canonical spelling
+    kind: FateKind
+    detail: str  # a sentence
+    known: KnownURL | None = None
+    page: StoredPage | None = None  # of one that was fetched or has failed
+    redirected_to: str | None = None
+    rule: str = ""  # that keeps it out, or would
+    position: int | None = None  # of one that waits, from 1

@@ -1,0 +1,25 @@
+"""How much room was freed by deleting."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """What was deleted, and the room that it took."""
+
+    rows: int = 0
+    bytes: int = 0  # given back to the disk: by which the file of SQLite shrank
+    reusable: int = 0  # bytes, about, that stay in the database for what comes: Postgres
+
+    def __bool__(self) -> bool:
+        """Tell whether there was anything to free."""
+        return self != _NOTHING
+
+    def __add__(self, other: "Freed") -> "Freed":
+        """Return both together."""
+        return Freed(
+            self.rows + other.rows, self.bytes + other.bytes, self.reusable + other.reusable
+        )
+
+
+_NOTHING = Freed()

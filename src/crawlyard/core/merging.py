@@ -1,0 +1,41 @@
+"""How a change that names only what is to be otherwise is put over what is there.
+
+Source: RFC 7396, JSON Merge Patch.
+"""
+
+from collections.abc import Mapping
+
+
+def merged(target: object, patch: object) -> object:
+    """Return *target* with *patch* over it; neither is changed.
+
+    Objects are put together, null takes a member away, all else takes the place of what
+    was there.
+    """
+    if not isinstance(patch, Mapping):
+        return patch
+    return merged_object(target if isinstance(target, Mapping) else {}, patch)
+
+
+def merged_object(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
+    """Return the object *target* with the object *patch* over it, as `merged` does."""
+    both = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            both.pop(name, None)
+        else:
+            both[name] = merged(both.get(name), value)
+    return both
+
+
+def patch_between(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object]:
+    """Return the patch that makes *new* of *old*; a member of *new* that is null goes as well."""
+    patch: dict[str, object] = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            inner = patch_between(before, value)
+            patch |= {name: inner} if inner else {}
+        elif value != before:
+            patch[name] = value
+    return patch

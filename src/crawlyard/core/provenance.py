@@ -1,0 +1,27 @@
+"""What holds for a job, and where each value of it comes from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from crawlyard.core.job import Job
+from crawlyard.core.template import CrawlTemplate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A field of a job that is not as its template says."""
+
+    path: str
+    template: object  # with its open places; the default where it says nothing
+    job: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings of a job in force; credentials are hidden."""
+
+    job: Job
+    form: Mapping[str, object]
+    sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
+    template: CrawlTemplate | None  # that it was made of, if it can still be seen
+    differences: Sequence[Difference] = ()

@@ -1,0 +1,169 @@
+"""What is written down to be looked at: workers, a job's log and its course over time."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import IntEnum
+
+
+class Level(IntEnum):
+    """How much a line of a job's log matters."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+MOST_LINES = 2_000
+"""Of a job's log that are kept, the newest."""
+
+MAX_MESSAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of a job's log."""
+
+    at: datetime
+    level: Level
+    message: str
+    url: str = ""
+    n: int = 0  # given by the store: rises within a job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReport:
+    """What one worker does to one host."""
+
+    host: str
+    in_flight: int = 0
+    at_once: int = 1
+    delay_s: float = 0.0
+    held_until: datetime | None = None  # by its last refusal
+    refusals: int = 0  # in a row
+    jobs: tuple[str, ...] = ()  # ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostBooking:
+    """How far ahead a host is booked by all workers together."""
+
+    booked_until: datetime | None = None  # the first instant that is not booked
+    held_until: datetime | None = None  # it asked for a rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """A worker, as it says of itself every few seconds."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    slots: int
+    running: tuple[str, ...] = ()  # ids of jobs
+    pages: int = 0  # since it began
+    bytes: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)  # by kind
+    waits: tuple[int, ...] = ()  # jobs that began, by how long they were due: `WAIT_BOUNDS_S`
+    waited_s: float = 0.0  # all of them together
+    pages_per_s: float = 0.0  # lately
+    memory_bytes: int = 0
+    load: float = 0.0  # of its machine, the last minute
+    stopping: bool = False
+    hosts: tuple[HostReport, ...] = ()
+    started_at: datetime
+    beat_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What a job did in one stretch of its running time."""
+
+    at: datetime  # its beginning
+    seconds: float = 0.0
+    pages: int = 0
+    bytes: int = 0
+    errors: int = 0
+    statuses: Mapping[str, int] = field(default_factory=dict)  # by class: "2xx"
+    latency_ms: float = 0.0  # the mean
+    waiting: int = 0  # URLs, at its end
+
+
+WAIT_BOUNDS_S = (0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0)
+"""Upper bounds of what `WorkerReport.waits` counts; one more count is of all above."""
+
+MOST_POINTS = 120
+"""Of a course: once there are more, two become one, and each lasts twice as long."""
+
+FIRST_STEP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a job went: points of equal length, the oldest first."""
+
+    step_s: float = FIRST_STEP_S
+    points: tuple[Point, ...] = ()
+
+    def grown(self, point: Point) -> "Course":
+        """Return the course with what was done in *point*, which goes on from its end."""
+        points = list(self.points)
+        if points and points[-1].seconds < self.step_s:
+            points[-1] = _joined(points[-1], point)
+        else:
+            points.append(point)
+        step_s = self.step_s
+        while len(points) > MOST_POINTS:
+            points = [_joined_all(points[n : n + 2]) for n in range(0, len(points), 2)]
+            step_s *= 2
+        return replace(self, step_s=step_s, points=tuple(points))
+
+    @property
+    def at_a_step(self) -> bool:
+        """Tell whether its last point is complete."""
+        return bool(self.points) and self.points[-1].seconds >= self.step_s
+
+
+def _joined(first: Point, second: Point) -> Point:
+    """Return two points that follow each other as one."""
+    pages = first.pages + second.pages
+    weighted = first.latency_ms * first.pages + second.latency_ms * second.pages
+    return Point(
+        at=first.at,
+        seconds=first.seconds + second.seconds,
+        pages=pages,
+        bytes=first.bytes + second.bytes,
+        errors=first.errors + second.errors,
+        statuses=dict(Counter(first.statuses) + Counter(second.statuses)),
+        latency_ms=weighted / pages if pages else 0.0,
+        waiting=second.waiting,
+    )
+
+
+def _joined_all(points: Sequence[Point]) -> Point:
+    joined, *rest = points
+    for point in rest:
+        joined = _joined(joined, point)
+    return joined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostStanding:
+    """What all workers together do to one host."""
+
+    host: str
+    in_flight: int
+    at_once: int  # the fewest that any of its jobs wishes for
+    delay_s: float  # the longest
+    refusals: int  # in a row
+    held_until: datetime | None
+    booked_until: datetime | None
+    jobs: tuple[str, ...]  # ids of those that the actor may see
+    others: int  # jobs of others that ask it as well
+    workers: tuple[str, ...] = field(default_factory=tuple)

@@ -1,0 +1,78 @@
+"""The figures of a yard for a monitoring system: all of them read when they are asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from crawlyard.clock import Clock
+from crawlyard.core.lifecycle import State
+from crawlyard.core.limits import Usage
+from crawlyard.core.priority import Priority
+from crawlyard.core.room import Traffic
+from crawlyard.core.user import Actor, Role
+from crawlyard.core.watch import WorkerReport
+from crawlyard.errors import Forbidden
+from crawlyard.services.reporting import ALIVE
+from crawlyard.store.base import Store
+
+_FIRST_DAY = date(2000, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """How things stand."""
+
+    jobs: Mapping[tuple[State, Priority], int]
+    longest_wait: timedelta  # of the job that is due longest
+    used: Usage  # by all jobs that ever ran
+    schedules_late: timedelta  # by how much the next tick is overdue
+    undelivered: timedelta  # how long the delivery that is due longest has waited
+    workers: Sequence[WorkerReport]  # those alive
+    held_hosts: int
+    store_latency_s: float  # of one small read
+
+
+class Gauging:
+    """Reads the figures of the whole yard, for admins."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def figures(self, actor: Actor) -> Figures:
+        """Return how things stand.
+
+        Raises:
+            Forbidden: the actor is no admin: the figures are of everybody's jobs.
+        """
+        if actor.role is not Role.ADMIN:
+            raise Forbidden(f"{actor.id} is no admin")
+        store, now, wall = self._store, self._clock.now(), self._clock.wall()
+        began = self._clock.monotonic()
+        await store.events.last()
+        latency_s = self._clock.monotonic() - began
+        next_at, due_at = (
+            await store.ticks.next_at(),
+            await store.deliveries.next_at(now, Traffic()),
+        )
+        reports = [r for r in await store.workers.find() if now - r.beat_at <= ALIVE]
+        none = timedelta(0)
+        return Figures(
+            jobs=await store.jobs.counts(),
+            longest_wait=await store.journal.waits(now),
+            used=_total(await store.users.days(None, _FIRST_DAY)),
+            schedules_late=none if next_at is None else max(none, wall - next_at),
+            undelivered=none if due_at is None else max(none, now - due_at),
+            workers=reports,
+            held_hosts=len(
+                {h.host for r in reports for h in r.hosts if h.held_until and h.held_until > now}
+            ),
+            store_latency_s=latency_s,
+        )
+
+
+def _total(days: Mapping[date, Usage]) -> Usage:
+    total = Usage()
+    for usage in days.values():
+        total = total.plus(usage)
+    return total

@@ -1,0 +1,114 @@
+"""What a yard lets its users do: grants and ceilings of its settings, and their quotas."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
+
+from crawlyard.core.event import Event
+from crawlyard.core.form import at, form_of
+from crawlyard.core.lifecycle import State
+from crawlyard.core.limits import LIMIT_NAMES, Limits, clamped
+from crawlyard.core.policy import SectionName, ceilings_of, grants_of
+from crawlyard.core.spec import JobSpec
+from crawlyard.core.user import NO_QUOTA, Actor, Grants, Quota
+from crawlyard.errors import Forbidden, NotFound, QuotaExceeded
+from crawlyard.store.base import JobQuery, Store
+
+CEILING = "ceiling"
+"""Where a limit comes from that was cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clamped:
+    """A spec whose limits are within the ceilings, and which of them were cut to that."""
+
+    spec: JobSpec
+    cut: Mapping[str, object] = field(default_factory=dict)  # by path of the form
+
+    def told(self, event: Event) -> Event:
+        """Return an event about the job that names what was cut, if anything was."""
+        return replace(event, data={**event.data, "cut": dict(self.cut)}) if self.cut else event
+
+
+class Policy:
+    """Judges what is asked of a yard. What its settings say is read each time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def grants(self, actor: Actor) -> Grants:
+        """Return what *actor* may ask for; who works on the store's own files: everything."""
+        if actor.trusted:
+            return Grants()
+        return grants_of((await self._store.settings.get(SectionName.GRANTS)).value)
+
+    async def check(self, actor: Actor, spec: JobSpec) -> None:
+        """Check that *actor* may have what *spec* opens, or sets aside.
+
+        Raises:
+            Forbidden: this yard does not grant it; the message names the field.
+        """
+        if not (spec.allow_addresses or spec.allow_private or spec.ignore_robots):
+            return
+        granted = await self.grants(actor)
+        for asked, given, name in (
+            (bool(spec.allow_addresses), granted.addresses, "allow_addresses"),
+            (spec.allow_private, granted.private, "allow_private"),
+            (spec.ignore_robots, granted.ignore_robots, "ignore_robots"),
+        ):
+            if asked and not given:
+                raise Forbidden(f"{name}: this yard does not grant it; ask its admin")
+
+    async def clamped(self, owner: str, spec: JobSpec) -> Clamped:
+        """Return *spec* within the ceilings of its owner and of the yard; the smaller win."""
+        yard = ceilings_of((await self._store.settings.get(SectionName.CEILINGS)).value)
+        own = (await self.quota(owner)).ceilings
+        if yard == own == Limits():
+            return Clamped(spec=spec)
+        within = replace(spec, limits=clamped(spec.limits, own, yard))
+        form = form_of(within)
+        changed = (n for n in LIMIT_NAMES if getattr(within.limits, n) != getattr(spec.limits, n))
+        paths = (f"limits.{name}_s" if name == "duration" else f"limits.{name}" for name in changed)
+        return Clamped(spec=within, cut={path: at(form, path) for path in paths})
+
+    async def quota(self, owner: str) -> Quota:
+        """Return the quota of a user; who has no account has none."""
+        try:
+            return (await self._store.users.get(owner)).quota
+        except NotFound:
+            return NO_QUOTA
+
+    async def waiting(self, owner: str) -> int:
+        """Return how many jobs of a user wait."""
+        of_owner = JobQuery(owner=owner, states=frozenset({State.PENDING}))
+        return sum((await self._store.jobs.counts(of_owner)).values())
+
+    async def check_room(self, owner: str, more: int = 1) -> None:
+        """Check that *more* jobs of *owner* may wait.
+
+        Raises:
+            QuotaExceeded: as many wait already.
+        """
+        most = (await self.quota(owner)).pending
+        if most is None:
+            return
+        waiting = await self.waiting(owner)
+        if waiting + more > most:
+            told = f"{waiting:,} jobs of {owner} wait already, and {most:,} may (quota.pending)"
+            raise QuotaExceeded("pending", told)
+
+    @asynccontextmanager
+    async def room(self, owner: str) -> AsyncIterator[None]:
+        """Check that a job of *owner* may be added, and let no other of his in for the block.
+
+        That holds in one process: of two that add at the same instant, each may add one.
+
+        Raises:
+            QuotaExceeded: as for `check_room`.
+        """
+        async with self._turns.setdefault(owner, asyncio.Lock()):
+            await self.check_room(owner)
+            yield

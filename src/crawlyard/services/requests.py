@@ -1,0 +1,79 @@
+"""From what somebody asks for to a job: a template filled, or a spec of his own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from crawlyard.core.form import FIELDS, spec_of, values_of
+from crawlyard.core.job import DIRECT, Job, Origin
+from crawlyard.core.spec import JobSpec
+from crawlyard.core.user import Actor
+from crawlyard.errors import Invalid
+from crawlyard.services.jobs import JobManager
+from crawlyard.services.site_settings import SiteSettings
+from crawlyard.services.templates import DEFAULT, THIS_JOB, TemplateManager
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """What somebody asks for: a form, perhaps over a template."""
+
+    form: Mapping[str, object]
+    template: str | None = None  # a ref
+    template_version: int | None = None
+    params: Mapping[str, object] = field(default_factory=dict)
+    start_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a request comes to, before it is submitted."""
+
+    spec: JobSpec
+    origin: Origin
+    sources: Mapping[str, str]  # by path of the form
+
+
+class Requests:
+    """Turns requests into jobs."""
+
+    def __init__(
+        self, jobs: JobManager, templates: TemplateManager, settings: SiteSettings
+    ) -> None:
+        self._jobs = jobs
+        self._templates = templates
+        self._settings = settings
+
+    async def submit(self, actor: Actor, request: JobRequest) -> Job:
+        """Submit what is asked for.
+
+        Raises:
+            Invalid, NotFound, Forbidden, QuotaExceeded: it cannot be.
+        """
+        ready = await self.prepare(actor, request)
+        return await self._jobs.submit(
+            actor, ready.spec, start_at=request.start_at, origin=ready.origin
+        )
+
+    async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:
+        """Return what a request comes to, over the defaults of the settings; nothing is written.
+
+        Raises:
+            Invalid, NotFound, Forbidden: as for `submit`.
+        """
+        if request.template is None:
+            if request.params:
+                raise Invalid("params", "expected a template that has them")
+            spec, given = spec_of(request.form), values_of(request.form)
+            sources = {path: THIS_JOB if path in given else DEFAULT for path in FIELDS}
+            return await self._over_defaults(spec, sources, DIRECT)
+        rendered = await self._templates.render(
+            actor, request.template, request.params, request.form, request.template_version
+        )
+        return await self._over_defaults(rendered.spec, rendered.sources, rendered.origin)
+
+    async def _over_defaults(
+        self, spec: JobSpec, sources: Mapping[str, str], origin: Origin
+    ) -> Prepared:
+        under = await self._settings.underlaid(spec, sources, DEFAULT)
+        return Prepared(spec=under.spec, origin=origin, sources=under.sources)

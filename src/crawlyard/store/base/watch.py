@@ -1,0 +1,59 @@
+"""What is asked of a store about what is there to be looked at."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from crawlyard.core.page import KnownURL, TargetState
+from crawlyard.core.watch import Course, Level, LogLine, WorkerReport
+
+
+class WorkerStore(Protocol):
+    """What workers say of themselves."""
+
+    async def beat(self, report: WorkerReport) -> None:
+        """Keep the report of a worker in place of its last one."""
+        ...
+
+    async def find(self) -> list[WorkerReport]:
+        """Return all reports, the worker that began first in front."""
+        ...
+
+    async def forget(self, worker_id: str) -> bool:
+        """Delete a report; tell whether there was one."""
+        ...
+
+
+class JournalStore(Protocol):
+    """The log and the course of each job, by its id; `FrontierStore.record` writes them."""
+
+    async def lines(
+        self, job_id: str, least: Level, after: int, limit: int, text: str = ""
+    ) -> list[LogLine]:
+        """Return lines with an *n* above *after*, oldest first, at most *limit*."""
+        ...
+
+    async def last(self, job_id: str) -> int:
+        """Return the *n* of the newest line, 0 when there is none."""
+        ...
+
+    async def course(self, job_id: str) -> Course:
+        """Return how a job went, empty if it has not begun."""
+        ...
+
+    async def known(self, job_id: str, fp: int) -> KnownURL | None:
+        """Return what became of the URL of this hash, ``None`` if the job never found it.
+
+        By its `engine.urls.fingerprint`, not by its text, for which there is no index.
+        """
+        ...
+
+    async def upcoming(
+        self, job_id: str, after: int, limit: int, states: Sequence[TargetState]
+    ) -> list[KnownURL]:
+        """Return URLs in *states* with a key above *after*, in their order, at most *limit*."""
+        ...
+
+    async def waits(self, now: datetime) -> timedelta:
+        """Return how long the job that is due longest has waited, nothing if none is."""
+        ...

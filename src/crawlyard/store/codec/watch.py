@@ -1,0 +1,71 @@
+"""Reports of workers, lines of logs, courses, and URLs as they are looked at."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from crawlyard.core.page import TargetState, Via
+from crawlyard.core.watch import Course, Level, LogLine, WorkerReport
+from crawlyard.store.base import KnownURL
+from crawlyard.store.codec.base import Row
+from crawlyard.store.text import scrubbed
+
+_REPORT = TypeAdapter(WorkerReport)
+_COURSE = TypeAdapter(Course)
+
+
+def worker_row(report: WorkerReport) -> dict[str, Any]:
+    """Return all columns of a row of `workers`."""
+    said = _REPORT.dump_json(scrubbed(report)).decode()
+    return {"id": report.id, "report": said, "beat_at": report.beat_at}
+
+
+def worker_of(row: Row) -> WorkerReport:
+    """Return the report of a row of `workers`."""
+    return _REPORT.validate_json(row["report"])
+
+
+def line_row(job_no: int, line: LogLine) -> dict[str, Any]:
+    """Return all columns of a row of `log_lines`."""
+    return {
+        "job_no": job_no,
+        "n": line.n,
+        "at": line.at,
+        "level": int(line.level),
+        "message": line.message,
+        "url": line.url,
+    }
+
+
+def line_of(row: Row) -> LogLine:
+    """Return the line of a row of `log_lines`."""
+    return LogLine(
+        at=row["at"], level=Level(row["level"]), message=row["message"], url=row["url"], n=row["n"]
+    )
+
+
+def course_row(job_no: int, course: Course) -> dict[str, Any]:
+    """Return all columns of a row of `courses`."""
+    # as it is: all text in it is ours, and it is written every few seconds
+    return {"job_no": job_no, "course": _COURSE.dump_json(course).decode()}
+
+
+def course_of(text: str) -> Course:
+    """Return the course that was stored as *text*."""
+    return _COURSE.validate_json(text)
+
+
+def known_of(row: Row) -> KnownURL:
+    """Return the URL of a row of `frontier`, with the URL of its parent as `parent`."""
+    return KnownURL(
+        key=row["id"],
+        url=row["url"],
+        host=row["host"],
+        depth=row["depth"],
+        via=Via(row["via"]),
+        state=TargetState(row["state"]),
+        rule=row["rule"],
+        tries=row["tries"],
+        due_at=row["due_at"],
+        parent=row["parent"],
+    )

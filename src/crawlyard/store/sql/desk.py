@@ -1,0 +1,196 @@
+"""`ViewStore`, `OperationStore` and `SettingStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from crawlyard.core.desk import Operation, SavedView, Section
+from crawlyard.core.event import Event
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.codec.desk import (
+    operation_of,
+    operation_row,
+    section_of,
+    section_row,
+    view_of,
+    view_row,
+)
+from crawlyard.store.naming import taken
+from crawlyard.store.sql.bulk import insert_new
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.names import plainly
+from crawlyard.store.sql.standing import tell
+from crawlyard.store.tables.desk import UNDER_WAY, operations, settings, views
+
+
+@dataclass(frozen=True, slots=True)
+class SqlViews:
+    """`ViewStore` on a database."""
+
+    _database: Database
+
+    async def add(self, view: SavedView) -> None:
+        await self._database.write(partial(_add_view, view=view))
+
+    async def get(self, view_id: str) -> SavedView:
+        return await self._database.read(partial(_view, view_id=view_id))
+
+    async def save(self, view: SavedView) -> None:
+        await self._database.write(partial(_save_view, view=view))
+
+    async def find(self, owner: str, page: str | None = None) -> list[SavedView]:
+        return await self._database.read(partial(_views, owner=owner, page=page))
+
+    async def delete(self, view_id: str, version: int) -> None:
+        await self._database.write(partial(_delete_view, view_id=view_id, version=version))
+
+
+def _add_view(conn: Connection, view: SavedView) -> None:
+    if not insert_new(conn, views, [view_row(view)]):
+        if conn.scalar(select(views.c.id).where(views.c.id == view.id)) is not None:
+            raise Conflict(f"there is a view {view.id} already")
+        raise taken("view", view.name)
+
+
+def _view(conn: Connection, view_id: str) -> SavedView:
+    row = conn.execute(select(views).where(views.c.id == view_id)).mappings().first()
+    if row is None:
+        raise NotFound(f"no view {view_id}")
+    return view_of(row)
+
+
+def _save_view(conn: Connection, view: SavedView) -> None:
+    same = (views.c.id == view.id, views.c.version == view.version - 1)
+    try:
+        saved = conn.execute(update(views).where(*same).values(view_row(view))).rowcount
+    except IntegrityError:  # of all that is unique, only the name can change
+        raise taken("view", view.name) from None
+    if not saved:
+        raise Conflict(f"view {view.id} is not at version {view.version - 1} any more")
+
+
+def _views(conn: Connection, owner: str, page: str | None) -> list[SavedView]:
+    found = select(views).where(views.c.owner == owner)
+    if page is not None:
+        found = found.where(views.c.page == page)
+    order = (plainly(conn, views.c.page), plainly(conn, views.c.name))
+    return [view_of(row) for row in conn.execute(found.order_by(*order)).mappings()]
+
+
+def _delete_view(conn: Connection, view_id: str, version: int) -> None:
+    same = (views.c.id == view_id, views.c.version == version)
+    if not conn.execute(delete(views).where(*same)).rowcount:
+        raise Conflict(f"view {view_id} is not at version {version} any more")
+
+
+@dataclass(frozen=True, slots=True)
+class SqlOperations:
+    """`OperationStore` on a database."""
+
+    _database: Database
+
+    async def add(self, operation: Operation) -> None:
+        await self._database.write(partial(_add_operation, operation=operation))
+
+    async def get(self, operation_id: str) -> Operation:
+        return await self._database.read(partial(_operation, operation_id=operation_id))
+
+    async def save(self, operation: Operation) -> None:
+        await self._database.write(partial(_save_operation, operation=operation))
+
+    async def find(self, owner: str | None, before: str | None, limit: int) -> list[Operation]:
+        asked: list[ColumnElement[bool]] = []
+        if owner is not None:
+            asked.append(operations.c.owner == owner)
+        if before is not None:
+            asked.append(operations.c.id < before)
+        return await self._database.read(partial(_operations, asked=asked, limit=limit))
+
+    async def claim(self, now: datetime, until: datetime) -> Operation | None:
+        # asked every second, and nearly always in vain: writers need not wait for that
+        if not await self._database.read(partial(_is_any_free, now=now)):
+            return None
+        return await self._database.write(partial(_claim, now=now, until=until))
+
+
+def _add_operation(conn: Connection, operation: Operation) -> None:
+    if not insert_new(conn, operations, [operation_row(operation)]):
+        raise Conflict(f"there is an operation {operation.id} already")
+
+
+def _operation(conn: Connection, operation_id: str) -> Operation:
+    found = select(operations).where(operations.c.id == operation_id)
+    row = conn.execute(found).mappings().first()
+    if row is None:
+        raise NotFound(f"no operation {operation_id}")
+    return operation_of(row)
+
+
+def _save_operation(conn: Connection, operation: Operation) -> None:
+    before = operation.version - 1
+    same = (operations.c.id == operation.id, operations.c.version == before)
+    statement = update(operations).where(*same).values(operation_row(operation))
+    if not conn.execute(statement).rowcount:
+        raise Conflict(f"operation {operation.id} is not at version {before} any more")
+
+
+def _operations(conn: Connection, asked: list[ColumnElement[bool]], limit: int) -> list[Operation]:
+    found = select(operations).where(*asked).order_by(operations.c.id.desc()).limit(limit)
+    return [operation_of(row) for row in conn.execute(found).mappings()]
+
+
+def _free(now: datetime) -> ColumnElement[bool]:
+    unleased = or_(operations.c.leased_until.is_(None), operations.c.leased_until <= now)
+    return and_(UNDER_WAY, unleased)
+
+
+def _is_any_free(conn: Connection, now: datetime) -> bool:
+    return conn.scalar(select(operations.c.id).where(_free(now)).limit(1)) is not None
+
+
+def _claim(conn: Connection, now: datetime, until: datetime) -> Operation | None:
+    first = select(operations).where(_free(now)).order_by(operations.c.id).limit(1)
+    # SQLite has one writer at a time, Postgres skips what another claim has locked
+    row = conn.execute(first.with_for_update(skip_locked=True)).mappings().first()
+    if row is None:
+        return None
+    found = operation_of(row)
+    # another version: whoever had it before cannot save it any more
+    mine = replace(found, leased_until=until, version=found.version + 1)
+    _save_operation(conn, mine)
+    return mine
+
+
+@dataclass(frozen=True, slots=True)
+class SqlSettings:
+    """`SettingStore` on a database."""
+
+    _database: Database
+
+    async def get(self, name: str) -> Section:
+        return await self._database.read(partial(_section, name=name))
+
+    async def save(self, section: Section, event: Event | None = None) -> None:
+        await self._database.write(partial(_save_section, section=section, event=event))
+
+
+def _section(conn: Connection, name: str) -> Section:
+    row = conn.execute(select(settings).where(settings.c.name == name)).mappings().first()
+    return section_of(row) if row else Section(name=name)
+
+
+def _save_section(conn: Connection, section: Section, event: Event | None) -> None:
+    before, row = section.version - 1, section_row(section)
+    if before == 0:
+        saved = insert_new(conn, settings, [row])
+    else:
+        same = (settings.c.name == section.name, settings.c.version == before)
+        saved = conn.execute(update(settings).where(*same).values(row)).rowcount
+    if not saved:
+        raise Conflict(f"settings {section.name} are not at version {before} any more")
+    tell(conn, [event] if event else [])

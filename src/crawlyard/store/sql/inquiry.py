@@ -1,0 +1,160 @@
+"""`InquiryStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import State
+from crawlyard.core.page import KnownURL, StoredPage
+from crawlyard.store.codec.jobs import page_of
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.quotas import parts_held_back
+from crawlyard.store.sql.standing import STANDING, no_of
+from crawlyard.store.tables.jobs import (
+    CLAIM_ORDER,
+    HELD,
+    PENDING,
+    PRESENT,
+    SEED_HOP,
+    WAITING,
+    frontier,
+    jobs,
+    pages,
+    shards,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlInquiries:
+    """`InquiryStore` on a database."""
+
+    _database: Database
+
+    async def front(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[str]:
+        asked = (
+            select(jobs.c.id)
+            .select_from(STANDING)
+            .where(*_claimable(now, without))
+            .order_by(*CLAIM_ORDER)
+            .limit(limit)
+        )
+        return await self._database.read(lambda conn: list(conn.scalars(asked)))
+
+    async def ahead(
+        self, job: Job, now: datetime, limit: int, without: Collection[str] = ()
+    ) -> int:
+        counted = (
+            select(jobs.c.no)
+            .select_from(STANDING)
+            .where(*_claimable(now, without), _comes_before(job))
+            .limit(limit)
+        )
+        asked = select(func.count()).select_from(counted.subquery())
+        return await self._database.read(lambda conn: conn.scalar(asked) or 0)
+
+    async def held_back(self, now: datetime) -> Mapping[str, str]:
+        return await self._database.read(partial(parts_held_back, now=now))
+
+    async def page_of(self, job_id: str, fp: int) -> StoredPage | None:
+        return await self._database.read(partial(_page_of, job_id=job_id, fp=fp))
+
+    async def before(self, job_id: str, known: KnownURL, *, depth_first: bool) -> int:
+        depth, key = frontier.c.depth, frontier.c.id
+        if depth_first:
+            first = or_(depth > known.depth, and_(depth == known.depth, key > known.key))
+        else:
+            first = or_(depth < known.depth, and_(depth == known.depth, key < known.key))
+        asked = (
+            select(func.count())
+            .select_from(frontier)
+            .where(frontier.c.job_no == _number(job_id), WAITING, first)
+        )
+        return await self._database.read(lambda conn: conn.scalar(asked) or 0)
+
+    async def roots(self, job_id: str) -> list[str]:
+        asked = (
+            select(frontier.c.url)
+            .where(frontier.c.job_no == _number(job_id), SEED_HOP)
+            .order_by(frontier.c.id)
+        )
+        return await self._database.read(lambda conn: list(conn.scalars(asked)))
+
+    async def ended(
+        self, owner: str | None, since: datetime, until: datetime, step: timedelta
+    ) -> Mapping[tuple[int, State], int]:
+        return await self._database.read(
+            partial(_ended, owner=owner, since=since, until=until, step=step)
+        )
+
+
+def _number(job_id: str) -> ColumnElement[int]:
+    return no_of(job_id).scalar_subquery()
+
+
+def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
+    free = or_(~HELD, shards.c.lease_until <= now)
+    asked = [PENDING, PRESENT, jobs.c.due_at <= now, free]
+    return [*asked, jobs.c.owner.not_in(sorted(without))] if without else asked
+
+
+def _comes_before(job: Job) -> ColumnElement[bool]:
+    """Return that a job is before *job* in the order of `core.queue.claim_key`."""
+    priority, turn, queued_at, id_ = jobs.c.priority, jobs.c.turn, jobs.c.queued_at, jobs.c.id
+    return or_(
+        priority > int(job.priority),
+        and_(
+            priority == int(job.priority),
+            or_(
+                turn < job.turn,
+                and_(turn == job.turn, queued_at < job.queued_at),
+                and_(turn == job.turn, queued_at == job.queued_at, id_ < job.id),
+            ),
+        ),
+    )
+
+
+def _page_of(conn: Connection, job_id: str, fp: int) -> StoredPage | None:
+    parent = frontier.alias("parent")
+    named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
+    asked = (
+        select(*pages.c, parent.c.url.label("parent"))
+        .select_from(pages.outerjoin(parent, named_by))
+        .where(pages.c.job_no == _number(job_id), pages.c.fp == fp)
+    )
+    row = conn.execute(asked).mappings().first()
+    return None if row is None else page_of(row)
+
+
+def _ended(
+    conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
+) -> Mapping[tuple[int, State], int]:
+    # Instants are numbers of microseconds: a whole division counts the steps. Literals, as
+    # no planner sees that `/ $1` of the columns and of GROUP BY are the same.
+    first, length = (since - _EPOCH) // _MICROSECOND, step // _MICROSECOND
+    number: ColumnElement[int] = literal_column(f"(ended_at - {first}) / {length}", BigInteger)
+    asked = (
+        select(number, jobs.c.state, func.count())
+        .where(PRESENT, jobs.c.ended_at >= since, jobs.c.ended_at < until)
+        .group_by(number, jobs.c.state)
+    )
+    if owner is not None:
+        asked = asked.where(jobs.c.owner == owner)
+    return {(row[0], State(row[1])): row[2] for row in conn.execute(asked)}

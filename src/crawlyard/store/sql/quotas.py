@@ -1,0 +1,54 @@
+"""Whose jobs a claim passes over, since their quota is used up."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from crawlyard.core.quota import day_of, held_back
+from crawlyard.store.codec.access import quota_of
+from crawlyard.store.sql.database import is_postgres
+from crawlyard.store.tables.access import LIMITED, days, users
+from crawlyard.store.tables.jobs import PRESENT, RUNNING, jobs
+
+# "CYqu": any number will do that nothing else on the database locks
+_QUOTAS_LOCK = 0x43597175
+
+
+def users_held_back(conn: Connection, now: datetime) -> list[str]:
+    """Return the users of whom no further job may begin, for the rest of the transaction."""
+    if conn.scalar(select(users.c.id).where(LIMITED).limit(1)) is None:
+        return []
+    if is_postgres(conn):
+        # Else two claims at once count the same running jobs, and both add one. Claims
+        # wait for each other at their end in any case: each tells of its job.
+        conn.execute(select(func.pg_advisory_xact_lock(_QUOTAS_LOCK)))
+    return sorted(parts_held_back(conn, now))
+
+
+def parts_held_back(conn: Connection, now: datetime) -> Mapping[str, str]:
+    """Return which part of their quota lets no job of some users begin, by user."""
+    found = conn.execute(select(users.c.id, users.c.quota).where(LIMITED)).mappings()
+    quotas = {row["id"]: quota_of(row) for row in found}
+    if not quotas:
+        return {}
+    theirs = select(users.c.id).where(LIMITED)
+    count = (
+        select(jobs.c.owner, func.count())
+        .where(RUNNING, PRESENT, jobs.c.owner.in_(theirs))
+        .group_by(jobs.c.owner)
+    )
+    fetched = select(days.c.owner, days.c.pages).where(
+        days.c.day == day_of(now), days.c.owner.in_(theirs)
+    )
+    running, pages = _by_owner(conn, count), _by_owner(conn, fetched)
+    parts = {
+        user_id: held_back(quota, running.get(user_id, 0), pages.get(user_id, 0))
+        for user_id, quota in quotas.items()
+    }
+    return {user_id: part for user_id, part in parts.items() if part is not None}
+
+
+def _by_owner(conn: Connection, query: Select[Any]) -> dict[str, int]:
+    return {row[0]: row[1] for row in conn.execute(query)}

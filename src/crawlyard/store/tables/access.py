@@ -1,0 +1,69 @@
+"""Users, what proves who they are, and what each has used of a day."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+from crawlyard.store.tables.base import CleanText, Instant, metadata
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("quota", CleanText, nullable=False),  # JSON
+    Column("limited", Boolean, nullable=False),  # the quota holds back claims
+    Column("disabled_at", Instant),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
+LIMITED = users.c.limited.is_(True)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("user_id", ForeignKey("users.id"), nullable=False),
+    Column("label", CleanText, nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("permits", CleanText),  # JSON; NULL: all of the role's
+    Column("parent_id", String(36)),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("used_at", Instant),
+    Column("revoked_at", Instant),
+    UniqueConstraint("digest"),
+)
+
+Index("credentials_user", credentials.c.user_id, credentials.c.id)
+Index(
+    "credentials_parent",
+    credentials.c.parent_id,
+    sqlite_where=credentials.c.parent_id.is_not(None),
+    postgresql_where=credentials.c.parent_id.is_not(None),
+)
+
+days = Table(
+    "days",
+    metadata,
+    Column("owner", CleanText, nullable=False),
+    Column("day", Date, nullable=False),  # UTC
+    Column("pages", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    PrimaryKeyConstraint("owner", "day"),
+)

@@ -1,0 +1,118 @@
+"""Jobs, changed and deleted."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Request, Response
+
+from crawlyard.core.editing import EDITABLE, changes_of, name_of
+from crawlyard.core.form import FIELDS
+from crawlyard.core.user import Actor
+from crawlyard.errors import Conflict, Invalid
+from crawlyard.web.asking import SiteOf, WritesJobs
+from crawlyard.web.documenting import problems
+from crawlyard.web.etags import expected_version, stale
+from crawlyard.web.job_shapes import job_out
+from crawlyard.web.routes import Route
+from crawlyard.web.site import Site
+from crawlyard.web.wire.asks import form_schema
+from crawlyard.web.wire.job_looks import DeletionOut
+from crawlyard.web.wire.jobs import JobOut
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=Route)
+
+
+def _schema() -> dict[str, Any]:
+    """Return the JSON Schema of a change: the fields of the form that may change, or null."""
+    form = form_schema()["properties"]
+    names = {path.partition(".")[0] for path in FIELDS if name_of(path) in EDITABLE}
+    own = {name: form[name] for name in form if name in names}
+    own["limits"] = own["limits"] | {"type": ["object", "null"]}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": own,
+        "examples": [{"priority": "high", "limits": {"pages": 20_000}}],
+    }
+
+
+_BODY = {
+    "requestBody": {
+        "content": {
+            kind: {"schema": _schema()}
+            for kind in ("application/merge-patch+json", "application/json")
+        },
+        "required": True,
+    }
+}
+
+DryRun = Annotated[bool, Query(description="Say what would be deleted, and delete nothing.")]
+
+
+@router.patch("/{job_id}", responses=problems(401, 403, 404, 409, 412, 422), openapi_extra=_BODY)
+async def patch(
+    job_id: str,
+    body: Annotated[dict[str, Any], Body()],
+    actor: WritesJobs,
+    site: SiteOf,
+    request: Request,
+    response: Response,
+) -> JobOut:
+    """Change a job; a running one takes it up within a second.
+
+    The body is a JSON Merge Patch (RFC 7396) of the form of a job: null is the default,
+    which is no ceiling for limits.
+    """
+    changes = changes_of(body)
+    paths = {name_of(path): path for path in changes}
+    version = await _expected(site, actor, job_id, request)
+    try:
+        named = {name: changes[path] for name, path in paths.items()}
+        await site.yard.jobs.edit(actor, job_id, named, version)
+    except Invalid as error:
+        said = str(error).removeprefix(f"{error.field}: ")
+        raise Invalid(paths.get(error.field, error.field), said) from None
+    except Conflict:
+        await _check_version(site, actor, job_id, version)
+        raise
+    standing = await site.yard.jobs.get(actor, job_id)
+    return await job_out(site, standing, response)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    response_model=None,
+    responses=problems(401, 403, 404, 409, 412)
+    | {200: {"model": DeletionOut, "description": "What would be deleted (`dry_run`)"}},
+)
+async def delete(
+    job_id: str, actor: WritesJobs, site: SiteOf, request: Request, *, dry_run: DryRun = False
+) -> Response:
+    """Delete a job that has ended, or is paused, with its pages; their space is freed later."""
+    version = await _expected(site, actor, job_id, request)
+    try:
+        if dry_run:
+            told = DeletionOut.of(await site.yard.jobs.deletable(actor, job_id, version))
+            return Response(told.model_dump_json(), media_type="application/json")
+        await site.yard.jobs.delete(actor, job_id, version)
+    except Conflict:
+        await _check_version(site, actor, job_id, version)
+        raise
+    site.yard.janitor.wake()
+    return Response(status_code=204)
+
+
+async def _expected(site: Site, actor: Actor, job_id: str, request: Request) -> int | None:
+    standing = await site.yard.jobs.get(actor, job_id)
+    return expected_version(request, standing.job.version)
+
+
+async def _check_version(site: Site, actor: Actor, job_id: str, version: int | None) -> None:
+    """Check that a change was refused for another reason than the version that it named.
+
+    Raises:
+        Problem: it was changed just now.
+    """
+    current = (await site.yard.jobs.get(actor, job_id)).job.version
+    if version not in (None, current):
+        raise stale(current)

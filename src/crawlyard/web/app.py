@@ -1,0 +1,43 @@
+"""The application: all routes, behind one gate, with one shape of errors."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
+
+from crawlyard.about import VERSION
+from crawlyard.web import problems
+from crawlyard.web.api import ROOT, ROUTERS
+from crawlyard.web.documenting import document, operation_id
+from crawlyard.web.gate import Gate
+from crawlyard.web.site import Site
+
+PREFIX = "/api/v1"
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(site: Site, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return the application that serves *site*."""
+    app = FastAPI(
+        title="Crawlyard",
+        version=VERSION,
+        summary="Jobs, templates, schedules and results of a yard",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # FastAPI's own pages load scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        generate_unique_id_function=operation_id,
+    )
+    app.state.site = site
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    for router in ROOT:
+        app.include_router(router)
+    app.openapi = document(app)  # type: ignore[method-assign] # as FastAPI's own pages tell
+    app.add_middleware(GZipMiddleware, minimum_size=1024)
+    app.add_middleware(Gate, site=lambda: site)
+    return app

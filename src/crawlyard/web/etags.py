@@ -1,0 +1,58 @@
+"""Versions of things as entity tags, and what a request makes depend on them.
+
+Source: RFC 9110, sections 8.8.3 (ETag), 13.1.1 (If-Match) and 13.1.2 (If-None-Match).
+"""
+
+import re
+
+from fastapi import Request, Response
+
+from crawlyard.web.problems import Problem
+
+_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_VERSION = re.compile(r"v(\d{1,18})(?:\.\d+)?")
+
+
+def tag_of(version: int, beat: int | None = None) -> str:
+    """Return the tag of a thing: ``"v17"``; *beat* rises with what changes beside its version."""
+    return f'"v{version}"' if beat is None else f'"v{version}.{beat}"'
+
+
+def unchanged(request: Request, response: Response, tag: str) -> Response | None:
+    """Set the tag of an answer; return a 304 in its place if the asker has that one already."""
+    response.headers["ETag"] = tag
+    asked = request.headers.get("if-none-match")
+    if asked is None or not (asked.strip() == "*" or _opaque(tag) in _TAG.findall(asked)):
+        return None
+    return Response(status_code=304, headers={"ETag": tag})
+
+
+def expected_version(request: Request, current: int, *, required: bool = False) -> int | None:
+    """Return the version that a change may be made to; ``None``: to any.
+
+    Raises:
+        Problem: it is at none of those that If-Match names, or that is missing though
+            *required*.
+    """
+    asked = request.headers.get("if-match")
+    if asked is None:
+        if required:
+            detail = 'send If-Match with the ETag of what you saw, or "*" to change it anyway'
+            raise Problem("precondition_required", detail)
+        return None
+    if asked.strip() == "*":
+        return None
+    found = (_VERSION.fullmatch(word) for word in _TAG.findall(asked))
+    if current not in {int(one[1]) for one in found if one is not None}:
+        raise stale(current)
+    return current
+
+
+def stale(current: int) -> Problem:
+    """Return the problem of a change to what is at another version by now."""
+    detail = f"it is at version {current} by now: read it again"
+    return Problem("precondition_failed", detail, more={"current_version": current})
+
+
+def _opaque(tag: str) -> str:
+    return tag.strip('"')

@@ -1,0 +1,129 @@
+"""What every request passes before a route sees it, and every answer before it leaves."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from crawlyard.ids import new_id
+from crawlyard.web import problems
+from crawlyard.web.refs import undivided
+from crawlyard.web.site import Site, SiteOptions
+
+_FILES = re.compile(r"/api/v\d+/templates/(import|validate)")
+"""Paths that take whole files, as text in JSON."""
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_STRICT = "default-src 'none'; frame-ancestors 'none'"
+
+
+class _TooLarge(Exception):
+    """More came than may."""
+
+
+class Gate:
+    """Names requests, refuses foreign hosts and bodies that are too large, closes answers up."""
+
+    def __init__(self, app: ASGIApp, site: Callable[[], Site]) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope = undivided(scope)
+        site, headers = self._site(), Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        scope.setdefault("state", {})["request_id"] = (
+            given if _SAFE_ID.fullmatch(given) else f"req_{new_id()}"
+        )
+        request = Request(scope, receive)
+        begun = False
+
+        async def told(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                _close_up(request, MutableHeaders(scope=message))
+            await send(message)
+
+        if not _is_known(headers.get("host", ""), site):
+            said = (
+                f"{headers.get('host', '')!r} is not a name of this server (--allow-host adds one)"
+            )
+            await problems.answer(request, "misdirected", said)(scope, receive, told)
+            return
+        if b"%00" in (scope.get("raw_path") or b"") + scope.get("query_string", b""):
+            said = "expected a URL without NUL (%00)"  # Postgres has no text with it
+            await problems.answer(request, "malformed", said)(scope, receive, told)
+            return
+        most = _most(scope["path"], site.options)
+        try:
+            _check_length(headers, most)
+            await self._app(scope, _bounded(receive, most), told)
+        except _TooLarge:
+            if begun:
+                raise
+            said = f"expected at most {most:,} bytes"
+            await problems.answer(request, "payload_too_large", said)(scope, receive, told)
+
+
+def _is_known(host: str, site: Site) -> bool:
+    """Tell whether a Host header names this server: a page elsewhere may rebind its own name.
+
+    Source: "DNS rebinding", Jackson et al., 2007.
+    """
+    if site.options.any_host:
+        return True
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name.lower() in {known.strip("[]").lower() for known in site.options.hosts}
+
+
+def _most(path: str, options: SiteOptions) -> int:
+    """Return the bytes that a body may have."""
+    return options.max_file_bytes if _FILES.fullmatch(path) else options.max_body_bytes
+
+
+def _check_length(headers: Headers, most: int) -> None:
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length[:20]) > most:
+        raise _TooLarge
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """Return *receive*, which fails once more than *most* bytes have come."""
+    came = 0
+
+    async def counted() -> Message:
+        nonlocal came
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > most:
+            raise _TooLarge
+        return message
+
+    return counted
+
+
+def _close_up(request: Request, headers: MutableHeaders) -> None:
+    headers["X-Request-Id"] = request.state.request_id
+    for name, value in _ALWAYS.items():
+        headers.setdefault(name, value)
+    headers.setdefault("Content-Security-Policy", _STRICT)
+    headers.setdefault("Cache-Control", "no-store")
+    for name, value in getattr(request.state, "rate_headers", {}).items():
+        headers.setdefault(name, value)

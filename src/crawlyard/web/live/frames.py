@@ -1,0 +1,71 @@
+"""What goes over a stream, as bytes: made once, sent to many."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.job import EVENT_OF
+from crawlyard.errors import NotFound
+from crawlyard.services.jobs import progress_of_standing
+from crawlyard.store.base import JobStore
+from crawlyard.web.wire.base import Wire
+from crawlyard.web.wire.live import HappenedOut, JobRowOut
+
+RETRY = timedelta(seconds=2)
+"""After which a browser comes again when its stream breaks off."""
+
+_MOVED = frozenset(EVENT_OF.values()) | {EventName.WORKER_LOST}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message. With a *seq* it is durable: a client that comes again says so of the last."""
+
+    data: bytes
+    seq: int | None = None
+
+    @property
+    def durable(self) -> bool:
+        """Tell whether it may not be left out without a word."""
+        return self.seq is not None
+
+
+def frame(event: str, shape: Wire, seq: int | None = None) -> Frame:
+    """Return a message; JSON has no line breaks, so that one line of data is enough."""
+    number = "" if seq is None else f"id: {seq}\n"
+    return Frame(f"{number}event: {event}\ndata: {shape.model_dump_json()}\n\n".encode(), seq)
+
+
+def beginning(shape: Wire) -> Frame:
+    """Return the first message of a stream, which says how long to wait after its end."""
+    hello = frame("hello", shape)
+    return Frame(f"retry: {round(RETRY.total_seconds() * 1000)}\n".encode() + hello.data)
+
+
+def event_word(name: EventName) -> str:
+    """Return what a browser listens for: of jobs one of four words, else the event's name."""
+    if name.kind != "job" or name in {EventName.CREATED, EventName.DELETED}:
+        return name.value
+    return "job.state" if name in _MOVED else "job.updated"
+
+
+class Teller:
+    """Makes messages of events, with the rows of the jobs that they are about."""
+
+    def __init__(self, jobs: JobStore) -> None:
+        self._jobs = jobs
+
+    async def told(self, events: list[Event]) -> list[Frame]:
+        """Return the messages of *events*; each job is read once."""
+        subjects = {event.subject for event in events if event.name.kind == "job"}
+        rows = {job_id: await self._row(job_id) for job_id in sorted(subjects)}
+        return [
+            frame(event_word(e.name), HappenedOut.of(e, rows.get(e.subject)), e.seq) for e in events
+        ]
+
+    async def _row(self, job_id: str) -> JobRowOut | None:
+        try:
+            standing = await self._jobs.get(job_id)
+        except NotFound:
+            return None
+        return JobRowOut.of(standing, progress_of_standing(standing))

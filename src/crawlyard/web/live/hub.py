@@ -1,0 +1,294 @@
+"""All who listen at this server: who they are, and what they are told.
+
+The events come from the table, so that those of other processes are told alike. While
+nobody listens, nothing is read.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any
+
+from crawlyard.about import VERSION
+from crawlyard.core.checkpoint import Standing
+from crawlyard.core.credential import Caller
+from crawlyard.core.event import Event
+from crawlyard.core.lifecycle import State
+from crawlyard.core.topic import Topic
+from crawlyard.core.user import Actor
+from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
+from crawlyard.services.access import Access
+from crawlyard.services.watching import Watching
+from crawlyard.store.base import JobQuery
+from crawlyard.web.live.boards import Board, ProgressBoard
+from crawlyard.web.live.frames import Frame, Teller, beginning, frame
+from crawlyard.web.live.past import Past
+from crawlyard.web.live.stream import Stream, Wish
+from crawlyard.web.wire.live import CountsOut, HelloOut, PingOut, WorkersOut
+from crawlyard.web.wire.watch import WorkerOut
+from crawlyard.yard import Yard
+
+MOST_OF_ONE = 20
+"""Streams that one token or session may have open."""
+
+MOST = 1_000
+"""Streams of this server."""
+
+LOOK_EVERY = timedelta(milliseconds=200)
+"""Between two looks at the table of events."""
+
+PULSE_EVERY = timedelta(milliseconds=500)
+"""Between two words on how far the running jobs have come."""
+
+PING_EVERY = timedelta(seconds=15)
+
+_PORTION = 100  # events at once: fewer than a stream has room for
+_PULSES_A_LOOK = 2  # counts and workers are told half as often as progress
+_PULSES_A_CHECK = 10  # an end without an event, such as signing out elsewhere, is seen by then
+_PINGS_LOOKED_FOR = timedelta(seconds=1)
+_MOST_RUNNING = 1_000  # jobs whose progress is told
+
+_log = logging.getLogger(__name__)
+
+_RUNNING = JobQuery(states=frozenset({State.RUNNING}))
+
+
+class Hub:
+    """Lets clients listen, and tells them what happens."""
+
+    def __init__(self, yard: Yard, access: Access, watching: Watching) -> None:
+        self._yard = yard
+        self._events = yard.store.events
+        self._clock = yard.clock
+        self._access = access
+        self._watching = watching
+        self._teller = Teller(yard.store.jobs)
+        self._past = Past(yard.store.events, self._teller, yard.clock)
+        self._streams: set[Stream] = set()
+        self._seq = 0  # events up to this one were told
+        self._work: asyncio.Task[None] | None = None
+        self._progress = ProgressBoard()
+        self._counts = Board("counts", Topic.JOBS, self._read_counts)
+        self._workers = Board("workers", Topic.WORKERS, self._read_workers)
+        self._seen_workers: Sequence[object] = ()
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the server is to end."""
+        return self._closed
+
+    @property
+    def streams(self) -> Collection[Stream]:
+        """Return who listens now, in no order."""
+        return frozenset(self._streams)
+
+    async def open(self, caller: Caller, wish: Wish) -> Stream:
+        """Let *caller* listen from now on; he leaves by `leave`.
+
+        Raises:
+            QuotaExceeded: what he showed has as many streams as it may have.
+            Unavailable: the server has, or it is to end.
+        """
+        self._check_room(caller)
+        last = await self._events.last()
+        self._check_room(caller)  # others have come meanwhile, perhaps
+        if not self._streams:
+            self._seq = last
+        stream = Stream(caller, wish, max(self._seq, last), self._clock.monotonic())
+        if wish.after is None:
+            pass
+        elif wish.after > last:
+            stream.restart(last)
+        else:
+            # what is between the two comes from the table, what follows from the hub
+            stream.replay_to = self._seq
+            stream.seen = max(self._seq, wish.after)
+        self._streams.add(stream)
+        if self._work is None:
+            self._work = asyncio.create_task(self._run(), name="hub")
+        return stream
+
+    def leave(self, stream: Stream) -> None:
+        """Take note that nobody listens there any more."""
+        stream.end()
+        self._streams.discard(stream)
+        if not self._streams:
+            self._rest()
+
+    def close(self) -> None:
+        """End all streams, and let nobody listen any more."""
+        self._closed = True
+        for stream in self._streams:
+            stream.end()
+        self._rest()
+
+    def drop(self, credential_id: str) -> None:
+        """End the streams of a token or session that proves nothing any more."""
+        for stream in self._streams:
+            if stream.caller.credential.id == credential_id:
+                stream.end(because_of_auth=True)
+
+    async def messages(self, stream: Stream) -> AsyncIterator[bytes]:
+        """Yield what *stream* is told, from its first message to its last, in portions."""
+        hello = HelloOut(
+            seq=stream.seen,
+            server_time=self._clock.now(),
+            version=VERSION,
+            heartbeat_s=PING_EVERY.total_seconds(),
+            progress_hz=1 / PULSE_EVERY.total_seconds(),
+        )
+        yield beginning(hello).data
+        async for portion in self._past.of(stream):
+            yield portion
+        async for portion in stream.messages():
+            yield portion
+
+    def _check_room(self, caller: Caller) -> None:
+        if self._closed:
+            raise Unavailable("the server is to end: come again")
+        if len(self._streams) >= MOST:
+            raise Unavailable(f"the server has {MOST:,} streams open, and takes no more")
+        own = Counter(stream.caller.credential.id for stream in self._streams)
+        if own[caller.credential.id] >= MOST_OF_ONE:
+            raise QuotaExceeded("streams", f"expected at most {MOST_OF_ONE} streams at once")
+
+    # --- what goes on while somebody listens
+
+    def _rest(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
+        self._progress = ProgressBoard()
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for loop in (self._follow, self._pulse, self._ping):
+                    group.create_task(loop())
+        except Exception:  # noqa: BLE001 - whatever it is, clients must come again, not wait
+            _log.exception("what tells the streams has failed: all of them end")
+            self._work = None
+            for stream in self._streams:
+                stream.end()
+
+    async def _follow(self) -> None:
+        while True:
+            await _unless_away(self._look())
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def _look(self) -> None:
+        last = await self._events.last()
+        if last < self._seq:
+            self._seq = last
+            for stream in self._streams:
+                stream.restart(last)
+        while last > self._seq:
+            found = await self._events.events(after=self._seq, limit=_PORTION)
+            if not found:
+                return
+            heard = [e for e in found if any(stream.wants(e) for stream in self._streams)]
+            messages = await self._teller.told(heard)
+            # nothing waits from here on: who comes now, comes before all of it or behind
+            self._tell(found, dict(zip((e.seq for e in heard), messages, strict=True)))
+            self._seq = found[-1].seq
+            await self._recheck(found)
+            await asyncio.sleep(0)  # a store in memory never waits, and who listens wants a turn
+
+    def _tell(self, found: Sequence[Event], messages: dict[int, Frame]) -> None:
+        for event in found:
+            message = messages.get(event.seq)
+            if message is not None:
+                for stream in self._streams:
+                    if stream.wants(event):
+                        stream.put(message)
+        owners = {event.owner for event in found if event.name.kind == "job"}
+        if owners:
+            self._counts.stain(*owners)
+
+    async def _recheck(self, found: Sequence[Event]) -> None:
+        """End the streams of those whom one of these events has cost their rights."""
+        users = {event.owner for event in found if event.name.kind in {"token", "user"}}
+        await self._check([s for s in self._streams if s.caller.user.id in users])
+
+    async def _pulse(self) -> None:
+        for beat in itertools.count(1):
+            await _unless_away(self._stand(look=beat % _PULSES_A_LOOK == 0))
+            now, every = self._clock.now(), beat % _PULSES_A_CHECK == 0
+            suspects = [s for s in self._streams if every or not s.caller.credential.good(now)]
+            await _unless_away(self._check(suspects))
+            await self._clock.sleep(PULSE_EVERY)
+
+    async def _check(self, suspects: Collection[Stream]) -> None:
+        """End the streams of those who have lost the right to listen; each is asked for once."""
+        proofs = {(s.caller.credential.id, s.caller.user.role): s.caller for s in suspects}
+        for (credential, role), caller in proofs.items():
+            if not await self._access.still_good(caller):
+                for stream in suspects:
+                    shown = stream.caller
+                    if (shown.credential.id, shown.user.role) == (credential, role):
+                        stream.end(because_of_auth=True)
+
+    async def _stand(self, *, look: bool) -> None:
+        """Tell how things stand: to who is fresh all of it, to the others what has changed."""
+        streams = list(self._streams)
+        fresh = {stream for stream in streams if stream.fresh}
+        for stream in fresh:
+            stream.fresh = False  # until it loses something again
+        try:
+            if look and self._workers.listeners(streams):
+                await self._look_at_workers()
+            for board in (self._counts, self._workers):
+                await board.tell(streams, fresh, look=look)
+            running = await self._running(streams)
+            self._progress.tell(running, streams, fresh, self._clock.now())
+        except StoreUnavailable:
+            for stream in fresh:
+                stream.fresh = True
+            raise
+
+    async def _running(self, streams: Collection[Stream]) -> Sequence[Standing]:
+        """Return the jobs that run now, if anybody wants to know."""
+        if not any(Topic.JOBS in stream.wish.topics for stream in streams):
+            return ()
+        return await self._yard.store.jobs.find(_RUNNING, _MOST_RUNNING)
+
+    async def _look_at_workers(self) -> None:
+        reports = await self._yard.store.workers.find()
+        alive = self._watching.is_alive
+        seen = [(r.id, alive(r), r.stopping, r.slots, r.running) for r in reports]
+        if seen != self._seen_workers:
+            self._seen_workers = seen
+            self._workers.stain()
+
+    async def _read_counts(self, actor: Actor) -> CountsOut:
+        counted: Counter[str] = Counter()
+        for (state, _), count in (await self._yard.jobs.counts(actor)).items():
+            counted[state.value] += count
+        return CountsOut.model_validate(counted)
+
+    async def _read_workers(self, actor: Actor) -> WorkersOut:
+        found = await self._watching.workers(actor)
+        alive = self._watching.is_alive
+        return WorkersOut(workers=[WorkerOut.of(report, alive=alive(report)) for report in found])
+
+    async def _ping(self) -> None:
+        while True:
+            await self._clock.sleep(_PINGS_LOOKED_FOR)
+            now = self._clock.monotonic()
+            late = [s for s in self._streams if now - s.beat_at >= PING_EVERY.total_seconds()]
+            message = frame("ping", PingOut(at=self._clock.now()))
+            for stream in late:
+                stream.beat_at = now
+                stream.put(message)
+
+
+async def _unless_away(work: Coroutine[Any, Any, None]) -> None:
+    """Do *work*; where the store is away, leave it to the next time."""
+    try:
+        await work
+    except StoreUnavailable as error:
+        _log.warning("the store is away, streams wait: %s", error)

@@ -1,0 +1,48 @@
+"""Ids and names in paths, where a name may be an owner's: ``OWNER%2FNAME``."""
+
+import re
+from collections.abc import MutableMapping
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from fastapi import Depends, Path, Request
+
+from crawlyard.errors import NotFound
+from crawlyard.web.wire.base import LONGEST_REF
+
+_SLASH = re.compile(rb"%(2f|25)", re.IGNORECASE)
+_MARK = "crawlyard.undivided"  # of a request whose path still has its encoded slashes
+
+
+def undivided(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return *scope* with a path that no encoded slash divides; it is decoded by `Ref`.
+
+    Source: RFC 3986, section 2.2: ``%2F`` is data, ``/`` parts segments.
+    """
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower():
+        return scope
+    path = unquote(_SLASH.sub(rb"%25\1", raw).decode("ascii", "replace"))
+    return {**scope, "path": path, _MARK: True}
+
+
+def _ref(
+    request: Request,
+    ref: Annotated[
+        str,
+        Path(max_length=LONGEST_REF, description="An id, a name of yours, or `OWNER%2FNAME`."),
+    ],
+) -> str:
+    """Return what is meant.
+
+    Raises:
+        NotFound: nothing can have such a name.
+    """
+    meant = unquote(ref) if request.scope.get(_MARK) else ref
+    if not meant.isprintable():
+        raise NotFound("nothing has a name that cannot be printed")
+    return meant
+
+
+Ref = Annotated[str, Depends(_ref)]
+"""The id or name in a path, decoded."""

@@ -1,0 +1,216 @@
+"""What the routes of the API have in common: bodies, repeated requests, fewer fields."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from datetime import timedelta
+from math import isfinite
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from crawlyard.core.desk import Reply
+from crawlyard.web.asking import proved, site_of
+from crawlyard.web.problems import Problem
+
+DEEPEST = 32
+"""Levels of a JSON body."""
+
+REPLIES_LAST = timedelta(hours=24)
+"""How long an Idempotency-Key is remembered."""
+
+SHOWN_ONCE = frozenset({"secret", "token"})
+"""Fields of answers with a secret that was just made: no store keeps them, so that they are
+null where the answer is given again."""
+
+_DEAD_AFTER = timedelta(minutes=2)  # under way for longer: its server is gone
+_MAX_KEY = 255
+_JSON = frozenset({"application/json", "application/merge-patch+json"})
+_KEPT_HEADERS = ("content-type", "location", "etag")
+
+_NO_NUMBERS = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}|\d{300}")
+"""Perhaps what Python takes for numbers, and no JSON or database does."""
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""A NUL as JSON writes it, behind an even number of backslashes."""
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Route(APIRoute):
+    """A route of the API."""
+
+    def get_route_handler(self) -> Handler:
+        """Return what answers a request."""
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            if request.method == "GET":
+                return _trimmed(request, await handler(request))
+            await _check_body(request)
+            if request.method == "POST" and "idempotency-key" in request.headers:
+                return await _once(request, handler)
+            return await handler(request)
+
+        return answer
+
+
+async def _check_body(request: Request) -> None:
+    """Check a body before it is parsed.
+
+    Raises:
+        Problem: it is no JSON, nested too deep, or has text that no encoding can hold.
+    """
+    body = await request.body()
+    if not body:
+        return
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _JSON:
+        raise Problem("unsupported_media_type", f"expected application/json, got {kind!r}")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise Problem("malformed", f"the body is no UTF-8: {error.reason}") from None
+    if depth_of(text) > DEEPEST:
+        raise Problem("malformed", f"expected at most {DEEPEST} levels of JSON")
+    if _NUL.search(text):
+        raise Problem("malformed", "NUL (\\u0000) in the body")  # Postgres has no text with it
+    if _NO_NUMBERS.search(text):
+        _check_numbers(text)
+    if "\\u" in text:
+        try:
+            json.dumps(json.loads(text), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise Problem("malformed", "half a character (a lone surrogate) in the body") from None
+        except ValueError:
+            pass  # no JSON: whoever parses it says so
+
+
+def _check_numbers(text: str) -> None:
+    def number(word: str) -> float:
+        value = float(word)
+        if not isfinite(value):
+            raise Problem(
+                "malformed", f"{word[:40]} is no number of JSON, or none that we can keep"
+            )
+        return value
+
+    with suppress(ValueError):  # no JSON: whoever parses it says so
+        json.loads(text, parse_constant=number, parse_float=number)
+
+
+def depth_of(text: str) -> int:
+    """Return how deep JSON is nested, in time linear in its length; strings do not count."""
+    deepest = depth = 0
+    quoted = escaped = False
+    for char in text:
+        if quoted:
+            if escaped:
+                escaped = False
+            elif char == "\\":
+                escaped = True
+            elif char == '"':
+                quoted = False
+        elif char == '"':
+            quoted = True
+        elif char in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in "]}":
+            depth -= 1
+    return deepest
+
+
+async def _once(request: Request, handler: Handler) -> Response:
+    """Answer a request that may be sent again with the same Idempotency-Key.
+
+    Source: draft-ietf-httpapi-idempotency-key-header.
+    """
+    key = request.headers["idempotency-key"].strip()
+    if not key or len(key) > _MAX_KEY or not key.isprintable():
+        raise Problem("malformed", f"expected an Idempotency-Key of 1 to {_MAX_KEY} characters")
+    site = site_of(request)
+    replies, now = site.yard.store.replies, site.yard.clock.now()
+    # first of all: what was answered to a token that is revoked by now is nobody's to read
+    asker = (await proved(request, site)).credential.id
+    asked = Reply(asker=asker, key=key, request=await _digest(request), created_at=now)
+    known = await replies.begin(asked, now - REPLIES_LAST, now - _DEAD_AFTER)
+    if known is not None:
+        return _known(asked, known)
+    try:
+        answer = await handler(request)
+    except BaseException:
+        await replies.drop(asked.asker, asked.key)  # refused: it may be sent again, mended
+        raise
+    body = _without_secrets(bytes(getattr(answer, "body", b"")))
+    kept = tuple((n, v) for n, v in answer.headers.items() if n in _KEPT_HEADERS)
+    done = Reply(
+        asker=asked.asker,
+        key=key,
+        request=asked.request,
+        status=answer.status_code,
+        headers=kept,
+        body=body,
+        created_at=now,
+    )
+    await replies.settle(done)
+    return answer
+
+
+async def _digest(request: Request) -> str:
+    hashed = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\0".encode())
+    hashed.update(await request.body())
+    return hashed.hexdigest()
+
+
+def _without_secrets(body: bytes) -> bytes:
+    """Return what is kept of an answer: a secret is in the first one alone."""
+    if not any(f'"{name}"'.encode() in body for name in SHOWN_ONCE):
+        return body
+    data = json.loads(body)
+    if isinstance(data, dict):
+        data |= {name: None for name in SHOWN_ONCE if name in data}
+    return json.dumps(data, ensure_ascii=False).encode()
+
+
+def _known(asked: Reply, known: Reply) -> Response:
+    if known.request != asked.request:
+        raise Problem("idempotency_key_reused", "the key was used for another request; use another")
+    if not known.status:
+        detail = "the first request with this key is under way; wait for its answer"
+        raise Problem("idempotency_in_progress", detail, headers={"Retry-After": "1"})
+    headers = dict(known.headers) | {"Idempotency-Replayed": "true"}
+    return Response(known.body, known.status, headers)
+
+
+def _trimmed(request: Request, answer: Response) -> Response:
+    """Return an answer of JSON with the fields alone that ``?fields=a,b.c`` names."""
+    asked = request.query_params.get("fields")
+    json_body = answer.headers.get("content-type", "").startswith("application/json")
+    if not asked or not json_body or answer.status_code != 200:
+        return answer
+    wanted: dict[str, Any] = {}
+    for path in asked.split(",")[:200]:
+        place = wanted
+        for part in filter(None, path.strip().split(".")):
+            place = place.setdefault(part, {})
+    data = json.loads(bytes(answer.body))
+    if isinstance(data, dict) and data.get("object") == "list":
+        data["items"] = [_only(item, wanted) for item in data["items"]]
+    else:
+        data = _only(data, wanted)
+    kept = {n: v for n, v in answer.headers.items() if n != "content-length"}
+    return Response(json.dumps(data, ensure_ascii=False), 200, kept)
+
+
+def _only(value: Any, wanted: Mapping[str, Any]) -> Any:
+    if not wanted:
+        return value
+    if isinstance(value, list):
+        return [_only(item, wanted) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _only(value[name], inner) for name, inner in wanted.items() if name in value}

@@ -1,0 +1,114 @@
+"""What all routes of one server share."""
+
+import contextlib
+import secrets
+from dataclasses import dataclass, field, replace
+
+from crawlyard.errors import Conflict
+from crawlyard.services.access import Access
+from crawlyard.services.backfills import Backfills
+from crawlyard.services.bulk import Bulk
+from crawlyard.services.configuring import Configs
+from crawlyard.services.exclusions import Exclusions
+from crawlyard.services.gauging import Gauging
+from crawlyard.services.preview import Preview
+from crawlyard.services.requests import Requests
+from crawlyard.services.stats import Stats
+from crawlyard.services.template_intake import TemplateIntake
+from crawlyard.services.users import Users
+from crawlyard.services.views import Views
+from crawlyard.services.waiting import Waiting
+from crawlyard.services.watching import Watching
+from crawlyard.services.why import Why
+from crawlyard.web.live.hub import Hub
+from crawlyard.web.paging import Cursors
+from crawlyard.web.rates import Rates
+from crawlyard.yard import Yard
+
+_SEAL = "seal"  # a section that no route shows
+MAX_BODY_BYTES = 1 << 20
+"""Of a request; imports of templates may be larger by themselves."""
+
+MAX_FILE_BYTES = 4 << 20
+"""Of a request with the file of a template: of 2 MiB, as text in JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteOptions:
+    """How a server is reached, and what it takes."""
+
+    hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")  # names without a port
+    any_host: bool = False  # whatever Host says will do: a proxy has checked it
+    max_body_bytes: int = MAX_BODY_BYTES
+    max_file_bytes: int = MAX_FILE_BYTES
+    rate_limits: bool = True
+    cors_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The yard, as it is opened to others."""
+
+    yard: Yard
+    access: Access
+    users: Users
+    requests: Requests
+    waiting: Waiting
+    configs: Configs
+    watching: Watching
+    why: Why
+    preview: Preview
+    exclusions: Exclusions
+    bulk: Bulk
+    backfills: Backfills
+    views: Views
+    stats: Stats
+    live: Hub
+    gauging: Gauging
+    cursors: Cursors
+    rates: Rates
+    intake: TemplateIntake = field(default_factory=TemplateIntake)
+    options: SiteOptions = field(default_factory=SiteOptions)
+
+
+async def open_site(yard: Yard, options: SiteOptions) -> Site:
+    """Return the site of a yard: what seals its cursors is made once, and kept in the store."""
+    access = Access(yard.store, yard.clock)
+    watching = Watching(yard.store, yard.jobs, yard.clock)
+    requests = Requests(yard.jobs, yard.templates, yard.site_settings)
+    return Site(
+        yard=yard,
+        access=access,
+        users=Users(yard.store, yard.clock),
+        requests=requests,
+        waiting=Waiting(yard.jobs, yard.store.events, yard.clock),
+        configs=Configs(yard.jobs, yard.templates, yard.site_settings, yard.store.events),
+        watching=watching,
+        why=Why(yard.store, yard.jobs, yard.clock),
+        exclusions=Exclusions(yard.store, yard.jobs),
+        bulk=Bulk(yard.jobs, yard.operations),
+        views=Views(yard.store, yard.clock),
+        stats=Stats(yard.store, yard.clock),
+        backfills=Backfills(yard.scheduler, yard.operations, yard.clock),
+        preview=Preview(requests, yard.policy, yard.workshop()),
+        live=Hub(yard, access, watching),
+        gauging=Gauging(yard.store, yard.clock),
+        cursors=Cursors(await _sealing_key(yard)),
+        rates=Rates(yard.clock, on=options.rate_limits),
+        options=options,
+    )
+
+
+async def _sealing_key(yard: Yard) -> bytes:
+    section = await yard.store.settings.get(_SEAL)
+    if not section.version:
+        made = replace(
+            section,
+            value={"key": secrets.token_hex(32)},
+            version=1,
+            updated_at=yard.clock.now(),
+        )
+        with contextlib.suppress(Conflict):  # another server was faster
+            await yard.store.settings.save(made)
+        section = await yard.store.settings.get(_SEAL)
+    return bytes.fromhex(str(section.value["key"]))

@@ -1,0 +1,43 @@
+"""The shapes of patterns that are added to a job."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from crawlyard.core.exclusion import Excluded
+from crawlyard.core.spec import MAX_PATTERN
+from crawlyard.web.wire.base import Ask, Text, Wire
+
+
+class ExclusionAsk(Ask):
+    """A pattern: a glob, or `re:` and a regular expression."""
+
+    pattern: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN, examples=["*/print/*"])]
+    dry_run: Annotated[bool, Field(description="Only count what it would take away.")] = False
+
+
+class ExclusionOut(Wire):
+    """What a pattern takes away from a job, or would."""
+
+    object: Literal["exclusion"] = "exclusion"
+    job_id: str
+    version: int  # of the job
+    pattern: Text
+    dry_run: bool
+    pending_removed: int  # URLs that waited
+    samples: tuple[Text, ...]  # the first of them
+    exclude: tuple[Text, ...]  # all patterns of the job now
+
+    @classmethod
+    def of(cls, excluded: Excluded, *, dry_run: bool) -> "ExclusionOut":
+        """Return the shape of *excluded*."""
+        job = excluded.job
+        return cls(
+            job_id=job.id,
+            version=job.version,
+            pattern=excluded.pattern,
+            dry_run=dry_run,
+            pending_removed=excluded.count,
+            samples=excluded.samples,
+            exclude=job.spec.exclude,
+        )

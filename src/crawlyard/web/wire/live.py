@@ -1,0 +1,189 @@
+"""The shapes of what streams tell."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from crawlyard.core.checkpoint import Standing
+from crawlyard.core.event import Event
+from crawlyard.core.progress import Progress
+from crawlyard.web.wire.base import Instant, Text, Wire, seconds
+from crawlyard.web.wire.jobs import LimitsOut
+from crawlyard.web.wire.watch import WorkerOut
+
+
+class HelloOut(Wire):
+    """The first message of a stream: what follows is newer than *seq*."""
+
+    seq: int
+    server_time: Instant
+    version: str
+    heartbeat_s: float
+    progress_hz: float
+
+
+class PingOut(Wire):
+    """Nothing has happened, and the stream lives."""
+
+    at: Instant
+
+
+class ByeOut(Wire):
+    """The last message of a stream: what opened it is not good any more."""
+
+    reason: Literal["auth"] = "auth"
+
+
+class ResyncOut(Wire):
+    """Something may have been missed: read the lists again."""
+
+    reason: Literal["gap", "restart", "slow_consumer"]
+
+
+class JobRowOut(Wire):
+    """What a list shows of a job; *v* is its version."""
+
+    id: str
+    name: str
+    url: Text  # the first that it begins with
+    owner: str
+    state: str
+    state_reason: str
+    detail: str
+    priority: str
+    tags: tuple[str, ...]
+    created_at: Instant
+    due_at: Instant
+    started_at: Instant | None
+    ended_at: Instant | None
+    updated_at: Instant
+    limits: LimitsOut
+    done: int
+    found: int
+    failed: int
+    pages: int
+    bytes: int
+    elapsed_s: float
+    rate: float
+    eta_p50_s: float | None
+    eta_p90_s: float | None
+    worker: str | None
+    v: int
+
+    @classmethod
+    def of(cls, standing: Standing, progress: Progress) -> "JobRowOut":
+        """Return the row of a job, *progress* being that of the same moment."""
+        job = standing.job
+        return cls.filled(
+            job,
+            name=job.spec.name,
+            url=next(iter(job.spec.urls + job.spec.sitemaps), ""),
+            priority=str(job.priority),
+            tags=job.spec.tags,
+            limits=LimitsOut.of(job.limits),
+            worker=standing.shard.worker,
+            v=job.version,
+            **_numbers(progress),
+        )
+
+
+class JobProgressOut(Wire):
+    """How far a running job has come; *v* is the version of the job."""
+
+    id: str
+    done: int
+    found: int
+    failed: int
+    pages: int
+    bytes: int
+    elapsed_s: float
+    rate: float
+    eta_p50_s: float | None
+    eta_p90_s: float | None
+    current_url: Text
+    v: int
+
+    @classmethod
+    def of(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
+        """Return the shape of *progress*."""
+        return cls(
+            id=standing.job.id,
+            current_url=progress.current_url,
+            v=standing.job.version,
+            **_numbers(progress),
+        )
+
+
+class JobsProgressOut(Wire):
+    """The running jobs that have come further; at the beginning of a stream, all of them."""
+
+    at: Instant
+    jobs: Sequence[JobProgressOut]
+
+
+class CountsOut(Wire):
+    """How many jobs are in each state."""
+
+    pending: int = 0
+    running: int = 0
+    paused: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class WorkersOut(Wire):
+    """All workers, as one of them has come, gone, or begun or ended a job."""
+
+    workers: Sequence[WorkerOut]
+
+
+class HappenedOut(Wire):
+    """One event; of a job's, *job* is its row as it is now, null once it is deleted."""
+
+    id: int  # its place among all events of the yard
+    type: str  # its name, such as job.paused
+    subject: str  # the id of what it is about
+    job_id: str | None  # the same, where it is a job
+    owner: str
+    at: Instant
+    actor: str
+    to: str | None = Field(description="The state of the job since then.")
+    reason: str | None = Field(description="Why it is in that state.")
+    data: Mapping[str, object]
+    job: JobRowOut | None
+
+    @classmethod
+    def of(cls, event: Event, job: JobRowOut | None) -> "HappenedOut":
+        """Return the shape of *event*."""
+        is_job = event.name.kind == "job"
+        return cls.filled(
+            event,
+            id=event.seq,
+            type=event.name.value,
+            job_id=event.subject if is_job else None,
+            to=_word(event, "state") if is_job else None,
+            reason=_word(event, "reason") if is_job else None,
+            job=job,
+        )
+
+
+def _word(event: Event, name: str) -> str | None:
+    value = event.data.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _numbers(progress: Progress) -> dict[str, Any]:
+    left = progress.time_left
+    return {
+        "done": progress.done,
+        "found": progress.discovered,
+        "failed": progress.failed,
+        "pages": progress.pages,
+        "bytes": progress.bytes,
+        "elapsed_s": seconds(progress.elapsed),
+        "rate": round(progress.rate, 3),
+        "eta_p50_s": None if left is None else seconds(left.p50),
+        "eta_p90_s": None if left is None else seconds(left.p90),
+    }

@@ -1,0 +1,47 @@
+"""The shapes of saved views."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from crawlyard.core.desk import MAX_VIEW_NAME, MAX_VIEW_QUERY, SavedView
+from crawlyard.web.wire.base import Ask, Instant, Text, Wire
+
+_Name = Annotated[str, Field(min_length=1, max_length=MAX_VIEW_NAME, examples=["failed today"])]
+_Query = Annotated[str, Field(max_length=MAX_VIEW_QUERY, examples=["state:failed owner:me"])]
+
+
+class ViewAsk(Ask):
+    """A filter to be kept under a name."""
+
+    name: _Name
+    page: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$", description="Of the dashboard.")] = (
+        "jobs"
+    )
+    query: _Query = ""
+
+
+class ViewPatch(Ask):
+    """What is to be changed of a view."""
+
+    name: _Name | None = None
+    query: _Query | None = None
+
+
+class ViewOut(Wire):
+    """A filter under a name."""
+
+    id: str
+    object: Literal["view"] = "view"
+    owner: str
+    name: Text
+    page: str
+    query: Text
+    version: int
+    created_at: Instant
+    updated_at: Instant
+
+    @classmethod
+    def of(cls, view: SavedView) -> "ViewOut":
+        """Return the shape of *view*."""
+        return cls.filled(view, object="view")

@@ -1,0 +1,20 @@
+"""The shape of what a job waits for."""
+
+from crawlyard.core.waiting import Wait
+from crawlyard.web.wire.base import Instant, Wire
+
+
+class WaitOut(Wire):
+    """One thing that a job waits for."""
+
+    reason: str  # due_time, quota, lease, no_worker, slot, queue or host
+    detail: str
+    until: Instant | None  # when it is over, where that is known
+    quota: str | None  # of quota: running or pages_per_day
+    position: int | None  # of queue, from 1; null: too far back to be counted for a list
+    hosts: tuple[str, ...]  # of host
+
+    @classmethod
+    def of(cls, wait: Wait) -> "WaitOut":
+        """Return the shape of *wait*."""
+        return cls.filled(wait)

@@ -1,0 +1,59 @@
+"""The commands of the page about the HTTP API, as a reader types them: all of them work."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from tests.acceptance.shell import Shell, a_site, environment, rest, until
+
+PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "http-api.md").read_text("utf-8")
+OPENED = '"allow_addresses": ["127.0.0.1"], '
+
+
+def script(server: str, code: str, site: str) -> str:
+    """Return the commands of the page, for a server and a site that are there."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    *steps, granting = blocks
+    sign_in, *others = steps
+    # a site on loopback is opened by the page's own last command, before anything is crawled
+    text = "\n".join((sign_in, granting, *others))
+    text = text.replace("http://127.0.0.1:8700", server).replace("cyl_BJSx…", code)
+    text = text.replace('{"urls"', "{" + OPENED + '"urls"')
+    return "set -euo pipefail\n" + text.replace("https://docs.example.org", site)
+
+
+def test_the_page_about_the_http_api_can_be_typed(shell: Shell) -> None:
+    with (
+        a_site("--pages", "60", "--plain", "--latency-ms", "40") as site,
+        shell.started("serve", "--port", "0") as server,
+    ):
+        line = until(server, "sign in, once")
+        found = re.search(r"(http://\S+)/signin#(cyl_\S+)", line)
+        assert found is not None
+
+        typed = subprocess.run(
+            ["bash", "-c", script(found[1], found[2], site)],
+            cwd=shell.folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        server.terminate()
+        code, _, _ = rest(server)
+
+    assert typed.returncode == 0, typed.stderr
+    assert code == 0
+    assert '"state":"paused"' in typed.stdout
+    assert '"detail":"lunch"' in typed.stdout
+    assert '"pointer":"/limits/pages"' in typed.stdout
+    assert "event: hello" in typed.stdout
+    assert "event: job.created" in typed.stdout
+    assert '"state":"completed"' in typed.stdout
+    records = [json.loads(line) for line in (shell.folder / "docs.jsonl").read_text().splitlines()]
+    urls = [record["url"] for record in records]
+    assert len(urls) == len(set(urls)) > 20
+    assert typed.stdout.count('"zone":"CE') == 3
+    assert '"code":"internal"' not in typed.stdout

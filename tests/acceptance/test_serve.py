@@ -1,0 +1,96 @@
+"""`crawlyard serve`: how it begins, and that it ends soon whoever still listens."""
+
+import asyncio
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
+
+import httpx
+import pytest
+
+from tests.acceptance.shell import MINUTE, SLOW, Shell, rest, until
+
+WITHIN_S = 5.0  # what is promised of an end
+
+
+@asynccontextmanager
+async def signed_in(link: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Use a printed sign-in link, and yield a client with the session had by it."""
+    base, _, code = link.partition("/signin#")
+    async with httpx.AsyncClient(base_url=f"{base}/api/v1", timeout=MINUTE) as client:
+        answer = await client.post("/auth/login", json={"code": code})
+        assert answer.status_code == 200, answer.text
+        yield client
+
+
+async def messages(answer: httpx.Response) -> AsyncIterator[str]:
+    """Yield the names of the messages of a stream."""
+    async for line in answer.aiter_lines():
+        if line.startswith("event: "):
+            yield line.removeprefix("event: ")
+
+
+async def heard(names: AsyncIterator[str], wanted: str) -> None:
+    """Return once a message of that name has come."""
+    async with asyncio.timeout(MINUTE):
+        async for name in names:
+            if name == wanted:
+                return
+    pytest.fail(f"the stream ended without {wanted}")
+
+
+async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
+    shell: Shell, slow_site: str
+) -> None:
+    with shell.started("serve", "--port", "0") as process:
+        link = re.search(r"http\S+", until(process, "/signin#"))
+        assert link is not None
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(signed_in(link[0]))
+            streams = [
+                await stack.enter_async_context(client.stream("GET", "/events/stream"))
+                for _ in range(3)
+            ]
+            names = [messages(answer) for answer in streams]
+            for each in names:
+                await heard(each, "hello")
+            submitted = await asyncio.to_thread(shell.run, "crawl", slow_site, *SLOW, "--detach")
+            assert submitted.returncode == 0, submitted.stderr
+            for each in names:
+                await heard(each, "job.state")
+
+            told_at = monotonic()
+            process.send_signal(signal.SIGTERM)
+            for each in names:
+                async with asyncio.timeout(MINUTE):
+                    assert "bye" not in [name async for name in each]
+            code, _, _ = await asyncio.to_thread(rest, process)
+            took_s = monotonic() - told_at
+
+    job = shell.job()
+    assert code == 0
+    assert took_s < WITHIN_S
+    assert (job["state"], job["worker"]) == ("pending", None)
+
+
+async def test_another_process_on_the_same_files_is_heard_of(shell: Shell) -> None:
+    with shell.started("serve", "--port", "0", "--no-worker") as process:
+        link = re.search(r"http\S+", until(process, "/signin#"))
+        assert link is not None
+        async with (
+            signed_in(link[0]) as client,
+            client.stream("GET", "/events/stream") as answer,
+        ):
+            names = messages(answer)
+            await heard(names, "hello")
+            ran = await asyncio.to_thread(
+                shell.run, "crawl", "http://127.0.0.1:9/", *SLOW, "--detach"
+            )
+            assert ran.returncode == 0, ran.stderr
+            await heard(names, "job.created")
+        process.send_signal(signal.SIGTERM)
+        code, _, _ = await asyncio.to_thread(rest, process)
+
+    assert code == 0

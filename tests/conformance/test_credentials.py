@@ -1,0 +1,236 @@
+"""`CredentialStore`: secrets by their digests; what is revoked proves nothing any more."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.credential import Credential, CredentialKind
+from crawlyard.core.event import EventName
+from crawlyard.core.user import Permit
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.base import EventQuery, Proof, Store
+from tests.builders import NOW
+from tests.builders_serve import a_credential, given, kept_user, of_token
+from tests.conformance.conftest import Backend
+
+LATER = NOW + timedelta(seconds=3)
+TOKEN, SESSION, LINK = CredentialKind.TOKEN, CredentialKind.SESSION, CredentialKind.LINK
+
+
+async def revoked_at(store: Store, *credentials: Credential) -> list[object]:
+    return [(await store.credentials.get(c.id)).revoked_at for c in credentials]
+
+
+async def told(store: Store, token: Credential) -> list[str]:
+    return [e.name for e in await store.events.events(EventQuery(subject=token.id))]
+
+
+async def test_a_credential_comes_back_as_it_was_added(store: Store) -> None:
+    await kept_user(store)
+    token = a_credential(
+        user_id="ada",
+        label="Ünter »CI«",
+        permits=frozenset({Permit.JOBS_READ, Permit.ADMIN}),
+        parent_id="0192",
+        expires_at=NOW + timedelta(days=1),
+        used_at=NOW,
+        revoked_at=LATER,
+    )
+    bare = a_credential(LINK, permits=frozenset())
+
+    await store.credentials.add(token, of_token(token))
+    await store.credentials.add(bare)
+
+    assert await store.credentials.get(token.id) == token
+    assert await store.credentials.get(bare.id) == bare
+    assert await told(store, token) == ["token.created"]
+
+
+async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) -> None:
+    user = await kept_user(store)
+    token = await given(store, user_id="ada")
+    await given(store)
+    await store.credentials.revoke(token.id, NOW)
+
+    proof = await store.credentials.shown(token.digest)
+    none = await store.credentials.shown("ff" * 32)
+
+    assert proof == Proof(credential=token.revoked(NOW), user=user)
+    assert none is None
+
+
+async def test_an_id_and_a_digest_are_taken_once(store: Store) -> None:
+    token = await given(store)
+
+    for other in (a_credential(id=token.id), a_credential(digest=token.digest)):
+        with pytest.raises(Conflict):
+            await store.credentials.add(other, of_token(other))
+
+    assert await store.credentials.find(None, TOKEN, None, 10) == [token]
+    assert await told(store, token) == []
+
+
+async def test_nobody_has_no_credentials(store: Store) -> None:
+    with pytest.raises(NotFound, match="no user nobody"):
+        await given(store, user_id="nobody")
+
+    with pytest.raises(NotFound, match="no credential 0192"):
+        await store.credentials.get("0192")
+
+
+async def test_the_newest_of_a_kind_come_first(store: Store) -> None:
+    await kept_user(store)
+    one, two, three = await given(store), await given(store, user_id="ada"), await given(store)
+    await given(store, SESSION)
+
+    find = store.credentials.find
+
+    assert await find(None, TOKEN, None, 10) == [three, two, one]
+    assert await find(None, TOKEN, None, 2) == [three, two]
+    assert await find(None, TOKEN, three.id, 10) == [two, one]
+    assert await find("local", TOKEN, None, 10) == [three, one]
+    assert await find("ada", SESSION, None, 10) == []
+
+
+async def test_its_last_use_is_noted(store: Store) -> None:
+    token, other = await given(store), await given(store)
+
+    for at in (NOW, LATER, NOW):  # a late note is no step back
+        await store.credentials.touch(token.id, at)
+
+    assert await store.credentials.get(token.id) == replace(token, used_at=LATER)
+    assert await store.credentials.get(other.id) == other
+
+
+class TestRevoke:
+    async def test_what_was_had_by_it_goes_with_it(self, store: Store) -> None:
+        token, other = await given(store), await given(store)
+        own = [await given(store, SESSION, parent_id=token.id) for _ in range(2)]
+        others = await given(store, SESSION, parent_id=other.id)
+
+        await store.credentials.revoke(token.id, NOW, of_token(token, EventName.TOKEN_REVOKED))
+
+        assert await revoked_at(store, token, *own) == [NOW, NOW, NOW]
+        assert await revoked_at(store, other, others) == [None, None]
+        assert await told(store, token) == ["token.revoked"]
+
+    async def test_a_session_that_ends_takes_its_token_not_with_it(self, store: Store) -> None:
+        token = await given(store)
+        session = await given(store, SESSION, parent_id=token.id)
+
+        await store.credentials.revoke(session.id, NOW)
+
+        assert await revoked_at(store, token, session) == [None, NOW]
+
+    async def test_once_it_is_so_it_stays_so_and_is_told_once(self, store: Store) -> None:
+        token = await given(store)
+        event = of_token(token, EventName.TOKEN_REVOKED)
+
+        await asyncio.gather(*(store.credentials.revoke(token.id, NOW, event) for _ in range(5)))
+        await store.credentials.revoke(token.id, LATER, event)
+
+        assert await revoked_at(store, token) == [NOW]
+        assert await told(store, token) == ["token.revoked"]
+
+    async def test_of_one_that_never_was_nothing_is_told(self, store: Store) -> None:
+        token = a_credential()
+
+        await store.credentials.revoke(token.id, NOW, of_token(token, EventName.TOKEN_REVOKED))
+
+        assert await told(store, token) == []
+
+    async def test_nothing_is_had_by_what_is_revoked(self, store: Store) -> None:
+        token = await given(store)
+        await store.credentials.revoke(token.id, NOW)
+
+        with pytest.raises(Conflict, match=f"token {token.id} is revoked"):
+            await given(store, SESSION, parent_id=token.id)
+
+        assert await store.credentials.find(None, SESSION, None, 10) == []
+
+    async def test_no_session_that_is_had_at_the_same_time_survives(
+        self, store: Store, backend: Backend
+    ) -> None:
+        token = await given(store)
+        other = await backend.open()
+
+        async def had(number: int) -> None:
+            if number == 10:
+                await other.credentials.revoke(token.id, NOW)
+            else:
+                await given(store, SESSION, parent_id=token.id)
+
+        await asyncio.gather(*(had(n) for n in range(20)), return_exceptions=True)
+        if backend.sql:
+            await other.close()
+
+        sessions = await store.credentials.find(None, SESSION, None, 100)
+        assert {s.revoked_at for s in sessions} <= {NOW}
+        assert await revoked_at(store, token) == [NOW]
+
+
+class TestSpend:
+    async def test_a_link_is_spent_once_by_twenty_at_once(
+        self, store: Store, backend: Backend
+    ) -> None:
+        link, other = await given(store, LINK), await backend.open()
+        sessions = [a_credential(SESSION, parent_id=link.id) for _ in range(20)]
+
+        won = await asyncio.gather(
+            *((store, other)[n % 2].credentials.spend(link.id, s) for n, s in enumerate(sessions))
+        )
+        if backend.sql:
+            await other.close()
+
+        assert sorted(won) == [False] * 19 + [True]
+        kept = await store.credentials.find(None, SESSION, None, 100)
+        assert kept == [sessions[won.index(True)]]
+        assert await revoked_at(store, link) == [NOW]
+
+    async def test_a_link_that_has_expired_is_not_spent(self, store: Store) -> None:
+        late = await given(store, LINK, expires_at=NOW)
+        in_time = await given(store, LINK, expires_at=NOW + timedelta(microseconds=1))
+
+        spend = store.credentials.spend
+
+        assert not await spend(late.id, a_credential(SESSION, parent_id=late.id))
+        assert await spend(in_time.id, a_credential(SESSION, parent_id=in_time.id))
+
+    async def test_only_a_link_is_spent(self, store: Store) -> None:
+        token = await given(store)
+
+        assert not await store.credentials.spend(token.id, a_credential(SESSION))
+        assert not await store.credentials.spend("0192", a_credential(SESSION))
+
+        assert await revoked_at(store, token) == [None]
+        assert await store.credentials.find(None, SESSION, None, 10) == []
+
+    async def test_a_session_that_cannot_be_kept_leaves_the_link_good(self, store: Store) -> None:
+        link, session = await given(store, LINK), await given(store, SESSION)
+
+        with pytest.raises(Conflict):
+            await store.credentials.spend(link.id, session)
+
+        assert await revoked_at(store, link) == [None]
+
+
+async def test_what_ended_long_ago_is_swept(store: Store) -> None:
+    old = NOW - timedelta(microseconds=1)
+    for fields in (
+        {"revoked_at": old},
+        {"expires_at": old},
+        {"revoked_at": old, "expires_at": NOW},
+    ):
+        await given(store, SESSION, **fields)
+    left = [
+        await given(store, SESSION, **fields)
+        for fields in ({"revoked_at": NOW}, {"expires_at": NOW}, {})
+    ]
+
+    count = await store.credentials.sweep(NOW)
+
+    assert count == 3
+    assert await store.credentials.find(None, SESSION, None, 10) == left[::-1]
+    assert await store.credentials.sweep(NOW) == 0

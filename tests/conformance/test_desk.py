@@ -1,0 +1,262 @@
+"""`ViewStore`, `OperationStore` and `SettingStore`: what the server keeps beside the crawls."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.desk import Failure, Operation, OperationKind, OperationState, Section
+from crawlyard.core.event import Event, EventName
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.base import EventQuery, Store
+from tests.builders import NOW
+from tests.builders_serve import a_section, a_view, an_operation
+from tests.conformance.conftest import Backend
+
+LATER = NOW + timedelta(seconds=30)
+MOMENT = timedelta(microseconds=1)
+
+
+class TestViews:
+    async def test_a_view_comes_back_as_it_was_added(self, store: Store) -> None:
+        view = a_view(name="Ünter 50%", page="pages", query="state=failed&q=%00", version=4)
+
+        await store.views.add(view)
+
+        assert await store.views.get(view.id) == view
+
+    async def test_an_id_is_taken_once_and_a_name_on_each_page(self, store: Store) -> None:
+        view = a_view()
+        await store.views.add(view)
+
+        with pytest.raises(Conflict, match=view.id):
+            await store.views.add(a_view(id=view.id, name="other"))
+        with pytest.raises(Conflict, match="there is a view mine already"):
+            await store.views.add(a_view())
+        await store.views.add(a_view(page="schedules"))
+        await store.views.add(a_view(owner="ada"))
+
+        assert len(await store.views.find("local")) == 2
+
+    async def test_they_are_found_by_page_and_name(self, store: Store) -> None:
+        for page, name in [("jobs", "b"), ("jobs", "B"), ("events", "z"), ("jobs", "a-b")]:
+            await store.views.add(a_view(page=page, name=name))
+        await store.views.add(a_view(owner="ada"))
+
+        every = [(v.page, v.name) for v in await store.views.find("local")]
+        events = [v.name for v in await store.views.find("local", "events")]
+
+        assert every == [("events", "z"), ("jobs", "B"), ("jobs", "a-b"), ("jobs", "b")]
+        assert events == ["z"]
+        assert await store.views.find("bob") == []
+
+    async def test_a_view_is_replaced_by_its_next_version(self, store: Store) -> None:
+        before = a_view()
+        await store.views.add(before)
+        after = replace(before, name="other", query="q=1", version=2, updated_at=LATER)
+
+        await store.views.save(after)
+
+        assert await store.views.get(before.id) == after
+
+    async def test_a_name_that_is_taken_is_refused(self, store: Store) -> None:
+        view = a_view(name="second")
+        await store.views.add(a_view(name="first"))
+        await store.views.add(view)
+
+        with pytest.raises(Conflict, match="there is a view first already"):
+            await store.views.save(replace(view, name="first", version=2))
+
+        assert await store.views.get(view.id) == view
+
+    async def test_of_twenty_that_save_the_same_version_one_succeeds(self, store: Store) -> None:
+        view = a_view()
+        await store.views.add(view)
+
+        results = await asyncio.gather(
+            *(store.views.save(replace(view, query=str(n), version=2)) for n in range(20)),
+            return_exceptions=True,
+        )
+
+        assert [type(r) for r in results if r is not None] == [Conflict] * 19
+
+    async def test_one_that_has_changed_meanwhile_is_not_deleted(self, store: Store) -> None:
+        view = a_view()
+        await store.views.add(view)
+
+        with pytest.raises(Conflict):
+            await store.views.delete(view.id, 2)
+        await store.views.delete(view.id, 1)
+
+        with pytest.raises(NotFound, match=f"no view {view.id}"):
+            await store.views.get(view.id)
+        with pytest.raises(Conflict):
+            await store.views.delete(view.id, 1)
+        with pytest.raises(Conflict):
+            await store.views.save(replace(view, version=2))
+
+
+async def begun(store: Store, **fields: object) -> Operation:
+    """Return an operation that the store has."""
+    operation = an_operation(**fields)
+    await store.operations.add(operation)
+    return operation
+
+
+class TestOperations:
+    async def test_an_operation_comes_back_as_it_was_added(self, store: Store) -> None:
+        operation = an_operation(
+            owner="ada",
+            kind=OperationKind.BACKFILL,
+            request={"filter": {"tags": ["ü", 1, None, 2.5]}, "deep": [True]},
+            state=OperationState.FAILED,
+            total=10,
+            done=7,
+            failed=2,
+            failures=(Failure(id="1", code="conflict", detail="»why«"),) * 2,
+            cursor="0192",
+            detail="it could not go on",
+            leased_until=LATER,
+            version=9,
+            ended_at=NOW,
+        )
+
+        await store.operations.add(operation)
+
+        assert await store.operations.get(operation.id) == operation
+        with pytest.raises(Conflict, match=operation.id):
+            await store.operations.add(operation)
+
+    async def test_what_databases_refuse_in_text_is_replaced(self, store: Store) -> None:
+        failures = (Failure(id="1", code="x", detail="\ud800"),)
+        operation = await begun(store, request={"a\x00": ("\udfff",)}, failures=failures)
+
+        kept = await store.operations.get(operation.id)
+
+        assert kept.request == {"a\ufffd": ["\ufffd"]}
+        assert kept.failures[0].detail == "\ufffd"
+
+    async def test_one_that_is_not_there_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound, match="no operation 0192"):
+            await store.operations.get("0192")
+        with pytest.raises(Conflict):
+            await store.operations.save(an_operation(version=2))
+
+    async def test_of_twenty_that_save_the_same_version_one_succeeds(self, store: Store) -> None:
+        operation = await begun(store)
+
+        results = await asyncio.gather(
+            *(store.operations.save(replace(operation, done=n, version=2)) for n in range(20)),
+            return_exceptions=True,
+        )
+
+        assert [type(r) for r in results if r is not None] == [Conflict] * 19
+        winner = results.index(None)
+        assert (await store.operations.get(operation.id)).done == winner
+
+    async def test_the_newest_come_first(self, store: Store) -> None:
+        one, two = await begun(store), await begun(store, owner="ada")
+        three = await begun(store)
+
+        find = store.operations.find
+
+        assert await find(None, None, 10) == [three, two, one]
+        assert await find(None, None, 1) == [three]
+        assert await find("local", three.id, 10) == [one]
+
+
+class TestClaimOfAnOperation:
+    async def test_the_oldest_that_nobody_works_at_is_taken(self, store: Store) -> None:
+        await begun(store, state=OperationState.COMPLETED)
+        await begun(store, leased_until=NOW + MOMENT)
+        first, second = await begun(store), await begun(store, leased_until=NOW)
+
+        claims = [await store.operations.claim(NOW, LATER) for _ in range(3)]
+
+        taken = [replace(o, leased_until=LATER, version=2) for o in (first, second)]
+        assert claims == [*taken, None]
+        assert await store.operations.get(first.id) == taken[0]
+
+    async def test_ten_at_once_never_get_the_same_one(self, store: Store, backend: Backend) -> None:
+        for _ in range(3):
+            await begun(store)
+        other = await backend.open()
+
+        claims = await asyncio.gather(
+            *((store, other)[n % 2].operations.claim(NOW, LATER) for n in range(10))
+        )
+        if backend.sql:
+            await other.close()
+
+        won = [operation.id for operation in claims if operation]
+        assert len(won) == len(set(won)) == 3
+
+    async def test_whoever_had_it_before_cannot_save_it_any_more(self, store: Store) -> None:
+        await begun(store)
+        old = await store.operations.claim(NOW, LATER)
+        new = await store.operations.claim(LATER, LATER + timedelta(seconds=30))
+        assert old is not None
+        assert new is not None
+
+        with pytest.raises(Conflict):
+            await store.operations.save(replace(old, done=1, version=old.version + 1))
+        await store.operations.save(replace(new, done=2, version=new.version + 1))
+
+        assert (await store.operations.get(old.id)).done == 2
+
+
+def changed(section: Section) -> Event:
+    return Event(
+        name=EventName.SETTINGS_UPDATED,
+        subject=section.name,
+        owner="local",
+        at=NOW,
+        actor="local",
+    )
+
+
+class TestSettings:
+    async def test_a_section_that_was_never_written_is_empty(self, store: Store) -> None:
+        assert await store.settings.get("crawling") == Section(name="crawling")
+
+    async def test_a_section_is_written_together_with_its_event(self, store: Store) -> None:
+        first = a_section(value={"a": {"ü": [1, None, "x\n"]}}, actor="ada")
+        second = a_section(value={}, version=2, updated_at=LATER)
+
+        await store.settings.save(first, changed(first))
+        written = await store.settings.get("crawling")
+        await store.settings.save(second)
+
+        assert written == first
+        assert await store.settings.get("crawling") == second
+        told = await store.events.events(EventQuery(subject="crawling"))
+        assert [e.name for e in told] == ["settings.updated"]
+
+    @pytest.mark.parametrize("version", [1, 3])
+    async def test_only_the_next_version_is_taken(self, store: Store, version: int) -> None:
+        first = a_section()
+        await store.settings.save(first)
+        other = a_section(value={}, version=version)
+
+        with pytest.raises(Conflict, match="settings crawling"):
+            await store.settings.save(other, changed(other))
+
+        assert await store.settings.get("crawling") == first
+        assert await store.events.events() == []
+
+    @pytest.mark.parametrize("before", [0, 1])
+    async def test_of_twenty_that_save_at_once_one_succeeds(
+        self, store: Store, before: int
+    ) -> None:
+        if before:
+            await store.settings.save(a_section())
+        sections = [a_section(value={"n": n}, version=before + 1) for n in range(20)]
+
+        results = await asyncio.gather(
+            *(store.settings.save(s, changed(s)) for s in sections), return_exceptions=True
+        )
+
+        assert [type(r) for r in results if r is not None] == [Conflict] * 19
+        assert await store.settings.get("crawling") == sections[results.index(None)]
+        assert len(await store.events.events()) == 1

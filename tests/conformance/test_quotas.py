@@ -1,0 +1,194 @@
+"""Quotas at the claim: whose is used up waits, and everybody else's jobs are taken instead."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crawlyard.core.checkpoint import Batch
+from crawlyard.core.event import EventName
+from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.limits import Usage
+from crawlyard.core.priority import Priority
+from crawlyard.core.user import NO_QUOTA, Quota
+from crawlyard.store.base import JobQuery, Store
+from tests.builders import LEASE, NOW, a_job, its_event
+from tests.builders_serve import about, kept_user, quoted
+from tests.conformance.conftest import Backend
+from tests.conformance.purging import deleted
+from tests.conformance.steps import added, claimed, ended, in_state, moved, recorded
+
+DAY = timedelta(days=1)
+
+
+async def taken(store: Store, most: int = 100) -> list[str]:
+    """Claim until nothing is left; return the owners, in the order of the claims."""
+    owners: list[str] = []
+    while len(owners) < most and (claim := await store.leases.claim("w1", NOW, LEASE)):
+        owners.append(claim.job.owner)
+    return owners
+
+
+async def fetched(store: Store, owner: str, pages: int) -> None:
+    """Let a job of *owner* fetch that many pages now, and end."""
+    claim = await claimed(store, await added(store, owner=owner))
+    answer = await recorded(store, claim.lease, Batch(usage=Usage(pages=pages)))
+    await ended(store, answer.lease)
+
+
+class TestRunning:
+    async def test_as_many_run_as_the_quota_allows(self, store: Store) -> None:
+        await quoted(store, running=2)
+        for _ in range(4):
+            await added(store, owner="ada")
+
+        assert await taken(store) == ["ada", "ada"]
+
+    async def test_another_owners_job_is_claimed_instead(self, store: Store) -> None:
+        await quoted(store, running=1)
+        await kept_user(store, id="bob")
+        for owner, priority in (
+            *[("ada", Priority.URGENT)] * 2,
+            ("bob", Priority.LOW),
+            ("local", Priority.LOW),
+        ):
+            await added(store, a_job(owner=owner, priority=priority))
+
+        assert await taken(store) == ["ada", "bob", "local"]
+
+    async def test_the_next_begins_when_one_has_ended(self, store: Store) -> None:
+        await quoted(store, running=1)
+        first, _ = await added(store, owner="ada"), await added(store, owner="ada")
+        claim = await claimed(store, first)
+
+        held = await taken(store)
+        await ended(store, claim.lease)
+
+        assert held == []
+        assert await taken(store) == ["ada"]
+
+    @pytest.mark.parametrize("move", [Move.PAUSE, Move.CANCEL])
+    async def test_what_no_longer_runs_does_not_count(self, store: Store, move: Move) -> None:
+        await quoted(store, running=1)
+        first, _ = await added(store, owner="ada"), await added(store, owner="ada")
+        await claimed(store, first)
+
+        await moved(store, first.id, move)
+
+        assert await taken(store) == ["ada"]
+
+    async def test_a_deleted_job_does_not_count(self, store: Store) -> None:
+        await quoted(store, running=1)
+        claim = await claimed(store, await added(store, owner="ada"))
+        await added(store, owner="ada")
+
+        await deleted(store, claim.job)
+
+        assert await taken(store) == ["ada"]
+
+    async def test_it_holds_for_one_job_by_name_too(self, store: Store) -> None:
+        await quoted(store, running=1)
+        first, second = await added(store, owner="ada"), await added(store, owner="ada")
+        await claimed(store, first)
+
+        assert await store.leases.claim("w1", NOW, LEASE, only=second.id) is None
+
+    async def test_none_run_under_a_quota_of_none(self, store: Store) -> None:
+        await quoted(store, running=0)
+        await added(store, owner="ada")
+
+        assert await taken(store) == []
+
+    async def test_a_quota_that_is_lifted_holds_nothing_back(self, store: Store) -> None:
+        user = await quoted(store, running=0)
+        await added(store, owner="ada")
+        free = replace(user, quota=NO_QUOTA, version=2)
+
+        await store.users.save(free, about(free, EventName.USER_UPDATED))
+
+        assert await taken(store) == ["ada"]
+
+    async def test_workers_of_several_processes_do_not_pass_it_together(
+        self, store: Store, backend: Backend
+    ) -> None:
+        await quoted(store, "ada", running=3)
+        await quoted(store, "bob", running=2)
+        for owner in ("ada", "bob") * 10:
+            await added(store, owner=owner)
+        others = [await backend.open() for _ in range(4)]
+
+        claims = await asyncio.gather(
+            *(o.leases.claim(f"w{n}", NOW, LEASE) for n, o in enumerate(others) for _ in range(5))
+        )
+        if backend.sql:
+            for other in others:
+                await other.close()
+
+        owners = [claim.job.owner for claim in claims if claim]
+        assert (owners.count("ada"), owners.count("bob")) == (3, 2)
+
+
+class TestPagesPerDay:
+    async def test_no_job_begins_once_they_are_used_up(self, store: Store) -> None:
+        await quoted(store, pages_per_day=10)
+        await fetched(store, "ada", 9)
+        first, _ = await added(store, owner="ada"), await added(store, owner="ada")
+
+        claim = await claimed(store, first)
+        await recorded(store, claim.lease, Batch(usage=Usage(pages=1)))
+        await added(store, owner="local")
+
+        assert await taken(store) == ["local"]
+
+    async def test_they_are_there_again_on_the_next_day(self, store: Store) -> None:
+        await quoted(store, pages_per_day=10)
+        await fetched(store, "ada", 11)
+        await added(store, owner="ada")
+        midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+
+        late = await store.leases.claim("w1", midnight - timedelta(microseconds=1), LEASE)
+        next_day = await store.leases.claim("w1", midnight, LEASE)
+
+        assert late is None
+        assert next_day is not None
+
+    async def test_those_of_others_do_not_count(self, store: Store) -> None:
+        await quoted(store, "ada", pages_per_day=10)
+        await fetched(store, "local", 100)
+        await added(store, owner="ada")
+
+        assert await taken(store) == ["ada"]
+
+
+QUOTAS = st.builds(
+    Quota,
+    running=st.none() | st.integers(0, 3),
+    pending=st.none() | st.just(0),
+    pages_per_day=st.none() | st.integers(0, 3),
+)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(quota=QUOTAS, running=st.integers(0, 4))
+async def test_a_claim_agrees_with_the_rule(store: Store, quota: Quota, running: int) -> None:
+    for standing in await store.jobs.find(JobQuery(), 100):
+        left = standing.job
+        await store.jobs.delete(left.id, left.version, its_event(left, EventName.DELETED))
+    local = await store.users.get("local")
+    changed = replace(local, quota=quota, version=local.version + 1)
+    await store.users.save(changed, about(changed, EventName.USER_UPDATED))
+    for _ in range(running):
+        await added(store, in_state(State.RUNNING))
+    await added(store)
+
+    claim = await store.leases.claim("w1", NOW, LEASE)
+
+    full = quota.running is not None and running >= quota.running
+    assert (claim is None) == (full or quota.pages_per_day == 0)

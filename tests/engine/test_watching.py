@@ -1,0 +1,83 @@
+"""What can be looked at while jobs run: workers, hosts, logs, courses."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from crawlyard import LOCAL, Actor, Yard
+from crawlyard.core.watch import Level
+from crawlyard.errors import NotFound
+from crawlyard.services.watching import Watching
+from tests.engine.rig import a_spec, crawled, opened, published
+from tests.engine.test_crawl import tree
+from tests.site import GraphSite, Serve
+
+BOB = Actor(id="bob")
+
+
+@pytest.fixture(params=["memory://", ""], ids=["memory", "sqlite"])
+async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path, database_url=request.param) as yard:
+        yield yard
+
+
+def watching(yard: Yard) -> Watching:
+    return Watching(yard.store, yard.jobs, yard.clock)
+
+
+async def test_a_crawl_leaves_a_log_and_a_course(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite({"/": ["/a", "/missing"], "/a": []}))
+
+    found = await crawled(yard, a_spec(server.url))
+
+    lines = await watching(yard).lines(LOCAL, found.job.id)
+    assert [line.message.partition(",")[0] for line in lines] == [
+        lines[0].message.partition(",")[0],
+        "http_4xx: answered 404",
+        "ended: exhausted",
+    ]
+    assert lines[0].message.startswith("begun by ")
+    course = await watching(yard).course(LOCAL, found.job.id)
+    assert sum(point.pages for point in course.points) == found.usage.pages == 3
+    assert course.points[-1].statuses == {"2xx": 2, "4xx": 1}
+    warnings = await watching(yard).lines(LOCAL, found.job.id, least=Level.WARNING)
+    assert [line.url for line in warnings] == [f"{server.url}/missing"]
+
+
+async def test_nobody_else_reads_it(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite({"/": []}))
+    found = await crawled(yard, a_spec(server.url))
+
+    for look in (watching(yard).lines, watching(yard).course):
+        with pytest.raises(NotFound):
+            await look(BOB, found.job.id)
+
+
+async def test_workers_and_hosts_are_seen_while_they_are_at_it(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(3, 6)))
+    job = await yard.jobs.submit(
+        LOCAL, a_spec(server.url, per_host=3, delay=timedelta(seconds=0.2))
+    )
+    worker = yard.worker()
+    running = asyncio.create_task(worker.run())
+    await published(yard, job.id, done=3)
+
+    async with asyncio.timeout(20):
+        while not (hosts := await watching(yard).hosts(LOCAL)):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    [report] = await watching(yard).workers(LOCAL)
+    narrowed = await watching(yard).workers(BOB)
+
+    [host] = hosts
+    assert (host.jobs, host.others, host.at_once) == ((job.id,), 0, 3)
+    assert (report.id, report.slots) == (worker.id, 4)
+    assert await watching(yard).hosts(BOB) == []
+    assert narrowed[0].running == ()
+    worker.stop()
+    await running
+    assert await watching(yard).workers(LOCAL) == []

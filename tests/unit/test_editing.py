@@ -1,0 +1,49 @@
+"""Changes to a spec as a part of its form; null is the default."""
+
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.editing import EDITABLE, changes_of, edited, name_of
+from crawlyard.core.form import FIELDS
+from crawlyard.core.limits import Limits
+from crawlyard.errors import Invalid
+from tests.builders import a_spec
+
+
+@pytest.mark.parametrize(
+    ("patch", "changes"),
+    [
+        ({}, {}),
+        ({"name": "n"}, {"name": "n"}),
+        ({"delay": "90s"}, {"delay_s": timedelta(seconds=90)}),
+        ({"delay": None}, {"delay_s": timedelta(milliseconds=500)}),
+        ({"limits": {"pages": "20k"}}, {"limits.pages": 20_000}),
+        ({"limits": {"pages": None, "errors": 1}}, {"limits.pages": None, "limits.errors": 1}),
+        (
+            {"limits": None},
+            dict.fromkeys(f"limits.{n}" for n in ("pages", "bytes", "duration_s", "errors")),
+        ),
+        ({"tags": None}, {"tags": ()}),
+        ({"retention_s": None}, {"retention_s": None}),
+    ],
+)
+def test_a_part_of_a_form_is_read(patch: dict[str, object], changes: dict[str, object]) -> None:
+    assert changes_of(patch) == changes
+
+
+@pytest.mark.parametrize("patch", [{"": None}, {"x": None}, {"limits": {"x": None}}, {"x": {}}])
+def test_an_unknown_field_is_refused_even_if_it_is_null(patch: dict[str, object]) -> None:
+    with pytest.raises(Invalid, match="field"):
+        changes_of(patch)
+
+
+def test_every_editable_field_has_a_path() -> None:
+    assert {name_of(path) for path in FIELDS} >= EDITABLE - {"limits"}
+
+
+def test_one_limit_leaves_the_others() -> None:
+    spec = a_spec(limits=Limits(pages=1, errors=2))
+
+    assert edited(spec, {"limits.pages": 5}).limits == Limits(pages=5, errors=2)
+    assert edited(spec, {"limits": Limits(), "limits.pages": 5}).limits == Limits(pages=5)

@@ -1,0 +1,45 @@
+"""Quotas: when a user's jobs wait, and what a day is."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from crawlyard.core.quota import day_of, held_back, limited
+from crawlyard.core.user import NO_QUOTA, Quota
+
+
+@pytest.mark.parametrize(
+    ("quota", "running", "pages", "expected"),
+    [
+        (NO_QUOTA, 10**6, 10**9, None),
+        (Quota(pending=0), 10**6, 10**9, None),
+        (Quota(running=2), 1, 0, None),
+        (Quota(running=2), 2, 0, "running"),
+        (Quota(running=2), 3, 0, "running"),
+        (Quota(running=0), 0, 0, "running"),
+        (Quota(pages_per_day=10), 5, 9, None),
+        (Quota(pages_per_day=10), 0, 10, "pages_per_day"),
+        (Quota(pages_per_day=0), 0, 0, "pages_per_day"),
+        (Quota(running=1, pages_per_day=10), 1, 10, "running"),
+        (Quota(running=1, pages_per_day=10), 0, 10, "pages_per_day"),
+    ],
+)
+def test_a_job_waits_while_a_part_of_the_quota_is_used_up(
+    quota: Quota, running: int, pages: int, expected: str | None
+) -> None:
+    assert held_back(quota, running, pages) == expected
+
+
+def test_a_quota_that_holds_nothing_back_is_not_asked_at_a_claim() -> None:
+    assert not limited(NO_QUOTA)
+    assert not limited(Quota(pending=1))
+    assert limited(Quota(running=0))
+    assert limited(Quota(pages_per_day=0))
+
+
+def test_a_day_is_one_of_utc() -> None:
+    tokyo = timezone(timedelta(hours=9))
+    morning = datetime(2026, 1, 2, 8, 59, tzinfo=tokyo)
+
+    assert day_of(morning).isoformat() == "2026-01-01"
+    assert day_of(morning.astimezone(UTC) + timedelta(minutes=1)).isoformat() == "2026-01-02"

@@ -1,0 +1,12 @@
+"""A server in this process for every test of this folder that asks for one."""
+
+import pytest
+
+from crawlyard.store.memory import open_memory_store
+from tests.web.rig import Rig, a_rig
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    """A server on a store in memory, with a token of the admin's."""
+    return await a_rig(open_memory_store())

@@ -1,0 +1,60 @@
+"""Jobs that a worker has had, without a worker."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from crawlyard.core.checkpoint import Checkpoint
+from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.page import Body, ErrorKind, Skipped
+from crawlyard.core.user import LOCAL
+from tests.builders import a_batch, a_target, done, failed
+from tests.conformance.steps import claimed, recorded
+from tests.web.rig import Rig
+
+HOSTILE = "<script>alert(1)</script> Ünïcode"
+HEADERS = (("Content-Type", "text/html; charset=utf-8"), ("X-A", "1"))
+
+
+async def crawled(rig: Rig, by: str = LOCAL.id, **form: Any) -> tuple[str, Checkpoint]:
+    """Return the id of a running job of three pages, and its worker's last checkpoint.
+
+    "good" is answered, "slow" and "gone" fail, "next" waits, two URLs are skipped.
+    """
+    made = await rig.job(by, **form)
+    store = rig.yard.store
+    claim = await claimed(store, (await store.jobs.get(made["id"])).job)
+    good, slow, gone, waiting = (a_target(p) for p in ("good", "slow", "gone", "next"))
+    bodies = {
+        Body.TEXT: HOSTILE.encode(),
+        Body.HTML: HOSTILE.encode(),
+        Body.HEADERS: json.dumps(HEADERS).encode(),
+    }
+    outcomes = [
+        done(good, bodies, title="=good", content_type="text/html; charset=utf-8"),
+        failed(slow),
+        failed(gone, ErrorKind.HTTP_4XX, status=404),
+    ]
+    skipped = [
+        Skipped(a_target("secret"), "robots: Disallow: /secret"),
+        Skipped(a_target("x", host="other.example"), "scope: other host"),
+    ]
+    batch = a_batch([good, slow, gone, replace(waiting, parent=good.fp)], outcomes, skipped)
+    return made["id"], await recorded(store, claim.lease, batch)
+
+
+async def in_state(rig: Rig, state: State, by: str = LOCAL.id, **form: Any) -> str:
+    """Return the id of a job in *state* with failed URLs and one that waits."""
+    job_id, answer = await crawled(rig, by, **form)
+    store, now = rig.yard.store, rig.clock.now()
+    move = {
+        State.PENDING: Move.REQUEUE,
+        State.PAUSED: Move.PAUSE,
+        State.COMPLETED: Move.COMPLETE,
+        State.FAILED: Move.FAIL,
+        State.CANCELLED: Move.CANCEL,
+    }.get(state)
+    if move is not None:
+        job = (await store.jobs.get(job_id)).job
+        await store.leases.settle(answer.lease, *job.moved(move, now, actor="worker:w1"))
+    return job_id

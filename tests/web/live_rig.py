@@ -1,0 +1,135 @@
+"""A server on a socket of loopback, and those who listen to it: streams need a real one."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from crawlyard.clock import SystemClock
+from crawlyard.config import Settings
+from crawlyard.core.user import LOCAL
+from crawlyard.store.base import Store
+from crawlyard.web.app import PREFIX, create_app
+from crawlyard.web.serving import listening, serving
+from crawlyard.web.site import SiteOptions, open_site
+from crawlyard.yard import IN_MEMORY, Yard
+from tests.clock import FakeClock
+from tests.web.rig import Rig
+
+PATIENCE_S = 30  # more than anything here takes; a hang fails instead of blocking the suite
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a stream."""
+
+    event: str
+    data: Any
+    id: int | None
+
+    @property
+    def subject(self) -> str:
+        """Return what it is about."""
+        subject: str = self.data["subject"]
+        return subject
+
+
+class Listener:
+    """Reads the messages of one stream."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        self.answer = answer
+        self.heard: list[Message] = []
+        self._lines = answer.aiter_lines()
+
+    async def next(self) -> Message:
+        """Return the next message. Raises StopAsyncIteration at the end of the stream."""
+        async with asyncio.timeout(PATIENCE_S):
+            fields: dict[str, str] = {}
+            while (line := await anext(self._lines)) or not fields:
+                name, _, value = line.partition(": ")
+                if line:
+                    fields[name] = value
+        number = int(fields["id"]) if "id" in fields else None
+        message = Message(fields["event"], json.loads(fields["data"]), number)
+        self.heard.append(message)
+        return message
+
+    async def until(self, event: str) -> Message:
+        """Return the next message of that name; the others are in `heard`."""
+        while (message := await self.next()).event != event:
+            pass
+        return message
+
+    async def durable(self, count: int) -> list[Message]:
+        """Return the next messages that have an id."""
+        found: list[Message] = []
+        while len(found) < count:
+            message = await self.next()
+            if message.id is not None:
+                found.append(message)
+        return found
+
+    async def ended(self) -> Sequence[Message]:
+        """Return all messages that were heard, once the stream has ended."""
+        try:
+            while True:
+                await self.next()
+        except StopAsyncIteration:
+            return self.heard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRig:
+    """A server that can be listened to."""
+
+    rig: Rig
+    client: httpx.AsyncClient
+
+    @asynccontextmanager
+    async def listen(
+        self,
+        path: str = "events/stream",
+        *,
+        by: str = LOCAL.id,
+        headers: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> AsyncIterator[Listener]:
+        """Listen as a user for the block; at its end the connection is broken off."""
+        sent = {"Authorization": f"Bearer {self.rig.secrets[by]}"} | dict(headers or {})
+        url = f"{PREFIX}/{path}"
+        async with self.client.stream("GET", url, headers=sent, params=params or None) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+            yield Listener(answer)
+
+    async def job(self, by: str = LOCAL.id) -> str:
+        """Return the id of a new job."""
+        job_id: str = (await self.rig.job(by))["id"]
+        return job_id
+
+
+@asynccontextmanager
+async def a_live_rig(store: Store, *, send_buffer: int | None = None) -> AsyncIterator[LiveRig]:
+    """Serve *store*; *send_buffer* are the bytes that the system takes for a slow reader."""
+    yard = Yard(Settings(database_url=IN_MEMORY), store, SystemClock())
+    site = await open_site(yard, SiteOptions(rate_limits=False))
+    rig = Rig(site=site, app=create_app(site), clock=FakeClock())
+    await rig.token(LOCAL.id)
+    with listening("127.0.0.1", 0) as sock:
+        if send_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        base = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        async with (
+            serving(rig.app, sock, site.live.close),
+            httpx.AsyncClient(base_url=base, timeout=PATIENCE_S, limits=_MANY) as client,
+        ):
+            yield LiveRig(rig=rig, client=client)
+
+
+_MANY = httpx.Limits(max_connections=None)

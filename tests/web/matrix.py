@@ -1,0 +1,306 @@
+"""Who may do what to whose: one row for each route. A route without a row fails the test.
+
+To add a route: add its row below, and if its path has a parameter of a kind that is new,
+a maker of such a thing to `MAKERS`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum, auto
+from typing import Any
+
+from crawlyard.core.desk import OperationKind
+from crawlyard.core.user import Actor
+from crawlyard.core.watch import HostReport, WorkerReport
+from tests.builders import LEASE, NOW
+from tests.web.crawled import crawled
+from tests.web.rig import URL, Rig
+
+
+class Who(StrEnum):
+    """Who asks."""
+
+    OWNER = auto()  # ada, an operator
+    OTHER = auto()  # bob, another one
+    READER = auto()  # a token of bob's that is good for reading alone
+    ADMIN = auto()
+    REVOKED = auto()  # a token of ada's that was good
+    NOBODY = auto()
+
+
+class Whose(StrEnum):
+    """What is asked for: something of ada's, or of nobody's."""
+
+    PRIVATE = auto()
+    PUBLIC = auto()  # for kinds of things that can be
+    MISSING = auto()
+
+
+Rule = Callable[[Who, Whose], int]
+Maker = Callable[[Rig, bool], Awaitable[Mapping[str, str]]]
+
+UNPROVED = frozenset({Who.REVOKED, Who.NOBODY})
+OWNERS = frozenset({Who.OWNER, Who.ADMIN})
+MISSING_ID = "00000000-0000-7000-8000-000000000000"
+OF_MISSING = {"version": "1", "page_id": "1", "kind": "timeout"}
+"""Parameters of a path that are no ids, where nothing is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What is asked, and what is to be answered."""
+
+    method: str
+    path: str
+    rule: Rule
+    thing: str = ""  # a key of `MAKERS`
+    body: object = None  # "{who}" in a text of it is who asks
+    query: str = ""
+    streams: bool = False  # the answer does not end
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+# --- rules
+
+
+def looks(ok: int = 200) -> Rule:
+    """To be seen by its owner and admins, and by all once it is public."""
+
+    def rule(who: Who, whose: Whose) -> int:
+        if who in UNPROVED:
+            return 401
+        seen = whose is Whose.PUBLIC or (whose is Whose.PRIVATE and who in OWNERS)
+        return ok if seen else 404
+
+    return rule
+
+
+def personal(ok: int = 200) -> Rule:
+    """To be seen by its owner alone, not by admins either."""
+
+    def rule(who: Who, whose: Whose) -> int:
+        if who in UNPROVED:
+            return 401
+        return ok if who is Who.OWNER and whose is Whose.PRIVATE else 404
+
+    return rule
+
+
+def kept_wide(rule: Rule) -> Rule:
+    """As *rule*, but not by a token that is good for less than its user's role."""
+
+    def narrowed(who: Who, whose: Whose) -> int:
+        return 403 if who is Who.READER else rule(who, whose)
+
+    return narrowed
+
+
+def changes(ok: int = 202, public: int | None = None) -> Rule:
+    """To be done by its owner and admins; what is public others see, and may not change.
+
+    *public*: the answer where it is public, if that is another one.
+    """
+
+    def rule(who: Who, whose: Whose) -> int:
+        if who in UNPROVED:
+            return 401
+        if who is Who.READER:
+            return 403
+        if whose is Whose.MISSING:
+            return 404
+        if who in OWNERS:
+            return ok if whose is Whose.PRIVATE or public is None else public
+        return 403 if whose is Whose.PUBLIC else 404
+
+    return rule
+
+
+def uses(ok: int = 201) -> Rule:
+    """To be done, with leave to write, by whoever may see it."""
+    seen = looks(ok)
+    return lambda who, whose: 403 if who is Who.READER else seen(who, whose)
+
+
+def makes(ok: int = 201) -> Rule:
+    """To be done by whoever may write."""
+    return lambda who, _: 401 if who in UNPROVED else 403 if who is Who.READER else ok
+
+
+def signed_in(ok: int = 200, missing: int = 404) -> Rule:
+    """Everybody's who has proved who he is."""
+    return lambda who, whose: 401 if who in UNPROVED else missing if whose is Whose.MISSING else ok
+
+
+def admins(ok: int = 200) -> Rule:
+    """The admins' alone."""
+
+    def rule(who: Who, whose: Whose) -> int:
+        if who in UNPROVED:
+            return 401
+        if who is not Who.ADMIN:
+            return 403
+        return 404 if whose is Whose.MISSING else ok
+
+    return rule
+
+
+def anybody(ok: int = 200, missing: int = 404) -> Rule:
+    """Everybody's, whatever he shows."""
+    return lambda _, whose: missing if whose is Whose.MISSING else ok
+
+
+# --- things of ada's
+
+
+async def _posted(rig: Rig, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+    answer = await rig.post(path, body, by="ada")
+    assert answer.status_code in {200, 201, 202}, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def _job(rig: Rig, _public: bool) -> Mapping[str, str]:
+    return {"job_id": (await rig.job("ada", name=SECRET, webhooks=[{"url": HOOK}]))["id"]}
+
+
+async def _ended_job(rig: Rig, public: bool) -> Mapping[str, str]:
+    made = await _job(rig, public)
+    await _posted(rig, f"jobs/{made['job_id']}/cancel", {})
+    return made
+
+
+async def _paused_job(rig: Rig, public: bool) -> Mapping[str, str]:
+    made = await _job(rig, public)
+    await _posted(rig, f"jobs/{made['job_id']}/pause", {})
+    return made
+
+
+async def _crawled(rig: Rig, _public: bool) -> Mapping[str, str]:
+    job_id, _ = await crawled(rig, "ada", name=SECRET)
+    [page, *_] = (await rig.get(f"jobs/{job_id}/pages", by="ada")).json()["items"]
+    return {"job_id": job_id, "page_id": str(page["id"]), "kind": "timeout"}
+
+
+async def _operation(rig: Rig, _public: bool) -> Mapping[str, str]:
+    asked = {"action": "pause", "reason": SECRET}
+    begun = await rig.yard.operations.start(Actor(id="ada"), OperationKind.JOBS, asked, 1)
+    return {"operation_id": begun.id}
+
+
+async def _template(rig: Rig, public: bool) -> Mapping[str, str]:
+    count = len((await rig.get("templates")).json()["items"])
+    spec = {"urls": [URL]}
+    made = await _posted(rig, "templates", {"name": f"{SECRET} {count}", "spec": spec})
+    if public:
+        made = await _posted(rig, f"templates/{made['id']}/publish", {})
+    return {"ref": made["id"], "version": str(made["version"])}
+
+
+async def _schedule(rig: Rig, _public: bool) -> Mapping[str, str]:
+    count = len((await rig.get("schedules")).json()["items"])
+    body = {"name": f"{SECRET} {count}", "when": "@daily", "overrides": {"urls": [URL]}}
+    return {"ref": (await _posted(rig, "schedules", body))["id"]}
+
+
+async def _paused_schedule(rig: Rig, public: bool) -> Mapping[str, str]:
+    made = await _schedule(rig, public)
+    await _posted(rig, f"schedules/{made['ref']}/pause", {})
+    return made
+
+
+async def _webhook(rig: Rig, _public: bool) -> Mapping[str, str]:
+    return {"webhook_id": (await _posted(rig, "webhooks", {"url": HOOK}))["id"]}
+
+
+async def _delivery(rig: Rig, public: bool) -> Mapping[str, str]:
+    made = await _webhook(rig, public)
+    await _posted(rig, f"webhooks/{made['webhook_id']}/test", {})
+    await rig.yard.store.deliveries.fan_out(rig.clock.now())
+    path = f"webhooks/{made['webhook_id']}/deliveries"
+    listed = (await rig.get(path, by="ada")).json()["items"]
+    return {**made, "delivery_id": listed[0]["id"]}
+
+
+async def _token(rig: Rig, _public: bool) -> Mapping[str, str]:
+    return {"token_id": (await _posted(rig, "tokens", {"name": SECRET}))["id"]}
+
+
+async def _user(_rig: Rig, _public: bool) -> Mapping[str, str]:
+    return {"user_id": "ada"}
+
+
+async def _view(rig: Rig, _public: bool) -> Mapping[str, str]:
+    count = len((await rig.get("views", by="ada")).json()["items"])
+    body = {"name": f"{SECRET} {count}", "query": "state:failed"}
+    return {"view_id": (await _posted(rig, "views", body))["id"]}
+
+
+async def _worker(rig: Rig, _public: bool) -> Mapping[str, str]:
+    report = WorkerReport(
+        id="w1", host="here", pid=7, version="1", slots=4, started_at=NOW, beat_at=NOW
+    )
+    await rig.yard.store.workers.beat(replace(report, beat_at=rig.clock.now()))
+    await rig.clock.advance(timedelta(minutes=1))  # gone by now
+    return {"worker_id": "w1"}
+
+
+async def _host(rig: Rig, public: bool) -> Mapping[str, str]:
+    made = await _job(rig, public)
+    await rig.yard.store.leases.claim("w1", rig.clock.now(), LEASE)
+    report = WorkerReport(
+        id="w1",
+        host="here",
+        pid=7,
+        version="1",
+        slots=4,
+        running=(made["job_id"],),
+        hosts=(HostReport(host="a.example", jobs=(made["job_id"],)),),
+        started_at=NOW,
+        beat_at=rig.clock.now(),
+    )
+    await rig.yard.store.workers.beat(report)
+    return {"host": "a.example", **made}
+
+
+async def _section(_rig: Rig, _public: bool) -> Mapping[str, str]:
+    return {"section": "retention"}
+
+
+async def _problem(_rig: Rig, _public: bool) -> Mapping[str, str]:
+    return {"kind": "not-found"}
+
+
+SECRET = "adas-own"
+"""Stands in the names of ada's things, which lists must not show to others."""
+
+HOOK = f"https://93.184.216.34/{SECRET}"
+
+MAKERS: Mapping[str, Maker] = {
+    "job": _job,
+    "ended job": _ended_job,
+    "crawled job": _crawled,
+    "paused job": _paused_job,
+    "operation": _operation,
+    "template": _template,
+    "schedule": _schedule,
+    "paused schedule": _paused_schedule,
+    "webhook": _webhook,
+    "delivery": _delivery,
+    "token": _token,
+    "user": _user,
+    "view": _view,
+    "worker": _worker,
+    "host": _host,
+    "section": _section,
+    "problem": _problem,
+}
+
+PUBLISHED = frozenset({"template"})
+"""Kinds of things that can be public."""
+
+PERSONAL = frozenset({"view"})
+"""Kinds of things that admins do not see either."""

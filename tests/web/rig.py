@@ -1,0 +1,98 @@
+"""The application in this process: no socket, a store in memory, time that stands still."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from crawlyard.config import Settings
+from crawlyard.core.user import LOCAL, Permit, Role
+from crawlyard.store.base import Store
+from crawlyard.web.app import PREFIX, create_app
+from crawlyard.web.site import Site, SiteOptions, open_site
+from crawlyard.yard import IN_MEMORY, Yard
+from tests.clock import FakeClock
+
+BASE = "http://127.0.0.1:8700"
+URL = "https://example.com/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """A server, and those who ask it."""
+
+    site: Site
+    app: FastAPI
+    clock: FakeClock
+    secrets: dict[str, str] = field(default_factory=dict)  # of users, by name
+
+    @property
+    def yard(self) -> Yard:
+        return self.site.yard
+
+    async def user(self, name: str, role: Role = Role.OPERATOR) -> str:
+        """Make a user, and return the secret of a token of his."""
+        if name != LOCAL.id:
+            await self.site.users.create(LOCAL, name, role)
+        return await self.token(name)
+
+    async def token(self, name: str, permits: frozenset[Permit] | None = None) -> str:
+        """Return the secret of a new token of a user's; the first is his from now on."""
+        given = await self.site.access.create_token(LOCAL, "test", user_id=name, permits=permits)
+        self.secrets.setdefault(name, given.secret)
+        return given.secret
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        by: str | None = LOCAL.id,
+        secret: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> httpx.Response:
+        """Return the answer to a request by a user (``None``: by nobody), or with a token."""
+        sent = dict(headers or {})
+        if secret is None and by is not None:
+            secret = self.secrets[by]
+        if secret is not None:
+            sent.setdefault("Authorization", f"Bearer {secret}")
+        url = path if path.startswith("/") else f"{PREFIX}/{path}"
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+            return await client.request(method, url, headers=sent, **more)
+
+    async def get(self, path: str, **more: Any) -> httpx.Response:
+        return await self.ask("GET", path, **more)
+
+    async def post(self, path: str, json: object = None, **more: Any) -> httpx.Response:
+        body: dict[str, Any] = {} if json is None else {"json": json}
+        return await self.ask("POST", path, **body, **more)
+
+    async def job(self, by: str = LOCAL.id, **form: Any) -> dict[str, Any]:
+        """Return a new job of a user's."""
+        answer = await self.post("jobs", {"urls": [URL]} | form, by=by)
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+
+async def a_rig(store: Store, options: SiteOptions | None = None) -> Rig:
+    """Return a server on *store*, with a token of the admin's."""
+    clock = FakeClock()
+    yard = Yard(Settings(database_url=IN_MEMORY), store, clock)
+    site = await open_site(yard, options or SiteOptions(rate_limits=False))
+    rig = Rig(site=site, app=create_app(site), clock=clock)
+    await rig.token(LOCAL.id)
+    return rig
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    """Return status and code of an answer that is a problem."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    told = answer.json()
+    assert told["status"] == answer.status_code
+    return answer.status_code, told["code"]

@@ -1,0 +1,236 @@
+"""Who asks, and what he may do: tokens, sessions, links, users."""
+
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.credential import LINK_LASTS
+from crawlyard.core.desk import Reply
+from crawlyard.core.user import LOCAL, Permit, Role
+from tests.web.rig import BASE, Rig, problem
+
+SAME_ORIGIN = {"Origin": BASE, "Content-Type": "application/json"}
+
+
+async def signed_in(rig: Rig, code: str) -> str:
+    answer = await rig.post("auth/login", {"code": code}, by=None)
+    assert answer.status_code == 200, answer.text
+    cookie: str = answer.headers["set-cookie"].partition(";")[0]
+    return cookie
+
+
+async def test_nobody_is_told_how_to_sign_in(rig: Rig) -> None:
+    answer = await rig.get("jobs", by=None)
+
+    assert problem(answer) == (401, "unauthenticated")
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("shown", ["Bearer cyt_wrong", "Basic abc", "Bearer", "cyt_x"])
+async def test_what_proves_nothing_is_refused(rig: Rig, shown: str) -> None:
+    answer = await rig.get("jobs", by=None, headers={"Authorization": shown})
+
+    assert problem(answer) == (401, "unauthenticated")
+
+
+async def test_a_token_is_shown_once_and_kept_as_its_hash(rig: Rig) -> None:
+    made = (await rig.post("tokens", {"name": "ci"})).json()
+
+    assert made["token"].startswith("cyt_")
+    assert "token" not in (await rig.get(f"tokens/{made['id']}")).json()
+    credential = await rig.yard.store.credentials.get(made["id"])
+    assert made["token"] not in repr(credential)
+    assert (await rig.get("auth/me", secret=made["token"])).json()["user"]["id"] == LOCAL.id
+
+
+async def test_a_revoked_token_and_its_sessions_prove_nothing_at_once(rig: Rig) -> None:
+    made = (await rig.post("tokens", {"name": "ci"})).json()
+    cookie = await signed_in(rig, made["token"])
+
+    revoked = await rig.ask("DELETE", f"tokens/{made['id']}")
+
+    assert revoked.status_code == 204
+    assert problem(await rig.get("jobs", secret=made["token"])) == (401, "unauthenticated")
+    answer = await rig.get("jobs", by=None, headers={"Cookie": cookie})
+    assert problem(answer) == (401, "unauthenticated")
+
+
+async def test_a_token_expires(rig: Rig) -> None:
+    made = (await rig.post("tokens", {"name": "ci", "expires_in_s": 60})).json()
+
+    before = await rig.get("auth/me", secret=made["token"])
+    await rig.clock.advance(timedelta(seconds=60))
+
+    assert before.status_code == 200
+    assert problem(await rig.get("auth/me", secret=made["token"])) == (401, "unauthenticated")
+
+
+async def test_a_session_ends_with_the_token_that_it_was_had_by(rig: Rig) -> None:
+    made = (await rig.post("tokens", {"name": "ci", "expires_in_s": 60})).json()
+    cookie = await signed_in(rig, made["token"])
+
+    await rig.clock.advance(timedelta(seconds=60))
+
+    answer = await rig.get("auth/me", by=None, headers={"Cookie": cookie})
+    assert problem(answer) == (401, "unauthenticated")
+
+
+async def test_a_link_signs_in_once_and_not_for_long(rig: Rig) -> None:
+    first, second = [await rig.site.access.link(LOCAL.id) for _ in range(2)]
+
+    cookie = await signed_in(rig, first.secret)
+
+    assert (await rig.get("jobs", by=None, headers={"Cookie": cookie})).status_code == 200
+    again = await rig.post("auth/login", {"code": first.secret}, by=None)
+    assert problem(again) == (401, "unauthenticated")
+    await rig.clock.advance(LINK_LASTS)
+    late = await rig.post("auth/login", {"code": second.secret}, by=None)
+    assert problem(late) == (401, "unauthenticated")
+
+
+async def test_a_session_is_no_token_and_a_link_neither(rig: Rig) -> None:
+    link = await rig.site.access.link(LOCAL.id)
+    cookie = await signed_in(rig, rig.secrets[LOCAL.id])
+
+    session = cookie.partition("=")[2]
+
+    assert problem(await rig.get("jobs", secret=session)) == (401, "unauthenticated")
+    assert problem(await rig.get("jobs", secret=link.secret)) == (401, "unauthenticated")
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(rig: Rig) -> None:
+    answer = await rig.post("auth/login", {"code": rig.secrets[LOCAL.id]}, by=None)
+
+    attributes = answer.headers["set-cookie"].lower()
+    assert "httponly" in attributes
+    assert "samesite=lax" in attributes
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (SAME_ORIGIN, 201),
+        ({"Sec-Fetch-Site": "same-origin", "Content-Type": "application/json"}, 201),
+        ({"Content-Type": "application/json"}, 403),
+        ({"Origin": "http://evil.example", "Content-Type": "application/json"}, 403),
+        (SAME_ORIGIN | {"Sec-Fetch-Site": "cross-site"}, 403),
+        (SAME_ORIGIN | {"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": BASE, "Content-Type": "text/plain"}, 415),
+    ],
+)
+async def test_a_page_of_another_site_cannot_ask_in_a_browsers_name(
+    rig: Rig, headers: dict[str, str], status: int
+) -> None:
+    cookie = await signed_in(rig, rig.secrets[LOCAL.id])
+
+    answer = await rig.ask(
+        "POST",
+        "jobs",
+        by=None,
+        headers=headers | {"Cookie": cookie},
+        content=b'{"urls": ["https://example.com/"]}',
+    )
+
+    assert answer.status_code == status
+
+
+async def test_signing_out_ends_the_session(rig: Rig) -> None:
+    cookie = await signed_in(rig, rig.secrets[LOCAL.id])
+
+    out = await rig.post("auth/logout", by=None, headers=SAME_ORIGIN | {"Cookie": cookie})
+
+    assert out.status_code == 204
+    after = await rig.get("auth/me", by=None, headers={"Cookie": cookie})
+    assert problem(after) == (401, "unauthenticated")
+
+
+async def test_a_token_is_good_for_no_more_than_its_scopes(rig: Rig) -> None:
+    reader = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ}))
+
+    assert (await rig.get("jobs", secret=reader)).status_code == 200
+    refused = await rig.post("jobs", {"urls": ["https://example.com/"]}, secret=reader)
+    assert problem(refused) == (403, "forbidden")
+    assert "jobs:write" in refused.json()["detail"]
+
+
+async def test_a_token_with_scopes_cannot_make_tokens_or_keep_views(rig: Rig) -> None:
+    reader = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ, Permit.JOBS_WRITE}))
+
+    token = await rig.post("tokens", {"name": "x", "scopes": ["jobs:read"]}, secret=reader)
+    view = await rig.post("views", {"name": "x"}, secret=reader)
+
+    assert problem(token) == (403, "forbidden")
+    assert problem(view) == (403, "forbidden")
+
+
+async def test_a_token_that_expires_makes_none_that_outlives_it(rig: Rig) -> None:
+    first = (await rig.post("tokens", {"name": "ci", "expires_in_s": 60})).json()
+
+    same = (await rig.post("tokens", {"name": "x"}, secret=first["token"])).json()
+    longer = {"name": "y", "expires_in_s": 3600}
+    cut = (await rig.post("tokens", longer, secret=first["token"])).json()
+
+    assert same["expires_at"] == cut["expires_at"] == first["expires_at"]
+
+
+async def test_a_repeated_answer_has_no_secret(rig: Rig) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = await rig.post("tokens", {"name": "ci"}, headers=key)
+
+    again = await rig.post("tokens", {"name": "ci"}, headers=key)
+
+    assert again.json() == first.json() | {"token": None}
+    credential = (await rig.get("auth/me")).json()["credential_id"]
+    reply = await rig.yard.store.replies.begin(
+        Reply(asker=credential, key="k1", request="x", created_at=rig.clock.now()),
+        rig.clock.now() - timedelta(hours=1),
+        rig.clock.now() - timedelta(hours=1),
+    )
+    assert reply is not None
+    assert first.json()["token"].encode() not in reply.body
+
+
+async def test_a_viewer_looks_and_changes_nothing(rig: Rig) -> None:
+    await rig.user("vera", Role.VIEWER)
+
+    assert (await rig.get("jobs", by="vera")).json()["items"] == []
+    refused = await rig.post("jobs", {"urls": ["https://example.com/"]}, by="vera")
+    assert problem(refused) == (403, "forbidden")
+
+
+async def test_what_a_disabled_user_shows_proves_nothing(rig: Rig) -> None:
+    await rig.user("ada")
+
+    disabled = await rig.ask("PATCH", "users/ada", json={"disabled": True})
+
+    assert disabled.json()["disabled_at"]
+    assert problem(await rig.get("jobs", by="ada")) == (401, "unauthenticated")
+    await rig.ask("PATCH", "users/ada", json={"disabled": False})
+    assert (await rig.get("jobs", by="ada")).status_code == 200
+
+
+async def test_users_are_the_admins_to_change(rig: Rig) -> None:
+    await rig.user("ada")
+
+    made = await rig.post("users", {"id": "bob"}, by="ada")
+    seen = await rig.get("users", by="ada")
+    own = await rig.ask("PATCH", "users/local", json={"role": "viewer"})
+
+    assert problem(made) == (403, "forbidden")
+    assert [user["id"] for user in seen.json()["items"]] == ["ada"]
+    assert problem(await rig.get("users/local", by="ada")) == (404, "not_found")
+    assert problem(own) == (409, "invalid_transition")
+
+
+async def test_a_change_can_depend_on_the_version_that_was_seen(rig: Rig) -> None:
+    await rig.user("ada")
+    seen = (await rig.get("users/ada")).headers["etag"]
+
+    first = await rig.ask("PATCH", "users/ada", json={"role": "admin"}, headers={"If-Match": seen})
+    second = await rig.ask(
+        "PATCH", "users/ada", json={"role": "viewer"}, headers={"If-Match": seen}
+    )
+
+    assert first.status_code == 200
+    assert problem(second) == (412, "precondition_failed")
+    assert second.json()["current_version"] == 2

@@ -1,0 +1,343 @@
+"""One action on many jobs: a few at once, many by an operation that survives its server."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.desk import OperationState
+from crawlyard.core.schedule_records import ScheduleDraft
+from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.ids import new_id
+from crawlyard.services import bulk, portions
+from crawlyard.services.operations import LEASE
+from tests.web.rig import URL, Rig, problem
+
+ADA = Actor(id="ada")
+
+
+async def some(rig: Rig, count: int, by: str = LOCAL.id, **form: Any) -> list[str]:
+    """Return the ids of new jobs, the oldest first."""
+    return [(await rig.job(by, **form))["id"] for _ in range(count)]
+
+
+async def states(rig: Rig, ids: Sequence[str]) -> list[str]:
+    return [(await rig.yard.jobs.get(LOCAL, job_id)).job.state for job_id in ids]
+
+
+@pytest.fixture
+def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let three jobs be many."""
+    monkeypatch.setattr(bulk, "AT_ONCE", 3)
+    monkeypatch.setattr(portions, "_JOBS", 2)
+
+
+class TestAtOnce:
+    async def test_each_job_has_its_result(self, rig: Rig) -> None:
+        first, second = await some(rig, 2)
+        await rig.post(f"jobs/{second}/cancel")
+        nobody = new_id()
+
+        answer = await rig.post(
+            "jobs/bulk", {"action": "pause", "ids": [first, second, nobody, first], "reason": "x"}
+        )
+
+        told = answer.json()
+        assert (answer.status_code, told["count"]) == (200, 3)
+        assert (told["succeeded"], told["failed"], told["operation"]) == (1, 2, None)
+        assert [(r["id"], r["ok"], r["code"], r["state"]) for r in told["results"]] == [
+            (first, True, None, "paused"),
+            (second, False, "invalid_transition", "cancelled"),
+            (nobody, False, "not_found", None),
+        ]
+        assert (await rig.get(f"jobs/{first}")).json()["detail"] == "x"
+
+    @pytest.mark.parametrize(
+        ("before", "body", "after"),
+        [
+            ((), {"action": "pause"}, "paused"),
+            (("pause",), {"action": "resume"}, "pending"),
+            ((), {"action": "cancel"}, "cancelled"),
+            (("cancel",), {"action": "retry"}, "cancelled"),
+            ((), {"action": "retry", "scope": "now"}, "pending"),
+            (("cancel",), {"action": "delete"}, None),
+            ((), {"action": "set_priority", "priority": "urgent"}, "pending"),
+        ],
+    )
+    async def test_every_action_is_done(
+        self, rig: Rig, before: tuple[str, ...], body: dict[str, str], after: str | None
+    ) -> None:
+        (job,) = await some(rig, 1)
+        for verb in before:
+            await rig.post(f"jobs/{job}/{verb}")
+
+        (dry,) = (await rig.post("jobs/bulk", {**body, "ids": [job], "dry_run": True})).json()[
+            "results"
+        ]
+        (result,) = (await rig.post("jobs/bulk", {**body, "ids": [job]})).json()["results"]
+
+        assert (dry["ok"], result["ok"], result["state"]) == (True, True, after)
+        if body["action"] == "retry" and "scope" not in body:
+            assert (await rig.get(f"jobs/{result['new_id']}")).json()["retry_of"] == job
+        if body["action"] == "set_priority":
+            assert (await rig.get(f"jobs/{job}")).json()["priority"] == "urgent"
+
+    async def test_a_filter_means_what_the_list_shows(self, rig: Rig) -> None:
+        docs = await some(rig, 2, tags=["docs"])
+        other = await some(rig, 2, tags=["news"])
+        chosen = {"tag": ["docs"], "state": ["pending", "paused"], "q": "-tag:news"}
+
+        answer = await rig.post("jobs/bulk", {"action": "cancel", "filter": chosen})
+
+        assert sorted(result["id"] for result in answer.json()["results"]) == sorted(docs)
+        assert await states(rig, docs + other) == ["cancelled"] * 2 + ["pending"] * 2
+
+    async def test_a_dry_run_says_what_would_be_done(self, rig: Rig) -> None:
+        ids = await some(rig, 2)
+        await rig.post(f"jobs/{ids[0]}/cancel")
+
+        answer = await rig.post(
+            "jobs/bulk",
+            {"action": "pause", "filter": {"created_before": ["2100-01-01"]}, "dry_run": True},
+        )
+
+        told = answer.json()
+        assert (answer.status_code, told["dry_run"], told["count"]) == (200, True, 2)
+        assert {r["id"]: r["ok"] for r in told["results"]} == {ids[0]: False, ids[1]: True}
+        assert await states(rig, ids) == ["cancelled", "pending"]
+
+    async def test_the_count_must_be_about_as_expected(self, rig: Rig) -> None:
+        ids = await some(rig, 11)
+        body = {"action": "pause", "filter": {"state": ["pending"]}}
+
+        refused = [
+            await rig.post("jobs/bulk", {**body, "expected_count": n}) for n in (0, 5, 9, 13)
+        ]
+        done = await rig.post("jobs/bulk", {**body, "expected_count": 10})
+
+        assert [problem(answer) for answer in refused] == [(409, "conflict")] * 4
+        assert done.status_code == 200
+        assert set(await states(rig, ids)) == {"paused"}
+
+    async def test_others_jobs_are_not_there(self, rig: Rig) -> None:
+        await rig.user("ada")
+        await rig.user("bob")
+        await rig.user("vera", Role.VIEWER)
+        own, theirs = await some(rig, 1, "ada"), await some(rig, 1, "bob")
+
+        by_id = await rig.post("jobs/bulk", {"action": "cancel", "ids": theirs}, by="ada")
+        by_filter = await rig.post(
+            "jobs/bulk", {"action": "cancel", "filter": {"state": ["pending"]}}, by="ada"
+        )
+        looked = await rig.post("jobs/bulk", {"action": "cancel", "ids": theirs}, by="vera")
+
+        assert by_id.json()["results"][0]["code"] == "not_found"
+        assert [result["id"] for result in by_filter.json()["results"]] == own
+        assert problem(looked) == (403, "forbidden")
+        assert await states(rig, theirs) == ["pending"]
+
+    @pytest.mark.parametrize(
+        ("body", "pointer"),
+        [
+            ({"action": "pause"}, "/ids"),
+            ({"action": "pause", "ids": ["a"], "filter": {"q": "a"}}, "/ids"),
+            ({"action": "pause", "filter": {}}, "/filter"),
+            ({"action": "pause", "filter": {"state": ["nothing"]}}, "/filter/state"),
+            ({"action": "pause", "filter": {"q": "a:b"}}, "/filter/q"),
+            ({"action": "pause", "filter": {"stat": ["paused"]}}, "/filter/stat"),
+            ({"action": "set_priority", "ids": ["a"]}, "/priority"),
+            ({"action": "pause", "ids": ["a"], "priority": "low"}, "/priority"),
+            ({"action": "set_priority", "ids": ["a"], "priority": "top"}, "/priority"),
+            ({"action": "explode", "ids": ["a"]}, "/action"),
+            ({"action": "pause", "ids": ["a"] * 10_001}, "/ids"),
+        ],
+    )
+    async def test_what_is_wrong_is_named(
+        self, rig: Rig, body: dict[str, Any], pointer: str
+    ) -> None:
+        answer = await rig.post("jobs/bulk", body)
+
+        assert problem(answer) == (422, "validation_failed")
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.usefixtures("few_at_once")
+class TestOperations:
+    async def started(self, rig: Rig, by: str = LOCAL.id, **body: Any) -> dict[str, Any]:
+        answer = await rig.post("jobs/bulk", body, by=by)
+        assert answer.status_code == 202, answer.text
+        told: dict[str, Any] = answer.json()["operation"]
+        assert answer.headers["location"] == f"/api/v1/operations/{told['id']}"
+        return told
+
+    async def test_many_jobs_are_worked_off_in_the_background(self, rig: Rig) -> None:
+        ids = await some(rig, 7)
+        await rig.post(f"jobs/{ids[2]}/cancel")
+        operation = await self.started(rig, action="pause", ids=ids)
+
+        assert (operation["state"], operation["total"], operation["done"]) == ("running", 7, 0)
+        assert set(await states(rig, ids)) == {"pending", "cancelled"}
+        assert await rig.yard.operations.work_at_one()
+
+        told = (await rig.get(f"operations/{operation['id']}")).json()
+        assert (told["state"], told["done"], told["failed"]) == ("completed", 7, 1)
+        assert [(one["id"], one["code"]) for one in told["failures"]] == [
+            (ids[2], "invalid_transition")
+        ]
+        assert told["ended_at"] is not None
+        assert (await states(rig, ids)).count("paused") == 6
+        assert not await rig.yard.operations.work_at_one()
+
+    async def test_a_filter_takes_what_there_was_when_it_was_asked(self, rig: Rig) -> None:
+        ids = await some(rig, 5)
+        operation = await self.started(
+            rig, action="cancel", filter={"state": ["pending"]}, expected_count=5
+        )
+        later = await some(rig, 1)
+
+        await rig.yard.operations.work_at_one()
+
+        assert await states(rig, ids + later) == ["cancelled"] * 5 + ["pending"]
+        told = (await rig.get(f"operations/{operation['id']}")).json()
+        assert (told["done"], told["request"]["where"][0]["words"]) == (5, ["pending"])
+
+    async def test_one_that_was_broken_off_goes_on_where_it_was(self, rig: Rig) -> None:
+        ids = await some(rig, 5)
+        for job_id in ids:
+            await rig.post(f"jobs/{job_id}/cancel")
+        operation = await self.started(rig, action="retry", ids=ids)
+        store, now = rig.yard.store.operations, rig.clock.now()
+        mine = await store.claim(now, now + LEASE)
+        assert mine is not None
+        # the server dies after it has retried two, and written down one
+        for job_id in ids[:2]:
+            await rig.yard.jobs.retry(LOCAL, job_id)
+        await store.save(replace(mine, cursor="1", done=1, version=mine.version + 1))
+
+        assert not await rig.yard.operations.work_at_one()
+        await rig.clock.advance(LEASE)
+        assert await rig.yard.operations.work_at_one()
+
+        told = (await rig.get(f"operations/{operation['id']}")).json()
+        assert (told["state"], told["done"], told["failed"]) == ("completed", 5, 0)
+        jobs = (await rig.get("jobs?limit=50&origin=retry")).json()["items"]
+        assert sorted(job["retry_of"] for job in jobs) == sorted(ids)
+
+    async def test_a_cancelled_one_does_no_more(self, rig: Rig) -> None:
+        ids = await some(rig, 5)
+        operation = await self.started(rig, action="cancel", ids=ids)
+        path = f"operations/{operation['id']}"
+
+        cancelled = await rig.post(f"{path}/cancel")
+        again = await rig.post(f"{path}/cancel")
+        worked = await rig.yard.operations.work_at_one()
+
+        assert (cancelled.status_code, cancelled.json()["state"]) == (202, "cancelled")
+        assert (again.status_code, again.json()) == (200, cancelled.json())
+        assert not worked
+        assert set(await states(rig, ids)) == {"pending"}
+
+    async def test_one_that_is_cancelled_meanwhile_stops_after_its_portion(self, rig: Rig) -> None:
+        ids = await some(rig, 6)
+        operation = await self.started(rig, action="cancel", ids=ids)
+        now = rig.clock.now()
+        mine = await rig.yard.store.operations.claim(now, now + LEASE)
+        assert mine is not None
+        await rig.post(f"operations/{operation['id']}/cancel")
+
+        after = await rig.yard.operations._step(mine, again=False)
+
+        assert after is None
+        assert (await states(rig, ids)).count("cancelled") == 2
+        kept = await rig.yard.store.operations.get(operation["id"])
+        assert kept.state is OperationState.CANCELLED
+
+    async def test_it_acts_as_its_owner_as_he_is_by_then(self, rig: Rig) -> None:
+        await rig.user("ada")
+        ids = await some(rig, 4, "ada")
+        operation = await self.started(rig, "ada", action="cancel", ids=ids)
+        await rig.ask("PATCH", "users/ada", json={"disabled": True})
+
+        await rig.yard.operations.work_at_one()
+
+        told = (await rig.get(f"operations/{operation['id']}")).json()
+        assert (told["state"], told["detail"]) == ("failed", "the user ada is disabled")
+        assert set(await states(rig, ids)) == {"pending"}
+
+    async def test_others_do_not_know_of_it(self, rig: Rig) -> None:
+        await rig.user("ada")
+        await rig.user("bob")
+        await rig.user("vera", Role.VIEWER)
+        ids = await some(rig, 4, "ada")
+        operation = await self.started(rig, "ada", action="cancel", ids=ids)
+        path = f"operations/{operation['id']}"
+
+        assert problem(await rig.get(path, by="bob")) == (404, "not_found")
+        assert problem(await rig.post(f"{path}/cancel", by="bob")) == (404, "not_found")
+        assert problem(await rig.post(f"{path}/cancel", by="vera")) == (403, "forbidden")
+        assert (await rig.get("operations", by="bob")).json()["items"] == []
+        assert (await rig.get("operations", by="ada")).json()["items"] == [operation]
+        assert (await rig.get("operations")).json()["items"] == [operation]
+
+    async def test_they_come_in_pages(self, rig: Rig) -> None:
+        ids = await some(rig, 4)
+        made = [(await self.started(rig, action="pause", ids=ids))["id"] for _ in range(3)]
+
+        first = (await rig.get("operations?limit=2")).json()
+        rest = await rig.get("operations", params={"limit": 2, "cursor": first["next_cursor"]})
+
+        listed = [one["id"] for one in first["items"] + rest.json()["items"]]
+        assert listed == made[::-1]
+
+
+class TestBackfills:
+    async def test_a_long_one_is_an_operation(self, rig: Rig) -> None:
+        draft = ScheduleDraft(name="s", when="@hourly", overrides={"urls": [URL]})
+        schedule = await rig.yard.scheduler.create(LOCAL, draft)
+        until = rig.clock.now()
+        since = until - timedelta(hours=250)
+        body = {"from": since.isoformat(), "to": until.isoformat(), "dry_run": False}
+
+        answer = await rig.post(f"schedules/{schedule.id}/backfill", body)
+        await rig.yard.operations.work_at_one()
+
+        assert answer.status_code == 202, answer.text
+        operation = (await rig.get(f"operations/{answer.json()['operation_id']}")).json()
+        assert (operation["kind"], operation["state"]) == ("backfill", "completed")
+        assert (operation["total"], operation["done"]) == (250, 250)
+        counts = (await rig.get("jobs/counts", params={"schedule": schedule.id})).json()
+        assert counts["total"] == 250
+
+    async def test_one_that_was_broken_off_makes_no_job_twice(self, rig: Rig) -> None:
+        draft = ScheduleDraft(name="s", when="@hourly", overrides={"urls": [URL]})
+        schedule = await rig.yard.scheduler.create(LOCAL, draft)
+        until = rig.clock.now()
+        since = until - timedelta(hours=250)
+        body = {"from": since.isoformat(), "to": until.isoformat(), "dry_run": False}
+        await rig.post(f"schedules/{schedule.id}/backfill", body)
+        middle = since + timedelta(hours=50)
+        await rig.yard.scheduler.backfill(LOCAL, schedule.id, since, middle, dry_run=False)
+
+        await rig.yard.operations.work_at_one()
+
+        counts = (await rig.get("jobs/counts", params={"schedule": schedule.id})).json()
+        assert counts["total"] == 250
+
+    async def test_a_quota_ends_it_and_says_so(self, rig: Rig) -> None:
+        await rig.user("ada")
+        draft = ScheduleDraft(name="s", when="@hourly", overrides={"urls": [URL]})
+        schedule = await rig.yard.scheduler.create(ADA, draft)
+        await rig.ask("PATCH", "users/ada", json={"quota": {"pending": 120}})
+        until = rig.clock.now()
+        since = until - timedelta(hours=250)
+        body = {"from": since.isoformat(), "to": until.isoformat(), "dry_run": False}
+
+        answer = await rig.post(f"schedules/{schedule.id}/backfill", body, by="ada")
+        await rig.yard.operations.work_at_one()
+
+        path = f"operations/{answer.json()['operation_id']}"
+        operation = (await rig.get(path, by="ada")).json()
+        assert (operation["state"], operation["done"]) == ("failed", 100)
+        assert "quota.pending" in operation["detail"]

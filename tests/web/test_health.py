@@ -1,0 +1,103 @@
+"""Whether a server lives and can work, and the pages of its problems."""
+
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql import open_sql_store
+from crawlyard.web.explaining import MEANINGS
+from crawlyard.web.problems import KINDS
+from tests.web.rig import Rig, a_rig, problem
+
+
+async def test_a_server_lives_and_is_ready_for_whoever_asks(rig: Rig) -> None:
+    for path in ("/healthz", "/readyz"):
+        answer = await rig.get(path, by=None)
+
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_without_its_store_a_server_lives_and_is_not_ready() -> None:
+    async def check() -> None:
+        raise StoreUnavailable("the database /home/ada/secret.db is locked")
+
+    rig = await a_rig(replace(open_memory_store(), check=check))
+
+    live, ready = await rig.get("/healthz", by=None), await rig.get("/readyz", by=None)
+
+    assert live.status_code == 200
+    assert problem(ready) == (503, "unavailable")
+    assert ready.headers["retry-after"]
+    assert "secret" not in ready.text
+
+
+async def test_with_tables_of_another_version_a_server_is_not_ready(tmp_path: Path) -> None:
+    store = await open_sql_store(tmp_path / "yard.db")
+    rig = await a_rig(store)
+    before = await rig.get("/readyz", by=None)
+
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'yard.db'}")
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    after = await rig.get("/readyz", by=None)
+    await store.close()
+
+    assert before.status_code == 200
+    assert problem(after) == (503, "unavailable")
+
+
+def test_every_problem_is_explained() -> None:
+    assert set(MEANINGS) == set(KINDS)
+
+
+class Page(HTMLParser):
+    """Notes what a page is made of."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+@pytest.mark.parametrize("code", KINDS)
+async def test_the_type_of_a_problem_is_a_page_without_anything_to_load(
+    rig: Rig, code: str
+) -> None:
+    path = f"/problems/{code.replace('_', '-')}"
+
+    answer = await rig.get(path, by=None, headers={"Accept": "text/html,*/*;q=0.8"})
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    page = Page(answer.text)
+    assert page.tags <= {"html", "head", "meta", "title", "body", "main", "h1", "p", "code"}
+    assert page.attributes <= {"lang", "charset", "name", "content"}
+    assert KINDS[code].title in unescape(answer.text)
+
+
+async def test_the_type_of_a_problem_that_was_met_can_be_read_as_json(rig: Rig) -> None:
+    met = (await rig.get("jobs/none")).json()
+
+    told = (await rig.get(met["type"], by=None, headers={"Accept": "application/json"})).json()
+
+    assert {name: told[name] for name in ("type", "code", "status", "title")} == {
+        name: met[name] for name in ("type", "code", "status", "title")
+    }
+
+
+async def test_there_is_no_page_of_what_is_no_problem(rig: Rig) -> None:
+    answer = await rig.get("/problems/nothing", by=None)
+
+    assert problem(answer) == (404, "not_found")

@@ -1,0 +1,194 @@
+"""Jobs over HTTP: filtered, sorted, counted, walked through."""
+
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.event import EventName
+from crawlyard.core.lifecycle import State
+from crawlyard.core.user import LOCAL
+from tests.builders import a_job, a_spec, its_event
+from tests.web.crawled import in_state
+from tests.web.rig import URL, Rig, problem
+
+
+async def found(rig: Rig, query: str, by: str = LOCAL.id) -> list[str]:
+    """Return the names of the jobs that a query finds, sorted."""
+    answer = await rig.get(f"jobs?{query}", by=by)
+    assert answer.status_code == 200, answer.text
+    return sorted(job["name"] for job in answer.json()["items"])
+
+
+@pytest.fixture
+async def various(rig: Rig) -> Rig:
+    await rig.user("ada")
+    await rig.job(name="a", tags=["x", "y"], priority="high", urls=["https://a.example/docs"])
+    await rig.clock.advance(timedelta(days=1))
+    paused = await rig.job(name="b", tags=["y"], priority="low", urls=["https://b.example:81/"])
+    await rig.post(f"jobs/{paused['id']}/pause")
+    await rig.job("ada", name="c", priority="urgent")
+    return rig
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", "abc"),
+        ("state=paused", "b"),
+        ("state=paused,pending", "abc"),
+        ("state=paused&state=pending", "abc"),
+        ("state=paused&priority=high", ""),
+        ("state=", "abc"),
+        ("priority_gte=high", "ac"),
+        ("tag=x,z", "a"),
+        ("tag=y", "ab"),
+        ("host=A.example", "a"),
+        ("host=b.example", "b"),
+        ("host=b.example:81", "b"),
+        ("host=example", ""),
+        ("owner=me", "ab"),
+        ("owner=ada", "c"),
+        ("owner=nobody", ""),
+        ("origin=direct", "abc"),
+        ("origin=schedule,retry", ""),
+        ("template=nobodys", ""),
+        ("schedule=nobodys", ""),
+        ("created_after=2026-01-03", "bc"),
+        ("created_before=2026-01-03", "a"),
+        ("created_before=2026-01-02T03:04:05Z", ""),
+        ("q=state:paused", "b"),
+        ("q=-state:paused+-tag:x", "c"),
+        ("q=DOCS", "a"),
+        ('q="a.example/docs"+tag:y', "a"),
+        ("q=owner:me&state=pending", "a"),
+    ],
+)
+async def test_a_filter_finds(various: Rig, query: str, names: str) -> None:
+    assert await found(various, query) == list(names)
+    counts = (await various.get(f"jobs/counts?{query}")).json()
+    assert counts["total"] == sum(counts["states"].values()) == len(names)
+
+
+async def test_jobs_are_found_by_what_they_were_made_of(rig: Rig) -> None:
+    await rig.user("ada")
+    spec = {"urls": [URL], "name": "made"}
+    template = (await rig.post("templates", {"name": "news", "spec": spec})).json()["id"]
+    asked = {"name": "hourly", "when": "@hourly", "template": "news"}
+    schedule = (await rig.post("schedules", asked)).json()["id"]
+    await rig.post("jobs", {"template": "news", "name": "once"})
+    assert (await rig.post("schedules/hourly/run")).status_code == 201
+    retried = await in_state(rig, State.FAILED, name="failed")
+    await rig.post(f"jobs/{retried}/retry")
+
+    for word in (template, "news", "local/news", template.upper()):
+        assert await found(rig, f"template={word}") == ["made", "once"]
+    for word in (schedule, "hourly", "local/hourly"):
+        assert await found(rig, f"q=schedule:{word}") == ["made"]
+    assert await found(rig, "origin=template") == ["once"]
+    assert await found(rig, "origin=schedule") == ["made"]
+    assert await found(rig, "origin=retry") == ["failed"]
+    assert await found(rig, "q=-template:news") == ["failed", "failed"]
+    assert await found(rig, f"template={template}", by="ada") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "position"),
+    [
+        ("state=done", "state", None),
+        ("priority=highest", "priority", None),
+        ("created_after=yesterday", "created_after", None),
+        ("origin=elsewhere", "origin", None),
+        ("q=state:done", "q", 6),
+        ('q=tag:a+"open', "q", 6),
+        ("q=colour:red", "q", 0),
+        ("sort=name", "sort", None),
+        ("count=about", "count", None),
+        (f"q={'x' * 501}", "q", None),
+        (f"host={'x' * 501}", "host", None),
+        (f"tag={'x,' * 101}", "tag", None),
+    ],
+)
+@pytest.mark.parametrize("path", ["jobs", "jobs/counts"])
+async def test_what_is_wrong_in_a_filter_is_named(
+    rig: Rig, path: str, query: str, parameter: str, position: int | None
+) -> None:
+    if path == "jobs/counts" and parameter in {"sort", "count"}:
+        return
+
+    answer = await rig.get(f"{path}?{query}")
+
+    assert problem(answer) == (422, "validation_failed")
+    [error] = answer.json()["errors"]
+    assert error["parameter"] == parameter
+    assert error.get("position") == position
+
+
+async def test_counts_have_a_number_for_each_state(rig: Rig) -> None:
+    await in_state(rig, State.FAILED)
+    await rig.job(priority="high")
+
+    counts = (await rig.get("jobs/counts")).json()
+
+    assert counts["object"] == "job_counts"
+    assert counts["states"] == dict.fromkeys(State, 0) | {"failed": 1, "pending": 1}
+    assert counts["priorities"] == {"urgent": 0, "high": 1, "normal": 1, "low": 0}
+
+
+async def test_a_total_counts_all_that_fit_whatever_the_page(rig: Rig) -> None:
+    for n in range(5):
+        await rig.job(tags=["odd"] if n % 2 else [])
+
+    first = (await rig.get("jobs?limit=2&count=exact")).json()
+    second = await rig.get(
+        "jobs", params={"limit": 2, "cursor": first["next_cursor"], "count": "exact"}
+    )
+
+    assert first["total"] == second.json()["total"] == 5
+    assert (await rig.get("jobs?count=exact&tag=odd&limit=1")).json()["total"] == 2
+    assert (await rig.get("jobs")).json()["total"] is None
+
+
+async def test_others_are_in_no_list_and_no_count(various: Rig) -> None:
+    assert await found(various, "", by="ada") == ["c"]
+    assert await found(various, "owner=local", by="ada") == []
+    assert await found(various, "q=-owner:ada", by="ada") == []
+    assert (await various.get("jobs/counts", by="ada")).json()["total"] == 1
+    assert (await various.get("jobs?count=exact", by="ada")).json()["total"] == 1
+
+
+@pytest.mark.parametrize("sort", ["-created_at", "created_at"])
+async def test_a_walk_while_a_thousand_arrive_yields_each_old_job_once(rig: Rig, sort: str) -> None:
+    store = rig.yard.store
+
+    async def arrive(count: int) -> list[str]:
+        jobs = [a_job(spec=a_spec()) for _ in range(count)]
+        for job in jobs:
+            await store.jobs.add(job, its_event(job, EventName.CREATED))
+        return [job.id for job in jobs]
+
+    old = await arrive(1_000)
+    walked: list[str] = []
+    cursor, new = None, 0
+    while cursor is not None or not walked:
+        asked = {"limit": "100", "sort": sort, "fields": "id"}
+        page = await rig.get("jobs", params=asked | ({"cursor": cursor} if cursor else {}))
+        walked += [job["id"] for job in page.json()["items"]]
+        cursor = page.json()["next_cursor"]
+        if new < 1_000:
+            new += len(await arrive(100))
+
+    assert new == 1_000
+    assert [job_id for job_id in walked if job_id in set(old)] == (
+        old if sort == "created_at" else old[::-1]
+    )
+    assert len(walked) == len(set(walked))
+
+
+async def test_a_cursor_of_one_order_is_none_of_the_other(rig: Rig) -> None:
+    for _ in range(3):
+        await rig.job()
+    cursor = (await rig.get("jobs?limit=1")).json()["next_cursor"]
+
+    other = await rig.get("jobs", params={"limit": 1, "sort": "created_at", "cursor": cursor})
+
+    assert problem(other) == (400, "invalid_cursor")

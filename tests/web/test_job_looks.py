@@ -1,0 +1,324 @@
+"""What there is to know about a job over HTTP: progress, waits, settings, attempts, events."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from crawlyard.core.checkpoint import Lease
+from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.user import LOCAL, Actor, Role
+from tests.builders import LEASE, a_batch, a_target, done
+from tests.clock import settle
+from tests.conformance.steps import recorded
+from tests.web.crawled import crawled, in_state
+from tests.web.rig import URL, Rig, problem
+
+ABOUT = ("progress", "wait", "config", "attempts", "events")
+
+
+@pytest.mark.parametrize("path", ABOUT)
+async def test_others_and_nobody_are_told_nothing(rig: Rig, path: str) -> None:
+    await rig.user("ada")
+    await rig.user("bob")
+    job = await rig.job("ada")
+
+    for place in (job["id"], "0192", "nonsense", "01990000-0000-7000-8000-0000000000ab"):
+        answer = await rig.get(f"jobs/{place}/{path}", by="bob")
+        assert problem(answer) == (404, "not_found")
+
+
+async def test_the_links_of_a_job_lead_somewhere(rig: Rig) -> None:
+    job = await rig.job()
+
+    for name, path in job["links"].items():
+        answer = await rig.get(path)
+        assert answer.status_code == 200, (name, answer.text)
+
+
+class TestProgress:
+    async def test_it_is_small_and_says_how_far_the_job_has_come(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig, limits={"pages": 9})
+
+        told = (await rig.get(f"jobs/{job_id}/progress")).json()
+
+        assert told["object"] == "job_progress"
+        assert (told["id"], told["state"], told["pages"]) == (job_id, "running", 2)
+        assert (told["discovered"], told["done"], told["failed"]) == (4, 3, 2)
+        assert told["limits"]["pages"] == 9
+
+    async def test_it_is_not_sent_again_until_it_changes(self, rig: Rig) -> None:
+        job_id, answer = await crawled(rig)
+        path = f"jobs/{job_id}/progress"
+        seen = {"If-None-Match": (await rig.get(path)).headers["etag"]}
+
+        same = await rig.get(path, headers=seen)
+        await recorded(
+            rig.yard.store, answer.lease, a_batch([a_target("5")], [done(a_target("5"))])
+        )
+        other = await rig.get(path, headers=seen)
+
+        assert (same.status_code, same.content) == (304, b"")
+        assert (other.status_code, other.json()["done"]) == (200, 4)
+
+
+_REQUEST = 20
+"""Times that all tasks are let run, in which any request comes to its wait or its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """A request that waits for a job."""
+
+    task: asyncio.Task[httpx.Response]
+
+    @classmethod
+    async def begun(cls, rig: Rig, path: str) -> "Waits":
+        waits = cls(asyncio.create_task(rig.get(path)))
+        await waits.answered()
+        return waits
+
+    async def answered(self) -> httpx.Response | None:
+        for _ in range(_REQUEST):
+            await settle()
+        return self.task.result() if self.task.done() else None
+
+
+class TestWait:
+    async def test_a_change_of_state_is_told_within_a_third_of_a_second(self, rig: Rig) -> None:
+        job = await rig.job()
+        waits = await Waits.begun(rig, f"jobs/{job['id']}/wait")
+        await rig.clock.advance(timedelta(seconds=10))
+        assert await waits.answered() is None
+
+        await rig.yard.jobs.pause(LOCAL, job["id"])
+        await rig.clock.advance(timedelta(milliseconds=300))
+
+        answer = await waits.answered()
+        assert answer is not None
+        assert answer.json()["state"] == "paused"
+        assert answer.headers["etag"] == (await rig.get(f"jobs/{job['id']}")).headers["etag"]
+
+    async def test_an_edit_is_no_change_of_state(self, rig: Rig) -> None:
+        job = await rig.job()
+        waits = await Waits.begun(rig, f"jobs/{job['id']}/wait?timeout_s=5")
+
+        await rig.yard.jobs.edit(LOCAL, job["id"], {"name": "n"})
+        await rig.clock.advance(timedelta(seconds=4))
+        assert await waits.answered() is None
+        await rig.clock.advance(timedelta(seconds=1))
+
+        answer = await waits.answered()
+        assert answer is not None
+        assert (answer.json()["state"], answer.json()["name"]) == ("pending", "n")
+
+    async def test_it_may_wait_for_states_and_ends_with_the_job(self, rig: Rig) -> None:
+        job = await rig.job()
+        path = f"jobs/{job['id']}/wait?states=running,completed&timeout_s=60"
+        waits = await Waits.begun(rig, path)
+        await rig.yard.jobs.pause(LOCAL, job["id"])
+        await rig.clock.advance(timedelta(seconds=1))
+        assert await waits.answered() is None
+
+        await rig.yard.jobs.cancel(LOCAL, job["id"])
+        await rig.clock.advance(timedelta(milliseconds=300))
+
+        answer = await waits.answered()
+        assert answer is not None
+        assert answer.json()["state"] == "cancelled"
+
+    @pytest.mark.parametrize("states", ["", "?states=running"])
+    async def test_for_an_ended_job_nobody_waits(self, rig: Rig, states: str) -> None:
+        job_id = await in_state(rig, State.COMPLETED)
+
+        assert (await rig.get(f"jobs/{job_id}/wait{states}")).json()["state"] == "completed"
+
+    async def test_for_a_state_that_is_there_nobody_waits(self, rig: Rig) -> None:
+        job = await rig.job()
+
+        assert (await rig.get(f"jobs/{job['id']}/wait?states=pending")).status_code == 200
+
+    async def test_a_deleted_job_is_not_waited_for(self, rig: Rig) -> None:
+        job_id = await in_state(rig, State.PAUSED)
+        waits = await Waits.begun(rig, f"jobs/{job_id}/wait")
+
+        await rig.yard.jobs.delete(LOCAL, job_id)
+        await rig.clock.advance(timedelta(milliseconds=300))
+
+        answer = await waits.answered()
+        assert answer is not None
+        assert problem(answer) == (404, "not_found")
+
+    async def test_whoever_has_gone_is_not_waited_for(self, rig: Rig) -> None:
+        job = await rig.job()
+        gone = asyncio.Event()
+
+        async def has_gone() -> bool:
+            return gone.is_set()
+
+        minute = timedelta(seconds=60)
+        waiting = rig.site.waiting.until(LOCAL, job["id"], (), minute, has_gone)
+        task = asyncio.create_task(waiting)
+        await rig.clock.advance(timedelta(seconds=5))
+        assert not task.done()
+        gone.set()
+        await rig.clock.advance(timedelta(milliseconds=300))
+
+        assert (await task).job.state is State.PENDING
+
+    @pytest.mark.parametrize("query", ["timeout_s=61", "timeout_s=-1", "timeout_s=x", "states=x"])
+    async def test_what_is_wrong_is_named(self, rig: Rig, query: str) -> None:
+        job = await rig.job()
+
+        answer = await rig.get(f"jobs/{job['id']}/wait?{query}")
+
+        assert problem(answer) == (422, "validation_failed")
+        assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]
+
+
+class TestConfig:
+    async def test_it_says_where_each_value_comes_from(self, rig: Rig) -> None:
+        job = await rig.job(limits={"pages": 5})
+        await rig.ask("PATCH", f"jobs/{job['id']}", json={"delay_s": 0.5, "limits": {"errors": 3}})
+
+        told = (await rig.get(f"jobs/{job['id']}/config")).json()
+
+        assert (told["object"], told["job_id"]) == ("job_config", job["id"])
+        assert told["config"]["limits"] == {
+            "pages": 5,
+            "bytes": None,
+            "duration_s": None,
+            "errors": 3,
+        }
+        own = {path for path, source in told["sources"].items() if source == "this job"}
+        assert own == {"urls", "limits.pages", "limits.errors", "delay_s"}
+        assert told["sources"]["timeout_s"] == "default"
+        assert (told["template"], told["differences"]) == (None, [])
+
+    async def test_it_says_what_differs_from_the_template(self, rig: Rig) -> None:
+        spec = {"urls": ["https://{{host}}/"], "limits": {"pages": 10, "duration": "1h"}}
+        draft = {
+            "name": "news",
+            "spec": spec | {"headers": {"Authorization": "Bearer s3cret"}},
+            "parameters": [{"name": "host", "required": True}],
+        }
+        made = await rig.post("templates", draft)
+        assert made.status_code == 201, made.text
+        body = {
+            "template": "news",
+            "params": {"host": "a.example"},
+            "limits": {"pages": 20},
+            "priority": "high",
+        }
+        answer = await rig.post("jobs", body)
+        assert answer.status_code == 201, answer.text
+
+        told = (await rig.get(f"jobs/{answer.json()['id']}/config")).json()
+
+        sources = told["sources"]
+        assert [sources[p] for p in ("urls", "limits.duration_s", "headers")] == ["template v1"] * 3
+        assert [sources[p] for p in ("limits.pages", "priority")] == ["this job"] * 2
+        assert told["template"] == {
+            "id": made.json()["id"],
+            "name": "news",
+            "owner": "local",
+            "version": 1,
+        }
+        assert told["differences"] == [
+            {"path": "urls", "template": ["https://{{host}}/"], "job": ["https://a.example/"]},
+            {"path": "priority", "template": "normal", "job": "high"},
+            {"path": "limits.pages", "template": 10, "job": 20},
+        ]
+        assert "s3cret" not in str(told)
+
+    async def test_a_template_that_is_gone_is_still_named_as_the_source(self, rig: Rig) -> None:
+        await rig.post("templates", {"name": "news", "spec": {"urls": [URL], "max_depth": 3}})
+        job = (await rig.post("jobs", {"template": "news", "name": "mine"})).json()
+        await rig.yard.templates.delete(LOCAL, "news")
+
+        told = (await rig.get(f"jobs/{job['id']}/config")).json()
+
+        assert told["template"] is None
+        assert told["sources"]["max_depth"] == "template v1"
+        assert told["sources"]["name"] == "this job"
+        assert told["sources"]["per_host"] == "default"
+
+    async def test_settings_and_ceilings_are_sources_as_well(self, rig: Rig) -> None:
+        admin = Actor(id="root", role=Role.ADMIN)
+        await rig.yard.site_settings.update(admin, "defaults", {"per_host": 4})
+        await rig.yard.site_settings.update(admin, "ceilings", {"pages": 100})
+        job = await rig.job(limits={"pages": 500})
+
+        told = (await rig.get(f"jobs/{job['id']}/config")).json()
+
+        assert told["sources"]["per_host"] == "settings"
+        assert told["sources"]["limits.pages"] == "ceiling"
+        assert told["config"]["limits"]["pages"] == 100
+
+
+class TestAttempts:
+    async def test_each_time_that_a_worker_had_the_job_is_one(self, rig: Rig) -> None:
+        job_id, first = await crawled(rig)
+        store = rig.yard.store
+
+        async def settled(lease: Lease, move: Move) -> None:
+            await rig.clock.advance(timedelta(seconds=60))
+            job = (await store.jobs.get(job_id)).job
+            told = job.moved(move, rig.clock.now(), actor=f"worker:{lease.worker}", detail="why")
+            await store.leases.settle(lease, *told)
+
+        await settled(first.lease, Move.REQUEUE)
+        claim = await store.leases.claim("w2", rig.clock.now(), LEASE)
+        assert claim is not None
+
+        told = (await rig.get(f"jobs/{job_id}/attempts")).json()["items"]
+
+        assert [(a["number"], a["worker"], a["outcome"]) for a in told] == [
+            (1, "w1", "requeued"),
+            (2, "w2", "running"),
+        ]
+        assert (told[0]["detail"], told[0]["reason"]) == ("why", "waiting_slot")
+        assert told[0]["ended_at"] == told[1]["begun_at"]
+        assert (told[1]["ended_at"], told[1]["pages"]) == (None, None)
+
+    @pytest.mark.parametrize(
+        ("state", "outcome"),
+        [
+            (State.COMPLETED, "completed"),
+            (State.FAILED, "failed"),
+            (State.PAUSED, "paused"),
+            (State.CANCELLED, "cancelled"),
+            (State.RUNNING, "running"),
+        ],
+    )
+    async def test_the_only_one_has_all_pages(self, rig: Rig, state: State, outcome: str) -> None:
+        job_id = await in_state(rig, state)
+
+        [told] = (await rig.get(f"jobs/{job_id}/attempts")).json()["items"]
+
+        assert (told["outcome"], told["pages"]) == (outcome, 2)
+
+    async def test_a_job_that_was_moved_while_it_waited_had_none(self, rig: Rig) -> None:
+        job = await rig.job()
+        for verb in ("pause", "resume", "cancel"):
+            await rig.post(f"jobs/{job['id']}/{verb}")
+
+        assert (await rig.get(f"jobs/{job['id']}/attempts")).json()["items"] == []
+
+
+async def test_events_come_in_pages_oldest_first(rig: Rig) -> None:
+    job = await rig.job()
+    await rig.job()
+    for verb in ("pause", "resume", "cancel"):
+        await rig.post(f"jobs/{job['id']}/{verb}")
+
+    first = (await rig.get(f"jobs/{job['id']}/events?limit=3")).json()
+    second = await rig.get(
+        f"jobs/{job['id']}/events", params={"limit": 3, "cursor": first["next_cursor"]}
+    )
+
+    told = [event["name"] for event in first["items"] + second.json()["items"]]
+    assert told == ["job.created", "job.paused", "job.resumed", "job.cancelled"]
+    assert second.json()["has_more"] is False

@@ -1,0 +1,356 @@
+"""What a job has brought over HTTP: pages, errors, skipped URLs, what waits, exports."""
+
+import asyncio
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from crawlyard.core.page import Body, StoredPage
+from crawlyard.core.user import LOCAL, Permit
+from crawlyard.store.base import PageQuery, PageStore
+from crawlyard.store.memory import open_memory_store
+from crawlyard.web.app import PREFIX
+from crawlyard.web.site import SiteOptions
+from tests.builders import a_batch, a_target, done
+from tests.conformance.steps import recorded
+from tests.web.crawled import HEADERS, HOSTILE, crawled
+from tests.web.rig import Rig, a_rig, problem
+
+PATHS = (
+    "pages",
+    "pages/1",
+    "errors",
+    "errors/timeout/pages",
+    "skipped",
+    "skipped/rules",
+    "frontier",
+    "export",
+)
+
+
+def paths_of(answer: Any) -> list[str]:
+    return [page["url"].rpartition("/")[2] for page in answer.json()["items"]]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_others_and_nobody_are_told_nothing(rig: Rig, path: str) -> None:
+    await rig.user("ada")
+    await rig.user("bob")
+    job_id, _ = await crawled(rig, "ada")
+
+    for place in (job_id, "0192", "nonsense"):
+        assert problem(await rig.get(f"jobs/{place}/{path}", by="bob")) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_token_needs_the_scope_of_results(rig: Rig, path: str) -> None:
+    job_id, _ = await crawled(rig)
+    jobs_only = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ}))
+
+    refused = await rig.get(f"jobs/{job_id}/{path}", secret=jobs_only)
+
+    assert problem(refused) == (403, "forbidden")
+
+
+class TestPages:
+    async def test_they_come_in_the_order_they_were_stored(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+
+        first = await rig.get(f"jobs/{job_id}/pages?limit=2")
+        cursor = first.json()["next_cursor"]
+        rest = await rig.get(f"jobs/{job_id}/pages", params={"limit": 2, "cursor": cursor})
+
+        assert paths_of(first) + paths_of(rest) == ["good", "slow", "gone"]
+        assert rest.json()["has_more"] is False
+        page = first.json()["items"][0]
+        assert (page["object"], page["text"], page["html"]) == ("page", None, None)
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ("failed=true", ["slow", "gone"]),
+            ("failed=false", ["good"]),
+            ("status=404", ["gone"]),
+            ("status=2xx", ["good"]),
+            ("status=4xx,200", ["good", "gone"]),
+            ("status=200&status=404", ["good", "gone"]),
+            ("kind=timeout", ["slow"]),
+            ("kind=timeout,http_4xx", ["slow", "gone"]),
+            ("content_type=text/html", ["good", "slow", "gone"]),
+            ("content_type=image/*", []),
+            ("depth=0", ["good", "slow", "gone"]),
+            ("depth=1", []),
+            ("host=EXAMPLE.com", ["good", "slow", "gone"]),
+            ("host=other.example", []),
+            ("q=GOO", ["good"]),
+            ("q=o&failed=true", ["slow", "gone"]),
+        ],
+    )
+    async def test_a_filter_finds(self, rig: Rig, query: str, found: list[str]) -> None:
+        job_id, _ = await crawled(rig)
+
+        assert paths_of(await rig.get(f"jobs/{job_id}/pages?{query}")) == found
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "status=x",
+            "status=10",
+            "status=10xx",
+            "kind=bad",
+            "depth=-1",
+            f"depth={10**20}",
+            "failed=perhaps",
+        ],
+    )
+    async def test_what_is_wrong_in_a_filter_is_named(self, rig: Rig, query: str) -> None:
+        job_id, _ = await crawled(rig)
+
+        answer = await rig.get(f"jobs/{job_id}/pages?{query}")
+
+        assert problem(answer) == (422, "validation_failed")
+        assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]
+
+
+class TestPage:
+    @pytest.fixture
+    async def page(self, rig: Rig) -> str:
+        job_id, _ = await crawled(rig, keep_html=True)
+        [good] = (await rig.get(f"jobs/{job_id}/pages?failed=false")).json()["items"]
+        return f"jobs/{job_id}/pages/{good['id']}"
+
+    async def test_it_has_its_headers(self, rig: Rig, page: str) -> None:
+        told = (await rig.get(page)).json()
+
+        assert told["url"] == a_target("good").url
+        assert told["headers"] == [list(pair) for pair in HEADERS]
+
+    @pytest.mark.parametrize("part", ["text", "html"])
+    async def test_a_part_never_becomes_markup(self, rig: Rig, page: str, part: str) -> None:
+        link = (await rig.get(page)).json()["parts"][part]
+
+        told = await rig.get(link)
+
+        assert (told.status_code, told.text) == (200, HOSTILE)
+        assert told.headers["content-type"] == "text/plain; charset=utf-8"
+        assert told.headers["x-content-type-options"] == "nosniff"
+        assert told.headers["content-security-policy"].startswith("sandbox;")
+
+    async def test_headers_are_a_part(self, rig: Rig, page: str) -> None:
+        told = await rig.get(f"{page}?part=headers")
+
+        assert told.headers["content-type"] == "text/plain; charset=utf-8"
+        assert json.loads(told.text) == [list(pair) for pair in HEADERS]
+
+    async def test_what_is_not_kept_is_not_found(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+        [slow] = (await rig.get(f"jobs/{job_id}/pages?kind=timeout")).json()["items"]
+
+        answer = await rig.get(f"jobs/{job_id}/pages/{slow['id']}?part=html")
+
+        assert problem(answer) == (404, "not_found")
+
+    async def test_a_page_of_another_job_is_none_of_this(self, rig: Rig, page: str) -> None:
+        other, _ = await crawled(rig)
+        number = page.rpartition("/")[2]
+
+        answer = await rig.get(f"jobs/{other}/pages/{number}?part=text")
+
+        assert problem(answer) == (404, "not_found")
+
+    @pytest.mark.parametrize("number", ["0", "-1", "x", str(2**63)])
+    async def test_no_page_has_such_a_number(self, rig: Rig, page: str, number: str) -> None:
+        answer = await rig.get(f"{page.rpartition('/')[0]}/{number}")
+
+        assert problem(answer) == (422, "validation_failed")
+
+
+async def test_errors_are_told_by_kinds_and_robots_apart(rig: Rig) -> None:
+    job_id, _ = await crawled(rig)
+
+    told = (await rig.get(f"jobs/{job_id}/errors")).json()
+
+    assert (told["object"], told["total"]) == ("job_errors", 2)
+    groups = {group["kind"]: group for group in told["items"]}
+    assert set(groups) == {"timeout", "http_4xx"}
+    assert groups["http_4xx"]["samples"] == [a_target("gone").url]
+    assert groups["http_4xx"]["first_at"] == groups["http_4xx"]["last_at"]
+    assert told["robots_blocked"] == {"count": 1, "samples": [a_target("secret").url]}
+    assert paths_of(await rig.get(f"jobs/{job_id}/errors/timeout/pages")) == ["slow"]
+    assert paths_of(await rig.get(f"jobs/{job_id}/errors/dns/pages")) == []
+    unknown = await rig.get(f"jobs/{job_id}/errors/nonsense/pages")
+    assert problem(unknown) == (422, "validation_failed")
+
+
+async def test_a_job_without_errors_has_none(rig: Rig) -> None:
+    job = await rig.job()
+
+    told = (await rig.get(f"jobs/{job['id']}/errors")).json()
+
+    assert (told["total"], told["items"]) == (0, [])
+    assert told["robots_blocked"] == {"count": 0, "samples": []}
+
+
+async def test_skipped_urls_are_told_by_rules(rig: Rig) -> None:
+    job_id, _ = await crawled(rig)
+
+    every = await rig.get(f"jobs/{job_id}/skipped?limit=1")
+    cursor = every.json()["next_cursor"]
+    rest = await rig.get(f"jobs/{job_id}/skipped", params={"limit": 1, "cursor": cursor})
+    robots = await rig.get(f"jobs/{job_id}/skipped?rule=robots")
+    groups = (await rig.get(f"jobs/{job_id}/skipped/rules")).json()["items"]
+
+    assert paths_of(every) + paths_of(rest) == ["secret", "x"]
+    assert [one["rule"] for one in robots.json()["items"]] == ["robots: Disallow: /secret"]
+    assert [(one["kind"], one["count"]) for one in groups] == [("robots", 1), ("scope", 1)]
+    wrong = await rig.get(f"jobs/{job_id}/skipped?rule=law")
+    assert problem(wrong) == (422, "validation_failed")
+
+
+async def test_what_waits_is_told_with_who_named_it(rig: Rig) -> None:
+    job_id, answer = await crawled(rig)
+    more = [a_target(f"w{n}", depth=1) for n in range(3)]
+    await recorded(rig.yard.store, answer.lease, a_batch(more))
+
+    first = await rig.get(f"jobs/{job_id}/frontier?limit=2")
+    cursor = first.json()["next_cursor"]
+    rest = await rig.get(f"jobs/{job_id}/frontier", params={"limit": 2, "cursor": cursor})
+
+    assert paths_of(first) + paths_of(rest) == ["next", "w0", "w1", "w2"]
+    waiting = first.json()["items"][0]
+    assert (waiting["host"], waiting["parent"]) == ("example.com", a_target("good").url)
+
+
+class TestExport:
+    async def test_json_lines_have_all_that_is_kept(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig, name="Ünïcode / “Docs”\r\nX: 1", keep_html=True)
+
+        told = await rig.get(f"jobs/{job_id}/export")
+
+        assert told.headers["content-type"] == "application/jsonl"
+        name = f"n-code-docs-x-1-{job_id}.jsonl"
+        assert told.headers["content-disposition"] == f'attachment; filename="{name}"'
+        good, slow, _ = [json.loads(line) for line in told.text.splitlines()]
+        assert (good["text"], good["html"]) == (HOSTILE, HOSTILE)
+        assert slow["error"]["kind"] == "timeout"
+
+    async def test_csv_has_no_formulas(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+
+        told = await rig.get(f"jobs/{job_id}/export?format=csv&failed=false")
+
+        assert told.headers["content-type"] == "text/csv; charset=utf-8"
+        assert told.headers["content-disposition"].endswith(f'"pages-{job_id}.csv"')
+        header, row = told.text.rstrip("\r\n").split("\r\n")
+        assert header.startswith("url,final_url,status")
+        assert ",'=good," in row
+
+    @pytest.mark.parametrize(
+        ("accept", "kind"),
+        [
+            ("application/jsonl", "application/jsonl"),
+            ("application/x-ndjson;q=0.9, text/csv", "application/jsonl"),
+            ("text/csv", "text/csv; charset=utf-8"),
+            ("text/html, */*", "application/jsonl"),
+        ],
+    )
+    async def test_the_format_is_what_is_accepted(self, rig: Rig, accept: str, kind: str) -> None:
+        job_id, _ = await crawled(rig)
+
+        told = await rig.get(f"jobs/{job_id}/export", headers={"Accept": accept})
+
+        assert told.headers["content-type"] == kind
+
+    async def test_no_other_format_is_made(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+
+        html = await rig.get(f"jobs/{job_id}/export", headers={"Accept": "text/html"})
+        xml = await rig.get(f"jobs/{job_id}/export?format=xml")
+
+        assert problem(html) == (406, "not_acceptable")
+        assert problem(xml) == (422, "validation_failed")
+
+    async def test_exports_have_a_rate_of_their_own(self) -> None:
+        rig = await a_rig(open_memory_store(), SiteOptions(rate_limits=True))
+        job_id, _ = await crawled(rig)
+
+        answers = [await rig.get(f"jobs/{job_id}/export") for _ in range(11)]
+
+        assert [answer.status_code for answer in answers] == [200] * 10 + [429]
+        assert problem(answers[-1]) == (429, "rate_limited")
+        assert answers[-1].json()["violated_policies"] == ["export"]
+        assert answers[0].headers["ratelimit-policy"] == '"export";q=10;w=60'
+        assert (await rig.get(f"jobs/{job_id}")).status_code == 200
+
+
+@dataclass
+class Counted:
+    """A store of pages that counts how often it is read."""
+
+    pages_: PageStore
+    reads: int = 0
+    at_once: list[int] = field(default_factory=list)
+
+    async def pages(self, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
+        self.reads += 1
+        found = await self.pages_.pages(job_id, query, limit)
+        self.at_once.append(len(found))
+        return found
+
+    async def bodies(
+        self, page_ids: Sequence[int], kinds: Collection[Body]
+    ) -> Mapping[tuple[int, Body], bytes]:
+        return await self.pages_.bodies(page_ids, kinds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pages_, name)
+
+
+async def test_an_export_ends_when_its_reader_has_gone() -> None:
+    store = open_memory_store()
+    counted = Counted(store.pages)
+    rig = await a_rig(replace(store, pages=counted))
+    job_id, answer = await crawled(rig)
+    targets = [a_target(f"p{n}") for n in range(5_000)]
+    text = {Body.TEXT: b"x" * 1_000}
+    await recorded(store, answer.lease, a_batch(targets, [done(t, text) for t in targets]))
+    sent: list[bytes] = []
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not sent:
+            sent.append(b"")
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            sent.append(message["body"])
+            gone.set()
+            await asyncio.sleep(0)  # a slow reader: others get their turn
+
+    headers = {"host": "127.0.0.1", "authorization": f"Bearer {rig.secrets[LOCAL.id]}"}
+    path = f"{PREFIX}/jobs/{job_id}/export"
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(n.encode(), v.encode()) for n, v in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8700),
+    }
+
+    await rig.app(scope, receive, send)
+
+    assert max(counted.at_once) <= 500
+    assert counted.reads < 5

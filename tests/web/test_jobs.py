@@ -1,0 +1,183 @@
+"""Jobs over HTTP: submitted, found, moved."""
+
+import asyncio
+
+import pytest
+
+from crawlyard.core.user import LOCAL
+from tests.web.rig import URL, Rig, problem
+
+
+async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
+    answer = await rig.post("jobs", {"urls": [URL], "limits": {"pages": 5}, "name": "docs"})
+
+    assert answer.status_code == 201
+    job = answer.json()
+    assert answer.headers["location"] == f"/api/v1/jobs/{job['id']}"
+    assert (job["state"], job["name"], job["limits"]["pages"]) == ("pending", "docs", 5)
+    assert (await rig.get(f"jobs/{job['id']}")).json() == job
+    assert (await rig.get("jobs")).json()["items"] == [job]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"urls": [URL], "limits": {"pages": 0}}, "/limits/pages"),
+        ({"urls": [URL], "limit": {}}, "/limit"),
+        ({"urls": [URL], "limits": {"page": 1}}, "/limits/page"),
+        ({}, "/urls"),
+        ({"urls": [URL], "params": {"a": 1}}, "/params"),
+        ({"urls": [URL], "start_at": "tomorrow"}, "/start_at"),
+        ({"urls": [URL], "concurrency": "many"}, "/concurrency"),
+    ],
+)
+async def test_what_is_wrong_is_named(rig: Rig, body: dict[str, object], pointer: str) -> None:
+    answer = await rig.post("jobs", body)
+
+    assert problem(answer) == (422, "validation_failed")
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    assert (await rig.get("jobs")).json()["items"] == []
+
+
+async def test_a_list_comes_in_pages(rig: Rig) -> None:
+    made = [(await rig.job(name=f"n{n}"))["id"] for n in range(5)]
+
+    first = (await rig.get("jobs?limit=2")).json()
+    second = (await rig.get("jobs", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    third = (await rig.get("jobs", params={"limit": 2, "cursor": second["next_cursor"]})).json()
+
+    walked = [job["id"] for page in (first, second, third) for job in page["items"]]
+    assert walked == made[::-1]
+    assert (first["has_more"], third["has_more"], third["next_cursor"]) == (True, False, None)
+
+
+async def test_a_cursor_holds_for_its_own_list_alone(rig: Rig) -> None:
+    for _ in range(3):
+        await rig.job()
+    cursor = (await rig.get("jobs?limit=1&state=pending")).json()["next_cursor"]
+
+    other = await rig.get("jobs", params={"limit": 1, "state": "paused", "cursor": cursor})
+    made_up = await rig.get("jobs", params={"cursor": "abc"})
+
+    assert problem(other) == (400, "invalid_cursor")
+    assert problem(made_up) == (400, "invalid_cursor")
+
+
+async def test_what_was_seen_is_not_sent_again(rig: Rig) -> None:
+    job = await rig.job()
+    tag = (await rig.get(f"jobs/{job['id']}")).headers["etag"]
+
+    same = await rig.get(f"jobs/{job['id']}", headers={"If-None-Match": tag})
+    await rig.post(f"jobs/{job['id']}/pause")
+    other = await rig.get(f"jobs/{job['id']}", headers={"If-None-Match": tag})
+
+    assert (same.status_code, same.content) == (304, b"")
+    assert other.status_code == 200
+
+
+async def test_a_job_is_paused_resumed_and_cancelled(rig: Rig) -> None:
+    job = await rig.job()
+    path = f"jobs/{job['id']}"
+
+    paused = await rig.post(f"{path}/pause", {"reason": "lunch"})
+    again = await rig.post(f"{path}/pause")
+    resumed = await rig.post(f"{path}/resume")
+    cancelled = await rig.post(f"{path}/cancel")
+    refused = await rig.post(f"{path}/pause")
+
+    assert (paused.status_code, paused.json()["detail"]) == (202, "lunch")
+    assert again.status_code == 200
+    assert resumed.json()["state"] == "pending"
+    assert cancelled.json()["state"] == "cancelled"
+    assert problem(refused) == (409, "invalid_transition")
+    assert refused.json()["allowed_actions"] == ["resume", "retry"]
+
+
+async def test_others_do_not_know_of_it(rig: Rig) -> None:
+    await rig.user("ada")
+    await rig.user("bob")
+    job = await rig.job("ada")
+
+    answers = [
+        await rig.get(f"jobs/{job['id']}", by="bob"),
+        await rig.post(f"jobs/{job['id']}/cancel", by="bob"),
+        await rig.post(f"jobs/{job['id']}/retry", by="bob"),
+    ]
+
+    assert [problem(answer) for answer in answers] == [(404, "not_found")] * 3
+    assert (await rig.get("jobs", by="bob")).json()["items"] == []
+    assert (await rig.get(f"jobs/{job['id']}", by=LOCAL.id)).status_code == 200
+
+
+async def test_twenty_requests_with_one_key_make_one_job(rig: Rig) -> None:
+    key = {"Idempotency-Key": "k1"}
+
+    answers = await asyncio.gather(
+        *(rig.post("jobs", {"urls": [URL]}, headers=key) for _ in range(20))
+    )
+
+    assert len((await rig.get("jobs")).json()["items"]) == 1
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    later = await rig.post("jobs", {"urls": [URL]}, headers=key)
+    assert (later.status_code, later.headers["idempotency-replayed"]) == (201, "true")
+    assert later.json() == (await rig.get("jobs")).json()["items"][0]
+
+
+async def test_a_key_stands_for_one_request(rig: Rig) -> None:
+    key = {"Idempotency-Key": "k1"}
+    await rig.post("jobs", {"urls": [URL]}, headers=key)
+
+    other = await rig.post("jobs", {"urls": [URL], "name": "x"}, headers=key)
+
+    assert problem(other) == (422, "idempotency_key_reused")
+
+
+async def test_a_refused_request_may_be_mended_under_its_key(rig: Rig) -> None:
+    key = {"Idempotency-Key": "k1"}
+
+    refused = await rig.post("jobs", {"urls": []}, headers=key)
+    mended = await rig.post("jobs", {"urls": [URL]}, headers=key)
+
+    assert (refused.status_code, mended.status_code) == (422, 201)
+
+
+async def test_an_answer_has_the_fields_alone_that_were_asked_for(rig: Rig) -> None:
+    job = await rig.job(limits={"pages": 5})
+
+    one = await rig.get(f"jobs/{job['id']}?fields=id,limits.pages")
+    many = await rig.get("jobs?fields=state")
+
+    assert one.json() == {"id": job["id"], "limits": {"pages": 5}}
+    assert many.json()["items"] == [{"state": "pending"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "expected"),
+    [
+        (b"{", "application/json", (400, "malformed")),
+        (b"\xff", "application/json", (400, "malformed")),
+        (b"[" * 100 + b"]" * 100, "application/json", (400, "malformed")),
+        (b'{"name": "\\ud800"}', "application/json", (400, "malformed")),
+        (b"urls=x", "application/x-www-form-urlencoded", (415, "unsupported_media_type")),
+        (b'"' + b"x" * 2_000_000 + b'"', "application/json", (413, "payload_too_large")),
+        (b"[]", "application/json", (422, "validation_failed")),
+        (b"null", "application/json", (422, "validation_failed")),
+    ],
+)
+async def test_a_body_that_is_none_is_told_so(
+    rig: Rig, content: bytes, kind: str, expected: tuple[int, str]
+) -> None:
+    answer = await rig.ask("POST", "jobs", content=content, headers={"Content-Type": kind})
+
+    assert problem(answer) == expected
+
+
+async def test_a_name_that_is_not_ours_is_refused(rig: Rig) -> None:
+    answer = await rig.get("jobs", headers={"Host": "evil.example"})
+
+    assert problem(answer) == (421, "misdirected")
+
+
+async def test_what_is_not_there_is_a_problem_as_well(rig: Rig) -> None:
+    assert problem(await rig.get("nothing")) == (404, "not_found")
+    assert problem(await rig.ask("PUT", "jobs")) == (405, "method_not_allowed")

@@ -1,0 +1,170 @@
+"""Every route, asked by everybody, for what is whoever's: as its row says."""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from crawlyard.core.user import LOCAL, Permit
+from crawlyard.web.api import ROOT, ROUTERS
+from crawlyard.web.app import PREFIX
+from tests.web.matrix import (
+    MAKERS,
+    MISSING_ID,
+    OF_MISSING,
+    OWNERS,
+    PERSONAL,
+    PUBLISHED,
+    SECRET,
+    Row,
+    Who,
+    Whose,
+)
+from tests.web.matrix_rows import ROWS
+from tests.web.rig import Rig
+
+READS = frozenset(permit for permit in Permit if permit.endswith(":read"))
+NAMED = {row.name: row for row in ROWS}
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    """Yield method and whole path of every route, with its name in the table."""
+    for prefix, routers in (("", ROOT), (PREFIX, ROUTERS)):
+        for router in routers:
+            for route in router.routes:
+                assert isinstance(route, APIRoute)
+                for method in sorted(route.methods or ()):
+                    yield f"{method} {route.path}", f"{prefix}{route.path}"
+
+
+PATHS = dict(routes())
+
+
+def test_every_route_has_one_row_and_every_row_a_route() -> None:
+    assert [row.name for row in ROWS if row.name not in PATHS] == []
+    assert [name for name in PATHS if name not in NAMED] == []
+    assert len(NAMED) == len(ROWS)
+
+
+async def asking(rig: Rig) -> Mapping[Who, str | None]:
+    """Return the tokens of all who ask."""
+    ada, bob = await rig.user("ada"), await rig.user("bob")
+    revoked = await rig.site.access.create_token(LOCAL, "lost", user_id="ada")
+    await rig.site.access.revoke_token(LOCAL, revoked.credential.id)
+    return {
+        Who.OWNER: ada,
+        Who.OTHER: bob,
+        Who.READER: await rig.token("bob", READS),
+        Who.ADMIN: rig.secrets[LOCAL.id],
+        Who.REVOKED: revoked.secret,
+        Who.NOBODY: None,
+    }
+
+
+async def begun(rig: Rig, url: str, secret: str | None) -> int:
+    """Return the status of an answer that does not end, and hang up."""
+    path, _, query = url.partition("?")
+    headers = [(b"host", b"127.0.0.1")]
+    if secret is not None:
+        headers.append((b"authorization", f"Bearer {secret}".encode()))
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 8700),
+    }
+    status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    sent = False
+
+    async def receive() -> MutableMapping[str, Any]:
+        nonlocal sent
+        if sent:
+            await asyncio.Event().wait()  # the client stays
+        sent = True
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start" and not status.done():
+            status.set_result(message["status"])
+
+    answering = asyncio.create_task(rig.app(scope, receive, send))
+    code = await status
+    answering.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await answering
+    return code
+
+
+async def thing_of(rig: Rig, row: Row, whose: Whose) -> Mapping[str, str]:
+    """Return the parameters of a path to something of ada's, or to nothing."""
+    if not row.thing or whose is Whose.MISSING:
+        return dict.fromkeys(re.findall(r"{(\w+)}", row.path), MISSING_ID) | OF_MISSING
+    return await MAKERS[row.thing](rig, whose is Whose.PUBLIC)
+
+
+async def answered(
+    rig: Rig, row: Row, who: Who, secrets: Mapping[Who, str | None], url: str
+) -> tuple[int, str]:
+    """Return status and text of an answer."""
+    secret = secrets[who]
+    if row.streams:
+        return await begun(rig, url, secret), ""
+    headers = {} if row.method == "GET" else {"If-Match": "*"}
+    more: dict[str, Any] = {}
+    if row.body is not None:
+        headers["Content-Type"] = "application/json"
+        more["content"] = json.dumps(row.body).replace("{who}", who)
+    answer = await rig.ask(row.method, url, by=None, secret=secret, headers=headers, **more)
+    return answer.status_code, answer.text
+
+
+def cells(row: Row) -> Iterator[Whose]:
+    yield Whose.PRIVATE
+    if "{" in row.path:
+        yield Whose.MISSING
+    if row.thing in PUBLISHED:
+        yield Whose.PUBLIC
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+async def test_everybody_gets_what_is_his(rig: Rig, row: Row) -> None:
+    secrets = await asking(rig)
+    found, expected = {}, {}
+
+    for whose in cells(row):
+        for who in Who:
+            url = PATHS[row.name].format(**await thing_of(rig, row, whose)) + row.query
+            found[who, whose], _ = await answered(rig, row, who, secrets, url)
+            expected[who, whose] = row.rule(who, whose)
+
+    assert found == expected
+
+
+LISTS = [row for row in ROWS if row.method == "GET" and row.thing and "{" not in row.path]
+
+
+@pytest.mark.parametrize("row", LISTS, ids=lambda row: row.name)
+async def test_no_list_shows_what_is_somebody_elses(rig: Rig, row: Row) -> None:
+    secrets = await asking(rig)
+    made = await MAKERS[row.thing](rig, False)
+    marks = {SECRET, *(value for value in made.values() if len(value) > 2)}
+
+    shown = {}
+    for who in Who:
+        _, text = await answered(rig, row, who, secrets, PATHS[row.name] + row.query)
+        shown[who] = {mark for mark in marks if mark in text}
+
+    assert shown[Who.OWNER]
+    assert bool(shown[Who.ADMIN]) is (row.thing not in PERSONAL)
+    assert not any(shown[who] for who in Who if who not in OWNERS)

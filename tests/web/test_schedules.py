@@ -1,0 +1,490 @@
+"""Schedules over HTTP: made, changed, paused, run, made up for, looked ahead."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from crawlyard.core.user import LOCAL, Permit, Role
+from tests.web.rig import URL, Rig, problem
+
+ANY = {"If-Match": "*"}
+HOURLY: dict[str, Any] = {"name": "nightly", "when": "@hourly", "overrides": {"urls": [URL]}}
+
+
+async def a_schedule(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, Any]:
+    answer = await rig.post("schedules", HOURLY | fields, by=by)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def patched(rig: Rig, ref: str, change: object, **more: Any) -> httpx.Response:
+    return await rig.ask("PATCH", f"schedules/{ref}", json=change, **({"headers": ANY} | more))
+
+
+def pointers(answer: httpx.Response) -> list[str]:
+    assert problem(answer) == (422, "validation_failed")
+    return [error["pointer"] for error in answer.json()["errors"]]
+
+
+async def test_a_schedule_is_made_and_found_by_id_and_name(rig: Rig) -> None:
+    answer = await rig.post("schedules", HOURLY | {"zone": "Europe/Berlin", "jitter_s": 60})
+
+    made = answer.json()
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == f"/api/v1/schedules/{made['id']}"
+    told = {name: made[name] for name in ("zone", "jitter_s", "grace_s", "enabled", "overlap")}
+    assert told == {
+        "zone": "Europe/Berlin",
+        "jitter_s": 60.0,
+        "grace_s": 300.0,
+        "enabled": True,
+        "overlap": "skip",
+    }
+    for ref in (made["id"], "nightly", "local%2Fnightly"):
+        found = await rig.get(f"schedules/{ref}")
+        assert found.json() == made
+        assert found.headers["etag"] == answer.headers["etag"]
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"name": ""}, "/name"),
+        ({"name": "a/b"}, "/name"),
+        ({"name": None}, "/name"),
+        ({"when": "61 * * * *"}, "/when"),
+        ({"when": "at 2020-01-01T00:00"}, "/when"),
+        ({"when": "every 1s"}, "/when"),
+        ({"zone": "Europe/Berlim"}, "/zone"),
+        ({"grace_s": -1}, "/grace_s"),
+        ({"jitter_s": 1e9}, "/jitter_s"),
+        ({"overlap": "sometimes"}, "/overlap"),
+        ({"catch_up": 0}, "/catch_up"),
+        ({"template_version": 0}, "/template_version"),
+        ({"starts_at": "tomorrow"}, "/starts_at"),
+        ({"starts_at": "2027-01-01T00:00:00"}, "/starts_at"),
+        ({"starts_at": 5}, "/starts_at"),
+        ({"starts_at": "9999-12-31T23:59:59Z"}, "/starts_at"),
+        ({"starts_at": "2028-01-01T00:00:00Z", "ends_at": "2027-01-01T00:00:00Z"}, "/ends_at"),
+        ({"overrides": {"urls": [URL], "limits": {"pages": 0}}}, "/overrides/limits/pages"),
+        ({"overrides": {"urls": [URL], "urlz": []}}, "/overrides/urlz"),
+        ({"overrides": {"urls": []}}, "/overrides/urls"),
+        ({"overrides": {"urls": ["http://127.0.0.1/"]}}, "/overrides/urls"),
+        ({"overrides": []}, "/overrides"),
+        ({"params": 5}, "/params"),
+        ({"enabled": True}, "/enabled"),
+        ({"cron": "@daily"}, "/cron"),
+    ],
+)
+async def test_what_is_wrong_is_named(rig: Rig, change: dict[str, Any], pointer: str) -> None:
+    made = await rig.post("schedules", HOURLY | change)
+    assert pointers(made) == [pointer]
+    assert (await rig.get("schedules")).json()["items"] == []
+
+    await a_schedule(rig)
+    changed = await patched(rig, "nightly", change)
+
+    assert pointers(changed) == [pointer]
+    assert (await rig.get("schedules/nightly")).json()["version"] == 1
+
+
+async def test_a_template_is_named_and_its_parameters_are_blamed(rig: Rig) -> None:
+    template = {
+        "name": "news",
+        "parameters": {"pages": {"type": "integer", "required": True}},
+        "spec": {"urls": [URL], "limits": {"pages": "{{pages}}"}},
+    }
+    made = (await rig.post("templates", template)).json()
+    asked = {"name": "nightly", "when": "@daily", "template": "news"}
+
+    missing = await rig.post("schedules", asked)
+    unknown = await rig.post("schedules", asked | {"template": "olds"})
+    fine = await rig.post("schedules", asked | {"params": {"pages": 5}})
+
+    assert pointers(missing) == ["/params/pages"]
+    assert problem(unknown) == (404, "not_found")
+    assert (fine.status_code, fine.json()["template_id"]) == (201, made["id"])
+    for ref in ("news", "local/news", made["id"]):
+        found = await rig.get("schedules", params={"template": ref})
+        assert [one["id"] for one in found.json()["items"]] == [fine.json()["id"]]
+    assert (await rig.get("schedules?template=olds")).json()["items"] == []
+
+
+async def test_a_list_comes_by_name_in_pages_and_narrows(rig: Rig) -> None:
+    await rig.user("ada")
+    for name in "cab":
+        await a_schedule(rig, name=name)
+    await a_schedule(rig, "ada", name="d")
+    await rig.post("schedules/b/pause")
+
+    async def names(by: str = LOCAL.id, **asked: Any) -> list[str]:
+        found = (await rig.get("schedules", params=asked, by=by)).json()["items"]
+        return [one["name"] for one in found]
+
+    first = (await rig.get("schedules?limit=3")).json()
+    behind = {"limit": 3, "cursor": first["next_cursor"]}
+    second = (await rig.get("schedules", params=behind)).json()
+
+    assert [one["name"] for page in (first, second) for one in page["items"]] == list("abcd")
+    assert await names(paused=True) == ["b"]
+    assert await names(paused=False) == ["a", "c", "d"]
+    assert await names(owner="me") == ["a", "b", "c"]
+    assert await names(owner="ada") == ["d"]
+    assert await names(q="A") == ["a"]
+    assert await names("ada") == ["d"]
+    assert await names("ada", owner="local") == []
+
+
+async def test_a_change_says_what_it_was_made_from(rig: Rig) -> None:
+    made = await a_schedule(rig)
+    seen = {"If-Match": (await rig.get(f"schedules/{made['id']}")).headers["etag"]}
+
+    without = await patched(rig, "nightly", {"description": "x"}, headers={})
+    first = await patched(rig, "nightly", {"description": "x"}, headers=seen)
+    late = await patched(rig, "nightly", {"description": "y"}, headers=seen)
+    undeleted = await rig.ask("DELETE", "schedules/nightly")
+    deleted_late = await rig.ask("DELETE", "schedules/nightly", headers=seen)
+
+    assert problem(without) == (428, "precondition_required")
+    assert (first.status_code, first.json()["version"]) == (200, 2)
+    assert problem(late) == (412, "precondition_failed")
+    assert late.json()["current_version"] == 2
+    assert problem(undeleted) == (428, "precondition_required")
+    assert problem(deleted_late) == (412, "precondition_failed")
+    deleted = await rig.ask("DELETE", "schedules/nightly", headers={"If-Match": '"v2"'})
+    assert deleted.status_code == 204
+    assert problem(await rig.get("schedules/nightly")) == (404, "not_found")
+
+
+async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
+    await a_schedule(
+        rig,
+        description="x",
+        grace_s=60,
+        jitter_s=5,
+        ends_at="2030-01-01T00:00:00+02:00",
+        runs_left=7,
+        pause_after=3,
+        overlap="allow",
+        overrides={"urls": [URL], "limits": {"pages": 5, "errors": 1}},
+    )
+
+    change = {
+        "description": None,
+        "grace_s": None,
+        "ends_at": None,
+        "runs_left": None,
+        "overlap": None,
+        "overrides": {"limits": {"pages": None, "bytes": 9}, "max_depth": 2},
+    }
+    changed = (await patched(rig, "nightly", change)).json()
+
+    told = {name: changed[name] for name in [*change, "jitter_s", "pause_after", "name"]}
+    assert told == {
+        "description": "",
+        "grace_s": 300.0,
+        "ends_at": None,
+        "runs_left": None,
+        "overlap": "skip",
+        "overrides": {"urls": [URL], "limits": {"errors": 1, "bytes": 9}, "max_depth": 2},
+        "jitter_s": 5.0,
+        "pause_after": 3,
+        "name": "nightly",
+    }
+    timed = await patched(rig, "nightly", {"when": None})
+    assert pointers(timed) == ["/when"]
+
+
+async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> None:
+    secret = {"urls": [URL], "headers": {"Authorization": "Bearer hunter2"}}
+    made = await a_schedule(rig, overrides=secret)
+
+    changed = (await patched(rig, "nightly", {"overrides": {"max_depth": 2}})).json()
+
+    assert "hunter2" not in str(made) + str(changed)
+    kept = await rig.yard.store.schedules.get(made["id"])
+    assert kept.overrides["headers"] == {"Authorization": "Bearer hunter2"}
+
+
+async def test_a_schedule_is_paused_for_a_reason_and_resumed(rig: Rig) -> None:
+    await a_schedule(rig)
+
+    paused = await rig.post("schedules/nightly/pause", {"reason": "lunch"})
+    again = await rig.post("schedules/nightly/pause")
+    resumed = await rig.post("schedules/nightly/resume")
+    on = await rig.post("schedules/nightly/resume")
+    stale = await rig.post("schedules/nightly/pause", headers={"If-Match": '"v1"'})
+
+    told = paused.json()
+    assert (paused.status_code, told["enabled"], told["pause_reason"]) == (202, False, "lunch")
+    assert (told["paused_by"], again.status_code) == ("local", 200)
+    assert (resumed.status_code, resumed.json()["enabled"], on.status_code) == (202, True, 200)
+    assert problem(stale) == (412, "precondition_failed")
+    assert pointers(await rig.post("schedules/nightly/pause", {"reason": "x" * 501})) == ["/reason"]
+
+
+async def test_what_has_fired_is_another_answer_at_the_same_version(rig: Rig) -> None:
+    made = await a_schedule(rig)
+    path = f"schedules/{made['id']}"
+    tag = (await rig.get(path)).headers["etag"]
+    same = await rig.get(path, headers={"If-None-Match": tag})
+
+    await rig.clock.advance(timedelta(hours=1))
+    await rig.yard.scheduler.round()
+    fired = await rig.get(path, headers={"If-None-Match": tag})
+
+    assert (same.status_code, fired.status_code) == (304, 200)
+    assert fired.json()["version"] == made["version"]
+    changed = await patched(rig, made["id"], {"description": "x"}, headers={"If-Match": tag})
+    assert changed.status_code == 200
+
+
+async def test_a_run_now_is_a_job_and_waits_for_the_one_before(rig: Rig) -> None:
+    made = await a_schedule(rig)
+
+    run = await rig.post("schedules/nightly/run")
+    second = await rig.post("schedules/nightly/run")
+    ledger = (await rig.get("schedules/nightly/runs")).json()["items"]
+
+    job = run.json()
+    assert (run.status_code, job["object"]) == (201, "job")
+    assert job["origin"]["schedule_id"] == made["id"]
+    assert run.headers["location"] == f"/api/v1/jobs/{job['id']}"
+    assert (await rig.get(f"jobs/{job['id']}")).status_code == 200
+    assert problem(second) == (409, "invalid_transition")
+    assert [(t["outcome"], t["reason"], t["job_id"]) for t in ledger] == [
+        ("ran", "by_user", job["id"])
+    ]
+
+
+async def test_the_ledger_comes_in_pages_the_latest_first(rig: Rig) -> None:
+    await a_schedule(rig, overlap="allow")
+    for _ in range(5):
+        await rig.clock.advance(timedelta(hours=1))
+        await rig.yard.scheduler.round()
+
+    walked: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await rig.get("schedules/nightly/runs", params={"limit": "2"} | cursor)).json()
+        walked += [tick["due_at"] for tick in page["items"]]
+        if not page["has_more"]:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+
+    assert len(walked) == len(set(walked)) == 5
+    assert walked == sorted(walked, reverse=True)
+
+
+async def test_a_backfill_says_what_it_would_do_until_it_is_told_to(rig: Rig) -> None:
+    await a_schedule(rig)
+    begun = rig.clock.wall()
+    await rig.clock.advance(timedelta(hours=3))
+    asked = {"from": (begun - timedelta(hours=2)).isoformat(), "to": begun.isoformat()}
+
+    dry = await rig.post("schedules/nightly/backfill", asked)
+    none = (await rig.get("jobs")).json()["items"]
+    done = await rig.post("schedules/nightly/backfill", asked | {"dry_run": False})
+    again = await rig.post("schedules/nightly/backfill", asked | {"dry_run": False})
+
+    assert (dry.status_code, dry.json()["dry_run"], len(dry.json()["runs"])) == (200, True, 2)
+    assert none == []
+    assert (done.status_code, len(done.json()["runs"])) == (202, 2)
+    # beside the two, the latest of those that nobody had fired
+    assert len((await rig.get("jobs")).json()["items"]) == 3
+    assert (again.status_code, again.json()["runs"], again.json()["kept"]) == (200, [], 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "pointer"),
+    [
+        ({}, "/from"),
+        ({"from": "2020-01-01T00:00:00Z", "to": "2019-01-01T00:00:00Z"}, "/to"),
+        ({"from": "2020-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}, "/to"),
+        ({"from": "2000-01-01T00:00:00Z"}, "/from"),
+        ({"from": "x"}, "/from"),
+        ({"since": "2020-01-01T00:00:00Z"}, "/from"),
+    ],
+)
+async def test_a_range_that_is_none_is_named(rig: Rig, asked: dict[str, str], pointer: str) -> None:
+    await a_schedule(rig)
+
+    answer = await rig.post("schedules/nightly/backfill", asked)
+
+    assert pointer in pointers(answer)
+
+
+async def test_the_next_runs_are_told(rig: Rig) -> None:
+    await a_schedule(rig, zone="Europe/Berlin")
+
+    ahead = (await rig.get("schedules/nightly/next?count=3")).json()
+
+    instants = [datetime.fromisoformat(one["at"]) for one in ahead["next"]]
+    assert len(instants) == 3
+    assert instants[1] - instants[0] == timedelta(hours=1)
+    assert ahead["next"][0]["zone"] in {"CET", "CEST"}
+    for count in (0, 101, "x"):
+        refused = await rig.get(f"schedules/nightly/next?count={count}")
+        assert problem(refused) == (422, "validation_failed")
+
+
+async def looked(rig: Rig, **asked: Any) -> dict[str, Any]:
+    answer = await rig.post("schedules/preview", asked)
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+async def test_a_time_table_is_told_in_words_and_instants(rig: Rig) -> None:
+    told = await looked(rig, when="30 8 * * mon-fri", zone="Europe/Berlin", count=2)
+
+    assert (told["kind"], len(told["next"]), told["warnings"]) == ("cron", 2, [])
+    assert told["text"].endswith("(Europe/Berlin)")
+    assert all("T08:30:00" in one["local"] for one in told["next"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"when": "* * * * *"}, "too_often"),
+        ({"when": "every 10s"}, "too_often"),
+        ({"when": "at 2020-01-01T08:00"}, "never"),
+        ({"when": "@daily", "ends_at": "2020-01-01T08:00:00Z"}, "never"),
+        ({"when": "@hourly", "jitter_s": 7200}, "wide_jitter"),
+        (
+            {
+                "when": "30 2 * * *",
+                "zone": "Europe/Berlin",
+                "starts_at": "2027-03-27T00:00:00Z",
+            },
+            "clock_change",
+        ),
+    ],
+)
+async def test_what_to_think_of_is_told_before_it_is_kept(
+    rig: Rig, asked: dict[str, Any], code: str
+) -> None:
+    told = await looked(rig, **asked)
+
+    assert [warning["code"] for warning in told["warnings"]] == [code]
+
+
+@pytest.mark.parametrize(
+    ("asked", "pointer"),
+    [
+        ({}, "/when"),
+        ({"when": "61 * * * *"}, "/when"),
+        ({"when": "0 0 31 2 *"}, "/when"),
+        ({"when": "@daily", "zone": "Mars"}, "/zone"),
+        ({"when": "@daily", "count": 101}, "/count"),
+        ({"when": "@daily", "cron": ""}, "/cron"),
+    ],
+)
+async def test_a_time_table_that_is_none_is_named(
+    rig: Rig, asked: dict[str, Any], pointer: str
+) -> None:
+    assert pointers(await rig.post("schedules/preview", asked)) == [pointer]
+
+
+async def test_a_calendar_shows_ones_own_and_says_if_it_is_not_whole(rig: Rig) -> None:
+    await rig.user("ada")
+    await a_schedule(rig)
+    await a_schedule(rig, "ada", name="adas", when="@daily")
+
+    week = (await rig.get("schedules/calendar", by="ada")).json()
+    year = (
+        await rig.get(
+            "schedules/calendar",
+            params={"from": "2030-01-01T00:00:00Z", "to": "2031-01-01T00:00:00Z"},
+        )
+    ).json()
+
+    assert [one["schedule_name"] for one in week["occurrences"]] == ["adas"] * 7
+    assert week["whole"] is True
+    assert (len(year["occurrences"]), year["whole"]) == (2_000, False)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from=2031-01-01T00:00:00Z&to=2030-01-01T00:00:00Z",
+        "from=yesterday",
+        "from=2031-01-01T00:00:00",
+        "to=9999-12-31T23:59:59Z",
+        "from=9999-12-31T23:59:59Z",
+        "from=5",
+    ],
+)
+async def test_a_calendar_of_no_range_is_refused(rig: Rig, query: str) -> None:
+    answer = await rig.get(f"schedules/calendar?{query}")
+
+    assert problem(answer) == (422, "validation_failed")
+
+
+CHANGES: list[tuple[str, str, Any]] = [
+    ("PATCH", "", {"description": "x"}),
+    ("POST", "/pause", None),
+    ("POST", "/resume", None),
+    ("POST", "/run", None),
+    ("POST", "/backfill", {"from": "2020-01-01T00:00:00Z", "to": "2020-01-01T01:00:00Z"}),
+    ("DELETE", "", None),
+]
+LOOKS: list[tuple[str, str, Any]] = [
+    ("GET", "", None),
+    ("GET", "/runs", None),
+    ("GET", "/next", None),
+]
+
+
+async def asked_of(rig: Rig, asks: list[tuple[str, str, Any]], ref: str, **by: Any) -> list[int]:
+    codes = []
+    for method, path, body in asks:
+        more = by | ({} if body is None else {"json": body})
+        answer = await rig.ask(method, f"schedules/{ref}{path}", headers=ANY, **more)
+        codes.append(answer.status_code)
+    return codes
+
+
+async def test_others_do_not_know_of_it(rig: Rig) -> None:
+    await rig.user("ada")
+    await rig.user("bob")
+    made = await a_schedule(rig, "ada")
+
+    for ref in (made["id"], "ada%2Fnightly", "nightly"):
+        assert set(await asked_of(rig, [*LOOKS, *CHANGES], ref, by="bob")) == {404}
+    assert (await rig.get("schedules", by="bob")).json()["items"] == []
+
+
+async def test_who_may_only_look_changes_nothing(rig: Rig) -> None:
+    await rig.user("ada")
+    await rig.user("vera", Role.VIEWER)
+    made = await a_schedule(rig, "ada")
+    reader = await rig.token("ada", frozenset({Permit.SCHEDULES_READ}))
+
+    assert set(await asked_of(rig, LOOKS, made["id"], secret=reader)) == {200}
+    assert set(await asked_of(rig, CHANGES, made["id"], secret=reader)) == {403}
+    assert set(await asked_of(rig, CHANGES, made["id"], by="vera")) == {403}
+    assert problem(await rig.post("schedules", HOURLY, by="vera")) == (403, "forbidden")
+    assert (await rig.post("schedules/preview", {"when": "@daily"}, by="vera")).status_code == 200
+
+
+async def test_an_admin_acts_in_its_owners_place(rig: Rig) -> None:
+    await rig.user("ada")
+    made = await a_schedule(rig, "ada")
+
+    codes = await asked_of(rig, [*LOOKS, *CHANGES], made["id"], by=LOCAL.id)
+
+    assert codes == [200, 200, 200, 200, 202, 202, 201, 200, 204]
+    assert len((await rig.get("jobs", by="ada")).json()["items"]) == 1
+
+
+async def test_a_repeated_request_makes_one_schedule(rig: Rig) -> None:
+    key = {"Idempotency-Key": "k"}
+
+    answers = [await rig.post("schedules", HOURLY, headers=key) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [201] * 3
+    assert len({answer.text for answer in answers}) == 1

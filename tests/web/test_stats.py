@@ -1,0 +1,127 @@
+"""Figures for a dashboard, and what a server says of itself."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.about import VERSION
+from crawlyard.core.checkpoint import Batch
+from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.limits import Usage
+from tests.builders import LEASE
+from tests.builders_serve import a_report
+from tests.web.rig import Rig, problem
+
+
+async def used(rig: Rig, job_id: str, pages: int) -> None:
+    """Let a job fetch pages now."""
+    now = rig.clock.now()
+    claim = await rig.yard.store.leases.claim("w1", now, LEASE, only=job_id)
+    assert claim is not None
+    usage = Usage(pages=pages, bytes=pages * 1000, errors=1)
+    await rig.yard.store.frontier.record([(claim.lease, Batch(usage=usage))], now, LEASE)
+
+
+async def figures(rig: Rig, query: str = "", **more: Any) -> dict[str, Any]:
+    answer = await rig.get(f"stats{query}", **more)
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+class TestStats:
+    async def test_jobs_pages_and_ends_are_counted(self, rig: Rig) -> None:
+        first, second, _ = [(await rig.job())["id"] for _ in range(3)]
+        await used(rig, first, 7)
+        await rig.clock.advance(timedelta(hours=2))
+        await rig.post(f"jobs/{second}/cancel")
+        await rig.clock.advance(timedelta(minutes=30))
+        now = rig.clock.now()
+        await rig.yard.store.workers.beat(a_report(beat_at=now, started_at=now))
+
+        told = await figures(rig)
+
+        cards = told["cards"]
+        assert cards["jobs"] == dict.fromkeys(map(str, State), 0) | {
+            "pending": 1,
+            "running": 1,
+            "cancelled": 1,
+        }
+        assert cards["ended"] == {"cancelled": 1, "completed": 0, "failed": 0}
+        assert (cards["workers"], cards["pages_today"], cards["bytes_today"]) == (1, 7, 7000)
+        assert (len(told["finished"]), told["step_s"]) == (24, 3600)
+        assert [step["ended"]["cancelled"] for step in told["finished"]] == [0] * 23 + [1]
+        assert [day["pages"] for day in told["days"]] == [0, 7]
+
+    async def test_everybody_counts_what_is_his(self, rig: Rig) -> None:
+        await rig.user("ada")
+        await used(rig, (await rig.job("ada"))["id"], 5)
+        await used(rig, (await rig.job())["id"], 2)
+
+        own = (await figures(rig, by="ada"))["cards"]
+        every = (await figures(rig))["cards"]
+        mine = (await figures(rig, "?owner=me"))["cards"]
+
+        assert (own["jobs"]["running"], own["pages_today"]) == (1, 5)
+        assert (every["jobs"]["running"], every["pages_today"]) == (2, 7)
+        assert (mine["jobs"]["running"], mine["pages_today"]) == (1, 2)
+
+    async def test_a_range_has_its_own_steps(self, rig: Rig) -> None:
+        until = rig.clock.now()
+        since = until - timedelta(minutes=150)
+        params = {"since": since.isoformat(), "until": until.isoformat(), "step_s": 3600}
+
+        told = (await rig.get("stats", params=params)).json()
+
+        assert len(told["finished"]) == 3
+        assert told["finished"][0]["at"] == told["since"]
+
+    @pytest.mark.parametrize(
+        ("params", "parameter"),
+        [
+            ({"since": "2100-01-01T00:00:00Z"}, "until"),
+            ({"since": "2020-01-01T00:00:00Z"}, "since"),
+            ({"since": "2025-12-01T00:00:00Z", "step_s": "60"}, "step_s"),
+            ({"step_s": "1"}, "step_s"),
+            ({"until": "0001-01-01T00:00:00Z"}, "until"),
+            ({"since": "yesterday"}, "since"),
+            ({"owner": "bob"}, "owner"),
+        ],
+    )
+    async def test_what_is_wrong_is_named(
+        self, rig: Rig, params: dict[str, str], parameter: str
+    ) -> None:
+        answer = await rig.get("stats", params=params)
+
+        assert problem(answer) == (422, "validation_failed")
+        assert [error["parameter"] for error in answer.json()["errors"]] == [parameter]
+
+
+class TestMeta:
+    async def test_a_server_says_what_it_is(self, rig: Rig) -> None:
+        told = (await rig.get("meta")).json()
+
+        assert (told["version"], told["api"]) == (VERSION, "v1")
+        assert "preview" in told["features"]
+        assert told["limits"]["page_items"] == 200
+        assert problem(await rig.get("meta", by=None)) == (401, "unauthenticated")
+
+    async def test_every_word_of_a_list_has_its_meaning(self, rig: Rig) -> None:
+        enums = (await rig.get("meta/enums")).json()["enums"]
+
+        assert list(enums["states"]) == list(State)
+        assert list(enums["state_reasons"]) == list(StateReason)
+        assert enums["states"]["paused"] == "held by an operator; its frontier is kept"
+        assert list(enums["priorities"]) == ["low", "normal", "high", "urgent"]
+        assert enums["overlaps"]["skip"]
+        for name in ("states", "state_reasons", "wait_reasons", "error_kinds", "settings_sections"):
+            assert all(enums[name].values()), name
+
+    async def test_the_forms_have_schemas(self, rig: Rig) -> None:
+        schemas = (await rig.get("meta/schemas")).json()["schemas"]
+
+        assert set(schemas) == {"job", "template", "schedule", "webhook", "bulk"}
+        assert "limits" in schemas["job"]["properties"]
+        assert "when" in schemas["schedule"]["properties"]
+        assert all(schema["type"] == "object" for schema in schemas.values())

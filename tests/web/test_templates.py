@@ -1,0 +1,508 @@
+"""Templates over HTTP: versions, sharing, filling, files."""
+
+import json
+from typing import Any
+
+import pytest
+
+from crawlyard.core.user import LOCAL, Permit, Role
+from tests.web.rig import URL, Rig, problem
+
+ANY = {"If-Match": "*"}
+SPEC: dict[str, Any] = {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}"}}
+PARAMETERS: dict[str, Any] = {
+    "start_url": {"type": "url", "required": True},
+    "pages": {"type": "integer", "default": 200},
+}
+NEWS = {"name": "news", "spec": SPEC, "parameters": PARAMETERS}
+SECRET = {"urls": [URL], "headers": {"Authorization": "Bearer hunter2"}}
+
+
+async def a_template(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, Any]:
+    answer = await rig.post("templates", {"name": "plain", "spec": {"urls": [URL]}} | fields, by=by)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def patched(rig: Rig, ref: str, change: object, **more: Any) -> Any:
+    return await rig.ask("PATCH", f"templates/{ref}", json=change, **({"headers": ANY} | more))
+
+
+async def test_a_template_is_made_and_found_by_id_and_name(rig: Rig) -> None:
+    answer = await rig.post("templates", NEWS)
+
+    made = answer.json()
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == f"/api/v1/templates/{made['id']}"
+    assert (answer.headers["etag"], made["version"], made["public"]) == ('"v1"', 1, False)
+    for ref in (made["id"], made["id"].upper(), "news", "local%2Fnews", "local%2fnews"):
+        assert (await rig.get(f"templates/{ref}")).json() == made
+
+
+@pytest.mark.parametrize("name", ["50% off", "größe 日本", "a+b&c=d?e#f", "x%2Fy"])
+async def test_any_name_that_a_template_can_have_is_found(rig: Rig, name: str) -> None:
+    made = await a_template(rig, name=name)
+    quoted = name.replace("%", "%25").replace("#", "%23").replace("?", "%3F")
+
+    for ref in (quoted, f"local%2F{quoted}"):
+        found = await rig.get(f"templates/{ref}/versions?limit=1")
+        assert [one["id"] for one in found.json()["items"]] == [made["id"]]
+
+
+@pytest.mark.parametrize("ref", ["größe 日本 <50%25>", "local%2Fgröße 日本 <50%25>"])
+async def test_a_link_to_the_next_page_leads_there_whatever_the_name(rig: Rig, ref: str) -> None:
+    made = await a_template(rig, name="größe 日本 <50%>")
+    await patched(rig, made["id"], {"description": "two"})
+
+    first = await rig.get(f"templates/{ref}/versions?limit=1")
+    link = first.headers["link"].removeprefix("<").partition(">")[0]
+    second = await rig.get(link)
+
+    assert [one["version"] for one in first.json()["items"]] == [2]
+    assert [one["version"] for one in second.json()["items"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"spec": {"urls": [URL]}}, "/name"),
+        ({"name": "a/b"}, "/name"),
+        ({"name": "a", "description": "x" * 2_001}, "/description"),
+        ({"name": "a", "specs": {}}, "/specs"),
+        ({"name": "a", "spec": []}, "/spec"),
+        ({"name": "a", "spec": {"limits": {"pages": 0}}}, "/spec/limits/pages"),
+        ({"name": "a", "spec": {"urls": ["{{x}}"]}}, "/spec/urls/0"),
+        ({"name": "a", "spec": {"headers": {"Authorization": "***"}}}, "/spec/headers"),
+        ({"name": "a", "parameters": {"x": {"type": "colour"}}}, "/parameters/x/type"),
+        ({"name": "a", "parameters": {"x": {}}}, "/parameters/x"),
+        ({"name": "a", "parameters": [{}]}, "/parameters/0/name"),
+    ],
+)
+async def test_what_is_wrong_is_named(rig: Rig, body: dict[str, Any], pointer: str) -> None:
+    made = await rig.post("templates", body)
+    checked = await rig.post("templates/validate", body)
+
+    for answer in (made, checked):
+        assert problem(answer) == (422, "validation_failed")
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    assert (await rig.get("templates")).json()["items"] == []
+
+
+async def test_a_list_comes_by_name_in_pages(rig: Rig) -> None:
+    for name in "dbac":
+        await a_template(rig, name=name)
+
+    first = (await rig.get("templates?limit=3")).json()
+    behind = {"limit": 3, "cursor": first["next_cursor"]}
+    second = (await rig.get("templates", params=behind)).json()
+
+    assert [one["name"] for page in (first, second) for one in page["items"]] == list("abcd")
+    assert second["has_more"] is False
+
+
+async def test_a_list_has_ones_own_and_what_others_have_published(rig: Rig) -> None:
+    for name in ("ada", "bob"):
+        await rig.user(name)
+        await a_template(rig, name, name=f"{name} private")
+        await a_template(rig, name, name=f"{name} public")
+        await rig.post(f"templates/{name}%20public/publish", by=name)
+
+    async def names(query: str, by: str = "ada") -> list[str]:
+        found = (await rig.get(f"templates{query}", by=by)).json()["items"]
+        return [one["name"] for one in found]
+
+    assert await names("") == ["ada private", "ada public", "bob public"]
+    assert await names("?owner=me") == ["ada private", "ada public"]
+    assert await names("?owner=bob") == ["bob public"]
+    assert await names("?visibility=private") == ["ada private"]
+    assert await names("?visibility=public&q=BOB") == ["bob public"]
+    assert len(await names("", LOCAL.id)) == 4
+    assert problem(await rig.get("templates?visibility=all")) == (422, "validation_failed")
+
+
+async def test_a_change_says_what_it_was_made_from(rig: Rig) -> None:
+    made = await a_template(rig)
+    path = made["id"]
+    seen = {"If-Match": '"v1"'}
+
+    without = await patched(rig, path, {"description": "x"}, headers={})
+    first = await patched(rig, path, {"description": "x"}, headers=seen)
+    late = await patched(rig, path, {"description": "y"}, headers=seen)
+    undeleted = await rig.ask("DELETE", f"templates/{path}")
+    deleted_late = await rig.ask("DELETE", f"templates/{path}", headers=seen)
+
+    assert problem(without) == (428, "precondition_required")
+    assert (first.status_code, first.headers["etag"], first.json()["version"]) == (200, '"v2"', 2)
+    assert problem(late) == (412, "precondition_failed")
+    assert late.json()["current_version"] == 2
+    assert problem(undeleted) == (428, "precondition_required")
+    assert problem(deleted_late) == (412, "precondition_failed")
+    assert (await rig.ask("DELETE", f"templates/{path}", headers=ANY)).status_code == 204
+    assert problem(await rig.get(f"templates/{path}")) == (404, "not_found")
+
+
+async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
+    await rig.post("templates", NEWS | {"description": "All front pages"})
+
+    change = {
+        "description": None,
+        "parameters": {"pages": None},
+        "spec": {"limits": {"pages": None, "bytes": 1000}},
+    }
+    answer = await patched(rig, "news", change)
+
+    changed = answer.json()
+    assert changed["description"] == ""
+    assert [one["name"] for one in changed["parameters"]] == ["start_url"]
+    assert changed["spec"] == {"urls": ["{{start_url}}"], "limits": {"bytes": 1000}}
+    assert changed["stripped"] == []
+    nameless = await patched(rig, "news", {"name": None})
+    assert problem(nameless) == (422, "validation_failed")
+    assert nameless.json()["errors"][0]["pointer"] == "/name"
+
+
+async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> None:
+    made = await a_template(rig, spec=SECRET)
+
+    changed = (await patched(rig, made["id"], {"spec": {"limits": {"pages": 5}}})).json()
+    file = (await rig.get(f"templates/{made['id']}/export?format=json")).json()
+
+    assert made["spec"]["headers"] == {"Authorization": "***"}
+    assert changed["spec"]["headers"] == {"Authorization": "***"}
+    assert file["spec"]["headers"] == {"Authorization": "Bearer hunter2"}
+
+
+async def test_a_name_that_is_taken_is_a_conflict(rig: Rig) -> None:
+    await a_template(rig, name="a")
+    await a_template(rig, name="b")
+
+    twice = await rig.post("templates", {"name": "a", "spec": {"urls": [URL]}})
+    renamed = await patched(rig, "b", {"name": "a"})
+
+    assert problem(twice) == (409, "conflict")
+    assert problem(renamed) == (409, "conflict")
+
+
+async def test_what_was_seen_is_not_sent_again(rig: Rig) -> None:
+    made = await a_template(rig)
+    path = f"templates/{made['id']}"
+
+    for url in (path, f"{path}/versions/1"):
+        same = await rig.get(url, headers={"If-None-Match": '"v1"'})
+        assert (same.status_code, same.content) == (304, b"")
+
+
+async def test_versions_are_kept_and_one_is_restored(rig: Rig) -> None:
+    await a_template(rig, description="one")
+    await patched(rig, "plain", {"description": "two"})
+
+    listed = (await rig.get("templates/plain/versions?limit=1")).json()
+    rest = await rig.get("templates/plain/versions", params={"cursor": listed["next_cursor"]})
+    first = (await rig.get("templates/plain/versions/1")).json()
+    restored = await rig.post("templates/plain/versions/1/restore")
+    again = await rig.post("templates/plain/versions/1/restore")
+
+    assert [listed["items"][0]["version"], rest.json()["items"][0]["version"]] == [2, 1]
+    assert (first["version"], first["description"]) == (1, "one")
+    assert (restored.status_code, restored.json()["version"]) == (202, 3)
+    assert restored.json()["description"] == "one"
+    assert (again.status_code, again.json()["version"]) == (200, 3)
+    for missing in ("4", "0", "99999999999", "x"):
+        answer = await rig.get(f"templates/plain/versions/{missing}")
+        assert problem(answer)[0] in {404, 422}
+        restore = await rig.post(f"templates/plain/versions/{missing}/restore")
+        assert problem(restore)[0] in {404, 422}
+
+
+async def test_publishing_names_the_credentials_that_it_takes_out(rig: Rig) -> None:
+    await rig.user("bob")
+    await a_template(rig, spec=SECRET)
+
+    published = await rig.post("templates/plain/publish")
+    again = await rig.post("templates/plain/publish")
+
+    assert (published.status_code, published.headers["etag"]) == (202, '"v2"')
+    assert published.json()["stripped"] == ["headers.Authorization"]
+    assert again.status_code == 200
+    seen = await rig.get("templates/local%2Fplain", by="bob")
+    assert "headers" not in seen.json()["spec"] or seen.json()["spec"]["headers"] == {}
+    earlier = await rig.get("templates/local%2Fplain/versions/1", by="bob")
+    assert problem(earlier) == (404, "not_found")
+    assert len((await rig.get("templates/local%2Fplain/versions", by="bob")).json()["items"]) == 1
+
+    private = await rig.post("templates/plain/unpublish")
+    assert (private.status_code, private.json()["public"]) == (202, False)
+    assert (await rig.post("templates/plain/unpublish")).status_code == 200
+    assert problem(await rig.get("templates/local%2Fplain", by="bob")) == (404, "not_found")
+
+
+async def test_an_action_may_say_what_it_was_made_from(rig: Rig) -> None:
+    await a_template(rig)
+
+    for action in ("publish", "unpublish", "versions/1/restore"):
+        answer = await rig.post(f"templates/plain/{action}", headers={"If-Match": '"v9"'})
+        assert problem(answer) == (412, "precondition_failed")
+
+
+async def test_anybody_may_copy_what_he_sees(rig: Rig) -> None:
+    await rig.user("bob")
+    await a_template(rig)
+    await rig.post("templates/plain/publish")
+
+    copy = await rig.post("templates/local%2Fplain/duplicate", by="bob")
+    named = await rig.post("templates/local%2Fplain/duplicate", {"name": "mine"}, by="bob")
+    taken = await rig.post("templates/local%2Fplain/duplicate", {"name": "mine"}, by="bob")
+    wrong = await rig.post("templates/local%2Fplain/duplicate", {"name": "a/b"}, by="bob")
+
+    assert copy.status_code == 201
+    assert copy.headers["location"] == f"/api/v1/templates/{copy.json()['id']}"
+    told = {name: copy.json()[name] for name in ("owner", "name", "public", "version")}
+    assert told == {"owner": "bob", "name": "plain copy", "public": False, "version": 1}
+    assert named.json()["name"] == "mine"
+    assert problem(taken) == (409, "conflict")
+    assert wrong.json()["errors"][0]["pointer"] == "/name"
+
+
+async def test_a_template_is_filled_and_says_where_each_value_comes_from(rig: Rig) -> None:
+    await rig.post("templates", NEWS)
+
+    answer = await rig.post(
+        "templates/news/render", {"params": {"start_url": URL}, "overrides": {"max_depth": 2}}
+    )
+
+    rendered = answer.json()
+    assert answer.status_code == 200, answer.text
+    assert (rendered["template_version"], rendered["spec"]["urls"]) == (1, [URL])
+    sources = rendered["sources"]
+    assert (sources["limits.pages"], sources["max_depth"]) == ("template v1", "this job")
+    assert (await rig.get("jobs")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "pointer"),
+    [
+        ({}, "/params/start_url"),
+        ({"params": {"start_url": URL, "page": 1}}, "/params/page"),
+        ({"params": {"start_url": URL, "pages": 0}}, "/params/pages"),
+        (
+            {"params": {"start_url": URL}, "overrides": {"limits": {"errors": 0}}},
+            "/overrides/limits/errors",
+        ),
+        ({"params": {"start_url": URL}, "override": {}}, "/override"),
+        ({"params": []}, "/params"),
+        ({"version": 0}, "/version"),
+    ],
+)
+async def test_what_a_template_cannot_be_filled_with_is_named(
+    rig: Rig, ask: dict[str, Any], pointer: str
+) -> None:
+    await rig.post("templates", NEWS)
+
+    answer = await rig.post("templates/news/render", ask)
+
+    assert problem(answer) == (422, "validation_failed")
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+async def test_what_is_given_out_can_be_taken_in(rig: Rig, form: str) -> None:
+    made = (await rig.post("templates", NEWS | {"name": "Größe: etc passwd"})).json()
+
+    file = await rig.get(f"templates/{made['id']}/export?format={form}")
+    await rig.ask("DELETE", f"templates/{made['id']}", headers=ANY)
+    taken = await rig.post("templates/import", {"content": file.text, "format": form})
+
+    assert file.headers["content-type"].partition(";")[0] == f"application/{form}"
+    name = f'attachment; filename="gr-e-etc-passwd-v1.{form}"'
+    assert file.headers["content-disposition"] == name
+    assert taken.status_code == 201, taken.text
+    for field in ("name", "spec", "parameters"):
+        assert taken.json()[field] == made[field]
+
+
+async def test_a_file_has_credentials_for_those_alone_who_may_change_it(rig: Rig) -> None:
+    await rig.user("ada")
+    await a_template(rig, "ada", spec=SECRET)
+    reader = await rig.token("ada", frozenset({Permit.TEMPLATES_READ}))
+
+    own = await rig.get("templates/plain/export", by="ada")
+    read_only = await rig.get("templates/plain/export", secret=reader)
+    admins = await rig.get("templates/ada%2Fplain/export")
+
+    assert "hunter2" in own.text
+    assert "hunter2" in admins.text
+    assert read_only.status_code == 200
+    assert "hunter2" not in read_only.text
+    assert (await rig.post("templates/validate", {"content": read_only.text})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name: [", "no YAML"),
+        ('{"name": "a", "name": "b"}', "twice"),
+        ("a: &a [1]\nb: *a\n", "alias"),
+        ("name: x\nspec: !!python/object/apply:os.system [id]\n", "no YAML"),
+        ("name: x\nspec: {limits: {pages: 0}}\n", "limits.pages"),
+        ('{"name": "x", "description": "\\ud800", "spec": {"urls": ["https://a.de/"]}}', "half"),
+        ("- a\n- b\n", "expected an object"),
+        ("", "expected an object"),
+        ("[" * 200, "no YAML"),
+        ('{"a":' * 30_000, "no JSON"),
+        ("name: " + "x" * (2 << 20), "at most"),
+    ],
+)
+async def test_a_file_that_is_none_is_told_so(rig: Rig, content: str, said: str) -> None:
+    for path in ("templates/import", "templates/validate"):
+        answer = await rig.post(path, {"content": content})
+
+        assert problem(answer) == (422, "validation_failed")
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/content"]
+        assert said in answer.json()["detail"]
+    assert (await rig.get("templates")).json()["items"] == []
+
+
+async def test_a_file_may_be_larger_than_other_bodies_and_not_without_end(rig: Rig) -> None:
+    urls = [f"https://example.com/{n:0500}" for n in range(1_900)]
+    file = json.dumps({"name": "large", "spec": {"urls": urls[:1]}, "description": "x"})
+    padded = file + " " * 600_000 + "\n" * 300_000
+
+    taken = await rig.post("templates/validate", {"content": padded[:999_000]})
+    beside = await rig.post("templates", {"name": "large", "spec": {"urls": urls * 2}})
+    without_end = await rig.post("templates/import", {"content": " " * (5 << 20)})
+
+    assert taken.status_code == 200, taken.text
+    assert problem(beside) == (413, "payload_too_large")
+    assert problem(without_end) == (413, "payload_too_large")
+
+
+async def test_a_file_is_said_to_be_of_its_format(rig: Rig) -> None:
+    answer = await rig.post("templates/import", {"content": "name: x", "format": "json"})
+    unknown = await rig.post("templates/import", {"content": "name: x", "format": "toml"})
+    wrong = await rig.post("templates/validate", {"content": 5})
+    more = await rig.post("templates/validate", {"content": "name: x", "name": "x"})
+
+    assert answer.json()["errors"][0]["pointer"] == "/content"
+    assert unknown.json()["errors"][0]["pointer"] == "/format"
+    assert wrong.json()["errors"][0]["pointer"] == "/content"
+    assert more.json()["errors"][0]["pointer"] == "/name"
+
+
+async def test_checking_tells_what_publishing_would_take_out_and_keeps_nothing(rig: Rig) -> None:
+    answer = await rig.post("templates/validate", {"name": "x", "spec": SECRET})
+
+    checked = answer.json()
+    assert answer.status_code == 200, answer.text
+    assert checked["credentials"] == ["headers.Authorization"]
+    assert "hunter2" not in answer.text
+    assert (await rig.get("templates")).json()["items"] == []
+
+
+async def test_what_is_taken_in_opens_no_way_inside(rig: Rig) -> None:
+    await rig.user("ada")
+    urls = ["http://169.254.169.254/latest/meta-data", "http://[::1]/", "http://localhost/"]
+
+    for number, url in enumerate(urls):
+        content = json.dumps({"name": f"t{number}", "spec": {"urls": [url]}})
+        taken = await rig.post("templates/import", {"content": content}, by="ada")
+        assert taken.status_code in {201, 422}
+        if taken.status_code == 201:
+            submitted = await rig.post("jobs", {"template": f"t{number}"}, by="ada")
+            assert problem(submitted) == (422, "validation_failed")
+            scheduled = {"name": "s", "when": "@daily", "template": f"t{number}"}
+            assert problem(await rig.post("schedules", scheduled, by="ada"))[0] == 422
+    assert (await rig.get("jobs", by="ada")).json()["items"] == []
+
+
+async def test_a_template_that_schedules_use_is_kept_and_they_are_named(rig: Rig) -> None:
+    made = await a_template(rig)
+    schedule = {"name": "nightly", "when": "@daily", "template": "plain"}
+    assert (await rig.post("schedules", schedule)).status_code == 201
+
+    refused = await rig.ask("DELETE", f"templates/{made['id']}", headers=ANY)
+
+    assert problem(refused) == (409, "conflict")
+    assert "nightly" in refused.json()["detail"]
+
+
+Asks = list[tuple[str, str, Any]]
+
+CHANGES: Asks = [
+    ("PATCH", "", {"description": "x"}),
+    ("DELETE", "", None),
+    ("POST", "/versions/1/restore", None),
+    ("POST", "/publish", None),
+    ("POST", "/unpublish", None),
+]
+LOOKS: Asks = [
+    ("GET", "", None),
+    ("GET", "/versions", None),
+    ("GET", "/versions/1", None),
+    ("GET", "/export", None),
+    ("POST", "/render", {}),
+]
+
+
+async def asked(rig: Rig, asks: Asks, ref: str, by: str) -> set[int]:
+    codes = set()
+    for method, path, body in asks:
+        more = {} if body is None else {"json": body}
+        answer = await rig.ask(method, f"templates/{ref}{path}", by=by, headers=ANY, **more)
+        codes.add(answer.status_code)
+    return codes
+
+
+async def test_others_do_not_know_of_what_is_private(rig: Rig) -> None:
+    await rig.user("ada")
+    await rig.user("bob")
+    made = await a_template(rig, "ada")
+
+    for ref in (made["id"], "ada%2Fplain", "plain"):
+        codes = await asked(rig, [*LOOKS, *CHANGES, ("POST", "/duplicate", {})], ref, "bob")
+        assert codes == {404}
+    assert await asked(rig, LOOKS, made["id"], "ada") == {200}
+
+
+async def test_others_use_what_is_public_and_do_not_change_it(rig: Rig) -> None:
+    await rig.user("ada")
+    await rig.user("bob")
+    await rig.user("vera", Role.VIEWER)
+    made = await a_template(rig, "ada")
+    await rig.post("templates/plain/publish", by="ada")
+    looks = [ask if ask[1] != "/versions/1" else ("GET", "/versions/2", None) for ask in LOOKS]
+
+    assert await asked(rig, looks, made["id"], "bob") == {200}
+    assert await asked(rig, looks, made["id"], "vera") == {200}
+    assert await asked(rig, CHANGES, made["id"], "bob") == {403}
+    assert await asked(rig, [*CHANGES, ("POST", "/duplicate", {})], made["id"], "vera") == {403}
+    for path in ("templates", "templates/import"):
+        assert problem(await rig.post(path, {}, by="vera"))[0] == 403
+    assert (await rig.get("templates/ada%2Fplain", by="ada")).json()["version"] == 2
+
+
+async def test_a_repeated_request_makes_one_template(rig: Rig) -> None:
+    key = {"Idempotency-Key": "k"}
+
+    first = await rig.post("templates", NEWS, headers=key)
+    second = await rig.post("templates", NEWS, headers=key)
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json() == second.json()
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1E+0400"])
+async def test_what_is_no_number_of_json_is_refused(rig: Rig, number: str) -> None:
+    content = f'{{"name": "x", "spec": {{"urls": ["https://a.example/"], "retry": {number}}}}}'
+
+    answer = await rig.ask(
+        "POST", "templates", content=content, headers={"Content-Type": "application/json"}
+    )
+
+    assert problem(answer) == (400, "malformed")
+
+
+async def test_a_name_with_nul_is_refused(rig: Rig) -> None:
+    assert problem(await rig.get("templates/a%00b")) == (400, "malformed")
+    assert problem(await rig.get("templates?q=%00")) == (400, "malformed")
+    assert problem(await rig.get("templates/a%0Ab")) == (404, "not_found")

@@ -1,0 +1,117 @@
+"""Saved views: filters under names, each user's own."""
+
+import pytest
+
+from crawlyard.core.user import LOCAL, Role
+from tests.web.rig import Rig, problem
+
+FAILED = {"name": "failed", "query": "state:failed"}
+
+
+async def kept(rig: Rig, by: str = LOCAL.id, **body: str) -> str:
+    answer = await rig.post("views", FAILED | body, by=by)
+    assert answer.status_code == 201, answer.text
+    made: str = answer.json()["id"]
+    return made
+
+
+async def test_a_view_is_kept_changed_and_deleted(rig: Rig) -> None:
+    answer = await rig.post("views", {**FAILED, "page": "schedules"})
+    view = answer.json()
+    path = f"views/{view['id']}"
+
+    renamed = await rig.ask("PATCH", path, json={"name": "broken"})
+    listed = (await rig.get("views?page=schedules")).json()["items"]
+    deleted = await rig.ask("DELETE", path)
+
+    assert answer.headers["location"] == f"/api/v1/{path}"
+    assert (view["version"], view["owner"], view["page"]) == (1, LOCAL.id, "schedules")
+    assert (renamed.json()["name"], renamed.json()["query"]) == ("broken", "state:failed")
+    assert listed == [renamed.json()]
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert problem(await rig.get(path)) == (404, "not_found")
+    assert problem(await rig.ask("DELETE", path)) == (404, "not_found")
+
+
+async def test_they_are_listed_by_page_and_name(rig: Rig) -> None:
+    for name, page in (("b", "jobs"), ("a", "jobs"), ("c", "events")):
+        await kept(rig, name=name, page=page)
+
+    every = (await rig.get("views")).json()["items"]
+
+    assert [(view["page"], view["name"]) for view in every] == [
+        ("events", "c"),
+        ("jobs", "a"),
+        ("jobs", "b"),
+    ]
+    assert (await rig.get("views?page=hosts")).json()["items"] == []
+
+
+async def test_a_name_is_there_once_for_each_page(rig: Rig) -> None:
+    await rig.user("ada")
+    await kept(rig)
+    other = await kept(rig, name="other")
+
+    assert problem(await rig.post("views", FAILED)) == (409, "conflict")
+    taken = await rig.ask("PATCH", f"views/{other}", json={"name": "failed"})
+    assert problem(taken) == (409, "conflict")
+    await kept(rig, page="events")
+    await kept(rig, "ada")
+
+
+async def test_everybody_has_his_own_an_admin_too(rig: Rig) -> None:
+    await rig.user("vera", Role.VIEWER)
+    view = await kept(rig, "vera")
+    path = f"views/{view}"
+
+    answers = [
+        await rig.get(path),
+        await rig.ask("PATCH", path, json={"name": "x"}),
+        await rig.ask("DELETE", path),
+    ]
+
+    assert [problem(answer) for answer in answers] == [(404, "not_found")] * 3
+    assert (await rig.get("views")).json()["items"] == []
+    assert (await rig.get(path, by="vera")).status_code == 200
+    assert problem(await rig.get("views", by=None)) == (401, "unauthenticated")
+
+
+async def test_a_change_may_be_meant_for_one_version(rig: Rig) -> None:
+    path = f"views/{await kept(rig)}"
+    late = {"If-Match": '"v9"'}
+
+    changed = await rig.ask("PATCH", path, json={"query": "a"}, headers=late)
+    deleted = await rig.ask("DELETE", path, headers=late)
+    good = await rig.ask("PATCH", path, json={"query": "a"}, headers={"If-Match": '"v1"'})
+
+    assert problem(changed) == problem(deleted) == (412, "precondition_failed")
+    assert (good.status_code, good.headers["etag"]) == (200, '"v2"')
+    same = await rig.get(path, headers={"If-None-Match": '"v2"'})
+    assert same.status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, "/name"),
+        ({"name": ""}, "/name"),
+        ({"name": " "}, "/name"),
+        ({"name": "a\nb"}, "/name"),
+        ({"name": "x" * 101}, "/name"),
+        ({"name": "a", "query": "x" * 2001}, "/query"),
+        ({"name": "a", "page": "../x"}, "/page"),
+        ({"name": "a", "filter": ""}, "/filter"),
+    ],
+)
+async def test_what_is_wrong_is_named(rig: Rig, body: dict[str, str], pointer: str) -> None:
+    answer = await rig.post("views", body)
+
+    assert problem(answer) == (422, "validation_failed")
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+async def test_a_user_has_only_so_many(rig: Rig) -> None:
+    for n in range(200):
+        await kept(rig, name=str(n))
+
+    assert problem(await rig.post("views", FAILED)) == (429, "limit_exceeded")

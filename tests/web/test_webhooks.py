@@ -1,0 +1,363 @@
+"""Webhooks over HTTP: made, changed, switched, tested; what was delivered, and once more."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from crawlyard.core.room import Traffic
+from crawlyard.core.user import LOCAL, NO_GRANTS, Grants, Permit, Role
+from crawlyard.core.webhook import Attempt, Delivery
+from crawlyard.services.webhooks import Webhooks
+from tests.web.rig import Rig, problem
+
+HOOK = "https://hooks.example.org/crawls"
+INSIDE = {"inside.example.org": "10.0.0.7", "linked.example.org": "169.254.1.1"}
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """Return the address of a host without asking anybody."""
+    if host == "nowhere.example.org":
+        raise OSError("no such host")
+    return [INSIDE.get(host, "93.184.216.34")]
+
+
+def granting(rig: Rig, grants: Grants) -> Rig:
+    """Return *rig* with a yard that grants its users no more than that, and asks no DNS."""
+    rig.yard.webhooks = Webhooks(rig.yard.store, rig.clock, grants, resolve)
+    return rig
+
+
+@pytest.fixture
+def yard(rig: Rig) -> Rig:
+    return granting(rig, NO_GRANTS)
+
+
+async def a_webhook(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, Any]:
+    answer = await rig.post("webhooks", {"url": HOOK} | fields, by=by)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def pointers(answer: httpx.Response) -> list[str]:
+    assert problem(answer) == (422, "validation_failed")
+    return [error["pointer"] for error in answer.json()["errors"]]
+
+
+async def a_delivery(rig: Rig, webhook: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the delivery of a test event, once it was tried in vain."""
+    await rig.post(f"webhooks/{webhook['id']}/test")
+    await rig.yard.store.deliveries.fan_out(rig.clock.now())
+    listed = (await rig.get(f"webhooks/{webhook['id']}/deliveries")).json()["items"]
+    made: dict[str, Any] = listed[0]
+    return made
+
+
+async def test_a_secret_is_shown_once(yard: Rig) -> None:
+    answer = await yard.post("webhooks", {"url": HOOK, "events": ["job.*"]})
+
+    made = answer.json()
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == f"/api/v1/webhooks/{made['id']}"
+    assert made["secret"].startswith("whsec_")
+    found = await yard.get(f"webhooks/{made['id']}")
+    assert found.json() == {name: made[name] for name in made if name != "secret"}
+    for path in ("webhooks", f"webhooks/{made['id']}", "events"):
+        assert made["secret"] not in (await yard.get(path)).text
+
+
+async def test_a_rotated_secret_is_shown_once_and_the_one_before_signs_on(yard: Rig) -> None:
+    made = await a_webhook(yard)
+
+    rotated = await yard.post(f"webhooks/{made['id']}/rotate")
+
+    assert rotated.status_code == 202
+    assert rotated.json()["secret"] not in ("", made["secret"])
+    assert rotated.json()["rotated_until"] is not None
+    assert "secret" not in (await yard.get(f"webhooks/{made['id']}")).json()
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"url": None}, "/url"),
+        ({"url": ""}, "/url"),
+        ({"url": "hooks"}, "/url"),
+        ({"url": "ftp://hooks.example.org/"}, "/url"),
+        ({"url": "http://hooks.example.org/"}, "/url"),
+        ({"url": "https://user:pass@hooks.example.org/"}, "/url"),
+        ({"url": "https://nowhere.example.org/"}, "/url"),
+        ({"url": "https://" + "x" * 2_001}, "/url"),
+        ({"events": []}, "/events"),
+        ({"events": ["jobs.*"]}, "/events"),
+        ({"events": ["job.*"] * 101}, "/events"),
+        ({"events": ["job.*", "x" * 65]}, "/events/1"),
+        ({"description": "x" * 501}, "/description"),
+        ({"secret": "whsec_x"}, "/secret"),
+        ({"active": False}, "/active"),
+    ],
+)
+async def test_what_is_wrong_is_named(yard: Rig, change: dict[str, Any], pointer: str) -> None:
+    made = await yard.post("webhooks", {"url": HOOK} | change)
+    assert pointers(made) == [pointer]
+
+    kept = await a_webhook(yard)
+    changed = await yard.ask("PATCH", f"webhooks/{kept['id']}", json=change)
+
+    assert pointers(changed) == [pointer]
+    assert (await yard.get(f"webhooks/{kept['id']}")).json()["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/",
+        "https://localhost/",
+        "https://x.localhost/",
+        "https://[::1]/",
+        "https://10.1.2.3/",
+        "https://192.168.0.1:8443/",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[fd00:ec2::254]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://0x7f000001/",
+        "https://2130706433/",
+        "https://0.0.0.0/",
+        "https://inside.example.org/",
+        "https://linked.example.org/",
+    ],
+)
+async def test_no_way_leads_inside(yard: Rig, url: str) -> None:
+    made = await yard.post("webhooks", {"url": url})
+    kept = await a_webhook(yard)
+    changed = await yard.ask("PATCH", f"webhooks/{kept['id']}", json={"url": url})
+    opened = await yard.post("webhooks", {"url": url, "allow_addresses": ["10.0.0.0/8"]})
+    reopened = await yard.ask(
+        "PATCH", f"webhooks/{kept['id']}", json={"url": url, "allow_addresses": ["127.0.0.1"]}
+    )
+
+    assert [pointers(answer) for answer in (made, changed)] == [["/url"], ["/url"]]
+    assert [problem(answer) for answer in (opened, reopened)] == [(403, "forbidden")] * 2
+    assert (await yard.get(f"webhooks/{kept['id']}")).json()["url"] == HOOK
+
+
+async def test_an_address_is_opened_where_the_yard_grants_it(rig: Rig) -> None:
+    granting(rig, Grants())
+
+    opened = await rig.post(
+        "webhooks", {"url": "http://10.0.0.7/", "allow_addresses": ["10.0.0.7"]}
+    )
+    beside = await rig.post(
+        "webhooks", {"url": "http://10.0.0.8/", "allow_addresses": ["10.0.0.7"]}
+    )
+
+    assert (opened.status_code, opened.json()["allow_addresses"]) == (201, ["10.0.0.7"])
+    assert pointers(beside) == ["/url"]
+
+
+async def test_a_list_comes_in_pages_the_newest_first(yard: Rig) -> None:
+    await yard.user("ada")
+    made = [(await a_webhook(yard))["id"] for _ in range(3)]
+    adas = (await a_webhook(yard, "ada"))["id"]
+
+    async def ids(by: str = LOCAL.id, **asked: Any) -> list[str]:
+        found = (await yard.get("webhooks", params=asked, by=by)).json()["items"]
+        return [one["id"] for one in found]
+
+    first = (await yard.get("webhooks?limit=3")).json()
+    second = (
+        await yard.get("webhooks", params={"limit": 3, "cursor": first["next_cursor"]})
+    ).json()
+
+    walked = [one["id"] for page in (first, second) for one in page["items"]]
+    assert walked == [adas, *made[::-1]]
+    assert await ids("ada") == [adas]
+    assert await ids(owner="me") == made[::-1]
+    assert await ids(owner="ada") == [adas]
+    assert await ids("ada", owner="local") == []
+
+
+async def test_those_of_a_job_are_listed_by_it(yard: Rig) -> None:
+    job = await yard.job(webhooks=[{"url": "https://1.1.1.1/hook"}])  # no name to look up
+    await a_webhook(yard)
+
+    found = (await yard.get(f"webhooks?job={job['id']}")).json()["items"]
+
+    assert [one["job_id"] for one in found] == [job["id"]]
+    path = f"webhooks/{found[0]['id']}"
+    assert (await yard.get(path)).json() == found[0]
+    assert "secret" not in found[0]
+
+
+async def test_absent_stays_and_null_is_the_default(yard: Rig) -> None:
+    made = await a_webhook(yard, description="x", events=["job.*"])
+    path = f"webhooks/{made['id']}"
+
+    described = await yard.ask("PATCH", path, json={"description": "y"})
+    cleared = await yard.ask("PATCH", path, json={"description": None, "events": None})
+
+    told = described.json()
+    assert (told["description"], told["events"], told["url"]) == ("y", ["job.*"], HOOK)
+    assert (cleared.json()["description"], cleared.json()["events"]) == ("", ["*"])
+    assert cleared.headers["etag"] == '"v3"'
+
+
+async def test_a_change_can_depend_on_the_version_that_was_seen(yard: Rig) -> None:
+    made = await a_webhook(yard)
+    path = f"webhooks/{made['id']}"
+    seen = (await yard.get(path)).headers["etag"]
+
+    same = await yard.get(path, headers={"If-None-Match": seen})
+    await yard.ask("PATCH", path, json={"description": "y"}, headers={"If-Match": seen})
+    asks: list[tuple[str, str, Any]] = [
+        ("PATCH", path, {"description": "z"}),
+        ("DELETE", path, None),
+        *(("POST", f"{path}/{verb}", None) for verb in ("test", "rotate", "enable", "disable")),
+    ]
+    late = [
+        await yard.ask(m, p, headers={"If-Match": seen}, **({} if b is None else {"json": b}))
+        for m, p, b in asks
+    ]
+
+    assert same.status_code == 304
+    assert {problem(answer) for answer in late} == {(412, "precondition_failed")}
+
+
+async def test_a_webhook_is_switched_off_and_on(yard: Rig) -> None:
+    made = await a_webhook(yard)
+    path = f"webhooks/{made['id']}"
+
+    off = await yard.post(f"{path}/disable")
+    still_off = await yard.post(f"{path}/disable")
+    untested = await yard.post(f"{path}/test")
+    on = await yard.post(f"{path}/enable")
+    still_on = await yard.post(f"{path}/enable")
+
+    assert (off.status_code, off.json()["active"], still_off.status_code) == (202, False, 200)
+    assert "local" in off.json()["disabled_reason"]
+    assert problem(untested) == (409, "invalid_transition")
+    assert (on.status_code, on.json()["active"], still_on.status_code) == (202, True, 200)
+
+
+async def test_deliveries_are_listed_by_state_in_pages(yard: Rig) -> None:
+    made = await a_webhook(yard)
+    for _ in range(3):
+        await a_delivery(yard, made)
+    path = f"webhooks/{made['id']}/deliveries"
+
+    first = (await yard.get(f"{path}?limit=2&state=pending")).json()
+    behind = {"limit": 2, "state": "pending", "cursor": first["next_cursor"]}
+    second = (await yard.get(path, params=behind)).json()
+
+    numbers = [one["no"] for page in (first, second) for one in page["items"]]
+    assert len(numbers) >= 3
+    assert numbers == sorted(numbers, reverse=True)
+    assert (await yard.get(f"{path}?state=delivered")).json()["items"] == []
+    assert problem(await yard.get(f"{path}?state=lost")) == (422, "validation_failed")
+
+
+async def failed(rig: Rig, delivery_id: str) -> Delivery:
+    """Return a delivery after an attempt in vain, and its end."""
+    now = rig.clock.now()
+    claimed = await rig.yard.store.deliveries.claim(now, timedelta(seconds=30), Traffic())
+    for one in claimed:
+        attempt = Attempt(at=now, latency=timedelta(seconds=1), status=500, excerpt="no")
+        ended = one.delivery.tried(attempt, chance=0.5).given_up(now)
+        await rig.yard.store.deliveries.settle(one.delivery, ended, None)
+    return await rig.yard.store.deliveries.get(delivery_id)
+
+
+async def test_a_delivery_is_made_once_more(yard: Rig) -> None:
+    made = await a_webhook(yard)
+    delivery = await a_delivery(yard, made)
+    await failed(yard, delivery["id"])
+    path = f"webhooks/{made['id']}/deliveries"
+
+    before = (await yard.get(f"{path}?state=failed")).json()["items"]
+    await yard.post(f"webhooks/{made['id']}/enable")  # its failed delivery has switched it off
+    replayed = await yard.post(f"{path}/{delivery['id']}/replay")
+
+    assert [one["attempts"][0]["status"] for one in before if one["id"] == delivery["id"]] == [500]
+    assert (replayed.status_code, replayed.json()["state"]) == (202, "pending")
+    assert replayed.json()["id"] == delivery["id"]
+
+
+async def test_a_delivery_is_its_own_webhooks_alone(yard: Rig) -> None:
+    one, other = await a_webhook(yard), await a_webhook(yard)
+    delivery = await a_delivery(yard, one)
+
+    wrong = await yard.post(f"webhooks/{other['id']}/deliveries/{delivery['id']}/replay")
+    missing = await yard.post(f"webhooks/{one['id']}/deliveries/msg_x/replay")
+
+    assert [problem(answer) for answer in (wrong, missing)] == [(404, "not_found")] * 2
+
+
+async def test_a_deleted_webhook_is_gone_with_its_deliveries(yard: Rig) -> None:
+    made = await a_webhook(yard)
+    await a_delivery(yard, made)
+
+    deleted = await yard.ask("DELETE", f"webhooks/{made['id']}")
+
+    assert deleted.status_code == 204
+    for path in (f"webhooks/{made['id']}", f"webhooks/{made['id']}/deliveries"):
+        assert problem(await yard.get(path)) == (404, "not_found")
+    assert problem(await yard.ask("DELETE", f"webhooks/{made['id']}")) == (404, "not_found")
+
+
+CHANGES: list[tuple[str, str, Any]] = [
+    ("PATCH", "", {"description": "x"}),
+    ("POST", "/test", None),
+    ("POST", "/rotate", None),
+    ("POST", "/disable", None),
+    ("POST", "/enable", None),
+    ("DELETE", "", None),
+]
+LOOKS: list[tuple[str, str, Any]] = [("GET", "", None), ("GET", "/deliveries", None)]
+
+
+async def asked_of(rig: Rig, asks: list[tuple[str, str, Any]], ref: str, **by: Any) -> list[int]:
+    codes = []
+    for method, path, body in asks:
+        more = by | ({} if body is None else {"json": body})
+        codes.append((await rig.ask(method, f"webhooks/{ref}{path}", **more)).status_code)
+    return codes
+
+
+async def test_others_do_not_know_of_it(yard: Rig) -> None:
+    await yard.user("ada")
+    await yard.user("bob")
+    made = await a_webhook(yard, "ada")
+    delivery = await a_delivery(yard, made)
+    replay = ("POST", f"/deliveries/{delivery['id']}/replay", None)
+
+    assert set(await asked_of(yard, [*LOOKS, *CHANGES, replay], made["id"], by="bob")) == {404}
+    bobs = await a_webhook(yard, "bob")
+    assert await asked_of(yard, [replay], bobs["id"], by="bob") == [404]
+    assert await asked_of(yard, [replay], made["id"], by="ada") == [202]
+
+
+async def test_who_may_only_look_changes_nothing(yard: Rig) -> None:
+    await yard.user("ada")
+    await yard.user("vera", Role.VIEWER)
+    made = await a_webhook(yard, "ada")
+    reader = await yard.token("ada", frozenset({Permit.WEBHOOKS_READ}))
+
+    assert set(await asked_of(yard, LOOKS, made["id"], secret=reader)) == {200}
+    assert set(await asked_of(yard, CHANGES, made["id"], secret=reader)) == {403}
+    assert set(await asked_of(yard, CHANGES, made["id"], by="vera")) == {403}
+    assert problem(await yard.post("webhooks", {"url": HOOK}, by="vera")) == (403, "forbidden")
+    assert await asked_of(yard, CHANGES, made["id"], by=LOCAL.id) == [200, 202, 202, 202, 202, 204]
+
+
+async def test_a_repeated_request_makes_one_webhook(yard: Rig) -> None:
+    key = {"Idempotency-Key": "k"}
+
+    answers = [await yard.post("webhooks", {"url": HOOK}, headers=key) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert len((await yard.get("webhooks")).json()["items"]) == 1
+    assert json.loads(answers[0].text)["id"] == json.loads(answers[1].text)["id"]

@@ -1,0 +1,262 @@
+"""Why: what jobs wait for, and what became of a URL."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.checkpoint import Batch, Claim
+from crawlyard.core.limits import Usage
+from crawlyard.core.page import Outcome, Skipped, TargetState, Via
+from crawlyard.core.watch import HostReport
+from tests.builders import LEASE, a_batch, a_target, done, failed
+from tests.builders_serve import a_report
+from tests.web.rig import URL, Rig, problem
+
+HOUR = timedelta(hours=1)
+
+
+async def alive(rig: Rig, **fields: Any) -> None:
+    """Let a worker say that it is alive."""
+    now = rig.clock.now()
+    await rig.yard.store.workers.beat(a_report(started_at=now, beat_at=now, **fields))
+
+
+async def reasons(rig: Rig, job_id: str) -> list[str]:
+    job = (await rig.get(f"jobs/{job_id}")).json()
+    return [wait["reason"] for wait in job["waits_for"]]
+
+
+async def claim(rig: Rig, job_id: str) -> Claim:
+    claimed = await rig.yard.store.leases.claim("w1", rig.clock.now(), LEASE, only=job_id)
+    assert claimed is not None
+    return claimed
+
+
+async def crawled(rig: Rig, job_id: str, batch: Batch) -> Claim:
+    claimed = await claim(rig, job_id)
+    await rig.yard.store.frontier.record([(claimed.lease, batch)], rig.clock.now(), LEASE)
+    return claimed
+
+
+class TestJobs:
+    async def test_a_job_says_when_it_is_due(self, rig: Rig) -> None:
+        await alive(rig)
+        job = await rig.job(start_at=(rig.clock.now() + HOUR).isoformat())
+
+        told = (await rig.get(f"jobs/{job['id']}")).json()
+
+        (wait,) = told["waits_for"]
+        assert (wait["reason"], wait["until"]) == ("due_time", told["due_at"])
+        assert wait["detail"] == "its start is due in 1h"
+        assert told["state_reason"] == "scheduled"
+
+    async def test_a_job_says_its_place_in_the_queue(self, rig: Rig) -> None:
+        await alive(rig)
+        first, second = await rig.job(), await rig.job()
+        urgent = await rig.job(priority="urgent")
+
+        listed = (await rig.get("jobs")).json()["items"]
+        alone = (await rig.get(f"jobs/{second['id']}")).json()
+
+        places = {job["id"]: job["waits_for"][0]["position"] for job in listed}
+        assert places == {urgent["id"]: 1, first["id"]: 2, second["id"]: 3}
+        assert alone["waits_for"][0]["detail"] == "2 jobs go before it"
+        assert alone == next(job for job in listed if job["id"] == second["id"])
+
+    async def test_a_job_says_that_nobody_works(self, rig: Rig) -> None:
+        job = await rig.job()
+
+        nobody = await reasons(rig, job["id"])
+        await alive(rig)
+        somebody = await reasons(rig, job["id"])
+        await rig.clock.advance(HOUR)
+        gone = await reasons(rig, job["id"])
+        await alive(rig, stopping=True)
+        stopping = await reasons(rig, job["id"])
+
+        assert nobody == gone == stopping == ["no_worker", "queue"]
+        assert somebody == ["queue"]
+
+    async def test_a_job_says_that_all_slots_are_taken(self, rig: Rig) -> None:
+        await alive(rig, slots=2, running=("a", "b"))
+        job = await rig.job()
+
+        assert await reasons(rig, job["id"]) == ["slot", "queue"]
+
+    @pytest.mark.parametrize(
+        ("quota", "part"), [({"running": 1}, "running"), ({"pages_per_day": 5}, "pages_per_day")]
+    )
+    async def test_a_job_says_that_a_quota_holds_it_back(
+        self, rig: Rig, quota: dict[str, int], part: str
+    ) -> None:
+        await alive(rig)
+        await rig.user("ada")
+        begun = await rig.job("ada")
+        await rig.ask("PATCH", "users/ada", json={"quota": quota})
+        await crawled(rig, begun["id"], Batch(usage=Usage(pages=5)))
+        job = await rig.job("ada")
+        other = await rig.job()
+
+        told = (await rig.get(f"jobs/{job['id']}", by="ada")).json()
+        listed = (await rig.get("jobs", by="ada")).json()["items"]
+
+        assert (told["state"], told["state_reason"]) == ("pending", "waiting_quota")
+        (wait,) = told["waits_for"]
+        assert (wait["reason"], wait["quota"]) == ("quota", part)
+        assert (wait["until"] is None) == (part == "running")
+        assert listed[0]["state_reason"] == "waiting_quota"
+        assert await reasons(rig, other["id"]) == ["queue"]
+
+    async def test_a_job_that_is_still_held_says_so(self, rig: Rig) -> None:
+        await alive(rig)
+        job = await rig.job()
+        await claim(rig, job["id"])
+        await rig.post(f"jobs/{job['id']}/pause")
+        await rig.post(f"jobs/{job['id']}/resume")
+
+        assert await reasons(rig, job["id"]) == ["lease", "queue"]
+
+    async def test_a_running_job_says_that_its_hosts_hold_it_off(self, rig: Rig) -> None:
+        job = await rig.job()
+        await claim(rig, job["id"])
+        until = rig.clock.now() + timedelta(seconds=30)
+        held = HostReport(host="a.example", held_until=until, jobs=(job["id"],))
+        free = HostReport(host="b.example", jobs=(job["id"],))
+        theirs = HostReport(host="c.example", jobs=("another",))
+
+        await alive(rig, hosts=(held, free, theirs))
+        some = await reasons(rig, job["id"])
+        await alive(rig, hosts=(held, theirs))
+        told = (await rig.get(f"jobs/{job['id']}")).json()["waits_for"]
+        await alive(rig, hosts=(replace(held, in_flight=1),))
+        asking = await reasons(rig, job["id"])
+
+        assert (some, asking) == ([], [])
+        assert [(w["reason"], w["hosts"]) for w in told] == [("host", ["a.example"])]
+        assert told[0]["detail"] == "a.example refused requests; asked again in 30s"
+
+    async def test_a_job_that_has_ended_or_is_paused_waits_for_nothing(self, rig: Rig) -> None:
+        job = await rig.job()
+        await rig.post(f"jobs/{job['id']}/pause")
+        paused = await reasons(rig, job["id"])
+        await rig.post(f"jobs/{job['id']}/cancel")
+
+        assert paused == await reasons(rig, job["id"]) == []
+
+    async def test_a_new_place_in_the_queue_is_news(self, rig: Rig) -> None:
+        await alive(rig)
+        job = await rig.job()
+        tag = (await rig.get(f"jobs/{job['id']}")).headers["etag"]
+
+        same = await rig.get(f"jobs/{job['id']}", headers={"If-None-Match": tag})
+        await rig.job(priority="high")
+        moved = await rig.get(f"jobs/{job['id']}", headers={"If-None-Match": tag})
+        paused = await rig.post(f"jobs/{job['id']}/pause", headers={"If-Match": tag})
+
+        assert (same.status_code, moved.status_code) == (304, 200)
+        assert paused.status_code == 202
+
+
+class TestURLs:
+    async def told(self, rig: Rig, job_id: str, url: str) -> dict[str, Any]:
+        answer = await rig.get(f"jobs/{job_id}/why", params={"url": url})
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def test_what_became_of_each_url_is_told(self, rig: Rig) -> None:
+        job = await rig.job(max_depth=5)
+        seed = a_target()
+        links = {
+            path: a_target(path, depth=1, via=Via.LINK, parent=seed.fp)
+            for path in ("ok", "bad", "moved", "again", "robots", "w1", "w2", "out")
+        }
+        outcomes = (
+            done(seed),
+            done(links["ok"], status=404),
+            failed(links["bad"]),
+            Outcome(links["moved"], TargetState.REDIRECTED, rule=f"redirect to {URL}new"),
+            Outcome(links["again"], TargetState.SKIPPED, rule=f"redirect to {URL}: known already"),
+            Outcome(links["robots"], TargetState.SKIPPED, rule="robots: Disallow: /robots"),
+        )
+        found = [seed, *(target for path, target in links.items() if path != "out")]
+        skipped = [Skipped(links["out"], "exclude: */out")]
+        await crawled(rig, job["id"], a_batch(found, outcomes, skipped))
+
+        said = {path: await self.told(rig, job["id"], t.url) for path, t in links.items()}
+
+        assert {path: one["outcome"] for path, one in said.items()} == {
+            "ok": "fetched",
+            "bad": "failed",
+            "moved": "redirected",
+            "again": "skipped",
+            "robots": "skipped",
+            "w1": "waiting",
+            "w2": "waiting",
+            "out": "skipped",
+        }
+        pages = (await rig.get(f"jobs/{job['id']}/pages")).json()
+        ids = {page["url"]: page["id"] for page in pages.get("items", ())}
+        assert said["ok"]["status"] == 404
+        assert said["ok"]["page_id"] == ids.get(links["ok"].url, said["ok"]["page_id"])
+        assert (said["ok"]["parent"], said["ok"]["via"], said["ok"]["depth"]) == (URL, "link", 1)
+        assert (said["bad"]["error"], said["bad"]["status"]) == ("timeout", None)
+        assert said["moved"]["redirected_to"] == f"{URL}new"
+        assert (said["again"]["redirected_to"], said["again"]["rule"]) == (URL, "known already")
+        assert said["robots"]["rule"] == "robots: Disallow: /robots"
+        assert (said["w1"]["position"], said["w2"]["position"]) == (1, 2)
+        assert said["out"]["rule"] == "exclude: */out"
+
+    async def test_a_url_that_was_never_found_is_judged(self, rig: Rig) -> None:
+        job = await rig.job(exclude=["*/private/*"], include=["*/docs/*"])
+
+        inside = await self.told(rig, job["id"], f"{URL}docs/a")
+        excluded = await self.told(rig, job["id"], f"{URL}docs/private/a")
+        not_included = await self.told(rig, job["id"], f"{URL}blog")
+        elsewhere = await self.told(rig, job["id"], "https://other.example/docs/")
+
+        every = (inside, excluded, not_included, elsewhere)
+        assert {one["outcome"] for one in every} == {"never_found"}
+        assert [one["rule"] for one in every] == [
+            "",
+            "exclude: */private/*",
+            "include: no pattern matches",
+            "scope: other host",
+        ]
+        assert "in scope" in inside["detail"]
+
+    async def test_where_a_start_url_led_to_is_in_scope(self, rig: Rig) -> None:
+        job = await rig.job()
+        hop = a_target(host="www.example.com", via=Via.SEED, hops=1)
+        await crawled(rig, job["id"], a_batch([a_target(), hop]))
+
+        told = await self.told(rig, job["id"], "https://www.example.com/x")
+
+        assert (told["outcome"], told["rule"]) == ("never_found", "")
+
+    async def test_a_url_is_known_in_any_spelling(self, rig: Rig) -> None:
+        job = await rig.job()
+        await crawled(rig, job["id"], a_batch([a_target()], [done(a_target())]))
+
+        told = await self.told(rig, job["id"], "HTTPS://Example.com:443/a/..#top")
+
+        assert (told["url"], told["outcome"]) == (URL, "fetched")
+
+    @pytest.mark.parametrize("url", ["ftp://a.example/", "nothing", "", "x" * 9000])
+    async def test_what_is_no_url_is_refused(self, rig: Rig, url: str) -> None:
+        job = await rig.job()
+
+        answer = await rig.get(f"jobs/{job['id']}/why", params={"url": url})
+
+        assert problem(answer) == (422, "validation_failed")
+
+    async def test_others_hear_nothing(self, rig: Rig) -> None:
+        await rig.user("ada")
+        await rig.user("bob")
+        job = await rig.job("ada")
+
+        answer = await rig.get(f"jobs/{job['id']}/why", params={"url": URL}, by="bob")
+
+        assert problem(answer) == (404, "not_found")
