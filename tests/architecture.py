@@ -17,7 +17,7 @@ MOST_METHODS = 8
 PORTS = ("store.base", "bus.base", "dispatch.base")
 SHAPES = "web.wire"  # what travels: clients need it without the rest of `web`
 BACKENDS = ("store", "bus", "dispatch")
-BASICS = frozenset({"about", "clock", "errors", "ids", "config"})
+BASICS = frozenset({"about", "clock", "errors", "ids", "config", "lazy"})
 
 _SERVICES = {"services", "engine", *PORTS, "core"}
 MAY_IMPORT: Mapping[str, set[str]] = {
@@ -31,7 +31,8 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "dispatch": {"dispatch.base", "core"},
     "export": {"core"},
     "services": {"engine", *PORTS, "core", "export"},
-    "yard": {*_SERVICES, *BACKENDS},  # alone in naming a backend
+    "works": _SERVICES,
+    "yard": {"works", *_SERVICES, *BACKENDS},  # alone in naming a backend
     "child": {"yard", *_SERVICES},
     SHAPES: {"core"},
     "web": {SHAPES, "yard", "export", *_SERVICES},
@@ -80,7 +81,7 @@ KEEPS_TIME = (
     "client.synchronous",  # waits for a server without a loop
     "demo",  # its site writes a log of its own, in real time
 )
-LOADS_LATE = ("", "cli.lazy", "store.sql.open", "store.sql.schema")  # by name, for a quick start
+LOADS_LATE = ("", "lazy", "store.sql.open", "store.sql.schema")  # by name, for a quick start
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
 _CLOCKS = re.compile(

@@ -3,38 +3,38 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.engine.access import RobotsCache
-from crawlyard.engine.heavy import HeavyPool
-from crawlyard.engine.hosts import HostGate
-from crawlyard.engine.post import Poster
-from crawlyard.engine.visit import Tools
-from crawlyard.services.delivering import Deliverer
+from crawlyard.lazy import lazily
 from crawlyard.services.events import Events
-from crawlyard.services.isolation import Isolation
 from crawlyard.services.janitor import Janitor, JanitorOptions
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.operations import Operations
 from crawlyard.services.policy import Policy
 from crawlyard.services.portions import workers_of
-from crawlyard.services.presence import Presence
 from crawlyard.services.progress import ProgressTracker
-from crawlyard.services.recorder import Recorder
 from crawlyard.services.results import Results
-from crawlyard.services.run import Workshop
 from crawlyard.services.schedule_ticker import TickerOptions
 from crawlyard.services.scheduler import Scheduler
 from crawlyard.services.site_settings import SiteSettings
 from crawlyard.services.templates import TemplateManager
 from crawlyard.services.webhooks import Webhooks
-from crawlyard.services.worker import Worker, WorkerOptions, worker_id
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import clock_offset, open_sql_store
+
+if TYPE_CHECKING:
+    from crawlyard import works
+    from crawlyard.services.delivering import Deliverer
+    from crawlyard.services.run import Workshop
+    from crawlyard.services.worker import Worker
+    from crawlyard.store import memory
+else:  # the engine takes longer to load than a list of jobs to be read
+    works = lazily("crawlyard.works")
+    memory = lazily("crawlyard.store.memory")
 
 IN_MEMORY = "memory://"
 """As a database URL: nothing is kept after the process; for tests and trials."""
@@ -52,9 +52,7 @@ class Yard:
         self.store = store
         self.clock = clock
         self._dispatcher = LocalDispatcher()
-        self._gate = HostGate(clock, store.hosts)
-        self._heavy = HeavyPool()
-        self._robots = RobotsCache(clock)
+        self._made: works.Works | None = None
         self.progress = ProgressTracker(MemoryBus(clock))
         self.policy = Policy(store)
         self.jobs = JobManager(store, self._dispatcher, clock, self.policy)
@@ -69,7 +67,6 @@ class Yard:
         self.site_settings = SiteSettings(store, clock, keeping)
         self.templates = TemplateManager(store, clock)
         self.webhooks = Webhooks(store, clock)
-        self.deliverer = Deliverer(store, Poster(settings.user_agent), clock)
         self.scheduler = Scheduler(
             store,
             self.jobs,
@@ -103,41 +100,41 @@ class Yard:
             stack.push_async_callback(yard._close)
             yield yard
 
-    def worker(self, *, only: str | None = None, slots: int | None = None) -> Worker:
-        """Return a worker that is not running yet; *only* takes that job and no other."""
-        name = worker_id()
-        options = WorkerOptions(
-            slots=slots or self.settings.jobs,
-            lease=self.settings.lease,
-            shutdown_s=self.settings.shutdown_s,
-            only=only,
-            run_over=self.scheduler.nudge,
-        )
-        embedded = self.settings.database_url == IN_MEMORY
-        presence = None if embedded else Presence(self.settings.data_dir / "workers", name)
-        isolation = None if embedded else Isolation(self.settings.model_dump(mode="json"))
-        return Worker(self.workshop(), self._dispatcher, presence, isolation, options, name)
+    @property
+    def deliverer(self) -> "Deliverer":
+        """Return what delivers events to webhooks."""
+        return self._works.deliverer
 
-    def workshop(self) -> Workshop:
+    def worker(self, *, only: str | None = None, slots: int | None = None) -> "Worker":
+        """Return a worker that is not running yet; *only* takes that job and no other."""
+        return self._works.worker(self.scheduler.nudge, only=only, slots=slots)
+
+    def workshop(self) -> "Workshop":
         """Return what the jobs of one worker share; the host gate is the whole yard's."""
-        return Workshop(
-            store=self.store,
-            clock=self.clock,
-            tools=Tools(self.clock, self._gate, self._heavy),
-            robots=self._robots,
-            recorder=Recorder(self.store.frontier, self.clock, self.settings.lease),
-            progress=self.progress,
-            agent=self.settings.user_agent,
-        )
+        return self._works.workshop()
+
+    @property
+    def _works(self) -> "works.Works":
+        """Return what works; it is made, and loaded, when it is first wanted."""
+        if self._made is None:
+            self._made = works.Works(
+                self.settings,
+                self.store,
+                self.clock,
+                self._dispatcher,
+                self.progress,
+                alone=self.settings.database_url == IN_MEMORY,
+            )
+        return self._made
 
     async def _close(self) -> None:
-        await self._gate.close()
-        await self._heavy.close()
+        if self._made is not None:
+            await self._made.close()
 
 
 async def _open_store(settings: Settings) -> Store:
     if settings.database_url == IN_MEMORY:
-        return open_memory_store()
+        return memory.open_memory_store()
     if settings.database_url:
         return await open_sql_store(settings.database_url)
     return await open_sql_store(_database_file(settings.data_dir))

@@ -22,10 +22,12 @@ MINUTE = 60  # more than any command here takes; a hang fails instead of blockin
 
 Run = subprocess.CompletedProcess[str]
 
+_KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")  # the last names the tree that is tested
+
 
 def environment(**more: str) -> dict[str, str]:
     """Return an environment without settings of ours, and no terminal's."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return kept | {"PYTHONUTF8": "1"} | more
 
 

@@ -29,37 +29,37 @@ def shown(shell: Shell, name: str = "nightly") -> dict[str, Any]:
 
 
 @pytest.fixture
-def nightly(shell: Shell) -> Shell:
+def nightly(either: Shell) -> Shell:
     """A folder with one schedule of last year's first days, and of next year's."""
     when = ("--when", "0 3 * * *", "--tz", "Europe/Berlin")
-    schedules(shell, "create", "nightly", *when, URL, "--max-pages", "7", "--tag", "docs")
-    return shell
+    schedules(either, "create", "nightly", *when, URL, "--max-pages", "7", "--tag", "docs")
+    return either
 
 
 class TestCreate:
-    def test_what_is_said_is_what_is_kept(self, shell: Shell) -> None:
+    def test_what_is_said_is_what_is_kept(self, either: Shell) -> None:
         times = ("--when", "@daily", "--tz", "Europe/Berlin", "--jitter", "5m", "--runs", "9")
         policies = ("--overlap", "queue", "--misfire", "run_all", "--grace", "10m")
         more = ("--catch-up", "3", "--pause-after", "4", "--description", "all of it")
 
-        ran = schedules(shell, "create", "nightly", *times, *policies, *more, URL, "--delay", "2s")
+        ran = schedules(either, "create", "nightly", *times, *policies, *more, URL, "--delay", "2s")
 
         assert ran.stdout == ""
         assert re.match(r"created: nightly {2}next \w{3} [\d-]{10} 00:00 CES?T {2}", ran.stderr)
-        kept = shown(shell)
+        kept = shown(either)
         assert (kept["when"], kept["zone"], kept["jitter_s"]) == ("@daily", "Europe/Berlin", 300)
         assert (kept["overlap"], kept["misfire"], kept["grace_s"]) == ("queue", "run_all", 600)
         assert (kept["catch_up"], kept["pause_after"], kept["runs_left"]) == (3, 4, 9)
         assert kept["overrides"] == {"urls": [URL], "delay_s": 2}
         assert kept["description"] == "all of it"
 
-    def test_a_template_is_used_with_its_parameters(self, shell: Shell) -> None:
-        shell.run("templates", "create", "news", "{{start}}", "--param", "start:url")
+    def test_a_template_is_used_with_its_parameters(self, either: Shell) -> None:
+        either.run("templates", "create", "news", "{{start}}", "--param", "start:url")
         template = ("--template", "news", "-p", f"start={URL}", "--max-pages", "5")
 
-        schedules(shell, "create", "nightly", "--when", "every 6h", *template)
+        schedules(either, "create", "nightly", "--when", "every 6h", *template)
 
-        kept = shown(shell)
+        kept = shown(either)
         assert ID.fullmatch(kept["template_id"])
         assert kept["params"] == {"start": URL}
         assert kept["overrides"] == {"limits": {"pages": 5}}
@@ -76,9 +76,9 @@ class TestCreate:
         ],
     )
     def test_what_could_never_run_is_refused(
-        self, shell: Shell, words: tuple[str, ...], code: int, said: str
+        self, either: Shell, words: tuple[str, ...], code: int, said: str
     ) -> None:
-        ran = schedules(shell, "create", "nightly", *words, code=code)
+        ran = schedules(either, "create", "nightly", *words, code=code)
 
         assert said in ran.stderr
         assert ran.stdout == ""

@@ -156,6 +156,21 @@ async def test_accounts_workers_hosts_settings_and_operations_are_there(yard: As
     assert (await yard.tokens.get(token.id)).revoked_at is not None
 
 
+async def test_views_are_kept_and_many_jobs_acted_on(yard: AsyncClient) -> None:
+    made = [(await yard.jobs.create({"urls": [URL]})).id for _ in range(3)]
+
+    view = await yard.views.create("waits", "state:pending")
+    edited = await yard.views.edit(view.id, {"query": "state:paused"}, version=view.version)
+    done = await yard.jobs.bulk({"action": "pause", "ids": made})
+    kept = [one.name async for one in yard.views.list(page="jobs")]
+    await yard.views.delete(view.id)
+
+    assert (edited.query, kept) == ("state:paused", ["waits"])
+    assert (done.count, done.succeeded) == (3, 3)
+    with pytest.raises(NotFound):
+        await yard.views.get(view.id)
+
+
 async def test_any_request_can_be_made(yard: AsyncClient) -> None:
     health = await yard.request("GET", "/healthz")
     listed = await yard.request("GET", "jobs?limit=1", headers={"Accept": "application/json"})

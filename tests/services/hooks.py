@@ -12,8 +12,9 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
 from crawlyard.core.user import LOCAL, Actor, Grants
 from crawlyard.core.webhook import Delivery, Webhook
+from crawlyard.engine.lookup import addresses_of
 from crawlyard.engine.names import Look, Names, look_up
-from crawlyard.engine.post import Poster, addresses_of
+from crawlyard.engine.post import Poster
 from crawlyard.services.delivering import Deliverer, DeliveryOptions
 from crawlyard.services.receivers import Resolve
 from crawlyard.services.webhooks import Webhooks

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, choice, flat, option
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.user import Role
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import account_reports, session

@@ -15,12 +15,12 @@ from crawlyard.cli.crawl_options import (
     Reach,
     form_of,
 )
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.seeds import read_seeds
 from crawlyard.cli.template_options import Use
 from crawlyard.core.form import spec_of
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import attend, exports, session, template_use

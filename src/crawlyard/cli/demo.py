@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, flat, option
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import here, showing

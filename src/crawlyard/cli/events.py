@@ -4,9 +4,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Common, flag, flat, option
 from crawlyard.cli.when import When
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import event_reports, session

@@ -3,20 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from crawlyard.cli.local_accounts import LocalAccounts
-from crawlyard.cli.local_events import LocalEvents
-from crawlyard.cli.local_jobs import LocalClient
-from crawlyard.cli.local_schedules import LocalSchedules
-from crawlyard.cli.local_templates import LocalTemplates
-from crawlyard.cli.local_watch import LocalWatch
-from crawlyard.cli.local_webhooks import LocalWebhooks
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.options import Basics
 from crawlyard.cli.session import (
     SERVER,
-    Clients,
     Session,
     consoles,
     finish,
@@ -28,7 +20,76 @@ from crawlyard.cli.session import (
 from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
 from crawlyard.yard import Yard
+
+if TYPE_CHECKING:
+    from crawlyard.cli import (
+        local_accounts,
+        local_events,
+        local_jobs,
+        local_schedules,
+        local_templates,
+        local_watch,
+        local_webhooks,
+    )
+    from crawlyard.cli.account_client import AccountClient
+    from crawlyard.cli.client import Client
+    from crawlyard.cli.event_client import EventClient
+    from crawlyard.cli.schedule_client import ScheduleClient
+    from crawlyard.cli.template_client import TemplateClient
+    from crawlyard.cli.watch_client import WatchClient
+    from crawlyard.cli.webhook_client import WebhookClient
+else:
+    local_jobs = lazily("crawlyard.cli.local_jobs")
+    local_templates = lazily("crawlyard.cli.local_templates")
+    local_schedules = lazily("crawlyard.cli.local_schedules")
+    local_events = lazily("crawlyard.cli.local_events")
+    local_webhooks = lazily("crawlyard.cli.local_webhooks")
+    local_watch = lazily("crawlyard.cli.local_watch")
+    local_accounts = lazily("crawlyard.cli.local_accounts")
+
+
+class LocalClients:
+    """Calls the services of a yard of this process, kind by kind."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+
+    @property
+    def jobs(self) -> "Client":
+        """Return what is asked about jobs."""
+        return local_jobs.LocalClient(self._yard, LOCAL)
+
+    @property
+    def templates(self) -> "TemplateClient":
+        """Return what is asked about templates."""
+        return local_templates.LocalTemplates(self._yard, LOCAL)
+
+    @property
+    def schedules(self) -> "ScheduleClient":
+        """Return what is asked about schedules."""
+        return local_schedules.LocalSchedules(self._yard, LOCAL)
+
+    @property
+    def events(self) -> "EventClient":
+        """Return what is asked about events."""
+        return local_events.LocalEvents(self._yard, LOCAL)
+
+    @property
+    def webhooks(self) -> "WebhookClient":
+        """Return what is asked about webhooks."""
+        return local_webhooks.LocalWebhooks(self._yard, LOCAL)
+
+    @property
+    def watch(self) -> "WatchClient":
+        """Return what is asked about how things stand."""
+        return local_watch.LocalWatch(self._yard, LOCAL)
+
+    @property
+    def accounts(self) -> "AccountClient":
+        """Return what is asked about users and tokens."""
+        return local_accounts.LocalAccounts(self._yard, LOCAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +131,8 @@ def run(
 async def act(settings: Settings, basics: Basics, action: LocalAction) -> int:
     """Open the yard that *settings* describe, and return what *action* does with it."""
     async with Yard.open(settings) as yard:
-        clients = Clients(
-            jobs=LocalClient(yard, LOCAL),
-            templates=LocalTemplates(yard, LOCAL),
-            schedules=LocalSchedules(yard, LOCAL),
-            events=LocalEvents(yard, LOCAL),
-            webhooks=LocalWebhooks(yard, LOCAL),
-            watch=LocalWatch(yard, LOCAL),
-            accounts=LocalAccounts(yard, LOCAL),
-        )
         session = LocalSession(
-            clients=clients,
+            clients=LocalClients(yard),
             clock=yard.clock,
             where=option_for(settings.data_dir),
             settings=settings,

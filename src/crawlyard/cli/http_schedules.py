@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 
 from crawlyard.client import AsyncClient
 from crawlyard.core.form import Form
+from crawlyard.core.merging import patch_between
 from crawlyard.core.schedule_records import ScheduleDraft
+from crawlyard.services.schedule_edits import spelled, without
 from crawlyard.store.base import ScheduleQuery
 from crawlyard.web.wire.schedules import (
     AheadOut,
@@ -16,6 +18,8 @@ from crawlyard.web.wire.schedules import (
     ScheduleOut,
     TickOut,
 )
+
+_PARAMS = "params."
 
 
 class HttpSchedules:
@@ -31,13 +35,18 @@ class HttpSchedules:
     async def find(self, query: ScheduleQuery, limit: int) -> list[ScheduleOut]:
         """Return the schedules that *query* asks for, by (name, id), at most *limit*."""
         found = self._schedules.list(
-            paused=query.paused, template=query.template_id, q=query.text, limit=limit
+            paused=query.paused,
+            template=query.template_id,
+            owner=query.owner,
+            q=query.text,
+            limit=limit,
         )
         return [schedule async for schedule in found]
 
     async def next_runs(self, ref: str, count: int) -> AheadOut:
         """Return the instants from now on at which it will be due, at most *count*."""
-        return await self._schedules.next(ref, count)
+        ahead = await self._schedules.next(ref, max(count, 1))
+        return ahead if count else ahead.model_copy(update={"next": ()})
 
     async def runs(self, ref: str, before: datetime | None, limit: int) -> list[TickOut]:
         """Return what became of the instants before one, the latest first, at most *limit*."""
@@ -75,13 +84,10 @@ class HttpSchedules:
 
         *unset*: paths of what is to be taken away.
         """
-        beside: dict[str, dict[str, object]] = {
-            "params": dict(params),
-            "overrides": dict(overrides),
-        }
-        for path in unset:  # null takes away what is there (RFC 7396)
-            group, _, name = path.rpartition(".") if path.startswith("params.") else ("", "", path)
-            _put_null(beside["params" if group else "overrides"], name)
+        beside = {"params": params, "overrides": overrides}
+        if unset:
+            taken = _taken(await self._schedules.get(ref), unset)
+            beside = {name: {**taken[name], **value} for name, value in beside.items()}
         given = {name: value for name, value in beside.items() if value}
         return await self._schedules.edit(ref, _body(changes) | given)
 
@@ -109,16 +115,22 @@ class HttpSchedules:
         await self._schedules.delete(ref)
 
 
-def _put_null(place: dict[str, object], path: str) -> None:
-    """Let the field at *path* be taken away."""
-    head, dot, rest = path.partition(".")
-    if not dot:
-        place[head] = None
-        return
-    inner = place.get(head)
-    nested = dict(inner) if isinstance(inner, Mapping) else {}
-    _put_null(nested, rest)
-    place[head] = nested
+def _taken(schedule: ScheduleOut, unset: Collection[str]) -> dict[str, dict[str, object]]:
+    """Return the patches of params and overrides that take away what is at these paths.
+
+    Raises:
+        Invalid: there is nothing at one of them.
+    """
+    params, overrides = schedule.params, schedule.overrides
+    for path in unset:
+        if path.startswith(_PARAMS):
+            params = without(params, path.removeprefix(_PARAMS), path)
+        else:
+            overrides = without(overrides, spelled(overrides, path), path)
+    return {
+        "params": patch_between(schedule.params, params),
+        "overrides": patch_between(schedule.overrides, overrides),
+    }
 
 
 def _body(values: Mapping[str, object]) -> dict[str, object]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Common, Id, Ids, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
 from crawlyard.core.watch import Level
+from crawlyard.lazy import lazily
 from crawlyard.store.base import JobQuery
 
 if TYPE_CHECKING:

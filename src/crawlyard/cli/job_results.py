@@ -4,11 +4,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, Id, Only, choice, flag, flat, option
 from crawlyard.core.page import ErrorKind
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
+from crawlyard.lazy import lazily
 from crawlyard.store.base import PageQuery
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import job_looks, job_results, values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, Id, Ids, Watch, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
 from crawlyard.cli.stdout import write_line
@@ -14,6 +13,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
 from crawlyard.store.base import JobQuery
 
 if TYPE_CHECKING:

@@ -1,14 +1,15 @@
 """Jobs of a yard that is open in this process."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.form import Form
 from crawlyard.core.job import Job
 from crawlyard.core.page import Body, ErrorKind
 from crawlyard.core.user import Actor
+from crawlyard.lazy import lazily
 from crawlyard.services.jobs import progress_of_standing
-from crawlyard.services.readable import readable
 from crawlyard.services.requests import JobRequest, Requests
 from crawlyard.services.why import Why
 from crawlyard.store.base import JobQuery, PageQuery
@@ -16,6 +17,11 @@ from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, Sk
 from crawlyard.web.wire.pages import StoredPageOut
 from crawlyard.web.wire.upkeep import FreedOut
 from crawlyard.yard import Yard
+
+if TYPE_CHECKING:
+    from crawlyard.services import readable
+else:  # it loads the parser, for bodies alone
+    readable = lazily("crawlyard.services.readable")
 
 
 class LocalClient:
@@ -89,7 +95,7 @@ class LocalClient:
             return
         records = self._results.records(self._actor, job_id, query, kept)
         async for stored, bodies in records:
-            yield PageOut.of(stored.page, **readable(bodies))
+            yield PageOut.of(stored.page, **readable.readable(bodies))
 
     async def errors(self, job_id: str) -> list[ErrorGroupOut]:
         """Return the failed URLs by kind, the most frequent first."""

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import signing_in

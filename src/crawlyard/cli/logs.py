@@ -3,11 +3,16 @@
 import contextlib
 import logging
 import sys
-
-import structlog
+from typing import TYPE_CHECKING
 
 from crawlyard.cli.words import printable_lines
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli import log_lines
+else:
+    log_lines = lazily("crawlyard.cli.log_lines")
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -17,45 +22,20 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; a stderr that is gone is nobody to tell."""
+        if self.formatter is None:
+            self.formatter = log_lines.formatter()
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{printable_lines(self.format(record))}\n")
 
 
 def log_to_stderr(level: str) -> None:
-    """Send what structlog and logging are told to stderr, from *level* on.
+    """Send what logging is told to stderr, from *level* on.
 
     Raises:
         Invalid: there is no level of that name.
     """
     if level.lower() not in _LEVELS:
         raise Invalid("log_level", f"expected one of {', '.join(_LEVELS)}, got {level!r}")
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    handler = _Stderr()
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.LogfmtRenderer(
-                    key_order=["timestamp", "level", "event"], drop_missing=True
-                ),
-            ],
-        )
-    )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_Stderr()]
     root.setLevel(level.upper())

@@ -7,7 +7,6 @@ import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.crawl_options import About, Access, Bounds, Kept, Pace, Reach, form_of
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, Style, choice, flag, flat, option
 from crawlyard.cli.schedule_options import (
     TIMES,
@@ -23,6 +22,7 @@ from crawlyard.cli.seeds import read_ids, read_seeds
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.template_options import Use, params_of
 from crawlyard.core.schedule_records import ScheduleDraft
+from crawlyard.lazy import lazily
 from crawlyard.store.base import ScheduleQuery
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import here, serving, working

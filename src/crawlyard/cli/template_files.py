@@ -8,11 +8,11 @@ import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.failures import exit_code_of, failure_lines
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, choice, flag, flat, option
 from crawlyard.cli.template_options import Ref, Version
 from crawlyard.core.template import FileFormat
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import session, template_actions, template_reports, template_words

@@ -7,7 +7,6 @@ import typer
 
 from crawlyard.cli import template_files, values
 from crawlyard.cli.crawl_options import About, Access, Bounds, Kept, Pace, Reach, form_of
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, flag, flat, option
 from crawlyard.cli.seeds import read_seeds
 from crawlyard.cli.stdout import write_line
@@ -22,6 +21,7 @@ from crawlyard.cli.template_options import (
     params_of,
 )
 from crawlyard.core.template import TemplateDraft
+from crawlyard.lazy import lazily
 from crawlyard.store.base import TemplateQuery
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, flat, option
 from crawlyard.cli.stdout import write_line
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import session, watch_reports

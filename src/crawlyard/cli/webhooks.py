@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.lazy import lazily
 from crawlyard.cli.options import Basics, Common, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.webhook import EVERYTHING, DeliveryState
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import session, webhook_actions

@@ -2,14 +2,20 @@
 
 import ipaddress
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
-from crawlyard.engine.extract import Wanted, check_wanted
 from crawlyard.engine.guard import BlockedAddress, spec_guard
 from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import canonical, hostname_of, port_of
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.engine import extract
+else:  # it loads the parser, which few specs need before they are crawled
+    extract = lazily("crawlyard.engine.extract")
 
 _FORBIDDEN_HEADERS = frozenset(
     {
@@ -35,7 +41,7 @@ def check_spec(spec: JobSpec) -> None:
     if not urls:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
     Boundary(spec, urls)
-    check_wanted(Wanted(spec.text, spec.extract, spec.follow_nofollow))
+    extract.check_wanted(extract.Wanted(spec.text, spec.extract, spec.follow_nofollow))
     guard = spec_guard(spec)
     for url in urls:
         address = _literal(hostname_of(url))

@@ -17,6 +17,7 @@ from crawlyard.core.page import ErrorKind
 from crawlyard.engine.decode import DecodeError, Decoder
 from crawlyard.engine.dial import asked, guarded_session
 from crawlyard.engine.guard import BlockedAddress, Guard
+from crawlyard.engine.media import charset_of
 from crawlyard.engine.names import Names
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
@@ -62,15 +63,6 @@ class Response:
     def charset(self) -> str | None:
         """Return the charset that the Content-Type names, if it names one."""
         return charset_of(self.header("content-type"))
-
-
-def charset_of(content_type: str) -> str | None:
-    """Return the charset that a Content-Type names, if it names one."""
-    for part in content_type.split(";")[1:]:
-        name, _, value = part.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip("\"'") or None
-    return None
 
 
 class Fetcher(Protocol):

@@ -1,7 +1,6 @@
 """One message to one receiver: sent to an address that a guard allows, and nowhere else."""
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,9 +19,7 @@ TIMEOUT = timedelta(seconds=15)
 Source: Standard Webhooks, "Operational considerations": 15 to 30 s.
 """
 
-_RESOLVE_S = 5.0
 _NAMES = 256  # looked up at once, those included that nobody waits for any more
-_TO_SAVE = Names(32)
 
 
 class NotAsked(Exception):
@@ -90,17 +87,6 @@ class Poster:
 
     def _session(self, guard: Guard) -> aiohttp.ClientSession:
         return guarded_session(guard, self._timeout_s, self._names, keeps_alive=False)
-
-
-async def addresses_of(host: str, port: int) -> Sequence[str]:
-    """Return the addresses that *host* has now, perhaps more than one.
-
-    Raises:
-        OSError: it has none, or nobody answers.
-    """
-    async with asyncio.timeout(_RESOLVE_S):
-        found = await _TO_SAVE.addresses(host, port)
-    return sorted({str(address[0]) for *_, address in found})
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

@@ -19,7 +19,7 @@ from crawlyard.core.template import is_id
 from crawlyard.core.user import Actor
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
-from crawlyard.engine.post import addresses_of
+from crawlyard.engine.lookup import addresses_of
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.ids import new_id
 from crawlyard.services.finding import meant

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from crawlyard.core.page import Body
 from crawlyard.engine.extract import decoded
-from crawlyard.engine.fetch import charset_of
+from crawlyard.engine.media import charset_of
 
 
 def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:

@@ -67,9 +67,9 @@ class Edit:
         overrides = _beside(new.overrides, self.overrides)
         for path in self.unset:
             if path.startswith(_PARAMS):
-                params = _without(params, path.removeprefix(_PARAMS), path)
+                params = without(params, path.removeprefix(_PARAMS), path)
             else:
-                overrides = _without(overrides, _spelled(overrides, path), path)
+                overrides = without(overrides, spelled(overrides, path), path)
         return replace(new, params=params, overrides=overrides)
 
 
@@ -137,7 +137,7 @@ def _beside(form: Mapping[str, object], more: Mapping[str, object]) -> dict[str,
     return both
 
 
-def _spelled(form: Mapping[str, object], path: str) -> str:
+def spelled(form: Mapping[str, object], path: str) -> str:
     """Return the path of a field as *form* writes it: as such, or in its other spelling."""
     ways = next(([f.path, f.also] for f in FIELDS.values() if path in (f.path, f.also)), [])
     return next((way for way in (path, *ways) if way and _has(form, way)), path)
@@ -149,14 +149,18 @@ def _has(form: Mapping[str, object], path: str) -> bool:
     return head in form and (not dot or (isinstance(inner, Mapping) and _has(inner, rest)))
 
 
-def _without(form: Mapping[str, object], path: str, told: str) -> dict[str, object]:
-    """Return *form* without what is at *path*; an object that has nothing else goes with it."""
+def without(form: Mapping[str, object], path: str, told: str) -> dict[str, object]:
+    """Return *form* without what is at *path*; an object that has nothing else goes with it.
+
+    Raises:
+        Invalid: there is nothing; the field is *told*.
+    """
     if not _has(form, path):
         there = ", ".join(form) or "nothing"
         raise Invalid(told, f"cannot be taken away, it is not set; what is: {there}")
     head, dot, rest = path.partition(".")
     left, inner = dict(form), form[head]
-    if dot and isinstance(inner, Mapping) and (kept := _without(inner, rest, told)):
+    if dot and isinstance(inner, Mapping) and (kept := without(inner, rest, told)):
         left[head] = kept
     else:
         del left[head]

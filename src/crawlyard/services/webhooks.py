@@ -18,7 +18,7 @@ from crawlyard.core.webhook import (
     check_patterns,
 )
 from crawlyard.engine.guard import Guard
-from crawlyard.engine.post import addresses_of
+from crawlyard.engine.lookup import addresses_of
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.ids import new_id
 from crawlyard.services.policy import Policy

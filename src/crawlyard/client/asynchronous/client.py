@@ -12,6 +12,7 @@ from crawlyard.client.asynchronous.jobs import Jobs
 from crawlyard.client.asynchronous.operations import Operations
 from crawlyard.client.asynchronous.schedules import Schedules
 from crawlyard.client.asynchronous.templates import Templates
+from crawlyard.client.asynchronous.views import Views
 from crawlyard.client.asynchronous.webhooks import Webhooks
 from crawlyard.client.asynchronous.yard import Hosts, SettingSections, Workers
 from crawlyard.client.transport import Server, server_of
@@ -54,6 +55,7 @@ class AsyncClient:
         self.users = Users(calls)
         self.operations = Operations(calls)
         self.settings = SettingSections(calls)
+        self.views = Views(calls)
 
     async def request(
         self,

@@ -8,6 +8,7 @@ from crawlyard.client.asynchronous.results import Words
 from crawlyard.client.transport import if_match, part, without_none
 from crawlyard.web.wire.job_looks import CountsOut, DeletionOut
 from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.operations import BulkOut
 from crawlyard.web.wire.preview import PreviewOut
 
 _JOBS = "jobs"
@@ -149,6 +150,10 @@ class Jobs(Looks):
         wait of a pending one.
         """
         return await self._act(job_id, "retry", {"scope": scope, "kinds": [*kinds]}, version)
+
+    async def bulk(self, action: Mapping[str, object]) -> BulkOut:
+        """Do something to many jobs: of ``action`` and ``ids`` or a ``filter``."""
+        return await self._calls.one(BulkOut, "POST", f"{_JOBS}/bulk", body=action)
 
     async def _act(
         self, job_id: str, verb: str, body: Mapping[str, object] | None, version: int | None

@@ -1,4 +1,4 @@
-"""What is done to many things, and filters that were kept."""
+"""What is done to many things in the background."""
 
 from collections.abc import AsyncGenerator
 

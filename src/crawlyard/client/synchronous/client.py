@@ -13,6 +13,7 @@ from crawlyard.client.synchronous.jobs import Jobs
 from crawlyard.client.synchronous.operations import Operations
 from crawlyard.client.synchronous.schedules import Schedules
 from crawlyard.client.synchronous.templates import Templates
+from crawlyard.client.synchronous.views import Views
 from crawlyard.client.synchronous.webhooks import Webhooks
 from crawlyard.client.synchronous.yard import Hosts, SettingSections, Workers
 from crawlyard.client.transport import Server, server_of
@@ -53,6 +54,7 @@ class Client:
         self.users = Users(calls)
         self.operations = Operations(calls)
         self.settings = SettingSections(calls)
+        self.views = Views(calls)
 
     def request(
         self,

@@ -9,6 +9,7 @@ from crawlyard.client.synchronous.results import Words
 from crawlyard.client.transport import if_match, part, without_none
 from crawlyard.web.wire.job_looks import CountsOut, DeletionOut
 from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.operations import BulkOut
 from crawlyard.web.wire.preview import PreviewOut
 
 _JOBS = "jobs"
@@ -150,6 +151,10 @@ class Jobs(Looks):
         wait of a pending one.
         """
         return self._act(job_id, "retry", {"scope": scope, "kinds": [*kinds]}, version)
+
+    def bulk(self, action: Mapping[str, object]) -> BulkOut:
+        """Do something to many jobs: of ``action`` and ``ids`` or a ``filter``."""
+        return self._calls.one(BulkOut, "POST", f"{_JOBS}/bulk", body=action)
 
     def _act(
         self, job_id: str, verb: str, body: Mapping[str, object] | None, version: int | None

@@ -1,5 +1,5 @@
 # made of asynchronous/operations.py by `python -m tests.sync_client`; a test compares it
-"""What is done to many things, and filters that were kept."""
+"""What is done to many things in the background."""
 
 from collections.abc import Generator
 

@@ -1,0 +1,86 @@
+"""What works in a yard: its workers, and what delivers to webhooks."""
+
+from collections.abc import Callable
+
+from crawlyard.clock import Clock
+from crawlyard.config import Settings
+from crawlyard.dispatch.base import Dispatcher
+from crawlyard.engine.access import RobotsCache
+from crawlyard.engine.heavy import HeavyPool
+from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.post import Poster
+from crawlyard.engine.visit import Tools
+from crawlyard.services.delivering import Deliverer
+from crawlyard.services.isolation import Isolation
+from crawlyard.services.presence import Presence
+from crawlyard.services.progress import ProgressTracker
+from crawlyard.services.recorder import Recorder
+from crawlyard.services.run import Workshop
+from crawlyard.services.worker import Worker, WorkerOptions, worker_id
+from crawlyard.store.base import Store
+
+
+class Works:
+    """Makes the workers of a yard, which share a host gate and a cache of robots.txt.
+
+    *alone*: nothing is shared with other processes, nor kept in the data directory.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        progress: ProgressTracker,
+        *,
+        alone: bool,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._progress = progress
+        self._alone = alone
+        self._gate = HostGate(clock, store.hosts)
+        self._heavy = HeavyPool()
+        self._robots = RobotsCache(clock)
+        self.deliverer = Deliverer(store, Poster(settings.user_agent), clock)
+
+    def worker(
+        self, run_over: Callable[[], None], *, only: str | None = None, slots: int | None = None
+    ) -> Worker:
+        """Return a worker that is not running yet; *only* takes that job and no other.
+
+        *run_over* is called when a run of a schedule's job is over.
+        """
+        name = worker_id()
+        options = WorkerOptions(
+            slots=slots or self._settings.jobs,
+            lease=self._settings.lease,
+            shutdown_s=self._settings.shutdown_s,
+            only=only,
+            run_over=run_over,
+        )
+        presence, isolation = None, None
+        if not self._alone:
+            presence = Presence(self._settings.data_dir / "workers", name)
+            isolation = Isolation(self._settings.model_dump(mode="json"))
+        return Worker(self.workshop(), self._dispatcher, presence, isolation, options, name)
+
+    def workshop(self) -> Workshop:
+        """Return what the jobs of one worker share; the host gate is that of all of them."""
+        return Workshop(
+            store=self._store,
+            clock=self._clock,
+            tools=Tools(self._clock, self._gate, self._heavy),
+            robots=self._robots,
+            recorder=Recorder(self._store.frontier, self._clock, self._settings.lease),
+            progress=self._progress,
+            agent=self._settings.user_agent,
+        )
+
+    async def close(self) -> None:
+        """Let go of what is booked, and end helpers."""
+        await self._gate.close()
+        await self._heavy.close()

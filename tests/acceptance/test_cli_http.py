@@ -1,0 +1,244 @@
+"""What the command line does over HTTP alone, and what accounts do here and there."""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.shell import FAST, MINUTE, SLOW, Shell, environment, rest, served, until
+
+NOBODY = {"CRAWLYARD_SERVER": "http://127.0.0.1:9", "CRAWLYARD_TOKEN": "cyt_x"}
+ENGINE = ("aiohttp", "turbohtml", "can_ada", "isal")
+SERVER = ("fastapi", "starlette", "uvicorn", "prometheus_client")
+STORE = ("sqlalchemy", "alembic", "crawlyard.yard", "crawlyard.store.sql")
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A server of an empty yard."""
+    with served(tmp_path_factory.mktemp("yard")) as shell:
+        yield shell
+
+
+def one(shell: Shell, *words: str) -> dict[str, Any]:
+    """Return what a command writes as one object."""
+    found = shell.json(*words)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_token_is_made_used_and_revoked(either: Shell) -> None:
+    secret = either.run("tokens", "create", "laptop", "--scope", "jobs:read", "--expires", "2h")
+    listed = either.run("tokens", "list", "-o", "plain")
+    revoked = either.run("tokens", "revoke", "laptop")
+    again = either.run("tokens", "revoke", "laptop")
+
+    assert secret.stdout.startswith("cyt_")
+    assert secret.stdout.strip() not in listed.stdout + secret.stderr + revoked.stderr
+    assert "\tlaptop\t" in listed.stdout
+    assert (revoked.returncode, again.returncode) == (0, 3)
+
+
+def test_users_have_roles_quotas_and_an_end(either: Shell) -> None:
+    made = one(either, "users", "create", "ada", "--role", "viewer", "--max-running", "2")
+    changed = one(either, "users", "set", "ada", "--max-pages", "10", "--max-duration", "1h")
+    freed = one(either, "users", "set", "ada", "--max-running", "none")
+    off = one(either, "users", "disable", "ada")
+    on = one(either, "users", "enable", "ada")
+    nothing = either.run("users", "set", "ada")
+    missing = either.run("users", "set", "bob", "--role", "admin")
+
+    assert (made["role"], made["quota"]["running"]) == ("viewer", 2)
+    ceilings = {"pages": 10, "bytes": None, "duration_s": 3600, "errors": None}
+    assert (changed["quota"]["running"], changed["quota"]["ceilings"]) == (2, ceilings)
+    assert (freed["quota"]["running"], freed["quota"]["ceilings"]) == (None, ceilings)
+    assert (off["disabled_at"] is None, on["disabled_at"]) == (False, None)
+    assert (nothing.returncode, missing.returncode) == (2, 3)
+    assert "local" in either.run("users", "list", "-q").stdout.split()
+
+
+def test_who_asks_and_what_goes_on_is_told(either: Shell) -> None:
+    either.run("users", "create", "ada")  # so that there is a yard
+    me = one(either, "whoami")
+    health = either.run("health")
+    hosts = either.run("hosts", "list", "--json")
+    ops = either.run("ops", "list", "--json")
+    workers = either.run("workers", "list", "-q")
+
+    assert (me["id"], me["role"]) == ("local", "admin")
+    assert (health.returncode, health.stderr) == (0, "ok\n")
+    assert (hosts.stdout, ops.stdout) == ("[]\n", "[]\n")
+    assert len(workers.stdout.splitlines()) == either.over_http
+    assert either.run("ops", "show", "no-such-id").returncode == 3
+    assert either.run("workers", "forget", "no-such-id").returncode == 3
+
+
+def test_a_job_is_looked_at_closely(crawled: Shell) -> None:
+    url = str(crawled.job()["spec"]["urls"][0])  # type: ignore[index]  # JSON
+    why = one(crawled, "jobs", "why", "last", url)
+    counts = one(crawled, "jobs", "counts", "--tag", "a")
+    config = one(crawled, "jobs", "config", "last")
+    log = crawled.run("jobs", "log", "last", "-o", "jsonl")
+    frontier = crawled.run("jobs", "frontier", "last")
+    waited = crawled.run("jobs", "wait", "last", "--timeout", "10s", "-q")
+    refused = crawled.run("jobs", "exclude", "last", "*/print/*")
+
+    assert why["outcome"] == "fetched"
+    assert (counts["total"], counts["states"]["completed"]) == (1, 1)
+    assert (config["config"]["name"], config["sources"]["name"]) == ("docs", "this job")
+    assert {json.loads(line)["object"] for line in log.stdout.splitlines()} == {"log_line"}
+    assert (frontier.returncode, frontier.stdout) == (0, "")
+    assert (waited.returncode, waited.stdout.strip()) == (0, crawled.job()["id"])
+    assert refused.returncode == 5
+
+
+def test_signing_in_keeps_a_token_for_its_owner_alone(yard: Shell, tmp_path: Path) -> None:
+    url, token = yard.env["CRAWLYARD_SERVER"], yard.env["CRAWLYARD_TOKEN"]
+    shell = Shell(tmp_path, {"XDG_CONFIG_HOME": str(tmp_path / "config")})
+
+    before = shell.run("jobs", "list", "--server", url)
+    wrong = shell.run("login", url, stdin="cyt_wrong\n")
+    right = shell.run("login", url, stdin=f"{token}\n")
+    after = shell.run("whoami", "--server", url, "-q")
+    out = shell.run("logout", url)
+    gone = shell.run("whoami", "--server", url)
+
+    assert (before.returncode, "crawlyard login" in before.stderr) == (4, True)
+    assert (wrong.returncode, right.returncode) == (4, 0)
+    assert token not in right.stdout + right.stderr
+    kept = tmp_path / "config" / "crawlyard" / "config.toml"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert (after.returncode, after.stdout) == (0, "local\n")
+    assert (out.returncode, gone.returncode) == (0, 4)
+    assert token not in kept.read_text()
+
+
+def test_a_token_may_come_from_a_file(yard: Shell, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(yard.env["CRAWLYARD_TOKEN"] + "\n")
+    env = {"CRAWLYARD_SERVER": yard.env["CRAWLYARD_SERVER"], "CRAWLYARD_TOKEN_FILE": "token"}
+
+    ran = Shell(tmp_path, env).run("whoami", "-q")
+
+    assert (ran.returncode, ran.stdout) == (0, "local\n")
+
+
+@pytest.mark.parametrize("words", [("jobs", "list"), ("health",), ("crawl", "https://a.example/")])
+def test_a_server_that_does_not_answer_has_a_code(shell: Shell, words: tuple[str, ...]) -> None:
+    ran = shell.run(*words, env=NOBODY)
+
+    assert (ran.returncode, ran.stdout) == (6, "")
+    assert "http://127.0.0.1:9 cannot be reached" in ran.stderr
+    assert list(shell.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("work", "--server", "http://127.0.0.1:9"), 2, "--server"),
+        (("serve", "--server", "http://127.0.0.1:9"), 2, "leave the server out"),
+        (("demo", "--server", "http://127.0.0.1:9"), 2, "leave the server out"),
+        (("jobs", "list", "--server", "yard"), 2, "expected a URL"),
+        (("api", "GET", "jobs"), 2, "--server"),
+    ],
+)
+def test_what_makes_no_sense_with_or_without_a_server_is_said(
+    shell: Shell, words: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = shell.run(*words, env={"CRAWLYARD_TOKEN": "cyt_x"})
+
+    assert (ran.returncode, ran.stdout) == (code, "")
+    assert said in ran.stderr
+
+
+def test_any_request_can_be_made(yard: Shell) -> None:
+    made = yard.run("api", "POST", "jobs", "-F", 'urls=["https://a.example/"]', "-F", "name=raw")
+    job = json.loads(made.stdout)
+    changes = json.dumps({"priority": "high"})
+    patched = yard.run("api", "PATCH", f"jobs/{job['id']}", "--input", "-", stdin=changes)
+    listed = yard.run("api", "GET", "jobs", "-F", "limit=1", "-i")
+    refused = yard.run("api", "GET", "jobs/none")
+
+    assert (job["object"], job["name"]) == ("job", "raw")
+    assert json.loads(patched.stdout)["priority"] == "high"
+    assert listed.stdout.startswith("HTTP 200\n")
+    assert json.loads(listed.stdout.splitlines()[-1])["object"] == "list"
+    assert refused.returncode == 3
+    assert json.loads(refused.stdout)["code"] == "not_found"
+
+
+def test_ctrl_c_leaves_a_job_of_the_server_running(yard: Shell, slow_site: str) -> None:
+    with yard.started("crawl", slow_site, *SLOW) as process:
+        until(process, "running")
+        process.send_signal(signal.SIGINT)
+        code, _, said = rest(process)
+
+    state = yard.job()["state"]
+    yard.run("jobs", "cancel", "last")
+    assert code == 130
+    assert "the job goes on" in said
+    assert state == "running"
+
+
+def test_events_are_followed_over_http(yard: Shell, site: str) -> None:
+    with yard.started("events", "--follow", "--type", "job.completed", "--json") as process:
+        assert process.stdout is not None
+        made = yard.run("crawl", site, *FAST, "--max-pages", "2", "-q")
+        told = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        code, _, _ = rest(process)
+
+    assert (told["name"], told["subject"]) == ("job.completed", made.stdout.strip())
+    assert code == 130
+
+
+def loaded(shell: Shell, words: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
+    """Return which of these modules a command has loaded by its end."""
+    program = (
+        "import sys\n"
+        "from crawlyard.cli.app import main\n"
+        f"sys.argv = ['crawlyard', *{words!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print([name for name in {names!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=shell.folder,
+        env=environment(**shell.env),
+        capture_output=True,
+        text=True,
+        timeout=MINUTE,
+        check=True,
+    )
+    return [str(name) for name in json.loads(ran.stderr.splitlines()[-1].replace("'", '"'))]
+
+
+def test_a_list_loads_no_more_than_it_needs(crawled: Shell) -> None:
+    beside = STORE if crawled.over_http else ("httpx",)
+    engine = ENGINE if crawled.over_http else ("aiohttp", "turbohtml", "isal")
+    unneeded = (*engine, *SERVER, *beside, "alembic", "structlog", "yaml")
+
+    found = loaded(crawled, ("jobs", "list"), unneeded)
+
+    assert found == []
+
+
+def test_the_client_loads_nothing_of_the_server(shell: Shell) -> None:
+    names = (*ENGINE, *SERVER, *STORE, "structlog", "typer", "crawlyard.services")
+    program = f"import sys, crawlyard.client; print([n for n in {names!r} if n in sys.modules])"
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=MINUTE,
+        check=True,
+    )
+
+    assert ran.stdout == "[]\n"

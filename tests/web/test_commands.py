@@ -1,0 +1,151 @@
+"""Every command of the command line is one documented endpoint of the API, or says why not."""
+
+from collections.abc import Iterator, Mapping
+
+import typer.main
+from fastapi.routing import APIRoute
+
+from crawlyard.cli.app import app
+from crawlyard.web.api import ROOT, ROUTERS
+from crawlyard.web.app import PREFIX
+
+HERE: Mapping[str, str] = {
+    "version": "of this program, not of a server",
+    "work": "runs jobs on files or a database of its own",
+    "serve": "is what makes the API",
+    "demo": "serves a site and crawls it, without a yard",
+    "logout": "forgets what this machine keeps",
+    "api": "is any endpoint",
+    "webhooks verify": "checks a signature by a secret that stays here",
+}
+"""Commands without an endpoint, and why."""
+
+ENDPOINTS: Mapping[str, str] = {
+    "crawl": "POST /jobs",
+    "events": "GET /events",
+    "whoami": "GET /auth/me",
+    "login": "GET /auth/me",
+    "health": "GET /readyz",
+    "jobs list": "GET /jobs",
+    "jobs show": "GET /jobs/{job_id}",
+    "jobs watch": "GET /jobs/{job_id}",
+    "jobs pause": "POST /jobs/{job_id}/pause",
+    "jobs resume": "POST /jobs/{job_id}/resume",
+    "jobs cancel": "POST /jobs/{job_id}/cancel",
+    "jobs retry": "POST /jobs/{job_id}/retry",
+    "jobs set": "PATCH /jobs/{job_id}",
+    "jobs pages": "GET /jobs/{job_id}/pages",
+    "jobs errors": "GET /jobs/{job_id}/errors",
+    "jobs events": "GET /events",
+    "jobs export": "GET /jobs/{job_id}/export",
+    "jobs frontier": "GET /jobs/{job_id}/frontier",
+    "jobs log": "GET /jobs/{job_id}/log",
+    "jobs config": "GET /jobs/{job_id}/config",
+    "jobs why": "GET /jobs/{job_id}/why",
+    "jobs exclude": "POST /jobs/{job_id}/exclusions",
+    "jobs counts": "GET /jobs/counts",
+    "jobs wait": "GET /jobs/{job_id}/wait",
+    "jobs delete": "DELETE /jobs/{job_id}",
+    "templates list": "GET /templates",
+    "templates show": "GET /templates/{ref}",
+    "templates create": "POST /templates",
+    "templates edit": "PATCH /templates/{ref}",
+    "templates validate": "POST /templates/validate",
+    "templates render": "POST /templates/{ref}/render",
+    "templates publish": "POST /templates/{ref}/publish",
+    "templates unpublish": "POST /templates/{ref}/unpublish",
+    "templates duplicate": "POST /templates/{ref}/duplicate",
+    "templates versions": "GET /templates/{ref}/versions",
+    "templates restore": "POST /templates/{ref}/versions/{version}/restore",
+    "templates import": "POST /templates/import",
+    "templates export": "GET /templates/{ref}/export",
+    "templates delete": "DELETE /templates/{ref}",
+    "schedules explain": "POST /schedules/preview",
+    "schedules list": "GET /schedules",
+    "schedules show": "GET /schedules/{ref}",
+    "schedules create": "POST /schedules",
+    "schedules edit": "PATCH /schedules/{ref}",
+    "schedules pause": "POST /schedules/{ref}/pause",
+    "schedules resume": "POST /schedules/{ref}/resume",
+    "schedules run": "POST /schedules/{ref}/run",
+    "schedules runs": "GET /schedules/{ref}/runs",
+    "schedules next": "GET /schedules/{ref}/next",
+    "schedules backfill": "POST /schedules/{ref}/backfill",
+    "schedules calendar": "GET /schedules/calendar",
+    "schedules delete": "DELETE /schedules/{ref}",
+    "webhooks list": "GET /webhooks",
+    "webhooks show": "GET /webhooks/{webhook_id}",
+    "webhooks create": "POST /webhooks",
+    "webhooks edit": "PATCH /webhooks/{webhook_id}",
+    "webhooks test": "POST /webhooks/{webhook_id}/test",
+    "webhooks deliveries": "GET /webhooks/{webhook_id}/deliveries",
+    "webhooks replay": "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay",
+    "webhooks rotate": "POST /webhooks/{webhook_id}/rotate",
+    "webhooks enable": "POST /webhooks/{webhook_id}/enable",
+    "webhooks disable": "POST /webhooks/{webhook_id}/disable",
+    "webhooks delete": "DELETE /webhooks/{webhook_id}",
+    "workers list": "GET /workers",
+    "workers show": "GET /workers/{worker_id}",
+    "workers forget": "DELETE /workers/{worker_id}",
+    "hosts list": "GET /hosts",
+    "hosts show": "GET /hosts/{host}",
+    "ops list": "GET /operations",
+    "ops show": "GET /operations/{operation_id}",
+    "ops cancel": "POST /operations/{operation_id}/cancel",
+    "tokens list": "GET /tokens",
+    "tokens create": "POST /tokens",
+    "tokens revoke": "DELETE /tokens/{token_id}",
+    "users list": "GET /users",
+    "users create": "POST /users",
+    "users set": "PATCH /users/{user_id}",
+    "users disable": "PATCH /users/{user_id}",
+    "users enable": "PATCH /users/{user_id}",
+}
+"""The endpoint that does what a command is for, without the prefix."""
+
+
+def commands(of: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Yield each command as one types it, and its help."""
+    inside: Mapping[str, object] | None = getattr(of, "commands", None)
+    if inside is None:
+        yield " ".join(path), str(getattr(of, "help", ""))
+        return
+    for name, command in inside.items():
+        yield from commands(command, (*path, name))
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def routes() -> set[str]:
+    every = [route for router in (*ROUTERS, *ROOT) for route in router.routes]
+    return {
+        f"{method} {route.path.removeprefix(PREFIX)}"
+        for route in every
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+
+
+def test_every_command_has_a_row() -> None:
+    assert set(COMMANDS) == {*ENDPOINTS, *HERE}
+    assert not set(ENDPOINTS) & set(HERE)
+
+
+def test_every_row_has_a_route() -> None:
+    assert set(ENDPOINTS.values()) - routes() == set()
+
+
+def test_every_command_says_how_it_is_used() -> None:
+    silent = [
+        command
+        for command, text in COMMANDS.items()
+        if f"crawlyard {command}".split() != _first_example(text)[: len(command.split()) + 1]
+    ]
+
+    assert silent == []
+
+
+def _first_example(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines()]
+    return next((line.split() for line in lines if line.startswith("crawlyard ")), [])
