@@ -51,6 +51,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "can_ada": ("engine.urls",),
     "cronsim": ("core.timetable",),
     "fastapi": ("web",),
+    "h11": ("web.connection",),  # of uvicorn's connections
     "httpx": ("client",),
     "isal": ("engine.decode",),
     "prometheus_client": ("web.gauges",),
@@ -65,7 +66,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "turbohtml": ("engine.extract",),
     "typer": ("cli",),
     "uuid_utils": ("ids",),
-    "uvicorn": ("web.serving",),
+    "uvicorn": ("web.serving", "web.connection"),
     "uvloop": ("cli",),
     "xxhash": ("engine.urls",),
     "yaml": ("services.plain_yaml",),

@@ -36,6 +36,7 @@ from crawlyard.core.timetable import SHORTEST, timetable
 from crawlyard.core.webhook import MAX_BODY, message
 from crawlyard.export.jsonl import dumps
 from crawlyard.web.wire.jobs import EventOut
+from tests import docs_limits
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import a_webhook
 
@@ -434,6 +435,11 @@ def _policies(helps: Mapping[Overlap, str] | Mapping[Misfire, str]) -> str:
     return _table(["policy", "what it does"], rows)
 
 
+def limits_of_requests() -> str:
+    """Return how much of everything a request may have."""
+    return _page("How much may be asked", *docs_limits.blocks(_table))
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "lifecycle.md": lifecycle,
     "settings.md": settings,
@@ -441,6 +447,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": errors,
     "cron.md": cron,
     "events.md": events,
+    "limits-of-requests.md": limits_of_requests,
 }
 
 

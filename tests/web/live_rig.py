@@ -15,6 +15,7 @@ from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL
 from crawlyard.store.base import Store
 from crawlyard.web.app import PREFIX, create_app
+from crawlyard.web.connection import REQUEST_S
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
@@ -115,8 +116,14 @@ class LiveRig:
 
 
 @asynccontextmanager
-async def a_live_rig(store: Store, *, send_buffer: int | None = None) -> AsyncIterator[LiveRig]:
-    """Serve *store*; *send_buffer* are the bytes that the system takes for a slow reader."""
+async def a_live_rig(
+    store: Store, *, send_buffer: int | None = None, request_s: float = REQUEST_S
+) -> AsyncIterator[LiveRig]:
+    """Serve *store*.
+
+    *send_buffer* are the bytes that the system takes for a slow reader, *request_s* the
+    seconds within which a whole request must come.
+    """
     yard = Yard(Settings(database_url=IN_MEMORY), store, SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
     rig = Rig(site=site, app=create_app(site), clock=FakeClock())
@@ -126,7 +133,7 @@ async def a_live_rig(store: Store, *, send_buffer: int | None = None) -> AsyncIt
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         base = f"http://127.0.0.1:{sock.getsockname()[1]}"
         async with (
-            serving(rig.app, sock, site.live.close),
+            serving(rig.app, sock, site.live.close, request_s=request_s),
             httpx.AsyncClient(base_url=base, timeout=PATIENCE_S, limits=_MANY) as client,
         ):
             yield LiveRig(rig=rig, client=client)

@@ -65,7 +65,7 @@ def _canonical(field: str, urls: Sequence[str]) -> list[str]:
 
 def _literal(hostname: str) -> str | None:
     """Return the address that a host name is by itself; names are judged when resolved."""
-    if hostname == "localhost" or hostname.endswith(".localhost"):
+    if f".{hostname.removesuffix('.')}".endswith(".localhost"):
         return "127.0.0.1"  # RFC 6761, section 6.3
     try:
         return str(ipaddress.ip_address(hostname))

@@ -118,7 +118,7 @@ def _check_https(url: str) -> None:
 
 def _literal(host: str) -> str:
     """Return the address that a host name is by itself, empty if it has to be looked up."""
-    if host == "localhost" or host.endswith(".localhost"):
+    if f".{host.removesuffix('.')}".endswith(".localhost"):
         return "127.0.0.1"  # RFC 6761, section 6.3
     try:
         return str(ip_address(host))

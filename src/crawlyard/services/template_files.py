@@ -51,6 +51,7 @@ def draft_of(data: object) -> TemplateDraft:
         Invalid: a field is unknown, missing, or not what is expected.
     """
     fields = _object("template", data, _FIELDS)
+    given = {name: value for name, value in fields.items() if value is not None}
     spec = fields.get("spec", {})
     if not isinstance(spec, Mapping):
         raise Invalid("spec", f"expected an object of fields of a spec, got {shown(spec)}")
@@ -58,9 +59,9 @@ def draft_of(data: object) -> TemplateDraft:
         raise Invalid("name", "expected the name of the template, got none")
     return TemplateDraft(
         name=_text("name", fields["name"]),
-        description=_text("description", fields.get("description") or "").strip(),
+        description=_text("description", given.get("description", "")).strip(),
         spec=spec,
-        parameters=_parameters(fields.get("parameters") or {}),
+        parameters=_parameters(given.get("parameters", {})),
     )
 
 

@@ -11,12 +11,13 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from crawlyard.web.problems import KINDS, MEDIA_TYPE
+from crawlyard.web.routes import MAX_KEY
 from crawlyard.web.wire.problems import ProblemOut
 
 Responses = dict[int | str, dict[str, Any]]
 Document = dict[str, Any]
 
-_EVERYWHERE = (400, 413, 415, 421, 500, 503)
+_EVERYWHERE = (400, 408, 413, 415, 421, 431, 500, 503)
 _SCHEMAS = "#/components/schemas/"
 _PROBLEM = {"$ref": f"{_SCHEMAS}{ProblemOut.__name__}"}
 _OF_FASTAPI = ("HTTPValidationError", "ValidationError")  # no answer looks like that
@@ -65,7 +66,7 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
     },
     "Idempotency-Key": {
         "description": "Your name for this request, which is then done once.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
     },
 }
 
@@ -73,7 +74,7 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
 def problems(*statuses: int) -> Responses:
     """Return the answers of a route that are problems, for its document.
 
-    What every route may answer (400, 413, 415, 421, 500, 503) is added to *statuses*.
+    What every route may answer (400, 408, 413, 415, 421, 431, 500, 503) is added.
     """
     return {status: _told(status) for status in sorted({*statuses, *_EVERYWHERE})}
 

@@ -30,6 +30,8 @@ MEANINGS: Mapping[str, str] = {
     "gone": "It was here, and has been deleted for good.",
     "precondition_failed": "If-Match names another version than the current one, which is in "
     "`current_version`. Read it again, and decide anew.",
+    "too_slow": "The whole request must have come within a minute. Send it again, on a faster "
+    "line or in smaller parts.",
     "payload_too_large": "The body has more bytes than are taken here.",
     "unsupported_media_type": "Send the body as application/json.",
     "idempotency_key_reused": "The key stands for another request, whose answer is kept for a "
@@ -42,6 +44,8 @@ MEANINGS: Mapping[str, str] = {
     "names which.",
     "rate_limited": "You ask too often. Wait as long as Retry-After says.",
     "refused": "It cannot be done as asked; the detail says why.",
+    "head_too_large": "The URL and the headers together have more bytes than are taken. Send fewer "
+    "parameters, or ask by POST where there is one.",
     "internal": "The server has made a mistake. Its log tells of it under the `request_id`.",
     "unavailable": "The store is away, the server is about to end, or has all it can take. "
     "Wait as long as Retry-After says, and send the request again.",

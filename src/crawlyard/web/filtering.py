@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import Depends, Query
+from pydantic import Field
 
 from crawlyard.core.filter import (
     MAX_WORD,
@@ -26,7 +27,10 @@ from crawlyard.web.wire.problems import FieldErrorOut
 MOST_Q = 500
 _DEEPEST = 1_000_000
 
-Values = list[str] | None
+LONGEST_ITEM = MOST_VALUES * MAX_WORD
+"""Of one parameter, which may hold all values between commas."""
+
+Values = list[Annotated[str, Field(max_length=LONGEST_ITEM)]] | None
 
 
 def words(name: str, given: Sequence[str] | None) -> list[str]:

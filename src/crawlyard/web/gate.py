@@ -6,15 +6,18 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crawlyard.ids import new_id
 from crawlyard.web import problems
 from crawlyard.web.refs import undivided
-from crawlyard.web.site import Site, SiteOptions
+from crawlyard.web.site import MAX_HEAD_BYTES, Site, SiteOptions
 
 _FILES = re.compile(r"/api/v\d+/templates/(import|validate)")
 """Paths that take whole files, as text in JSON."""
+
+_VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -23,6 +26,7 @@ _ALWAYS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+_CLOSE = {"Connection": "close"}  # where its body ends, and the next request begins, is not sure
 _STRICT = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -58,25 +62,41 @@ class Gate:
                 _close_up(request, MutableHeaders(scope=message))
             await send(message)
 
-        if not _is_known(headers.get("host", ""), site):
-            said = (
-                f"{headers.get('host', '')!r} is not a name of this server (--allow-host adds one)"
-            )
-            await problems.answer(request, "misdirected", said)(scope, receive, told)
-            return
-        if b"%00" in (scope.get("raw_path") or b"") + scope.get("query_string", b""):
-            said = "expected a URL without NUL (%00)"  # Postgres has no text with it
-            await problems.answer(request, "malformed", said)(scope, receive, told)
+        if (refusal := _refusal(scope, headers, site)) is not None:
+            code, said = refusal
+            closing = _CLOSE if code == "malformed" else None
+            await problems.answer(request, code, said, headers=closing)(scope, receive, told)
             return
         most = _most(scope["path"], site.options)
         try:
             _check_length(headers, most)
             await self._app(scope, _bounded(receive, most), told)
+        except ClientDisconnect:
+            return  # in the middle of its body: nobody is there to be answered
         except _TooLarge:
             if begun:
                 raise
             said = f"expected at most {most:,} bytes"
             await problems.answer(request, "payload_too_large", said)(scope, receive, told)
+
+
+def _refusal(scope: Scope, headers: Headers, site: Site) -> tuple[str, str] | None:
+    """Return why a request is not even looked at: a code and a sentence; or None."""
+    url = (scope.get("raw_path") or b"") + scope.get("query_string", b"")
+    size = len(url) + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    if size > MAX_HEAD_BYTES:
+        said = f"expected a URL and headers of at most {MAX_HEAD_BYTES:,} bytes"
+        return "head_too_large", said
+    if (spoken := scope.get("http_version", "1.1")) not in _VERSIONS:
+        return "malformed", f"HTTP/{spoken[:10]} is not spoken here"
+    if "transfer-encoding" in headers and "content-length" in headers:
+        return "malformed", "expected Transfer-Encoding or Content-Length, not both"
+    host = headers.get("host", "")
+    if not _is_known(host, site):
+        return "misdirected", f"{host!r} is not a name of this server (--allow-host adds one)"
+    if b"%00" in url:
+        return "malformed", "expected a URL without NUL (%00)"  # Postgres has no text with it
+    return None
 
 
 def _is_known(host: str, site: Site) -> bool:

@@ -60,6 +60,7 @@ KINDS: Mapping[str, Kind] = {
     "idempotency_in_progress": Kind(409, "A request with this Idempotency-Key is under way"),
     "gone": Kind(410, "It is no longer here"),
     "precondition_failed": Kind(412, "It is at another version"),
+    "too_slow": Kind(408, "The request did not come in time"),
     "payload_too_large": Kind(413, "The body is too large"),
     "unsupported_media_type": Kind(415, "The body must be JSON"),
     "idempotency_key_reused": Kind(422, "The Idempotency-Key was used for another request"),
@@ -68,6 +69,7 @@ KINDS: Mapping[str, Kind] = {
     "limit_exceeded": Kind(429, "A quota is used up"),
     "rate_limited": Kind(429, "Too many requests"),
     "refused": Kind(409, "It cannot be done"),
+    "head_too_large": Kind(431, "The URL or the headers are too long"),
     "internal": Kind(500, "An error of the server"),
     "unavailable": Kind(503, "Not available now"),
 }
@@ -102,6 +104,19 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the answer that tells of a problem; *more* are members of its own."""
+    request_id = getattr(request.state, "request_id", "")
+    content = told(code, detail, request.url.path, request_id, more)
+    return JSONResponse(content, KINDS[code].status, dict(headers or {}), MEDIA_TYPE)
+
+
+def told(
+    code: str,
+    detail: str,
+    instance: str,
+    request_id: str,
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the body of the answer that tells of a problem."""
     kind = KINDS[code]
     shape = ProblemOut(
         type=f"/problems/{code.replace('_', '-')}",
@@ -109,12 +124,11 @@ def answer(
         status=kind.status,
         code=code,
         detail=detail[:_LONGEST],
-        instance=request.url.path,
-        request_id=getattr(request.state, "request_id", ""),
+        instance=instance,
+        request_id=request_id,
         **(more or {}),
     )
-    content = shape.model_dump(mode="json", exclude_none=True)
-    return JSONResponse(content, kind.status, dict(headers or {}), MEDIA_TYPE)
+    return shape.model_dump(mode="json", exclude_none=True)
 
 
 def code_of(error: CrawlyardError) -> str:

@@ -27,7 +27,9 @@ SHOWN_ONCE = frozenset({"secret", "token"})
 null where the answer is given again."""
 
 _DEAD_AFTER = timedelta(minutes=2)  # under way for longer: its server is gone
-_MAX_KEY = 255
+MAX_KEY = 255
+"""Characters of an Idempotency-Key."""
+
 _JSON = frozenset({"application/json", "application/merge-patch+json"})
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
@@ -130,8 +132,8 @@ async def _once(request: Request, handler: Handler) -> Response:
     Source: draft-ietf-httpapi-idempotency-key-header.
     """
     key = request.headers["idempotency-key"].strip()
-    if not key or len(key) > _MAX_KEY or not key.isprintable():
-        raise Problem("malformed", f"expected an Idempotency-Key of 1 to {_MAX_KEY} characters")
+    if not key or len(key) > MAX_KEY or not key.isprintable():
+        raise Problem("malformed", f"expected an Idempotency-Key of 1 to {MAX_KEY} characters")
     site = site_of(request)
     replies, now = site.yard.store.replies, site.yard.clock.now()
     # first of all: what was answered to a token that is revoked by now is nobody's to read

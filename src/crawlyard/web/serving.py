@@ -9,6 +9,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from crawlyard.errors import Unavailable
+from crawlyard.web.connection import IDLE_S, REQUEST_S, within
+from crawlyard.web.site import MAX_HEAD_BYTES
 
 DRAIN_S = 3
 """How long requests that are under way may take once the server is to end."""
@@ -54,12 +56,17 @@ def listening(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: FastAPI, sock: socket.socket, close_streams: Callable[[], None] = _nothing
+    app: FastAPI,
+    sock: socket.socket,
+    close_streams: Callable[[], None] = _nothing,
+    *,
+    request_s: float = REQUEST_S,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve *app* on *sock* for the block, whose end waits `DRAIN_S` for what is under way.
 
     Streams would be waited for as well, so they are closed first. What the block is
-    given makes the end begin before that of the block; it may be called twice.
+    given makes the end begin before that of the block; it may be called twice. A request
+    that has not come whole after *request_s* is refused.
     """
     config = uvicorn.Config(
         app,
@@ -67,8 +74,10 @@ async def serving(
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=30,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=within(request_s),
+        ws="none",
+        timeout_keep_alive=IDLE_S,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
     server = _Server(config)
 

@@ -26,6 +26,9 @@ from crawlyard.web.rates import Rates
 from crawlyard.yard import Yard
 
 _SEAL = "seal"  # a section that no route shows
+MAX_HEAD_BYTES = 64 * 1024
+"""Of the URL and all headers of a request together."""
+
 MAX_BODY_BYTES = 1 << 20
 """Of a request; imports of templates may be larger by themselves."""
 

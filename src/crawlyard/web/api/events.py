@@ -16,6 +16,7 @@ from crawlyard.services.events import named
 from crawlyard.store.base import EventQuery
 from crawlyard.web.asking import Anybody, SiteOf, caller_of
 from crawlyard.web.documenting import Responses, problems
+from crawlyard.web.filtering import Values
 from crawlyard.web.live.answer import MEDIA_TYPE, EventStream
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.live.stream import Wish
@@ -60,7 +61,7 @@ async def list_(
     site: SiteOf,
     pages: Pages,
     type_: Annotated[
-        list[str] | None,
+        Values,
         Query(alias="type", max_length=100, description="Names and patterns, such as `job.*`."),
     ] = None,
     subject: Annotated[
@@ -111,7 +112,7 @@ async def stream(
     caller: Anybody,
     site: SiteOf,
     topics: Annotated[
-        list[str] | None,
+        Values,
         Query(max_length=20, description=f"Some of {', '.join(Topic)}; else all you may hear."),
     ] = None,
     job: Annotated[str | None, Query(max_length=64, description="Of this job alone.")] = None,

@@ -52,7 +52,7 @@ async def readyz(site: SiteOf) -> HealthOut:
     responses=problems(404, 422) | _PAGE,
 )
 async def problem(
-    kind: str, accept: Annotated[str, Header(max_length=1000)] = ""
+    kind: str, accept: Annotated[str, Header(max_length=1000, include_in_schema=False)] = ""
 ) -> ProblemKindOut | Response:
     """Return what a type of problem means and what to do: a page, or JSON by Accept."""
     code = kind.replace("-", "_")

@@ -120,7 +120,8 @@ def request_of(body: Mapping[str, Any]) -> JobRequest:
     """
     rest = dict(body)
     template, version = rest.pop("template", None), rest.pop("template_version", None)
-    params, start = rest.pop("params", None) or {}, rest.pop("start_at", None)
+    params, start = rest.pop("params", None), rest.pop("start_at", None)
+    params = {} if params is None else params
     if template is not None and not isinstance(template, str):
         raise Invalid("template", "expected a template's id or name")
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):

@@ -58,7 +58,8 @@ async def preview(
     Takes ten seconds at most; no page is fetched, and nothing is written.
     """
     rest = dict(body)
-    tested = rest.pop("test_urls", None) or []
+    tested = rest.pop("test_urls", None)
+    tested = [] if tested is None else tested
     if not isinstance(tested, list) or not all(isinstance(url, str) for url in tested):
         raise Invalid("test_urls", "expected a list of URLs")
     return preview_out(await site.preview.of(actor, request_of(rest), tested))

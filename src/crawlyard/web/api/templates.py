@@ -273,10 +273,7 @@ async def render(
     | {
         200: {
             "description": "A file that `POST /templates/import` takes.",
-            "content": {
-                "application/yaml": {"schema": {"type": "string"}},
-                "application/json": {"schema": {"type": "object"}},
-            },
+            "content": {kind: {"schema": {"type": "object"}} for kind in _KINDS.values()},
         }
     },
 )

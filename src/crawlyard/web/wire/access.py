@@ -8,7 +8,7 @@ from pydantic import Field
 from crawlyard.core.credential import MAX_LABEL, Caller, Credential, Given
 from crawlyard.core.limits import Limits
 from crawlyard.core.user import MAX_USER_ID, Quota, Role, User
-from crawlyard.web.wire.base import Ask, Instant, Wire
+from crawlyard.web.wire.base import Ask, Instant, Wire, example
 from crawlyard.web.wire.jobs import LimitsOut
 
 
@@ -108,18 +108,24 @@ class NewTokenOut(TokenOut):
 class SignInAsk(Ask):
     """A token, or the code of a sign-in link."""
 
+    model_config = example(code="cyl_…")
+
     code: Annotated[str, Field(min_length=1, max_length=200, examples=["cyl_…"])]
 
 
 class TokenAsk(Ask):
     """A token to be made."""
 
+    model_config = example(
+        name="nightly import", scopes=["jobs:write", "results:read"], expires_in_s=7_776_000
+    )
+
     name: Annotated[str, Field(min_length=1, max_length=MAX_LABEL, examples=["nightly import"])]
     user: Annotated[
         str | None, Field(max_length=MAX_USER_ID, description="Another user's, for admins.")
     ] = None
     scopes: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, Field(max_length=50)], ...],
         Field(
             max_length=50,
             description="What it is good for, `jobs:*` too; none: all that the role has.",
@@ -168,6 +174,10 @@ class QuotaAsk(Ask):
 class UserAsk(Ask):
     """A user to be made."""
 
+    model_config = example(
+        id="grace", role="operator", quota={"running": 4, "pages_per_day": 100_000}
+    )
+
     id: Annotated[str, Field(min_length=1, max_length=MAX_USER_ID, examples=["ada"])]
     role: Role = Role.OPERATOR
     quota: QuotaAsk = QuotaAsk()
@@ -175,6 +185,8 @@ class UserAsk(Ask):
 
 class UserPatch(Ask):
     """What is to be changed of a user; a quota replaces the one before."""
+
+    model_config = example(role="viewer")
 
     role: Role | None = None
     quota: QuotaAsk | None = None

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from crawlyard.core.form import FIELDS
 from crawlyard.core.page import ErrorKind
-from crawlyard.web.wire.base import Ask
+from crawlyard.web.wire.base import Ask, example
+from crawlyard.web.wire.template_asks import MAX_VERSION
 
 MAX_REASON = 500
 
@@ -15,11 +16,15 @@ MAX_REASON = 500
 class WhyAsk(Ask):
     """A reason, which the job then shows."""
 
+    model_config = example(reason="the site is being moved")
+
     reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
 
 
 class RetryAsk(Ask):
     """Which of a job is to be tried again."""
+
+    model_config = example(scope="failed", kinds=["timeout", "http_5xx"])
 
     scope: Annotated[
         Literal["all", "failed", "now"],
@@ -58,7 +63,7 @@ def job_schema() -> Mapping[str, Any]:
     form = form_schema()
     own = {
         "template": _TEXT | {"description": "A template's id, name, or OWNER/NAME."},
-        "template_version": {"type": "integer", "minimum": 1},
+        "template_version": {"type": "integer", "minimum": 1, "maximum": MAX_VERSION},
         "params": {"type": "object", "description": "Values of the template's parameters."},
         "start_at": {"type": "string", "format": "date-time"},
     }

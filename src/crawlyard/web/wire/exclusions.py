@@ -6,11 +6,13 @@ from pydantic import Field
 
 from crawlyard.core.exclusion import Excluded
 from crawlyard.core.spec import MAX_PATTERN
-from crawlyard.web.wire.base import Ask, Text, Wire
+from crawlyard.web.wire.base import Ask, Text, Wire, example
 
 
 class ExclusionAsk(Ask):
     """A pattern: a glob, or `re:` and a regular expression."""
+
+    model_config = example(pattern="*/print/*", dry_run=True)
 
     pattern: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN, examples=["*/print/*"])]
     dry_run: Annotated[bool, Field(description="Only count what it would take away.")] = False

@@ -9,13 +9,13 @@ from crawlyard.core.desk import Failure, Operation
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.web.wire.asks import MAX_REASON
-from crawlyard.web.wire.base import API, Ask, Instant, Text, Wire
+from crawlyard.web.wire.base import API, Ask, Instant, Text, Wire, example
 
 _Word = Annotated[str, Field(min_length=1, max_length=200)]
 _Words = Annotated[tuple[_Word, ...], Field(max_length=100)]
 _Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 
-_PRIORITIES = {"enum": [str(level) for level in reversed(Priority)]}
+_PRIORITIES = {"enum": [*(str(level) for level in reversed(Priority)), None]}
 
 
 class FilterAsk(Ask):
@@ -38,12 +38,17 @@ class FilterAsk(Ask):
 class BulkAsk(Ask):
     """An action, and the jobs that it is for: *ids* or a *filter*."""
 
+    model_config = example(
+        action="cancel", filter={"state": ["pending"], "tag": ["news"]}, dry_run=True
+    )
+
     action: JobAction
     ids: Annotated[tuple[_Id, ...] | None, Field(max_length=MOST_IDS)] = None
     filter: FilterAsk | None = None
     reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
     priority: Annotated[
-        str | None, Field(description="Of `set_priority`.", json_schema_extra=_PRIORITIES)
+        str | None,
+        Field(max_length=20, description="Of `set_priority`.", json_schema_extra=_PRIORITIES),
     ] = None
     scope: Annotated[RetryScope, Field(description="Of `retry`.")] = RetryScope.ALL
     kinds: Annotated[

@@ -20,7 +20,7 @@ from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.core.template import MAX_DESCRIPTION, MAX_NAME
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.asks import MAX_REASON
-from crawlyard.web.wire.base import LONGEST_REF, Ask
+from crawlyard.web.wire.base import LONGEST_REF, Ask, example
 from crawlyard.web.wire.template_asks import MAX_VERSION
 
 MOST_NEXT = 100
@@ -87,8 +87,8 @@ _Ref = Annotated[
 ]
 _Version = Annotated[int, Field(ge=1, le=MAX_VERSION, description="Null: the latest at each run.")]
 _Description = Annotated[str, Field(max_length=MAX_DESCRIPTION)]
-_Grace = Annotated[float, Field(strict=True, ge=0, le=LONGEST_GRACE.total_seconds())]
-_Jitter = Annotated[float, Field(strict=True, ge=0, le=LONGEST_JITTER.total_seconds())]
+_Grace = Annotated[float, Field(ge=0, le=LONGEST_GRACE.total_seconds())]
+_Jitter = Annotated[float, Field(ge=0, le=LONGEST_JITTER.total_seconds())]
 _CatchUp = Annotated[int, Field(ge=1, le=MOST_CATCH_UP)]
 _Runs = Annotated[int, Field(ge=0, le=_MOST_RUNS, description="Null: no end.")]
 _Failures = Annotated[int, Field(ge=1, le=_MOST_FAILURES, description="Null: never.")]
@@ -96,6 +96,13 @@ _Failures = Annotated[int, Field(ge=1, le=_MOST_FAILURES, description="Null: nev
 
 class ScheduleAsk(Ask):
     """A schedule to be made: when, and of what template or spec."""
+
+    model_config = example(
+        name="nightly",
+        when="0 3 * * *",
+        zone="Europe/Berlin",
+        overrides={"urls": ["https://docs.example.org/"]},
+    )
 
     name: _Name
     when: _When
@@ -127,6 +134,8 @@ class ScheduleAsk(Ask):
 
 class SchedulePatch(Ask):
     """What is to be changed of a schedule: absent stays, null is the default or none."""
+
+    model_config = example(when="every 6h", pause_after=None)
 
     name: _Name | None = None
     when: _When | None = None
@@ -166,6 +175,10 @@ class SchedulePatch(Ask):
 class BackfillAsk(Ask):
     """A range of instants to be made up for."""
 
+    model_config = example(
+        **{"from": "2025-12-01T00:00:00Z", "to": "2025-12-03T00:00:00Z", "dry_run": True}
+    )
+
     since: Annotated[AskedInstant, Field(alias="from")]
     until: Annotated[
         AskedInstant | None, Field(alias="to", description="Without this one; null: now.")
@@ -176,11 +189,15 @@ class BackfillAsk(Ask):
 class PauseAsk(Ask):
     """Why a schedule is paused."""
 
+    model_config = example(reason="the site is being moved")
+
     reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
 
 
 class PreviewAsk(Ask):
     """A time table to be looked at."""
+
+    model_config = example(when="0 3 * * mon-fri", zone="Europe/Berlin", count=3)
 
     when: _When
     zone: _Zone = "UTC"

@@ -13,7 +13,7 @@ from crawlyard.core.template import (
     FileFormat,
     TemplateDraft,
 )
-from crawlyard.web.wire.base import Ask, Wire
+from crawlyard.web.wire.base import Ask, Wire, example
 from crawlyard.web.wire.templates import ParameterOut
 
 MAX_VERSION = 2**31 - 1
@@ -21,6 +21,8 @@ MAX_VERSION = 2**31 - 1
 
 class RenderAsk(Ask):
     """What a template is to be filled with."""
+
+    model_config = example(overrides={"limits": {"pages": 100}})
 
     params: dict[str, Any] = Field(default_factory=dict, description="Values of its parameters.")
     overrides: dict[str, Any] = Field(
@@ -32,6 +34,8 @@ class RenderAsk(Ask):
 class DuplicateAsk(Ask):
     """What the copy of a template is called, and which version is copied."""
 
+    model_config = example(name="docs of mine")
+
     name: Annotated[
         str | None,
         Field(min_length=1, max_length=MAX_NAME, description='Null: "news copy", "news copy 2".'),
@@ -41,6 +45,8 @@ class DuplicateAsk(Ask):
 
 class FileAsk(Ask):
     """The file of a template, as text."""
+
+    model_config = example(content="name: docs\nspec:\n  urls: [https://docs.example.org/]\n")
 
     content: Annotated[
         str,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from crawlyard.core.webhook import EVERYTHING, MAX_DESCRIPTION, MAX_PATTERNS
 from crawlyard.errors import Invalid
-from crawlyard.web.wire.base import Ask
+from crawlyard.web.wire.base import Ask, example
 
 _LONGEST_URL = 2_000
 _LONGEST_PATTERN = 64
@@ -44,6 +44,10 @@ _Addresses = Annotated[
 class WebhookAsk(Ask):
     """A webhook to be made: it hears of what is yours."""
 
+    model_config = example(
+        url="https://hooks.example.org/crawls", events=["job.completed", "job.failed"]
+    )
+
     url: _URL
     events: _Events = (EVERYTHING,)
     description: _Description = ""
@@ -52,6 +56,8 @@ class WebhookAsk(Ask):
 
 class WebhookPatch(Ask):
     """What is to be changed of a webhook: absent stays, null is the default."""
+
+    model_config = example(description="to the team's chat")
 
     url: _URL | None = None
     events: _Events | None = None

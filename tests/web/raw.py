@@ -1,0 +1,96 @@
+"""A client that sends whatever bytes it likes, as no library would."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.web.live_rig import PATIENCE_S, LiveRig
+
+END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came before the connection was closed, or one whole answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """Return the code of an answer that must be a problem."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        told = json.loads(self.body)
+        assert told["status"] == self.status
+        code: str = told["code"]
+        return code
+
+
+class Wire:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> bool:
+        """Send *data*; return whether the other side still takes any."""
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except ConnectionError:
+            return False
+        return not self._writer.is_closing()
+
+    async def answer(self) -> Answer:
+        """Return the next answer. Raises EOFError if the connection is closed instead."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                head = (await self._reader.readuntil(END)).decode("latin-1")
+            except ConnectionError:
+                raise EOFError from None
+            first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+            pairs = (line.split(":", 1) for line in lines)
+            headers = {name.lower(): value.strip() for name, value in pairs}
+            body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        return Answer(int(first.split()[1]), headers, body)
+
+    async def closed(self) -> bytes:
+        """Return what still comes until the other side closes the connection."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                return await self._reader.read()
+            except ConnectionError:
+                return b""
+
+
+@asynccontextmanager
+async def wire(live: LiveRig) -> AsyncIterator[Wire]:
+    """Connect for the block."""
+    url = live.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port, limit=1 << 20)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def head(live: LiveRig, first: str = "POST /api/v1/views HTTP/1.1", *lines: str) -> bytes:
+    """Return the head of a request by the admin, with *lines* beside what each must have."""
+    secret = live.rig.secrets["local"]
+    own = ("Host: 127.0.0.1", f"Authorization: Bearer {secret}", "Content-Type: application/json")
+    return "\r\n".join((first, *own, *lines)).encode("latin-1") + END
+
+
+def chunked(parts: Iterable[bytes]) -> Iterable[bytes]:
+    """Return *parts* as Transfer-Encoding: chunked has them, without an end."""
+    return (b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def view(name: str) -> dict[str, Any]:
+    """Return the body of a request for a view."""
+    return {"name": name}

@@ -1,0 +1,49 @@
+"""Whatever is sent: no error of the server, and every answer is as the document says."""
+
+from pathlib import Path
+
+import pytest
+
+from crawlyard.core.user import Role
+from crawlyard.store.base import Store
+from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql import open_sql_store
+from tests.web.fuzzing import PHASES, Opener, Wish, fuzzed
+
+ALL = frozenset(PHASES)
+DRAWN = frozenset({"fuzzing", "stateful"})
+
+
+async def in_memory() -> Store:
+    return open_memory_store()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """What opens a database: it has bounds that Python does not have."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        return lambda: open_sql_store(url)
+    return lambda: open_sql_store(tmp_path / "yard.db")
+
+
+def test_whatever_an_operator_sends_is_answered_as_documented() -> None:
+    done = fuzzed(in_memory, Wish(role=Role.OPERATOR, phases=ALL, examples=3, walks=50))
+
+    assert done.failures == []
+    assert {200, 201, 202, 204, 400, 404, 409, 412, 422} <= set().union(*done.answers.values())
+    unreached = [name for name, statuses in done.answers.items() if min(statuses) >= 400]
+    assert len(unreached) < len(done.answers) / 3  # those for admins, and what needs a good body
+
+
+def test_whatever_a_viewer_sends_is_answered_as_documented() -> None:
+    done = fuzzed(in_memory, Wish(role=Role.VIEWER, phases=DRAWN, examples=2, walks=20))
+
+    assert done.failures == []
+    assert done.answers["POST /api/v1/jobs"] <= {400, 401, 403, 415, 422}
+
+
+def test_whatever_is_sent_a_database_takes_it_or_it_is_refused(database: Opener) -> None:
+    done = fuzzed(database, Wish(role=Role.ADMIN, phases=frozenset({"fuzzing"}), examples=1))
+
+    assert done.failures == []
