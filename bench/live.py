@@ -1,9 +1,11 @@
 """What listening costs: many idle streams, and how soon another process' change is heard.
 
     python -m bench.live --streams 1000
+    python -m bench.live --streams 1000 --logs
 
 The server is the installed command on an embedded store, the listeners and the writer are
-processes of their own. Needs the extra `bench`.
+processes of their own. Streams are of events, or with `--logs` all but one of the logs of
+jobs, twenty of each job. Needs the extra `bench`, and more open files than streams.
 """
 
 # psutil is of the extra `bench` and without types: only numbers come from it.
@@ -34,6 +36,7 @@ from crawlyard.web.live.hub import MOST_OF_ONE
 
 _ANSWERS_WITHIN_S = 60.0
 _URL = re.compile(r"http://\S+(?=/api/v1)")
+_SPEC = JobSpec(urls=("https://example.com/",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Found:
     """What one run came to."""
 
     streams: int
+    of_logs: int  # of them
     cpu_s_per_minute: float  # of the server, all streams idle
     idle_cpu_s_per_minute: float  # the same, with none
     bytes_a_stream: float  # resident memory that each added to the server
@@ -51,7 +55,8 @@ class Found:
         """Return it in lines."""
         p50, p99 = (self._quantile(share) * 1000 for share in (0.5, 0.99))
         return (
-            f"{self.streams} idle streams: {self.cpu_s_per_minute:.2f} CPU s a minute "
+            f"{self.streams} idle streams, {self.of_logs} of logs: "
+            f"{self.cpu_s_per_minute:.2f} CPU s a minute "
             f"(none open: {self.idle_cpu_s_per_minute:.2f}), "
             f"{self.resident_bytes / 1e6:.0f} MB resident, "
             f"{self.bytes_a_stream / 1e3:.1f} kB a stream\n"
@@ -73,33 +78,36 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--streams", type=int, default=1000, help="how many listen")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long they are idle")
     parser.add_argument("--changes", type=int, default=200, help="how many are timed")
+    parser.add_argument("--logs", action="store_true", help="follow logs, all but the first")
     given = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), given.streams, given.seconds, given.changes)
+        found = measure(Path(folder), given)
     sys.stdout.write(f"{found.told()}\n")
 
 
-def measure(folder: Path, streams: int, idle_s: float, changes: int) -> Found:
-    """Return what *streams* cost a server on a new store in *folder*."""
-    settings = Settings(data_dir=folder / "data")
-    tokens = asyncio.run(_tokens(settings, -(-streams // MOST_OF_ONE)))
+def measure(folder: Path, given: argparse.Namespace) -> Found:
+    """Return what streams cost a server on a new store in *folder*."""
+    settings, idle_s = Settings(data_dir=folder / "data"), given.seconds
+    asked = asyncio.run(_prepared(settings, given.streams, logs=given.logs))
     with _server(folder) as (server, url):
         process = psutil.Process(server)
         without, before = _cpu_s_per_minute(process, idle_s), process.memory_info().rss
         spawn = multiprocessing.get_context("spawn")
         up, stop, heard = spawn.Event(), spawn.Event(), spawn.Queue()
-        listening = spawn.Process(target=_listen, args=(url, tokens, streams, up, stop, heard))
+        listening = spawn.Process(target=_listen, args=(url, asked, up, stop, heard))
         listening.start()
         try:
-            if not up.wait(_ANSWERS_WITHIN_S + streams / 20):
-                raise RuntimeError(f"{streams} streams did not open")
+            if not up.wait(_ANSWERS_WITHIN_S + len(asked) / 20):
+                raise RuntimeError(f"{len(asked)} streams did not open")
             with_all, after = _cpu_s_per_minute(process, idle_s), process.memory_info().rss
-            committed = asyncio.run(_write(settings, changes))
+            committed = asyncio.run(_write(settings, given.changes))
             delays = _delays(heard, committed)
         finally:
             stop.set()
             listening.join()
-    return Found(streams, with_all, without, (after - before) / streams, after, delays)
+    of_logs = sum("/log/" in path for path, _ in asked)
+    a_stream = (after - before) / len(asked)
+    return Found(len(asked), of_logs, with_all, without, a_stream, after, delays)
 
 
 def _cpu_s_per_minute(process: psutil.Process, seconds: float) -> float:
@@ -109,11 +117,19 @@ def _cpu_s_per_minute(process: psutil.Process, seconds: float) -> float:
     return used * 60 / (time.monotonic() - at)
 
 
-async def _tokens(settings: Settings, count: int) -> list[str]:
-    """Return the secrets of as many tokens as the streams need."""
+async def _prepared(settings: Settings, streams: int, *, logs: bool) -> list[tuple[str, str]]:
+    """Return path and token of each stream; what they need is made."""
+    asked: list[tuple[str, str]] = []
     async with Yard.open(settings) as yard:
         access = Access(yard.store, yard.clock)
-        return [(await access.create_token(LOCAL, "bench")).secret for _ in range(count)]
+        while len(asked) < streams:
+            token = (await access.create_token(LOCAL, "bench")).secret
+            path = "events/stream"
+            if logs:
+                path = f"jobs/{(await yard.jobs.submit(LOCAL, _SPEC)).id}/log/stream"
+            asked += [(path, token)] * min(MOST_OF_ONE, streams - len(asked))
+    asked[0] = ("events/stream", asked[0][1])
+    return asked
 
 
 async def _write(settings: Settings, changes: int) -> dict[str, float]:
@@ -121,7 +137,7 @@ async def _write(settings: Settings, changes: int) -> dict[str, float]:
     committed: dict[str, float] = {}
     async with Yard.open(settings) as yard:
         for n in range(changes):
-            job = await yard.jobs.submit(LOCAL, JobSpec(urls=("https://example.com/",)))
+            job = await yard.jobs.submit(LOCAL, _SPEC)
             committed[job.id] = time.monotonic()
             await asyncio.sleep(0.1 + 0.013 * (n % 16))
     return committed
@@ -142,40 +158,51 @@ def _server(folder: Path) -> Iterator[tuple[int, str]]:
     """Run a server without a worker; yield its process id and its URL."""
     command = [sys.executable, "-m", "crawlyard", "serve", "--port", "0", "--no-worker"]
     environment = os.environ | {"CRAWLYARD_DATA_DIR": str(folder / "data")}
-    with subprocess.Popen(  # noqa: S603 - our own words
-        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
-    ) as server:
+    log = folder / "server.log"
+    with (
+        log.open("w") as written,
+        subprocess.Popen(  # noqa: S603 - our own words
+            command, cwd=folder, env=environment, stderr=written
+        ) as server,
+    ):
         try:
-            lines = server.stderr or ()
-            url = next((m[0] for line in lines if (m := _URL.search(line))), None)
-            if url is None:
-                raise RuntimeError("the server did not start")
-            yield server.pid, url
+            yield server.pid, _url(log, server)
+        except BaseException:
+            sys.stderr.write(log.read_text("utf-8"))
+            raise
         finally:
             server.terminate()
 
 
+def _url(log: Path, server: "subprocess.Popen[bytes]") -> str:
+    """Return where a server says that it is, as soon as it does."""
+    end = time.monotonic() + _ANSWERS_WITHIN_S
+    while server.poll() is None and time.monotonic() < end:
+        if found := _URL.search(log.read_text("utf-8")):
+            return found[0]
+        time.sleep(0.05)
+    raise RuntimeError("the server did not start")
+
+
 def _listen(
     url: str,
-    tokens: Sequence[str],
-    streams: int,
+    asked: Sequence[tuple[str, str]],
     up: "multiprocessing.synchronize.Event",
     stop: "multiprocessing.synchronize.Event",
     heard: "multiprocessing.Queue[tuple[str, float]]",
 ) -> None:
-    """Open *streams*, say when all are up, and what the first of them hears of new jobs."""
-    asyncio.run(_listen_to_all(url, tokens, streams, up, stop, heard))
+    """Open all streams, say when they are up, and what the first of them hears of new jobs."""
+    asyncio.run(_listen_to_all(url, asked, up, stop, heard))
 
 
 async def _listen_to_all(
     url: str,
-    tokens: Sequence[str],
-    streams: int,
+    asked: Sequence[tuple[str, str]],
     up: "multiprocessing.synchronize.Event",
     stop: "multiprocessing.synchronize.Event",
     heard: "multiprocessing.Queue[tuple[str, float]]",
 ) -> None:
-    opened = [await _opened(url, tokens[n // MOST_OF_ONE]) for n in range(streams)]
+    opened = [await _opened(url, path, token) for path, token in asked]
     up.set()
     (first, _), *others = opened
     tasks = [asyncio.create_task(_hear(first, heard))]
@@ -189,12 +216,14 @@ async def _listen_to_all(
         writer.close()
 
 
-async def _opened(url: str, token: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _opened(
+    url: str, path: str, token: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Return a stream that has begun; without its writer it would be closed."""
     place = urlsplit(url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port)
     writer.write(
-        f"GET /api/v1/events/stream HTTP/1.1\r\nHost: {place.netloc}\r\n"
+        f"GET /api/v1/{path} HTTP/1.1\r\nHost: {place.netloc}\r\n"
         f"Authorization: Bearer {token}\r\n\r\n".encode()
     )
     async with asyncio.timeout(_ANSWERS_WITHIN_S):

@@ -42,6 +42,8 @@ from crawlyard.yard import Yard
 
 _PORTION = 5_000
 _LEAD = timedelta(seconds=3)  # between the idle time and the first tick
+_FILLING = timedelta(seconds=10)  # for the schedules that are due; the others are there by then
+_PATIENCE = timedelta(minutes=5)  # with ticks that do not come
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,35 +119,37 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rows(now: datetime, count: int, due: int, first: datetime) -> Iterator[dict[str, Any]]:
-    """Yield schedules: *due* of them come in the minute from *first*, the others tomorrow."""
-    for number in range(count):
-        at = first + timedelta(seconds=number * 60 // due) if number < due else None
-        schedule = _schedule(now, number, f"at {at:%Y-%m-%dT%H:%M:%S}Z" if at else _daily(number))
-        # nothing of the others is to come within the measurement
-        yield schedule_row(planned(schedule, now if at else now + timedelta(hours=2)))
+def _others(now: datetime, numbers: range) -> Iterator[dict[str, Any]]:
+    """Yield schedules that come once a day, and not within the measurement."""
+    for number in numbers:
+        schedule = _schedule(now, number, f"{number % 60} {number // 60 % 24} * * *")
+        yield schedule_row(planned(schedule, now + timedelta(hours=2)))
 
 
-def _rows_of_one_second(
-    now: datetime, count: int, due: int, first: datetime, template_id: str
+def _spread(now: datetime, due: int, first: datetime) -> Iterator[dict[str, Any]]:
+    """Yield schedules that come in the minute from *first*."""
+    for number in range(due):
+        at = first + timedelta(seconds=number * 60 // due)
+        yield schedule_row(planned(_schedule(now, number, f"at {at:%Y-%m-%dT%H:%M:%S}Z"), now))
+
+
+def _of_one_second(
+    now: datetime, due: int, first: datetime, template_id: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield schedules: *due* of them come at *first*, a full minute, each day.
+    """Yield schedules that come at *first*, a full minute, each day.
 
     They are of one template, skip where a job has not ended, and every fourth counts failures.
     """
-    for number in range(count):
-        comes = number < due
-        schedule = _schedule(now, number, f"{first:%M %H} * * *" if comes else _daily(number))
-        if comes:
-            schedule = replace(
-                schedule,
-                template_id=template_id,
-                params={"site": f"https://{number}.example/"},
-                overrides={},
-                overlap=Overlap.SKIP,
-                pause_after=None if number % 4 else 3,
-            )
-        yield schedule_row(planned(schedule, now if comes else now + timedelta(hours=2)))
+    for number in range(due):
+        schedule = replace(
+            _schedule(now, number, f"{first:%M %H} * * *"),
+            template_id=template_id,
+            params={"site": f"https://{number}.example/"},
+            overrides={},
+            overlap=Overlap.SKIP,
+            pause_after=None if number % 4 else 3,
+        )
+        yield schedule_row(planned(schedule, now))
 
 
 def _schedule(now: datetime, number: int, when: str) -> CrawlSchedule:
@@ -158,10 +162,6 @@ def _schedule(now: datetime, number: int, when: str) -> CrawlSchedule:
         created_at=now,
         updated_at=now,
     )
-
-
-def _daily(number: int) -> str:
-    return f"{number % 60} {number // 60 % 24} * * *"
 
 
 async def _filled(database: Database, rows: Iterator[dict[str, Any]]) -> None:
@@ -178,37 +178,43 @@ async def _run(settings: Settings, database: Database, options: argparse.Namespa
     store: Store = await open_sql_store(settings.database_url or settings.data_dir / "crawlyard.db")
     timed = TimedTicks(store.ticks, clock)
     yard = Yard(settings, replace(store, ticks=timed), clock)
-    filling_s = 30 + options.schedules / 4_000
-    now = clock.wall().replace(microsecond=0)
-    first = now + timedelta(seconds=round(filling_s + options.idle)) + _LEAD
-    if options.same_second:
-        first += timedelta(minutes=1) - timedelta(seconds=first.second)
-        draft = TemplateDraft(
-            name="one for all",
-            spec={"urls": ["{{site}}"], "limits": {"pages": 100}},
-            parameters=(Parameter(name="site", required=True),),
-        )
-        template = await yard.templates.create(LOCAL, draft)
-        rows = _rows_of_one_second(now, options.schedules, options.due, first, template.id)
-    else:
-        rows = _rows(now, options.schedules, options.due, first)
-    await _filled(database, rows)
-    quiet_s = (first - _LEAD - clock.wall()).total_seconds()
-    if quiet_s < options.idle:
-        raise SystemExit("filling the database took too long; use fewer schedules")
-    await asyncio.sleep(quiet_s - options.idle)
+    await _filled(database, _others(clock.wall(), range(options.due, options.schedules)))
+    first = await _add_due(yard, database, options)
+    await asyncio.sleep((first - _LEAD - clock.wall()).total_seconds() - options.idle)
     task = asyncio.create_task(yard.scheduler.run())
     await asyncio.sleep(1)  # its first look, with the statements compiled
     idle_from = _cpu_s()
     await asyncio.sleep(options.idle - 1)
     busy_from = _cpu_s()
-    await asyncio.sleep((first - clock.wall()).total_seconds() + 62)
+    await asyncio.sleep((first - clock.wall()).total_seconds())
+    while len(timed.delays_s) < options.due and clock.wall() < first + _PATIENCE:  # noqa: ASYNC110 - a bench
+        await asyncio.sleep(0.1)
     busy_to = _cpu_s()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
     await store.close()
     return Run(busy_from - idle_from, busy_to - busy_from, sorted(timed.delays_s))
+
+
+async def _add_due(yard: Yard, database: Database, options: argparse.Namespace) -> datetime:
+    """Add the schedules that are due, and return when the first of them is."""
+    now = yard.clock.wall().replace(microsecond=0)
+    first = now + _FILLING + timedelta(seconds=options.idle) + _LEAD
+    rows = _spread(now, options.due, first)
+    if options.same_second:
+        first += timedelta(minutes=1) - timedelta(seconds=first.second)  # as cron has them
+        draft = TemplateDraft(
+            name="one for all",
+            spec={"urls": ["{{site}}"], "limits": {"pages": 100}},
+            parameters=(Parameter(name="site", required=True),),
+        )
+        template = await yard.templates.create(LOCAL, draft)
+        rows = _of_one_second(now, options.due, first, template.id)
+    await _filled(database, rows)
+    if yard.clock.wall() > first - _LEAD - timedelta(seconds=options.idle):
+        raise SystemExit("filling the database took too long; let fewer be due")
+    return first
 
 
 def _cpu_s() -> float:

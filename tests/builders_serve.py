@@ -76,6 +76,18 @@ def a_view(**fields: Any) -> SavedView:
     return SavedView(**(defaults | fields))
 
 
+def a_retry(*job_ids: str) -> dict[str, object]:
+    """Return the request of an operation that tries jobs again."""
+    return {
+        "action": "retry",
+        "reason": "",
+        "priority": None,
+        "scope": "all",
+        "kinds": [],
+        "ids": list(job_ids),
+    }
+
+
 def an_operation(**fields: Any) -> Operation:
     """Return an operation that runs and that nobody works at."""
     defaults: dict[str, Any] = {

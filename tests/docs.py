@@ -36,7 +36,7 @@ from crawlyard.core.timetable import SHORTEST, timetable
 from crawlyard.core.webhook import MAX_BODY, message
 from crawlyard.export.jsonl import dumps
 from crawlyard.web.wire.jobs import EventOut
-from tests import docs_limits
+from tests import docs_limits, docs_streams
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import a_webhook
 
@@ -374,7 +374,8 @@ def cron() -> str:
         "been decided comes again, even if the clock was set back; until it is there again, "
         "nothing is due.\n"
         "- **A backfill** fires what is due first, and then submits a job for each instant of its "
-        "range that has none. Instants that are not decided yet are left to their time.\n"
+        "range that has none. Instants that are not decided yet are left to their time. How its "
+        "jobs end does not count for `pause_after`: what went wrong then says nothing about now.\n"
         "- Instants without an offset, such as `--starts`, `--ends`, `--from` and `--until`, are "
         "of the schedule's zone; years are 1970 to 9998.\n"
         "- A schedule that cannot be read or decided any more, because its zone is gone, say, is "
@@ -440,6 +441,11 @@ def limits_of_requests() -> str:
     return _page("How much may be asked", *docs_limits.blocks(_table))
 
 
+def streams() -> str:
+    """Return the page about server-sent events."""
+    return _page("What streams tell", *docs_streams.blocks(_table))
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "lifecycle.md": lifecycle,
     "settings.md": settings,
@@ -448,6 +454,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cron.md": cron,
     "events.md": events,
     "limits-of-requests.md": limits_of_requests,
+    "streams.md": streams,
 }
 
 

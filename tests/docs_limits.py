@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from crawlyard.core.archive import BOUNDS, MOST_WORDS
+from crawlyard.core.archive import MAX_WORD as MAX_SOUGHT
 from crawlyard.core.bulk import MOST_IDS
+from crawlyard.core.desk import REPLIES_LAST
 from crawlyard.core.filter import MAX_WORD, MOST_TERMS, MOST_VALUES
 from crawlyard.core.schedule import MOST_CATCH_UP
 from crawlyard.core.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
@@ -21,7 +24,7 @@ from crawlyard.web.live.hub import MOST_OF_ONE
 from crawlyard.web.live.past import MOST_REPLAYED
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
-from crawlyard.web.routes import DEEPEST, MAX_KEY, REPLIES_LAST
+from crawlyard.web.routes import DEEPEST, MAX_KEY
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
 from tests.openapi import Document, document_now, operations, referred
 
@@ -97,6 +100,10 @@ def _things() -> list[list[str]]:
         "conditions of a filter": MOST_TERMS,
         "values of a condition": MOST_VALUES,
         "characters of a value": MAX_WORD,
+        "words of a search of pages": MOST_WORDS,
+        "characters of one of them": MAX_SOUGHT,
+        "pages that one search looks at": BOUNDS.pages,
+        "seconds of one search": BOUNDS.time.total_seconds(),
         "jobs of a bulk request by their ids": MOST_IDS,
         "bytes of the file of a template": MAX_CONTENT_BYTES,
         "parameters of a template": MAX_PARAMETERS,

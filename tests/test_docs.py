@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,13 @@ from typer.testing import CliRunner
 import crawlyard
 from crawlyard.cli.app import app
 from crawlyard.cli.failures import EXIT_CODES
+from crawlyard.config import Settings
 from crawlyard.core.filter import FilterKey
+from crawlyard.core.policy import RETENTIONS, SectionName
+from crawlyard.core.user import Grant, Permit, Quota, Role
 from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS
+from crawlyard.store.tables import metadata
 from crawlyard.web.wire.jobs import PageOut
 from tests.docs import PAGES, REFERENCE
 from tests.site import GraphSite
@@ -75,7 +80,46 @@ def test_csv_has_the_fields_of_the_page_record() -> None:
 def test_the_readme_lists_every_exit_code() -> None:
     listed = {int(code) for code in _ROW.findall(README.partition("## Exit codes")[2])[1:]}
 
-    assert listed >= {code for _, code in EXIT_CODES} | {0, 1, 8, 10, 11, 12, 130}
+    assert listed >= {code for _, code in EXIT_CODES} | {0, 1, 8, 10, 11, 12, 124, 130}
+
+
+def test_the_page_on_retention_says_of_every_table_how_long_it_is_kept() -> None:
+    page = (ROOT / "docs" / "howto" / "retention.md").read_text("utf-8")
+    tables = page.partition("## What each table is kept for")[2]
+
+    rows = re.findall(r"^\| (`.*?`) \|", tables, re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+
+    assert sorted(told) == sorted(metadata.tables)
+
+
+def test_the_page_on_retention_says_what_each_setting_is_by_default() -> None:
+    page = (ROOT / "docs" / "howto" / "retention.md").read_text("utf-8")
+    told = re.findall(r"^\| .*? \| (\d+) days.* \| `(\w+)` \|$", page, re.MULTILINE)
+
+    settings = Settings()
+
+    said = {name: float(days) for days, name in told}
+    assert said == {name: getattr(settings, name) for name in RETENTIONS}
+
+
+@pytest.mark.parametrize(
+    ("column", "names"),
+    [
+        ("role", [role.value for role in Role]),
+        ("scope", [permit.value for permit in Permit]),
+        ("of `quota`", [each.name for each in fields(Quota)]),
+        ("section", [name.value for name in SectionName]),
+        ("of `grants`", [grant.value for grant in Grant]),
+    ],
+)
+def test_the_page_on_users_names_all_there_are(column: str, names: list[str]) -> None:
+    page = (ROOT / "docs" / "howto" / "users-and-quotas.md").read_text("utf-8")
+    table = page.partition(f"\n| {column} |")[2].partition("\n\n")[0]
+
+    told = [re.findall(r"`([\w:]+)`", row.split("|")[1]) for row in table.splitlines()[2:]]
+
+    assert [name for row in told for name in row] == names
 
 
 # --- commands

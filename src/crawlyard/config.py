@@ -74,6 +74,27 @@ class Settings(BaseSettings):
         description="Days for which events, deliveries and runs of schedules are kept; "
         "0 or forever: no end.",
     )
+    operations_days: Days = Field(
+        default=30.0,
+        ge=0.0,
+        le=3650.0,
+        description="Days for which bulk operations and backfills are kept that have ended; "
+        "0 or forever: no end.",
+    )
+    credentials_days: Days = Field(
+        default=30.0,
+        ge=0.0,
+        le=3650.0,
+        description="Days for which tokens, sessions and sign-in links are listed that have "
+        "expired or were revoked; 0 or forever: no end.",
+    )
+    usage_days: Days = Field(
+        default=400.0,
+        ge=0.0,
+        le=3650.0,
+        description="Days for which it is kept what each user has fetched on a day; "
+        "0 or forever: no end.",
+    )
     schedule_backlog: int = Field(
         default=10_000,
         ge=1,
@@ -101,6 +122,21 @@ class Settings(BaseSettings):
     def events_kept(self) -> timedelta | None:
         """Return how long events, deliveries and runs are kept; ``None`` is for ever."""
         return _days(self.events_days)
+
+    @property
+    def operations_kept(self) -> timedelta | None:
+        """Return how long ended operations are kept; ``None`` is for ever."""
+        return _days(self.operations_days)
+
+    @property
+    def credentials_kept(self) -> timedelta | None:
+        """Return how long credentials are kept that prove nothing any more; ``None``: for ever."""
+        return _days(self.credentials_days)
+
+    @property
+    def usage_kept(self) -> timedelta | None:
+        """Return how long the usage of a day is kept; ``None`` is for ever."""
+        return _days(self.usage_days)
 
     @classmethod
     def settings_customise_sources(

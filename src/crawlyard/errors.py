@@ -9,6 +9,7 @@
     │   ├── QuotaExceeded       more than you may have at once
     │   └── IllegalMove         the job's state does not allow it
     ├── Conflict                somebody changed it meanwhile: read again
+    │   └── Stale               it is not at the version that was named
     ├── RateLimited             too many requests: ask more slowly
     └── Unavailable             something we need is away: try again later
         ├── StoreUnavailable    the database is locked, unreachable
@@ -94,6 +95,26 @@ class Conflict(CrawlyardError):
     """The record changed since it was read, or the lease is no longer ours."""
 
     code = "conflict"
+
+
+class Stale(Conflict):
+    """A change was meant for another version than there is; *current* is the one there is."""
+
+    code = "precondition_failed"
+
+    def __init__(self, message: str, current: int) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+def check_version(thing: str, current: int, meant: int | None) -> None:
+    """Check that *thing* is at the version that a change is *meant* for; ``None``: at any.
+
+    Raises:
+        Stale: it is not.
+    """
+    if meant not in (None, current):
+        raise Stale(f"{thing} is at version {current} by now: read it again", current)
 
 
 class RateLimited(CrawlyardError):

@@ -62,6 +62,9 @@ class Yard:
             paused_ttl=settings.paused_ttl,
             retention=settings.retention,
             events=settings.events_kept,
+            operations=settings.operations_kept,
+            credentials=settings.credentials_kept,
+            usage=settings.usage_kept,
         )
         self.janitor = Janitor(store, clock, keeping)
         self.site_settings = SiteSettings(store, clock, keeping)

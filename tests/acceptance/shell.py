@@ -39,6 +39,11 @@ class Shell:
     env: Mapping[str, str] = field(default_factory=dict)  # of all of them
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Return what commands see: nothing that this machine keeps for its user."""
+        return environment(**({"XDG_CONFIG_HOME": str(self.folder / ".config")} | dict(self.env)))
+
+    @property
     def over_http(self) -> bool:
         """Tell whether commands ask a server."""
         return "CRAWLYARD_SERVER" in self.env
@@ -48,7 +53,7 @@ class Shell:
         return subprocess.run(
             [sys.executable, "-m", "crawlyard", *words],
             cwd=self.folder,
-            env=environment(**self.env, **(env or {})),
+            env=self.environment | dict(env or {}),
             input=stdin,
             capture_output=True,
             text=True,
@@ -62,7 +67,7 @@ class Shell:
         process = subprocess.Popen(
             [sys.executable, "-m", "crawlyard", *words],
             cwd=self.folder,
-            env=environment(**self.env),
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -98,13 +103,20 @@ def served(folder: Path, *options: str) -> Iterator[Shell]:
     """
     here = Shell(folder)
     token = here.run("tokens", "create", "tests").stdout.strip()
+    with serving(here, token, *options) as shell:
+        opened = shell.run("api", "PUT", "settings/grants", "--input", "-", stdin=GRANTS)
+        assert opened.returncode == 0, opened.stderr
+        yield shell
+
+
+@contextmanager
+def serving(here: Shell, token: str, *options: str) -> Iterator[Shell]:
+    """Serve the yard of *here*, and yield a shell whose commands ask that server."""
     with here.started("serve", "--port", "0", *options) as process:
         url = until(process, "serving ").split()[1].removesuffix("/api/v1")
-        shell = Shell(folder, {"CRAWLYARD_SERVER": url, "CRAWLYARD_TOKEN": token})
+        asking = {"CRAWLYARD_SERVER": url, "CRAWLYARD_TOKEN": token}
         with emptied(process):
-            opened = shell.run("api", "PUT", "settings/grants", "--input", "-", stdin=GRANTS)
-            assert opened.returncode == 0, opened.stderr
-            yield shell
+            yield Shell(here.folder, {**here.env, **asking})
             process.terminate()
             process.wait(timeout=MINUTE)
 

@@ -100,10 +100,10 @@ def test_a_crawl_shares_its_store_with_a_worker(shell: Shell, slow_site: str) ->
     assert asked_twice(shell) == []
 
 
-def test_a_pause_from_elsewhere_ends_the_crawl(shell: Shell, slow_site: str) -> None:
-    with shell.started("crawl", slow_site, *SLOW) as process:
+def test_a_pause_from_elsewhere_ends_the_crawl(either: Shell, slow_site: str) -> None:
+    with either.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
-        paused = shell.run("jobs", "pause", "last")
+        paused = either.run("jobs", "pause", "last")
         code, out, err = rest(process)
 
     assert paused.returncode == 0
@@ -112,27 +112,28 @@ def test_a_pause_from_elsewhere_ends_the_crawl(shell: Shell, slow_site: str) -> 
     assert "crawlyard jobs resume" in err
 
 
-def test_a_cancel_from_elsewhere_ends_the_crawl(shell: Shell, slow_site: str) -> None:
-    with shell.started("crawl", slow_site, *SLOW) as process:
+def test_a_cancel_from_elsewhere_ends_the_crawl(either: Shell, slow_site: str) -> None:
+    with either.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
-        shell.run("jobs", "cancel", "last")
+        either.run("jobs", "cancel", "last")
         code, _, err = rest(process)
 
     assert code == 11
     assert "cancelled in" in err
 
 
-def test_a_running_job_can_be_read_and_changed(shell: Shell, slow_site: str) -> None:
-    with shell.started("crawl", slow_site, *SLOW, "--max-pages", "190", "--json") as process:
+def test_a_running_job_can_be_read_and_changed(either: Shell, slow_site: str) -> None:
+    with either.started("crawl", slow_site, *SLOW, "--max-pages", "190", "--json") as process:
         until(process, "running")
-        changed = shell.run("jobs", "set", "last", "limits.pages=150", "priority=high", "--json")
-        exported = shell.run("jobs", "export", "last")
+        changed = either.run("jobs", "set", "last", "limits.pages=150", "priority=high", "--json")
+        exported = either.run("jobs", "export", "last")
         code, out, _ = rest(process)
 
     assert json.loads(changed.stdout)["priority"] == "high"
     assert len(exported.stdout.splitlines()) > 0
     job = json.loads(out)
-    assert (code, job["state_reason"], job["usage"]["pages"]) == (0, "limit_pages", 150)
+    assert (code, job["state_reason"]) == (0, "limit_pages")
+    assert 150 <= job["usage"]["pages"] < 190  # more than 150, if it had those already
 
 
 def test_a_detached_job_is_run_by_a_worker_and_watched(shell: Shell, slow_site: str) -> None:
@@ -167,14 +168,14 @@ def test_a_worker_that_is_stopped_gives_its_jobs_back(shell: Shell, slow_site: s
 
 
 def test_ids_come_from_stdin_and_one_failure_does_not_stop_the_rest(
-    shell: Shell, site: str
+    either: Shell, slow_site: str
 ) -> None:
     for _ in range(2):
-        shell.run("crawl", site, *FAST, "-d", "-q")
-    ids = shell.run("jobs", "list", "-q", "--state", "pending").stdout
+        either.run("crawl", slow_site, *SLOW, "-d", "-q")
+    ids = either.run("jobs", "list", "-q", "--state", "pending", "--state", "running").stdout
 
-    paused = shell.run("jobs", "pause", "-", "-q", stdin=ids)
-    mixed = shell.run("jobs", "cancel", "nonsense", "-", stdin=ids)
+    paused = either.run("jobs", "pause", "-", "-q", stdin=ids)
+    mixed = either.run("jobs", "cancel", "nonsense", "-", stdin=ids)
 
     assert (paused.returncode, paused.stdout) == (0, ids)
     assert mixed.returncode == 1
@@ -182,11 +183,11 @@ def test_ids_come_from_stdin_and_one_failure_does_not_stop_the_rest(
     assert mixed.stderr.count("cancelled: ") == 2
 
 
-def test_failed_urls_are_tried_again_in_the_same_job(shell: Shell) -> None:
+def test_failed_urls_are_tried_again_in_the_same_job(either: Shell) -> None:
     with a_site("--pages", "20") as url:
-        shell.run("crawl", url, *FAST)
-        again = shell.run("jobs", "retry", "last", "--kind", "http_4xx", "--watch", "--json")
-        fresh = shell.run("jobs", "retry", "last", "--json")
+        either.run("crawl", url, *FAST)
+        again = either.run("jobs", "retry", "last", "--kind", "http_4xx", "--watch", "--json")
+        fresh = either.run("jobs", "retry", "last", "--json")
 
     job = json.loads(again.stdout)
     assert (again.returncode, job["state"], job["usage"]["errors"]) == (0, "completed", 2)
@@ -194,13 +195,13 @@ def test_failed_urls_are_tried_again_in_the_same_job(shell: Shell) -> None:
     assert json.loads(fresh.stdout)["retry_of"] == job["id"]
 
 
-def test_a_deleted_job_is_gone(shell: Shell, site: str) -> None:
-    shell.run("crawl", site, *FAST, "--max-pages", "3", "-q")
+def test_a_deleted_job_is_gone(either: Shell, site: str) -> None:
+    either.run("crawl", site, *FAST, "--max-pages", "3", "-q")
 
-    deleted = shell.run("jobs", "delete", "last", "--yes")
+    deleted = either.run("jobs", "delete", "last", "--yes")
 
     assert (deleted.returncode, deleted.stdout) == (0, "")
-    assert shell.run("jobs", "show", "last").returncode == 3
+    assert either.run("jobs", "show", "last").returncode == 3
 
 
 def test_the_demo_needs_nothing_and_says_what_to_do_next(shell: Shell) -> None:

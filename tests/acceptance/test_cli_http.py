@@ -6,12 +6,24 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.shell import FAST, MINUTE, SLOW, Shell, environment, rest, served, until
+from tests.acceptance.shell import (
+    FAST,
+    GRANTS,
+    MINUTE,
+    SLOW,
+    Shell,
+    emptied,
+    environment,
+    rest,
+    served,
+    until,
+)
 
 NOBODY = {"CRAWLYARD_SERVER": "http://127.0.0.1:9", "CRAWLYARD_TOKEN": "cyt_x"}
 ENGINE = ("aiohttp", "turbohtml", "can_ada", "isal")
@@ -67,12 +79,15 @@ def test_who_asks_and_what_goes_on_is_told(either: Shell) -> None:
     either.run("users", "create", "ada")  # so that there is a yard
     me = one(either, "whoami")
     health = either.run("health")
+    stats = one(either, "stats", "--since", "7d")
     hosts = either.run("hosts", "list", "--json")
     ops = either.run("ops", "list", "--json")
     workers = either.run("workers", "list", "-q")
 
     assert (me["id"], me["role"]) == ("local", "admin")
     assert (health.returncode, health.stderr) == (0, "ok\n")
+    assert (stats["cards"]["jobs"]["pending"], stats["step_s"]) == (0, 3600)
+    assert len(stats["finished"]) >= 7 * 24
     assert (hosts.stdout, ops.stdout) == ("[]\n", "[]\n")
     assert len(workers.stdout.splitlines()) == either.over_http
     assert either.run("ops", "show", "no-such-id").returncode == 3
@@ -172,6 +187,34 @@ def test_any_request_can_be_made(yard: Shell) -> None:
     assert json.loads(refused.stdout)["code"] == "not_found"
 
 
+def test_a_list_is_read_to_its_end(yard: Shell) -> None:
+    for name in ("first", "second", "third"):
+        yard.run("crawl", "-d", "https://a.example/", "--name", name)
+
+    words = ("api", "GET", "jobs", "-F", "limit=1", "-F", "fields=name", "--paginate")
+    ran = yard.run(*words)
+
+    told = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert [job["name"] for job in told][:3] == ["third", "second", "first"]
+    assert all(set(job) == {"name"} for job in told)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("POST", "jobs"), "goes with GET"),
+        (("GET", "jobs", "-i"), "without --include"),
+        (("GET", "meta"), "expected a list behind meta"),
+        (("GET", "/metrics"), "expected a list behind /metrics"),
+    ],
+)
+def test_what_is_no_list_has_no_pages(yard: Shell, words: tuple[str, ...], said: str) -> None:
+    ran = yard.run("api", *words, "--paginate")
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert said in ran.stderr
+
+
 def test_ctrl_c_leaves_a_job_of_the_server_running(yard: Shell, slow_site: str) -> None:
     with yard.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
@@ -186,7 +229,8 @@ def test_ctrl_c_leaves_a_job_of_the_server_running(yard: Shell, slow_site: str) 
 
 
 def test_events_are_followed_over_http(yard: Shell, site: str) -> None:
-    with yard.started("events", "--follow", "--type", "job.completed", "--json") as process:
+    words = ("--type", "job.completed", "--since", "1h", "--json")  # it may begin late
+    with yard.started("events", "--follow", *words) as process:
         assert process.stdout is not None
         made = yard.run("crawl", site, *FAST, "--max-pages", "2", "-q")
         told = json.loads(process.stdout.readline())
@@ -195,6 +239,63 @@ def test_events_are_followed_over_http(yard: Shell, site: str) -> None:
 
     assert (told["name"], told["subject"]) == ("job.completed", made.stdout.strip())
     assert code == 130
+
+
+def test_a_log_is_followed_to_its_last_line(either: Shell, slow_site: str) -> None:
+    with either.started("crawl", slow_site, "--allow-private", "--delay", "1s") as crawl:
+        until(crawl, "running")
+        with either.started("jobs", "log", "last", "-f", "-o", "jsonl") as follower:
+            assert follower.stdout is not None
+            first = follower.stdout.readline()
+            running = either.job()["state"]
+            changed = either.run("jobs", "set", "last", "limits.pages=1")
+            code, out, said = rest(follower)
+        rest(crawl)
+    listed = either.run("jobs", "log", "last", "-o", "jsonl")
+
+    assert running == "running"
+    assert "begun by" in json.loads(first)["message"]
+    assert (changed.returncode, code, said) == (0, 0, "")
+    assert "limit_pages" in json.loads(out.splitlines()[-1])["message"]
+    assert first + out == listed.stdout
+
+
+def test_who_follows_a_log_outlives_a_server_that_is_killed(shell: Shell, slow_site: str) -> None:
+    token = shell.run("tokens", "create", "tests").stdout.strip()
+    with ExitStack() as stack:
+        with shell.started("serve", "--port", "0") as server:
+            url = until(server, "serving ").split()[1].removesuffix("/api/v1")
+            asking = Shell(shell.folder, {"CRAWLYARD_SERVER": url, "CRAWLYARD_TOKEN": token})
+            with emptied(server):
+                asking.run("api", "PUT", "settings/grants", "--input", "-", stdin=GRANTS)
+                asking.run("crawl", slow_site, "--allow-private", "--delay", "1s", "-d")
+                follow = asking.started("jobs", "log", "last", "-f", "-o", "jsonl")
+                follower = stack.enter_context(follow)
+                assert follower.stdout is not None
+                first = follower.stdout.readline()
+                server.kill()
+        with shell.started("serve", "--port", url.rpartition(":")[2]) as server:
+            until(server, "serving ")
+            with emptied(server):
+                asking.run("jobs", "set", "last", "limits.pages=1")
+                code, out, said = rest(follower)
+                listed = asking.run("jobs", "log", "last", "-o", "jsonl")
+                server.terminate()
+
+    messages = [json.loads(line)["message"] for line in (first + out).splitlines()]
+    assert (code, said) == (0, "")
+    assert "attempt 1" in messages[0]
+    assert any("attempt 2" in message for message in messages)
+    assert first + out == listed.stdout
+
+
+def test_following_a_log_that_is_complete_writes_it_once(crawled: Shell) -> None:
+    for words in (("-o", "jsonl"), ("-o", "csv"), ("-o", "table"), ("--level", "debug", "-q")):
+        listed = crawled.run("jobs", "log", "last", *words)
+        followed = crawled.run("jobs", "log", "last", "-f", *words)
+
+        assert (followed.returncode, followed.stdout) == (0, listed.stdout)
+        assert len(followed.stdout.splitlines()) > 1
 
 
 def loaded(shell: Shell, words: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
@@ -209,7 +310,7 @@ def loaded(shell: Shell, words: tuple[str, ...], names: tuple[str, ...]) -> list
     ran = subprocess.run(
         [sys.executable, "-c", program],
         cwd=shell.folder,
-        env=environment(**shell.env),
+        env=shell.environment,
         capture_output=True,
         text=True,
         timeout=MINUTE,

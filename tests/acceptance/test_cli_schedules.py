@@ -223,16 +223,16 @@ class TestShow:
         assert "overlap\tskip: While a job of the schedule has not ended" in told
         assert "misfire\trun_once: After a time without a scheduler" in told
 
-    def test_params_that_fill_a_credential_are_not_shown(self, shell: Shell) -> None:
+    def test_params_that_fill_a_credential_are_not_shown(self, either: Shell) -> None:
         header = ("--header", "Authorization: Bearer {{word}}", "--param", "word")
-        shell.run("templates", "create", "news", URL, *header)
+        either.run("templates", "create", "news", URL, *header)
         when = ("--when", "@daily", "--template", "news", "-p", "word=S3CRET")
 
-        schedules(shell, "create", "nightly", *when)
+        schedules(either, "create", "nightly", *when)
 
         for command in (("show", "nightly"), ("list", "--json"), ("show", "nightly", "--json")):
-            assert "S3CRET" not in schedules(shell, *command).stdout
-        assert shown(shell)["params"] == {"word": "***"}
+            assert "S3CRET" not in schedules(either, *command).stdout
+        assert shown(either)["params"] == {"word": "***"}
 
 
 class TestRuns:

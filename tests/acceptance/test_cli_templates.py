@@ -80,12 +80,12 @@ def test_options_that_are_given_win_and_others_leave_the_template_alone(
     assert won["origin"]["given"] == ["urls", "limits.pages", "per_host"]
 
 
-def test_what_a_template_asks_for_can_be_taken_away(shell: Shell) -> None:
+def test_what_a_template_asks_for_can_be_taken_away(either: Shell) -> None:
     asked = ("--max-pages", "5", "--max-depth", "1", "--ignore-robots", "--include", "*/a/*")
-    shell.run("templates", "create", "docs", "https://a.example/", *asked)
+    either.run("templates", "create", "docs", "https://a.example/", *asked)
     none = ("--max-pages", "none", "--no-ignore-robots", "--include", "none")
 
-    rendered = shown(shell, "render", "docs", *none)
+    rendered = shown(either, "render", "docs", *none)
 
     assert rendered["spec"]["limits"]["pages"] is None
     assert (rendered["spec"]["ignore_robots"], rendered["spec"]["include"]) == (False, [])
@@ -93,19 +93,19 @@ def test_what_a_template_asks_for_can_be_taken_away(shell: Shell) -> None:
     assert rendered["sources"]["limits.pages"] == "this job"
 
 
-def test_a_template_shows_no_credentials_in_its_parameters(shell: Shell) -> None:
+def test_a_template_shows_no_credentials_in_its_parameters(either: Shell) -> None:
     words = ("{{start}}", "--header", "Cookie: session={{token}}", "-p", "token=s3cret")
     start = ("-p", "start:url=https://u:pw123@a.example/")
-    shell.run("templates", "create", "docs", *words, *start)
+    either.run("templates", "create", "docs", *words, *start)
 
     for command in ("show", "list", "versions"):
         for style in ("plain", "json"):
             named = () if command == "list" else ("docs",)
-            ran = shell.run("templates", command, *named, "-o", style)
+            ran = either.run("templates", command, *named, "-o", style)
             assert ran.returncode == 0
             assert "s3cret" not in ran.stdout
             assert "pw123" not in ran.stdout
-    parameters = shown(shell, "show", "docs")["parameters"]
+    parameters = shown(either, "show", "docs")["parameters"]
     assert [p["default"] for p in parameters] == ["***", "https://***@a.example/"]
 
 
@@ -142,8 +142,8 @@ def test_a_wrong_value_names_the_parameter(
     assert news.json("jobs", "list") == []
 
 
-def test_parameters_go_with_a_template(shell: Shell) -> None:
-    ran = shell.run("crawl", "https://a.example/", "-p", "x=1")
+def test_parameters_go_with_a_template(either: Shell) -> None:
+    ran = either.run("crawl", "https://a.example/", "-p", "x=1")
 
     assert ran.returncode == 2
     assert "goes with --template" in ran.stderr
@@ -212,11 +212,11 @@ def test_templates_are_listed_and_searched(news: Shell) -> None:
     assert table.stdout.split()[:4] == ["NAME", "VERSION", "PUBLIC", "PARAMETERS"]
 
 
-def test_where_there_is_nothing_an_empty_list_is_written(shell: Shell) -> None:
-    ran = shell.run("templates", "list", "--json")
+def test_where_there_is_nothing_an_empty_list_is_written(either: Shell) -> None:
+    ran = either.run("templates", "list", "--json")
 
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "[]\n", "")
-    assert not (shell.folder / "crawlyard-data").exists()
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "[]\n", "there is no template yet\n")
+    assert (either.folder / "crawlyard-data").exists() == either.over_http
 
 
 @pytest.mark.parametrize("name", ["copy.yaml", "copy.json"])
@@ -250,14 +250,14 @@ def test_what_is_wrong_with_a_file_is_told_with_its_place(shell: Shell) -> None:
     assert not (shell.folder / "crawlyard-data").exists()
 
 
-def test_nothing_is_imported_if_one_file_is_wrong(shell: Shell) -> None:
-    (shell.folder / "good.yaml").write_text(NEWS)
-    (shell.folder / "bad.yaml").write_text("name: t\nspec: {x: 1}")
+def test_nothing_is_imported_if_one_file_is_wrong(either: Shell) -> None:
+    (either.folder / "good.yaml").write_text(NEWS)
+    (either.folder / "bad.yaml").write_text("name: t\nspec: {x: 1}")
 
-    ran = shell.run("templates", "import", "good.yaml", "bad.yaml")
+    ran = either.run("templates", "import", "good.yaml", "bad.yaml")
 
     assert ran.returncode == 2
-    assert shell.json("templates", "list") == []
+    assert either.json("templates", "list") == []
 
 
 def test_versions_are_kept_and_restored(news: Shell) -> None:

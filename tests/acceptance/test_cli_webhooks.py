@@ -64,11 +64,11 @@ def test_it_is_changed_switched_and_deleted(either: Shell) -> None:
     assert (gone.returncode, missing.returncode) == (0, 3)
 
 
-def test_what_was_opened_is_closed_again(shell: Shell) -> None:
-    webhook_id = made(shell)["id"]
+def test_what_was_opened_is_closed_again(either: Shell) -> None:
+    webhook_id = made(either)["id"]
     url = "https://192.0.43.8/"
 
-    edited = shell.json("webhooks", "edit", webhook_id, "--url", url, "--allow-address", "none")
+    edited = either.json("webhooks", "edit", webhook_id, "--url", url, "--allow-address", "none")
 
     assert isinstance(edited, dict)
     assert (edited["url"], edited["allow_addresses"]) == (url, [])

@@ -49,8 +49,13 @@ def test_the_page_about_the_http_api_can_be_typed(shell: Shell) -> None:
     assert '"state":"paused"' in typed.stdout
     assert '"detail":"lunch"' in typed.stdout
     assert '"pointer":"/limits/pages"' in typed.stdout
+    assert '"object":"job_plan"' in typed.stdout
+    assert '"expanded": {"template": null, "owner": {"id": "local"' in typed.stdout
+    assert typed.stdout.count('"code":"precondition_failed"') == 1
+    assert '"object":"schedule_deletion"' in typed.stdout
     assert "event: hello" in typed.stdout
     assert "event: job.created" in typed.stdout
+    assert "event: job.log" in typed.stdout
     assert '"state":"completed"' in typed.stdout
     records = [json.loads(line) for line in (shell.folder / "docs.jsonl").read_text().splitlines()]
     urls = [record["url"] for record in records]

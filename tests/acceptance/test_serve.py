@@ -94,3 +94,20 @@ async def test_another_process_on_the_same_files_is_heard_of(shell: Shell) -> No
         code, _, _ = await asyncio.to_thread(rest, process)
 
     assert code == 0
+
+
+def test_its_log_tells_of_jobs_and_not_of_the_libraries_that_it_is_made_with(
+    shell: Shell, site: str
+) -> None:
+    with shell.started("serve", "--port", "0") as process:
+        line = until(process, "")  # the first that it writes
+        shell.run("crawl", site, *SLOW, "--max-pages", "1", "-d")
+        waited = shell.run("jobs", "wait", "last", "--timeout", "30s")
+        process.send_signal(signal.SIGTERM)
+        code, _, said = rest(process)
+
+    logged = [line for line in said.splitlines() if "level=" in line]
+    assert (code, waited.returncode) == (0, 0), said
+    assert line.startswith("serving ")
+    assert logged
+    assert [line for line in logged if 'event="job ' not in line] == []

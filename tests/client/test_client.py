@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from crawlyard.about import VERSION
 from crawlyard.client import AsyncClient, Client, Server
 from crawlyard.client.messages import Parser
 from crawlyard.client.transport import server_of
@@ -20,7 +22,9 @@ from crawlyard.errors import (
     Unavailable,
 )
 from crawlyard.store.memory import open_memory_store
+from crawlyard.web.wire.expanded import ExpandedScheduleOut
 from tests import sync_client
+from tests.builders import NOW
 from tests.web.crawled import HOSTILE, crawled, in_state
 from tests.web.rig import BASE, URL, Rig, a_rig
 
@@ -106,6 +110,42 @@ async def test_what_a_job_brought_is_read(rig: Rig, yard: AsyncClient) -> None:
     assert await yard.jobs.part(job_id, pages[0].id, "text") == HOSTILE
 
 
+async def test_pages_of_all_jobs_are_found_searched_and_exported(
+    rig: Rig, yard: AsyncClient
+) -> None:
+    first, _ = await crawled(rig)
+    second, _ = await crawled(rig)
+
+    every = [page.job_id async for page in yard.pages.list()]
+    good = [page async for page in yard.pages.list("alert good", status="2xx", limit=1)]
+    part = await yard.pages.search(limit=2, job=[first], since=NOW)
+    rest = await yard.pages.search(limit=2, job=[first], since=NOW, cursor=part.next_cursor)
+    raw = b"".join([chunk async for chunk in yard.pages.export(format="csv", failed=True)])
+
+    assert every == [second] * 3 + [first] * 3
+    assert [(page.job_id, page.excerpt) for page in good] == [(second, HOSTILE)]
+    assert (len(part.items), len(rest.items), rest.next_cursor) == (2, 1, None)
+    assert (part.searched.cut_short, rest.searched.cut_short) == (False, False)
+    assert raw.decode().count("\r\n") == 5
+
+
+async def test_what_needs_a_person_and_what_became_of_schedules_is_told(
+    yard: AsyncClient,
+) -> None:
+    spec = {"name": "nightly", "when": "@daily", "overrides": {"urls": [URL]}}
+    await yard.schedules.create(spec)
+    job = await yard.schedules.run("nightly")
+
+    found = await yard.attention.get()
+    [listed] = [one async for one in yard.schedules.list(expand=["recent"])]
+    one = await yard.schedules.get("nightly", expand=["recent"])
+
+    assert [notice.kind for notice in found.items] == ["no_worker"]
+    assert isinstance(listed, ExpandedScheduleOut)
+    for expanded in (listed.expanded, one.expanded):
+        assert [tick.job_id for tick in expanded.recent or ()] == [job.id]
+
+
 async def test_templates_are_kept_filled_and_used(yard: AsyncClient) -> None:
     spec = {"urls": ["{{start}}"]}
     parameters = {"start": {"type": "url", "required": True}}
@@ -169,6 +209,32 @@ async def test_views_are_kept_and_many_jobs_acted_on(yard: AsyncClient) -> None:
     assert (done.count, done.succeeded) == (3, 3)
     with pytest.raises(NotFound):
         await yard.views.get(view.id)
+
+
+async def test_figures_and_what_a_server_says_of_itself_are_read(
+    rig: Rig, yard: AsyncClient
+) -> None:
+    await yard.jobs.create({"urls": [URL]})
+
+    week = await yard.stats.get(since=rig.clock.now() - timedelta(days=7), step_s=86_400)
+    own = await yard.stats.get(owner="me")
+    meta = await yard.meta.get()
+    enums = (await yard.meta.enums()).enums
+    schemas = (await yard.meta.schemas()).schemas
+
+    assert (week.cards.jobs["pending"], len(week.finished), len(own.finished)) == (1, 7, 24)
+    assert (meta.version, meta.limits["page_items"]) == (VERSION, 200)
+    assert set(enums["states"]) == set(State)
+    assert "urls" in schemas["job"]["properties"]
+
+
+async def test_every_kind_of_thing_that_the_api_has_is_there(rig: Rig, yard: AsyncClient) -> None:
+    paths = (await yard.request("GET", "openapi.json")).json()["paths"]
+    kinds = {path.split("/")[3] for path in paths if path.startswith("/api/v1/")}
+
+    missing = {kind for kind in kinds if not hasattr(yard, kind)}
+
+    assert missing == {"auth"}  # whose `me` is among the users
 
 
 async def test_any_request_can_be_made(yard: AsyncClient) -> None:

@@ -165,6 +165,32 @@ class TestOperations:
         assert await find(None, None, 1) == [three]
         assert await find("local", three.id, 10) == [one]
 
+    async def test_those_that_have_not_ended_are_under_way(self, store: Store) -> None:
+        for state in set(OperationState) - {OperationState.RUNNING}:
+            await begun(store, state=state, ended_at=NOW)
+        one, two = await begun(store), await begun(store, version=7, leased_until=LATER)
+
+        assert await store.operations.under_way() == {one.id: 1, two.id: 7}
+
+
+class TestSweepOfOperations:
+    async def test_those_that_ended_long_ago_are_swept_and_those_that_run_are_not(
+        self, store: Store
+    ) -> None:
+        done = OperationState.COMPLETED
+        for _ in range(3):
+            await begun(store, state=done, ended_at=LATER - MOMENT)
+        left = [
+            await begun(store, state=done, ended_at=LATER),
+            await begun(store, state=OperationState.RUNNING),
+        ]
+
+        few = await store.operations.sweep(LATER, 2)
+        rest = await store.operations.sweep(LATER)
+
+        assert (few, rest, await store.operations.sweep(LATER)) == (2, 1, 0)
+        assert await store.operations.find(None, None, 10) == left[::-1]
+
 
 class TestClaimOfAnOperation:
     async def test_the_oldest_that_nobody_works_at_is_taken(self, store: Store) -> None:

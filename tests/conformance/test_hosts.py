@@ -143,3 +143,55 @@ async def test_what_is_booked_and_held_can_be_looked_at(store: Store) -> None:
         "b.example": HostBooking(held_until=NOW + timedelta(minutes=5)),
     }
     assert await store.hosts.booked([]) == {}
+
+
+async def test_hosts_that_nobody_has_asked_for_long_are_swept(store: Store) -> None:
+    await booked(store, "booked", now=NOW - 2 * SECOND)
+    await store.hosts.hold("held", NOW - SECOND)
+    await booked(store, "still booked", 10, now=NOW - 2 * SECOND)
+    await booked(store, "still held", now=NOW - 2 * SECOND)
+    await store.hosts.hold("still held", NOW + SECOND)
+
+    few = await store.hosts.sweep(NOW, 1)
+    rest = await store.hosts.sweep(NOW)
+
+    assert (few, rest, await store.hosts.sweep(NOW)) == (1, 1, 0)
+    left = await store.hosts.booked(["booked", "held", "still booked", "still held"])
+    assert sorted(left) == ["still booked", "still held"]
+
+
+async def test_a_host_that_is_swept_while_it_is_booked_is_booked_none_the_less(
+    store: Store, backend: Backend
+) -> None:
+    other, later = await backend.open(), NOW + timedelta(days=1)
+    names = [f"h{n}" for n in range(30)]
+    every = [Booking(host=name, every_s=1) for name in names]
+
+    for _ in range(10):
+        await store.hosts.book(every, NOW)
+        starts, again, _, _ = await asyncio.gather(
+            store.hosts.book(every, later),
+            other.hosts.book(every, later),
+            other.hosts.sweep(later),
+            store.hosts.sweep(later),
+        )
+        assert sorted(starts + again) == [later] * 30 + [later + SECOND] * 30
+        await store.hosts.sweep(later + timedelta(days=1))
+    if backend.sql:
+        await other.close()
+
+
+async def test_a_hold_is_not_lost_to_a_sweep(store: Store, backend: Backend) -> None:
+    other, later = await backend.open(), NOW + timedelta(days=1)
+
+    for _ in range(20):
+        await booked(store, "a", now=NOW)
+        await asyncio.gather(
+            store.hosts.hold("a", later + SECOND),
+            other.hosts.sweep(later),
+            store.hosts.sweep(later),
+        )
+        assert (await store.hosts.booked(["a"]))["a"].held_until == later + SECOND
+        await store.hosts.sweep(later + timedelta(days=1))
+    if backend.sql:
+        await other.close()

@@ -6,14 +6,15 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.checkpoint import Batch
+from crawlyard.core.checkpoint import Batch, Lease
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
-from crawlyard.core.page import TargetState, Via
+from crawlyard.core.page import ErrorKind, TargetState, Via
 from crawlyard.core.priority import Priority
 from crawlyard.core.queue import claim_key, claimable
+from crawlyard.core.stats import FailingHost
 from crawlyard.store.base import Store
-from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed
+from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.builders_serve import quoted
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added, claimed, ended, in_state, recorded
@@ -178,3 +179,65 @@ class TestEnded:
             (2, State.COMPLETED): 1,
         }
         assert own == {(0, State.COMPLETED): 1}
+
+
+class TestFailing:
+    async def failing(
+        self, store: Store, owner: str, host: str, *kinds: ErrorKind, minutes: int = 0
+    ) -> Lease:
+        """Return the lease of a job where one URL of *host* failed for each kind, and one not."""
+        claim = await claimed(store, await added(store, owner=owner))
+        at = NOW + timedelta(minutes=minutes)
+        good, *bad = [a_target(str(n), host=host) for n in range(len(kinds) + 1)]
+        outcomes = [failed(t, k, fetched_at=at) for t, k in zip(bad, kinds, strict=True)]
+        batch = a_batch([good, *bad], [done(good), *outcomes])
+        return (await recorded(store, claim.lease, batch)).lease
+
+    async def test_hosts_are_told_by_how_often_they_failed(self, store: Store) -> None:
+        slow, gone = ErrorKind.TIMEOUT, ErrorKind.HTTP_4XX
+        await self.failing(store, "ada", "a.example", gone, minutes=1)
+        await self.failing(store, "ada", "b.example:8080", slow, gone, gone, minutes=2)
+        await self.failing(store, "bob", "a.example", slow, slow, minutes=3)
+        await self.failing(store, "bob", "c.example", slow, minutes=4)
+        await self.failing(store, "bob", "late.example", slow, slow, minutes=60)
+        await self.failing(store, "bob", "early.example", slow, slow, minutes=-1)
+        await self.failing(store, "bob", "good.example")
+
+        every = await store.inquiries.failing(None, NOW, NOW + HOUR, 100)
+        own = await store.inquiries.failing("ada", NOW, NOW + HOUR, 100)
+
+        def host(name: str, minutes: int, **kinds: int) -> FailingHost:
+            last_at = NOW + timedelta(minutes=minutes)
+            by_kind = {ErrorKind(kind): count for kind, count in kinds.items()}
+            return FailingHost(host=name, kinds=by_kind, last_at=last_at)
+
+        assert every == [
+            host("a.example", 3, timeout=2, http_4xx=1),
+            host("b.example:8080", 2, http_4xx=2, timeout=1),
+            host("c.example", 4, timeout=1),
+        ]
+        assert [*every[1].kinds] == [gone, slow]
+        assert own == [
+            host("b.example:8080", 2, http_4xx=2, timeout=1),
+            host("a.example", 1, http_4xx=1),
+        ]
+
+    async def test_of_too_many_the_latest_count(self, store: Store) -> None:
+        slow = ErrorKind.TIMEOUT
+        await self.failing(store, "ada", "first.example", slow, slow, slow)
+        await self.failing(store, "ada", "last.example", slow, slow, minutes=1)
+
+        [found] = await store.inquiries.failing(None, NOW, NOW + HOUR, 2)
+
+        assert (found.host, found.errors) == ("last.example", 2)
+
+    async def test_what_is_deleted_or_tried_again_does_not_count(self, store: Store) -> None:
+        slow = ErrorKind.TIMEOUT
+        deleted = await ended(store, await self.failing(store, "ada", "a.example", slow))
+        retried = await ended(store, await self.failing(store, "ada", "b.example", slow))
+
+        await store.jobs.delete(deleted.id, deleted.version, its_event(deleted))
+        again, event = retried.moved(Move.RETRY_FAILED, NOW, actor="local")
+        await store.jobs.retry_failed(again, event, ())
+
+        assert await store.inquiries.failing(None, NOW, NOW + HOUR, 100) == []

@@ -86,6 +86,24 @@ async def test_an_id_is_taken_once(store: Store) -> None:
     assert await names(store, job.id) == ["created"]
 
 
+async def test_a_job_is_made_like_one_that_has_not_changed_alone(store: Store) -> None:
+    old = await added(store, in_state(State.FAILED))
+    first, second, third = a_job(), a_job(), a_job()
+
+    await store.jobs.add(first, its_event(first), old)
+    moved, event = old.moved(Move.RESUME, NOW, actor="ada")
+    await store.jobs.save(moved, event)
+    with pytest.raises(Conflict, match=f"job {old.id} is not at version 1 any more"):
+        await store.jobs.add(second, its_event(second), old)
+    with pytest.raises(Conflict):
+        await store.jobs.add(third, its_event(third), a_job())
+
+    assert await names(store, first.id) == ["created"]
+    assert await names(store, second.id) == await names(store, third.id) == []
+    with pytest.raises(NotFound):
+        await store.jobs.get(second.id)
+
+
 async def test_a_job_that_is_not_there_is_not_found(store: Store) -> None:
     with pytest.raises(NotFound, match="no job 0192"):
         await store.jobs.get("0192")

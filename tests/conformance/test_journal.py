@@ -8,17 +8,18 @@ import pytest
 from sqlalchemy import create_engine, func, make_url, select
 
 from crawlyard.core.checkpoint import Batch, Claim
+from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Outcome, Skipped, TargetState, Via
 from crawlyard.core.quota import day_of
-from crawlyard.core.watch import MOST_LINES, Course, HostReport, Level, LogLine, Point
+from crawlyard.core.watch import MOST_LINES, Course, HostReport, Level, LogEnd, LogLine, Point
 from crawlyard.store.base import KnownURL, Store
 from crawlyard.store.tables.watch import courses, log_lines
 from tests.builders import LEASE, NOW, a_batch, a_target, done, failed, fp_of
 from tests.builders_serve import a_line, a_report, some_lines
 from tests.conformance.conftest import Backend
 from tests.conformance.purging import deleted, purged
-from tests.conformance.steps import added, claimed, recorded, requeued
+from tests.conformance.steps import added, claimed, moved, recorded, requeued
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 TODAY = day_of(NOW)
@@ -124,6 +125,48 @@ class TestTheLog:
         assert (line.message, line.url) == ("\ufffd", "\ufffd")
 
 
+class TestTheEndOfTheLog:
+    async def test_it_is_told_of_many_jobs_together(self, store: Store) -> None:
+        waiting, claim, other = await added(store), await claimed(store), await claimed(store)
+        await recorded(store, claim.lease, a_batch(log=some_lines(3)))
+        gone = await claimed(store)
+        await deleted(store, gone.job)
+        running = (claim.job.id, other.job.id)
+
+        found = await store.journal.ends([waiting.id, gone.job.id, "0192", *running])
+
+        until = NOW + LEASE
+        assert found == {
+            waiting.id: LogEnd(n=0, state=State.PENDING, held_until=None),
+            claim.job.id: LogEnd(n=3, state=State.RUNNING, held_until=until),
+            other.job.id: LogEnd(n=0, state=State.RUNNING, held_until=until),
+        }
+        assert await store.journal.ends([]) == {}
+
+    async def test_it_is_held_until_the_last_batch_of_a_job_that_was_cancelled(
+        self, store: Store
+    ) -> None:
+        claim = await claimed(store)
+        await moved(store, claim.job.id, Move.CANCEL)
+        held = await store.journal.ends([claim.job.id])
+
+        await recorded(store, claim.lease, a_batch(log=some_lines(1), last=True))
+
+        free = await store.journal.ends([claim.job.id])
+        job_id = claim.job.id
+        assert held[job_id] == LogEnd(n=0, state=State.CANCELLED, held_until=NOW + LEASE)
+        assert free[job_id] == LogEnd(n=1, state=State.CANCELLED, held_until=None)
+
+    async def test_the_numbers_of_what_was_forgotten_are_counted(self, store: Store) -> None:
+        claim = await claimed(store)
+        await recorded(store, claim.lease, a_batch(log=some_lines(MOST_LINES + 300)))
+
+        end = (await store.journal.ends([claim.job.id]))[claim.job.id]
+
+        assert (end.n, end.forgotten) == (MOST_LINES + 300, 300)
+        assert (await logged(store, claim.job.id))[0].n == end.forgotten + 1
+
+
 class TestTheCourse:
     async def test_it_is_replaced_and_stays_without_a_new_one(self, store: Store) -> None:
         one, two = await claimed(store), await claimed(store)
@@ -168,6 +211,19 @@ class TestTheDay:
 
         days = await store.users.days("local", TODAY - DAY)
         assert {day: used.pages for day, used in days.items()} == {TODAY - DAY: 1, TODAY: 1}
+
+    async def test_days_of_long_ago_are_forgotten(self, store: Store) -> None:
+        for owner in ("ada", "bob"):
+            lease = (await claimed(store, await added(store, owner=owner))).lease
+            for n in range(3):
+                batch = Batch(usage=Usage(pages=n + 1))
+                lease = (await recorded(store, lease, batch, NOW + n * DAY)).lease
+
+        few = await store.users.forget_days(TODAY + 2 * DAY, 3)
+        rest = await store.users.forget_days(TODAY + 2 * DAY)
+
+        assert (few, rest, await store.users.forget_days(TODAY + 2 * DAY)) == (3, 1, 0)
+        assert await store.users.days(None, TODAY) == {TODAY + 2 * DAY: Usage(pages=6)}
 
     async def test_a_heartbeat_uses_nothing(self, store: Store) -> None:
         claim = await claimed(store)
@@ -420,3 +476,11 @@ class TestWorkers:
         assert await store.workers.forget("host:1:x")
         assert not await store.workers.forget("host:1:x")
         assert await store.workers.find() == []
+
+    async def test_those_that_have_long_said_nothing_are_swept(self, store: Store) -> None:
+        for n in range(3):
+            await store.workers.beat(a_report(id=str(n), beat_at=NOW + n * SECOND))
+
+        assert await store.workers.sweep(NOW + SECOND) == 1
+        assert await store.workers.sweep(NOW + SECOND) == 0
+        assert [report.id for report in await store.workers.find()] == ["1", "2"]

@@ -126,11 +126,12 @@ async def test_what_is_dropped_may_be_tried_again(store: Store) -> None:
 
 
 async def test_what_is_old_is_swept(store: Store) -> None:
-    for n in range(3):
+    for n in range(5):
         await begun(store, a_reply(key=str(n)), NOW + n * MINUTE)
 
-    count = await store.replies.sweep(NOW + MINUTE)
+    few = await store.replies.sweep(NOW + 3 * MINUTE, 2)
+    rest = await store.replies.sweep(NOW + 3 * MINUTE)
 
-    assert count == 1
-    assert await begun(store, a_reply(key="1"), NOW + MINUTE) is not None
-    assert await begun(store, a_reply(key="0"), NOW + MINUTE) is None
+    assert (few, rest) == (2, 1)
+    assert await begun(store, a_reply(key="3"), NOW + 3 * MINUTE) is not None
+    assert await begun(store, a_reply(key="0"), NOW + 3 * MINUTE) is None

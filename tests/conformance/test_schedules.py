@@ -231,6 +231,14 @@ class TestDelete:
         assert len(await store.ticks.ticks(kept.id)) == 1
         assert (await names(store, gone))[-1] == "schedule.deleted"
 
+    async def test_the_rows_of_its_ledger_are_counted(self, store: Store) -> None:
+        schedule, other = await added(store), await added(store)
+        ticks = [a_tick(schedule, NOW + timedelta(hours=n)) for n in range(3)]
+        await store.ticks.fire([a_firing(schedule, ticks)])
+
+        assert await store.schedules.runs(schedule.id) == 3
+        assert await store.schedules.runs(other.id) == 0
+
     async def test_one_that_was_edited_is_not_deleted(self, store: Store) -> None:
         schedule = await added(store)
         changed = edited(schedule)

@@ -97,8 +97,8 @@ def upgraded_to(connection: Connection, revision: str) -> None:
     command.upgrade(config, revision)
 
 
-def filled(connection: Connection) -> None:
-    for statement in OF_THE_FIRST_SCHEMA.split(";\n"):
+def filled(connection: Connection, statements: str) -> None:
+    for statement in statements.split(";\n"):
         connection.exec_driver_sql(statement)
 
 
@@ -106,7 +106,7 @@ async def test_what_the_first_schema_holds_is_kept(empty: str) -> None:
     if empty.startswith("sqlite"):
         Path(make_url(empty).database or "").parent.mkdir()
     on(empty, lambda c: upgraded_to(c, "0001"))
-    on(empty, filled)
+    on(empty, lambda c: filled(c, OF_THE_FIRST_SCHEMA))
 
     store = await open_sql_store(empty)
 
@@ -136,6 +136,44 @@ SELECT no, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{}', '' FROM jobs;
 INSERT INTO events (job_id, name, at, actor, data)
 VALUES ('a-job', 'job.paused', 2000000, 'ada', '{}'),
   ('gone', 'job.deleted', 2000000, 'ada', '{}')
+"""
+
+
+@pytest.mark.parametrize("over_the_api", [False, True])
+async def test_what_only_local_commands_can_have_made_is_trusted_from_then_on(
+    empty: str, *, over_the_api: bool
+) -> None:
+    if empty.startswith("sqlite"):
+        Path(make_url(empty).database or "").parent.mkdir()
+    on(empty, lambda c: upgraded_to(c, "0003"))
+    on(empty, lambda c: filled(c, OF_THE_THIRD_SCHEMA))
+    if over_the_api:
+        on(empty, lambda c: filled(c, A_TOKEN))
+
+    store = await open_sql_store(empty)
+
+    mine = await store.templates.get("mine")
+    theirs = await store.templates.get("theirs")
+    schedule = await store.schedules.get("hourly")
+    await store.close()
+    trusted = (mine.trusted, theirs.trusted, schedule.trusted)
+    assert trusted == (not over_the_api, False, not over_the_api)
+
+
+OF_THE_THIRD_SCHEMA = """
+INSERT INTO templates (id, owner, name, search, public, version, created_at)
+VALUES ('mine', 'local', 'mine', '', false, 1, 0), ('theirs', 'ada', 'theirs', '', false, 1, 0);
+INSERT INTO template_versions (template_id, version, name, description, public, spec, parameters,
+  updated_at, actor)
+VALUES ('mine', 1, 'mine', '', false, '{}', '[]', 0, 'local'),
+  ('theirs', 1, 'theirs', '', false, '{}', '[]', 0, 'ada');
+INSERT INTO schedules (id, owner, name, search, plan, fresh_beat, beat, version, created_at,
+  updated_at)
+VALUES ('hourly', 'local', 'hourly', '', '{"when": "@hourly"}', 0, 1, 1, 0, 0)
+"""
+A_TOKEN = """
+INSERT INTO credentials (id, kind, user_id, label, prefix, digest, created_at)
+VALUES ('0192', 'token', 'local', '', '', '', 0)
 """
 
 

@@ -318,6 +318,10 @@ class TestDelete:
 
         with pytest.raises(Conflict, match="used by schedules nightly, weekly; delete those first"):
             await store.templates.delete(template.id, 1, told_of(template, DELETED))
+        with pytest.raises(Conflict, match="used by schedules nightly, weekly; delete those first"):
+            await store.templates.check_unused(template.id)
+        with pytest.raises(Conflict, match="used by 2 schedules of other users; delete"):
+            await store.templates.check_unused(template.id, "somebody")
 
         assert await store.templates.get(template.id) == template
         assert await told(store, template) == ["created"]
@@ -328,6 +332,7 @@ class TestDelete:
         event = replace(told_of(template, EventName.SCHEDULE_DELETED), subject=schedule.id)
         await store.schedules.delete(schedule.id, schedule.version, event)
 
+        await store.templates.check_unused(template.id)
         await store.templates.delete(template.id, 1, told_of(template, DELETED))
 
         assert await found(store) == []

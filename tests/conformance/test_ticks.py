@@ -142,6 +142,21 @@ class TestFailures:
 
         assert found == [1, 2, 2, 3, 3]
 
+    async def test_what_was_backfilled_says_nothing_about_now(self, store: Store) -> None:
+        schedule = await added(store)
+        failing, fine = (
+            its_job(schedule, NOW + n * HOUR, state=state, ended_at=NOW)
+            for n, state in ((1, State.FAILED), (3, State.COMPLETED))
+        )
+        ticks = [ran(schedule, job, reason=TickReason.BACKFILL) for job in (failing, fine)]
+        await store.ticks.fire([a_firing(schedule, ticks, [failing, fine])])
+        now = await store.schedules.get(schedule.id)
+        for n in (0, 2):
+            await submitted(store, now, State.FAILED, NOW + n * HOUR)
+            now = await store.schedules.get(schedule.id)
+
+        assert await store.ticks.failures([schedule.id], 10) == {schedule.id: 2}
+
     async def test_those_of_many_come_at_once(self, store: Store) -> None:
         failing, fine, idle = await added(store), await added(store), await added(store)
         for n in range(3):

@@ -173,6 +173,20 @@ class TestDelete:
         assert await store.deliveries.get(delivery.id) == delivery
         assert await told(store, webhook) == ["webhook.created", "webhook.deleted"]
 
+    async def test_its_deliveries_are_counted_by_their_states(self, store: Store) -> None:
+        webhook = await kept(store, events=("job.created",))
+        other = await kept(store, events=("webhook.test",))
+        for _ in range(3):
+            await added(store)
+        await store.deliveries.fan_out(NOW)
+        one, *_ = await store.deliveries.claim(NOW, SECOND, Traffic())
+        await store.deliveries.settle(one.delivery, one.delivery.tried(GOOD, chance=0))
+
+        counted = await store.webhooks.deliveries(webhook.id)
+
+        assert counted == {DeliveryState.PENDING: 2, DeliveryState.DELIVERED: 1}
+        assert await store.webhooks.deliveries(other.id) == {}
+
     async def test_one_that_has_changed_meanwhile_is_not_deleted(self, store: Store) -> None:
         webhook = await switched(store, await kept(store), on=False)
 

@@ -11,7 +11,9 @@ from crawlyard.core.schedule import CrawlSchedule, Tick
 from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.engine.lookup import addresses_of
 from crawlyard.services.jobs import JobManager
+from crawlyard.services.receivers import Resolve
 from crawlyard.services.schedule_ticker import TickerOptions
 from crawlyard.services.scheduler import Scheduler
 from crawlyard.services.templates import TemplateManager
@@ -85,11 +87,13 @@ def row(tick: Tick) -> str:
     return f"{hours:g} {tick.outcome} {tick.reason}"
 
 
-def a_rig(store: Store, clock: FakeClock | None = None, **options: Any) -> Rig:
+def a_rig(
+    store: Store, clock: FakeClock | None = None, resolve: Resolve = addresses_of, **options: Any
+) -> Rig:
     """Return a rig a minute after midnight, unless there is a clock."""
     clock = clock or FakeClock(MIDNIGHT + MINUTE)
     dispatcher = LocalDispatcher()
-    jobs = JobManager(store, dispatcher, clock)
+    jobs = JobManager(store, dispatcher, clock, resolve=resolve)
     templates = TemplateManager(store, clock)
     chosen = TickerOptions(**options)
     scheduler = Scheduler(store, jobs, templates, dispatcher, clock, chosen)

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from crawlyard.core.desk import Section
 from crawlyard.core.event import EventName
+from crawlyard.core.policy import SectionName
 from crawlyard.core.room import Room
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.core.webhook import (
@@ -29,6 +31,7 @@ from crawlyard.core.webhook import (
 from crawlyard.engine.names import Infos, look_up
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.delivering import DeliveryOptions
+from crawlyard.services.webhooks import Webhooks
 from crawlyard.store.base import Store
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import SECRET, a_webhook
@@ -374,6 +377,44 @@ class TestRetryAfter:
                 await rig.clock.jump(timedelta(minutes=59))
 
         assert len(receiver.messages) == 1
+
+
+class TestGrants:
+    async def test_what_a_withdrawn_grant_opened_is_closed_until_it_is_granted_again(self) -> None:
+        rig = Rig()
+        await granted(rig, 1, addresses=True)
+        async with Receiver() as receiver, rig.delivering():
+            webhooks = Webhooks(rig.store, rig.clock)
+            hers, ours = [
+                await webhooks.create(
+                    actor,
+                    receiver.url,
+                    events=["job.created"],
+                    allow_addresses=[receiver.authority],
+                )
+                for actor in (Actor(id="ada"), LOCAL)
+            ]
+            await granted(rig, 2, addresses=False)
+
+            await rig.happened("ada")
+            held = await rig.attempts(hers, 1)
+            assert (held.state, receiver.connections) == (DeliveryState.PENDING, 0)
+            await rig.happened("local")
+            await rig.ended(ours, 1)  # no grant had opened it
+
+            await granted(rig, 3, addresses=True)
+            await rig.clock.jump(2 * WAITS[0])
+            [delivery] = await rig.ended(hers, 1)
+
+        assert delivery.state is DeliveryState.DELIVERED
+        assert [status for status, _ in words(delivery)] == [None, 204]
+        assert "127.0.0.1" in words(delivery)[0][1]
+
+
+async def granted(rig: Rig, version: int, **grants: bool) -> None:
+    """Let the settings grant this and nothing else."""
+    section = Section(name=SectionName.GRANTS.value, value=grants, version=version, updated_at=NOW)
+    await rig.store.settings.save(section)
 
 
 class TestOthers:

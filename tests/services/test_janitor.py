@@ -8,19 +8,25 @@ from typing import Any, TypeVar
 
 import pytest
 
+from crawlyard.core.checkpoint import Batch, Booking
+from crawlyard.core.credential import CredentialKind
+from crawlyard.core.desk import OperationState
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.limits import Usage
+from crawlyard.core.policy import SectionName
 from crawlyard.core.spec import FOREVER
 from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
 from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
 from crawlyard.store.memory import open_memory_store
 from tests.builders import NOW, a_job, a_spec, its_event
+from tests.builders_serve import a_reply, a_report, a_section, an_operation, given
 from tests.clock import FakeClock, settle
 from tests.conformance.conftest import Backend
 from tests.conformance.purging import deleted, with_pages
-from tests.conformance.steps import added, in_state
+from tests.conformance.steps import added, claimed, in_state, moved, recorded
 from tests.docs import undocumented
 
 T = TypeVar("T")
@@ -297,6 +303,84 @@ class TestEvents:
         swept = await sweep(janitor, clock, 1000 * DAY)
 
         assert swept.forgotten == 0
+
+
+class TestLeftovers:
+    async def test_each_kind_goes_when_it_has_had_its_time_and_no_sooner(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        at = NOW + HOUR  # so that the breaths of the sweeps before do not matter
+        for kind in CredentialKind:
+            await given(store, kind, expires_at=at)
+        token = await given(store)
+        await store.credentials.revoke(token.id, at)
+        good = await given(store)
+        await store.operations.add(an_operation(state=OperationState.COMPLETED, ended_at=at))
+        running = an_operation()
+        await store.operations.add(running)
+        await store.workers.beat(a_report(beat_at=at))
+        await store.hosts.book([Booking(host="h", every_s=1)], at)
+        await store.replies.begin(a_reply(created_at=at), NOW, NOW)
+        await used_today(store)
+        options = JanitorOptions(
+            operations=3 * DAY, credentials=5 * DAY, usage=7 * DAY, events=None
+        )
+        janitor = Janitor(store, clock, options)
+
+        ages: dict[float, int] = {}
+        for n in range(20):
+            swept = await sweep(janitor, clock, DAY / 2 if n else timedelta(0))
+            ages |= {n / 2: swept.forgotten} if swept.forgotten else {}
+
+        # a reply, a worker and a host; the operation; the revoked one; those that expired; the day
+        assert ages == {1.5: 3, 3.5: 1, 5.5: 4, 8.0: 1}
+        assert await store.credentials.find(None, CredentialKind.TOKEN, None, 9) == [good]
+        assert await store.operations.find(None, None, 9) == [running]
+
+    async def test_for_ever_keeps_what_has_a_setting(self, store: Store, clock: FakeClock) -> None:
+        await given(store, expires_at=NOW)
+        await store.operations.add(an_operation(state=OperationState.COMPLETED, ended_at=NOW))
+        await used_today(store)
+        options = JanitorOptions(operations=None, credentials=None, usage=None, events=None)
+
+        swept = await sweep(Janitor(store, clock, options), clock, 1000 * DAY)
+
+        assert swept.forgotten == 0
+
+    async def test_an_admin_says_how_long_while_the_yard_runs(
+        self, store: Store, clock: FakeClock, janitor: Janitor
+    ) -> None:
+        ended = an_operation(state=OperationState.COMPLETED, ended_at=NOW + HOUR)
+        await store.operations.add(ended)
+        value = {"operations_days": 1.0}
+        await store.settings.save(a_section(name=SectionName.RETENTION.value, value=value))
+
+        early = await sweep(janitor, clock, DAY)
+        late = await sweep(janitor, clock, HOUR)
+
+        assert (early.forgotten, late.forgotten) == (0, 1)
+
+    async def test_many_go_in_small_transactions_with_a_breath_between(
+        self, clock: FakeClock
+    ) -> None:
+        store = open_memory_store()
+        for n in range(2500):
+            await store.replies.begin(a_reply(key=str(n), created_at=NOW), NOW, NOW)
+        await clock.advance(2 * DAY)
+        before = clock.now()
+
+        swept = await done(clock, Janitor(store, clock, JanitorOptions()).sweep())
+
+        assert swept.forgotten == 2500
+        assert clock.now() - before >= 3 * BREATH
+
+
+async def used_today(store: Store) -> None:
+    """Let a job of somebody's fetch a page; nothing else of it is to be seen."""
+    job = await added(store)
+    claim = await claimed(store, job)
+    await recorded(store, claim.lease, Batch(usage=Usage(pages=1)))
+    await moved(store, job.id, Move.COMPLETE)
 
 
 async def test_two_janitors_at_once_do_everything_once(

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from crawlyard.core.desk import Failure, Operation, OperationKind, OperationState
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import StoreUnavailable
@@ -125,3 +127,114 @@ async def test_whose_lease_was_taken_over_writes_no_more() -> None:
 
     assert after is None
     assert (await service.get(LOCAL, made.id)).cursor == "2"
+
+
+class Slow(Counting):
+    """Does portions that take until they are let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.through = asyncio.Event()
+
+    async def __call__(self, actor: Actor, operation: Operation, again: bool) -> Portion:
+        portion = await super().__call__(actor, operation, again)
+        await self.through.wait()
+        return portion
+
+
+async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -> None:
+    store, clock, slow, other = open_memory_store(), FakeClock(), Slow(), Counting()
+    service = operations(store, clock, slow)
+    made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+    task = asyncio.create_task(service.run())
+    await settle()
+
+    task.cancel()
+    await settle()
+    waits = not task.done()
+    slow.through.set()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    kept = await service.get(LOCAL, made.id)
+    assert waits
+    assert (kept.state, kept.cursor, kept.leased_until) == (OperationState.RUNNING, "1", None)
+    assert await operations(store, clock, other).work_at_one()
+    assert [cursor for _, cursor, _ in other.seen] == ["1", "2"]
+
+
+async def test_one_that_was_cancelled_meanwhile_is_not_given_back() -> None:
+    store, clock, slow = open_memory_store(), FakeClock(), Slow()
+    service = operations(store, clock, slow)
+    made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+    task = asyncio.create_task(service.run())
+    await settle()
+
+    await service.cancel(LOCAL, made.id)
+    task.cancel()
+    slow.through.set()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    assert (await service.get(LOCAL, made.id)).state is OperationState.CANCELLED
+
+
+class TestDrain:
+    async def test_all_that_is_due_is_done(self) -> None:
+        store, clock, worker = open_memory_store(), FakeClock(), Counting()
+        service = operations(store, clock, worker)
+        made = [await service.start(LOCAL, OperationKind.JOBS, {}, 3) for _ in range(2)]
+
+        worked = [await service.drain() for _ in range(2)]
+
+        states = [(await service.get(LOCAL, one.id)).state for one in made]
+        assert worked == [True, False]
+        assert states == [OperationState.COMPLETED] * 2
+
+    async def test_what_a_dead_process_had_is_done_once_its_lease_has_lapsed(self) -> None:
+        store, clock, worker = open_memory_store(), FakeClock(), Counting()
+        service = operations(store, clock, worker)
+        made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+        await store.operations.claim(clock.now(), clock.now() + LEASE)  # and it dies
+
+        drained = asyncio.create_task(service.drain())
+        await clock.advance(LEASE - LOOK_EVERY)
+        early = drained.done()
+        await clock.advance(2 * LOOK_EVERY)
+
+        assert not early
+        assert await drained
+        assert (await service.get(LOCAL, made.id)).state is OperationState.COMPLETED
+
+    async def test_what_somebody_else_works_at_is_left_to_him(self) -> None:
+        store, clock, worker = open_memory_store(), FakeClock(), Counting()
+        service = operations(store, clock, worker)
+        await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+        his = await store.operations.claim(clock.now(), clock.now() + LEASE)
+        assert his is not None
+
+        drained = asyncio.create_task(service.drain())
+        await clock.advance(LOOK_EVERY)
+        waits = not drained.done()
+        further = replace(his, version=his.version + 1, leased_until=clock.now() + LEASE)
+        await store.operations.save(further)
+        await clock.advance(LOOK_EVERY)
+
+        assert waits
+        assert drained.done()
+        assert not await drained
+        assert worker.seen == []
+
+    async def test_a_store_that_is_away_is_waited_for(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store, clock = open_memory_store(), FakeClock()
+        service = operations(store, clock, Counting(StoreUnavailable("away")))
+        made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
+
+        drained = asyncio.create_task(service.drain())
+        await clock.advance(LEASE + timedelta(seconds=10))
+
+        assert await drained
+        assert (await service.get(LOCAL, made.id)).state is OperationState.COMPLETED
+        assert "the store is away" in caplog.text

@@ -94,6 +94,9 @@ class Late:
     async def find(self, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
         return await self.inner.find(query, limit)
 
+    async def runs(self, schedule_id: str) -> int:
+        return await self.inner.runs(schedule_id)
+
     async def delete(self, schedule_id: str, version: int, event: Event) -> None:
         await self.inner.delete(schedule_id, version, event)
 
@@ -552,7 +555,7 @@ class TestUpdate:
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
         assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + 1.5 * HOUR
 
-    @pytest.mark.parametrize("looks", [0, 1, 2])
+    @pytest.mark.parametrize("looks", [0, 1, 2, 3])
     async def test_what_comes_while_it_is_edited_is_decided_before(
         self, store: Store, looks: int
     ) -> None:
@@ -1003,6 +1006,20 @@ class TestFailures:
             await rig.scheduler.after_run(await rig.ends(job, State.FAILED))
 
         assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
+
+    async def test_what_fails_of_a_backfill_pauses_nothing(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=2, misfire=Misfire.SKIP)
+        since = rig.clock.wall()
+        await rig.after(4 * HOUR)
+        made_up = await rig.scheduler.backfill(LOCAL, schedule_id, since, dry_run=False)
+        for tick in made_up.runs:
+            job = (await rig.store.jobs.get(tick.job_id or "")).job
+            await rig.scheduler.after_run(await rig.ends(job, State.FAILED))
+
+        await rig.after(HOUR)
+
+        assert len(made_up.runs) == 3
+        assert (await rig.schedule(schedule_id)).paused_at is None
 
     async def test_a_cancelled_job_neither_counts_nor_ends_the_row(self, rig: Rig) -> None:
         schedule_id = await rig.create(pause_after=2)

@@ -33,6 +33,7 @@ CHANGES: Mapping[str, Call] = {
         actor, i, MIDNIGHT - HOUR, MIDNIGHT + HOUR, dry_run=False
     ),
     "delete": lambda s, actor, i: s.delete(actor, i),
+    "deletable": lambda s, actor, i: s.deletable(actor, i),
 }
 LISTS = {"list", "calendar"}  # what is not his is left out: tested below
 OWN = {"create"}  # of what is not there yet: tested below

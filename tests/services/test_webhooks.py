@@ -377,6 +377,7 @@ CHANGES: dict[str, Call] = {
     "test": lambda w, a, hook, _: w.test(a, hook.id),
     "replay": lambda w, a, _, delivery: w.replay(a, delivery.id),
     "delete": lambda w, a, hook, _: w.delete(a, hook.id),
+    "deletable": lambda w, a, hook, _: w.deletable(a, hook.id),
 }
 OTHERS = {"create", "find"}  # about nothing that is there
 

@@ -1,11 +1,19 @@
 """What runs beside a worker's jobs: for as long as they do, and not without a word."""
 
 import asyncio
+import signal
 
 import pytest
 
-from crawlyard.cli.signals import interrupts
-from crawlyard.cli.working import run_together
+from crawlyard.cli.signals import Interrupts, interrupts
+from crawlyard.cli.working import run_dry, run_together
+from crawlyard.config import Settings
+from crawlyard.core.desk import OperationKind, OperationState
+from crawlyard.core.user import LOCAL
+from crawlyard.yard import IN_MEMORY, Yard
+from tests.builders import a_spec
+from tests.builders_serve import a_retry
+from tests.clock import settle
 
 
 class Jobs:
@@ -80,3 +88,50 @@ async def test_an_error_of_the_worker_itself_is_not_hidden() -> None:
 
     assert raised.group_contains(ZeroDivisionError)
     assert service.cancelled
+
+
+async def test_what_an_operation_makes_at_the_last_moment_is_not_left_behind() -> None:
+    looks = 0
+    async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
+
+        async def jobs() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 1:  # there was none, and then somebody starts what makes one
+                ended = await yard.jobs.submit(LOCAL, a_spec())
+                await yard.jobs.cancel(LOCAL, ended.id)
+                await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(ended.id), 1)
+            else:
+                [made, _] = await yard.jobs.find(LOCAL)
+                await yard.jobs.cancel(LOCAL, made.job.id)
+
+        await run_dry(yard, jobs, Interrupts(lambda: None), lambda: None)
+        [operation] = await yard.operations.list(LOCAL)
+
+    assert looks == 2
+    assert operation.state is OperationState.COMPLETED
+
+
+async def test_what_is_started_while_jobs_run_does_not_wait_for_the_last_of_them() -> None:
+    async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
+        states: list[OperationState] = []
+
+        async def jobs() -> None:
+            begun = await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(), 0)
+            await settle()
+            states.append((await yard.operations.get(LOCAL, begun.id)).state)
+
+        await run_dry(yard, jobs, Interrupts(lambda: None), lambda: None)
+
+    assert states == [OperationState.COMPLETED]
+
+
+async def test_after_a_signal_nothing_more_is_begun() -> None:
+    stop = Interrupts(lambda: None)
+    stop.receive(signal.SIGTERM)
+    async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
+        begun = await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(), 0)
+
+        await run_dry(yard, broken, stop, lambda: None)
+
+        assert (await yard.operations.get(LOCAL, begun.id)).ended_at is None

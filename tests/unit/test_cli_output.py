@@ -1,12 +1,13 @@
 """What commands write: formats, columns, the last line of a crawl, exit codes."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import typer.main
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -166,7 +167,7 @@ async def test_nothing_is_written_as_nothing(
 ) -> None:
     await output.write_all(output.each([]), views.SKIPPED, style, Console(), quiet=False)
 
-    expected = {Style.JSON: b"[]\n", Style.CSV: b"rule,depth,url\r\n"}
+    expected = {Style.JSON: b"[]\n", Style.YAML: b"[]\n", Style.CSV: b"rule,depth,url\r\n"}
     assert capsysbinary.readouterr().out == expected.get(style, b"")
 
 
@@ -268,32 +269,14 @@ def test_lines_come_with_a_change_or_every_ten_seconds() -> None:
     assert words == ["running", "running", "paused"]
 
 
-COMMANDS = [
-    (),
-    ("crawl",),
-    ("work",),
-    ("demo",),
-    ("version",),
-    ("jobs",),
-    *(
-        ("jobs", name)
-        for name in (
-            "list",
-            "show",
-            "watch",
-            "pause",
-            "resume",
-            "cancel",
-            "retry",
-            "set",
-            "pages",
-            "errors",
-            "events",
-            "export",
-            "delete",
-        )
-    ),
-]
+def every_command(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield each command and group of commands with the words that one types."""
+    yield path, of
+    for name, inside in getattr(of, "commands", {}).items():
+        yield from every_command(inside, (*path, name))
+
+
+COMMANDS = dict(every_command(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -310,9 +293,10 @@ def test_help_is_narrow_and_begins_with_examples(
     assert all(len(line) <= 80 for line in lines)
     begin = " ".join(("crawlyard", *command))
     examples = [line for line in lines if line.strip().startswith("crawlyard ")]
-    assert len(examples) >= 2
     assert any(begin in line for line in examples)
     assert lines.index(examples[0]) < next(n for n, line in enumerate(lines) if "Options" in line)
+    options = [name for option in COMMANDS[command].params for name in option.opts]
+    assert [name for name in options if name.startswith("-") and name not in result.stdout] == []
 
 
 OPTIONS = """

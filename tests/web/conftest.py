@@ -3,7 +3,10 @@
 import pytest
 
 from crawlyard.store.memory import open_memory_store
+from tests.conformance.conftest import backend, sqlite_template, store
 from tests.web.rig import Rig, a_rig
+
+__all__ = ["backend", "sqlite_template", "store"]
 
 
 @pytest.fixture

@@ -29,7 +29,12 @@ Opener = Callable[[], Awaitable[Store]]
 
 HOST = "testserver"  # schemathesis asks by that name
 
-_ENDLESS = ("/events/stream", "/jobs/{job_id}/events/stream", "/jobs/{job_id}/wait")
+_ENDLESS = (
+    "/events/stream",
+    "/jobs/{job_id}/events/stream",
+    "/jobs/{job_id}/log/stream",
+    "/jobs/{job_id}/wait",
+)
 """They answer when something happens, and here time stands still."""
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
@@ -40,7 +45,21 @@ _PREVIEW = f"{PREFIX}/jobs/preview"
 _REAL = 0.7
 """How often a parameter of a path is the id of something that is there."""
 
-_REFUSED = ("400", "401", "403", "404", "405", "406", "409", "412", "415", "422", "428", "429")
+_REFUSED = (
+    "400",
+    "401",
+    "403",
+    "404",
+    "405",
+    "406",
+    "409",
+    "412",
+    "415",
+    "422",
+    "428",
+    "429",
+    "431",
+)
 
 _CHECKS: Mapping[str, Any] = {
     # a cursor, a cron expression, a URL or a regular expression is more than its schema says

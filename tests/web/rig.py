@@ -80,9 +80,11 @@ class Rig:
         return made
 
 
-async def a_rig(store: Store, options: SiteOptions | None = None) -> Rig:
+async def a_rig(
+    store: Store, options: SiteOptions | None = None, clock: FakeClock | None = None
+) -> Rig:
     """Return a server on *store*, with a token of the admin's."""
-    clock = FakeClock()
+    clock = clock or FakeClock()
     yard = Yard(Settings(database_url=IN_MEMORY), store, clock)
     site = await open_site(yard, options or SiteOptions(rate_limits=False))
     rig = Rig(site=site, app=create_app(site), clock=clock)

@@ -16,6 +16,10 @@ HERE: Mapping[str, str] = {
     "demo": "serves a site and crawls it, without a yard",
     "logout": "forgets what this machine keeps",
     "api": "is any endpoint",
+    **dict.fromkeys(
+        ("context list", "context use", "context add", "context remove"),
+        "names servers for this machine",
+    ),
     "webhooks verify": "checks a signature by a secret that stays here",
 }
 """Commands without an endpoint, and why."""
@@ -25,6 +29,9 @@ ENDPOINTS: Mapping[str, str] = {
     "events": "GET /events",
     "whoami": "GET /auth/me",
     "login": "GET /auth/me",
+    "stats": "GET /stats",
+    "pages": "GET /pages",
+    "attention": "GET /attention",
     "health": "GET /readyz",
     "jobs list": "GET /jobs",
     "jobs show": "GET /jobs/{job_id}",

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import httpx
 import pytest
 
 from crawlyard.core.page import Body, StoredPage
@@ -29,6 +30,12 @@ PATHS = (
     "frontier",
     "export",
 )
+
+
+def policy_of(answer: httpx.Response) -> dict[str, list[str]]:
+    """Return the Content-Security-Policy of an answer, by its directives."""
+    directives = answer.headers["content-security-policy"].split(";")
+    return {name: words for name, *words in map(str.split, directives)}
 
 
 def paths_of(answer: Any) -> list[str]:
@@ -128,16 +135,71 @@ class TestPage:
         assert told["url"] == a_target("good").url
         assert told["headers"] == [list(pair) for pair in HEADERS]
 
-    @pytest.mark.parametrize("part", ["text", "html"])
+    @pytest.mark.parametrize("part", ["text", "headers"])
     async def test_a_part_never_becomes_markup(self, rig: Rig, page: str, part: str) -> None:
         link = (await rig.get(page)).json()["parts"][part]
 
         told = await rig.get(link)
 
-        assert (told.status_code, told.text) == (200, HOSTILE)
+        assert told.status_code == 200
         assert told.headers["content-type"] == "text/plain; charset=utf-8"
         assert told.headers["x-content-type-options"] == "nosniff"
-        assert told.headers["content-security-policy"].startswith("sandbox;")
+        assert policy_of(told) == {
+            "sandbox": [],
+            "default-src": ["'none'"],
+            "frame-ancestors": ["'none'"],
+        }
+
+    async def test_html_is_a_document_that_does_nothing_and_loads_nothing(
+        self, rig: Rig, page: str
+    ) -> None:
+        link = (await rig.get(page)).json()["parts"]["html"]
+
+        told = await rig.get(link)
+
+        assert (told.status_code, told.text) == (200, HOSTILE)
+        assert told.headers["content-type"] == "text/html; charset=utf-8"
+        assert policy_of(told) == {
+            "sandbox": [],  # no script, no form, no window, no origin of ours
+            "default-src": ["'none'"],
+            "style-src": ["'unsafe-inline'"],
+            "img-src": ["data:"],
+            "base-uri": ["'none'"],
+            "form-action": ["'none'"],
+            "frame-ancestors": ["'self'"],
+        }
+        kept = {
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "no-referrer",
+            "cross-origin-resource-policy": "same-origin",
+            "x-dns-prefetch-control": "off",
+            "cache-control": "no-store",
+        }
+        assert kept.items() <= told.headers.items()
+
+    async def test_half_a_character_of_a_page_breaks_nothing(self, rig: Rig) -> None:
+        job_id, answer = await crawled(rig, keep_html=True)
+        odd = a_target("odd")
+        html = b"<meta charset=utf-16>\xff\xfe\x00<p>"
+        outcome = done(odd, {Body.HTML: html}, content_type="text/html")
+        await recorded(rig.yard.store, answer.lease, a_batch([odd], [outcome]))
+        [found] = (await rig.get(f"jobs/{job_id}/pages?q=odd")).json()["items"]
+
+        told = await rig.get(found["parts"]["html"])
+
+        assert told.headers["content-type"] == "text/html; charset=utf-8"
+        assert told.content.decode("utf-8")
+
+    async def test_no_other_answer_may_be_framed(self, rig: Rig, page: str) -> None:
+        job = page.rpartition("/pages/")[0]
+        paths = [page, f"{page}?part=html&part=text", f"{page}?part=x", f"{job}/pages/99?part=html"]
+        paths += [job, f"{job}/export", "jobs", "pages", "meta", "docs", "nowhere", "/healthz"]
+
+        answers = {path: await rig.get(path) for path in paths}
+        answers["nobody"] = await rig.get(f"{page}?part=html", by=None)
+
+        framed = [p for p, a in answers.items() if policy_of(a)["frame-ancestors"] != ["'none'"]]
+        assert framed == []
 
     async def test_headers_are_a_part(self, rig: Rig, page: str) -> None:
         told = await rig.get(f"{page}?part=headers")

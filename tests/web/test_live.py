@@ -366,7 +366,9 @@ async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
     assert after == list(range(number + 1, last + 1))
 
 
-async def slow_reader(live: LiveRig) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def slow_reader(
+    live: LiveRig, path: str = "events/stream?topics=jobs"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Ask for a stream, and let the system take little of it before it is read."""
     url = urlsplit(str(live.client.base_url))
     sock = socket.socket()
@@ -376,7 +378,7 @@ async def slow_reader(live: LiveRig) -> tuple[asyncio.StreamReader, asyncio.Stre
     reader, writer = await asyncio.open_connection(sock=sock, limit=1024)
     secret = live.rig.secrets[LOCAL.id]
     writer.write(
-        f"GET /api/v1/events/stream?topics=jobs HTTP/1.1\r\nHost: {url.netloc}\r\n"
+        f"GET /api/v1/{path} HTTP/1.1\r\nHost: {url.netloc}\r\n"
         f"Authorization: Bearer {secret}\r\n\r\n".encode()
     )
     return reader, writer

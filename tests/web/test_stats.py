@@ -9,8 +9,10 @@ from crawlyard.about import VERSION
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.limits import Usage
-from tests.builders import LEASE
+from crawlyard.core.page import ErrorKind
+from tests.builders import LEASE, a_batch, a_target, failed
 from tests.builders_serve import a_report
+from tests.web.crawled import crawled
 from tests.web.rig import Rig, problem
 
 
@@ -67,6 +69,45 @@ class TestStats:
         assert (every["jobs"]["running"], every["pages_today"]) == (2, 7)
         assert (mine["jobs"]["running"], mine["pages_today"]) == (1, 2)
 
+    async def test_hosts_that_fail_are_told_the_worst_first(self, rig: Rig) -> None:
+        await rig.user("ada")
+        await crawled(rig)  # a time-out and a 404 of example.com
+        job_id = (await rig.job("ada"))["id"]
+        now = rig.clock.now()
+        claim = await rig.yard.store.leases.claim("w1", now, LEASE, only=job_id)
+        assert claim is not None
+        hosts = ["b.example:8443"] * 3 + [f"h{n:02}.example" for n in range(11)]
+        targets = [a_target(str(n), host=host) for n, host in enumerate(hosts)]
+        outcomes = [failed(target, ErrorKind.DNS, fetched_at=now) for target in targets]
+        batch = a_batch(targets, outcomes)
+        await rig.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
+        await rig.clock.advance(timedelta(minutes=1))
+
+        every = (await figures(rig))["failing_hosts"]
+        own = (await figures(rig, by="ada"))["failing_hosts"]
+        mine = (await figures(rig, "?owner=me"))["failing_hosts"]
+
+        assert every[0] == {
+            "host": "b.example:8443",
+            "errors": 3,
+            "kinds": {"dns": 3},
+            "last_at": every[0]["last_at"],
+        }
+        assert every[0]["last_at"].startswith(f"{now:%Y-%m-%dT%H:%M:%S}")
+        assert (every[1]["host"], every[1]["errors"]) == ("example.com", 2)
+        assert every[1]["kinds"] == {"http_4xx": 1, "timeout": 1}
+        assert len(every) == len(own) == 10
+        assert "example.com" not in [one["host"] for one in own]
+        assert [one["host"] for one in mine] == ["example.com"]
+
+    async def test_what_failed_before_the_range_is_left_out(self, rig: Rig) -> None:
+        await crawled(rig)
+        await rig.clock.advance(timedelta(hours=25))
+        wide = {"since": (rig.clock.now() - timedelta(hours=26)).isoformat()}
+
+        assert (await figures(rig))["failing_hosts"] == []
+        assert len((await rig.get("stats", params=wide)).json()["failing_hosts"]) == 1
+
     async def test_a_range_has_its_own_steps(self, rig: Rig) -> None:
         until = rig.clock.now()
         since = until - timedelta(minutes=150)
@@ -76,6 +117,17 @@ class TestStats:
 
         assert len(told["finished"]) == 3
         assert told["finished"][0]["at"] == told["since"]
+
+    async def test_a_long_range_is_told_by_days(self, rig: Rig) -> None:
+        until = rig.clock.now()
+        month = until - timedelta(days=30)
+
+        hours = (await rig.get("stats", params={"since": month.isoformat()})).json()
+        longer = (month - timedelta(hours=1)).isoformat()
+        days = (await rig.get("stats", params={"since": longer})).json()
+
+        assert (hours["step_s"], len(hours["finished"])) == (3600, 720)
+        assert (days["step_s"], len(days["finished"])) == (86_400, 31)
 
     @pytest.mark.parametrize(
         ("params", "parameter"),

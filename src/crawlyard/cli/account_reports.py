@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from crawlyard.cli import output
 from crawlyard.cli.options import Common
 from crawlyard.cli.output import Column, View
 from crawlyard.cli.session import Session
-from crawlyard.cli.sheets import show
+from crawlyard.cli.sheets import listed, show
 from crawlyard.cli.stdout import write_line
 from crawlyard.errors import Invalid, NotFound, Unavailable
 from crawlyard.web.wire.access import QuotaOut, TokenOut, UserOut
@@ -24,8 +23,7 @@ async def whoami(session: Session, *, common: Common) -> int:
 async def tokens(session: Session, *, limit: int, common: Common) -> int:
     """List tokens, newest first."""
     found = await session.clients.accounts.tokens(limit or _ALL)
-    style = common.style_on(terminal=session.out.is_terminal)
-    await output.write_all(output.each(found), _TOKENS, style, session.out, quiet=common.quiet)
+    await listed(session, found, _TOKENS, common)
     if not found:
         session.tell("there is no token yet")
     return 0
@@ -46,7 +44,7 @@ async def create_token(
         message = f"token {made.name} was made, and its secret was lost on the way"
         raise Unavailable(f"{message}; {session.hint(f'tokens revoke {made.id}')}, and try again")
     session.tell(f"token {made.name} of {made.user}, {made.id}; it is not shown again:")
-    if common.quiet or (common.style is None and not common.json):
+    if common.quiet or not common.asked:
         write_line(made.token)
         return 0
     told = [*made.model_dump(mode="json", exclude={"object", "scopes"}).items()]
@@ -66,8 +64,7 @@ async def revoke(session: Session, *, words: Sequence[str]) -> int:
 async def users(session: Session, *, limit: int, common: Common) -> int:
     """List users by id."""
     found = await session.clients.accounts.users(limit or _ALL)
-    style = common.style_on(terminal=session.out.is_terminal)
-    await output.write_all(output.each(found), _USERS, style, session.out, quiet=common.quiet)
+    await listed(session, found, _USERS, common)
     return 0
 
 
@@ -111,7 +108,7 @@ async def disable(session: Session, *, ids: Sequence[str], disabled: bool, commo
 
 
 async def _written(session: Session, user: UserOut, common: Common) -> int:
-    if common.style is None and not common.json and not common.quiet:
+    if not common.asked:
         return 0
     return await show(session, user, _user_facts(user), common, key=user.id)
 

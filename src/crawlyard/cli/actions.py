@@ -3,13 +3,13 @@
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from crawlyard.cli import output
 from crawlyard.cli.attend import Wish, attend
 from crawlyard.cli.edits import changes_of
 from crawlyard.cli.endings import STILL
 from crawlyard.cli.failures import exit_code_of, failure_lines
-from crawlyard.cli.options import Common, Style
+from crawlyard.cli.options import Common
 from crawlyard.cli.session import Session
+from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.views import jobs_view, title
 from crawlyard.cli.words import amount, printable
 from crawlyard.core.page import ErrorKind
@@ -164,15 +164,12 @@ async def _each(
     """Act on the jobs that *words* mean; then write what they are now, if that was asked for."""
     changed: list[JobOut] = []
     code = await _act(session, words, act, done, changed)
-    style = common.style_on(terminal=session.out.is_terminal)
-    asked = common.style is not None or common.json or common.quiet
-    if not asked:
+    if not common.asked or (code and not changed):
         return code
-    if style is Style.JSON and len(words) == 1 and changed and not common.quiet:
-        output.write_one(changed[0], style)  # one thing was named: one thing comes back
+    if len(words) == 1 and changed and whole(session, common):
+        await show(session, changed[0], (), common)  # one was named: one comes back
     else:
-        view = jobs_view(session.clock.now())
-        await output.write_all(output.each(changed), view, style, session.out, quiet=common.quiet)
+        await listed(session, changed, jobs_view(session.clock.now()), common)
     return code
 
 

@@ -9,11 +9,13 @@ import typer
 import crawlyard
 from crawlyard.cli import (
     accounts,
+    contexts,
     crawl,
     demo,
     events,
     jobs,
     login,
+    overall,
     schedules,
     serve,
     templates,
@@ -74,6 +76,8 @@ app.add_typer(templates.app, name="templates")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(webhooks.app, name="webhooks")
 app.command("events")(events.events)
+app.command("pages")(overall.pages)
+app.command("attention")(overall.attention)
 app.add_typer(watching.workers_app, name="workers")
 app.add_typer(watching.hosts_app, name="hosts")
 app.add_typer(watching.ops_app, name="ops")
@@ -83,6 +87,8 @@ app.command("whoami")(accounts.whoami)
 app.command("login")(login.login)
 app.command("logout")(login.logout)
 app.command("api")(login.api)
+app.add_typer(contexts.app, name="context")
+app.command("stats")(watching.stats)
 app.command("health")(watching.health)
 app.command("demo")(demo.demo)
 

@@ -1,7 +1,7 @@
 """What `crawlyard events` tells."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 
@@ -9,8 +9,10 @@ from crawlyard.cli import output, words
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.output import Column, View
 from crawlyard.cli.session import Session
+from crawlyard.cli.sheets import nothing
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import When
+from crawlyard.clock import SystemClock
 from crawlyard.core.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.events import named
@@ -37,13 +39,15 @@ async def events(session: Session, asked: Asked, common: Common) -> int:
     style = _style(asked, common, terminal=session.out.is_terminal)
     query = await _query(session, asked)
     if asked.follow:
-        return await _follow(session, query, asked.limit or 0, style, quiet=common.quiet)
+        return await _follow(session, query, asked.limit or 0, style, common)
     limit = _SHOWN if asked.limit is None else asked.limit
     found = session.events.every(query)
     if limit:
         found = output.each(await session.events.newest(query, limit))
     view = _view(session.clock.now())
-    shown = await output.write_all(found, view, style, session.out, quiet=common.quiet)
+    shown = await output.write_all(
+        found, view, style, session.out, quiet=common.quiet, fields=common.fields
+    )
     if not shown:
         session.tell("nothing like that has happened")
     elif shown == limit:
@@ -53,13 +57,11 @@ async def events(session: Session, asked: Asked, common: Common) -> int:
 
 def none(asked: Asked, common: Common) -> int:
     """List the events of a data directory that does not exist: none."""
-    style = _style(asked, common, terminal=sys.stdout.isatty())
+    _style(asked, common, terminal=sys.stdout.isatty())
     _names(asked)
-    if style is Style.JSON and not common.quiet:
-        write_line("[]")
-    elif not common.quiet:
-        sys.stderr.write("nothing has happened yet\n")
-    return 0
+    if common.json:
+        common = replace(common, json=False, style=Style.JSONL)
+    return nothing(common, _view(SystemClock().now()), "nothing has happened yet")
 
 
 def line(event: EventOut, now: datetime) -> str:
@@ -88,17 +90,19 @@ def _reason(event: EventOut) -> object:
 
 
 async def _follow(
-    session: Session, query: EventQuery, limit: int, style: Style, *, quiet: bool
+    session: Session, query: EventQuery, limit: int, style: Style, common: Common
 ) -> int:
     """Write events as they happen, each at once."""
     numbered = count(1)
-    view = _view(session.clock.now())
+    view, quiet, fields = _view(session.clock.now()), common.quiet, common.fields
+    if style is Style.TABLE and fields is not None:
+        style = Style.PLAIN  # a table would wait for the last
     async for event in session.events.follow(query):
         if style is Style.TABLE and not quiet:
-            # a table would wait for the last
             write_line(line(event, session.clock.now()))
         else:
-            await output.write_all(output.each([event]), view, style, session.out, quiet=quiet)
+            one = output.each([event])
+            await output.write_all(one, view, style, session.out, quiet=quiet, fields=fields)
         sys.stdout.flush()
         if next(numbered) == limit:
             break

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.options import Basics
+from crawlyard.cli.servers import server_asked
 from crawlyard.cli.session import (
-    SERVER,
     Session,
     consoles,
     finish,
     option_for,
-    server_named,
     settings_of,
     traced,
 )
@@ -118,8 +117,8 @@ def run(
         typer.Exit, CrawlyardError: as for `session.run`.
     """
     with traced(debug=basics.debug):
-        if server_named(basics):
-            given = "--server" if basics.server else SERVER
+        url, given = server_asked(basics)
+        if url:
             said = "this runs on a data directory or database of its own; leave the server out"
             raise Invalid(given, said)
         settings = settings_of(basics, default_dir)

@@ -2,19 +2,24 @@
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from crawlyard.cli.http_jobs import filter_of
 from crawlyard.client import AsyncClient
+from crawlyard.client.filters import PageFilters
+from crawlyard.core.filter import FilterKey
 from crawlyard.core.lifecycle import State
 from crawlyard.core.watch import Level
-from crawlyard.store.base import JobQuery
+from crawlyard.store.base import ArchiveQuery, JobQuery
+from crawlyard.web.wire.archive import FoundPageOut
+from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
 from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
+from crawlyard.web.wire.stats import StatsOut
 from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
 
 
@@ -39,10 +44,15 @@ class HttpWatch:
             async for waiting in found:
                 yield waiting
 
-    async def log(self, job_id: str, least: Level, after: int = 0) -> AsyncIterator[LineOut]:
-        """Yield the lines of a job's log above number *after*, oldest first."""
-        lines = self._jobs.log(job_id, level=str(least), after=after)
-        async with aclosing(lines) as found:
+    async def log(self, job_id: str, least: Level) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log so far, oldest first."""
+        async with aclosing(self._jobs.log(job_id, level=str(least))) as found:
+            async for line in found:
+                yield line
+
+    async def follow_log(self, job_id: str, least: Level) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log, then each new one, up to its last."""
+        async with aclosing(self._jobs.follow_log(job_id, level=str(least))) as found:
             async for line in found:
                 yield line
 
@@ -84,6 +94,40 @@ class HttpWatch:
         """End an operation; what it has done stays done."""
         return await self._client.operations.cancel(operation_id)
 
+    async def stats(self, since: datetime | None) -> StatsOut:
+        """Return how much there is, and how much was done since then, or in the last day."""
+        return await self._client.stats.get(since=since)
+
+    async def found(
+        self, query: ArchiveQuery, text: str, limit: int
+    ) -> AsyncIterator[FoundPageOut]:
+        """Yield pages with the words of *text*, newest first, at most *limit*; 0: all."""
+        listed = self._client.pages.list(text, limit=limit or None, **_filters(query))
+        async with aclosing(listed) as found:
+            async for page in found:
+                yield page
+
+    async def attention(self) -> AttentionOut:
+        """Return what needs a person."""
+        return await self._client.attention.get()
+
     async def health(self) -> None:
         """Check that the server answers and can work."""
         await self._client.request("GET", "/readyz")
+
+
+def _filters(query: ArchiveQuery) -> PageFilters:
+    """Return *query* as the client takes it."""
+    pages = query.pages
+    named = {one.key: one.words for one in query.jobs.where}
+    return {
+        "job": sorted(query.job_ids),
+        "template": named.get(FilterKey.TEMPLATE),
+        "status": [f"{code}xx" if code < 10 else str(code) for code in sorted(pages.statuses)],
+        "kind": sorted(pages.kinds),
+        "failed": pages.failed,
+        "content_type": sorted(pages.content_types),
+        "host": sorted(pages.hosts),
+        "since": query.since,
+        "until": query.until,
+    }

@@ -9,7 +9,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.page import Body, ErrorKind
 from crawlyard.core.user import Actor
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs import progress_of_standing
+from crawlyard.services.job_reader import progress_of_standing
 from crawlyard.services.requests import JobRequest, Requests
 from crawlyard.services.why import Why
 from crawlyard.store.base import JobQuery, PageQuery

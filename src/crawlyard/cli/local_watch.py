@@ -1,28 +1,39 @@
 """How things stand in a yard that is open in this process, and why."""
 
 from collections.abc import AsyncIterator, Collection
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
+from crawlyard.core.archive import words_of
 from crawlyard.core.lifecycle import State
-from crawlyard.core.user import Actor
+from crawlyard.core.user import PERMITS_OF, Actor
 from crawlyard.core.watch import Level
+from crawlyard.services.archive import Archive
 from crawlyard.services.configuring import Configs
+from crawlyard.services.disk import DataDisk
 from crawlyard.services.exclusions import Exclusions
-from crawlyard.services.jobs import progress_of_standing
+from crawlyard.services.job_reader import progress_of_standing
+from crawlyard.services.overview import Overview
+from crawlyard.services.stats import Stats
+from crawlyard.services.tailing import Tailing
 from crawlyard.services.waiting import Waiting
 from crawlyard.services.watching import Watching
 from crawlyard.services.why import Why
-from crawlyard.store.base import JobQuery
+from crawlyard.store.base import ArchiveQuery, JobQuery
+from crawlyard.web.wire.archive import FoundPageOut
+from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
 from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
+from crawlyard.web.wire.stats import StatsOut
 from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
 from crawlyard.yard import Yard
 
 _PORTION = 500
+_ALL = 2**31
 
 
 class LocalWatch:
@@ -32,6 +43,8 @@ class LocalWatch:
         self._yard = yard
         self._actor = actor
         self._watching = Watching(yard.store, yard.jobs, yard.clock)
+        room = DataDisk(yard.settings).room
+        self._overview = Overview(yard.store, yard.clock, self._watching, room)
 
     async def counts(self, query: JobQuery) -> CountsOut:
         """Return how many jobs of *query* there are, by state and by priority."""
@@ -51,14 +64,22 @@ class LocalWatch:
                 yield WaitingOut.of(known)
             after = found[-1].key
 
-    async def log(self, job_id: str, least: Level, after: int = 0) -> AsyncIterator[LineOut]:
-        """Yield the lines of a job's log above number *after*, oldest first."""
+    async def log(self, job_id: str, least: Level) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log so far, oldest first."""
+        after = 0
         while found := await self._watching.lines(
             self._actor, job_id, least=least, after=after, limit=_PORTION
         ):
             for line in found:
                 yield LineOut.of(line)
             after = found[-1].n
+
+    async def follow_log(self, job_id: str, least: Level) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log, then each new one, up to its last."""
+        yard = self._yard
+        tailing = Tailing(yard.store.journal, yard.jobs, yard.clock)
+        async for line in tailing.follow(self._actor, job_id, least=least):
+            yield LineOut.of(line)
 
     async def why(self, job_id: str, url: str) -> FateOut:
         """Return what became of a URL, or what would."""
@@ -104,6 +125,32 @@ class LocalWatch:
     async def cancel(self, operation_id: str) -> OperationOut:
         """End an operation; what it has done stays done."""
         return OperationOut.of(await self._yard.operations.cancel(self._actor, operation_id))
+
+    async def stats(self, since: datetime | None) -> StatsOut:
+        """Return how much there is, and how much was done since then, or in the last day."""
+        figures = await Stats(self._yard.store, self._yard.clock).figures(self._actor, since=since)
+        permits = PERMITS_OF[self._actor.role]
+        return StatsOut.of(figures, await self._overview.moment(self._actor, permits))
+
+    async def found(
+        self, query: ArchiveQuery, text: str, limit: int
+    ) -> AsyncIterator[FoundPageOut]:
+        """Yield pages with the words of *text*, newest first, at most *limit*; 0: all."""
+        archive = Archive(self._yard.store, self._yard.clock)
+        words, left = words_of(text), limit or _ALL
+        while left:
+            found = await archive.search(self._actor, query, min(left, _PORTION), words)
+            for page in found.pages:
+                yield FoundPageOut.found(page)
+            if found.further is None:
+                return
+            left -= len(found.pages)
+            query = replace(query, before=found.further)
+
+    async def attention(self) -> AttentionOut:
+        """Return what needs a person."""
+        permits = PERMITS_OF[self._actor.role]
+        return AttentionOut.of(await self._overview.attention(self._actor, permits))
 
     async def health(self) -> None:
         """Check that the store answers, and has the tables that it must have."""

@@ -31,6 +31,9 @@ Fields = Annotated[
     option(str, "-F", "NAME=VALUE", "A member of the body; of GET, a parameter. Repeatable."),
 ]
 Input = Annotated[str, option(str, "--input", "FILE", "The body, as JSON; '-' is stdin.")]
+Paginate = Annotated[
+    bool, flag("--paginate", text="GET a list to its end; an item a line, as JSON Lines.")
+]
 Include = Annotated[bool, flag("--include", "-i", text="Status and headers as well.")]
 
 
@@ -63,6 +66,7 @@ def api(
     *,
     field: Fields = None,
     input: Input = "",  # noqa: A002 - the name of the option
+    paginate: Paginate = False,
     include: Include = False,
     basics: Basics,
 ) -> None:
@@ -71,5 +75,9 @@ def api(
     crawlyard api GET jobs -F state=running -F limit=5
     crawlyard api POST jobs -F 'urls=["https://docs.example.org/"]' -F limits.pages=50
     crawlyard api PATCH jobs/ID --input changes.json
+    crawlyard api GET events --paginate
+
+    Of what changes something, the latest version is meant (If-Match: *).
     """
-    signing_in.call(method.upper(), path, field or (), input, basics, include=include)
+    request = signing_in.Request.of(method.upper(), path, field or (), input)
+    signing_in.call(request, basics, paginate=paginate, include=include)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 else:
     log_lines = lazily("crawlyard.cli.log_lines")
 
+_OURS = __name__.partition(".")[0]
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -31,6 +32,8 @@ class _Stderr(logging.Handler):
 def log_to_stderr(level: str) -> None:
     """Send what logging is told to stderr, from *level* on.
 
+    Libraries are heard from warnings on: what they do is of no interest before "debug".
+
     Raises:
         Invalid: there is no level of that name.
     """
@@ -38,4 +41,6 @@ def log_to_stderr(level: str) -> None:
         raise Invalid("log_level", f"expected one of {', '.join(_LEVELS)}, got {level!r}")
     root = logging.getLogger()
     root.handlers[:] = [_Stderr()]
-    root.setLevel(level.upper())
+    ours = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(ours if ours == logging.DEBUG else max(ours, logging.WARNING))
+    logging.getLogger(_OURS).setLevel(ours)

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from crawlyard.cli import output, words
 from crawlyard.cli.endings import ENDED, exit_code
 from crawlyard.cli.live import state_words
-from crawlyard.cli.options import Common, Style
+from crawlyard.cli.options import OBJECTS, Common, Style
 from crawlyard.cli.output import Column, M, View
 from crawlyard.cli.session import Session
-from crawlyard.cli.sheets import show
+from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.lifecycle import State
 from crawlyard.core.watch import Level
@@ -25,50 +25,48 @@ from crawlyard.web.wire.pages import WaitingOut
 from crawlyard.web.wire.watch import LineOut
 
 TIMED_OUT = 124
-_LOOK_EVERY = timedelta(seconds=1)
 _LONGEST_WAIT = timedelta(seconds=25)  # of one request; below what proxies put up with
 
 
 async def log(session: Session, *, word: str, least: Level, follow: bool, common: Common) -> int:
-    """Write the lines of a job's log; with *follow*, until it stands still."""
+    """Write the lines of a job's log; with *follow*, each as it comes, up to the last."""
     job_id = await session.client.resolve(word)
     style = common.style_on(terminal=session.out.is_terminal)
     if follow and style is Style.JSON:
         style = Style.JSONL
-    after, first = 0, True
-    while True:
-        still = follow and (await session.client.get(job_id)).state in ENDED
-        lines: list[LineOut] = []
-        async for line in session.clients.watch.log(job_id, least, after):
-            after = line.n
-            lines.append(line)
-        if lines or (first and not follow):
-            await _write_lines(session, lines, style, common)
-        first = False
-        if still or not follow:
-            return 0
+    if follow and style is Style.TABLE and common.fields is not None:
+        style = Style.PLAIN  # a table would wait for the last
+    watch = session.clients.watch
+    lines = _flushed(watch.follow_log(job_id, least)) if follow else watch.log(job_id, least)
+    await _write_lines(session, lines, style, common)
+    return 0
+
+
+async def _flushed(lines: AsyncIterable[LineOut]) -> AsyncIterator[LineOut]:
+    """Yield *lines*; what was written of one is seen before the next is waited for."""
+    async for line in lines:
+        yield line
         sys.stdout.flush()
-        await session.clock.sleep(_LOOK_EVERY)
 
 
 async def _write_lines(
-    session: Session, lines: Sequence[LineOut], style: Style, common: Common
+    session: Session, lines: AsyncIterable[LineOut], style: Style, common: Common
 ) -> None:
-    if style is Style.TABLE and not common.quiet:
-        now = session.clock.now()
-        for line in lines:  # a table would wait for the last, and cut what is said
-            at = words.clock(line.at, now)
+    if style is Style.TABLE and not common.quiet and common.fields is None:
+        async for line in lines:  # a table would wait for the last, and cut what is said
+            at = words.clock(line.at, session.clock.now())
             told = f"{at}  {line.level.ljust(7)}  {line.message}  {line.url}"
             write_line(words.printable(told.rstrip()))
         return
-    await output.write_all(output.each(lines), _LOG, style, session.out, quiet=common.quiet)
+    quiet, fields = common.quiet, common.fields
+    await output.write_all(lines, _LOG, style, session.out, quiet=quiet, fields=fields)
 
 
 async def frontier(session: Session, *, word: str, limit: int, common: Common) -> int:
     """List the URLs of a job that wait."""
     job_id = await session.client.resolve(word)
     found = _first(session.clients.watch.frontier(job_id), limit)
-    shown = await _write(session, found, _FRONTIER, common)
+    shown = await listed(session, found, _FRONTIER, common)
     if not shown:
         session.tell("no URL waits")
     elif shown == limit:
@@ -86,16 +84,14 @@ async def counts(session: Session, *, query: JobQuery, common: Common) -> int:
 async def config(session: Session, *, word: str, diff: bool, common: Common) -> int:
     """Show the settings of a job in force, or what differs from its template."""
     found = await session.clients.watch.config(await session.client.resolve(word))
-    style = common.style_on(terminal=session.out.is_terminal)
-    if style in (Style.JSON, Style.JSONL) and not common.quiet:
-        output.write_one(found, style)
-        return 0
+    if whole(session, common):
+        return await show(session, found, (), common)
     if diff:
         if found.template is None:
             session.tell("it was made of no template that can be seen")
-        await _write(session, output.each(found.differences), _DIFFERENCES, common)
+        await listed(session, (found.differences), _DIFFERENCES, common)
     else:
-        await _write(session, output.each(_settings(found)), _CONFIG, common)
+        await listed(session, (_settings(found)), _CONFIG, common)
     return 0
 
 
@@ -105,9 +101,8 @@ async def exclude(
     """Let no URL of a job be fetched that a pattern matches."""
     job_id = await session.client.resolve(word)
     done = await session.clients.watch.exclude(job_id, pattern, dry_run=dry_run)
-    style = common.style_on(terminal=session.out.is_terminal)
-    if style in (Style.JSON, Style.JSONL) and not common.quiet:
-        output.write_one(done, style)
+    if whole(session, common):
+        await show(session, done, (), common)
     else:
         for url in done.samples:
             write_line(words.printable(url))
@@ -138,8 +133,10 @@ async def wait(
         session.tell(f"{state_words(job)}: {job.id}")
         if common.quiet:
             write_line(job.id)
-        elif common.json or common.style in (Style.JSON, Style.JSONL):
-            output.write_one(job, Style.JSONL if len(ids) > 1 else Style.JSON)
+        elif common.json or common.style in OBJECTS:
+            style = common.style_on(terminal=False)
+            several = len(ids) > 1 and style is Style.JSON
+            output.write_one(job, Style.JSONL if several else style, common.fields)
         codes.append(exit_code(job))
     return max(codes)
 
@@ -181,11 +178,6 @@ def _at(form: Mapping[str, object], path: str) -> object:
 
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else dumps(value)
-
-
-async def _write(session: Session, items: AsyncIterable[M], view: View[M], common: Common) -> int:
-    style = common.style_on(terminal=session.out.is_terminal)
-    return await output.write_all(items, view, style, session.out, quiet=common.quiet)
 
 
 async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:

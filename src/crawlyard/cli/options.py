@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
+from crawlyard.cli.picking import Fields
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 
@@ -26,6 +27,11 @@ class Style(StrEnum):
     JSON = auto()
     JSONL = auto()
     CSV = auto()
+    YAML = auto()
+
+
+OBJECTS = frozenset({Style.JSON, Style.JSONL, Style.YAML})
+"""The styles that write things as the API does."""
 
 
 def option(
@@ -88,6 +94,9 @@ class Basics:
     server: Annotated[
         str, option(str, "--server", "URL", "A yard over HTTP; else CRAWLYARD_SERVER, or here.")
     ] = ""
+    context: Annotated[
+        str, option(str, "--context", "NAME", "The same, by its name; see crawlyard context.")
+    ] = ""
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False
     quiet: Annotated[bool, flag("--quiet", "-q", text="No progress; ids only.")] = False
     debug: Annotated[bool, flag("--debug", text="Show the traceback of an error.")] = False
@@ -100,6 +109,15 @@ class Common(Basics):
     style: Annotated[Style | None, choice("--output", "-o", of=Style, text="How to write it")] = (
         None
     )
+    fields: Annotated[
+        Fields | None,
+        option(Fields.of, "--fields", "NAME,…", "Only these fields of the JSON, in any format."),
+    ] = None
+
+    @property
+    def asked(self) -> bool:
+        """Tell whether what was done is to be written as well."""
+        return self.json or self.quiet or self.style is not None or self.fields is not None
 
     def style_on(self, *, terminal: bool) -> Style:
         """Return the style to write in; *terminal* tells whether stdout is one.
@@ -107,6 +125,8 @@ class Common(Basics):
         Raises:
             Invalid: two different ones were asked for.
         """
+        if self.quiet and self.fields is not None:
+            raise Invalid("--fields", "expected it, or -q, not both")
         if self.json and self.style not in (None, Style.JSON):
             raise Invalid("--json", f"expected one format, got -o {self.style} as well")
         if self.json:

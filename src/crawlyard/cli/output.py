@@ -2,18 +2,25 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crawlyard.cli.options import Style
+from crawlyard.cli.options import OBJECTS, Style
+from crawlyard.cli.picking import Fields
 from crawlyard.cli.stdout import write
 from crawlyard.cli.words import printable
 from crawlyard.export.csv import cell, row
 from crawlyard.export.jsonl import dumps
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.services import plain_yaml
+else:
+    plain_yaml = lazily("crawlyard.services.plain_yaml")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -46,6 +53,14 @@ class View(Generic[M]):
     key: Callable[[M], str]
 
 
+def console_on(stream: IO[str]) -> Console:
+    """Return what writes to *stream*: for people if it is a terminal, whatever FORCE_COLOR says.
+
+    Colours are left out where NO_COLOR or TERM=dumb asks for that.
+    """
+    return Console(file=stream, force_terminal=stream.isatty(), highlight=False)
+
+
 async def each(items: Iterable[M]) -> AsyncIterator[M]:
     """Yield *items*: what is at hand, for those who wait for each."""
     for item in items:
@@ -53,27 +68,52 @@ async def each(items: Iterable[M]) -> AsyncIterator[M]:
 
 
 async def write_all(
-    items: AsyncIterable[M], view: View[M], style: Style, out: Console, *, quiet: bool
+    items: AsyncIterable[M],
+    view: View[M],
+    style: Style,
+    out: Console,
+    *,
+    quiet: bool,
+    fields: Fields | None = None,
 ) -> int:
-    """Write *items* to stdout and return how many there were; only a table waits for the last."""
+    """Write *items* to stdout and return how many there were; only a table waits for the last.
+
+    Raises:
+        Invalid: they have not all of *fields*.
+    """
     if quiet:
         return await _lines(items, lambda item: printable(view.key(item)))
+    if style in OBJECTS:
+        return await _objects(items, style, fields)
+    if fields is not None:
+        return await write_all(_picked(items, fields), _view_of(fields), style, out, quiet=False)
     if style is Style.TABLE:
         return await _table(items, view, out)
-    if style is Style.JSON:
-        return await _json_array(items)
-    if style is Style.JSONL:
-        return await _lines(items, _json)
     if style is Style.CSV:
-        write(row([column.name.lower() for column in view.columns]))
-        return await _bytes(items, lambda i: row([cell(c.value(i)) for c in view.columns]))
+        return await _csv(items, view.columns)
     return await _lines(items, lambda item: plain(column.value(item) for column in view.columns))
 
 
-def write_one(item: BaseModel, style: Style) -> None:
-    """Write one thing as JSON: indented, or on one line for ``-o jsonl``."""
+def write_one(item: BaseModel, style: Style, fields: Fields | None = None) -> None:
+    """Write one thing as JSON or YAML: indented, or on one line for ``-o jsonl``.
+
+    Raises:
+        Invalid: it has not all of *fields*.
+    """
+    record = _record(item, fields)
+    if style is Style.YAML:
+        write(b"---\n" + plain_yaml.dumped(record).encode())  # another may follow
+    else:
+        write(dumps(record, indent=None if style is Style.JSONL else 2).encode() + b"\n")
+
+
+def _record(item: BaseModel, fields: Fields | None) -> dict[str, Any]:
+    """Return a thing as the API writes it, or what of it is wanted."""
     record = item.model_dump(mode="json")
-    write(dumps(record, indent=None if style is Style.JSONL else 2).encode() + b"\n")
+    if fields is None:
+        return record
+    fields.check(item)
+    return fields.only(record)
 
 
 def plain(values: Iterable[object]) -> str:
@@ -101,18 +141,59 @@ async def _bytes(items: AsyncIterable[M], encoded: Callable[[M], bytes]) -> int:
     return count
 
 
-async def _json_array(items: AsyncIterable[M]) -> int:
+async def _csv(items: AsyncIterable[M], columns: Sequence[Column[M]]) -> int:
+    """Write rows and, before the first or instead of it, their header: an error has none."""
+    header = row([column.name.lower() for column in columns])
     count = 0
     async for item in items:
-        body = dumps(item.model_dump(mode="json"), indent=2).replace("\n", "\n  ")
+        cells = row([cell(column.value(item)) for column in columns])
+        write(cells if count else header + cells)
+        count += 1
+    if not count:
+        write(header)
+    return count
+
+
+async def _objects(items: AsyncIterable[M], style: Style, fields: Fields | None) -> int:
+    if style is Style.JSONL:
+        return await _lines(items, lambda item: dumps(_record(item, fields)))
+    if style is Style.YAML:
+        count = await _bytes(items, lambda i: plain_yaml.dumped([_record(i, fields)]).encode())
+        if not count:
+            write(b"[]\n")
+        return count
+    count = 0
+    async for item in items:
+        body = dumps(_record(item, fields), indent=2).replace("\n", "\n  ")
         write(f"{',' if count else '['}\n  {body}".encode())
         count += 1
     write(b"\n]\n" if count else b"[]\n")
     return count
 
 
-def _json(item: BaseModel) -> str:
-    return dumps(item.model_dump(mode="json"))
+async def _picked(items: AsyncIterable[M], fields: Fields) -> AsyncIterator[Any]:
+    """Yield the values of *fields* of each of *items*."""
+    first = True
+    async for item in items:
+        if first:
+            fields.check(item)
+        first = False
+        yield fields.values(item.model_dump(mode="json"))
+
+
+def _view_of(fields: Fields) -> View[Any]:
+    """Return the view of what `_picked` yields."""
+
+    def value(place: int) -> Callable[[Any], object]:
+        return lambda values: values[place]
+
+    return View(
+        key=str,
+        columns=[
+            Column(name=path.upper(), value=value(place), wide=True)
+            for place, path in enumerate(fields.paths)
+        ],
+    )
 
 
 async def _table(items: AsyncIterable[M], view: View[M], out: Console) -> int:

@@ -1,23 +1,19 @@
 """What commands tell of jobs, their pages, errors and events."""
 
-import sys
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import count
 
-from rich.table import Table
-from rich.text import Text
-
-from crawlyard.cli import output, words
+from crawlyard.cli import words
 from crawlyard.cli.exports import Export, save
 from crawlyard.cli.live import limits_words, numbers, outlook, state_words
-from crawlyard.cli.options import Common, Style
-from crawlyard.cli.output import View
+from crawlyard.cli.options import Common
+from crawlyard.cli.output import M
 from crawlyard.cli.session import Session
-from crawlyard.cli.stdout import write_line
+from crawlyard.cli.sheets import listed, nothing, show, whole
 from crawlyard.cli.values import duration_text
-from crawlyard.cli.views import PAGES, SKIPPED, M, errors_view, events_view, jobs_view
-from crawlyard.cli.words import printable
+from crawlyard.cli.views import PAGES, SKIPPED, errors_view, events_view, jobs_view
+from crawlyard.clock import SystemClock
 from crawlyard.errors import NotFound
 from crawlyard.store.base import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import EventOut, JobOut
@@ -28,7 +24,7 @@ _ALL = 2**31
 async def jobs(session: Session, query: JobQuery, limit: int, common: Common) -> int:
     """List jobs, newest first."""
     found = await session.client.find(query, limit or _ALL)
-    await _write(session, output.each(found), jobs_view(session.clock.now()), common)
+    await listed(session, found, jobs_view(session.clock.now()), common)
     if not found:
         session.tell("no job is like that" if query != JobQuery() else "there is no job yet")
     elif len(found) == limit:
@@ -38,37 +34,23 @@ async def jobs(session: Session, query: JobQuery, limit: int, common: Common) ->
 
 def no_jobs(common: Common) -> int:
     """List the jobs of a data directory that does not exist: none."""
-    if common.style_on(terminal=sys.stdout.isatty()) is Style.JSON and not common.quiet:
-        write_line("[]")
-    elif not common.quiet:
-        sys.stderr.write("there is no job yet\n")
-    return 0
+    return nothing(common, jobs_view(SystemClock().now()), "there is no job yet")
 
 
 async def job(session: Session, word: str, common: Common) -> int:
     """Show one job."""
     found = await session.client.get(await session.client.resolve(word))
-    style = common.style_on(terminal=session.out.is_terminal)
-    if common.quiet:
-        write_line(found.id)
-    elif style in (Style.JSON, Style.JSONL):
-        output.write_one(found, style)
-    elif style is Style.TABLE:
-        session.out.print(_sheet(facts(found, await _template_of(session, found))))
-    elif style is Style.PLAIN:
-        for name, value in facts(found, await _template_of(session, found)):
-            write_line(output.plain((name, value)))
-    else:
-        view = jobs_view(session.clock.now())
-        await output.write_all(output.each([found]), view, style, session.out, quiet=False)
-    return 0
+    unread = common.quiet or whole(session, common)
+    template = "" if unread else await _template_of(session, found)
+    view = jobs_view(session.clock.now())
+    return await show(session, found, facts(found, template), common, key=found.id, view=view)
 
 
 async def pages(session: Session, word: str, query: PageQuery, limit: int, common: Common) -> int:
     """List a job's pages in the order they were stored."""
     job_id = await session.client.resolve(word)
     found = session.client.pages(job_id, query)
-    shown = await _write(session, _first(found, limit), PAGES, common)
+    shown = await listed(session, _first(found, limit), PAGES, common)
     if limit and shown == limit:
         session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
     return 0
@@ -78,7 +60,7 @@ async def skipped(session: Session, word: str, limit: int, common: Common) -> in
     """List the URLs of a job that a rule kept out."""
     job_id = await session.client.resolve(word)
     found = session.client.skipped(job_id)
-    shown = await _write(session, _first(found, limit), SKIPPED, common)
+    shown = await listed(session, _first(found, limit), SKIPPED, common)
     if limit and shown == limit:
         session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
     return 0
@@ -88,7 +70,7 @@ async def errors(session: Session, word: str, common: Common) -> int:
     """List a job's failed URLs by kind."""
     job_id = await session.client.resolve(word)
     found = await session.client.errors(job_id)
-    await _write(session, output.each(found), errors_view(session.clock.now()), common)
+    await listed(session, found, errors_view(session.clock.now()), common)
     if found:
         session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
     return 0
@@ -98,7 +80,7 @@ async def events(session: Session, word: str, common: Common) -> int:
     """List what happened to a job, oldest first."""
     job_id = await session.client.resolve(word)
     found = _events(session, job_id)
-    await _write(session, found, events_view(session.clock.now()), common)
+    await listed(session, found, events_view(session.clock.now()), common)
     return 0
 
 
@@ -110,11 +92,6 @@ async def export(session: Session, *, word: str, where: Export, failed: bool | N
     size = words.amount(written.bytes)
     session.tell(f"{written.records:,} records, {size}, written to {target}")
     return 0
-
-
-async def _write(session: Session, items: AsyncIterable[M], view: View[M], common: Common) -> int:
-    style = common.style_on(terminal=session.out.is_terminal)
-    return await output.write_all(items, view, style, session.out, quiet=common.quiet)
 
 
 async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:
@@ -157,6 +134,7 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
         "name": found.name,
         "state": state_words(found),
         "detail": found.detail,
+        "waits for": "; ".join(wait.detail for wait in found.waits_for),
         "urls": ", ".join(spec.urls[:3]) + (f" … ({len(spec.urls):,})" if spec.urls[3:] else ""),
         "sitemaps": ", ".join(spec.sitemaps),
         "progress": " · ".join(numbers(found)),
@@ -179,10 +157,3 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
     times = ("created_at", "due_at", "started_at", "ended_at", "updated_at")
     told |= found.model_dump(mode="json", include=set(times))
     return [(name.replace("_at", " at"), str(value)) for name, value in told.items() if value]
-
-
-def _sheet(told: Sequence[tuple[str, str]]) -> Table:
-    sheet = Table.grid(padding=(0, 2))
-    for name, value in told:
-        sheet.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
-    return sheet

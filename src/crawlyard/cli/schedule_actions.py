@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from crawlyard.cli import output
 from crawlyard.cli.actions import DECLINED
-from crawlyard.cli.options import Common, Style
+from crawlyard.cli.options import Common
 from crawlyard.cli.schedule_views import SCHEDULES, ledger_view, local
 from crawlyard.cli.session import Session
+from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import instant_of
 from crawlyard.cli.words import printable
@@ -58,8 +58,8 @@ async def toggle(
 async def run(session: Session, *, ref: str, common: Common) -> int:
     """Submit a job of a schedule at once."""
     job_id = await session.schedules.run_now(ref)
-    if common.json or common.style in (Style.JSON, Style.JSONL):
-        output.write_one(await session.client.get(job_id), common.style or Style.JSON)
+    if whole(session, common):
+        await show(session, await session.client.get(job_id), (), common)
     else:
         write_line(job_id)
     session.tell(session.by_worker("a worker runs what is queued"))
@@ -91,14 +91,10 @@ async def backfill(
             session.tell("nothing was submitted")
             return DECLINED
         would = await session.schedules.backfill(schedule.id, start, would.until, dry_run=False)
-    style = common.style_on(terminal=session.out.is_terminal)
-    if style in (Style.JSON, Style.JSONL) and not common.quiet:
-        output.write_one(would, style)
+    if whole(session, common):
+        await show(session, would, (), common)
     else:
-        view = ledger_view(schedule.zone)
-        await output.write_all(
-            output.each(would.runs), view, style, session.out, quiet=common.quiet
-        )
+        await listed(session, would.runs, ledger_view(schedule.zone), common)
     verb = "would be submitted" if would.dry_run else "submitted"
     session.tell(
         f"{len(would.runs):,} jobs {verb}; {would.kept:,} instants had run, wait or are to come"
@@ -151,13 +147,9 @@ async def _told(
         at = schedule.next_at
         due = f"next {local(at, schedule.zone)}" if at is not None else "not due any more"
         session.tell(f"{done}: {schedule.name}  {due}  {schedule.id}")
-    style = common.style_on(terminal=session.out.is_terminal)
-    if common.style is None and not common.json and not common.quiet:
+    if not common.asked:
         return 0
-    if style in (Style.JSON, Style.JSONL) and len(schedules) == 1 and not common.quiet:
-        output.write_one(schedules[0], style)
-    else:
-        await output.write_all(
-            output.each(schedules), SCHEDULES, style, session.out, quiet=common.quiet
-        )
+    if len(schedules) == 1 and whole(session, common):
+        return await show(session, schedules[0], (), common)
+    await listed(session, schedules, SCHEDULES, common)
     return 0

@@ -4,8 +4,6 @@ import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
-from rich.console import Console
-
 from crawlyard.cli import output
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.output import Column, View
@@ -64,12 +62,12 @@ def explain(when: str, zone: str, since: str, count: int, common: Common) -> Non
     place = zone_of(zone)
     now = instant_of("--from", since, place) if since else SystemClock().wall()
     told = TimetableOut.of(timetable(when, zone, now), when, place, now, count)
-    if style is Style.JSON and not common.quiet:
+    if style in (Style.JSON, Style.YAML) and not common.quiet:
         output.write_one(told, style)
         return
     if not common.quiet:
         sys.stderr.write(f"{printable(told.text)}\n")
-    out = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    out = output.console_on(sys.stdout)
     # not by cli.session: that loads all of a yard, which takes longer than all else here
     asyncio.run(output.write_all(output.each(told.next), COMING, style, out, quiet=common.quiet))
     if count and not told.next and not common.quiet:

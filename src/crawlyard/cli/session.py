@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import os
 import shlex
 import sys
 import traceback
@@ -16,6 +15,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from crawlyard.cli.options import Basics
+from crawlyard.cli.output import console_on
+from crawlyard.cli.servers import server_named
 from crawlyard.cli.stdout import whole_stdout
 from crawlyard.cli.words import printable
 from crawlyard.clock import Clock
@@ -43,7 +44,8 @@ except ImportError:  # where it has no build, asyncio's own loop does as well
     from asyncio import run as run_loop  # type: ignore[assignment]  # called alike here
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
-SERVER = "CRAWLYARD_SERVER"
+PLACES = frozenset({"data_dir", "database_url"})
+"""The settings that say where a yard is kept."""
 
 
 class Clients(Protocol):
@@ -161,16 +163,11 @@ def run(
     with traced(debug=basics.debug):
         settings = settings_of(basics)
         logs.log_to_stderr(settings.log_level)
-        url = server_named(basics)
+        url = server_named(basics, here=bool(settings.model_fields_set & PLACES))
         if url:
             finish(there.act(url, basics, action))
         check_there(settings, creates=creates, absent=absent)
         finish(here.act(settings, basics, action))
-
-
-def server_named(basics: Basics) -> str:
-    """Return the URL of the server that is to be asked; nothing: the yard is here."""
-    return basics.server or os.environ.get(SERVER, "")
 
 
 def check_there(
@@ -231,8 +228,8 @@ def option_for(data_dir: Path) -> str:
 def consoles(basics: Basics) -> dict[str, Any]:
     """Return where a session writes to, as its fields."""
     return {
-        "out": Console(file=sys.stdout, highlight=False, soft_wrap=False),
-        "err": Console(file=sys.stderr, highlight=False),
+        "out": console_on(sys.stdout),
+        "err": console_on(sys.stderr),
         "quiet": basics.quiet,
     }
 

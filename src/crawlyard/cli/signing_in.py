@@ -5,13 +5,17 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from crawlyard.cli import logins
 from crawlyard.cli.options import Basics
-from crawlyard.cli.session import finish, server_named, traced
+from crawlyard.cli.servers import server_named
+from crawlyard.cli.session import finish, traced
 from crawlyard.cli.stdout import write
 from crawlyard.client import AsyncClient, Server
 from crawlyard.errors import CrawlyardError, Invalid, Unauthenticated
+from crawlyard.export.jsonl import dumps
 
 DEFAULT_URL = "http://127.0.0.1:8700"
 
@@ -53,34 +57,62 @@ def logout(url: str, basics: Basics) -> int:
     return 0
 
 
-def call(
-    method: str, path: str, fields: Sequence[str], source: str, basics: Basics, *, include: bool
-) -> None:
-    """Send one request, and write its answer as it comes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is sent."""
+
+    method: str
+    path: str  # below /api/v1, unless it begins with /
+    params: Mapping[str, object]
+    body: object
+
+    @classmethod
+    def of(cls, method: str, path: str, fields: Sequence[str], source: str) -> "Request":
+        """Return the request with *fields* as ``name=value``, or with the body that a file has.
+
+        Raises:
+            Invalid: both are given, or one cannot be read.
+        """
+        asks = method in {"GET", "DELETE"}
+        return cls(
+            method=method,
+            path=path.removeprefix("/api/v1/"),
+            params=_fields(fields) if asks else {},
+            body=_body(method, fields, source),
+        )
+
+    def rest(self, **params: object) -> dict[str, Any]:
+        """Return what goes with method and path; *params* beside its own.
+
+        What is changed is meant as it is then.
+        """
+        changes = self.method in {"PATCH", "PUT", "DELETE"}
+        return {
+            "params": {**self.params, **params},
+            "body": self.body,
+            "headers": {"If-Match": "*"} if changes else {},
+        }
+
+
+def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> None:
+    """Send one request, or ask for a list to its end, and write what comes."""
     with traced(debug=basics.debug):
         url = server_named(basics)
         if not url:
             raise Invalid("--server", "expected the URL of a yard; CRAWLYARD_SERVER names one too")
-        body = _body(method, fields, source)
-        params = _fields(fields) if method in {"GET", "DELETE"} else {}
-        finish(_call(url, method, path, params, body, include=include))
+        if paginate and (request.method != "GET" or include):
+            raise Invalid("--paginate", "goes with GET, and without --include")
+        finish(_call(url, request, paginate=paginate, include=include))
 
 
-async def _call(
-    url: str,
-    method: str,
-    path: str,
-    params: Mapping[str, object],
-    body: object,
-    *,
-    include: bool,
-) -> int:
+async def _call(url: str, request: Request, *, paginate: bool, include: bool) -> int:
     server = Server(url=url, token=logins.token_for(url))
     async with AsyncClient(server=server) as client:
-        below = path.removeprefix("/api/v1/")
-        headers = {"If-Match": "*"} if method in {"PATCH", "PUT", "DELETE"} else {}
         try:
-            answer = await client.request(method, below, params=params, body=body, headers=headers)
+            if paginate:
+                await _all(client, request)
+                return 0
+            answer = await client.request(request.method, request.path, **request.rest())
         except CrawlyardError as error:
             if error.problem:
                 write(json.dumps(dict(error.problem), indent=2).encode() + b"\n")
@@ -92,6 +124,31 @@ async def _call(
     if answer.content and not answer.content.endswith(b"\n"):
         write(b"\n")
     return 0
+
+
+async def _all(client: AsyncClient, request: Request) -> None:
+    """Write the items of all pages of a list, a line each."""
+    cursor: object = None
+    while True:
+        asked = request.rest(cursor=cursor)
+        answer = await client.request(request.method, request.path, **asked)
+        items, cursor = _page(answer.content)
+        if items is None:
+            raise Invalid("--paginate", f"expected a list behind {request.path}")
+        for item in items:
+            write(dumps(item).encode() + b"\n")
+        if cursor is None:
+            return
+
+
+def _page(content: bytes) -> tuple[list[object] | None, object]:
+    """Return the items of a page of a list, and the cursor of the next; ``None``: it is none."""
+    try:
+        told = json.loads(content)
+    except ValueError:
+        told = None
+    items = told.get("items") if isinstance(told, dict) else None
+    return (items, told.get("next_cursor")) if isinstance(items, list) else (None, None)
 
 
 def _body(method: str, fields: Sequence[str], source: str) -> object:

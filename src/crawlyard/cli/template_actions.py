@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from crawlyard.cli import output
 from crawlyard.cli.actions import DECLINED
-from crawlyard.cli.options import Common, Style
+from crawlyard.cli.options import Common
 from crawlyard.cli.session import Session
+from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.template_views import templates_view
 from crawlyard.cli.template_words import draft_from, edited
 from crawlyard.cli.words import printable
@@ -127,14 +127,9 @@ async def _told(session: Session, common: Common, done: str, template: TemplateO
     session.tell(f"{done}: {template.name} v{template.version}  {template.id}")
     if isinstance(template, SavedTemplateOut) and template.stripped:
         session.tell(f"  without its credentials: {', '.join(template.stripped)}")
-    style = common.style_on(terminal=session.out.is_terminal)
-    if common.style is None and not common.json and not common.quiet:
+    if not common.asked:
         return 0
-    if style in (Style.JSON, Style.JSONL) and not common.quiet:
-        output.write_one(template, style)
-    else:
-        view = templates_view(session.clock.now())
-        await output.write_all(
-            output.each([template]), view, style, session.out, quiet=common.quiet
-        )
+    if whole(session, common):
+        return await show(session, template, (), common)
+    await listed(session, [template], templates_view(session.clock.now()), common)
     return 0

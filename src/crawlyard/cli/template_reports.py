@@ -1,19 +1,15 @@
 """What commands tell of templates, their versions and their files."""
 
-import sys
 from pathlib import Path
 
-from rich.table import Table
-from rich.text import Text
-
-from crawlyard.cli import output
 from crawlyard.cli.exports import STDOUT
-from crawlyard.cli.options import Common, Style
+from crawlyard.cli.options import Common
 from crawlyard.cli.session import Session
-from crawlyard.cli.stdout import write, write_line
+from crawlyard.cli.sheets import listed, nothing, show
+from crawlyard.cli.stdout import write
 from crawlyard.cli.template_views import facts, templates_view, versions_view
 from crawlyard.cli.template_words import format_for
-from crawlyard.cli.words import printable
+from crawlyard.clock import SystemClock
 from crawlyard.core.secrets import credentials
 from crawlyard.core.template import FileFormat
 from crawlyard.export.files import check_writable, whole_file
@@ -29,9 +25,7 @@ async def templates(
 ) -> int:
     """List templates by name."""
     found = await session.templates.find(query, limit or _ALL, mine=mine)
-    style = common.style_on(terminal=session.out.is_terminal)
-    view = templates_view(session.clock.now())
-    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    await listed(session, found, templates_view(session.clock.now()), common)
     if not found:
         asked = mine or query != TemplateQuery()
         session.tell("no template is like that" if asked else "there is no template yet")
@@ -42,41 +36,20 @@ async def templates(
 
 def no_templates(common: Common) -> int:
     """List the templates of a data directory that does not exist: none."""
-    if common.style_on(terminal=sys.stdout.isatty()) is Style.JSON and not common.quiet:
-        write_line("[]")
-    elif not common.quiet:
-        sys.stderr.write("there is no template yet\n")
-    return 0
+    return nothing(common, templates_view(SystemClock().now()), "there is no template yet")
 
 
 async def template(session: Session, *, ref: str, version: int | None, common: Common) -> int:
     """Show one template."""
     found = await session.templates.get(ref, version)
-    style = common.style_on(terminal=session.out.is_terminal)
-    if common.quiet:
-        write_line(found.id)
-    elif style in (Style.JSON, Style.JSONL):
-        output.write_one(found, style)
-    elif style is Style.TABLE:
-        sheet = Table.grid(padding=(0, 2))
-        for name, value in facts(found):
-            sheet.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
-        session.out.print(sheet)
-    elif style is Style.PLAIN:
-        for name, value in facts(found):
-            write_line(output.plain((name, value)))
-    else:
-        view = templates_view(session.clock.now())
-        await output.write_all(output.each([found]), view, style, session.out, quiet=False)
-    return 0
+    view = templates_view(session.clock.now())
+    return await show(session, found, facts(found), common, key=found.id, view=view)
 
 
 async def versions(session: Session, *, ref: str, common: Common) -> int:
     """List the versions of a template, the newest first."""
     found = await session.templates.versions(ref)
-    style = common.style_on(terminal=session.out.is_terminal)
-    view = versions_view(session.clock.now())
-    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    await listed(session, found, versions_view(session.clock.now()), common)
     return 0
 
 

@@ -1,11 +1,10 @@
 """What commands make of a template: the whole spec of a job, and the job."""
 
-from crawlyard.cli import output
 from crawlyard.cli.attend import submitted
 from crawlyard.cli.exports import Export
-from crawlyard.cli.options import Common, Style
+from crawlyard.cli.options import Common
 from crawlyard.cli.session import Session
-from crawlyard.cli.stdout import write_line
+from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.template_options import Filling
 from crawlyard.cli.template_views import VALUES, values_of
 
@@ -26,13 +25,9 @@ async def render(session: Session, *, filling: Filling, common: Common) -> int:
     rendered = await session.templates.render(
         filling.ref, filling.params, filling.overrides, filling.version
     )
-    style = common.style_on(terminal=session.out.is_terminal)
-    if common.quiet:
-        write_line(rendered.template_id)
-    elif style in (Style.JSON, Style.JSONL):
-        output.write_one(rendered, style)
+    if common.quiet or whole(session, common):
+        await show(session, rendered, (), common, key=rendered.template_id)
     else:
-        lines = output.each(values_of(rendered))
-        await output.write_all(lines, VALUES, style, session.out, quiet=False)
+        await listed(session, values_of(rendered), VALUES, common)
     session.tell(f"template {rendered.template_name} v{rendered.template_version}")
     return 0

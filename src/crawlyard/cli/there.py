@@ -1,10 +1,10 @@
 """Commands on a yard that is asked over HTTP."""
 
-import shlex
 from typing import TYPE_CHECKING
 
 from crawlyard.cli.logins import token_for
 from crawlyard.cli.options import Basics
+from crawlyard.cli.servers import option_for
 from crawlyard.cli.session import Action, Session, consoles
 from crawlyard.client import AsyncClient, Server
 from crawlyard.clock import SystemClock
@@ -87,7 +87,7 @@ async def act(url: str, basics: Basics, action: Action) -> int:
     """
     server = Server(url=url, token=token_for(url))
     async with AsyncClient(server=server) as client:
-        where = f" --server {shlex.quote(basics.server)}" if basics.server else ""
+        where = option_for(basics)
         session = Session(
             clients=HttpClients(client), clock=SystemClock(), where=where, **consoles(basics)
         )

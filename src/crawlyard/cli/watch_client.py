@@ -1,18 +1,21 @@
 """What the command line asks of a yard about how things stand, and why."""
 
 from collections.abc import AsyncIterator, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from crawlyard.core.lifecycle import State
 from crawlyard.core.watch import Level
-from crawlyard.store.base import JobQuery
+from crawlyard.store.base import ArchiveQuery, JobQuery
+from crawlyard.web.wire.archive import FoundPageOut
+from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
 from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
+from crawlyard.web.wire.stats import StatsOut
 from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
 
 
@@ -31,8 +34,12 @@ class JobLooker(Protocol):
         """Yield the URLs that wait, in the order they were found."""
         ...
 
-    def log(self, job_id: str, least: Level, after: int = 0) -> AsyncIterator[LineOut]:
-        """Yield the lines of a job's log above number *after*, oldest first."""
+    def log(self, job_id: str, least: Level) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log so far, oldest first."""
+        ...
+
+    def follow_log(self, job_id: str, least: Level) -> AsyncIterator[LineOut]:
+        """Yield the lines of a job's log, then each new one, up to its last."""
         ...
 
     async def why(self, job_id: str, url: str) -> FateOut:
@@ -75,10 +82,26 @@ class YardWatcher(Protocol):
         """End an operation; what it has done stays done."""
         ...
 
+    async def stats(self, since: datetime | None) -> StatsOut:
+        """Return how much there is, and how much was done since then, or in the last day."""
+        ...
+
     async def health(self) -> None:
         """Check that the yard can work. Raises `Unavailable` if it cannot."""
         ...
 
 
-class WatchClient(JobLooker, YardWatcher, Protocol):
+class YardOverseer(Protocol):
+    """Looks over all that there is."""
+
+    def found(self, query: ArchiveQuery, text: str, limit: int) -> AsyncIterator[FoundPageOut]:
+        """Yield pages with the words of *text*, newest first, at most *limit*; 0: all."""
+        ...
+
+    async def attention(self) -> AttentionOut:
+        """Return what needs a person."""
+        ...
+
+
+class WatchClient(JobLooker, YardWatcher, YardOverseer, Protocol):
     """All of them; each method is one call of the services, or one endpoint of the API."""

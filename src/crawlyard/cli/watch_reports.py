@@ -3,13 +3,15 @@
 from datetime import datetime
 from typing import Any
 
-from crawlyard.cli import output, words
+from crawlyard.cli import words
 from crawlyard.cli.options import Common
 from crawlyard.cli.output import Column, View
 from crawlyard.cli.session import Session
-from crawlyard.cli.sheets import show
+from crawlyard.cli.sheets import listed, show
+from crawlyard.cli.when import When
 from crawlyard.errors import NotFound
 from crawlyard.web.wire.operations import OperationOut
+from crawlyard.web.wire.stats import StatsOut
 from crawlyard.web.wire.watch import HostOut, WorkerOut
 
 _ALL = 2**31
@@ -18,9 +20,7 @@ _ALL = 2**31
 async def workers(session: Session, *, common: Common) -> int:
     """List the workers."""
     found = await session.clients.watch.workers()
-    view = _workers_view(session.clock.now())
-    style = common.style_on(terminal=session.out.is_terminal)
-    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    await listed(session, found, _workers_view(session.clock.now()), common)
     if not found:
         session.tell(session.by_worker("no worker has been here lately"))
     return 0
@@ -43,9 +43,7 @@ async def forget(session: Session, *, word: str) -> int:
 async def hosts(session: Session, *, common: Common) -> int:
     """List the hosts that are asked now."""
     found = await session.clients.watch.hosts()
-    style = common.style_on(terminal=session.out.is_terminal)
-    view = _hosts_view(session.clock.now())
-    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    await listed(session, found, _hosts_view(session.clock.now()), common)
     if not found:
         session.tell("no host is asked now")
     return 0
@@ -63,8 +61,7 @@ async def host(session: Session, *, name: str, common: Common) -> int:
 async def operations(session: Session, *, limit: int, common: Common) -> int:
     """List operations, newest first."""
     found = await session.clients.watch.operations(limit or _ALL)
-    style = common.style_on(terminal=session.out.is_terminal)
-    await output.write_all(output.each(found), _OPERATIONS, style, session.out, quiet=common.quiet)
+    await listed(session, found, _OPERATIONS, common)
     if not found:
         session.tell("there is no operation yet")
     return 0
@@ -80,9 +77,30 @@ async def cancel(session: Session, *, word: str, common: Common) -> int:
     """End an operation; what it has done stays done."""
     found = await session.clients.watch.cancel(word)
     session.tell(f"{found.state}: {found.id}, {found.done:,} of {found.total:,} done")
-    if common.style is None and not common.json and not common.quiet:
+    if not common.asked:
         return 0
     return await show(session, found, _facts(found.model_dump(mode="json")), common, key=found.id)
+
+
+async def stats(session: Session, *, since: When | None, common: Common) -> int:
+    """Tell how many jobs there are, what ended since then, and what was fetched."""
+    begin = None if since is None else since.instant(session.clock.now())
+    found = await session.clients.watch.stats(begin)
+    cards = found.cards
+    facts = [
+        ("workers", cards.workers),
+        *((f"jobs {state}", count) for state, count in cards.jobs.items()),
+        *((f"ended {state}", count) for state, count in cards.ended.items()),
+        ("pages today", cards.pages_today),
+        ("bytes today", cards.bytes_today),
+        ("errors today", cards.errors_today),
+        *((name, value) for name, value in _range(found).items()),
+    ]
+    return await show(session, found, facts, common, key=str(sum(cards.jobs.values())))
+
+
+def _range(found: StatsOut) -> dict[str, object]:
+    return found.model_dump(mode="json", include={"since", "until"})
 
 
 async def health(session: Session) -> int:

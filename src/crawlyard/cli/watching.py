@@ -1,4 +1,4 @@
-"""`crawlyard workers | hosts | ops | health`: what goes on in a yard."""
+"""`crawlyard workers | hosts | ops | stats | health`: what goes on in a yard."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +8,7 @@ import typer
 from crawlyard.cli import values
 from crawlyard.cli.options import Basics, Common, flat, option
 from crawlyard.cli.stdout import write_line
+from crawlyard.cli.when import When
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ Host = Annotated[
 ]
 Operation = Annotated[
     str, typer.Argument(metavar="ID", help="An operation's id.", show_default=False)
+]
+Since = Annotated[
+    When | None,
+    option(When.of, "--since", "WHEN", "What ended from then on: 7d, or 2026-11-24; else 24h."),
 ]
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 
@@ -145,6 +150,18 @@ def cancel_operation(operation: Operation, *, common: Common) -> None:
     crawlyard ops cancel ID
     """
     session.run(common, partial(watch_reports.cancel, word=operation, common=common))
+
+
+@flat
+def stats(*, since: Since = None, common: Common) -> None:
+    """Count jobs, workers, and the pages of today.
+
+    crawlyard stats
+    crawlyard stats --since 7d --json
+
+    Your own jobs, as an admin all; days are of UTC. JSON has hours and days as well.
+    """
+    session.run(common, partial(watch_reports.stats, since=since, common=common))
 
 
 @flat

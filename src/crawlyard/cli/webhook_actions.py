@@ -3,16 +3,13 @@
 import sys
 from collections.abc import Sequence
 
-from rich.table import Table
-from rich.text import Text
-
-from crawlyard.cli import output
 from crawlyard.cli.actions import DECLINED
-from crawlyard.cli.options import Common, Style
+from crawlyard.cli.options import Common
 from crawlyard.cli.session import Session
-from crawlyard.cli.stdout import write_line
+from crawlyard.cli.sheets import listed, nothing, show
 from crawlyard.cli.webhook_views import deliveries_view, facts, state, webhooks_view
 from crawlyard.cli.words import printable
+from crawlyard.clock import SystemClock
 from crawlyard.core.webhook import DeliveryState
 from crawlyard.errors import Invalid
 from crawlyard.services.signing import why_unverified
@@ -25,9 +22,7 @@ async def webhooks(session: Session, *, job: str, limit: int, common: Common) ->
     """List webhooks, newest first: those of one job, or those of none."""
     job_id = await session.client.resolve(job) if job else ""
     found = await session.webhooks.find(job_id, limit or _ALL)
-    view = webhooks_view(session.clock.now())
-    style = common.style_on(terminal=session.out.is_terminal)
-    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    await listed(session, found, webhooks_view(session.clock.now()), common)
     if not found:
         session.tell(f"job {job_id} has no webhook" if job else "there is no webhook yet")
     return 0
@@ -35,11 +30,7 @@ async def webhooks(session: Session, *, job: str, limit: int, common: Common) ->
 
 def no_webhooks(common: Common) -> int:
     """List the webhooks of a data directory that does not exist: none."""
-    if common.style_on(terminal=sys.stdout.isatty()) is Style.JSON and not common.quiet:
-        write_line("[]")
-    elif not common.quiet:
-        sys.stderr.write("there is no webhook yet\n")
-    return 0
+    return nothing(common, webhooks_view(SystemClock().now()), "there is no webhook yet")
 
 
 async def webhook(session: Session, *, word: str, common: Common) -> int:
@@ -129,7 +120,7 @@ async def replay(session: Session, *, ids: Sequence[str], common: Common) -> int
     for delivery in again:
         session.tell(f"due again: {delivery.id}")
     session.tell(session.by_worker("  a worker delivers it"))
-    if common.style is not None or common.json or common.quiet:
+    if common.asked:
         await _list(session, again, common)
     return 0
 
@@ -173,32 +164,15 @@ def _agreed(session: Session, found: Sequence[WebhookOut]) -> bool:
 async def _tell(session: Session, done: str, changed: WebhookOut, common: Common) -> int:
     """Say what was done, and write the webhook if that was asked for."""
     session.tell(f"{done}: {changed.id}")
-    if common.style is None and not common.json and not common.quiet:
+    if not common.asked:
         return 0
     return await _show(session, changed, common)
 
 
 async def _show(session: Session, found: WebhookOut, common: Common) -> int:
-    style = common.style_on(terminal=session.out.is_terminal)
-    if common.quiet:
-        write_line(found.id)
-    elif style in (Style.JSON, Style.JSONL):
-        output.write_one(found, style)
-    elif style is Style.TABLE:
-        sheet = Table.grid(padding=(0, 2))
-        for name, value in facts(found):
-            sheet.add_row(Text(name, style="bold"), Text(printable(value), overflow="fold"))
-        session.out.print(sheet)
-    elif style is Style.PLAIN:
-        for name, value in facts(found):
-            write_line(output.plain((name, value)))
-    else:
-        view = webhooks_view(session.clock.now())
-        await output.write_all(output.each([found]), view, style, session.out, quiet=False)
-    return 0
+    view = webhooks_view(session.clock.now())
+    return await show(session, found, facts(found), common, key=found.id, view=view)
 
 
 async def _list(session: Session, found: Sequence[DeliveryOut], common: Common) -> None:
-    view = deliveries_view(session.clock.now())
-    style = common.style_on(terminal=session.out.is_terminal)
-    await output.write_all(output.each(found), view, style, session.out, quiet=common.quiet)
+    await listed(session, found, deliveries_view(session.clock.now()), common)

@@ -15,7 +15,7 @@ else:
 Slots = Annotated[
     int | None, option(values.count, "--jobs", "N", "How many jobs at once; else by the settings.")
 ]
-Drain = Annotated[bool, flag("--drain", text="End when no job is left to do.")]
+Drain = Annotated[bool, flag("--drain", text="End when nothing is left to do.")]
 NoScheduler = Annotated[bool, flag("--no-scheduler", text="Do not run what schedules make due.")]
 NoWebhooks = Annotated[bool, flag("--no-webhooks", text="Do not deliver events to webhooks.")]
 NoJanitor = Annotated[bool, flag("--no-janitor", text="Do not delete what has had its time.")]
@@ -37,15 +37,14 @@ def work(
     crawlyard work --drain
     crawlyard work --no-scheduler --no-webhooks --no-janitor
 
-    Beside the jobs, it fires schedules, delivers to webhooks and keeps the store small.
-    Any number of workers may do so. With --drain, that is done once, and what is due
-    then is run.
+    Beside the jobs, it works at bulk operations, fires schedules, delivers to webhooks
+    and keeps the store small. Any number of workers may do so. With --drain, that is done
+    once, and it ends when neither jobs nor operations are left.
     """
     beside = working.Beside(
         scheduler=not no_scheduler,
         webhooks=not no_webhooks,
         janitor=not no_janitor,
-        operations=not no_scheduler,
     )
     doing = partial(working.work, slots=jobs, drain=drain, beside=beside)
     here.run(basics, doing, log_level="info")

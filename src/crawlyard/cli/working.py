@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import Interrupts, interrupts
+from crawlyard.core.lifecycle import State
+from crawlyard.core.user import LOCAL
 from crawlyard.errors import Invalid
 from crawlyard.services.worker import Worker
 from crawlyard.yard import Yard
@@ -29,15 +31,14 @@ class Beside:
     scheduler: bool = True
     webhooks: bool = True
     janitor: bool = True
-    operations: bool = True
 
     def services(self, yard: Yard) -> Mapping[str, Service]:
-        """Return what is to run, by its name."""
+        """Return what is to run, by its name; operations always are, as jobs are."""
         every: tuple[tuple[bool, str, Service], ...] = (
             (self.scheduler, "scheduler", yard.scheduler.run),
             (self.webhooks, "webhooks", yard.deliverer.run),
             (self.janitor, "janitor", yard.janitor.run),
-            (self.operations, "operations", yard.operations.run),
+            (True, "operations", yard.operations.run),
         )
         return {name: run for wanted, name, run in every if wanted}
 
@@ -86,7 +87,7 @@ async def run_together(
 
 
 async def _drain(session: LocalSession, worker: Worker, beside: Beside, stop: Interrupts) -> None:
-    """Do what is due now: ticks of schedules, then jobs, then what is to be told and cleaned.
+    """Do what is due now: ticks, operations and jobs, then what is to be told and cleaned.
 
     What is deleted takes its own webhooks with it, so that all is told before; and what is
     told of a deletion comes after it.
@@ -94,15 +95,31 @@ async def _drain(session: LocalSession, worker: Worker, beside: Beside, stop: In
     yard = session.yard
     if beside.scheduler:
         await _unless_stopped(yard.scheduler.round(), stop)
-    if stop.first is None:
-        drained = partial(worker.run, drain=True)
-        await run_together(drained, {}, stop, partial(_let_go, session, worker))
+    jobs, let_go = partial(worker.run, drain=True), partial(_let_go, session, worker)
+    await run_dry(yard, jobs, stop, let_go)
     if beside.webhooks and stop.first is None:
         await _unless_stopped(yard.deliverer.run(drain=True), stop)
     if beside.janitor and stop.first is None:
         await _unless_stopped(_sweep(session), stop)
     if beside.janitor and beside.webhooks and stop.first is None:
         await _unless_stopped(yard.deliverer.run(drain=True), stop)
+
+
+async def run_dry(yard: Yard, jobs: Service, stop: Interrupts, let_go: Callable[[], None]) -> None:
+    """Do operations and *jobs* until there are neither: each may make more of the other.
+
+    At a signal, *let_go* is called, which makes *jobs* end.
+    """
+    operations = yard.operations
+    await _unless_stopped(operations.drain(), stop)
+    more = True
+    while more and stop.first is None:
+        # beside: what is asked meanwhile need not wait for the last job
+        await run_together(jobs, {"operations": operations.run}, stop, let_go)
+        await _unless_stopped(operations.drain(), stop)
+        # an operation may have made some after the worker had seen that there was none
+        counts = await yard.jobs.counts(LOCAL)
+        more = any(state is State.PENDING for state, _ in counts)
 
 
 async def _sweep(session: LocalSession) -> None:
@@ -113,7 +130,10 @@ async def _sweep(session: LocalSession) -> None:
 
 
 async def _unless_stopped(work: Coroutine[Any, Any, object], stop: Interrupts) -> None:
-    """Do *work*, broken off at a signal."""
+    """Do *work*, broken off at a signal; not at all if one came before."""
+    if stop.first is not None:
+        work.close()
+        return
     async with asyncio.TaskGroup() as group:
         tasks = group.create_task(work), group.create_task(_stopped(stop))
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -5,17 +5,23 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from crawlyard.client.messages import Message
+from crawlyard.core.lifecycle import ENDED
 from crawlyard.core.webhook import PAYLOAD_VERSION
-from crawlyard.errors import CrawlyardError, Unavailable
-from crawlyard.web.wire.jobs import EventOut
-from crawlyard.web.wire.live import HappenedOut, HelloOut
+from crawlyard.errors import CrawlyardError, QuotaExceeded, RateLimited, Unavailable
+from crawlyard.web.wire.jobs import EventOut, JobOut
+from crawlyard.web.wire.live import HappenedOut, HelloOut, LogLinesOut
+from crawlyard.web.wire.watch import LineOut
 
 STREAM = "text/event-stream"
 
 SILENCE_S = 45.0
 """After which a connection is taken for dead: a server says something every 15."""
 
+AWAY = (Unavailable, RateLimited, QuotaExceeded)
+"""What a connection may fail with for now; where there are too many, the list will do."""
+
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 1.0
+_ENDS = frozenset(state.value for state in ENDED)
 _MOST_SKIPPED = 60  # looks at the list, until a connection is tried again
 
 
@@ -97,6 +103,28 @@ class Place:
             data=told.data,
             v=PAYLOAD_VERSION,
         )
+
+
+class LogPlace(Place):
+    """The number of the line up to which all of a log was told, and whether that was all."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        self.over = False
+
+    def lines(self, message: Message) -> list[LineOut]:
+        """Return the lines that a message brings and that are new."""
+        if message.event == "end":
+            self.over = True
+        if message.event != "job.log":
+            return []
+        told = LogLinesOut.model_validate_json(message.data)
+        return [line for line in told.lines if self.takes(line.n)]
+
+
+def stands_still(job: JobOut) -> bool:
+    """Tell whether a job says nothing more: it has ended, and no worker is at its last batch."""
+    return job.state in _ENDS and job.worker is None
 
 
 def fits(event: EventOut, patterns: str | Iterable[str] | None) -> bool:

@@ -25,6 +25,7 @@ from crawlyard.errors import (
     QuotaExceeded,
     RateLimited,
     Refused,
+    Stale,
     Unauthenticated,
     Unavailable,
 )
@@ -181,11 +182,10 @@ _KINDS: Mapping[str, type[CrawlyardError]] = {
     "unauthenticated": Unauthenticated,
     "forbidden": Forbidden,
     "conflict": Conflict,
-    "precondition_failed": Conflict,
     "idempotency_in_progress": Conflict,
     "rate_limited": RateLimited,
     "unavailable": Unavailable,
-    "internal": Unavailable,
+    "internal": CrawlyardError,  # to try again is of no use
     "": Unavailable,
 }
 
@@ -197,6 +197,9 @@ def _error(code: str, detail: str, problem: Mapping[str, Any]) -> CrawlyardError
         return IllegalMove(detail, tuple(problem.get("allowed_actions") or ()))
     if code == "limit_exceeded":
         return QuotaExceeded(str(problem.get("quota", "")), detail)
+    if code == "precondition_failed":
+        current = problem.get("current_version")
+        return Stale(detail, current if isinstance(current, int) else 0)
     return _KINDS.get(code, Refused)(detail)
 
 

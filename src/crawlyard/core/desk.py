@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum, auto
 
 from crawlyard.errors import Invalid
@@ -91,6 +91,10 @@ class Section:
     version: int = 0  # 0: never written
     updated_at: datetime | None = None
     actor: str = ""
+
+
+REPLIES_LAST = timedelta(hours=24)
+"""How long a request is known again by its Idempotency-Key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
 from crawlyard.core.retry import RetryReason
 from crawlyard.core.spec import JobSpec
+from crawlyard.core.user import Grant
 from crawlyard.errors import IllegalMove
 
 LOSSES_ALLOWED = 3
@@ -69,6 +70,7 @@ class Job:
     losses: int = 0  # workers that died of it
     retry_of: str | None = None
     origin: Origin = DIRECT
+    by_grant: tuple[Grant, ...] = ()  # what its spec asks for by leave, which may be withdrawn
 
     @property
     def priority(self) -> Priority:
@@ -98,6 +100,7 @@ class Job:
         *,
         due_at: datetime | None = None,
         origin: Origin = DIRECT,
+        by_grant: tuple[Grant, ...] = (),
         actor: str | None = None,
     ) -> "tuple[Job, Event]":
         """Return a pending job and the event that tells of it; *actor*: by default its owner."""
@@ -114,6 +117,7 @@ class Job:
             queued_at=now,
             due_at=due,
             origin=origin,
+            by_grant=by_grant,
         )
         return job, job.event(EventName.CREATED, now, actor or owner)
 

@@ -32,7 +32,7 @@ class Move(StrEnum):
     COMPLETE = auto()  # its worker is through
     FAIL = auto()  # its worker gives up
     REQUEUE = auto()  # try later: a failed attempt, a lost or stopped worker
-    PAUSE = auto()  # an operator holds it, or there is no room for its pages
+    PAUSE = auto()  # an operator holds it, no room is left for its pages, or a grant for it
     RESUME = auto()  # an operator queues it again, where it stands
     CANCEL = auto()  # an operator ends it
     RETRY_FAILED = auto()  # its failed URLs again, in the same job
@@ -76,6 +76,7 @@ class StateReason(StrEnum):
     BY_SCHEDULE = auto()  # cancelled: the next run of its schedule takes its place
     PAUSED_TOO_LONG = auto()  # cancelled: it was paused for longer than the yard keeps it
     DISK_FULL = auto()  # paused: there is no room to store pages
+    NOT_GRANTED = auto()  # paused: the yard's settings do not grant any more what it asks for
     EXHAUSTED = auto()  # completed: every URL in scope was tried
     LIMIT_PAGES = auto()  # completed: the limit of this name was reached
     LIMIT_BYTES = auto()  # completed: as above

@@ -196,6 +196,20 @@ def starts_of(host: str) -> tuple[str, ...]:
     return tuple(f"{scheme}://{host}{end}" for scheme in ("http", "https") for end in ends)
 
 
+def status_asked(word: str) -> int:
+    """Return the status of HTTP that *word* asks for, or its class: 4 for ``4xx``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    digits = word.lower().removesuffix("xx")
+    least, most = (1, 9) if digits != word.lower() else (100, 999)
+    number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 4 else -1
+    if not least <= number <= most:
+        raise ValueError(f"expected a status such as 404, or a class: 4xx, got {word[:100]!r}")
+    return number
+
+
 def is_of_type(content_type: str, asked: str) -> bool:
     """Tell whether a Content-Type is *asked* (``text/html``, or ``text/*``), in lower case."""
     essence = content_type.partition(";")[0].strip().lower()

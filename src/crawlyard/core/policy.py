@@ -21,7 +21,14 @@ from crawlyard.errors import Invalid
 MOST_DAYS = 3650.0
 """Of a retention, as in the server's own settings."""
 
-RETENTIONS = ("paused_ttl_days", "retention_days", "events_days")
+RETENTIONS = (
+    "paused_ttl_days",
+    "retention_days",
+    "events_days",
+    "operations_days",
+    "credentials_days",
+    "usage_days",
+)
 """What the section `retention` may say; the names are those of the server's own settings."""
 
 _GRANTS = ("addresses", "private", "ignore_robots")

@@ -59,6 +59,10 @@ LONGEST_GRACE = timedelta(days=31)
 LONGEST_JITTER = timedelta(days=1)
 
 
+BY_ITSELF = "scheduler"
+"""As `paused_by`, and as the actor of what no user does."""
+
+
 class TickOutcome(StrEnum):
     """What became of one instant at which a schedule was due."""
 
@@ -117,6 +121,7 @@ class CrawlSchedule:
     template_version: int | None = None  # None: the latest when it runs
     params: Mapping[str, object] = field(default_factory=dict)
     overrides: Mapping[str, object] = field(default_factory=dict)  # as `CrawlTemplate.spec`
+    trusted: bool = False  # what it crawls was said by one who is `Actor.trusted`
     when: str  # "0 3 * * *", "@daily", "every 6h", "at 2027-01-01T08:00"
     zone: str = "UTC"  # IANA
     overlap: Overlap = Overlap.SKIP

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
+from crawlyard.core.lifecycle import State
 from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick
 
 
@@ -32,6 +33,14 @@ class ScheduleDraft:
 
 EDITABLE = frozenset(f.name for f in fields(ScheduleDraft))
 """What of a schedule can be changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentTick:
+    """A row of the ledger, and the state of its job as it is now."""
+
+    tick: Tick
+    state: State | None = None  # None: there is no job, or it has been deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

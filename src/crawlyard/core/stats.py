@@ -1,11 +1,13 @@
 """Figures for a dashboard."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage
+from crawlyard.core.page import ErrorKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,41 @@ class DayFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailingHost:
+    """How often URLs of one host failed for good."""
+
+    host: str  # with a port that is not its scheme's own
+    kinds: Mapping[ErrorKind, int]  # the most frequent first
+    last_at: datetime
+
+    @property
+    def errors(self) -> int:
+        """Return how often, whatever the kind."""
+        return sum(self.kinds.values())
+
+
+def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:
+    """Return the hosts of what failed, those that did most often first.
+
+    *found*: of each host and kind how often, and when last.
+    """
+    kinds: dict[str, Counter[ErrorKind]] = {}
+    last: dict[str, datetime] = {}
+    for host, kind, count, at in found:
+        kinds.setdefault(host, Counter())[kind] += count
+        last[host] = max(at, last.get(host, at))
+    hosts = [
+        FailingHost(
+            host=host,
+            kinds=dict(sorted(own.items(), key=lambda pair: (-pair[1], pair[0]))),
+            last_at=last[host],
+        )
+        for host, own in kinds.items()
+    ]
+    return sorted(hosts, key=lambda one: (-one.errors, one.host))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """What there is now, and what was done from *since* until *until*."""
 
@@ -37,3 +74,4 @@ class Figures:
     today: Usage  # pages, bytes and errors
     steps: tuple[Step, ...]
     days: tuple[DayFigures, ...]
+    failing: tuple[FailingHost, ...]  # those that failed most often, in front

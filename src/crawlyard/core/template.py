@@ -136,6 +136,7 @@ class CrawlTemplate:
     created_at: datetime  # of version 1
     updated_at: datetime  # of this version
     actor: str = ""  # who made this version
+    trusted: bool = False  # what it says was said by one who is `Actor.trusted`
 
     @property
     def draft(self) -> TemplateDraft:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum, auto
+from functools import cache
 
 from crawlyard.core.event import EventName
 from crawlyard.core.user import Permit
@@ -50,6 +51,7 @@ def topics_for(permits: Collection[Permit], *, limited: bool) -> frozenset[Topic
     return frozenset(t for t in Topic if (_NEEDS[t] in permits if t in _NEEDS else account))
 
 
-def names_of(topics: Collection[Topic]) -> frozenset[EventName]:
-    """Return the events of all these topics."""
+@cache
+def names_of(topics: frozenset[Topic]) -> frozenset[EventName]:
+    """Return the events of all these topics, as one set for all who ask for the same."""
     return frozenset(name for topic in topics for name in topic.names)

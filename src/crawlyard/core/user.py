@@ -63,6 +63,10 @@ class Actor:
         """Tell whether what *owner* has may be changed by this actor."""
         return self.role is Role.ADMIN or (self.role is Role.OPERATOR and self.id == owner)
 
+    def vouches_for(self, owner: str) -> bool:
+        """Tell whether what this actor says of a thing of *owner*'s needs no grant: his own."""
+        return self.trusted and self.id == owner
+
 
 LOCAL = Actor(id="local", role=Role.ADMIN, trusted=True)
 """The user of the embedded store: who can read its files may do everything.
@@ -116,6 +120,14 @@ class User:
     def actor(self) -> Actor:
         """Return the user as one who acts."""
         return Actor(id=self.id, role=self.role)
+
+
+class Grant(StrEnum):
+    """What the settings of a yard grant, or do not: each is a field of `Grants`."""
+
+    ADDRESSES = auto()  # allow_addresses: these addresses, although they are not public
+    PRIVATE = auto()  # allow_private: all that are not public
+    IGNORE_ROBOTS = auto()  # ignore_robots: what robots.txt forbids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,13 @@ def reason_shown(job: Job, waits: Collection[Wait]) -> StateReason:
     return job.state_reason
 
 
+def reason_at(job: Job, now: datetime, quota: str | None) -> StateReason:
+    """Return the same without the waits; *quota* is the part of its owner's that is used up."""
+    if job.state is State.PENDING and quota is not None and job.due_at <= now:
+        return StateReason.WAITING_QUOTA
+    return job.state_reason
+
+
 def _of_quota(owner: str, part: str, now: datetime) -> Wait:
     if part == "running":
         detail = f"as many jobs of {owner} run as may (quota.running)"

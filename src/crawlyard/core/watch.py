@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum
 
+from crawlyard.core.lifecycle import State
+
 
 class Level(IntEnum):
     """How much a line of a job's log matters."""
@@ -34,6 +36,28 @@ class LogLine:
     message: str
     url: str = ""
     n: int = 0  # given by the store: rises within a job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnd:
+    """Where a job's log ends at one moment, and whether more may follow."""
+
+    n: int  # of the newest line; 0: there is none
+    state: State  # of the job
+    held_until: datetime | None  # how long its lease is good; None: nobody has it
+
+    @property
+    def forgotten(self) -> int:
+        """Return the number up to which no line is kept any more."""
+        return max(0, self.n - MOST_LINES)
+
+    def over(self, now: datetime) -> bool:
+        """Tell whether nothing follows.
+
+        Not as soon as a job has ended: a worker that was told to stop still writes its
+        last batch.
+        """
+        return self.state.ended and (self.held_until is None or self.held_until <= now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

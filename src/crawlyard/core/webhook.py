@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.user import Grant
 from crawlyard.errors import Invalid
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ GONE = 410
 
 ROTATION = timedelta(hours=24)
 """For how long the secret before the current one signs as well."""
+
+BY_HAND = "switched off by "
+"""What the reason begins with where a user has done it."""
 
 SENDER = "webhooks"
 """As the actor of what deliveries bring about."""
@@ -95,6 +99,7 @@ class Webhook:
     failures: int = 0  # attempts that have failed since then
     held_until: datetime | None = None  # its receiver asked not to be sent anything before
     allow_addresses: tuple[str, ...] = ()  # as in a spec: opened beside public addresses
+    by_grant: tuple[Grant, ...] = ()  # what opens them; withdrawn, they are closed
     job_id: str | None = None  # it belongs to this job, and goes with it
     version: int = 1
     created_at: datetime
@@ -104,6 +109,11 @@ class Webhook:
     def receiver(self) -> str:
         """Return the host and port that messages go to, as the URL has them."""
         return self.url.partition("://")[2].partition("/")[0].partition("?")[0]
+
+    @property
+    def off_by_itself(self) -> bool:
+        """Tell whether it is switched off, and no user has done it."""
+        return not self.active and not self.disabled_reason.startswith(BY_HAND)
 
     def wants(self, event: Event) -> bool:
         """Tell whether *event* is to be delivered here.
@@ -326,6 +336,7 @@ def webhooks_of(job: "Job") -> list[Webhook]:
             events=asked.events,
             secrets=(Secret(value=asked.secret),),
             allow_addresses=job.spec.allow_addresses + everywhere,
+            by_grant=tuple(g for g in job.by_grant if g is not Grant.IGNORE_ROBOTS),
             job_id=job.id,
             created_at=job.created_at,
             updated_at=job.created_at,

@@ -46,15 +46,22 @@ class Csv:
     Source: OWASP, «CSV Injection».
     """
 
-    def __init__(self, extracted: Sequence[str] = (), *, text: bool = False) -> None:
+    def __init__(
+        self,
+        extracted: Sequence[str] = (),
+        *,
+        text: bool = False,
+        before: Sequence[str] = (),
+    ) -> None:
         self._extracted = tuple(extracted)
         self._text = text
+        self._before = tuple(before)  # fields that come before all others
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Return the names of the columns, in order."""
         own = tuple(f"extracted.{name}" for name in self._extracted)
-        return COLUMNS + own + (("text",) if self._text else ())
+        return self._before + COLUMNS + own + (("text",) if self._text else ())
 
     def head(self) -> bytes:
         """Return the row of column names."""
@@ -64,7 +71,7 @@ class Csv:
         """Return the record as one row."""
         error = record["error"] or {"kind": "", "detail": ""}
         flat = dict(record) | {"error_kind": error["kind"], "error_detail": error["detail"]}
-        cells = [cell(flat[name]) for name in COLUMNS]
+        cells = [cell(flat[name]) for name in self._before + COLUMNS]
         found = record["extracted"]
         cells += [cell("\n".join(found.get(name, ()))) for name in self._extracted]
         if self._text:

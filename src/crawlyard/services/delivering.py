@@ -23,6 +23,7 @@ from crawlyard.engine.guard import Guard
 from crawlyard.engine.post import TIMEOUT, NotAsked, Poster
 from crawlyard.engine.visit import retry_after_s
 from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.services.policy import Policy
 from crawlyard.services.signing import signed
 from crawlyard.store.base import Claimed, Store
 
@@ -59,6 +60,7 @@ class Deliverer:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
+        self._policy = Policy(store)
         self._poster = poster
         self._clock = clock
         self._options = options
@@ -146,8 +148,11 @@ class Deliverer:
         if event is None:
             await settle(delivery, delivery.given_up(self._clock.now()))
             return
+        # what opened its addresses may have been withdrawn since it was saved
+        closed = await self._policy.withheld(webhook.by_grant)
+        guard = Guard(() if closed else webhook.allow_addresses)
         try:
-            attempt, retry_after = await self._attempt(webhook, delivery, event)
+            attempt, retry_after = await self._attempt(webhook, delivery, event, guard)
         except NotAsked as error:
             _log.warning("delivery %s waits: %s", delivery.id, error)
             await settle(delivery, replace(delivery, due_at=self._clock.now() + _NOT_YET))
@@ -161,7 +166,7 @@ class Deliverer:
             _log.warning("webhook %s was switched off: %s", webhook.id, off.data["reason"])
 
     async def _attempt(
-        self, webhook: Webhook, delivery: Delivery, event: Event
+        self, webhook: Webhook, delivery: Delivery, event: Event, guard: Guard
     ) -> tuple[Attempt, timedelta | None]:
         """Send a message once; return what came of it, and how long its receiver wants a rest.
 
@@ -174,7 +179,6 @@ class Deliverer:
             body = encoded(message(event))
             # the receiver compares the timestamp with its clock on the wall
             headers = signed(delivery.id, self._clock.wall(), body, webhook.signing(at))
-            guard = Guard(webhook.allow_addresses)
             answer = await self._poster.post(webhook.url, headers, body, guard)
             status, excerpt, error = answer.status, answer.excerpt, _complaint(answer.status)
             asked_s = retry_after_s(answer.retry_after, self._clock.wall())

@@ -9,7 +9,7 @@ from crawlyard.core.page import TargetState, Via
 from crawlyard.core.spec import Scope
 from crawlyard.core.user import Actor
 from crawlyard.engine.scope import Boundary
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
 from crawlyard.services.jobs import JobManager
 from crawlyard.store.base import Store
 
@@ -35,14 +35,13 @@ class Exclusions:
             NotFound, Forbidden: as the names say.
             Invalid: *pattern* is none, or there are too many.
             IllegalMove: the job has ended.
-            Conflict: the job is not at *version*.
+            Stale: the job is not at *version*.
         """
         for _ in range(_TRIES):
             job = (await self._jobs.get(actor, job_id)).job
             _check(actor, job)
             boundary = _judge(job, pattern)
-            if version not in (None, job.version):
-                raise Conflict(f"job {job_id} is at version {job.version}, not {version}")
+            check_version(f"job {job_id}", job.version, version)
             count, samples = await self._waiting(job_id, boundary)
             changed = not dry_run and pattern not in job.spec.exclude
             if changed:

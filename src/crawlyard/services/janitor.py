@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from crawlyard.clock import Clock
+from crawlyard.core.desk import REPLIES_LAST
 from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.pausing import Step, due_step, ends_at, notice
-from crawlyard.core.policy import SectionName, days_of
+from crawlyard.core.policy import RETENTIONS, SectionName, days_of
+from crawlyard.core.quota import day_of
 from crawlyard.errors import Conflict, StoreUnavailable
+from crawlyard.services.reporting import FORGOTTEN_AFTER
 from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
 
 NAME = "janitor"
@@ -20,6 +24,9 @@ NAME = "janitor"
 SWEEP_EVERY = timedelta(minutes=10)
 _SOONEST = timedelta(seconds=1)
 _RETRY_EVERY = timedelta(seconds=30)  # while the store is away
+
+HOSTS_LAST = timedelta(days=1)
+"""A host of which no booking or hold has lasted to this long ago is like one never asked."""
 
 BREATH = timedelta(milliseconds=20)
 """Between two of its transactions: others who want to write get their turn.
@@ -39,6 +46,14 @@ class JanitorOptions:
     paused_ttl: timedelta | None = timedelta(days=7)
     retention: timedelta | None = timedelta(days=30)  # of ended jobs that do not say it themselves
     events: timedelta | None = timedelta(days=90)  # with deliveries and the ledgers of schedules
+    operations: timedelta | None = timedelta(days=30)  # that have ended
+    credentials: timedelta | None = timedelta(days=30)  # that prove nothing any more
+    usage: timedelta | None = timedelta(days=400)  # what each user has used on a day
+
+    def of(self, name: str) -> timedelta | None:
+        """Return what the setting *name*, one of `RETENTIONS`, says here."""
+        length: timedelta | None = getattr(self, name.removesuffix("_days"))
+        return length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +64,7 @@ class Swept:
     cancelled: int = 0  # jobs
     deleted: int = 0  # jobs
     freed: Freed = field(default_factory=Freed)
-    forgotten: int = 0  # events, deliveries and rows of ledgers
+    forgotten: int = 0  # rows of all else
 
     def __bool__(self) -> bool:
         """Tell whether there was anything to do."""
@@ -123,7 +138,7 @@ class Janitor:
         warned, cancelled = await self._end_pauses()
         deleted = await self._delete_expired()
         freed = await purged(self._store.upkeep, self._clock)
-        forgotten = await self._forget()
+        forgotten = await self._forget() + await self._sweep_desk()
         return Swept(
             warned=warned, cancelled=cancelled, deleted=deleted, freed=freed, forgotten=forgotten
         )
@@ -200,9 +215,30 @@ class Janitor:
             return 0
         # the warnings of a pause are needed to its end
         before = self._clock.now() - max(kept, self._options.paused_ttl or kept)
+        return await self._all_of(lambda: self._store.upkeep.forget(before))
+
+    async def _sweep_desk(self) -> int:
+        """Delete what is left of requests, sign-ins, operations, workers and hosts; return rows."""
+        store, options, now = self._store, self._options, self._clock.now()
+        total = await self._all_of(lambda: store.replies.sweep(now - REPLIES_LAST))
+        total += await store.workers.sweep(now - FORGOTTEN_AFTER)
+        total += await self._all_of(lambda: store.hosts.sweep(now - HOSTS_LAST))
+        if (kept := options.operations) is not None:
+            ended = now - kept
+            total += await self._all_of(lambda: store.operations.sweep(ended))
+        if (kept := options.credentials) is not None:
+            useless = now - kept
+            total += await self._all_of(lambda: store.credentials.sweep(useless))
+        if (kept := options.usage) is not None:
+            day = day_of(now - kept)
+            total += await self._all_of(lambda: store.users.forget_days(day))
+        return total
+
+    async def _all_of(self, portion: Callable[[], Awaitable[int]]) -> int:
+        """Let *portion* delete rows until it finds none; return how many it did."""
         total = 0
-        while forgotten := await self._store.upkeep.forget(before):
-            total += forgotten
+        while gone := await portion():
+            total += gone
             await self._clock.sleep(BREATH)
         return total
 
@@ -210,11 +246,8 @@ class Janitor:
 async def kept(store: Store, given: JanitorOptions) -> JanitorOptions:
     """Return how long things are kept: as the settings of the store say, else as *given*."""
     value = (await store.settings.get(SectionName.RETENTION)).value
-    return JanitorOptions(
-        paused_ttl=days_of(value, "paused_ttl_days", given.paused_ttl),
-        retention=days_of(value, "retention_days", given.retention),
-        events=days_of(value, "events_days", given.events),
-    )
+    lengths = {n.removesuffix("_days"): days_of(value, n, given.of(n)) for n in RETENTIONS}
+    return JanitorOptions(**lengths)
 
 
 async def purged(upkeep: UpkeepStore, clock: Clock) -> Freed:

@@ -1,6 +1,7 @@
 """Operations: what takes longer than an answer, done in portions, whoever dies meanwhile."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -130,6 +131,26 @@ class Operations:
             return ended
         raise Conflict(f"operation {operation_id} keeps changing; try again")
 
+    async def drain(self) -> bool:
+        """Do all operations that are due; tell whether there was any.
+
+        One that somebody else has is waited for until he has shown that he works at it,
+        or his lease has lapsed and it is due; a store that is away is waited for.
+        """
+        worked, seen = False, dict[str, int]()
+        while True:
+            try:
+                while await self.work_at_one():
+                    worked = True
+                versions = await self._store.operations.under_way()
+            except StoreUnavailable as error:
+                _log.warning("the store is away, trying again: %s", error)
+                await self._clock.sleep(_RETRY_EVERY)
+                continue
+            if all(seen.setdefault(one, version) != version for one, version in versions.items()):
+                return worked
+            await self._clock.sleep(LOOK_EVERY)
+
     async def run(self) -> None:
         """Work at operations until cancelled; a store that is away is waited for."""
         while True:
@@ -146,6 +167,8 @@ class Operations:
     async def work_at_one(self) -> bool:
         """Take an operation that nobody works at, and do all of it; tell whether there was one.
 
+        Cancelled, it is given back after the portion that is under way.
+
         Raises:
             StoreUnavailable: the store is away; what was done stays done, and the rest is
                 taken up once the lease has lapsed.
@@ -156,9 +179,27 @@ class Operations:
             return False
         again = operation.version > 2  # somebody else had it before: the first claim made it 2
         while operation is not None and operation.state is OperationState.RUNNING:
-            operation = await self._step(operation, again=again)
+            operation = await self._whole_step(operation, again=again)
             again = False
         return True
+
+    async def _whole_step(self, operation: Operation, *, again: bool) -> Operation | None:
+        """Do a portion as `_step` does; whoever is cancelled meanwhile still writes it down."""
+        step = asyncio.ensure_future(self._step(operation, again=again))
+        try:
+            return await asyncio.shield(step)
+        except asyncio.CancelledError:
+            with contextlib.suppress(StoreUnavailable):
+                await self._give_back(await step)
+            raise
+
+    async def _give_back(self, operation: Operation | None) -> None:
+        """Let others have an operation at once, if it is ours and not done."""
+        if operation is None or operation.state is not OperationState.RUNNING:
+            return
+        free = replace(operation, leased_until=None, version=operation.version + 1)
+        with contextlib.suppress(Conflict):  # somebody cancelled it
+            await self._store.operations.save(free)
 
     async def _step(self, operation: Operation, *, again: bool) -> Operation | None:
         """Do a portion and write it down; return ``None`` if it is not ours any more."""

@@ -8,11 +8,13 @@ from weakref import WeakValueDictionary
 
 from crawlyard.core.event import Event
 from crawlyard.core.form import at, form_of
+from crawlyard.core.grant import asked_for, not_granted, withheld
+from crawlyard.core.job import DIRECT, Origin
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import LIMIT_NAMES, Limits, clamped
 from crawlyard.core.policy import SectionName, ceilings_of, grants_of
 from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import NO_QUOTA, Actor, Grants, Quota
+from crawlyard.core.user import NO_QUOTA, Actor, Grant, Grants, Quota
 from crawlyard.errors import Forbidden, NotFound, QuotaExceeded
 from crawlyard.store.base import JobQuery, Store
 
@@ -32,6 +34,12 @@ class Clamped:
         return replace(event, data={**event.data, "cut": dict(self.cut)}) if self.cut else event
 
 
+def cut_of(event: Event) -> frozenset[str]:
+    """Return the paths of the limits that an event about a job says were cut."""
+    told = event.data.get("cut")
+    return frozenset(map(str, told)) if isinstance(told, Mapping) else frozenset()
+
+
 class Policy:
     """Judges what is asked of a yard. What its settings say is read each time."""
 
@@ -43,28 +51,63 @@ class Policy:
         """Return what *actor* may ask for; who works on the store's own files: everything."""
         if actor.trusted:
             return Grants()
-        return grants_of((await self._store.settings.get(SectionName.GRANTS)).value)
+        return grants_of(await self.section(SectionName.GRANTS))
 
-    async def check(self, actor: Actor, spec: JobSpec) -> None:
+    async def section(self, name: SectionName) -> Mapping[str, object]:
+        """Return what a section of the settings says."""
+        return (await self._store.settings.get(name)).value
+
+    async def check(
+        self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
+    ) -> tuple[Grant, ...]:
         """Check that *actor* may have what *spec* opens, or sets aside.
 
+        Return what of that he has by grant of the settings alone. Who works on the store's
+        own files needs none, unless somebody else has said what the template says.
+
         Raises:
-            Forbidden: this yard does not grant it; the message names the field.
+            Forbidden: this yard does not grant it; the message names the fields.
         """
-        if not (spec.allow_addresses or spec.allow_private or spec.ignore_robots):
-            return
-        granted = await self.grants(actor)
-        for asked, given, name in (
-            (bool(spec.allow_addresses), granted.addresses, "allow_addresses"),
-            (spec.allow_private, granted.private, "allow_private"),
-            (spec.ignore_robots, granted.ignore_robots, "ignore_robots"),
-        ):
-            if asked and not given:
-                raise Forbidden(f"{name}: this yard does not grant it; ask its admin")
+        asked = asked_for(spec)
+        if not asked:
+            return ()
+        told = "ask its admin"
+        if actor.trusted:
+            if await self._is_trusted(origin):
+                return ()
+            told = f"{told}: others may have changed template {origin.template_id}"
+        await self.check_granted(asked, told)
+        return asked
+
+    async def check_granted(self, needed: tuple[Grant, ...], told: str = "ask its admin") -> None:
+        """Check that the settings grant all that is *needed*; *told* is what to do if not.
+
+        Raises:
+            Forbidden: they do not; the message names the fields of the spec.
+        """
+        missing = await self.withheld(needed)
+        if missing:
+            raise Forbidden(f"{not_granted(missing)}; {told}")
+
+    async def withheld(self, needed: tuple[Grant, ...]) -> tuple[Grant, ...]:
+        """Return what of *needed* the settings do not grant now."""
+        if not needed:
+            return ()
+        return withheld(needed, grants_of(await self.section(SectionName.GRANTS)))
+
+    async def _is_trusted(self, origin: Origin) -> bool:
+        """Tell whether no template is behind a job, or one that is trusted."""
+        if origin.template_id is None:
+            return True
+        try:
+            found = await self._store.templates.get(origin.template_id, origin.template_version)
+        except NotFound:
+            return False
+        return found.trusted
 
     async def clamped(self, owner: str, spec: JobSpec) -> Clamped:
         """Return *spec* within the ceilings of its owner and of the yard; the smaller win."""
-        yard = ceilings_of((await self._store.settings.get(SectionName.CEILINGS)).value)
+        yard = ceilings_of(await self.section(SectionName.CEILINGS))
         own = (await self.quota(owner)).ceilings
         if yard == own == Limits():
             return Clamped(spec=spec)

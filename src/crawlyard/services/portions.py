@@ -85,10 +85,18 @@ async def _backfill_portion(
     request = operation.request
     schedule_id, until = str(request["schedule_id"]), datetime.fromisoformat(str(request["until"]))
     begin = datetime.fromisoformat(operation.cursor or str(request["since"]))
+    version = request.get("version")
     ahead = await scheduler.due_between(actor, schedule_id, begin, until, _INSTANTS + 1)
     end = ahead[_INSTANTS] if len(ahead) > _INSTANTS else until
     if ahead:
-        await scheduler.backfill(actor, schedule_id, begin, end, dry_run=False)
+        await scheduler.backfill(
+            actor,
+            schedule_id,
+            begin,
+            end,
+            dry_run=False,
+            version=version if isinstance(version, int) else None,
+        )
     return Portion(
         done=min(len(ahead), _INSTANTS),
         failures=(),

@@ -83,7 +83,7 @@ class Preview:
             raise Invalid("test_urls", f"expected at most {MOST_TESTED}, got {len(urls)}")
         ready = await self._requests.prepare(actor, request)
         check_spec(with_webhooks(ready.spec))
-        await self._policy.check(actor, ready.spec)
+        await self._policy.check(actor, ready.spec, ready.origin)
         within = await self._policy.clamped(actor.id, ready.spec)
         scout, missing = await self._looked(within.spec)
         judge = _Judge(within.spec, scout.origins)

@@ -24,6 +24,8 @@ ALIVE = 5 * BEAT_EVERY
 """A worker that has not said anything for longer is taken for gone by those who look."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
+"""The report of a worker that was killed is shown as gone for as long."""
+
 _LATELY_S = 10.0
 _STATM = Path("/proc/self/statm")
 

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from crawlyard.core.form import FIELDS, spec_of, values_of
+from crawlyard.core.form import FIELDS, form_of, spec_of, values_of
 from crawlyard.core.job import DIRECT, Job, Origin
+from crawlyard.core.secrets import hidden
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Actor
 from crawlyard.errors import Invalid
 from crawlyard.services.jobs import JobManager
+from crawlyard.services.policy import CEILING, cut_of
 from crawlyard.services.site_settings import SiteSettings
 from crawlyard.services.templates import DEFAULT, THIS_JOB, TemplateManager
 
@@ -34,6 +36,16 @@ class Prepared:
     sources: Mapping[str, str]  # by path of the form
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlan:
+    """The job that a request would make, and where its settings would come from."""
+
+    job: Job
+    form: Mapping[str, object]  # the whole spec, credentials hidden
+    sources: Mapping[str, str]  # of each field
+    cut: tuple[str, ...]  # limits above a ceiling, by their paths
+
+
 class Requests:
     """Turns requests into jobs."""
 
@@ -53,6 +65,24 @@ class Requests:
         ready = await self.prepare(actor, request)
         return await self._jobs.submit(
             actor, ready.spec, start_at=request.start_at, origin=ready.origin
+        )
+
+    async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
+        """Return what `submit` would make now; nothing is written.
+
+        Raises:
+            Invalid, NotFound, Forbidden, QuotaExceeded: as for `submit`.
+        """
+        ready = await self.prepare(actor, request)
+        job, event = await self._jobs.rehearsed(
+            actor, ready.spec, start_at=request.start_at, origin=ready.origin
+        )
+        cut = tuple(path for path in FIELDS if path in cut_of(event))
+        return JobPlan(
+            job=job,
+            form=hidden(form_of(job.spec)),
+            sources={**ready.sources, **dict.fromkeys(cut, CEILING)},
+            cut=cut,
         )
 
     async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:

@@ -26,7 +26,9 @@ from crawlyard.engine.fetch import AiohttpFetcher
 from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, NotFound, StoreFull, StoreUnavailable
+from crawlyard.services.granting import hold_ungranted, ungranted
 from crawlyard.services.journal import Diary, lines_of, told
+from crawlyard.services.policy import Policy
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
 from crawlyard.services.reporting import Deeds
@@ -84,6 +86,11 @@ class JobRun:
         """Return the id of the job."""
         return self._job.id
 
+    @property
+    def job(self) -> Job:
+        """Return the job as it was last read."""
+        return self._job
+
     def obey(self, order: Order) -> None:
         """Follow what the store says, between checkpoints."""
         if self._crawl is None:
@@ -104,6 +111,8 @@ class JobRun:
         """Crawl until the job ends, is stopped by an operator, drained or lost."""
         _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
         try:
+            if await self._is_held():
+                return
             await self._crawl_it()
             if not self._lost:
                 await self._settle()
@@ -124,6 +133,15 @@ class JobRun:
             await self._save(*self._failed(f"{type(error).__name__}: {error}"[:500]))
         finally:
             self._shop.progress.forget(self.job_id)
+
+    async def _is_held(self) -> bool:
+        """Pause the job if what it asks for is not granted any more; tell whether that is so."""
+        policy, needed = Policy(self._shop.store), self._job.by_grant
+        missing = await self._patiently(lambda: policy.withheld(needed))
+        if missing:
+            now = self._shop.clock.now()
+            await self._save(*ungranted(self._job, missing, now, self._actor))
+        return bool(missing)
 
     async def _crawl_it(self) -> None:
         spec, shop = self._job.spec, self._shop
@@ -326,13 +344,17 @@ async def yield_to(shop: Workshop, lease: Lease) -> None:
 async def watch_orders(
     shop: Workshop, runs: Callable[[], Sequence[JobRun]], every: timedelta
 ) -> None:
-    """Read the orders of all running jobs with one query each time, until cancelled."""
+    """Read the orders of all running jobs with one query each time, until cancelled.
+
+    A job whose grant is withdrawn is paused first.
+    """
     while True:
         await shop.clock.sleep(every)
         current = runs()
         if not current:
             continue
         try:
+            await hold_ungranted(shop.store, shop.clock, [(run.lease, run.job) for run in current])
             orders = await shop.store.leases.orders([run.lease for run in current])
         except StoreUnavailable:
             continue  # the next checkpoint says so

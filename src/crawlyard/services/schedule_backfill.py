@@ -9,7 +9,7 @@ from crawlyard.core.instant import check_instant
 from crawlyard.core.schedule import CrawlSchedule, Tick
 from crawlyard.core.schedule_records import Backfilled
 from crawlyard.core.ticking import foreseen
-from crawlyard.errors import Invalid
+from crawlyard.errors import Invalid, check_version
 from crawlyard.services.schedule_reader import instants_of
 from crawlyard.services.schedule_telling import backfilled, is_open, ticked
 from crawlyard.services.schedule_ticker import TRIES, Ticker, keeps_changing
@@ -55,20 +55,27 @@ class Backfills:
         return Backfilled(dry_run=True, runs=tuple(ticks), kept=kept, since=since, until=end)
 
     async def make(
-        self, schedule: CrawlSchedule, since: datetime, until: datetime | None, by: str
+        self,
+        schedule: CrawlSchedule,
+        since: datetime,
+        until: datetime | None,
+        by: str,
+        version: int | None = None,
     ) -> Backfilled:
         """Fire what is due, and submit a job for each instant that still has none.
 
         Raises:
             Invalid: the range is none, or too long; or a job cannot be submitted.
             NotFound, Forbidden: a job cannot be submitted.
-            Conflict: the schedule keeps changing.
+            Stale: the schedule is not at *version* any more; what was submitted is kept.
+            Conflict: it keeps changing.
         """
         end, instants = self._range(schedule, since, until)
         await self._ticker.fire(schedule.id)
         done: list[Tick] = []
         for start in range(0, len(instants), _PORTION):
-            done += await self._portion(schedule.id, instants[start : start + _PORTION], by)
+            portion = instants[start : start + _PORTION]
+            done += await self._portion(schedule.id, portion, by, version)
         kept = len(instants) - len(done)
         return Backfilled(dry_run=False, runs=tuple(done), kept=kept, since=since, until=end)
 
@@ -87,19 +94,22 @@ class Backfills:
         return end, instants
 
     async def _portion(
-        self, schedule_id: str, instants: Sequence[datetime], by: str
+        self, schedule_id: str, instants: Sequence[datetime], by: str, version: int | None
     ) -> Sequence[Tick]:
         for _ in range(TRIES):
-            firing = await self._firing(schedule_id, instants, by)
+            schedule = await self._store.schedules.get(schedule_id)
+            check_version(f"schedule {schedule.name}", schedule.version, version)
+            firing = await self._firing(schedule, instants, by)
             if not firing.ticks or await self._ticker.write([firing]):
                 return firing.ticks
         raise keeps_changing(schedule_id)
 
-    async def _firing(self, schedule_id: str, instants: Sequence[datetime], by: str) -> Firing:
+    async def _firing(
+        self, schedule: CrawlSchedule, instants: Sequence[datetime], by: str
+    ) -> Firing:
         """Return what is to be written for those of *instants* that are decided and open now."""
-        schedule = await self._store.schedules.get(schedule_id)
         until = instants[-1] + _MICROSECOND
-        known = await self._store.ticks.ticks_between(schedule_id, instants[0], until)
+        known = await self._store.ticks.ticks_between(schedule.id, instants[0], until)
         missing = [
             at for at in _decided(schedule, instants) if at not in known or is_open(known[at])
         ]

@@ -14,6 +14,7 @@ from crawlyard.core.template import check_name
 from crawlyard.errors import Invalid
 
 _REPLANS = frozenset({"when", "zone", "jitter", "starts_at", "ends_at", "runs_left"})
+_WHAT = frozenset({"template_id", "template_version", "params", "overrides"})
 _DEEPEST = 10  # objects and lists in each other
 _PARAMS = "params."
 
@@ -32,6 +33,7 @@ class Edit:
     params: Mapping[str, object] = field(default_factory=dict)
     overrides: Mapping[str, object] = field(default_factory=dict)
     unset: Collection[str] = ()
+    trusted: bool = False  # whoever says it vouches for what is the owner's
 
     def __post_init__(self) -> None:
         if "name" in self.changes:
@@ -44,6 +46,11 @@ class Edit:
     def replans(self) -> bool:
         """Tell whether the schedule is due at other instants afterwards."""
         return bool(self.changes.keys() & _REPLANS)
+
+    @property
+    def says_what(self) -> bool:
+        """Tell whether what is crawled is said anew."""
+        return bool(self.changes.keys() & _WHAT or self.params or self.overrides or self.unset)
 
     @property
     def changed(self) -> list[str]:
@@ -62,7 +69,8 @@ class Edit:
         given: dict[str, Any] = dict(self.changes)
         if given.get("pause_after", old.pause_after) != old.pause_after:
             given["fresh_beat"] = old.beat + 1  # failures are counted anew
-        new = replace(old, **given)
+        trusted = old.trusted and (self.trusted or not self.says_what)
+        new = replace(old, **given, trusted=trusted)
         params: dict[str, object] = {**new.params, **self.params}
         overrides = _beside(new.overrides, self.overrides)
         for path in self.unset:

@@ -9,7 +9,7 @@ from itertools import islice
 from crawlyard.clock import Clock
 from crawlyard.core.instant import check_instant
 from crawlyard.core.schedule import CrawlSchedule, Tick
-from crawlyard.core.schedule_records import Calendar, Occurrence
+from crawlyard.core.schedule_records import Calendar, Occurrence, RecentTick
 from crawlyard.core.secrets import secret_names
 from crawlyard.core.spec import is_secret
 from crawlyard.core.template import is_id
@@ -23,6 +23,9 @@ MOST_OCCURRENCES = 2000
 
 MOST_NEXT = 1000
 """The most instants that are told of one schedule at once."""
+
+MOST_RECENT = 60
+"""The last ticks of a schedule that are shown beside it."""
 
 _AHEAD = timedelta(days=7)
 _PROMPT = timedelta(seconds=10)  # twice what a scheduler takes at most to see a change
@@ -137,6 +140,17 @@ class ScheduleReader:
         if before is not None:
             check_instant("before", before)
         return await self._store.ticks.ticks(schedule_id, before, limit)
+
+    async def recent(
+        self, actor: Actor, schedules: Iterable[CrawlSchedule]
+    ) -> Mapping[str, Sequence[RecentTick]]:
+        """Return the last `MOST_RECENT` ticks of each of *schedules*, by id, the latest first.
+
+        With the states of their jobs. One of which there are none is left out, and so is
+        one that the actor may not see.
+        """
+        ids = [schedule.id for schedule in schedules if actor.may_see(schedule.owner)]
+        return await self._store.overview.recent(ids, MOST_RECENT)
 
     async def due_between(
         self, actor: Actor, schedule_id: str, since: datetime, until: datetime, most: int

@@ -5,9 +5,9 @@ from datetime import datetime
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, StateReason
-from crawlyard.core.schedule import CrawlSchedule, Tick, TickOutcome, TickReason
+from crawlyard.core.schedule import BY_ITSELF, CrawlSchedule, Tick, TickOutcome, TickReason
 
-BY = "scheduler"
+BY = BY_ITSELF
 """Who acts where no user does."""
 
 

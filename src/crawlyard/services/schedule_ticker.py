@@ -12,15 +12,15 @@ from crawlyard.core.job import DIRECT, Job
 from crawlyard.core.planning import planned
 from crawlyard.core.schedule import CrawlSchedule, Tick, TickReason
 from crawlyard.core.ticking import Decision, Run, decide, released
-from crawlyard.core.user import LOCAL, Actor
+from crawlyard.core.user import Actor
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from crawlyard.services.backlog import Backlog
 from crawlyard.services.jobs import JobManager
+from crawlyard.services.making import Making, prepared
 from crawlyard.services.policy import Policy
 from crawlyard.services.schedule_failures import Failures
 from crawlyard.services.schedule_telling import BY, cancelled, ticked, told
-from crawlyard.services.templates import TemplateManager
 from crawlyard.store.base import Firing, Store
 
 TRIES = 8
@@ -47,14 +47,12 @@ class Ticker:
         self,
         store: Store,
         jobs: JobManager,
-        templates: TemplateManager,
         dispatcher: Dispatcher,
         clock: Clock,
         options: TickerOptions,
     ) -> None:
         self._store = store
         self._jobs = jobs
-        self._templates = templates
         self._dispatcher = dispatcher
         self._clock = clock
         self._options = options
@@ -63,21 +61,29 @@ class Ticker:
         self._failures = Failures(store, clock)
 
     async def job(
-        self, schedule: CrawlSchedule, tick_at: datetime, by: str = BY, *, trusted: bool = True
+        self,
+        schedule: CrawlSchedule,
+        tick_at: datetime,
+        by: str = BY,
+        *,
+        trusted: bool = True,
+        making: Making | None = None,
     ) -> tuple[Job, Event]:
         """Return a new job of a schedule for the instant *tick_at*, not remembered yet.
 
-        A schedule of the embedded store's own user may open what its flags said when it was
-        made. Not *trusted*, it may not: it is made or changed by somebody over the API.
+        Without a grant it may open what was said by one who works on the store's own files,
+        unless somebody is asking now who does not: then he is not *trusted*. *making* is shared
+        by jobs that are made together.
 
         Raises:
             Invalid, NotFound, Forbidden: it cannot be submitted.
         """
-        owner = Actor(id=schedule.owner, trusted=trusted and schedule.owner == LOCAL.id)
+        making = making or Making.of(self._store, self._clock)
+        owner = Actor(id=schedule.owner, trusted=trusted and schedule.trusted)
         if schedule.template_id is None:
             spec, origin = spec_of(schedule.overrides), DIRECT
         else:
-            rendered = await self._templates.render(
+            rendered = await making.templates.render(
                 owner,
                 schedule.template_id,
                 schedule.params,
@@ -86,9 +92,23 @@ class Ticker:
             )
             spec, origin = rendered.spec, rendered.origin
         origin = replace(origin, schedule_id=schedule.id, tick_at=tick_at)
-        return await self._jobs.prepared(
-            owner, replace(spec, name=spec.name or schedule.name), origin=origin, by=by
-        )
+        named = replace(spec, name=spec.name or schedule.name)
+        return await prepared(making.policy, self._clock, owner, named, origin=origin, by=by)
+
+    async def tried(
+        self, schedule: CrawlSchedule, at: datetime, actor: Actor, *, anew: bool = True
+    ) -> None:
+        """Check that a job of a schedule could be submitted at *at* if *actor* asked for it.
+
+        *anew*: also where its webhooks lead now; at each of its instants it is not waited for
+        names to be looked up.
+
+        Raises:
+            Invalid, NotFound, Forbidden: it could not.
+        """
+        job, _ = await self.job(schedule, at, by=actor.id, trusted=actor.trusted)
+        if anew:
+            await self._jobs.check_receivers(job.spec)
 
     async def fire_due(self) -> int:
         """Fire the schedules that are due longest, one batch; return how many we were first with.
@@ -103,7 +123,8 @@ class Ticker:
         on = await self._failures.passed(due)
         active = await self._store.ticks.active([schedule.id for schedule in on])
         most = max(1, self._options.instants // len(due))
-        firings = [await self._firing(s, now, active.get(s.id, ()), most) for s in on]
+        making = Making.of(self._store, self._clock)
+        firings = [await self._firing(s, now, active.get(s.id, ()), most, making) for s in on]
         won = await self.write(firings)
         await self._pause_refused(firings)
         return won + len(due) - len(on)
@@ -125,7 +146,8 @@ class Ticker:
                 return schedule
             active = await self._store.ticks.active([schedule_id])
             own, most = active.get(schedule_id, ()), self._options.instants
-            firing = await self._firing(schedule, now, own, most, early=early)
+            making = Making.of(self._store, self._clock)
+            firing = await self._firing(schedule, now, own, most, making, early=early)
             losses += not await self.write([firing])
         raise keeps_changing(schedule_id)
 
@@ -135,7 +157,8 @@ class Ticker:
         if not waiting:
             return 0
         now = self._clock.wall()
-        firings = [await self.written(s, released(s, now)) for s in waiting]
+        making = Making.of(self._store, self._clock)
+        firings = [await self.written(s, released(s, now), making) for s in waiting]
         won = await self.write(firings)
         await self._pause_refused(firings)
         return won
@@ -177,13 +200,16 @@ class Ticker:
         """
         await self._policy.check_room(schedule.owner, more)
 
-    async def written(self, schedule: CrawlSchedule, decision: Decision) -> Firing:
+    async def written(
+        self, schedule: CrawlSchedule, decision: Decision, making: Making | None = None
+    ) -> Firing:
         """Return what is to be written of a decision, with a job for each of its runs."""
+        making = making or Making.of(self._store, self._clock)
         now = self._clock.now()
         made: list[tuple[Job, Event]] = []
         ticks: list[Tick] = []
         for run in decision.runs:
-            job = await self._made(schedule, run)
+            job = await self._made(schedule, run, making)
             if isinstance(job, _Refusal):
                 decision = decision.refused(run, job.reason, job.detail, now)
             else:
@@ -209,6 +235,7 @@ class Ticker:
         now: datetime,
         active: Sequence[Job],
         most: int,
+        making: Making,
         *,
         early: bool = False,
     ) -> Firing:
@@ -230,7 +257,7 @@ class Ticker:
         except Exception as error:  # noqa: BLE001 - whatever it is, each round would break of it
             _log.exception("schedule %s cannot be decided", schedule.id)
             return self._broken(schedule, f"{type(error).__name__}: {error}")
-        return await self.written(schedule, decision)
+        return await self.written(schedule, decision, making)
 
     def _broken(self, schedule: CrawlSchedule, why: str) -> Firing:
         after = replace(
@@ -246,13 +273,15 @@ class Ticker:
         event = told(after, EventName.SCHEDULE_PAUSED, self._clock.now(), BY, reason=why)
         return Firing(after=after, events=(event,))
 
-    async def _made(self, schedule: CrawlSchedule, run: Run) -> "tuple[Job, Event] | _Refusal":
+    async def _made(
+        self, schedule: CrawlSchedule, run: Run, making: Making
+    ) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
             most = self._backlog.most(schedule.owner)
             waiting = f"{most:,} jobs of {schedule.owner} wait already"
             return _Refusal(TickReason.QUOTA, waiting)
         try:
-            job = await self.job(schedule, run.due_at)
+            job = await self.job(schedule, run.due_at, making=making)
         except (Unavailable, Conflict):
             raise
         except Refused as error:

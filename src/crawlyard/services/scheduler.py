@@ -1,7 +1,8 @@
 """Schedules, in verbs: what the library, the command line and the API call alike."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
 from crawlyard.clock import Clock
@@ -14,7 +15,7 @@ from crawlyard.core.schedule_records import Backfilled, ScheduleDraft
 from crawlyard.core.ticking import asked_for, resumed
 from crawlyard.core.user import Actor
 from crawlyard.dispatch.base import Dispatcher
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
 from crawlyard.ids import new_id
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.schedule_backfill import Backfills
@@ -35,7 +36,8 @@ class Scheduler(ScheduleReader):
 
     Every method that takes an actor shows and changes only what is his: what he may not
     see does not exist for him (`NotFound`), what he may not change is `Forbidden`. Jobs
-    belong to the owner of their schedule, whoever asked for them.
+    belong to the owner of their schedule, whoever asked for them. A change is made to the
+    *version* that is given alone: one that comes between is `Stale`, and nothing is written.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Scheduler(ScheduleReader):
         super().__init__(store, clock)
         self._templates = templates
         options = options or TickerOptions()
-        self._ticker = Ticker(store, jobs, templates, dispatcher, clock, options)
+        self._ticker = Ticker(store, jobs, dispatcher, clock, options)
         self._backfills = Backfills(store, self._ticker, clock)
         self._rounds = Rounds(store, self._ticker, clock)
 
@@ -75,13 +77,14 @@ class Scheduler(ScheduleReader):
             id=new_id(),
             owner=actor.id,
             template_id=await self._template_id(actor, draft.template),
+            trusted=actor.trusted,
             anchored_at=wall,
             created_at=now,
             updated_at=now,
             **said,
         )
         schedule = _planned(schedule, wall)
-        await self._ticker.job(schedule, wall, by=actor.id, trusted=actor.trusted)
+        await self._ticker.tried(schedule, wall, actor)
         event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
         await self._store.schedules.add(schedule, event)
         self.nudge()
@@ -96,6 +99,7 @@ class Scheduler(ScheduleReader):
         params: Mapping[str, object] = _NOTHING,
         overrides: Mapping[str, object] = _NOTHING,
         unset: Collection[str] = (),
+        version: int | None = None,
     ) -> CrawlSchedule:
         """Change fields of a schedule (those of `ScheduleDraft`) and return it.
 
@@ -105,27 +109,33 @@ class Scheduler(ScheduleReader):
 
         Raises:
             Invalid, NotFound, Forbidden, Conflict: as for `create`.
+            Stale: as the name says.
         """
         check_editable(changes)
         given = dict(changes)
         if "template" in given:
             given["template_id"] = await self._template_id(actor, given.pop("template"))
-        edit = Edit(changes=given, params=params, overrides=overrides, unset=unset)
+        old = await self._changeable(actor, schedule_id, version)
+        trusted = actor.vouches_for(old.owner)
+        edit = Edit(changes=given, params=params, overrides=overrides, unset=unset, trusted=trusted)
 
         def change(old: CrawlSchedule, wall: datetime) -> CrawlSchedule:
             new = edit.of(old)
             return _planned(new, wall) if edit.replans else new
 
         wall = self._clock.wall()
-        trial = change(await self._changeable(actor, schedule_id), wall)
-        await self._ticker.job(trial, wall, by=actor.id, trusted=actor.trusted)
-        name, changed = EventName.SCHEDULE_UPDATED, edit.changed
-        return await self._change(
-            actor, schedule_id, change, name, replans=edit.replans, changed=changed
-        )
+        await self._ticker.tried(change(old, wall), wall, actor, anew=edit.says_what)
+        asked = _Change(EventName.SCHEDULE_UPDATED, change, version, replans=edit.replans)
+        return await self._change(actor, schedule_id, asked, changed=edit.changed)
 
     async def toggle(
-        self, actor: Actor, schedule_id: str, *, enabled: bool, reason: str = ""
+        self,
+        actor: Actor,
+        schedule_id: str,
+        *,
+        enabled: bool,
+        reason: str = "",
+        version: int | None = None,
     ) -> CrawlSchedule:
         """Pause a schedule with a *reason*, or resume it; return it. What is so already, stays.
 
@@ -133,11 +143,11 @@ class Scheduler(ScheduleReader):
         instant, and runs what was skipped only where its misfire policy is `run_all`.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
         """
         if not isinstance(reason, str):
             raise Invalid("reason", f"expected text, got {shown(reason)}")
-        schedule = await self._changeable(actor, schedule_id)
+        schedule = await self._changeable(actor, schedule_id, version)
         if enabled is (schedule.paused_at is None):
             return schedule
         if not enabled:
@@ -146,22 +156,23 @@ class Scheduler(ScheduleReader):
                 # compared with the instants of ticks: these follow the clock on the wall
                 return replace(old, paused_at=wall, paused_by=actor.id, pause_reason=reason)
 
-            name = EventName.SCHEDULE_PAUSED
-            return await self._change(actor, schedule_id, pause, name, reason=reason)
-        return await self._resume(actor, schedule_id)
+            asked = _Change(EventName.SCHEDULE_PAUSED, pause, version)
+            return await self._change(actor, schedule_id, asked, reason=reason)
+        return await self._resume(actor, schedule_id, version)
 
-    async def run_now(self, actor: Actor, schedule_id: str) -> Job:
+    async def run_now(self, actor: Actor, schedule_id: str, *, version: int | None = None) -> Job:
         """Submit a job of a schedule at once, also of a paused one, and return it.
 
         It is a tick of this instant. Other ticks and `runs_left` stay as they are.
 
         Raises:
             NotFound, Forbidden, Invalid: as for `create`.
+            Stale: as the name says.
             IllegalMove: another of its jobs has not ended, and its overlap policy wants
                 one at a time; `cancel_previous` cancels that one.
         """
         for _ in range(TRIES):
-            schedule = await self._changeable(actor, schedule_id)
+            schedule = await self._changeable(actor, schedule_id, version)
             active = (await self._store.ticks.active([schedule_id])).get(schedule_id, ())
             if active and schedule.overlap in {Overlap.SKIP, Overlap.QUEUE}:
                 raise IllegalMove(
@@ -181,6 +192,7 @@ class Scheduler(ScheduleReader):
         until: datetime | None = None,
         *,
         dry_run: bool = True,
+        version: int | None = None,
     ) -> Backfilled:
         """Make up for the instants from *since* up to and without *until* that did not run.
 
@@ -191,33 +203,41 @@ class Scheduler(ScheduleReader):
         error, what was submitted before is kept: a second call does the rest.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
             Invalid: the range is empty, reaches beyond now, or has more than
                 `MOST_BACKFILLED` instants; or a job cannot be submitted.
             Conflict: the schedule keeps changing.
         """
-        schedule = await self._changeable(actor, schedule_id)
+        schedule = await self._changeable(actor, schedule_id, version)
         if dry_run:
             return await self._backfills.look(schedule, since, until)
-        done = await self._backfills.make(schedule, since, until, actor.id)
+        done = await self._backfills.make(schedule, since, until, actor.id, version)
         self.nudge()
         return done
 
-    async def delete(self, actor: Actor, schedule_id: str) -> None:
+    async def delete(self, actor: Actor, schedule_id: str, *, version: int | None = None) -> None:
         """Delete a schedule with its ledger; jobs that it has submitted stay.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
         """
         for _ in range(TRIES):
-            schedule = await self._changeable(actor, schedule_id)
+            schedule = await self._changeable(actor, schedule_id, version)
             event = told(schedule, EventName.SCHEDULE_DELETED, self._clock.now(), actor.id)
-            try:
-                await self._store.schedules.delete(schedule_id, schedule.version, event)
-            except Conflict:
-                continue
-            return
+            with suppress(Conflict):
+                return await self._store.schedules.delete(schedule_id, schedule.version, event)
         raise keeps_changing(schedule_id)
+
+    async def deletable(
+        self, actor: Actor, schedule_id: str, *, version: int | None = None
+    ) -> tuple[CrawlSchedule, int]:
+        """Return a schedule that `delete` would delete, and how many rows its ledger has.
+
+        Raises:
+            NotFound, Forbidden, Stale: as for `delete`.
+        """
+        schedule = await self._changeable(actor, schedule_id, version)
+        return schedule, await self._store.schedules.runs(schedule_id)
 
     async def after_run(self, job: Job) -> None:
         """See to what follows from the end of a schedule's job; any number of times.
@@ -249,10 +269,11 @@ class Scheduler(ScheduleReader):
         """
         await self._rounds.run()
 
-    async def _resume(self, actor: Actor, schedule_id: str) -> CrawlSchedule:
+    async def _resume(self, actor: Actor, schedule_id: str, version: int | None) -> CrawlSchedule:
         for _ in range(TRIES):
+            await self._changeable(actor, schedule_id, version)
             await self._ticker.fire(schedule_id)  # what is due by now is skipped for the pause
-            schedule = await self._changeable(actor, schedule_id)
+            schedule = await self._changeable(actor, schedule_id, version)
             if schedule.paused_at is None:
                 return schedule
             wall, now = self._clock.wall(), self._clock.now()
@@ -301,28 +322,26 @@ class Scheduler(ScheduleReader):
         self,
         actor: Actor,
         schedule_id: str,
-        change: Callable[[CrawlSchedule, datetime], CrawlSchedule],
-        name: EventName,
-        *,
-        replans: bool = False,
+        asked: "_Change",
         **data: object,
     ) -> CrawlSchedule:
-        """Save what *change* makes of the schedule, trying again where somebody was faster.
+        """Save what is made of the schedule, trying again where somebody was faster.
 
-        *replans*: all that has come by its time table is decided before another one holds.
-        What *change* is given has no instant left up to the moment that it is told of.
+        What is changed has no instant left up to the moment that it is told of, if *asked*
+        replans.
         """
         for tries in reversed(range(TRIES)):
-            if replans:
+            old = await self._changeable(actor, schedule_id, asked.version)
+            if asked.replans:
                 await self._ticker.fire(schedule_id, early=True)
-            old = await self._changeable(actor, schedule_id)
+                old = await self._changeable(actor, schedule_id, asked.version)
             now, wall = self._clock.now(), self._clock.wall()
-            if replans and old.next_at is not None and old.next_at <= wall:
+            if asked.replans and old.next_at is not None and old.next_at <= wall:
                 continue  # it has come since
-            new = change(old, wall)
+            new = asked.made_of(old, wall)
             new = replace(new, version=old.version + 1, beat=old.beat + 1, updated_at=now)
             try:
-                await self._store.schedules.save(new, told(new, name, now, actor.id, **data))
+                await self._store.schedules.save(new, told(new, asked.name, now, actor.id, **data))
             except Conflict:
                 if not tries:
                     raise
@@ -331,10 +350,13 @@ class Scheduler(ScheduleReader):
             return new
         raise keeps_changing(schedule_id)
 
-    async def _changeable(self, actor: Actor, schedule_id: str) -> CrawlSchedule:
+    async def _changeable(
+        self, actor: Actor, schedule_id: str, version: int | None = None
+    ) -> CrawlSchedule:
         schedule = await self.get(actor, schedule_id)
         if not actor.may_change(schedule.owner):
             raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
+        check_version(f"schedule {schedule.name}", schedule.version, version)
         return schedule
 
     async def _template_id(self, actor: Actor, ref: object) -> str | None:
@@ -343,6 +365,16 @@ class Scheduler(ScheduleReader):
         if not isinstance(ref, str):
             raise Invalid("template", f"expected text, got {shown(ref)}")
         return (await self._templates.resolve(actor, ref)).id
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is made of a schedule, and how the event that tells of it is called."""
+
+    name: EventName
+    made_of: Callable[[CrawlSchedule, datetime], CrawlSchedule]
+    version: int | None  # of the schedule, alone
+    replans: bool = False  # all that has come by its time table is decided before another holds
 
 
 def _planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:

@@ -12,7 +12,7 @@ from crawlyard.core.policy import RETENTIONS, SectionName, defaults_of, grants_o
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Actor, Role
 from crawlyard.engine.admission import check_spec
-from crawlyard.errors import Conflict, Forbidden, NotFound
+from crawlyard.errors import Conflict, Forbidden, NotFound, check_version
 from crawlyard.services.janitor import JanitorOptions, kept
 from crawlyard.store.base import Store
 
@@ -58,7 +58,7 @@ class SiteSettings:
             NotFound: there is none of that name.
             Forbidden: the actor is no admin.
             Invalid: a field is unknown, or its value is not what is expected.
-            Conflict: the section is not at *version*.
+            Stale: the section is not at *version*.
         """
         if actor.role is not Role.ADMIN:
             raise Forbidden(f"{actor.id} is no admin: only one changes settings")
@@ -68,8 +68,7 @@ class SiteSettings:
             check_spec(spec_of({"urls": list(_SOMEWHERE), **read}))
         for _ in range(_TRIES):
             old = await self._store.settings.get(word)
-            if version not in (None, old.version):
-                raise Conflict(f"settings {word} are at version {old.version}, not {version}")
+            check_version(f"settings {word}", old.version, version)
             now = self._clock.now()
             new = replace(old, value=read, version=old.version + 1, updated_at=now, actor=actor.id)
             event = Event(
@@ -116,10 +115,7 @@ class SiteSettings:
                 effective = section_read(SectionName.CEILINGS, section.value)
             case SectionName.RETENTION:
                 holds = await kept(self._store, self._keeping)
-                lengths = (holds.paused_ttl, holds.retention, holds.events)
-                effective = {
-                    name: _days(length) for name, length in zip(RETENTIONS, lengths, strict=True)
-                }
+                effective = {name: _days(holds.of(name)) for name in RETENTIONS}
             case SectionName.DEFAULTS:
                 spec = spec_of({"urls": list(_SOMEWHERE), **section.value})
                 whole = form_of(spec)

@@ -16,8 +16,16 @@ from crawlyard.store.base import JobQuery, Store
 MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)
 SHORTEST_STEP = timedelta(minutes=1)
+MOST_HOSTS = 10
+"""That fail, in an answer."""
+
+MOST_FAILURES = 20_000
+"""That are counted for it, the latest: about 0.1 s."""
+
 DEFAULT_SPAN = timedelta(days=1)
-DEFAULT_STEP = timedelta(hours=1)
+HOURLY = timedelta(days=30)
+"""The longest range whose steps are hours unless others are asked for; then they are days."""
+
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 
 
@@ -34,12 +42,13 @@ class Stats:
         *,
         since: datetime | None = None,
         until: datetime | None = None,
-        step: timedelta = DEFAULT_STEP,
+        step: timedelta | None = None,
         own: bool = False,
     ) -> Figures:
         """Return what there is now, and what was done from *since* up to and without *until*.
 
-        By default the last day. The first step begins at *since*; days are UTC's, the
+        By default the last day, in steps of an hour, or of a day if there are more than 30
+        of them. The first step begins at *since*; days are UTC's, the
         first and the last of them whole. *own*: of the actor alone.
 
         Raises:
@@ -50,10 +59,12 @@ class Stats:
         if until < _EARLIEST:
             raise Invalid("until", f"expected an instant after {_EARLIEST:%Y-%m-%d}")
         since = since or until - DEFAULT_SPAN
+        step = step or timedelta(hours=1 if until - since <= HOURLY else 24)
         count = _steps(since, until, step)
         owner = None if actor.role is Role.ADMIN and not own else actor.id
         ended = await self._store.inquiries.ended(owner, since, until, step)
         days = await self._store.users.days(owner, day_of(since))
+        failing = await self._store.inquiries.failing(owner, since, until, MOST_FAILURES)
         return Figures(
             since=since,
             until=until,
@@ -62,13 +73,8 @@ class Stats:
             workers=await self._workers(now),
             ended=_summed(ended),
             today=(await self._store.users.days(owner, day_of(now))).get(day_of(now), Usage()),
-            steps=tuple(
-                Step(
-                    at=since + n * step,
-                    ended={state: ended.get((n, state), 0) for state in sorted(ENDED)},
-                )
-                for n in range(count)
-            ),
+            steps=_told(ended, since, step, count),
+            failing=tuple(failing[:MOST_HOSTS]),
             days=tuple(
                 DayFigures(day=day, usage=days.get(day, Usage())) for day in _days(since, until)
             ),
@@ -98,6 +104,18 @@ def _steps(since: datetime, until: datetime, step: timedelta) -> int:
     if count > MOST_STEPS:
         raise Invalid("step_s", f"expected at most {MOST_STEPS:,} steps, got {count:,}")
     return count
+
+
+def _told(
+    ended: Mapping[tuple[int, State], int], since: datetime, step: timedelta, count: int
+) -> tuple[Step, ...]:
+    return tuple(
+        Step(
+            at=since + n * step,
+            ended={state: ended.get((n, state), 0) for state in sorted(ENDED)},
+        )
+        for n in range(count)
+    )
 
 
 def _summed(ended: Mapping[tuple[int, State], int]) -> Mapping[State, int]:

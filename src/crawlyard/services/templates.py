@@ -1,7 +1,7 @@
 """Templates, in verbs: kept in versions, shared or not, and filled to the spec of a job."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from crawlyard.clock import Clock
@@ -13,7 +13,7 @@ from crawlyard.core.secrets import stripped
 from crawlyard.core.template import MAX_NAME, CrawlTemplate, Saved, TemplateDraft, is_id
 from crawlyard.core.user import Actor, Role
 from crawlyard.engine.admission import check_spec
-from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound
+from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, check_version
 from crawlyard.ids import new_id
 from crawlyard.services.receivers import with_webhooks
 from crawlyard.store.base import Store, TemplateQuery
@@ -30,8 +30,9 @@ class TemplateManager:
 
     Every method takes its actor first. He sees what is his, and of what others have
     the public versions of templates that are public now; all else does not exist for
-    him (`NotFound`). Only the owner or an admin changes one (`Forbidden`). A *ref* is
-    an id, the name of one of the actor's own, or OWNER/NAME.
+    him (`NotFound`). Only the owner or an admin changes one (`Forbidden`), and only while
+    the latest version is the one that is given, if one is (`Stale`). A *ref* is an id, the
+    name of one of the actor's own, or OWNER/NAME.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -46,6 +47,9 @@ class TemplateManager:
             Forbidden: the actor may only look.
             Conflict: he has one of that name.
         """
+        return await self._created(actor, draft, trusted=actor.trusted)
+
+    async def _created(self, actor: Actor, draft: TemplateDraft, *, trusted: bool) -> CrawlTemplate:
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at templates, not create them")
         check_draft(draft)
@@ -60,6 +64,7 @@ class TemplateManager:
             created_at=now,
             updated_at=now,
             actor=actor.id,
+            trusted=trusted,
         )
         event = _event(EventName.TEMPLATE_CREATED, template, actor, now)
         await self._store.templates.add(template, event)
@@ -126,35 +131,38 @@ class TemplateManager:
 
         Raises:
             Invalid: as for `create`.
-            NotFound, Forbidden: as the names say.
-            Conflict: the latest version is not *version*, changed just now, or the owner
-                has another template of that name.
+            NotFound, Forbidden, Stale: as the names say.
+            Conflict: it changed just now, or the owner has another template of that name.
         """
-        latest = await self._changeable(actor, ref)
-        if version not in (None, latest.version):
-            raise Conflict(f"template {latest.id} is at version {latest.version}, not {version}")
+        latest = await self._changeable(actor, ref, version)
         check_draft(draft)
-        return await self._changed(actor, latest, draft, public=latest.public)
+        trusted = latest.trusted and actor.vouches_for(latest.owner)
+        change = _Change(draft, latest.public, trusted, version)
+        return await self._changed(actor, latest, change)
 
-    async def publish(self, actor: Actor, ref: str) -> Saved:
+    async def publish(self, actor: Actor, ref: str, *, version: int | None = None) -> Saved:
         """Let others see and use a template from a next version on that has no credentials.
 
         Nothing happens if it is public already. Earlier private versions stay private.
 
         Raises:
-            NotFound, Forbidden, Conflict: as for `update`.
+            NotFound, Forbidden, Stale, Conflict: as for `update`.
         """
-        latest = await self._changeable(actor, ref)
-        return await self._changed(actor, latest, latest.draft, public=True)
+        latest = await self._changeable(actor, ref, version)
+        change = _Change(latest.draft, trusted=latest.trusted, public=True, version=version)
+        return await self._changed(actor, latest, change)
 
-    async def unpublish(self, actor: Actor, ref: str) -> CrawlTemplate:
+    async def unpublish(
+        self, actor: Actor, ref: str, *, version: int | None = None
+    ) -> CrawlTemplate:
         """Let others not see or use a template any more, no version of it.
 
         Raises:
-            NotFound, Forbidden, Conflict: as for `update`.
+            NotFound, Forbidden, Stale, Conflict: as for `update`.
         """
-        latest = await self._changeable(actor, ref)
-        return (await self._changed(actor, latest, latest.draft, public=False)).template
+        latest = await self._changeable(actor, ref, version)
+        change = _Change(latest.draft, trusted=latest.trusted, public=False, version=version)
+        return (await self._changed(actor, latest, change)).template
 
     async def duplicate(
         self, actor: Actor, ref: str, *, name: str | None = None, version: int | None = None
@@ -169,27 +177,33 @@ class TemplateManager:
             Conflict: the actor has one of that name.
         """
         source = await self.get(actor, ref, version)
+        trusted = source.trusted and actor.trusted
         if name is not None:
-            return await self.create(actor, replace(source.draft, name=name))
+            return await self._created(actor, replace(source.draft, name=name), trusted=trusted)
         for _ in range(_TRIES):
             free = await self._free_name(actor, source.name)
             try:
-                return await self.create(actor, replace(source.draft, name=free))
+                return await self._created(actor, replace(source.draft, name=free), trusted=trusted)
             except Conflict:
                 continue  # somebody else was faster
         raise Conflict(f"copies of {source.name} keep coming; try again")
 
-    async def restore(self, actor: Actor, ref: str, version: int) -> Saved:
+    async def restore(
+        self, actor: Actor, ref: str, version: int, *, latest: int | None = None
+    ) -> Saved:
         """Make what *version* said the next version; name and visibility stay as they are.
+
+        *latest* is the version that it is to follow, if it is given.
 
         Raises:
             NotFound: no template or no such version.
-            Forbidden, Conflict: as for `update`.
+            Forbidden, Stale, Conflict: as for `update`.
         """
-        latest = await self._changeable(actor, ref)
-        old = await self._store.templates.get(latest.id, version)
-        draft = replace(old.draft, name=latest.name)
-        return await self._changed(actor, latest, draft, public=latest.public)
+        last = await self._changeable(actor, ref, latest)
+        old = await self._store.templates.get(last.id, version)
+        draft = replace(old.draft, name=last.name)
+        trusted = old.trusted and actor.vouches_for(last.owner)
+        return await self._changed(actor, last, _Change(draft, last.public, trusted, latest))
 
     async def render(
         self,
@@ -235,29 +249,48 @@ class TemplateManager:
             ),
         )
 
-    async def delete(self, actor: Actor, ref: str) -> None:
+    async def delete(self, actor: Actor, ref: str, *, version: int | None = None) -> None:
         """Delete a template with all its versions; jobs that were made of it stay.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
             Conflict: schedules use it, which the message names; or it changed just now.
         """
-        latest = await self._changeable(actor, ref)
+        latest = await self._changeable(actor, ref, version)
         event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
-        seen_by = None if actor.role is Role.ADMIN else actor.id
-        await self._store.templates.delete(latest.id, latest.version, event, seen_by)
+        try:
+            await self._store.templates.delete(latest.id, latest.version, event, _seeing(actor))
+        except Conflict:
+            await self._changeable(actor, latest.id, version)
+            raise
 
-    async def _changeable(self, actor: Actor, ref: str) -> CrawlTemplate:
+    async def deletable(
+        self, actor: Actor, ref: str, *, version: int | None = None
+    ) -> tuple[CrawlTemplate, int]:
+        """Return a template that `delete` would delete, and how many versions it has.
+
+        Raises:
+            NotFound, Forbidden, Stale, Conflict: as for `delete`.
+        """
+        latest = await self._changeable(actor, ref, version)
+        await self._store.templates.check_unused(latest.id, _seeing(actor))
+        return latest, len(await self._store.templates.versions(latest.id))
+
+    async def _changeable(
+        self, actor: Actor, ref: str, version: int | None = None
+    ) -> CrawlTemplate:
         template = await self.resolve(actor, ref)
         if not actor.may_change(template.owner):
             raise Forbidden(f"{actor.id} may use template {ref}, not change it; duplicate it")
+        check_version(f"template {template.name}", template.version, version)
         return template
 
-    async def _changed(
-        self, actor: Actor, latest: CrawlTemplate, draft: TemplateDraft, *, public: bool
-    ) -> Saved:
-        draft, taken_out = stripped(draft) if public else (draft, ())
-        if draft == latest.draft and public == latest.public:
+    async def _changed(self, actor: Actor, latest: CrawlTemplate, asked: "_Change") -> Saved:
+        public = asked.public
+        draft, taken_out = stripped(asked.draft) if public else (asked.draft, ())
+        same = (draft.spec, draft.parameters) == (latest.spec, latest.parameters)
+        trusted = asked.trusted or (same and latest.trusted)
+        if (draft, public, trusted) == (latest.draft, latest.public, latest.trusted):
             return Saved(template=latest, stripped=taken_out)
         now = self._clock.now()
         template = replace(
@@ -270,9 +303,15 @@ class TemplateManager:
             version=latest.version + 1,
             updated_at=now,
             actor=actor.id,
+            trusted=trusted,
         )
         event = _event(EventName.TEMPLATE_UPDATED, template, actor, now)
-        await self._store.templates.save(template, event)
+        try:
+            await self._store.templates.save(template, event)
+        except Conflict:
+            # the name is taken, or somebody was faster
+            await self._changeable(actor, latest.id, asked.version)
+            raise
         return Saved(template=template, stripped=taken_out)
 
     async def _free_name(self, actor: Actor, name: str) -> str:
@@ -286,6 +325,16 @@ class TemplateManager:
             number += 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What the next version of a template is to say."""
+
+    draft: TemplateDraft
+    public: bool
+    trusted: bool  # also where it is not what the latest says
+    version: int | None  # that it is to follow, if it is said
+
+
 def check_draft(draft: TemplateDraft) -> None:
     """Check all of a template that can be judged before its parameters are known.
 
@@ -296,6 +345,11 @@ def check_draft(draft: TemplateDraft) -> None:
     outline = replace(check(draft), allow_private=True)
     check_spec(outline)
     with_webhooks(outline)
+
+
+def _seeing(actor: Actor) -> str | None:
+    """Return whose schedules a message may name; ``None``: everybody's."""
+    return None if actor.role is Role.ADMIN else actor.id
 
 
 def _sees(actor: Actor, template: CrawlTemplate) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.user import LOCAL, NO_QUOTA, Actor, Quota, Role, User
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, check_version
 from crawlyard.store.base import Store
 
 _TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
@@ -69,7 +69,7 @@ class Users:
             Forbidden: the actor is no admin.
             IllegalMove: nobody would be left who may change users, or it is the user `local`,
                 whom the files of the store make admin whatever is said here.
-            Conflict: the stored version is not *version*.
+            Stale: he is not at *version*.
         """
         self._check_admin(actor)
 
@@ -98,8 +98,7 @@ class Users:
     ) -> User:
         for _ in range(_TRIES):
             old = await self._store.users.get(user_id)
-            if version not in (None, old.version):
-                raise Conflict(f"user {user_id} is at version {old.version}, not {version}")
+            check_version(f"user {user_id}", old.version, version)
             new = change(old)
             try:
                 await self._store.users.save(new, _told(EventName.USER_UPDATED, new, actor))

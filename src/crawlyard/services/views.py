@@ -1,16 +1,19 @@
 """Saved views, in verbs: filters under names, each user's own."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.desk import SavedView
 from crawlyard.core.user import Actor
-from crawlyard.errors import Conflict, NotFound, QuotaExceeded
+from crawlyard.errors import Conflict, NotFound, QuotaExceeded, check_version
 from crawlyard.ids import new_id
 from crawlyard.store.base import Store
 
 MOST_VIEWS = 200
 """Of one user."""
+
+_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
 
 
 class Views:
@@ -72,10 +75,10 @@ class Views:
         Raises:
             NotFound: there is none of that id, or it is somebody else's.
             Invalid: name or query is not what is expected.
-            Conflict: it is not at *version*, changed just now, or the name is taken.
+            Stale: it is not at *version*.
+            Conflict: it changed just now, or the name is taken.
         """
-        old = await self.get(actor, view_id)
-        _check(old, version)
+        old = await self._at(actor, view_id, version)
         new = replace(
             old,
             name=old.name if name is None else name,
@@ -83,7 +86,11 @@ class Views:
             version=old.version + 1,
             updated_at=self._clock.now(),
         )
-        await self._store.views.save(new)
+        try:
+            await self._store.views.save(new)
+        except Conflict:
+            await self._at(actor, view_id, version)
+            raise
         return new
 
     async def delete(self, actor: Actor, view_id: str, *, version: int | None = None) -> None:
@@ -91,13 +98,16 @@ class Views:
 
         Raises:
             NotFound: there is none of that id, or it is somebody else's.
-            Conflict: it is not at *version*, or changed just now.
+            Stale: it is not at *version*.
+            Conflict: it keeps changing.
         """
-        old = await self.get(actor, view_id)
-        _check(old, version)
-        await self._store.views.delete(view_id, old.version)
+        for _ in range(_TRIES):
+            old = await self._at(actor, view_id, version)
+            with suppress(Conflict):
+                return await self._store.views.delete(view_id, old.version)
+        raise Conflict(f"view {view_id} keeps changing; try again")
 
-
-def _check(view: SavedView, version: int | None) -> None:
-    if version not in (None, view.version):
-        raise Conflict(f"view {view.id} is at version {view.version}, not {version}")
+    async def _at(self, actor: Actor, view_id: str, version: int | None) -> SavedView:
+        view = await self.get(actor, view_id)
+        check_version(f"view {view_id}", view.version, version)
+        return view

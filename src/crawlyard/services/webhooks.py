@@ -1,14 +1,15 @@
 """Webhooks, in verbs: who hears of what, and what became of each delivery."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import EventName
-from crawlyard.core.user import Actor, Grants, Role
+from crawlyard.core.user import Actor, Grant, Grants, Role
 from crawlyard.core.webhook import (
+    BY_HAND,
     EVERYTHING,
     MAX_DESCRIPTION,
     Delivery,
@@ -19,7 +20,15 @@ from crawlyard.core.webhook import (
 )
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.lookup import addresses_of
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, NotFound
+from crawlyard.errors import (
+    Conflict,
+    Forbidden,
+    IllegalMove,
+    Invalid,
+    NotFound,
+    Stale,
+    check_version,
+)
 from crawlyard.ids import new_id
 from crawlyard.services.policy import Policy
 from crawlyard.services.receivers import Resolve, receiver
@@ -36,7 +45,8 @@ class Webhooks:
 
     Every method takes its actor first: what he may not see does not exist for him
     (`NotFound`), what he may not change is `Forbidden`. A webhook hears of what is its
-    owner's, whoever the owner is.
+    owner's, whoever the owner is. A change is made to the *version* that is given alone:
+    one that comes between is `Stale`, and nothing is written.
     """
 
     def __init__(
@@ -140,11 +150,12 @@ class Webhooks:
         events: Sequence[str] | None = None,
         description: str | None = None,
         allow_addresses: Sequence[str] | None = None,
+        version: int | None = None,
     ) -> Webhook:
         """Change what is given of a webhook, and return it.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
             Invalid: a value is not what is expected, as for `create`.
         """
         asked: dict[str, Any] = {
@@ -159,56 +170,69 @@ class Webhooks:
             new = replace(old, **given, version=old.version + 1, updated_at=now)
             return await self._checked(actor, new, old)
 
-        return await self._change(actor, webhook_id, updated)
+        return await self._change(actor, webhook_id, updated, version)
 
-    async def enable(self, actor: Actor, webhook_id: str) -> Webhook:
+    async def enable(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
         """Switch a webhook on: it hears of what happens from now on. One that is on stays so.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
         """
-        return await self._switch(actor, webhook_id, on=True)
+        return await self._switch(actor, webhook_id, version, on=True)
 
-    async def disable(self, actor: Actor, webhook_id: str) -> Webhook:
+    async def disable(
+        self, actor: Actor, webhook_id: str, *, version: int | None = None
+    ) -> Webhook:
         """Switch a webhook off: what waits for it is given up. One that is off stays so.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
         """
-        return await self._switch(actor, webhook_id, on=False)
+        return await self._switch(actor, webhook_id, version, on=False)
 
-    async def rotate(self, actor: Actor, webhook_id: str) -> Webhook:
+    async def rotate(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
         """Give a webhook a new secret, and return it; the one before signs for a day more.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
         """
         secret = new_secret()
 
         async def rotated(old: Webhook, now: datetime) -> Webhook:
             return old.rotated(secret, now)
 
-        return await self._change(actor, webhook_id, rotated)
+        return await self._change(actor, webhook_id, rotated, version)
 
-    async def delete(self, actor: Actor, webhook_id: str) -> None:
+    async def delete(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> None:
         """Delete a webhook with its deliveries, also those that wait.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
         """
 
         async def delete() -> None:
-            old = await self._changeable(actor, webhook_id)
+            old = await self._changeable(actor, webhook_id, version)
             event = old.event(EventName.WEBHOOK_DELETED, self._clock.now(), actor.id)
             await self._store.webhooks.delete(webhook_id, old.version, event)
 
         await _insisted(delete)
 
-    async def test(self, actor: Actor, webhook_id: str) -> Webhook:
+    async def deletable(
+        self, actor: Actor, webhook_id: str, *, version: int | None = None
+    ) -> tuple[Webhook, Mapping[DeliveryState, int]]:
+        """Return a webhook that `delete` would delete, and how many deliveries with it.
+
+        Raises:
+            NotFound, Forbidden, Stale: as for `delete`.
+        """
+        webhook = await self._changeable(actor, webhook_id, version)
+        return webhook, await self._store.webhooks.deliveries(webhook.id)
+
+    async def test(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
         """Let a test event be delivered to a webhook, and to no other; return it.
 
         Raises:
-            NotFound, Forbidden: as the names say.
+            NotFound, Forbidden, Stale: as the names say.
             IllegalMove: it is switched off.
         """
 
@@ -217,7 +241,7 @@ class Webhooks:
                 raise IllegalMove(f"webhook {webhook_id} is switched off; enable it first")
             return replace(old, version=old.version + 1, updated_at=now)
 
-        return await self._change(actor, webhook_id, tested, EventName.WEBHOOK_TEST)
+        return await self._change(actor, webhook_id, tested, version, EventName.WEBHOOK_TEST)
 
     async def deliveries(
         self,
@@ -261,22 +285,25 @@ class Webhooks:
             raise IllegalMove(f"the event of delivery {delivery_id} has been deleted: it is old")
         return await self._store.deliveries.again(delivery_id, self._clock.now())
 
-    async def _switch(self, actor: Actor, webhook_id: str, *, on: bool) -> Webhook:
+    async def _switch(
+        self, actor: Actor, webhook_id: str, version: int | None, *, on: bool
+    ) -> Webhook:
         async def switched(old: Webhook, now: datetime) -> Webhook:
-            reason = "" if on else f"switched off by {actor.id}"
+            reason = "" if on else f"{BY_HAND}{actor.id}"
             return old if old.active is on else old.switched(now, on=on, reason=reason)
 
-        return await self._change(actor, webhook_id, switched)
+        return await self._change(actor, webhook_id, switched, version)
 
     async def _change(
         self,
         actor: Actor,
         webhook_id: str,
         change: Callable[[Webhook, datetime], Awaitable[Webhook]],
+        version: int | None,
         name: EventName = EventName.WEBHOOK_UPDATED,
     ) -> Webhook:
         async def changed() -> Webhook:
-            old = await self._changeable(actor, webhook_id)
+            old = await self._changeable(actor, webhook_id, version)
             new = await change(old, self._clock.now())
             if new is not old:
                 event = new.event(name, new.updated_at, actor.id)
@@ -285,10 +312,13 @@ class Webhooks:
 
         return await _insisted(changed)
 
-    async def _changeable(self, actor: Actor, webhook_id: str) -> Webhook:
+    async def _changeable(
+        self, actor: Actor, webhook_id: str, version: int | None = None
+    ) -> Webhook:
         webhook = await self.get(actor, webhook_id)
         if not actor.may_change(webhook.owner):
             raise Forbidden(f"{actor.id} may look at webhook {webhook_id}, not change it")
+        check_version(f"webhook {webhook_id}", webhook.version, version)
         return webhook
 
     async def _checked(
@@ -307,8 +337,10 @@ class Webhooks:
         granted = self._grants or await self._policy.grants(actor)
         if webhook.allow_addresses and not granted.addresses:
             raise Forbidden("allow_addresses: this yard does not grant it; ask its admin")
+        opened = bool(webhook.allow_addresses) and not actor.trusted
+        by_grant = (Grant.ADDRESSES,) if opened and self._grants is None else ()
         url = await receiver(webhook.url, Guard(webhook.allow_addresses), self._resolve)
-        return replace(webhook, url=url)
+        return replace(webhook, url=url, by_grant=by_grant)
 
 
 def _target(webhook: Webhook) -> tuple[str, tuple[str, ...]]:
@@ -320,10 +352,13 @@ async def _insisted(work: Callable[[], Awaitable[T]]) -> T:
 
     Raises:
         Conflict: it has lost too many.
+        Stale: the version that the work is meant for is over.
     """
     for _ in range(_TRIES - 1):
         try:
             return await work()
+        except Stale:
+            raise
         except Conflict:
             continue
     return await work()

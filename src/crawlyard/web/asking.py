@@ -154,6 +154,9 @@ def _unnarrowed(caller: Anybody) -> Caller:
 OwnAccount = Annotated[Caller, Depends(_unnarrowed)]
 """Whoever has signed in, but not by a token that was made for less than his role has."""
 
+FollowsJobs = Annotated[Caller, Security(caller_of, scopes=[Permit.JOBS_READ.value])]
+"""Who may read jobs, with what he showed: streams end when that is not good any more."""
+
 ReadsJobs = Annotated[Actor, Depends(_needs(Permit.JOBS_READ))]
 WritesJobs = Annotated[Actor, Depends(_needs(Permit.JOBS_WRITE))]
 ReadsResults = Annotated[Actor, Depends(_needs(Permit.RESULTS_READ))]

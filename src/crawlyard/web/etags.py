@@ -7,6 +7,7 @@ import re
 
 from fastapi import Request, Response
 
+from crawlyard.errors import Stale
 from crawlyard.web.problems import Problem
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -30,9 +31,11 @@ def unchanged(request: Request, response: Response, tag: str) -> Response | None
 def expected_version(request: Request, current: int, *, required: bool = False) -> int | None:
     """Return the version that a change may be made to; ``None``: to any.
 
+    The change itself is given it: what comes between is noticed there (`Stale` as well).
+
     Raises:
-        Problem: it is at none of those that If-Match names, or that is missing though
-            *required*.
+        Stale: it is at none of those that If-Match names.
+        Problem: that is missing though *required*.
     """
     asked = request.headers.get("if-match")
     if asked is None:
@@ -48,10 +51,9 @@ def expected_version(request: Request, current: int, *, required: bool = False) 
     return current
 
 
-def stale(current: int) -> Problem:
-    """Return the problem of a change to what is at another version by now."""
-    detail = f"it is at version {current} by now: read it again"
-    return Problem("precondition_failed", detail, more={"current_version": current})
+def stale(current: int) -> Stale:
+    """Return the error of a change to what is at another version by now."""
+    return Stale(f"it is at version {current} by now: read it again", current)
 
 
 def _opaque(tag: str) -> str:

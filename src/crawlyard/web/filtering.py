@@ -5,6 +5,7 @@ A value given again, or after a comma, is an alternative; different keys must al
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -18,7 +19,7 @@ from crawlyard.core.filter import (
     condition,
     parse,
 )
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.page import ErrorKind, status_asked
 from crawlyard.errors import Invalid
 from crawlyard.store.base import PageQuery
 from crawlyard.web.problems import Problem
@@ -29,6 +30,8 @@ _DEEPEST = 1_000_000
 
 LONGEST_ITEM = MOST_VALUES * MAX_WORD
 """Of one parameter, which may hold all values between commas."""
+
+Depth = Annotated[int | None, Field(ge=0, le=_DEEPEST)]
 
 Values = list[Annotated[str, Field(max_length=LONGEST_ITEM)]] | None
 
@@ -114,24 +117,37 @@ JobFilter = Annotated[tuple[Condition, ...], Depends(_conditions)]
 """What the URL asks of jobs."""
 
 
-def _page_query(
+def _which_pages(
     status: Annotated[Values, _many("Of HTTP: `404`, or a class: `4xx`.")] = None,
     kind: Annotated[Values, _many("Kinds of errors: `timeout`, `http_4xx`, …")] = None,
     failed: Annotated[bool | None, Query(description="With an error, or without.")] = None,
     content_type: Annotated[Values, _many("`text/html`, or `text/*`.")] = None,
     depth: Annotated[Values, _many("Links from a start URL.")] = None,
+    min_depth: Annotated[Depth, Query(description="At least so many.")] = None,
+    max_depth: Annotated[Depth, Query(description="At most so many.")] = None,
     host: Annotated[Values, _many("Of the URL; without a port: on any.")] = None,
-    q: Annotated[str, Query(max_length=MOST_Q, description="A part of the URL or title.")] = "",
 ) -> PageQuery:
     return PageQuery(
         failed=failed,
         kinds=frozenset(error_kind("kind", word) for word in words("kind", kind)),
-        text=q,
         statuses=frozenset(_status(word) for word in words("status", status)),
         content_types=frozenset(word.lower() for word in words("content_type", content_type)),
         depths=frozenset(_depth(word) for word in words("depth", depth)),
+        min_depth=min_depth,
+        max_depth=max_depth,
         hosts=frozenset(word.lower() for word in words("host", host)),
     )
+
+
+WhichPages = Annotated[PageQuery, Depends(_which_pages)]
+"""What the URL asks of pages, without the text."""
+
+
+def _page_query(
+    which: WhichPages,
+    q: Annotated[str, Query(max_length=MOST_Q, description="A part of the URL or title.")] = "",
+) -> PageQuery:
+    return replace(which, text=q)
 
 
 PageFilter = Annotated[PageQuery, Depends(_page_query)]
@@ -151,10 +167,11 @@ def error_kind(parameter: str, word: str) -> ErrorKind:
 
 
 def _status(word: str) -> int:
-    digits = word.lower().removesuffix("xx")
-    least, most = (1, 9) if digits != word.lower() else (100, 999)
     with of_parameter("status"):
-        return _whole("status", digits, least, most, "a status such as 404, or a class: 4xx")
+        try:
+            return status_asked(word)
+        except ValueError as error:
+            raise Invalid("status", str(error)) from None
 
 
 def _depth(word: str) -> int:

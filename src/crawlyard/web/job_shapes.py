@@ -7,8 +7,10 @@ from fastapi import Request, Response
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.waiting import Wait
-from crawlyard.services.jobs import progress_of_standing
+from crawlyard.services.job_reader import progress_of_standing
+from crawlyard.services.relating import Related
 from crawlyard.web.etags import tag_of, unchanged
+from crawlyard.web.expanding import expanded_jobs
 from crawlyard.web.site import Site
 from crawlyard.web.wire.jobs import JobOut
 
@@ -21,18 +23,28 @@ async def job_out(site: Site, standing: Standing, response: Response) -> JobOut:
 
 
 async def job_if_changed(
-    site: Site, standing: Standing, request: Request, response: Response
+    site: Site,
+    standing: Standing,
+    request: Request,
+    response: Response,
+    beside: Related | None = None,
 ) -> JobOut | Response:
-    """Return the shape of a job, or a 304 if the asker has it already."""
+    """Return the shape of a job with what is *beside* it, or a 304 if the asker has it already."""
     waits = (await site.why.waits([standing])).get(standing.job.id, ())
-    same = unchanged(request, response, _tag(standing, waits))
-    return same or _shape(site, standing, waits)
+    same = unchanged(request, response, _tag(standing, waits, beside))
+    if same is not None:
+        return same
+    [shape] = await expanded_jobs(site, [_shape(site, standing, waits)], [beside])
+    return shape
 
 
-async def jobs_out(site: Site, standings: Sequence[Standing]) -> list[JobOut]:
-    """Return the shapes of jobs, in their order."""
+async def jobs_out(
+    site: Site, standings: Sequence[Standing], beside: Sequence[Related | None]
+) -> list[JobOut]:
+    """Return the shapes of jobs, in their order, with what is *beside* each."""
     waits = await site.why.waits(standings)
-    return [_shape(site, one, waits.get(one.job.id, ())) for one in standings]
+    shapes = [_shape(site, one, waits.get(one.job.id, ())) for one in standings]
+    return await expanded_jobs(site, shapes, beside)
 
 
 def _shape(site: Site, standing: Standing, waits: Sequence[Wait]) -> JobOut:
@@ -40,8 +52,10 @@ def _shape(site: Site, standing: Standing, waits: Sequence[Wait]) -> JobOut:
     return JobOut.of(standing, progress_of_standing(standing), now, waits)
 
 
-def _tag(standing: Standing, waits: Sequence[Wait]) -> str:
-    """Return the tag of a job; another place in the queue makes another."""
+def _tag(standing: Standing, waits: Sequence[Wait], beside: Related | None = None) -> str:
+    """Return the tag of a job; another place in the queue makes another, or a change *beside*."""
     # while it waits there are no checkpoints that would count `seq` up
     beat = crc32(repr(waits).encode()) if waits else standing.shard.seq
+    if beside is not None:
+        beat = crc32(repr((beat, beside.versions)).encode())
     return tag_of(standing.job.version, beat)

@@ -18,6 +18,8 @@ from crawlyard.web.wire.lists import ListOut
 MOST = 200
 DEFAULT = 50
 _MAC_BYTES = 12
+_OF_THE_PAGE = frozenset({"cursor", "limit", "fields", "expand", "count"})
+"""What a list is asked besides its filter."""
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -88,15 +90,18 @@ class Paging:
     ) -> ListOut[T]:
         """Return the page of what was found with `more` as its limit."""
         shown = found[: self.limit]
-        cursor = None
-        if len(found) > self.limit:
-            cursor = self._cursors.write(self._filters, position(shown[-1]))
-            url = self.request.url.include_query_params(cursor=cursor)
-            # a name in it may have letters that no header has
-            path = quote(url.path, safe="/%:@!$&'()*+,;=~")
-            self.response.headers["Link"] = f'<{path}?{url.query}>; rel="next"'
+        cursor = self.following(position(shown[-1])) if len(found) > self.limit else None
         items = [shape(one) for one in shown]
         return ListOut(items=items, next_cursor=cursor, has_more=cursor is not None, total=total)
+
+    def following(self, position: Position) -> str:
+        """Return the cursor of the page behind *position*, and name that page in a header."""
+        cursor = self._cursors.write(self._filters, position)
+        url = self.request.url.include_query_params(cursor=cursor)
+        # a name in it may have letters that no header has
+        path = quote(url.path, safe="/%:@!$&'()*+,;=~")
+        self.response.headers["Link"] = f'<{path}?{url.query}>; rel="next"'
+        return cursor
 
     @property
     def _cursors(self) -> Cursors:
@@ -106,7 +111,7 @@ class Paging:
     @property
     def _filters(self) -> str:
         asked = self.request.query_params.multi_items()
-        kept = sorted((n, v) for n, v in asked if n not in {"cursor", "limit", "fields", "count"})
+        kept = sorted((n, v) for n, v in asked if n not in _OF_THE_PAGE)
         return self.request.url.path + json.dumps(kept)
 
 

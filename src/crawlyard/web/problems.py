@@ -4,7 +4,7 @@ Source: RFC 9457, Problem Details for HTTP APIs.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from crawlyard.core.lifecycle import Move
+from crawlyard.core.actions import actions_of
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,
@@ -24,6 +24,7 @@ from crawlyard.errors import (
     NotFound,
     QuotaExceeded,
     Refused,
+    Stale,
     StoreFull,
     Unauthenticated,
     Unavailable,
@@ -152,19 +153,6 @@ def pointer(path: str | Iterable[str | int]) -> str:
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts if part)
 
 
-def actions_of(allowed: Sequence[str]) -> list[str]:
-    """Return the verbs of the API among moves, in their order."""
-    verbs: Mapping[str, str] = {
-        Move.PAUSE: "pause",
-        Move.RESUME: "resume",
-        Move.CANCEL: "cancel",
-        Move.RETRY_FAILED: "retry",
-        Move.RETRY_NOW: "retry",
-    }
-    named = (verbs.get(word, "" if word in set(Move) else word) for word in allowed)
-    return list(dict.fromkeys(verb for verb in named if verb))
-
-
 async def _of_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - as it was registered
     return answer(request, error.code, error.detail, more=error.more, headers=error.headers)
@@ -182,6 +170,8 @@ async def _of_ours(request: Request, error: Exception) -> Response:
             more["errors"] = (one,)
         case IllegalMove():
             more["allowed_actions"] = actions_of(error.allowed)
+        case Stale():
+            more["current_version"] = error.current
         case QuotaExceeded():
             more["quota"] = error.quota
         case Unauthenticated():

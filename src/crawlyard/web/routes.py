@@ -12,15 +12,12 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from crawlyard.core.desk import Reply
+from crawlyard.core.desk import REPLIES_LAST, Reply
 from crawlyard.web.asking import proved, site_of
 from crawlyard.web.problems import Problem
 
 DEEPEST = 32
 """Levels of a JSON body."""
-
-REPLIES_LAST = timedelta(hours=24)
-"""How long an Idempotency-Key is remembered."""
 
 SHOWN_ONCE = frozenset({"secret", "token"})
 """Fields of answers with a secret that was just made: no store keeps them, so that they are
@@ -147,7 +144,10 @@ async def _once(request: Request, handler: Handler) -> Response:
     except BaseException:
         await replies.drop(asked.asker, asked.key)  # refused: it may be sent again, mended
         raise
-    body = _without_secrets(bytes(getattr(answer, "body", b"")))
+    body = bytes(getattr(answer, "body", b""))
+    if _is_dry(body):
+        await replies.drop(asked.asker, asked.key)  # nothing was done: the key is still free
+        return answer
     kept = tuple((n, v) for n, v in answer.headers.items() if n in _KEPT_HEADERS)
     done = Reply(
         asker=asked.asker,
@@ -155,7 +155,7 @@ async def _once(request: Request, handler: Handler) -> Response:
         request=asked.request,
         status=answer.status_code,
         headers=kept,
-        body=body,
+        body=_without_secrets(body),
         created_at=now,
     )
     await replies.settle(done)
@@ -166,6 +166,14 @@ async def _digest(request: Request) -> str:
     hashed = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\0".encode())
     hashed.update(await request.body())
     return hashed.hexdigest()
+
+
+def _is_dry(body: bytes) -> bool:
+    """Tell whether an answer is that of a dry run."""
+    if b'"dry_run":true' not in body:
+        return False
+    data = json.loads(body)
+    return isinstance(data, dict) and data.get("dry_run") is True
 
 
 def _without_secrets(body: bytes) -> bytes:

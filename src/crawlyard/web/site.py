@@ -6,12 +6,16 @@ from dataclasses import dataclass, field, replace
 
 from crawlyard.errors import Conflict
 from crawlyard.services.access import Access
+from crawlyard.services.archive import Archive
 from crawlyard.services.backfills import Backfills
 from crawlyard.services.bulk import Bulk
 from crawlyard.services.configuring import Configs
+from crawlyard.services.disk import DataDisk
 from crawlyard.services.exclusions import Exclusions
 from crawlyard.services.gauging import Gauging
+from crawlyard.services.overview import Overview
 from crawlyard.services.preview import Preview
+from crawlyard.services.relating import Relations
 from crawlyard.services.requests import Requests
 from crawlyard.services.stats import Stats
 from crawlyard.services.template_intake import TemplateIntake
@@ -58,6 +62,7 @@ class Site:
     requests: Requests
     waiting: Waiting
     configs: Configs
+    archive: Archive
     watching: Watching
     why: Why
     preview: Preview
@@ -65,7 +70,9 @@ class Site:
     bulk: Bulk
     backfills: Backfills
     views: Views
+    relations: Relations
     stats: Stats
+    overview: Overview
     live: Hub
     gauging: Gauging
     cursors: Cursors
@@ -79,19 +86,23 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
     access = Access(yard.store, yard.clock)
     watching = Watching(yard.store, yard.jobs, yard.clock)
     requests = Requests(yard.jobs, yard.templates, yard.site_settings)
+    users = Users(yard.store, yard.clock)
     return Site(
         yard=yard,
         access=access,
-        users=Users(yard.store, yard.clock),
+        users=users,
+        relations=Relations(yard.templates, yard.scheduler, users),
         requests=requests,
         waiting=Waiting(yard.jobs, yard.store.events, yard.clock),
         configs=Configs(yard.jobs, yard.templates, yard.site_settings, yard.store.events),
+        archive=Archive(yard.store, yard.clock),
         watching=watching,
         why=Why(yard.store, yard.jobs, yard.clock),
         exclusions=Exclusions(yard.store, yard.jobs),
         bulk=Bulk(yard.jobs, yard.operations),
         views=Views(yard.store, yard.clock),
         stats=Stats(yard.store, yard.clock),
+        overview=Overview(yard.store, yard.clock, watching, DataDisk(yard.settings).room),
         backfills=Backfills(yard.scheduler, yard.operations, yard.clock),
         preview=Preview(requests, yard.policy, yard.workshop()),
         live=Hub(yard, access, watching),

@@ -9,12 +9,14 @@ from crawlyard.client.asynchronous.account import Tokens, Users
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.asynchronous.events import Events
 from crawlyard.client.asynchronous.jobs import Jobs
+from crawlyard.client.asynchronous.meta import Meta
 from crawlyard.client.asynchronous.operations import Operations
+from crawlyard.client.asynchronous.pages import Pages
 from crawlyard.client.asynchronous.schedules import Schedules
 from crawlyard.client.asynchronous.templates import Templates
 from crawlyard.client.asynchronous.views import Views
 from crawlyard.client.asynchronous.webhooks import Webhooks
-from crawlyard.client.asynchronous.yard import Hosts, SettingSections, Workers
+from crawlyard.client.asynchronous.yard import Attention, Hosts, SettingSections, Stats, Workers
 from crawlyard.client.transport import Server, server_of
 
 _NOTHING: Mapping[str, object] = {}
@@ -56,6 +58,10 @@ class AsyncClient:
         self.operations = Operations(calls)
         self.settings = SettingSections(calls)
         self.views = Views(calls)
+        self.stats = Stats(calls)
+        self.attention = Attention(calls)
+        self.pages = Pages(calls)
+        self.meta = Meta(calls)
 
     async def request(
         self,

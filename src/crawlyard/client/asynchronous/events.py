@@ -6,16 +6,14 @@ from contextlib import aclosing
 from datetime import datetime
 
 from crawlyard.client.asynchronous.calls import Calls
-from crawlyard.client.asynchronous.reading import media_type, messages
+from crawlyard.client.asynchronous.listening import listen
 from crawlyard.client.asynchronous.results import Words
-from crawlyard.client.following import SILENCE_S, STREAM, Place, Unstreamed, fits
+from crawlyard.client.following import AWAY, Place, fits
 from crawlyard.client.messages import Message
 from crawlyard.client.transport import part
-from crawlyard.errors import QuotaExceeded, RateLimited, Unavailable
 from crawlyard.web.wire.jobs import EventOut
 
 _EVENTS = "events"
-_AWAY = (Unavailable, RateLimited, QuotaExceeded)  # too many streams: the list will do
 
 
 class Events:
@@ -65,15 +63,8 @@ class Events:
         """
         path = f"{_EVENTS}/stream" if job is None else f"jobs/{part(job)}/events/stream"
         asked = {"topics": topics if job is None else None}
-        headers = {"Accept": STREAM}
-        if after is not None:
-            headers["Last-Event-ID"] = str(after)
-        async with self._calls.stream(
-            path, params=asked, headers=headers, silence_s=SILENCE_S
-        ) as answer:
-            if media_type(answer) != STREAM:
-                raise Unstreamed(f"{answer.request.url} answered with no stream of events")
-            async for message in messages(answer):
+        async with aclosing(listen(self._calls, path, asked, after)) as told:
+            async for message in told:
                 yield message
 
     async def follow(
@@ -126,7 +117,7 @@ class Events:
                     happened = place.event(message)
                     if happened is not None and fits(happened, type_):
                         yield happened
-        except _AWAY as error:
+        except AWAY as error:
             place.failed(error)
 
     async def _asked(self, place: Place, type_: Words, job: str | None) -> AsyncGenerator[EventOut]:
@@ -137,5 +128,5 @@ class Events:
                 async for event in found:
                     if place.takes(event.seq):
                         yield event
-        except _AWAY as error:
+        except AWAY as error:
             place.failed(error)

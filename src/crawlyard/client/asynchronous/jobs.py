@@ -2,16 +2,20 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
+from typing import overload
 
 from crawlyard.client.asynchronous.looks import Looks
 from crawlyard.client.asynchronous.results import Words
 from crawlyard.client.transport import if_match, part, without_none
+from crawlyard.web.wire.expanded import ExpandedJobOut
 from crawlyard.web.wire.job_looks import CountsOut, DeletionOut
+from crawlyard.web.wire.job_plan import JobPlanOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import BulkOut
 from crawlyard.web.wire.preview import PreviewOut
 
 _JOBS = "jobs"
+_DRY: Mapping[str, object] = {"dry_run": True}
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -38,9 +42,12 @@ class Jobs(Looks):
         id: str | None = None,  # noqa: A002 - the name of the parameter
         q: str = "",
         sort: str = "-created_at",
+        expand: Words = None,
         limit: int | None = None,
     ) -> AsyncGenerator[JobOut]:
         """Yield jobs, newest first unless *sort* is ``created_at``.
+
+        With *expand* (``template``, ``schedule``, ``owner``) each is an `ExpandedJobOut`.
 
         *id* is a whole one, or what one begins or ends with.
         *q* is in the filter language: ``state:failed host:x -tag:y "free text"``.
@@ -59,17 +66,28 @@ class Jobs(Looks):
             "id": id,
             "q": q or None,
             "sort": sort,
+            "expand": expand,
         }
-        return self._calls.every(JobOut, _JOBS, asked, limit)
+        shape = ExpandedJobOut if expand else JobOut
+        return self._calls.every(shape, _JOBS, asked, limit)
 
     async def counts(self, *, q: str = "", **filters: Words) -> CountsOut:
         """Return how many jobs there are by state and by priority; filters as in `list`."""
         asked = {**filters, "q": q or None}
         return await self._calls.one(CountsOut, "GET", f"{_JOBS}/counts", params=asked)
 
-    async def get(self, job_id: str) -> JobOut:
-        """Return a job."""
-        return await self._calls.one(JobOut, "GET", _path(job_id))
+    @overload
+    async def get(self, job_id: str) -> JobOut: ...
+
+    @overload
+    async def get(self, job_id: str, *, expand: Sequence[str]) -> ExpandedJobOut: ...
+
+    async def get(self, job_id: str, *, expand: Sequence[str] | None = None) -> JobOut:
+        """Return a job; with what is named of ``template``, ``schedule`` and ``owner``."""
+        if expand is None:
+            return await self._calls.one(JobOut, "GET", _path(job_id))
+        asked = {"expand": expand}
+        return await self._calls.one(ExpandedJobOut, "GET", _path(job_id), params=asked)
 
     async def create(
         self,
@@ -86,6 +104,22 @@ class Jobs(Looks):
         """
         body = _request(form, template, template_version, params, start_at)
         return await self._calls.one(JobOut, "POST", _JOBS, body=body)
+
+    async def plan(
+        self,
+        form: Mapping[str, object] = _NOTHING,
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, object] | None = None,
+        start_at: datetime | None = None,
+    ) -> JobPlanOut:
+        """Return the job that `create` would make: settings, limits after ceilings, its wait.
+
+        What `create` would refuse is refused; nothing is written, and nobody is asked.
+        """
+        body = _request(form, template, template_version, params, start_at)
+        return await self._calls.one(JobPlanOut, "POST", _JOBS, params=_DRY, body=body)
 
     async def preview(
         self,
@@ -119,7 +153,7 @@ class Jobs(Looks):
             DeletionOut,
             "DELETE",
             _path(job_id),
-            params={"dry_run": True},
+            params=_DRY,
             headers=if_match(version),
         )
 

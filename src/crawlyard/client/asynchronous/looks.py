@@ -1,8 +1,13 @@
 """What there is to know about a job: progress, settings, attempts, events, log."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
+from crawlyard.client.asynchronous.listening import listen
 from crawlyard.client.asynchronous.results import Results
+from crawlyard.client.following import AWAY, LogPlace, stands_still
+from crawlyard.client.messages import Message
 from crawlyard.client.transport import if_match, part, read
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
@@ -55,6 +60,72 @@ class Looks(Results):
         """Yield lines of a job's log above number *after*, oldest first."""
         asked = {"level": level, "q": q or None, "after": after}
         return self._calls.every(LineOut, _about(job_id, "log"), asked, limit)
+
+    async def log_stream(
+        self, job_id: str, *, level: str = "info", after: int = 0
+    ) -> AsyncGenerator[Message]:
+        """Yield the messages of one connection to a job's log, pings too, until it ends.
+
+        Raises:
+            Unavailable: it broke off, or what answers cannot stream.
+        """
+        path = _about(job_id, "log/stream")
+        async with aclosing(listen(self._calls, path, {"level": level}, after)) as told:
+            async for message in told:
+                yield message
+
+    async def follow_log(
+        self, job_id: str, *, level: str = "info", after: int = 0
+    ) -> AsyncGenerator[LineOut]:
+        """Yield lines of a job's log above number *after*, then each new one.
+
+        It ends with the last line of a job that has ended. None is lost that is still
+        kept, and none comes twice: a connection that breaks off is made anew; where there
+        can be none, the list is asked every second.
+
+        Raises:
+            Refused: there is no such job, or the server does not let you read it any more.
+        """
+        place = LogPlace(after)
+        while True:
+            if place.streams():
+                async with aclosing(self._heard(place, job_id, level)) as heard:
+                    async for line in heard:
+                        yield line
+            if place.failures and not place.over:
+                async with aclosing(self._asked(place, job_id, level)) as asked:
+                    async for line in asked:
+                        yield line
+            if place.over:
+                return
+            await asyncio.sleep(place.pause_s)
+
+    async def _heard(self, place: LogPlace, job_id: str, level: str) -> AsyncGenerator[LineOut]:
+        """Yield what one connection tells from *place* on."""
+        connection = self.log_stream(job_id, level=level, after=place.seq or 0)
+        try:
+            async with aclosing(connection) as told:
+                async for message in told:
+                    place.lives()
+                    for line in place.lines(message):
+                        yield line
+                    if place.over:
+                        return
+        except AWAY as error:
+            place.failed(error)
+
+    async def _asked(self, place: LogPlace, job_id: str, level: str) -> AsyncGenerator[LineOut]:
+        """Yield what the list has behind *place*; while nobody answers, nothing."""
+        try:
+            job = await self._calls.one(JobOut, "GET", f"jobs/{part(job_id)}")
+            async with aclosing(self.log(job_id, level=level, after=place.seq or 0)) as found:
+                async for line in found:
+                    if place.takes(line.n):
+                        yield line
+        except AWAY as error:
+            place.failed(error)
+        else:
+            place.over = stands_still(job)  # asked first: what it said last is listed by now
 
     async def metrics(self, job_id: str) -> CourseOut:
         """Return how a job went: rate, answers, latency, bytes and queue over time."""

@@ -1,10 +1,13 @@
 """Schedules: made, changed, paused, and what became of their instants."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime
+from typing import overload
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
+from crawlyard.web.wire.deletions import ScheduleDeletionOut
+from crawlyard.web.wire.expanded import ExpandedScheduleOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.schedule_looks import TimetablePreviewOut
 from crawlyard.web.wire.schedules import (
@@ -35,15 +38,35 @@ class Schedules:
         template: str | None = None,
         owner: str | None = None,
         q: str = "",
+        expand: Sequence[str] = (),
         limit: int | None = None,
     ) -> AsyncGenerator[ScheduleOut]:
-        """Yield schedules by name."""
-        asked = {"paused": paused, "template": template, "owner": owner, "q": q or None}
-        return self._calls.every(ScheduleOut, _SCHEDULES, asked, limit)
+        """Yield schedules by name.
 
-    async def get(self, ref: str) -> ScheduleOut:
-        """Return a schedule."""
-        return await self._calls.one(ScheduleOut, "GET", _path(ref))
+        With *expand* (``template``, ``owner``, ``recent``) each is an `ExpandedScheduleOut`.
+        """
+        asked = {
+            "paused": paused,
+            "template": template,
+            "owner": owner,
+            "q": q or None,
+            "expand": expand,
+        }
+        shape = ExpandedScheduleOut if expand else ScheduleOut
+        return self._calls.every(shape, _SCHEDULES, asked, limit)
+
+    @overload
+    async def get(self, ref: str) -> ScheduleOut: ...
+
+    @overload
+    async def get(self, ref: str, *, expand: Sequence[str]) -> ExpandedScheduleOut: ...
+
+    async def get(self, ref: str, *, expand: Sequence[str] | None = None) -> ScheduleOut:
+        """Return a schedule; with what is named of ``template``, ``owner``, ``recent``."""
+        if expand is None:
+            return await self._calls.one(ScheduleOut, "GET", _path(ref))
+        asked = {"expand": expand}
+        return await self._calls.one(ExpandedScheduleOut, "GET", _path(ref), params=asked)
 
     async def create(self, schedule: Mapping[str, object]) -> ScheduleOut:
         """Make a schedule of its ``name``, ``when``, ``template``, ``params`` and so on."""
@@ -66,6 +89,16 @@ class Schedules:
         headers = if_match(version, required=True)
         await self._calls.send("DELETE", _path(ref), headers=headers)
 
+    async def deletable(self, ref: str, *, version: int | None = None) -> ScheduleDeletionOut:
+        """Return what deleting a schedule would delete."""
+        return await self._calls.one(
+            ScheduleDeletionOut,
+            "DELETE",
+            _path(ref),
+            params={"dry_run": True},
+            headers=if_match(version),
+        )
+
     async def pause(self, ref: str, reason: str = "", *, version: int | None = None) -> ScheduleOut:
         """Hold a schedule: its instants are skipped until it is resumed."""
         return await self._calls.one(
@@ -87,12 +120,21 @@ class Schedules:
         return await self._calls.one(JobOut, "POST", f"{_path(ref)}/run", headers=if_match(version))
 
     async def backfill(
-        self, ref: str, since: datetime, until: datetime | None = None, *, dry_run: bool = True
+        self,
+        ref: str,
+        since: datetime,
+        until: datetime | None = None,
+        *,
+        dry_run: bool = True,
+        version: int | None = None,
     ) -> BackfillOut:
         """Make up for the instants of a range that did not run; by default only say which."""
         end = None if until is None else until.isoformat()
         body = without_none({"from": since.isoformat(), "to": end, "dry_run": dry_run})
-        return await self._calls.one(BackfillOut, "POST", f"{_path(ref)}/backfill", body=body)
+        path = f"{_path(ref)}/backfill"
+        return await self._calls.one(
+            BackfillOut, "POST", path, body=body, headers=if_match(version)
+        )
 
     def runs(self, ref: str, *, limit: int | None = None) -> AsyncGenerator[TickOut]:
         """Yield what became of the instants at which a schedule was due, the latest first."""

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
+from crawlyard.web.wire.deletions import TemplateDeletionOut
 from crawlyard.web.wire.template_asks import CheckedTemplateOut
 from crawlyard.web.wire.templates import RenderedOut, SavedTemplateOut, TemplateOut
 
@@ -63,6 +64,16 @@ class Templates:
         headers = if_match(version, required=True)
         await self._calls.send("DELETE", _path(ref), headers=headers)
 
+    async def deletable(self, ref: str, *, version: int | None = None) -> TemplateDeletionOut:
+        """Return what deleting a template would delete; `Conflict` while schedules use it."""
+        return await self._calls.one(
+            TemplateDeletionOut,
+            "DELETE",
+            _path(ref),
+            params={"dry_run": True},
+            headers=if_match(version),
+        )
+
     async def publish(self, ref: str, *, version: int | None = None) -> SavedTemplateOut:
         """Let others see and use it; ``stripped`` names the credentials that were taken out."""
         return await self._calls.one(
@@ -82,10 +93,12 @@ class Templates:
         body = without_none({"name": name, "version": version})
         return await self._calls.one(TemplateOut, "POST", f"{_path(ref)}/duplicate", body=body)
 
-    async def restore(self, ref: str, version: int) -> SavedTemplateOut:
-        """Make what an earlier version said the next one."""
+    async def restore(
+        self, ref: str, version: int, *, latest: int | None = None
+    ) -> SavedTemplateOut:
+        """Make what an earlier version said the one that follows *latest*, if that is given."""
         path = f"{_path(ref)}/versions/{version}/restore"
-        return await self._calls.one(SavedTemplateOut, "POST", path)
+        return await self._calls.one(SavedTemplateOut, "POST", path, headers=if_match(latest))
 
     async def render(
         self,

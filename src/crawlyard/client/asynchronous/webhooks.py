@@ -1,16 +1,23 @@
 """Webhooks, and what was delivered to them."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import TypeVar
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
+from crawlyard.web.wire.deletions import WebhookDeletionOut
 from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 _WEBHOOKS = "webhooks"
 
+M = TypeVar("M", bound=WebhookOut)
+
 
 class Webhooks:
-    """Makes, finds, changes and tries webhooks."""
+    """Makes, finds, changes and tries webhooks.
+
+    A change is made to *version* alone, if one is given; else to whichever there is.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -55,21 +62,31 @@ class Webhooks:
         """Delete a webhook with its deliveries."""
         await self._calls.send("DELETE", _path(webhook_id), headers=if_match(version))
 
-    async def test(self, webhook_id: str) -> WebhookOut:
+    async def deletable(self, webhook_id: str, *, version: int | None = None) -> WebhookDeletionOut:
+        """Return what deleting a webhook would delete."""
+        return await self._calls.one(
+            WebhookDeletionOut,
+            "DELETE",
+            _path(webhook_id),
+            params={"dry_run": True},
+            headers=if_match(version),
+        )
+
+    async def test(self, webhook_id: str, *, version: int | None = None) -> WebhookOut:
         """Let a test event be delivered."""
-        return await self._calls.one(WebhookOut, "POST", f"{_path(webhook_id)}/test")
+        return await self._act(WebhookOut, webhook_id, "test", version)
 
-    async def rotate(self, webhook_id: str) -> NewSecretOut:
+    async def rotate(self, webhook_id: str, *, version: int | None = None) -> NewSecretOut:
         """Make a new secret, shown this once."""
-        return await self._calls.one(NewSecretOut, "POST", f"{_path(webhook_id)}/rotate")
+        return await self._act(NewSecretOut, webhook_id, "rotate", version)
 
-    async def enable(self, webhook_id: str) -> WebhookOut:
+    async def enable(self, webhook_id: str, *, version: int | None = None) -> WebhookOut:
         """Switch a webhook on."""
-        return await self._calls.one(WebhookOut, "POST", f"{_path(webhook_id)}/enable")
+        return await self._act(WebhookOut, webhook_id, "enable", version)
 
-    async def disable(self, webhook_id: str) -> WebhookOut:
+    async def disable(self, webhook_id: str, *, version: int | None = None) -> WebhookOut:
         """Switch a webhook off."""
-        return await self._calls.one(WebhookOut, "POST", f"{_path(webhook_id)}/disable")
+        return await self._act(WebhookOut, webhook_id, "disable", version)
 
     def deliveries(
         self, webhook_id: str, *, state: str | None = None, limit: int | None = None
@@ -82,6 +99,10 @@ class Webhooks:
         """Let a delivery be made once more."""
         path = f"{_path(webhook_id)}/deliveries/{part(delivery_id)}/replay"
         return await self._calls.one(DeliveryOut, "POST", path)
+
+    async def _act(self, shape: type[M], webhook_id: str, verb: str, version: int | None) -> M:
+        path = f"{_path(webhook_id)}/{verb}"
+        return await self._calls.one(shape, "POST", path, headers=if_match(version))
 
 
 def _path(webhook_id: str) -> str:

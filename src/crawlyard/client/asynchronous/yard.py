@@ -1,10 +1,13 @@
-"""What a yard is doing and how it is set: workers, hosts, settings."""
+"""What a yard is doing and how it is set: workers, hosts, figures, settings."""
 
 from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
+from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.settings import SectionOut
+from crawlyard.web.wire.stats import StatsOut
 from crawlyard.web.wire.watch import HostOut, WorkerOut
 
 
@@ -40,6 +43,40 @@ class Hosts:
     async def get(self, host: str) -> HostOut:
         """Return what is done to one host."""
         return await self._calls.one(HostOut, "GET", f"hosts/{part(host)}")
+
+
+class Stats:
+    """Counts jobs, pages and bytes."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def get(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        step_s: float | None = None,
+        owner: str | None = None,
+    ) -> StatsOut:
+        """Return what there is now, and what was done from *since* up to and without *until*.
+
+        By default the last day, in steps of an hour. *owner* is ``me`` or nobody: an
+        admin is told of all.
+        """
+        asked = {"since": since, "until": until, "step_s": step_s, "owner": owner}
+        return await self._calls.one(StatsOut, "GET", "stats", params=asked)
+
+
+class Attention:
+    """Looks at what needs a person."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def get(self) -> AttentionOut:
+        """Return it, since when it does, and which endpoint helps."""
+        return await self._calls.one(AttentionOut, "GET", "attention")
 
 
 class SettingSections:

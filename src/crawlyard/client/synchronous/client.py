@@ -10,12 +10,14 @@ from crawlyard.client.synchronous.account import Tokens, Users
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.synchronous.events import Events
 from crawlyard.client.synchronous.jobs import Jobs
+from crawlyard.client.synchronous.meta import Meta
 from crawlyard.client.synchronous.operations import Operations
+from crawlyard.client.synchronous.pages import Pages
 from crawlyard.client.synchronous.schedules import Schedules
 from crawlyard.client.synchronous.templates import Templates
 from crawlyard.client.synchronous.views import Views
 from crawlyard.client.synchronous.webhooks import Webhooks
-from crawlyard.client.synchronous.yard import Hosts, SettingSections, Workers
+from crawlyard.client.synchronous.yard import Attention, Hosts, SettingSections, Stats, Workers
 from crawlyard.client.transport import Server, server_of
 
 _NOTHING: Mapping[str, object] = {}
@@ -55,6 +57,10 @@ class Client:
         self.operations = Operations(calls)
         self.settings = SettingSections(calls)
         self.views = Views(calls)
+        self.stats = Stats(calls)
+        self.attention = Attention(calls)
+        self.pages = Pages(calls)
+        self.meta = Meta(calls)
 
     def request(
         self,

@@ -6,17 +6,15 @@ from collections.abc import Generator
 from contextlib import closing
 from datetime import datetime
 
-from crawlyard.client.following import SILENCE_S, STREAM, Place, Unstreamed, fits
+from crawlyard.client.following import AWAY, Place, fits
 from crawlyard.client.messages import Message
 from crawlyard.client.synchronous.calls import Calls
-from crawlyard.client.synchronous.reading import media_type, messages
+from crawlyard.client.synchronous.listening import listen
 from crawlyard.client.synchronous.results import Words
 from crawlyard.client.transport import part
-from crawlyard.errors import QuotaExceeded, RateLimited, Unavailable
 from crawlyard.web.wire.jobs import EventOut
 
 _EVENTS = "events"
-_AWAY = (Unavailable, RateLimited, QuotaExceeded)  # too many streams: the list will do
 
 
 class Events:
@@ -66,13 +64,8 @@ class Events:
         """
         path = f"{_EVENTS}/stream" if job is None else f"jobs/{part(job)}/events/stream"
         asked = {"topics": topics if job is None else None}
-        headers = {"Accept": STREAM}
-        if after is not None:
-            headers["Last-Event-ID"] = str(after)
-        with self._calls.stream(path, params=asked, headers=headers, silence_s=SILENCE_S) as answer:
-            if media_type(answer) != STREAM:
-                raise Unstreamed(f"{answer.request.url} answered with no stream of events")
-            for message in messages(answer):
+        with closing(listen(self._calls, path, asked, after)) as told:
+            for message in told:
                 yield message
 
     def follow(
@@ -125,7 +118,7 @@ class Events:
                     happened = place.event(message)
                     if happened is not None and fits(happened, type_):
                         yield happened
-        except _AWAY as error:
+        except AWAY as error:
             place.failed(error)
 
     def _asked(self, place: Place, type_: Words, job: str | None) -> Generator[EventOut]:
@@ -136,5 +129,5 @@ class Events:
                 for event in found:
                     if place.takes(event.seq):
                         yield event
-        except _AWAY as error:
+        except AWAY as error:
             place.failed(error)

@@ -1,8 +1,13 @@
 # made of asynchronous/looks.py by `python -m tests.sync_client`; a test compares it
 """What there is to know about a job: progress, settings, attempts, events, log."""
 
+import time
 from collections.abc import Generator, Sequence
+from contextlib import closing
 
+from crawlyard.client.following import AWAY, LogPlace, stands_still
+from crawlyard.client.messages import Message
+from crawlyard.client.synchronous.listening import listen
 from crawlyard.client.synchronous.results import Results
 from crawlyard.client.transport import if_match, part, read
 from crawlyard.web.wire.exclusions import ExclusionOut
@@ -54,6 +59,68 @@ class Looks(Results):
         """Yield lines of a job's log above number *after*, oldest first."""
         asked = {"level": level, "q": q or None, "after": after}
         return self._calls.every(LineOut, _about(job_id, "log"), asked, limit)
+
+    def log_stream(self, job_id: str, *, level: str = "info", after: int = 0) -> Generator[Message]:
+        """Yield the messages of one connection to a job's log, pings too, until it ends.
+
+        Raises:
+            Unavailable: it broke off, or what answers cannot stream.
+        """
+        path = _about(job_id, "log/stream")
+        with closing(listen(self._calls, path, {"level": level}, after)) as told:
+            for message in told:
+                yield message
+
+    def follow_log(self, job_id: str, *, level: str = "info", after: int = 0) -> Generator[LineOut]:
+        """Yield lines of a job's log above number *after*, then each new one.
+
+        It ends with the last line of a job that has ended. None is lost that is still
+        kept, and none comes twice: a connection that breaks off is made anew; where there
+        can be none, the list is asked every second.
+
+        Raises:
+            Refused: there is no such job, or the server does not let you read it any more.
+        """
+        place = LogPlace(after)
+        while True:
+            if place.streams():
+                with closing(self._heard(place, job_id, level)) as heard:
+                    for line in heard:
+                        yield line
+            if place.failures and not place.over:
+                with closing(self._asked(place, job_id, level)) as asked:
+                    for line in asked:
+                        yield line
+            if place.over:
+                return
+            time.sleep(place.pause_s)
+
+    def _heard(self, place: LogPlace, job_id: str, level: str) -> Generator[LineOut]:
+        """Yield what one connection tells from *place* on."""
+        connection = self.log_stream(job_id, level=level, after=place.seq or 0)
+        try:
+            with closing(connection) as told:
+                for message in told:
+                    place.lives()
+                    for line in place.lines(message):
+                        yield line
+                    if place.over:
+                        return
+        except AWAY as error:
+            place.failed(error)
+
+    def _asked(self, place: LogPlace, job_id: str, level: str) -> Generator[LineOut]:
+        """Yield what the list has behind *place*; while nobody answers, nothing."""
+        try:
+            job = self._calls.one(JobOut, "GET", f"jobs/{part(job_id)}")
+            with closing(self.log(job_id, level=level, after=place.seq or 0)) as found:
+                for line in found:
+                    if place.takes(line.n):
+                        yield line
+        except AWAY as error:
+            place.failed(error)
+        else:
+            place.over = stands_still(job)  # asked first: what it said last is listed by now
 
     def metrics(self, job_id: str) -> CourseOut:
         """Return how a job went: rate, answers, latency, bytes and queue over time."""

@@ -2,16 +2,23 @@
 """Webhooks, and what was delivered to them."""
 
 from collections.abc import Generator, Mapping, Sequence
+from typing import TypeVar
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
+from crawlyard.web.wire.deletions import WebhookDeletionOut
 from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 _WEBHOOKS = "webhooks"
 
+M = TypeVar("M", bound=WebhookOut)
+
 
 class Webhooks:
-    """Makes, finds, changes and tries webhooks."""
+    """Makes, finds, changes and tries webhooks.
+
+    A change is made to *version* alone, if one is given; else to whichever there is.
+    """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -56,21 +63,31 @@ class Webhooks:
         """Delete a webhook with its deliveries."""
         self._calls.send("DELETE", _path(webhook_id), headers=if_match(version))
 
-    def test(self, webhook_id: str) -> WebhookOut:
+    def deletable(self, webhook_id: str, *, version: int | None = None) -> WebhookDeletionOut:
+        """Return what deleting a webhook would delete."""
+        return self._calls.one(
+            WebhookDeletionOut,
+            "DELETE",
+            _path(webhook_id),
+            params={"dry_run": True},
+            headers=if_match(version),
+        )
+
+    def test(self, webhook_id: str, *, version: int | None = None) -> WebhookOut:
         """Let a test event be delivered."""
-        return self._calls.one(WebhookOut, "POST", f"{_path(webhook_id)}/test")
+        return self._act(WebhookOut, webhook_id, "test", version)
 
-    def rotate(self, webhook_id: str) -> NewSecretOut:
+    def rotate(self, webhook_id: str, *, version: int | None = None) -> NewSecretOut:
         """Make a new secret, shown this once."""
-        return self._calls.one(NewSecretOut, "POST", f"{_path(webhook_id)}/rotate")
+        return self._act(NewSecretOut, webhook_id, "rotate", version)
 
-    def enable(self, webhook_id: str) -> WebhookOut:
+    def enable(self, webhook_id: str, *, version: int | None = None) -> WebhookOut:
         """Switch a webhook on."""
-        return self._calls.one(WebhookOut, "POST", f"{_path(webhook_id)}/enable")
+        return self._act(WebhookOut, webhook_id, "enable", version)
 
-    def disable(self, webhook_id: str) -> WebhookOut:
+    def disable(self, webhook_id: str, *, version: int | None = None) -> WebhookOut:
         """Switch a webhook off."""
-        return self._calls.one(WebhookOut, "POST", f"{_path(webhook_id)}/disable")
+        return self._act(WebhookOut, webhook_id, "disable", version)
 
     def deliveries(
         self, webhook_id: str, *, state: str | None = None, limit: int | None = None
@@ -83,6 +100,10 @@ class Webhooks:
         """Let a delivery be made once more."""
         path = f"{_path(webhook_id)}/deliveries/{part(delivery_id)}/replay"
         return self._calls.one(DeliveryOut, "POST", path)
+
+    def _act(self, shape: type[M], webhook_id: str, verb: str, version: int | None) -> M:
+        path = f"{_path(webhook_id)}/{verb}"
+        return self._calls.one(shape, "POST", path, headers=if_match(version))
 
 
 def _path(webhook_id: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from crawlyard.core.freed import Freed
 from crawlyard.core.page import KnownURL
 from crawlyard.store.base.access import CredentialStore, Proof, UserStore
+from crawlyard.store.base.archive import ArchiveQuery, ArchiveStore
 from crawlyard.store.base.desk import OperationStore, ReplyStore, SettingStore, ViewStore
 from crawlyard.store.base.inquiry import InquiryStore
 from crawlyard.store.base.jobs import (
@@ -25,6 +26,7 @@ from crawlyard.store.base.jobs import (
     PageQuery,
     PageStore,
 )
+from crawlyard.store.base.overview import OverviewStore
 from crawlyard.store.base.schedules import Firing, ScheduleQuery, ScheduleStore, TickStore
 from crawlyard.store.base.templates import TemplateQuery, TemplateStore
 from crawlyard.store.base.upkeep import UpkeepStore
@@ -34,6 +36,8 @@ from crawlyard.store.base.webhooks import Claimed, DeliveryStore, WebhookQuery, 
 __all__ = [
     "EVERY_EVENT",
     "EVERY_JOB",
+    "ArchiveQuery",
+    "ArchiveStore",
     "Claimed",
     "CredentialStore",
     "DeliveryStore",
@@ -50,6 +54,7 @@ __all__ = [
     "KnownURL",
     "LeaseStore",
     "OperationStore",
+    "OverviewStore",
     "PageQuery",
     "PageStore",
     "Proof",
@@ -78,6 +83,7 @@ class Store:
     leases: LeaseStore
     frontier: FrontierStore
     pages: PageStore
+    archive: ArchiveStore
     events: EventLog
     hosts: HostStore
     templates: TemplateStore
@@ -94,6 +100,7 @@ class Store:
     workers: WorkerStore
     journal: JournalStore
     inquiries: InquiryStore
+    overview: OverviewStore
     upkeep: UpkeepStore
     check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers, as it must be
     close: Callable[[], Awaitable[None]]  # waits for what is being written

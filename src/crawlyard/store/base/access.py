@@ -61,6 +61,10 @@ class UserStore(Protocol):
         """
         ...
 
+    async def forget_days(self, before: date, rows: int = 1000) -> int:
+        """Delete what was used on up to *rows* days before *before*; return how many."""
+        ...
+
 
 class CredentialStore(Protocol):
     """The secrets that were given out, by their digests."""
@@ -104,6 +108,6 @@ class CredentialStore(Protocol):
         """Revoke the link of this id and add *session*, together; ``False``: it was spent."""
         ...
 
-    async def sweep(self, before: datetime) -> int:
-        """Delete what was revoked or expired before *before*; return how many."""
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* that were revoked or expired before *before*; return how many."""
         ...

@@ -1,5 +1,6 @@
 """What is asked of a store about what the server keeps beside the crawls."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -85,6 +86,14 @@ class OperationStore(Protocol):
         """
         ...
 
+    async def under_way(self) -> Mapping[str, int]:
+        """Return the versions of those that have not ended, by their ids."""
+        ...
+
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* that ended before *before*; return how many."""
+        ...
+
 
 class SettingStore(Protocol):
     """Sections of settings that an admin changes while the yard runs."""
@@ -121,6 +130,6 @@ class ReplyStore(Protocol):
         """Forget a request that is under way: it may be tried again."""
         ...
 
-    async def sweep(self, before: datetime) -> int:
-        """Delete what was kept before *before*; return how many."""
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* that were kept before *before*; return how many."""
         ...

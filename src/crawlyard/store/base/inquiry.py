@@ -7,6 +7,7 @@ from typing import Protocol
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import KnownURL, StoredPage
+from crawlyard.core.stats import FailingHost
 
 
 class InquiryStore(Protocol):
@@ -53,5 +54,15 @@ class InquiryStore(Protocol):
         """Return how many jobs of a user, or of all, ended in each step from *since* to *until*.
 
         By the number of the step, from 0, and the state that they have now; zeros left out.
+        """
+        ...
+
+    async def failing(
+        self, owner: str | None, since: datetime, until: datetime, most: int
+    ) -> list[FailingHost]:
+        """Return the hosts whose URLs failed from *since* up to and without *until*.
+
+        In jobs of a user, or of all, as their pages are now; as `core.stats.failing_hosts`
+        orders them. Of more than *most* failures, the latest count alone.
         """
         ...

@@ -55,6 +55,8 @@ class PageQuery:
     statuses: frozenset[int] = frozenset()  # of HTTP: 404, or by their class: 4 is 400 to 499
     content_types: frozenset[str] = frozenset()  # text/html, whatever its parameters, or text/*
     depths: frozenset[int] = frozenset()
+    min_depth: int | None = None
+    max_depth: int | None = None
     hosts: frozenset[str] = frozenset()  # of the URL; without a port: on any
     after: int = 0  # ids above this one
 
@@ -62,11 +64,11 @@ class PageQuery:
 class JobStore(Protocol):
     """The jobs. A deleted job is gone for every method but `UpkeepStore.purge`."""
 
-    async def add(self, job: Job, event: Event) -> None:
-        """Remember a new job.
+    async def add(self, job: Job, event: Event, like: Job | None = None) -> None:
+        """Remember a new job, made *like* another one, if one is given.
 
         Raises:
-            Conflict: its id is taken.
+            Conflict: its id is taken; or the other one has another version by now, or is gone.
         """
         ...
 
@@ -291,4 +293,11 @@ class HostStore(Protocol):
 
     async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
         """Return how far ahead these hosts are booked; one that nobody has booked is left out."""
+        ...
+
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* hosts whose bookings and holds ended before *before*.
+
+        Return how many. Whoever books one of them next is the first to do so.
+        """
         ...

@@ -69,6 +69,10 @@ class ScheduleStore(Protocol):
         """Return the schedules that *query* asks for, by (name, id), at most *limit*."""
         ...
 
+    async def runs(self, schedule_id: str) -> int:
+        """Return how many rows the ledger of a schedule has."""
+        ...
+
     async def delete(self, schedule_id: str, version: int, event: Event) -> None:
         """Delete a schedule and its ledger; its jobs stay.
 
@@ -109,7 +113,8 @@ class TickStore(Protocol):
 
         Those of ticks since its `fresh_beat` count, the latest instants first. A tick whose
         job was refused counts as one that failed; one whose job has not ended, was
-        cancelled, or is deleted, is left out. A schedule without a failure may be left out.
+        cancelled, or is deleted, is left out, and so is one that was backfilled: what went
+        wrong then says nothing about now. A schedule without a failure may be left out.
         """
         ...
 

@@ -55,6 +55,14 @@ class TemplateStore(Protocol):
         """Return all versions of a template, the newest first; none if there is no template."""
         ...
 
+    async def check_unused(self, template_id: str, seen_by: str | None = None) -> None:
+        """Check that no schedule uses a template.
+
+        Raises:
+            Conflict: one does, as for `delete`.
+        """
+        ...
+
     async def delete(
         self, template_id: str, version: int, event: Event, seen_by: str | None = None
     ) -> None:

@@ -1,11 +1,11 @@
 """What is asked of a store about what is there to be looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from crawlyard.core.page import KnownURL, TargetState
-from crawlyard.core.watch import Course, Level, LogLine, WorkerReport
+from crawlyard.core.watch import Course, Level, LogEnd, LogLine, WorkerReport
 
 
 class WorkerStore(Protocol):
@@ -23,6 +23,10 @@ class WorkerStore(Protocol):
         """Delete a report; tell whether there was one."""
         ...
 
+    async def sweep(self, before: datetime) -> int:
+        """Delete the reports of workers that have said nothing since *before*; return how many."""
+        ...
+
 
 class JournalStore(Protocol):
     """The log and the course of each job, by its id; `FrontierStore.record` writes them."""
@@ -35,6 +39,13 @@ class JournalStore(Protocol):
 
     async def last(self, job_id: str) -> int:
         """Return the *n* of the newest line, 0 when there is none."""
+        ...
+
+    async def ends(self, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
+        """Return where the logs of jobs end, by their ids, without those that are not there.
+
+        Number and state of each are of one moment.
+        """
         ...
 
     async def course(self, job_id: str) -> Course:

@@ -1,6 +1,6 @@
 """What is asked of a store about webhooks and their deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -65,6 +65,10 @@ class WebhookStore(Protocol):
 
     async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
         """Return the webhooks that *query* asks for, newest first, at most *limit*."""
+        ...
+
+    async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
+        """Return how many deliveries a webhook has in each state, zeros left out."""
         ...
 
     async def delete(self, webhook_id: str, version: int, event: Event) -> None:

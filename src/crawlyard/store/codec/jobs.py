@@ -17,6 +17,7 @@ from crawlyard.core.limits import USAGE_NAMES, Usage
 from crawlyard.core.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
 from crawlyard.core.progress import Pulse
 from crawlyard.core.spec import JobSpec
+from crawlyard.core.user import Grant
 from crawlyard.store.codec.base import Row, to_json
 from crawlyard.store.text import scrubbed
 
@@ -91,6 +92,7 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "schedule_id": job.origin.schedule_id,
         "tick_at": job.origin.tick_at,
         "given": to_json(job.origin.given),
+        "by_grant": to_json(job.by_grant),
     }
     return never_change | job_row(job) | spec_row(job.spec)
 
@@ -123,6 +125,7 @@ def job_of(row: Row) -> Job:
             tick_at=row["tick_at"],
             given=tuple(json.loads(row["given"])),
         ),
+        by_grant=tuple(Grant(word) for word in json.loads(row["by_grant"])),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from crawlyard.core.schedule import CrawlSchedule, Tick, TickOutcome, TickReason
+from crawlyard.core.schedule import BY_ITSELF, CrawlSchedule, Tick, TickOutcome, TickReason
 from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import Row, to_json
 from crawlyard.store.text import scrubbed
@@ -17,10 +17,9 @@ _STATE = (
     *("runs_left", "paused_at", "next_at", "fire_at", "waiting_at"),
     *("fresh_beat", "beat", "version", "created_at", "updated_at"),
 )
-_COLUMNS = (*_STATE, "id", "owner", "name", "template_id")
+_COLUMNS = (*_STATE, "id", "owner", "name", "template_id", "trusted")
 _PLANNED = {f.name for f in fields(CrawlSchedule)} - {*_COLUMNS, "flaw"}
 
-_BY = "scheduler"  # who paused what could not be read
 _NEVER = "unreadable"  # as `when`: no time table
 
 
@@ -38,6 +37,7 @@ def schedule_row(schedule: CrawlSchedule) -> dict[str, Any]:
         "owner": schedule.owner,
         "name": schedule.name,
         "template_id": schedule.template_id,
+        "trusted": schedule.trusted,
         "search": f"{schedule.name}\n{schedule.description}".casefold(),
     }
     return named | state_row(schedule)
@@ -66,7 +66,7 @@ def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedu
             del values[name]
         why = f"it could not be read: {_said(first)}"
         paused = {"paused_at": columns["paused_at"] or columns["updated_at"]}
-        told = {"paused_by": _BY, "pause_reason": why, "flaw": why}
+        told = {"paused_by": BY_ITSELF, "pause_reason": why, "flaw": why}
         try:
             return _SCHEDULE.validate_python(fallback | values | paused | told)
         except (ValidationError, Invalid) as next_error:

@@ -32,6 +32,7 @@ def version_row(template: CrawlTemplate) -> dict[str, Any]:
         "parameters": to_json([_parameter_json(p) for p in template.parameters]),
         "updated_at": template.updated_at,
         "actor": template.actor,
+        "trusted": template.trusted,
     }
 
 
@@ -49,6 +50,7 @@ def template_of(row: Row) -> CrawlTemplate:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         actor=row["actor"],
+        trusted=row["trusted"],
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from crawlyard.core.user import Grant
 from crawlyard.core.webhook import Attempt, Delivery, DeliveryState, Secret, Webhook
 from crawlyard.store.codec.base import Row, to_json
 
@@ -23,6 +24,7 @@ def webhook_row(webhook: Webhook) -> dict[str, Any]:
         "events": to_json(webhook.events),
         "secrets": to_json(_SECRETS.dump_python(webhook.secrets, mode="json")),
         "allow_addresses": to_json(webhook.allow_addresses),
+        "by_grant": to_json(webhook.by_grant),
         "active": webhook.active,
         "disabled_reason": webhook.disabled_reason,
         "failing_since": webhook.failing_since,
@@ -45,6 +47,7 @@ def webhook_of(row: Row) -> Webhook:
         events=tuple(json.loads(row["events"])),
         secrets=_SECRETS.validate_json(row["secrets"]),
         allow_addresses=tuple(json.loads(row["allow_addresses"])),
+        by_grant=tuple(Grant(word) for word in json.loads(row["by_grant"])),
         active=row["active"],
         disabled_reason=row["disabled_reason"],
         failing_since=row["failing_since"],

@@ -5,6 +5,7 @@ No method waits inside: on one event loop each is a transaction by itself.
 
 from crawlyard.store.base import Store
 from crawlyard.store.memory.access import MemoryCredentials, MemoryUsers
+from crawlyard.store.memory.archive import MemoryArchive
 from crawlyard.store.memory.deliveries import MemoryDeliveries
 from crawlyard.store.memory.desk import (
     MemoryOperations,
@@ -18,6 +19,7 @@ from crawlyard.store.memory.hosts import MemoryHosts
 from crawlyard.store.memory.inquiry import MemoryInquiries
 from crawlyard.store.memory.jobs import MemoryJobs
 from crawlyard.store.memory.leases import MemoryLeases
+from crawlyard.store.memory.overview import MemoryOverview
 from crawlyard.store.memory.pages import MemoryPages
 from crawlyard.store.memory.schedules import MemorySchedules, MemoryTicks
 from crawlyard.store.memory.shelf import Shelf
@@ -35,6 +37,7 @@ def open_memory_store() -> Store:
         leases=MemoryLeases(shelf),
         frontier=MemoryFrontier(shelf),
         pages=MemoryPages(shelf),
+        archive=MemoryArchive(shelf),
         events=MemoryEvents(shelf),
         hosts=MemoryHosts(),
         templates=MemoryTemplates(shelf),
@@ -51,6 +54,7 @@ def open_memory_store() -> Store:
         workers=MemoryWorkers(),
         journal=MemoryJournal(shelf),
         inquiries=MemoryInquiries(shelf),
+        overview=MemoryOverview(shelf),
         upkeep=MemoryUpkeep(shelf),
         check=_nothing,
         close=_nothing,

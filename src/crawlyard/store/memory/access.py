@@ -55,6 +55,12 @@ class MemoryUsers:
                 sums[day] = sums.get(day, Usage()).plus(used)
         return sums
 
+    async def forget_days(self, before: date, rows: int = 1000) -> int:
+        gone = [key for key in self._shelf.days if key[1] < before][:rows]
+        for key in gone:
+            del self._shelf.days[key]
+        return len(gone)
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryCredentials:
@@ -115,9 +121,9 @@ class MemoryCredentials:
         self._shelf.credentials[link] = known.revoked(session.created_at)
         return True
 
-    async def sweep(self, before: datetime) -> int:
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
         kept = self._shelf.credentials
-        gone = [c.id for c in kept.values() if _over(c, before)]
+        gone = [c.id for c in kept.values() if _over(c, before)][:rows]
         for credential_id in gone:
             del kept[credential_id]
         return len(gone)

@@ -2,8 +2,10 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 
 from crawlyard.core.desk import Operation, OperationState, Reply, SavedView, Section
 from crawlyard.core.event import Event
@@ -97,6 +99,17 @@ class MemoryOperations:
         self._operations[mine.id] = mine
         return mine
 
+    async def under_way(self) -> Mapping[str, int]:
+        every = self._operations.values()
+        return {o.id: o.version for o in every if o.state is OperationState.RUNNING}
+
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        old = (o.id for o in self._operations.values() if o.ended_at and o.ended_at < before)
+        gone = list(islice(old, rows))
+        for operation_id in gone:
+            del self._operations[operation_id]
+        return len(gone)
+
     def _keep(self, operation: Operation) -> None:
         # through JSON, as in a database: tuples in the request come back as lists
         self._operations[operation.id] = operation_of(operation_row(scrubbed(operation)))
@@ -154,8 +167,9 @@ class MemoryReplies:
         if known is not None and known.status == 0:
             del self._replies[asker, key]
 
-    async def sweep(self, before: datetime) -> int:
-        gone = [key for key, reply in self._replies.items() if reply.created_at < before]
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        old = (key for key, reply in self._replies.items() if reply.created_at < before)
+        gone = list(islice(old, rows))
         for key in gone:
             del self._replies[key]
         return len(gone)

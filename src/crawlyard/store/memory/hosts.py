@@ -4,13 +4,16 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 
 from crawlyard.core.checkpoint import (
     Booking,
 )
 from crawlyard.core.watch import HostBooking
 from crawlyard.store.pacing import slots
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -37,3 +40,13 @@ class MemoryHosts:
             host: HostBooking(booked_until=self._booked.get(host), held_until=self._holds.get(host))
             for host in known
         }
+
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        ends = (self._booked, self._holds)
+        known = self._booked.keys() | self._holds.keys()
+        old = (h for h in known if all(until.get(h, _LONG_AGO) < before for until in ends))
+        gone = list(islice(old, rows))
+        for host in gone:
+            for until in ends:
+                until.pop(host, None)
+        return len(gone)

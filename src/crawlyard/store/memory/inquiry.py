@@ -13,6 +13,7 @@ from crawlyard.core.limits import Usage
 from crawlyard.core.page import KnownURL, StoredPage, TargetState, Via
 from crawlyard.core.queue import claim_key, claimable
 from crawlyard.core.quota import day_of, held_back
+from crawlyard.core.stats import FailingHost, failing_hosts
 from crawlyard.store.leasing import held
 from crawlyard.store.memory.shelf import Shelf
 
@@ -73,6 +74,19 @@ class MemoryInquiries:
             for job in jobs
             if job.ended_at is not None and since <= job.ended_at < until
         )
+
+    async def failing(
+        self, owner: str | None, since: datetime, until: datetime, most: int
+    ) -> list[FailingHost]:
+        failed = [
+            (stored.page.fetched_at, record.frontier[fp].target.host, stored.page.error)
+            for record in self._shelf.there()
+            if owner in (None, record.job.owner)
+            for fp, stored in record.pages.items()
+            if since <= stored.page.fetched_at < until
+        ]
+        latest = sorted(((at, host, kind) for at, host, kind in failed if kind), reverse=True)
+        return failing_hosts((host, kind, 1, at) for at, host, kind in latest[:most])
 
     def _waiting(self, now: datetime, without: Collection[str]) -> Iterator[Job]:
         for record in self._shelf.there():

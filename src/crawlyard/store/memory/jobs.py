@@ -23,7 +23,7 @@ from crawlyard.store.leasing import (
     fenced,
     held,
 )
-from crawlyard.store.memory.shelf import Shelf
+from crawlyard.store.memory.shelf import Record, Shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class MemoryJobs:
 
     _shelf: Shelf
 
-    async def add(self, job: Job, event: Event) -> None:
+    async def add(self, job: Job, event: Event, like: Job | None = None) -> None:
+        if like is not None:
+            self._at(like.id, like.version)
         self._shelf.add(job)
         self._shelf.tell(event)
 
@@ -46,13 +48,13 @@ class MemoryJobs:
         self._shelf.changed(job, *events)
 
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
-        fitting = (r for r in self._shelf.there() if _fits(query, r.job))
+        fitting = (r for r in self._shelf.there() if fits_query(query, r.job))
         ordered = sorted(fitting, key=lambda r: r.job.id, reverse=not query.oldest_first)
         return [Standing(job=r.job, shard=r.shard) for r in ordered[:limit]]
 
     async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
         jobs = (r.job for r in self._shelf.there())
-        return Counter((j.state, j.priority) for j in jobs if _fits(query, j))
+        return Counter((j.state, j.priority) for j in jobs if fits_query(query, j))
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         record = self._shelf.find(job.id)
@@ -61,15 +63,20 @@ class MemoryJobs:
         return self._shelf.changed(job, event).reopen(kinds)
 
     async def delete(self, job_id: str, version: int, event: Event) -> None:
-        record = self._shelf.find(job_id)
-        if record is None or record.job.version != version:
-            raise Conflict(f"job {job_id} is not at version {version} any more")
+        record = self._at(job_id, version)
         record.deleted = True
         record.shard = fenced(record.shard)
         self._shelf.tell(event)
 
+    def _at(self, job_id: str, version: int) -> Record:
+        record = self._shelf.find(job_id)
+        if record is None or record.job.version != version:
+            raise Conflict(f"job {job_id} is not at version {version} any more")
+        return record
 
-def _fits(query: JobQuery, job: Job) -> bool:
+
+def fits_query(query: JobQuery, job: Job) -> bool:
+    """Tell whether *query* asks for a job."""
     text, part = query.text.casefold(), query.id_part.lower()
     return (
         query.owner in (None, job.owner)

@@ -33,7 +33,7 @@ class MemoryPages:
         record = self._shelf.find(job_id)
         if record is None:
             return []
-        fitting = (record.listed(fp) for fp, s in record.pages.items() if _asked(query, s))
+        fitting = (record.listed(fp) for fp, s in record.pages.items() if asks_for(query, s))
         return list(islice(fitting, limit))
 
     async def bodies(
@@ -81,7 +81,8 @@ class MemoryPages:
         return (k for k in known if k.state is TargetState.SKIPPED)
 
 
-def _asked(query: PageQuery, stored: StoredPage) -> bool:
+def asks_for(query: PageQuery, stored: StoredPage) -> bool:
+    """Tell whether *query* asks for a page record."""
     page, text = stored.page, query.text.lower()
     return (
         stored.id > query.after
@@ -90,6 +91,8 @@ def _asked(query: PageQuery, stored: StoredPage) -> bool:
         and (text in page.url.lower() or text in page.title.lower())
         and (not query.statuses or _of_status(page.status or 0, query.statuses))
         and (not query.depths or page.depth in query.depths)
+        and (query.min_depth is None or page.depth >= query.min_depth)
+        and (query.max_depth is None or page.depth <= query.max_depth)
         and (not query.hosts or any(is_of_host(page.url, h) for h in query.hosts))
         and _of_types(page.content_type, query.content_types)
     )

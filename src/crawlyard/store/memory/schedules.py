@@ -47,6 +47,9 @@ class MemorySchedules:
         found = (s for s in self._shelf.schedules.values() if _fits(query, s))
         return sorted(found, key=lambda s: (s.name, s.id))[:limit]
 
+    async def runs(self, schedule_id: str) -> int:
+        return len(self._shelf.ticks.get(schedule_id, {}))
+
     async def delete(self, schedule_id: str, version: int, event: Event) -> None:
         schedule = self._shelf.schedules.get(schedule_id)
         if schedule is None or schedule.version != version:
@@ -130,7 +133,8 @@ class MemoryTicks:
 
     def _failures(self, schedule: CrawlSchedule, last: int) -> int:
         ticks = (t for t in self._ledger(schedule.id) if t.beat >= schedule.fresh_beat)
-        ends = (end for end in map(self._end, ticks) if end is not None)
+        now = (t for t in ticks if t.reason is not TickReason.BACKFILL)
+        ends = (end for end in map(self._end, now) if end is not None)
         return sum(end is State.FAILED for end in islice(ends, last))
 
     def _end(self, tick: Tick) -> State | None:

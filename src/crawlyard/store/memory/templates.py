@@ -52,14 +52,17 @@ class MemoryTemplates:
     async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
         return deepcopy(self._shelf.templates.get(template_id, [])[::-1])
 
-    async def delete(
-        self, template_id: str, version: int, event: Event, seen_by: str | None = None
-    ) -> None:
-        self._check_version(template_id, version)
+    async def check_unused(self, template_id: str, seen_by: str | None = None) -> None:
         schedules = self._shelf.schedules.values()
         users = [(s.owner, s.name) for s in schedules if s.template_id == template_id]
         if users:
             raise in_use(template_id, users, seen_by)
+
+    async def delete(
+        self, template_id: str, version: int, event: Event, seen_by: str | None = None
+    ) -> None:
+        self._check_version(template_id, version)
+        await self.check_unused(template_id, seen_by)
         del self._shelf.templates[template_id]
         self._shelf.tell(event)
 

@@ -2,14 +2,14 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
 from crawlyard.core.page import TargetState
 from crawlyard.core.queue import claimable
-from crawlyard.core.watch import Course, Level, LogLine, WorkerReport
+from crawlyard.core.watch import Course, Level, LogEnd, LogLine, WorkerReport
 from crawlyard.store.base import KnownURL
 from crawlyard.store.memory.shelf import Known, Record, Shelf
 from crawlyard.store.text import scrubbed
@@ -29,6 +29,12 @@ class MemoryWorkers:
 
     async def forget(self, worker_id: str) -> bool:
         return self._reports.pop(worker_id, None) is not None
+
+    async def sweep(self, before: datetime) -> int:
+        gone = [report.id for report in self._reports.values() if report.beat_at < before]
+        for worker_id in gone:
+            del self._reports[worker_id]
+        return len(gone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,10 @@ class MemoryJournal:
         record = self._shelf.find(job_id)
         return record.last_line if record else 0
 
+    async def ends(self, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
+        found = ((job_id, self._shelf.find(job_id)) for job_id in job_ids)
+        return {job_id: _end(record) for job_id, record in found if record is not None}
+
     async def course(self, job_id: str) -> Course:
         record = self._shelf.find(job_id)
         return record.course if record else Course()
@@ -78,6 +88,10 @@ class MemoryJournal:
         record = self._shelf.find(job_id)
         if record is not None:
             yield from (_told(record, known) for known in record.frontier.values())
+
+
+def _end(record: Record) -> LogEnd:
+    return LogEnd(n=record.last_line, state=record.job.state, held_until=record.shard.lease_until)
 
 
 def _told(record: Record, known: Known) -> KnownURL:

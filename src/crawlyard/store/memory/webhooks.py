@@ -2,10 +2,12 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from crawlyard.core.event import Event
-from crawlyard.core.webhook import Webhook
+from crawlyard.core.webhook import DeliveryState, Webhook
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base.webhooks import WebhookQuery
 from crawlyard.store.memory.post import Endpoint
@@ -49,6 +51,9 @@ class MemoryWebhooks:
     async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
         found = (e.webhook for e in self._shelf.post.endpoints.values() if _fits(query, e.webhook))
         return sorted(found, key=lambda w: w.id, reverse=True)[:limit]
+
+    async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
+        return Counter(parcel.delivery.state for parcel in self._shelf.post.of(webhook_id))
 
     async def delete(self, webhook_id: str, version: int, event: Event) -> None:
         self._at(webhook_id, version)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from crawlyard.core.credential import Credential, CredentialKind
 from crawlyard.core.event import Event
@@ -16,7 +16,7 @@ from crawlyard.core.user import User
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base import Proof
 from crawlyard.store.codec.access import credential_of, credential_row, user_of, user_row
-from crawlyard.store.sql.bulk import insert_new
+from crawlyard.store.sql.bulk import delete_first, insert_new
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.names import plainly
 from crawlyard.store.sql.standing import tell
@@ -46,6 +46,9 @@ class SqlUsers:
 
     async def days(self, owner: str | None, since: date) -> Mapping[date, Usage]:
         return await self._database.read(partial(_days, owner=owner, since=since))
+
+    async def forget_days(self, before: date, rows: int = 1000) -> int:
+        return await self._database.write(partial(_forget_days, before=before, rows=rows))
 
 
 def _add_user(conn: Connection, user: User, event: Event) -> None:
@@ -95,6 +98,10 @@ def _days(conn: Connection, owner: str | None, since: date) -> Mapping[date, Usa
     }
 
 
+def _forget_days(conn: Connection, before: date, rows: int) -> int:
+    return delete_first(conn, (days.c.owner, days.c.day), days.c.day < before, rows)
+
+
 @dataclass(frozen=True, slots=True)
 class SqlCredentials:
     """`CredentialStore` on a database."""
@@ -130,8 +137,8 @@ class SqlCredentials:
     async def spend(self, link: str, session: Credential) -> bool:
         return await self._database.write(partial(_spend, link=link, session=session))
 
-    async def sweep(self, before: datetime) -> int:
-        return await self._database.write(partial(_sweep, before=before))
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 
 def _add(conn: Connection, credential: Credential, event: Event | None) -> None:
@@ -221,6 +228,6 @@ def _spend(conn: Connection, link: str, session: Credential) -> bool:
     return True
 
 
-def _sweep(conn: Connection, before: datetime) -> int:
+def _sweep(conn: Connection, before: datetime, rows: int) -> int:
     over = or_(credentials.c.revoked_at < before, credentials.c.expires_at < before)
-    return conn.execute(delete(credentials).where(over)).rowcount
+    return delete_first(conn, (credentials.c.id,), over, rows)

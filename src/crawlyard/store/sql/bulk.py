@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Executable,
@@ -14,9 +15,11 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
+    delete,
     func,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -77,6 +80,21 @@ def put_rows(conn: Connection, table: Table, rows: Rows, *, adding: bool = False
         conn.execute(_put_arrays(table, names, adding=adding), _arrays(conn, table, rows))
     else:
         conn.execute(_put_each(table, names, adding=adding), rows)
+
+
+def delete_first(
+    conn: Connection, key: tuple[Column[Any], ...], over: ColumnElement[bool], rows: int
+) -> int:
+    """Delete up to *rows* rows for which *over* holds, by their *key*; return how many.
+
+    Rows that others have locked are left to the next time.
+    """
+    first = select(*key).where(over).limit(rows).with_for_update(skip_locked=True)
+    gone = [tuple(row) for row in conn.execute(first)]
+    if not gone:
+        return 0
+    which = tuple_(*key).in_(gone)
+    return conn.execute(delete(key[0].table).where(which)).rowcount
 
 
 def _arrays(conn: Connection, table: Table, rows: Rows) -> Mapping[str, str]:

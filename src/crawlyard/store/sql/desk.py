@@ -2,6 +2,7 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -21,7 +22,7 @@ from crawlyard.store.codec.desk import (
     view_row,
 )
 from crawlyard.store.naming import taken
-from crawlyard.store.sql.bulk import insert_new
+from crawlyard.store.sql.bulk import delete_first, insert_new
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.names import plainly
 from crawlyard.store.sql.standing import tell
@@ -117,6 +118,12 @@ class SqlOperations:
             return None
         return await self._database.write(partial(_claim, now=now, until=until))
 
+    async def under_way(self) -> Mapping[str, int]:
+        return await self._database.read(_under_way)
+
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        return await self._database.write(partial(_sweep, before=before, rows=rows))
+
 
 def _add_operation(conn: Connection, operation: Operation) -> None:
     if not insert_new(conn, operations, [operation_row(operation)]):
@@ -164,6 +171,15 @@ def _claim(conn: Connection, now: datetime, until: datetime) -> Operation | None
     mine = replace(found, leased_until=until, version=found.version + 1)
     _save_operation(conn, mine)
     return mine
+
+
+def _under_way(conn: Connection) -> Mapping[str, int]:
+    found = conn.execute(select(operations.c.id, operations.c.version).where(UNDER_WAY))
+    return {row.id: row.version for row in found}
+
+
+def _sweep(conn: Connection, before: datetime, rows: int) -> int:
+    return delete_first(conn, (operations.c.id,), operations.c.ended_at < before, rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from crawlyard.core.checkpoint import Booking
 from crawlyard.core.watch import HostBooking
 from crawlyard.store.pacing import slots
-from crawlyard.store.sql.bulk import insert_new, update_rows
-from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.bulk import delete_first, insert_new, update_rows
+from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.tables.jobs import hosts
 from crawlyard.store.text import clean
 
@@ -35,6 +36,9 @@ class SqlHosts:
     async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
         return await self._database.read(partial(_booked, names=hosts)) if hosts else {}
 
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        return await self._database.write(partial(_sweep, before=before, rows=rows))
+
 
 def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
     names = [clean(b.host) for b in bookings]
@@ -51,21 +55,31 @@ def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[
 
 def _free_at(conn: Connection, names: Sequence[str], now: datetime) -> dict[str, datetime]:
     """Return from when each host is free, and keep others from booking it meanwhile."""
-    insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in names])
-    rows = conn.execute(
-        # in order: two processes that book the same hosts do not wait in a circle
-        select(hosts).where(hosts.c.host.in_(names)).order_by(hosts.c.host).with_for_update()
-    )
-    return {row.host: max(row.booked_until or now, row.held_until or now, now) for row in rows}
+    free_at: dict[str, datetime] = {}
+    # in order: two processes that book the same hosts do not wait in a circle
+    own = select(hosts).where(hosts.c.host.in_(names)).order_by(hosts.c.host)
+    while len(free_at) < len(names):  # one may be swept away between the two statements
+        insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in names])
+        rows = conn.execute(own.with_for_update())
+        free_at = {r.host: max(r.booked_until or now, r.held_until or now, now) for r in rows}
+    return free_at
 
 
 def _hold(conn: Connection, host: str, until: datetime) -> None:
-    insert_new(conn, hosts, [{"host": host, "held_until": until}])
+    # one statement: between two, the row could be swept away
+    insert = postgresql.insert(hosts) if is_postgres(conn) else sqlite.insert(hosts)
+    later = or_(hosts.c.held_until.is_(None), hosts.c.held_until < until)
     conn.execute(
-        update(hosts)
-        .where(hosts.c.host == host, or_(hosts.c.held_until.is_(None), hosts.c.held_until < until))
-        .values(held_until=until)
+        insert.values(host=host, held_until=until).on_conflict_do_update(
+            index_elements=["host"], set_={"held_until": until}, where=later
+        )
     )
+
+
+def _sweep(conn: Connection, before: datetime, rows: int) -> int:
+    ends = (hosts.c.booked_until, hosts.c.held_until)
+    over = and_(*(or_(end.is_(None), end < before) for end in ends))
+    return delete_first(conn, (hosts.c.host,), over, rows)
 
 
 def _booked(conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:

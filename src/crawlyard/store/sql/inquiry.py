@@ -20,13 +20,15 @@ from sqlalchemy import (
 
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
-from crawlyard.core.page import KnownURL, StoredPage
+from crawlyard.core.page import ErrorKind, KnownURL, StoredPage
+from crawlyard.core.stats import FailingHost, failing_hosts
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.quotas import parts_held_back
 from crawlyard.store.sql.standing import STANDING, no_of
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
+    FAILED,
     HELD,
     PENDING,
     PRESENT,
@@ -104,6 +106,12 @@ class SqlInquiries:
             partial(_ended, owner=owner, since=since, until=until, step=step)
         )
 
+    async def failing(
+        self, owner: str | None, since: datetime, until: datetime, most: int
+    ) -> list[FailingHost]:
+        work = partial(_failing, owner=owner, since=since, until=until, most=most)
+        return await self._database.read(work)
+
 
 def _number(job_id: str) -> ColumnElement[int]:
     return no_of(job_id).scalar_subquery()
@@ -158,3 +166,27 @@ def _ended(
     if owner is not None:
         asked = asked.where(jobs.c.owner == owner)
     return {(row[0], State(row[1])): row[2] for row in conn.execute(asked)}
+
+
+def _failing(
+    conn: Connection, owner: str | None, since: datetime, until: datetime, most: int
+) -> list[FailingHost]:
+    when = pages.c.fetched_at
+    failed = (
+        select(pages.c.job_no, pages.c.fp, pages.c.error, when)
+        .join(jobs, jobs.c.no == pages.c.job_no)
+        .where(FAILED, when >= since, when < until, PRESENT)
+        .order_by(when.desc())
+        .limit(most)
+    )
+    if owner is not None:
+        failed = failed.where(jobs.c.owner == owner)
+    latest = failed.subquery()
+    target = (frontier.c.job_no == latest.c.job_no) & (frontier.c.fp == latest.c.fp)
+    asked = (
+        select(frontier.c.host, latest.c.error, func.count(), func.max(latest.c.fetched_at))
+        .select_from(latest.join(frontier, target))
+        .group_by(frontier.c.host, latest.c.error)
+    )
+    rows = conn.execute(asked)
+    return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, RowMapping, func, select, update
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
@@ -38,8 +38,8 @@ class SqlJobs:
 
     _database: Database
 
-    async def add(self, job: Job, event: Event) -> None:
-        await self._database.write(partial(_add, job=job, event=event))
+    async def add(self, job: Job, event: Event, like: Job | None = None) -> None:
+        await self._database.write(partial(_add, job=job, event=event, like=like))
 
     async def get(self, job_id: str) -> Standing:
         return await self._database.read(partial(_get, job_id=job_id))
@@ -62,7 +62,9 @@ class SqlJobs:
         await self._database.write(partial(_delete, job_id=job_id, version=version, event=event))
 
 
-def _add(conn: Connection, job: Job, event: Event) -> None:
+def _add(conn: Connection, job: Job, event: Event, like: Job | None = None) -> None:
+    if like is not None:
+        _at(conn, like.id, like.version)
     add_jobs(conn, [job])
     tell(conn, [event])
 
@@ -104,10 +106,20 @@ def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[Er
 
 
 def _delete(conn: Connection, job_id: str, version: int, event: Event) -> None:
+    row = _at(conn, job_id, version)
+    conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
+    set_shard(conn, row["no"], fenced(shard_of(row)))
+    tell(conn, [event])
+
+
+def _at(conn: Connection, job_id: str, version: int) -> RowMapping:
+    """Return a job's row, which nobody else changes until the transaction ends.
+
+    Raises:
+        Conflict: the stored version is another, or the job is gone.
+    """
     same = standing(jobs.c.id == job_id, jobs.c.version == version)
     row = conn.execute(locked(same)).mappings().first()
     if row is None:
         raise Conflict(f"job {job_id} is not at version {version} any more")
-    conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
-    set_shard(conn, row["no"], fenced(shard_of(row)))
-    tell(conn, [event])
+    return row

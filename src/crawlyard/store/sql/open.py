@@ -14,6 +14,7 @@ from crawlyard.clock import Clock
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.base import Store
 from crawlyard.store.sql.access import SqlCredentials, SqlUsers
+from crawlyard.store.sql.archive import SqlArchive
 from crawlyard.store.sql.database import Database, SqliteDatabase
 from crawlyard.store.sql.deliveries import SqlDeliveries
 from crawlyard.store.sql.desk import SqlOperations, SqlSettings, SqlViews
@@ -23,6 +24,7 @@ from crawlyard.store.sql.hosts import SqlHosts
 from crawlyard.store.sql.inquiry import SqlInquiries
 from crawlyard.store.sql.jobs import SqlJobs
 from crawlyard.store.sql.leases import SqlLeases
+from crawlyard.store.sql.overview import SqlOverview
 from crawlyard.store.sql.pages import SqlPages
 from crawlyard.store.sql.replies import SqlReplies
 from crawlyard.store.sql.schedules import SqlSchedules
@@ -65,6 +67,7 @@ def store_on(database: Database) -> Store:
         leases=SqlLeases(database),
         frontier=SqlFrontier(database),
         pages=SqlPages(database),
+        archive=SqlArchive(database),
         events=SqlEvents(database),
         hosts=SqlHosts(database),
         templates=SqlTemplates(database),
@@ -81,6 +84,7 @@ def store_on(database: Database) -> Store:
         workers=SqlWorkers(database),
         journal=SqlJournal(database),
         inquiries=SqlInquiries(database),
+        overview=SqlOverview(database),
         upkeep=SqlUpkeep(database),
         check=partial(check, database, database.name),
         close=database.close,

@@ -72,14 +72,15 @@ def _pages(conn: Connection, job_id: str, query: PageQuery, limit: int) -> list[
     statement: Select[Any] = (
         select(*pages.c, parent.c.url.label("parent"))
         .select_from(pages.outerjoin(parent, named_by))
-        .where(pages.c.job_no == _number(job_id), pages.c.id > query.after, *_asked(query))
+        .where(pages.c.job_no == _number(job_id), pages.c.id > query.after, *asked_of(query))
         .order_by(pages.c.id)
         .limit(limit)
     )
     return [page_of(row) for row in conn.execute(statement).mappings()]
 
 
-def _asked(query: PageQuery) -> list[ColumnElement[bool]]:
+def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
+    """Return the conditions on the rows of `pages` that *query* asks for, but for `after`."""
     asked: list[ColumnElement[bool]] = []
     if query.failed is not None:
         asked.append(FAILED if query.failed else ~FAILED)
@@ -97,6 +98,10 @@ def _asked(query: PageQuery) -> list[ColumnElement[bool]]:
         )
     if query.depths:
         asked.append(pages.c.depth.in_(sorted(query.depths)))
+    if query.min_depth is not None:
+        asked.append(pages.c.depth >= query.min_depth)
+    if query.max_depth is not None:
+        asked.append(pages.c.depth <= query.max_depth)
     if query.statuses:
         asked.append(or_(*(_of_status(status) for status in sorted(query.statuses))))
     if query.hosts:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from crawlyard.core.desk import Reply
 from crawlyard.store.codec.desk import answer_row, reply_of, reply_row
+from crawlyard.store.sql.bulk import delete_first
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.tables.desk import replies
 
@@ -33,8 +34,8 @@ class SqlReplies:
     async def drop(self, asker: str, key: str) -> None:
         await self._database.write(partial(_drop, asker=asker, key=key))
 
-    async def sweep(self, before: datetime) -> int:
-        return await self._database.write(partial(_sweep, before=before))
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 
 def _begin(conn: Connection, reply: Reply, forgotten: datetime, dead: datetime) -> Reply | None:
@@ -69,8 +70,9 @@ def _drop(conn: Connection, asker: str, key: str) -> None:
     conn.execute(delete(replies).where(_of(asker, key), _OPEN))
 
 
-def _sweep(conn: Connection, before: datetime) -> int:
-    return conn.execute(delete(replies).where(replies.c.created_at < before)).rowcount
+def _sweep(conn: Connection, before: datetime, rows: int) -> int:
+    key = (replies.c.asker, replies.c.key)
+    return delete_first(conn, key, replies.c.created_at < before, rows)
 
 
 def _of(asker: str, key: str) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.event import Event
@@ -39,6 +39,10 @@ class SqlSchedules:
 
     async def find(self, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
         return await self._database.read(partial(_find, query=query, limit=limit))
+
+    async def runs(self, schedule_id: str) -> int:
+        counted = select(func.count()).where(ticks.c.schedule_id == schedule_id)
+        return await self._database.read(lambda conn: conn.scalar(counted) or 0)
 
     async def delete(self, schedule_id: str, version: int, event: Event) -> None:
         work = partial(_delete, schedule_id=schedule_id, version=version, event=event)

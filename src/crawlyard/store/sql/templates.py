@@ -49,6 +49,9 @@ class SqlTemplates:
     async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
         return await self._database.read(partial(_versions, template_id=template_id))
 
+    async def check_unused(self, template_id: str, seen_by: str | None = None) -> None:
+        await self._database.read(lambda conn: _check_unused(conn, template_id, seen_by))
+
     async def delete(
         self, template_id: str, version: int, event: Event, seen_by: str | None = None
     ) -> None:
@@ -134,14 +137,18 @@ def _delete(
     _lock(conn, template_id, version)
     # A schedule that is being added holds a share of the row that is locked now: it is
     # seen here, or it comes too late and finds no template.
+    _check_unused(conn, template_id, seen_by)
+    conn.execute(delete(template_versions).where(template_versions.c.template_id == template_id))
+    conn.execute(delete(templates).where(templates.c.id == template_id))
+    tell(conn, [event])
+
+
+def _check_unused(conn: Connection, template_id: str, seen_by: str | None) -> None:
     using = select(schedules.c.owner, schedules.c.name)
     found = conn.execute(using.where(schedules.c.template_id == template_id))
     users = [(row.owner, row.name) for row in found]
     if users:
         raise in_use(template_id, users, seen_by)
-    conn.execute(delete(template_versions).where(template_versions.c.template_id == template_id))
-    conn.execute(delete(templates).where(templates.c.id == template_id))
-    tell(conn, [event])
 
 
 def _lock(conn: Connection, template_id: str, version: int) -> None:

@@ -112,6 +112,7 @@ def _failures(conn: Connection, schedule_ids: Collection[str], last: int) -> Map
         .where(
             ticks.c.schedule_id == schedules.c.id,
             ticks.c.beat >= schedules.c.fresh_beat,
+            ticks.c.reason != TickReason.BACKFILL.value,
             or_(REFUSED, ended),
         )
         .order_by(ticks.c.due_at.desc())

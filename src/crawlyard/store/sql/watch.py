@@ -2,7 +2,7 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,14 +20,15 @@ from sqlalchemy import (
     union_all,
 )
 
+from crawlyard.core.lifecycle import State
 from crawlyard.core.page import TargetState
-from crawlyard.core.watch import MOST_LINES, Course, Level, LogLine, WorkerReport
+from crawlyard.core.watch import MOST_LINES, Course, Level, LogEnd, LogLine, WorkerReport
 from crawlyard.store.base import KnownURL
 from crawlyard.store.codec.watch import course_of, known_of, line_of, worker_of, worker_row
 from crawlyard.store.sql.bulk import put_rows
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.standing import no_of
-from crawlyard.store.tables.jobs import PENDING, PRESENT, frontier, jobs
+from crawlyard.store.sql.standing import STANDING, no_of
+from crawlyard.store.tables.jobs import PENDING, PRESENT, frontier, jobs, shards
 from crawlyard.store.tables.watch import courses, log_lines, workers
 from crawlyard.store.text import clean
 
@@ -48,6 +49,10 @@ class SqlWorkers:
     async def forget(self, worker_id: str) -> bool:
         gone = delete(workers).where(workers.c.id == worker_id)
         return bool(await self._database.write(lambda conn: conn.execute(gone).rowcount))
+
+    async def sweep(self, before: datetime) -> int:
+        gone = delete(workers).where(workers.c.beat_at < before)
+        return await self._database.write(lambda conn: conn.execute(gone).rowcount)
 
 
 def _workers(conn: Connection) -> list[WorkerReport]:
@@ -75,6 +80,11 @@ class SqlJournal:
 
     async def last(self, job_id: str) -> int:
         return await self._database.read(lambda conn: conn.scalar(_newest(job_id)) or 0)
+
+    async def ends(self, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
+        if not job_ids:
+            return {}
+        return await self._database.read(partial(_ends, job_ids=job_ids))
 
     async def course(self, job_id: str) -> Course:
         return await self._database.read(partial(_course, job_id=job_id))
@@ -116,6 +126,19 @@ def _lines(
     found = select(log_lines).where(log_lines.c.job_no == _number(job_id), *asked)
     rows = conn.execute(found.order_by(log_lines.c.n).limit(limit)).mappings()
     return [line_of(row) for row in rows]
+
+
+def _ends(conn: Connection, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
+    newest = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
+    found = (
+        select(jobs.c.id, jobs.c.state, shards.c.lease_until, newest.scalar_subquery().label("n"))
+        .select_from(STANDING)
+        .where(PRESENT, jobs.c.id.in_(sorted(job_ids)))
+    )
+    return {
+        row.id: LogEnd(n=row.n or 0, state=State(row.state), held_until=row.lease_until)
+        for row in conn.execute(found)
+    }
 
 
 def _course(conn: Connection, job_id: str) -> Course:

@@ -2,13 +2,14 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from crawlyard.core.event import Event
-from crawlyard.core.webhook import Webhook
+from crawlyard.core.webhook import DeliveryState, Webhook
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base.webhooks import WebhookQuery
 from crawlyard.store.codec.webhooks import webhook_of, webhook_row
@@ -17,7 +18,7 @@ from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.post import drop, give_up, give_up_all, locked
 from crawlyard.store.sql.standing import tell
 from crawlyard.store.tables.jobs import events
-from crawlyard.store.tables.webhooks import webhooks
+from crawlyard.store.tables.webhooks import deliveries, webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,15 @@ class SqlWebhooks:
 
     async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
         return await self._database.read(partial(_find, query=query, limit=limit))
+
+    async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
+        counted = (
+            select(deliveries.c.state, func.count())
+            .where(deliveries.c.webhook_id == webhook_id)
+            .group_by(deliveries.c.state)
+        )
+        rows = await self._database.read(lambda conn: conn.execute(counted).all())
+        return {DeliveryState(state): count for state, count in rows}
 
     async def delete(self, webhook_id: str, version: int, event: Event) -> None:
         emptied = partial(_emptied, webhook_id=webhook_id, version=version)

@@ -15,5 +15,5 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0003"
+SCHEMA = "0006"
 """The revision in `migrations/versions` that makes these tables."""

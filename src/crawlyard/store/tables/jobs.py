@@ -60,6 +60,7 @@ jobs = Table(
     Column("schedule_id", String(36)),
     Column("tick_at", Instant),
     Column("given", CleanText, nullable=False),  # JSON
+    Column("by_grant", CleanText, nullable=False),  # JSON
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # a key is never given twice: an old lease may still name it
@@ -79,6 +80,7 @@ Index("jobs_owner", jobs.c.owner, jobs.c.id)
 
 ENDED = jobs.c.ended_at.is_not(None) & PRESENT
 HELD_BACK = jobs.c.state == literal_column("'paused'")
+GIVEN_UP = jobs.c.state == literal_column("'failed'")
 OF_TEMPLATE = jobs.c.template_id.is_not(None)
 OF_SCHEDULE = jobs.c.schedule_id.is_not(None)
 
@@ -88,6 +90,12 @@ Index(
     jobs.c.retention,
     sqlite_where=ENDED,
     postgresql_where=ENDED,
+)
+Index(
+    "jobs_failed",
+    jobs.c.ended_at,
+    sqlite_where=GIVEN_UP,
+    postgresql_where=GIVEN_UP,
 )
 Index("jobs_paused", jobs.c.since, sqlite_where=HELD_BACK, postgresql_where=HELD_BACK)
 Index(
@@ -224,6 +232,7 @@ FAILED = pages.c.error.is_not(None)
 
 Index("pages_job", pages.c.job_no, pages.c.id)
 Index("pages_failed", pages.c.job_no, pages.c.id, sqlite_where=FAILED, postgresql_where=FAILED)
+Index("pages_failed_at", pages.c.fetched_at, sqlite_where=FAILED, postgresql_where=FAILED)
 
 bodies = Table(
     "bodies",

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -23,6 +24,7 @@ schedules = Table(
     Column("search", CleanText, nullable=False),  # name and description, case-folded
     Column("template_id", ForeignKey("templates.id"), index=True),
     Column("plan", CleanText, nullable=False),  # JSON: all that no query asks for
+    Column("trusted", Boolean, nullable=False),
     Column("runs_left", BigInteger),
     Column("paused_at", Instant),
     Column("next_at", Instant),

@@ -38,5 +38,6 @@ template_versions = Table(
     Column("parameters", CleanText, nullable=False),  # JSON
     Column("updated_at", Instant, nullable=False),
     Column("actor", CleanText, nullable=False),
+    Column("trusted", Boolean, nullable=False),
     PrimaryKeyConstraint("template_id", "version"),
 )

@@ -26,6 +26,7 @@ webhooks = Table(
     Column("events", CleanText, nullable=False),  # JSON
     Column("secrets", CleanText, nullable=False),  # JSON
     Column("allow_addresses", CleanText, nullable=False),  # JSON
+    Column("by_grant", CleanText, nullable=False),  # JSON
     Column("active", Boolean, nullable=False),
     Column("disabled_reason", CleanText, nullable=False),
     Column("failing_since", Instant),

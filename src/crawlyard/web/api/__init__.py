@@ -1,6 +1,7 @@
 """The routes, a module for each kind of thing."""
 
 from crawlyard.web.api import (
+    attention,
     auth,
     bulk,
     events,
@@ -14,6 +15,7 @@ from crawlyard.web.api import (
     jobs,
     meta,
     operations,
+    pages,
     preview,
     reference,
     schedules,
@@ -37,6 +39,7 @@ ROUTERS = (
     job_looks.router,
     job_pages.router,
     job_export.router,
+    pages.router,
     templates.router,
     schedules.router,
     webhooks.router,
@@ -49,6 +52,7 @@ ROUTERS = (
     operations.router,
     views.router,
     stats.router,
+    attention.router,
     meta.router,
     reference.router,
 )

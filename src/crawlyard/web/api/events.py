@@ -5,19 +5,18 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Security
+from fastapi import APIRouter, Header, Query
 
 from crawlyard.core.credential import Caller
 from crawlyard.core.event import EventName
 from crawlyard.core.topic import Topic, names_of, topics_for
-from crawlyard.core.user import Permit
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.events import named
 from crawlyard.store.base import EventQuery
-from crawlyard.web.asking import Anybody, SiteOf, caller_of
-from crawlyard.web.documenting import Responses, problems
+from crawlyard.web.asking import Anybody, FollowsJobs, SiteOf
+from crawlyard.web.documenting import problems
 from crawlyard.web.filtering import Values
-from crawlyard.web.live.answer import MEDIA_TYPE, EventStream
+from crawlyard.web.live.answer import EventStream, latest, streamed
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.live.stream import Wish
 from crawlyard.web.paging import Pages
@@ -30,14 +29,8 @@ from crawlyard.web.wire.schedule_asks import AskedInstant
 router = APIRouter(tags=["events"], route_class=Route)
 
 _MOST_SEQ = 2**63 - 1
-_STREAM: Responses = {
-    200: {
-        "description": "Server-sent events: `hello`, then what happens, and `ping`",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
-    }
-}
+_STREAM = streamed("Server-sent events: `hello`, then what happens, and `ping`")
 
-JobReader = Annotated[Caller, Security(caller_of, scopes=[Permit.JOBS_READ.value])]
 After = Annotated[
     int | None, Query(ge=0, le=_MOST_SEQ, description="The last that you have: `X-Event-Seq`.")
 ]
@@ -131,7 +124,7 @@ async def stream(
     if wanted - allowed:
         beyond = ", ".join(sorted(wanted - allowed))
         raise Forbidden(f"what you showed is not good for listening to {beyond}")
-    return await _opened(site, caller, wanted, job, _latest(after, last_event_id))
+    return await _opened(site, caller, wanted, job, latest(after, last_event_id))
 
 
 @router.get(
@@ -142,14 +135,14 @@ async def stream(
 )
 async def stream_of_job(
     job_id: str,
-    caller: JobReader,
+    caller: FollowsJobs,
     site: SiteOf,
     after: After = None,
     last_event_id: LastId = None,
 ) -> EventStream:
     """Follow one job: its events, and its progress while it runs."""
     topics = frozenset({Topic.JOBS})
-    return await _opened(site, caller, topics, job_id, _latest(after, last_event_id))
+    return await _opened(site, caller, topics, job_id, latest(after, last_event_id))
 
 
 async def _opened(
@@ -162,11 +155,6 @@ async def _opened(
         job = (await site.yard.jobs.get(caller.actor, job)).job.id
     opened = await site.live.open(caller, Wish(topics=topics, job=job, after=after))
     return EventStream(site.live, opened)
-
-
-def _latest(after: int | None, last_event_id: int | None) -> int | None:
-    """Return where to go on: a browser that comes again repeats the URL of its first time."""
-    return after if last_event_id is None else last_event_id
 
 
 def _limited(caller: Caller) -> bool:

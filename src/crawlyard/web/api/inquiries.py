@@ -5,10 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from crawlyard.engine.urls import MAX_URL
-from crawlyard.errors import Conflict
 from crawlyard.web.asking import ReadsJobs, SiteOf, WritesJobs
 from crawlyard.web.documenting import problems
-from crawlyard.web.etags import expected_version, stale
+from crawlyard.web.etags import expected_version
 from crawlyard.web.filtering import of_parameter
 from crawlyard.web.routes import Route
 from crawlyard.web.wire.exclusions import ExclusionAsk, ExclusionOut
@@ -54,15 +53,9 @@ async def exclude(
     """
     before = (await site.yard.jobs.get(actor, job_id)).job
     version = expected_version(request, before.version)
-    try:
-        excluded = await site.exclusions.add(
-            actor, job_id, ask.pattern, dry_run=ask.dry_run, version=version
-        )
-    except Conflict:
-        now = (await site.yard.jobs.get(actor, job_id)).job.version
-        if version in (None, now):
-            raise
-        raise stale(now) from None
+    excluded = await site.exclusions.add(
+        actor, job_id, ask.pattern, dry_run=ask.dry_run, version=version
+    )
     if not excluded.changed:
         response.status_code = 200
     return ExclusionOut.of(excluded, dry_run=ask.dry_run)

@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 
 from crawlyard.core.editing import EDITABLE, changes_of, name_of
 from crawlyard.core.form import FIELDS
 from crawlyard.core.user import Actor
-from crawlyard.errors import Conflict, Invalid
+from crawlyard.errors import Invalid
 from crawlyard.web.asking import SiteOf, WritesJobs
 from crawlyard.web.documenting import problems
-from crawlyard.web.etags import expected_version, stale
+from crawlyard.web.etags import expected_version
 from crawlyard.web.job_shapes import job_out
+from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 from crawlyard.web.wire.asks import form_schema
@@ -45,8 +46,6 @@ _BODY = {
     }
 }
 
-DryRun = Annotated[bool, Query(description="Say what would be deleted, and delete nothing.")]
-
 
 @router.patch("/{job_id}", responses=problems(401, 403, 404, 409, 412, 422), openapi_extra=_BODY)
 async def patch(
@@ -71,9 +70,6 @@ async def patch(
     except Invalid as error:
         said = str(error).removeprefix(f"{error.field}: ")
         raise Invalid(paths.get(error.field, error.field), said) from None
-    except Conflict:
-        await _check_version(site, actor, job_id, version)
-        raise
     standing = await site.yard.jobs.get(actor, job_id)
     return await job_out(site, standing, response)
 
@@ -82,22 +78,16 @@ async def patch(
     "/{job_id}",
     status_code=204,
     response_model=None,
-    responses=problems(401, 403, 404, 409, 412)
-    | {200: {"model": DeletionOut, "description": "What would be deleted (`dry_run`)"}},
+    responses=problems(401, 403, 404, 409, 412) | would(DeletionOut),
 )
 async def delete(
     job_id: str, actor: WritesJobs, site: SiteOf, request: Request, *, dry_run: DryRun = False
 ) -> Response:
     """Delete a job that has ended, or is paused, with its pages; their space is freed later."""
     version = await _expected(site, actor, job_id, request)
-    try:
-        if dry_run:
-            told = DeletionOut.of(await site.yard.jobs.deletable(actor, job_id, version))
-            return Response(told.model_dump_json(), media_type="application/json")
-        await site.yard.jobs.delete(actor, job_id, version)
-    except Conflict:
-        await _check_version(site, actor, job_id, version)
-        raise
+    if dry_run:
+        return told(DeletionOut.of(await site.yard.jobs.deletable(actor, job_id, version)))
+    await site.yard.jobs.delete(actor, job_id, version)
     site.yard.janitor.wake()
     return Response(status_code=204)
 
@@ -105,14 +95,3 @@ async def delete(
 async def _expected(site: Site, actor: Actor, job_id: str, request: Request) -> int | None:
     standing = await site.yard.jobs.get(actor, job_id)
     return expected_version(request, standing.job.version)
-
-
-async def _check_version(site: Site, actor: Actor, job_id: str, version: int | None) -> None:
-    """Check that a change was refused for another reason than the version that it named.
-
-    Raises:
-        Problem: it was changed just now.
-    """
-    current = (await site.yard.jobs.get(actor, job_id)).job.version
-    if version not in (None, current):
-        raise stale(current)

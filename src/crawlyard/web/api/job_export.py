@@ -33,7 +33,7 @@ _ASKED = {
     "application/*": Format.JSONL,
     "*/*": Format.JSONL,
 }
-_STREAM: Responses = {
+STREAM: Responses = {
     200: {
         "description": "The pages, one a line",
         "content": {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES.values()},
@@ -48,7 +48,7 @@ Wish = Annotated[
 @router.get(
     "/export",
     response_class=StreamingResponse,
-    responses=problems(401, 403, 404, 406, 422, 429) | _STREAM,
+    responses=problems(401, 403, 404, 406, 422, 429) | STREAM,
 )
 async def export(
     job_id: str,
@@ -63,7 +63,7 @@ async def export(
     The filters are those of the list of pages.
     """
     count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
-    form = wish or _accepted(request.headers.get("accept", ""))
+    form = wish or accepted(request.headers.get("accept", ""))
     job = (await site.yard.jobs.get(actor, job_id)).job
     plan = Plan(
         format=form,
@@ -89,7 +89,7 @@ async def _records(
             yield page.model_dump(mode="json", exclude=set(plan.left_out))
 
 
-def _accepted(accept: str) -> Format:
+def accepted(accept: str) -> Format:
     """Return the first format that a header `Accept` names.
 
     Raises:

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Query
 from crawlyard.store.base import JobQuery
 from crawlyard.web.asking import ReadsJobs, SiteOf
 from crawlyard.web.documenting import problems
+from crawlyard.web.expanding import JobExpansion, related
 from crawlyard.web.filtering import JobFilter
 from crawlyard.web.job_shapes import jobs_out
 from crawlyard.web.paging import Pages
 from crawlyard.web.routes import Route
+from crawlyard.web.wire.expanded import ExpandedJobOut
 from crawlyard.web.wire.job_looks import CountsOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.lists import ListOut
@@ -37,10 +39,11 @@ async def list_(
     site: SiteOf,
     pages: Pages,
     where: JobFilter,
+    expand: JobExpansion,
     id_part: IdPart = "",
     sort: Sort = "-created_at",
     count: Count = None,
-) -> ListOut[JobOut]:
+) -> ListOut[JobOut | ExpandedJobOut]:
     """List jobs, newest first unless asked otherwise.
 
     A walk along the cursor yields each job once, whatever is submitted meanwhile.
@@ -58,7 +61,9 @@ async def list_(
     total = None
     if count is not None:
         total = sum((await site.yard.jobs.counts(actor, every)).values())
-    shown = {job.id: job for job in await jobs_out(site, found[: pages.limit])}
+    listed = found[: pages.limit]
+    beside = await related(site, actor, [one.job for one in listed], expand)
+    shown = {job.id: job for job in await jobs_out(site, listed, beside)}
     return pages.page(
         found,
         lambda one: shown[one.job.id],

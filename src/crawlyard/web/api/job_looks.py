@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from crawlyard.core.filter import FilterKey, condition
 from crawlyard.core.lifecycle import State
-from crawlyard.services.jobs import progress_of_standing
+from crawlyard.services.job_reader import progress_of_standing
 from crawlyard.services.waiting import LONGEST
 from crawlyard.web.asking import ReadsJobs, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems

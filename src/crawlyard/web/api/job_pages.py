@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from crawlyard.core.page import Body, RuleKind
 from crawlyard.core.user import Actor
@@ -26,15 +26,34 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["results"], route_class=Route)
 
 PageId = Annotated[int, Path(ge=1, lt=2**63)]
 Part = Annotated[
-    Body | None, Query(description="One part of it as plain text, in place of the record.")
+    Body | None,
+    Query(
+        description="One part of it in place of the record: text and headers as plain text, html "
+        "as a document that does nothing and loads nothing, for a frame of this server's pages."
+    ),
 ]
-_PLAIN: Responses = {
-    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The page"}
+_PARTS: Responses = {
+    200: {
+        "content": {
+            "text/plain": {"schema": {"type": "string"}},
+            "text/html": {"schema": {"type": "string"}},
+        },
+        "description": "The page",
+    }
 }
 _INERT = {
-    # whatever the page says: it never becomes markup of this server
     "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
+}
+_FRAMED = {
+    # Whatever the page says: as if it came from nowhere, it runs nothing, sends no form,
+    # opens no window, moves no frame but its own and asks nobody for anything.
+    "Content-Security-Policy": (
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-DNS-Prefetch-Control": "off",  # a look-up of a host of its own would tell who looks
 }
 
 
@@ -49,12 +68,16 @@ async def pages_(
 @router.get(
     "/pages/{page_id}",
     response_model=StoredPageOut,
-    responses=problems(401, 403, 404, 422) | _PLAIN,
+    responses=problems(401, 403, 404, 422) | _PARTS,
 )
 async def page_(
     job_id: str, page_id: PageId, actor: ReadsResults, site: SiteOf, part: Part = None
 ) -> StoredPageOut | Response:
-    """Return a page with its response headers, or one part of it as plain text."""
+    """Return a page with its response headers, or one part of it.
+
+    HTML comes as it is kept, for a frame with `sandbox` in a page of this server whose own
+    policy says `frame-src 'self'`: then a link that is followed in it leads nowhere.
+    """
     if part is None:
         stored, kept = await site.yard.results.page(actor, job_id, page_id, [Body.HEADERS])
         return StoredPageOut.stored(job_id, stored, **readable(kept))
@@ -64,7 +87,11 @@ async def page_(
         raise NotFound(f"nothing is kept of page {page_id} as {part}: the spec of its job says so")
     text = told[part.value]
     body = text if isinstance(text, str) else dumps(text, indent=2)
-    return PlainTextResponse(body.encode("utf-8", "replace"), headers=_INERT)
+    data = body.encode("utf-8", "replace")
+    if part is Body.HTML:
+        # what it says of its encoding is not heeded where the answer says one
+        return HTMLResponse(data, headers=_FRAMED)
+    return PlainTextResponse(data, headers=_INERT)
 
 
 @router.get("/errors", responses=problems(401, 403, 404))

@@ -6,17 +6,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from crawlyard.core.checkpoint import Standing
+from crawlyard.core.checkpoint import Shard, Standing
 from crawlyard.core.user import Actor
 from crawlyard.errors import Invalid
 from crawlyard.services.requests import JobRequest
 from crawlyard.web.asking import ReadsJobs, SiteOf, WritesJobs
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version
+from crawlyard.web.expanding import JobExpansion, related
 from crawlyard.web.job_shapes import job_if_changed, job_out
+from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 from crawlyard.web.wire.asks import RetryAsk, WhyAsk, job_schema
+from crawlyard.web.wire.expanded import ExpandedJobOut
+from crawlyard.web.wire.job_plan import JobPlanOut
 from crawlyard.web.wire.jobs import JobOut
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=Route)
@@ -26,23 +30,49 @@ _AS_NEW = RetryAsk()
 _BODY = {"requestBody": {"content": {"application/json": {"schema": job_schema()}}}}
 
 
-@router.post("", status_code=201, responses=problems(401, 403, 404, 422, 429), openapi_extra=_BODY)
+@router.post(
+    "",
+    status_code=201,
+    response_model=JobOut,
+    responses=problems(401, 403, 404, 422, 429) | would(JobPlanOut),
+    openapi_extra=_BODY,
+)
 async def create(
-    body: Annotated[dict[str, Any], Body()], actor: WritesJobs, site: SiteOf, response: Response
-) -> JobOut:
+    body: Annotated[dict[str, Any], Body()],
+    actor: WritesJobs,
+    site: SiteOf,
+    response: Response,
+    *,
+    dry_run: DryRun = False,
+) -> JobOut | Response:
     """Submit a job: a spec of your own, or a template with parameters and what differs."""
+    if dry_run:
+        plan = await site.requests.plan(actor, request_of(body))
+        new = Standing(job=plan.job, shard=Shard())
+        waits = (await site.why.waits([new])).get(plan.job.id, ())
+        return told(JobPlanOut.of(plan.job, waits, plan.form, plan.sources, plan.cut))
     job = await site.requests.submit(actor, request_of(body))
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return await _out(site, actor, job.id, response)
 
 
-@router.get("/{job_id}", response_model=JobOut, responses=problems(401, 403, 404) | NOT_MODIFIED)
+@router.get(
+    "/{job_id}",
+    response_model=JobOut | ExpandedJobOut,
+    responses=problems(401, 403, 404, 422) | NOT_MODIFIED,
+)
 async def get(
-    job_id: str, actor: ReadsJobs, site: SiteOf, request: Request, response: Response
+    job_id: str,
+    actor: ReadsJobs,
+    site: SiteOf,
+    expand: JobExpansion,
+    request: Request,
+    response: Response,
 ) -> JobOut | Response:
     """Return a job, and how far it has come."""
     standing = await site.yard.jobs.get(actor, job_id)
-    return await job_if_changed(site, standing, request, response)
+    [beside] = await related(site, actor, [standing.job], expand)
+    return await job_if_changed(site, standing, request, response, beside)
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=problems(401, 403, 404, 409, 412, 422))
@@ -55,9 +85,9 @@ async def pause(
     ask: WhyAsk = _NO_REASON,
 ) -> JobOut:
     """Hold a job: what is in flight is finished, its frontier is kept."""
-    await _guarded(site, actor, job_id, request)
     before = await site.yard.jobs.get(actor, job_id)
-    job = await site.yard.jobs.pause(actor, job_id, ask.reason)
+    version = expected_version(request, before.job.version)
+    job = await site.yard.jobs.pause(actor, job_id, ask.reason, version=version)
     return await _moved(site, actor, before, job.version, response)
 
 
@@ -71,9 +101,9 @@ async def cancel(
     ask: WhyAsk = _NO_REASON,
 ) -> JobOut:
     """End a job; its pages are kept."""
-    await _guarded(site, actor, job_id, request)
     before = await site.yard.jobs.get(actor, job_id)
-    job = await site.yard.jobs.cancel(actor, job_id, ask.reason)
+    version = expected_version(request, before.job.version)
+    job = await site.yard.jobs.cancel(actor, job_id, ask.reason, version=version)
     return await _moved(site, actor, before, job.version, response)
 
 
@@ -82,8 +112,9 @@ async def resume(
     job_id: str, actor: WritesJobs, site: SiteOf, request: Request, response: Response
 ) -> JobOut:
     """Queue a paused job again, or an ended one that has something left; nothing is refetched."""
-    await _guarded(site, actor, job_id, request)
-    await site.yard.jobs.resume(actor, job_id)
+    before = await site.yard.jobs.get(actor, job_id)
+    version = expected_version(request, before.job.version)
+    await site.yard.jobs.resume(actor, job_id, version=version)
     return await _out(site, actor, job_id, response)
 
 
@@ -99,15 +130,15 @@ async def retry(
     ask: RetryAsk = _AS_NEW,
 ) -> JobOut:
     """Try a job again: as a new one, or the same with its failed URLs, or now."""
-    await _guarded(site, actor, job_id, request)
+    before = await site.yard.jobs.get(actor, job_id)
+    version = expected_version(request, before.job.version)
     if ask.scope == "failed":
-        await site.yard.jobs.retry_failed(actor, job_id, ask.kinds)
+        await site.yard.jobs.retry_failed(actor, job_id, ask.kinds, version=version)
         return await _out(site, actor, job_id, response)
     if ask.scope == "now":
-        before = await site.yard.jobs.get(actor, job_id)
-        version = (await site.yard.jobs.retry_now(actor, job_id)).version
-        return await _moved(site, actor, before, version, response)
-    job = await site.yard.jobs.retry(actor, job_id)
+        job = await site.yard.jobs.retry_now(actor, job_id, version=version)
+        return await _moved(site, actor, before, job.version, response)
+    job = await site.yard.jobs.retry(actor, job_id, version=version)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     return await _out(site, actor, job.id, response)
 
@@ -164,8 +195,3 @@ async def _moved(
     if version == before.job.version:
         response.status_code = 200  # it was so already
     return await _out(site, actor, before.job.id, response)
-
-
-async def _guarded(site: Site, actor: Actor, job_id: str, request: Request) -> None:
-    standing = await site.yard.jobs.get(actor, job_id)
-    expected_version(request, standing.job.version)

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from crawlyard.about import VERSION
 from crawlyard.core.bulk import MOST_IDS
+from crawlyard.core.desk import REPLIES_LAST
 from crawlyard.core.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
 from crawlyard.engine.urls import MAX_URL
 from crawlyard.services.bulk import AT_ONCE
@@ -17,7 +18,7 @@ from crawlyard.web.asking import Anybody, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
-from crawlyard.web.routes import DEEPEST, REPLIES_LAST, Route
+from crawlyard.web.routes import DEEPEST, Route
 from crawlyard.web.wire.asks import job_schema
 from crawlyard.web.wire.meta import EnumsOut, MetaOut, SchemasOut
 from crawlyard.web.wire.operations import BulkAsk

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Annotated
+from zlib import crc32
 
 from fastapi import APIRouter, Query, Request, Response, Security
 
@@ -11,18 +12,23 @@ from crawlyard.core.template import is_id
 from crawlyard.core.timetable import timetable
 from crawlyard.core.user import Actor, Permit
 from crawlyard.errors import NotFound
+from crawlyard.services.relating import Related
 from crawlyard.store.base import ScheduleQuery
 from crawlyard.web.asking import ReadsSchedules, SiteOf, WritesSchedules, caller_of
 from crawlyard.web.blame import blaming
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged
+from crawlyard.web.expanding import ScheduleExpansion, expanded_schedule, related
 from crawlyard.web.job_shapes import job_out
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import Pages
 from crawlyard.web.refs import Ref
+from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 from crawlyard.web.wire.base import LONGEST_REF
+from crawlyard.web.wire.deletions import ScheduleDeletionOut
+from crawlyard.web.wire.expanded import ExpandedScheduleOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.lists import ListOut
 from crawlyard.web.wire.schedule_asks import (
@@ -58,11 +64,12 @@ async def list_(
     actor: ReadsSchedules,
     site: SiteOf,
     pages: Pages,
+    expand: ScheduleExpansion,
     paused: Annotated[bool | None, Query()] = None,
     template: Annotated[str | None, Query(max_length=LONGEST_REF)] = None,
     owner: Annotated[str | None, Query(max_length=64, description="`me`, or a user.")] = None,
     q: Annotated[str, Query(max_length=500, description="Of name or description.")] = "",
-) -> ListOut[ScheduleOut]:
+) -> ListOut[ScheduleOut | ExpandedScheduleOut]:
     """List your schedules, an admin's all, by name."""
     query = ScheduleQuery(
         owner=actor.id if owner == "me" else owner,
@@ -73,10 +80,14 @@ async def list_(
     )
     hidden = query.owner is not None and not actor.may_see(query.owner)
     found = () if hidden else await site.yard.scheduler.list(actor, query, pages.more)
-    secret = await site.yard.scheduler.secret_params(found)
-    return pages.page(
-        found, lambda one: ScheduleOut.of(one, secret[one.id]), lambda one: [one.name, one.id]
-    )
+    listed = found[: pages.limit]
+    secret = await site.yard.scheduler.secret_params(listed)
+    beside = await related(site, actor, listed, expand)
+    shown = {
+        one.id: expanded_schedule(ScheduleOut.of(one, secret[one.id]), ties)
+        for one, ties in zip(listed, beside, strict=True)
+    }
+    return pages.page(found, lambda one: shown[one.id], lambda one: [one.name, one.id])
 
 
 @router.post("", status_code=201, responses=problems(401, 403, 404, 409, 422))
@@ -118,13 +129,24 @@ async def calendar(
     return CalendarOut.of(found)
 
 
-@router.get("/{ref}", response_model=ScheduleOut, responses=problems(401, 403, 404) | NOT_MODIFIED)
+@router.get(
+    "/{ref}",
+    response_model=ScheduleOut | ExpandedScheduleOut,
+    responses=problems(401, 403, 404, 422) | NOT_MODIFIED,
+)
 async def get(
-    ref: Ref, actor: ReadsSchedules, site: SiteOf, request: Request, response: Response
+    ref: Ref,
+    actor: ReadsSchedules,
+    site: SiteOf,
+    expand: ScheduleExpansion,
+    request: Request,
+    response: Response,
 ) -> ScheduleOut | Response:
     """Return a schedule."""
     schedule = await _found(site, actor, ref)
-    return unchanged(request, response, _tag(schedule)) or await _shown(site, schedule)
+    [beside] = await related(site, actor, [schedule], expand)
+    same = unchanged(request, response, _tag(schedule, beside))
+    return same or expanded_schedule(await _shown(site, schedule), beside)
 
 
 @router.patch("/{ref}", responses=problems(401, 403, 404, 409, 412, 422, 428))
@@ -140,19 +162,30 @@ async def patch(
 
     With another time table it is due next at the first instant from now on.
     """
-    old = await _found(site, actor, ref)
-    expected_version(request, old.version, required=True)
+    old, version = await _guarded(site, actor, ref, request, required=True)
     with blaming(_OWN, "overrides", FIELDS):
-        schedule = await site.yard.scheduler.update(actor, old.id, ask.changes(old))
+        schedule = await site.yard.scheduler.update(
+            actor, old.id, ask.changes(old), version=version
+        )
     return await _out(site, schedule, response)
 
 
-@router.delete("/{ref}", status_code=204, responses=problems(401, 403, 404, 409, 412, 428))
-async def delete(ref: Ref, actor: WritesSchedules, site: SiteOf, request: Request) -> Response:
+@router.delete(
+    "/{ref}",
+    status_code=204,
+    response_model=None,
+    responses=problems(401, 403, 404, 409, 412, 428) | would(ScheduleDeletionOut),
+)
+async def delete(
+    ref: Ref, actor: WritesSchedules, site: SiteOf, request: Request, *, dry_run: DryRun = False
+) -> Response:
     """Delete a schedule with its ledger; jobs that it has submitted stay."""
-    schedule = await _found(site, actor, ref)
-    expected_version(request, schedule.version, required=True)
-    await site.yard.scheduler.delete(actor, schedule.id)
+    scheduler = site.yard.scheduler
+    schedule, version = await _guarded(site, actor, ref, request, required=not dry_run)
+    if dry_run:
+        found = await scheduler.deletable(actor, schedule.id, version=version)
+        return told(ScheduleDeletionOut.of(*found))
+    await scheduler.delete(actor, schedule.id, version=version)
     return Response(status_code=204)
 
 
@@ -166,8 +199,10 @@ async def pause(
     ask: PauseAsk = _NO_REASON,
 ) -> ScheduleOut:
     """Hold a schedule: its instants are skipped until it is resumed."""
-    old = await _guarded(site, actor, ref, request)
-    new = await site.yard.scheduler.toggle(actor, old.id, enabled=False, reason=ask.reason)
+    old, version = await _guarded(site, actor, ref, request)
+    new = await site.yard.scheduler.toggle(
+        actor, old.id, enabled=False, reason=ask.reason, version=version
+    )
     return await _moved(site, old, new, response)
 
 
@@ -176,8 +211,8 @@ async def resume(
     ref: Ref, actor: WritesSchedules, site: SiteOf, request: Request, response: Response
 ) -> ScheduleOut:
     """Let a paused schedule go on with its next instant."""
-    old = await _guarded(site, actor, ref, request)
-    new = await site.yard.scheduler.toggle(actor, old.id, enabled=True)
+    old, version = await _guarded(site, actor, ref, request)
+    new = await site.yard.scheduler.toggle(actor, old.id, enabled=True, version=version)
     return await _moved(site, old, new, response)
 
 
@@ -186,9 +221,9 @@ async def run(
     ref: Ref, actor: WritesSchedules, site: SiteOf, request: Request, response: Response
 ) -> JobOut:
     """Submit a job of a schedule now, of a paused one too; its time table stays as it is."""
-    schedule = await _guarded(site, actor, ref, request)
+    schedule, version = await _guarded(site, actor, ref, request)
     with blaming(_OWN, "overrides", FIELDS):
-        job = await site.yard.scheduler.run_now(actor, schedule.id)
+        job = await site.yard.scheduler.run_now(actor, schedule.id, version=version)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
     standing = await site.yard.jobs.get(actor, job.id)
     return await job_out(site, standing, response)
@@ -210,11 +245,11 @@ async def backfill(
     All jobs are submitted at once; the queue holds them apart. More than 200 instants are
     made up for by an operation.
     """
-    schedule = await _guarded(site, actor, ref, request)
+    schedule, version = await _guarded(site, actor, ref, request)
     until = ask.until or site.yard.clock.wall()
     if not ask.dry_run:
         with blaming(_OWN, "overrides", {**FIELDS, **_RANGE}):
-            many = await site.backfills.start(actor, schedule.id, ask.since, until)
+            many = await site.backfills.start(actor, schedule.id, ask.since, until, version=version)
         if many is not None:
             response.headers["Location"] = f"/api/v1/operations/{many.id}"
             return BackfillOut(
@@ -227,7 +262,7 @@ async def backfill(
             )
     with blaming(_OWN, "overrides", {**FIELDS, **_RANGE}):
         done = await site.yard.scheduler.backfill(
-            actor, schedule.id, ask.since, until, dry_run=ask.dry_run
+            actor, schedule.id, ask.since, until, dry_run=ask.dry_run, version=version
         )
     if ask.dry_run or not done.runs:
         response.status_code = 200
@@ -257,8 +292,11 @@ async def next_(
     return AheadOut.of(schedule, overdue_at, instants, site.yard.clock.wall())
 
 
-def _tag(schedule: CrawlSchedule) -> str:
-    return tag_of(schedule.version, schedule.beat)
+def _tag(schedule: CrawlSchedule, beside: Related | None = None) -> str:
+    beat = schedule.beat
+    if beside is not None:
+        beat = crc32(repr((beat, beside.versions)).encode())
+    return tag_of(schedule.version, beat)
 
 
 async def _shown(site: Site, schedule: CrawlSchedule) -> ScheduleOut:
@@ -283,10 +321,12 @@ async def _found(site: Site, actor: Actor, ref: str) -> CrawlSchedule:
     return await site.yard.scheduler.get(actor, await site.yard.scheduler.resolve(actor, ref))
 
 
-async def _guarded(site: Site, actor: Actor, ref: str, request: Request) -> CrawlSchedule:
+async def _guarded(
+    site: Site, actor: Actor, ref: str, request: Request, *, required: bool = False
+) -> tuple[CrawlSchedule, int | None]:
+    """Return a schedule, and the version that a change may be made to, if it may at this one."""
     schedule = await _found(site, actor, ref)
-    expected_version(request, schedule.version)
-    return schedule
+    return schedule, expected_version(request, schedule.version, required=required)
 
 
 async def _template_id(site: Site, actor: Actor, ref: str | None) -> str | None:

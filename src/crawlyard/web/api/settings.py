@@ -4,10 +4,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from crawlyard.errors import Conflict
 from crawlyard.web.asking import Anybody, IsAdmin, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
-from crawlyard.web.etags import expected_version, stale, tag_of, unchanged
+from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.paging import whole
 from crawlyard.web.routes import Route
 from crawlyard.web.wire.lists import ListOut
@@ -43,15 +42,14 @@ async def put(
     request: Request,
     response: Response,
 ) -> SectionOut:
-    """Let a section say this and nothing else; it holds for what is submitted from now on."""
+    """Let a section say this and nothing else.
+
+    Ceilings and defaults hold for what is submitted from now on; jobs that live by a grant that is
+    taken back are paused.
+    """
     desk = site.yard.site_settings
     old = await desk.get(actor, section)
     version = expected_version(request, old.section.version, required=True)
-    try:
-        setting = await desk.update(actor, section, body, version=version)
-    except Conflict:
-        if version is None:
-            raise
-        raise stale((await desk.get(actor, section)).section.version) from None
+    setting = await desk.update(actor, section, body, version=version)
     response.headers["ETag"] = tag_of(setting.section.version)
     return SectionOut.of(setting)

@@ -12,19 +12,21 @@ from crawlyard.core.merging import merged_object
 from crawlyard.core.secrets import stripped
 from crawlyard.core.template import CrawlTemplate, FileFormat, TemplateDraft
 from crawlyard.core.user import Actor, Permit
-from crawlyard.errors import Conflict, Invalid
+from crawlyard.errors import Invalid
 from crawlyard.services.template_files import data_of, draft_of
 from crawlyard.services.templates import check_draft
 from crawlyard.store.base import TemplateQuery
 from crawlyard.web.asking import ReadsTemplates, SiteOf, WritesTemplates, caller_of
 from crawlyard.web.blame import blaming
 from crawlyard.web.documenting import NOT_MODIFIED, problems
-from crawlyard.web.etags import expected_version, stale, tag_of, unchanged
+from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import Pages
 from crawlyard.web.refs import Ref
+from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
+from crawlyard.web.wire.deletions import TemplateDeletionOut
 from crawlyard.web.wire.lists import ListOut
 from crawlyard.web.wire.template_asks import (
     MAX_VERSION,
@@ -141,25 +143,31 @@ async def patch(
 
     A public one is kept without credentials; `stripped` names those that were in it.
     """
-    old = await _guarded(site, actor, ref, request, required=True)
+    old, _ = await _guarded(site, actor, ref, request, required=True)
     draft = draft_of(merged_object(data_of(old.draft), body))
     with blaming(_OWN, "spec"):
-        try:
-            saved = await site.yard.templates.update(actor, old.id, draft, version=old.version)
-        except Conflict:
-            latest = await site.yard.templates.get(actor, old.id)
-            if latest.version == old.version:
-                raise  # the name is taken
-            raise stale(latest.version) from None
+        # of what was merged with what: of no other version, whatever may be changed
+        saved = await site.yard.templates.update(actor, old.id, draft, version=old.version)
     response.headers["ETag"] = tag_of(saved.template.version)
     return SavedTemplateOut.saved(saved)
 
 
-@router.delete("/{ref}", status_code=204, responses=problems(401, 403, 404, 409, 412, 428))
-async def delete(ref: Ref, actor: WritesTemplates, site: SiteOf, request: Request) -> Response:
+@router.delete(
+    "/{ref}",
+    status_code=204,
+    response_model=None,
+    responses=problems(401, 403, 404, 409, 412, 428) | would(TemplateDeletionOut),
+)
+async def delete(
+    ref: Ref, actor: WritesTemplates, site: SiteOf, request: Request, *, dry_run: DryRun = False
+) -> Response:
     """Delete a template with all versions; refused while schedules use it, which are named."""
-    template = await _guarded(site, actor, ref, request, required=True)
-    await site.yard.templates.delete(actor, template.id)
+    templates = site.yard.templates
+    template, version = await _guarded(site, actor, ref, request, required=not dry_run)
+    if dry_run:
+        found = await templates.deletable(actor, template.id, version=version)
+        return told(TemplateDeletionOut.of(*found))
+    await templates.delete(actor, template.id, version=version)
     return Response(status_code=204)
 
 
@@ -206,8 +214,8 @@ async def restore(
     response: Response,
 ) -> SavedTemplateOut:
     """Make what a version said the next one; name and visibility stay as they are."""
-    old = await _guarded(site, actor, ref, request)
-    saved = await site.yard.templates.restore(actor, old.id, version)
+    old, latest = await _guarded(site, actor, ref, request)
+    saved = await site.yard.templates.restore(actor, old.id, version, latest=latest)
     _moved(old, saved.template, response)
     return SavedTemplateOut.saved(saved)
 
@@ -220,8 +228,8 @@ async def publish(
 
     `stripped` names those that were taken out.
     """
-    old = await _guarded(site, actor, ref, request)
-    saved = await site.yard.templates.publish(actor, old.id)
+    old, version = await _guarded(site, actor, ref, request)
+    saved = await site.yard.templates.publish(actor, old.id, version=version)
     _moved(old, saved.template, response)
     return SavedTemplateOut.saved(saved)
 
@@ -231,8 +239,8 @@ async def unpublish(
     ref: Ref, actor: WritesTemplates, site: SiteOf, request: Request, response: Response
 ) -> TemplateOut:
     """Let others not see or use a template any more, no version of it."""
-    old = await _guarded(site, actor, ref, request)
-    template = await site.yard.templates.unpublish(actor, old.id)
+    old, version = await _guarded(site, actor, ref, request)
+    template = await site.yard.templates.unpublish(actor, old.id, version=version)
     _moved(old, template, response)
     return TemplateOut.of(template)
 
@@ -314,11 +322,10 @@ def _moved(old: CrawlTemplate, new: CrawlTemplate, response: Response) -> None:
 
 async def _guarded(
     site: Site, actor: Actor, ref: str, request: Request, *, required: bool = False
-) -> CrawlTemplate:
-    """Return a template, if it is at a version that may be changed."""
+) -> tuple[CrawlTemplate, int | None]:
+    """Return a template, and the version that a change may be made to, if it may at this one."""
     template = await site.yard.templates.resolve(actor, ref)
-    expected_version(request, template.version, required=required)
-    return template
+    return template, expected_version(request, template.version, required=required)
 
 
 def _file_of(body: dict[str, Any]) -> FileAsk:

@@ -2,10 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 
-from crawlyard.errors import Conflict
 from crawlyard.web.asking import Anybody, IsAdmin, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
-from crawlyard.web.etags import expected_version, stale, tag_of, unchanged
+from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.paging import Pages
 from crawlyard.web.routes import Route
 from crawlyard.web.wire.access import UserAsk, UserOut, UserPatch
@@ -52,18 +51,13 @@ async def patch(
     """Change role or quota of a user, or disable him: what he shows proves nothing then."""
     old = await site.users.get(actor, user_id)
     version = expected_version(request, old.version)
-    try:
-        user = await site.users.update(
-            actor,
-            user_id,
-            role=ask.role,
-            quota=None if ask.quota is None else ask.quota.quota,
-            disabled=ask.disabled,
-            version=version,
-        )
-    except Conflict:
-        if version is None:
-            raise
-        raise stale((await site.users.get(actor, user_id)).version) from None
+    user = await site.users.update(
+        actor,
+        user_id,
+        role=ask.role,
+        quota=None if ask.quota is None else ask.quota.quota,
+        disabled=ask.disabled,
+        version=version,
+    )
     response.headers["ETag"] = tag_of(user.version)
     return UserOut.of(user)

@@ -6,10 +6,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from crawlyard.core.desk import SavedView
 from crawlyard.core.user import Actor
-from crawlyard.errors import Conflict
 from crawlyard.web.asking import Anybody, OwnAccount, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
-from crawlyard.web.etags import expected_version, stale, tag_of, unchanged
+from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.paging import whole
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
@@ -55,13 +54,9 @@ async def patch(
 ) -> ViewOut:
     """Change the name or the filter of a view."""
     version = await _expected(site, caller.actor, view_id, request)
-    try:
-        view = await site.views.update(
-            caller.actor, view_id, name=ask.name, query=ask.query, version=version
-        )
-    except Conflict:
-        await _check_version(site, caller.actor, view_id, version)
-        raise
+    view = await site.views.update(
+        caller.actor, view_id, name=ask.name, query=ask.query, version=version
+    )
     return _tagged(view, response)
 
 
@@ -69,11 +64,7 @@ async def patch(
 async def delete(view_id: str, caller: OwnAccount, site: SiteOf, request: Request) -> None:
     """Delete a view."""
     version = await _expected(site, caller.actor, view_id, request)
-    try:
-        await site.views.delete(caller.actor, view_id, version=version)
-    except Conflict:
-        await _check_version(site, caller.actor, view_id, version)
-        raise
+    await site.views.delete(caller.actor, view_id, version=version)
 
 
 def _tagged(view: SavedView, response: Response) -> ViewOut:
@@ -83,14 +74,3 @@ def _tagged(view: SavedView, response: Response) -> ViewOut:
 
 async def _expected(site: Site, actor: Actor, view_id: str, request: Request) -> int | None:
     return expected_version(request, (await site.views.get(actor, view_id)).version)
-
-
-async def _check_version(site: Site, actor: Actor, view_id: str, version: int | None) -> None:
-    """Check that the version is still the one that a change was meant for.
-
-    Raises:
-        Problem: it is not.
-    """
-    now = (await site.views.get(actor, view_id)).version
-    if version not in (None, now):
-        raise stale(now)

@@ -13,8 +13,10 @@ from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import Pages
+from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
+from crawlyard.web.wire.deletions import WebhookDeletionOut
 from crawlyard.web.wire.lists import ListOut
 from crawlyard.web.wire.webhook_asks import WebhookAsk, WebhookPatch
 from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
@@ -83,17 +85,32 @@ async def patch(
     response: Response,
 ) -> WebhookOut:
     """Change a webhook: what is absent stays, null sets the default."""
-    await _guarded(site, actor, webhook_id, request)
-    return _out(await site.yard.webhooks.update(actor, webhook_id, **ask.changes()), response)
+    _, version = await _guarded(site, actor, webhook_id, request)
+    changes = ask.changes()
+    webhook = await site.yard.webhooks.update(actor, webhook_id, **changes, version=version)
+    return _out(webhook, response)
 
 
-@router.delete("/{webhook_id}", status_code=204, responses=problems(401, 403, 404, 409, 412))
+@router.delete(
+    "/{webhook_id}",
+    status_code=204,
+    response_model=None,
+    responses=problems(401, 403, 404, 409, 412) | would(WebhookDeletionOut),
+)
 async def delete(
-    webhook_id: str, actor: WritesWebhooks, site: SiteOf, request: Request
+    webhook_id: str,
+    actor: WritesWebhooks,
+    site: SiteOf,
+    request: Request,
+    *,
+    dry_run: DryRun = False,
 ) -> Response:
     """Delete a webhook with its deliveries, also those that wait."""
-    await _guarded(site, actor, webhook_id, request)
-    await site.yard.webhooks.delete(actor, webhook_id)
+    _, version = await _guarded(site, actor, webhook_id, request)
+    if dry_run:
+        found = await site.yard.webhooks.deletable(actor, webhook_id, version=version)
+        return told(WebhookDeletionOut.of(*found))
+    await site.yard.webhooks.delete(actor, webhook_id, version=version)
     return Response(status_code=204)
 
 
@@ -102,8 +119,8 @@ async def test(
     webhook_id: str, actor: WritesWebhooks, site: SiteOf, request: Request, response: Response
 ) -> WebhookOut:
     """Let a test event be delivered to a webhook, and to no other."""
-    await _guarded(site, actor, webhook_id, request)
-    return _out(await site.yard.webhooks.test(actor, webhook_id), response)
+    _, version = await _guarded(site, actor, webhook_id, request)
+    return _out(await site.yard.webhooks.test(actor, webhook_id, version=version), response)
 
 
 @router.post("/{webhook_id}/rotate", status_code=202, responses=problems(401, 403, 404, 409, 412))
@@ -111,8 +128,8 @@ async def rotate(
     webhook_id: str, actor: WritesWebhooks, site: SiteOf, request: Request, response: Response
 ) -> NewSecretOut:
     """Make a new secret, shown in this answer alone; the one before signs for a day more."""
-    await _guarded(site, actor, webhook_id, request)
-    webhook = await site.yard.webhooks.rotate(actor, webhook_id)
+    _, version = await _guarded(site, actor, webhook_id, request)
+    webhook = await site.yard.webhooks.rotate(actor, webhook_id, version=version)
     response.headers["ETag"] = tag_of(webhook.version)
     return NewSecretOut.of(webhook)
 
@@ -122,8 +139,9 @@ async def enable(
     webhook_id: str, actor: WritesWebhooks, site: SiteOf, request: Request, response: Response
 ) -> WebhookOut:
     """Switch a webhook on: it hears of what happens from now on."""
-    old = await _guarded(site, actor, webhook_id, request)
-    return _moved(old, await site.yard.webhooks.enable(actor, webhook_id), response)
+    old, version = await _guarded(site, actor, webhook_id, request)
+    new = await site.yard.webhooks.enable(actor, webhook_id, version=version)
+    return _moved(old, new, response)
 
 
 @router.post("/{webhook_id}/disable", status_code=202, responses=problems(401, 403, 404, 409, 412))
@@ -131,8 +149,9 @@ async def disable(
     webhook_id: str, actor: WritesWebhooks, site: SiteOf, request: Request, response: Response
 ) -> WebhookOut:
     """Switch a webhook off: what waits for it is given up."""
-    old = await _guarded(site, actor, webhook_id, request)
-    return _moved(old, await site.yard.webhooks.disable(actor, webhook_id), response)
+    old, version = await _guarded(site, actor, webhook_id, request)
+    new = await site.yard.webhooks.disable(actor, webhook_id, version=version)
+    return _moved(old, new, response)
 
 
 @router.get("/{webhook_id}/deliveries", responses=problems(401, 403, 404, 422))
@@ -180,7 +199,9 @@ def _moved(old: Webhook, new: Webhook, response: Response) -> WebhookOut:
     return _out(new, response)
 
 
-async def _guarded(site: Site, actor: Actor, webhook_id: str, request: Request) -> Webhook:
+async def _guarded(
+    site: Site, actor: Actor, webhook_id: str, request: Request
+) -> tuple[Webhook, int | None]:
+    """Return a webhook, and the version that a change may be made to, if it may at this one."""
     webhook = await site.yard.webhooks.get(actor, webhook_id)
-    expected_version(request, webhook.version)
-    return webhook
+    return webhook, expected_version(request, webhook.version)

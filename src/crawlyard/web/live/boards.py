@@ -7,7 +7,7 @@ from datetime import datetime
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.topic import Topic
 from crawlyard.core.user import Actor
-from crawlyard.services.jobs import progress_of_standing
+from crawlyard.services.job_reader import progress_of_standing
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
 from crawlyard.web.wire.base import Wire
@@ -39,7 +39,7 @@ class ProgressBoard:
         moved = [one for one in running if self._told.get(one.job.id) != now[one.job.id]]
         self._told = now
         made: dict[_View, Frame | None] = {}
-        for stream in streams:
+        for stream in streams if moved else fresh:
             if Topic.JOBS not in stream.wish.topics:
                 continue
             whole = stream in fresh
@@ -78,11 +78,15 @@ class Board:
         """Take note that what these have is not as it was; without any: everybody's."""
         self._stale |= {None, *(owners or self._last)}
 
-    def listeners(self, streams: Collection[Stream]) -> Mapping[Group, Sequence[Stream]]:
-        """Return who is told, by what they may see. Who follows one job is not."""
+    def is_for(self, stream: Stream) -> bool:
+        """Tell whether somebody is told; who follows one job is not."""
+        return self._topic in stream.wish.topics and stream.wish.job is None
+
+    def _listeners(self, streams: Collection[Stream]) -> Mapping[Group, Sequence[Stream]]:
+        """Return who is told, by what they may see."""
         found: dict[Group, list[Stream]] = defaultdict(list)
         for stream in streams:
-            if self._topic in stream.wish.topics and stream.wish.job is None:
+            if self.is_for(stream):
                 found[stream.group].append(stream)
         return found
 
@@ -90,7 +94,9 @@ class Board:
         self, streams: Collection[Stream], fresh: Collection[Stream], *, look: bool
     ) -> None:
         """Tell the *fresh* how it stands; with *look*, also the others if it has changed."""
-        groups = self.listeners(streams)
+        if not look and not fresh:
+            return
+        groups = self._listeners(streams)
         self._last = {group: told for group, told in self._last.items() if group in groups}
         for group, listening in groups.items():
             known = self._last.get(group)

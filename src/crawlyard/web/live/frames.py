@@ -1,13 +1,18 @@
 """What goes over a stream, as bytes: made once, sent to many."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from crawlyard.clock import Clock
+from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import EVENT_OF
+from crawlyard.core.lifecycle import State
+from crawlyard.core.waiting import reason_at
 from crawlyard.errors import NotFound
-from crawlyard.services.jobs import progress_of_standing
-from crawlyard.store.base import JobStore
+from crawlyard.services.job_reader import progress_of_standing
+from crawlyard.store.base import Store
 from crawlyard.web.wire.base import Wire
 from crawlyard.web.wire.live import HappenedOut, JobRowOut
 
@@ -52,20 +57,33 @@ def event_word(name: EventName) -> str:
 class Teller:
     """Makes messages of events, with the rows of the jobs that they are about."""
 
-    def __init__(self, jobs: JobStore) -> None:
-        self._jobs = jobs
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
 
     async def told(self, events: list[Event]) -> list[Frame]:
         """Return the messages of *events*; each job is read once."""
         subjects = {event.subject for event in events if event.name.kind == "job"}
-        rows = {job_id: await self._row(job_id) for job_id in sorted(subjects)}
+        found = [await self._standing(job_id) for job_id in sorted(subjects)]
+        rows = await self._rows([one for one in found if one is not None])
         return [
             frame(event_word(e.name), HappenedOut.of(e, rows.get(e.subject)), e.seq) for e in events
         ]
 
-    async def _row(self, job_id: str) -> JobRowOut | None:
+    async def _standing(self, job_id: str) -> Standing | None:
         try:
-            standing = await self._jobs.get(job_id)
+            return await self._store.jobs.get(job_id)
         except NotFound:
             return None
-        return JobRowOut.of(standing, progress_of_standing(standing))
+
+    async def _rows(self, standings: Sequence[Standing]) -> Mapping[str, JobRowOut]:
+        """Return the rows of jobs by their ids; of all that wait, quotas are asked for once."""
+        now = self._clock.now()
+        waiting = any(s.job.state is State.PENDING for s in standings)
+        quotas = await self._store.inquiries.held_back(now) if waiting else {}
+        return {
+            one.job.id: JobRowOut.of(
+                one, progress_of_standing(one), reason_at(one.job, now, quotas.get(one.job.owner))
+            )
+            for one in standings
+        }

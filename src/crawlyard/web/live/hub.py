@@ -25,6 +25,7 @@ from crawlyard.services.watching import Watching
 from crawlyard.store.base import JobQuery
 from crawlyard.web.live.boards import Board, ProgressBoard
 from crawlyard.web.live.frames import Frame, Teller, beginning, frame
+from crawlyard.web.live.logs import Logs
 from crawlyard.web.live.past import Past
 from crawlyard.web.live.stream import Stream, Wish
 from crawlyard.web.wire.live import CountsOut, HelloOut, PingOut, WorkersOut
@@ -38,7 +39,7 @@ MOST = 1_000
 """Streams of this server."""
 
 LOOK_EVERY = timedelta(milliseconds=200)
-"""Between two looks at the table of events."""
+"""Between two looks at the table of events and at the logs that are followed."""
 
 PULSE_EVERY = timedelta(milliseconds=500)
 """Between two words on how far the running jobs have come."""
@@ -65,8 +66,9 @@ class Hub:
         self._clock = yard.clock
         self._access = access
         self._watching = watching
-        self._teller = Teller(yard.store.jobs)
+        self._teller = Teller(yard.store, yard.clock)
         self._past = Past(yard.store.events, self._teller, yard.clock)
+        self._logs = Logs(yard.store.journal, yard.clock, PING_EVERY.total_seconds())
         self._streams: set[Stream] = set()
         self._seq = 0  # events up to this one were told
         self._work: asyncio.Task[None] | None = None
@@ -116,6 +118,7 @@ class Hub:
         """Take note that nobody listens there any more."""
         stream.end()
         self._streams.discard(stream)
+        self._logs.leave(stream)
         if not self._streams:
             self._rest()
 
@@ -134,6 +137,10 @@ class Hub:
 
     async def messages(self, stream: Stream) -> AsyncIterator[bytes]:
         """Yield what *stream* is told, from its first message to its last, in portions."""
+        if stream.wish.log is not None:
+            async for portion in self._logs.of(stream, stream.wish.log):
+                yield portion
+            return
         hello = HelloOut(
             seq=stream.seen,
             server_time=self._clock.now(),
@@ -178,6 +185,7 @@ class Hub:
     async def _follow(self) -> None:
         while True:
             await _unless_away(self._look())
+            await _unless_away(self._logs.look())
             await self._clock.sleep(LOOK_EVERY)
 
     async def _look(self) -> None:
@@ -185,7 +193,8 @@ class Hub:
         if last < self._seq:
             self._seq = last
             for stream in self._streams:
-                stream.restart(last)
+                if stream.wish.log is None:  # it hears no events
+                    stream.restart(last)
         while last > self._seq:
             found = await self._events.events(after=self._seq, limit=_PORTION)
             if not found:
@@ -239,7 +248,7 @@ class Hub:
         for stream in fresh:
             stream.fresh = False  # until it loses something again
         try:
-            if look and self._workers.listeners(streams):
+            if look and any(map(self._workers.is_for, streams)):
                 await self._look_at_workers()
             for board in (self._counts, self._workers):
                 await board.tell(streams, fresh, look=look)

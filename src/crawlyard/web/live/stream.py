@@ -9,6 +9,7 @@ from crawlyard.core.credential import Caller
 from crawlyard.core.event import Event
 from crawlyard.core.topic import Topic, names_of
 from crawlyard.core.user import Role
+from crawlyard.core.watch import Level
 from crawlyard.store.base import EventQuery
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.wire.live import ByeOut, ResyncOut
@@ -21,12 +22,22 @@ Group = str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a client wants to hear."""
+class LogWish:
+    """Which lines of a job's log a client wants to hear."""
 
-    topics: frozenset[Topic]
+    job: str
+    least: Level = Level.INFO
+    after: int = 0  # lines above this *n*; 0: all that are kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a client wants to hear: what happens, or what one job says."""
+
+    topics: frozenset[Topic] = frozenset()
     job: str | None = None  # of this job alone
     after: int | None = None  # the last that it has heard of; None: from now on
+    log: LogWish | None = None
 
 
 class Stream:
@@ -40,6 +51,8 @@ class Stream:
         self.fresh = True  # it has not been told how everything stands, or has lost some of it
         self.beat_at = now  # when the last ping was due, in seconds of the clock
         self.ended = False
+        # whose things it may show: somebody whose role changes is not listened to any more
+        self.group: Group = None if caller.user.role is Role.ADMIN else caller.user.id
         self._names = names_of(wish.topics)
         self._waiting: deque[Frame] = deque()
         self._news = asyncio.Event()
@@ -48,12 +61,6 @@ class Stream:
     def waiting(self) -> int:
         """Return how many messages wait."""
         return len(self._waiting)
-
-    @property
-    def group(self) -> Group:
-        """Return whose things it may show."""
-        user = self.caller.user
-        return None if user.role is Role.ADMIN else user.id
 
     @property
     def query(self) -> EventQuery:
@@ -109,14 +116,26 @@ class Stream:
         self.ended = True
         self._news.set()
 
+    def wake(self) -> None:
+        """End the wait for `news` that is under way, or the next."""
+        self._news.set()
+
+    async def news(self) -> None:
+        """Wait until a message waits, the end has come, or somebody says `wake`."""
+        await self._news.wait()
+        self._news.clear()
+
+    def take(self) -> bytes:
+        """Return all that waits, in its order; it does not wait any more."""
+        portion = b"".join(message.data for message in self._waiting)
+        self._waiting.clear()
+        return portion
+
     async def messages(self) -> AsyncIterator[bytes]:
         """Yield what waits, as soon as something does, until the end."""
         while True:
-            await self._news.wait()
-            self._news.clear()
-            if self._waiting:
-                portion = b"".join(message.data for message in self._waiting)
-                self._waiting.clear()
+            await self.news()
+            if portion := self.take():
                 yield portion
             if self.ended and not self._waiting:
                 return

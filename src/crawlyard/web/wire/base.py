@@ -39,7 +39,7 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     @classmethod
-    def filled(cls, source: object, **other: Any) -> Self:
+    def filled(cls, source: object, /, **other: Any) -> Self:
         """Return a shape with *other*, and from *source* the fields of the same names."""
         same = {name: getattr(source, name) for name in cls.model_fields if name not in other}
         return cls(**same, **other)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 
+from crawlyard.core.actions import actions_on
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
+from crawlyard.core.filter import source_of
 from crawlyard.core.form import form_of
-from crawlyard.core.job import Origin
+from crawlyard.core.job import Job, Origin
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.progress import Progress, TimeLeft
@@ -207,6 +209,8 @@ class JobOut(Wire):
     state: str
     state_reason: str
     detail: str
+    allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
+    url: Text  # the first that it begins with
     priority: str
     tags: tuple[str, ...]
     created_at: Instant
@@ -225,6 +229,7 @@ class JobOut(Wire):
     worker: str | None
     spec: SpecOut
     retry_of: str | None
+    source: str  # direct, template, schedule or retry
     origin: OriginOut
     waits_for: tuple[WaitOut, ...] = ()  # what is over first in front
     links: Mapping[str, str]  # paths of what there is about it
@@ -241,11 +246,14 @@ class JobOut(Wire):
             object="job",
             name=hidden_urls(job.spec.name),
             state_reason=reason_shown(job, waits),
+            allowed_actions=actions_on(job, shard.usage),
+            url=first_url(job),
+            source=str(source_of(job)),
             waits_for=tuple(map(WaitOut.of, waits)),
             priority=str(job.priority),
             tags=job.spec.tags,
             due_in_s=seconds(due_in),
-            updated_at=max(job.updated_at, shard.updated_at or job.updated_at),
+            updated_at=changed_at(standing),
             limits=LimitsOut.of(job.limits),
             usage=UsageOut.of(shard.usage),
             progress=ProgressOut.of(progress),
@@ -255,6 +263,18 @@ class JobOut(Wire):
             origin=OriginOut.of(job.origin),
             links=links_of(job.id),
         )
+
+
+def first_url(job: Job) -> str:
+    """Return the first URL that a job begins with, without user and password."""
+    spec = job.spec
+    return str(hidden_urls(next(iter(spec.urls + spec.sitemaps), "")))
+
+
+def changed_at(standing: Standing) -> datetime:
+    """Return when something of a job was written last: itself, or how far it has come."""
+    job, shard = standing.job, standing.shard
+    return max(job.updated_at, shard.updated_at or job.updated_at)
 
 
 class PageErrorOut(Wire):

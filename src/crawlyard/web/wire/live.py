@@ -5,12 +5,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from crawlyard.core.actions import actions_on
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
+from crawlyard.core.filter import source_of
+from crawlyard.core.lifecycle import StateReason
 from crawlyard.core.progress import Progress
+from crawlyard.core.secrets import hidden_urls
 from crawlyard.web.wire.base import Instant, Text, Wire, seconds
-from crawlyard.web.wire.jobs import LimitsOut
-from crawlyard.web.wire.watch import WorkerOut
+from crawlyard.web.wire.jobs import LimitsOut, OriginOut, changed_at, first_url
+from crawlyard.web.wire.watch import LineOut, WorkerOut
 
 
 class HelloOut(Wire):
@@ -41,8 +45,32 @@ class ResyncOut(Wire):
     reason: Literal["gap", "restart", "slow_consumer"]
 
 
+class LogHelloOut(Wire):
+    """The first message of a stream of one job's log: lines above *after* follow."""
+
+    job_id: str
+    after: int
+    server_time: Instant
+    version: str
+    heartbeat_s: float
+
+
+class LogLinesOut(Wire):
+    """The next lines of a job's log, the oldest first, at most 100."""
+
+    job_id: str
+    lines: Sequence[LineOut]
+
+
+class LogEndedOut(Wire):
+    """The last message of a stream of a log: the job has ended, and all of it was told."""
+
+    job_id: str
+    state: str | None = Field(description="Of the job; null once it is deleted.")
+
+
 class JobRowOut(Wire):
-    """What a list shows of a job; *v* is its version."""
+    """What a list shows of a job, as `JobOut` tells it; *v* is its version."""
 
     id: str
     name: str
@@ -51,9 +79,14 @@ class JobRowOut(Wire):
     state: str
     state_reason: str
     detail: str
+    allowed_actions: tuple[str, ...]
     priority: str
     tags: tuple[str, ...]
+    source: str  # direct, template, schedule or retry
+    origin: OriginOut
+    retry_of: str | None
     created_at: Instant
+    queued_at: Instant
     due_at: Instant
     started_at: Instant | None
     ended_at: Instant | None
@@ -68,20 +101,30 @@ class JobRowOut(Wire):
     rate: float
     eta_p50_s: float | None
     eta_p90_s: float | None
+    eta_confidence: str | None
+    eta_limit: str | None
+    eta_unknown: str
+    current_url: Text
     worker: str | None
     v: int
 
     @classmethod
-    def of(cls, standing: Standing, progress: Progress) -> "JobRowOut":
-        """Return the row of a job, *progress* being that of the same moment."""
+    def of(cls, standing: Standing, progress: Progress, reason: StateReason) -> "JobRowOut":
+        """Return the row of a job, *progress* and *reason* being those of the same moment."""
         job = standing.job
         return cls.filled(
             job,
-            name=job.spec.name,
-            url=next(iter(job.spec.urls + job.spec.sitemaps), ""),
+            name=hidden_urls(job.spec.name),
+            url=first_url(job),
+            state_reason=reason,
+            allowed_actions=actions_on(job, standing.shard.usage),
             priority=str(job.priority),
             tags=job.spec.tags,
+            source=str(source_of(job)),
+            origin=OriginOut.of(job.origin),
+            updated_at=changed_at(standing),
             limits=LimitsOut.of(job.limits),
+            current_url=progress.current_url,
             worker=standing.shard.worker,
             v=job.version,
             **_numbers(progress),
@@ -101,6 +144,9 @@ class JobProgressOut(Wire):
     rate: float
     eta_p50_s: float | None
     eta_p90_s: float | None
+    eta_confidence: str | None
+    eta_limit: str | None  # what will end it, if a limit will
+    eta_unknown: str  # why there is no time left to be told
     current_url: Text
     v: int
 
@@ -186,4 +232,7 @@ def _numbers(progress: Progress) -> dict[str, Any]:
         "rate": round(progress.rate, 3),
         "eta_p50_s": None if left is None else seconds(left.p50),
         "eta_p90_s": None if left is None else seconds(left.p90),
+        "eta_confidence": None if left is None else str(left.confidence),
+        "eta_limit": None if left is None else left.limit,
+        "eta_unknown": progress.unknown,
     }

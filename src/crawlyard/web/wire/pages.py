@@ -1,7 +1,7 @@
 """The shapes of what a job has brought, as lists show it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from crawlyard.core.page import Body, ErrorGroup, KnownURL, SkippedGroup, StoredPage
 from crawlyard.web.wire.base import API, Instant, Text, Wire
@@ -9,14 +9,14 @@ from crawlyard.web.wire.jobs import ErrorGroupOut, PageOut
 
 
 class StoredPageOut(PageOut):
-    """A page record with its key; *parts* has the paths of what is kept as plain text."""
+    """A page record with its key; *parts* has the paths of what is kept, each for itself."""
 
     id: int
     object: Literal["page"] = "page"
     parts: Mapping[str, str]
 
     @classmethod
-    def stored(cls, job_id: str, stored: StoredPage, **kept: Any) -> "StoredPageOut":
+    def stored(cls, job_id: str, stored: StoredPage, /, **kept: Any) -> Self:
         """Return the shape of a page of a job; *kept* as for `PageOut.of`."""
         own = f"{API}/jobs/{job_id}/pages/{stored.id}"
         parts = {kind.value: f"{own}?part={kind}" for kind in Body}

@@ -1,0 +1,105 @@
+"""`--fields`: some fields of what the API writes, by their paths."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crawlyard.errors import Invalid
+from crawlyard.export.jsonl import dumps
+
+if TYPE_CHECKING:  # help and completion need no shapes
+    from pydantic import BaseModel
+
+_PATH = re.compile(r"\w+(?:\.[\w-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Paths of fields, such as ``state`` and ``progress.done``, in the order to write them in."""
+
+    paths: tuple[str, ...]
+
+    @classmethod
+    def of(cls, text: str) -> "Fields":
+        """Return what ``id,state,progress.done`` names.
+
+        Raises:
+            ValueError: a name cannot be one.
+        """
+        names = [name.strip() for name in text.split(",")]
+        wrong = [name for name in names if not _PATH.fullmatch(name)]
+        if wrong:
+            raise ValueError(f"expected names such as id,state,progress.done, got {wrong[0]!r}")
+        return cls(tuple(dict.fromkeys(names)))
+
+    def check(self, item: "BaseModel") -> None:
+        """Check that each path leads somewhere in things like *item*.
+
+        Raises:
+            Invalid: one does not; the message says which names there are.
+        """
+        for path in self.paths:
+            _check(item, path, path.split("."))
+
+    def only(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return these fields of *record*, each where it was; all of what is named as a whole."""
+        wanted: dict[str, Any] = {}
+        for path in self.paths:
+            if any(path.startswith(f"{whole}.") for whole in self.paths):
+                continue
+            place = wanted
+            for name in path.split("."):
+                place = place.setdefault(name, {})
+        return {name: _only(record.get(name), inner) for name, inner in wanted.items()}
+
+    def values(self, record: Mapping[str, Any]) -> list[object]:
+        """Return the value of each field of *record*; what is no single one as JSON."""
+        return [_word(_at(record, path.split("."))) for path in self.paths]
+
+
+def _check(value: object, path: str, names: Sequence[str]) -> None:
+    if not names:
+        return
+    known = getattr(type(value), "model_fields", None)  # of a shape
+    if known is not None:
+        if names[0] not in known:
+            said = f"expected some of {', '.join(known)}, got {names[0]!r}"
+            raise Invalid("--fields", said if path == names[0] else f"{said} in {path!r}")
+        _check(getattr(value, names[0]), path, names[1:])
+    elif isinstance(value, Mapping):
+        _check(value.get(names[0]), path, names[1:])
+    elif isinstance(value, list | tuple) and value:
+        _check(value[0], path, names)
+    elif value is not None and not isinstance(value, list | tuple):
+        raise Invalid("--fields", f"expected a name, got {path!r}: nothing is within a value")
+
+
+def _only(value: Any, wanted: Mapping[str, Any]) -> Any:
+    if isinstance(value, list) and wanted:
+        return [_only(item, wanted) for item in value]
+    if isinstance(value, dict) and wanted:
+        return {name: _only(value.get(name), inner) for name, inner in wanted.items()}
+    return value
+
+
+def _at(value: Any, names: Sequence[str]) -> Any:
+    if not names:
+        return value
+    if isinstance(value, list):
+        return [_at(item, names) for item in value]
+    return _at(value.get(names[0]), names[1:]) if isinstance(value, dict) else None
+
+
+def _word(value: object) -> object:
+    return dumps(value) if isinstance(value, dict | list) else value
+
+
+def pairs(fields: Fields, item: "BaseModel") -> Iterator[tuple[str, object]]:
+    """Yield these fields of one thing with their values.
+
+    Raises:
+        Invalid: it has no such field.
+    """
+    fields.check(item)
+    return zip(fields.paths, fields.values(item.model_dump(mode="json")), strict=True)

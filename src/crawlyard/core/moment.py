@@ -1,0 +1,17 @@
+"""How things stand at one moment, in single figures."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from crawlyard.core.attention import Disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What goes on now: of one user's jobs, or of all."""
+
+    slots: int = 0  # of all workers that take jobs, whoever's
+    slots_used: int = 0
+    oldest_wait: timedelta | None = None  # of the job that is due longest; None: none waits
+    pages_per_s: float = 0.0
+    disk: Disk | None = None  # None: not told, or there is none

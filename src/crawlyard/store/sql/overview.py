@@ -1,0 +1,195 @@
+"""`OverviewStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+    union_all,
+)
+
+from crawlyard.core.attention import Backlog, End, Line, SubjectKind, line_of
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.schedule import CrawlSchedule
+from crawlyard.core.schedule_records import RecentTick
+from crawlyard.core.webhook import Webhook
+from crawlyard.store.codec.jobs import job_of
+from crawlyard.store.codec.schedules import schedule_of, tick_of
+from crawlyard.store.codec.webhooks import webhook_of
+from crawlyard.store.sql.database import Database
+from crawlyard.store.tables.jobs import GIVEN_UP, HELD_BACK, PENDING, PRESENT, jobs
+from crawlyard.store.tables.schedules import FIRES, schedules, ticks
+from crawlyard.store.tables.webhooks import webhooks
+
+_JOINED = 200  # queries in one: SQLite takes at most 500
+
+_END = (jobs.c.id, jobs.c.state, jobs.c.ended_at)
+_LINE = (jobs.c.owner, jobs.c.schedule_id, jobs.c.template_id, jobs.c.name)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlOverview:
+    """`OverviewStore` on a database."""
+
+    _database: Database
+
+    async def recent(
+        self, schedule_ids: Collection[str], limit: int
+    ) -> Mapping[str, Sequence[RecentTick]]:
+        work = partial(_recent, schedule_ids=sorted(set(schedule_ids)), limit=limit)
+        return await self._database.read(work)
+
+    async def overdue(self, owner: str | None, before: datetime, limit: int) -> list[CrawlSchedule]:
+        late = (
+            select(schedules)
+            .where(FIRES, schedules.c.fire_at < before, *_of(schedules.c.owner, owner))
+            .order_by(schedules.c.fire_at, schedules.c.id)
+            .limit(limit)
+        )
+        rows = await self._rows(late)
+        return [schedule_of(row) for row in rows]
+
+    async def paused(
+        self,
+        owner: str | None,
+        before: datetime,
+        reasons: Collection[StateReason],
+        limit: int,
+    ) -> list[Job]:
+        short = jobs.c.state_reason.in_([reason.value for reason in reasons])
+        held = (
+            select(jobs)
+            .where(HELD_BACK, PRESENT, or_(jobs.c.since < before, short), *_of(jobs.c.owner, owner))
+            .order_by(jobs.c.since, jobs.c.id)
+            .limit(limit)
+        )
+        return [job_of(row) for row in await self._rows(held)]
+
+    async def failures(
+        self, owner: str | None, since: datetime, limit: int
+    ) -> Sequence[tuple[Line | None, End]]:
+        failed = (
+            select(*_END, *_LINE)
+            .where(GIVEN_UP, PRESENT, jobs.c.ended_at >= since, *_of(jobs.c.owner, owner))
+            .order_by(jobs.c.ended_at.desc(), jobs.c.id.desc())
+            .limit(limit)
+        )
+        return [(_line_of(row), _end_of(row)) for row in await self._rows(failed)]
+
+    async def ends(self, lines: Mapping[Line, datetime], last: int) -> Mapping[Line, Sequence[End]]:
+        return await self._database.read(partial(_ends, lines=lines, last=last))
+
+    async def backlog(self, owner: str | None, now: datetime) -> Backlog:
+        due = (
+            select(jobs.c.id, jobs.c.due_at, func.count().over().label("count_"))
+            .where(PENDING, PRESENT, jobs.c.due_at <= now, *_of(jobs.c.owner, owner))
+            .order_by(jobs.c.due_at, jobs.c.id)
+            .limit(1)
+        )
+        for row in await self._rows(due):
+            return Backlog(count=row["count_"], oldest=row["id"], since=row["due_at"])
+        return Backlog()
+
+    async def off(self, owner: str | None, limit: int) -> list[Webhook]:
+        found = (
+            select(webhooks)
+            .where(~webhooks.c.active, *_of(webhooks.c.owner, owner))
+            .order_by(webhooks.c.updated_at.desc(), webhooks.c.id.desc())
+            .limit(limit)
+        )
+        return [webhook_of(row) for row in await self._rows(found)]
+
+    async def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
+        return await self._database.read(lambda conn: conn.execute(query).mappings().all())
+
+
+def _of(column: ColumnElement[str], owner: str | None) -> list[ColumnElement[bool]]:
+    return [] if owner is None else [column == owner]
+
+
+def _recent(
+    conn: Connection, schedule_ids: Sequence[str], limit: int
+) -> Mapping[str, Sequence[RecentTick]]:
+    found: dict[str, list[RecentTick]] = {}
+    for part in _parts(schedule_ids):
+        # of each no more is read than is shown, along the key of the ledger
+        last = [
+            select(ticks)
+            .where(ticks.c.schedule_id == schedule_id)
+            .order_by(ticks.c.due_at.desc())
+            .limit(limit)
+            .subquery()
+            for schedule_id in part
+        ]
+        every = union_all(*(select(one) for one in last)).subquery()
+        its_job = (jobs.c.id == every.c.job_id) & PRESENT
+        asked = (
+            select(every, jobs.c.state)
+            .select_from(every.outerjoin(jobs, its_job))
+            .order_by(every.c.schedule_id, every.c.due_at.desc())
+        )
+        for row in conn.execute(asked).mappings():
+            state = None if row["state"] is None else State(row["state"])
+            recent = RecentTick(tick=tick_of(row), state=state)
+            found.setdefault(recent.tick.schedule_id, []).append(recent)
+    return found
+
+
+def _ends(
+    conn: Connection, lines: Mapping[Line, datetime], last: int
+) -> Mapping[Line, Sequence[End]]:
+    found: dict[Line, list[End]] = {}
+    ended = jobs.c.state.in_([State.COMPLETED.value, State.FAILED.value])
+    for part in _parts(list(lines)):
+        each = [
+            select(*_END, *_LINE)
+            .where(_in_line(line), PRESENT, ended, jobs.c.ended_at >= lines[line])
+            .order_by(jobs.c.ended_at.desc(), jobs.c.id.desc())
+            .limit(last)
+            .subquery()
+            for line in part
+        ]
+        every = union_all(*(select(one) for one in each)).subquery()
+        rows = conn.execute(
+            select(every).order_by(every.c.ended_at.desc(), every.c.id.desc())
+        ).mappings()
+        for row in rows:
+            line = _line_of(row)
+            if line is not None:
+                found.setdefault(line, []).append(_end_of(row))
+    return found
+
+
+def _in_line(line: Line) -> ColumnElement[bool]:
+    own = jobs.c.owner == line.owner
+    if line.kind is SubjectKind.SCHEDULE:
+        return and_(own, jobs.c.schedule_id == line.key)
+    own = and_(own, jobs.c.schedule_id.is_(None))
+    if line.kind is SubjectKind.TEMPLATE:
+        return and_(own, jobs.c.template_id == line.key)
+    return and_(own, jobs.c.template_id.is_(None), jobs.c.name == line.key)
+
+
+def _line_of(row: RowMapping) -> Line | None:
+    return line_of(row["owner"], row["schedule_id"], row["template_id"], row["name"])
+
+
+def _end_of(row: RowMapping) -> End:
+    return End(job_id=row["id"], state=State(row["state"]), ended_at=row["ended_at"])
+
+
+def _parts(items: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    return [items[start : start + _JOINED] for start in range(0, len(items), _JOINED)]

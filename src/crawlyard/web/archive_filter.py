@@ -1,0 +1,78 @@
+"""Filters in URLs of pages over all jobs, and the words that are looked for in them."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query
+
+from crawlyard.core.archive import words_of
+from crawlyard.core.filter import FilterKey, condition
+from crawlyard.core.template import is_id
+from crawlyard.store.base import ArchiveQuery, JobQuery
+from crawlyard.web.filtering import MOST_Q, Values, WhichPages, of_parameter, words
+from crawlyard.web.wire.schedule_asks import AskedInstant
+
+_MANY = "Several: any of them."
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What the URL asks of pages over all jobs."""
+
+    query: ArchiveQuery
+    words: tuple[str, ...]  # as `core.archive.words_of` has them
+
+
+def _which_jobs(
+    template: Annotated[
+        Values, Query(max_length=100, description=f"Made from this template. {_MANY}")
+    ] = None,
+    schedule: Annotated[
+        Values, Query(max_length=100, description=f"Submitted by this schedule. {_MANY}")
+    ] = None,
+    tag: Annotated[Values, Query(max_length=100, description=f"With this tag. {_MANY}")] = None,
+    owner: Annotated[
+        Values, Query(max_length=100, description=f"Of a user; `me` is whoever asks. {_MANY}")
+    ] = None,
+) -> JobQuery:
+    given = {
+        FilterKey.TEMPLATE: template,
+        FilterKey.SCHEDULE: schedule,
+        FilterKey.TAG: tag,
+        FilterKey.OWNER: owner,
+    }
+    asked = []
+    for key, items in given.items():
+        if wanted := words(key.value, items):
+            with of_parameter(key.value):
+                asked.append(condition(key, wanted))
+    return JobQuery(where=tuple(asked))
+
+
+def _sought(
+    pages: WhichPages,
+    jobs: Annotated[JobQuery, Depends(_which_jobs)],
+    job: Annotated[
+        Values, Query(max_length=100, description=f"The whole id of a job. {_MANY}")
+    ] = None,
+    since: Annotated[
+        AskedInstant | None, Query(description="Fetched at this instant, or after it.")
+    ] = None,
+    until: Annotated[AskedInstant | None, Query(description="Fetched before this instant.")] = None,
+    q: Annotated[
+        str,
+        Query(
+            max_length=MOST_Q,
+            description='Words that are in URL, title or text, all of them; "…" keeps several '
+            "together.",
+        ),
+    ] = "",
+) -> Sought:
+    ids = frozenset(word.lower() if is_id(word) else "" for word in words("job", job))
+    query = ArchiveQuery(jobs=jobs, job_ids=ids, pages=pages, since=since, until=until)
+    with of_parameter("q"):
+        return Sought(query, words_of(q))
+
+
+ArchiveFilter = Annotated[Sought, Depends(_sought)]
+"""What the URL asks of pages over all jobs."""

@@ -1,0 +1,31 @@
+"""Runs commands in turn in one process, as it is told on stdin: much faster than one each.
+
+Reads a JSON array of the words of commands; writes one of what became of each.
+"""
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+
+from crawlyard.cli.app import main
+
+
+def ran(words: Sequence[str]) -> dict[str, object]:
+    """Return the exit code of a command and what it wrote to stdout and stderr."""
+    raw = {"out": io.BytesIO(), "err": io.BytesIO()}
+    out, err = (io.TextIOWrapper(buffer, "utf-8", write_through=True) for buffer in raw.values())
+    sys.argv = ["crawlyard", *words]
+    code: object = None
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return {"code": code} | {name: buffer.getvalue().decode() for name, buffer in raw.items()}
+
+
+if __name__ == "__main__":
+    told = [ran(words) for words in json.load(sys.stdin)]
+    json.dump(told, sys.stdout)

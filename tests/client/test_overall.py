@@ -1,0 +1,102 @@
+"""`crawlyard pages | attention`: a yard here and one over HTTP find the same."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from crawlyard.cli.http_watch import HttpWatch
+from crawlyard.cli.local_watch import LocalWatch
+from crawlyard.cli.overall_reports import Asked, left_out
+from crawlyard.cli.watch_client import WatchClient
+from crawlyard.cli.when import When
+from crawlyard.client import AsyncClient, Server
+from crawlyard.core.page import ErrorKind
+from crawlyard.core.user import LOCAL
+from crawlyard.store.memory import open_memory_store
+from crawlyard.web.wire.attention import AttentionOut
+from tests.builders import NOW
+from tests.web.crawled import crawled
+from tests.web.rig import BASE, URL, Rig, a_rig
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    rig = await a_rig(open_memory_store())
+    await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})
+    await crawled(rig, name="first")
+    await crawled(rig, template="t")
+    return rig
+
+
+@pytest.fixture(params=["here", "over HTTP"])
+async def watch(rig: Rig, request: pytest.FixtureRequest) -> AsyncIterator[WatchClient]:
+    if request.param == "here":
+        yield LocalWatch(rig.yard, LOCAL)
+        return
+    transport = httpx.ASGITransport(rig.app, raise_app_exceptions=False)
+    server = Server(url=BASE, token=rig.secrets[LOCAL.id])
+    async with AsyncClient(server=server, transport=transport) as client:
+        yield HttpWatch(client)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (Asked(), ["gone", "slow", "good"] * 2),
+        (Asked(words=("alert", "good")), ["good", "good"]),
+        (Asked(words=("Title of https", "gone")), ["gone", "gone"]),
+        (Asked(words=("Title https",)), []),
+        (Asked(statuses=(404,)), ["gone", "gone"]),
+        (Asked(statuses=(2, 404)), ["gone", "good"] * 2),
+        (Asked(types=("text/*",), failed=False), ["good", "good"]),
+        (Asked(kinds=(ErrorKind.TIMEOUT, ErrorKind.DNS)), ["slow", "slow"]),
+        (Asked(templates=("t",), failed=True), ["gone", "slow"]),
+        (Asked(hosts=("EXAMPLE.com",), statuses=(404,)), ["gone", "gone"]),
+        (Asked(hosts=("other.example",)), []),
+        (Asked(since=When(ago=HOUR), statuses=(404,)), ["gone", "gone"]),
+        (Asked(since=When(at=NOW + HOUR)), []),
+        (Asked(until=When(ago=HOUR)), []),
+    ],
+)
+async def test_pages_are_found_by_what_was_asked(
+    watch: WatchClient, asked: Asked, found: list[str]
+) -> None:
+    query = asked.query(NOW, ())
+
+    pages = [page async for page in watch.found(query, asked.text, 0)]
+
+    assert [page.url.rpartition("/")[2] for page in pages] == found
+
+
+async def test_pages_of_named_jobs_are_found_and_no_more_than_asked(
+    rig: Rig, watch: WatchClient
+) -> None:
+    [first] = (await rig.get("jobs?q=first")).json()["items"]
+    query = Asked().query(NOW, [first["id"]])
+
+    pages = [page async for page in watch.found(query, "", 2)]
+
+    assert [page.job_name for page in pages] == ["first", "first"]
+
+
+async def test_what_needs_a_person_is_told(rig: Rig, watch: WatchClient) -> None:
+    await rig.job()
+
+    found = await watch.attention()
+
+    assert [notice.kind for notice in found.items] == ["no_worker"]
+    assert left_out(found) == []
+
+
+def test_what_is_not_shown_is_counted() -> None:
+    many = {"job_paused": 25, "webhook_off": 500}
+    found = AttentionOut(at=NOW, items=(), counts=many, at_least=("webhook_off",))
+
+    assert left_out(found) == [
+        "job_paused: 0 of 25 are shown",
+        "webhook_off: 0 of at least 500 are shown",
+    ]

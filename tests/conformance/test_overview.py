@@ -1,0 +1,208 @@
+"""`OverviewStore`: what a person should know of, as every store finds it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.attention import Backlog, Line, SubjectKind
+from crawlyard.core.job import Job, Origin
+from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.schedule import CrawlSchedule
+from crawlyard.ids import new_id
+from crawlyard.store.base import Store
+from tests.builders import NOW, a_job, a_spec, its_event
+from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, told
+from tests.builders_webhooks import kept as kept_webhook
+from tests.conformance.steps import added, in_state, moved
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+
+
+async def a_kept_schedule(store: Store, **fields: Any) -> CrawlSchedule:
+    schedule = a_schedule(**fields)
+    await store.schedules.add(schedule, told(schedule))
+    return schedule
+
+
+async def ended_job(store: Store, state: State, minutes: int, name: str = "", **fields: Any) -> str:
+    """Return the id of a job that came into *state* so many minutes after `NOW`."""
+    at = NOW + minutes * MINUTE
+    job = in_state(state, ended_at=at, spec=a_spec(name=name), **fields)
+    return (await added(store, job)).id
+
+
+class TestRecent:
+    async def test_the_last_ticks_of_each_schedule_come_with_the_states_of_their_jobs(
+        self, store: Store
+    ) -> None:
+        one, two, idle = [await a_kept_schedule(store) for _ in range(3)]
+        job = its_job(one, NOW)
+        skipped = a_tick(one, NOW - MINUTE)
+        other = a_tick(two, NOW)
+        await store.ticks.fire(
+            [a_firing(one, [skipped, ran(one, job)], [job]), a_firing(two, [other])]
+        )
+        await moved(store, job.id, Move.PAUSE)
+
+        found = await store.overview.recent([one.id, two.id, idle.id, new_id()], 60)
+
+        assert set(found) == {one.id, two.id}
+        assert [(r.tick.due_at, r.tick.job_id, r.state) for r in found[one.id]] == [
+            (NOW, job.id, State.PAUSED),
+            (NOW - MINUTE, None, None),
+        ]
+        assert [r.tick for r in found[two.id]] == await store.ticks.ticks(two.id)
+
+    async def test_no_more_of_each_come_than_were_asked_for(self, store: Store) -> None:
+        schedules = [await a_kept_schedule(store) for _ in range(3)]
+        for schedule in schedules:
+            ticks = [a_tick(schedule, NOW - n * MINUTE) for n in range(5)]
+            await store.ticks.fire([a_firing(schedule, ticks)])
+
+        found = await store.overview.recent([s.id for s in schedules], 2)
+
+        assert {len(ticks) for ticks in found.values()} == {2}
+        assert [r.tick.due_at for r in found[schedules[1].id]] == [NOW, NOW - MINUTE]
+
+    async def test_a_job_that_was_deleted_has_no_state(self, store: Store) -> None:
+        schedule = await a_kept_schedule(store)
+        job = its_job(schedule)
+        await store.ticks.fire([a_firing(schedule, [ran(schedule, job)], [job])])
+        await store.jobs.delete(job.id, job.version, its_event(job))
+
+        [recent] = (await store.overview.recent([schedule.id], 60))[schedule.id]
+
+        assert (recent.tick.job_id, recent.state) == (job.id, None)
+
+    async def test_those_of_many_schedules_come_as_well(self, store: Store) -> None:
+        schedules = [await a_kept_schedule(store) for _ in range(205)]
+        await store.ticks.fire([a_firing(s, [a_tick(s)]) for s in schedules])
+
+        found = await store.overview.recent([s.id for s in schedules], 60)
+
+        assert len(found) == 205
+        assert await store.overview.recent([], 60) == {}
+
+
+async def test_schedules_that_should_have_been_fired_come_the_latest_last(store: Store) -> None:
+    late = await a_kept_schedule(store, fire_at=NOW - MINUTE, owner="ada")
+    later = await a_kept_schedule(store, fire_at=NOW - 2 * MINUTE, owner="bob")
+    await a_kept_schedule(store, fire_at=NOW)
+    await a_kept_schedule(store, fire_at=None)
+
+    assert await store.overview.overdue(None, NOW, 10) == [later, late]
+    assert await store.overview.overdue(None, NOW, 1) == [later]
+    assert await store.overview.overdue("ada", NOW, 10) == [late]
+
+
+async def test_jobs_that_are_paused_for_long_or_for_a_reason_come_the_longest_first(
+    store: Store,
+) -> None:
+    def paused(since: datetime, owner: str = "ada", **fields: Any) -> Job:
+        fields = {"state_reason": StateReason.BY_USER} | fields
+        return a_job(state=State.PAUSED, since=since, owner=owner, **fields)
+
+    long = await added(store, paused(NOW - 2 * DAY))
+    full = await added(store, paused(NOW, state_reason=StateReason.DISK_FULL))
+    others = await added(store, paused(NOW - 3 * DAY, owner="bob"))
+    await added(store, paused(NOW - DAY + MINUTE))
+    gone = await added(store, paused(NOW - 4 * DAY))
+    await store.jobs.delete(gone.id, gone.version, its_event(gone))
+    await added(store, in_state(State.RUNNING, since=NOW - 2 * DAY))
+    asked = (NOW - DAY, [StateReason.DISK_FULL, StateReason.NOT_GRANTED])
+
+    assert await store.overview.paused(None, *asked, 10) == [others, long, full]
+    assert await store.overview.paused("ada", *asked, 10) == [long, full]
+    assert await store.overview.paused("ada", *asked, 1) == [long]
+    assert await store.overview.paused("ada", NOW - DAY, [], 10) == [long]
+
+
+class TestLines:
+    async def test_failed_jobs_come_with_their_lines_the_last_first(self, store: Store) -> None:
+        schedule, template = new_id(), new_id()
+        by_schedule = await ended_job(
+            store, State.FAILED, 1, "x", origin=Origin(schedule_id=schedule, template_id=template)
+        )
+        by_template = await ended_job(
+            store, State.FAILED, 2, "x", origin=Origin(template_id=template), owner="bob"
+        )
+        by_name = await ended_job(store, State.FAILED, 3, "x", owner="bob")
+        alone = await ended_job(store, State.FAILED, 4)
+        await ended_job(store, State.FAILED, -1, "x")
+        await ended_job(store, State.COMPLETED, 5, "x")
+        await ended_job(store, State.CANCELLED, 5, "x")
+
+        every = await store.overview.failures(None, NOW, 10)
+
+        assert [(line, end.job_id) for line, end in every] == [
+            (None, alone),
+            (Line(kind=SubjectKind.JOB, key="x", owner="bob"), by_name),
+            (Line(kind=SubjectKind.TEMPLATE, key=template, owner="bob"), by_template),
+            (Line(kind=SubjectKind.SCHEDULE, key=schedule, owner="local"), by_schedule),
+        ]
+        assert [end.state for _, end in every] == [State.FAILED] * 4
+        own = await store.overview.failures("local", NOW, 10)
+        assert [end.job_id for _, end in own] == [alone, by_schedule]
+        assert await store.overview.failures(None, NOW, 2) == every[:2]
+
+    @pytest.mark.parametrize("kind", [SubjectKind.SCHEDULE, SubjectKind.TEMPLATE, SubjectKind.JOB])
+    async def test_the_ends_of_a_line_are_those_of_its_own_jobs(
+        self, store: Store, kind: SubjectKind
+    ) -> None:
+        schedule, template = new_id(), new_id()
+        fields: dict[SubjectKind, dict[str, Any]] = {
+            SubjectKind.SCHEDULE: {
+                "origin": Origin(schedule_id=schedule, template_id=template),
+                "name": "n",
+            },
+            SubjectKind.TEMPLATE: {"origin": Origin(template_id=template), "name": "n"},
+            SubjectKind.JOB: {"name": "n"},
+        }
+        keys = {SubjectKind.SCHEDULE: schedule, SubjectKind.TEMPLATE: template}
+        states = (State.COMPLETED, State.FAILED, State.CANCELLED, State.FAILED)
+        jobs = {
+            line: [await ended_job(store, state, n, **of) for n, state in enumerate(states)]
+            for line, of in fields.items()
+        }
+        await ended_job(store, State.FAILED, 9, owner="bob", **fields[kind])
+        await added(store, a_job(spec=a_spec(name="n")))
+        own = Line(kind=kind, key=keys.get(kind, "n"), owner="local")
+
+        every = await store.overview.ends({own: NOW}, 10)
+        late = await store.overview.ends({own: NOW + MINUTE}, 1)
+        both = await store.overview.ends({own: NOW, Line(kind=kind, key="?", owner="x"): NOW}, 10)
+
+        first, second, _, fourth = jobs[kind]
+        assert [end.job_id for end in every[own]] == [fourth, second, first]
+        assert every[own][0].ended_at == NOW + 3 * MINUTE
+        assert [end.job_id for end in late[own]] == [fourth]
+        assert set(both) == {own}
+        assert await store.overview.ends({}, 10) == {}
+
+
+async def test_what_waits_is_counted_with_since_when(store: Store) -> None:
+    assert await store.overview.backlog(None, NOW) == Backlog()
+    await added(store, a_job(due_at=NOW, owner="ada"))
+    oldest = await added(store, a_job(due_at=NOW - MINUTE, owner="bob"))
+    await added(store, a_job(due_at=NOW + MINUTE, owner="ada"))
+    await added(store, in_state(State.PAUSED, due_at=NOW - DAY, owner="ada"))
+
+    every = await store.overview.backlog(None, NOW)
+    own = await store.overview.backlog("ada", NOW)
+
+    assert every == Backlog(count=2, oldest=oldest.id, since=NOW - MINUTE)
+    assert (own.count, own.since) == (1, NOW)
+
+
+async def test_webhooks_that_are_off_come_the_last_changed_first(store: Store) -> None:
+    for number, (active, owner) in enumerate([(False, "ada"), (True, "ada"), (False, "bob")]):
+        changed = NOW + number * MINUTE
+        await kept_webhook(
+            store, owner=owner, active=active, updated_at=changed, description=str(number)
+        )
+
+    assert [w.description for w in await store.overview.off(None, 10)] == ["2", "0"]
+    assert [w.description for w in await store.overview.off(None, 1)] == ["2"]
+    assert [w.description for w in await store.overview.off("ada", 10)] == ["0"]

@@ -1,0 +1,155 @@
+"""A grant that is withdrawn holds the jobs that live by it, and loses nothing of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from crawlyard import LOCAL, Actor, Role, State, StateReason, Yard
+from crawlyard.core.job import Job
+from crawlyard.errors import Forbidden
+from crawlyard.yard import IN_MEMORY
+from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
+from tests.engine.test_control import SOON_S, running
+from tests.engine.test_crawl import paths, tree
+from tests.site import GraphSite, Serve, after, refetched
+
+ADA = Actor(id="ada")
+TOLD = "allow_private: this yard does not grant it any more; once it does, resume the job"
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def where(request: pytest.FixtureRequest) -> str:
+    """The URL of a database of our own."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return IN_MEMORY if request.param == "memory" else ""
+
+
+@pytest.fixture
+async def yard(where: str, tmp_path: Path) -> AsyncIterator[Yard]:
+    """A yard that grants what is not public."""
+    async with opened(tmp_path, database_url=where) as yard:
+        await granted(yard, private=True)
+        yield yard
+
+
+async def granted(yard: Yard, **grants: bool) -> None:
+    await yard.site_settings.update(LOCAL, "grants", grants)
+
+
+async def job_of(yard: Yard, job_id: str) -> Job:
+    return (await yard.jobs.get(LOCAL, job_id)).job
+
+
+async def names(yard: Yard, job_id: str) -> list[str]:
+    return [event.name.value for event in await yard.results.events(LOCAL, job_id)]
+
+
+async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_again(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = GraphSite(tree(5, 3))
+    server = await site_server(site, latency_s=0.05)
+    job = await yard.jobs.submit(ADA, a_spec(f"{server.url}/", concurrency=4))
+    async with running(yard, job.id, done=20):
+        await granted(yard)
+        withdrawn_at = monotonic()
+    held = await outcome(yard, job.id)
+
+    assert (held.job.state, held.job.state_reason) == (State.PAUSED, StateReason.NOT_GRANTED)
+    assert held.job.detail == TOLD
+    assert not after(server.hits, withdrawn_at + SOON_S)
+    asked = [hit for hit in server.hits if hit.path != "/robots.txt"]
+    assert len(held.pages) == len(asked)  # what was in flight is kept
+    assert await names(yard, job.id) == ["job.created", "job.started", "job.paused"]
+    with pytest.raises(Forbidden, match="allow_private: this yard does not grant it; ask"):
+        await yard.jobs.resume(ADA, job.id)
+
+    await granted(yard, private=True)
+    await yard.jobs.resume(ADA, job.id)
+    await run(yard, job.id)
+
+    whole = await outcome(yard, job.id)
+    assert whole.job.state is State.COMPLETED
+    assert paths(server, whole.ok) == site.reachable()
+    assert not refetched(server.hits)
+
+
+async def test_a_waiting_job_is_paused_when_its_turn_comes_and_asks_for_nothing(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(2, 2)))
+    job = await yard.jobs.submit(ADA, a_spec(f"{server.url}/"))
+    await granted(yard)
+
+    await run(yard, job.id)
+
+    held = await job_of(yard, job.id)
+    assert (held.state, held.state_reason) == (State.PAUSED, StateReason.NOT_GRANTED)
+    assert not server.hits
+    assert await yard.store.leases.holders() == {}
+
+    await granted(yard, private=True)
+    await yard.jobs.resume(ADA, job.id)
+    await run(yard, job.id)
+    assert (await job_of(yard, job.id)).state is State.COMPLETED
+
+
+async def test_only_the_jobs_that_need_what_is_withdrawn_are_held(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(4, 3)), latency_s=0.05)
+    await granted(yard, private=True, addresses=True)
+    asks = {"allow_private": False, "allow_addresses": (server.authority,)}
+    url, few = f"{server.url}/", {"concurrency": 3}
+    needs_it = await yard.jobs.submit(ADA, a_spec(url, **few))
+    needs_another = await yard.jobs.submit(ADA, a_spec(url, **few, **asks))
+    needs_none = await yard.jobs.submit(LOCAL, a_spec(url, **few))
+    worker = yard.worker()
+    working = asyncio.create_task(worker.run(drain=True))
+    for job in (needs_it, needs_another, needs_none):
+        await published(yard, job.id, done=3)
+
+    await granted(yard, addresses=True)
+
+    await until_state(yard, needs_it.id, State.PAUSED)
+    await working
+    states = [(await job_of(yard, job.id)).state for job in (needs_another, needs_none)]
+    assert states == [State.COMPLETED] * 2
+
+
+async def test_what_a_job_ignores_of_robots_txt_is_held_as_well(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(4, 3)), latency_s=0.05)
+    await granted(yard, private=True, ignore_robots=True)
+    spec = a_spec(f"{server.url}/", ignore_robots=True, concurrency=3)
+    job = await yard.jobs.submit(ADA, spec)
+    async with running(yard, job.id, done=5):
+        await granted(yard, private=True)
+
+    held = await job_of(yard, job.id)
+    assert held.state_reason is StateReason.NOT_GRANTED
+    assert held.detail.startswith("ignore_robots: this yard")
+
+
+async def test_an_ended_job_is_not_taken_up_again_without_its_grant(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite({"/": ["/gone"]}))
+    over_the_api = Actor(id=LOCAL.id, role=Role.ADMIN)
+    job = await yard.jobs.submit(over_the_api, a_spec(f"{server.url}/"))
+    await run(yard, job.id)
+    ended = await names(yard, job.id)
+    await granted(yard)
+
+    for again in (yard.jobs.retry_failed, yard.jobs.retry):
+        # not even by who needs no grant for himself: he has not said what it asks for
+        for actor in (over_the_api, LOCAL):
+            with pytest.raises(Forbidden, match="allow_private"):
+                await again(actor, job.id)
+    assert await names(yard, job.id) == ended

@@ -1,0 +1,369 @@
+"""What commands write in each format, kept in files: ``python -m tests.golden`` writes them.
+
+They are read from a yard that is the same each time (`tests.golden_yard`), in this
+process's folder and over HTTP: a file holds for both.
+"""
+
+import asyncio
+import json
+import math
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from crawlyard.cli.options import Style
+from crawlyard.core.webhook import message_id
+from tests.acceptance.shell import MINUTE, Shell, serving
+from tests.golden_yard import (
+    BROKEN,
+    DOCS,
+    HELD,
+    LATER,
+    NEXT,
+    NIGHTLY,
+    SHOP,
+    TICKED,
+    TOKEN,
+    TRIAL,
+    WEEKLY,
+    build,
+    fixed,
+)
+
+FOLDER = Path(__file__).parent / "acceptance" / "golden"
+_IN_TURN = Path(__file__).parent / "acceptance" / "in_turn.py"
+
+FROZEN = datetime(2026, 1, 15, 12, tzinfo=UTC)
+"""When the yard is built, as the files have it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A command that shows something, in which formats, and fields to pick of that."""
+
+    words: str
+    fields: str = ""  # nothing: it takes none
+    styles: Sequence[Style] = tuple(Style)
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """Yield the command in each format."""
+        for style in self.styles:
+            yield f"{self.words} -o {style}"
+        if len(self.styles) > 1:
+            yield f"{self.words} -q"
+        if self.fields:
+            yield f"{self.words} --fields {self.fields}"
+            yield f"{self.words} --fields {self.fields} -o json"
+
+
+_ROWS = (Style.TABLE, Style.PLAIN, Style.CSV)
+_MONTH = "--from 2100-01-01T00:00Z --until 2100-01-06T00:00Z"
+_EXPLAINED = "@weekly --tz Europe/Berlin --from 2100-01-01T00:00Z -n 2"
+
+LOOKS: Mapping[str, Sequence[Look]] = {
+    "jobs list": [
+        Look("jobs list", "id,state,progress.done,tags", _ROWS),
+        Look("jobs list --state completed --state running"),
+    ],
+    "jobs show": [
+        *(
+            Look(f"jobs show {fixed(number)}", "id,state_reason,limits.pages,waits_for")
+            for number in (DOCS, SHOP, LATER)
+        ),
+        *(
+            Look(f"jobs show {fixed(number)}", styles=[Style.TABLE])
+            for number in (BROKEN, HELD, TICKED, NEXT)
+        ),
+    ],
+    "jobs counts": [Look("jobs counts", "total,states")],
+    "jobs pages": [Look(f"jobs pages {fixed(DOCS)}", "url,status,error.kind")],
+    "jobs errors": [Look(f"jobs errors {fixed(DOCS)}", "kind,samples")],
+    "jobs events": [Look(f"jobs events {fixed(DOCS)}", "name,data.reason")],
+    "jobs frontier": [Look(f"jobs frontier {fixed(DOCS)}", "url")],
+    "jobs log": [Look(f"jobs log {fixed(DOCS)}", "level,message")],
+    "jobs config": [Look(f"jobs config {fixed(TICKED)}", "config.urls,template")],
+    "jobs why": [
+        Look(f"jobs why {fixed(DOCS)} https://docs.example.org/{path}", "outcome,detail")
+        for path in ("a", "gone", "waits", "unknown")
+    ],
+    "templates list": [Look("templates list", "name,version")],
+    "templates show": [Look("templates show news", "id,parameters.name")],
+    "templates versions": [Look("templates versions news", "version,public")],
+    "templates render": [
+        Look("templates render news -p start_url=https://n.example/", "spec.urls,template_id")
+    ],
+    "schedules list": [Look("schedules list", "name,next_at,enabled")],
+    "schedules show": [
+        Look(f"schedules show {fixed(number)}", "name,when_text") for number in (NIGHTLY, WEEKLY)
+    ],
+    "schedules runs": [Look("schedules runs nightly", "due_at,outcome,job_id")],
+    "schedules next": [Look("schedules next weekly -n 2", "local,zone")],
+    "schedules calendar": [Look(f"schedules calendar {_MONTH}", "schedule_name,due_at")],
+    "schedules explain": [Look(f"schedules explain {_EXPLAINED}")],
+    "webhooks list": [Look("webhooks list", "id,active,events")],
+    "webhooks show": [Look(f"webhooks show {fixed(52)}", "url,disabled_reason")],
+    "webhooks deliveries": [Look(f"webhooks deliveries {fixed(51)}", "state,attempts.status")],
+    "events": [Look("events", "seq,name,subject")],
+    "pages": [
+        Look("pages --host docs.example.org", "url,job_id,status"),
+        Look("pages handbook --only ok --status 2xx", styles=[Style.PLAIN]),
+    ],
+    "attention": [Look("attention", "kind,subject.name,help.endpoint")],
+    "workers list": [Look("workers list", "id,alive,running")],
+    "workers show": [Look("workers show crawler:4001:abc1", "id,pages_per_s")],
+    "hosts list": [Look("hosts list", "host,in_flight")],
+    "hosts show": [Look("hosts show shop.example", "host,jobs")],
+    "ops list": [Look("ops list", "id,state,done")],
+    "ops show": [Look(f"ops show {fixed(61)}", "id,failures.code")],
+    "tokens list": [Look("tokens list", "id,name,scopes")],
+    "users list": [Look("users list", "id,role,quota.running")],
+    "whoami": [Look("whoami", "id,role")],
+    "stats": [Look("stats", "cards.jobs.running,cards.workers")],
+    "context list": [Look("context list", "name,server")],
+}
+"""Commands, as files are named, and how they are called."""
+
+_NEXT, _HELD, _SENT = fixed(NEXT), fixed(HELD), message_id(fixed(51), 12)
+
+CHANGES = (
+    f"jobs wait {_HELD} --fields state -o json",
+    f"jobs pause {_NEXT} --json",
+    f"jobs resume {_NEXT} -o jsonl",
+    f"jobs set {_NEXT} priority=low limits.pages=7 tags=+late --fields priority,tags -o json",
+    f"jobs retry {fixed(LATER)} --now --fields state_reason,due_in_s,version -o yaml",
+    f"jobs cancel {_NEXT} {_HELD} --fields id,state,allowed_actions -o json",
+    f"jobs retry {_NEXT} --fields id,retry_of,state -o json",
+    f"jobs retry {fixed(BROKEN)} --failed --fields id,state,version -o json",
+    f"jobs set {fixed(DOCS)} limits.pages=none --fields limits.pages",
+    f"jobs resume {fixed(DOCS)} -q",
+    f"jobs exclude {fixed(SHOP)} */waits --dry-run --json",
+    f"jobs exclude {fixed(SHOP)} */waits -o yaml",
+    f"jobs delete {fixed(TRIAL)} --yes",
+    "templates create shops {{start}} --param start:url --max-pages 9 --json",
+    "templates edit shops --description All --fields version,description -o json",
+    "templates publish shops -o jsonl",
+    "templates unpublish shops --fields public,version -o csv",
+    "templates restore shops 1 --fields version,description -o json",
+    "templates duplicate shops --name others --json",
+    "templates export shops --out shops.yaml",
+    "templates import shops.yaml --update -o yaml",
+    "templates delete others --yes",
+    "schedules create hourly --when @hourly --starts 2100-01-01 https://a.example/ --json",
+    "schedules edit hourly --when @daily --fields name,when,version -o json",
+    "schedules pause hourly --reason lunch --fields enabled,pause_reason -o json",
+    "schedules resume hourly -o jsonl",
+    "schedules run hourly --fields id,state,origin.schedule_id -o json",
+    "schedules backfill weekly --from 2026-01-01 --until 2026-01-02 --dry-run --json",
+    "schedules delete hourly --yes",
+    "webhooks create https://192.0.43.8/in --event job.* --json",
+    f"webhooks edit {fixed(51)} --description Talk --fields description,version -o json",
+    f"webhooks disable {fixed(51)} --fields active,disabled_reason -o json",
+    f"webhooks enable {fixed(51)} -o jsonl",
+    f"webhooks rotate {fixed(51)} --fields secret,rotated_until -o json",
+    f"webhooks test {fixed(51)} --fields id,active -o json",
+    f"webhooks replay {_SENT} --fields id,event,attempts -o json",
+    f"webhooks delete {fixed(51)} --yes",
+    "users create eve --role viewer --max-pages 5 --json",
+    "users set eve --max-running 2 --max-pages none --fields quota,version -o json",
+    "users disable eve --fields id,disabled_at -o json",
+    "users enable eve -o yaml",
+    "tokens create ci --user eve --scope jobs:read --json",
+    "tokens revoke ci",
+    "workers forget crawler:4002:abc2",
+    f"ops cancel {fixed(63)} --fields state,done,ended_at -o json",
+    "jobs counts --json",
+)
+"""Commands that change something, one after the other, and may write what they have changed."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A yard in a folder, and the instant at which it was built."""
+
+    folder: Path
+    at: datetime
+
+    @property
+    def zone(self) -> str:
+        """Return the time zone, as POSIX writes it, in which it was built at noon."""
+        west = self.at.hour * 60 + self.at.minute - 12 * 60
+        sign = "" if west >= 0 else "-"
+        return f"YARD{sign}{abs(west) // 60:02}:{abs(west) % 60:02}"
+
+    @property
+    def shell(self) -> Shell:
+        """Return what runs commands on it."""
+        return Shell(self.folder, {"TZ": self.zone, "COLUMNS": "160"})
+
+    @contextmanager
+    def served(self) -> Iterator[Shell]:
+        """Serve it, and yield what runs commands over HTTP."""
+        with serving(self.shell, TOKEN, "--no-worker") as shell:
+            yield shell
+
+
+def built(folder: Path) -> Built:
+    """Return a new yard in *folder*."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    asyncio.run(build(folder / "crawlyard-data", now))
+    return Built(folder, now)
+
+
+def texts(yard: Built, shell: Shell) -> dict[str, str]:
+    """Return what commands write there, by the names of their files."""
+    lines = {name: [line for look in looks for line in look.lines] for name, looks in LOOKS.items()}
+    lines["changes"] = [*CHANGES]  # the last ones: nothing else sees them
+    every = [line for each in lines.values() for line in each]
+    ran = in_turn(shell, [line.split() for line in every])
+    failed = [f"{line}: {one.err}" for line, one in zip(every, ran, strict=True) if one.code]
+    if failed:
+        raise RuntimeError("\n".join(failed))
+    told = iter(ran)
+    steady = Steady(yard.at)
+    return {
+        f"{name.replace(' ', '-')}.txt": "\n".join(
+            f"$ crawlyard {line}\n{steady.text(next(told).out)}" for line in each
+        )
+        for name, each in lines.items()
+    }
+
+
+@dataclass(frozen=True)
+class Told:
+    """What became of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def in_turn(shell: Shell, commands: Sequence[Sequence[str]]) -> list[Told]:
+    """Run commands in one process, and return what became of each."""
+    ran = subprocess.run(
+        [sys.executable, str(_IN_TURN)],
+        cwd=shell.folder,
+        env=shell.environment,
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        timeout=5 * MINUTE,
+        check=True,
+    )
+    return [Told(**one) for one in json.loads(ran.stdout)]
+
+
+_ID = re.compile(r"\b(?!01900000-0000-7000-8000-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_SECRET = re.compile(r"\b(whsec|cyt)_(?!0000)[\w+/=-]+")
+_DAYS = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
+_UTC = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
+_NAMED = re.compile(rf"\b(?:{_DAYS}) (\d{{4}}-\d\d-\d\d \d\d:\d\d)(?::\d\d)? UTC")
+_LOCAL = re.compile(r"(?<!-)\b(\d{4}-\d\d-\d\d \d\d:\d\d)\b(?! UTC)")
+_TODAY = re.compile(r"(?<![\dT:-])(\d\d:\d\d:\d\d)(?![\dZ.])")
+_DATE = re.compile(r"(?<![\d-])(\d{4}-\d\d-\d\d)(?![-\dT]| \d\d:)")
+_IN = re.compile(r'(\b(?:in|due_in|oldest_wait)_s"?: ?)(\d+\.?\d*)')
+_DISK = re.compile(r'(\bdisk_\w+_bytes"?: ?)\d+')
+_DAYS_LEFT = re.compile(r"(\bin \d+d) \d+m")
+_CENTURY = re.compile(r"\b2\d{9}\.\d+|\b2\d{4}d(?:\d+h)?")
+_MOST = timedelta(days=60)
+_HOUR = timedelta(hours=1)
+_RUN = timedelta(minutes=45)  # more than it takes to read the yard
+
+
+class Steady:
+    """Writes instants as if the yard had been built at `FROZEN`, and read in that moment.
+
+    What is not a whole number of hours away, or a little less than one, is an hour that
+    was counted from the moment of reading. What is far away has its own date. Ids that are
+    made meanwhile are numbered, and secrets are not shown.
+    """
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+        self._ids: dict[str, str] = {}
+
+    def text(self, text: str) -> str:
+        """Return *text* as it is each time, with plain line ends and nothing behind them."""
+        text = _ID.sub(lambda m: self._ids.setdefault(m[0], f"id-{len(self._ids) + 1}"), text)
+        text = _SECRET.sub(r"\1_secret", text)
+        text = _UTC.sub(lambda m: self._utc(m[1], m[2], m[3]), text)
+        text = _NAMED.sub(lambda m: self._named(m[0], m[1]), text)
+        text = _LOCAL.sub(lambda m: self._local(m[1]), text)
+        text = _TODAY.sub(lambda m: self._today(m[1]), text)
+        text = _DATE.sub(lambda m: self._date(m[1]), text)
+        text = _IN.sub(lambda m: f"{m[1]}{_hours_s(float(m[2]))}", text)
+        text = _DISK.sub(r"\g<1>7", text)
+        text = _DAYS_LEFT.sub(r"\1", text)
+        text = _CENTURY.sub("a-century", text)
+        return re.sub(r" +$", "", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+
+    def _utc(self, whole: str, fraction: str | None, zone: str) -> str:
+        at = self._moved(datetime.fromisoformat(whole).replace(tzinfo=UTC))
+        return f"{at:%Y-%m-%dT%H:%M:%S}{'' if fraction is None else '.000'}{zone}"
+
+    def _named(self, text: str, at: str) -> str:
+        there = datetime.fromisoformat(at).replace(tzinfo=UTC)
+        moved = self._moved(there)
+        return text if moved == there else f"{moved:%a %Y-%m-%d %H:%M} UTC"
+
+    def _local(self, text: str) -> str:
+        there = datetime.fromisoformat(text)
+        moved = self._moved_here(there)
+        return text if moved is None else f"{moved:%Y-%m-%d %H:%M}"
+
+    def _today(self, text: str) -> str:
+        noon = datetime.fromisoformat(f"{self._noon:%Y-%m-%d} {text}")
+        moved = self._moved_here(noon)
+        return text if moved is None else f"{moved:%H:%M:%S}"
+
+    def _date(self, text: str) -> str:
+        day = date.fromisoformat(text)
+        far = abs(day - self._at.date()) > _MOST
+        return text if far else f"{day + (FROZEN.date() - self._at.date())}"
+
+    @property
+    def _noon(self) -> datetime:
+        """Return when it was built, as the clock on its wall said."""
+        to_noon = timedelta(minutes=12 * 60 - self._at.hour * 60 - self._at.minute)
+        return self._at.replace(tzinfo=None) + to_noon
+
+    def _moved_here(self, local: datetime) -> datetime | None:
+        """Return an instant of the clock on its wall, ``None`` if that is far away."""
+        at = self._at + (local - self._noon)
+        moved = self._moved(at)
+        return None if moved == at else moved
+
+    def _moved(self, at: datetime) -> datetime:
+        past = at - self._at
+        if abs(past) > _MOST:
+            return at
+        rest = past % _HOUR
+        return FROZEN + past - (rest if rest < _RUN else timedelta(0))
+
+
+def _hours_s(seconds: float) -> int:
+    """Return whole hours, in seconds; of a century one."""
+    return math.floor(min(seconds, _MOST.total_seconds()) / 3600) * 3600
+
+
+def main() -> None:
+    """Write the files anew."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        yard = built(Path(folder))
+        made = texts(yard, yard.shell)
+    for file in FOLDER.glob("*.txt"):
+        if file.name not in made:
+            file.unlink()
+    for name, text in made.items():
+        (FOLDER / name).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

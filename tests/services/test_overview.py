@@ -1,0 +1,239 @@
+"""`Overview`: what needs a person is found in the store, and each is told of his own."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawlyard.config import Settings
+from crawlyard.core.attention import Attention, Disk, Notice, Trouble
+from crawlyard.core.job import Origin
+from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.moment import Moment
+from crawlyard.core.schedule import BY_ITSELF
+from crawlyard.core.user import LOCAL, PERMITS_OF, Actor, Permit
+from crawlyard.core.watch import HostReport
+from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.ids import new_id
+from crawlyard.services.disk import DataDisk, folder_of
+from crawlyard.services.jobs import JobManager
+from crawlyard.services.overview import MOST, Overview
+from crawlyard.services.watching import Watching
+from crawlyard.store.base import Store
+from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
+from tests.builders_schedules import a_schedule
+from tests.builders_schedules import told as of_schedule
+from tests.builders_serve import a_report
+from tests.builders_templates import a_template, told_of
+from tests.builders_webhooks import kept as kept_webhook
+from tests.clock import FakeClock
+from tests.conformance.steps import added, claimed, in_state, recorded
+
+HOUR = timedelta(hours=1)
+ADA = Actor(id="ada")
+ROOM = Disk(folder="/data", free=1, total=100)
+
+
+async def room() -> Disk | None:
+    return ROOM
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def made(store: Store, clock: FakeClock, most: int = MOST) -> Overview:
+    jobs = JobManager(store, LocalDispatcher(), clock)
+    return Overview(store, clock, Watching(store, jobs, clock), room, most)
+
+
+@pytest.fixture
+def overview(store: Store, clock: FakeClock) -> Overview:
+    return made(store, clock)
+
+
+async def seen(overview: Overview, actor: Actor) -> Attention:
+    return await overview.attention(actor, PERMITS_OF[actor.role])
+
+
+def told(found: Attention, kind: Trouble) -> Sequence[Notice]:
+    return [notice for notice in found.notices if notice.trouble is kind]
+
+
+async def ended(store: Store, state: State, minutes: int, **fields: Any) -> str:
+    at = NOW + timedelta(minutes=minutes) - HOUR
+    return (await added(store, in_state(state, ended_at=at, **fields))).id
+
+
+async def test_each_is_told_of_his_own_and_an_admin_of_all(
+    store: Store, overview: Overview
+) -> None:
+    paused = {}
+    for owner in ("ada", "bob"):
+        job = a_job(state=State.PAUSED, state_reason=StateReason.DISK_FULL, owner=owner)
+        paused[owner] = (await added(store, job)).id
+        await added(store, a_job(owner=owner))
+        await kept_webhook(store, owner=owner, active=False, disabled_reason="410")
+        for by, late in ((BY_ITSELF, None), ("", NOW - HOUR)):
+            paused_at = None if late else NOW
+            schedule = a_schedule(owner=owner, paused_at=paused_at, paused_by=by, fire_at=late)
+            await store.schedules.add(schedule, of_schedule(schedule))
+
+    own, every = await seen(overview, ADA), await seen(overview, LOCAL)
+
+    of_all = (
+        Trouble.SCHEDULE_OVERDUE,
+        Trouble.SCHEDULE_PAUSED,
+        Trouble.JOB_PAUSED,
+        Trouble.WEBHOOK_OFF,
+    )
+    assert own.counts == dict.fromkeys((Trouble.NO_WORKER, *of_all), 1)
+    assert every.counts == {Trouble.NO_WORKER: 1, Trouble.DISK_FULL: 1} | dict.fromkeys(of_all, 2)
+    assert [n.key for n in told(own, Trouble.JOB_PAUSED)] == [paused["ada"]]
+    assert told(own, Trouble.NO_WORKER)[0].detail.startswith("1 job waits")
+    assert told(every, Trouble.NO_WORKER)[0].detail.startswith("2 jobs wait")
+
+
+@pytest.mark.parametrize(
+    ("fields", "alone"),
+    [({}, False), ({"stopping": True}, True), ({"beat_at": NOW - HOUR}, True)],
+)
+async def test_a_worker_that_is_gone_or_stops_is_none(
+    store: Store, overview: Overview, fields: dict[str, Any], *, alone: bool
+) -> None:
+    await added(store)
+    await store.workers.beat(a_report(**fields))
+
+    assert bool(told(await seen(overview, LOCAL), Trouble.NO_WORKER)) is alone
+
+
+async def test_lines_that_fail_are_told_by_the_names_of_what_made_them(
+    store: Store, overview: Overview
+) -> None:
+    template = a_template(name="shop", owner="bob", public=True)
+    await store.templates.add(template, told_of(template))
+    schedule = a_schedule(name="nightly", owner="ada")
+    await store.schedules.add(schedule, of_schedule(schedule))
+    origins = {
+        "schedule": Origin(schedule_id=schedule.id, template_id=template.id),
+        "template": Origin(template_id=template.id),
+        "gone": Origin(schedule_id=new_id()),
+    }
+    for minute in range(3):
+        for origin in origins.values():
+            await ended(store, State.FAILED, minute, owner="ada", origin=origin)
+        await ended(store, State.FAILED, minute, owner="ada", spec=a_spec(name="news"))
+        await ended(store, State.FAILED, minute, owner="ada", spec=a_spec(name="mended"))
+    await ended(store, State.COMPLETED, 4, owner="ada", spec=a_spec(name="mended"))
+    await ended(store, State.CANCELLED, 5, owner="ada", spec=a_spec(name="news"))
+
+    found = told(await seen(overview, ADA), Trouble.RUNS_FAILING)
+
+    assert sorted((n.name, str(n.subject)) for n in found) == [
+        ("news", "job"),
+        ("nightly", "schedule"),
+        ("shop", "template"),
+    ]
+    assert {n.since for n in found} == {NOW - HOUR}
+
+
+async def test_a_template_that_was_hidden_since_is_not_named(
+    store: Store, overview: Overview
+) -> None:
+    template = a_template(name="shop", owner="bob")
+    await store.templates.add(template, told_of(template))
+    for minute in range(3):
+        origin = Origin(template_id=template.id)
+        await ended(store, State.FAILED, minute, owner="ada", origin=origin)
+
+    [found] = told(await seen(overview, ADA), Trouble.RUNS_FAILING)
+
+    assert (found.key, found.name) == (template.id, "")
+
+
+async def test_hosts_are_told_of_to_whose_jobs_ask_them(store: Store, overview: Overview) -> None:
+    claim = await claimed(store, await added(store, a_job(owner="ada")))
+    host = HostReport(host="slow.example", refusals=4, jobs=(claim.job.id,))
+    await store.workers.beat(a_report(running=(claim.job.id,), hosts=(host,)))
+
+    own = told(await seen(overview, ADA), Trouble.HOST_REFUSING)
+    others = told(await seen(overview, Actor(id="bob")), Trouble.HOST_REFUSING)
+
+    assert [(n.key, n.job_id) for n in own] == [("slow.example", claim.job.id)]
+    assert others == []
+
+
+async def test_where_not_all_could_be_looked_at_the_count_is_a_least_one(
+    store: Store, clock: FakeClock
+) -> None:
+    for _ in range(3):
+        await kept_webhook(store, owner="ada", active=False, disabled_reason="410")
+        await added(store, a_job(state=State.PAUSED, since=NOW - 100 * HOUR, owner="ada"))
+
+    hasty, patient = [await seen(made(store, clock, most), ADA) for most in (2, 3)]
+
+    both = (Trouble.JOB_PAUSED, Trouble.WEBHOOK_OFF)
+    assert hasty.counts == dict.fromkeys(both, 2)
+    assert hasty.cut == set(both)
+    assert patient.counts == dict.fromkeys(both, 3)
+    assert not patient.cut
+
+
+class TestMoment:
+    async def test_an_admin_is_told_of_all_and_others_of_their_own(
+        self, store: Store, overview: Overview
+    ) -> None:
+        mine = await claimed(store, await added(store, a_job(owner="ada")))
+        await recorded(store, mine.lease, a_batch([a_target()], [done(a_target())]))
+        theirs = await claimed(store, await added(store, a_job(owner="bob")))
+        await added(store, a_job(owner="ada", due_at=NOW - HOUR))
+        await added(store, a_job(owner="bob", due_at=NOW - 2 * HOUR))
+        running = (mine.job.id, theirs.job.id)
+        await store.workers.beat(a_report(slots=4, running=running, pages_per_s=7.5))
+        await store.workers.beat(a_report(id="w2", slots=8, stopping=True, pages_per_s=1))
+
+        every = await overview.moment(LOCAL, frozenset(Permit))
+        narrow = await overview.moment(LOCAL, {Permit.JOBS_READ})
+        own = await overview.moment(ADA, PERMITS_OF[ADA.role])
+        mine_alone = await overview.moment(LOCAL, frozenset(Permit), own=True)
+
+        assert every == Moment(
+            slots=4, slots_used=2, oldest_wait=2 * HOUR, pages_per_s=7.5, disk=ROOM
+        )
+        assert narrow.disk is None
+        assert own == Moment(slots=4, slots_used=1, oldest_wait=HOUR, pages_per_s=0.0)
+        assert (mine_alone.slots_used, mine_alone.oldest_wait) == (0, None)
+
+    async def test_where_nothing_is_nothing_is_told(self, overview: Overview) -> None:
+        assert await overview.moment(ADA, {Permit.JOBS_READ}) == Moment()
+
+
+class TestDisk:
+    async def test_its_room_is_told(self, tmp_path: Path) -> None:
+        found = await DataDisk(Settings(data_dir=tmp_path)).room()
+
+        assert found is not None
+        assert found.folder == str(tmp_path)
+        assert 0 < found.free <= found.total
+
+    async def test_of_a_folder_that_is_not_there_nobody_can_say(self, tmp_path: Path) -> None:
+        assert await DataDisk(Settings(data_dir=tmp_path / "none")).room() is None
+        assert await DataDisk(Settings(database_url="memory://")).room() is None
+
+    @pytest.mark.parametrize(
+        ("url", "folder"),
+        [
+            ("", Path("/data")),
+            ("memory://", None),
+            ("/there/yard.db", Path("/there")),
+            ("sqlite:////there/yard.db", Path("/there")),
+            ("postgresql://there/yard", Path("/data")),
+        ],
+    )
+    def test_it_is_where_the_data_are(self, url: str, folder: Path | None) -> None:
+        settings = Settings(data_dir=Path("/data"), database_url=url)
+
+        assert folder_of(settings) == folder

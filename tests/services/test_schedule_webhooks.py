@@ -1,0 +1,108 @@
+"""Names of webhooks are looked up when a schedule is saved and a job is retried."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from crawlyard.core.lifecycle import State
+from crawlyard.core.template import TemplateDraft
+from crawlyard.core.user import LOCAL
+from crawlyard.core.webhook import JobWebhook
+from crawlyard.errors import Invalid
+from crawlyard.store.base import Store
+from tests.builders import a_spec
+from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
+
+HOOK = "hooks.example.org"
+TOLD = f"webhooks.0.url: {HOOK} has no address"
+TELLING = {"urls": ["https://example.com/"], "webhooks": [{"url": f"https://{HOOK}/x"}]}
+
+
+@dataclass
+class Names:
+    """Names that have addresses, and how often one was asked for."""
+
+    known: dict[str, str] = field(default_factory=dict)
+    asked: int = 0
+
+    async def resolve(self, host: str, _port: int) -> Sequence[str]:
+        self.asked += 1
+        try:
+            return [self.known[host]]
+        except KeyError:
+            raise OSError("not known") from None
+
+
+@pytest.fixture
+def names() -> Names:
+    return Names()
+
+
+@pytest.fixture
+def rig(store: Store, names: Names) -> Rig:
+    return a_rig(store, resolve=names.resolve)
+
+
+async def test_a_schedule_whose_webhook_does_not_exist_is_refused(rig: Rig, names: Names) -> None:
+    with pytest.raises(Invalid, match=TOLD):
+        await rig.create(overrides=TELLING)
+
+    names.known[HOOK] = "93.184.216.34"
+    assert await rig.create(overrides=TELLING)
+
+
+async def test_so_is_one_whose_template_names_it(rig: Rig) -> None:
+    template = await rig.templates.create(LOCAL, TemplateDraft(name="news", spec=TELLING))
+
+    with pytest.raises(Invalid, match=TOLD):
+        await rig.create(template=template.id, overrides={})
+
+
+async def test_one_that_leads_inside_is_refused_as_well(rig: Rig, names: Names) -> None:
+    names.known[HOOK] = "10.0.0.5"
+
+    with pytest.raises(Invalid, match=r"webhooks\.0\.url: .*10\.0\.0\.5"):
+        await rig.create(overrides=TELLING)
+
+
+@pytest.mark.parametrize("how", [{"overrides": TELLING}, {"changes": {"overrides": TELLING}}])
+async def test_an_edit_that_names_it_is_refused_and_changes_nothing(
+    rig: Rig, how: dict[str, Any]
+) -> None:
+    schedule_id = await rig.create()
+    before = await rig.schedule(schedule_id)
+
+    with pytest.raises(Invalid, match=TOLD):
+        await rig.scheduler.update(LOCAL, schedule_id, **{"changes": {}} | how)
+
+    assert await rig.schedule(schedule_id) == before
+
+
+async def test_when_it_runs_no_name_is_waited_for(rig: Rig, names: Names) -> None:
+    names.known[HOOK] = "93.184.216.34"
+    schedule_id = await rig.create(overrides=TELLING)
+    names.known.clear()
+    names.asked = 0
+
+    await rig.scheduler.update(LOCAL, schedule_id, {"description": "as before"})
+    await rig.after(TO_ONE)
+    await rig.after(HOUR)
+
+    assert names.asked == 0
+    assert len(await rig.submitted(schedule_id)) == 1
+
+
+async def test_a_retry_whose_webhook_has_gone_is_refused(rig: Rig, names: Names) -> None:
+    names.known[HOOK] = "93.184.216.34"
+    spec = a_spec(webhooks=(JobWebhook(url=f"https://{HOOK}/x"),))
+    job = await rig.ends(await rig.jobs.submit(LOCAL, spec), State.FAILED)
+    names.known.clear()
+
+    with pytest.raises(Invalid, match=TOLD):
+        await rig.jobs.retry(LOCAL, job.id)
+
+    assert len(await rig.jobs.find(LOCAL)) == 1
+    names.known[HOOK] = "93.184.216.34"
+    assert (await rig.jobs.retry(LOCAL, job.id)).retry_of == job.id

@@ -1,0 +1,225 @@
+"""A log is followed to its last line, here as over HTTP: none is lost, none comes twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.user import LOCAL, Actor
+from crawlyard.core.watch import MOST_LINES, Level, LogEnd, LogLine
+from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.errors import NotFound, StoreUnavailable
+from crawlyard.services.jobs import JobManager
+from crawlyard.services.tailing import LOOK_EVERY, PORTION, Tailing, stretch
+from crawlyard.store.base import Store
+from crawlyard.store.memory import open_memory_store
+from tests.builders import LEASE, NOW
+from tests.clock import FakeClock
+from tests.conformance.purging import deleted
+from tests.conformance.steps import added, moved
+from tests.scribe import Scribe, scribe_of
+
+ADA = Actor(id="ada")
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+def tailing(store: Store, clock: FakeClock) -> Tailing:
+    return Tailing(store.journal, JobManager(store, LocalDispatcher(), clock), clock)
+
+
+async def a_scribe(store: Store, clock: FakeClock) -> Scribe:
+    return await scribe_of(store, clock, (await added(store)).id)
+
+
+class Reader:
+    """Collects the numbers of the lines that a follow yields, as a task of its own."""
+
+    def __init__(self, lines: AsyncIterator[LogLine], clock: FakeClock) -> None:
+        self.seen: list[int] = []
+        self.task = asyncio.create_task(self._collect(lines))
+        self._clock = clock
+
+    async def _collect(self, lines: AsyncIterator[LogLine]) -> None:
+        async for line in lines:
+            self.seen.append(line.n)
+
+    async def until(self, count: int) -> None:
+        """Let time pass until so many were seen."""
+        async with asyncio.timeout(20):
+            while len(self.seen) < count:
+                await self._clock.advance(LOOK_EVERY)
+
+    async def through(self) -> list[int]:
+        """Let time pass until the end; return all that was seen."""
+        async with asyncio.timeout(20):
+            while not self.task.done():
+                await self._clock.advance(LOOK_EVERY)
+        await self.task
+        return self.seen
+
+
+async def test_what_is_there_comes_first_then_what_is_said_up_to_the_end(
+    store: Store, clock: FakeClock
+) -> None:
+    scribe = await a_scribe(store, clock)
+    await scribe.say(2 * PORTION + 1)
+    reader = Reader(tailing(store, clock).follow(LOCAL, scribe.lease.job_id), clock)
+    await reader.until(2 * PORTION + 1)
+
+    for count in (1, 7, PORTION):
+        await scribe.say(count)
+        await reader.until(scribe.said)
+    await scribe.say(3)
+    await scribe.end()
+
+    assert await reader.through() == list(range(1, scribe.said + 1))
+
+
+async def test_level_and_place_are_kept_to(clock: FakeClock) -> None:
+    store = open_memory_store()
+    scribe = await a_scribe(store, clock)
+    for level in (Level.ERROR, Level.INFO, Level.WARNING, Level.DEBUG, Level.ERROR):
+        await scribe.say(1, level)
+    await scribe.end()
+
+    follow = tailing(store, clock).follow
+    found = [line.n async for line in follow(LOCAL, scribe.lease.job_id, least=Level.WARNING)]
+    behind = [line.n async for line in follow(LOCAL, scribe.lease.job_id, after=1)]
+
+    assert (found, behind) == ([1, 3, 5], [2, 3, 5])
+
+
+async def test_a_cancelled_job_is_followed_to_its_last_batch(clock: FakeClock) -> None:
+    store = open_memory_store()
+    scribe = await a_scribe(store, clock)
+    reader = Reader(tailing(store, clock).follow(LOCAL, scribe.lease.job_id), clock)
+    await moved(store, scribe.lease.job_id, Move.CANCEL)
+    await clock.advance(5 * LOOK_EVERY)
+    waits = not reader.task.done()
+    await scribe.say(2, last=True)
+
+    assert waits
+    assert await reader.through() == [1, 2]
+
+
+async def test_a_job_that_is_deleted_is_followed_no_more(clock: FakeClock) -> None:
+    store = open_memory_store()
+    scribe = await a_scribe(store, clock)
+    reader = Reader(tailing(store, clock).follow(LOCAL, scribe.lease.job_id), clock)
+    await scribe.say()
+    await reader.until(1)
+    await scribe.end(Move.PAUSE)
+
+    await deleted(store, (await store.jobs.get(scribe.lease.job_id)).job)
+
+    assert await reader.through() == [1]
+
+
+async def test_a_job_of_another_cannot_be_followed(clock: FakeClock) -> None:
+    store = open_memory_store()
+    job = await added(store, owner="bob")
+
+    for actor, job_id in ((ADA, job.id), (LOCAL, "0192")):
+        with pytest.raises(NotFound):
+            await anext(tailing(store, clock).follow(actor, job_id))
+
+
+async def test_a_store_that_is_away_is_waited_for(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_memory_store()
+    scribe = await a_scribe(store, clock)
+    journal = Away(store)
+    faulty = replace(store, journal=journal)
+    reader = Reader(tailing(faulty, clock).follow(LOCAL, scribe.lease.job_id), clock)
+    await scribe.say(2)
+    await reader.until(2)
+    journal.away = True
+    await scribe.say(2)
+    await clock.advance(10 * SECOND)
+    meanwhile = list(reader.seen)
+    journal.away = False
+    await scribe.end()
+
+    assert meanwhile == [1, 2]
+    assert await reader.through() == [1, 2, 3, 4]
+    assert "the store is away" in caplog.text
+
+
+class Away:
+    """A journal that is not always to be had."""
+
+    def __init__(self, store: Store) -> None:
+        self.inner = store.journal
+        self.away = False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.away:
+            raise StoreUnavailable("the database is away")
+        return getattr(self.inner, name)
+
+
+class TestTheEnd:
+    """When nothing more follows."""
+
+    @pytest.mark.parametrize("state", State)
+    def test_it_is_that_of_a_job_that_has_ended_and_is_free(self, state: State) -> None:
+        assert LogEnd(n=1, state=state, held_until=None).over(NOW) is state.ended
+
+    def test_who_writes_the_last_batch_is_waited_for_as_long_as_his_lease(self) -> None:
+        end = LogEnd(n=1, state=State.CANCELLED, held_until=NOW + LEASE)
+
+        assert not end.over(NOW)
+        assert end.over(NOW + LEASE)
+
+
+class TestAStretch:
+    """What comes behind a place, and where that leads."""
+
+    @pytest.fixture
+    async def scribe(self, store: Store, clock: FakeClock) -> Scribe:
+        return await a_scribe(store, clock)
+
+    async def test_lines_below_the_level_are_not_looked_at_twice(
+        self, store: Store, scribe: Scribe
+    ) -> None:
+        job_id = scribe.lease.job_id
+        await scribe.say(1, Level.ERROR)
+        await scribe.say(50, Level.DEBUG)
+        end = (await store.journal.ends([job_id]))[job_id]
+
+        found = await stretch(store.journal, job_id, Level.WARNING, 0, end)
+
+        assert ([line.n for line in found.lines], found.place, found.lost) == ([1], 51, False)
+
+    async def test_a_full_one_leads_to_its_last_line(self, store: Store, scribe: Scribe) -> None:
+        job_id = scribe.lease.job_id
+        await scribe.say(PORTION + 5)
+        end = (await store.journal.ends([job_id]))[job_id]
+
+        first = await stretch(store.journal, job_id, Level.INFO, 0, end)
+        second = await stretch(store.journal, job_id, Level.INFO, first.place, end)
+
+        assert (len(first.lines), first.place) == (PORTION, PORTION)
+        assert (len(second.lines), second.place) == (5, PORTION + 5)
+
+    @pytest.mark.parametrize(("place", "lost"), [(0, False), (9, True), (10, False), (11, False)])
+    async def test_who_was_told_of_some_has_lost_what_is_forgotten(
+        self, store: Store, scribe: Scribe, place: int, lost: bool
+    ) -> None:
+        job_id = scribe.lease.job_id
+        await scribe.say(MOST_LINES + 10)
+        end = (await store.journal.ends([job_id]))[job_id]
+
+        found = await stretch(store.journal, job_id, Level.INFO, place, end)
+
+        assert (found.lost, found.lines[0].n) == (lost, max(11, place + 1))

@@ -1,0 +1,78 @@
+"""Words that pages are searched for: how they are asked, and where they are found."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlyard.core.archive import EXCERPT, MAX_WORD, MOST_WORDS, excerpt, missing, words_of
+from crawlyard.errors import Invalid
+from tests.builders import a_page, a_target
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ()),
+        ("  \n ", ()),
+        ("One tWO one", ("one", "two")),
+        ('"Two\n  words" one', ("two words", "one")),
+        ('a"b c"d', ("a", "b c", "d")),
+        ('""', ()),
+        ("ÄPFEL", ("äpfel",)),
+        ("état % _ \\", ("état", "%", "_", "\\")),
+    ],
+)
+def test_words_are_told_apart_by_blanks_and_kept_together_by_quotes(
+    text: str, words: tuple[str, ...]
+) -> None:
+    assert words_of(text) == words
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['one "two', " ".join(map(str, range(MOST_WORDS + 1))), "x" * (MAX_WORD + 1)],
+)
+def test_what_cannot_be_looked_for_is_refused(text: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        words_of(text)
+
+    assert refused.value.field == "q"
+
+
+def test_what_is_in_url_or_title_is_not_missing() -> None:
+    page = a_page(a_target("Guide"), title="Getting\n  started", final_url="https://a.example/end")
+
+    assert missing(("guide", "a.example", "getting started", "text"), page) == ("text",)
+
+
+class TestExcerpt:
+    def test_a_text_without_a_word_that_is_sought_has_none(self) -> None:
+        assert excerpt("one two", ("one", "three"), ("three",)) is None
+        assert excerpt("", ("one",), ("one",)) is None
+
+    def test_words_that_stand_elsewhere_need_not_be_in_it(self) -> None:
+        assert excerpt("", ("one",), ()) == ""
+        assert excerpt("two", ("one", "two"), ("two",)) == "two"
+
+    def test_words_that_belong_together_may_be_on_two_lines(self) -> None:
+        assert excerpt("a Big\n   cat", ("big cat",), ("big cat",)) == "a Big cat"
+        assert excerpt("a big, cat", ("big cat",), ("big cat",)) is None
+
+    def test_it_is_what_stands_around_the_first_word(self) -> None:
+        text = f"{'x ' * 500}Needle{' y' * 500} hay"
+
+        said = excerpt(text, ("hay", "needle"), ("hay", "needle"))
+
+        assert said is not None
+        assert "Needle" in said
+        assert said.startswith("x")
+        assert said.endswith("y")
+        assert len(said) <= EXCERPT
+
+    @given(st.text(), st.text(min_size=1, max_size=3))
+    def test_it_is_never_longer_than_it_may_be(self, text: str, word: str) -> None:
+        words = (word.lower(),)
+
+        said = excerpt(text, words, words)
+
+        assert said is None or (len(said) <= EXCERPT and "\n" not in said)

@@ -1,0 +1,52 @@
+"""What a spec asks for that has to be granted, and what is said where it is not."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from crawlyard.core.grant import FIELD_OF, asked_for, not_granted, withheld
+from crawlyard.core.spec import JobSpec
+from crawlyard.core.user import LOCAL, Actor, Grant, Grants, Role
+from tests.builders import a_spec
+
+
+def test_each_grant_is_a_field_of_the_grants_and_of_a_spec() -> None:
+    assert [grant.value for grant in Grant] == [field.name for field in fields(Grants)]
+    assert set(FIELD_OF) == set(Grant)
+    assert set(FIELD_OF.values()) <= {field.name for field in fields(JobSpec)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, ()),
+        ({"allow_addresses": ("10.0.0.0/8",)}, (Grant.ADDRESSES,)),
+        ({"ignore_robots": True, "allow_private": True}, (Grant.PRIVATE, Grant.IGNORE_ROBOTS)),
+    ],
+)
+def test_what_a_spec_asks_for_is_read_from_its_fields(
+    asked: dict[str, Any], expected: tuple[Grant, ...]
+) -> None:
+    assert asked_for(a_spec(**asked)) == expected
+
+
+def test_what_is_not_granted_is_withheld() -> None:
+    granted = Grants(addresses=True, private=False, ignore_robots=False)
+
+    assert withheld(set(Grant), granted) == (Grant.PRIVATE, Grant.IGNORE_ROBOTS)
+    assert withheld((Grant.ADDRESSES,), granted) == ()
+    assert withheld((), Grants(addresses=False)) == ()
+
+
+def test_what_is_missing_is_told_by_the_fields_of_the_spec() -> None:
+    told = not_granted((Grant.PRIVATE, Grant.IGNORE_ROBOTS))
+
+    assert told == "allow_private, ignore_robots: this yard does not grant it"
+    assert not_granted(()) == ""
+
+
+def test_who_works_on_the_stores_files_vouches_for_his_own_things_alone() -> None:
+    assert LOCAL.vouches_for("local")
+    assert not LOCAL.vouches_for("ada")
+    assert not Actor(id="local", role=Role.ADMIN).vouches_for("local")

@@ -1,0 +1,229 @@
+"""Dry runs: what would be done is told, what refuses it is answered, and nothing is written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from crawlyard.core.user import LOCAL, Role
+from tests.web.rig import URL, Rig, problem
+
+HOOK = "https://93.184.215.14/hook"
+DRY = "?dry_run=true"
+INVALID = (422, "validation_failed")
+KEY = {"Idempotency-Key": "k1"}
+
+
+async def told(rig: Rig) -> int:
+    """Return how much has happened so far."""
+    return await rig.yard.store.events.last()
+
+
+async def planned(rig: Rig, body: Mapping[str, object], **more: Any) -> dict[str, Any]:
+    answer = await rig.post(f"jobs{DRY}", body, **more)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def put(rig: Rig, section: str, value: dict[str, object]) -> None:
+    answer = await rig.ask("PUT", f"settings/{section}", json=value, headers={"If-Match": "*"})
+    assert answer.status_code == 200, answer.text
+
+
+class TestJobs:
+    async def test_a_job_is_told_as_it_would_be_and_is_not_made(self, rig: Rig) -> None:
+        before = await told(rig)
+
+        plan = await planned(rig, {"urls": [URL], "name": "docs", "priority": "high"})
+
+        assert (plan["object"], plan["dry_run"], plan["owner"]) == ("job_plan", True, LOCAL.id)
+        assert (plan["name"], plan["state"], plan["priority"]) == ("docs", "pending", "high")
+        assert plan["config"]["urls"] == [URL]
+        assert (plan["sources"]["name"], plan["sources"]["scope"]) == ("this job", "default")
+        assert [wait["reason"] for wait in plan["waits_for"]] == ["no_worker", "queue"]
+        assert (await rig.get("jobs")).json()["items"] == []
+        assert await told(rig) == before
+
+    async def test_what_is_told_is_what_is_made(self, rig: Rig) -> None:
+        await put(rig, "defaults", {"delay_s": 3})
+        spec = {"urls": ["{{start}}"], "limits": {"pages": 7}}
+        parameters = {"start": {"type": "url"}}
+        made: dict[str, object] = {"name": "t", "spec": spec, "parameters": parameters}
+        await rig.post("templates", made)
+        at = "2026-01-03T00:00:00Z"
+        asked = {"template": "t", "params": {"start": URL}, "max_depth": 2, "start_at": at}
+
+        plan = await planned(rig, asked)
+        job = (await rig.post("jobs", asked)).json()
+        config = (await rig.get(f"jobs/{job['id']}/config")).json()
+
+        assert plan["due_at"] == job["due_at"] == "2026-01-03T00:00:00.000Z"
+        assert (plan["config"], plan["sources"]) == (config["config"], config["sources"])
+        assert (plan["limits"], plan["origin"]) == (job["limits"], job["origin"])
+        assert plan["sources"]["limits.pages"] == "template v1"
+        assert plan["sources"]["delay_s"] == "settings"
+
+    async def test_limits_are_told_as_the_ceilings_cut_them(self, rig: Rig) -> None:
+        await rig.user("ada")
+        await put(rig, "ceilings", {"pages": 100, "duration_s": 60})
+        asked = {"urls": [URL], "limits": {"pages": 5000, "errors": 3}}
+
+        plan = await planned(rig, asked, by="ada")
+
+        assert plan["limits"] == {"pages": 100, "bytes": None, "duration_s": 60, "errors": 3}
+        assert plan["cut"] == ["limits.pages", "limits.duration_s"]
+        assert plan["sources"]["limits.pages"] == "ceiling"
+        assert plan["sources"]["limits.errors"] == "this job"
+
+    async def test_credentials_are_not_shown(self, rig: Rig) -> None:
+        headers = [["Authorization", "Bearer s3cret"]]
+
+        plan = await planned(rig, {"urls": [URL], "headers": headers})
+
+        assert plan["config"]["headers"] == [["Authorization", "***"]]
+
+    @pytest.mark.parametrize(
+        ("body", "by", "answered"),
+        [
+            ({"urls": []}, "ada", INVALID),
+            ({"urls": [URL], "limits": {"pages": 0}}, "ada", INVALID),
+            ({"urls": [URL], "webhooks": [{"url": "http://127.0.0.1/"}]}, "ada", INVALID),
+            ({"template": "none"}, "ada", (404, "not_found")),
+            ({"urls": [URL], "ignore_robots": True}, "ada", (403, "forbidden")),
+            ({"urls": [URL]}, "vera", (403, "forbidden")),
+            ({"urls": [URL]}, "carl", (429, "limit_exceeded")),
+        ],
+    )
+    async def test_it_is_refused_as_the_real_one(
+        self, rig: Rig, body: dict[str, object], by: str, answered: tuple[int, str]
+    ) -> None:
+        await rig.user("ada")
+        await rig.user("vera", Role.VIEWER)
+        await rig.user("carl")
+        await rig.ask("PATCH", "users/carl", json={"quota": {"pending": 0}})
+
+        dry, real = await rig.post(f"jobs{DRY}", body, by=by), await rig.post("jobs", body, by=by)
+
+        assert problem(dry) == problem(real) == answered
+        assert dry.json()["detail"] == real.json()["detail"]
+
+
+class TestKeys:
+    async def test_a_dry_run_leaves_its_key_for_the_real_request(self, rig: Rig) -> None:
+        dry = [await rig.post(f"jobs{DRY}", {"urls": [URL]}, headers=KEY) for _ in range(2)]
+        real = await rig.post("jobs", {"urls": [URL]}, headers=KEY)
+        again = await rig.post("jobs", {"urls": [URL]}, headers=KEY)
+
+        assert [answer.json()["object"] for answer in dry] == ["job_plan"] * 2
+        assert "idempotency-replayed" not in dry[1].headers
+        assert (real.status_code, again.json()["id"]) == (201, real.json()["id"])
+        assert len((await rig.get("jobs")).json()["items"]) == 1
+
+    async def test_so_does_one_that_says_so_in_its_body(self, rig: Rig) -> None:
+        job = await rig.job()
+        path, body = f"jobs/{job['id']}/exclusions", {"pattern": "*/print/*"}
+
+        dry = await rig.post(path, body | {"dry_run": True}, headers=KEY)
+        real = await rig.post(path, body, headers=KEY)
+
+        assert (dry.status_code, real.status_code) == (200, 202)
+        assert (await rig.get(f"jobs/{job['id']}")).json()["spec"]["exclude"] == ["*/print/*"]
+
+
+async def deleted(rig: Rig, path: str, query: str = DRY, **more: Any) -> httpx.Response:
+    headers = {} if query else {"If-Match": "*"}
+    return await rig.ask("DELETE", path + query, **({"headers": headers} | more))
+
+
+class TestDeletions:
+    async def test_of_a_template_its_versions_are_told(self, rig: Rig) -> None:
+        made = (await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})).json()
+        path = f"templates/{made['id']}"
+        await rig.ask("PATCH", path, json={"description": "x"}, headers={"If-Match": "*"})
+        before = await told(rig)
+
+        answer = await deleted(rig, path)
+
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "object": "template_deletion",
+            "template_id": made["id"],
+            "name": "t",
+            "dry_run": True,
+            "versions": 2,
+        }
+        assert await told(rig) == before
+        assert (await deleted(rig, path, "")).status_code == 204
+
+    async def test_of_a_template_the_schedules_that_use_it_are_told(self, rig: Rig) -> None:
+        made = (await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})).json()
+        await rig.post("schedules", {"name": "nightly", "when": "@daily", "template": "t"})
+
+        dry, real = [await deleted(rig, f"templates/{made['id']}", q) for q in (DRY, "")]
+
+        assert problem(dry) == problem(real) == (409, "conflict")
+        assert "schedule nightly" in dry.json()["detail"]
+        assert dry.json()["detail"] == real.json()["detail"]
+
+    async def test_of_a_schedule_the_rows_of_its_ledger_are_told(self, rig: Rig) -> None:
+        body = {"name": "nightly", "when": "@daily", "overrides": {"urls": [URL]}}
+        made = (await rig.post("schedules", body)).json()
+        job = (await rig.post("schedules/nightly/run")).json()
+        before = await told(rig)
+
+        answer = await deleted(rig, "schedules/nightly")
+
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "object": "schedule_deletion",
+            "schedule_id": made["id"],
+            "name": "nightly",
+            "dry_run": True,
+            "runs": 1,
+        }
+        assert await told(rig) == before
+        assert (await deleted(rig, "schedules/nightly", "")).status_code == 204
+        assert (await rig.get(f"jobs/{job['id']}")).status_code == 200
+
+    async def test_of_a_webhook_its_deliveries_are_told(self, rig: Rig) -> None:
+        made = (await rig.post("webhooks", {"url": HOOK, "events": ["job.created"]})).json()
+        for _ in range(2):
+            await rig.job()
+        await rig.yard.store.deliveries.fan_out(rig.clock.now())
+        before = await told(rig)
+
+        answer = await deleted(rig, f"webhooks/{made['id']}")
+
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "object": "webhook_deletion",
+            "webhook_id": made["id"],
+            "url": HOOK,
+            "dry_run": True,
+            "deliveries": 2,
+            "waiting": 2,
+        }
+        assert await told(rig) == before
+        assert (await deleted(rig, f"webhooks/{made['id']}", "")).status_code == 204
+
+    @pytest.mark.parametrize("kind", ["templates", "schedules", "webhooks"])
+    async def test_it_is_for_those_who_may_delete(self, rig: Rig, kind: str) -> None:
+        await rig.user("ada")
+        await rig.user("bob")
+        bodies: dict[str, dict[str, object]] = {
+            "templates": {"name": "t", "spec": {"urls": [URL]}},
+            "schedules": {"name": "s", "when": "@daily", "overrides": {"urls": [URL]}},
+            "webhooks": {"url": HOOK},
+        }
+        made = (await rig.post(kind, bodies[kind], by="ada")).json()
+        reader = await rig.token("ada", frozenset())
+
+        path = f"{kind}/{made['id']}"
+        stale = await deleted(rig, path, by="ada", headers={"If-Match": '"v7"'})
+
+        assert problem(await deleted(rig, path, by="bob")) == (404, "not_found")
+        assert problem(await deleted(rig, path, secret=reader)) == (403, "forbidden")
+        assert problem(stale) == (412, "precondition_failed")
+        assert (await deleted(rig, path, by="ada")).status_code == 200

@@ -1,0 +1,268 @@
+"""`expand`: what a job or a schedule belongs to is put beside it, as far as it may be seen."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from crawlyard.core.schedule_records import RecentTick
+from crawlyard.core.user import LOCAL, Permit
+from crawlyard.store.base import OverviewStore
+from tests.web.rig import URL, Rig, a_rig, problem
+
+WHOLE = "template,schedule,owner"
+
+
+async def a_template(rig: Rig, name: str = "t", by: str = LOCAL.id) -> dict[str, Any]:
+    body = {"name": name, "spec": {"urls": [URL]}}
+    made: dict[str, Any] = (await rig.post("templates", body, by=by)).json()
+    return made
+
+
+async def a_scheduled_job(rig: Rig, by: str = LOCAL.id) -> str:
+    """Return the id of a job that a schedule made of a template."""
+    await a_template(rig, by=by)
+    params = {"token": "s3cret"}
+    await rig.ask(
+        "PATCH",
+        "templates/t",
+        json={"parameters": {"token": {}}, "spec": {"user_agent": "x {{token}}"}},
+        headers={"If-Match": "*"},
+        by=by,
+    )
+    body = {"name": "nightly", "when": "@daily", "template": "t", "params": params}
+    await rig.post("schedules", body, by=by)
+    return str((await rig.post("schedules/nightly/run", by=by)).json()["id"])
+
+
+async def expanded(rig: Rig, path: str, **more: Any) -> dict[str, Any]:
+    answer = await rig.get(path, **more)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()["expanded"]
+    return found
+
+
+class TestJobs:
+    async def test_what_is_named_is_there_as_by_itself(self, rig: Rig) -> None:
+        await rig.user("ada")
+        job_id = await a_scheduled_job(rig, "ada")
+
+        found = await expanded(rig, f"jobs/{job_id}?expand={WHOLE}", by="ada")
+
+        assert found == {
+            "template": (await rig.get("templates/t", by="ada")).json(),
+            "schedule": (await rig.get("schedules/nightly", by="ada")).json(),
+            "owner": (await rig.get("users/ada", by="ada")).json(),
+        }
+        assert found["schedule"]["params"] == {"token": "***"}
+
+    async def test_what_is_not_named_is_not(self, rig: Rig) -> None:
+        job_id = await a_scheduled_job(rig)
+
+        plain = (await rig.get(f"jobs/{job_id}")).json()
+        one = await expanded(rig, f"jobs/{job_id}?expand=owner")
+        two = await expanded(rig, f"jobs/{job_id}?expand=owner&expand=template")
+
+        assert "expanded" not in plain
+        assert (one["template"], one["schedule"], one["owner"]["id"]) == (None, None, LOCAL.id)
+        assert (two["template"]["name"], two["schedule"]) == ("t", None)
+
+    async def test_the_template_is_the_version_that_the_job_was_made_of(self, rig: Rig) -> None:
+        await a_template(rig)
+        job = (await rig.post("jobs", {"template": "t"})).json()
+        change = {"description": "new"}
+        await rig.ask("PATCH", "templates/t", json=change, headers={"If-Match": "*"})
+
+        found = await expanded(rig, f"jobs/{job['id']}?expand=template")
+
+        assert (found["template"]["version"], found["template"]["description"]) == (1, "")
+
+    async def test_what_belongs_to_nothing_has_nothing_beside_it(self, rig: Rig) -> None:
+        job = await rig.job()
+
+        found = await expanded(rig, f"jobs/{job['id']}?expand=template,schedule")
+
+        assert found == {"template": None, "schedule": None, "owner": None}
+
+    async def test_what_may_not_be_seen_any_more_is_null(self, rig: Rig) -> None:
+        await rig.user("ada")
+        made = await a_template(rig)
+        await rig.post("templates/t/publish")
+        job = (await rig.post("jobs", {"template": made["id"]}, by="ada")).json()
+        path = f"jobs/{job['id']}?expand=template,owner"
+
+        seen = await expanded(rig, path, by="ada")
+        await rig.post("templates/t/unpublish")
+        unseen = await expanded(rig, path, by="ada")
+        by_admin = await expanded(rig, path)
+
+        assert seen["template"]["owner"] == by_admin["template"]["owner"] == LOCAL.id
+        assert (unseen["template"], unseen["owner"]["id"]) == (None, "ada")
+
+    async def test_a_token_sees_beside_a_job_what_it_is_good_for(self, rig: Rig) -> None:
+        job_id = await a_scheduled_job(rig)
+        path = f"jobs/{job_id}?expand="
+        jobs_alone = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ}))
+
+        owner = await expanded(rig, f"{path}owner", secret=jobs_alone)
+        refused = await rig.get(f"{path}{WHOLE}", secret=jobs_alone)
+
+        assert owner["owner"]["id"] == LOCAL.id
+        assert problem(refused) == (403, "forbidden")
+        assert "schedules:read, templates:read" in refused.json()["detail"]
+
+    async def test_its_tag_changes_with_what_is_beside_it(self, rig: Rig) -> None:
+        job_id = await a_scheduled_job(rig)
+        path = f"jobs/{job_id}?expand=schedule"
+        tag = (await rig.get(path)).headers["etag"]
+
+        same = await rig.get(path, headers={"If-None-Match": tag})
+        without = await rig.get(f"jobs/{job_id}", headers={"If-None-Match": tag})
+        await rig.post("schedules/nightly/pause")
+        other = await rig.get(path, headers={"If-None-Match": tag})
+
+        assert (same.status_code, without.status_code, other.status_code) == (304, 200, 200)
+        assert other.json()["expanded"]["schedule"]["enabled"] is False
+        changed = await rig.ask(
+            "PATCH", f"jobs/{job_id}", json={"name": "n"}, headers={"If-Match": tag}
+        )
+        assert changed.status_code == 200
+
+    async def test_a_list_has_them_beside_each(self, rig: Rig) -> None:
+        await a_scheduled_job(rig)
+        await rig.job(name="plain")
+
+        first = (await rig.get("jobs?expand=template,owner&limit=1")).json()
+        then = {"expand": "schedule", "cursor": first["next_cursor"]}
+        second = (await rig.get("jobs", params=then)).json()
+        plain = (await rig.get("jobs")).json()
+
+        assert [one["expanded"]["template"] for one in first["items"]] == [None]
+        assert [one["expanded"]["owner"]["id"] for one in first["items"]] == [LOCAL.id]
+        assert [one["expanded"]["schedule"]["name"] for one in second["items"]] == ["nightly"]
+        assert all("expanded" not in one for one in plain["items"])
+
+    async def test_fields_of_them_can_be_named(self, rig: Rig) -> None:
+        await a_scheduled_job(rig)
+
+        answer = await rig.get("jobs?expand=template&fields=state,expanded.template.name")
+
+        assert answer.json()["items"] == [
+            {"state": "pending", "expanded": {"template": {"name": "t"}}}
+        ]
+
+
+class TestSchedules:
+    async def test_template_and_owner_are_there(self, rig: Rig) -> None:
+        await a_scheduled_job(rig)
+
+        found = await expanded(rig, "schedules/nightly?expand=template,owner")
+
+        assert found == {
+            "template": (await rig.get("templates/t")).json(),
+            "owner": (await rig.get(f"users/{LOCAL.id}")).json(),
+            "recent": None,
+        }
+
+    async def test_its_tag_changes_with_what_is_beside_it(self, rig: Rig) -> None:
+        await a_scheduled_job(rig)
+        path = "schedules/nightly?expand=template"
+        tag = (await rig.get(path)).headers["etag"]
+
+        same = await rig.get(path, headers={"If-None-Match": tag})
+        await rig.post("templates/t/publish")
+        other = await rig.get(path, headers={"If-None-Match": tag})
+
+        assert (same.status_code, other.status_code) == (304, 200)
+        assert other.json()["expanded"]["template"]["public"] is True
+
+
+class TestRecent:
+    async def test_the_last_ticks_of_each_come_with_the_states_of_their_jobs(
+        self, rig: Rig
+    ) -> None:
+        job_id = await a_scheduled_job(rig)
+        body = {"name": "idle", "when": "@daily", "overrides": {"urls": [URL]}}
+        await rig.post("schedules", body)
+        await rig.post(f"jobs/{job_id}/pause")
+
+        listed = (await rig.get("schedules?expand=recent")).json()["items"]
+        one = await expanded(rig, "schedules/nightly?expand=recent")
+
+        idle, nightly = [schedule["expanded"] for schedule in listed]
+        assert nightly == one == {"template": None, "owner": None, "recent": one["recent"]}
+        assert idle["recent"] == []
+        [tick] = one["recent"]
+        assert (tick["outcome"], tick["reason"]) == ("ran", "by_user")
+        assert (tick["job_id"], tick["job_state"]) == (job_id, "paused")
+        assert tick["due_at"] == "2026-01-02T03:04:05.678Z"
+
+    async def test_they_are_read_by_one_question_for_all(self, rig: Rig) -> None:
+        for name in ("a", "b", "c"):
+            body = {"name": name, "when": "@daily", "overrides": {"urls": [URL]}}
+            await rig.post("schedules", body)
+        asked = Counted(rig.yard.store.overview)
+        rig = await a_rig(replace(rig.yard.store, overview=asked))
+
+        items = (await rig.get("schedules?expand=recent&limit=2")).json()["items"]
+
+        assert len(items) == 2
+        assert [len(ids) for ids in asked.asked] == [2]
+
+    async def test_a_tag_changes_with_the_state_of_a_job(self, rig: Rig) -> None:
+        job_id = await a_scheduled_job(rig)
+        path = "schedules/nightly?expand=recent"
+        tag = (await rig.get(path)).headers["etag"]
+
+        same = await rig.get(path, headers={"If-None-Match": tag})
+        await rig.post(f"jobs/{job_id}/cancel")
+        other = await rig.get(path, headers={"If-None-Match": tag})
+
+        assert (same.status_code, other.status_code) == (304, 200)
+
+    async def test_a_token_sees_states_of_jobs_if_it_is_good_for_jobs(self, rig: Rig) -> None:
+        await a_scheduled_job(rig)
+        alone = await rig.token(LOCAL.id, frozenset({Permit.SCHEDULES_READ}))
+
+        refused = await rig.get("schedules?expand=recent", secret=alone)
+
+        assert problem(refused) == (403, "forbidden")
+        assert "jobs:read" in refused.json()["detail"]
+
+
+@dataclass
+class Counted:
+    """A store that counts what it is asked for."""
+
+    of: OverviewStore
+    asked: list[Collection[str]] = field(default_factory=list)
+
+    async def recent(
+        self, schedule_ids: Collection[str], limit: int
+    ) -> Mapping[str, Sequence[RecentTick]]:
+        self.asked.append(schedule_ids)
+        return await self.of.recent(schedule_ids, limit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.of, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("jobs", "template, schedule, owner"),
+        ("jobs/{job}", "template, schedule, owner"),
+        ("schedules", "template, owner, recent"),
+        ("schedules/nightly", "template, owner, recent"),
+    ],
+)
+async def test_what_cannot_be_is_refused_with_what_can(rig: Rig, path: str, known: str) -> None:
+    job_id = await a_scheduled_job(rig)
+
+    answer = await rig.get(path.format(job=job_id) + "?expand=template,colour")
+
+    assert problem(answer) == (422, "validation_failed")
+    [error] = answer.json()["errors"]
+    assert error["parameter"] == "expand"
+    assert error["detail"] == f"expected {known}, got 'colour'"

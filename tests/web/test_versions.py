@@ -1,0 +1,309 @@
+"""`If-Match`: a change that comes between is never overwritten, whenever it comes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from crawlyard.core.lifecycle import State
+from crawlyard.store.base import Store
+from tests.web.crawled import in_state
+from tests.web.rig import URL, Rig, a_rig, problem
+
+HOOK = "https://93.184.215.14/hook"
+ANY = {"If-Match": "*"}
+
+
+class Meddled:
+    """A part of a store where somebody acts right after a thing has been read."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+        self._left = 0
+        self._rival: Callable[[], Awaitable[object]] | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def let(self, rival: Callable[[], Awaitable[object]], reads: int) -> None:
+        """Let *rival* act once, after so many reads from now on."""
+        self._rival, self._left = rival, reads
+
+    @property
+    def acted(self) -> bool:
+        return self._rival is None
+
+    async def get(self, *which: object) -> object:
+        found = await self._inner.get(*which)  # type: ignore[attr-defined]  # all of them have it
+        self._left -= 1
+        if self._rival is not None and self._left == 0:
+            rival, self._rival = self._rival, None
+            await rival()
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of things that have versions, and how one of them is changed."""
+
+    part: str  # of the store
+    path: str
+    change: Callable[[int], dict[str, object]]  # never the same twice
+    method: str = "PATCH"
+
+
+JOB = Kind(part="jobs", path="jobs", change=lambda n: {"name": f"n{n}"})
+TEMPLATE = Kind(part="templates", path="templates", change=lambda n: {"description": f"d{n}"})
+SCHEDULE = Kind(part="schedules", path="schedules", change=lambda n: {"description": f"d{n}"})
+WEBHOOK = Kind(part="webhooks", path="webhooks", change=lambda n: {"description": f"d{n}"})
+VIEW = Kind(part="views", path="views", change=lambda n: {"name": f"n{n}"})
+USER = Kind(part="users", path="users", change=lambda n: {"quota": {"running": n}})
+SECTION = Kind(part="settings", path="settings", change=lambda n: {"pages": 1 + n}, method="PUT")
+
+
+async def made(rig: Rig, path: str, body: Mapping[str, object]) -> str:
+    answer = await rig.post(path, body)
+    assert answer.status_code in {200, 201, 202}, answer.text
+    return str(answer.json()["id"])
+
+
+async def a_job(rig: Rig) -> str:
+    return await made(rig, "jobs", {"urls": [URL]})
+
+
+async def a_late_job(rig: Rig) -> str:
+    start = rig.clock.now() + timedelta(hours=1)
+    return await made(rig, "jobs", {"urls": [URL], "start_at": start.isoformat()})
+
+
+async def a_paused_job(rig: Rig) -> str:
+    return await made(rig, f"jobs/{await a_job(rig)}/pause", {})
+
+
+async def an_ended_job(rig: Rig) -> str:
+    return await in_state(rig, State.FAILED)
+
+
+async def a_template(rig: Rig) -> str:
+    count = len((await rig.get("templates")).json()["items"])
+    return await made(rig, "templates", {"name": f"t{count}", "spec": {"urls": [URL]}})
+
+
+async def a_changed_template(rig: Rig) -> str:
+    template_id = await a_template(rig)
+    change = {"spec": {"urls": [URL], "max_depth": 3}}
+    await rig.ask("PATCH", f"templates/{template_id}", json=change, headers=ANY)
+    return template_id
+
+
+async def a_public_template(rig: Rig) -> str:
+    template_id = await a_template(rig)
+    await rig.post(f"templates/{template_id}/publish")
+    return template_id
+
+
+async def a_schedule(rig: Rig) -> str:
+    count = len((await rig.get("schedules")).json()["items"])
+    body = {"name": f"s{count}", "when": "every 1h", "overrides": {"urls": [URL]}}
+    return await made(rig, "schedules", body)
+
+
+async def a_paused_schedule(rig: Rig) -> str:
+    return await made(rig, f"schedules/{await a_schedule(rig)}/pause", {})
+
+
+async def an_old_schedule(rig: Rig) -> str:
+    """Return one that was paused while it was due."""
+    schedule_id = await a_paused_schedule(rig)
+    await rig.clock.advance(timedelta(hours=2))
+    await rig.yard.scheduler.round()
+    return schedule_id
+
+
+async def a_webhook(rig: Rig) -> str:
+    return await made(rig, "webhooks", {"url": HOOK})
+
+
+async def a_webhook_that_is_off(rig: Rig) -> str:
+    return await made(rig, f"webhooks/{await a_webhook(rig)}/disable", {})
+
+
+async def a_view(rig: Rig) -> str:
+    count = len((await rig.get("views")).json()["items"])
+    return await made(rig, "views", {"name": f"v{count}", "query": "state:failed"})
+
+
+async def a_user(rig: Rig) -> str:
+    count = len((await rig.get("users")).json()["items"])
+    return await made(rig, "users", {"id": f"u{count}"})
+
+
+async def a_section(_rig: Rig) -> str:
+    return "ceilings"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An operation that heeds If-Match, and what it is done to."""
+
+    operation: str
+    kind: Kind
+    make: Callable[[Rig], Awaitable[str]]
+    body: object = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.operation} {self.body or ''}".strip()
+
+    async def ask(self, rig: Rig, thing: str, **more: Any) -> httpx.Response:
+        method, path = self.operation.split(" /", 1)
+        head, _, tail = path.partition("{")
+        path = head + thing + tail.partition("}")[2].replace("{version}", "1")
+        return await rig.ask(method, path, json=self.body, **more)
+
+
+_RANGE = {"from": "2026-01-02T00:00:00Z", "dry_run": False}
+
+ROWS = (
+    Row("PATCH /jobs/{job_id}", JOB, a_job, {"priority": "high"}),
+    Row("DELETE /jobs/{job_id}", JOB, a_paused_job),
+    Row("POST /jobs/{job_id}/pause", JOB, a_job, {}),
+    Row("POST /jobs/{job_id}/cancel", JOB, a_job, {}),
+    Row("POST /jobs/{job_id}/resume", JOB, a_paused_job),
+    Row("POST /jobs/{job_id}/retry", JOB, an_ended_job, {"scope": "all"}),
+    Row("POST /jobs/{job_id}/retry", JOB, an_ended_job, {"scope": "failed"}),
+    Row("POST /jobs/{job_id}/retry", JOB, a_late_job, {"scope": "now"}),
+    Row("POST /jobs/{job_id}/exclusions", JOB, a_job, {"pattern": "*/print/*"}),
+    Row("PATCH /templates/{ref}", TEMPLATE, a_template, {"name": "mine"}),
+    Row("DELETE /templates/{ref}", TEMPLATE, a_template),
+    Row("POST /templates/{ref}/publish", TEMPLATE, a_template),
+    Row("POST /templates/{ref}/unpublish", TEMPLATE, a_public_template),
+    Row("POST /templates/{ref}/versions/{version}/restore", TEMPLATE, a_changed_template),
+    Row("PATCH /schedules/{ref}", SCHEDULE, a_schedule, {"grace_s": 7}),
+    Row("PATCH /schedules/{ref}", SCHEDULE, a_schedule, {"when": "@daily"}),
+    Row("DELETE /schedules/{ref}", SCHEDULE, a_schedule),
+    Row("POST /schedules/{ref}/pause", SCHEDULE, a_schedule, {}),
+    Row("POST /schedules/{ref}/resume", SCHEDULE, a_paused_schedule),
+    Row("POST /schedules/{ref}/run", SCHEDULE, a_schedule),
+    Row("POST /schedules/{ref}/backfill", SCHEDULE, an_old_schedule, _RANGE),
+    Row("PATCH /webhooks/{webhook_id}", WEBHOOK, a_webhook, {"events": ["job.*"]}),
+    Row("DELETE /webhooks/{webhook_id}", WEBHOOK, a_webhook),
+    Row("POST /webhooks/{webhook_id}/test", WEBHOOK, a_webhook),
+    Row("POST /webhooks/{webhook_id}/rotate", WEBHOOK, a_webhook),
+    Row("POST /webhooks/{webhook_id}/enable", WEBHOOK, a_webhook_that_is_off),
+    Row("POST /webhooks/{webhook_id}/disable", WEBHOOK, a_webhook),
+    Row("PATCH /views/{view_id}", VIEW, a_view, {"query": "state:running"}),
+    Row("DELETE /views/{view_id}", VIEW, a_view),
+    Row("PATCH /users/{user_id}", USER, a_user, {"role": "viewer"}),
+    Row("PUT /settings/{section}", SECTION, a_section, {"errors": 5}),
+)
+
+
+def test_every_operation_that_heeds_a_version_has_its_row(rig: Rig) -> None:
+    document = rig.app.openapi()
+    prefix = "/api/v1"
+    heeding = {
+        f"{method.upper()} {path.removeprefix(prefix)}"
+        for path, operations in document["paths"].items()
+        for method, told in operations.items()
+        if "412" in told["responses"]
+    }
+
+    assert heeding == {row.operation for row in ROWS}
+
+
+async def changed(rig: Rig, kind: Kind, thing: str, number: int, **more: Any) -> httpx.Response:
+    path = f"{kind.path}/{thing}"
+    return await rig.ask(kind.method, path, json=kind.change(number), **({"headers": ANY} | more))
+
+
+async def all_told(rig: Rig) -> list[object]:
+    return [*await rig.yard.store.events.events(limit=10_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Two servers on one store: what one of them asks for is meddled with by the other."""
+
+    rig: Rig
+    slow: Rig
+    meddled: Meddled
+    row: Row
+
+    async def came_between(self, reads: int) -> bool:
+        """Ask for a change while another one is made after so many reads; tell if that came first.
+
+        Then it is what is there, and nothing but it was written.
+        """
+        kind, rig = self.row.kind, self.rig
+        thing = await self.row.make(rig)
+        path = f"{kind.path}/{thing}"
+        seen = (await rig.get(path)).headers["etag"]
+        before = len(await all_told(rig))
+        after: dict[str, Any] = {}
+
+        async def rival() -> None:
+            made = await changed(rig, kind, thing, reads)
+            after["told"] = await all_told(rig)
+            after["first"] = made.is_success and len(after["told"]) <= before + 1
+            after["version"] = made.json().get("version")
+
+        self.meddled.let(rival, reads)
+        answer = await self.row.ask(self.slow, thing, headers={"If-Match": seen})
+
+        if not self.meddled.acted or not after["first"]:
+            # it does not read so often, or reads once more what it has written
+            assert answer.is_success, answer.text
+            return False
+        assert problem(answer) == (412, "precondition_failed"), (reads, answer.text)
+        assert answer.json()["current_version"] == after["version"]
+        assert (await rig.get(path)).json()["version"] == after["version"]
+        assert await all_told(rig) == after["told"]
+        return True
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+async def test_a_change_that_comes_between_is_not_overwritten(store: Store, row: Row) -> None:
+    meddled = Meddled(getattr(store, row.kind.part))
+    parts: dict[str, Any] = {row.kind.part: meddled}
+    rig = await a_rig(store)
+    slow = await a_rig(replace(store, **parts), clock=rig.clock)
+    scene = Scene(rig, slow, meddled, row)
+
+    reads = 1
+    while await scene.came_between(reads):
+        reads += 1
+
+    assert reads > 2  # the route has read it, and whoever writes
+
+
+SAME = (
+    (JOB, a_job),
+    (TEMPLATE, a_template),
+    (SCHEDULE, a_schedule),
+    (WEBHOOK, a_webhook),
+    (VIEW, a_view),
+    (USER, a_user),
+    (SECTION, a_section),
+)
+
+
+@pytest.mark.parametrize(("kind", "make"), SAME, ids=lambda one: getattr(one, "path", ""))
+async def test_of_many_changes_to_one_version_one_is_made(
+    store: Store, kind: Kind, make: Callable[[Rig], Awaitable[str]]
+) -> None:
+    rig = await a_rig(store)
+    thing = await make(rig)
+    seen = (await rig.get(f"{kind.path}/{thing}")).headers["etag"]
+
+    answers = await asyncio.gather(
+        *(changed(rig, kind, thing, n, headers={"If-Match": seen}) for n in range(1, 9))
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
+    [won] = [answer.json() for answer in answers if answer.status_code == 200]
+    assert (await rig.get(f"{kind.path}/{thing}")).json()["version"] == won["version"]
