@@ -54,11 +54,13 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "h11": ("web.connection",),  # of uvicorn's connections
     "httpx": ("client",),
     "isal": ("engine.decode",),
+    "jinja2": ("web.pages",),
     "prometheus_client": ("web.gauges",),
     "publicsuffixlist": ("engine.scope",),
     "pydantic_settings": ("config",),
     "re2": ("engine.scope",),
     "rich": ("cli",),
+    "rjsmin": ("web.assets",),
     "sqlalchemy": ("store",),
     "standardwebhooks": ("services.signing",),
     "starlette": ("web",),  # what FastAPI is made of: its own types stand where FastAPI has none
@@ -285,16 +287,23 @@ def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
         yield from walk(name, ())
 
 
+RESOURCES = frozenset(
+    {
+        "importlib.metadata.version",
+        "importlib.resources.abc.Traversable",
+        "importlib.resources.files",
+    }
+)
+"""What is read of a package beside its code: no module is loaded by them."""
+
+
 def imports_stand_at_the_top(tree: Tree) -> Iterator[str]:
     for module in tree.modules:
         for function in module.functions():
             if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(function)):
                 yield f"{module.name}.{function.name} imports"
         late = {name for name in module.imports() if name.partition(".")[0] == "importlib"}
-        if (
-            late - {"importlib.metadata.version", "importlib.resources.files"}
-            and module.name not in LOADS_LATE
-        ):
+        if late - RESOURCES and module.name not in LOADS_LATE:
             yield f"{module.name} loads modules by name"
 
 

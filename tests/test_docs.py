@@ -155,7 +155,7 @@ def test_the_readme_opens_with_what_it_is_and_the_two_commands() -> None:
     first, second = named("try it"), named("test it")
     assert README.index(first) < README.index(second) < README.index("\n## ")
     assert first.endswith("/crawlyard demo")
-    assert second.endswith("/python -m pytest")
+    assert second.endswith("/python -m pytest -n auto")
 
 
 def test_the_whole_check_runs_the_two_commands_of_the_readme() -> None:

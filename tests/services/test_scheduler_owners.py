@@ -35,7 +35,7 @@ CHANGES: Mapping[str, Call] = {
     "delete": lambda s, actor, i: s.delete(actor, i),
     "deletable": lambda s, actor, i: s.deletable(actor, i),
 }
-LISTS = {"list", "calendar"}  # what is not his is left out: tested below
+LISTS = {"list", "calendar", "recent"}  # what is not his is left out: tested below
 OWN = {"create"}  # of what is not there yet: tested below
 # they take no actor
 NOBODYS = {"is_due", "overdue", "secret_params", "after_run", "nudge", "round", "run"}
@@ -111,6 +111,9 @@ async def test_lists_and_calendars_leave_out_what_is_somebody_elses(rig: Rig) ->
     assert await rig.scheduler.list(BOB, ScheduleQuery(owner="ada")) == []
     assert (await rig.scheduler.calendar(BOB, *span)).occurrences == ()
     assert (await rig.scheduler.calendar(ADA, *span)).occurrences != ()
+    hers = await rig.scheduler.list(ADA)
+    assert set(await rig.scheduler.recent(ADA, hers)) == {one.id for one in hers}
+    assert await rig.scheduler.recent(BOB, hers) == {}
 
 
 async def test_names_of_others_mean_nothing(rig: Rig) -> None:

@@ -19,6 +19,8 @@ from crawlyard.export.jsonl import dumps
 
 DEFAULT_URL = "http://127.0.0.1:8700"
 
+_BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")  # below no version
+
 
 def login(url: str, basics: Basics) -> None:
     """Ask for a token, try it, and keep it."""
@@ -62,7 +64,7 @@ class Request:
     """What is sent."""
 
     method: str
-    path: str  # below /api/v1, unless it begins with /
+    path: str  # below /api/v1, unless it is of the root: /healthz
     params: Mapping[str, object]
     body: object
 
@@ -76,7 +78,7 @@ class Request:
         asks = method in {"GET", "DELETE"}
         return cls(
             method=method,
-            path=path.removeprefix("/api/v1/"),
+            path=_below(path),
             params=_fields(fields) if asks else {},
             body=_body(method, fields, source),
         )
@@ -92,6 +94,12 @@ class Request:
             "body": self.body,
             "headers": {"If-Match": "*"} if changes else {},
         }
+
+
+def _below(path: str) -> str:
+    """Return *path* as it is below the API; what stands beside that keeps its slash."""
+    path = path.removeprefix("/api/v1/")
+    return path if path.startswith(_BESIDE) else path.lstrip("/")
 
 
 def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> None:

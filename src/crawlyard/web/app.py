@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from crawlyard.about import VERSION
-from crawlyard.web import problems
+from crawlyard.web import pages, problems
 from crawlyard.web.api import ROOT, ROUTERS
 from crawlyard.web.documenting import document, operation_id
 from crawlyard.web.gate import Gate
@@ -35,7 +35,7 @@ def create_app(site: Site, lifespan: Lifespan | None = None) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
-    for router in ROOT:
+    for router in (*ROOT, pages.router):
         app.include_router(router)
     app.openapi = document(app)  # type: ignore[method-assign] # as FastAPI's own pages tell
     app.add_middleware(GZipMiddleware, minimum_size=1024)

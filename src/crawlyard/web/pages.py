@@ -1,0 +1,168 @@
+"""The dashboard: one page for each address, which its scripts fill from the public API."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from crawlyard.core.actions import actions_of
+from crawlyard.core.credential import Caller
+from crawlyard.core.event import EventName
+from crawlyard.core.lifecycle import LIFECYCLE
+from crawlyard.core.schedule import MISFIRE_HELP, OVERLAP_HELP
+from crawlyard.errors import NotFound, Unauthenticated
+from crawlyard.web.asking import SiteOf, proved
+from crawlyard.web.assets import ASSETS, ROOT, VERSION, modules_of
+from crawlyard.web.live.frames import event_word
+
+router = APIRouter(include_in_schema=False)
+
+_MAY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "frame-src": "'self'",  # of pages that a crawl has kept, which are sandboxed
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+POLICY = "; ".join(f"{what} {whence}" for what, whence in _MAY.items())
+"""What a page may load: what is ours. Nothing inline, nothing of others.
+
+Source: Content Security Policy Level 3, W3C.
+"""
+
+_FOREVER = "public, max-age=31536000, immutable"
+_THEMES = frozenset({"light", "dark"})
+_HEADERS = {"Content-Security-Policy": POLICY, "Vary": "Cookie"}
+_SNAPSHOTS = ("hello", "ping", "bye", "resync", "counts", "workers", "jobs.progress")
+_WORDS = dict.fromkeys((*_SNAPSHOTS, *map(event_word, EventName)))
+_ACTIONS = " ".join(
+    f"{state}:{','.join(actions_of([move.value for move in moves]))}"
+    for state, moves in LIFECYCLE.items()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page: its address, what fills it, and where it stands in the navigation."""
+
+    path: str
+    module: str  # of its script and its template
+    nav: str
+    title: str
+    asks: tuple[str, ...] = ()  # of the API at once, before its script is there
+    passes: tuple[str, ...] = ()  # parameters of its address that go with that
+
+
+PAGES = (
+    Page("/", "overview", "Overview", "Overview", ("/workers", "/attention")),
+    Page("/jobs", "jobs", "Jobs", "Jobs", ("/jobs",), ("q", "state", "limit")),
+    Page("/jobs/new", "new", "Jobs", "New crawl"),
+    Page("/jobs/{job}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
+    Page("/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
+    Page(
+        "/schedules",
+        "schedules",
+        "Schedules",
+        "Schedules",
+        ("/schedules?expand=recent&limit=50",),
+    ),
+    Page("/schedules/calendar", "calendar", "Schedules", "Calendar"),
+    Page("/schedules/new", "schedule", "Schedules", "New schedule"),
+    Page("/schedules/{schedule}", "schedule", "Schedules", "Schedule"),
+    Page("/templates", "templates", "Templates", "Templates"),
+    Page("/templates/new", "template", "Templates", "New template"),
+    Page("/templates/{template}", "template", "Templates", "Template"),
+    Page("/results", "results", "Results", "Results"),
+    Page("/workers", "workers", "Workers", "Workers and hosts"),
+    Page("/events", "events", "Events", "Events"),
+    Page("/settings", "settings", "Settings", "Settings"),
+    Page("/settings/{section}", "settings", "Settings", "Settings"),
+)
+"""All pages for those who have signed in; of two that fit, the first."""
+
+SIGN_IN = Page("/signin", "signin", "", "Sign in")
+_NAV = tuple(
+    {"name": name, "href": "/" if name == "Overview" else f"/{name.lower()}"}
+    for name in dict.fromkeys(page.nav for page in PAGES)
+)
+
+_shells = Environment(
+    loader=PackageLoader("crawlyard.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_shells.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
+
+
+def _shell(page: Page, request: Request, **more: Any) -> Response:
+    theme = request.cookies.get("crawlyard_theme", "")
+    html = _shells.get_template(f"{page.module}.html").render(
+        page=page,
+        static=ROOT,
+        modules=modules_of(f"js/pages/{page.module}.js"),
+        theme=theme if theme in _THEMES else "",
+        nav=_NAV,
+        **more,
+    )
+    return HTMLResponse(html, headers=_HEADERS)
+
+
+def _told(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
+    """Return what a page says to its script of who looks at what."""
+    path_params, query = request.path_params, request.query_params
+    named = {name: quote(value, safe="") for name, value in path_params.items()}
+    given = {name: query[name] for name in page.passes if query.get(name)}
+    passed = f"?{urlencode(given)}" if given else ""
+    return {
+        "asks": tuple(path.format_map(named) + passed for path in page.asks),
+        "path_params": path_params,
+        "user": caller.user,
+        "permits": " ".join(sorted(caller.permits)),
+        "events": " ".join(_WORDS),
+        "actions": _ACTIONS,
+    }
+
+
+def _showing(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
+    async def show(request: Request, site: SiteOf) -> Response:
+        try:
+            caller = await proved(request, site)
+        except Unauthenticated:
+            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"{SIGN_IN.path}?next={quote(asked, safe='/')}", 303)
+        return _shell(page, request, **_told(page, request, caller))
+
+    return show
+
+
+for _page in PAGES:
+    router.add_api_route(_page.path, _showing(_page), methods=["GET"])
+
+
+@router.get(SIGN_IN.path)
+async def sign_in(request: Request) -> Response:
+    """Return the page where a token or a link's code is given for a session."""
+    return _shell(SIGN_IN, request)
+
+
+@router.get("/static/{version}/{path:path}")
+async def static(version: str, path: str) -> Response:
+    """Return what pages load."""
+    asset = ASSETS.get(path)
+    if asset is None or version != VERSION:
+        raise NotFound(f"no file {path[:100]}")
+    return Response(
+        asset.content,
+        media_type=asset.media_type,
+        headers={"Cache-Control": _FOREVER, "Content-Security-Policy": POLICY},
+    )

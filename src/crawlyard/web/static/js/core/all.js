@@ -1,0 +1,6 @@
+/** All that a page is made with, but for forms. */
+export * from "./api.js";
+export * from "./dom.js";
+export * from "./fmt.js";
+export * from "./live.js";
+export * from "./shell.js";

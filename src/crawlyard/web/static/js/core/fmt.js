@@ -1,0 +1,80 @@
+/** How values are said: numbers, sizes, times. Each takes a value and returns a string. */
+const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+const tenths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
+const NONE = "–";
+
+export const int = (n) => (n == null ? NONE : whole.format(n));
+/** The same where there is little room: "12.3M" of millions. */
+export const few = (n) => (n < 1e6 ? int(n) : n == null ? NONE : compact.format(n));
+export const rate = (n) => (n ? tenths.format(n) : NONE);
+export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)} %`);
+export const most = (n) => (n == null ? "no limit" : int(n));
+export const str = (value) => (value == null || value === "" ? NONE : String(value));
+export const list = (words) => (words?.length ? words.join(", ") : NONE);
+
+/** "waiting_slot" as "Waiting slot". */
+export const cap = (word) => (word ? word[0].toUpperCase() + word.slice(1).replaceAll("_", " ") : NONE);
+
+/** Bytes in powers of 1000. */
+export function bytes(n) {
+  if (n == null) return NONE;
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let power = 0;
+  for (; n >= 999.5 && power < units.length - 1; power++) n /= 1000;
+  return `${(power && n < 99.95 ? tenths : whole).format(n)} ${units[power]}`;
+}
+
+/** Seconds as "8s", "1m 08s", "2h 05m", "3d 4h". */
+export function dur(seconds) {
+  if (seconds == null) return NONE;
+  const s = Math.max(0, Math.round(seconds));
+  const pad = (n) => String(n).padStart(2, "0");
+  if (s < 60) return seconds > 0 && seconds < 1 ? "<1s" : `${s}s`;
+  if (s < 3600) return `${Math.floor(s / 60)}m ${pad(s % 60)}s`;
+  if (s < 86400) return `${Math.floor(s / 3600)}h ${pad(Math.floor(s / 60) % 60)}m`;
+  return `${Math.floor(s / 86400)}d ${Math.floor(s / 3600) % 24}h`;
+}
+
+/** A range of seconds: half of such jobs end by *p50*, nine of ten by *p90*. */
+export function eta(p50, p90) {
+  if (p50 == null) return NONE;
+  const [from, to] = [coarse(p50), coarse(p90 ?? p50)];
+  return from === to ? from : `${from} – ${to}`;
+}
+
+const passed = (at) => (Date.now() - Date.parse(at)) / 1000;
+const coarse = (s) => dur(s < 60 ? s : s < 3600 ? Math.floor(s / 60) * 60 : s).replace(/ 00s$/, "");
+
+/** How long ago, or in how long. */
+export function ago(at) {
+  if (!at) return NONE;
+  const s = passed(at);
+  if (Math.abs(s) < 1) return "now";
+  return s > 0 ? `${coarse(s)} ago` : `in ${coarse(-s)}`;
+}
+
+/** The instant in the user's zone: the time, with the day if it is not today's. */
+export function at(when) {
+  if (!when) return NONE;
+  const date = new Date(when);
+  const today = date.toDateString() === new Date().toDateString();
+  return today ? clock.format(date) : `${day.format(date)} ${clock.format(date)}`;
+}
+export const time = (when) => (when ? new Date(when).toLocaleTimeString(undefined, { hourCycle: "h23" }) : NONE);
+export const date = (when) => (when ? day.format(new Date(when)) : NONE);
+
+/** The instant with its zone, for those who want to know. */
+export const exact = (when) => (when ? moment.format(new Date(when)) : "");
+
+/** What is shown of a URL in a list: its host. */
+export function host(url) {
+  try {
+    return new URL(url).host;
+  } catch {
+    return url || NONE;
+  }
+}

@@ -1,0 +1,140 @@
+/** Forms: what they say as an object, and what the server finds wrong with it, at its field. */
+import { $, $$, h } from "./dom.js";
+
+const SIZES = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
+const SPANS = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
+
+/** "2h 30m" or "90" in seconds; what is not understood goes to the server as it is. */
+export function span(text) {
+  if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)\s*([smhdw])/gi)];
+  if (!parts.length || text.replace(/[\d.\ssmhdw]/gi, "")) return text;
+  return parts.reduce((sum, [, n, unit]) => sum + n * SPANS[unit.toLowerCase()], 0);
+}
+
+/** "1.5 GB" in bytes. */
+export function size(text) {
+  const [, n, unit] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)b?$/i.exec(text) ?? [];
+  return n ? Math.round(n * SIZES[unit.toLowerCase()]) : text;
+}
+
+const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
+const number = (text) => (/^(true|false)$/.test(text) ? text === "true" : Number.isNaN(Number(text)) ? text : Number(text));
+
+/** A JSON object; what is none is a fault of the field *el*. */
+function json(text, el) {
+  let told;
+  try {
+    told = JSON.parse(text);
+  } catch (error) {
+    told = error.message;
+  }
+  if (told && typeof told === "object" && !Array.isArray(told)) return told;
+  const detail = typeof told === "string" ? told : "expected an object: {…}";
+  throw Object.assign(new Error(detail), { code: "json", errors: [{ pointer: `/${el.name}`, detail }] });
+}
+
+/** The browser's zone is meant: "2027-01-01T08:00". */
+const instant = (text) => new Date(text).toISOString();
+
+/** How a field's text is read, by its data-as; empty fields are left out unless they say so. */
+const READ = { text: (text) => text, lines, words: (text) => text.split(/[\s,]+/).filter(Boolean), number, span, size, json, instant };
+const SHOW = {
+  json: (value) => (Object.keys(value).length ? JSON.stringify(value, null, 2) : ""),
+  instant: (value) => new Date(Date.parse(value) - new Date(value).getTimezoneOffset() * 6e4).toISOString().slice(0, 16),
+  lines: (value) => value.join("\n"),
+  words: (value) => value.join(" "),
+  size: (value) => {
+    const [unit, by] = Object.entries(SIZES).findLast(([, n]) => value % n === 0);
+    return `${value / by} ${unit.toUpperCase()}B`;
+  },
+  span: (value) => (value % 3600 === 0 && value ? `${value / 3600}h` : value % 60 === 0 && value ? `${value / 60}m` : `${value}s`),
+};
+
+const fields = (form) => $$("[name]", form).filter((el) => !el.disabled && !el.closest("[hidden]"));
+
+/** Return what *form* says: names with dots are objects; with *all*, empty fields are null. */
+export function read(form, all = false) {
+  const told = {};
+  for (const el of fields(form)) {
+    if (el.type === "radio" && !el.checked) continue;
+    let value = el.type === "checkbox" ? el.checked : el.value.trim();
+    if (value === "" || (value === false && !all && "off" in el.dataset)) {
+      if (!all) continue;
+      if (value === "") value = null;
+    } else if (typeof value === "string") value = READ[el.dataset.as ?? "text"](value, el);
+    const path = el.name.split(".");
+    const last = path.pop();
+    path.reduce((at, key) => (at[key] ??= {}), told)[last] = value;
+  }
+  return told;
+}
+
+/** The merge patch (RFC 7396) that makes *now* of *old*: what has not changed is not sent. */
+export function changes(old, now) {
+  const told = {};
+  for (const name in { ...old, ...now }) {
+    const [was, is] = [old[name] ?? null, now[name] ?? null];
+    const both = [was, is].every((one) => one?.constructor === Object);
+    if (JSON.stringify(was) !== JSON.stringify(is)) told[name] = both ? changes(was, is) : is;
+  }
+  return told;
+}
+
+/** Write *values* into the fields of *form*. */
+export function write(form, values) {
+  for (const el of $$("[name]", form)) {
+    const value = el.name.split(".").reduce((at, key) => at?.[key], values);
+    if (value === undefined) continue;
+    if (el.type === "checkbox") el.checked = Boolean(value);
+    else if (el.type === "radio") el.checked = el.value === String(value);
+    else el.value = value == null ? "" : (SHOW[el.dataset.as] ?? String)(value);
+  }
+}
+
+/** Show at its field what *problem* finds; what has no field is told above the form's buttons. */
+export function blame(form, problem) {
+  clear(form);
+  const rest = [];
+  for (const { pointer = "", parameter = "", detail } of problem.errors ?? [{ detail: problem.message }]) {
+    const name = (pointer.slice(1) || parameter).replaceAll("/", ".");
+    const el = fields(form).find((one) => name === one.name || name.startsWith(`${one.name}.`) || name.endsWith(`.${one.name}`));
+    if (!el) rest.push(detail);
+    else point(el, name.startsWith(`${el.name}.`) ? detail : detail.replace(`${name}: `, ""));
+  }
+  if (rest.length) $(".errors", form)?.replaceChildren(...rest.map((text) => h("p.bad", {}, text)));
+  ($("[aria-invalid]", form) ?? $(".errors", form))?.focus();
+}
+
+function point(el, text) {
+  const id = `e-${el.name}`;
+  const told = [el.dataset.help, id].filter(Boolean).join(" ");
+  el.ariaInvalid = true;
+  el.setAttribute("aria-describedby", told);
+  el.after(h("small.bad.error", { id }, text));
+}
+
+export function clear(form) {
+  for (const el of $$(".error", form)) el.remove();
+  for (const el of $$("[aria-invalid]", form)) el.ariaInvalid = null;
+  $(".errors", form)?.replaceChildren();
+}
+
+/** Call *work* when *form* is sent, with its errors cleared; what the server refuses is shown. */
+export function submits(form, work) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    clear(form);
+    const button = event.submitter;
+    if (button) button.disabled = true;
+    try {
+      await work(button?.value);
+    } catch (error) {
+      if (error.name !== "Error" || !error.code) throw error;
+      blame(form, error);
+    } finally {
+      if (button) button.disabled = false;
+      if (document.activeElement === document.body) button?.focus();
+    }
+  });
+}

@@ -1,0 +1,22 @@
+/** One stream for all tabs of a browser, which has six connections to a server in all. */
+import { listen } from "./stream.js";
+
+const ports = new Set();
+const standing = new Map(); // what a tab that comes later wants to know: the last of each
+const KEPT = new Set(["hello", "counts", "workers", "status"]);
+let stream;
+
+function tell(name, data) {
+  if (KEPT.has(name)) standing.set(name, data);
+  for (const port of ports) port.postMessage([name, data]);
+}
+
+onconnect = ({ ports: [port] }) => {
+  port.onmessage = ({ data }) => {
+    if (data === "bye") return ports.delete(port);
+    ports.add(port);
+    for (const said of standing) port.postMessage(said);
+    if (stream) stream.reopen();
+    else stream = listen(data, tell);
+  };
+};

@@ -1,0 +1,214 @@
+/** What every page has: keys, theme, the badge, dialogs, toasts, and what the user may do. */
+import { $, $$, copy, h, icon, write } from "./dom.js";
+import { Problem, post } from "./api.js";
+import * as fmt from "./fmt.js";
+import { on } from "./live.js";
+
+const { dataset } = document.body;
+export const user = { id: dataset.user, role: dataset.role };
+const permits = new Set(dataset.permits.split(" "));
+
+/** Tell whether the user may do what needs *permit*, such as "jobs:write". */
+export const may = (permit) => permits.has(permit);
+
+/** Disable what the user may not do in *root* (data-needs), and say why. */
+export function lock(root = document) {
+  for (const el of $$("[data-needs]", root)) {
+    if (may(el.dataset.needs)) continue;
+    el.disabled = true;
+    delete el.dataset.tip;
+    el.title = `Your role, ${user.role}, may not do this (needs ${el.dataset.needs})`;
+    if (el.localName === "a") {
+      el.removeAttribute("href");
+      el.ariaDisabled = true;
+    }
+  }
+}
+
+// --- what is said
+
+/** Say *text* for some seconds; what went *bad* stays until it is closed. */
+export function toast(text, bad = false) {
+  const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, icon("failed"));
+  const el = h(bad ? "p.toast.bad" : "p.toast", {}, h("span", {}, text), close);
+  $("#toasts").append(el);
+  if (!bad) setTimeout(() => el.remove(), 6000);
+}
+
+/** Say what a problem is, and how to find it in the server's log. */
+export function complain(error) {
+  if (!(error instanceof Problem)) throw error;
+  toast(error.request_id && error.status >= 500 ? `${error.message} (${error.request_id})` : error.message, true);
+}
+
+/** Do *work* while *button* waits; say *done*, or what went wrong. Resolves to its result. */
+export async function act(button, work, done) {
+  const focused = button === document.activeElement;
+  if (button) button.disabled = true;
+  try {
+    const result = await work();
+    if (done) toast(done);
+    return result;
+  } catch (error) {
+    complain(error);
+  } finally {
+    if (button) button.disabled = false;
+    lock(button?.parentElement ?? document);
+    if (focused && document.activeElement === document.body) button.focus();
+  }
+}
+
+/**
+ * Ask in a dialog; resolves to what its form says ({} if it has no fields), null if it is
+ * closed. *fields* is the id of a <template> with what is asked, or an element.
+ */
+export function ask({ title, text, verb, bad, fields }) {
+  const dialog = $("#ask");
+  const inner = typeof fields === "string" ? copy(fields) : fields;
+  const confirm = h(bad ? "button.btn.bad" : "button.btn.pri", { value: "yes" }, verb);
+  dialog.replaceChildren(
+    h("form", { method: "dialog" },
+      h("h2", { id: "ask-title" }, title),
+      text && h("p", {}, text),
+      inner,
+      h("div.row.end", {}, h("button.btn", { type: "button", onclick: () => dialog.close() }, "Back"), confirm)));
+  dialog.returnValue = "";
+  dialog.showModal();
+  if (!inner) confirm.focus();
+  return new Promise((resolve) => {
+    dialog.onclose = () => {
+      const said = Object.fromEntries(new FormData($("form", dialog)));
+      resolve(dialog.returnValue === "yes" ? said : null);
+    };
+  });
+}
+
+/** Copy *text*; where the browser gives no clipboard (plain HTTP), by a selection. */
+export async function clip(text, what) {
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else {
+    const area = h("textarea.vh", {}, text);
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  toast(`${what} copied`);
+}
+
+// --- keys
+
+const bound = new Map();
+const GO = { o: "/", j: "/jobs", s: "/schedules", t: "/templates", r: "/results", w: "/workers", e: "/events" };
+let going = 0;
+
+/** Bind keys of this page: {p: work}; off while the user types, or has switched keys off. */
+export const keys = (map) => Object.entries(map).forEach(([key, work]) => bound.set(key, work));
+keys({
+  "/": () => ($("main [type=search]") ?? $("#q")).focus(),
+  "?": () => $("#help").showModal(),
+  n: () => $("#new").click(),
+  g: () => { going = Date.now(); },
+});
+
+addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input:not([type=checkbox]), textarea, select, dialog[open]");
+  if (event.key === "Escape" && event.target.matches("[type=search]")) event.target.blur();
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || localStorage.cyKeys === "off") return;
+  const goes = Date.now() - going < 1500 && GO[event.key];
+  going = 0;
+  const work = goes ? () => location.assign(goes) : bound.get(event.key);
+  if (work) {
+    event.preventDefault();
+    work(event);
+  }
+});
+
+// --- menus: a click elsewhere closes them, and Escape
+
+const closeMenus = (but) => $$(".drop[open]").forEach((menu) => { menu.open = menu.contains(but); });
+addEventListener("click", ({ target }) => target.closest("dialog") || closeMenus(target));
+keys({ Escape: () => closeMenus(null) });
+
+// --- theme, time, badge
+
+$("#theme").onclick = () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  document.cookie = `crawlyard_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
+};
+
+setInterval(() => {
+  for (const el of $$("time[data-f$='|ago']")) if (el.dateTime) write(el, fmt.ago(el.dateTime));
+}, 5000);
+
+const SAID = { live: "Live", away: "Reconnecting…", offline: "Offline", out: "Signed out", "": "Connecting…" };
+const OFFLINE_MS = 60000;
+let since = 0;
+
+function badge(is) {
+  const el = $("#live");
+  if (el.dataset.is !== is) el.dataset.is = is;
+  write($("span", el), is === "offline" ? `Offline, as of ${fmt.time(since)}` : SAID[is]);
+  document.body.classList.toggle("stale", is === "offline" || is === "out");
+}
+on("status", (status) => {
+  since = status.since ?? 0;
+  badge(status.is);
+  if (status.is === "out") signedOut();
+});
+setInterval(() => since && Date.now() - since > OFFLINE_MS && badge("offline"), 5000);
+on("bye", signedOut);
+addEventListener("signedout", signedOut);
+
+async function signedOut() {
+  if ($("#ask").open || location.pathname === "/signin") return;
+  badge("out");
+  const next = encodeURIComponent(location.pathname + location.search);
+  const yes = await ask({ title: "You are signed out", text: "What you see may be old.", verb: "Sign in" });
+  if (yes) location.assign(`/signin?next=${next}`);
+}
+
+// --- the frame around the page
+
+on("counts", (counts) => write($("#n-jobs"), fmt.int(counts.running + counts.pending)));
+on("workers", ({ workers }) => write($("#n-workers"), fmt.int(workers.filter((w) => w.alive).length)));
+
+$("#menu").onclick = () => document.body.classList.toggle("drawer");
+$("#signout").onclick = (event) =>
+  act(event.currentTarget, async () => {
+    await post("/auth/logout");
+    location.assign("/signin");
+  });
+$("#keys").checked = localStorage.cyKeys !== "off";
+$("#keys").onchange = (event) => { localStorage.cyKeys = event.target.checked ? "on" : "off"; };
+for (const el of $$("[data-close]")) el.onclick = () => el.closest("dialog").close();
+lock();
+
+/** Load something, and again whenever the stream says that something may have been missed. */
+export function load(work) {
+  const again = () => work().catch(complain);
+  on("resync", again);
+  return again();
+}
+
+/** Return what calls *work* once nobody has called it for *ms*. */
+export function later(ms, work) {
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(work, ms);
+  };
+}
+
+/** Return what calls *work* *ms* after it is called, once for all calls until then. */
+export function soon(ms, work) {
+  let timer;
+  return () => {
+    timer ||= setTimeout(() => {
+      timer = 0;
+      work();
+    }, ms);
+  };
+}

@@ -1,0 +1,37 @@
+/** The stream of what happens: opened again whenever it breaks, from where it broke. */
+const AGAIN_MS = 1000;
+const SILENT_MS = 45000; // the server says something every 15 s
+
+/** Listen to events of these *names*; *tell(name, data)* hears them, and of "status". */
+export function listen(names, tell) {
+  let source, last, beat, timer;
+
+  function open() {
+    beat = Date.now();
+    source = new EventSource("/api/v1/events/stream" + (last ? `?after=${last}` : ""));
+    for (const name of names) source.addEventListener(name, heard);
+    source.onerror = lost;
+  }
+
+  function heard({ type, data, lastEventId }) {
+    beat = Date.now();
+    const told = JSON.parse(data);
+    if (type === "hello") last ??= told.seq;
+    if (lastEventId) last = lastEventId;
+    tell(type, told);
+    if (type === "hello") tell("status", { is: "live" });
+  }
+
+  async function lost() {
+    source.close();
+    clearTimeout(timer);
+    tell("status", { is: "away", since: beat });
+    const answer = await fetch("/api/v1/auth/me").catch(() => null);
+    if (answer?.status === 401) tell("status", { is: "out" });
+    else timer = setTimeout(open, AGAIN_MS);
+  }
+
+  open();
+  setInterval(() => Date.now() - beat > SILENT_MS && source.readyState === 1 && lost(), 5000);
+  return { reopen: () => source.readyState === 2 && (clearTimeout(timer), open()) };
+}

@@ -1,0 +1,175 @@
+/** One schedule, or a new one: what it says, with what that means at once; what became of it. */
+import { $, $$, act, ask, at, bind, cap, complain, copy, dur, get, h, keys, later, load, on, patch, post, query, remove, rows, segment, soon, toast, user, write } from "../core/all.js";
+import * as forms from "../core/form.js";
+import { bars } from "../parts/charts.js";
+import { chosen, params } from "../parts/params.js";
+import { Table } from "../parts/table.js";
+import { thing } from "../parts/told.js";
+import { shown, standing } from "../parts/schedules.js";
+
+const ref = document.body.dataset.schedule; // none: a new one
+const path = ref && `/schedules/${segment(ref)}`;
+const form = $("#form");
+const { when, zone, template, jitter_s } = form.elements;
+const paint = bind($("#page"));
+const MOST = 100; // runs that a preview tells
+let templates;
+let schedule;
+let version; // that the form was filled with
+let before; // what it said then
+let typed = false;
+let looks = 0;
+let jobs = new Map();
+
+// --- the form
+
+/** What the form says, as the API takes it. */
+function said() {
+  const { urls, ...told } = { params: {}, template_version: null, ...forms.read(form, Boolean(ref)) };
+  return { ...told, overrides: { ...(urls && { urls }), ...told.overrides } };
+}
+
+/** Show what the chosen template leaves open. */
+function choose() {
+  const found = templates.find((one) => one.id === template.value);
+  $("#pin").hidden = !found;
+  write($("#newest"), String(found?.version));
+  params($("#params"), found);
+  explain();
+}
+
+/** Show the sentence of what is chosen. */
+const explain = () => $$("select", form).forEach((el) => write($(`#${el.dataset.help}`), el.selectedOptions[0].title));
+
+function refill() {
+  const { template_id: id, overrides: { urls = [], ...overrides } } = schedule;
+  if (id && !templates.some((one) => one.id === id)) template.append(h("option", { value: id }, id)); // somebody else's
+  forms.write(form, { ...schedule, template: id, urls, overrides });
+  choose();
+  forms.write(form, { params: schedule.params });
+  before = said();
+  ({ version } = schedule);
+}
+
+template.onchange = choose;
+form.onchange = explain;
+forms.submits(form, async () => {
+  const told = said();
+  if (!ref) return location.assign(`/schedules/${(await post("/schedules", told)).id}`);
+  try {
+    await patch(path, forms.changes(before, told), version);
+  } catch (error) {
+    $("#stale").hidden = error.status !== 412;
+    throw error;
+  }
+  typed = false;
+  await refresh();
+  toast("Saved");
+});
+
+// --- what it means
+
+/** Tell what the time table means, when it is due next, and in which hours of the week. */
+async function look() {
+  const mine = ++looks;
+  // intervals are counted from the beginning of the schedule
+  const { runs_left = MOST, ...times } = forms.read($("#times"));
+  const told = { starts_at: schedule?.created_at, jitter_s: forms.span(jitter_s.value || "0"), count: MOST, ...times };
+  const found = await post("/schedules/preview", told).catch((error) => error);
+  if (mine !== looks) return; // the user has typed on
+  const { text, next, warnings, message, errors = [{ detail: message }] } = found;
+  when.ariaInvalid = text ? null : "true";
+  write($("#said"), text ?? errors.map((one) => one.detail).join("; "));
+  if (!text) return;
+  const coming = next.slice(0, runs_left);
+  const end = new Date(Date.now() + 7 * 864e5).toISOString();
+  const hours = $$("#week i"); // of Monday, of Tuesday, …
+  for (const hour of hours) hour.className = hour.title = "";
+  coming.forEach((run, i) => {
+    const clock = new Date(`${run.local.slice(0, 19)}Z`); // what it says in the zone, as if of UTC
+    run.wall = clock.toUTCString().slice(0, 22);
+    run.change = run.remark || (i && run.local.slice(19) !== coming[i - 1].local.slice(19));
+    const hour = hours[((clock.getUTCDay() + 6) % 7) * 24 + clock.getUTCHours()];
+    if (run.at < end) Object.assign(hour, { className: "on", title: run.wall });
+  });
+  rows($("#warnings"), "warning", warnings);
+  rows($("#next"), "ahead", coming.slice(0, 5));
+  $("#week").ariaLabel = text;
+  $("#part").hidden = !(coming[MOST - 1]?.at < end);
+}
+const looking = later(250, look);
+form.oninput = () => {
+  typed = true;
+  looking();
+};
+
+// --- what became of it
+
+const ledger = ref && new Table({
+  root: $("#ledger"),
+  row: "tick",
+  id: "due_at",
+  path: `${path}/runs?limit=12`,
+  view: (tick) => shown({ ...tick, job_state: jobs.get(tick.job_id)?.state }),
+});
+
+async function refresh() {
+  try {
+    schedule = await get(path);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return $("#page").replaceWith(copy("missing"));
+  }
+  document.title = `${schedule.name} · Crawlyard`;
+  paint(Object.assign(thing, standing(schedule)));
+  if (!typed && schedule.version !== version) refill();
+  look();
+  const { items } = await get(`/jobs${query({ schedule: schedule.id, limit: 60 })}`);
+  jobs = new Map(items.map((job) => [job.id, job]));
+  const last = items.slice(0, 30).map(({ state, created_at, usage: { duration_s } }) => ({ parts: [[state, Math.max(1, Math.round(duration_s))]], tip: `${at(created_at)} · ${cap(state)} · ${dur(duration_s)}` }));
+  while (last.length < 30) last.push({ parts: [], tip: "" });
+  $("#bars").replaceChildren(items.length ? bars(last.reverse(), "How long the last jobs took", 10, dur) : "");
+  await ledger.reload();
+}
+setInterval(() => schedule && paint(standing(schedule)), 10000); // what is late is so without an event
+on("schedule.* job.state", soon(300, () => schedule && refresh().catch(complain)));
+
+// --- what can be done
+
+async function backfill({ currentTarget: button }) {
+  const range = await ask({ title: "Make up for what did not run", verb: "Look", fields: "range" });
+  if (!range) return;
+  for (const name in range) range[name] = range[name] ? new Date(range[name]) : null;
+  const send = (body, done) => act(button, () => post(`${path}/backfill`, body), done);
+  const found = await send(range);
+  if (!found) return;
+  const n = found.runs.length;
+  if (!n) return toast("Nothing of that range is to be made up for");
+  const fields = copy("instants", found);
+  rows($("ol", fields), "instant", found.runs);
+  if (await ask({ title: `Submit ${n} jobs?`, verb: `Submit ${n}`, fields }))
+    await send({ ...range, to: found.until, dry_run: false }, `${n} jobs are on their way`);
+}
+
+async function drop({ currentTarget: button }) {
+  const fields = copy("deleting", await get(`/jobs/counts${query({ schedule: schedule.id })}`));
+  if (await ask({ title: `Delete ${schedule.name}?`, verb: "Delete", bad: true, fields }))
+    await act(button, async () => location.assign((await remove(path, schedule.version)) ?? "/schedules"));
+}
+if (ref) {
+  $("#backfill").onclick = backfill;
+  $("#delete").onclick = drop;
+}
+keys({ p: () => $("[data-key]:not([hidden])")?.click() });
+
+load(async () => {
+  if (!templates) {
+    templates = (await get("/templates?limit=200")).items;
+    template.append(...templates.map((one) => h("option", { value: one.id, title: one.description }, chosen(one, user.id))));
+  }
+  if (ref) return refresh();
+  zone.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
+  template.value ||= new URLSearchParams(location.search).get("template") ?? "";
+  choose();
+});
+$("#zones").append(...Intl.supportedValuesOf("timeZone").map((value) => h("option", { value })));

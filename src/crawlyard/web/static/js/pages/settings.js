@@ -1,0 +1,42 @@
+/** Tokens, webhooks, users, and what the yard lets crawls do. */
+import { $$, get, load, put, toast, user } from "../core/all.js";
+import { read, submits, write } from "../core/form.js";
+import { list } from "../parts/told.js";
+
+const past = (when) => when && Date.parse(when) < Date.now();
+const VIEWS = {
+  tokens: (token) => {
+    const is = token.revoked_at ? "revoked" : past(token.expires_at) ? "expired" : "on";
+    return { ...token, is, gone: is !== "on", other: token.user !== user.id, may: token.scopes.join(" ") || "all that the role may" };
+  },
+  webhooks: (hook) => ({ ...hook, is: !hook.active ? "disabled" : hook.failing_since ? "late" : "on" }),
+  deliveries: (delivery) => {
+    const last = delivery.attempts.at(-1);
+    return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "not tried yet" };
+  },
+  users: (one) => ({ ...one, is: one.disabled_at ? "disabled" : "on" }),
+};
+for (const root of $$("[data-list][data-own]")) {
+  if (root.id === "deliveries" && !new URLSearchParams(location.search).get("webhook")) continue;
+  root.hidden = false;
+  list(root, { view: VIEWS[root.id] });
+}
+
+/** Let a form say and change one section of the settings. */
+function section(form) {
+  const path = `/settings/${form.dataset.section}`;
+  const whole = "whole" in form.dataset;
+  let version;
+  const show = ({ value, effective, version: now }) => {
+    version = now;
+    write(form, whole ? { whole: value } : { ...value, ...(form.dataset.section === "grants" && effective) });
+    for (const el of $$("input", form)) el.placeholder ||= effective[el.name] ?? "no limit";
+  };
+  load(async () => show(await get(path)));
+  submits(form, async () => {
+    const said = read(form);
+    show(await put(path, whole ? (said.whole ?? {}) : said, version));
+    toast("Saved");
+  });
+}
+$$("form[data-section]").forEach(section);

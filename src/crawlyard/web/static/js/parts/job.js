@@ -1,0 +1,63 @@
+/** A job as pages show it, whoever tells of it: a list, an event or its progress. */
+import { eta, host } from "../core/all.js";
+
+const share = (used, of) => (of ? Math.min(1, used / of) : 0);
+
+/** How far it is: as far as its frontier is, or its nearest limit. */
+function way({ state, done, found, pages, bytes, elapsed_s, limits }) {
+  if (state === "completed") return 1;
+  return Math.max(share(done, found), share(pages, limits?.pages), share(bytes, limits?.bytes), share(elapsed_s, limits?.duration_s));
+}
+
+/** Why it is in its state, in short: "#3 in queue", "Waiting: no worker", "page limit". */
+function reason({ state, state_reason, detail, waits_for }) {
+  const [wait] = waits_for ?? [];
+  const said = (wait?.reason ?? state_reason ?? "").replaceAll("_", " ");
+  if (wait) return wait.position ? `#${wait.position} in queue` : `Waiting: ${said}`;
+  if (said === "crawling" || said === "exhausted") return "";
+  return (state !== "completed" && detail) || said.replace(/^limit (.*?)s?$/, "$1 limit");
+}
+
+/**
+ * Return what is known of a job with *news* of it: a JobOut, the row of an event or the
+ * progress of a stream. Older news change nothing. All numbers are where a row has them
+ * (done, found, eta_p50_s, …); title, host, reason, way and eta are to be shown.
+ */
+export function merged(known, news) {
+  const { progress, version, ...more } = news;
+  const v = news.v ?? version ?? known.v;
+  if (v < known.v) return known;
+  if (progress) {
+    const { p50_s = null, p90_s = null, confidence, limit } = progress.eta ?? {};
+    const ends = { eta_p50_s: p50_s, eta_p90_s: p90_s, eta_confidence: confidence, eta_limit: limit };
+    Object.assign(more, progress, ends, { found: progress.discovered });
+  }
+  if (news.spec) more.url = [...news.spec.urls, ...news.spec.sitemaps][0];
+  if (news.state && v > known.v) more.waits_for ??= []; // what is known of them is of before
+  const job = { ...known, ...more, v, version: v, progress: undefined };
+  const at = host(job.url);
+  return Object.assign(job, {
+    title: job.name || at,
+    host: job.name ? at : "",
+    reason: reason(job),
+    why: job.waits_for?.length ? job.waits_for.map((wait) => wait.detail).join("; ") : job.detail,
+    way: way(job),
+    eta: eta(job.eta_p50_s, job.eta_p90_s),
+  });
+}
+
+const allowed = document.body.dataset.actions.split(" ").map((entry) => entry.split(/[:,]/));
+
+/** Tell whether its state allows *verb*: pause, resume, cancel, retry. */
+export const can = ({ state }, verb) => allowed.some(([of, ...verbs]) => of === state && verbs.includes(verb));
+
+/** Draw how far it is, and how much of that failed, into a .pb of <i> and <b>: what has changed. */
+export function draw(bar, job) {
+  const [all, bad] = [job.way, share(job.failed, job.found)].map((part) => part.toFixed(3));
+  if (bar.all !== all) bar.firstElementChild.style.transform = `scaleX(${all})`;
+  if (bar.bad !== bad) bar.lastElementChild.style.transform = `scaleX(${bad})`;
+  const percent = String(Math.floor(all * 100));
+  if (bar.ariaValueNow !== percent) bar.ariaValueNow = percent;
+  if (bar.dataset.is !== job.state) bar.dataset.is = job.state;
+  Object.assign(bar, { all, bad });
+}

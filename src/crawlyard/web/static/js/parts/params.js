@@ -1,0 +1,18 @@
+/** The open places of a template, as fields of a form. */
+import { $$, rows } from "../core/all.js";
+
+const AS = { list: "words", integer: "number", number: "number", boolean: "number" };
+
+/** Show in *root* what *template* leaves open; without one, nothing. */
+export function params(root, { parameters = [] } = {}) {
+  rows(root, "param", parameters);
+  $$("input", root).forEach((el, n) => {
+    const { name, type, default: value } = parameters[n];
+    el.name = `params.${name}`;
+    el.placeholder = value ?? "";
+    el.dataset.as = AS[type] ?? "text";
+  });
+}
+
+/** What a template is called where it is chosen. */
+export const chosen = (template, user) => (template.owner === user ? template.name : `${template.owner}/${template.name}`);

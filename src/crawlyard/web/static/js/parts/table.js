@@ -1,0 +1,214 @@
+/** A list of the API as a table: pages by cursor, rows patched in place, chosen by mouse or key. */
+import { $, bind, complain, copy, get, int, keys, lock, write } from "../core/all.js";
+
+const tables = [];
+/** Of several, the keys are for the first that is seen. */
+const seen = () => tables.find(({ root }) => root.checkVisibility());
+
+/**
+ * In *root*: a <table> with an empty <tbody>, a .none for when there is nothing, and .newer,
+ * .older, .fresh buttons where it has pages. *row* is the id of the <template> of a row.
+ */
+export class Table {
+  rows = new Map(); // by id: {tr, item, update}
+  chosen = new Set();
+  #back = []; // cursors of the pages before this one
+  #cursor = null;
+  #next = null;
+  #current = -1;
+  #anchor = null;
+  #unseen = new Set();
+  #asked = 0;
+
+  constructor({ root, row, path, id = "id", view = (item) => item, dress, chose, shown }) {
+    Object.assign(this, { root, row, path, id, view, dress, chose, shown });
+    this.body = $("tbody", root);
+    this.body.addEventListener("change", (event) => this.#tick(event.target));
+    this.body.addEventListener("click", ({ target, shiftKey }) => {
+      if (target.matches("[type=checkbox]")) this.shift = shiftKey;
+    });
+    this.#button("newer", () => this.#turn(this.#back.pop() ?? null));
+    this.#button("older", () => this.#next !== this.#cursor && this.#turn(this.#next, this.#back.push(this.#cursor)));
+    this.#button("fresh", () => this.reload());
+    const all = $(".all", root);
+    if (all) all.onchange = () => this.chooseAll(all.checked);
+    tables.push(this);
+    keys({
+      j: () => seen()?.#move(1),
+      k: () => seen()?.#move(-1),
+      x: ({ shiftKey }) => seen()?.#toggle(shiftKey),
+      X: () => seen()?.#toggle(true),
+    });
+  }
+
+  #button(name, work) {
+    const el = $(`.${name}`, this.root);
+    if (el) el.onclick = work;
+  }
+
+  /** Show the first page of what *path* gives (anew, if it is another). */
+  async show(path = this.path) {
+    this.path = path;
+    this.#back = [];
+    this.#cursor = null;
+    await this.#fetch();
+  }
+
+  /** Read this page again, and keep what is chosen. */
+  async reload() {
+    await this.#fetch();
+  }
+
+  async #turn(cursor) {
+    this.#cursor = cursor;
+    this.choose([]);
+    await this.#fetch().catch(complain);
+    this.root.scrollIntoView({ block: "nearest" });
+  }
+
+  async #fetch() {
+    const [path, asked, turn] = [this.path, this.#cursor, ++this.#asked];
+    const url = asked ? `${path}${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(asked)}` : path;
+    const list = await get(url);
+    if (turn !== this.#asked) return; // it was asked for again since then
+    this.#next = list.next_cursor;
+    this.items(list.items);
+    this.#unseen.clear();
+    this.#pager();
+    this.shown?.(list);
+  }
+
+  /** Show *items*: rows that were there stay, with their focus. */
+  items(items) {
+    const old = this.rows;
+    this.rows = new Map();
+    const body = [];
+    for (const item of items) {
+      const id = String(item[this.id]); // as data-id has it
+      const row = old.get(id) ?? this.#make(id);
+      this.rows.set(id, row);
+      this.#update(row, item);
+      body.push(row.tr);
+    }
+    const focused = document.activeElement;
+    this.body.replaceChildren(...body);
+    if (this.body.contains(focused)) focused.focus({ preventScroll: true });
+    const none = $(".none", this.root);
+    if (none) none.hidden = items.length > 0;
+    for (const id of this.chosen) if (!this.rows.has(id)) this.chosen.delete(id);
+    this.#told();
+  }
+
+  #make(id) {
+    const tr = copy(this.row);
+    tr.dataset.id = id;
+    lock(tr);
+    return { tr, update: bind(tr), item: {} };
+  }
+
+  #update(row, item) {
+    row.item = item;
+    const seen = this.view(item); // as the row shows it
+    const focused = row.tr.contains(document.activeElement) && document.activeElement;
+    row.update(seen);
+    this.dress?.(row.tr, seen, row);
+    if (focused?.hidden) $("a", row.tr)?.focus();
+  }
+
+  /** Merge *news* into the row of that id, unless it knows better (by the version, v). */
+  patch(id, news) {
+    const row = this.rows.get(id);
+    if (!row || (news.v ?? 0) < (row.item.v ?? 0)) return false;
+    this.#update(row, { ...row.item, ...news });
+    return true;
+  }
+
+  /** Take note of one that is not in the list: it is offered, not pushed in. */
+  offer(id) {
+    if (!this.rows.has(id)) this.#unseen.add(id);
+    this.#pager();
+  }
+
+  drop(id) {
+    this.rows.get(id)?.tr.remove();
+    this.rows.delete(id);
+    if (this.chosen.delete(id)) this.#told();
+  }
+
+  #pager() {
+    const set = (name, shown) => {
+      const el = $(`.${name}`, this.root);
+      if (el) el.hidden = !shown;
+      return el;
+    };
+    set("newer", this.#cursor !== null);
+    set("older", this.#next !== null);
+    const fresh = set("fresh", this.#unseen.size > 0 && this.#cursor === null);
+    if (fresh) write(fresh, `${int(this.#unseen.size)} new, show`);
+  }
+
+  // --- choosing
+
+  #tick(box) {
+    if (!box.matches("[type=checkbox]")) return;
+    const id = box.closest("tr").dataset.id;
+    const ids = [...this.rows.keys()];
+    const [from, to] = [ids.indexOf(this.#anchor), ids.indexOf(id)].sort((a, b) => a - b);
+    const range = this.shift && from >= 0 ? ids.slice(from, to + 1) : [id];
+    for (const one of range) this.chosen[box.checked ? "add" : "delete"](one);
+    this.#anchor = id;
+    this.#told();
+  }
+
+  choose(ids) {
+    this.chosen = new Set(ids);
+    this.#told();
+  }
+
+  chooseAll(on) {
+    this.choose(on ? this.rows.keys() : []);
+  }
+
+  #told() {
+    for (const [id, { tr }] of this.rows) {
+      const on = this.chosen.has(id);
+      tr.ariaSelected = on;
+      const box = $("[type=checkbox]", tr);
+      if (box) box.checked = on;
+    }
+    const all = $(".all", this.root);
+    if (all) {
+      all.checked = this.chosen.size > 0 && this.chosen.size === this.rows.size;
+      all.indeterminate = this.chosen.size > 0 && !all.checked;
+    }
+    this.chose?.(this.chosen);
+  }
+
+  // --- by key
+
+  /** The row that j and k have come to. */
+  get current() {
+    const tr = this.body.rows[this.#current];
+    return tr && this.rows.get(tr.dataset.id);
+  }
+
+  #move(by) {
+    const { rows } = this.body;
+    if (!rows.length) return;
+    rows[this.#current]?.classList.remove("cur");
+    this.#current = Math.max(0, Math.min(rows.length - 1, this.#current + by));
+    const tr = rows[this.#current];
+    tr.classList.add("cur");
+    $("a", tr)?.focus({ preventScroll: true });
+    tr.scrollIntoView({ block: "nearest" });
+  }
+
+  #toggle(range) {
+    const box = this.current && $("[type=checkbox]", this.current.tr);
+    if (!box) return;
+    this.shift = range;
+    box.checked = !box.checked;
+    this.#tick(box);
+  }
+}
+

@@ -1,0 +1,106 @@
+/**
+ * Pages that their HTML tells alone. In a list, a button and a form it says which endpoint is
+ * meant; "{name}" is a field of the row, of the page's thing, or of the page's address:
+ *
+ *   <section data-list="/tokens?limit=50" data-row="token" data-live="token.*"> a Table;
+ *     data-every="3000" reads it again, in ms, where no event tells of changes
+ *   <form data-find>                         in a list: its fields are the query, kept in the URL
+ *   <section data-of="/templates/{template}">  the page's thing, by data-f and so on
+ *   <button data-do="DELETE /tokens/{id}">   a row's or the page's; perhaps with
+ *     data-body='{"enabled": true}' data-said="Revoked {name}" data-next="/templates/{id}"
+ *     data-ask="Revoke {name}?" data-text="…" data-verb="Revoke" data-fields="id of a template"
+ *   <form data-send="POST /tokens">          with data-said and data-next
+ */
+import { $, $$, act, api, ask, bind, clip, complain, copy, filled, get, h, later, load, located, on, query, soon, toast } from "../core/all.js";
+import { read, submits, write } from "../core/form.js";
+import { Table } from "./table.js";
+
+const address = { ...Object.fromEntries(new URLSearchParams(location.search)), ...document.body.dataset };
+export const tables = [];
+export const thing = {}; // the page's own
+
+/** The row's object, or the page's, with what the address says. */
+function about(el) {
+  const tr = el.closest("tr[data-id], li[data-id]");
+  const table = tr && tables.find(({ root }) => root.contains(tr));
+  return { ...address, ...(table ? table.view(table.rows.get(tr.dataset.id).item) : thing) };
+}
+
+/** Make the list in *root*; *more* is for its `Table`. */
+export function list(root, more = {}) {
+  const { list: path, row, live, every, key = "id" } = root.dataset;
+  const table = new Table({ root, row, id: key, ...more });
+  const form = $("form[data-find]", root);
+  const base = located(path, address);
+  const wanted = () => (form ? base + query({ limit: 50, ...read(form) }).replace("?", base.includes("?") ? "&" : "?") : base);
+  if (form) {
+    write(form, address);
+    form.onsubmit = (event) => event.preventDefault();
+    form.oninput = later(250, () => {
+      history.replaceState(null, "", location.pathname + query(read(form)));
+      table.show(wanted()).catch(complain);
+    });
+  }
+  tables.push(table);
+  load(() => table.show(wanted()));
+  const again = () => document.hidden || table.reload().catch(complain);
+  if (live) on(live, soon(400, again));
+  if (every) setInterval(again, every);
+  return table;
+}
+
+/** Show the page's thing in *root*, as *view* sees it, also when it changes; then *shown(thing)*. */
+export function show(root, shown, view = (one) => one) {
+  const paint = bind(root);
+  const again = async () => {
+    try {
+      Object.assign(thing, await get(located(root.dataset.of, address)));
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      return root.replaceWith(copy("missing"));
+    }
+    paint(view(thing));
+    await shown?.(thing);
+  };
+  load(again);
+  if (root.dataset.live) on(root.dataset.live, soon(400, () => again().catch(complain)));
+  return again;
+}
+
+/** Ask what *dataset* says of *item*; then show what came of it. Resolves to the answer. */
+async function send({ do: what, said, next }, item, body, button) {
+  const [method, pattern] = what.split(" ");
+  const answer = await api(method, located(pattern, item), method === "DELETE" ? undefined : body, item.version);
+  if (said) toast(filled(said, { ...item, ...answer }));
+  const secret = answer?.secret ?? answer?.token;
+  if (secret) await once(secret);
+  if (next) location.assign(located(next, { ...item, ...answer }));
+  for (const table of tables) table.reload().catch(complain);
+  return answer;
+}
+
+/** Show a secret that no one can read again. */
+async function once(secret) {
+  const fields = h("pre", {}, secret);
+  const yes = await ask({ title: "Copy it now: it is not shown again", verb: "Copy", fields });
+  if (yes) await clip(secret, "Secret");
+}
+
+addEventListener("click", async ({ target }) => {
+  const button = target.closest("button[data-do]");
+  if (!button) return;
+  const { ask: title, text, verb, fields, body = "{}" } = button.dataset;
+  const item = about(button);
+  const asked = title ? await ask({ title: filled(title, item), text: text && filled(text, item), verb, bad: button.classList.contains("bad"), fields }) : {};
+  if (asked) await act(button, () => send(button.dataset, item, { ...JSON.parse(filled(body, item)), ...asked }, button));
+});
+
+for (const form of $$("form[data-send]"))
+  submits(form, async () => {
+    const { send: what, said, next } = form.dataset;
+    await send({ do: what, said, next }, about(form), read(form), form);
+    form.reset();
+  });
+
+for (const el of $$("[data-list]:not([data-own])")) list(el);
+for (const el of $$("[data-of]:not([data-own])")) show(el);

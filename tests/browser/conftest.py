@@ -1,0 +1,36 @@
+"""One browser for all tests of this folder, and a yard for each module."""
+
+import inspect
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from tests.browser.rig import INSTALL, Stage, a_browser, a_stage, chromium
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Let all tests of this folder share one loop: a browser lives in the one that began it."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and inspect.iscoroutinefunction(item.function):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A browser of the system's."""
+    path = chromium()
+    if path is None:
+        pytest.skip(f"there is no browser: {INSTALL}")
+    async with a_browser(path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    """A yard without a worker, so that jobs stay as a test leaves them."""
+    async with a_stage(tmp_path_factory.mktemp("yard"), browser) as staged:
+        yield staged

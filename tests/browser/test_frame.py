@@ -1,0 +1,94 @@
+"""What all pages have: signing in, the frame, the policy, the stream."""
+
+import re
+from importlib.resources import files
+
+import pytest
+from playwright.async_api import expect
+
+from crawlyard.core.user import LOCAL
+from crawlyard.web.assets import ASSETS
+from crawlyard.web.pages import PAGES, POLICY
+from tests.browser.looking import faults_of, overflow_of
+from tests.browser.rig import NARROW, Stage
+
+MOST_JS = 70 * 1024
+MOST_CSS = 30 * 1024
+
+
+def test_all_scripts_and_styles_together_stay_within_their_budget() -> None:
+    by_kind = {".js": 0, ".css": 0}
+    for path, asset in ASSETS.items():
+        for ending in by_kind:
+            by_kind[ending] += len(asset.content) if path.endswith(ending) else 0
+
+    assert 0 < by_kind[".js"] <= MOST_JS
+    assert 0 < by_kind[".css"] <= MOST_CSS
+
+
+def test_no_template_literal_is_in_another_as_blanks_of_the_inner_one_would_be_lost() -> None:
+    for path in ASSETS:
+        code = files("crawlyard.web").joinpath("static", path).read_text("utf-8")
+        odd = re.findall(r"\$\{[^}]*`.*", code) if path.endswith(".js") else []
+        assert odd == [], path
+
+
+def test_no_script_makes_markup_of_text() -> None:
+    sinks = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(")
+    for path, asset in ASSETS.items():
+        code = asset.content.decode()
+        assert not [sink for sink in sinks if sink in code], path
+
+
+async def test_a_link_signs_in_once_and_leads_to_the_overview(stage: Stage) -> None:
+    link = await stage.site.access.link(LOCAL.id)
+    async with stage.page(f"/signin#{link.secret}", by="") as page:
+        await page.wait_for_url(f"{stage.base}/")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+        await expect(page.locator("#live")).to_have_text("Live")
+        await page.get_by_role("button", name="Sign out").click()
+        await page.wait_for_url(f"{stage.base}/signin")
+
+        await page.goto(f"/signin#{link.secret}")
+        await expect(page.locator(".errors")).not_to_be_empty()
+
+
+async def test_who_is_not_signed_in_is_asked_to_and_comes_back(stage: Stage) -> None:
+    async with stage.page("/jobs?q=state:failed", by="") as page:
+        await page.get_by_label("Token").fill("cyt_wrong")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.locator(".errors")).not_to_be_empty()
+
+        await page.get_by_label("Token").fill(stage.secrets[LOCAL.id])
+        await page.get_by_role("button", name="Sign in").click()
+        await page.wait_for_url(f"{stage.base}/jobs?q=state:failed")
+
+
+async def test_signing_in_leads_to_no_other_site(stage: Stage) -> None:
+    async with stage.page("/signin?next=//evil.example/", by="") as page:
+        await page.get_by_label("Token").fill(stage.secrets[LOCAL.id])
+        await page.get_by_role("button", name="Sign in").click()
+        await page.wait_for_url(f"{stage.base}/")
+
+
+@pytest.mark.parametrize("path", sorted({page.path for page in PAGES}))
+async def test_every_page_has_one_heading_and_a_strict_policy(stage: Stage, path: str) -> None:
+    job = await stage.job()
+    known = path.format(
+        job=job["id"], tab="pages", schedule="none", template="none", section="tokens"
+    )
+    async with stage.context() as context:
+        page = await context.new_page()
+        answer = await page.goto(known)
+        assert answer is not None
+        assert answer.status == 200
+        assert answer.headers["content-security-policy"] == POLICY
+        await expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        await expect(page.locator("#live")).to_have_text("Live")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_the_sign_in_page_is_accessible_and_fits_a_phone(stage: Stage, dark: bool) -> None:
+    async with stage.page("/signin", by="", dark=dark, bypass_csp=True, size=NARROW) as page:
+        assert await faults_of(page) == []
+        assert await overflow_of(page) == 0

@@ -1,0 +1,56 @@
+"""The stream of a browser: one for all its tabs, and back by itself when the server is."""
+
+from pathlib import Path
+
+from playwright.async_api import Browser, expect
+
+from tests.browser.rig import Stage, a_stage
+
+TABS = 8  # a browser has six connections to a server
+
+
+async def test_eight_tabs_are_live_and_hear_of_the_same_job(stage: Stage) -> None:
+    async with stage.context() as context:
+        tabs = [await context.new_page() for _ in range(TABS)]
+        for tab in tabs:
+            await tab.goto("/events")
+            await expect(tab.locator("#live")).to_have_text("Live")
+        job = await stage.job(name="Heard by all")
+        for tab in tabs:
+            await tab.bring_to_front()
+            await expect(tab.get_by_role("table")).to_contain_text(job["id"][-8:])
+
+        await tabs[0].close()
+        another = await stage.job(name="Heard without the first")
+        for tab in tabs[1:]:
+            await tab.bring_to_front()
+            await expect(tab.get_by_role("table")).to_contain_text(another["id"][-8:])
+
+
+async def test_a_page_is_live_again_when_its_server_is_and_has_missed_nothing(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with a_stage(tmp_path, browser) as first:
+        port = int(first.base.rpartition(":")[2])
+        kept = await first.job(name="Kept")
+        async with first.context() as context:
+            signed_in = await context.storage_state()
+    context = await browser.new_context(base_url=first.base, storage_state=signed_in)
+    try:
+        page = await context.new_page()
+        async with a_stage(tmp_path, browser, port=port):
+            await page.goto("/jobs")
+            await expect(page.get_by_role("row").filter(has_text="Kept")).to_have_count(1)
+            await expect(page.locator("#live")).to_have_text("Live")
+        await expect(page.locator("#live")).to_have_text("Reconnecting…")
+        async with a_stage(tmp_path, browser, port=port) as again:
+            await expect(page.locator("#live")).to_have_text("Live")
+            await again.ask("POST", f"/jobs/{kept['id']}/cancel", {})
+            await again.job(name="New since then")
+            rows = page.get_by_role("row")
+            await expect(rows.filter(has_text="Kept")).to_contain_text("Cancelled")
+            await expect(rows.filter(has_text="Kept")).to_have_count(1)
+            await page.get_by_role("button", name="1 new, show").click()
+            await expect(rows.filter(has_text="New since then")).to_have_count(1)
+    finally:
+        await context.close()

@@ -1,0 +1,140 @@
+"""A new crawl: asked for by a form, looked at before it begins, and started."""
+
+import json
+import shlex
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from crawlyard.demo.server import SiteServer
+from tests.browser.looking import faults_of, overflow_of
+from tests.browser.rig import NARROW, Stage, a_stage
+from tests.site import GraphSite
+
+SITE = GraphSite({"/": ["/a", "/b"], "/a": [], "/b": []})
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site() -> AsyncIterator[str]:
+    """The URL of a site of three pages."""
+    async with SiteServer(SITE) as server:
+        yield server.url
+
+
+async def granted(stage: Stage) -> None:
+    """Let jobs ask for addresses of this machine."""
+    await stage.ask("PUT", "/settings/grants", {"addresses": True, "private": True})
+
+
+async def opened(page: Page) -> None:
+    """Open what is folded, and the addresses of this machine."""
+    await page.get_by_text("Pace, what is kept, and more").click()
+    await page.get_by_label("Open private addresses").check()
+
+
+async def test_a_crawl_is_looked_at_and_tested_and_started(stage: Stage, site: str) -> None:
+    await granted(stage)
+    async with stage.page("/jobs/new") as page:
+        await opened(page)
+        await page.get_by_label("Start URLs").fill(site)
+        await page.get_by_label("Pages", exact=True).fill("20k")
+        await page.get_by_label("No URLs like these").fill("*/b")
+        await page.get_by_label("URLs, one a line").fill(f"{site}/a\n{site}/b")
+        await expect(page.locator("#limits")).to_contain_text("20,000 pages")
+        await expect(page.locator("#origins")).to_contain_text("Allows", ignore_case=True)
+        tested = page.locator("#tested li")
+        await expect(tested.nth(0)).to_contain_text("in")
+        await expect(tested.nth(1)).to_contain_text("out")
+        await expect(tested.nth(1)).to_contain_text("*/b")
+
+        await page.get_by_label("Name", exact=True).fill("Three pages")
+        await page.get_by_role("button", name="Start crawl").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Three pages")
+        job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
+        assert (job["limits"]["pages"], job["spec"]["exclude"]) == (20_000, ["*/b"])
+
+
+async def test_what_cannot_be_is_said_at_its_field(stage: Stage) -> None:
+    async with stage.page("/jobs/new") as page:
+        await page.get_by_label("Start URLs").fill("ftp://example.org/")
+        await page.get_by_role("button", name="Start crawl").click()
+        await expect(page.locator("#urls")).to_have_attribute("aria-invalid", "true")
+        await expect(page.locator("#urls ~ .error")).to_contain_text("ftp://example.org/")
+
+
+async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> None:
+    async with stage.context(permissions=["clipboard-read", "clipboard-write"]) as context:
+        page = await context.new_page()
+        await page.goto("/jobs/new?url=https://docs.example.org/a'b")
+        await page.get_by_label("Tags").fill("docs nightly")
+        await page.get_by_label("Running time").fill("2h")
+        await page.get_by_label("No URLs like these").fill("*/print/*\nre:[0-9]+ $")
+        await page.get_by_role("button", name="Copy as CLI").click()
+        said = shlex.split(await page.evaluate("() => navigator.clipboard.readText()"))
+        assert said == [
+            *("crawlyard", "crawl", "-d", "https://docs.example.org/a'b"),
+            *("--tag", "docs", "--tag", "nightly"),
+            *("--exclude", "*/print/*", "--exclude", "re:[0-9]+ $", "--max-duration", "2h"),
+        ]
+        await page.get_by_role("button", name="Copy as curl").click()
+        curl = shlex.split(await page.evaluate("() => navigator.clipboard.readText()"))
+        body = json.loads(curl[curl.index("-d") + 1])
+        assert curl[-1] == f"{stage.base}/api/v1/jobs"
+        made = await stage.ask("POST", "/jobs", body)
+        assert made["limits"]["duration_s"] == 7200
+
+
+async def test_a_template_asks_for_what_it_leaves_open(stage: Stage) -> None:
+    spec = {"urls": ["{{start}}"], "limits": {"pages": "{{most}}"}}
+    places = {"start": {"type": "url", "required": True}, "most": {"type": "integer", "default": 7}}
+    asked = {"name": "docs <b>", "spec": spec, "parameters": places}
+    made = await stage.ask("POST", "/templates", asked)
+    async with stage.page(f"/jobs/new?template={made['id']}") as page:
+        await expect(page.get_by_label("From")).to_have_value(made["id"])
+        await expect(page.get_by_label("Start URLs")).to_be_hidden()
+        await page.get_by_role("button", name="Start crawl").click()
+        await expect(page.locator(".error")).to_contain_text("type url, got none")
+        await page.locator("#params input").first.fill("https://docs.example.org/")
+        await page.get_by_role("button", name="Start crawl").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("docs.example.org")
+        job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
+        assert (job["limits"]["pages"], job["origin"]["template_id"]) == (7, made["id"])
+
+
+async def test_what_is_asked_for_is_kept_as_a_template(stage: Stage) -> None:
+    async with stage.page("/jobs/new?url=https://docs.example.org/") as page:
+        await page.get_by_label("Pages", exact=True).fill("50")
+        await page.get_by_role("button", name="Save as template").click()
+        await page.get_by_label("Name of the template").fill("kept")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("kept")
+        kept = await stage.ask("GET", "/templates/kept")
+        assert kept["spec"] == {"urls": ["https://docs.example.org/"], "limits": {"pages": "50"}}
+
+
+async def test_a_first_crawl_is_started_by_the_keyboard_alone(
+    browser: Browser, tmp_path: Path, site: str
+) -> None:
+    async with a_stage(tmp_path, browser, works=("worker",)) as stage:
+        await granted(stage)
+        async with stage.page("/workers") as page:
+            await page.keyboard.press("n")
+            await page.wait_for_url(f"{stage.base}/jobs/new")
+            await expect(page.get_by_label("Start URLs")).to_be_focused()
+            await page.keyboard.type(site)
+            await page.get_by_text("Pace, what is kept, and more").press("Enter")
+            await page.get_by_label("Open private addresses").press("Space")
+            await page.get_by_role("button", name="Start crawl").press("Enter")
+            await expect(page.locator("main .st").first).to_have_text("Completed", timeout=20_000)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_the_page_is_accessible_and_fits_a_phone(stage: Stage, dark: bool) -> None:
+    async with stage.page("/jobs/new", dark=dark, bypass_csp=True, size=NARROW) as page:
+        await expect(page.locator("#live")).to_have_attribute("data-is", "live")
+        await page.get_by_text("Pace, what is kept, and more").click()
+        assert await faults_of(page) == []
+        assert await overflow_of(page) == 0

@@ -1,0 +1,317 @@
+"""The list of schedules and the calendar: what runs when, how it went, and acting on it."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, expect
+
+from crawlyard.core.event import EventName
+from crawlyard.core.user import Role
+from crawlyard.core.watch import WorkerReport
+from tests.browser.looking import faults_of, overflow_of
+from tests.browser.rig import NARROW, WIDE, Stage, a_stage
+from tests.browser.scheduled import HOSTILE, a_schedule, lived, overdue, week_of_schedules
+from tests.builders_schedules import a_firing, told
+from tests.builders_schedules import a_schedule as stored
+
+BERLIN = {"zone": "Europe/Berlin"}
+
+
+def row_of(page: Page, name: str) -> Locator:
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+async def test_a_row_says_when_how_it_went_and_when_it_is_next(stage: Stage) -> None:
+    made = await a_schedule(
+        stage, "Row", when="30 8 * * mon-fri", description="All of it", **BERLIN
+    )
+    past = ["failed", "skipped", *["completed"] * 40, "missed", *["completed"] * 30]
+    [failed, *_] = await lived(stage, made, past)
+
+    async with stage.page("/schedules?q=Row") as page:
+        row = row_of(page, "Row")
+        for text in (
+            "At 08:30 on Monday to Friday",
+            "30 8 * * mon-fri",
+            "Europe/Berlin",
+            "All of it",
+        ):
+            await expect(row).to_contain_text(text)
+        await expect(row.get_by_role("img", name="Last 60 ticks: 1 failed")).to_be_visible()
+        await expect(row.locator("rect")).to_have_count(60)
+        await expect(row.locator("rect.c-missed")).to_have_count(1)
+        await expect(row.get_by_role("link", name="Failed")).to_have_attribute(
+            "href", re.compile(f"/jobs/{failed}$")
+        )
+        coming = row.locator("time").nth(1)
+        await expect(coming).to_have_text(re.compile("^in "))
+        await expect(coming).to_have_attribute("title", re.compile(r"\d{4}.*08:30:00"))
+        await expect(row).to_contain_text("On")
+
+
+async def test_the_filter_narrows_is_kept_in_the_url_and_says_when_it_hides_all(
+    stage: Stage,
+) -> None:
+    await a_schedule(stage, "Filtered one")
+    two = await a_schedule(stage, "Filtered two")
+    await stage.ask("POST", f"/schedules/{two['id']}/pause")
+
+    async with stage.page("/schedules") as page:
+        await page.get_by_label("Filter by name").fill("Filtered")
+        await expect(page.locator("tbody tr")).to_have_count(2)
+        await page.get_by_label("On or paused").select_option("Paused")
+        await expect(page.locator("tbody tr")).to_have_count(1)
+        await expect(row_of(page, "Filtered two")).to_be_visible()
+        await expect(page).to_have_url(re.compile(r"/schedules\?q=Filtered&paused=true$"))
+
+        await page.reload()
+        await expect(page.get_by_label("Filter by name")).to_have_value("Filtered")
+        await expect(page.locator("tbody tr")).to_have_count(1)
+
+        await page.get_by_label("Filter by name").fill("Filtered not at all")
+        await expect(page.get_by_text("No schedule fits this filter.")).to_be_visible()
+        await page.get_by_role("link", name="Show all").click()
+        await expect(row_of(page, "Filtered one")).to_be_visible()
+
+
+async def test_where_there_is_none_the_list_says_what_one_is_and_leads_to_the_form(
+    stage: Stage,
+) -> None:
+    await stage.user("nobody-yet")
+    async with stage.page("/schedules", by="nobody-yet") as page:
+        await expect(page.get_by_text("No schedules yet.")).to_be_visible()
+        await page.get_by_role("link", name="Make the first schedule").click()
+        await expect(page).to_have_url(f"{stage.base}/schedules/new")
+
+
+async def test_a_row_is_paused_and_resumed_by_key_and_run_by_button_with_the_focus_kept(
+    stage: Stage,
+) -> None:
+    made = await a_schedule(stage, "Handled")
+    async with stage.page("/schedules?q=Handled") as page:
+        row = row_of(page, "Handled")
+        await expect(row).to_be_visible()
+        await page.keyboard.press("j")
+        await page.keyboard.press("p")
+        await expect(row).to_contain_text("Paused")
+        await expect(page.locator("#toasts")).to_contain_text("Pause: Handled")
+        await page.keyboard.press("p")
+        await expect(row.get_by_text("On", exact=True)).to_be_visible()
+
+        pause = row.get_by_role("button", name="Pause Handled")
+        await pause.focus()
+        await page.keyboard.press("Enter")
+        await expect(row.get_by_role("button", name="Resume Handled")).to_be_focused()
+
+        await row.get_by_role("button", name="Run Handled now").click()
+        await expect(row.get_by_role("link", name="Pending")).to_be_visible()
+    counts = await stage.ask("GET", f"/jobs/counts?schedule={made['id']}")
+    assert counts["total"] == 1
+
+
+async def test_what_happens_elsewhere_shows_by_itself(stage: Stage) -> None:
+    async with stage.page("/schedules?q=Elsewhere") as page:
+        await expect(page.locator("#live")).to_have_text("Live")
+        await expect(page.get_by_text("No schedule fits")).to_be_visible()
+        made = await a_schedule(stage, "Elsewhere")
+        row = row_of(page, "Elsewhere")
+        await expect(row).to_contain_text("Never")
+        reason = {"reason": "the site is moving"}
+        await stage.ask("POST", f"/schedules/{made['id']}/pause", reason)
+        await expect(row).to_contain_text("the site is moving")
+        job = await stage.ask("POST", f"/schedules/{made['id']}/run")
+        await expect(row.get_by_role("link", name="Pending")).to_be_visible()
+        await stage.ask("POST", f"/jobs/{job['id']}/cancel")
+        await expect(row.get_by_role("link", name="Cancelled")).to_be_visible()
+        await stage.ask("DELETE", f"/schedules/{made['id']}")
+        await expect(row).to_have_count(0)
+
+
+async def test_a_schedule_that_no_scheduler_runs_is_late_and_one_without_instants_has_ended(
+    stage: Stage,
+) -> None:
+    await overdue(stage, await a_schedule(stage, "Overdue"), timedelta(minutes=6))
+    ended = await stage.yard.store.schedules.get((await a_schedule(stage, "Over"))["id"])
+    over = a_firing(ended, next_at=None, fire_at=None)
+    assert await stage.yard.store.ticks.fire([over]) == [True]
+    async with stage.page("/schedules?q=Over") as page:
+        await expect(row_of(page, "Overdue")).to_contain_text("no scheduler has run it")
+        await expect(row_of(page, "Overdue")).to_contain_text("6m ago")
+        await expect(row_of(page, "Over")).to_contain_text("Ended")
+
+
+async def test_a_viewer_sees_the_same_with_the_actions_disabled_and_the_reason(
+    stage: Stage,
+) -> None:
+    await stage.user("vera", Role.VIEWER)
+    schedule = stored(owner="vera", name="Hers", next_at=None, fire_at=None)
+    created = told(schedule, EventName.SCHEDULE_CREATED)
+    await stage.yard.store.schedules.add(schedule, created)
+    async with stage.page("/schedules", by="vera") as page:
+        row = row_of(page, "Hers")
+        for button in (
+            row.get_by_role("button", name="Pause Hers"),
+            row.get_by_role("button", name="Run Hers now"),
+        ):
+            await expect(button).to_be_disabled()
+            await expect(button).to_have_attribute("title", re.compile("may not do this"))
+        await expect(page.locator("a", has_text="New schedule")).to_have_attribute(
+            "aria-disabled", "true"
+        )
+        await page.goto(f"/schedules/{schedule.id}")
+        await expect(page.get_by_role("heading", name="Hers")).to_be_visible()
+        for name in ("Run now", "Pause", "Backfill…", "Delete…", "Save"):
+            await expect(page.get_by_role("button", name=name, exact=True)).to_be_disabled()
+        await expect(page.get_by_label("Time table")).to_be_disabled()
+
+
+async def test_hostile_names_stay_text(stage: Stage) -> None:
+    made = await a_schedule(stage, HOSTILE, description=HOSTILE, when="* * * * *")
+    await stage.ask("POST", f"/schedules/{made['id']}/pause", {"reason": HOSTILE})
+    for path in ("/schedules", f"/schedules/{made['id']}", "/schedules/calendar"):
+        async with stage.page(path) as page:
+            await expect(page.get_by_text(HOSTILE).first).to_be_visible()
+            await expect(page.locator("main img:not([role])")).to_have_count(0)
+    await stage.ask("DELETE", f"/schedules/{made['id']}")
+
+
+# --- the calendar
+
+
+async def test_the_calendar_counts_runs_by_hour_and_lists_them_by_arrow_keys_and_by_mouse(
+    stage: Stage,
+) -> None:
+    await stage.user("cal")
+    await a_schedule(stage, "Early", "cal", when="5 7 * * *", **BERLIN)
+    await a_schedule(stage, "Late", "cal", when="0 8 * * mon", **BERLIN)
+    held = await a_schedule(stage, "Held", "cal", when="0 9 * * *", **BERLIN)
+    await stage.ask("POST", f"/schedules/{held['id']}/pause", by="cal")
+    async with stage.page("/schedules/calendar", by="cal") as page:
+        cells = page.locator("#grid button")
+        await expect(cells.nth(7 * 7)).to_have_text("1")
+        await expect(cells.nth(8 * 7)).to_have_text("1")
+        await expect(cells.nth(8 * 7 + 1)).to_have_text("")
+        await expect(cells.nth(9 * 7)).to_have_class("held")
+
+        # one stop of the Tab key in 168 fields
+        await page.get_by_role("button", name="Week after").focus()
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Tab")
+        await expect(page.locator("#grid button:focus")).to_have_count(1)
+        await cells.nth(7 * 7).focus()
+        runs = page.locator("#runs li")
+        await expect(runs).to_have_count(1)
+        await expect(runs).to_contain_text("07:05")
+        await expect(runs.get_by_role("link", name="Early")).to_be_visible()
+        await page.keyboard.press("ArrowDown")
+        await expect(runs.get_by_role("link", name="Late")).to_be_visible()
+        await page.keyboard.press("ArrowDown")
+        await expect(runs).to_contain_text("Paused")
+        await page.keyboard.press("ArrowUp")
+        await page.keyboard.press("ArrowRight")
+        await expect(page.get_by_text("Nothing begins.")).to_be_visible()
+        await page.keyboard.press("ArrowLeft")
+        await page.keyboard.press("Tab")
+        await expect(runs.get_by_role("link", name="Late")).to_be_focused()
+
+        await cells.nth(7 * 7 + 3).hover()
+        await expect(runs.get_by_role("link", name="Early")).to_be_visible()
+
+
+async def test_the_calendar_turns_to_other_weeks_and_follows_what_changes(stage: Stage) -> None:
+    await stage.user("cal2")
+    await a_schedule(stage, "Sundays", "cal2", when="0 12 * * sun")
+    monday = datetime.now(UTC).date() - timedelta(days=datetime.now(UTC).weekday())
+    async with stage.page("/schedules/calendar", by="cal2") as page:
+        shown = page.locator("#range")
+        await expect(shown).to_contain_text(f"{monday.day} ")
+        await page.get_by_role("button", name="Week after").click()
+        await expect(shown).to_contain_text(f"{(monday + timedelta(days=7)).day} ")
+        await page.keyboard.press("[")
+        await page.keyboard.press("[")
+        await expect(shown).to_contain_text(f"{(monday - timedelta(days=7)).day} ")
+        await page.get_by_role("button", name="This week").click()
+        await expect(page.locator("thead [aria-current=date]")).to_have_count(1)
+
+        await a_schedule(stage, "Mondays", "cal2", when="0 4 * * mon", **BERLIN)
+        await expect(page.locator("#grid button").nth(4 * 7)).to_have_text("1")
+
+
+async def test_an_empty_week_says_so(stage: Stage) -> None:
+    await stage.user("cal3")
+    async with stage.page("/schedules/calendar", by="cal3") as page:
+        await expect(page.get_by_text("No schedule is due in this week.")).to_be_visible()
+
+
+async def test_more_runs_at_one_moment_than_slots_are_marked_as_a_clash(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with a_stage(tmp_path, browser) as stage:
+        now = stage.yard.clock.now()
+        await stage.yard.store.workers.beat(
+            WorkerReport(
+                id="w1", host="h", pid=1, version="1", slots=2, started_at=now, beat_at=now
+            )
+        )
+        for name in ("One", "Two"):
+            await a_schedule(stage, name, when="0 3 * * *", **BERLIN)
+        for name in ("Three", "Four"):
+            made = await a_schedule(stage, name, when="0 3 * * tue", **BERLIN)
+        async with stage.page("/schedules/calendar") as page:
+            await expect(page.locator("#slots")).to_have_text("2")
+            monday, tuesday = (page.locator("#grid button").nth(3 * 7 + day) for day in (0, 1))
+            await expect(tuesday).to_have_class("clash")
+            await expect(tuesday).to_have_accessible_name(
+                re.compile("more at one moment than slots")
+            )
+            await expect(monday).to_have_class("runs")  # two runs, two slots
+
+            await stage.ask("POST", f"/schedules/{made['id']}/pause")
+            await expect(tuesday).to_have_text("3")
+            await expect(tuesday).to_have_class("clash")
+            await stage.ask("DELETE", f"/schedules/{made['id']}")
+            await stage.ask("DELETE", "/schedules/Three")
+            await expect(tuesday).to_have_class("runs")
+
+
+# --- how they look
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def week(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Stage, dict[str, str]]]:
+    async with a_stage(tmp_path_factory.mktemp("week"), browser) as staged:
+        yield staged, await week_of_schedules(staged)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(
+    ("path", "waits_for"),
+    [
+        ("/schedules", "the wiki is being moved"),
+        ("/schedules/calendar", "News sweep"),
+        ("/schedules/new", "Without one"),
+        ("/schedules/{Price watch}", "Monday to Friday"),
+        ("/schedules/{Wiki snapshot}", "the wiki is being moved"),
+    ],
+)
+async def test_a_week_of_schedules_is_accessible_and_fits_a_phone(
+    week: tuple[Stage, dict[str, str]], path: str, waits_for: str, dark: bool
+) -> None:
+    stage, ids = week
+    for size in (WIDE, NARROW):
+        where = path.format_map(ids)
+        async with stage.page(where, dark=dark, bypass_csp=True, size=size) as page:
+            await expect(page.get_by_text(waits_for).first).to_be_visible()
+            assert await faults_of(page) == []
+            assert await overflow_of(page) == 0
+            if "Price" in path:
+                await page.get_by_role("button", name="Backfill").click()
+                await expect(page.get_by_label("From", exact=True)).to_be_visible()
+                assert await faults_of(page) == []

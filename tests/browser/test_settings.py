@@ -1,0 +1,144 @@
+"""The settings: tokens, webhooks, users, and what the yard lets crawls do."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from crawlyard.core.user import LOCAL, Role
+from tests.browser.looking import faults_of, overflow_of
+from tests.browser.rig import NARROW, Stage, a_stage
+
+SECTIONS = ("profile", "tokens", "webhooks", "limits", "users", "system")
+HOOK_URL = "http://127.0.0.1:9/hook"
+
+
+async def test_a_token_is_shown_once_and_revoked_for_good(stage: Stage) -> None:
+    async with stage.page("/settings/tokens") as page:
+        await page.get_by_label("Name").fill("import <b>")
+        await page.get_by_label("What it is good for").fill("jobs:read results:read")
+        await page.get_by_role("button", name="Make the token").click()
+        secret = await page.locator("#ask pre").inner_text()
+        assert secret.startswith("cyt_")
+        await page.get_by_role("button", name="Back").click()
+        row = page.get_by_role("row").filter(has_text="import <b>")
+        await expect(row).to_contain_text("jobs:read results:read")
+        stage.secrets["import"] = secret
+        assert (await stage.ask("GET", "/auth/me", by="import"))["kind"] == "token"
+
+        await row.get_by_role("button", name="Revoke").click()
+        await page.locator("#ask").get_by_role("button", name="Revoke").click()
+        await expect(row).to_contain_text("Revoked")
+        with pytest.raises(AssertionError, match="401"):
+            await stage.ask("GET", "/auth/me", by="import")
+
+
+async def test_what_a_token_may_not_be_good_for_is_said_at_its_field(stage: Stage) -> None:
+    async with stage.page("/settings/tokens") as page:
+        await page.get_by_label("Name").fill("odd")
+        await page.get_by_label("What it is good for").fill("jobs:steal")
+        await page.get_by_role("button", name="Make the token").click()
+        scopes = page.get_by_label("What it is good for")
+        await expect(scopes).to_have_attribute("aria-invalid", "true")
+        await expect(page.locator(".error")).to_contain_text("jobs:steal")
+
+
+async def test_a_webhook_is_tested_and_its_deliveries_are_seen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with a_stage(tmp_path, browser, works=("deliverer",)) as stage:
+        await _tested(stage)
+
+
+async def _tested(stage: Stage) -> None:
+    await stage.ask("PUT", "/settings/grants", {"addresses": True})
+    asked = {"url": HOOK_URL, "allow_addresses": ["127.0.0.1"], "description": "<i>chat</i>"}
+    hook = await stage.ask("POST", "/webhooks", asked)
+    async with stage.page("/settings/webhooks") as page:
+        row = page.get_by_role("row").filter(has_text=HOOK_URL)
+        await expect(row).to_contain_text("<i>chat</i>")
+        await row.get_by_role("button", name="Test").click()
+        await expect(page.locator("#toasts")).to_contain_text("A test is on its way")
+        await page.goto(f"/settings/webhooks?webhook={hook['id']}")
+        deliveries = page.get_by_role("table", name="Deliveries")
+        await expect(deliveries).to_contain_text("webhook.test")
+        await expect(deliveries).to_contain_text("Connect")
+        await row.get_by_role("button", name="Switch").click()
+        await expect(page.locator("#toasts")).to_contain_text("nothing more")
+        await expect(row).to_contain_text("Disabled")
+        await page.get_by_role("button", name="Delete").click()
+        await page.locator("#ask").get_by_role("button", name="Delete").click()
+        await expect(page.locator("#webhooks .none")).to_be_visible()
+
+
+async def test_a_users_role_is_changed_and_the_user_disabled(stage: Stage) -> None:
+    await stage.user("mara")
+    async with stage.page("/settings/users") as page:
+        row = page.get_by_role("row").filter(has_text="mara")
+        await row.get_by_role("button", name="Change mara").click()
+        await page.locator("#ask").get_by_label("Role").select_option("viewer")
+        await page.get_by_role("button", name="Save").click()
+        await expect(row).to_contain_text("viewer")
+        await row.get_by_role("button", name="Disable mara").click()
+        await page.locator("#ask").get_by_role("button", name="Disable").click()
+        await expect(row).to_contain_text("Disabled")
+        user = await stage.ask("GET", "/users/mara")
+        assert (user["role"], user["disabled_at"] is None) == ("viewer", False)
+
+
+async def test_a_section_is_saved_and_read_again(stage: Stage) -> None:
+    async with stage.page("/settings/limits") as page:
+        form = page.locator("form[data-section=ceilings]")
+        await expect(form.get_by_label("Errors")).to_have_attribute("placeholder", "no limit")
+        await form.get_by_label("Pages").fill("5000")
+        await form.get_by_label("Data").fill("2 GB")
+        await form.get_by_label("Running time").fill("6h")
+        await form.get_by_role("button", name="Save").click()
+        await expect(page.locator("#toasts")).to_contain_text("Saved")
+        told = await stage.ask("GET", "/settings/ceilings")
+        assert told["value"] == {
+            "pages": 5000,
+            "bytes": 2_000_000_000,
+            "duration_s": 21_600,
+            "errors": None,
+        }
+
+        await page.reload()
+        await expect(form.get_by_label("Pages")).to_have_value("5000")
+        await form.get_by_label("Pages").fill("-1")
+        await form.get_by_role("button", name="Save").click()
+        await expect(form.get_by_label("Pages")).to_have_attribute("aria-invalid", "true")
+
+
+async def test_an_operator_sees_what_holds_and_changes_nothing(stage: Stage) -> None:
+    await stage.user("joe", Role.OPERATOR)
+    async with stage.page("/settings/limits", by="joe") as page:
+        for button in await page.get_by_role("button", name="Save").all():
+            await expect(button).to_be_disabled()
+            assert "operator" in (await button.get_attribute("title") or "")
+        await page.goto("/settings/users")
+        await expect(page.get_by_text("not for you")).to_be_visible()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("dark", [False, True])
+async def test_each_section_is_accessible(stage: Stage, section: str, dark: bool) -> None:
+    async with stage.page(f"/settings/{section}", dark=dark, bypass_csp=True) as page:
+        await expect(page.locator("#live")).to_have_text("Live")
+        assert await faults_of(page) == []
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+async def test_each_section_fits_a_phone(stage: Stage, section: str) -> None:
+    async with stage.page(f"/settings/{section}", size=NARROW) as page:
+        await expect(page.locator("#live")).to_have_attribute("data-is", "live")
+        assert await overflow_of(page) == 0
+
+
+async def test_signing_out_elsewhere_is_said_on_the_page(stage: Stage) -> None:
+    given = await stage.site.access.create_token(LOCAL, "short", user_id=LOCAL.id)
+    stage.secrets["short"] = given.secret
+    async with stage.page("/settings/profile", by="short") as page:
+        await expect(page.locator("#live")).to_have_text("Live")
+        await stage.ask("DELETE", f"/tokens/{given.credential.id}")
+        await expect(page.get_by_text("You are signed out")).to_be_visible(timeout=20_000)
