@@ -1,0 +1,48 @@
+"""What the dashboard asks for is what the document of the API has."""
+
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+
+from crawlyard.web.app import PREFIX
+from tests.web.rig import Rig
+
+_PLACE = re.compile(r"\$?\{[^{}]*\}")
+_SAID = re.compile(r'data-(?:do|send)="([A-Z]+) (/[^"]*)"')
+_READ = re.compile(r'data-(?:list|of)="(/[^"?]*)')
+_CALLED = re.compile(r'\b(get|post|patch|put|remove)\(\s*["`](/[^"`?]*)')
+_METHODS = {"remove": "DELETE"}
+
+
+def _asked() -> Iterator[tuple[str, str, str]]:
+    """Yield file, method and path of all that markup and scripts name; places are ``{}``."""
+    web = files("crawlyard.web")
+    for entry in web.joinpath("templates").iterdir():
+        html = entry.read_text("utf-8")
+        for method, path in _SAID.findall(html):
+            yield entry.name, method, _PLACE.sub("{}", path)
+        for path in _READ.findall(html):
+            yield entry.name, "GET", _PLACE.sub("{}", path)
+    for folder in ("core", "pages", "parts"):
+        for entry in web.joinpath("static", "js", folder).iterdir():
+            for verb, path in _CALLED.findall(entry.read_text("utf-8")):
+                plain = _PLACE.sub("{}", path.partition("${query(")[0])
+                yield entry.name, _METHODS.get(verb, verb.upper()), plain
+
+
+def _fits(path: str, known: str) -> bool:
+    ours, theirs = path.split("/"), known.removeprefix(PREFIX).split("/")
+    same = (a in ("{}", b) or b.startswith("{") for a, b in zip(ours, theirs, strict=False))
+    return len(ours) == len(theirs) and all(same)
+
+
+def test_every_button_list_and_form_is_an_endpoint_of_the_document(rig: Rig) -> None:
+    known = [
+        (method.upper(), path)
+        for path, item in rig.app.openapi()["paths"].items()
+        for method in item
+    ]
+    asked = set(_asked())
+
+    assert len(asked) > 40
+    assert not [one for one in asked if not any(_fits(one[2], p) for m, p in known if m == one[1])]
