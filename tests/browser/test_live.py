@@ -54,3 +54,21 @@ async def test_a_page_is_live_again_when_its_server_is_and_has_missed_nothing(
             await expect(rows.filter(has_text="New since then")).to_have_count(1)
     finally:
         await context.close()
+
+
+async def test_what_is_old_is_grey_and_says_of_when_it_is(browser: Browser, tmp_path: Path) -> None:
+    async with a_stage(tmp_path, browser) as stage:
+        async with stage.context() as context:
+            signed_in = await context.storage_state()
+        context = await browser.new_context(base_url=stage.base, storage_state=signed_in)
+        page = await context.new_page()
+        await page.clock.install()
+        await page.goto("/jobs")
+        badge = page.locator("#live")
+        await expect(badge).to_have_text("Live")
+    await expect(badge).to_have_text("Reconnecting…")
+    await expect(page.locator("body.stale")).to_have_count(0)
+    await page.clock.fast_forward("01:10")
+    await expect(badge).to_contain_text("Offline, as of ")
+    await expect(page.locator("body.stale")).to_have_count(1)
+    await context.close()
