@@ -122,6 +122,7 @@ async function refresh() {
   }
   document.title = `${schedule.name} · Crawlyard`;
   paint(Object.assign(thing, standing(schedule)));
+  $("#page").inert = false;
   if (!typed && schedule.version !== version) refill();
   look();
   const { items } = await get(`/jobs${query({ schedule: schedule.id, limit: 60 })}`);

@@ -60,6 +60,7 @@ export function show(root, shown, view = (one) => one) {
       return root.replaceWith(copy("missing"));
     }
     paint(view(thing));
+    root.inert = false; // until then its buttons were nobody's
     await shown?.(thing);
   };
   load(again);
