@@ -45,6 +45,7 @@ PAGES: Mapping[str, str] = {
     "users": "/settings/users",
     "signin": "/signin",
 }
+SETTLED_MS = 1_200  # after which a page shows all that it has asked for
 PHONE = ("overview", "jobs", "job", "schedules", "schedule", "new")
 SLOW: dict[str, Any] = {"delay_s": 0.4, "per_host": 2}
 OPENED: dict[str, Any] = {"allow_private": True}
@@ -135,18 +136,15 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
 
 
 async def _until_ended(stage: Stage) -> None:
-    for _ in range(600):
-        states = (await stage.ask("GET", "/jobs/counts"))["states"]
-        if not states["pending"] and not states["running"]:
-            return
-        await asyncio.sleep(0.5)
-    raise TimeoutError("the crawls do not end")
+    waiting = "/jobs?state=pending,running&limit=1"
+    while found := (await stage.ask("GET", waiting))["items"]:
+        await stage.ask("GET", f"/jobs/{found[0]['id']}/wait?timeout_s=20")
 
 
 async def _take(context: BrowserContext, path: str, file: Path) -> None:
     page = await context.new_page()
     await page.goto(path)
-    await page.wait_for_load_state("networkidle") if path == "/signin" else await asyncio.sleep(1.2)
+    await page.wait_for_timeout(SETTLED_MS)
     await page.screenshot(path=file)
     await page.close()
 
@@ -163,7 +161,6 @@ async def take(folder: Path, names: Sequence[str]) -> None:
         works = ("worker", "scheduler", "operations")
         stage = await stack.enter_async_context(a_stage(data, browser, works=works))
         ids = await _filled(stage, url)
-        await asyncio.sleep(8)  # some pages of what runs
         looks: list[tuple[str, dict[str, Any]]] = [
             ("light", {"size": WIDE}),
             ("dark", {"size": WIDE, "dark": True}),

@@ -1,6 +1,7 @@
 """What all pages have: signing in, the frame, the policy, the stream."""
 
 import re
+from collections import Counter
 from importlib.resources import files
 
 import pytest
@@ -85,6 +86,8 @@ async def test_every_page_has_one_heading_and_a_strict_policy(stage: Stage, path
         assert answer.headers["content-security-policy"] == POLICY
         await expect(page.get_by_role("heading", level=1)).to_have_count(1)
         await expect(page.locator("#live")).to_have_text("Live")
+        ids = await page.locator("[id]").evaluate_all("(found) => found.map((el) => el.id)")
+        assert [name for name, times in Counter(ids).items() if times > 1] == []
 
 
 @pytest.mark.parametrize("dark", [False, True])

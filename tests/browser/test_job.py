@@ -287,6 +287,18 @@ async def test_the_overview_shows_course_answers_states_and_errors(stage: Stage)
         await expect(page.get_by_role("table", name="Pages").locator("tbody tr")).to_have_count(2)
 
 
+async def test_a_course_of_one_point_is_a_level_line(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        link = page.locator("link[href*='parts/charts.js']")
+        said = await link.evaluate(
+            "async (el) => (await import(el.href)).line([7], '').querySelector('.l').outerHTML"
+        )
+    heights = re.findall(r"[ML][\d.]+ ([\d.]+)", said)
+    assert len(heights) == 2
+    assert len(set(heights)) == 1
+
+
 async def test_pages_are_filtered_by_an_address_that_can_be_shared(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}/pages") as page:

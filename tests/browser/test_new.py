@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 from crawlyard.demo.server import SiteServer
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
-from tests.site import GraphSite
+from tests.site import GraphSite, served_elsewhere
 
 SITE = GraphSite({"/": ["/a", "/b"], "/a": [], "/b": []})
 
@@ -55,6 +55,17 @@ async def test_a_crawl_is_looked_at_and_tested_and_started(stage: Stage, site: s
         await expect(page.get_by_role("heading", level=1)).to_have_text("Three pages")
         job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
         assert (job["limits"]["pages"], job["spec"]["exclude"]) == (20_000, ["*/b"])
+
+
+async def test_the_sitemaps_of_a_site_are_named_with_their_size(stage: Stage) -> None:
+    await granted(stage)
+    async with served_elsewhere("--pages", "60") as site, stage.page("/jobs/new") as page:
+        await opened(page)
+        await page.get_by_label("Start URLs").fill(site)
+        named = page.locator("#named li")
+        await expect(named).to_have_count(1)
+        await expect(named).to_contain_text("sitemap.xml")
+        await expect(named).to_contain_text("60 URLs")
 
 
 async def test_what_cannot_be_is_said_at_its_field(stage: Stage) -> None:

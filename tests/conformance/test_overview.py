@@ -91,6 +91,7 @@ async def test_schedules_that_should_have_been_fired_come_the_latest_last(store:
     later = await a_kept_schedule(store, fire_at=NOW - 2 * MINUTE, owner="bob")
     await a_kept_schedule(store, fire_at=NOW)
     await a_kept_schedule(store, fire_at=None)
+    await a_kept_schedule(store, fire_at=NOW - MINUTE, paused_at=NOW, paused_by="ada")
 
     assert await store.overview.overdue(None, NOW, 10) == [later, late]
     assert await store.overview.overdue(None, NOW, 1) == [later]
@@ -180,6 +181,27 @@ class TestLines:
         assert [end.job_id for end in late[own]] == [fourth]
         assert set(both) == {own}
         assert await store.overview.ends({}, 10) == {}
+
+    async def test_each_of_many_lines_has_its_own_last_ends(self, store: Store) -> None:
+        template = new_id()
+        of = {"a": {"name": "a"}, "b": {"name": "b"}, "t": {"origin": Origin(template_id=template)}}
+        ids = {
+            line: [await ended_job(store, State.FAILED, n, **fields) for n in range(3)]
+            for line, fields in of.items()
+        }
+        bobs = await ended_job(store, State.FAILED, 1, "a", owner="bob")
+        a, b = (Line(kind=SubjectKind.JOB, key=key, owner="local") for key in "ab")
+        t = Line(kind=SubjectKind.TEMPLATE, key=template, owner="local")
+        his = Line(kind=SubjectKind.JOB, key="a", owner="bob")
+
+        found = await store.overview.ends({a: NOW + 2 * MINUTE, b: NOW, t: NOW, his: NOW}, 2)
+
+        assert {line: [end.job_id for end in ends] for line, ends in found.items()} == {
+            a: ids["a"][:1:-1],
+            b: ids["b"][:0:-1],
+            t: ids["t"][:0:-1],
+            his: [bobs],
+        }
 
 
 async def test_what_waits_is_counted_with_since_when(store: Store) -> None:

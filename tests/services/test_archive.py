@@ -119,6 +119,16 @@ class TestBounds:
         assert all(one.looked_at <= 25 for one in answers)
         assert all(one.cut_short == (len(one.pages) < limit) for one in answers[:-1])
 
+    @pytest.mark.parametrize("words", [(), ("page",), ("page-1",)])
+    async def test_each_page_is_counted_once_over_all_answers(
+        self, store: Store, archive: Archive, words: tuple[str, ...]
+    ) -> None:
+        await filled(store, 120)
+
+        _, answers = await everything(archive, EVERY, 7, words)
+
+        assert sum(one.looked_at for one in answers) == 120
+
     async def test_an_empty_answer_says_how_far_it_has_looked(self, store: Store) -> None:
         await filled(store, 60)
 

@@ -111,6 +111,17 @@ async def test_a_cancelled_job_is_followed_to_its_last_batch(clock: FakeClock) -
     assert await reader.through() == [1, 2]
 
 
+async def test_an_id_in_capitals_is_the_same_job(clock: FakeClock) -> None:
+    store = open_memory_store()
+    scribe = await a_scribe(store, clock)
+    await scribe.say(2)
+    await scribe.end()
+
+    follow = tailing(store, clock).follow(LOCAL, scribe.lease.job_id.upper())
+
+    assert [line.n async for line in follow] == [1, 2]
+
+
 async def test_a_job_that_is_deleted_is_followed_no_more(clock: FakeClock) -> None:
     store = open_memory_store()
     scribe = await a_scribe(store, clock)

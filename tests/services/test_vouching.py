@@ -268,6 +268,19 @@ class TestWebhooks:
         assert (rotated.url, rotated.allow_addresses) == (hook.url, hook.allow_addresses)
         assert rotated.by_grant == ()
 
+    async def test_who_changes_anothers_webhook_does_not_vouch_for_him(self, rig: Rig) -> None:
+        webhooks = Webhooks(rig.store, rig.clock)
+        settings = SiteSettings(rig.store, rig.clock, JanitorOptions())
+        await settings.update(API, "grants", {"addresses": True})
+        hook = await webhooks.create(ADA, "http://10.0.0.5/", allow_addresses=["10.0.0.5"])
+
+        changed = await webhooks.update(LOCAL, hook.id, url="http://10.0.0.5/other")
+        await settings.update(API, "grants", {})
+
+        assert changed.by_grant == hook.by_grant == (Grant.ADDRESSES,)
+        with pytest.raises(Forbidden, match=NOT_GRANTED):
+            await webhooks.update(LOCAL, hook.id, url="http://10.0.0.5/")
+
     async def test_a_secret_that_is_hidden_signs_for_no_other_target(self, rig: Rig) -> None:
         kept = [{"url": "https://example.com/", "secret": "***"}]
 

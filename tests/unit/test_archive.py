@@ -69,6 +69,12 @@ class TestExcerpt:
         assert said.endswith("y")
         assert len(said) <= EXCERPT
 
+    def test_letters_that_are_two_in_lower_case_do_not_move_it(self) -> None:
+        said = excerpt(f"{'İ' * 300} needle", ("needle",), ("needle",))
+
+        assert said is not None
+        assert said.endswith("needle")
+
     @given(st.text(), st.text(min_size=1, max_size=3))
     def test_it_is_never_longer_than_it_may_be(self, text: str, word: str) -> None:
         words = (word.lower(),)

@@ -94,6 +94,8 @@ def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str |
     """
     flat = " ".join(text.split())
     lower = flat.lower()
+    if len(lower) != len(flat):  # "İ" is two letters then, and places would not be the same
+        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in flat)
     if any(word not in lower for word in sought):
         return None
     places = [place for place in map(lower.find, words) if place >= 0]

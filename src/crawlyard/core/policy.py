@@ -15,7 +15,7 @@ from crawlyard.core.limits import LIMIT_NAMES, Limits
 from crawlyard.core.quantity import seconds
 from crawlyard.core.reading import boolean, number, size, span, unknown, whole
 from crawlyard.core.spec import JobSpec, is_secret
-from crawlyard.core.user import Grants
+from crawlyard.core.user import Grant, Grants
 from crawlyard.errors import Invalid
 
 MOST_DAYS = 3650.0
@@ -31,7 +31,7 @@ RETENTIONS = (
 )
 """What the section `retention` may say; the names are those of the server's own settings."""
 
-_GRANTS = ("addresses", "private", "ignore_robots")
+_GRANTS = tuple(grant.value for grant in Grant)
 
 _NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "webhooks"})
 """Fields of a spec that say what one job is: none of them is the same for all."""

@@ -38,8 +38,9 @@ class _Hunt:
         self.back_to = look.reached_at or self.back_to
         self.further = look.reached
 
-    def stop_at(self, last: FoundPage) -> None:
-        """Let the next request go on behind *last*: what follows it was not read."""
+    def stop_at(self, last: FoundPage, unread: int) -> None:
+        """Let the next request go on behind *last*: *unread* pages that follow it were not read."""
+        self.looked_at -= unread
         self.back_to, self.further = last.page.fetched_at, last.id
 
 
@@ -128,12 +129,14 @@ class Archive:
             room = limit - len(hunt.found)
             hunt.found += fitting[:room]
             if len(fitting) > room:
-                hunt.stop_at(hunt.found[-1])
+                last = fitting[room - 1].id
+                seen += 1 + next(n for n, page in enumerate(part) if page.id == last)
+                hunt.stop_at(hunt.found[-1], len(pages) - seen)
                 return
             seen += len(part)
             full = len(hunt.found) == limit
             if seen < len(pages) and (full or self._clock.monotonic() >= end):
-                hunt.stop_at(part[-1])
+                hunt.stop_at(part[-1], len(pages) - seen)
                 return
 
     async def _with(

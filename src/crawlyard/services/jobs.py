@@ -177,7 +177,7 @@ class JobManager(JobReader):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
             job, event = old.moved(Move.RETRY_FAILED, self._clock.now(), actor=actor.id)
-            groups = await self._store.pages.errors(job_id)
+            groups = await self._store.pages.errors(old.id)
             failed = [group for group in groups if not kinds or group.kind in kinds]
             if not failed:
                 wanted = ", ".join(sorted(kinds)) or "failed"

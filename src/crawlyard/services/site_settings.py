@@ -8,7 +8,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.desk import Section, Setting
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.form import form_of, spec_of
-from crawlyard.core.policy import RETENTIONS, SectionName, defaults_of, grants_of, section_read
+from crawlyard.core.policy import RETENTIONS, SectionName, defaults_of, section_read
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Actor, Role
 from crawlyard.engine.admission import check_spec
@@ -104,15 +104,8 @@ class SiteSettings:
     async def _setting(self, section: Section) -> Setting:
         effective: dict[str, object] = dict(section.value)
         match SectionName(section.name):
-            case SectionName.GRANTS:
-                granted = grants_of(section.value)
-                effective = {
-                    "addresses": granted.addresses,
-                    "private": granted.private,
-                    "ignore_robots": granted.ignore_robots,
-                }
-            case SectionName.CEILINGS:
-                effective = section_read(SectionName.CEILINGS, section.value)
+            case SectionName.GRANTS | SectionName.CEILINGS as name:
+                effective = section_read(name, section.value)
             case SectionName.RETENTION:
                 holds = await kept(self._store, self._keeping)
                 effective = {name: _days(holds.of(name)) for name in RETENTIONS}

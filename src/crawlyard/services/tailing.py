@@ -70,7 +70,7 @@ class Tailing:
         Raises:
             NotFound: there is no such job, or it is somebody else's.
         """
-        await self._jobs.get(actor, job_id)
+        job_id = (await self._jobs.get(actor, job_id)).job.id
         while True:
             try:
                 end = (await self._journal.ends([job_id])).get(job_id)

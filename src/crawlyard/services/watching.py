@@ -110,7 +110,7 @@ class Watching:
         Raises:
             NotFound: there is no such job, or it is somebody else's.
         """
-        await self._jobs.get(actor, job_id)
+        job_id = (await self._jobs.get(actor, job_id)).job.id
         return await self._store.journal.lines(job_id, least, after, limit, text)
 
     async def course(self, actor: Actor, job_id: str) -> Course:
@@ -119,8 +119,8 @@ class Watching:
         Raises:
             NotFound: there is no such job, or it is somebody else's.
         """
-        await self._jobs.get(actor, job_id)
-        return await self._store.journal.course(job_id)
+        job = (await self._jobs.get(actor, job_id)).job
+        return await self._store.journal.course(job.id)
 
     async def _running(self, actor: Actor) -> frozenset[str]:
         query = JobQuery(owner=actor.id, states=frozenset({State.RUNNING}))

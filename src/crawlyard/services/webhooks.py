@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import EventName
+from crawlyard.core.grant import not_granted, withheld
 from crawlyard.core.user import Actor, Grant, Grants, Role
 from crawlyard.core.webhook import (
     BY_HAND,
@@ -334,13 +335,18 @@ class Webhooks:
             raise Invalid("description", f"expected at most {MAX_DESCRIPTION} letters, got {got}")
         if before is not None and _target(webhook) == _target(before):
             return webhook
-        granted = self._grants or await self._policy.grants(actor)
-        if webhook.allow_addresses and not granted.addresses:
-            raise Forbidden("allow_addresses: this yard does not grant it; ask its admin")
-        opened = bool(webhook.allow_addresses) and not actor.trusted
-        by_grant = (Grant.ADDRESSES,) if opened and self._grants is None else ()
+        needed = () if actor.vouches_for(webhook.owner) else _needed(webhook)
+        by_grant = needed if self._grants is None else ()
+        if self._grants is None:
+            await self._policy.check_granted(needed)
+        elif missing := withheld(needed, self._grants):
+            raise Forbidden(not_granted(missing))
         url = await receiver(webhook.url, Guard(webhook.allow_addresses), self._resolve)
         return replace(webhook, url=url, by_grant=by_grant)
+
+
+def _needed(webhook: Webhook) -> tuple[Grant, ...]:
+    return (Grant.ADDRESSES,) if webhook.allow_addresses else ()
 
 
 def _target(webhook: Webhook) -> tuple[str, tuple[str, ...]]:

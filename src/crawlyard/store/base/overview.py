@@ -25,7 +25,10 @@ class OverviewStore(Protocol):
         ...
 
     async def overdue(self, owner: str | None, before: datetime, limit: int) -> list[CrawlSchedule]:
-        """Return schedules that should have been fired before *before*, the latest due last."""
+        """Return schedules that should have been fired before *before*, the latest due last.
+
+        One that is paused is not late.
+        """
         ...
 
     async def paused(

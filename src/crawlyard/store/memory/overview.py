@@ -39,7 +39,10 @@ class MemoryOverview:
         found = [
             (one.fire_at, one.id, one)
             for one in self._shelf.schedules.values()
-            if owner in (None, one.owner) and one.fire_at is not None and one.fire_at < before
+            if owner in (None, one.owner)
+            and one.paused_at is None
+            and one.fire_at is not None
+            and one.fire_at < before
         ]
         return [schedule for *_, schedule in sorted(found, key=lambda f: f[:2])[:limit]]
 

@@ -2,7 +2,7 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,6 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
-    and_,
     func,
     or_,
     select,
@@ -38,6 +37,12 @@ _JOINED = 200  # queries in one: SQLite takes at most 500
 
 _END = (jobs.c.id, jobs.c.state, jobs.c.ended_at)
 _LINE = (jobs.c.owner, jobs.c.schedule_id, jobs.c.template_id, jobs.c.name)
+_KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
+    SubjectKind.SCHEDULE: (jobs.c.schedule_id,),
+    SubjectKind.TEMPLATE: (jobs.c.template_id, jobs.c.schedule_id),
+    SubjectKind.JOB: (jobs.c.name, jobs.c.template_id, jobs.c.schedule_id),
+}
+"""The column that has the key of a line, and those that are empty in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,12 @@ class SqlOverview:
     async def overdue(self, owner: str | None, before: datetime, limit: int) -> list[CrawlSchedule]:
         late = (
             select(schedules)
-            .where(FIRES, schedules.c.fire_at < before, *_of(schedules.c.owner, owner))
+            .where(
+                FIRES,
+                schedules.c.paused_at.is_(None),
+                schedules.c.fire_at < before,
+                *_of(schedules.c.owner, owner),
+            )
             .order_by(schedules.c.fire_at, schedules.c.id)
             .limit(limit)
         )
@@ -152,35 +162,40 @@ def _ends(
     conn: Connection, lines: Mapping[Line, datetime], last: int
 ) -> Mapping[Line, Sequence[End]]:
     found: dict[Line, list[End]] = {}
-    ended = jobs.c.state.in_([State.COMPLETED.value, State.FAILED.value])
-    for part in _parts(list(lines)):
-        each = [
-            select(*_END, *_LINE)
-            .where(_in_line(line), PRESENT, ended, jobs.c.ended_at >= lines[line])
-            .order_by(jobs.c.ended_at.desc(), jobs.c.id.desc())
-            .limit(last)
-            .subquery()
-            for line in part
-        ]
-        every = union_all(*(select(one) for one in each)).subquery()
-        rows = conn.execute(
-            select(every).order_by(every.c.ended_at.desc(), every.c.id.desc())
-        ).mappings()
-        for row in rows:
-            line = _line_of(row)
-            if line is not None:
-                found.setdefault(line, []).append(_end_of(row))
+    for kind in _KEYS:
+        asked = {line: since for line, since in lines.items() if line.kind is kind}
+        for part in _parts(list(asked)):
+            for line, end in _ends_of(conn, kind, part, min(asked[line] for line in part), last):
+                if line in asked and end.ended_at >= asked[line]:
+                    found.setdefault(line, []).append(end)
     return found
 
 
-def _in_line(line: Line) -> ColumnElement[bool]:
-    own = jobs.c.owner == line.owner
-    if line.kind is SubjectKind.SCHEDULE:
-        return and_(own, jobs.c.schedule_id == line.key)
-    own = and_(own, jobs.c.schedule_id.is_(None))
-    if line.kind is SubjectKind.TEMPLATE:
-        return and_(own, jobs.c.template_id == line.key)
-    return and_(own, jobs.c.template_id.is_(None), jobs.c.name == line.key)
+def _ends_of(
+    conn: Connection, kind: SubjectKind, lines: Sequence[Line], since: datetime, last: int
+) -> Iterator[tuple[Line | None, End]]:
+    """Yield the *last* ends since *since* of each of *lines*, which are of one kind."""
+    key, *others = _KEYS[kind]
+    latest = (jobs.c.ended_at.desc(), jobs.c.id.desc())
+    place = func.row_number().over(partition_by=(jobs.c.owner, key), order_by=latest)
+    # one look at the jobs of these owners for all lines: names have no index
+    each = (
+        select(*_END, *_LINE, place.label("place"))
+        .where(
+            jobs.c.owner.in_({line.owner for line in lines}),
+            key.in_([line.key for line in lines]),
+            *(other.is_(None) for other in others),
+            PRESENT,
+            jobs.c.state.in_([State.COMPLETED.value, State.FAILED.value]),
+            jobs.c.ended_at >= since,
+        )
+        .subquery()
+    )
+    shown = (
+        select(each).where(each.c.place <= last).order_by(each.c.ended_at.desc(), each.c.id.desc())
+    )
+    for row in conn.execute(shown).mappings():
+        yield _line_of(row), _end_of(row)
 
 
 def _line_of(row: RowMapping) -> Line | None:

@@ -134,9 +134,9 @@ async def log_stream(
     has ended and all of its log was told: close the stream then, else a browser comes
     again.
     """
-    await site.yard.jobs.get(caller.actor, job_id)
+    job = (await site.yard.jobs.get(caller.actor, job_id)).job
     begin = latest(after, last_event_id) or 0
-    wish = LogWish(job=job_id, least=Level[level.name], after=begin)
+    wish = LogWish(job=job.id, least=Level[level.name], after=begin)
     return EventStream(site.live, await site.live.open(caller, Wish(log=wish)))
 
 

@@ -56,7 +56,7 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
     return { ...one, is: no ? "failed" : one.robots === "had" ? "completed" : "warning", said: no ? "forbids" : one.robots === "had" ? "allows" : "unknown", problem: one.problem || one.rule };
   }));
   $("#maps").hidden = !sitemaps.length;
-  rows($("#sitemaps"), "map", sitemaps);
+  rows($("#named"), "map", sitemaps);
   rows($("#tested"), "tested-url", tested.map(judged));
   rows($("#missed"), "miss", missing.map((text) => ({ text })));
 }

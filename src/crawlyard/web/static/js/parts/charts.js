@@ -5,12 +5,13 @@ function frame(width, height, said, kind, ...inside) {
   return svg("svg", { class: `chart ${kind}`, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": said }, ...inside);
 }
 
-/** A line over *values*, the last at the right. */
+/** A line over *values*, the last at the right; a single one is level. */
 export function line(values, said) {
+  if (values.length < 2) values = [values[0] ?? 0, values[0] ?? 0];
   const top = Math.max(...values, 1e-9);
-  const right = Math.max(1, values.length - 1);
+  const right = values.length - 1;
   const points = values.map((v, i) => `${((i / right) * 100).toFixed(2)} ${(38 - (v / top) * 34).toFixed(2)}`);
-  const d = points.length ? `M${points.join("L")}` : "M0 38L100 38";
+  const d = `M${points.join("L")}`;
   return frame(100, 40, said, "line", svg("path", { class: "a", d: `${d}L100 40L0 40Z` }), svg("path", { class: "l", d }));
 }
 
