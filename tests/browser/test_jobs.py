@@ -116,7 +116,7 @@ async def test_news_older_than_what_is_shown_change_nothing(stage: Stage) -> Non
     async with stage.page("/jobs?q=tag:versions") as page:
         await expect(row(page, "Versions")).to_contain_text("4 / 8")
         await page.evaluate(_TELL, {"id": job["id"], "done": 5, "v": 1})
-        await page.evaluate(_TELL, {"id": job["id"], "found": 9, "v": 2})
+        await page.evaluate(_TELL, {"id": job["id"], "found": 9, "v": 3})
         await expect(row(page, "Versions")).to_contain_text("4 / 9")
 
 

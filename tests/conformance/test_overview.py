@@ -184,7 +184,11 @@ class TestLines:
 
     async def test_each_of_many_lines_has_its_own_last_ends(self, store: Store) -> None:
         template = new_id()
-        of = {"a": {"name": "a"}, "b": {"name": "b"}, "t": {"origin": Origin(template_id=template)}}
+        of: dict[str, dict[str, Any]] = {
+            "a": {"name": "a"},
+            "b": {"name": "b"},
+            "t": {"origin": Origin(template_id=template)},
+        }
         ids = {
             line: [await ended_job(store, State.FAILED, n, **fields) for n in range(3)]
             for line, fields in of.items()

@@ -10,7 +10,7 @@ export class Problem extends Error {
 }
 
 // crypto.randomUUID is there over TLS and on loopback alone
-const key = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
+const key = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /**
  * Ask for *path*; resolves to the object of the answer, null where it has none.

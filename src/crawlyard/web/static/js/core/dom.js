@@ -27,12 +27,6 @@ export function svg(tag, attributes, ...children) {
   return el;
 }
 
-/** An icon of the sprite in the shell. */
-export function icon(name) {
-  const href = `#i-${name}`;
-  return svg("svg", { class: "i", "aria-hidden": "true" }, svg("use", { href }));
-}
-
 /** Write *text* only where it differs: an unchanged cell costs no layout. */
 export function write(el, text) {
   const node = el.firstChild;

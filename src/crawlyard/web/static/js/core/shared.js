@@ -7,7 +7,8 @@ const KEPT = new Set(["hello", "counts", "workers", "status"]);
 let stream;
 
 function tell(name, data) {
-  if (KEPT.has(name)) standing.set(name, data);
+  if (data.is === "out") standing.clear(); // whoever comes next may be somebody else
+  else if (KEPT.has(name)) standing.set(name, data);
   for (const port of ports) port.postMessage([name, data]);
 }
 

@@ -1,5 +1,5 @@
 /** What every page has: keys, theme, the badge, dialogs, toasts, and what the user may do. */
-import { $, $$, copy, h, icon, write } from "./dom.js";
+import { $, $$, copy, h, write } from "./dom.js";
 import { Problem, post } from "./api.js";
 import * as fmt from "./fmt.js";
 import { on } from "./live.js";
@@ -17,6 +17,7 @@ export function lock(root = document) {
     if (may(el.dataset.needs)) continue;
     el.disabled = true;
     delete el.dataset.tip;
+    delete el.dataset.href;
     el.title = `Your role, ${user.role}, may not do this (needs ${el.dataset.needs})`;
     if (el.localName === "a") {
       el.removeAttribute("href");
@@ -29,7 +30,7 @@ export function lock(root = document) {
 
 /** Say *text* for some seconds; what went *bad* stays until it is closed. */
 export function toast(text, bad = false) {
-  const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, icon("failed"));
+  const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, "×");
   const el = h(bad ? "p.toast.bad" : "p.toast", {}, h("span", {}, text), close);
   $("#toasts").append(el);
   if (!bad) setTimeout(() => el.remove(), 6000);
@@ -99,7 +100,6 @@ export async function clip(text, what) {
 // --- keys
 
 const bound = new Map();
-const GO = { o: "/", j: "/jobs", s: "/schedules", t: "/templates", r: "/results", w: "/workers", e: "/events" };
 let going = 0;
 
 /** Bind keys of this page: {p: work}; off while the user types, or has switched keys off. */
@@ -115,9 +115,9 @@ addEventListener("keydown", (event) => {
   const typing = event.target.closest("input:not([type=checkbox]), textarea, select, dialog[open]");
   if (event.key === "Escape" && event.target.matches("[type=search]")) event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || localStorage.cyKeys === "off") return;
-  const goes = Date.now() - going < 1500 && GO[event.key];
+  const goes = Date.now() - going < 1500 && $$("[data-go]").find((link) => link.dataset.go === event.key);
   going = 0;
-  const work = goes ? () => location.assign(goes) : bound.get(event.key);
+  const work = goes ? () => goes.click() : bound.get(event.key);
   if (work) {
     event.preventDefault();
     work(event);

@@ -8,6 +8,7 @@ export function listen(names, tell) {
 
   function open() {
     beat = Date.now();
+    source?.close();
     source = new EventSource("/api/v1/events/stream" + (last ? `?after=${last}` : ""));
     for (const name of names) source.addEventListener(name, heard);
     source.onerror = lost;

@@ -12,10 +12,12 @@ let hours = cells.map(() => []);
 let slots = 0;
 
 async function show() {
+  const mine = shown;
   const days = [0, 1, 2, 3, 4, 5, 6, 7].map(day);
   // an answer has at most 2,000 runs: a day each
   const found = await Promise.all(days.slice(1).map((to, n) =>
     get(`/schedules/calendar${query({ from: days[n].toISOString(), to: to.toISOString() })}`)));
+  if (mine !== shown) return; // the user has gone on
   hours = cells.map(() => []);
   for (const run of found.flatMap((one) => one.occurrences)) hours[place(new Date(run.due_at))].push(run);
   $("#cut").hidden = found.every((one) => one.whole);

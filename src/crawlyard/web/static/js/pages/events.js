@@ -3,7 +3,6 @@ import { $, cap, complain, live, soon } from "../core/all.js";
 import { list } from "../parts/told.js";
 
 const PLACES = { job: "jobs", schedule: "schedules", template: "templates" };
-const ICONS = { token: "lock", user: "lock", webhook: "link" };
 const KNOWN = new Set(["state", "version"]); // or empty: not worth a word
 const said = (value) => (Array.isArray(value) ? value.join(", ") : value && typeof value === "object" ? JSON.stringify(value) : String(value).replaceAll("_", " "));
 
@@ -15,7 +14,7 @@ const table = list($("#events"), {
     const detail = told.map(([name, value]) => `${name.replaceAll("_", " ")}: ${said(value)}`);
     return {
       ...event,
-      kind: ICONS[kind] ?? `${kind}s`.replace("ss", "s"),
+      kind: `${kind}s`.replace("ss", "s"),
       is: event.data.state ?? verb,
       what: `${cap(kind)} ${verb.replaceAll("_", " ")}`,
       place: kind === "settings" || verb === "deleted" ? "" : PLACES[kind],

@@ -151,7 +151,6 @@ const current = () => $(".tabs [aria-current]");
 keys({ "[": () => current().previousElementSibling?.click(), "]": () => current().nextElementSibling?.click() });
 
 const again = later(100, () => thing.id && reload().then(refresh).then(() => listen()).catch(complain));
-$("#main").addEventListener("done", again);
 on("progress", (jobs) => thing.id && jobs.filter((one) => one.id === id).forEach(take));
 on("job.state job.updated", (event) => event.job_id === id && again());
 on("job.deleted", (event) => event.job_id === id && nowhere());

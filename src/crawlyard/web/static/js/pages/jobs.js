@@ -54,6 +54,7 @@ async function count() {
   const { total, states } = await get(`/jobs/counts${query({ q })}`);
   counted({ total, states });
   matching = state ? states[state] : total;
+  chose(table.chosen, every);
 }
 
 /** Read the list; a filter that cannot be read is shown its fault, under the character to blame. */

@@ -96,15 +96,15 @@ $("#cli").onclick = () => clip(command(), "Command");
 $("#curl").onclick = () => clip(`curl -H "Authorization: Bearer $CRAWLYARD_TOKEN" -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(said()))} ${location.origin}/api/v1/jobs`, "Command");
 
 load(async () => {
+  if (templates.size) return; // what is typed stays
   const { items } = await get("/templates?limit=200");
   for (const one of items) {
     if (!templates.has(one.id)) template.append(h("option", { value: one.id }, chosen(one, user.id)));
     templates.set(one.id, one);
   }
-  if (asked.get("job")) forms.write(form, (await get(`/jobs/${segment(asked.get("job"))}/config`)).config);
+  const job = asked.get("job");
+  if (job) forms.write(form, (await get(`/jobs/${segment(job)}/config`)).config);
   if (asked.get("url")) urls.value = asked.get("url");
   template.value = asked.get("template") ?? template.value;
-  asked.delete("template");
-  asked.delete("job");
   template.onchange();
 });

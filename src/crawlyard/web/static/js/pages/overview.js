@@ -38,7 +38,7 @@ async function attention() {
     const { kind, subject, job_id, help } = one;
     const plan = subject?.type === "schedule";
     const [where, ref] = job_id ? ["jobs", job_id] : plan ? ["schedules", subject.id] : ["settings", subject ? "webhooks" : "system"];
-    return { ...one, where, ref, key: kind + subject?.id, verb: help?.method === "POST" && cap(help.path.split("/").pop()) };
+    return { ...one, where, ref, key: kind + (job_id ?? subject?.id), verb: help?.method === "POST" && cap(help.path.split("/").pop()) };
   }));
 }
 notices.body.onclick = ({ target }) => {

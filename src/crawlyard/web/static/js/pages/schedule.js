@@ -133,6 +133,9 @@ async function refresh() {
   await ledger.reload();
 }
 setInterval(() => schedule && paint(standing(schedule)), 10000); // what is late is so without an event
+on("schedule.paused schedule.resumed", ({ subject, data }) => {
+  if (subject === schedule?.id && data.version === version + 1) version++; // its settings are as they were
+});
 on("schedule.* job.state", soon(300, () => schedule && refresh().catch(complain)));
 
 // --- what can be done
@@ -164,10 +167,9 @@ if (ref) {
 keys({ p: () => $("[data-key]:not([hidden])")?.click() });
 
 load(async () => {
-  if (!templates) {
-    templates = (await get("/templates?limit=200")).items;
-    template.append(...templates.map((one) => h("option", { value: one.id, title: one.description }, chosen(one, user.id))));
-  }
+  if (templates) return ref && refresh(); // what is typed stays
+  templates = (await get("/templates?limit=200")).items;
+  template.append(...templates.map((one) => h("option", { value: one.id, title: one.description }, chosen(one, user.id))));
   if (ref) return refresh();
   zone.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
   template.value ||= new URLSearchParams(location.search).get("template") ?? "";

@@ -32,7 +32,7 @@ function section(form) {
     write(form, whole ? { whole: value } : { ...value, ...(form.dataset.section === "grants" && effective) });
     for (const el of $$("input", form)) el.placeholder ||= effective[el.name] ?? "no limit";
   };
-  load(async () => show(await get(path)));
+  load(async () => version ?? show(await get(path))); // what is typed stays
   submits(form, async () => {
     const said = read(form);
     show(await put(path, whole ? (said.whole ?? {}) : said, version));

@@ -15,7 +15,6 @@ export class Table {
   #back = []; // cursors of the pages before this one
   #cursor = null;
   #next = null;
-  #current = -1;
   #anchor = null;
   #unseen = new Set();
   #asked = 0;
@@ -27,8 +26,8 @@ export class Table {
     this.body.addEventListener("click", ({ target, shiftKey }) => {
       if (target.matches("[type=checkbox]")) this.shift = shiftKey;
     });
-    this.#button("newer", () => this.#turn(this.#back.pop() ?? null));
-    this.#button("older", () => this.#next !== this.#cursor && this.#turn(this.#next, this.#back.push(this.#cursor)));
+    this.#button("newer", () => this.#turn(this.#back.at(-1), this.#back.slice(0, -1)));
+    this.#button("older", () => this.#turn(this.#next, [...this.#back, this.#cursor]));
     this.#button("fresh", () => this.reload());
     const all = $(".all", root);
     if (all) all.onchange = () => this.chooseAll(all.checked);
@@ -59,11 +58,18 @@ export class Table {
     await this.#fetch();
   }
 
-  async #turn(cursor) {
-    this.#cursor = cursor;
-    this.choose([]);
-    await this.#fetch().catch(complain);
-    this.root.scrollIntoView({ block: "nearest" });
+  async #turn(cursor, back) {
+    const was = [this.#cursor, this.#back];
+    if (cursor === was[0]) return; // it is on its way
+    [this.#cursor, this.#back] = [cursor, back];
+    try {
+      await this.#fetch();
+      this.choose([]);
+      this.root.scrollIntoView({ block: "nearest" });
+    } catch (error) {
+      [this.#cursor, this.#back] = was;
+      complain(error);
+    }
   }
 
   async #fetch() {
@@ -90,9 +96,12 @@ export class Table {
       this.#update(row, item);
       body.push(row.tr);
     }
-    const focused = document.activeElement;
-    this.body.replaceChildren(...body);
-    if (this.body.contains(focused)) focused.focus({ preventScroll: true });
+    if (body.some((tr, n) => tr !== this.body.rows[n]) || this.body.rows[body.length]) {
+      // rows that stay are not touched: somebody may be clicking
+      const focused = document.activeElement;
+      this.body.replaceChildren(...body);
+      if (this.body.contains(focused)) focused.focus({ preventScroll: true });
+    }
     const none = $(".none", this.root);
     if (none) none.hidden = items.length > 0;
     for (const id of this.chosen) if (!this.rows.has(id)) this.chosen.delete(id);
@@ -188,16 +197,15 @@ export class Table {
 
   /** The row that j and k have come to. */
   get current() {
-    const tr = this.body.rows[this.#current];
-    return tr && this.rows.get(tr.dataset.id);
+    return this.rows.get($("tr.cur", this.body)?.dataset.id);
   }
 
   #move(by) {
-    const { rows } = this.body;
-    if (!rows.length) return;
-    rows[this.#current]?.classList.remove("cur");
-    this.#current = Math.max(0, Math.min(rows.length - 1, this.#current + by));
-    const tr = rows[this.#current];
+    const rows = [...this.body.rows];
+    const was = $("tr.cur", this.body);
+    const tr = rows[Math.max(0, Math.min(rows.length - 1, rows.indexOf(was) + by))];
+    if (!tr) return;
+    was?.classList.remove("cur");
     tr.classList.add("cur");
     $("a", tr)?.focus({ preventScroll: true });
     tr.scrollIntoView({ block: "nearest" });

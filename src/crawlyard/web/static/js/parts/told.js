@@ -43,9 +43,9 @@ export function list(root, more = {}) {
   }
   tables.push(table);
   load(() => table.show(wanted()));
-  const again = () => document.hidden || table.reload().catch(complain);
+  const again = () => table.reload().catch(complain);
   if (live) on(live, soon(400, again));
-  if (every) setInterval(again, every);
+  if (every) setInterval(() => document.hidden || again(), every);
   return table;
 }
 
@@ -69,7 +69,7 @@ export function show(root, shown, view = (one) => one) {
 }
 
 /** Ask what *dataset* says of *item*; then show what came of it. Resolves to the answer. */
-async function send({ do: what, said, next }, item, body, button) {
+async function send({ do: what, said, next }, item, body) {
   const [method, pattern] = what.split(" ");
   const answer = await api(method, located(pattern, item), method === "DELETE" ? undefined : body, item.version);
   if (said) toast(filled(said, { ...item, ...answer }));
@@ -93,13 +93,13 @@ addEventListener("click", async ({ target }) => {
   const { ask: title, text, verb, fields, body = "{}" } = button.dataset;
   const item = about(button);
   const asked = title ? await ask({ title: filled(title, item), text: text && filled(text, item), verb, bad: button.classList.contains("bad"), fields }) : {};
-  if (asked) await act(button, () => send(button.dataset, item, { ...JSON.parse(filled(body, item)), ...asked }, button));
+  if (asked) await act(button, () => send(button.dataset, item, { ...JSON.parse(filled(body, item)), ...asked }));
 });
 
 for (const form of $$("form[data-send]"))
   submits(form, async () => {
     const { send: what, said, next } = form.dataset;
-    await send({ do: what, said, next }, about(form), read(form), form);
+    await send({ do: what, said, next }, about(form), read(form));
     form.reset();
   });
 
