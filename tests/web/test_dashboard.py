@@ -8,7 +8,7 @@ from crawlyard.web.app import PREFIX
 from tests.web.rig import Rig
 
 _PLACE = re.compile(r"\$?\{[^{}]*\}")
-_SAID = re.compile(r'data-(?:do|send)="([A-Z]+) (/[^"]*)"')
+_SAID = re.compile(r'(?:data-(?:do|send)=|\bdo\()"([A-Z]+) (/[^"]*)"')
 _READ = re.compile(r'data-(?:list|of)="(/[^"?]*)')
 _CALLED = re.compile(r'\b(get|post|patch|put|remove)\(\s*["`]((?:\$\{path\})?/[^"`?]*)')
 _OWN = {
