@@ -101,7 +101,9 @@ def test_a_job_is_looked_at_closely(crawled: Shell) -> None:
     config = one(crawled, "jobs", "config", "last")
     log = crawled.run("jobs", "log", "last", "-o", "jsonl")
     frontier = crawled.run("jobs", "frontier", "last")
-    waited = crawled.run("jobs", "wait", "last", "--timeout", "10s", "-q")
+    waiting = ("jobs", "wait", "last", "--timeout", "10s")
+    waited = crawled.run(*waiting, "-q")
+    picked = crawled.run(*waiting, "--fields", "id,state", "-o", "csv")
     refused = crawled.run("jobs", "exclude", "last", "*/print/*")
 
     assert why["outcome"] == "fetched"
@@ -110,7 +112,24 @@ def test_a_job_is_looked_at_closely(crawled: Shell) -> None:
     assert {json.loads(line)["object"] for line in log.stdout.splitlines()} == {"log_line"}
     assert (frontier.returncode, frontier.stdout) == (0, "")
     assert (waited.returncode, waited.stdout.strip()) == (0, crawled.job()["id"])
+    assert picked.stdout == f"id,state\n{crawled.job()['id']},completed\n"
     assert refused.returncode == 5
+
+
+def test_jobs_are_waited_for_in_any_format(crawled: Shell) -> None:
+    job = crawled.job()
+    once, twice = (("jobs", "wait", *("last",) * times) for times in (1, 2))
+
+    told = [crawled.run(*once, *style) for style in ((), ("-o", "plain"), ("-o", "csv"))]
+    listed = crawled.json(*twice, "--fields", "id")
+    gone = crawled.run(*once, "none", "--json")
+
+    assert [ran.stdout.count(str(job["id"])) for ran in told] == [0, 1, 1]
+    assert one(crawled, *once)["id"] == job["id"]
+    assert told[1].stdout == crawled.run("jobs", "list", "-o", "plain").stdout
+    assert told[2].stdout == crawled.run("jobs", "list", "-o", "csv").stdout
+    assert listed == {"id": job["id"]}  # a job that is named twice is one
+    assert (gone.returncode, gone.stdout) == (3, "")
 
 
 def test_signing_in_keeps_a_token_for_its_owner_alone(yard: Shell, tmp_path: Path) -> None:
@@ -193,8 +212,13 @@ def test_a_list_is_read_to_its_end(yard: Shell) -> None:
 
     words = ("api", "GET", "jobs", "-F", "limit=1", "-F", "fields=name", "--paginate")
     ran = yard.run(*words)
+    asked = yard.run("api", "GET", "jobs?limit=1&fields=name&q=ir", "--paginate")
 
     told = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert {line["name"] for line in map(json.loads, asked.stdout.splitlines())} == {
+        "third",
+        "first",
+    }
     assert [job["name"] for job in told][:3] == ["third", "second", "first"]
     assert all(set(job) == {"name"} for job in told)
 

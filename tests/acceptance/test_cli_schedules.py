@@ -135,6 +135,14 @@ class TestChange:
         assert after["overrides"] == before["overrides"] | {"limits": {"pages": 7, "errors": 3}}
         assert (after["zone"], after["version"]) == (before["zone"], 2)
 
+    def test_one_edit_takes_away_and_sets_what_stands_together(self, nightly: Shell) -> None:
+        before = shown(nightly)
+
+        words = ("--unset", "limits.pages", "--max-errors", "9")
+        schedules(nightly, "edit", "nightly", *words)
+
+        assert shown(nightly)["overrides"] == before["overrides"] | {"limits": {"errors": 9}}
+
     def test_an_edit_without_a_change_is_refused(self, nightly: Shell) -> None:
         assert "--when" in schedules(nightly, "edit", "nightly", code=2).stderr
 

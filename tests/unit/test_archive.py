@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.archive import EXCERPT, MAX_WORD, MOST_WORDS, excerpt, missing, words_of
+from crawlyard.core.archive import (
+    EXCERPT,
+    MAX_TEXT,
+    MAX_WORD,
+    MOST_WORDS,
+    excerpt,
+    missing,
+    words_of,
+)
 from crawlyard.errors import Invalid
 from tests.builders import a_page, a_target
 
@@ -30,7 +38,12 @@ def test_words_are_told_apart_by_blanks_and_kept_together_by_quotes(
 
 @pytest.mark.parametrize(
     "text",
-    ['one "two', " ".join(map(str, range(MOST_WORDS + 1))), "x" * (MAX_WORD + 1)],
+    [
+        'one "two',
+        " " * (MAX_TEXT + 1),
+        " ".join(map(str, range(MOST_WORDS + 1))),
+        "x" * (MAX_WORD + 1),
+    ],
 )
 def test_what_cannot_be_looked_for_is_refused(text: str) -> None:
     with pytest.raises(Invalid) as refused:

@@ -15,7 +15,7 @@ from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL
 from crawlyard.store.base import Store
 from crawlyard.web.app import PREFIX, create_app
-from crawlyard.web.connection import REQUEST_S
+from crawlyard.web.connection import IDLE_S, REQUEST_S
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
@@ -117,12 +117,17 @@ class LiveRig:
 
 @asynccontextmanager
 async def a_live_rig(
-    store: Store, *, send_buffer: int | None = None, request_s: float = REQUEST_S
+    store: Store,
+    *,
+    send_buffer: int | None = None,
+    request_s: float = REQUEST_S,
+    idle_s: int = IDLE_S,
 ) -> AsyncIterator[LiveRig]:
     """Serve *store*.
 
     *send_buffer* are the bytes that the system takes for a slow reader, *request_s* the
-    seconds within which a whole request must come.
+    seconds within which a whole request must come, *idle_s* those of a connection that asks
+    nothing.
     """
     yard = Yard(Settings(database_url=IN_MEMORY), store, SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
@@ -133,7 +138,7 @@ async def a_live_rig(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         base = f"http://127.0.0.1:{sock.getsockname()[1]}"
         async with (
-            serving(rig.app, sock, site.live.close, request_s=request_s),
+            serving(rig.app, sock, site.live.close, request_s=request_s, idle_s=idle_s),
             httpx.AsyncClient(base_url=base, timeout=PATIENCE_S, limits=_MANY) as client,
         ):
             yield LiveRig(rig=rig, client=client)

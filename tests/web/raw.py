@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -77,6 +78,52 @@ async def wire(live: LiveRig) -> AsyncIterator[Wire]:
         yield Wire(reader, writer)
     finally:
         writer.transport.abort()
+
+
+class Deaf:
+    """One connection whose answers nobody reads, and the system takes little of them."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+
+    async def send(self, data: bytes) -> bool:
+        """Send *data*; return whether the other side still takes any."""
+        try:
+            await self._loop.sock_sendall(self._sock, data)
+        except ConnectionError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Say that nothing more is sent."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    async def read(self, most: int = 1 << 16) -> bytes:
+        """Return what is there, at most so many bytes; nothing: the other side has closed."""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                return await self._loop.sock_recv(self._sock, most)
+            except ConnectionError:
+                return b""
+
+    async def rest(self) -> bytes:
+        """Return what still comes until the other side closes the connection."""
+        parts = []
+        while part := await self.read():
+            parts.append(part)
+        return b"".join(parts)
+
+
+@asynccontextmanager
+async def deaf(live: LiveRig) -> AsyncIterator[Deaf]:
+    """Connect for the block, to read nothing by itself."""
+    url = live.client.base_url
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (url.host, url.port))
+        yield Deaf(sock)
 
 
 def head(live: LiveRig, first: str = "POST /api/v1/views HTTP/1.1", *lines: str) -> bytes:

@@ -28,8 +28,8 @@ async def live() -> AsyncIterator[LiveRig]:
 
 @pytest.fixture
 async def hasty() -> AsyncIterator[LiveRig]:
-    """A server that waits for a request for SOON_S alone."""
-    async with a_live_rig(open_memory_store(), request_s=SOON_S) as rig:
+    """A server that waits for a request for SOON_S alone, and for its begin a second."""
+    async with a_live_rig(open_memory_store(), request_s=SOON_S, idle_s=1) as rig:
         yield rig
 
 

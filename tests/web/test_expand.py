@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -128,6 +129,21 @@ class TestJobs:
             "PATCH", f"jobs/{job_id}", json={"name": "n"}, headers={"If-Match": tag}
         )
         assert changed.status_code == 200
+
+    async def test_its_tag_changes_when_its_schedule_is_due_again(self, rig: Rig) -> None:
+        job_id = await a_scheduled_job(rig)
+        await rig.post(f"jobs/{job_id}/cancel")
+        path = f"jobs/{job_id}?expand=schedule"
+        first = await rig.get(path)
+
+        await rig.clock.advance(timedelta(days=1))
+        await rig.yard.scheduler.round()
+        other = await rig.get(path, headers={"If-None-Match": first.headers["etag"]})
+
+        assert other.status_code == 200
+        old, new = [answer.json()["expanded"]["schedule"] for answer in (first, other)]
+        assert old["version"] == new["version"]
+        assert old["next_at"] < new["next_at"]
 
     async def test_a_list_has_them_beside_each(self, rig: Rig) -> None:
         await a_scheduled_job(rig)

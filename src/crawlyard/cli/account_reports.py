@@ -16,13 +16,13 @@ _ALL = 2**31
 
 async def whoami(session: Session, *, common: Common) -> int:
     """Show who asks."""
-    found = await session.clients.accounts.me()
+    found = await session.clients.accounts().me()
     return await show(session, found, _user_facts(found), common, key=found.id)
 
 
 async def tokens(session: Session, *, limit: int, common: Common) -> int:
     """List tokens, newest first."""
-    found = await session.clients.accounts.tokens(limit or _ALL)
+    found = await session.clients.accounts().tokens(limit or _ALL)
     await listed(session, found, _TOKENS, common)
     if not found:
         session.tell("there is no token yet")
@@ -39,7 +39,7 @@ async def create_token(
     common: Common,
 ) -> int:
     """Make a token, and write its secret: a line that a program can read."""
-    made = await session.clients.accounts.create_token(name, user, scopes, lasts)
+    made = await session.clients.accounts().create_token(name, user, scopes, lasts)
     if made.token is None:  # its first answer was lost, and a secret is not kept for a second
         message = f"token {made.name} was made, and its secret was lost on the way"
         raise Unavailable(f"{message}; {session.hint(f'tokens revoke {made.id}')}, and try again")
@@ -56,14 +56,14 @@ async def revoke(session: Session, *, words: Sequence[str]) -> int:
     """Revoke tokens at once."""
     for word in words:
         token = await _token(session, word)
-        await session.clients.accounts.revoke_token(token.id)
+        await session.clients.accounts().revoke_token(token.id)
         session.tell(f"revoked: {token.name} of {token.user}, {token.id}")
     return 0
 
 
 async def users(session: Session, *, limit: int, common: Common) -> int:
     """List users by id."""
-    found = await session.clients.accounts.users(limit or _ALL)
+    found = await session.clients.accounts().users(limit or _ALL)
     await listed(session, found, _USERS, common)
     return 0
 
@@ -72,7 +72,7 @@ async def create_user(
     session: Session, *, user_id: str, role: str, quota: Mapping[str, object], common: Common
 ) -> int:
     """Make a user."""
-    made = await session.clients.accounts.create_user(user_id, role, quota)
+    made = await session.clients.accounts().create_user(user_id, role, quota)
     session.tell(f"made: {made.id}, {made.role}")
     session.tell(f"give him a token: {session.hint(f'tokens create NAME --user {made.id}')}")
     return await _written(session, made, common)
@@ -91,9 +91,9 @@ async def change_user(
         raise Invalid("users set", "expected something to change: --role, --max-running, …")
     changes: dict[str, object] = {} if role is None else {"role": role}
     if quota:
-        old = (await session.clients.accounts.user(user_id)).quota.model_dump(mode="json")
+        old = (await session.clients.accounts().user(user_id)).quota.model_dump(mode="json")
         changes["quota"] = _over(old, quota)
-    changed = await session.clients.accounts.change_user(user_id, changes)
+    changed = await session.clients.accounts().change_user(user_id, changes)
     session.tell(f"changed: {changed.id}, {changed.role}")
     return await _written(session, changed, common)
 
@@ -101,7 +101,7 @@ async def change_user(
 async def disable(session: Session, *, ids: Sequence[str], disabled: bool, common: Common) -> int:
     """Let nobody sign in as these users any more, or again."""
     for user_id in ids:
-        changed = await session.clients.accounts.change_user(user_id, {"disabled": disabled})
+        changed = await session.clients.accounts().change_user(user_id, {"disabled": disabled})
         session.tell(f"{'disabled' if disabled else 'enabled'}: {changed.id}")
         await _written(session, changed, common)
     return 0
@@ -114,7 +114,7 @@ async def _written(session: Session, user: UserOut, common: Common) -> int:
 
 
 async def _token(session: Session, word: str) -> TokenOut:
-    every = await session.clients.accounts.tokens(_ALL)
+    every = await session.clients.accounts().tokens(_ALL)
     good = [token for token in every if token.revoked_at is None]
     found = [t for t in good if word in (t.id, t.name, t.prefix) or t.id.endswith(word)]
     if not found:

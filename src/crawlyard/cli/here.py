@@ -9,6 +9,7 @@ from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.options import Basics
 from crawlyard.cli.servers import server_asked
 from crawlyard.cli.session import (
+    Clients,
     Session,
     consoles,
     finish,
@@ -32,13 +33,6 @@ if TYPE_CHECKING:
         local_watch,
         local_webhooks,
     )
-    from crawlyard.cli.account_client import AccountClient
-    from crawlyard.cli.client import Client
-    from crawlyard.cli.event_client import EventClient
-    from crawlyard.cli.schedule_client import ScheduleClient
-    from crawlyard.cli.template_client import TemplateClient
-    from crawlyard.cli.watch_client import WatchClient
-    from crawlyard.cli.webhook_client import WebhookClient
 else:
     local_jobs = lazily("crawlyard.cli.local_jobs")
     local_templates = lazily("crawlyard.cli.local_templates")
@@ -49,46 +43,17 @@ else:
     local_accounts = lazily("crawlyard.cli.local_accounts")
 
 
-class LocalClients:
-    """Calls the services of a yard of this process, kind by kind."""
-
-    def __init__(self, yard: Yard) -> None:
-        self._yard = yard
-
-    @property
-    def jobs(self) -> "Client":
-        """Return what is asked about jobs."""
-        return local_jobs.LocalClient(self._yard, LOCAL)
-
-    @property
-    def templates(self) -> "TemplateClient":
-        """Return what is asked about templates."""
-        return local_templates.LocalTemplates(self._yard, LOCAL)
-
-    @property
-    def schedules(self) -> "ScheduleClient":
-        """Return what is asked about schedules."""
-        return local_schedules.LocalSchedules(self._yard, LOCAL)
-
-    @property
-    def events(self) -> "EventClient":
-        """Return what is asked about events."""
-        return local_events.LocalEvents(self._yard, LOCAL)
-
-    @property
-    def webhooks(self) -> "WebhookClient":
-        """Return what is asked about webhooks."""
-        return local_webhooks.LocalWebhooks(self._yard, LOCAL)
-
-    @property
-    def watch(self) -> "WatchClient":
-        """Return what is asked about how things stand."""
-        return local_watch.LocalWatch(self._yard, LOCAL)
-
-    @property
-    def accounts(self) -> "AccountClient":
-        """Return what is asked about users and tokens."""
-        return local_accounts.LocalAccounts(self._yard, LOCAL)
+def _clients(yard: Yard) -> Clients:
+    """Return what calls the services of a yard of this process."""
+    return Clients(
+        jobs=lambda: local_jobs.LocalClient(yard, LOCAL),
+        templates=lambda: local_templates.LocalTemplates(yard, LOCAL),
+        schedules=lambda: local_schedules.LocalSchedules(yard, LOCAL),
+        events=lambda: local_events.LocalEvents(yard, LOCAL),
+        webhooks=lambda: local_webhooks.LocalWebhooks(yard, LOCAL),
+        watch=lambda: local_watch.LocalWatch(yard, LOCAL),
+        accounts=lambda: local_accounts.LocalAccounts(yard, LOCAL),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +96,7 @@ async def act(settings: Settings, basics: Basics, action: LocalAction) -> int:
     """Open the yard that *settings* describe, and return what *action* does with it."""
     async with Yard.open(settings) as yard:
         session = LocalSession(
-            clients=LocalClients(yard),
+            clients=_clients(yard),
             clock=yard.clock,
             where=option_for(settings.data_dir),
             settings=settings,

@@ -9,7 +9,7 @@ from crawlyard.client import AsyncClient
 from crawlyard.core.form import Form
 from crawlyard.core.merging import patch_between
 from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.services.schedule_edits import spelled, without
+from crawlyard.services.schedule_edits import Edit
 from crawlyard.store.base import ScheduleQuery
 from crawlyard.web.wire.schedules import (
     AheadOut,
@@ -18,8 +18,6 @@ from crawlyard.web.wire.schedules import (
     ScheduleOut,
     TickOut,
 )
-
-_PARAMS = "params."
 
 
 class HttpSchedules:
@@ -86,8 +84,8 @@ class HttpSchedules:
         """
         beside = {"params": params, "overrides": overrides}
         if unset:
-            taken = _taken(await self._schedules.get(ref), unset)
-            beside = {name: {**taken[name], **value} for name, value in beside.items()}
+            edit = Edit(changes={}, params=params, overrides=overrides, unset=unset)
+            beside = _patches(await self._schedules.get(ref), edit)
         given = {name: value for name, value in beside.items() if value}
         return await self._schedules.edit(ref, _body(changes) | given)
 
@@ -115,18 +113,13 @@ class HttpSchedules:
         await self._schedules.delete(ref)
 
 
-def _taken(schedule: ScheduleOut, unset: Collection[str]) -> dict[str, dict[str, object]]:
-    """Return the patches of params and overrides that take away what is at these paths.
+def _patches(schedule: ScheduleOut, edit: Edit) -> dict[str, Mapping[str, object]]:
+    """Return the patches that make of params and overrides of a schedule what an edit makes.
 
     Raises:
-        Invalid: there is nothing at one of them.
+        Invalid: what is to be taken away is not there.
     """
-    params, overrides = schedule.params, schedule.overrides
-    for path in unset:
-        if path.startswith(_PARAMS):
-            params = without(params, path.removeprefix(_PARAMS), path)
-        else:
-            overrides = without(overrides, spelled(overrides, path), path)
+    params, overrides = edit.objects(schedule.params, schedule.overrides)
     return {
         "params": patch_between(schedule.params, params),
         "overrides": patch_between(schedule.overrides, overrides),

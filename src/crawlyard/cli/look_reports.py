@@ -10,11 +10,12 @@ from pydantic import BaseModel
 from crawlyard.cli import output, words
 from crawlyard.cli.endings import ENDED, exit_code
 from crawlyard.cli.live import state_words
-from crawlyard.cli.options import OBJECTS, Common, Style
+from crawlyard.cli.options import Common, Style
 from crawlyard.cli.output import Column, M, View
 from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.stdout import write_line
+from crawlyard.cli.views import jobs_view
 from crawlyard.core.lifecycle import State
 from crawlyard.core.watch import Level
 from crawlyard.export.jsonl import dumps
@@ -36,7 +37,7 @@ async def log(session: Session, *, word: str, least: Level, follow: bool, common
         style = Style.JSONL
     if follow and style is Style.TABLE and common.fields is not None:
         style = Style.PLAIN  # a table would wait for the last
-    watch = session.clients.watch
+    watch = session.clients.watch()
     lines = _flushed(watch.follow_log(job_id, least)) if follow else watch.log(job_id, least)
     await _write_lines(session, lines, style, common)
     return 0
@@ -65,7 +66,7 @@ async def _write_lines(
 async def frontier(session: Session, *, word: str, limit: int, common: Common) -> int:
     """List the URLs of a job that wait."""
     job_id = await session.client.resolve(word)
-    found = _first(session.clients.watch.frontier(job_id), limit)
+    found = _first(session.clients.watch().frontier(job_id), limit)
     shown = await listed(session, found, _FRONTIER, common)
     if not shown:
         session.tell("no URL waits")
@@ -76,22 +77,22 @@ async def frontier(session: Session, *, word: str, limit: int, common: Common) -
 
 async def counts(session: Session, *, query: JobQuery, common: Common) -> int:
     """Count jobs by state."""
-    found = await session.clients.watch.counts(query)
+    found = await session.clients.watch().counts(query)
     told = [*found.states.items(), ("total", found.total)]
     return await show(session, found, told, common, key=str(found.total))
 
 
 async def config(session: Session, *, word: str, diff: bool, common: Common) -> int:
     """Show the settings of a job in force, or what differs from its template."""
-    found = await session.clients.watch.config(await session.client.resolve(word))
+    found = await session.clients.watch().config(await session.client.resolve(word))
     if whole(session, common):
         return await show(session, found, (), common)
     if diff:
         if found.template is None:
             session.tell("it was made of no template that can be seen")
-        await listed(session, (found.differences), _DIFFERENCES, common)
+        await listed(session, found.differences, _DIFFERENCES, common)
     else:
-        await listed(session, (_settings(found)), _CONFIG, common)
+        await listed(session, _settings(found), _CONFIG, common)
     return 0
 
 
@@ -100,7 +101,7 @@ async def exclude(
 ) -> int:
     """Let no URL of a job be fetched that a pattern matches."""
     job_id = await session.client.resolve(word)
-    done = await session.clients.watch.exclude(job_id, pattern, dry_run=dry_run)
+    done = await session.clients.watch().exclude(job_id, pattern, dry_run=dry_run)
     if whole(session, common):
         await show(session, done, (), common)
     else:
@@ -113,7 +114,7 @@ async def exclude(
 
 async def why(session: Session, *, word: str, url: str, common: Common) -> int:
     """Tell what became of a URL."""
-    found = await session.clients.watch.why(await session.client.resolve(word), url)
+    found = await session.clients.watch().why(await session.client.resolve(word), url)
     told = found.model_dump(mode="json", exclude={"object"})
     facts = [(name.replace("_", " "), value) for name, value in told.items()]
     return await show(session, found, facts, common, key=found.outcome)
@@ -124,20 +125,26 @@ async def wait(
 ) -> int:
     """Wait until jobs stand still; the worst of how they ended is the exit code."""
     end = None if longest is None else session.clock.monotonic() + longest.total_seconds()
+    job_ids = [await session.client.resolve(word) for word in ids]
     codes = [0]
-    for word in ids:
-        job = await _stands_still(session, await session.client.resolve(word), end)
-        if job is None:
-            session.tell(f"it goes on: {session.hint(f'jobs watch {word}')}")
-            return TIMED_OUT
-        session.tell(f"{state_words(job)}: {job.id}")
-        if common.quiet:
-            write_line(job.id)
-        elif common.json or common.style in OBJECTS:
-            style = common.style_on(terminal=False)
-            several = len(ids) > 1 and style is Style.JSON
-            output.write_one(job, Style.JSONL if several else style, common.fields)
-        codes.append(exit_code(job))
+
+    async def still() -> AsyncIterator[JobOut]:
+        for word, job_id in zip(ids, job_ids, strict=True):
+            job = await _stands_still(session, job_id, end)
+            if job is None:
+                session.tell(f"it goes on: {session.hint(f'jobs watch {word}')}")
+                codes.append(TIMED_OUT)
+                return
+            session.tell(f"{state_words(job)}: {job.id}")
+            codes.append(exit_code(job))
+            yield job
+
+    if not common.asked or (len(ids) == 1 and whole(session, common)):
+        async for job in still():
+            if common.asked:
+                await show(session, job, (), common)  # one was named: one comes back
+    else:
+        await listed(session, still(), jobs_view(session.clock.now()), common)
     return max(codes)
 
 
@@ -147,7 +154,7 @@ async def _stands_still(session: Session, job_id: str, end: float | None) -> Job
         left = _LONGEST_WAIT
         if end is not None:
             left = min(left, timedelta(seconds=max(0, end - session.clock.monotonic())))
-        job = await session.clients.watch.wait(job_id, (State.PAUSED,), left)
+        job = await session.clients.watch().wait(job_id, (State.PAUSED,), left)
         if job.state in ENDED or job.state == State.PAUSED:
             return job
         if end is not None and session.clock.monotonic() >= end:

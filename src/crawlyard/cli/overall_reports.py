@@ -68,7 +68,7 @@ async def pages(session: Session, asked: Asked, limit: int, common: Common) -> i
     words_of(asked.text)  # better to know before anything is read
     now = session.clock.now()
     query = asked.query(now, [await session.client.resolve(word) for word in asked.jobs])
-    found = session.clients.watch.found(query, asked.text, limit)
+    found = session.clients.watch().found(query, asked.text, limit)
     shown = await listed(session, found, _pages_view(now), common)
     if not shown:
         session.tell("no page is like that" if asked != Asked() else "there is no page yet")
@@ -84,7 +84,7 @@ def no_pages(common: Common) -> int:
 
 async def attention(session: Session, common: Common) -> int:
     """List what needs a person."""
-    found = await session.clients.watch.attention()
+    found = await session.clients.watch().attention()
     await listed(session, found.items, _notices_view(session.clock.now()), common)
     if not found.items:
         session.tell("nothing needs you")

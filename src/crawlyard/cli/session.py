@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 from pydantic import ValidationError
@@ -48,43 +48,17 @@ PLACES = frozenset({"data_dir", "database_url"})
 """The settings that say where a yard is kept."""
 
 
-class Clients(Protocol):
-    """What commands ask, kind by kind; each is made, and loaded, when it is first wanted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """What makes what commands ask, kind by kind; none is loaded before it is called."""
 
-    @property
-    def jobs(self) -> "Client":
-        """Return what is asked about jobs."""
-        ...
-
-    @property
-    def templates(self) -> "TemplateClient":
-        """Return what is asked about templates."""
-        ...
-
-    @property
-    def schedules(self) -> "ScheduleClient":
-        """Return what is asked about schedules."""
-        ...
-
-    @property
-    def events(self) -> "EventClient":
-        """Return what is asked about events."""
-        ...
-
-    @property
-    def webhooks(self) -> "WebhookClient":
-        """Return what is asked about webhooks."""
-        ...
-
-    @property
-    def watch(self) -> "WatchClient":
-        """Return what is asked about how things stand."""
-        ...
-
-    @property
-    def accounts(self) -> "AccountClient":
-        """Return what is asked about users and tokens."""
-        ...
+    jobs: Callable[[], "Client"]
+    templates: Callable[[], "TemplateClient"]
+    schedules: Callable[[], "ScheduleClient"]
+    events: Callable[[], "EventClient"]
+    webhooks: Callable[[], "WebhookClient"]
+    watch: Callable[[], "WatchClient"]
+    accounts: Callable[[], "AccountClient"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,27 +76,27 @@ class Session:
     @property
     def client(self) -> "Client":
         """Return what is asked about jobs."""
-        return self.clients.jobs
+        return self.clients.jobs()
 
     @property
     def templates(self) -> "TemplateClient":
         """Return what is asked about templates."""
-        return self.clients.templates
+        return self.clients.templates()
 
     @property
     def schedules(self) -> "ScheduleClient":
         """Return what is asked about schedules."""
-        return self.clients.schedules
+        return self.clients.schedules()
 
     @property
     def events(self) -> "EventClient":
         """Return what is asked about events."""
-        return self.clients.events
+        return self.clients.events()
 
     @property
     def webhooks(self) -> "WebhookClient":
         """Return what is asked about webhooks."""
-        return self.clients.webhooks
+        return self.clients.webhooks()
 
     def hint(self, command: str) -> str:
         """Return *command* as the user would type it to act on this same yard."""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from crawlyard.cli import logins
 from crawlyard.cli.options import Basics
@@ -65,26 +66,29 @@ class Request:
 
     method: str
     path: str  # below /api/v1, unless it is of the root: /healthz
-    params: Mapping[str, object]
+    params: Mapping[str, object]  # a list: the name comes several times
     body: object
 
     @classmethod
     def of(cls, method: str, path: str, fields: Sequence[str], source: str) -> "Request":
         """Return the request with *fields* as ``name=value``, or with the body that a file has.
 
+        *path* may have a query; of what asks by *fields* as well, these are what counts.
+
         Raises:
             Invalid: both are given, or one cannot be read.
         """
         asks = method in {"GET", "DELETE"}
+        below, _, query = _below(path).partition("?")
         return cls(
             method=method,
-            path=_below(path),
-            params=_fields(fields) if asks else {},
+            path=below,
+            params=_params(query) | (_fields(fields) if asks else {}),
             body=_body(method, fields, source),
         )
 
     def rest(self, **params: object) -> dict[str, Any]:
-        """Return what goes with method and path; *params* beside its own.
+        """Return what goes with method and path; *params* beside its own, or instead of them.
 
         What is changed is meant as it is then.
         """
@@ -100,6 +104,14 @@ def _below(path: str) -> str:
     """Return *path* as it is below the API; what stands beside that keeps its slash."""
     path = path.removeprefix("/api/v1/")
     return path if path.startswith(_BESIDE) else path.lstrip("/")
+
+
+def _params(query: str) -> dict[str, object]:
+    """Return what a query asks; of a name that comes again, all values in their order."""
+    given: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        given.setdefault(name, []).append(value)
+    return {name: found[0] if len(found) == 1 else found for name, found in given.items()}
 
 
 def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> None:
@@ -136,9 +148,8 @@ async def _call(url: str, request: Request, *, paginate: bool, include: bool) ->
 
 async def _all(client: AsyncClient, request: Request) -> None:
     """Write the items of all pages of a list, a line each."""
-    cursor: object = None
+    asked = request.rest()
     while True:
-        asked = request.rest(cursor=cursor)
         answer = await client.request(request.method, request.path, **asked)
         items, cursor = _page(answer.content)
         if items is None:
@@ -147,6 +158,7 @@ async def _all(client: AsyncClient, request: Request) -> None:
             write(dumps(item).encode() + b"\n")
         if cursor is None:
             return
+        asked = request.rest(cursor=cursor)
 
 
 def _page(content: bytes) -> tuple[list[object] | None, object]:

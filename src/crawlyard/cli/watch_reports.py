@@ -19,7 +19,7 @@ _ALL = 2**31
 
 async def workers(session: Session, *, common: Common) -> int:
     """List the workers."""
-    found = await session.clients.watch.workers()
+    found = await session.clients.watch().workers()
     await listed(session, found, _workers_view(session.clock.now()), common)
     if not found:
         session.tell(session.by_worker("no worker has been here lately"))
@@ -35,14 +35,14 @@ async def worker(session: Session, *, word: str, common: Common) -> int:
 async def forget(session: Session, *, word: str) -> int:
     """Forget a worker that is gone."""
     found = await _worker(session, word)
-    await session.clients.watch.forget(found.id)
+    await session.clients.watch().forget(found.id)
     session.tell(f"forgotten: {found.id}")
     return 0
 
 
 async def hosts(session: Session, *, common: Common) -> int:
     """List the hosts that are asked now."""
-    found = await session.clients.watch.hosts()
+    found = await session.clients.watch().hosts()
     await listed(session, found, _hosts_view(session.clock.now()), common)
     if not found:
         session.tell("no host is asked now")
@@ -51,7 +51,7 @@ async def hosts(session: Session, *, common: Common) -> int:
 
 async def host(session: Session, *, name: str, common: Common) -> int:
     """Show what is done to one host."""
-    for found in await session.clients.watch.hosts():
+    for found in await session.clients.watch().hosts():
         if found.host == name:
             facts = _facts(found.model_dump(mode="json"))
             return await show(session, found, facts, common, key=found.host)
@@ -60,7 +60,7 @@ async def host(session: Session, *, name: str, common: Common) -> int:
 
 async def operations(session: Session, *, limit: int, common: Common) -> int:
     """List operations, newest first."""
-    found = await session.clients.watch.operations(limit or _ALL)
+    found = await session.clients.watch().operations(limit or _ALL)
     await listed(session, found, _OPERATIONS, common)
     if not found:
         session.tell("there is no operation yet")
@@ -69,13 +69,13 @@ async def operations(session: Session, *, limit: int, common: Common) -> int:
 
 async def operation(session: Session, *, word: str, common: Common) -> int:
     """Show one operation."""
-    found = await session.clients.watch.operation(word)
+    found = await session.clients.watch().operation(word)
     return await show(session, found, _facts(found.model_dump(mode="json")), common, key=found.id)
 
 
 async def cancel(session: Session, *, word: str, common: Common) -> int:
     """End an operation; what it has done stays done."""
-    found = await session.clients.watch.cancel(word)
+    found = await session.clients.watch().cancel(word)
     session.tell(f"{found.state}: {found.id}, {found.done:,} of {found.total:,} done")
     if not common.asked:
         return 0
@@ -85,7 +85,7 @@ async def cancel(session: Session, *, word: str, common: Common) -> int:
 async def stats(session: Session, *, since: When | None, common: Common) -> int:
     """Tell how many jobs there are, what ended since then, and what was fetched."""
     begin = None if since is None else since.instant(session.clock.now())
-    found = await session.clients.watch.stats(begin)
+    found = await session.clients.watch().stats(begin)
     cards = found.cards
     facts = [
         ("workers", cards.workers),
@@ -105,13 +105,13 @@ def _range(found: StatsOut) -> dict[str, object]:
 
 async def health(session: Session) -> int:
     """Say that the yard can work."""
-    await session.clients.watch.health()
+    await session.clients.watch().health()
     session.tell("ok")
     return 0
 
 
 async def _worker(session: Session, word: str) -> WorkerOut:
-    every = await session.clients.watch.workers()
+    every = await session.clients.watch().workers()
     found = [one for one in every if word == one.id or one.id.endswith(word)]
     if len(found) != 1:
         raise NotFound(f"there is no worker {word}" if not found else f"{word}: which worker?")

@@ -6,6 +6,9 @@ from datetime import datetime, timedelta
 from crawlyard.core.page import Page
 from crawlyard.errors import Invalid
 
+MAX_TEXT = 500
+"""Characters of what one search asks for."""
+
 MOST_WORDS = 10
 """Words that one search may ask for."""
 
@@ -65,8 +68,10 @@ def words_of(text: str) -> tuple[str, ...]:
     """Return what *text* looks for, in lower case: its words, and what is between "…" as it is.
 
     Raises:
-        Invalid: they are too many, one is too long, or a " has no other.
+        Invalid: it is too long, or one of them; they are too many, or a " has no other.
     """
+    if len(text) > MAX_TEXT:
+        raise Invalid("q", f"expected at most {MAX_TEXT} characters, got {len(text):,}")
     parts = text.lower().split('"')
     if len(parts) % 2 == 0:
         raise Invalid("q", 'expected another " that ends the text')

@@ -41,8 +41,9 @@ class Related:
     def versions(self) -> tuple[object, ...]:
         """Return what changes when one of them does."""
         named = (self.template, self.schedule, self.owner)
+        beat = None if self.schedule is None else self.schedule.beat  # its runs make no version
         of_ticks = [(one.tick.beat, one.tick.due_at, one.state) for one in self.recent or ()]
-        return (*(None if one is None else one.version for one in named), *of_ticks)
+        return (*(None if one is None else one.version for one in named), beat, *of_ticks)
 
 
 class Relations:

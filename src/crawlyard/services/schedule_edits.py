@@ -71,14 +71,25 @@ class Edit:
             given["fresh_beat"] = old.beat + 1  # failures are counted anew
         trusted = old.trusted and (self.trusted or not self.says_what)
         new = replace(old, **given, trusted=trusted)
-        params: dict[str, object] = {**new.params, **self.params}
-        overrides = _beside(new.overrides, self.overrides)
+        params, overrides = self.objects(new.params, new.overrides)
+        return replace(new, params=params, overrides=overrides)
+
+    def objects(
+        self, params: Mapping[str, object], overrides: Mapping[str, object]
+    ) -> tuple[dict[str, object], dict[str, object]]:
+        """Return *params* and *overrides* with what is set beside them, without what is unset.
+
+        Raises:
+            Invalid: what is to be taken away is not there.
+        """
+        params = {**params, **self.params}
+        overrides = _beside(overrides, self.overrides)
         for path in self.unset:
             if path.startswith(_PARAMS):
-                params = without(params, path.removeprefix(_PARAMS), path)
+                params = _without(params, path.removeprefix(_PARAMS), path)
             else:
-                overrides = without(overrides, spelled(overrides, path), path)
-        return replace(new, params=params, overrides=overrides)
+                overrides = _without(overrides, _spelled(overrides, path), path)
+        return params, overrides
 
 
 def check_editable(fields: Collection[str]) -> None:
@@ -145,7 +156,7 @@ def _beside(form: Mapping[str, object], more: Mapping[str, object]) -> dict[str,
     return both
 
 
-def spelled(form: Mapping[str, object], path: str) -> str:
+def _spelled(form: Mapping[str, object], path: str) -> str:
     """Return the path of a field as *form* writes it: as such, or in its other spelling."""
     ways = next(([f.path, f.also] for f in FIELDS.values() if path in (f.path, f.also)), [])
     return next((way for way in (path, *ways) if way and _has(form, way)), path)
@@ -157,7 +168,7 @@ def _has(form: Mapping[str, object], path: str) -> bool:
     return head in form and (not dot or (isinstance(inner, Mapping) and _has(inner, rest)))
 
 
-def without(form: Mapping[str, object], path: str, told: str) -> dict[str, object]:
+def _without(form: Mapping[str, object], path: str, told: str) -> dict[str, object]:
     """Return *form* without what is at *path*; an object that has nothing else goes with it.
 
     Raises:
@@ -168,7 +179,7 @@ def without(form: Mapping[str, object], path: str, told: str) -> dict[str, objec
         raise Invalid(told, f"cannot be taken away, it is not set; what is: {there}")
     head, dot, rest = path.partition(".")
     left, inner = dict(form), form[head]
-    if dot and isinstance(inner, Mapping) and (kept := without(inner, rest, told)):
+    if dot and isinstance(inner, Mapping) and (kept := _without(inner, rest, told)):
         left[head] = kept
     else:
         del left[head]

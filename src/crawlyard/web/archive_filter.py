@@ -5,11 +5,11 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 
-from crawlyard.core.archive import words_of
+from crawlyard.core.archive import MAX_TEXT, words_of
 from crawlyard.core.filter import FilterKey, condition
 from crawlyard.core.template import is_id
 from crawlyard.store.base import ArchiveQuery, JobQuery
-from crawlyard.web.filtering import MOST_Q, Values, WhichPages, of_parameter, words
+from crawlyard.web.filtering import Values, WhichPages, of_parameter, words
 from crawlyard.web.wire.schedule_asks import AskedInstant
 
 _MANY = "Several: any of them."
@@ -62,7 +62,7 @@ def _sought(
     q: Annotated[
         str,
         Query(
-            max_length=MOST_Q,
+            max_length=MAX_TEXT,
             description='Words that are in URL, title or text, all of them; "…" keeps several '
             "together.",
         ),

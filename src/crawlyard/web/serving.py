@@ -61,12 +61,14 @@ async def serving(
     close_streams: Callable[[], None] = _nothing,
     *,
     request_s: float = REQUEST_S,
+    idle_s: int = IDLE_S,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve *app* on *sock* for the block, whose end waits `DRAIN_S` for what is under way.
 
     Streams would be waited for as well, so they are closed first. What the block is
     given makes the end begin before that of the block; it may be called twice. A request
-    that has not come whole after *request_s* is refused.
+    that has not come whole after *request_s* is refused, and a connection that asks nothing
+    for *idle_s* is closed.
     """
     config = uvicorn.Config(
         app,
@@ -76,7 +78,7 @@ async def serving(
         timeout_graceful_shutdown=DRAIN_S,
         http=within(request_s),
         ws="none",
-        timeout_keep_alive=IDLE_S,
+        timeout_keep_alive=idle_s,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
     server = _Server(config)

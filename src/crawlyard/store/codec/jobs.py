@@ -71,6 +71,9 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
         "hosts": hosts_text(spec.urls),
         "spec": to_json(_SPEC.dump_python(scrubbed(spec), mode="json")),
         "priority": int(spec.priority),
+        "level": int(spec.priority),
+        "needs": "",
+        "spread": 0,
         "retention": spec.retention,
     }
 
@@ -140,6 +143,8 @@ def shard_row(shard: Shard) -> dict[str, Any]:
         "pulse": to_json(_PULSE.dump_python(shard.pulse, mode="json")),
         "current_url": shard.current_url,
         "recorded_at": shard.updated_at,
+        "budget": "{}",
+        "freed_at": None,
     }
 
 

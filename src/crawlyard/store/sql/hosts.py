@@ -15,7 +15,7 @@ from crawlyard.core.watch import HostBooking
 from crawlyard.store.pacing import slots
 from crawlyard.store.sql.bulk import delete_first, insert_new, update_rows
 from crawlyard.store.sql.database import Database, is_postgres
-from crawlyard.store.tables.jobs import hosts
+from crawlyard.store.tables.hosts import hosts
 from crawlyard.store.text import clean
 
 

@@ -1,12 +1,13 @@
 """The schema, once, for SQLite and Postgres alike; `migrations/` makes it step by step."""
 
-from crawlyard.store.tables import access, desk, jobs, schedules, templates, watch, webhooks
+from crawlyard.store.tables import access, desk, hosts, jobs, schedules, templates, watch, webhooks
 from crawlyard.store.tables.base import metadata
 
 __all__ = [
     "SCHEMA",
     "access",
     "desk",
+    "hosts",
     "jobs",
     "metadata",
     "schedules",
@@ -15,5 +16,5 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The revision in `migrations/versions` that makes these tables."""

@@ -1,4 +1,4 @@
-"""Jobs with all that belongs to them, what has happened, and how hosts are booked.
+"""Jobs with all that belongs to them, and what has happened.
 
 Child tables know a job by its short key `no`. Frontier, pages and bodies have no
 foreign keys: only `FrontierStore.record` writes them, in a transaction that has
@@ -42,6 +42,7 @@ jobs = Table(
     Column("detail", CleanText, nullable=False),
     Column("version", Integer, nullable=False),
     Column("priority", SmallInteger, nullable=False),
+    Column("level", SmallInteger, nullable=False),  # the priority, or above it: it has aged
     Column("turn", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
@@ -61,6 +62,8 @@ jobs = Table(
     Column("tick_at", Instant),
     Column("given", CleanText, nullable=False),  # JSON
     Column("by_grant", CleanText, nullable=False),  # JSON
+    Column("needs", CleanText, nullable=False),  # tags a worker must have: sorted, a line each
+    Column("spread", SmallInteger, nullable=False),  # shards beside 0; 0: one worker has it all
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # a key is never given twice: an old lease may still name it
@@ -71,10 +74,20 @@ PENDING = jobs.c.state == literal_column("'pending'")
 RUNNING = jobs.c.state == literal_column("'running'")
 PRESENT = jobs.c.deleted_at.is_(None)
 
-CLAIM_ORDER = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
+CLAIM_ORDER = (jobs.c.level.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
 """As `core.queue.claim_key` orders; a test compares the two."""
 
 Index("jobs_claim", *CLAIM_ORDER, sqlite_where=PENDING, postgresql_where=PENDING)
+Index(
+    "jobs_turn",
+    jobs.c.owner,
+    jobs.c.level,
+    jobs.c.turn,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+NEEDY = PENDING & (jobs.c.needs != literal_column("''"))
+Index("jobs_needs", jobs.c.needs, sqlite_where=NEEDY, postgresql_where=NEEDY)
 Index("jobs_running", jobs.c.no, sqlite_where=RUNNING, postgresql_where=RUNNING)
 Index("jobs_owner", jobs.c.owner, jobs.c.id)
 
@@ -147,6 +160,8 @@ shards = Table(
     Column("pulse", Text, nullable=False),  # JSON
     Column("current_url", CleanText, nullable=False),
     Column("recorded_at", Instant),
+    Column("budget", CleanText, nullable=False),  # JSON: what it may use of the job's limits
+    Column("freed_at", Instant),
     PrimaryKeyConstraint("job_no", "shard"),
 )
 
@@ -172,6 +187,7 @@ frontier = Table(
     Column("tries", Integer, nullable=False),
     Column("due_at", Instant),
     Column("rule", CleanText, nullable=False),
+    Column("bucket", SmallInteger),  # of the host; NULL: the job was never spread
     UniqueConstraint("job_no", "fp"),
 )
 
@@ -258,11 +274,3 @@ events = Table(
 
 Index("events_subject", events.c.subject, events.c.seq)
 Index("events_owner", events.c.owner, events.c.seq)
-
-hosts = Table(
-    "hosts",
-    metadata,
-    Column("host", CleanText, primary_key=True),
-    Column("booked_until", Instant),  # the first instant that is not booked
-    Column("held_until", Instant),
-)

@@ -18,6 +18,8 @@ workers = Table(
     Column("id", String(96), primary_key=True),
     Column("report", CleanText, nullable=False),  # JSON
     Column("beat_at", Instant, nullable=False),
+    # what an operator wants of it: quiet, stop or nothing; its own reports leave it as it is
+    Column("wish", String(8), nullable=False, server_default=""),
 )
 
 # No foreign keys: lines and courses are written with a checkpoint, whose transaction

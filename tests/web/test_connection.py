@@ -1,0 +1,150 @@
+"""One connection: whose time runs when, and what becomes of answers that nobody reads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
+
+from crawlyard.store.memory import open_memory_store
+from crawlyard.web import connection
+from tests.web.live_rig import LiveRig, a_live_rig
+from tests.web.raw import END, Deaf, deaf, head, wire
+from tests.web.test_live import until_open
+
+SOON_S = 0.3
+GET = "GET /api/v1/meta HTTP/1.1"
+LARGE = "GET /api/v1/openapi.json HTTP/1.1"  # half a megabyte
+ZIPPED = "Accept-Encoding: gzip"  # more than the system takes, less than makes the server wait
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[LiveRig]:
+    """A server that waits for whole requests, and for readers, for SOON_S alone."""
+    async with a_live_rig(
+        open_memory_store(), send_buffer=4096, request_s=SOON_S, idle_s=1
+    ) as live:
+        yield live
+
+
+@pytest.fixture
+async def idle() -> AsyncIterator[LiveRig]:
+    """The same, which waits long for a request to begin."""
+    async with a_live_rig(open_memory_store(), request_s=SOON_S) as live:
+        yield live
+
+
+# --- time to ask
+
+
+async def test_the_time_of_the_first_request_runs_from_its_first_byte(idle: LiveRig) -> None:
+    async with wire(idle) as peer:
+        await asyncio.sleep(2 * SOON_S)  # as who connects before he asks: the wait is the test
+        await peer.send(head(idle, GET))
+        first = await peer.answer()
+        await peer.send(b"GET /api")
+        second = await peer.answer()
+
+    assert (first.status, second.status, second.code) == (200, 408, "too_slow")
+
+
+async def test_a_body_that_came_after_its_answer_leaves_the_next_request_its_time(
+    idle: LiveRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", SOON_S)
+    async with wire(idle) as peer:
+        await peer.send(head(idle, GET, "Content-Length: 5") + b"x")
+        first = await peer.answer()
+        await peer.send(b"xxxx")
+        await asyncio.sleep(2 * SOON_S)  # nothing is thrown away any more: the wait is the test
+        await peer.send(head(idle, GET))
+        second = await peer.answer()
+
+    assert (first.status, second.status) == (200, 200)
+
+
+async def test_who_sent_a_body_after_its_answer_and_then_nothing_is_let_go(hasty: LiveRig) -> None:
+    async with wire(hasty) as peer:
+        await peer.send(head(hasty, GET, "Content-Length: 5") + b"x")
+        answer = await peer.answer()
+        await peer.send(b"xxxx")
+        rest = await peer.closed()
+
+    assert (answer.status, rest) == (200, b"")
+
+
+async def test_time_runs_for_a_request_that_began_behind_another(hasty: LiveRig) -> None:
+    async with wire(hasty) as peer:
+        await peer.send(head(hasty, GET) + b"GET /api")
+        first, second = await peer.answer(), await peer.answer()
+
+    assert (first.status, second.status, second.code) == (200, 408, "too_slow")
+
+
+async def test_a_head_that_is_refused_has_no_body_and_ends_the_connection(
+    hasty: LiveRig, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with wire(hasty) as peer:
+        first = head(hasty, "HEAD /api/v1/meta HTTP/1.1", "Transfer-Encoding: chunked")
+        await peer.send(first + b"zz\r\n")
+        told = await peer.closed()
+
+    assert told.startswith(b"HTTP/1.1 400 ")
+    assert told.index(END) == len(told) - len(END)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# --- answers that nobody reads
+
+
+async def gone(peer: Deaf, data: bytes) -> None:
+    """Send *data* again and again until the other side has broken off."""
+    async with asyncio.timeout(30):
+        for _ in count():
+            if not await peer.send(data):
+                return
+            await asyncio.sleep(SOON_S / 10)  # as fast as who asks on: the wait is the test
+
+
+async def test_who_asks_again_and_again_and_reads_nothing_is_let_go(hasty: LiveRig) -> None:
+    async with deaf(hasty) as peer:
+        await gone(peer, head(hasty, LARGE))
+
+
+async def test_who_does_not_read_a_stream_is_let_go(hasty: LiveRig) -> None:
+    async with deaf(hasty) as peer, asyncio.timeout(30):
+        await peer.send(head(hasty, "GET /api/v1/events/stream?topics=jobs HTTP/1.1"))
+        await until_open(hasty, 1)
+        while hasty.rig.site.live.streams:
+            await hasty.job()
+
+
+async def test_who_reads_an_answer_slowly_gets_all_of_it(hasty: LiveRig) -> None:
+    whole = await hasty.client.get("/api/v1/openapi.json", headers={"Accept-Encoding": "identity"})
+    read = b""
+    async with deaf(hasty) as peer:
+        await peer.send(head(hasty, LARGE, "Connection: close"))
+        while part := await peer.read(8192):
+            read += part
+            await asyncio.sleep(SOON_S / 20)  # four times as long in all as one may read nothing
+
+    assert read.endswith(END + whole.content)
+
+
+@pytest.mark.parametrize("way", ["he ends it", "it was to end", "it is idle"])
+async def test_a_connection_that_ends_does_not_wait_for_who_reads_nothing(
+    hasty: LiveRig, way: str
+) -> None:
+    whole = await hasty.client.get("/api/v1/openapi.json", headers={"Accept-Encoding": "gzip"})
+    length = int(whole.headers["content-length"])
+    lines = (ZIPPED, "Connection: close") if way == "it was to end" else (ZIPPED,)
+    async with deaf(hasty) as peer:
+        await peer.send(head(hasty, LARGE, *lines))
+        begin = await peer.read(1000)
+        if way == "he ends it":
+            peer.end()
+        await asyncio.sleep((1 if way == "it is idle" else 0) + 3 * SOON_S)  # the wait is the test
+        rest = await peer.rest()
+
+    assert begin.startswith(b"HTTP/1.1 200 ")
+    assert len(begin) + len(rest) < length
