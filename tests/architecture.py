@@ -33,12 +33,13 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "services": {"engine", *PORTS, "core", "export"},
     "works": _SERVICES,
     "yard": {"works", *_SERVICES, *BACKENDS},  # alone in naming a backend
+    "databases": {"store", *_SERVICES},  # whole ones: names backends as well
     "child": {"yard", *_SERVICES},
     SHAPES: {"core"},
     "web": {SHAPES, "yard", "export", *_SERVICES},
     "client": {SHAPES, "core"},
     "demo": set(),
-    "cli": {"web", SHAPES, "client", "yard", "export", "demo", *_SERVICES, ""},
+    "cli": {"web", SHAPES, "client", "yard", "databases", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},
     "": set(),  # the package itself: it names its parts to type checkers alone
 }
@@ -55,10 +56,15 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "httpx": ("client",),
     "isal": ("engine.decode",),
     "jinja2": ("web.pages",),
+    "procrastinate": ("dispatch",),
     "prometheus_client": ("web.gauges",),
+    "psycopg": ("dispatch",),  # in the store, SQLAlchemy loads it
+    "psycopg_pool": ("dispatch.procrastinate",),
     "publicsuffixlist": ("engine.scope",),
+    "pyarrow": ("export.parquet",),
     "pydantic_settings": ("config",),
     "re2": ("engine.scope",),
+    "redis": ("bus.redis",),
     "rich": ("cli",),
     "rjsmin": ("web.assets",),
     "sqlalchemy": ("store",),
@@ -70,6 +76,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "uuid_utils": ("ids",),
     "uvicorn": ("web.serving", "web.connection"),
     "uvloop": ("cli",),
+    "warcio": ("export.warc",),
     "xxhash": ("engine.urls",),
     "yaml": ("services.plain_yaml",),
     "yarl": ("engine.dial",),  # aiohttp's own URLs

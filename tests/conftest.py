@@ -12,6 +12,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from crawlyard.store.sql import open_sql_store
+from tests import redis_server as redis
 from tests.postgres import NoPostgres, Server, a_server
 
 _numbers = count(1)
@@ -52,6 +53,34 @@ def postgres_admin_url(request: pytest.FixtureRequest) -> str:
     return server.url()
 
 
+@pytest.fixture(scope="session")
+def own_redis() -> Iterator[redis.Server]:
+    """A Redis of our own, which may be killed, stopped and started again."""
+    try:
+        with redis.a_server() as server:
+            yield server
+    except redis.NoRedis as error:
+        pytest.skip(f"no Redis: {error}")
+
+
+@pytest.fixture
+def redis_server(own_redis: redis.Server) -> Iterator[redis.Server]:
+    """That Redis, which is there again for the next test, whatever becomes of it."""
+    own_redis.go_on()
+    yield own_redis
+    own_redis.go_on()
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """A Redis in which others may be at work."""
+    given = os.environ.get("CRAWLYARD_TEST_REDIS_URL")
+    if given:
+        return given
+    server: redis.Server = request.getfixturevalue("redis_server")
+    return server.url
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_database(postgres_admin_url: str) -> AsyncIterator[str]:
     """A database with all tables, for all tests in turn."""
@@ -61,17 +90,36 @@ async def postgres_database(postgres_admin_url: str) -> AsyncIterator[str]:
         yield url
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def second_postgres_database(postgres_admin_url: str) -> AsyncIterator[str]:
+    """Another one, for tests that need two."""
+    with _database(postgres_admin_url, f"crawlyard_test_{os.getpid()}_second") as url:
+        store = await open_sql_store(url)
+        await store.close()
+        yield url
+
+
 @pytest.fixture
 def postgres_url(postgres_database: str) -> str:
     """A database with all tables and no rows but the local user."""
     # a database of its own for each test would take six times as long
-    with psycopg.connect(postgres_database, autocommit=True) as admin:
+    return _emptied(postgres_database)
+
+
+@pytest.fixture
+def second_postgres_url(second_postgres_database: str) -> str:
+    """Another one."""
+    return _emptied(second_postgres_database)
+
+
+def _emptied(url: str) -> str:
+    with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(_END_OTHERS)
         rows = admin.execute(_TABLES).fetchall()
         tables = sql.SQL(", ").join(sql.Identifier(name) for (name,) in rows)
         admin.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
         admin.execute(_USERS)
-    return postgres_database
+    return url
 
 
 @pytest.fixture

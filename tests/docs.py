@@ -258,6 +258,8 @@ _CARRIED: Mapping[str, tuple[str, ...]] = {
     "template": ("name", "public", "version"),
     "user": ("role", "disabled", "version"),
     "token": ("name", "prefix"),
+    "worker": ("host", "pid"),
+    "host": ("state", "delay_s", "at_once", "note", "version"),
     "settings": ("version",),
 }
 

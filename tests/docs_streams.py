@@ -6,6 +6,7 @@ from datetime import timedelta
 from crawlyard.core.event import EventName
 from crawlyard.core.watch import MOST_LINES
 from crawlyard.services.tailing import PORTION
+from crawlyard.web.live.ahead import HEAR_EVERY
 from crawlyard.web.live.frames import RETRY, event_word
 from crawlyard.web.live.hub import LOOK_EVERY, MOST, MOST_OF_ONE, PING_EVERY, PULSE_EVERY
 from crawlyard.web.live.past import MOST_REPLAYED, REPLAYED_FOR
@@ -59,7 +60,9 @@ _HAPPENS = (
 )
 _LOOKED = (
     "Events are looked for every {look} ms, whichever process has written them; how things stand "
-    "is told every {pulse} ms where it has changed. After a break, {replayed:,} events of the last "
+    "is told every {pulse} ms where it has changed. What is done through the same server, how far "
+    "jobs in its process have come, and with Redis also what other processes say, is told at once, "
+    "{hz} times a second at most. After a break, {replayed:,} events of the last "
     "{minutes} minutes are made up for; after more, and where {room} messages wait for a client "
     "that does not read, `resync` says that lists are to be read again."
 )
@@ -101,6 +104,7 @@ def blocks(table: Table) -> list[str]:
     looked = _LOOKED.format(
         look=_ms(LOOK_EVERY),
         pulse=_ms(PULSE_EVERY),
+        hz=1000 // _ms(HEAR_EVERY),
         replayed=MOST_REPLAYED,
         minutes=_s(REPLAYED_FOR) // 60,
         room=ROOM,

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from crawlyard import Settings, Yard
-from crawlyard.core.checkpoint import Lease
+from crawlyard.core.checkpoint import Asker, Lease
 from crawlyard.core.credential import digest_of
 from crawlyard.core.desk import Failure, OperationState
 from crawlyard.core.event import EventName
+from crawlyard.core.host_rule import HostRule, HostState
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.limits import Limits, Usage
@@ -26,6 +27,7 @@ from crawlyard.core.schedule import TickOutcome, TickReason
 from crawlyard.core.user import Permit, Quota, Role
 from crawlyard.core.watch import HostReport, Level
 from crawlyard.core.webhook import Attempt
+from crawlyard.services.hosts import told_of_host
 from crawlyard.store.base import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
 from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told
@@ -64,6 +66,7 @@ async def build(folder: Path, now: datetime) -> None:
         await builder.operations()
         await builder.deliveries()
         await builder.workers()
+        await builder.hosts()
 
 
 class _Builder:
@@ -232,15 +235,22 @@ class _Builder:
 
     async def workers(self) -> None:
         host = HostReport(
-            host="shop.example", in_flight=2, at_once=4, delay_s=0.5, jobs=(fixed(SHOP),)
+            host="shop.example",
+            in_flight=2,
+            at_once=4,
+            delay_s=0.5,
+            waiting=120,
+            jobs=(fixed(SHOP),),
         )
         alive: dict[str, Any] = {
             "beat_at": self._now + 2 * HOUR,  # it does not go while the yard is read
+            "tags": ("browser", "eu"),
             "running": (fixed(SHOP),),
             "pages": 1200,
             "bytes": 34_000_000,
             "pages_per_s": 4.25,
             "memory_bytes": 210_000_000,
+            "cpu": 0.25,
             "load": 0.5,
             "hosts": (host,),
         }
@@ -253,6 +263,16 @@ class _Builder:
             }
             report = a_report(id=f"crawler:400{number}:abc{number}", host="crawler")
             await self._store.workers.beat(replace(report, **started, **fields))
+
+    async def hosts(self) -> None:
+        at = self._now - HOUR
+        slow = HostRule(
+            host="shop.example", delay_s=2.0, at_once=1, note="They asked us to", updated_at=at
+        )
+        down = HostRule(host="ads.example", state=HostState.BLOCKED, updated_at=at)
+        for rule, name in ((slow, EventName.HOST_UPDATED), (down, EventName.HOST_BLOCKED)):
+            said = replace(rule, actor="local")
+            await self._store.host_rules.put(said, told_of_host(name, said))
 
     # --- jobs
 
@@ -269,7 +289,9 @@ class _Builder:
         self, job: Job, at: datetime, outcomes: Sequence[Outcome], **batch: Any
     ) -> Lease:
         """Let a worker have a job for long, and store what it brought."""
-        claim = await self._store.leases.claim("crawler:4001:abc1", at, 10 * DAY, only=job.id)
+        claim = await self._store.leases.claim(
+            Asker("crawler:4001:abc1", only=job.id), at, 10 * DAY
+        )
         assert claim is not None
         waiting = a_target("waits", host=outcomes[0].target.host, depth=1)
         found = [*(outcome.target for outcome in outcomes), waiting]

@@ -1,7 +1,7 @@
 """A worker that crawls nothing: it says what it is told to, in the log of one job."""
 
 from crawlyard.clock import Clock
-from crawlyard.core.checkpoint import Lease
+from crawlyard.core.checkpoint import Asker, Lease
 from crawlyard.core.lifecycle import Move
 from crawlyard.core.watch import Level
 from crawlyard.store.base import Store
@@ -42,6 +42,6 @@ class Scribe:
 
 async def scribe_of(store: Store, clock: Clock, job_id: str) -> Scribe:
     """Return who writes the log of a job that waits to be run."""
-    claim = await store.leases.claim("w1", clock.now(), LEASE, only=job_id)
+    claim = await store.leases.claim(Asker("w1", only=job_id), clock.now(), LEASE)
     assert claim is not None
     return Scribe(store, clock, claim.lease)

@@ -6,32 +6,28 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any
 
 from crawlyard.config import Settings
-from crawlyard.core.checkpoint import Claim, Lease
-from crawlyard.core.lifecycle import State
+from crawlyard.core.checkpoint import Lease
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services.holding import reclaimed
 from crawlyard.services.isolation import STORE_AWAY
-from crawlyard.services.run import JobRun, watch_orders
+from crawlyard.services.run import watch_orders
+from crawlyard.services.shard_run import run_of
 from crawlyard.services.worker import ORDERS_EVERY
 from crawlyard.yard import Yard
 
 
-async def _run(order: dict[str, Any]) -> None:
-    settings = Settings.model_validate(order["settings"])
-    given = Lease(**order["lease"])
+async def _run(settings: Settings) -> None:
     async with Yard.open(settings) as yard:
-        standing = await yard.store.jobs.get(given.job_id)
-        job, shard = standing.job, standing.shard
-        ours = (shard.worker, shard.attempt) == (given.worker, given.attempt)
-        if not ours or job.state is not State.RUNNING:
+        given = Lease(**await asyncio.to_thread(_given))
+        claim = await reclaimed(yard.store, given)
+        if claim is None:
             return  # taken by another meanwhile, or moved by an operator: the parent sees to it
-        lease = replace(given, seq=shard.seq, version=job.version)
-        claim = Claim(lease=lease, job=job, shard=shard)
         shop = yard.workshop()
-        run = JobRun(claim, shop)
+        run = run_of(claim, shop, alone=True)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, run.drain, settings.shutdown_s)
         watch = asyncio.create_task(watch_orders(shop, lambda: [run], ORDERS_EVERY))
@@ -41,8 +37,21 @@ async def _run(order: dict[str, Any]) -> None:
             watch.cancel()
 
 
+def _given() -> dict[str, Any]:
+    """Tell the parent that we are ready, and return the lease that it gives."""
+    with suppress(BrokenPipeError):  # it has died
+        os.write(1, b"ready\n")
+    os.dup2(2, 1)  # it reads no more of it
+    line = _line()
+    if not line:
+        os._exit(1)  # it has died
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    lease: dict[str, Any] = json.loads(line)
+    return lease
+
+
 def _line() -> bytes:
-    """Return the first line of stdin, read without a buffer whose lock a thread could keep."""
+    """Return the next line of stdin, read without a buffer whose lock a thread could keep."""
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte
@@ -56,12 +65,11 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """Read the order from the first line of stdin, and run its job to its end."""
+    """Read settings, then a lease from the first lines of stdin, and run its job to its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    order = json.loads(_line())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    settings = Settings.model_validate_json(_line())
     try:
-        asyncio.run(_run(order))
+        asyncio.run(_run(settings))
     except StoreUnavailable:
         sys.exit(STORE_AWAY)
 

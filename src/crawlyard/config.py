@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 from pydantic import BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -18,6 +19,14 @@ def _endless(value: object) -> object:
     return 0.0 if isinstance(value, str) and value.strip().lower() == "forever" else value
 
 
+def _split(value: object) -> object:
+    """Return the words of a text with commas between them."""
+    if not isinstance(value, str):
+        return value
+    return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+
+
+Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
 
 
@@ -36,7 +45,40 @@ class Settings(BaseSettings):
         default="",
         description="postgresql://… ; empty: SQLite, one file in the data directory.",
     )
+    database_direct_url: str = Field(
+        default="",
+        description="The same database without a pooler that shares connections between "
+        "sessions: for notifications and for the locks of workers; empty: database_url.",
+    )
+    redis_url: str = Field(
+        default="",
+        description="redis://… : live progress goes to all processes at once; empty: by the store.",
+    )
     jobs: int = Field(default=4, ge=1, le=256, description="Jobs that a worker runs at once.")
+    worker_tags: Words = Field(
+        default=(),
+        description="Tags of a worker, with commas between: it takes jobs that need these.",
+    )
+    reserve_urgent: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="The last free slots of a worker, so many, take urgent jobs alone.",
+    )
+    preempt_after_s: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=86_400.0,
+        description="Seconds that an urgent job waits for a free slot before it takes that of a "
+        "low one; 0: it never does.",
+    )
+    age_after_s: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=31_536_000.0,
+        description="Seconds of waiting for which a job rises a level in the queue, up to high; "
+        "0: never.",
+    )
     lease_s: float = Field(
         default=8.0,
         ge=6.0,
@@ -109,6 +151,16 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.lease_s)
 
     @property
+    def preempt_after(self) -> timedelta | None:
+        """Return how long an urgent job waits before a low one makes room; ``None``: for ever."""
+        return _seconds(self.preempt_after_s)
+
+    @property
+    def age_after(self) -> timedelta | None:
+        """Return how long a job waits for each level that it rises; ``None``: it never does."""
+        return _seconds(self.age_after_s)
+
+    @property
     def paused_ttl(self) -> timedelta | None:
         """Return how long a job may be paused; ``None`` is for ever."""
         return _days(self.paused_ttl_days)
@@ -149,6 +201,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return where values come from, the strongest first."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def _seconds(number: float) -> timedelta | None:
+    return timedelta(seconds=number) if number else None
 
 
 def _days(number: float) -> timedelta | None:

@@ -5,6 +5,11 @@ import sys
 from types import ModuleType
 
 
+def installed(name: str) -> bool:
+    """Tell whether there is a package *name*, without loading it."""
+    return importlib.util.find_spec(name) is not None
+
+
 def lazily(name: str) -> ModuleType:
     """Return module *name*; it is loaded when one of its attributes is first looked up.
 

@@ -1,21 +1,24 @@
 """What works in a yard: its workers, and what delivers to webhooks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
+from crawlyard.core.spec import check_worker_tags
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.access import RobotsCache
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.post import Poster
 from crawlyard.engine.visit import Tools
+from crawlyard.services.claiming import ClaimRules
 from crawlyard.services.delivering import Deliverer
 from crawlyard.services.isolation import Isolation
 from crawlyard.services.presence import Presence
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
 from crawlyard.services.run import Workshop
+from crawlyard.services.signs import Signs
 from crawlyard.services.worker import Worker, WorkerOptions, worker_id
 from crawlyard.store.base import Store
 
@@ -42,31 +45,51 @@ class Works:
         self._dispatcher = dispatcher
         self._progress = progress
         self._alone = alone
-        self._gate = HostGate(clock, store.hosts)
+        self._gate = HostGate(clock, store.hosts, worker_id())
         self._heavy = HeavyPool()
-        self._robots = RobotsCache(clock)
+        self._robots = RobotsCache(clock, store.robots)
         self.deliverer = Deliverer(store, Poster(settings.user_agent), clock)
 
     def worker(
-        self, run_over: Callable[[], None], *, only: str | None = None, slots: int | None = None
+        self,
+        run_over: Callable[[], None],
+        *,
+        only: str | None = None,
+        slots: int | None = None,
+        tags: Sequence[str] | None = None,
+        reserved: int | None = None,
     ) -> Worker:
         """Return a worker that is not running yet; *only* takes that job and no other.
 
-        *run_over* is called when a run of a schedule's job is over.
+        What is ``None`` is as the settings say. *run_over* is called when a run of a
+        schedule's job is over.
+
+        Raises:
+            Invalid: one of its tags is none.
         """
-        name = worker_id()
-        options = WorkerOptions(
-            slots=slots or self._settings.jobs,
-            lease=self._settings.lease,
-            shutdown_s=self._settings.shutdown_s,
+        name, settings = worker_id(), self._settings
+        tags = settings.worker_tags if tags is None else tags
+        check_worker_tags("worker_tags", tags)
+        rules = ClaimRules(
+            slots=slots or settings.jobs,
+            lease=settings.lease,
+            tags=frozenset(tags),
+            reserved=settings.reserve_urgent if reserved is None else reserved,
+            patience=settings.preempt_after,
+            age_step=settings.age_after,
             only=only,
+        )
+        options = WorkerOptions(
+            rules=rules,
+            shutdown_s=self._settings.shutdown_s,
             run_over=run_over,
         )
-        presence, isolation = None, None
+        files, isolation = None, None
         if not self._alone:
-            presence = Presence(self._settings.data_dir / "workers", name)
+            files = Presence(self._settings.data_dir / "workers", name)
             isolation = Isolation(self._settings.model_dump(mode="json"))
-        return Worker(self.workshop(), self._dispatcher, presence, isolation, options, name)
+        signs = Signs(name, self._dispatcher, files)
+        return Worker(self.workshop(), self._dispatcher, signs, isolation, options, name)
 
     def workshop(self) -> Workshop:
         """Return what the jobs of one worker share; the host gate is that of all of them."""
@@ -83,4 +106,5 @@ class Works:
     async def close(self) -> None:
         """Let go of what is booked, and end helpers."""
         await self._gate.close()
+        await self._robots.close()
         await self._heavy.close()

@@ -1,15 +1,20 @@
 """The yard: builds everything from its settings, and is the only place that chooses."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crawlyard.bus.base import Bus
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
+from crawlyard.dispatch.base import Dispatcher
+from crawlyard.dispatch.late import LateDispatcher
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.lazy import lazily
+from crawlyard.dispatch.pipes import PipeDispatcher
+from crawlyard.errors import Unavailable
+from crawlyard.lazy import installed, lazily
 from crawlyard.services.events import Events
 from crawlyard.services.janitor import Janitor, JanitorOptions
 from crawlyard.services.jobs import JobManager
@@ -24,16 +29,20 @@ from crawlyard.services.site_settings import SiteSettings
 from crawlyard.services.templates import TemplateManager
 from crawlyard.services.webhooks import Webhooks
 from crawlyard.store.base import Store
-from crawlyard.store.sql import clock_offset, open_sql_store
+from crawlyard.store.sql import NOBODY, Heralds, clock_offset, open_sql_store
 
 if TYPE_CHECKING:
     from crawlyard import works
+    from crawlyard.bus import redis
+    from crawlyard.dispatch import procrastinate
     from crawlyard.services.delivering import Deliverer
     from crawlyard.services.run import Workshop
     from crawlyard.services.worker import Worker
     from crawlyard.store import memory
 else:  # the engine takes longer to load than a list of jobs to be read
     works = lazily("crawlyard.works")
+    redis = lazily("crawlyard.bus.redis")
+    procrastinate = lazily("crawlyard.dispatch.procrastinate")
     memory = lazily("crawlyard.store.memory")
 
 IN_MEMORY = "memory://"
@@ -47,13 +56,20 @@ class Yard:
     yard's own is `crawlyard.LOCAL`.
     """
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        dispatcher: Dispatcher | None = None,
+    ) -> None:
         self.settings = settings
         self.store = store
         self.clock = clock
-        self._dispatcher = LocalDispatcher()
+        self._dispatcher = dispatcher or LocalDispatcher()
         self._made: works.Works | None = None
-        self.progress = ProgressTracker(MemoryBus(clock))
+        self.bus = _bus(settings, clock)
+        self.progress = ProgressTracker(self.bus)
         self.policy = Policy(store)
         self.jobs = JobManager(store, self._dispatcher, clock, self.policy)
         self.results = Results(store)
@@ -93,13 +109,17 @@ class Yard:
 
         Raises:
             StoreUnavailable: the store cannot be opened; the message says what to do.
+            Unavailable: what is set is not installed; the message says how it is.
             SchemaMismatch: it was written by a newer Crawlyard.
         """
         settings = settings or Settings()
         async with AsyncExitStack() as stack:
-            store = await _open_store(settings)
+            clock = clock or await _clock(settings)
+            dispatcher, heralds = _dispatching(settings, clock)
+            stack.push_async_callback(dispatcher.close)
+            store = await _open_store(settings, heralds)
             stack.push_async_callback(store.close)
-            yard = cls(settings, store, clock or await _clock(settings))
+            yard = cls(settings, store, clock, dispatcher)
             stack.push_async_callback(yard._close)
             yield yard
 
@@ -108,9 +128,21 @@ class Yard:
         """Return what delivers events to webhooks."""
         return self._works.deliverer
 
-    def worker(self, *, only: str | None = None, slots: int | None = None) -> "Worker":
-        """Return a worker that is not running yet; *only* takes that job and no other."""
-        return self._works.worker(self.scheduler.nudge, only=only, slots=slots)
+    def worker(
+        self,
+        *,
+        only: str | None = None,
+        slots: int | None = None,
+        tags: Sequence[str] | None = None,
+        reserved: int | None = None,
+    ) -> "Worker":
+        """Return a worker that is not running yet; *only* takes that job and no other.
+
+        What is ``None`` is as the settings say: its *slots*, its *tags*, and how many of its
+        slots are *reserved* for urgent jobs.
+        """
+        nudge = self.scheduler.nudge
+        return self._works.worker(nudge, only=only, slots=slots, tags=tags, reserved=reserved)
 
     def workshop(self) -> "Workshop":
         """Return what the jobs of one worker share; the host gate is the whole yard's."""
@@ -120,6 +152,7 @@ class Yard:
     def _works(self) -> "works.Works":
         """Return what works; it is made, and loaded, when it is first wanted."""
         if self._made is None:
+            self.bus.begin()
             self._made = works.Works(
                 self.settings,
                 self.store,
@@ -133,14 +166,36 @@ class Yard:
     async def _close(self) -> None:
         if self._made is not None:
             await self._made.close()
+        await self.bus.close()
 
 
-async def _open_store(settings: Settings) -> Store:
+def _bus(settings: Settings, clock: Clock) -> Bus:
+    if not settings.redis_url:
+        return MemoryBus(clock)
+    if not installed("redis"):
+        raise Unavailable("Redis needs redis: pip install 'crawlyard[redis]'")
+    return redis.RedisBus(settings.redis_url, clock)
+
+
+def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]:
+    """Return what wakes workers, and what the store is to tell it."""
+    if settings.database_url == IN_MEMORY:
+        return LocalDispatcher(), NOBODY
+    if settings.database_url.startswith("postgres"):
+        url = settings.database_direct_url or settings.database_url
+        late = LateDispatcher(lambda: procrastinate.TicketDispatcher(url, clock))
+        return late, Heralds(within=late.defer)
+    pipes = PipeDispatcher(settings.data_dir / "workers")
+    return pipes, Heralds(after=pipes.tell)
+
+
+async def _open_store(settings: Settings, heralds: Heralds) -> Store:
     if settings.database_url == IN_MEMORY:
         return memory.open_memory_store()
     if settings.database_url:
-        return await open_sql_store(settings.database_url)
-    return await open_sql_store(_database_file(settings.data_dir))
+        pooled = settings.database_direct_url not in ("", settings.database_url)
+        return await open_sql_store(settings.database_url, heralds=heralds, pooled=pooled)
+    return await open_sql_store(_database_file(settings.data_dir), heralds=heralds)
 
 
 async def _clock(settings: Settings) -> Clock:

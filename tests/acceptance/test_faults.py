@@ -69,6 +69,21 @@ async def until_attempt(yard: Yard, job_id: str, attempt: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def until_seq(yard: Yard, job_id: str, seq: int) -> None:
+    """Return once a job has made so many checkpoints."""
+    async with asyncio.timeout(30):
+        while (await yard.jobs.get(LOCAL, job_id)).shard.seq < seq:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def first_child(pid: int) -> int:
+    """Return the pid of a process's child, once it has one."""
+    async with asyncio.timeout(30):
+        while not children(pid):  # noqa: ASYNC110 - another process's doing
+            await asyncio.sleep(0.001)
+    return children(pid)[0]
+
+
 async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
     tmp_path: Path, site_server: Serve
 ) -> None:
@@ -94,6 +109,33 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
 
     assert ended.job.state_reason is StateReason.WORKER_LOST
     assert events.count("worker_lost") == 4
+
+
+async def test_a_child_that_starts_for_longer_than_a_lease_keeps_its_job(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    site = GraphSite(tree(3, 2))
+    server = await site_server(site, latency_s=0.05)
+    lease = {"CRAWLYARD_LEASE_S": "6"}
+    async with opened(tmp_path, database_url="", lease_s=6.0) as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+        async with a_worker(tmp_path / "data", **lease) as worker:
+            await until(lambda: len(server.hits) > 3)
+            worker.kill()
+            await worker.wait()
+        begun = (await yard.jobs.get(LOCAL, job.id)).shard
+        async with a_worker(tmp_path / "data", **lease) as worker:
+            await until_attempt(yard, job.id, begun.attempt + 1)
+            child = await first_child(worker.pid)
+            os.kill(child, signal.SIGSTOP)  # long before it is ready
+            await until_seq(yard, job.id, begun.seq + 4)  # a heartbeat comes every 2 s
+            os.kill(child, signal.SIGCONT)
+            await until_state(yard, job.id, State.COMPLETED)
+        found = await outcome(yard, job.id)
+        standing = await yard.jobs.get(LOCAL, job.id)
+
+    assert standing.shard.attempt == begun.attempt + 1
+    assert paths(server, found.ok) == site.reachable()
 
 
 async def test_the_job_of_a_killed_worker_goes_on_at_once_on_the_same_host(

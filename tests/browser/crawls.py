@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from crawlyard.core.checkpoint import Batch, Claim
+from crawlyard.core.checkpoint import Asker, Batch, Claim
 from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.limits import Usage
 from crawlyard.core.progress import Pulse
@@ -16,7 +16,7 @@ LEASE = timedelta(minutes=10)
 async def begun(stage: Stage, job: Mapping[str, Any], worker: str = "w1") -> Claim:
     """Let a pending job run."""
     now = stage.yard.clock.now()
-    claim = await stage.yard.store.leases.claim(worker, now, LEASE, only=str(job["id"]))
+    claim = await stage.yard.store.leases.claim(Asker(worker, only=str(job["id"])), now, LEASE)
     assert claim is not None
     return claim
 

@@ -4,7 +4,8 @@ Written from the Protocols alone and sharing no code with any store, so that a r
 that is wrong in all of them is still found.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
@@ -105,12 +106,39 @@ class ModelJob:
         return [t.url for t in sorted(targets, key=lambda t: t.depth)]
 
 
+def turn_of(job: Job, before: Job | None, jobs: Iterable[Job]) -> int:
+    """Return the turn that a job has to have once it is saved over *before*.
+
+    *jobs* are all that there are; *before* is ``None`` for a new one.
+    """
+    if job.state is not State.PENDING:
+        return job.turn
+    here = [j for j in jobs if j.level is job.level and j.id != job.id]
+    waiting = [j.turn for j in here if j.state is State.PENDING]
+    if before is not None and before.state is not State.PENDING:
+        return min([job.turn, *waiting])
+    if before is not None and before.level is job.level:
+        return job.turn
+    running = max((j.turn for j in here if j.state is State.RUNNING), default=0)
+    own = [j.turn + 1 for j in here if j.state is State.PENDING and j.owner == job.owner]
+    return max([min(waiting, default=0), running, *own])
+
+
 @dataclass(slots=True)
 class Model:
     """All jobs by id."""
 
     now: datetime
     jobs: dict[str, ModelJob] = field(default_factory=dict)
+
+    def add(self, job: Job) -> None:
+        turn = turn_of(job, None, (j.job for j in self.there()))
+        self.jobs[job.id] = ModelJob(replace(job, turn=turn))
+
+    def save(self, known: ModelJob, job: Job) -> None:
+        job = replace(job, turn=known.job.turn)
+        turn = turn_of(job, known.job, (j.job for j in self.there()))
+        known.job = replace(job, turn=turn)
 
     def there(self) -> list[ModelJob]:
         return [j for j in self.jobs.values() if not j.deleted]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Shard
+from crawlyard.core.checkpoint import Asker, Batch, Checkpoint, Claim, Lease, Shard
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.store.base import EventQuery, PageQuery, Store
@@ -21,7 +21,7 @@ async def added(store: Store, job: Job | None = None, **fields: Any) -> Job:
 async def claimed(store: Store, job: Job | None = None, worker: str = "w1") -> Claim:
     """Return the claim of a job, a new one unless it is given."""
     job = job or await added(store)
-    claim = await store.leases.claim(worker, NOW, LEASE, only=job.id)
+    claim = await store.leases.claim(Asker(worker, only=job.id), NOW, LEASE)
     assert claim is not None
     return claim
 

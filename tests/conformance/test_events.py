@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.lifecycle import Move
 from crawlyard.store.base import EventQuery, Store
@@ -123,7 +124,7 @@ async def test_a_reader_that_reads_on_misses_nothing_while_many_write(
     seen: list[Event] = await store.events.events()
     writing = asyncio.gather(
         *(
-            other.leases.claim(f"w{n}", NOW, LEASE)
+            other.leases.claim(Asker(f"w{n}"), NOW, LEASE)
             for n, other in enumerate(others)
             for _ in range(5)
         )

@@ -45,7 +45,6 @@ class TestTheQueue:
                     a_job(
                         owner=f"o{turn}",
                         priority=priority,
-                        turn=turn,
                         queued_at=NOW + timedelta(seconds=queued),
                         due_at=NOW + timedelta(seconds=due),
                     ),
@@ -53,6 +52,7 @@ class TestTheQueue:
                 for priority, turn, queued, due in jobs
             ]
             ids = {job.id for job in made}
+            made = [(await store.jobs.get(job.id)).job for job in made]  # with their turns
 
             front = [i for i in await store.inquiries.front(NOW, 10_000) if i in ids]
             waiting = sorted((j for j in made if claimable(j, NOW)), key=claim_key)

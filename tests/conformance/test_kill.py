@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from crawlyard.core.checkpoint import Asker
 from crawlyard.store.base import PageQuery
 from tests.builders import LEASE, NOW, a_job, its_event
 from tests.conformance.conftest import Backend
@@ -13,12 +14,13 @@ from tests.conformance.steps import fingerprints, requeued
 
 CRAWL = """
 import asyncio, sys
+from crawlyard.core.checkpoint import Asker
 from crawlyard.store.sql import open_sql_store
 from tests.builders import LEASE, NOW, a_batch, a_target, done
 
 async def crawl(where, job_id):
     store = await open_sql_store(where)
-    claim = await store.leases.claim("killed", NOW, LEASE, only=job_id)
+    claim = await store.leases.claim(Asker("killed", only=job_id), NOW, LEASE)
     lease = claim.lease
     while True:
         targets = [a_target(f"{lease.seq}/{n}") for n in range(20)]
@@ -51,7 +53,7 @@ async def test_a_killed_worker_loses_at_most_its_last_batch(backend: Backend, af
     # on Postgres its session may live a moment longer, with the job locked
     while not await store.leases.take_back(NOW, ["killed"], requeued):
         pass
-    again = await store.leases.claim("w2", NOW, LEASE, only=job.id)
+    again = await store.leases.claim(Asker("w2", only=job.id), NOW, LEASE)
 
     assert again is not None
     shard = again.shard

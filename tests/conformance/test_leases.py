@@ -5,18 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from crawlyard.core.checkpoint import Lease, Order
-from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
+from crawlyard.core.checkpoint import Asker, Lease, Order
 from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.priority import Priority
-from crawlyard.core.queue import PriorityQueue, claim_key, claimable
 from crawlyard.errors import Conflict
-from crawlyard.store.base import EventQuery, JobQuery, Store
-from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, its_event
+from crawlyard.store.base import EventQuery, Store
+from tests.builders import LEASE, NOW, a_batch, a_spec, a_target
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import (
     added,
@@ -37,7 +31,7 @@ class TestClaim:
     async def test_the_job_runs_and_its_lease_says_until_when(self, store: Store) -> None:
         job = await added(store)
 
-        claim = await store.leases.claim("w1", NOW, LEASE)
+        claim = await store.leases.claim(Asker("w1"), NOW, LEASE)
 
         assert claim is not None
         running, event = job.moved(Move.CLAIM, NOW, actor="worker:w1")
@@ -56,13 +50,15 @@ class TestClaim:
         for state in set(State) - {State.PENDING}:
             await added(store, in_state(state))
 
-        assert await store.leases.claim("w1", NOW, LEASE) is None
+        assert await store.leases.claim(Asker("w1"), NOW, LEASE) is None
 
     async def test_a_job_is_not_claimed_before_it_is_due(self, store: Store) -> None:
         await added(store, due_at=NOW + SECOND)
 
-        early = await store.leases.claim("w1", NOW + SECOND - timedelta(microseconds=1), LEASE)
-        in_time = await store.leases.claim("w1", NOW + SECOND, LEASE)
+        early = await store.leases.claim(
+            Asker("w1"), NOW + SECOND - timedelta(microseconds=1), LEASE
+        )
+        in_time = await store.leases.claim(Asker("w1"), NOW + SECOND, LEASE)
 
         assert early is None
         assert in_time is not None
@@ -70,8 +66,8 @@ class TestClaim:
     async def test_only_takes_that_job_or_none(self, store: Store) -> None:
         first, second = await added(store), await added(store)
 
-        claim = await store.leases.claim("w1", NOW, LEASE, only=second.id)
-        again = await store.leases.claim("w1", NOW, LEASE, only=second.id)
+        claim = await store.leases.claim(Asker("w1", only=second.id), NOW, LEASE)
+        again = await store.leases.claim(Asker("w1", only=second.id), NOW, LEASE)
 
         assert claim is not None
         assert claim.job.id == second.id
@@ -81,13 +77,15 @@ class TestClaim:
     async def test_only_waits_until_the_job_is_due(self, store: Store) -> None:
         job = await added(store, due_at=NOW + SECOND)
 
-        assert await store.leases.claim("w1", NOW, LEASE, only=job.id) is None
+        assert await store.leases.claim(Asker("w1", only=job.id), NOW, LEASE) is None
 
     async def test_twenty_workers_never_win_the_same_job(self, store: Store) -> None:
         for _ in range(12):
             await added(store)
 
-        claims = await asyncio.gather(*(store.leases.claim(f"w{n}", NOW, LEASE) for n in range(20)))
+        claims = await asyncio.gather(
+            *(store.leases.claim(Asker(f"w{n}"), NOW, LEASE) for n in range(20))
+        )
 
         won = [claim.job.id for claim in claims if claim]
         assert len(won) == len(set(won)) == 12
@@ -101,7 +99,7 @@ class TestClaim:
 
         claims = await asyncio.gather(
             *(
-                other.leases.claim(f"w{n}", NOW, LEASE)
+                other.leases.claim(Asker(f"w{n}"), NOW, LEASE)
                 for n, other in enumerate(others)
                 for _ in range(5)
             )
@@ -137,9 +135,9 @@ class TestClaim:
         await moved(store, claim.job.id, Move.PAUSE)
         await moved(store, claim.job.id, Move.RESUME)
 
-        held = await store.leases.claim("w2", NOW, LEASE)
+        held = await store.leases.claim(Asker("w2"), NOW, LEASE)
         answer = await recorded(store, claim.lease, a_batch(last=True))
-        free = await store.leases.claim("w2", NOW, LEASE)
+        free = await store.leases.claim(Asker("w2"), NOW, LEASE)
 
         assert held is None
         assert answer.order is Order.STOP
@@ -151,46 +149,12 @@ class TestClaim:
         await moved(store, claim.job.id, Move.PAUSE)
         await moved(store, claim.job.id, Move.RESUME)
 
-        before = await store.leases.claim("w2", LAPSED - timedelta(microseconds=1), LEASE)
-        after = await store.leases.claim("w2", LAPSED, LEASE)
+        before = await store.leases.claim(Asker("w2"), LAPSED - timedelta(microseconds=1), LEASE)
+        after = await store.leases.claim(Asker("w2"), LAPSED, LEASE)
 
         assert before is None
         assert after is not None
         assert await store.leases.orders([claim.lease, after.lease]) == [Order.LOST, Order.GO_ON]
-
-
-some_jobs = st.lists(
-    st.builds(
-        a_job,
-        spec=st.builds(a_spec, priority=st.sampled_from(Priority)),
-        state=st.sampled_from([State.PENDING, State.PENDING, State.PENDING, State.PAUSED]),
-        turn=st.integers(0, 2),
-        queued_at=st.integers(0, 2).map(lambda s: NOW - s * SECOND),
-        due_at=st.integers(-1, 1).map(lambda s: NOW + s * SECOND),
-    ),
-    max_size=8,
-)
-
-
-@settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(jobs=some_jobs)
-async def test_jobs_are_claimed_in_the_order_of_claim_key(store: Store, jobs: list[Job]) -> None:
-    for standing in await store.jobs.find(JobQuery(), 100):
-        left = standing.job
-        await store.jobs.delete(left.id, left.version, its_event(left, EventName.DELETED))
-    for job in jobs:
-        await added(store, job)
-
-    order = []
-    while claim := await store.leases.claim("w", NOW, LEASE):
-        order.append(claim.job.id)
-
-    due = [job for job in PriorityQueue(jobs).pending() if claimable(job, NOW)]
-    assert order == [job.id for job in due] == [j.id for j in sorted(due, key=claim_key)]
 
 
 class TestOrders:

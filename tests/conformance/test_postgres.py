@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 
 from crawlyard.clock import SystemClock
+from crawlyard.core.checkpoint import Asker
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.base import JobQuery, Store
 from crawlyard.store.sql import clock_offset, open_sql_store
@@ -111,8 +112,8 @@ async def test_a_claim_does_not_wait_for_what_another_session_has_locked(
 
     async with await psycopg.AsyncConnection.connect(postgres_url) as other:
         await other.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", [first.id])
-        claim = await asyncio.wait_for(store.leases.claim("w1", NOW, LEASE), 10)
-        none = await asyncio.wait_for(store.leases.claim("w1", NOW, LEASE), 10)
+        claim = await asyncio.wait_for(store.leases.claim(Asker("w1"), NOW, LEASE), 10)
+        none = await asyncio.wait_for(store.leases.claim(Asker("w1"), NOW, LEASE), 10)
 
     assert claim is not None
     assert (claim.job.id, none) == (second.id, None)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.checkpoint import Batch
+from crawlyard.core.checkpoint import Asker, Batch
 from crawlyard.core.event import EventName
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
@@ -27,7 +27,7 @@ DAY = timedelta(days=1)
 async def taken(store: Store, most: int = 100) -> list[str]:
     """Claim until nothing is left; return the owners, in the order of the claims."""
     owners: list[str] = []
-    while len(owners) < most and (claim := await store.leases.claim("w1", NOW, LEASE)):
+    while len(owners) < most and (claim := await store.leases.claim(Asker("w1"), NOW, LEASE)):
         owners.append(claim.job.owner)
     return owners
 
@@ -94,7 +94,7 @@ class TestRunning:
         first, second = await added(store, owner="ada"), await added(store, owner="ada")
         await claimed(store, first)
 
-        assert await store.leases.claim("w1", NOW, LEASE, only=second.id) is None
+        assert await store.leases.claim(Asker("w1", only=second.id), NOW, LEASE) is None
 
     async def test_none_run_under_a_quota_of_none(self, store: Store) -> None:
         await quoted(store, running=0)
@@ -121,7 +121,11 @@ class TestRunning:
         others = [await backend.open() for _ in range(4)]
 
         claims = await asyncio.gather(
-            *(o.leases.claim(f"w{n}", NOW, LEASE) for n, o in enumerate(others) for _ in range(5))
+            *(
+                o.leases.claim(Asker(f"w{n}"), NOW, LEASE)
+                for n, o in enumerate(others)
+                for _ in range(5)
+            )
         )
         if backend.sql:
             for other in others:
@@ -149,8 +153,8 @@ class TestPagesPerDay:
         await added(store, owner="ada")
         midnight = NOW.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
 
-        late = await store.leases.claim("w1", midnight - timedelta(microseconds=1), LEASE)
-        next_day = await store.leases.claim("w1", midnight, LEASE)
+        late = await store.leases.claim(Asker("w1"), midnight - timedelta(microseconds=1), LEASE)
+        next_day = await store.leases.claim(Asker("w1"), midnight, LEASE)
 
         assert late is None
         assert next_day is not None
@@ -161,6 +165,45 @@ class TestPagesPerDay:
         await added(store, owner="ada")
 
         assert await taken(store) == ["ada"]
+
+
+class TestBytesPerDay:
+    async def test_no_job_begins_once_they_are_used_up(self, store: Store) -> None:
+        await quoted(store, bytes_per_day=1_000)
+        claim = await claimed(store, await added(store, owner="ada"))
+        await added(store, owner="ada")
+
+        before = await taken(store, 1)
+        await recorded(store, claim.lease, Batch(usage=Usage(bytes=1_000)))
+        await added(store, owner="ada")
+
+        assert before == ["ada"]
+        assert await taken(store) == []
+
+
+class TestSpent:
+    async def test_it_names_the_part_that_is_used_up_today(self, store: Store) -> None:
+        quotas = {
+            "ada": Quota(running=0, pages_per_day=10),
+            "bob": Quota(pages_per_day=11, bytes_per_day=100),
+            "cleo": Quota(pages_per_day=11),
+            "dora": Quota(running=1),
+            "emil": NO_QUOTA,
+        }
+        for owner, quota in quotas.items():
+            user = await kept_user(store, id=owner)
+            claim = await claimed(store, await added(store, owner=owner))
+            await recorded(store, claim.lease, Batch(usage=Usage(pages=10, bytes=100)))
+            user = replace(user, quota=quota, version=2)
+            await store.users.save(user, about(user, EventName.USER_UPDATED))
+
+        assert await store.queue.spent(NOW) == {"ada": "pages_per_day", "bob": "bytes_per_day"}
+        assert await store.queue.spent(NOW + DAY) == {}
+
+    async def test_nobody_has_used_up_what_nobody_limits(self, store: Store) -> None:
+        await fetched(store, "local", 100)
+
+        assert await store.queue.spent(NOW) == {}
 
 
 QUOTAS = st.builds(
@@ -188,7 +231,7 @@ async def test_a_claim_agrees_with_the_rule(store: Store, quota: Quota, running:
         await added(store, in_state(State.RUNNING))
     await added(store)
 
-    claim = await store.leases.claim("w1", NOW, LEASE)
+    claim = await store.leases.claim(Asker("w1"), NOW, LEASE)
 
     full = quota.running is not None and running >= quota.running
     assert (claim is None) == (full or quota.pages_per_day == 0)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.checkpoint import Claim, Order
+from crawlyard.core.checkpoint import Asker, Claim, Order
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
@@ -89,7 +89,7 @@ class TestTakeBack:
 
         async def claim_again() -> None:
             while len(again) < len(claims):
-                claim = await other.leases.claim("w2", LAPSED, LEASE)
+                claim = await other.leases.claim(Asker("w2"), LAPSED, LEASE)
                 again.extend([claim] if claim else [])
                 await asyncio.sleep(0)  # a store in memory never waits
 

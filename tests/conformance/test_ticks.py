@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
@@ -214,7 +215,7 @@ class TestFire:
         schedule = await added(store)
         job = await submitted(store, schedule)
 
-        claim = await store.leases.claim("w1", NOW, HOUR)
+        claim = await store.leases.claim(Asker("w1"), NOW, HOUR)
 
         assert claim is not None
         assert claim.job.id == job.id

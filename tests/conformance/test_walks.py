@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from crawlyard.core.checkpoint import Batch, Checkpoint, Lease, Order
+from crawlyard.core.checkpoint import Asker, Batch, Checkpoint, Lease, Order
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
@@ -96,8 +96,8 @@ class Walk(RuleBasedStateMachine):
         later = self.model.now + timedelta(seconds=max(0, delay_s))
         job = a_job(priority=priority, queued_at=self.model.now, due_at=later)
         self.run(self.store.jobs.add(job, its_event(job)))
-        self.model.jobs[job.id] = ModelJob(job)
-        self.copies.append(job)
+        self.model.add(job)
+        self.copies.append(self.model.jobs[job.id].job)
 
     @rule(pick=PICK, move=st.sampled_from([Move.PAUSE, Move.RESUME, Move.CANCEL]))
     def operate(self, pick: int, move: Move) -> None:
@@ -105,8 +105,8 @@ class Walk(RuleBasedStateMachine):
         if known is not None:
             job, event = known.job.moved(move, self.model.now, actor="ada")
             self.run(self.store.jobs.save(job, event))
-            known.job = job
-            self.copies.append(job)
+            self.model.save(known, job)
+            self.copies.append(known.job)
 
     @rule(pick=PICK)
     def save_an_old_copy(self, pick: int) -> None:
@@ -118,7 +118,7 @@ class Walk(RuleBasedStateMachine):
                 self.run(self.store.jobs.save(job, event))
         elif job.state is not State.RUNNING:
             self.run(self.store.jobs.save(job, event))
-            known.job = job
+            self.model.save(known, job)
 
     @rule(pick=PICK, kinds=st.frozensets(KINDS))
     def retry_failed(self, pick: int, kinds: frozenset[ErrorKind]) -> None:
@@ -131,7 +131,7 @@ class Walk(RuleBasedStateMachine):
                 self.run(self.store.jobs.retry_failed(*moved, kinds))
             return
         assert self.run(self.store.jobs.retry_failed(*moved, kinds)) == known.retry(kinds)
-        known.job = moved[0]
+        self.model.save(known, moved[0])
 
     @rule(pick=PICK, rows=st.integers(1, 50))
     def delete(self, pick: int, rows: int) -> None:
@@ -147,7 +147,7 @@ class Walk(RuleBasedStateMachine):
     @rule(worker=WORKERS)
     def claim(self, worker: str) -> None:
         expected = self.model.next()
-        claim = self.run(self.store.leases.claim(worker, self.model.now, LEASE))
+        claim = self.run(self.store.leases.claim(Asker(worker), self.model.now, LEASE))
         assert (claim and claim.job.id) == (expected and expected.job.id)
         if claim is not None and expected is not None:
             actor = f"worker:{worker}"
@@ -229,7 +229,7 @@ class Walk(RuleBasedStateMachine):
                 self.run(self.store.leases.settle(held.lease, job, event))
         else:
             self.run(self.store.leases.settle(held.lease, job, event))
-            known.job = job
+            self.model.save(known, job)
             known.free()
 
     @precondition(lambda self: self.held)
@@ -254,7 +254,7 @@ class Walk(RuleBasedStateMachine):
         for known in lapsed:
             known.free()
         for known in running:
-            known.job = decide(known.job)[0]
+            self.model.save(known, decide(known.job)[0])
         assert {job.id: job for job in taken} == {j.job.id: j.job for j in running}
 
     # Time and trouble

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Event, EventName, Limits, State, Yard
+from crawlyard.core.checkpoint import Asker
 from crawlyard.core.lifecycle import Move
 from tests.docs import undocumented
 from tests.engine.rig import a_spec, crawled, opened, run
@@ -114,7 +115,7 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
     job = await yard.jobs.submit(LOCAL, a_spec(server.url))
     await yard.jobs.edit(LOCAL, job.id, {"name": "new"})
     now = yard.clock.now()
-    claim = await yard.store.leases.claim("w", now, timedelta(seconds=8), job.id)
+    claim = await yard.store.leases.claim(Asker("w", only=job.id), now, timedelta(seconds=8))
     assert claim is not None
 
     retried = claim.job.failed_attempt(now, now + timedelta(hours=1), actor="w", detail="no")
@@ -131,12 +132,12 @@ async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
     job = await yard.jobs.submit(LOCAL, a_spec(server.url))
     lease = timedelta(seconds=8)
     now = yard.clock.now()
-    await yard.store.leases.claim("a-worker-that-dies", now, lease, job.id)
+    await yard.store.leases.claim(Asker("a-worker-that-dies", only=job.id), now, lease)
 
     await yard.store.leases.take_back(
         now, ["a-worker-that-dies"], lambda j: j.lost(now, actor="worker:w", in_child=False)
     )
-    claim = await yard.store.leases.claim("another", now, lease, job.id)
+    claim = await yard.store.leases.claim(Asker("another", only=job.id), now, lease)
 
     names = Counter(e.name for e in await told(yard, job.id))
     assert names[EventName.WORKER_LOST] == 1

@@ -22,6 +22,7 @@ from crawlyard import (
     Yard,
 )
 from crawlyard.clock import SystemClock
+from crawlyard.core.checkpoint import Asker
 from crawlyard.core.page import UNREACHABLE
 from crawlyard.core.retry import RetryReason
 from crawlyard.demo.server import SiteServer
@@ -86,7 +87,7 @@ async def attempted(yard: Yard, job_id: str) -> Job:
 async def claimable(yard: Yard, job_id: str) -> bool:
     """Tell whether a worker would get the job now; it gives it back at once."""
     now = yard.clock.now()
-    claim = await yard.store.leases.claim("w", now, timedelta(seconds=8), job_id)
+    claim = await yard.store.leases.claim(Asker("w", only=job_id), now, timedelta(seconds=8))
     if claim is None:
         return False
     back = claim.job.moved(Move.REQUEUE, now, actor="w", reason=StateReason.WORKER_STOPPED)
@@ -302,7 +303,9 @@ class BrokenRobots(RobotsCache):
 async def broken(yard: Yard, policy: RetryPolicy) -> Job:
     """Return a job after an attempt that an error of ours ended."""
     job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:9/", retry=policy))
-    claim = await yard.store.leases.claim("w", yard.clock.now(), timedelta(seconds=8), job.id)
+    claim = await yard.store.leases.claim(
+        Asker("w", only=job.id), yard.clock.now(), timedelta(seconds=8)
+    )
     assert claim is not None
     await JobRun(claim, replace(yard.workshop(), robots=BrokenRobots(yard.clock))).run()
     standing = await yard.jobs.get(LOCAL, job.id)

@@ -16,6 +16,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.limits import Usage
 from crawlyard.core.policy import SectionName
+from crawlyard.core.robots_file import RobotsFile
 from crawlyard.core.spec import FOREVER
 from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
@@ -320,6 +321,8 @@ class TestLeftovers:
         await store.operations.add(running)
         await store.workers.beat(a_report(beat_at=at))
         await store.hosts.book([Booking(host="h", every_s=1)], at)
+        gone = RobotsFile(origin="http://h", status=404, fetched_at=NOW, expires_at=at)
+        await store.robots.put([gone, replace(gone, origin="http://i", expires_at=at + 90 * DAY)])
         await store.replies.begin(a_reply(created_at=at), NOW, NOW)
         await used_today(store)
         options = JanitorOptions(
@@ -332,8 +335,9 @@ class TestLeftovers:
             swept = await sweep(janitor, clock, DAY / 2 if n else timedelta(0))
             ages |= {n / 2: swept.forgotten} if swept.forgotten else {}
 
-        # a reply, a worker and a host; the operation; the revoked one; those that expired; the day
-        assert ages == {1.5: 3, 3.5: 1, 5.5: 4, 8.0: 1}
+        # a robots.txt; a reply, a worker and a host; the operation; the revoked one; those
+        # that expired; the day
+        assert ages == {0.5: 1, 1.5: 3, 3.5: 1, 5.5: 4, 8.0: 1}
         assert await store.credentials.find(None, CredentialKind.TOKEN, None, 9) == [good]
         assert await store.operations.find(None, None, 9) == [running]
 

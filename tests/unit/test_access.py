@@ -1,13 +1,18 @@
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from crawlyard import ErrorKind
+from crawlyard.core.robots_file import RobotsFile
 from crawlyard.engine.access import MAX_HOPS, Access, Closed, RobotsCache
 from crawlyard.engine.fetch import FetchFailed, Response
 from crawlyard.engine.robots import MAX_PARSED, Rules
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.base import RobotsStore
+from crawlyard.store.memory import open_memory_store
 from tests.clock import FakeClock
 
 AGENT = "Crawlyard/0.1"
@@ -300,3 +305,134 @@ async def test_an_origin_that_is_given_up_is_so_for_its_job_alone() -> None:
     other, _ = an_access(an_answer(body=SECRET), cache)
 
     assert other.of(ORIGIN) is None
+
+
+# --- what is kept for other processes
+
+
+@dataclass
+class Kept:
+    """A keeper that counts how often it was asked and written to, and is away when told."""
+
+    store: RobotsStore = field(default_factory=lambda: open_memory_store().robots)
+    away: bool = False
+    puts: list[list[str]] = field(default_factory=list)
+
+    async def get(self, origin: str, now: datetime) -> RobotsFile | None:
+        self._check()
+        return await self.store.get(origin, now)
+
+    async def put(self, files: Sequence[RobotsFile]) -> None:
+        self._check()
+        self.puts.append([file.origin for file in files])
+        await self.store.put(files)
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+
+
+async def saved(clock: FakeClock) -> None:
+    await clock.advance(timedelta(seconds=1))
+
+
+async def test_another_process_need_not_ask_for_what_one_has_asked() -> None:
+    clock, kept = FakeClock(), Kept()
+    one, _ = an_access(an_answer(body=SECRET), RobotsCache(clock, kept))
+    await rules_of(one)
+    await saved(clock)
+
+    other, web = an_access(an_answer(500), RobotsCache(clock, kept))
+    rules = await rules_of(other)
+
+    assert web.asked == []
+    assert other.of(ORIGIN) is rules
+    assert rules.verdict("/secret") == "Disallow: /secret"
+
+
+@pytest.mark.parametrize("status", [404, 403, 301])
+async def test_that_there_are_no_rules_is_kept_as_well(status: int) -> None:
+    clock, kept = FakeClock(), Kept()
+    one, _ = an_access(an_answer(status, SECRET), RobotsCache(clock, kept))
+    await rules_of(one)
+    await saved(clock)
+
+    other, web = an_access(an_answer(500), RobotsCache(clock, kept))
+    rules = await rules_of(other)
+
+    assert web.asked == []
+    assert rules.verdict("/secret") is None
+
+
+async def test_each_agent_reads_its_own_group_of_what_is_kept() -> None:
+    clock, kept = FakeClock(), Kept()
+    body = b"User-agent: *\nDisallow: /all\n\nUser-agent: other\nDisallow: /other\n"
+    await rules_of(an_access(an_answer(body=body), RobotsCache(clock, kept))[0])
+    await saved(clock)
+
+    rules = await RobotsCache(clock, kept).recall(ORIGIN, "Other/1.0")
+
+    assert rules is not None
+    assert rules.verdict("/all") is None
+    assert rules.verdict("/other") == "Disallow: /other"
+
+
+async def test_what_is_kept_ends_a_day_after_it_was_asked_for() -> None:
+    clock, kept = FakeClock(), Kept()
+    await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, kept))[0])
+    await clock.advance(DAY - timedelta(hours=1))
+    other, web = an_access(an_answer(404), RobotsCache(clock, kept))
+    await rules_of(other)
+
+    await clock.advance(timedelta(hours=1))
+
+    assert other.of(ORIGIN) is None
+    await rules_of(other)
+    assert web.asked == [ROBOTS]
+
+
+async def test_an_origin_that_fails_is_not_kept() -> None:
+    clock, kept = FakeClock(), Kept()
+
+    for answer in (an_answer(503), an_answer(429), TIMEOUT):
+        await closed(an_access(answer, RobotsCache(clock, kept))[0])
+    await saved(clock)
+
+    assert kept.puts == []
+
+
+async def test_files_that_are_had_at_about_the_same_time_are_written_together() -> None:
+    clock, kept = FakeClock(), Kept()
+    cache = RobotsCache(clock, kept)
+
+    for name in "abc":
+        cache.keep(f"http://{name}", 404, b"")
+    await saved(clock)
+    cache.keep("http://d", 404, b"")
+    await saved(clock)
+
+    assert kept.puts == [["http://a", "http://b", "http://c"], ["http://d"]]
+
+
+async def test_what_was_had_just_now_is_written_before_the_end() -> None:
+    clock, kept = FakeClock(), Kept()
+    cache = RobotsCache(clock, kept)
+    cache.keep(ORIGIN, 200, SECRET)
+
+    await cache.close()
+
+    file = await kept.get(ORIGIN, clock.now())
+    assert file is not None
+    assert (file.status, file.body) == (200, SECRET)
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_while_the_store_is_away_origins_are_asked() -> None:
+    clock, kept = FakeClock(), Kept(away=True)
+    access, web = an_access(an_answer(body=SECRET), RobotsCache(clock, kept))
+
+    rules = await rules_of(access)
+    await saved(clock)
+
+    assert web.asked == [ROBOTS]
+    assert access.of(ORIGIN) is rules

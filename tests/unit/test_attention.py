@@ -115,7 +115,7 @@ class TestNoWorker:
         assert [(n.key, n.job_id, n.since) for n in found] == (
             [("j1", "j1", NOW - MINUTE)] if told else []
         )
-        assert all(n.detail.startswith(f"{told}, and no worker is alive") for n in found)
+        assert all(n.detail.startswith(f"{told}, and no worker takes any") for n in found)
 
 
 class TestDisk:

@@ -39,7 +39,10 @@ SOME: dict[str, object] = {
     "user_agent": "x",
     **dict.fromkeys(("retry_wait", "delay", "timeout", "retention"), timedelta(seconds=1)),
     "max_duration": Ceiling(timedelta(seconds=1)),
-    **{name: ["x"] for name in ("include", "exclude", "sitemap", "allow_address", "tag")},
+    **{
+        name: ["x"]
+        for name in ("include", "exclude", "sitemap", "allow_address", "tag", "worker_tag")
+    },
     "webhook": ["https://example.com/hook"],
     **dict.fromkeys(("max_pages", "max_bytes", "max_errors", "max_depth"), Ceiling(5)),
     **dict.fromkeys(("ignore_robots", "follow_nofollow", "store_noindex", "allow_private"), True),

@@ -7,7 +7,7 @@ from tests.builders import NOW, a_job
 def test_every_name_says_what_it_is_about() -> None:
     assert {name.kind for name in EventName} == {
         *("job", "template", "schedule", "webhook"),
-        *("user", "token", "settings"),
+        *("user", "token", "worker", "host", "settings"),
     }
 
 

@@ -12,6 +12,7 @@ from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
 from crawlyard.core.retry import RetryPolicy, RetryReason
 from crawlyard.core.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.spread import Spread
 from crawlyard.core.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
@@ -32,6 +33,8 @@ def specs(draw: st.DrawFn) -> JobSpec:
     drawn: dict[str, st.SearchStrategy[Any]] = {
         "urls": st.lists(WORDS, min_size=1, max_size=3).map(tuple),
         "priority": st.sampled_from(Priority),
+        "worker_tags": st.lists(st.from_regex(r"\A[A-Za-z0-9._:-]{1,8}\Z"), max_size=3).map(tuple),
+        "spread": st.integers(0, 64) | st.sampled_from(Spread),
         "limits": st.builds(
             Limits,
             pages=st.none() | COUNTS,

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard.core.checkpoint import Booking
-from crawlyard.engine.hosts import LONGEST_HOLD_S, NEVER, HostGate, Pacer
+from crawlyard.core.seats import HostTerms, SeatWish
+from crawlyard.engine.hosts import LONGEST_HOLD_S, NEVER, HostGate
+from crawlyard.engine.seating import Pacer
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.memory import open_memory_store
 from tests.clock import FakeClock, settle
@@ -50,16 +52,43 @@ class Watched:
     pacer: Pacer = field(default_factory=lambda: open_memory_store().hosts)
     away: int = 0
     booked: list[list[Booking]] = field(default_factory=list)
+    sat: list[list[SeatWish]] = field(default_factory=list)
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
-        if self.away:
-            self.away -= 1
-            raise StoreUnavailable("away")
+        self._answer()
         self.booked.append(list(bookings))
         return await self.pacer.book(bookings, now)
 
-    async def hold(self, host: str, until: datetime) -> None:
-        await self.pacer.hold(host, until)
+    async def sit(
+        self, asker: str, wishes: Sequence[SeatWish], now: datetime, until: datetime
+    ) -> list[HostTerms]:
+        self._answer()
+        self.sat.append(list(wishes))
+        terms = await self.pacer.sit(asker, wishes, now, until)
+        booked = [
+            Booking(host=wish.host, every_s=told.every_s, count=told.booked)
+            for wish, told in zip(wishes, terms, strict=True)
+            if told.booked
+        ]
+        self.booked += [booked] if booked else []
+        return terms
+
+    async def leave(self, asker: str) -> None:
+        await self.pacer.leave(asker)
+
+    async def hold(
+        self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
+    ) -> None:
+        self._answer()
+        await self.pacer.hold(host, until, strikes, struck_at)
+
+    async def forgive(self, host: str) -> None:
+        await self.pacer.forgive(host)
+
+    def _answer(self) -> None:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("away")
 
 
 def a_gate(
@@ -393,11 +422,15 @@ async def test_a_refusal_drops_what_was_booked_before_it() -> None:
 
 async def test_a_host_that_is_held_is_not_booked_before_the_end_is_near() -> None:
     clock, pacer = FakeClock(), Watched()
-    gate = a_gate(clock, delay_s=0.5, pacer=pacer)
+    gate, began_at = a_gate(clock, delay_s=0.5, pacer=pacer), clock.monotonic()
     gate.refused(HOST, 30.0)
+    requests = Requests(gate, clock)
 
-    assert gate.ready_in(HOST) == 29.5
+    await within(clock, 29 * SECOND, requests.send())
     assert pacer.booked == []
+    await within(clock, SECOND, requests.send())
+
+    assert requests.began == [began_at + 30.0]
 
 
 async def test_closing_stops_what_runs_in_the_background() -> None:

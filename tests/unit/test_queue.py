@@ -5,8 +5,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import Job, Move, Priority, PriorityQueue, State
-from crawlyard.core.queue import claim_key, claimable
-from tests.builders import NOW, a_job
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.queue import (
+    Line,
+    aged,
+    claim_key,
+    claimable,
+    may_preempt,
+    takes,
+    turn_of_new,
+    turn_of_returned,
+    yields,
+)
+from tests.builders import NOW, a_job, a_spec
 
 SECOND = timedelta(seconds=1)
 
@@ -96,5 +107,111 @@ def test_jobs_are_claimed_by_priority_then_turn_then_age(waiting: list[Job]) -> 
     order = claimed(waiting)
 
     due = [job for job in waiting if job.state is State.PENDING and job.due_at <= NOW]
-    assert order == sorted(due, key=lambda j: (-j.spec.priority, j.turn, j.queued_at, j.id))
+    assert order == sorted(due, key=lambda j: (-j.level, j.turn, j.queued_at, j.id))
     assert order == sorted(due, key=claim_key)
+
+
+def test_a_job_that_has_aged_is_before_one_of_its_priority() -> None:
+    fresh, old = a_job(priority=Priority.NORMAL), a_job(priority=Priority.LOW, aged=2)
+
+    assert old.level is Priority.HIGH
+    assert PriorityQueue([fresh, old]).next(NOW) is old
+
+
+@pytest.mark.parametrize(
+    ("line", "turn"),
+    [
+        (Line(), 0),
+        (Line(head=3), 3),
+        (Line(served=5), 5),
+        (Line(head=3, served=5), 5),
+        (Line(head=6, served=5), 6),
+        (Line(head=3, served=5, last=3), 5),
+        (Line(head=3, served=5, last=5), 6),
+        (Line(head=3, last=9), 10),
+    ],
+)
+def test_a_new_job_is_behind_its_owners_last_and_not_before_what_is_served(
+    line: Line, turn: int
+) -> None:
+    assert turn_of_new(line) == turn
+
+
+@pytest.mark.parametrize(
+    ("line", "turn"), [(Line(), 4), (Line(head=3, served=9, last=8), 3), (Line(head=5), 4)]
+)
+def test_a_job_that_comes_back_is_never_behind_its_old_place(line: Line, turn: int) -> None:
+    assert turn_of_returned(4, line) == turn
+
+
+@pytest.mark.parametrize(
+    ("priority", "steps", "levels"),
+    [
+        (Priority.LOW, -1, 0),
+        (Priority.LOW, 0.9, 0),
+        (Priority.LOW, 1, 1),
+        (Priority.LOW, 2, 2),
+        (Priority.LOW, 50, 2),
+        (Priority.NORMAL, 1.5, 1),
+        (Priority.NORMAL, 50, 1),
+        (Priority.HIGH, 50, 0),
+        (Priority.URGENT, 50, 0),
+    ],
+)
+def test_a_job_rises_with_time_and_never_to_what_is_urgent(
+    priority: Priority, steps: float, levels: int
+) -> None:
+    assert aged(priority, NOW, NOW + steps * SECOND, SECOND) == levels
+
+
+def test_a_worker_takes_what_it_has_the_tags_and_the_level_for() -> None:
+    job = a_job(spec=a_spec(worker_tags=("eu", "gpu"), priority=Priority.HIGH))
+    tags = frozenset({"eu", "gpu", "large"})
+
+    assert takes(Asker("w", tags), job)
+    assert takes(Asker("w", tags, Priority.HIGH), job)
+    assert not takes(Asker("w", tags, Priority.URGENT), job)
+    assert not takes(Asker("w", frozenset({"eu"})), job)
+    assert not takes(Asker("w"), job)
+    assert takes(Asker("w", least=Priority.URGENT, only=job.id), job)
+    assert not takes(Asker("w", tags, only="another"), job)
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_only_urgent_jobs_preempt_and_only_low_ones_yield(priority: Priority) -> None:
+    job = a_job(priority=priority)
+    running = job.moved(Move.CLAIM, NOW, actor="worker:w")[0]
+
+    assert may_preempt(job, NOW + SECOND, SECOND) is (priority is Priority.URGENT)
+    assert yields(running) is (priority is Priority.LOW)
+    assert not yields(job)
+
+
+def test_an_urgent_job_waits_from_when_it_could_have_begun() -> None:
+    job = a_job(priority=Priority.URGENT, due_at=NOW + SECOND)
+
+    assert not may_preempt(job, NOW + 1.9 * SECOND, SECOND)
+    assert may_preempt(job, NOW + 2 * SECOND, SECOND)
+
+
+def test_a_low_job_that_has_aged_does_not_yield() -> None:
+    assert not yields(a_job(priority=Priority.LOW, aged=1, state=State.RUNNING))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=2, max_size=5),
+    before=st.integers(0, 30),
+)
+def test_owners_that_wait_together_are_served_alike(counts: list[int], before: int) -> None:
+    waiting = [
+        a_job(owner=f"o{owner}", turn=turn, queued_at=NOW + owner * SECOND)
+        for owner, count in enumerate(counts)
+        for turn in range(before, before + count)
+    ]
+    served = [job.owner for job in claimed(waiting)]
+
+    for n in range(len(served)):
+        left = [o for o in range(len(counts)) if served[:n].count(f"o{o}") < counts[o]]
+        got = [served[:n].count(f"o{owner}") for owner in left]
+        assert max(got, default=0) - min(got, default=0) <= 1

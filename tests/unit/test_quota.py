@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from crawlyard.core.quota import day_of, held_back, limited
+from crawlyard.core.limits import Usage
+from crawlyard.core.quota import day_of, held_back, limited, spent
 from crawlyard.core.user import NO_QUOTA, Quota
 
 
 @pytest.mark.parametrize(
-    ("quota", "running", "pages", "expected"),
+    ("quota", "running", "used", "expected"),
     [
         (NO_QUOTA, 10**6, 10**9, None),
         (Quota(pending=0), 10**6, 10**9, None),
@@ -22,12 +23,23 @@ from crawlyard.core.user import NO_QUOTA, Quota
         (Quota(pages_per_day=0), 0, 0, "pages_per_day"),
         (Quota(running=1, pages_per_day=10), 1, 10, "running"),
         (Quota(running=1, pages_per_day=10), 0, 10, "pages_per_day"),
+        (Quota(bytes_per_day=1_000), 0, 9, None),
+        (Quota(bytes_per_day=1_000), 0, 10, "bytes_per_day"),
+        (Quota(pages_per_day=11, bytes_per_day=1_000), 0, 10, "bytes_per_day"),
+        (Quota(running=1, bytes_per_day=1_000), 1, 10, "running"),
     ],
 )
 def test_a_job_waits_while_a_part_of_the_quota_is_used_up(
-    quota: Quota, running: int, pages: int, expected: str | None
+    quota: Quota, running: int, used: int, expected: str | None
 ) -> None:
-    assert held_back(quota, running, pages) == expected
+    assert held_back(quota, running, Usage(pages=used, bytes=100 * used)) == expected
+
+
+def test_how_many_run_says_nothing_of_the_day() -> None:
+    quota = Quota(running=0, pages_per_day=10)
+
+    assert spent(quota, Usage(pages=9)) is None
+    assert spent(quota, Usage(pages=10)) == "pages_per_day"
 
 
 def test_a_quota_that_holds_nothing_back_is_not_asked_at_a_claim() -> None:
@@ -35,6 +47,7 @@ def test_a_quota_that_holds_nothing_back_is_not_asked_at_a_claim() -> None:
     assert not limited(Quota(pending=1))
     assert limited(Quota(running=0))
     assert limited(Quota(pages_per_day=0))
+    assert limited(Quota(bytes_per_day=0))
 
 
 def test_a_day_is_one_of_utc() -> None:

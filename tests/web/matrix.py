@@ -10,6 +10,7 @@ from datetime import timedelta
 from enum import StrEnum, auto
 from typing import Any
 
+from crawlyard.core.checkpoint import Asker
 from crawlyard.core.desk import OperationKind
 from crawlyard.core.user import Actor
 from crawlyard.core.watch import HostReport, WorkerReport
@@ -148,6 +149,12 @@ def admins(ok: int = 200) -> Rule:
     return rule
 
 
+def admins_of_any(ok: int = 200) -> Rule:
+    """The admins' alone, also of what nobody has named before."""
+    rule = admins(ok)
+    return lambda who, _: rule(who, Whose.PRIVATE)
+
+
 def anybody(ok: int = 200, missing: int = 404) -> Rule:
     """Everybody's, whatever he shows."""
     return lambda _, whose: missing if whose is Whose.MISSING else ok
@@ -239,18 +246,30 @@ async def _view(rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"view_id": (await _posted(rig, "views", body))["id"]}
 
 
-async def _worker(rig: Rig, _public: bool) -> Mapping[str, str]:
+async def _alive_worker(rig: Rig, _public: bool) -> Mapping[str, str]:
     report = WorkerReport(
         id="w1", host="here", pid=7, version="1", slots=4, started_at=NOW, beat_at=NOW
     )
+    await rig.yard.store.workers.forget("w1")
     await rig.yard.store.workers.beat(replace(report, beat_at=rig.clock.now()))
-    await rig.clock.advance(timedelta(minutes=1))  # gone by now
     return {"worker_id": "w1"}
+
+
+async def _quiet_worker(rig: Rig, public: bool) -> Mapping[str, str]:
+    made = await _alive_worker(rig, public)
+    assert (await rig.post("workers/w1/quiet", {})).status_code == 202
+    return made
+
+
+async def _worker(rig: Rig, public: bool) -> Mapping[str, str]:
+    made = await _alive_worker(rig, public)
+    await rig.clock.advance(timedelta(minutes=1))  # gone by now
+    return made
 
 
 async def _host(rig: Rig, public: bool) -> Mapping[str, str]:
     made = await _job(rig, public)
-    await rig.yard.store.leases.claim("w1", rig.clock.now(), LEASE)
+    await rig.yard.store.leases.claim(Asker("w1"), rig.clock.now(), LEASE)
     report = WorkerReport(
         id="w1",
         host="here",
@@ -264,6 +283,12 @@ async def _host(rig: Rig, public: bool) -> Mapping[str, str]:
     )
     await rig.yard.store.workers.beat(report)
     return {"host": "a.example", **made}
+
+
+async def _ruled_host(rig: Rig, public: bool) -> Mapping[str, str]:
+    made = await _host(rig, public)
+    assert (await rig.ask("PATCH", "hosts/a.example", json={"at_once": 1})).status_code == 200
+    return made
 
 
 async def _section(_rig: Rig, _public: bool) -> Mapping[str, str]:
@@ -294,7 +319,10 @@ MAKERS: Mapping[str, Maker] = {
     "user": _user,
     "view": _view,
     "worker": _worker,
+    "worker that is alive": _alive_worker,
+    "quiet worker": _quiet_worker,
     "host": _host,
+    "host with a rule": _ruled_host,
     "section": _section,
     "problem": _problem,
 }

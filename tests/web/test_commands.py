@@ -20,6 +20,10 @@ HERE: Mapping[str, str] = {
         ("context list", "context use", "context add", "context remove"),
         "names servers for this machine",
     ),
+    **dict.fromkeys(
+        ("db copy", "db backup", "db restore", "db upgrade", "db check", "db vacuum"),
+        "works on a whole database, also one that no server could open",
+    ),
     "webhooks verify": "checks a signature by a secret that stays here",
 }
 """Commands without an endpoint, and why."""
@@ -93,9 +97,17 @@ ENDPOINTS: Mapping[str, str] = {
     "webhooks delete": "DELETE /webhooks/{webhook_id}",
     "workers list": "GET /workers",
     "workers show": "GET /workers/{worker_id}",
+    "workers quiet": "POST /workers/{worker_id}/quiet",
+    "workers resume": "POST /workers/{worker_id}/resume",
+    "workers stop": "POST /workers/{worker_id}/stop",
     "workers forget": "DELETE /workers/{worker_id}",
     "hosts list": "GET /hosts",
     "hosts show": "GET /hosts/{host}",
+    "hosts set": "PATCH /hosts/{host}",
+    "hosts pause": "POST /hosts/{host}/pause",
+    "hosts block": "POST /hosts/{host}/block",
+    "hosts resume": "POST /hosts/{host}/resume",
+    "hosts unset": "DELETE /hosts/{host}",
     "ops list": "GET /operations",
     "ops show": "GET /operations/{operation_id}",
     "ops cancel": "POST /operations/{operation_id}/cancel",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from crawlyard.core.checkpoint import Asker
 from crawlyard.core.page import Via
 from crawlyard.core.user import Role
 from tests.builders import LEASE, a_batch, a_target, done
@@ -11,7 +12,7 @@ from tests.web.rig import URL, Rig, problem
 async def with_urls(rig: Rig, job_id: str) -> None:
     """Let a job find URLs, fetch the first, and wait for the others."""
     now = rig.clock.now()
-    claim = await rig.yard.store.leases.claim("w1", now, LEASE, only=job_id)
+    claim = await rig.yard.store.leases.claim(Asker("w1", only=job_id), now, LEASE)
     assert claim is not None
     seed = a_target()
     paths = ["docs/a", "print/1", "print/2", *(f"print/x{n}" for n in range(20))]

@@ -8,19 +8,61 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from crawlyard.bus.base import Reach
+from crawlyard.bus.memory import MemoryBus
+from crawlyard.config import Settings
+from crawlyard.core.user import LOCAL
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import open_sql_store
+from crawlyard.web.app import create_app
 from crawlyard.web.explaining import MEANINGS
 from crawlyard.web.problems import KINDS
+from crawlyard.web.site import SiteOptions, open_site
+from crawlyard.yard import IN_MEMORY, Yard
+from tests.clock import FakeClock
 from tests.web.rig import Rig, a_rig, problem
 
 
 async def test_a_server_lives_and_is_ready_for_whoever_asks(rig: Rig) -> None:
-    for path in ("/healthz", "/readyz"):
-        answer = await rig.get(path, by=None)
+    live, ready = await rig.get("/healthz", by=None), await rig.get("/readyz", by=None)
 
-        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert (live.status_code, live.json()) == (200, {"status": "ok"})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": None})
+
+
+class Switched(MemoryBus):
+    """A bus that reaches whom a test says."""
+
+    told = Reach.PROCESS
+
+    @property
+    def reach(self) -> Reach:
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("reach", "said", "figure"), [(Reach.YARD, "well", "1.0"), (Reach.AWAY, "away", "0.0")]
+)
+async def test_how_redis_is_is_told_and_a_server_is_ready_without_it(
+    reach: Reach, said: str, figure: str
+) -> None:
+    clock = FakeClock()
+    yard = Yard(Settings(database_url=IN_MEMORY), open_memory_store(), clock)
+    yard.bus = bus = Switched(clock)
+    bus.told = reach
+    site = await open_site(yard, SiteOptions(rate_limits=False))
+    rig = Rig(site=site, app=create_app(site), clock=clock)
+    await rig.token(LOCAL.id)
+
+    ready, figures = await rig.get("/readyz", by=None), await rig.get("/metrics")
+
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": said})
+    assert f"crawlyard_redis_up {figure}\n" in figures.text
+
+
+async def test_a_yard_without_redis_has_no_figure_of_it(rig: Rig) -> None:
+    assert "redis" not in (await rig.get("/metrics")).text
 
 
 async def test_without_its_store_a_server_lives_and_is_not_ready() -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.checkpoint import Claim
+from crawlyard.core.checkpoint import Asker, Claim
 from crawlyard.core.credential import Caller, CredentialKind
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.lifecycle import State
@@ -79,7 +79,7 @@ async def listening(
 async def running(rig: Rig, owner: str = LOCAL.id) -> Claim:
     """Return the claim of a new job that runs now."""
     job = await added(rig.yard.store, a_job(owner=owner))
-    claim = await rig.yard.store.leases.claim("w", rig.clock.now(), LEASE, only=job.id)
+    claim = await rig.yard.store.leases.claim(Asker("w", only=job.id), rig.clock.now(), LEASE)
     assert claim is not None
     return claim
 

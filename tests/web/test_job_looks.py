@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from crawlyard.core.checkpoint import Lease
+from crawlyard.core.checkpoint import Asker, Lease
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.user import LOCAL, Actor, Role
 from tests.builders import LEASE, a_batch, a_target, done
@@ -270,7 +270,7 @@ class TestAttempts:
             await store.leases.settle(lease, *told)
 
         await settled(first.lease, Move.REQUEUE)
-        claim = await store.leases.claim("w2", rig.clock.now(), LEASE)
+        claim = await store.leases.claim(Asker("w2"), rig.clock.now(), LEASE)
         assert claim is not None
 
         told = (await rig.get(f"jobs/{job_id}/attempts")).json()["items"]

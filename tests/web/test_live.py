@@ -45,7 +45,7 @@ async def test_a_stream_begins_with_hello_and_how_things_stand(live: LiveRig) ->
     assert headers["content-type"].startswith("text/event-stream")
     assert (headers["x-accel-buffering"], headers["cache-control"]) == ("no", "no-store")
     assert "content-encoding" not in headers
-    assert (hello.event, hello.data["heartbeat_s"], hello.data["progress_hz"]) == ("hello", 15, 2)
+    assert (hello.event, hello.data["heartbeat_s"], hello.data["progress_hz"]) == ("hello", 15, 10)
     assert hello.data["seq"] == await live.rig.yard.store.events.last()
     assert counts.data["pending"] == 1
     assert progress.data["jobs"] == []

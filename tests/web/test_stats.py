@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from crawlyard.about import VERSION
-from crawlyard.core.checkpoint import Batch
+from crawlyard.core.checkpoint import Asker, Batch
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import ErrorKind
@@ -19,7 +19,7 @@ from tests.web.rig import Rig, problem
 async def used(rig: Rig, job_id: str, pages: int) -> None:
     """Let a job fetch pages now."""
     now = rig.clock.now()
-    claim = await rig.yard.store.leases.claim("w1", now, LEASE, only=job_id)
+    claim = await rig.yard.store.leases.claim(Asker("w1", only=job_id), now, LEASE)
     assert claim is not None
     usage = Usage(pages=pages, bytes=pages * 1000, errors=1)
     await rig.yard.store.frontier.record([(claim.lease, Batch(usage=usage))], now, LEASE)
@@ -74,7 +74,7 @@ class TestStats:
         await crawled(rig)  # a time-out and a 404 of example.com
         job_id = (await rig.job("ada"))["id"]
         now = rig.clock.now()
-        claim = await rig.yard.store.leases.claim("w1", now, LEASE, only=job_id)
+        claim = await rig.yard.store.leases.claim(Asker("w1", only=job_id), now, LEASE)
         assert claim is not None
         hosts = ["b.example:8443"] * 3 + [f"h{n:02}.example" for n in range(11)]
         targets = [a_target(str(n), host=host) for n, host in enumerate(hosts)]

@@ -62,6 +62,7 @@ SCHEDULE = Kind(part="schedules", path="schedules", change=lambda n: {"descripti
 WEBHOOK = Kind(part="webhooks", path="webhooks", change=lambda n: {"description": f"d{n}"})
 VIEW = Kind(part="views", path="views", change=lambda n: {"name": f"n{n}"})
 USER = Kind(part="users", path="users", change=lambda n: {"quota": {"running": n}})
+HOST = Kind(part="host_rules", path="hosts", change=lambda n: {"delay_s": 10 + n})
 SECTION = Kind(part="settings", path="settings", change=lambda n: {"pages": 1 + n}, method="PUT")
 
 
@@ -142,6 +143,18 @@ async def a_user(rig: Rig) -> str:
     return await made(rig, "users", {"id": f"u{count}"})
 
 
+async def a_host(rig: Rig) -> str:
+    host = f"h{len((await rig.get('hosts')).json()['items'])}.example"
+    await rig.ask("PATCH", f"hosts/{host}", json={"delay_s": 1})
+    return host
+
+
+async def a_paused_host(rig: Rig) -> str:
+    host = await a_host(rig)
+    await rig.post(f"hosts/{host}/pause")
+    return host
+
+
 async def a_section(_rig: Rig) -> str:
     return "ceilings"
 
@@ -199,6 +212,11 @@ ROWS = (
     Row("PATCH /views/{view_id}", VIEW, a_view, {"query": "state:running"}),
     Row("DELETE /views/{view_id}", VIEW, a_view),
     Row("PATCH /users/{user_id}", USER, a_user, {"role": "viewer"}),
+    Row("PATCH /hosts/{host}", HOST, a_host, {"at_once": 2}),
+    Row("POST /hosts/{host}/pause", HOST, a_host, {}),
+    Row("POST /hosts/{host}/block", HOST, a_host, {}),
+    Row("POST /hosts/{host}/resume", HOST, a_paused_host),
+    Row("DELETE /hosts/{host}", HOST, a_host),
     Row("PUT /settings/{section}", SECTION, a_section, {"errors": 5}),
 )
 
@@ -288,6 +306,7 @@ SAME = (
     (WEBHOOK, a_webhook),
     (VIEW, a_view),
     (USER, a_user),
+    (HOST, a_host),
     (SECTION, a_section),
 )
 

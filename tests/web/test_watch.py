@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from crawlyard.core.checkpoint import Asker
 from crawlyard.core.user import LOCAL
 from crawlyard.core.watch import Course, HostReport, Level, LogLine, Point, WorkerReport
 from tests.builders import LEASE, NOW, a_batch, a_target, done
@@ -32,7 +33,7 @@ def a_report(**fields: object) -> WorkerReport:
 async def crawled(rig: Rig, by: str) -> str:
     """Return the id of a job of a user's that has written something down."""
     job = await rig.job(by)
-    claim = await rig.yard.store.leases.claim("w1", rig.clock.now(), LEASE)
+    claim = await rig.yard.store.leases.claim(Asker("w1"), rig.clock.now(), LEASE)
     assert claim is not None
     lines = tuple(
         LogLine(at=NOW, level=level, message=f"line {n}", url="https://example.com/x")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.checkpoint import Batch, Claim
+from crawlyard.core.checkpoint import Asker, Batch, Claim
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Outcome, Skipped, TargetState, Via
 from crawlyard.core.watch import HostReport
@@ -29,7 +29,7 @@ async def reasons(rig: Rig, job_id: str) -> list[str]:
 
 
 async def claim(rig: Rig, job_id: str) -> Claim:
-    claimed = await rig.yard.store.leases.claim("w1", rig.clock.now(), LEASE, only=job_id)
+    claimed = await rig.yard.store.leases.claim(Asker("w1", only=job_id), rig.clock.now(), LEASE)
     assert claimed is not None
     return claimed
 
@@ -85,8 +85,30 @@ class TestJobs:
 
         assert await reasons(rig, job["id"]) == ["slot", "queue"]
 
+    async def test_a_job_says_that_no_worker_has_the_tags_that_it_needs(self, rig: Rig) -> None:
+        await alive(rig, id="w1", tags=("eu",))
+        job = await rig.job(worker_tags=["gpu", "eu"])
+
+        nobody = (await rig.get(f"jobs/{job['id']}")).json()["waits_for"]
+        await alive(rig, id="w2", tags=("eu", "gpu"), slots=1, running=("a",))
+        taken = await reasons(rig, job["id"])
+        await alive(rig, id="w2", tags=("eu", "gpu"), slots=2, running=("a",))
+        free = await reasons(rig, job["id"])
+
+        assert [wait["reason"] for wait in nobody] == ["worker_tags", "queue"]
+        assert nobody[0]["detail"] == (
+            "no worker has eu and gpu (crawlyard work --tag eu --tag gpu runs one)"
+        )
+        assert taken == ["slot", "queue"]
+        assert free == ["queue"]
+
     @pytest.mark.parametrize(
-        ("quota", "part"), [({"running": 1}, "running"), ({"pages_per_day": 5}, "pages_per_day")]
+        ("quota", "part"),
+        [
+            ({"running": 1}, "running"),
+            ({"pages_per_day": 5}, "pages_per_day"),
+            ({"bytes_per_day": 500}, "bytes_per_day"),
+        ],
     )
     async def test_a_job_says_that_a_quota_holds_it_back(
         self, rig: Rig, quota: dict[str, int], part: str
@@ -95,7 +117,7 @@ class TestJobs:
         await rig.user("ada")
         begun = await rig.job("ada")
         await rig.ask("PATCH", "users/ada", json={"quota": quota})
-        await crawled(rig, begun["id"], Batch(usage=Usage(pages=5)))
+        await crawled(rig, begun["id"], Batch(usage=Usage(pages=5, bytes=500)))
         job = await rig.job("ada")
         other = await rig.job()
 

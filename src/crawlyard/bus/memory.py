@@ -1,22 +1,40 @@
 """A bus inside one process."""
 
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+from crawlyard.bus.base import KEPT, Ear, Reach
 from crawlyard.clock import Clock
 from crawlyard.core.progress import Progress
 
-KEPT = timedelta(hours=24)
-
 
 class MemoryBus:
-    """The last progress of each job, kept for a day."""
+    """The last progress of each job, kept for a day, and those of this process who listen."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._latest: dict[str, tuple[float, Progress]] = {}  # in the order of publication
+        self._ears: list[Ear] = []
+
+    @property
+    def reach(self) -> Reach:
+        """Return that it reaches its own process."""
+        return Reach.PROCESS
+
+    @property
+    def heard(self) -> bool:
+        """Tell whether anybody listens."""
+        return bool(self._ears)
+
+    def begin(self) -> None:
+        """Do nothing: there is nothing to look for."""
+
+    async def check(self) -> Reach:
+        """Return that it reaches its own process."""
+        return self.reach
 
     async def publish(self, job_id: str, progress: Progress) -> None:
-        """Replace what is known of *job_id*, and forget what is older than a day."""
+        """Replace what is known of a job, and forget what is older than a day."""
         now = self._clock.monotonic()
         self._latest.pop(job_id, None)
         self._latest[job_id] = (now, progress)
@@ -24,6 +42,16 @@ class MemoryBus:
             if now - at <= KEPT.total_seconds():
                 break
             del self._latest[old]
+        self.tell({job_id: progress}, happened=False)
+
+    async def happened(self) -> None:
+        """Tell who listens that events were stored."""
+        self.tell({}, happened=True)
+
+    def tell(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+        """Tell who listens what was published elsewhere; it is not kept."""
+        for ear in self._ears:
+            ear.put(progress, happened=happened)
 
     async def latest(self, job_id: str) -> Progress | None:
         """Return the last progress published in the last 24 hours, or ``None``."""
@@ -31,3 +59,16 @@ class MemoryBus:
         if self._clock.monotonic() - at > KEPT.total_seconds():
             return None
         return progress
+
+    @contextmanager
+    def listen(self) -> Iterator[Ear]:
+        """Return what hears, for the block, all that is published."""
+        ear = Ear()
+        self._ears.append(ear)
+        try:
+            yield ear
+        finally:
+            self._ears.remove(ear)
+
+    async def close(self) -> None:
+        """Do nothing: it ends with its process."""

@@ -1,6 +1,6 @@
 """`crawlyard tokens | users | whoami`: who may do what."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -22,13 +22,7 @@ else:
 
 tokens_app, users_app = typer.Typer(), typer.Typer()
 
-NONE = "none"
-"""The value that takes a quota away."""
-
-
-def _or_none(read: Callable[[str], object]) -> Callable[[str], object]:
-    return lambda word: NONE if word.strip().lower() == NONE else read(word)
-
+_or_none = values.none_or
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Where it is used.", show_default=False)]
 Tokens = Annotated[
@@ -65,6 +59,9 @@ class Quota:
     per_day: Annotated[
         object, option(_or_none(values.count), "--max-pages-per-day", "N", "Of UTC days.")
     ] = None
+    bytes_per_day: Annotated[
+        object, option(_or_none(values.size), "--max-bytes-per-day", "SIZE", "Of UTC days.")
+    ] = None
     pages: Annotated[object, option(_or_none(values.count), "--max-pages", "N", "Of one job.")] = (
         None
     )
@@ -84,6 +81,7 @@ class Quota:
             "running": self.running,
             "pending": self.pending,
             "pages_per_day": self.per_day,
+            "bytes_per_day": self.bytes_per_day,
         }
         length = self.duration
         ceilings = {
@@ -97,7 +95,11 @@ class Quota:
 
 
 def _said(given: Mapping[str, object]) -> dict[str, object]:
-    return {n: None if value == NONE else value for n, value in given.items() if value is not None}
+    return {
+        n: None if value == values.NONE else value
+        for n, value in given.items()
+        if value is not None
+    }
 
 
 @tokens_app.callback(invoke_without_command=True)

@@ -11,8 +11,10 @@ from crawlyard.cli import (
     accounts,
     contexts,
     crawl,
+    db,
     demo,
     events,
+    hosts,
     jobs,
     login,
     overall,
@@ -22,6 +24,7 @@ from crawlyard.cli import (
     watching,
     webhooks,
     work,
+    workers,
 )
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.stdout import whole_stdout, write_line
@@ -78,8 +81,8 @@ app.add_typer(webhooks.app, name="webhooks")
 app.command("events")(events.events)
 app.command("pages")(overall.pages)
 app.command("attention")(overall.attention)
-app.add_typer(watching.workers_app, name="workers")
-app.add_typer(watching.hosts_app, name="hosts")
+app.add_typer(workers.app, name="workers")
+app.add_typer(hosts.app, name="hosts")
 app.add_typer(watching.ops_app, name="ops")
 app.add_typer(accounts.tokens_app, name="tokens")
 app.add_typer(accounts.users_app, name="users")
@@ -88,6 +91,7 @@ app.command("login")(login.login)
 app.command("logout")(login.logout)
 app.command("api")(login.api)
 app.add_typer(contexts.app, name="context")
+app.add_typer(db.app, name="db")
 app.command("stats")(watching.stats)
 app.command("health")(watching.health)
 app.command("demo")(demo.demo)

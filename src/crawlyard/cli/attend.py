@@ -99,6 +99,8 @@ async def crawl(
     session: Session, *, form: Form, export: Export | None, detach: bool, json: bool
 ) -> int:
     """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*."""
+    if export is not None:
+        export.check_installed(session)
     job = await session.client.submit(form)
     return await submitted(session, job, export=export, detach=detach, json=json)
 

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from crawlyard.core.form import Form
 from crawlyard.core.page import Body, ErrorKind
+from crawlyard.export.base import Format
 from crawlyard.store.base import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 from crawlyard.web.wire.upkeep import FreedOut
@@ -88,6 +89,14 @@ class ResultReader(Protocol):
         self, job_id: str, query: PageQuery, kept: Collection[Body] = ()
     ) -> AsyncIterator[PageOut]:
         """Yield page records in the order they were stored, each with its bodies of *kept*."""
+        ...
+
+    def export(self, job_id: str, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
+        """Yield the pages as one file, in pieces that end anywhere.
+
+        Raises:
+            Invalid: it cannot be written where the yard is.
+        """
         ...
 
     async def errors(self, job_id: str) -> list[ErrorGroupOut]:

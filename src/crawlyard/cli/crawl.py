@@ -78,6 +78,8 @@ def crawl(
     if filling is not None:
         doing = partial(template_use.crawl, filling=filling, **then)
     else:
-        spec_of(form)  # what is wrong with it is said before anything is opened
+        spec = spec_of(form)  # what is wrong with it is said before anything is opened
+        if export is not None:
+            export.check_kept(html=spec.keep_html)
         doing = partial(attend.crawl, form=form, **then)
     session.run(basics, doing, creates=True)

@@ -277,6 +277,14 @@ class About:
         Priority | None,
         option(Priority.of, "--priority", "WORD", "urgent, high, normal or low.", JOB),
     ] = None
+    worker_tag: Annotated[
+        list[str] | None,
+        option(values.line, "--worker-tag", "TAG", "Only a worker with it. Repeatable.", JOB),
+    ] = None
+    spread: Annotated[
+        str | None,
+        option(values.spread_word, "--spread", "N", "Over N workers at once, or auto.", JOB),
+    ] = None
     retention: Annotated[
         timedelta | None,
         option(values.retention, "--retention", "TIME", "Keep the ended job: 90d, forever.", JOB),
@@ -303,6 +311,7 @@ _PATHS: Mapping[str, str] = {
     "allow_address": "allow_addresses",
     "header": "headers",
     "tag": "tags",
+    "worker_tag": "worker_tags",
     "keep": "keep_html",
     "retention": "retention_s",
     "webhook": "webhooks",

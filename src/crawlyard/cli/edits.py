@@ -21,10 +21,13 @@ _SCALARS: Mapping[str, Callable[[str], object]] = {
     "per_host": values.count,
     "concurrency": values.count,
     "retention": values.retention,
+    "spread": values.spread,
 }
 _CLEARED: Mapping[str, object] = {"name": "", "max_depth": None, "retention": None}
 
-FIELDS = (*_SCALARS, "tags", "include", "exclude", *(f"limits.{name}" for name in _LIMITS))
+_LISTS = ("tags", "worker_tags", "include", "exclude")
+
+FIELDS = (*_SCALARS, *_LISTS, *(f"limits.{name}" for name in _LIMITS))
 """What can be set in a job."""
 
 
@@ -45,7 +48,7 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
             known = ", ".join(FIELDS)
             raise Invalid(field.strip() or assignment, f"expected FIELD=VALUE with one of {known}")
         asked.setdefault(name, []).append(value.strip())
-    lists = {"tags": job.tags, "include": job.spec.include, "exclude": job.spec.exclude}
+    lists = {name: job.tags if name == "tags" else getattr(job.spec, name) for name in _LISTS}
     changes: dict[str, object] = {}
     for name, given in asked.items():
         if name in lists:

@@ -1,22 +1,24 @@
 """A job's pages, written to a file or to stdout."""
 
 import shlex
+import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from crawlyard.cli import stdout
 from crawlyard.cli.client import ResultReader
+from crawlyard.cli.session import Session
 from crawlyard.core.spec import TextMode
 from crawlyard.errors import Invalid
-from crawlyard.export.base import Format, Record, Written, write
-from crawlyard.export.files import check_writable, whole_file
-from crawlyard.export.plan import Plan
+from crawlyard.export.base import SUFFIXES, Format, Record, Written, format_of, write
+from crawlyard.export.files import Sink, check_writable, whole_file
+from crawlyard.export.plan import NO_HTML, Plan, check_installed
 from crawlyard.store.base import PageQuery
 from crawlyard.web.wire.jobs import JobOut, PageOut
 
 STDOUT = "-"
-_SUFFIXES = {".jsonl": Format.JSONL, ".ndjson": Format.JSONL, ".csv": Format.CSV}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +36,27 @@ class Export:
     @property
     def options(self) -> str:
         """Return it as the user would type it."""
-        told = _SUFFIXES.get(Path(self.where).suffix.lower(), Format.JSONL)
+        told = format_of(self.where) or Format.JSONL
         form = "" if told is self.format else f" --format {self.format}"
         return f"--out {shlex.quote(self.where)}{form}"
+
+    def check_kept(self, *, html: bool) -> None:
+        """Check that a job keeps what is to be written.
+
+        Raises:
+            Invalid: it does not.
+        """
+        if self.format is Format.WARC and not html:
+            raise Invalid("--out", NO_HTML)
+
+    def check_installed(self, session: Session) -> None:
+        """Check, before a crawl, that what it needs is there; elsewhere, the server says so.
+
+        Raises:
+            Invalid: it is not.
+        """
+        if session.worker is not None:
+            check_installed(self.format)
 
     @classmethod
     def wished(cls, where: str, asked: Format | None) -> "Export | None":
@@ -56,19 +76,21 @@ class Export:
         """Return an export to *where*, in the format *asked* or that its suffix tells.
 
         Raises:
-            Invalid: the format cannot be told from the name of the file.
+            Invalid: the format cannot be told from the name of the file, or is not for a terminal.
             OSError: the file cannot be written; better to know before the crawl.
         """
         if where == STDOUT:
-            return cls(where=where, format=asked or Format.JSONL)
-        path = Path(where)
-        told = asked or _SUFFIXES.get(path.suffix.lower())
+            form = asked or Format.JSONL
+            if not form.is_text and sys.stdout.isatty():
+                raise Invalid("--out", f"expected a file or a pipe: {form} is not for a terminal")
+            return cls(where=where, format=form)
+        told = asked or format_of(where)
         if told is None:
-            known = ", ".join(_SUFFIXES)
+            known = ", ".join(SUFFIXES)
             raise Invalid(
                 "--out", f"expected a name that ends in {known}, got {where!r}; or --format"
             )
-        check_writable(path)
+        check_writable(Path(where))
         return cls(where=where, format=told)
 
 
@@ -77,21 +99,38 @@ async def save(
 ) -> Written:
     """Write the page records of *job* where *export* says; *failed* picks those with an error.
 
+    What is no text is made where the pages are.
+
     Raises:
+        Invalid: it needs an extra that is not installed there, or what the job does not keep.
         OSError: with the name of the file (disk full, say).
         BrokenPipeError: the reader of stdout has gone.
     """
+    asked = PageQuery(failed=failed)
+    if not export.format.is_text:
+        return await _copy(client.export(job.id, asked, export.format), export)
     plan = Plan(
         format=export.format,
         text=TextMode(job.spec.text),
         html=job.spec.keep_html,
         extracted=tuple(name for name, _ in job.spec.extract),
     )
-    records = _records(client.pages(job.id, PageQuery(failed=failed), plan.kept), plan)
-    if not export.to_stdout:
-        with whole_file(Path(export.where)) as sink:
-            return await write(records, plan.writer(), sink)
-    return await write(records, plan.writer(), stdout.write)
+    records = _records(client.pages(job.id, asked, plan.kept), plan)
+    with _opened(export) as sink:
+        return await write(records, plan.writer(), sink)
+
+
+async def _copy(portions: AsyncIterator[bytes], export: Export) -> Written:
+    total = 0
+    with _opened(export) as sink:
+        async for portion in portions:
+            total += len(portion)
+            sink(portion)
+    return Written(records=None, bytes=total)
+
+
+def _opened(export: Export) -> AbstractContextManager[Sink]:
+    return nullcontext(stdout.write) if export.to_stdout else whole_file(Path(export.where))
 
 
 async def _records(pages: AsyncIterator[PageOut], plan: Plan) -> AsyncIterator[Record]:

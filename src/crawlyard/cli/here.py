@@ -1,6 +1,6 @@
 """Commands on a yard that is opened in this process."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -9,6 +9,7 @@ from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.options import Basics
 from crawlyard.cli.servers import server_asked
 from crawlyard.cli.session import (
+    NO_FLAGS,
     Clients,
     Session,
     consoles,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from crawlyard.cli import (
         local_accounts,
         local_events,
+        local_fleet,
         local_jobs,
         local_schedules,
         local_templates,
@@ -41,6 +43,7 @@ else:
     local_webhooks = lazily("crawlyard.cli.local_webhooks")
     local_watch = lazily("crawlyard.cli.local_watch")
     local_accounts = lazily("crawlyard.cli.local_accounts")
+    local_fleet = lazily("crawlyard.cli.local_fleet")
 
 
 def _clients(yard: Yard) -> Clients:
@@ -52,6 +55,7 @@ def _clients(yard: Yard) -> Clients:
         events=lambda: local_events.LocalEvents(yard, LOCAL),
         webhooks=lambda: local_webhooks.LocalWebhooks(yard, LOCAL),
         watch=lambda: local_watch.LocalWatch(yard, LOCAL),
+        fleet=lambda: local_fleet.LocalFleet(yard, LOCAL),
         accounts=lambda: local_accounts.LocalAccounts(yard, LOCAL),
     )
 
@@ -74,8 +78,11 @@ def run(
     *,
     default_dir: Path | None = None,
     log_level: str | None = None,
+    flags: Mapping[str, object] = NO_FLAGS,
 ) -> None:
     """Do *action* on the yard of this machine, made where there is none; end the command.
+
+    *flags* are settings that the command line names, by their names; ``None``: not named.
 
     Raises:
         Invalid: a server is named: its yard is elsewhere.
@@ -86,7 +93,7 @@ def run(
         if url:
             said = "this runs on a data directory or database of its own; leave the server out"
             raise Invalid(given, said)
-        settings = settings_of(basics, default_dir)
+        settings = settings_of(basics, default_dir, flags)
         told = "log_level" in settings.model_fields_set
         log_to_stderr(settings.log_level if told or log_level is None else log_level)
         finish(act(settings, basics, action))

@@ -9,6 +9,7 @@ from crawlyard.core.form import FIELDS, Form
 from crawlyard.core.page import Body, ErrorKind
 from crawlyard.core.template import is_id
 from crawlyard.errors import Invalid, NotFound
+from crawlyard.export.base import Format
 from crawlyard.store.base import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
@@ -106,6 +107,16 @@ class HttpClient:
         async with aclosing(records) as whole:
             async for record in whole:
                 yield record
+
+    async def export(self, job_id: str, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
+        """Yield the pages as one file, in pieces that end anywhere."""
+        kinds = sorted(query.kinds) or None
+        whole = self._jobs.export(
+            job_id, format=form.value, failed=query.failed, kind=kinds, q=query.text
+        )
+        async with aclosing(whole) as found:
+            async for portion in found:
+                yield portion
 
     async def errors(self, job_id: str) -> list[ErrorGroupOut]:
         """Return the failed URLs by kind, the most frequent first."""

@@ -15,12 +15,13 @@ from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
+from crawlyard.web.wire.health import ReadyOut
 from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
 from crawlyard.web.wire.stats import StatsOut
-from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
+from crawlyard.web.wire.watch import LineOut
 
 
 class HttpWatch:
@@ -70,18 +71,6 @@ class HttpWatch:
             job_id, timeout_s=longest.total_seconds(), states=sorted(states)
         )
 
-    async def workers(self) -> list[WorkerOut]:
-        """Return the workers, gone ones for a day as well."""
-        return [worker async for worker in self._client.workers.list()]
-
-    async def forget(self, worker_id: str) -> None:
-        """Forget a worker that is gone."""
-        await self._client.workers.forget(worker_id)
-
-    async def hosts(self) -> list[HostOut]:
-        """Return the hosts that are asked now, by name."""
-        return [host async for host in self._client.hosts.list()]
-
     async def operations(self, limit: int) -> list[OperationOut]:
         """Return operations, newest first, at most *limit*."""
         return [one async for one in self._client.operations.list(limit=limit)]
@@ -111,9 +100,10 @@ class HttpWatch:
         """Return what needs a person."""
         return await self._client.attention.get()
 
-    async def health(self) -> None:
+    async def health(self) -> ReadyOut:
         """Check that the server answers and can work."""
-        await self._client.request("GET", "/readyz")
+        answer = await self._client.request("GET", "/readyz")
+        return ReadyOut.model_validate_json(answer.content)
 
 
 def _filters(query: ArchiveQuery) -> PageFilters:

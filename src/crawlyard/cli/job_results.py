@@ -94,6 +94,8 @@ def export(
 
     crawlyard jobs export last --out pages.jsonl
     crawlyard jobs export last --format csv --only ok > pages.csv
+    crawlyard jobs export last --out pages.parquet
+    crawlyard jobs export last --out site.warc.gz
     crawlyard jobs export last | jq -r .title
     """
     where = exports.Export.of(out, format)

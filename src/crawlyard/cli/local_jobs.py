@@ -8,6 +8,7 @@ from crawlyard.core.form import Form
 from crawlyard.core.job import Job
 from crawlyard.core.page import Body, ErrorKind
 from crawlyard.core.user import Actor
+from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
 from crawlyard.services.job_reader import progress_of_standing
 from crawlyard.services.requests import JobRequest, Requests
@@ -20,7 +21,9 @@ from crawlyard.yard import Yard
 
 if TYPE_CHECKING:
     from crawlyard.services import readable
-else:  # it loads the parser, for bodies alone
+    from crawlyard.web import exporting
+else:  # they load the parser, for bodies alone
+    exporting = lazily("crawlyard.web.exporting")
     readable = lazily("crawlyard.services.readable")
 
 
@@ -96,6 +99,12 @@ class LocalClient:
         records = self._results.records(self._actor, job_id, query, kept)
         async for stored, bodies in records:
             yield PageOut.of(stored.page, **readable.readable(bodies))
+
+    async def export(self, job_id: str, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
+        """Yield the pages as one file, in pieces that end anywhere."""
+        job = (await self._jobs.get(self._actor, job_id)).job
+        async for portion in exporting.exported(self._results, self._actor, job, query, form):
+            yield portion
 
     async def errors(self, job_id: str) -> list[ErrorGroupOut]:
         """Return the failed URLs by kind, the most frequent first."""

@@ -20,16 +20,18 @@ from crawlyard.services.waiting import Waiting
 from crawlyard.services.watching import Watching
 from crawlyard.services.why import Why
 from crawlyard.store.base import ArchiveQuery, JobQuery
+from crawlyard.web.readiness import ready
 from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
+from crawlyard.web.wire.health import ReadyOut
 from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
 from crawlyard.web.wire.stats import StatsOut
-from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
+from crawlyard.web.wire.watch import LineOut
 from crawlyard.yard import Yard
 
 _PORTION = 500
@@ -99,20 +101,6 @@ class LocalWatch:
         standing = await waiting.until(self._actor, job_id, frozenset(states), longest, _listens)
         return JobOut.of(standing, progress_of_standing(standing), yard.clock.now())
 
-    async def workers(self) -> list[WorkerOut]:
-        """Return the workers, gone ones for a day as well."""
-        alive = self._watching.is_alive
-        found = await self._watching.workers(self._actor)
-        return [WorkerOut.of(report, alive=alive(report)) for report in found]
-
-    async def forget(self, worker_id: str) -> None:
-        """Forget a worker that is gone."""
-        await self._watching.forget(self._actor, worker_id)
-
-    async def hosts(self) -> list[HostOut]:
-        """Return the hosts that are asked now, by name."""
-        return [HostOut.of(standing) for standing in await self._watching.hosts(self._actor)]
-
     async def operations(self, limit: int) -> list[OperationOut]:
         """Return operations, newest first, at most *limit*."""
         found = await self._yard.operations.list(self._actor, before=None, limit=limit)
@@ -152,9 +140,10 @@ class LocalWatch:
         permits = PERMITS_OF[self._actor.role]
         return AttentionOut.of(await self._overview.attention(self._actor, permits))
 
-    async def health(self) -> None:
+    async def health(self) -> ReadyOut:
         """Check that the store answers, and has the tables that it must have."""
         await self._yard.store.check()
+        return ready(await self._yard.bus.check())
 
 
 async def _listens() -> bool:

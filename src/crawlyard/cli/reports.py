@@ -90,7 +90,8 @@ async def export(session: Session, *, word: str, where: Export, failed: bool | N
     written = await save(session.client, found, where, failed=failed)
     target = "stdout" if where.to_stdout else where.where
     size = words.amount(written.bytes)
-    session.tell(f"{written.records:,} records, {size}, written to {target}")
+    count = "" if written.records is None else f"{written.records:,} records, "
+    session.tell(f"{count}{size}, written to {target}")
     return 0
 
 

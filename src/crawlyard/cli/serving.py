@@ -2,25 +2,24 @@
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
+from crawlyard.cli.supervising import MOST_PROCESSES, NOTHING_BESIDE, Crew
 from crawlyard.cli.working import Beside, run_together
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.access import Access
+from crawlyard.services.worker import Worker
 from crawlyard.web.app import create_app
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import SiteOptions, open_site
 
-_MOST_WORKERS = 64
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
 
@@ -36,8 +35,8 @@ class Wish:
 
 async def serve(session: LocalSession, *, wish: Wish) -> int:
     """Serve until a signal; then close streams, give leases back, and end."""
-    if wish.workers is not None and wish.workers > _MOST_WORKERS:
-        raise Invalid("--workers", f"expected at most {_MOST_WORKERS}, got {wish.workers}")
+    if wish.workers is not None and wish.workers > MOST_PROCESSES:
+        raise Invalid("--workers", f"expected at most {MOST_PROCESSES}, got {wish.workers}")
     yard = session.yard
     access = Access(yard.store, yard.clock)
     local = _is_loopback(wish.host)
@@ -77,53 +76,33 @@ async def _beside(session: LocalSession, wish: Wish, end: Callable[[], None]) ->
             idle.set()
 
         idle = asyncio.Event()
-        jobs = worker.run if worker is not None else partial(_until, idle)
-        await run_together(jobs, services, stop, let_go)
+        await run_together(partial(_jobs, worker, idle), services, stop, let_go)
     return stop.exit_code if stop.first is signal.SIGINT else 0
 
 
-async def _until(event: asyncio.Event) -> None:
-    await event.wait()
+async def _jobs(worker: Worker | None, idle: asyncio.Event) -> None:
+    """Run the worker of this process, if it has one, and wait: the server outlives it."""
+    if worker is not None:
+        await worker.run()
+    await idle.wait()
 
 
 @contextlib.asynccontextmanager
 async def _processes(wish: Wish, session: LocalSession) -> AsyncIterator[None]:
-    """Run the worker processes for the block; one that dies is started again."""
+    """Run the worker processes for the block; one that dies is started again.
+
+    One that was told to stop is not.
+    """
     if not wish.workers:
         yield
         return
-    async with asyncio.TaskGroup() as group:
-        keeping = [group.create_task(_keep(_environment(session))) for _ in range(wish.workers)]
-        try:
-            yield
-        finally:
-            for task in keeping:
-                task.cancel()
-
-
-def _environment(session: LocalSession) -> Mapping[str, str]:
-    given = session.settings
-    told = {"CRAWLYARD_DATA_DIR": str(given.data_dir.absolute())}
-    if given.database_url:
-        told["CRAWLYARD_DATABASE_URL"] = given.database_url
-    return os.environ | told
-
-
-async def _keep(environment: Mapping[str, str]) -> None:
-    """Run a worker process, again and again, until cancelled."""
-    words = ("-m", "crawlyard", "work", "--no-scheduler", "--no-webhooks", "--no-janitor")
-    while True:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, env=environment, start_new_session=True
-        )
-        try:
-            await process.wait()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            await process.wait()
-            raise
-        await asyncio.sleep(1)
+    working = asyncio.create_task(Crew(session).work([NOTHING_BESIDE] * wish.workers))
+    try:
+        yield
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
 
 
 def _options(wish: Wish, *, local: bool) -> SiteOptions:

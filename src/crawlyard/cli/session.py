@@ -5,9 +5,10 @@ import gc
 import shlex
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.account_client import AccountClient
     from crawlyard.cli.client import Client
     from crawlyard.cli.event_client import EventClient
+    from crawlyard.cli.fleet_client import FleetClient
     from crawlyard.cli.schedule_client import ScheduleClient
     from crawlyard.cli.template_client import TemplateClient
     from crawlyard.cli.watch_client import WatchClient
@@ -44,6 +46,7 @@ except ImportError:  # where it has no build, asyncio's own loop does as well
     from asyncio import run as run_loop  # type: ignore[assignment]  # called alike here
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
+NO_FLAGS: Mapping[str, object] = MappingProxyType({})
 PLACES = frozenset({"data_dir", "database_url"})
 """The settings that say where a yard is kept."""
 
@@ -58,6 +61,7 @@ class Clients:
     events: Callable[[], "EventClient"]
     webhooks: Callable[[], "WebhookClient"]
     watch: Callable[[], "WatchClient"]
+    fleet: Callable[[], "FleetClient"]
     accounts: Callable[[], "AccountClient"]
 
 
@@ -97,6 +101,11 @@ class Session:
     def webhooks(self) -> "WebhookClient":
         """Return what is asked about webhooks."""
         return self.clients.webhooks()
+
+    @property
+    def fleet(self) -> "FleetClient":
+        """Return what is asked about workers and hosts."""
+        return self.clients.fleet()
 
     def hint(self, command: str) -> str:
         """Return *command* as the user would type it to act on this same yard."""
@@ -172,13 +181,15 @@ def finish(work: Any) -> None:
     raise typer.Exit(code)
 
 
-def settings_of(basics: Basics, default_dir: Path | None = None) -> Settings:
-    """Return the settings, flags first.
+def settings_of(
+    basics: Basics, default_dir: Path | None = None, flags: Mapping[str, object] = NO_FLAGS
+) -> Settings:
+    """Return the settings, flags first: those of *flags* are a command's own, by their names.
 
     Raises:
         Invalid: a setting is out of range or unknown, wherever it was made.
     """
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {name: said for name, said in flags.items() if said is not None}
     if basics.data_dir is not None:
         given["data_dir"] = basics.data_dir
     elif default_dir is not None:
@@ -188,6 +199,9 @@ def settings_of(basics: Basics, default_dir: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if flags.get(name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise Invalid(flag, f"{first['msg']}, got {first['input']!r}") from None
         source = f"CRAWLYARD_{name.upper()} or {name} in crawlyard.toml"
         raise Invalid(name, f"{first['msg']}, got {first['input']!r} (from {source})") from None
     except ValueError as error:  # TOML that is none

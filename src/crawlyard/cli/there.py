@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crawlyard.cli import (
         http_accounts,
         http_events,
+        http_fleet,
         http_jobs,
         http_schedules,
         http_templates,
@@ -28,6 +29,7 @@ else:
     http_webhooks = lazily("crawlyard.cli.http_webhooks")
     http_watch = lazily("crawlyard.cli.http_watch")
     http_accounts = lazily("crawlyard.cli.http_accounts")
+    http_fleet = lazily("crawlyard.cli.http_fleet")
 
 
 def _clients(client: AsyncClient) -> Clients:
@@ -39,6 +41,7 @@ def _clients(client: AsyncClient) -> Clients:
         events=lambda: http_events.HttpEvents(client),
         webhooks=lambda: http_webhooks.HttpWebhooks(client),
         watch=lambda: http_watch.HttpWatch(client),
+        fleet=lambda: http_fleet.HttpFleet(client),
         accounts=lambda: http_accounts.HttpAccounts(client),
     )
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from crawlyard.core.form import ENDLESS
 from crawlyard.core.quantity import count, duration, duration_text, size, size_text
 from crawlyard.core.spec import FOREVER
+from crawlyard.core.spread import Asked, Spread
 
 __all__ = [
     "NONE",
@@ -25,11 +26,14 @@ __all__ = [
     "duration_text",
     "header",
     "line",
+    "none_or",
     "or_none",
     "pair",
     "retention",
     "size",
     "size_text",
+    "spread",
+    "spread_word",
 ]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -79,6 +83,11 @@ def or_none(parser: Callable[[str], Pair]) -> Callable[[str], Pair]:
     return lambda text: NO_PAIR if text.strip().lower() == NONE else parser(text)
 
 
+def none_or(parser: Callable[[str], object]) -> Callable[[str], object]:
+    """Return what reads a value by *parser*, or "none" as `NONE`."""
+    return lambda text: NONE if text.strip().lower() == NONE else parser(text)
+
+
 def pair(text: str) -> Pair:
     """Return the name and the selector of ``name=CSS`` or ``name=CSS@attribute``."""
     name, equals, selector = (part.strip() for part in text.partition("="))
@@ -124,3 +133,22 @@ def line(text: str) -> str:
     if not text.strip() or not _HEADER_VALUE.fullmatch(text):
         raise ValueError(f"expected one line of text, got {text!r}")
     return text.strip()
+
+
+def spread(text: str) -> Asked:
+    """Return over how many workers a job is to be spread.
+
+    Raises:
+        ValueError: it is neither a number nor ``auto``.
+    """
+    word = text.strip().lower()
+    return Spread.AUTO if word == Spread.AUTO else count(word)
+
+
+def spread_word(text: str) -> str:
+    """Return the same as text.
+
+    Raises:
+        ValueError: as for `spread`.
+    """
+    return str(spread(text))

@@ -11,12 +11,13 @@ from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
+from crawlyard.web.wire.health import ReadyOut
 from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
 from crawlyard.web.wire.stats import StatsOut
-from crawlyard.web.wire.watch import HostOut, LineOut, WorkerOut
+from crawlyard.web.wire.watch import LineOut
 
 
 class JobLooker(Protocol):
@@ -56,19 +57,7 @@ class JobLooker(Protocol):
 
 
 class YardWatcher(Protocol):
-    """Looks at workers, hosts and operations."""
-
-    async def workers(self) -> list[WorkerOut]:
-        """Return the workers, gone ones for a day as well."""
-        ...
-
-    async def forget(self, worker_id: str) -> None:
-        """Forget a worker that is gone."""
-        ...
-
-    async def hosts(self) -> list[HostOut]:
-        """Return the hosts that are asked now, by name."""
-        ...
+    """Looks at operations, figures and health."""
 
     async def operations(self, limit: int) -> list[OperationOut]:
         """Return operations, newest first, at most *limit*."""
@@ -86,7 +75,7 @@ class YardWatcher(Protocol):
         """Return how much there is, and how much was done since then, or in the last day."""
         ...
 
-    async def health(self) -> None:
+    async def health(self) -> ReadyOut:
         """Check that the yard can work. Raises `Unavailable` if it cannot."""
         ...
 

@@ -1,4 +1,4 @@
-"""`crawlyard workers | hosts | ops | stats | health`: what goes on in a yard."""
+"""`crawlyard ops | stats | health`: what goes on in a yard."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -17,14 +17,8 @@ else:
     session = lazily("crawlyard.cli.session")
     watch_reports = lazily("crawlyard.cli.watch_reports")
 
-workers_app, hosts_app, ops_app = typer.Typer(), typer.Typer(), typer.Typer()
+ops_app = typer.Typer()
 
-Worker = Annotated[
-    str, typer.Argument(metavar="ID", help="A worker's id, or its end.", show_default=False)
-]
-Host = Annotated[
-    str, typer.Argument(metavar="HOST", help="As the list names it.", show_default=False)
-]
 Operation = Annotated[
     str, typer.Argument(metavar="ID", help="An operation's id.", show_default=False)
 ]
@@ -33,28 +27,6 @@ Since = Annotated[
     option(When.of, "--since", "WHEN", "What ended from then on: 7d, or 2026-11-24; else 24h."),
 ]
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
-
-
-@workers_app.callback(invoke_without_command=True)
-def workers_root(context: typer.Context) -> None:
-    """See who runs jobs.
-
-    crawlyard workers list
-    crawlyard workers show ID
-    """
-    if context.invoked_subcommand is None:
-        write_line(context.get_help())
-
-
-@hosts_app.callback(invoke_without_command=True)
-def hosts_root(context: typer.Context) -> None:
-    """See what is done to the hosts that are asked now, and for which jobs.
-
-    crawlyard hosts list
-    crawlyard hosts show docs.example.org
-    """
-    if context.invoked_subcommand is None:
-        write_line(context.get_help())
 
 
 @ops_app.callback(invoke_without_command=True)
@@ -66,59 +38,6 @@ def ops_root(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is None:
         write_line(context.get_help())
-
-
-@workers_app.command("list")
-@flat
-def list_workers(*, common: Common) -> None:
-    """List the workers, gone ones for a day as well.
-
-    crawlyard workers list
-    crawlyard workers list --json
-    """
-    session.run(common, partial(watch_reports.workers, common=common))
-
-
-@workers_app.command("show")
-@flat
-def show_worker(worker: Worker, *, common: Common) -> None:
-    """Show all there is to know of a worker.
-
-    crawlyard workers show ID
-    crawlyard workers show ID --json
-    """
-    session.run(common, partial(watch_reports.worker, word=worker, common=common))
-
-
-@workers_app.command("forget")
-@flat
-def forget_worker(worker: Worker, *, basics: Basics) -> None:
-    """Forget a worker that is gone.
-
-    crawlyard workers forget ID
-    """
-    session.run(basics, partial(watch_reports.forget, word=worker))
-
-
-@hosts_app.command("list")
-@flat
-def list_hosts(*, common: Common) -> None:
-    """List the hosts that are asked now.
-
-    crawlyard hosts list
-    crawlyard hosts list -o csv
-    """
-    session.run(common, partial(watch_reports.hosts, common=common))
-
-
-@hosts_app.command("show")
-@flat
-def show_host(host: Host, *, common: Common) -> None:
-    """Show what is done to one host.
-
-    crawlyard hosts show docs.example.org
-    """
-    session.run(common, partial(watch_reports.host, name=host, common=common))
 
 
 @ops_app.command("list")

@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import Interrupts, interrupts
-from crawlyard.core.lifecycle import State
-from crawlyard.core.user import LOCAL
+from crawlyard.cli.supervising import NOTHING_BESIDE, orphaned, supervise
 from crawlyard.errors import Invalid
 from crawlyard.services.worker import Worker
 from crawlyard.yard import Yard
@@ -42,11 +41,31 @@ class Beside:
         )
         return {name: run for wanted, name, run in every if wanted}
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Return what says so on the command line."""
+        kept = (self.scheduler, self.webhooks, self.janitor)
+        return tuple(word for word, wanted in zip(NOTHING_BESIDE, kept, strict=True) if not wanted)
 
-async def work(session: LocalSession, *, slots: int | None, drain: bool, beside: Beside) -> int:
-    """Run a worker until a signal or, with *drain*, until nothing is left to do."""
+
+async def work(
+    session: LocalSession,
+    *,
+    slots: int | None,
+    drain: bool,
+    beside: Beside,
+    processes: int | None = None,
+) -> int:
+    """Run a worker until a signal or, with *drain*, until nothing is left to do.
+
+    With *processes*, as many workers, each in a process of its own.
+    """
     if slots is not None and not 1 <= slots <= _MOST:
         raise Invalid("--jobs", f"expected 1 to {_MOST}, got {slots}")
+    if processes is not None:
+        given = () if slots is None else ("--jobs", str(slots))
+        own = (*given, *(("--drain",) if drain else ()))
+        return await supervise(session, processes, own, beside.words)
     yard = session.yard
     worker = yard.worker(slots=slots)
     with interrupts(lambda: None) as stop:
@@ -96,7 +115,9 @@ async def _drain(session: LocalSession, worker: Worker, beside: Beside, stop: In
     if beside.scheduler:
         await _unless_stopped(yard.scheduler.round(), stop)
     jobs, let_go = partial(worker.run, drain=True), partial(_let_go, session, worker)
-    await run_dry(yard, jobs, stop, let_go)
+    await run_dry(yard, jobs, stop, let_go, lambda: worker.stopped, worker.waits)
+    if worker.stopped:
+        return
     if beside.webhooks and stop.first is None:
         await _unless_stopped(yard.deliverer.run(drain=True), stop)
     if beside.janitor and stop.first is None:
@@ -105,10 +126,19 @@ async def _drain(session: LocalSession, worker: Worker, beside: Beside, stop: In
         await _unless_stopped(yard.deliverer.run(drain=True), stop)
 
 
-async def run_dry(yard: Yard, jobs: Service, stop: Interrupts, let_go: Callable[[], None]) -> None:
+async def run_dry(
+    yard: Yard,
+    jobs: Service,
+    stop: Interrupts,
+    let_go: Callable[[], None],
+    stopped: Callable[[], bool] = lambda: False,
+    waits: Callable[[], Awaitable[bool]] | None = None,
+) -> None:
     """Do operations and *jobs* until there are neither: each may make more of the other.
 
-    At a signal, *let_go* is called, which makes *jobs* end.
+    *waits* tells whether there are jobs, by default any that a worker without tags takes.
+    At a signal, *let_go* is called, which makes *jobs* end. So does an operator, as *stopped*
+    tells then.
     """
     operations = yard.operations
     await _unless_stopped(operations.drain(), stop)
@@ -116,10 +146,11 @@ async def run_dry(yard: Yard, jobs: Service, stop: Interrupts, let_go: Callable[
     while more and stop.first is None:
         # beside: what is asked meanwhile need not wait for the last job
         await run_together(jobs, {"operations": operations.run}, stop, let_go)
+        if stopped():
+            return
         await _unless_stopped(operations.drain(), stop)
         # an operation may have made some after the worker had seen that there was none
-        counts = await yard.jobs.counts(LOCAL)
-        more = any(state is State.PENDING for state, _ in counts)
+        more = await waits() if waits else await yard.store.queue.waiting(()) > 0
 
 
 async def _sweep(session: LocalSession) -> None:
@@ -155,5 +186,16 @@ def _let_go(session: LocalSession, worker: Worker) -> None:
 
 
 async def _stopped(stop: Interrupts) -> None:
-    while stop.first is None:
-        await stop.wait(3600)
+    """Return at a signal, or when the process that supervises this one is gone."""
+    watch = asyncio.create_task(_unless_orphaned(stop))
+    try:
+        while stop.first is None:
+            await stop.wait(3600)
+    finally:
+        watch.cancel()
+
+
+async def _unless_orphaned(stop: Interrupts) -> None:
+    await orphaned()
+    if stop.first is None:
+        stop.receive(signal.SIGTERM)

@@ -29,7 +29,7 @@ _SHARE = 0.05  # of a disk: between the two, so much is to be free
 class Trouble(StrEnum):
     """What can be in need of a person, the most urgent first."""
 
-    NO_WORKER = auto()  # jobs wait, and no worker is alive
+    NO_WORKER = auto()  # jobs wait, and no worker takes any
     DISK_FULL = auto()  # the disk of the data directory is nearly full
     SCHEDULE_OVERDUE = auto()  # a schedule should have been fired, and was not
     SCHEDULE_PAUSED = auto()  # a schedule was paused since its runs failed, or it is unreadable
@@ -207,7 +207,7 @@ def _no_worker(facts: Facts) -> list[Notice]:
     return [
         Notice(
             trouble=Trouble.NO_WORKER,
-            detail=f"{jobs}, and no worker is alive (crawlyard work runs one)",
+            detail=f"{jobs}, and no worker takes any (crawlyard work runs one)",
             subject=SubjectKind.JOB,
             key=waiting.oldest or "",
             job_id=waiting.oldest,

@@ -9,13 +9,19 @@ from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Outcome, Skipped, Target
+from crawlyard.core.priority import Priority
 from crawlyard.core.progress import Pulse
+from crawlyard.core.spread import Budget, Share
 from crawlyard.core.watch import Course, LogLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """What of a job changes at every checkpoint. A job has one (0) until it is spread."""
+    """What of a job changes at every checkpoint.
+
+    A job has one, 0, with all that it has used. One that is spread has others, from 1
+    on, that are leased instead of it.
+    """
 
     worker: str | None = None  # who holds the lease; None: it is free
     attempt: int = 0  # rises with every claim: the fence
@@ -25,6 +31,9 @@ class Shard:
     pulse: Pulse = field(default_factory=Pulse)
     current_url: str = ""
     updated_at: datetime | None = None  # of the last checkpoint
+    budget: Budget = field(default_factory=dict)  # what it may use of its job's limits
+    deaths: int = 0  # workers that died of it, in a row and without a page
+    freed_at: datetime | None = None  # since when nobody has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +42,16 @@ class Standing:
 
     job: Job
     shard: Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """A worker that asks for a job, and which of them it takes."""
+
+    worker: str
+    tags: frozenset[str] = frozenset()  # its own: a job may need some of them
+    least: Priority = Priority.LOW  # the lowest level that it takes
+    only: str | None = None  # the id of the one job that it takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +68,8 @@ class Lease:
     attempt: int
     seq: int
     version: int  # of the job, as the holder knows it
+    shard: int = 0  # 0: the whole job
+    of: int = 0  # into how many it is cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +78,16 @@ class Claim:
 
     lease: Lease
     job: Job
-    shard: Shard
+    shard: Shard  # 0, whichever was leased: what the whole job has used
+    share: Share | None = None  # of who has but a part of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preemption:
+    """An urgent job that was claimed, and the low one that made room for it."""
+
+    claim: Claim
+    yielded: Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +129,7 @@ class Checkpoint:
     lease: Lease  # to be used from now on
     usage: Usage  # of the job, all told
     job: Job | None = None  # where the order is CHANGED or STOP
+    share: Share | None = None  # of who has but a part of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,8 @@ EDITABLE = frozenset(
         "name",
         "tags",
         "priority",
+        "worker_tags",
+        "spread",
         "limits",
         *(f"limits.{name}" for name in LIMIT_NAMES),
         "max_depth",

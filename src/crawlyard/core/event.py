@@ -53,11 +53,21 @@ class EventName(StrEnum):
     TOKEN_CREATED = "token.created"
     TOKEN_REVOKED = "token.revoked"  # it and the sessions had by it prove nothing any more
 
+    WORKER_QUIETED = "worker.quieted"  # it claims no more jobs, and goes on with those it has
+    WORKER_RESUMED = "worker.resumed"  # it claims jobs again
+    WORKER_STOPPING = "worker.stopping"  # it gives its jobs back, and ends
+
+    HOST_UPDATED = "host.updated"  # its delay, its requests at once or its note were set
+    HOST_PAUSED = "host.paused"  # nobody asks it until it is resumed
+    HOST_RESUMED = "host.resumed"  # it is asked again
+    HOST_BLOCKED = "host.blocked"  # nobody asks it: its URLs are skipped
+    HOST_UNSET = "host.unset"  # nothing is said of it any more
+
     SETTINGS_UPDATED = "settings.updated"  # an admin changed a section of them
 
     @property
     def kind(self) -> str:
-        """Return what it is about: job, template, schedule, webhook, user, token or settings."""
+        """Return what it is about: the name of a kind of things, such as ``job``."""
         return self.value.partition(".")[0]
 
 
@@ -66,8 +76,8 @@ class Event:
     """One thing that happened; *data* holds only JSON values."""
 
     name: EventName
-    subject: str  # the id of what it is about; of settings, the name of their section
-    owner: str  # whose that is
+    subject: str  # the id of what it is about; of a host and a section of settings, its name
+    owner: str  # whose that is; of what is nobody's, who did it
     at: datetime
     actor: str  # a user's id, or "worker:…", "scheduler", "janitor", "webhooks"
     data: Mapping[str, object] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from crawlyard.core.reading import (
 )
 from crawlyard.core.retry import RetryPolicy, RetryReason
 from crawlyard.core.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.spread import Asked, Spread
 from crawlyard.core.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
@@ -134,6 +135,14 @@ def _sorted_words(words: frozenset[Enum]) -> object:
     return sorted(str(word) for word in words)
 
 
+def _spread(value: object) -> Asked:
+    return Spread.AUTO if value == Spread.AUTO else whole(value)
+
+
+def _bare(asked: Asked) -> object:
+    return str(asked) if isinstance(asked, Spread) else asked
+
+
 # --- the fields
 
 
@@ -176,6 +185,8 @@ _ALL = (
     _field("name", "text", text),
     _list("tags", "texts"),
     _enum("priority", Priority),
+    _list("worker_tags", "texts"),
+    _field("spread", "a whole number, or `auto`", _spread, write=_bare),
     _field("limits.pages", _WHOLE + _NO_CEILING, _or_null(whole)),
     _field("limits.bytes", _SIZE + _NO_CEILING, _or_null(size)),
     _duration("limits.duration_s", null="no ceiling"),

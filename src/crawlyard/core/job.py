@@ -1,7 +1,7 @@
 """A job: one crawl's request, and where it is in its life."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from crawlyard.core.event import Event, EventName
@@ -65,7 +65,8 @@ class Job:
     due_at: datetime
     started_at: datetime | None = None  # the first claim
     ended_at: datetime | None = None
-    turn: int = 0  # the owner's turn inside a priority; 0 until fair share is on
+    turn: int = field(default=0, compare=False)  # the store's: its owner's turn in its level
+    aged: int = 0  # levels above its priority, for having waited long
     failures: int = 0  # attempts that failed: the retry budget
     losses: int = 0  # workers that died of it
     retry_of: str | None = None
@@ -74,8 +75,13 @@ class Job:
 
     @property
     def priority(self) -> Priority:
-        """Return its place among the levels of the queue."""
+        """Return the level of the queue that was asked for."""
         return self.spec.priority
+
+    @property
+    def level(self) -> Priority:
+        """Return the level that it waits in: its priority, or above it if it has aged."""
+        return Priority(self.priority + self.aged)
 
     @property
     def limits(self) -> Limits:
@@ -149,6 +155,7 @@ class Job:
             due_at=due_at or now if state is State.PENDING else self.due_at,
             started_at=self.started_at or (now if move is Move.CLAIM else None),
             ended_at=now if state.ended else None,
+            aged=self.aged if state in (self.state, State.RUNNING) else 0,
             failures=0 if afresh else self.failures + (move is Move.FAIL),
         )
         lost = move is Move.REQUEUE and reason is StateReason.WORKER_LOST
@@ -169,6 +176,18 @@ class Job:
         )
         told = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
         return replace(job, failures=self.failures + 1), replace(event, data=told)
+
+    def yielded(self, now: datetime, *, actor: str) -> "tuple[Job, Event]":
+        """Return the job waiting again, since a more urgent one takes its slot."""
+        detail = "a more urgent job took its slot"
+        reason = StateReason.PREEMPTED
+        return self.moved(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
+
+    def spent(self, now: datetime, *, actor: str, part: str) -> "tuple[Job, Event]":
+        """Return the job waiting again, since that *part* of its owner's quota is used up."""
+        detail = f"quota.{part} of {self.owner} is used up until midnight (UTC)"
+        reason = StateReason.WAITING_QUOTA
+        return self.moved(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
 
     def retry_wait(self, reason: RetryReason, chance: float) -> timedelta | None:
         """Return how long to wait if the attempt under way fails; ``None``: it was the last.
@@ -211,7 +230,8 @@ class Job:
         if self.state is State.CANCELLED:
             message = "cannot change a job that is cancelled; resume it first"
             raise IllegalMove(message, allowed=tuple(LIFECYCLE[self.state]))
-        job = replace(self, spec=spec, version=self.version + 1, updated_at=now)
+        aged = self.aged if spec.priority is self.priority else 0
+        job = replace(self, spec=spec, aged=aged, version=self.version + 1, updated_at=now)
         return job, job.event(EventName.EDITED, now, actor, changed=dict(changed))
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:

@@ -154,6 +154,7 @@ class RuleKind(StrEnum):
     ROBOTS = auto()
     REDIRECT = auto()  # it led to a URL that is kept out, or known already
     SITEMAP = auto()  # a sitemap: read, and not kept as a page
+    HOST = auto()  # an operator has blocked the host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,24 +1,36 @@
 """When a user's quota keeps his jobs waiting."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
+from crawlyard.core.limits import Usage
 from crawlyard.core.user import Quota
+
+DAILY: Mapping[str, str] = {"pages_per_day": "pages", "bytes_per_day": "bytes"}
+"""The parts of a quota that are of one day, and what of the usage they count."""
 
 
 def limited(quota: Quota) -> bool:
     """Tell whether *quota* may hold jobs back at all: only then it is asked at a claim."""
-    return quota.running is not None or quota.pages_per_day is not None
+    return any(getattr(quota, part) is not None for part in ("running", *DAILY))
 
 
-def held_back(quota: Quota, running: int, pages_today: int) -> str | None:
+def held_back(quota: Quota, running: int, today: Usage) -> str | None:
     """Return which part of *quota* lets no further job begin, ``None``: one may.
 
-    *running* jobs of the user run already, and *pages_today* were fetched on `day_of` now.
+    *running* jobs of the user run already, and *today* is what was fetched on `day_of` now.
     """
     if quota.running is not None and running >= quota.running:
         return "running"
-    if quota.pages_per_day is not None and pages_today >= quota.pages_per_day:
-        return "pages_per_day"
+    return spent(quota, today)
+
+
+def spent(quota: Quota, today: Usage) -> str | None:
+    """Return which part of *quota* is used up for the day, so that no job goes on either."""
+    for part, used in DAILY.items():
+        most: int | None = getattr(quota, part)
+        if most is not None and getattr(today, used) >= most:
+            return part
     return None
 
 

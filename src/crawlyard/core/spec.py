@@ -1,6 +1,7 @@
 """What to crawl, how, and how far: everything a user can ask of one job."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum, auto
@@ -8,6 +9,7 @@ from enum import StrEnum, auto
 from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
 from crawlyard.core.retry import RetryPolicy
+from crawlyard.core.spread import Asked, check_spread
 from crawlyard.core.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
@@ -42,6 +44,7 @@ MAX_SEEDS = 100_000
 MAX_PATTERNS = 1_000
 MAX_PATTERN = 2_000  # characters of one
 MAX_WEBHOOKS = 10
+MAX_WORKER_TAGS = 20
 
 FOREVER = timedelta(days=36_500)
 """As a retention: a hundred years."""
@@ -50,6 +53,9 @@ _SECRET = re.compile(
     r"auth|cookie|token|secret|key|passw|pwd|session|credential|jwt|bearer|signature",
     re.IGNORECASE,
 )
+
+
+_WORKER_TAG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 def is_secret(header: str) -> bool:
@@ -70,6 +76,8 @@ class JobSpec:
     name: str = ""
     tags: tuple[str, ...] = ()
     priority: Priority = Priority.NORMAL
+    worker_tags: tuple[str, ...] = ()  # only a worker that has all of them takes the job
+    spread: Asked = 0  # over so many workers at once; 0 and 1: one has it all
     limits: Limits = field(default_factory=Limits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -110,6 +118,8 @@ class JobSpec:
         _at_most("exclude", len(self.exclude), MAX_PATTERNS)
         _at_most("name", len(self.name), 200)
         _at_most("tags", len(self.tags), 50)
+        check_worker_tags("worker_tags", self.worker_tags)
+        check_spread(self.spread)
         _at_most("webhooks", len(self.webhooks), MAX_WEBHOOKS)
         _between("per_host", self.per_host, 1, 256)
         _between("concurrency", self.concurrency, 1, 1024)
@@ -125,6 +135,18 @@ class JobSpec:
         if self.timeout <= timedelta(0):
             got = f"{self.timeout.total_seconds():g} s"
             raise Invalid("timeout", f"expected more than 0 s, got {got}")
+
+
+def check_worker_tags(name: str, tags: Sequence[str]) -> None:
+    """Check the tags that a worker has, or that a job asks of one; *name* says which.
+
+    Raises:
+        Invalid: there are too many, or one is no tag.
+    """
+    _at_most(name, len(tags), MAX_WORKER_TAGS)
+    for tag in tags:
+        if not _WORKER_TAG.fullmatch(tag):
+            raise Invalid(name, f"expected 1 to 64 letters, digits or . _ : - each, got {tag!r}")
 
 
 def _at_most(name: str, got: int, most: int) -> None:

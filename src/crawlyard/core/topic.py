@@ -16,6 +16,7 @@ class Topic(StrEnum):
     SCHEDULES = auto()
     WEBHOOKS = auto()
     WORKERS = auto()
+    HOSTS = auto()
     USERS = auto()
     TOKENS = auto()
     SETTINGS = auto()
@@ -38,6 +39,7 @@ _NEEDS: Mapping[Topic, Permit] = {
     Topic.SCHEDULES: Permit.SCHEDULES_READ,
     Topic.WEBHOOKS: Permit.WEBHOOKS_READ,
     Topic.WORKERS: Permit.WORKERS_READ,
+    Topic.HOSTS: Permit.WORKERS_READ,
 }
 
 

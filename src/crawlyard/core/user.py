@@ -81,11 +81,12 @@ class Quota:
 
     running: int | None = None  # jobs at once: more wait
     pending: int | None = None  # jobs that wait: more are refused
-    pages_per_day: int | None = None  # of UTC days: once used up, no job of his begins
+    pages_per_day: int | None = None  # of UTC days: once used up, his jobs wait
+    bytes_per_day: int | None = None  # of response bodies, on the wire; as above
     ceilings: Limits = field(default_factory=Limits)  # of one job: what it asks beyond is cut
 
     def __post_init__(self) -> None:
-        for name in ("running", "pending", "pages_per_day"):
+        for name in ("running", "pending", "pages_per_day", "bytes_per_day"):
             value: int | None = getattr(self, name)
             if value is not None and value < 0:
                 raise Invalid(f"quota.{name}", f"expected at least 0, got {value}")

@@ -1,13 +1,16 @@
 """What a job waits for, one reason after the other."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 
+from crawlyard.core.host_rule import HostState
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.watch import WorkerReport
+from crawlyard.core.queue import can_run
+from crawlyard.core.quota import DAILY
+from crawlyard.core.watch import HostReport, WorkerReport
 
 
 class WaitReason(StrEnum):
@@ -16,10 +19,15 @@ class WaitReason(StrEnum):
     DUE_TIME = auto()  # pending: it may not begin before
     QUOTA = auto()  # pending: its owner's quota is used up
     LEASE = auto()  # pending: its last worker still stores what was in flight
-    NO_WORKER = auto()  # pending: no worker is alive, or all of them are stopping
-    SLOT = auto()  # pending: all slots of the workers are taken
+    NO_WORKER = auto()  # pending: no worker is alive, or none of them takes jobs
+    WORKER_TAGS = auto()  # pending: no worker has the tags that it needs
+    SLOT = auto()  # pending: all slots of the workers that may take it are taken
     QUEUE = auto()  # pending: its place among those that are due; `position`
-    HOST = auto()  # running: all hosts that it asks hold it off
+    HOST = auto()  # running: all hosts that it asks hold it off, or are paused
+
+
+_NOBODY = "no worker is alive (crawlyard work runs one)"
+_NOBODY_TAKES = "no worker takes jobs: those there are were told to be quiet, or are stopping"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +37,7 @@ class Wait:
     reason: WaitReason
     detail: str
     until: datetime | None = None  # when it is over, where that is known
-    quota: str | None = None  # of QUOTA: running or pages_per_day
+    quota: str | None = None  # of QUOTA: running, pages_per_day or bytes_per_day
     position: int | None = None  # of QUEUE, from 1; None: beyond what was counted
     hosts: tuple[str, ...] = ()  # of HOST
 
@@ -44,13 +52,19 @@ class Surroundings:
     @property
     def slots(self) -> int:
         """Return how many jobs may run at once."""
-        return sum(worker.slots for worker in self.workers if not worker.stopping)
+        return sum(worker.slots for worker in self.workers if worker.claims)
 
     @property
     def free(self) -> int:
         """Return how many more may begin now."""
-        working = (worker for worker in self.workers if not worker.stopping)
+        working = (worker for worker in self.workers if worker.claims)
         return sum(max(0, worker.slots - len(worker.running)) for worker in working)
+
+
+    def for_tags(self, needs: Collection[str]) -> "Surroundings":
+        """Return what a job is among that needs a worker with these tags."""
+        able = tuple(w for w in self.workers if can_run(frozenset(w.tags), needs))
+        return replace(self, workers=able)
 
 
 def pending_waits(
@@ -78,10 +92,14 @@ def pending_waits(
         detail = "its last worker still stores what was in flight"
         waits.append(Wait(reason=WaitReason.LEASE, detail=detail))
     if not among.slots:
-        detail = "no worker is alive (crawlyard work runs one)"
+        detail = _NOBODY if not among.workers else _NOBODY_TAKES
         waits.append(Wait(reason=WaitReason.NO_WORKER, detail=detail))
+    able = among.for_tags(job.spec.worker_tags)
+    if among.slots and not able.slots:
+        waits.append(_of_tags(job.spec.worker_tags))
     if job.due_at > now or quota is not None:
         return tuple(waits)
+    among = able
     if among.slots and not among.free:
         detail = f"all {among.slots} slots of {len(among.workers)} workers are taken"
         waits.append(Wait(reason=WaitReason.SLOT, detail=detail))
@@ -91,31 +109,46 @@ def pending_waits(
 
 def running_waits(job: Job, now: datetime, workers: Collection[WorkerReport]) -> tuple[Wait, ...]:
     """Return what a running job waits for: for its hosts, if all of them hold it off."""
-    asked = [host for worker in workers for host in worker.hosts if job.id in host.jobs]
-    ends = [host.held_until for host in asked if host.held_until and host.held_until > now]
-    if not ends or len(ends) < len(asked) or any(host.in_flight for host in asked):
+    every = (host for worker in workers for host in worker.hosts if job.id in host.jobs)
+    asked = [host for host in every if not host.idle]
+    shut = [host for host in asked if host.state is HostState.PAUSED]
+    held = [host for host in asked if host not in shut and host.is_held(now)]
+    if not asked or len(shut) + len(held) < len(asked) or any(host.in_flight for host in asked):
         return ()
-    names = tuple(sorted({host.host for host in asked}))
-    until = min(ends)
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    detail = f"{shown} refused requests; asked again in {_told(until - now)}"
-    return (Wait(reason=WaitReason.HOST, detail=detail, until=until, hosts=names[:20]),)
+    until = min((host.held_until for host in held if host.held_until is not None), default=None)
+    details = [f"an operator has paused {_some(shut)}"] if shut else []
+    if until is not None:
+        details.append(f"{_some(held)} refused requests; asked again in {_told(until - now)}")
+    names = tuple(sorted({host.host for host in asked}))[:20]
+    return (Wait(reason=WaitReason.HOST, detail="; ".join(details), until=until, hosts=names),)
+
+
+def _some(hosts: Collection[HostReport]) -> str:
+    """Return the names of hosts, the first few of many."""
+    names = sorted({host.host for host in hosts})
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def reason_shown(job: Job, waits: Collection[Wait]) -> StateReason:
     """Return the state reason of a job as it is shown: a quota goes before a slot."""
-    held_back = any(wait.reason is WaitReason.QUOTA for wait in waits)
+    parts = [wait.quota for wait in waits if wait.reason is WaitReason.QUOTA]
     due = not any(wait.reason is WaitReason.DUE_TIME for wait in waits)
-    if job.state is State.PENDING and held_back and due:
-        return StateReason.WAITING_QUOTA
-    return job.state_reason
+    return _reason(job, parts[0] if parts else None, due=due)
 
 
 def reason_at(job: Job, now: datetime, quota: str | None) -> StateReason:
     """Return the same without the waits; *quota* is the part of its owner's that is used up."""
-    if job.state is State.PENDING and quota is not None and job.due_at <= now:
+    return _reason(job, quota, due=job.due_at <= now)
+
+
+def _reason(job: Job, quota: str | None, *, due: bool) -> StateReason:
+    if job.state is not State.PENDING or not due:
+        return job.state_reason
+    if quota is not None:
         return StateReason.WAITING_QUOTA
-    return job.state_reason
+    # it was used up while the job ran, and is not any more
+    over = job.state_reason is StateReason.WAITING_QUOTA
+    return StateReason.WAITING_SLOT if over else job.state_reason
 
 
 def _of_quota(owner: str, part: str, now: datetime) -> Wait:
@@ -123,8 +156,15 @@ def _of_quota(owner: str, part: str, now: datetime) -> Wait:
         detail = f"as many jobs of {owner} run as may (quota.running)"
         return Wait(reason=WaitReason.QUOTA, detail=detail, quota=part)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    detail = f"the pages of {owner} for today are used up (quota.pages_per_day)"
+    detail = f"the {DAILY[part]} of {owner} for today are used up (quota.{part})"
     return Wait(reason=WaitReason.QUOTA, detail=detail, quota=part, until=midnight)
+
+
+def _of_tags(needs: Collection[str]) -> Wait:
+    tags = sorted(set(needs))
+    asked = " ".join(f"--tag {tag}" for tag in tags)
+    detail = f"no worker has {' and '.join(tags)} (crawlyard work {asked} runs one)"
+    return Wait(reason=WaitReason.WORKER_TAGS, detail=detail)
 
 
 def _of_queue(place: int | None, counted: int) -> Wait:

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import IntEnum
+from enum import IntEnum, StrEnum, auto
 
+from crawlyard.core.host_rule import HostRule, HostState
 from crawlyard.core.lifecycle import State
 
 
@@ -70,7 +71,14 @@ class HostReport:
     delay_s: float = 0.0
     held_until: datetime | None = None  # by its last refusal
     refusals: int = 0  # in a row
+    state: HostState = HostState.OPEN
+    idle: bool = False  # nothing waits for it
+    waiting: int = 0  # URLs that its jobs have in memory
     jobs: tuple[str, ...] = ()  # ids
+
+    def is_held(self, now: datetime) -> bool:
+        """Tell whether a refusal keeps requests back."""
+        return self.held_until is not None and self.held_until > now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +89,34 @@ class HostBooking:
     held_until: datetime | None = None  # it asked for a rest
 
 
+class Wish(StrEnum):
+    """What an operator wants of a worker."""
+
+    NONE = ""  # that it works
+    QUIET = auto()  # that it claims no more, and goes on with what it runs
+    STOP = auto()  # that it gives its jobs back and ends
+
+
+class WorkerState(StrEnum):
+    """How a worker is, in one word."""
+
+    IDLE = auto()  # it has no job
+    RUNNING = auto()
+    QUIET = auto()  # it claims no more jobs
+    STOPPING = auto()  # it gives its jobs back, and ends
+    GONE = auto()  # it has said nothing lately
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReport:
-    """A worker, as it says of itself every few seconds."""
+    """A worker, as it says of itself every few seconds; its wish is what others say."""
 
     id: str
     host: str
     pid: int
     version: str
     slots: int
+    tags: tuple[str, ...] = ()  # it takes jobs that ask for these, sorted
     running: tuple[str, ...] = ()  # ids of jobs
     pages: int = 0  # since it began
     bytes: int = 0
@@ -98,11 +125,29 @@ class WorkerReport:
     waited_s: float = 0.0  # all of them together
     pages_per_s: float = 0.0  # lately
     memory_bytes: int = 0
+    cpu: float = 0.0  # of one processor, lately: 0.5 is half of its time
     load: float = 0.0  # of its machine, the last minute
+    quiet: bool = False
     stopping: bool = False
+    wish: Wish = Wish.NONE  # the store's: what it reports of that itself is not kept
     hosts: tuple[HostReport, ...] = ()
     started_at: datetime
     beat_at: datetime
+
+    @property
+    def claims(self) -> bool:
+        """Tell whether it takes jobs, as far as anybody has said."""
+        return not (self.quiet or self.stopping or self.wish is not Wish.NONE)
+
+    def state(self, *, alive: bool) -> WorkerState:
+        """Return how it is; what an operator wants of it is true at once."""
+        if not alive:
+            return WorkerState.GONE
+        if self.stopping or self.wish is Wish.STOP:
+            return WorkerState.STOPPING
+        if self.quiet or self.wish is Wish.QUIET:
+            return WorkerState.QUIET
+        return WorkerState.RUNNING if self.running else WorkerState.IDLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,15 +224,17 @@ def _joined_all(points: Sequence[Point]) -> Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostStanding:
-    """What all workers together do to one host."""
+    """What all workers together do to one host, and what operators say of it."""
 
     host: str
-    in_flight: int
-    at_once: int  # the fewest that any of its jobs wishes for
+    in_flight: int = 0
+    at_once: int  # the fewest that any of its jobs wishes for; 0: nobody asks it
     delay_s: float  # the longest
-    refusals: int  # in a row
-    held_until: datetime | None
-    booked_until: datetime | None
-    jobs: tuple[str, ...]  # ids of those that the actor may see
-    others: int  # jobs of others that ask it as well
-    workers: tuple[str, ...] = field(default_factory=tuple)
+    refusals: int = 0  # in a row
+    held_until: datetime | None = None
+    booked_until: datetime | None = None
+    waiting: int = 0  # URLs that workers have in memory, at most some 10,000 of a job
+    jobs: tuple[str, ...] = ()  # ids of those that the actor may see
+    others: int = 0  # jobs of others that ask it as well
+    workers: tuple[str, ...] = ()
+    rule: HostRule | None = None

@@ -1,7 +1,42 @@
-"""What tells workers that work is due. Only a hint: the jobs table is the truth."""
+"""What tells workers that work is due, and who of them is alive.
 
+Only hints: the jobs table is the truth.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+LookForDue: TypeAlias = Callable[[], Awaitable[Collection[str]]]
+"""Returns what tags are needed by jobs that wait and are due: '' for those that need none."""
+
+
+class Bell(Protocol):
+    """What one worker waits at."""
+
+    def ring(self) -> None:
+        """End the wait of this worker alone, now or the next: it has a reason to look."""
+        ...
+
+    async def wait(self, at_most: timedelta, *, full: bool = False) -> None:
+        """Return when there is a reason to look for work, or after *at_most*.
+
+        The worker has looked before; *full* says that it takes no more work by now: what
+        comes is for others.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A worker that wants to hear of work."""
+
+    worker: str
+    tags: frozenset[str] = field(default_factory=frozenset)
+    due: LookForDue
+    choosy: bool = False  # it takes one job alone: word of others' is not for it
 
 
 class Dispatcher(Protocol):
@@ -11,9 +46,39 @@ class Dispatcher(Protocol):
     """
 
     def announce(self, due_at: datetime) -> None:
-        """Tell the workers that a job is due at *due_at*."""
+        """Tell the workers of this process that a job is due at *due_at*."""
         ...
 
-    async def wait(self, at_most: timedelta) -> None:
-        """Return when something was announced since the last call, or after *at_most*."""
+    def bell(self, listener: Listener) -> AbstractAsyncContextManager[Bell]:
+        """Return the bell of one worker, for as long as it works."""
+        ...
+
+    def presence(
+        self, worker: str, changed: Callable[[], None]
+    ) -> AbstractAsyncContextManager["Presence"]:
+        """Show that a worker is alive, for as long as it works, and return what is known of others.
+
+        *changed* is called when `holding` has changed, or somebody else has died.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is open."""
+        ...
+
+
+class Presence(Protocol):
+    """Which workers are alive, as far as that can be told before their leases lapse."""
+
+    @property
+    def holding(self) -> bool:
+        """Tell whether the others can see that this worker is alive; if not, it sends nothing."""
+        ...
+
+    def known(self, workers: Collection[str]) -> set[str]:
+        """Return those of *workers* of whom it can be told whether they are alive."""
+        ...
+
+    def dead(self, workers: Collection[str]) -> set[str]:
+        """Return those of *workers* that ran and do no more."""
         ...

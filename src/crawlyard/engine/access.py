@@ -1,18 +1,28 @@
 """robots.txt of each origin: had once, kept for a day, asked for again when it fails."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
+from crawlyard.core.robots_file import RobotsFile
 from crawlyard.engine.fetch import FetchFailed, Response
 from crawlyard.engine.robots import ALLOW_ALL, Rules, parse
 from crawlyard.engine.urls import Base
+from crawlyard.errors import Unavailable
 
 MAX_HOPS = 5  # RFC 9309, 2.3.1.2
 KEPT_S = 24 * 3600.0  # RFC 9309, 2.4
 _SILENT_TRIES = 6  # after a 5xx, a time-out or a reset: 2 + 4 + 8 + 16 + 32 s of waiting
 _UNREACHABLE_TRIES = 3  # no such name, nobody listens: 2 + 4 s
+_SAVE_EVERY = timedelta(seconds=0.25)  # those that come in meanwhile share a transaction
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +34,30 @@ class Closed:
     retry_in_s: float | None  # None: given up for this job
 
 
+class RobotsKeeper(Protocol):
+    """What processes share of it: see `RobotsStore`."""
+
+    async def get(self, origin: str, now: datetime) -> RobotsFile | None:
+        """Return the file of an origin if it still holds at *now*."""
+        ...
+
+    async def put(self, files: Sequence[RobotsFile]) -> None:
+        """Keep files, each in place of one that was had earlier."""
+        ...
+
+
 @dataclass(slots=True)
 class RobotsCache:
-    """The rules that all jobs of a process have learnt."""
+    """The rules that all jobs of a process have learnt.
+
+    With a *keeper*, also what other processes and earlier ones have asked for.
+    """
 
     clock: Clock
+    keeper: RobotsKeeper | None = None
     _rules: dict[tuple[str, str], tuple[float, Rules]] = field(default_factory=dict)
+    _unsaved: dict[str, RobotsFile] = field(default_factory=dict)
+    _saving: asyncio.Task[None] | None = None
 
     def get(self, origin: str, agent: str) -> Rules | None:
         """Return the rules of *origin* for *agent*, if they are known and not a day old."""
@@ -38,9 +66,63 @@ class RobotsCache:
 
     def put(self, origin: str, agent: str, rules: Rules) -> None:
         """Remember rules for a day."""
+        self._remember(origin, agent, rules, KEPT_S)
+
+    async def recall(self, origin: str, agent: str) -> Rules | None:
+        """Return the rules of *origin* for *agent* by a file that is kept, if there is one."""
+        if self.keeper is None:
+            return None
+        now = self.clock.now()
+        try:
+            file = await self.keeper.get(origin, now)
+        except Unavailable:
+            return None  # then it is asked for
+        if file is None:
+            return None
+        rules = _rules_in(file.status, file.body, agent)
+        self._remember(origin, agent, rules, (file.expires_at - now).total_seconds())
+        return rules
+
+    def keep(self, origin: str, status: int, body: bytes) -> None:
+        """Keep what *origin* has answered, for a day and for all processes."""
+        if self.keeper is None:
+            return
+        now = self.clock.now()
+        self._unsaved[origin] = RobotsFile(
+            origin=origin,
+            status=status,
+            body=body if 200 <= status < 300 else b"",
+            fetched_at=now,
+            expires_at=now + timedelta(seconds=KEPT_S),
+        )
+        if self._saving is None:
+            self._saving = asyncio.get_running_loop().create_task(self._save_soon(self.keeper))
+
+    async def close(self) -> None:
+        """Save what is not saved yet."""
+        if self._saving is not None and self.keeper is not None:
+            self._saving.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._saving
+            await self._save(self.keeper)
+
+    async def _save_soon(self, keeper: RobotsKeeper) -> None:
+        while self._unsaved:
+            await self.clock.sleep(_SAVE_EVERY)
+            await self._save(keeper)
+        self._saving = None
+
+    async def _save(self, keeper: RobotsKeeper) -> None:
+        files, self._unsaved = list(self._unsaved.values()), {}
+        try:
+            await keeper.put(files)
+        except Unavailable as error:
+            _log.debug("the robots.txt of %d origins are not kept: %s", len(files), error)
+
+    def _remember(self, origin: str, agent: str, rules: Rules, for_s: float) -> None:
         now = self.clock.monotonic()
         self._rules.pop((origin, agent), None)  # so that they stay in the order of their ends
-        self._rules[origin, agent] = (now + KEPT_S, rules)
+        self._rules[origin, agent] = (now + for_s, rules)
         while self._rules[oldest := next(iter(self._rules))][0] <= now:
             del self._rules[oldest]
 
@@ -67,11 +149,15 @@ class Access:
     async def learn(self, origin: str) -> Rules | Closed:
         """Ask for the robots.txt of *origin* once; return its rules, or why there are none.
 
+        Nobody is asked where a file of the last day is kept.
         Any 4xx allows everything. A 5xx, a time-out or a reset closes the origin until
         it answers; after several tries it is given up for this job.
 
         Source: RFC 9309, sections 2.3.1 and 2.4.
         """
+        kept = await self._cache.recall(origin, self._agent)
+        if kept is not None:
+            return kept
         try:
             answer = await self._follow(f"{origin}/robots.txt")
         except FetchFailed as failure:
@@ -79,9 +165,9 @@ class Access:
         if answer.status >= 500 or answer.status == 429:
             detail = f"robots.txt answered {answer.status}"
             return self._closed(origin, FetchFailed(ErrorKind.ROBOTS, detail, transient=True))
-        allowed = not 200 <= answer.status < 300
-        rules = ALLOW_ALL if allowed else parse(answer.body, self._agent)
+        rules = _rules_in(answer.status, answer.body, self._agent)
         self._cache.put(origin, self._agent, rules)
+        self._cache.keep(origin, answer.status, answer.body)
         self._tries.pop(origin, None)
         return rules
 
@@ -115,3 +201,8 @@ class Access:
             closed = self._given_up[origin] = Closed(kind, detail + tried, None)
             return closed
         return Closed(kind, detail, float(2**tries))
+
+
+def _rules_in(status: int, body: bytes, agent: str) -> Rules:
+    """Return what an answer that is no failure says; any but a 2xx allows everything."""
+    return parse(body, agent) if 200 <= status < 300 else ALLOW_ALL

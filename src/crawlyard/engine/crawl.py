@@ -8,26 +8,24 @@ in one event loop, so its state needs no locks.
 import asyncio
 import logging
 import math
-from collections.abc import (
-    AsyncGenerator,
-    Collection,
-    Coroutine,
-)
+from collections.abc import AsyncGenerator, Collection, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.lifecycle import StateReason
-from crawlyard.core.limits import ResourceLimiter, reason_of
+from crawlyard.core.limits import reason_of
 from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.spec import JobSpec, Strategy
+from crawlyard.core.spread import Share
 from crawlyard.engine import record
 from crawlyard.engine.access import Access, Closed, RobotsCache
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.draft import Draft, Tally
-from crawlyard.engine.ends import End, Start
+from crawlyard.engine.ends import NO_START, Breach, End, Start
 from crawlyard.engine.fetch import Fetcher, Metered
 from crawlyard.engine.frontier import Frontier, Turns
+from crawlyard.engine.hosts import BLOCKED
 from crawlyard.engine.learning import Learning
 from crawlyard.engine.manners import Manners
 from crawlyard.engine.urls import origin_of, path_of
@@ -42,7 +40,6 @@ CROWD = 1_000  # a host with as many in memory gets no more loaded: others must 
 REFILL_S = 5.0  # between two loads for want of a host that may be asked
 LONG_WAIT_S = 60.0  # a host that asks for more is told of
 BACKLOG = 4 * BATCH_PAGES  # pages that may wait for a slow store before fetching pauses
-MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
 
 _log = logging.getLogger(__name__)
 
@@ -59,23 +56,24 @@ class Crawl:
         robots: RobotsCache,
         start: Start,
     ) -> None:
-        self._clock, self._gate, self._start = tools.clock, tools.gate, start
+        self._clock, self._gate = tools.clock, tools.gate
+        self._start, self._part = start, start.part
         self._draft = Draft(Tally.of(start.usage), start.usage)
         metered = Metered(fetcher, self._draft.tally.spend)
         self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
         self._visitor = Visitor(spec, agent, metered, tools, self._discovery.offer)
         self._event = asyncio.Event()
         self._turns = Turns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
+        tools.gate.queue(start.key, self._turns.waiting)
         self._learning = Learning(tools.gate, self._turns, self._visitor.ask, self._spawn)
         self._manners = Manners(
             start.key,
             tools.gate,
             Access(agent, robots, lambda url: self._learning.ask(url, self._manners)),
-            self._note,
+            self._draft.note,
             self._discovery.listed_by_robots,
         )
         self._held: set[int] = set()  # fp of targets in memory or in flight
-        self._notes = 0
         self._broken: BaseException | None = None  # an error of ours in a task
         self._tasks: set[asyncio.Task[None]] = set()
         self._reserved = 0  # targets in flight: each may become a page
@@ -83,9 +81,8 @@ class Crawl:
         self._idle = False  # requests are allowed, but no host is free for one
         self._loaded = -math.inf
         self._deferred: list[str] = []  # hosts that wait for room
-        self._open = True
-        self._stopped = False
-        self._ended_by: tuple[str, ResourceLimiter] | None = None  # the limit, and as it was
+        self._open, self._stopped = True, False
+        self._ended_by: Breach | None = None
         self._edited = False
         self._give_up_at: float | None = None
         self._trouble = ""  # why the first start URL failed
@@ -97,7 +94,7 @@ class Crawl:
     def _adopt(self, spec: JobSpec) -> None:
         self._spec = spec
         self._manners.adopt(spec)
-        self._limiter = ResourceLimiter(spec.limits)
+        self._limiter = self._part.limiter(spec)
         self._discovery.adopt(spec)
 
     def stop(self, within_s: float | None = None) -> None:
@@ -124,6 +121,13 @@ class Crawl:
             self._ended_by, self.end, self._open = None, None, True
         self._event.set()
 
+    def share(self, share: Share) -> None:
+        """Take up what the store says of the rest of the job, to the last batch."""
+        self._part.allow(share, self._draft.told)
+        if share.over is not None and self._open:
+            self._finish(End(reason_of(share.over)))
+        self._event.set()
+
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield what was done, each batch after the one before it was recorded.
 
@@ -147,6 +151,8 @@ class Crawl:
         for target in self._start.waiting:
             self._admit(target)
         self._discovery.begin()
+        if self._draft.found and self._part.open:
+            self.nudge()  # others wait for theirs
         self._dispatch()
 
     def _over(self) -> bool:
@@ -157,17 +163,15 @@ class Crawl:
             self._learning.cancel()
         if self._tasks:
             return False
-        if self._open and not len(self._turns) and not self._spilled:
+        if self._open and not (len(self._turns) or self._spilled or self._part.open):
             self._finish(self._unreached() or End(StateReason.EXHAUSTED))
         return not self._open
 
     def _unreached(self) -> End | None:
         """Return the end of a crawl that brought nothing but errors, ``None`` for another."""
-        tally = self._draft.tally
-        if tally.pages and tally.done != tally.errors + tally.redirects:
+        if not self._draft.tally.fruitless:
             return None
-        why = self._trouble or self._discovery.trouble or "no start URL could be fetched"
-        return End(StateReason.START_FAILED, why)
+        return End(StateReason.START_FAILED, self._trouble or self._discovery.trouble or NO_START)
 
     def _finish(self, end: End) -> None:
         self._open = False
@@ -198,11 +202,11 @@ class Crawl:
 
     def _has_room(self) -> bool:
         """Tell whether one more request may begin; end the crawl if a limit is used up."""
-        if not self._open or self._broken is not None:
+        if not self._open or self._broken is not None or not self._start.may_send():
             return False
         decision = self._limiter.decide(self._draft.tally, self._reserved)
         if decision.used_up and decision.limit is not None:
-            self._ended_by = (decision.limit, self._limiter)
+            self._ended_by = Breach(decision.limit, self._limiter)
             self._finish(End(reason_of(decision.limit), decision.detail))
         busy = self._reserved + len(self._learning) >= self._spec.concurrency
         return decision.allowed and not busy and len(self._draft.outcomes) < BACKLOG
@@ -222,6 +226,8 @@ class Crawl:
 
     def _judged(self, target: Target) -> Outcome | None:
         """Return what *target* comes to without a request, ``None`` if that is not known."""
+        if self._gate.is_blocked(target.host):
+            return Outcome(target, TargetState.SKIPPED, rule=BLOCKED)
         if self._edited and target.via is not Via.SEED:
             rule = self._discovery.verdict(target)
             if rule is not None:
@@ -262,7 +268,8 @@ class Crawl:
             due = target.due_at or self._clock.now()
             wait_s = (due - self._clock.now()).total_seconds()
             if wait_s > LONG_WAIT_S:
-                self._note(f"{target.host} is not asked again for {wait_s:.0f} s, as it wishes")
+                note = f"{target.host} is not asked again for {wait_s:.0f} s, as it wishes"
+                self._draft.note(note)
             self._turns.push_later(target, wait_s)
         else:
             self._held.discard(target.fp)
@@ -277,6 +284,8 @@ class Crawl:
     # -- the frontier in memory ----------------------------------------------------------
 
     def _found(self, target: Target) -> None:
+        if not self._part.owns(target.host):
+            return  # in the store, its own crawl finds it
         # depth first goes on with what was found last: that must stay in memory
         deep = self._spec.strategy is Strategy.DEPTH_FIRST
         if deep or (not self._spilled and len(self._turns) < WINDOW):
@@ -286,6 +295,7 @@ class Crawl:
 
     def _admit(self, target: Target) -> None:
         self._held.add(target.fp)
+        self._discovery.met(target)
         self._manners.wish(target.host)
         wait = (target.due_at - self._clock.now()).total_seconds() if target.due_at else 0.0
         if wait > 0:
@@ -295,9 +305,10 @@ class Crawl:
 
     def _short(self) -> bool:
         """Tell whether memory holds too little: few targets, or none whose host is free."""
+        since_s = self._clock.monotonic() - self._loaded
         if not self._spilled:
-            return False
-        starving = self._idle and self._clock.monotonic() - self._loaded > REFILL_S
+            return self._part.looks(len(self._turns), since_s, idle=self._idle)
+        starving = self._idle and since_s > REFILL_S
         return len(self._turns) < REFILL or starving
 
     async def _refill(self) -> None:
@@ -314,6 +325,9 @@ class Crawl:
         for target in targets:
             if target.fp not in held and target.fp not in self._held and target.fp not in closed:
                 self._admit(target)
+        dry = not (self._tasks or self._draft.news or len(self._turns))
+        if self._part.looked(self._loaded, dry=dry):
+            self.nudge()
 
     # -- time ----------------------------------------------------------------------------
 
@@ -327,7 +341,7 @@ class Crawl:
             waits.append(self._turns.wait_s())
         if self._give_up_at is not None:
             waits.append(self._give_up_at - now if self._give_up_at > now else BATCH_S)
-        if self._open and self._spec.limits.duration is not None:
+        if self._open and self._spec.limits.duration is not None and not self._part.hungry:
             left = self._spec.limits.duration - self._draft.tally.duration
             waits.append(left.total_seconds())
         with suppress(TimeoutError):
@@ -337,8 +351,9 @@ class Crawl:
 
     def _batch_at(self) -> float:
         if self._first_page is not None:
-            return self._first_page + BATCH_S
-        if self._short():
+            dry = self._part.open and not (self._tasks or len(self._turns))
+            return self._first_page + (0 if dry else BATCH_S)  # others wait for what was found
+        if self._short() or self._part.hungry:
             return self._batched + BATCH_S  # to load more, what was found must be recorded
         return self._batched + HEARTBEAT_S
 
@@ -350,10 +365,9 @@ class Crawl:
         self._tick()
         self._batched, self._first_page = self._clock.monotonic(), None
         if last and self.end is not None and self._ended_by is not None:
-            name, limiter = self._ended_by
             # what was in flight counts; errors alone say that the site is out of reach
-            told = End(self.end.reason, limiter.describe(name, self._draft.tally))
-            self.end = (self._unreached() if name == "errors" else None) or told
+            told = End(self.end.reason, self._ended_by.describe(self._draft.tally))
+            self.end = (self._unreached() if self._ended_by.limit == "errors" else None) or told
         return self._draft.batch(last=last)
 
     def _tick(self) -> None:
@@ -379,11 +393,6 @@ class Crawl:
             self._broken = error
         if self._broken or not self._tasks or len(self._draft.outcomes) >= BATCH_PAGES:
             self._event.set()
-
-    def _note(self, text: str) -> None:
-        if self._notes < MOST_NOTES:
-            self._notes += 1
-            self._draft.notes.append({"note": text})
 
 
 def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:

@@ -37,6 +37,12 @@ class Discovery:
         for root in self._roots:
             self._boundary.add_seed(root)
 
+    def met(self, target: Target) -> None:
+        """Take note of a target that was found before, perhaps by another crawl of the job."""
+        self._known.add(target.fp)
+        if target.via is Via.SEED and target.hops and target.url not in self._roots:
+            self._add_root(target.url)
+
     def begin(self) -> None:
         """Offer the start URLs and sitemaps; on a crawl that goes on they are known."""
         for url in self._seeds:
@@ -75,14 +81,17 @@ class Discovery:
         )
         if hop and via is Via.SEED:
             # example.org that leads to www.example.org: that is what was meant
-            self._boundary.add_seed(url)
-            self._roots.append(url)
+            self._add_root(url)
         rule = self._boundary.verdict(url, 0 if via is Via.SITEMAP else target.depth)
         if rule is None:
             return self._take(target)
         if rule.startswith("depth"):
             return rule  # not for good: it may be found again on a shorter way
         return self._keep_out(target, rule)
+
+    def _add_root(self, url: str) -> None:
+        self._boundary.add_seed(url)
+        self._roots.append(url)
 
     def _offer_start(self, url: str, via: Via) -> None:
         """Take note of a URL that is in scope by definition, whatever its address."""

@@ -8,6 +8,8 @@ from crawlyard.core.checkpoint import Batch
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Outcome, Skipped, Target, TargetState
 
+MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
+
 
 @dataclass(slots=True)
 class Tally:
@@ -26,6 +28,11 @@ class Tally:
     def of(cls, usage: Usage) -> "Tally":
         """Return counters that go on from *usage*."""
         return cls(**{name: getattr(usage, name) for name in cls.__slots__})
+
+    @property
+    def fruitless(self) -> bool:
+        """Tell whether nothing came but errors and redirects."""
+        return not self.pages or self.done == self.errors + self.redirects
 
     def spend(self, wire_bytes: int) -> None:
         """Count the body of an answer, whatever was asked for."""
@@ -47,6 +54,18 @@ class Draft:
     outcomes: list[Outcome] = field(default_factory=list)
     notes: list[Mapping[str, object]] = field(default_factory=list)
     current_url: str = ""
+    notes_made: int = 0
+
+    @property
+    def news(self) -> bool:
+        """Tell whether it has anything about targets."""
+        return bool(self.found or self.outcomes)
+
+    def note(self, text: str) -> None:
+        """Take note of what there is to say, unless much has been said."""
+        if self.notes_made < MOST_NOTES:
+            self.notes_made += 1
+            self.notes.append({"note": text})
 
     def add_found(self, target: Target) -> None:
         """Take note of a new target."""

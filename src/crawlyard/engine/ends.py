@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from crawlyard.core.lifecycle import StateReason
-from crawlyard.core.limits import Usage
+from crawlyard.core.limits import Usage, Used
 from crawlyard.core.page import Target
+from crawlyard.engine.sharing import Limiter, Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,23 @@ class Start:
     waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
     roots: Sequence[str] = ()  # where redirects of start URLs led
     load: Callable[[int, Collection[str]], Awaitable[Sequence[Target]]] | None = None
+    part: Whole = field(default_factory=Whole)
+    may_send: Callable[[], bool] = lambda: True  # while not, no request is begun
+
+
+NO_START = "no start URL could be fetched"
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A limit that ended a crawl, and its ceilings as they were."""
+
+    limit: str
+    limiter: Limiter
+
+    def describe(self, usage: Used) -> str:
+        """Return a sentence about the limit, and by how much it was passed."""
+        return self.limiter.describe(self.limit, usage)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,10 @@ class Frontier:
         """Yield the hosts with at least *many* targets."""
         return (host for host, queue in self._queues.items() if len(queue) >= many)
 
+    def waiting(self, host: str) -> int:
+        """Return how many targets of *host* are here."""
+        return len(self._queues.get(host, ()))
+
     def __contains__(self, host: str) -> bool:
         return host in self._queues
 
@@ -112,6 +116,10 @@ class Turns:
     def crowded(self, many: int) -> Iterator[str]:
         """Yield the hosts with at least *many* targets in memory."""
         return self._frontier.crowded(many)
+
+    def waiting(self, host: str) -> int:
+        """Return how many targets of *host* wait for their turn in memory."""
+        return self._frontier.waiting(host)
 
     def next(self, settled: Callable[[Target], bool]) -> Target | None:
         """Take a slot and return the target it is for, or ``None`` when all must wait.

@@ -2,24 +2,27 @@
 
 A slot is taken before the request exists, so that neither the delay nor the number
 of requests under way is ever exceeded. With a `Pacer`, several processes on one
-store keep one pace: they book their instants there.
+store keep one pace: they book their instants there, share its seats, and learn there
+what operators, and the refusals that others got, say of it.
 """
 
 import asyncio
-import logging
 import math
-from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Protocol
+from collections.abc import Callable
+from datetime import timedelta
 
 from crawlyard.clock import Clock
-from crawlyard.core.checkpoint import Booking
+from crawlyard.core.host_rule import HostState
+from crawlyard.core.page import ErrorKind
 from crawlyard.core.watch import HostReport
-from crawlyard.errors import Unavailable
+from crawlyard.engine.fetch import FetchFailed
+from crawlyard.engine.seating import Host, Pacer, Seating
+from crawlyard.ids import new_id
 
 NEVER = math.inf
+
+BLOCKED = "host blocked"
+"""As the rule that keeps a URL out: an operator has blocked its host."""
 
 MOST_REPORTED = 200
 """Hosts of one report: those with requests under way or held first."""
@@ -28,113 +31,126 @@ LONGEST_HOLD_S = 3600.0
 """The most that a Retry-After is taken for; the host is asked again then."""
 
 _BACKOFF_CAP_S = 300.0
-_BOOK_AHEAD_S = 0.25  # one booking covers this much of a fast pace
-_BOOK_AT_MOST = 16
-_STALE_S = 0.05  # an instant missed by more (or a quarter of the delay) is booked anew
-
-_log = logging.getLogger(__name__)
-
-
-class Pacer(Protocol):
-    """Bookings shared between processes: see `HostStore`."""
-
-    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
-        """Book requests; return when the first of each may leave, in the order asked."""
-        ...
-
-    async def hold(self, host: str, until: datetime) -> None:
-        """Let no booking of *host* begin before *until*."""
-        ...
-
-
-@dataclass(slots=True)
-class _Host:
-    in_flight: int = 0
-    free_at: float = 0.0  # no request before: the delay after the last one, or a hold
-    held_until: float = 0.0  # by its last refusal
-    strikes: int = 0  # refusals in a row (429, 503)
-    booked: deque[float] = field(default_factory=deque)  # instants that are ours
-    booking: bool = False
-    wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at once
-    waiters: list[Callable[[], None]] = field(default_factory=list)  # first come, first called
-
-    @property
-    def delay_s(self) -> float:
-        return max((delay for delay, _ in self.wishes.values()), default=0.0)
-
-    @property
-    def at_once(self) -> int:
-        return min((at_once for _, at_once in self.wishes.values()), default=1)
+_IDLE_S = 15.0  # nobody has wanted to ask it: longer than anybody sleeps before he looks again
+_EARLY_S = 1.0  # before a booked instant: long enough for the store, and seats last until then
+_LOOK_S = 10.0  # whoever waits for longer looks whether the host was blocked meanwhile
 
 
 class HostGate:
     """Says when a host may be asked again, for all jobs together.
 
     Where jobs differ in their wishes, the longest delay and the fewest requests at
-    once hold for all of them while they are there.
+    once hold for all of them while they are there. *name* is that of the process among
+    those that share the *pacer*.
     """
 
-    def __init__(self, clock: Clock, pacer: Pacer | None = None) -> None:
+    def __init__(self, clock: Clock, pacer: Pacer | None = None, name: str | None = None) -> None:
         self._clock = clock
-        self._pacer = pacer
-        self._hosts: dict[str, _Host] = {}
-        self._to_book: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._hosts: dict[str, Host] = {}
+        self._queues: dict[str, Callable[[str], int]] = {}
+        self._seating = (
+            Seating(clock, pacer, name or new_id(), self._hosts) if pacer is not None else None
+        )
 
     def wish(self, job: str, host: str, delay_s: float, at_once: int) -> None:
         """Say how *job* wants *host* to be treated, until it leaves."""
-        self._hosts.setdefault(host, _Host()).wishes[job] = (delay_s, at_once)
+        self._hosts.setdefault(host, Host()).wishes[job] = (delay_s, at_once)
+
+    def queue(self, job: str, waiting: Callable[[str], int]) -> None:
+        """Say what tells how many targets of *job* wait for a host, until it leaves."""
+        self._queues[job] = waiting
 
     def leave(self, job: str) -> None:
         """Forget the wishes of *job*, and hosts that nobody asks for any more."""
         now = self._clock.monotonic()
+        self._queues.pop(job, None)
         for name, host in list(self._hosts.items()):
-            host.wishes.pop(job, None)
-            if not host.wishes and not host.in_flight and host.free_at <= now:
+            if host.wishes.pop(job, None) is not None:
+                host.wake()  # of those that wait some may be of the job
+            if host.is_idle and host.free_at <= now:
                 del self._hosts[name]
 
     def ready_in(self, host: str) -> float:
         """Return in how many seconds *host* may be asked; `NEVER` until something happens.
 
-        In that case `when_ready` tells when to ask again.
+        In that case `when_ready` tells when to ask again. A host that `is_blocked` is
+        ready: what waits for it need not wait to be told.
         """
-        state = self._hosts[host]
-        if state.in_flight >= state.at_once:
-            return NEVER
-        now = self._clock.monotonic()
+        state, now = self._hosts[host], self._clock.monotonic()
+        state.asked_at = now
         wait = max(0.0, state.free_at - now)
-        delay = state.delay_s
-        if not delay or self._pacer is None:
-            return wait
-        while state.booked and state.booked[0] < now - min(_STALE_S, delay / 4):
-            state.booked.popleft()
-        if state.booked:
-            return max(wait, state.booked[0] - now)
+        if self._seating is None:
+            return NEVER if state.in_flight >= state.at_once else wait
+        if state.good_until is None or self._clock.now() >= state.good_until:
+            self._seating.meet(host, state)
+            return NEVER
+        if state.rule is not None and state.rule.state is not HostState.OPEN:
+            return 0.0 if state.rule.state is HostState.BLOCKED else NEVER
+        return self._seated_in(self._seating, host, state, wait)
+
+    def _seated_in(self, seating: Seating, name: str, host: Host, wait: float) -> float:
+        delay = host.delay_s
         if wait > delay:  # held: book when the end is near, not before
-            return wait - delay
-        self._start_booking(host, state)
+            return min(wait - delay, _LOOK_S)
+        if not host.sat:  # it was held when its terms were asked for
+            seating.meet(name, host)
+            return NEVER
+        if host.in_flight >= min(host.seats, host.at_once):
+            host.short = True
+            return NEVER
+        return self._booked_in(seating, name, host, wait) if delay else wait
+
+    def _booked_in(self, seating: Seating, name: str, host: Host, wait: float) -> float:
+        now = self._clock.monotonic()
+        host.drop_missed(now)
+        if host.booked:
+            wait = max(wait, host.booked[0] - now)
+            # with its terms looked up before: an instant that is missed costs a whole delay
+            return min(wait - _EARLY_S, _LOOK_S) if wait > 2 * _EARLY_S else wait
+        seating.book(name, host)
         return NEVER
+
+    def is_blocked(self, host: str) -> bool:
+        """Tell whether an operator has blocked *host*, as far as is known."""
+        return self._hosts[host].state is HostState.BLOCKED
 
     def when_ready(self, host: str, wake: Callable[[], None]) -> None:
         """Call *wake* once, when a request to *host* has ended or a booking has come."""
         self._hosts[host].waiters.append(wake)
 
-    def take(self, host: str) -> None:
-        """Take a slot; the caller has just seen `ready_in` return 0."""
-        state = self._hosts[host]
+    def take(self, host: str) -> float:
+        """Take a slot; the caller has just seen `ready_in` return 0.
+
+        Return the instant that is used up by it, for `give_unused`.
+        """
+        state, now = self._hosts[host], self._clock.monotonic()
         state.in_flight += 1
-        state.free_at = max(state.free_at, self._clock.monotonic() + state.delay_s)
-        if state.booked:
-            state.booked.popleft()
+        state.peak = max(state.peak, state.in_flight)
+        state.free_at = max(state.free_at, now + state.delay_s)
+        return state.booked.popleft() if state.booked else now
 
     def give(self, host: str) -> None:
         """Give a slot back: the request has ended."""
         state = self._hosts[host]
         state.in_flight -= 1
-        self._wake(state)
+        state.wake()
+
+    def give_unused(self, host: str, instant: float) -> None:
+        """Give a slot back for which nothing was sent: its *instant* can still be used."""
+        state, now = self._hosts[host], self._clock.monotonic()
+        if not state.is_missed(instant, now):
+            # nobody has taken another slot since: the delay is not over
+            state.free_at = max(state.held_until, now)
+            if self._seating is not None:
+                state.booked.appendleft(instant)
+        self.give(host)
 
     async def acquire(self, host: str) -> None:
-        """Wait for a slot and take it; to be given back by `give`."""
+        """Wait for a slot and take it; to be given back by `give`.
+
+        Raises:
+            FetchFailed: an operator has blocked the host.
+        """
         while (wait := self.ready_in(host)) > 0:
             if wait is NEVER:
                 event = asyncio.Event()
@@ -142,11 +158,18 @@ class HostGate:
                 await event.wait()
             else:
                 await self._clock.sleep(timedelta(seconds=wait))
+        if self.is_blocked(host):
+            raise FetchFailed(ErrorKind.BLOCKED_ADDRESS, f"an operator has blocked {host}")
         self.take(host)
 
     def answered(self, host: str) -> None:
         """Take note that *host* serves: its refusals are over."""
-        self._hosts[host].strikes = 0
+        state = self._hosts[host]
+        if state.strikes and self._clock.monotonic() >= state.held_until:
+            state.strikes = 0
+            state.news += 1
+            if self._seating is not None:
+                self._seating.tell_answer(host)
 
     def refused(self, host: str, retry_after_s: float | None) -> float:
         """Hold *host* after a 429 or 503; return for how many seconds.
@@ -154,21 +177,22 @@ class HostGate:
         For as long as it asked for (an hour at most), or twice as long as the last time.
         """
         state, now = self._hosts[host], self._clock.monotonic()
+        asked_s = min(retry_after_s or 0.0, LONGEST_HOLD_S)
         if now < state.held_until:  # of the same burst as the refusal that began the hold
-            rest_s = max(state.held_until - now, min(retry_after_s or 0.0, LONGEST_HOLD_S))
-            state.held_until = now + rest_s
-            state.free_at = max(state.free_at, state.held_until)
-            return rest_s
+            if now + asked_s > state.held_until:
+                self._hold(host, state, asked_s)
+            return state.held_until - now
         backoff = min(max(state.delay_s, 1.0) * 2**state.strikes, _BACKOFF_CAP_S)
         state.strikes = min(state.strikes + 1, 16)
-        hold_s = min(backoff if retry_after_s is None else retry_after_s, LONGEST_HOLD_S)
-        state.held_until = now + hold_s
-        state.free_at = max(state.free_at, state.held_until)
-        state.booked.clear()
-        if self._pacer is not None:
-            until = self._clock.now() + timedelta(seconds=hold_s)
-            self._spawn(self._tell_hold(self._pacer, host, until))
+        hold_s = backoff if retry_after_s is None else asked_s
+        self._hold(host, state, hold_s)
         return hold_s
+
+    def _hold(self, name: str, host: Host, hold_s: float) -> None:
+        host.news += 1
+        host.hold(self._clock.monotonic() + hold_s)
+        if self._seating is not None:
+            self._seating.tell_hold(name, hold_s, host.strikes)
 
     def reports(self) -> list[HostReport]:
         """Return what is done to each host now, the busiest first, at most `MOST_REPORTED`."""
@@ -185,64 +209,16 @@ class HostGate:
                 if host.held_until > now
                 else None,
                 refusals=host.strikes,
-                jobs=tuple(host.wishes),
+                state=host.state,
+                idle=host.held_until <= now and not host.is_wanted(now, _IDLE_S),
+                waiting=sum(waiting(name) for waiting in self._queues.values()),
+                # a job that is spread wishes for each of its shards by itself: ID/2
+                jobs=tuple(dict.fromkeys(key.partition("/")[0] for key in host.wishes)),
             )
             for name, host in wished[:MOST_REPORTED]
         ]
 
     async def close(self) -> None:
-        """Stop what runs in the background."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _wake(self, state: _Host) -> None:
-        waiters, state.waiters = state.waiters, []
-        for wake in waiters:
-            wake()
-
-    def _start_booking(self, host: str, state: _Host) -> None:
-        if state.booking or self._pacer is None:
-            return
-        state.booking = True
-        self._to_book.add(host)
-        if len(self._to_book) == 1:  # those that come before it runs share its transaction
-            self._spawn(self._book(self._pacer))
-
-    async def _book(self, pacer: Pacer) -> None:
-        await asyncio.sleep(0)
-        hosts, self._to_book = sorted(self._to_book), set()
-        states = [self._hosts.setdefault(name, _Host()) for name in hosts]
-        bookings = [
-            Booking(host=name, every_s=state.delay_s, count=_ahead(state.delay_s))
-            for name, state in zip(hosts, states, strict=True)
-        ]
-        try:
-            firsts = await pacer.book(bookings, self._clock.now())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the hosts are booked again
-            if not isinstance(error, Unavailable):
-                _log.exception("hosts could not be booked")
-            await self._clock.sleep(timedelta(seconds=0.5))
-            firsts = []
-        mono, wall = self._clock.monotonic(), self._clock.now()
-        for state, booking, first in zip(states, bookings, firsts, strict=False):
-            start = mono + (first - wall).total_seconds()
-            state.booked.extend(start + n * booking.every_s for n in range(booking.count))
-        for state in states:
-            state.booking = False
-            self._wake(state)
-
-    async def _tell_hold(self, pacer: Pacer, host: str, until: datetime) -> None:
-        try:
-            await pacer.hold(host, until)
-        except Unavailable:
-            return  # this process holds it all the same; another will be told to by the host
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-def _ahead(delay_s: float) -> int:
-    return max(1, min(_BOOK_AT_MOST, int(_BOOK_AHEAD_S / delay_s))) if delay_s else 1
+        """Stop what runs in the background, and give seats back."""
+        if self._seating is not None:
+            await self._seating.close()

@@ -31,12 +31,13 @@ class Learning:
         self._ask = ask
         self._spawn = spawn
         self._tasks: set[asyncio.Task[None]] = set()
-        self._taken: set[str] = set()  # hosts of which a slot was taken for what is asked next
+        # hosts of which a slot was taken for what is asked next, and its instant
+        self._taken: dict[str, float] = {}
 
     def begin(self, manners: Manners, origin: str, host: str) -> None:
         """Ask for the robots.txt of *origin*, whose *host* may be asked now."""
         self._turns.block(host)
-        self._gate.take(host)
+        self._taken[host] = self._gate.take(host)
         task = self._spawn(self._learn(manners, origin, host))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -53,7 +54,7 @@ class Learning:
         """Return the answer to one request for a robots.txt, or to a hop on the way to it."""
         host = host_of(url)
         if host in self._taken:
-            self._taken.discard(host)
+            del self._taken[host]
         else:
             manners.wish(host)
             await self._gate.acquire(host)
@@ -64,12 +65,14 @@ class Learning:
             self._gate.give(host)
 
     async def _learn(self, manners: Manners, origin: str, host: str) -> None:
-        self._taken.add(host)
         try:
             again_in_s = await manners.learn(origin)
         except Exception:  # noqa: BLE001 - one host must not end a crawl
             _log.exception("the robots.txt of %s could not be handled", origin)
             again_in_s = _AFTER_DEFECT_S
+        finally:
+            if host in self._taken:  # the rules were kept, or there was no time to ask
+                self._gate.give_unused(host, self._taken.pop(host))
         if again_in_s is None:
             self._turns.unblock(host)
         else:

@@ -12,6 +12,7 @@ asks for 8,000 at least."""
 _SCHEMES = ("http://", "https://")
 _SHOWN = 200  # characters of a refused value in its message
 _SIGN = 1 << 63
+_NO_HOST = frozenset("/?#@\\")  # what ends or precedes a host in a URL
 
 
 def canonical(url: str) -> str:
@@ -82,6 +83,29 @@ def fingerprint(url: str) -> int:
 def host_of(url: str) -> str:
     """Return the host of a canonical *url*, with a port that is not the scheme's own."""
     return url[url.index("/") + 2 : url.index("/", 8)]
+
+
+def host_named(text: str) -> str:
+    """Return the host that *text* names, as `host_of` writes it: ``example.org:8080``.
+
+    Ports 80 and 443 are taken for the schemes' own. A whole URL names its host as well.
+
+    Raises:
+        Invalid: it names none.
+    """
+    expected = f"expected a host such as example.org or example.org:8080, got {_shown(text)}"
+    if "//" in text:
+        try:
+            return host_of(canonical(text))
+        except Invalid:
+            raise Invalid("host", expected) from None
+    if not text or any(char in _NO_HOST or char.isspace() for char in text):
+        raise Invalid("host", expected)
+    scheme = "http" if text.endswith(":80") else "https"
+    try:
+        return host_of(canonical(f"{scheme}://{text}/"))
+    except Invalid:
+        raise Invalid("host", expected) from None
 
 
 def origin_of(url: str) -> str:

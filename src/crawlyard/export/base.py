@@ -16,6 +16,28 @@ class Format(StrEnum):
 
     JSONL = auto()
     CSV = auto()
+    PARQUET = auto()
+    WARC = auto()
+
+    @property
+    def is_text(self) -> bool:
+        """Tell whether a person can read it."""
+        return self in {Format.JSONL, Format.CSV}
+
+    @property
+    def suffix(self) -> str:
+        """Return what the names of its files end in, with the dot."""
+        return ".warc.gz" if self is Format.WARC else f".{self}"
+
+
+SUFFIXES = {".ndjson": Format.JSONL, **{form.suffix: form for form in Format}}
+"""The formats by what the names of files end in, in lower case."""
+
+
+def format_of(name: str) -> Format | None:
+    """Return the format that the name of a file tells, ``None`` if it tells none."""
+    found = (form for suffix, form in SUFFIXES.items() if name.lower().endswith(suffix))
+    return next(found, None)
 
 
 class Writer(Protocol):
@@ -34,7 +56,7 @@ class Writer(Protocol):
 class Written:
     """What an export came to."""
 
-    records: int
+    records: int | None  # None: what was written came as it is
     bytes: int
 
 
@@ -44,7 +66,7 @@ def file_name(title: str, key: str, form: Format) -> str:
     Of ASCII letters, digits, "-" and "." alone, whatever the title says.
     """
     said = re.sub("[^a-z0-9]+", "-", title.lower())[:40].strip("-")
-    return f"{said or 'pages'}-{key}.{form}"
+    return f"{said or 'pages'}-{key}{form.suffix}"
 
 
 CHUNK = 256 * 1024  # bytes that are gathered before one write

@@ -1,13 +1,25 @@
 """What an export of a job's pages has in it, and who writes it."""
 
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from crawlyard.core.page import Body
 from crawlyard.core.spec import TextMode
-from crawlyard.export.base import Format, Writer
+from crawlyard.errors import Invalid
+from crawlyard.export import base
+from crawlyard.export.base import Format, Record, Writer, file_name
 from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines
+from crawlyard.lazy import installed, lazily
+
+if TYPE_CHECKING:
+    from crawlyard.export import parquet, warc
+else:  # each needs an extra
+    parquet = lazily("crawlyard.export.parquet")
+    warc = lazily("crawlyard.export.warc")
+
+NO_HTML = "expected a job that keeps HTML (--keep html): there is nothing else to archive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +34,7 @@ class Plan:
     @property
     def kept(self) -> list[Body]:
         """Return what of a page goes into its record; HTML has no place in CSV."""
-        html = self.html and self.format is Format.JSONL
+        html = self.html and self.format is not Format.CSV
         text = [Body.TEXT] if self.text is not TextMode.NONE else []
         return text + ([Body.HTML, Body.HEADERS] if html else [])
 
@@ -31,8 +43,53 @@ class Plan:
         """Return the fields of a record that are left out."""
         return frozenset() if Body.HTML in self.kept else frozenset({"html", "headers"})
 
+    def check(self) -> None:
+        """Check that it can be written.
+
+        Raises:
+            Invalid: it needs an extra that is not installed, or what the job does not keep.
+        """
+        if self.format is Format.PARQUET:
+            check_installed(Format.PARQUET)
+        if self.format is Format.WARC:
+            if not self.html:
+                raise Invalid("format", NO_HTML)
+            check_installed(Format.WARC)
+
     def writer(self) -> Writer:
-        """Return what writes the records."""
+        """Return what writes the records of a format that is text."""
         if self.format is Format.CSV:
             return Csv(self.extracted, text=Body.TEXT in self.kept)
         return JsonLines()
+
+    def chunks(self, records: AsyncGenerator[Record]) -> AsyncIterator[bytes]:
+        """Yield *records* as they come; close them at the end. WARC is made of `captures`."""
+        if self.format is Format.PARQUET:
+            text, html = Body.TEXT in self.kept, Body.HTML in self.kept
+            return parquet.chunks(records, parquet.Parquet(self.extracted, text=text, html=html))
+        return base.chunks(records, self.writer())
+
+    @staticmethod
+    def captures(
+        found: "AsyncGenerator[warc.Capture]", title: str, key: str, *, robots: bool
+    ) -> AsyncIterator[bytes]:
+        """Yield a WARC of the pages of the job *title* with the id *key*, as they come."""
+        return warc.chunks(
+            found, warc.Warc(title or key, file_name(title, key, Format.WARC), robots=robots)
+        )
+
+
+def check_installed(form: Format) -> None:
+    """Check that what *form* needs is installed.
+
+    Raises:
+        Invalid: it is not; the message says how it is.
+    """
+    needed = _NEEDED.get(form)
+    if needed is not None and not installed(needed):
+        install = f"pip install 'crawlyard[{form}]'"
+        raise Invalid("format", f"{form} needs {needed}, which is not installed: {install}")
+
+
+_NEEDED = {Format.PARQUET: "pyarrow", Format.WARC: "warcio"}
+"""What writes a format; the extras are called as the formats are."""

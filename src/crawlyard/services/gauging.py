@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from crawlyard.bus.base import Bus, Reach
 from crawlyard.clock import Clock
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage
@@ -30,13 +31,15 @@ class Figures:
     workers: Sequence[WorkerReport]  # those alive
     held_hosts: int
     store_latency_s: float  # of one small read
+    reach: Reach  # of the bus of this process
 
 
 class Gauging:
     """Reads the figures of the whole yard, for admins."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
         self._store = store
+        self._bus = bus
         self._clock = clock
 
     async def figures(self, actor: Actor) -> Figures:
@@ -68,6 +71,7 @@ class Gauging:
                 {h.host for r in reports for h in r.hosts if h.held_until and h.held_until > now}
             ),
             store_latency_s=latency_s,
+            reach=self._bus.reach,
         )
 
 

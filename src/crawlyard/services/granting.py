@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Lease
 from crawlyard.core.event import Event
 from crawlyard.core.grant import not_granted
 from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.user import Grant
-from crawlyard.errors import Conflict, NotFound
+from crawlyard.services.holding import hold
 from crawlyard.services.policy import Policy
 from crawlyard.store.base import Store
-
-_TRIES = 8  # a move that loses a race is read and tried again
 
 
 def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> tuple[Job, Event]:
@@ -42,21 +41,6 @@ async def hold_ungranted(store: Store, clock: Clock, held: Sequence[tuple[Lease,
     missing = set(await Policy(store).withheld(tuple(needed)))
     for lease, by_grant in needing:
         if lost := [grant for grant in by_grant if grant in missing]:
-            await _hold(store, clock, lease, lost)
-
-
-async def _hold(store: Store, clock: Clock, lease: Lease, missing: Sequence[Grant]) -> None:
-    actor = f"worker:{lease.worker}"
-    for _ in range(_TRIES):
-        try:
-            standing = await store.jobs.get(lease.job_id)
-        except NotFound:
-            return
-        job, shard = standing.job, standing.shard
-        if job.state is not State.RUNNING or shard.attempt != lease.attempt:
-            return  # somebody else has moved it, or has it now
-        try:
-            await store.jobs.save(*ungranted(job, missing, clock.now(), actor))
-        except Conflict:
-            continue
-        return
+            actor = f"worker:{lease.worker}"
+            decide = partial(ungranted, missing=lost, now=clock.now(), actor=actor)
+            await hold(store, lease, decide)

@@ -11,12 +11,17 @@ import random
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
 
-from crawlyard.core.checkpoint import Claim
+from crawlyard.core.checkpoint import Batch, Claim, Order
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
+from crawlyard.engine.crawl import HEARTBEAT_S
 from crawlyard.errors import Conflict, NotFound, StoreUnavailable
+from crawlyard.services.holding import leased
 from crawlyard.services.run import Workshop, yield_to
 
 STORE_AWAY = os.EX_TEMPFAIL
@@ -33,6 +38,8 @@ class Isolation:
     """What a child needs to open the same yard."""
 
     settings: Mapping[str, object]  # JSON values
+    turn: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
+    """Held while a child starts: all of a lost worker's jobs at once would starve each other."""
 
 
 class IsolatedRun:
@@ -50,34 +57,82 @@ class IsolatedRun:
         """Return the id of the job."""
         return self.lease.job_id
 
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - as the licence says
+        """Stop the child while nothing may be sent."""
+        if self._child is not None and self._child.returncode is None:
+            self._child.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
+
     def drain(self, within_s: float) -> None:
         """Tell the child to stop as a worker does; one that does not hear it is killed."""
         self._kill_at = self._shop.clock.monotonic() + within_s + _GRACE_S
         if self._child is not None and self._child.returncode is None:
             self._child.send_signal(signal.SIGTERM if within_s else signal.SIGKILL)
+            self._child.send_signal(signal.SIGCONT)  # it may be held
 
     async def run(self) -> None:
         """Run the child until it ends; if it died, count the loss and queue the job again."""
-        order = {"settings": dict(self._isolation.settings), "lease": asdict(self.lease)}
-        self._child = child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "crawlyard.child", stdin=asyncio.subprocess.PIPE
-        )
-        try:
-            if child.stdin is not None:
-                child.stdin.write(json.dumps(order).encode() + b"\n")
-                await child.stdin.drain()  # left open: its end tells the child that we died
-            if self._kill_at is not None:
-                child.terminate()
-            await self._wait(child)
-        finally:
-            if child.returncode is None:
-                child.kill()
-            code = await child.wait()
+        if not await self._its_turn():
+            await self._lost(STORE_AWAY)
+            return
+        with ExitStack() as turn:
+            turn.callback(self._isolation.turn.release)
+            self._child = child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "crawlyard.child"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            try:
+                if self._kill_at is not None:
+                    child.terminate()
+                given = await self._given(child)
+                turn.close()
+                if given:
+                    await self._wait(child)
+            finally:
+                if child.returncode is None:
+                    child.kill()
+                code = await child.wait()
         if code != 0:
             await self._lost(code)
         else:
             # it settled the job; only a move by an operator before it began leaves the lease
             await self._shop.store.leases.free(self.lease)
+
+    async def _its_turn(self) -> bool:
+        """Wait until a child may start, and keep the lease; tell whether it still is to."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._isolation.turn.acquire()
+                return True
+            if self._kill_at is not None or not await self._kept():
+                return False
+
+    async def _given(self, child: asyncio.subprocess.Process) -> bool:
+        """Give the child its job once it says that it is ready; tell whether it has it.
+
+        The lease is kept until then: where many start at once, that takes longer than a
+        lease, and is no fault of the job.
+        """
+        await _tell(child, dict(self._isolation.settings))
+        ready = asyncio.ensure_future(child.stdout.readline()) if child.stdout else None
+        while ready is not None and not ready.done():
+            await asyncio.wait((ready,), timeout=HEARTBEAT_S)
+            if not ready.done() and not await self._kept():
+                ready.cancel()
+                return False
+        if ready is None or not ready.result():
+            return False  # it is dead
+        await _tell(child, asdict(self.lease))
+        return True
+
+    async def _kept(self) -> bool:
+        """Renew the lease, and tell whether the job is still to be run."""
+        with suppress(StoreUnavailable):
+            answer = await self._shop.recorder.record(self.lease, Batch())
+            self.lease = answer.lease
+            return answer.order not in {Order.STOP, Order.LOST}
+        return True
 
     async def _wait(self, child: asyncio.subprocess.Process) -> None:
         """Return when the child has ended, must be killed, or has lost its lease."""
@@ -96,7 +151,7 @@ class IsolatedRun:
     async def _is_alive(self) -> bool:
         """Tell whether the child still makes its checkpoints under our lease."""
         try:
-            shard = (await self._shop.store.jobs.get(self.job_id)).shard
+            shard = (await leased(self._shop.store, self.lease)).shard
         except NotFound:
             return False
         ours = (shard.worker, shard.attempt) == (self.lease.worker, self.lease.attempt)
@@ -107,7 +162,7 @@ class IsolatedRun:
         """Count a death of the child, unless the job is no longer ours or running."""
         store, now = self._shop.store, self._shop.clock.now()
         try:
-            standing = await store.jobs.get(self.job_id)
+            standing = await leased(store, self.lease)
         except NotFound:
             return
         _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
@@ -119,8 +174,24 @@ class IsolatedRun:
             return
         actor = f"worker:{self.lease.worker}"
         at_fault = self._kill_at is None and code != STORE_AWAY
-        job, event = standing.job.lost(now, actor=actor, in_child=at_fault, chance=random.random())
+        chance = random.random()
+
+        def lost(job: Job) -> tuple[Job, Event]:
+            return job.lost(now, actor=actor, in_child=at_fault, chance=chance)
+
+        if self.lease.shard:
+            await store.spread.lose(self.lease, now, lost)
+            return
+        job, event = lost(standing.job)
         try:
             await store.leases.settle(self.lease, job, event)
         except Conflict:
             await yield_to(self._shop, self.lease)
+
+
+async def _tell(child: asyncio.subprocess.Process, said: object) -> None:
+    """Write a line to the child, whose stdin stays open: its end tells it that we died."""
+    if child.stdin is not None:
+        with suppress(ConnectionError):  # it is dead: its exit code says so
+            child.stdin.write(json.dumps(said).encode() + b"\n")
+            await child.stdin.drain()

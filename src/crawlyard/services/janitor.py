@@ -223,6 +223,7 @@ class Janitor:
         total = await self._all_of(lambda: store.replies.sweep(now - REPLIES_LAST))
         total += await store.workers.sweep(now - FORGOTTEN_AFTER)
         total += await self._all_of(lambda: store.hosts.sweep(now - HOSTS_LAST))
+        total += await self._all_of(lambda: store.robots.sweep(now))
         if (kept := options.operations) is not None:
             ended = now - kept
             total += await self._all_of(lambda: store.operations.sweep(ended))

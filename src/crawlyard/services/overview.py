@@ -104,7 +104,7 @@ class Overview:
 
     async def _working(self) -> Sequence[WorkerReport]:
         alive = filter(self._watching.is_alive, await self._store.workers.find())
-        return [report for report in alive if not report.stopping]
+        return [report for report in alive if report.claims]
 
     async def _with_schedules(self, facts: Facts, owner: str | None) -> Facts:
         late = await self._store.overview.overdue(owner, facts.wall - LATE, self._most + 1)

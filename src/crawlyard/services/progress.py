@@ -40,6 +40,10 @@ class ProgressTracker:
         """Return the last progress published for a job, ``None`` if none is known."""
         return await self._bus.latest(job_id)
 
+    async def happened(self) -> None:
+        """Tell who listens that events were stored: he need not wait for his next look."""
+        await self._bus.happened()
+
     def forget(self, job_id: str) -> None:
         """Drop the history of a job that no longer runs here."""
         self._history.pop(job_id, None)

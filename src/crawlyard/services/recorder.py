@@ -23,7 +23,7 @@ class Recorder:
     def __init__(self, frontier: FrontierStore, clock: Clock, lease: timedelta) -> None:
         self._frontier = frontier
         self._clock = clock
-        self._lease = lease
+        self.lease = lease  # how long each checkpoint renews it
         self._waiting: list[_Waiting] = []
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -54,7 +54,7 @@ class Recorder:
     async def _write(self, taken: Sequence[_Waiting]) -> None:
         entries = [(lease, batch) for lease, batch, _ in taken]
         try:
-            answers = await self._frontier.record(entries, self._clock.now(), self._lease)
+            answers = await self._frontier.record(entries, self._clock.now(), self.lease)
         except Exception as error:  # noqa: BLE001 - those who wait hear of it
             if len(taken) > 1 and not isinstance(error, StoreUnavailable):
                 for one in taken:  # a defect in one job's batch is no other job's

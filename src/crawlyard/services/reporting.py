@@ -1,5 +1,6 @@
 """What a worker says of itself every few seconds, for those who look."""
 
+import itertools
 import logging
 import os
 import socket
@@ -9,17 +10,23 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.job import Job
-from crawlyard.core.watch import WAIT_BOUNDS_S, WorkerReport
+from crawlyard.core.watch import WAIT_BOUNDS_S, Wish, WorkerReport
 from crawlyard.engine.hosts import HostGate
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import WorkerStore
 
-BEAT_EVERY = timedelta(seconds=2)
+LOOK_EVERY = timedelta(milliseconds=500)
+"""Between two looks at what is wanted of a worker."""
+
+_LOOKS_A_BEAT = 4
+
+BEAT_EVERY = _LOOKS_A_BEAT * LOOK_EVERY
 ALIVE = 5 * BEAT_EVERY
 """A worker that has not said anything for longer is taken for gone by those who look."""
 
@@ -62,11 +69,21 @@ class Standing:
 
     slots: int
     running: Collection[str]
-    stopping: bool
+    tags: tuple[str, ...] = ()
+    quiet: bool = False
+    stopping: bool = False
+
+
+class _Mark(NamedTuple):
+    """What a worker had come to at one moment."""
+
+    at: float  # of the monotonic clock
+    pages: int
+    worked_s: float
 
 
 class Reporter:
-    """Writes the report of one worker, until it is gone."""
+    """Writes the report of one worker until it is gone, and reads what is wanted of it."""
 
     def __init__(
         self, name: str, store: WorkerStore, gate: HostGate, deeds: Deeds, clock: Clock
@@ -77,16 +94,24 @@ class Reporter:
         self._deeds = deeds
         self._clock = clock
         self._began = clock.now()
-        self._lately: deque[tuple[float, int]] = deque()  # when, and pages by then
+        self._lately: deque[_Mark] = deque()
 
-    async def run(self, standing: Callable[[], Standing]) -> None:
-        """Report until cancelled."""
-        while True:
+    async def run(self, standing: Callable[[], Standing], heed: Callable[[Wish], bool]) -> None:
+        """Report until cancelled; *heed* is told what is wanted, and tells if that is news.
+
+        News is reported at once, so that who asked for it sees it done.
+        """
+        for look in itertools.count():
             try:
-                await self._store.beat(self.report(standing()))
+                if look % _LOOKS_A_BEAT == 0:
+                    wish = await self._store.beat(self.report(standing()))
+                else:
+                    wish = await self._store.wish(self._name)
+                if heed(wish):
+                    await self._store.beat(self.report(standing()))
             except StoreUnavailable as error:
                 _log.debug("no report was written: %s", error)
-            await self._clock.sleep(BEAT_EVERY)
+            await self._clock.sleep(LOOK_EVERY)
 
     async def leave(self) -> None:
         """Take the report back: the worker ends."""
@@ -97,36 +122,47 @@ class Reporter:
 
     def report(self, standing: Standing) -> WorkerReport:
         """Return what there is to say now."""
-        deeds = self._deeds
+        deeds, (pages_per_s, cpu) = self._deeds, self._pace()
         return WorkerReport(
             id=self._name,
             host=socket.gethostname(),
             pid=os.getpid(),
             version=VERSION,
             slots=standing.slots,
+            tags=standing.tags,
             running=tuple(standing.running),
             pages=deeds.pages,
             bytes=deeds.bytes,
             errors=dict(deeds.errors),
             waits=tuple(deeds.waits),
             waited_s=round(deeds.waited_s, 3),
-            pages_per_s=round(self._pace(), 2),
+            pages_per_s=round(pages_per_s, 2),
             memory_bytes=_memory(),
+            cpu=round(cpu, 2),
             load=round(os.getloadavg()[0], 2),
+            quiet=standing.quiet,
             stopping=standing.stopping,
             hosts=tuple(self._gate.reports()),
             started_at=self._began,
             beat_at=self._clock.now(),
         )
 
-    def _pace(self) -> float:
-        """Return pages a second over the last seconds."""
-        now, pages = self._clock.monotonic(), self._deeds.pages
-        self._lately.append((now, pages))
-        while len(self._lately) > 2 and now - self._lately[0][0] > _LATELY_S:
+    def _pace(self) -> tuple[float, float]:
+        """Return pages and seconds of a processor, both a second, over the last seconds."""
+        now = _Mark(self._clock.monotonic(), self._deeds.pages, _worked())
+        self._lately.append(now)
+        while len(self._lately) > 2 and now.at - self._lately[0].at > _LATELY_S:
             self._lately.popleft()
-        then, before = self._lately[0]
-        return (pages - before) / (now - then) if now > then else 0.0
+        then = self._lately[0]
+        if (passed := now.at - then.at) <= 0:
+            return 0.0, 0.0
+        return (now.pages - then.pages) / passed, (now.worked_s - then.worked_s) / passed
+
+
+def _worked() -> float:
+    """Return for how long a processor has worked for this process, in seconds."""
+    spent = os.times()
+    return spent.user + spent.system
 
 
 def _memory() -> int:

@@ -26,8 +26,10 @@ from crawlyard.engine.fetch import AiohttpFetcher
 from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, NotFound, StoreFull, StoreUnavailable
+from crawlyard.services.allowance import hold_spent
 from crawlyard.services.granting import hold_ungranted, ungranted
 from crawlyard.services.journal import Diary, lines_of, told
+from crawlyard.services.leash import Leash, LeashedFetcher, Licence
 from crawlyard.services.policy import Policy
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
@@ -60,6 +62,7 @@ class Workshop:
     progress: ProgressTracker
     agent: str  # the yard's user agent, where a spec names none
     deeds: Deeds = field(default_factory=Deeds)
+    licence: Licence = field(default_factory=Licence)
 
 
 class JobRun:
@@ -80,6 +83,7 @@ class JobRun:
         self._changed = False  # an edit came with the last answer
         self._begun = False  # the log says so
         self._lost = False
+        self._leash = Leash(shop.licence, shop.clock, claim.shard.lease_until)
 
     @property
     def job_id(self) -> str:
@@ -91,8 +95,15 @@ class JobRun:
         """Return the job as it was last read."""
         return self._job
 
+    @property
+    def part(self) -> str:
+        """Return which part of the job it has, as its log says; "" for all of it."""
+        return ""
+
     def obey(self, order: Order) -> None:
         """Follow what the store says, between checkpoints."""
+        if order is Order.LOST:
+            self._leash.revoke()
         if self._crawl is None:
             return
         if order is Order.STOP:
@@ -100,6 +111,11 @@ class JobRun:
             self._crawl.stop()
         elif order is not Order.GO_ON:
             self._crawl.nudge()  # the answer to the next batch tells more
+
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - as the licence says
+        """Take note that requests may not be sent, or may again."""
+        if not held and self._crawl is not None:
+            self._crawl.nudge()
 
     def drain(self, within_s: float) -> None:
         """Queue the job again; requests under way get *within_s* seconds to finish."""
@@ -110,6 +126,7 @@ class JobRun:
     async def run(self) -> None:
         """Crawl until the job ends, is stopped by an operator, drained or lost."""
         _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
+        await self._shop.progress.happened()
         try:
             if await self._is_held():
                 return
@@ -133,6 +150,7 @@ class JobRun:
             await self._save(*self._failed(f"{type(error).__name__}: {error}"[:500]))
         finally:
             self._shop.progress.forget(self.job_id)
+            await self._shop.progress.happened()
 
     async def _is_held(self) -> bool:
         """Pause the job if what it asks for is not granted any more; tell whether that is so."""
@@ -145,7 +163,9 @@ class JobRun:
 
     async def _crawl_it(self) -> None:
         spec, shop = self._job.spec, self._shop
-        fetcher = AiohttpFetcher(spec_guard(spec), spec.timeout, shop.clock)
+        fetcher = LeashedFetcher(
+            AiohttpFetcher(spec_guard(spec), spec.timeout, shop.clock), self._leash
+        )
         agent = spec.user_agent or shop.agent
         try:
             start = await self._start()
@@ -175,6 +195,7 @@ class JobRun:
             waiting=await self._load(WINDOW, ()),
             roots=await frontier.roots(no),
             load=self._load,
+            may_send=self._leash.good,
         )
 
     async def _load(self, limit: int, without: Collection[str]) -> Sequence[Target]:
@@ -194,6 +215,7 @@ class JobRun:
         batch = self._written_down(batch, usage)
         # a crawl that ended by itself keeps its lease until it is settled
         batch = replace(batch, pulse=pulse, events=events, last=batch.last and self._ordered)
+        until = self._shop.clock.now() + self._shop.recorder.lease
         answer = await self._insist(batch)
         self.lease, self._usage = answer.lease, answer.usage
         if batch.pages and self._job.losses:
@@ -204,13 +226,20 @@ class JobRun:
         if answer.order is Order.LOST:
             self._lost = True
             return
+        self._leash.renew(until)
         self._shop.deeds.recorded(batch)
         if answer.order is Order.STOP:
             self._ordered = True
             crawl.stop()
         elif answer.order is Order.CHANGED:
             crawl.change(self._job.spec)
+        self._heard(crawl, answer)
         await self._shop.progress.publish(self._job, self._usage, pulse, batch.current_url)
+        if events:
+            await self._shop.progress.happened()
+
+    def _heard(self, crawl: Crawl, answer: Checkpoint) -> None:
+        """Take up what else an answer says."""
 
     def _written_down(self, batch: Batch, usage: Usage) -> Batch:
         """Return the batch with its lines of the log, and the course if that is due."""
@@ -219,11 +248,11 @@ class JobRun:
         lines = lines_of(batch, now)
         if not self._begun:
             self._begun = True
-            begun = f"begun by {self.lease.worker}, attempt {self.lease.attempt}"
+            begun = f"begun by {self.lease.worker}, attempt {self.lease.attempt}{self.part}"
             lines = (told(now, Level.INFO, begun), *lines)
         end = self._crawl.end if self._crawl is not None and batch.last else None
         if end is not None:
-            ended = f"ended: {end.reason}" + (f", {end.detail}" if end.detail else "")
+            ended = f"ended{self.part}: {end.reason}" + (f", {end.detail}" if end.detail else "")
             lines = (*lines, told(now, Level.INFO, ended))
         return replace(batch, log=lines, course=course)
 
@@ -346,7 +375,8 @@ async def watch_orders(
 ) -> None:
     """Read the orders of all running jobs with one query each time, until cancelled.
 
-    A job whose grant is withdrawn is paused first.
+    A job whose grant is withdrawn is paused first, and one whose owner may fetch no more
+    today waits again.
     """
     while True:
         await shop.clock.sleep(every)
@@ -354,9 +384,12 @@ async def watch_orders(
         if not current:
             continue
         try:
-            await hold_ungranted(shop.store, shop.clock, [(run.lease, run.job) for run in current])
-            orders = await shop.store.leases.orders([run.lease for run in current])
+            held = [(run.lease, run.job) for run in current]
+            await hold_ungranted(shop.store, shop.clock, held)
+            await hold_spent(shop.store, shop.clock, held)
+            orders = await shop.store.leases.orders([lease for lease, _ in held])
         except StoreUnavailable:
             continue  # the next checkpoint says so
-        for run, order in zip(current, orders, strict=True):
-            run.obey(order)
+        for run, (lease, _), order in zip(current, held, orders, strict=True):
+            if (run.lease.shard, run.lease.attempt) == (lease.shard, lease.attempt):
+                run.obey(order)  # else it has gone on with another shard

@@ -14,6 +14,7 @@ from crawlyard.core.watch import (
     Level,
     LogLine,
     WorkerReport,
+    WorkerState,
 )
 from crawlyard.errors import Forbidden, IllegalMove, NotFound
 from crawlyard.services.jobs import JobManager
@@ -72,6 +73,10 @@ class Watching:
         """Tell whether a worker has said something lately."""
         return self._clock.now() - report.beat_at <= ALIVE
 
+    def state(self, report: WorkerReport) -> WorkerState:
+        """Return how a worker is, in one word."""
+        return report.state(alive=self.is_alive(report))
+
     async def hosts(self, actor: Actor) -> list[HostStanding]:
         """Return the hosts that are asked for jobs of the actor's, an admin's all, by name."""
         asked: dict[str, list[tuple[str, HostReport]]] = defaultdict(list)
@@ -83,17 +88,6 @@ class Watching:
         booked = await self._store.hosts.booked(asked)
         every = (_standing(name, asked[name], booked.get(name), own) for name in sorted(asked))
         return [host for host in every if own is None or host.jobs]
-
-    async def host(self, actor: Actor, name: str) -> HostStanding:
-        """Return what all workers together do to a host.
-
-        Raises:
-            NotFound: it is not asked now for a job of the actor's.
-        """
-        for standing in await self.hosts(actor):
-            if standing.host == name:
-                return standing
-        raise NotFound(f"host {name} is not asked now")
 
     async def lines(
         self,
@@ -136,8 +130,11 @@ def _narrowed(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
         pid=report.pid,
         version=report.version,
         slots=report.slots,
+        tags=report.tags,
         running=tuple(job_id for job_id in report.running if job_id in own),
+        quiet=report.quiet,
         stopping=report.stopping,
+        wish=report.wish,
         started_at=report.started_at,
         beat_at=report.beat_at,
     )
@@ -161,6 +158,7 @@ def _standing(
         refusals=max(report.refusals for report in reports),
         held_until=max((hold for hold in holds if hold is not None), default=None),
         booked_until=booking.booked_until if booking else None,
+        waiting=sum(report.waiting for report in reports),
         jobs=tuple(shown),
         others=len(jobs) - len(shown),
         workers=tuple(sorted(worker for worker, _ in asked)),

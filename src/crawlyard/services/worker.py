@@ -3,31 +3,31 @@
 import asyncio
 import logging
 import os
-import random
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from crawlyard.core.checkpoint import Claim
-from crawlyard.core.event import Event
-from crawlyard.core.job import Job
+from crawlyard.core.checkpoint import Claim, Order
 from crawlyard.core.lifecycle import State
-from crawlyard.dispatch.base import Dispatcher
-from crawlyard.errors import NotFound, StoreUnavailable
+from crawlyard.core.watch import Wish
+from crawlyard.dispatch.base import Bell, Dispatcher, Listener
+from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.ids import new_id
+from crawlyard.services.claiming import Claiming, ClaimRules
 from crawlyard.services.isolation import IsolatedRun, Isolation
-from crawlyard.services.presence import Presence
+from crawlyard.services.outdated import outdated
 from crawlyard.services.reporting import Reporter, Standing
+from crawlyard.services.rescue import Rescue
 from crawlyard.services.run import JobRun, Workshop, watch_orders
+from crawlyard.services.shard_run import run_of
+from crawlyard.services.signs import Signs
 
 ORDERS_EVERY = timedelta(milliseconds=250)
 POLL_EVERY = timedelta(seconds=1)  # for what no wake-up told us of
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is away
 PATIENCE_ALONE_S = 5.0
 """A worker for one job gives up a store that is away for longer, while nothing runs."""
-
-_NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # no lease ends before
 
 _log = logging.getLogger(__name__)
 
@@ -42,10 +42,8 @@ def worker_id() -> str:
 class WorkerOptions:
     """How a worker works."""
 
-    slots: int
-    lease: timedelta
+    rules: ClaimRules
     shutdown_s: float
-    only: str | None = None  # takes this job and no other
     run_over: Callable[[], None] | None = None  # called when a run of a schedule's job is over
 
 
@@ -60,7 +58,7 @@ class Worker:
         self,
         shop: Workshop,
         dispatcher: Dispatcher,
-        presence: Presence | None,
+        signs: Signs,
         isolation: Isolation | None,
         options: WorkerOptions,
         name: str,
@@ -68,13 +66,18 @@ class Worker:
         self.id = name
         self._shop = shop
         self._dispatcher = dispatcher
-        self._presence = presence
+        self._signs = signs
+        self._bell: Bell | None = None  # while it runs
+        self._rescue = Rescue(name, shop.store, shop.clock, signs)
         self._isolation = isolation
         self._options = options
+        self._rules = options.rules
+        self._claiming = Claiming(name, shop.store, shop.clock, options.rules)
         self._runs: dict[asyncio.Task[None], JobRun | IsolatedRun] = {}
         self._stopping = False
-        self._looked_at = -POLL_EVERY.total_seconds()
-        self._strangers: dict[str, float] = {}  # holders elsewhere, and since when we know
+        self._quiet = False
+        self._outdated: SchemaMismatch | None = None
+        self._regaining: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._away_since: float | None = None
 
@@ -83,7 +86,24 @@ class Worker:
         self._stopping = True
         for run in self._runs.values():
             run.drain(self._options.shutdown_s)
-        self._dispatcher.announce(self._shop.clock.now())
+        self._wake()
+
+    @property
+    def stopped(self) -> bool:
+        """Tell whether it was told to stop."""
+        return self._stopping
+
+    def heed(self, wish: Wish) -> bool:
+        """Do as an operator wishes; tell whether that is news. Who stops does not begin again."""
+        news = (not self._stopping and wish is Wish.STOP) or self._quiet != (wish is Wish.QUIET)
+        if news:
+            _log.info("an operator wants this worker to %s", wish or "go on")
+            self._quiet = wish is Wish.QUIET
+            if wish is Wish.STOP:
+                self.stop()
+            else:
+                self._wake()
+        return news
 
     def holds(self, job_id: str) -> bool:
         """Tell whether this worker runs that job now."""
@@ -95,40 +115,118 @@ class Worker:
         With *drain*, until no job is pending, waits for its due time, or is leased to a
         worker that is gone. A worker for one job returns when that job has ended, is
         held by an operator, or by another worker.
+
+        Raises:
+            SchemaMismatch: a newer Crawlyard has changed the store; the jobs were given back.
+            StoreUnavailable: a worker for one job found the store away for long.
         """
         shop = self._shop
+        shop.licence.good = self._signs.holding
         reporter = Reporter(self.id, shop.store.workers, shop.tools.gate, shop.deeds, shop.clock)
         beside = (
             asyncio.create_task(watch_orders(shop, self._direct, ORDERS_EVERY)),
-            asyncio.create_task(reporter.run(self._standing)),
+            asyncio.create_task(reporter.run(self._standing, self.heed)),
+            asyncio.create_task(self._until_outdated()),
         )
         try:
-            if self._presence is None:
-                await self._work(drain=drain)
-            else:
-                with self._presence:
-                    await self._work(drain=drain)
+            async with (
+                self._signs.shown(self._changed),
+                self._dispatcher.bell(self._listener) as bell,
+            ):
+                self._bell = bell
+                self._changed()
+                await self._work(bell, drain=drain)
         finally:
+            self._bell = None
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             await reporter.leave()
+        if self._outdated is not None:
+            raise self._outdated
+
+    async def _until_outdated(self) -> None:
+        """Stop when a newer version has changed the tables: it knows what to write, we do not."""
+        self._outdated = await outdated(self._shop.store, self._shop.clock)
+        _log.error("this worker stops: %s", self._outdated)
+        self.stop()
 
     def _standing(self) -> Standing:
         """Return what this worker is at."""
         running = [run.job_id for run in self._runs.values()]
-        return Standing(slots=self._options.slots, running=running, stopping=self._stopping)
+        return Standing(
+            slots=self._rules.slots,
+            tags=tuple(sorted(self._rules.tags)),
+            running=running,
+            quiet=self._quiet,
+            stopping=self._stopping,
+        )
 
     def _direct(self) -> list[JobRun]:
         """Return the jobs that run in this process; a child reads its orders itself."""
         return [run for run in self._runs.values() if isinstance(run, JobRun)]
 
-    async def _work(self, *, drain: bool) -> None:
+    @property
+    def _listener(self) -> Listener:
+        store, clock, rules = self._shop.store, self._shop.clock, self._rules
+        return Listener(
+            worker=self.id,
+            tags=rules.tags,
+            due=lambda: store.queue.due(clock.now()),
+            choosy=rules.only is not None,
+        )
+
+    @property
+    def _full(self) -> bool:
+        """Tell whether jobs that are not urgent are for others by now."""
+        free = self._rules.slots - self.taken
+        return not self.takes_more or free <= self._rules.reserved
+
+    def _wake(self) -> None:
+        if self._bell is not None:
+            self._bell.ring()
+
+    def _changed(self) -> None:
+        """Look at once, as somebody has died; send nothing while others may think we have."""
+        self._rescue.hasten()
+        if not self._signs.holding:
+            self._license(good=False)
+        elif not self._shop.licence.good and (self._regaining is None or self._regaining.done()):
+            self._regaining = asyncio.create_task(self._regain())
+        self._wake()
+
+    async def _regain(self) -> None:
+        """Send again, now that others see us: but not for jobs that they took meanwhile."""
+        while self._signs.holding:
+            runs = self._direct()
+            try:
+                orders = await self._shop.store.leases.orders([run.lease for run in runs])
+            except StoreUnavailable:
+                await self._shop.clock.sleep(ORDERS_EVERY)
+                continue
+            for run, order in zip(runs, orders, strict=True):
+                run.obey(order)
+            if self._signs.holding:
+                self._license(good=True)
+            return
+
+    def _license(self, *, good: bool) -> None:
+        if self._shop.licence.good == good:
+            return
+        self._shop.licence.good = good
+        if not good:
+            _log.warning("this worker's lock is lost: no request is sent until it is held again")
+        elif self._runs:
+            _log.warning("this worker's lock is held again")
+        for run in self._runs.values():
+            run.hold(not good)
+
+    async def _work(self, bell: Bell, *, drain: bool) -> None:
         try:
             while not self._stopping:
                 if await self._look(drain=drain):
                     break
-                await self._dispatcher.wait(POLL_EVERY)
+                await bell.wait(POLL_EVERY, full=self._full)
         except asyncio.CancelledError:
             self._stopping = True
             for run in self._runs.values():
@@ -141,13 +239,14 @@ class Worker:
     async def _look(self, *, drain: bool) -> bool:
         """Take what there is to take, and tell whether this worker is through."""
         try:
-            await self._take_back()
-            await self._fill()
+            await self._claiming.fill(self)  # first: who waits for it waits for milliseconds
+            if await self._rescue.take_back():
+                await self._claiming.fill(self)
             through = not self._runs and await self._through(drain=drain)
         except StoreUnavailable as error:
             now = self._shop.clock.monotonic()
             self._away_since = now if self._away_since is None else self._away_since
-            alone = self._options.only is not None and not self._runs
+            alone = self._rules.only is not None and not self._runs
             if alone and now - self._away_since >= PATIENCE_ALONE_S:
                 raise
             _log.warning("the store is away, trying again: %s", error)
@@ -156,30 +255,30 @@ class Worker:
         self._away_since = None
         return through
 
-    async def _fill(self) -> None:
-        """Claim jobs for the free slots."""
-        options, now = self._options, self._shop.clock.now
-        while len(self._runs) < options.slots and not self._stopping:
-            claiming = asyncio.ensure_future(
-                self._shop.store.leases.claim(self.id, now(), options.lease, options.only)
-            )
-            try:
-                claim = await asyncio.shield(claiming)
-            except asyncio.CancelledError:
-                if (claim := await claiming) is not None:
-                    self._begin(claim)  # it is ours already: it must be given back
-                raise
-            if claim is None:
-                return
-            self._begin(claim)
+    @property
+    def taken(self) -> int:
+        """Return how many jobs it runs."""
+        return len(self._runs)
 
-    def _begin(self, claim: Claim) -> None:
+    @property
+    def takes_more(self) -> bool:
+        """Tell whether it claims jobs: not once it stops, while it is quiet, or must not send."""
+        return self._shop.licence.good and not (self._stopping or self._quiet)
+
+    def give_up(self, job_id: str) -> None:
+        """Stop a job that waits again: what is in flight is still stored."""
+        for run in self._direct():
+            if run.job_id == job_id:
+                run.obey(Order.STOP)
+
+    def begin(self, claim: Claim) -> None:
+        """Run a job that was claimed."""
         self._shop.deeds.began(claim.job, self._shop.clock.now())
         run: JobRun | IsolatedRun
         if claim.job.isolated and self._isolation is not None:
             run = IsolatedRun(claim, self._shop, self._isolation)
         else:
-            run = JobRun(claim, self._shop)
+            run = run_of(claim, self._shop)
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
@@ -194,41 +293,14 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("job %s was let go: %s", run.job_id, error)
             self._failure = error
-        self._dispatcher.announce(self._shop.clock.now())  # a slot is free
-
-    async def _take_back(self) -> None:
-        """Queue the jobs of dead workers again, once a second."""
-        now = self._shop.clock.monotonic()
-        if now - self._looked_at < POLL_EVERY.total_seconds():
-            return
-        self._looked_at = now
-        leases = self._shop.store.leases
-        others = set(await leases.holders()) - {self.id}
-        taken = []
-        if dead := self._dead(others):
-            taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
-        taken += await leases.take_back(self._shop.clock.now(), (), self._lapsed)
-        for job in taken:
-            _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
-        if self._presence is not None:
-            self._presence.sweep(others)
-
-    def _lost(self, job: Job) -> tuple[Job, Event]:
-        """Return a job whose worker is dead: if a child ran it, that died with its parent."""
-        return job.lost(self._shop.clock.now(), actor=f"worker:{self.id}", in_child=False)
-
-    def _lapsed(self, job: Job) -> tuple[Job, Event]:
-        """Return a job that made no checkpoint in time: if a child ran it, that hangs."""
-        now = self._shop.clock.now()
-        actor, chance = f"worker:{self.id}", random.random()
-        return job.lost(now, actor=actor, in_child=job.isolated, chance=chance)
+        self._wake()  # a slot is free
 
     async def _through(self, *, drain: bool) -> bool:
         failure, self._failure = self._failure, None
-        if self._options.only is not None:
+        if self._rules.only is not None:
             if failure is not None:
                 raise failure
-            return await self._only_is_over(self._options.only)
+            return await self._only_is_over(self._rules.only)
         return drain and await self._is_drained()
 
     async def _only_is_over(self, job_id: str) -> bool:
@@ -238,25 +310,15 @@ class Worker:
             return True
         if standing.job.state is State.RUNNING:
             holder = standing.shard.worker
-            return holder is not None and holder not in self._dead({holder})
+            return holder is not None and not self._rescue.is_dead(holder)
         return standing.job.state is not State.PENDING
 
+    async def waits(self) -> bool:
+        """Tell whether a job waits that this worker takes, due or not."""
+        waiting = self._shop.store.queue.waiting(self._rules.tags, self._rules.least)
+        return await waiting > 0
+
     async def _is_drained(self) -> bool:
-        counts = await self._shop.store.jobs.counts()
-        if any(state is State.PENDING for state, _ in counts):
+        if await self.waits():
             return False
-        holders = set(await self._shop.store.leases.holders()) - {self.id}
-        if self._dead(holders):
-            return False
-        # a worker of another host may be gone: its leases lapse if it is
-        now, known = self._shop.clock.monotonic(), self._known(holders)
-        strangers = holders - known
-        self._strangers = {w: self._strangers.get(w, now) for w in strangers}
-        lease_s = self._options.lease.total_seconds()
-        return all(now - since > lease_s for since in self._strangers.values())
-
-    def _dead(self, workers: Collection[str]) -> set[str]:
-        return self._presence.dead(workers) if self._presence is not None else set()
-
-    def _known(self, workers: Collection[str]) -> set[str]:
-        return self._presence.known(workers) if self._presence is not None else set()
+        return await self._rescue.is_nobodys(self._rules.lease)

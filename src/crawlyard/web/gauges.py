@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from crawlyard.about import VERSION
+from crawlyard.bus.base import Reach
 from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
 from crawlyard.core.watch import WAIT_BOUNDS_S, WorkerReport
@@ -79,6 +80,9 @@ def _of_work(figures: Figures) -> Iterator[Metric]:
         "How long a small read of the store took just now.",
         figures.store_latency_s,
     )
+    if figures.reach is not Reach.PROCESS:
+        well = figures.reach is Reach.YARD
+        yield _gauge("crawlyard_redis_up", "Whether Redis answers this server.", float(well))
     info = GaugeMetricFamily("crawlyard_build_info", "The version.", labels=("version",))
     info.add_metric((VERSION,), 1)
     yield info

@@ -50,9 +50,10 @@ class Route(APIRoute):
             if request.method == "GET":
                 return _trimmed(request, await handler(request))
             await _check_body(request)
-            if request.method == "POST" and "idempotency-key" in request.headers:
-                return await _once(request, handler)
-            return await handler(request)
+            once = request.method == "POST" and "idempotency-key" in request.headers
+            answered = await (_once(request, handler) if once else handler(request))
+            await site_of(request).yard.progress.happened()  # there may be an event of it
+            return answered
 
         return answer
 

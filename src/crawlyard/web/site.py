@@ -12,7 +12,9 @@ from crawlyard.services.bulk import Bulk
 from crawlyard.services.configuring import Configs
 from crawlyard.services.disk import DataDisk
 from crawlyard.services.exclusions import Exclusions
+from crawlyard.services.fleet import Fleet
 from crawlyard.services.gauging import Gauging
+from crawlyard.services.hosts import Hosts
 from crawlyard.services.overview import Overview
 from crawlyard.services.preview import Preview
 from crawlyard.services.relating import Relations
@@ -64,6 +66,8 @@ class Site:
     configs: Configs
     archive: Archive
     watching: Watching
+    fleet: Fleet
+    hosts: Hosts
     why: Why
     preview: Preview
     exclusions: Exclusions
@@ -97,6 +101,8 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         configs=Configs(yard.jobs, yard.templates, yard.site_settings, yard.store.events),
         archive=Archive(yard.store, yard.clock),
         watching=watching,
+        fleet=Fleet(yard.store, watching, yard.clock),
+        hosts=Hosts(yard.store, watching, yard.clock),
         why=Why(yard.store, yard.jobs, yard.clock),
         exclusions=Exclusions(yard.store, yard.jobs),
         bulk=Bulk(yard.jobs, yard.operations),
@@ -106,7 +112,7 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         backfills=Backfills(yard.scheduler, yard.operations, yard.clock),
         preview=Preview(requests, yard.policy, yard.workshop()),
         live=Hub(yard, access, watching),
-        gauging=Gauging(yard.store, yard.clock),
+        gauging=Gauging(yard.store, yard.bus, yard.clock),
         cursors=Cursors(await _sealing_key(yard)),
         rates=Rates(yard.clock, on=options.rate_limits),
         options=options,

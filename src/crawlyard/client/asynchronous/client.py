@@ -8,6 +8,7 @@ import httpx
 from crawlyard.client.asynchronous.account import Tokens, Users
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.asynchronous.events import Events
+from crawlyard.client.asynchronous.fleet import Hosts, Workers
 from crawlyard.client.asynchronous.jobs import Jobs
 from crawlyard.client.asynchronous.meta import Meta
 from crawlyard.client.asynchronous.operations import Operations
@@ -16,7 +17,7 @@ from crawlyard.client.asynchronous.schedules import Schedules
 from crawlyard.client.asynchronous.templates import Templates
 from crawlyard.client.asynchronous.views import Views
 from crawlyard.client.asynchronous.webhooks import Webhooks
-from crawlyard.client.asynchronous.yard import Attention, Hosts, SettingSections, Stats, Workers
+from crawlyard.client.asynchronous.yard import Attention, SettingSections, Stats
 from crawlyard.client.transport import Server, server_of
 
 _NOTHING: Mapping[str, object] = {}

@@ -9,6 +9,7 @@ import httpx
 from crawlyard.client.synchronous.account import Tokens, Users
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.synchronous.events import Events
+from crawlyard.client.synchronous.fleet import Hosts, Workers
 from crawlyard.client.synchronous.jobs import Jobs
 from crawlyard.client.synchronous.meta import Meta
 from crawlyard.client.synchronous.operations import Operations
@@ -17,7 +18,7 @@ from crawlyard.client.synchronous.schedules import Schedules
 from crawlyard.client.synchronous.templates import Templates
 from crawlyard.client.synchronous.views import Views
 from crawlyard.client.synchronous.webhooks import Webhooks
-from crawlyard.client.synchronous.yard import Attention, Hosts, SettingSections, Stats, Workers
+from crawlyard.client.synchronous.yard import Attention, SettingSections, Stats
 from crawlyard.client.transport import Server, server_of
 
 _NOTHING: Mapping[str, object] = {}

@@ -85,9 +85,12 @@ class Results:
         kind: Words = None,
         q: str = "",
     ) -> Generator[bytes]:
-        """Yield the pages of a job as JSON Lines or CSV, in pieces that end anywhere.
+        """Yield the pages of a job as one file, in pieces that end anywhere.
+
+        *format* is jsonl, csv, parquet or warc.
 
         Raises:
+            Invalid: the server cannot write it, or the job does not keep what it needs.
             Unavailable: it broke off; what was yielded is not all.
         """
         asked = {"format": format, "failed": failed, "kind": kind, "q": q or None}

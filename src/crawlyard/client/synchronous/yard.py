@@ -1,5 +1,5 @@
 # made of asynchronous/yard.py by `python -m tests.sync_client`; a test compares it
-"""What a yard is doing and how it is set: workers, hosts, figures, settings."""
+"""What a yard has come to and how it is set: figures, what needs a person, settings."""
 
 from collections.abc import Generator, Mapping
 from datetime import datetime
@@ -9,41 +9,6 @@ from crawlyard.client.transport import if_match, part
 from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.settings import SectionOut
 from crawlyard.web.wire.stats import StatsOut
-from crawlyard.web.wire.watch import HostOut, WorkerOut
-
-
-class Workers:
-    """Looks at workers."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-
-    def list(self) -> Generator[WorkerOut]:
-        """Yield the workers, gone ones for a day as well."""
-        return self._calls.whole(WorkerOut, "workers")
-
-    def get(self, worker_id: str) -> WorkerOut:
-        """Return a worker."""
-        return self._calls.one(WorkerOut, "GET", f"workers/{part(worker_id)}")
-
-    def forget(self, worker_id: str) -> None:
-        """Forget a worker that is gone."""
-        self._calls.send("DELETE", f"workers/{part(worker_id)}")
-
-
-class Hosts:
-    """Looks at the hosts that are asked now."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-
-    def list(self) -> Generator[HostOut]:
-        """Yield the hosts by name: how hard they are asked, and for which jobs."""
-        return self._calls.whole(HostOut, "hosts")
-
-    def get(self, host: str) -> HostOut:
-        """Return what is done to one host."""
-        return self._calls.one(HostOut, "GET", f"hosts/{part(host)}")
 
 
 class Stats:

@@ -12,6 +12,7 @@ from crawlyard.core.page import KnownURL
 from crawlyard.store.base.access import CredentialStore, Proof, UserStore
 from crawlyard.store.base.archive import ArchiveQuery, ArchiveStore
 from crawlyard.store.base.desk import OperationStore, ReplyStore, SettingStore, ViewStore
+from crawlyard.store.base.hosts import HostRuleStore, HostStore, RobotsStore
 from crawlyard.store.base.inquiry import InquiryStore
 from crawlyard.store.base.jobs import (
     EVERY_EVENT,
@@ -19,7 +20,6 @@ from crawlyard.store.base.jobs import (
     EventLog,
     EventQuery,
     FrontierStore,
-    HostStore,
     JobQuery,
     JobStore,
     LeaseStore,
@@ -27,7 +27,9 @@ from crawlyard.store.base.jobs import (
     PageStore,
 )
 from crawlyard.store.base.overview import OverviewStore
+from crawlyard.store.base.queue import QueueStore
 from crawlyard.store.base.schedules import Firing, ScheduleQuery, ScheduleStore, TickStore
+from crawlyard.store.base.spread import SpreadStore
 from crawlyard.store.base.templates import TemplateQuery, TemplateStore
 from crawlyard.store.base.upkeep import UpkeepStore
 from crawlyard.store.base.watch import JournalStore, WorkerStore
@@ -46,6 +48,7 @@ __all__ = [
     "Firing",
     "Freed",
     "FrontierStore",
+    "HostRuleStore",
     "HostStore",
     "InquiryStore",
     "JobQuery",
@@ -58,10 +61,13 @@ __all__ = [
     "PageQuery",
     "PageStore",
     "Proof",
+    "QueueStore",
     "ReplyStore",
+    "RobotsStore",
     "ScheduleQuery",
     "ScheduleStore",
     "SettingStore",
+    "SpreadStore",
     "Store",
     "TemplateQuery",
     "TemplateStore",
@@ -81,11 +87,15 @@ class Store:
 
     jobs: JobStore
     leases: LeaseStore
+    spread: SpreadStore
+    queue: QueueStore
     frontier: FrontierStore
     pages: PageStore
     archive: ArchiveStore
     events: EventLog
     hosts: HostStore
+    host_rules: HostRuleStore
+    robots: RobotsStore
     templates: TemplateStore
     schedules: ScheduleStore
     ticks: TickStore

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from crawlyard.core.checkpoint import Batch, Booking, Checkpoint, Claim, Lease, Order, Standing
+from crawlyard.core.checkpoint import (
+    Asker,
+    Batch,
+    Checkpoint,
+    Claim,
+    Lease,
+    Order,
+    Standing,
+)
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.filter import Condition
 from crawlyard.core.job import Job
@@ -21,7 +29,6 @@ from crawlyard.core.page import (
     Target,
 )
 from crawlyard.core.priority import Priority
-from crawlyard.core.watch import HostBooking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +129,12 @@ class JobStore(Protocol):
 class LeaseStore(Protocol):
     """Who crawls what, and until when."""
 
-    async def claim(
-        self, worker: str, now: datetime, lease: timedelta, only: str | None = None
-    ) -> Claim | None:
+    async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
         """Lease the due job with a free lease that `core.queue.claim_key` puts first.
 
-        Two callers never get the same job. *only* takes that job or none. Jobs of a user
-        whose quota is used up are passed over, as `core.quota.held_back` says.
+        Of those that *asker* takes, as `core.queue.takes` says. Two callers never get the
+        same job. Jobs of a user whose quota is used up are passed over, as
+        `core.quota.held_back` says.
         """
         ...
 
@@ -273,31 +279,4 @@ class EventLog(Protocol):
 
     async def last(self) -> int:
         """Return the seq of the newest event, 0 when there is none."""
-        ...
-
-
-class HostStore(Protocol):
-    """How far ahead each host is booked: one pace for all processes on one store."""
-
-    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
-        """Book requests; return when the first of each may leave, in the order asked.
-
-        The others of a booking follow *every_s* apart. Bookings of one host never
-        overlap, whoever made them, and none begins before the host's hold ends.
-        """
-        ...
-
-    async def hold(self, host: str, until: datetime) -> None:
-        """Let no booking of *host* begin before *until*; an earlier one changes nothing."""
-        ...
-
-    async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
-        """Return how far ahead these hosts are booked; one that nobody has booked is left out."""
-        ...
-
-    async def sweep(self, before: datetime, rows: int = 1000) -> int:
-        """Delete up to *rows* hosts whose bookings and holds ended before *before*.
-
-        Return how many. Whoever books one of them next is the first to do so.
-        """
         ...

@@ -4,15 +4,31 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from crawlyard.core.event import Event
 from crawlyard.core.page import KnownURL, TargetState
-from crawlyard.core.watch import Course, Level, LogEnd, LogLine, WorkerReport
+from crawlyard.core.watch import Course, Level, LogEnd, LogLine, Wish, WorkerReport
 
 
 class WorkerStore(Protocol):
-    """What workers say of themselves."""
+    """What workers say of themselves, and what operators want of them."""
 
-    async def beat(self, report: WorkerReport) -> None:
-        """Keep the report of a worker in place of its last one."""
+    async def beat(self, report: WorkerReport) -> Wish:
+        """Keep the report of a worker in place of its last one; return what is wanted of it.
+
+        What *report* itself says of that is not kept.
+        """
+        ...
+
+    async def wish(self, worker_id: str) -> Wish:
+        """Return what is wanted of a worker; of one that has no report, nothing."""
+        ...
+
+    async def ask(self, worker_id: str, wish: Wish, was: Wish, event: Event) -> None:
+        """Want *wish* of a worker of whom *was* has been wanted, and add the event.
+
+        Raises:
+            Conflict: something else is wanted of it by now, or it has no report any more.
+        """
         ...
 
     async def find(self) -> list[WorkerReport]:

@@ -13,7 +13,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.limits import USAGE_NAMES, Usage
+from crawlyard.core.limits import USAGE_NAMES, Limits, Usage
 from crawlyard.core.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
 from crawlyard.core.progress import Pulse
 from crawlyard.core.spec import JobSpec
@@ -32,6 +32,7 @@ HOST_MARK = "\n"
 
 _SPEC = TypeAdapter(JobSpec)
 _PULSE = TypeAdapter(Pulse)
+_LIMITS = TypeAdapter(Limits)
 
 
 def compressed(data: bytes) -> bytes:
@@ -51,11 +52,13 @@ def job_row(job: Job) -> dict[str, Any]:
         "state_reason": job.state_reason.value,
         "detail": job.detail,
         "version": job.version,
+        "level": int(job.level),
         "turn": job.turn,
         "updated_at": job.updated_at,
         "since": job.since,
         "queued_at": job.queued_at,
         "due_at": job.due_at,
+        "ready": int(job.due_at <= job.updated_at),
         "started_at": job.started_at,
         "ended_at": job.ended_at,
         "failures": job.failures,
@@ -71,16 +74,29 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
         "hosts": hosts_text(spec.urls),
         "spec": to_json(_SPEC.dump_python(scrubbed(spec), mode="json")),
         "priority": int(spec.priority),
-        "level": int(spec.priority),
-        "needs": "",
-        "spread": 0,
+        "needs": needs_text(spec.worker_tags),
         "retention": spec.retention,
     }
+
+
+def limits_of(text: str) -> Limits:
+    """Return the limits of a spec as its JSON has them."""
+    return _LIMITS.validate_json(text)
 
 
 def hosts_text(urls: Iterable[str]) -> str:
     """Return the hosts of *urls* as `jobs.hosts` has them."""
     return HOST_MARK.join(("", *hosts_in(urls), ""))
+
+
+def needs_text(tags: Iterable[str]) -> str:
+    """Return the tags that a job asks of a worker as `jobs.needs` has them."""
+    return "\n".join(sorted(set(tags)))
+
+
+def needs_of(text: str) -> list[str]:
+    """Return the tags of `jobs.needs`."""
+    return text.split("\n") if text else []
 
 
 def new_job_row(job: Job) -> dict[str, Any]:
@@ -96,6 +112,7 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "tick_at": job.origin.tick_at,
         "given": to_json(job.origin.given),
         "by_grant": to_json(job.by_grant),
+        "spread": 0,
     }
     return never_change | job_row(job) | spec_row(job.spec)
 
@@ -118,6 +135,7 @@ def job_of(row: Row) -> Job:
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         turn=row["turn"],
+        aged=row["level"] - row["priority"],
         failures=row["failures"],
         losses=row["losses"],
         retry_of=row["retry_of"],
@@ -143,8 +161,9 @@ def shard_row(shard: Shard) -> dict[str, Any]:
         "pulse": to_json(_PULSE.dump_python(shard.pulse, mode="json")),
         "current_url": shard.current_url,
         "recorded_at": shard.updated_at,
-        "budget": "{}",
-        "freed_at": None,
+        "budget": to_json(dict(shard.budget)),
+        "freed_at": shard.freed_at,
+        "deaths": shard.deaths,
     }
 
 
@@ -159,6 +178,9 @@ def shard_of(row: Row) -> Shard:
         pulse=_PULSE.validate_json(row["pulse"]),
         current_url=row["current_url"],
         updated_at=row["recorded_at"],
+        budget=json.loads(row["budget"]),
+        deaths=row["deaths"],
+        freed_at=row["freed_at"],
     )
 
 

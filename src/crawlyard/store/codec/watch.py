@@ -1,11 +1,12 @@
 """Reports of workers, lines of logs, courses, and URLs as they are looked at."""
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from crawlyard.core.page import TargetState, Via
-from crawlyard.core.watch import Course, Level, LogLine, WorkerReport
+from crawlyard.core.watch import Course, Level, LogLine, Wish, WorkerReport
 from crawlyard.store.base import KnownURL
 from crawlyard.store.codec.base import Row
 from crawlyard.store.text import scrubbed
@@ -15,14 +16,14 @@ _COURSE = TypeAdapter(Course)
 
 
 def worker_row(report: WorkerReport) -> dict[str, Any]:
-    """Return all columns of a row of `workers`."""
-    said = _REPORT.dump_json(scrubbed(report)).decode()
+    """Return the columns of a row of `workers` that its worker writes."""
+    said = _REPORT.dump_json(scrubbed(replace(report, wish=Wish.NONE))).decode()
     return {"id": report.id, "report": said, "beat_at": report.beat_at}
 
 
 def worker_of(row: Row) -> WorkerReport:
     """Return the report of a row of `workers`."""
-    return _REPORT.validate_json(row["report"])
+    return replace(_REPORT.validate_json(row["report"]), wish=Wish(row["wish"]))
 
 
 def line_row(job_no: int, line: LogLine) -> dict[str, Any]:

@@ -15,14 +15,17 @@ from crawlyard.store.memory.desk import (
 )
 from crawlyard.store.memory.events import MemoryEvents
 from crawlyard.store.memory.frontier import MemoryFrontier
-from crawlyard.store.memory.hosts import MemoryHosts
+from crawlyard.store.memory.host_rules import MemoryHostRules
+from crawlyard.store.memory.hosts import MemoryHosts, MemoryRobots
 from crawlyard.store.memory.inquiry import MemoryInquiries
 from crawlyard.store.memory.jobs import MemoryJobs
 from crawlyard.store.memory.leases import MemoryLeases
 from crawlyard.store.memory.overview import MemoryOverview
 from crawlyard.store.memory.pages import MemoryPages
+from crawlyard.store.memory.queue import MemoryQueue
 from crawlyard.store.memory.schedules import MemorySchedules, MemoryTicks
 from crawlyard.store.memory.shelf import Shelf
+from crawlyard.store.memory.spread import MemorySpread
 from crawlyard.store.memory.templates import MemoryTemplates
 from crawlyard.store.memory.upkeep import MemoryUpkeep
 from crawlyard.store.memory.watch import MemoryJournal, MemoryWorkers
@@ -35,11 +38,15 @@ def open_memory_store() -> Store:
     return Store(
         jobs=MemoryJobs(shelf),
         leases=MemoryLeases(shelf),
+        spread=MemorySpread(shelf),
+        queue=MemoryQueue(shelf),
         frontier=MemoryFrontier(shelf),
         pages=MemoryPages(shelf),
         archive=MemoryArchive(shelf),
         events=MemoryEvents(shelf),
-        hosts=MemoryHosts(),
+        hosts=MemoryHosts(shelf),
+        host_rules=MemoryHostRules(shelf),
+        robots=MemoryRobots(),
         templates=MemoryTemplates(shelf),
         schedules=MemorySchedules(shelf),
         ticks=MemoryTicks(shelf),
@@ -51,7 +58,7 @@ def open_memory_store() -> Store:
         operations=MemoryOperations(),
         settings=MemorySettings(shelf),
         replies=MemoryReplies(),
-        workers=MemoryWorkers(),
+        workers=MemoryWorkers(shelf),
         journal=MemoryJournal(shelf),
         inquiries=MemoryInquiries(shelf),
         overview=MemoryOverview(shelf),

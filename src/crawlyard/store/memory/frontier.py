@@ -30,6 +30,8 @@ from crawlyard.store.leasing import (
     worth,
 )
 from crawlyard.store.memory.shelf import Known, Record, Shelf
+from crawlyard.store.memory.spread import carry, share_of
+from crawlyard.store.sharing import untold
 from crawlyard.store.text import scrubbed
 
 NOTHING = Usage()
@@ -50,30 +52,48 @@ class MemoryFrontier:
 
     def _recorded(self, lease: Lease, batch: Batch, now: datetime, until: datetime) -> Checkpoint:
         record = self._shelf.find(lease.job_id)
-        verdict = worth(lease, record.shard if record else None)
-        if record is None or verdict is Worth.REFUSE:
+        shard = record.leased(lease) if record else None
+        verdict = worth(lease, shard)
+        if record is None or shard is None or verdict is Worth.REFUSE:
             usage = record.shard.usage if record else Usage()
             return Checkpoint(order=Order.LOST, lease=lease, usage=usage)
-        order = order_of(lease, record.shard.attempt, record.job.state, record.job.version)
+        order = order_of(lease, shard.attempt, record.job.state, record.job.version)
         if verdict is Worth.WRITE:
-            self._write(record, batch)
+            told = record.shard.pulse.milestone
+            before = len(record.frontier)
+            self._offer(record, batch.found)
+            found = len(record.frontier) - before
+            self._shut(record, batch)
+            counts = found, len(record.frontier) - before - found
+            self._close(record, batch)
             self._note(record, batch, now)
-            record.shard = carried(record.shard, lease, batch, record.job.state, now, until)
+            if lease.shard:
+                self._shelf.tell(*untold(batch.events, told))
+                carry(record, lease, batch, counts, now, until)
+            else:
+                self._shelf.tell(*batch.events)
+                record.shard = carried(record.shard, lease, batch, record.job.state, now, until)
             if batch.pages and record.job.losses:
                 record.job = replace(record.job, losses=0)
+        mine = record.leased(lease) or shard
         return Checkpoint(
             order=order,
-            lease=replace(lease, seq=record.shard.seq, version=record.job.version),
+            lease=replace(lease, seq=mine.seq, version=record.job.version),
             usage=record.shard.usage,
             job=None if order is Order.GO_ON else record.job,
+            share=share_of(record, lease, batch) if lease.shard else None,
         )
 
-    def _write(self, record: Record, batch: Batch) -> None:
-        for target in batch.found:
+    def _offer(self, record: Record, found: Sequence[Target]) -> None:
+        for target in found:
             record.frontier.setdefault(target.fp, Known(self._shelf.next_row(), target))
+
+    def _shut(self, record: Record, batch: Batch) -> None:
         for skipped in batch.skipped:
             known = Known(self._shelf.next_row(), skipped.target, TargetState.SKIPPED, skipped.rule)
             record.frontier.setdefault(skipped.target.fp, known)
+
+    def _close(self, record: Record, batch: Batch) -> None:
         for outcome in batch.outcomes:
             target = outcome.target
             known = record.frontier.setdefault(target.fp, Known(self._shelf.next_row(), target))
@@ -82,7 +102,6 @@ class MemoryFrontier:
                 known.target = replace(known.target, tries=target.tries, due_at=target.due_at)
             if outcome.page is not None and target.fp not in record.pages:
                 self._keep(record, target.fp, outcome.page, outcome.bodies)
-        self._shelf.tell(*batch.events)
 
     def _note(self, record: Record, batch: Batch, now: datetime) -> None:
         """Add to the owner's day, to the log and to the course."""

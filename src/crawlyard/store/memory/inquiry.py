@@ -9,12 +9,11 @@ from datetime import datetime, timedelta
 
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
-from crawlyard.core.limits import Usage
 from crawlyard.core.page import KnownURL, StoredPage, TargetState, Via
 from crawlyard.core.queue import claim_key, claimable
-from crawlyard.core.quota import day_of, held_back
 from crawlyard.core.stats import FailingHost, failing_hosts
 from crawlyard.store.leasing import held
+from crawlyard.store.memory.queue import parts_held_back
 from crawlyard.store.memory.shelf import Shelf
 
 
@@ -36,15 +35,7 @@ class MemoryInquiries:
         return min(count, limit)
 
     async def held_back(self, now: datetime) -> Mapping[str, str]:
-        shelf, today = self._shelf, day_of(now)
-        running = Counter(r.job.owner for r in shelf.there() if r.job.state is State.RUNNING)
-        parts = {
-            user.id: held_back(
-                user.quota, running[user.id], shelf.days.get((user.id, today), Usage()).pages
-            )
-            for user in shelf.users.values()
-        }
-        return {user: part for user, part in parts.items() if part is not None}
+        return parts_held_back(self._shelf, now)
 
     async def page_of(self, job_id: str, fp: int) -> StoredPage | None:
         record = self._shelf.find(job_id)

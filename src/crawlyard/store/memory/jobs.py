@@ -21,7 +21,6 @@ from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base import EVERY_JOB, JobQuery
 from crawlyard.store.leasing import (
     fenced,
-    held,
 )
 from crawlyard.store.memory.shelf import Record, Shelf
 
@@ -58,7 +57,7 @@ class MemoryJobs:
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         record = self._shelf.find(job.id)
-        if record is not None and held(record.shard, event.at):
+        if record is not None and record.held(event.at):
             raise Conflict(f"job {job.id} is still held by {record.shard.worker}")
         return self._shelf.changed(job, event).reopen(kinds)
 

@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from crawlyard.core.checkpoint import (
+    Asker,
     Claim,
     Lease,
     Order,
 )
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.limits import Usage
+from crawlyard.core.lifecycle import State
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.queue import PriorityQueue
-from crawlyard.core.quota import day_of, held_back
 from crawlyard.errors import Conflict
 from crawlyard.store.leasing import (
     freed,
     held,
-    leased,
     order_of,
 )
+from crawlyard.store.memory.queue import on_offer, take
 from crawlyard.store.memory.shelf import Shelf
+from crawlyard.store.memory.spread import free_part, settle_part, take_parts_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,43 +35,26 @@ class MemoryLeases:
 
     _shelf: Shelf
 
-    async def claim(
-        self, worker: str, now: datetime, lease: timedelta, only: str | None = None
-    ) -> Claim | None:
-        out = self._held_back(now)
-        free = (r.job for r in self._shelf.there() if not held(r.shard, now))
-        asked = (j for j in free if only in (None, j.id) and j.owner not in out)
-        job = PriorityQueue(asked).next(now)
-        if job is None:
-            return None
-        record = self._shelf.changed(*job.moved(Move.CLAIM, now, actor=f"worker:{worker}"))
-        record.shard = leased(record.shard, worker, now + lease)
-        return Claim(lease=record.lease(), job=record.job, shard=record.shard)
-
-    def _held_back(self, now: datetime) -> set[str]:
-        """Return the users whose quotas are used up."""
-        shelf, today = self._shelf, day_of(now)
-        running = Counter(r.job.owner for r in shelf.there() if r.job.state is State.RUNNING)
-        return {
-            user.id
-            for user in shelf.users.values()
-            if held_back(
-                user.quota, running[user.id], shelf.days.get((user.id, today), Usage()).pages
-            )
-        }
+    async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
+        shelf = self._shelf
+        job = PriorityQueue(on_offer(shelf, asker, now)).next(now)
+        return None if job is None else take(shelf, job, asker, now, now + lease)
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
         records = ((lease, self._shelf.find(lease.job_id)) for lease in leases)
         return [
             Order.LOST
-            if r is None
-            else order_of(lease, r.shard.attempt, r.job.state, r.job.version)
+            if r is None or (shard := r.leased(lease)) is None
+            else order_of(lease, shard.attempt, r.job.state, r.job.version)
             for lease, r in records
         ]
 
     async def settle(
         self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()
     ) -> None:
+        if lease.shard:
+            settle_part(self._shelf, lease, job, events, again)
+            return
         record = self._shelf.find(lease.job_id)
         if record is None or record.shard.attempt != lease.attempt:
             raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
@@ -81,6 +64,9 @@ class MemoryLeases:
         record.shard = freed(record.shard)
 
     async def free(self, lease: Lease) -> None:
+        if lease.shard:
+            free_part(self._shelf, lease)
+            return
         record = self._shelf.find(lease.job_id)
         if record is not None and record.shard.attempt == lease.attempt:
             record.shard = freed(record.shard)
@@ -95,11 +81,14 @@ class MemoryLeases:
         for record in self._shelf.there():
             if held(record.shard, now) and record.shard.worker not in dead:
                 continue
+            if any(shard.worker is not None for shard in record.parts.values()):
+                continue
             if record.job.state is State.RUNNING:
                 self._shelf.changed(*decide(record.job))
                 taken.append(record.job)
             record.shard = freed(record.shard)
-        return taken
+        return taken + take_parts_back(self._shelf, now, dead, decide)
 
     async def holders(self) -> Mapping[str, int]:
-        return Counter(r.shard.worker for r in self._shelf.there() if r.shard.worker)
+        shards = (shard for r in self._shelf.there() for shard in (r.shard, *r.parts.values()))
+        return Counter(shard.worker for shard in shards if shard.worker)

@@ -8,15 +8,19 @@ from datetime import UTC, date, datetime
 from crawlyard.core.checkpoint import Lease, Shard
 from crawlyard.core.credential import Credential
 from crawlyard.core.event import Event
+from crawlyard.core.host_rule import HostRule
 from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage, given_back
 from crawlyard.core.page import Body, ErrorKind, StoredPage, Target, TargetState
+from crawlyard.core.queue import Line, turn_of_new, turn_of_returned
 from crawlyard.core.schedule import CrawlSchedule, Tick
 from crawlyard.core.template import CrawlTemplate
 from crawlyard.core.user import LOCAL, User
 from crawlyard.core.watch import Course, LogLine
 from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
+from crawlyard.store.leasing import held
 from crawlyard.store.memory.post import Endpoint, Post
 from crawlyard.store.text import scrubbed
 
@@ -38,6 +42,8 @@ class Record:
     no: int
     job: Job
     shard: Shard = field(default_factory=Shard)
+    parts: dict[int, Shard] = field(default_factory=dict)  # if it is spread, from 1 on
+    of: int = 0  # how many of these are in use
     deleted: bool = False
     frontier: dict[int, Known] = field(default_factory=dict)  # by fp
     pages: dict[int, StoredPage] = field(default_factory=dict)  # by fp
@@ -45,6 +51,19 @@ class Record:
     log: dict[int, LogLine] = field(default_factory=dict)  # by n
     last_line: int = 0
     course: Course = field(default_factory=Course)
+
+    def held(self, now: datetime) -> bool:
+        """Tell whether a lease on it or on a part of it keeps others out."""
+        return any(held(shard, now) for shard in (self.shard, *self.parts.values()))
+
+    @property
+    def workers(self) -> set[str | None]:
+        """Return who has it, or a part of it."""
+        return {shard.worker for shard in (self.shard, *self.parts.values())}
+
+    def leased(self, lease: Lease) -> Shard | None:
+        """Return the shard that *lease* is of, ``None`` if there is none."""
+        return self.parts.get(lease.shard) if lease.shard else self.shard
 
     def lease(self) -> Lease:
         """Return the lease that is on the job now."""
@@ -111,6 +130,7 @@ class Shelf:
     users: dict[str, User] = field(default_factory=_local_user)
     credentials: dict[str, Credential] = field(default_factory=dict)
     days: dict[tuple[str, date], Usage] = field(default_factory=dict)  # by owner
+    host_rules: dict[str, HostRule] = field(default_factory=dict)
     last_job: int = 0
     last_event: int = 0
     last_row: int = 0  # of targets and pages alike
@@ -133,7 +153,8 @@ class Shelf:
         if job.id in self.records:
             raise Conflict(f"there is a job {job.id} already")
         self.last_job += 1
-        self.records[job.id] = Record(no=self.last_job, job=scrubbed(job))
+        placed = replace(job, turn=turn_of_new(self.line(job)))
+        self.records[job.id] = Record(no=self.last_job, job=scrubbed(placed))
         for webhook in webhooks_of(job):
             self.post.endpoints[webhook.id] = Endpoint(scrubbed(webhook), since_seq=0)
 
@@ -142,9 +163,29 @@ class Shelf:
         record = self.find(job.id)
         if record is None or record.job.version != job.version - 1:
             raise Conflict(f"job {job.id} is not at version {job.version - 1} any more")
-        record.job = scrubbed(job)
+        record.job = scrubbed(self._back_in_line(job, record.job))
         self.tell(*events)
         return record
+
+    def line(self, job: Job) -> Line:
+        """Return how far the turns of the level have come that *job* comes into."""
+        here = [r.job for r in self.there() if r.job.level is job.level]
+        waiting = [other for other in here if other.state is State.PENDING]
+        running = (other.turn for other in here if other.state is State.RUNNING)
+        own = (other.turn for other in waiting if other.owner == job.owner)
+        return Line(
+            head=min((other.turn for other in waiting), default=None),
+            served=max(running, default=None),
+            last=max(own, default=None),
+        )
+
+    def _back_in_line(self, job: Job, before: Job) -> Job:
+        if job.state is not State.PENDING:
+            return job
+        if before.state is not State.PENDING:
+            return replace(job, turn=turn_of_returned(job.turn, self.line(job)))
+        new = before.level is not job.level
+        return replace(job, turn=turn_of_new(self.line(job))) if new else job
 
     def tell(self, *events: Event) -> None:
         """Add events."""

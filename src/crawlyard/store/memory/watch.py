@@ -3,13 +3,15 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
+from crawlyard.core.event import Event
 from crawlyard.core.page import TargetState
 from crawlyard.core.queue import claimable
-from crawlyard.core.watch import Course, Level, LogEnd, LogLine, WorkerReport
+from crawlyard.core.watch import Course, Level, LogEnd, LogLine, Wish, WorkerReport
+from crawlyard.errors import Conflict
 from crawlyard.store.base import KnownURL
 from crawlyard.store.memory.shelf import Known, Record, Shelf
 from crawlyard.store.text import scrubbed
@@ -19,10 +21,24 @@ from crawlyard.store.text import scrubbed
 class MemoryWorkers:
     """`WorkerStore` in memory."""
 
+    _shelf: Shelf
     _reports: dict[str, WorkerReport] = field(default_factory=dict)
 
-    async def beat(self, report: WorkerReport) -> None:
-        self._reports[report.id] = scrubbed(report)
+    async def beat(self, report: WorkerReport) -> Wish:
+        wish = await self.wish(report.id)
+        self._reports[report.id] = scrubbed(replace(report, wish=wish))
+        return wish
+
+    async def wish(self, worker_id: str) -> Wish:
+        known = self._reports.get(worker_id)
+        return known.wish if known is not None else Wish.NONE
+
+    async def ask(self, worker_id: str, wish: Wish, was: Wish, event: Event) -> None:
+        known = self._reports.get(worker_id)
+        if known is None or known.wish is not was:
+            raise Conflict(f"of worker {worker_id} something else is wanted by now")
+        self._reports[worker_id] = replace(known, wish=wish)
+        self._shelf.tell(event)
 
     async def find(self) -> list[WorkerReport]:
         return sorted(self._reports.values(), key=lambda r: (r.started_at, r.id))

@@ -1,5 +1,6 @@
 """One SQLAlchemy Core implementation for SQLite and Postgres."""
 
+from crawlyard.store.sql.dues import NOBODY, Heralds
 from crawlyard.store.sql.open import clock_offset, open_sql_store
 
-__all__ = ["clock_offset", "open_sql_store"]
+__all__ = ["NOBODY", "Heralds", "clock_offset", "open_sql_store"]

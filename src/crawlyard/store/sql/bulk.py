@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     FromClause,
+    LargeBinary,
     Table,
     Text,
     bindparam,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeEngine
 
 from crawlyard.store.sql.database import is_postgres
 
@@ -105,9 +107,13 @@ def _arrays(conn: Connection, table: Table, rows: Rows) -> Mapping[str, str]:
     Source: PostgreSQL manual, "Array Input and Output Syntax".
     """
     return {
-        _given(name): _array(table.c[name].type.bind_processor(conn.dialect), name, rows)
-        for name in rows[0]
+        _given(name): _array(_processor(conn, table.c[name].type), name, rows) for name in rows[0]
     }
+
+
+def _processor(conn: Connection, kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    """Return what makes of a value what is stored; bytes are, and the driver would wrap them."""
+    return None if isinstance(kind, LargeBinary) else kind.bind_processor(conn.dialect)
 
 
 def _array(stored: Callable[[Any], Any] | None, name: str, rows: Rows) -> str:
@@ -117,11 +123,13 @@ def _array(stored: Callable[[Any], Any] | None, name: str, rows: Rows) -> str:
     return "{" + ",".join(map(_element, values)) + "}"
 
 
-def _element(value: str | int | None) -> str:
+def _element(value: str | bytes | float | None) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bytes):
+        return f'"\\\\x{value.hex()}"'
     return str(value)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from crawlyard.errors import StoreUnavailable
+from crawlyard.store.sql.dues import NOBODY, Heralds, gathered
 from crawlyard.store.sql.faults import told
 
 T = TypeVar("T")
@@ -62,10 +63,15 @@ class SqliteDatabase:
     """
 
     def __init__(
-        self, path: Path, *, busy: timedelta = timedelta(seconds=30), readers: int = 3
+        self,
+        path: Path,
+        *,
+        busy: timedelta = timedelta(seconds=30),
+        readers: int = 3,
+        heralds: Heralds = NOBODY,
     ) -> None:
         self.name = f"the database {path}"
-        self._path, self._busy = path, busy
+        self._path, self._busy, self._heralds = path, busy, heralds
         self._writer = self._engine("BEGIN IMMEDIATE", connections=1)
         self._reader = self._engine("BEGIN", connections=readers)
         self._write_thread = ThreadPoolExecutor(1, "crawlyard-write")
@@ -81,7 +87,7 @@ class SqliteDatabase:
 
     async def write(self, work: Work[T]) -> T:
         """Return what *work* returned, once it is on the disk."""
-        return await self._run(self._write_thread, partial(_transaction, self._writer, work))
+        return await self._run(self._write_thread, partial(self._change, work))
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Return what *work* returned, from a thread."""
@@ -93,6 +99,16 @@ class SqliteDatabase:
             await asyncio.to_thread(threads.shutdown)
         self._reader.dispose()
         self._writer.dispose()
+
+    def _change(self, work: Work[T]) -> T:
+        with self._writer.connect() as connection:
+            with connection.begin():
+                gathered(connection)  # of a transaction that was undone
+                result = work(connection)
+            due = gathered(connection)
+        if due and self._heralds.after is not None:
+            self._heralds.after()
+        return result
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
@@ -133,16 +149,25 @@ class SqliteDatabase:
         return engine
 
     def _create(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(self._path.with_name(self._path.name + ".lock")):
-            connection = sqlite3.connect(self._path, timeout=self._busy.total_seconds())
-            try:
-                # In this order: WAL writes the first page, which fixes the vacuum mode.
-                # A file that has both already is left as it is.
-                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-                connection.execute("PRAGMA journal_mode=WAL")
-            finally:
-                connection.close()
+        create_file(self._path, self._busy)
+
+
+def create_file(path: Path, busy: timedelta) -> None:
+    """Make a SQLite file, or see to it that it is as it has to be before its first table.
+
+    Raises:
+        OSError, sqlite3.Error: it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.with_name(path.name + ".lock")):
+        connection = sqlite3.connect(path, timeout=busy.total_seconds())
+        try:
+            # In this order: WAL writes the first page, which fixes the vacuum mode.
+            # A file that has both already is left as it is.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            connection.execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()
 
 
 def _lower(text: str | None) -> str | None:

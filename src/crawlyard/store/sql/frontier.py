@@ -13,7 +13,8 @@ from crawlyard.core.checkpoint import Batch, Checkpoint, Lease
 from crawlyard.core.page import Target
 from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.record import packed, record
+from crawlyard.store.sql.record import packed
+from crawlyard.store.sql.recording import record
 from crawlyard.store.tables.jobs import PRESENT, SEED_HOP, WAITING, frontier, jobs
 
 CHUNK = 50_000

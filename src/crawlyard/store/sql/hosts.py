@@ -1,21 +1,29 @@
-"""`HostStore` on SQL."""
+"""`HostStore` on SQL.
+
+Whoever books a host, holds it or gives out its seats locks its row of `hosts`, several in
+the order of their names: nobody waits in a circle, and its seats change one at a time.
+"""
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, and_, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from crawlyard.core.checkpoint import Booking
+from crawlyard.core.host_rule import HostRule
+from crawlyard.core.seats import HostTerms, SeatWish, Sitter
 from crawlyard.core.watch import HostBooking
+from crawlyard.store.codec.hosts import rule_of
 from crawlyard.store.pacing import slots
-from crawlyard.store.sql.bulk import delete_first, insert_new, update_rows
-from crawlyard.store.sql.database import Database, is_postgres
-from crawlyard.store.tables.hosts import hosts
+from crawlyard.store.seating import HostKept, Settled, settled
+from crawlyard.store.sql.bulk import delete_first, insert_new, put_rows, update_rows
+from crawlyard.store.sql.database import Database
+from crawlyard.store.tables.hosts import host_rules, host_seats, hosts
 from crawlyard.store.text import clean
 
 
@@ -30,8 +38,25 @@ class SqlHosts:
             return []
         return await self._database.write(partial(_book, bookings=bookings, now=now))
 
-    async def hold(self, host: str, until: datetime) -> None:
-        await self._database.write(partial(_hold, host=host, until=until))
+    async def sit(
+        self, asker: str, wishes: Sequence[SeatWish], now: datetime, until: datetime
+    ) -> list[HostTerms]:
+        if not wishes:
+            return []
+        work = partial(_sit, asker=asker, wishes=wishes, now=now, until=until)
+        return await self._database.write(work)
+
+    async def leave(self, asker: str) -> None:
+        await self._database.write(partial(_leave, asker=asker))
+
+    async def hold(
+        self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
+    ) -> None:
+        work = partial(_hold, host=clean(host), until=until, strikes=strikes, struck_at=struck_at)
+        await self._database.write(work)
+
+    async def forgive(self, host: str) -> None:
+        await self._database.write(partial(_forgive, host=clean(host)))
 
     async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
         return await self._database.read(partial(_booked, names=hosts)) if hosts else {}
@@ -42,44 +67,122 @@ class SqlHosts:
 
 def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
     names = [clean(b.host) for b in bookings]
-    free_at = _free_at(conn, sorted(set(names)), now)
+    free_at = {name: kept.free_at(now) for name, kept in _locked(conn, names).items()}
     starts: list[datetime] = []
     for name, booking in zip(names, bookings, strict=True):
         start, free_at[name] = slots(booking, free_at[name], now)
         starts.append(start)
-    update_rows(
-        conn, hosts, [{"host": h, "booked_until": at} for h, at in free_at.items()], ("host",)
-    )
+    _keep_booked(conn, free_at)
     return starts
 
 
-def _free_at(conn: Connection, names: Sequence[str], now: datetime) -> dict[str, datetime]:
-    """Return from when each host is free, and keep others from booking it meanwhile."""
-    free_at: dict[str, datetime] = {}
+def _keep_booked(conn: Connection, free_at: Mapping[str, datetime]) -> None:
+    rows = [{"host": host, "booked_until": until} for host, until in free_at.items()]
+    update_rows(conn, hosts, rows, ("host",))
+
+
+def _locked(conn: Connection, names: Collection[str]) -> dict[str, HostKept]:
+    """Return what is kept of each host, and keep others from changing it meanwhile."""
+    found: dict[str, HostKept] = {}
+    unique = sorted(set(names))
     # in order: two processes that book the same hosts do not wait in a circle
-    own = select(hosts).where(hosts.c.host.in_(names)).order_by(hosts.c.host)
-    while len(free_at) < len(names):  # one may be swept away between the two statements
-        insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in names])
-        rows = conn.execute(own.with_for_update())
-        free_at = {r.host: max(r.booked_until or now, r.held_until or now, now) for r in rows}
-    return free_at
+    own = select(hosts).where(hosts.c.host.in_(unique)).order_by(hosts.c.host)
+    while len(found) < len(unique):  # one may be swept away between the two statements
+        insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in unique])
+        found = {
+            row.host: HostKept(
+                booked_until=row.booked_until,
+                held_until=row.held_until,
+                strikes=row.strikes,
+                struck_at=row.struck_at,
+            )
+            for row in conn.execute(own.with_for_update())
+        }
+    return found
 
 
-def _hold(conn: Connection, host: str, until: datetime) -> None:
-    # one statement: between two, the row could be swept away
-    insert = postgresql.insert(hosts) if is_postgres(conn) else sqlite.insert(hosts)
-    later = or_(hosts.c.held_until.is_(None), hosts.c.held_until < until)
-    conn.execute(
-        insert.values(host=host, held_until=until).on_conflict_do_update(
-            index_elements=["host"], set_={"held_until": until}, where=later
+def _sit(
+    conn: Connection, asker: str, wishes: Sequence[SeatWish], now: datetime, until: datetime
+) -> list[HostTerms]:
+    names = [clean(wish.host) for wish in wishes]
+    kept, rules = _locked(conn, names), _rules(conn, names)
+    sitters = _sitters(conn, names, now)
+    found = {
+        name: settled(asker, wish, kept[name], sitters[name], rules.get(name), now)
+        for name, wish in zip(names, wishes, strict=True)
+    }
+    _keep_seats(conn, found, asker, until)
+    booked = {n: one.booked_until for n, one in found.items() if one.booked_until is not None}
+    _keep_booked(conn, booked)
+    return [found[name].terms for name in names]
+
+
+def _rules(conn: Connection, names: Collection[str]) -> dict[str, HostRule]:
+    found = conn.execute(select(host_rules).where(host_rules.c.host.in_(names)))
+    return {row["host"]: rule_of(row) for row in found.mappings()}
+
+
+def _sitters(conn: Connection, names: Collection[str], now: datetime) -> dict[str, list[Sitter]]:
+    """Return the rows of hosts that have not lapsed."""
+    live = (host_seats.c.host.in_(names), host_seats.c.until > now)
+    sitters: dict[str, list[Sitter]] = defaultdict(list)
+    for row in conn.execute(select(host_seats).where(*live)):
+        sitters[row.host].append(
+            Sitter(asker=row.worker, wanted=row.wanted, at_once=row.at_once, granted=row.granted)
         )
+    return sitters
+
+
+def _keep_seats(
+    conn: Connection, found: Mapping[str, Settled], asker: str, until: datetime
+) -> None:
+    rows = [
+        {
+            "host": name,
+            "worker": asker,
+            "wanted": one.seat.wanted,
+            "at_once": one.seat.at_once,
+            "granted": one.seat.granted,
+            "until": until,
+        }
+        for name, one in sorted(found.items())
+        if not one.gone
+    ]
+    put_rows(conn, host_seats, rows)
+    gone = [name for name, one in found.items() if one.gone]
+    if gone:
+        own = (host_seats.c.worker == asker, host_seats.c.host.in_(gone))
+        conn.execute(delete(host_seats).where(*own))
+
+
+def _leave(conn: Connection, asker: str) -> None:
+    conn.execute(delete(host_seats).where(host_seats.c.worker == asker))
+
+
+def _hold(
+    conn: Connection, host: str, until: datetime, strikes: int, struck_at: datetime | None
+) -> None:
+    kept = _locked(conn, [host])[host].held(until, strikes, struck_at)
+    conn.execute(
+        update(hosts)
+        .where(hosts.c.host == host)
+        .values(held_until=kept.held_until, strikes=kept.strikes, struck_at=kept.struck_at)
     )
+
+
+def _forgive(conn: Connection, host: str) -> None:
+    struck = (hosts.c.host == host, hosts.c.strikes > 0)
+    conn.execute(update(hosts).where(*struck).values(strikes=0))
 
 
 def _sweep(conn: Connection, before: datetime, rows: int) -> int:
     ends = (hosts.c.booked_until, hosts.c.held_until)
     over = and_(*(or_(end.is_(None), end < before) for end in ends))
-    return delete_first(conn, (hosts.c.host,), over, rows)
+    gone = delete_first(conn, (hosts.c.host,), over, rows)
+    if gone == rows:
+        return gone
+    seat = (host_seats.c.host, host_seats.c.worker)
+    return gone + delete_first(conn, seat, host_seats.c.until < before, rows - gone)
 
 
 def _booked(conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:

@@ -125,11 +125,11 @@ def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bo
 
 def _comes_before(job: Job) -> ColumnElement[bool]:
     """Return that a job is before *job* in the order of `core.queue.claim_key`."""
-    priority, turn, queued_at, id_ = jobs.c.priority, jobs.c.turn, jobs.c.queued_at, jobs.c.id
+    level, turn, queued_at, id_ = jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id
     return or_(
-        priority > int(job.priority),
+        level > int(job.level),
         and_(
-            priority == int(job.priority),
+            level == int(job.level),
             or_(
                 turn < job.turn,
                 and_(turn == job.turn, queued_at < job.queued_at),

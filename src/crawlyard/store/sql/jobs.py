@@ -21,6 +21,7 @@ from crawlyard.store.leasing import fenced, held
 from crawlyard.store.sql.asked import conditions
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.reopen import reopen
+from crawlyard.store.sql.shards import parts_of
 from crawlyard.store.sql.standing import (
     add_jobs,
     change,
@@ -97,7 +98,7 @@ def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[Er
     if row is None:
         raise Conflict(f"job {job.id} is gone")
     shard = shard_of(row)
-    if held(shard, event.at):
+    if held(shard, event.at) or parts_of(conn, row["no"], row["spread"]).held(event.at):
         raise Conflict(f"job {job.id} is still held by {shard.worker}")
     reopened, targets = reopen(conn, row["no"], shard, kinds)
     set_shard(conn, row["no"], reopened)

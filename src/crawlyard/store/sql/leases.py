@@ -9,21 +9,23 @@ from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
-from crawlyard.core.checkpoint import Claim, Lease, Order, Shard
+from crawlyard.core.checkpoint import Asker, Claim, Lease, Order, Shard
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.lifecycle import State
 from crawlyard.core.page import ErrorKind
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, shard_of
-from crawlyard.store.leasing import freed, leased, order_of
+from crawlyard.store.leasing import freed, order_of
+from crawlyard.store.sql.claims import claim
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.quotas import users_held_back
 from crawlyard.store.sql.reopen import reopen
+from crawlyard.store.sql.shards import others_hold
+from crawlyard.store.sql.spread import free_part, settle_part, take_parts_back
 from crawlyard.store.sql.standing import STANDING, change, locked, set_shard, standing
-from crawlyard.store.tables.jobs import CLAIM_ORDER, HELD, PENDING, PRESENT, RUNNING, jobs, shards
+from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
 
-FORGOTTEN = RUNNING & ~HELD
+FORGOTTEN = RUNNING & ~HELD & ~others_hold()
 """A job that runs under nobody's lease: its holder let go too early, and nothing would lapse."""
 
 
@@ -33,12 +35,8 @@ class SqlLeases:
 
     _database: Database
 
-    async def claim(
-        self, worker: str, now: datetime, lease: timedelta, only: str | None = None
-    ) -> Claim | None:
-        return await self._database.write(
-            partial(_claim, worker=worker, now=now, until=now + lease, only=only)
-        )
+    async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
+        return await self._database.write(partial(claim, asker=asker, now=now, until=now + lease))
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
         return await self._database.read(partial(_orders, leases=leases)) if leases else []
@@ -66,51 +64,21 @@ class SqlLeases:
             job = await self._database.write(partial(_take, still=still, decide=decide))
             if job is not None:
                 taken.append(job)
-        return taken
+        return taken + await take_parts_back(self._database, now, dead, decide)
 
     async def holders(self) -> Mapping[str, int]:
         return await self._database.read(_holders)
 
 
-def _claim(
-    conn: Connection, worker: str, now: datetime, until: datetime, only: str | None
-) -> Claim | None:
-    # Two workers never win the same job: SQLite has one writer at a time, Postgres
-    # skips the rows that another claim has locked.
-    free = or_(~HELD, shards.c.lease_until <= now)
-    first = standing(PENDING, jobs.c.due_at <= now, free).order_by(*CLAIM_ORDER).limit(1)
-    if only is not None:
-        first = first.where(jobs.c.id == only)
-    if out := users_held_back(conn, now):
-        first = first.where(jobs.c.owner.not_in(out))
-    row = conn.execute(locked(first, skip=True)).mappings().first()
-    if row is None:
-        return None
-    waiting, no = job_of(row), row["no"]
-    job, event = waiting.moved(Move.CLAIM, now, actor=f"worker:{worker}")
-    shard = leased(shard_of(row), worker, until)
-    set_shard(conn, no, shard)
-    change(conn, job, event, before=waiting)
-    lease = Lease(
-        job_id=job.id,
-        job_no=no,
-        worker=worker,
-        attempt=shard.attempt,
-        seq=shard.seq,
-        version=job.version,
-    )
-    return Claim(lease=lease, job=job, shard=shard)
-
-
 def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
     # few columns: this is asked four times a second
     statement = (
-        select(jobs.c.no, jobs.c.state, jobs.c.version, shards.c.attempt)
-        .select_from(STANDING)
+        select(jobs.c.no, jobs.c.state, jobs.c.version, shards.c.shard, shards.c.attempt)
+        .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
         .where(PRESENT, jobs.c.no.in_([lease.job_no for lease in leases]))
     )
-    found = {row.no: row for row in conn.execute(statement)}
-    told = ((lease, found.get(lease.job_no)) for lease in leases)
+    found = {(row.no, row.shard): row for row in conn.execute(statement)}
+    told = ((lease, found.get((lease.job_no, lease.shard))) for lease in leases)
     return [
         Order.LOST if r is None else order_of(lease, r.attempt, State(r.state), r.version)
         for lease, r in told
@@ -124,6 +92,9 @@ def _settle(
     events: Sequence[Event],
     again: Collection[ErrorKind],
 ) -> None:
+    if lease.shard:
+        settle_part(conn, lease, job, events, again)
+        return
     shard = _mine(conn, lease)
     if shard is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
@@ -134,6 +105,9 @@ def _settle(
 
 
 def _free(conn: Connection, lease: Lease) -> None:
+    if lease.shard:
+        free_part(conn, lease)
+        return
     shard = _mine(conn, lease)
     if shard is not None:
         set_shard(conn, lease.job_no, freed(shard))
@@ -148,7 +122,7 @@ def _mine(conn: Connection, lease: Lease) -> Shard | None:
 
 def _takeable(conn: Connection, lapsed: ColumnElement[bool]) -> list[int]:
     # two queries, as each has an index of few rows and their OR has none
-    held = select(shards.c.job_no).where(lapsed)
+    held = select(shards.c.job_no).where(lapsed, shards.c.shard == 0)
     forgotten = select(jobs.c.no).select_from(STANDING).where(PRESENT, FORGOTTEN)
     return sorted(conn.scalars(held.union(forgotten)))
 

@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -18,38 +19,53 @@ from crawlyard.store.sql.archive import SqlArchive
 from crawlyard.store.sql.database import Database, SqliteDatabase
 from crawlyard.store.sql.deliveries import SqlDeliveries
 from crawlyard.store.sql.desk import SqlOperations, SqlSettings, SqlViews
+from crawlyard.store.sql.dues import NOBODY, Heralds
 from crawlyard.store.sql.events import SqlEvents
 from crawlyard.store.sql.frontier import SqlFrontier
+from crawlyard.store.sql.host_rules import SqlHostRules
 from crawlyard.store.sql.hosts import SqlHosts
 from crawlyard.store.sql.inquiry import SqlInquiries
 from crawlyard.store.sql.jobs import SqlJobs
 from crawlyard.store.sql.leases import SqlLeases
 from crawlyard.store.sql.overview import SqlOverview
 from crawlyard.store.sql.pages import SqlPages
+from crawlyard.store.sql.queue import SqlQueue
 from crawlyard.store.sql.replies import SqlReplies
+from crawlyard.store.sql.robots import SqlRobots
 from crawlyard.store.sql.schedules import SqlSchedules
 from crawlyard.store.sql.schema import bring_up, check
+from crawlyard.store.sql.spread import SqlSpread
 from crawlyard.store.sql.templates import SqlTemplates
 from crawlyard.store.sql.ticks import SqlTicks
 from crawlyard.store.sql.upkeep import SqlUpkeep
 from crawlyard.store.sql.watch import SqlJournal, SqlWorkers
 from crawlyard.store.sql.webhooks import SqlWebhooks
 
+_TICKETS = "procrastinate"  # its tables are made with ours, and carry wake-ups
+
 BUSY = timedelta(seconds=30)
 """How long SQLite waits for another process that writes."""
 
 
-async def open_sql_store(where: str | Path, *, busy: timedelta = BUSY) -> Store:
+async def open_sql_store(
+    where: str | Path,
+    *,
+    busy: timedelta = BUSY,
+    heralds: Heralds = NOBODY,
+    pooled: bool = False,
+) -> Store:
     """Return the store at *where*, made or brought up to date if need be.
 
     *where* is the path of a SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
+    *heralds* are told of jobs that become due. *pooled*: what is there is a pooler that
+    gives a connection to each transaction, and does not know what was prepared on another.
 
     Raises:
         Invalid: *where* is none of these.
         StoreUnavailable: it cannot be opened; the message says why.
         SchemaMismatch: a newer Crawlyard wrote it.
     """
-    database = _database(where, busy)
+    database = _database(where, busy, heralds, pooled=pooled)
     try:
         if isinstance(database, SqliteDatabase):
             await database.create()
@@ -65,11 +81,15 @@ def store_on(database: Database) -> Store:
     return Store(
         jobs=SqlJobs(database),
         leases=SqlLeases(database),
+        spread=SqlSpread(database),
+        queue=SqlQueue(database),
         frontier=SqlFrontier(database),
         pages=SqlPages(database),
         archive=SqlArchive(database),
         events=SqlEvents(database),
         hosts=SqlHosts(database),
+        host_rules=SqlHostRules(database),
+        robots=SqlRobots(database),
         templates=SqlTemplates(database),
         schedules=SqlSchedules(database),
         ticks=SqlTicks(database),
@@ -117,14 +137,16 @@ async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelt
     return took, theirs - (asked_at + took / 2)
 
 
-def _database(where: str | Path, busy: timedelta) -> Database:
-    url = _url(where)
+def _database(
+    where: str | Path, busy: timedelta, heralds: Heralds = NOBODY, *, pooled: bool = True
+) -> Database:
+    url = url_of(where)
     backend = url.get_backend_name()
     if backend == "sqlite" and url.database:
-        return SqliteDatabase(Path(url.database), busy=busy)
+        return SqliteDatabase(Path(url.database), busy=busy, heralds=heralds)
     if backend in {"postgresql", "postgres"}:
         try:
-            return _postgres(url)
+            return _postgres(url, heralds, pooled=pooled)
         except ModuleNotFoundError as error:
             install = "pip install 'crawlyard[postgres]'"
             raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
@@ -132,12 +154,20 @@ def _database(where: str | Path, busy: timedelta) -> Database:
     raise Invalid("database_url", f"{expected}, got {url.render_as_string(hide_password=True)}")
 
 
-def _postgres(url: URL) -> Database:
-    made: Database = import_module("crawlyard.store.sql.postgres").PostgresDatabase(url)
+def _postgres(url: URL, heralds: Heralds, *, pooled: bool) -> Database:
+    module = import_module("crawlyard.store.sql.postgres")
+    if find_spec(_TICKETS) is None:
+        raise ModuleNotFoundError(f"no module named {_TICKETS!r}", name=_TICKETS)
+    made: Database = module.PostgresDatabase(url, heralds=heralds, pooled=pooled)
     return made
 
 
-def _url(where: str | Path) -> URL:
+def url_of(where: str | Path) -> URL:
+    """Return the URL of what is named by a path or by a URL; whether it exists is not looked at.
+
+    Raises:
+        Invalid: it is neither.
+    """
     if isinstance(where, Path) or "://" not in where:
         return URL.create("sqlite", database=os.fspath(where))
     try:

@@ -10,14 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.sql.database import Work, heard
+from crawlyard.store.sql.dues import NOBODY, Heralds, gathered
 from crawlyard.store.sql.faults import Again, again, told
 
 T = TypeVar("T")
@@ -30,10 +31,22 @@ _NUMBER = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
 _FATE = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
 
 
+# A process that is stopped, or a machine that is lost, in the midst of a transaction keeps what
+# it has locked from all others: for less than a lease, as they have to take its jobs back.
+_HANGING = "SET idle_in_transaction_session_timeout = '4s'"
+
+
 class PostgresDatabase:
     """A pool of connections of psycopg, for all threads of work on one event loop."""
 
-    def __init__(self, url: URL, *, connections: int = 10) -> None:
+    def __init__(
+        self,
+        url: URL,
+        *,
+        connections: int = 10,
+        heralds: Heralds = NOBODY,
+        pooled: bool = False,
+    ) -> None:
         where = url.host or url.normalized_query.get("host", ("a local socket",))[0]
         self.name = f"the database {url.database or 'postgres'} on {where}"
         self._engine = create_async_engine(
@@ -51,10 +64,13 @@ class PostgresDatabase:
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
                 "tcp_user_timeout": 30_000,
+                "prepare_threshold": None if pooled else 5,
             },
         )
+        event.listen(self._engine.sync_engine, "connect", _prepare)
         # a query by itself needs no BEGIN and no ROLLBACK, which are two round trips
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._heralds = heralds
         self._begun: set[asyncio.Task[Any]] = set()
         self._threads = ThreadPoolExecutor(1, "crawlyard-compute")
         self._closed = False
@@ -109,7 +125,9 @@ class PostgresDatabase:
 
     async def _change(self, work: Work[T]) -> T:
         async with self._engine.connect() as connection:
+            await connection.run_sync(gathered)  # of a transaction that was undone
             result = await connection.run_sync(work)
+            await self._tell(connection)
             number = await connection.scalar(_NUMBER)
             try:
                 await connection.commit()
@@ -119,6 +137,18 @@ class PostgresDatabase:
                     raise
             return result
 
+    async def _tell(self, connection: AsyncConnection) -> None:
+        due = await connection.run_sync(gathered)
+        if not due or self._heralds.within is None:
+            return
+        raw = await connection.get_raw_connection()
+        try:
+            await self._heralds.within(raw.driver_connection, due)
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            # as if the statement had been SQLAlchemy's: it may be tried again
+            lost = bool(raw.driver_connection is None or raw.driver_connection.closed)
+            raise DBAPIError("a ticket", None, error, connection_invalidated=lost) from error
+
     async def _committed(self, number: str) -> bool:
         """Tell what became of a transaction whose commit got no answer."""
         async with self._reader.connect() as connection:
@@ -127,3 +157,10 @@ class PostgresDatabase:
                 if fate != "in progress":
                     return bool(fate == "committed")
                 await asyncio.sleep(0.05)  # its backend has yet to notice
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(_HANGING)
+    cursor.close()
+    connection.commit()

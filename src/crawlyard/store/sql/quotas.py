@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
-from crawlyard.core.quota import day_of, held_back
+from crawlyard.core.limits import Usage
+from crawlyard.core.quota import day_of, held_back, spent
 from crawlyard.store.codec.access import quota_of
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.tables.access import LIMITED, days, users
@@ -15,10 +15,13 @@ from crawlyard.store.tables.jobs import PRESENT, RUNNING, jobs
 # "CYqu": any number will do that nothing else on the database locks
 _QUOTAS_LOCK = 0x43597175
 
+_ANY_LIMITED = select(users.c.id).where(LIMITED).limit(1)
+_USED = (days.c.pages, days.c.bytes, days.c.errors)
+
 
 def users_held_back(conn: Connection, now: datetime) -> list[str]:
     """Return the users of whom no further job may begin, for the rest of the transaction."""
-    if conn.scalar(select(users.c.id).where(LIMITED).limit(1)) is None:
+    if conn.scalar(_ANY_LIMITED) is None:
         return []
     if is_postgres(conn):
         # Else two claims at once count the same running jobs, and both add one. Claims
@@ -39,16 +42,29 @@ def parts_held_back(conn: Connection, now: datetime) -> Mapping[str, str]:
         .where(RUNNING, PRESENT, jobs.c.owner.in_(theirs))
         .group_by(jobs.c.owner)
     )
-    fetched = select(days.c.owner, days.c.pages).where(
+    fetched = select(days.c.owner, *_USED).where(
         days.c.day == day_of(now), days.c.owner.in_(theirs)
     )
-    running, pages = _by_owner(conn, count), _by_owner(conn, fetched)
+    running = {row[0]: row[1] for row in conn.execute(count)}
+    today = {row["owner"]: _usage(row) for row in conn.execute(fetched).mappings()}
     parts = {
-        user_id: held_back(quota, running.get(user_id, 0), pages.get(user_id, 0))
+        user_id: held_back(quota, running.get(user_id, 0), today.get(user_id, Usage()))
         for user_id, quota in quotas.items()
     }
     return {user_id: part for user_id, part in parts.items() if part is not None}
 
 
-def _by_owner(conn: Connection, query: Select[Any]) -> dict[str, int]:
-    return {row[0]: row[1] for row in conn.execute(query)}
+def parts_spent(conn: Connection, now: datetime) -> Mapping[str, str]:
+    """Return which part of their quota is used up for the day, by user."""
+    used = (
+        select(users.c.id, users.c.quota, *_USED)
+        .join(days, (days.c.owner == users.c.id) & (days.c.day == day_of(now)))
+        .where(LIMITED)
+    )
+    rows = conn.execute(used).mappings()
+    parts = {row["id"]: spent(quota_of(row), _usage(row)) for row in rows}
+    return {user_id: part for user_id, part in parts.items() if part is not None}
+
+
+def _usage(row: RowMapping) -> Usage:
+    return Usage(pages=row["pages"], bytes=row["bytes"], errors=row["errors"])

@@ -12,13 +12,12 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from crawlyard.core.checkpoint import Batch, Checkpoint, Lease, Order, Shard
+from crawlyard.core.event import Event
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Body, Outcome, TargetState
-from crawlyard.core.quota import day_of
 from crawlyard.store.codec.jobs import (
     compressed,
-    job_of,
     page_row,
     shard_of,
     shard_row,
@@ -26,8 +25,7 @@ from crawlyard.store.codec.jobs import (
 )
 from crawlyard.store.leasing import Worth, carried, order_of, worth
 from crawlyard.store.sql.bulk import insert_new, update_rows
-from crawlyard.store.sql.journal import write_days, write_journal
-from crawlyard.store.sql.standing import STANDING, locked, standing, tell
+from crawlyard.store.sql.standing import STANDING, locked
 from crawlyard.store.tables.jobs import PRESENT, WAITING, bodies, frontier, jobs, pages, shards
 
 Entry = tuple[Lease, Batch]
@@ -62,10 +60,20 @@ def packed(entries: Sequence[Entry]) -> Packed:
     }
 
 
-def record(
+@dataclass(slots=True)
+class Written:
+    """What batches have come to."""
+
+    answers: list[Checkpoint]  # one for each entry, in their order
+    entries: list[Entry]  # those that were written
+    used: list[tuple[str, Usage]]  # by whom, for those that were written
+    events: list[Event]
+
+
+def record_jobs(
     conn: Connection, entries: Sequence[Entry], given: Packed, now: datetime, until: datetime
-) -> list[Checkpoint]:
-    """Write batches of several jobs; see `FrontierStore.record`."""
+) -> Written:
+    """Write batches of whole jobs; see `FrontierStore.record`."""
     found = _locked_jobs(conn, {lease.job_no for lease, _ in entries})
     answers: list[Checkpoint] = []
     written: list[Entry] = []
@@ -84,13 +92,9 @@ def record(
         answers.append(Checkpoint(order=order, lease=renewed, usage=job.shard.usage))
     _write(conn, written, given)
     _write_jobs(conn, written, found)
-    write_journal(conn, written)
-    answers = _with_jobs(conn, answers)
-    # late: from here on, nobody else adds to the days of these owners until the commit
     used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
-    write_days(conn, used, day_of(now))
-    tell(conn, [event for _, batch in written for event in batch.events])
-    return answers
+    events = [event for _, batch in written for event in batch.events]
+    return Written(answers, written, used, events)
 
 
 def _locked_jobs(conn: Connection, numbers: Iterable[int]) -> dict[int, _Job]:
@@ -115,18 +119,18 @@ def _write(conn: Connection, written: Sequence[Entry], given: Packed) -> None:
     late: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
     for lease, batch in written:
-        no, ends = lease.job_no, _ends(batch.outcomes)
+        no, ends = lease.job_no, ends_of(batch.outcomes)
         new = {target.fp for target in batch.found}
         fresh.extend(
-            target_row(no, target, TargetState.WAITING, "") | _end(no, ends.get(target.fp))
+            target_row(no, target, TargetState.WAITING, "") | end_row(no, ends.get(target.fp))
             for target in batch.found
         )
         fresh.extend(target_row(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped)
         for fp, outcome in ends.items():
-            (late if fp in new else closed).append({"fp": fp} | _end(no, outcome))
+            (late if fp in new else closed).append({"fp": fp} | end_row(no, outcome))
         kept.extend(page_row(no, o.target, o.page) for o in batch.outcomes if o.page is not None)
     _write_targets(conn, written, fresh, closed, late)
-    _write_pages(conn, kept, given)
+    write_pages(conn, kept, given)
 
 
 def _write_targets(
@@ -147,12 +151,12 @@ def _write_targets(
             [
                 target_row(lease.job_no, o.target, o.state, o.rule)
                 for lease, batch in written
-                for o in _ends(batch.outcomes).values()
+                for o in ends_of(batch.outcomes).values()
             ],
         )
 
 
-def _ends(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
+def ends_of(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
     """Return what became of each target at last: a failed try may be followed by another."""
     ends: dict[int, Outcome] = {}
     for outcome in outcomes:
@@ -162,7 +166,8 @@ def _ends(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
     return ends
 
 
-def _end(no: int, outcome: Outcome | None) -> dict[str, Any]:
+def end_row(no: int, outcome: Outcome | None) -> dict[str, Any]:
+    """Return the columns of a target that its *outcome* changes, and its job's key."""
     if outcome is None:
         return {}
     return {
@@ -174,7 +179,8 @@ def _end(no: int, outcome: Outcome | None) -> dict[str, Any]:
     }
 
 
-def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed) -> None:
+def write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed) -> None:
+    """Write page records, and the bodies that are *given* for them."""
     if not given:
         insert_new(conn, pages, kept)
         return
@@ -204,16 +210,3 @@ def _write_jobs(conn: Connection, written: Sequence[Entry], found: Mapping[int, 
     }
     if proven:
         conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=0))
-
-
-def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Return the answers with the job in those whose holder has to read it again."""
-    asked = {a.lease.job_no for a in answers if a.order in {Order.CHANGED, Order.STOP}}
-    if not asked:
-        return list(answers)
-    rows = conn.execute(standing(jobs.c.no.in_(sorted(asked)))).mappings()
-    read = {row["no"]: job_of(row) for row in rows}
-    return [
-        a if a.order in {Order.GO_ON, Order.LOST} else replace(a, job=read[a.lease.job_no])
-        for a in answers
-    ]

@@ -11,6 +11,9 @@ from crawlyard.store.tables import SCHEMA
 # "CYsc": any number will do that nothing else on the database locks
 _SCHEMA_LOCK = 0x43597363
 
+UNFINISHED = "unfinished copy"
+"""Stands for the revision while a copy is under way: programs of every version refuse it."""
+
 _VERSION = select(column("version_num", String)).select_from(table("alembic_version"))
 
 
@@ -24,7 +27,7 @@ async def bring_up(database: Database, name: str) -> None:
     """
     if await database.read(lambda conn: _is_current(conn, name)):
         return
-    await database.write(lambda conn: _migrate(conn, name))
+    await database.write(lambda conn: migrate(conn, name))
 
 
 async def check(database: Database, name: str) -> None:
@@ -39,7 +42,12 @@ async def check(database: Database, name: str) -> None:
 
 
 def _is_current(conn: Connection, name: str) -> bool:
-    stored = _stored(conn)
+    stored = version_of(conn)
+    if stored == UNFINISHED:
+        raise SchemaMismatch(
+            f"{name} is a copy that has not come to its end: go on with the same command, "
+            "or begin it anew with --restart"
+        )
     if stored is not None and stored > SCHEMA:
         raise SchemaMismatch(
             f"{name} has schema {stored}, and this Crawlyard knows only {SCHEMA}: "
@@ -48,14 +56,19 @@ def _is_current(conn: Connection, name: str) -> bool:
     return stored == SCHEMA
 
 
-def _stored(conn: Connection) -> str | None:
+def version_of(conn: Connection) -> str | None:
     """Return the revision of the tables, ``None`` when there are none."""
     if not inspect(conn).has_table("alembic_version"):
         return None
     return conn.execute(_VERSION).scalar()
 
 
-def _migrate(conn: Connection, name: str) -> None:
+def migrate(conn: Connection, name: str) -> None:
+    """Make or change the tables unless they are as this program needs them.
+
+    Raises:
+        SchemaMismatch: a newer Crawlyard has changed them.
+    """
     if is_postgres(conn):
         conn.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
     # SQLite: the transaction itself, begun as a writer's, keeps others out

@@ -12,22 +12,26 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Update,
     delete,
     func,
     literal_column,
     or_,
     select,
     union_all,
+    update,
 )
 
+from crawlyard.core.event import Event
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import TargetState
-from crawlyard.core.watch import MOST_LINES, Course, Level, LogEnd, LogLine, WorkerReport
+from crawlyard.core.watch import MOST_LINES, Course, Level, LogEnd, LogLine, Wish, WorkerReport
+from crawlyard.errors import Conflict
 from crawlyard.store.base import KnownURL
 from crawlyard.store.codec.watch import course_of, known_of, line_of, worker_of, worker_row
 from crawlyard.store.sql.bulk import put_rows
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.standing import STANDING, no_of
+from crawlyard.store.sql.standing import STANDING, no_of, tell
 from crawlyard.store.tables.jobs import PENDING, PRESENT, frontier, jobs, shards
 from crawlyard.store.tables.watch import courses, log_lines, workers
 from crawlyard.store.text import clean
@@ -39,8 +43,16 @@ class SqlWorkers:
 
     _database: Database
 
-    async def beat(self, report: WorkerReport) -> None:
-        await self._database.write(lambda conn: put_rows(conn, workers, [worker_row(report)]))
+    async def beat(self, report: WorkerReport) -> Wish:
+        return await self._database.write(partial(_beat, report=report))
+
+    async def wish(self, worker_id: str) -> Wish:
+        return await self._database.read(partial(_wish, worker_id=worker_id))
+
+    async def ask(self, worker_id: str, wish: Wish, was: Wish, event: Event) -> None:
+        of_it = (workers.c.id == worker_id, workers.c.wish == was.value)
+        asked = update(workers).where(*of_it).values(wish=wish.value)
+        await self._database.write(partial(_ask, asked=asked, worker_id=worker_id, event=event))
 
     async def find(self) -> list[WorkerReport]:
         found = await self._database.read(_workers)
@@ -53,6 +65,21 @@ class SqlWorkers:
     async def sweep(self, before: datetime) -> int:
         gone = delete(workers).where(workers.c.beat_at < before)
         return await self._database.write(lambda conn: conn.execute(gone).rowcount)
+
+
+def _beat(conn: Connection, report: WorkerReport) -> Wish:
+    put_rows(conn, workers, [worker_row(report)])  # the column of the wish stays as it is
+    return _wish(conn, report.id)
+
+
+def _wish(conn: Connection, worker_id: str) -> Wish:
+    return Wish(conn.scalar(select(workers.c.wish).where(workers.c.id == worker_id)) or "")
+
+
+def _ask(conn: Connection, asked: Update, worker_id: str, event: Event) -> None:
+    if not conn.execute(asked).rowcount:
+        raise Conflict(f"of worker {worker_id} something else is wanted by now")
+    tell(conn, [event])
 
 
 def _workers(conn: Connection) -> list[WorkerReport]:

@@ -16,5 +16,5 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """The revision in `migrations/versions` that makes these tables."""

@@ -5,6 +5,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     String,
     Table,
@@ -56,7 +57,7 @@ robots = Table(
     metadata,
     Column("origin", CleanText, primary_key=True),
     Column("status", Integer, nullable=False),
-    Column("body", CleanText, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # a zstd frame
     Column("fetched_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
 )

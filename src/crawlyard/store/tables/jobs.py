@@ -64,6 +64,7 @@ jobs = Table(
     Column("by_grant", CleanText, nullable=False),  # JSON
     Column("needs", CleanText, nullable=False),  # tags a worker must have: sorted, a line each
     Column("spread", SmallInteger, nullable=False),  # shards beside 0; 0: one worker has it all
+    Column("ready", SmallInteger, nullable=False),  # 1: due when it was written, or seen to be
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # a key is never given twice: an old lease may still name it
@@ -78,6 +79,11 @@ CLAIM_ORDER = (jobs.c.level.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
 """As `core.queue.claim_key` orders; a test compares the two."""
 
 Index("jobs_claim", *CLAIM_ORDER, sqlite_where=PENDING, postgresql_where=PENDING)
+# Claims read READY alone: a million jobs of tomorrow are not passed one by one.
+READY = PENDING & (jobs.c.ready == literal_column("1"))
+UNREADY = PENDING & (jobs.c.ready == literal_column("0"))
+Index("jobs_ready", *CLAIM_ORDER, sqlite_where=READY, postgresql_where=READY)
+Index("jobs_unready", jobs.c.due_at, sqlite_where=UNREADY, postgresql_where=UNREADY)
 Index(
     "jobs_turn",
     jobs.c.owner,
@@ -162,6 +168,7 @@ shards = Table(
     Column("recorded_at", Instant),
     Column("budget", CleanText, nullable=False),  # JSON: what it may use of the job's limits
     Column("freed_at", Instant),
+    Column("deaths", Integer, nullable=False),  # workers that died of it, without a page
     PrimaryKeyConstraint("job_no", "shard"),
 )
 
@@ -187,7 +194,7 @@ frontier = Table(
     Column("tries", Integer, nullable=False),
     Column("due_at", Instant),
     Column("rule", CleanText, nullable=False),
-    Column("bucket", SmallInteger),  # of the host; NULL: the job was never spread
+    Column("bucket", SmallInteger),  # of the host; NULL: nobody has asked for it yet
     UniqueConstraint("job_no", "fp"),
 )
 
@@ -202,6 +209,16 @@ Index(
     frontier.c.id,
     sqlite_where=WAITING,
     postgresql_where=WAITING,
+)
+DEALT = WAITING & frontier.c.bucket.is_not(None)
+Index(
+    "frontier_bucket",
+    frontier.c.job_no,
+    frontier.c.bucket,
+    frontier.c.depth,
+    frontier.c.id,
+    sqlite_where=DEALT,
+    postgresql_where=DEALT,
 )
 Index(
     "frontier_skipped",

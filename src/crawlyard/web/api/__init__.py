@@ -6,6 +6,7 @@ from crawlyard.web.api import (
     bulk,
     events,
     health,
+    hosts,
     inquiries,
     job_changes,
     job_export,
@@ -27,6 +28,7 @@ from crawlyard.web.api import (
     views,
     watch,
     webhooks,
+    workers,
 )
 
 ROUTERS = (
@@ -43,6 +45,8 @@ ROUTERS = (
     templates.router,
     schedules.router,
     webhooks.router,
+    workers.router,
+    hosts.router,
     watch.router,
     events.router,
     settings.router,

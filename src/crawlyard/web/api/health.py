@@ -12,8 +12,9 @@ from crawlyard.web.asking import SiteOf
 from crawlyard.web.documenting import Responses, problems
 from crawlyard.web.explaining import kind_of, page_of
 from crawlyard.web.problems import KINDS
+from crawlyard.web.readiness import ready
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.health import HealthOut, ProblemKindOut
+from crawlyard.web.wire.health import HealthOut, ProblemKindOut, ReadyOut
 
 root = APIRouter(tags=["monitoring"], route_class=Route)
 
@@ -30,8 +31,11 @@ async def healthz() -> HealthOut:
 
 
 @root.get("/readyz", responses=problems())
-async def readyz(site: SiteOf) -> HealthOut:
-    """Tell that requests can be answered: the store is there, with the tables that it must have."""
+async def readyz(site: SiteOf) -> ReadyOut:
+    """Tell that requests can be answered: the store is there, with the tables that it must have.
+
+    Without its Redis, a server is slower and as ready.
+    """
     if site.live.closed:
         raise Unavailable("the server is to end")
     try:
@@ -41,7 +45,7 @@ async def readyz(site: SiteOf) -> HealthOut:
         # who asks is not known: what the store is called is not for everybody
         _log.warning("not ready: %s", str(error) or "the store does not answer in time")
         raise Unavailable("the store does not answer, or is not as it must be") from None
-    return HealthOut()
+    return ready(site.yard.bus.reach)
 
 
 @root.get(

@@ -1,20 +1,22 @@
 """Pages over all jobs: listed, searched, and as one stream."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from crawlyard.core.page import Body
 from crawlyard.core.user import Actor
-from crawlyard.export.base import Format, Record, Writer, chunks
+from crawlyard.export.base import Format, Record, chunks
 from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines, dumps
+from crawlyard.export.plan import check_installed
+from crawlyard.lazy import lazily
 from crawlyard.services.readable import readable
-from crawlyard.web.api.job_export import MEDIA_TYPES, STREAM, Wish, accepted
+from crawlyard.web.api.job_export import MEDIA_TYPES, accepted, stream_of
 from crawlyard.web.archive_filter import ArchiveFilter, Sought
 from crawlyard.web.asking import ReadsResults, SiteOf, count, proved
 from crawlyard.web.documenting import problems
@@ -24,11 +26,21 @@ from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 from crawlyard.web.wire.archive import FoundPageOut, FoundPagesOut, SearchedOut
 
+if TYPE_CHECKING:
+    from crawlyard.export import parquet
+else:  # it needs an extra
+    parquet = lazily("crawlyard.export.parquet")
+
 router = APIRouter(prefix="/pages", tags=["results"], route_class=Route)
 
 _OF_JOB = ("job_id", "job_name")
+_FORMATS = (Format.JSONL, Format.CSV, Format.PARQUET)
 _LEFT_OUT = frozenset({"object", "parts", "html", "headers"})
 
+Wish = Annotated[
+    Literal[Format.JSONL, Format.CSV, Format.PARQUET] | None,
+    Query(alias="format", description="Else as `Accept` says, else `jsonl`."),
+]
 WithText = Annotated[bool, Query(description="With the text of each page, where it is kept.")]
 
 
@@ -58,7 +70,7 @@ async def find(
     "/export",
     name="find_all",
     response_class=StreamingResponse,
-    responses=problems(401, 403, 406, 422, 429) | STREAM,
+    responses=problems(401, 403, 406, 422, 429) | stream_of(*_FORMATS),
 )
 async def export(
     actor: ReadsResults,
@@ -69,20 +81,26 @@ async def export(
     wish: Wish = None,
     text: WithText = False,
 ) -> StreamingResponse:
-    """Stream the pages of all jobs that you may see as JSON Lines or CSV.
+    """Stream the pages of all jobs that you may see as JSON Lines, CSV or Parquet.
 
     The filters are those of the list; all that is stored is looked at, however long it takes.
     """
     count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
-    form = wish or accepted(request.headers.get("accept", ""))
-    writer: Writer = JsonLines()
-    if form is Format.CSV:
-        writer = Csv(text=text, before=(*_OF_JOB, "extracted_json"))
+    form = wish or accepted(request.headers.get("accept", ""), _FORMATS)
+    check_installed(form)
+    records = _records(site, actor, sought, form, text=text)
     return StreamingResponse(
-        chunks(_records(site, actor, sought, form, text=text), writer),
+        _written(records, form, text=text),
         media_type=MEDIA_TYPES[form],
-        headers={"Content-Disposition": f'attachment; filename="pages.{form}"'},
+        headers={"Content-Disposition": f'attachment; filename="pages{form.suffix}"'},
     )
+
+
+def _written(records: AsyncGenerator[Record], form: Format, *, text: bool) -> AsyncIterator[bytes]:
+    columns = (*_OF_JOB, "extracted_json")
+    if form is Format.PARQUET:
+        return parquet.chunks(records, parquet.Parquet(text=text, before=columns))
+    return chunks(records, Csv(text=text, before=columns) if form is Format.CSV else JsonLines())
 
 
 async def _records(
@@ -94,6 +112,6 @@ async def _records(
         async for page, bodies in found:
             shape = FoundPageOut.found(page, **readable(bodies))
             record = shape.model_dump(mode="json", exclude=set(_LEFT_OUT))
-            if form is Format.CSV:  # what is extracted has other names in each job
+            if form is not Format.JSONL:  # what is extracted has other names in each job
                 record["extracted_json"] = dumps(record["extracted"])
             yield record

@@ -1,4 +1,4 @@
-"""Workers, hosts, and what jobs say while they run."""
+"""What jobs say while they run, and the figures of the yard."""
 
 from enum import StrEnum, auto
 from typing import Annotated
@@ -11,18 +11,15 @@ from crawlyard.web.asking import (
     FollowsJobs,
     IsAdmin,
     ReadsJobs,
-    ReadsWorkers,
     SiteOf,
-    WritesWorkers,
 )
 from crawlyard.web.documenting import problems
 from crawlyard.web.live.answer import EventStream, latest, streamed
-from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.live.stream import LogWish, Wish
-from crawlyard.web.paging import Pages, whole
+from crawlyard.web.paging import Pages
 from crawlyard.web.routes import Route
 from crawlyard.web.wire.lists import ListOut
-from crawlyard.web.wire.watch import CourseOut, HostOut, LineOut, WorkerOut
+from crawlyard.web.wire.watch import CourseOut, LineOut
 
 router = APIRouter(route_class=Route)
 
@@ -45,51 +42,6 @@ LastId = Annotated[
     int | None,
     Header(alias="Last-Event-ID", ge=0, le=_MOST_LINE, description="The same, from a browser."),
 ]
-
-
-@router.get(
-    "/workers",
-    name="list",
-    tags=["workers"],
-    responses=problems(401, 403),
-    dependencies=[BEGINS_STREAM],
-)
-async def workers(actor: ReadsWorkers, site: SiteOf) -> ListOut[WorkerOut]:
-    """List the workers, gone ones for a day as well."""
-    watching = site.watching
-    found = await watching.workers(actor)
-    return whole([WorkerOut.of(report, alive=watching.is_alive(report)) for report in found])
-
-
-@router.get("/workers/{worker_id}", name="get", tags=["workers"], responses=problems(401, 403, 404))
-async def worker(worker_id: str, actor: ReadsWorkers, site: SiteOf) -> WorkerOut:
-    """Return a worker."""
-    report = await site.watching.worker(actor, worker_id)
-    return WorkerOut.of(report, alive=site.watching.is_alive(report))
-
-
-@router.delete(
-    "/workers/{worker_id}",
-    status_code=204,
-    tags=["workers"],
-    responses=problems(401, 403, 404, 409),
-)
-async def forget(worker_id: str, actor: WritesWorkers, site: SiteOf) -> Response:
-    """Forget a worker that is gone."""
-    await site.watching.forget(actor, worker_id)
-    return Response(status_code=204)
-
-
-@router.get("/hosts", name="list", tags=["hosts"], responses=problems(401, 403))
-async def hosts(actor: ReadsJobs, site: SiteOf) -> ListOut[HostOut]:
-    """List the hosts that are asked now: how hard, for which jobs, and what they wait for."""
-    return whole([HostOut.of(standing) for standing in await site.watching.hosts(actor)])
-
-
-@router.get("/hosts/{host}", name="get", tags=["hosts"], responses=problems(401, 403, 404))
-async def one_host(host: str, actor: ReadsJobs, site: SiteOf) -> HostOut:
-    """Return what is done to one host."""
-    return HostOut.of(await site.watching.host(actor, host))
 
 
 @router.get("/jobs/{job_id}/log", tags=["jobs"], responses=problems(401, 403, 404, 422))

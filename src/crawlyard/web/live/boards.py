@@ -1,10 +1,12 @@
 """How things stand, told again where it has changed: running jobs, counts, workers."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from crawlyard.core.checkpoint import Standing
+from crawlyard.core.limits import Usage
+from crawlyard.core.progress import Progress
 from crawlyard.core.topic import Topic
 from crawlyard.core.user import Actor
 from crawlyard.services.job_reader import progress_of_standing
@@ -16,12 +18,25 @@ from crawlyard.web.wire.live import JobProgressOut, JobsProgressOut
 _View = tuple[Group, str | None, bool]
 """Whose jobs, which of them, and all that run or only those that have come further."""
 
+_Way = tuple[timedelta, int, int]
+"""How far a job has come: running time, URLs done and found; it only ever rises."""
+
 
 class ProgressBoard:
-    """Tells how far the running jobs have come: what has changed, in one message a look."""
+    """Tells how far the running jobs have come: what has changed, in one message a look.
+
+    Which jobs run, and whose they are, is what the store said at the last look.
+    """
 
     def __init__(self) -> None:
-        self._told: Mapping[str, tuple[int, int]] = {}
+        self._running: Mapping[str, Standing] = {}
+        self._told: dict[str, tuple[int, _Way]] = {}  # version of the job, and how far
+        self._strangers = False
+
+    @property
+    def wants_a_look(self) -> bool:
+        """Tell whether a job was heard of that did not run at the last look."""
+        return self._strangers
 
     def tell(
         self,
@@ -35,28 +50,81 @@ class ProgressBoard:
         The *fresh* are told of all that they may see. Streams that may see the same
         share one message.
         """
-        now = {one.job.id: (one.job.version, one.shard.seq) for one in running}
-        moved = [one for one in running if self._told.get(one.job.id) != now[one.job.id]]
-        self._told = now
-        made: dict[_View, Frame | None] = {}
-        for stream in streams if moved else fresh:
-            if Topic.JOBS not in stream.wish.topics:
+        moved = [one for one in running if self._has_moved(one)]
+        self._running = {one.job.id: one for one in running}
+        self._told = {one.job.id: (one.job.version, self._furthest(one)) for one in running}
+        self._strangers = False
+
+        def made(view: _View) -> Frame | None:
+            found = running if view[2] else moved
+            return _progress(((one, None) for one in found), view, at)
+
+        _share(streams if moved else fresh, fresh, made)
+
+    def hear(
+        self, heard: Mapping[str, Progress], streams: Collection[Stream], at: datetime
+    ) -> None:
+        """Tell *streams* what was *heard* of running jobs, by their ids, before the next look.
+
+        What is not further than what was told is left out: the store may be faster.
+        """
+        further: list[tuple[Standing, Progress]] = []
+        for job_id, progress in heard.items():
+            one = self._running.get(job_id)
+            if one is None:
+                self._strangers = True
                 continue
-            whole = stream in fresh
-            view = (stream.group, stream.wish.job, whole)
-            if view not in made:
-                made[view] = _progress(running if whole else moved, view, at)
-            message = made[view]
-            if message is not None:
-                stream.put(message)
+            way = progress.elapsed, progress.done, progress.discovered
+            if way > self._told[job_id][1]:
+                self._told[job_id] = self._told[job_id][0], way
+                further.append((one, progress))
+        if further:
+            _share(streams, (), lambda view: _progress(further, view, at))
+
+    def _has_moved(self, one: Standing) -> bool:
+        known = self._told.get(one.job.id)
+        if known is None:
+            return True
+        version, way = known
+        return one.job.version != version or _way(one.shard.usage) > way
+
+    def _furthest(self, one: Standing) -> _Way:
+        """Return how far it has come, or was heard to be: a look may have begun before that."""
+        way, known = _way(one.shard.usage), self._told.get(one.job.id)
+        return way if known is None or known[0] != one.job.version else max(way, known[1])
 
 
-def _progress(found: Sequence[Standing], view: _View, at: datetime) -> Frame | None:
-    """Return the message of what is found and in *view*; one of nothing only of the whole."""
+def _share(
+    streams: Collection[Stream], fresh: Collection[Stream], make: Callable[[_View], Frame | None]
+) -> None:
+    """Send the streams that want to hear of jobs what is made for their views, each made once."""
+    made: dict[_View, Frame | None] = {}
+    for stream in streams:
+        if Topic.JOBS not in stream.wish.topics:
+            continue
+        view = (stream.group, stream.wish.job, stream in fresh)
+        if view not in made:
+            made[view] = make(view)
+        message = made[view]
+        if message is not None:
+            stream.put(message)
+
+
+def _way(usage: Usage) -> _Way:
+    return usage.duration, usage.done, usage.discovered
+
+
+def _progress(
+    found: Iterable[tuple[Standing, Progress | None]], view: _View, at: datetime
+) -> Frame | None:
+    """Return the message of what is found and in *view*; one of nothing only of the whole.
+
+    A progress that is ``None`` is that of the standing.
+    """
     group, job, whole = view
     shown = [
-        JobProgressOut.of(one, progress_of_standing(one))
-        for one in found
+        JobProgressOut.of(one, progress or progress_of_standing(one))
+        for one, progress in found
         if group in (None, one.job.owner) and job in (None, one.job.id)
     ]
     if not shown and not whole:

@@ -8,21 +8,24 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from crawlyard.about import VERSION
+from crawlyard.bus.base import Reach
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.credential import Caller
 from crawlyard.core.event import Event
 from crawlyard.core.lifecycle import State
+from crawlyard.core.progress import Progress
 from crawlyard.core.topic import Topic
 from crawlyard.core.user import Actor
 from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
 from crawlyard.services.access import Access
 from crawlyard.services.watching import Watching
 from crawlyard.store.base import JobQuery
+from crawlyard.web.live.ahead import HEAR_EVERY, Ahead
 from crawlyard.web.live.boards import Board, ProgressBoard
 from crawlyard.web.live.frames import Frame, Teller, beginning, frame
 from crawlyard.web.live.logs import Logs
@@ -47,6 +50,7 @@ PULSE_EVERY = timedelta(milliseconds=500)
 PING_EVERY = timedelta(seconds=15)
 
 _PORTION = 100  # events at once: fewer than a stream has room for
+_PULSES_BEHIND = 4  # while progress comes over the bus, the store is asked this many pulses apart
 _PULSES_A_LOOK = 2  # counts and workers are told half as often as progress
 _PULSES_A_CHECK = 10  # an end without an event, such as signing out elsewhere, is seen by then
 _PINGS_LOOKED_FOR = timedelta(seconds=1)
@@ -72,6 +76,7 @@ class Hub:
         self._streams: set[Stream] = set()
         self._seq = 0  # events up to this one were told
         self._work: asyncio.Task[None] | None = None
+        self._ahead = Ahead(yard.bus, yard.clock)
         self._progress = ProgressBoard()
         self._counts = Board("counts", Topic.JOBS, self._read_counts)
         self._workers = Board("workers", Topic.WORKERS, self._read_workers)
@@ -146,7 +151,7 @@ class Hub:
             server_time=self._clock.now(),
             version=VERSION,
             heartbeat_s=PING_EVERY.total_seconds(),
-            progress_hz=1 / PULSE_EVERY.total_seconds(),
+            progress_hz=1 / HEAR_EVERY.total_seconds(),
         )
         yield beginning(hello).data
         async for portion in self._past.of(stream):
@@ -174,7 +179,7 @@ class Hub:
     async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for loop in (self._follow, self._pulse, self._ping):
+                for loop in (self._hear, self._follow, self._pulse, self._ping):
                     group.create_task(loop())
         except Exception:  # noqa: BLE001 - whatever it is, clients must come again, not wait
             _log.exception("what tells the streams has failed: all of them end")
@@ -182,11 +187,17 @@ class Hub:
             for stream in self._streams:
                 stream.end()
 
+    async def _hear(self) -> None:
+        def tell(progress: Mapping[str, Progress]) -> None:
+            self._progress.hear(progress, self._streams, self._clock.now())
+
+        await self._ahead.hear(tell)
+
     async def _follow(self) -> None:
         while True:
             await _unless_away(self._look())
             await _unless_away(self._logs.look())
-            await self._clock.sleep(LOOK_EVERY)
+            await self._ahead.until_events(LOOK_EVERY)
 
     async def _look(self) -> None:
         last = await self._events.last()
@@ -225,7 +236,8 @@ class Hub:
 
     async def _pulse(self) -> None:
         for beat in itertools.count(1):
-            await _unless_away(self._stand(look=beat % _PULSES_A_LOOK == 0))
+            behind = self._yard.bus.reach is not Reach.YARD or beat % _PULSES_BEHIND == 0
+            await _unless_away(self._stand(look=beat % _PULSES_A_LOOK == 0, behind=behind))
             now, every = self._clock.now(), beat % _PULSES_A_CHECK == 0
             suspects = [s for s in self._streams if every or not s.caller.credential.good(now)]
             await _unless_away(self._check(suspects))
@@ -241,8 +253,11 @@ class Hub:
                     if (shown.credential.id, shown.user.role) == (credential, role):
                         stream.end(because_of_auth=True)
 
-    async def _stand(self, *, look: bool) -> None:
-        """Tell how things stand: to who is fresh all of it, to the others what has changed."""
+    async def _stand(self, *, look: bool, behind: bool) -> None:
+        """Tell how things stand: to who is fresh all of it, to the others what has changed.
+
+        Without *behind*, progress is looked at only if somebody is fresh or a job is new.
+        """
         streams = list(self._streams)
         fresh = {stream for stream in streams if stream.fresh}
         for stream in fresh:
@@ -252,8 +267,9 @@ class Hub:
                 await self._look_at_workers()
             for board in (self._counts, self._workers):
                 await board.tell(streams, fresh, look=look)
-            running = await self._running(streams)
-            self._progress.tell(running, streams, fresh, self._clock.now())
+            if behind or fresh or self._progress.wants_a_look:
+                running = await self._running(streams)
+                self._progress.tell(running, streams, fresh, self._clock.now())
         except StoreUnavailable:
             for stream in fresh:
                 stream.fresh = True
@@ -267,8 +283,8 @@ class Hub:
 
     async def _look_at_workers(self) -> None:
         reports = await self._yard.store.workers.find()
-        alive = self._watching.is_alive
-        seen = [(r.id, alive(r), r.stopping, r.slots, r.running) for r in reports]
+        state = self._watching.state
+        seen = [(r.id, state(r), r.quiet, r.stopping, r.slots, r.running) for r in reports]
         if seen != self._seen_workers:
             self._seen_workers = seen
             self._workers.stain()

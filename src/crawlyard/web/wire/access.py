@@ -18,6 +18,7 @@ class QuotaOut(Wire):
     running: int | None
     pending: int | None
     pages_per_day: int | None
+    bytes_per_day: int | None
     ceilings: LimitsOut
 
     @classmethod
@@ -158,6 +159,7 @@ class QuotaAsk(Ask):
     running: Annotated[int | None, Field(ge=0, le=10**6)] = None
     pending: Annotated[int | None, Field(ge=0, le=10**9)] = None
     pages_per_day: Annotated[int | None, Field(ge=0, le=10**15)] = None
+    bytes_per_day: Annotated[int | None, Field(ge=0, le=10**18)] = None
     ceilings: CeilingsAsk = CeilingsAsk()
 
     @property
@@ -167,6 +169,7 @@ class QuotaAsk(Ask):
             running=self.running,
             pending=self.pending,
             pages_per_day=self.pages_per_day,
+            bytes_per_day=self.bytes_per_day,
             ceilings=self.ceilings.limits,
         )
 

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from crawlyard.web.wire.base import Wire
 
 
@@ -9,6 +11,15 @@ class HealthOut(Wire):
     """It is well."""
 
     status: Literal["ok"] = "ok"
+
+
+class ReadyOut(HealthOut):
+    """Requests can be answered."""
+
+    redis: Literal["well", "away"] | None = Field(
+        default=None,
+        description="Away: live progress is slower; all else works. Null: none is used.",
+    )
 
 
 class ProblemKindOut(Wire):

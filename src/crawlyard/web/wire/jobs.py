@@ -16,6 +16,7 @@ from crawlyard.core.progress import Progress, TimeLeft
 from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.secrets import hidden, hidden_urls
 from crawlyard.core.spec import JobSpec
+from crawlyard.core.spread import Spread
 from crawlyard.core.waiting import Wait, reason_shown
 from crawlyard.core.webhook import PAYLOAD_VERSION, JobWebhook
 from crawlyard.web.wire.base import API, Instant, Text, Wire, seconds
@@ -133,6 +134,8 @@ class SpecOut(Wire):
 
     urls: tuple[str, ...]
     sitemaps: tuple[str, ...]
+    worker_tags: tuple[str, ...]  # only a worker that has all of them takes the job
+    spread: int | Literal["auto"]  # over so many workers; 0 and 1: one has it all
     retry: RetryOut
     scope: str
     include: tuple[str, ...]
@@ -166,6 +169,7 @@ class SpecOut(Wire):
         return cls.filled(
             spec,
             retry=RetryOut.of(spec.retry),
+            spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
             delay_s=seconds(spec.delay),
             crawl_delay_cap_s=seconds(spec.crawl_delay_cap),
             timeout_s=seconds(spec.timeout),

@@ -1,10 +1,19 @@
 """The shapes of what there is to look at: workers, hosts, logs, courses."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from crawlyard.core.host_rule import (
+    LONGEST_DELAY_S,
+    MAX_NOTE,
+    MOST_AT_ONCE,
+    HostRule,
+    HostState,
+)
 from crawlyard.core.watch import Course, HostStanding, LogLine, Point, WorkerReport
-from crawlyard.web.wire.base import Instant, Text, Wire
+from crawlyard.web.wire.base import Ask, Instant, Text, Wire, example
 
 
 class WorkerOut(Wire):
@@ -12,18 +21,23 @@ class WorkerOut(Wire):
 
     id: str
     object: Literal["worker"] = "worker"
+    state: str  # idle, running, quiet, stopping or gone; a wish counts at once
     alive: bool  # it has said something lately
-    stopping: bool
+    wish: str  # what was asked of it: quiet, stop, or nothing
+    quiet: bool  # it says that it claims no more jobs
+    stopping: bool  # it says that it ends
     host: str
     pid: int
     version: str
     slots: int
+    tags: tuple[str, ...]  # it takes jobs that ask for these
     running: tuple[str, ...]  # ids of jobs
     pages: int  # since it began
     bytes: int
     errors: Mapping[str, int]  # by kind
     pages_per_s: float
     memory_bytes: int
+    cpu: float  # of one processor, lately: 0.5 is half of its time
     load: float  # of its machine, the last minute
     started_at: Instant
     beat_at: Instant
@@ -31,20 +45,42 @@ class WorkerOut(Wire):
     @classmethod
     def of(cls, report: WorkerReport, *, alive: bool) -> "WorkerOut":
         """Return the shape of *report*."""
-        return cls.filled(report, object="worker", alive=alive)
+        state = report.state(alive=alive).value
+        return cls.filled(report, object="worker", state=state, alive=alive)
+
+
+class HostRuleOut(Wire):
+    """What operators say of a host, for all jobs of all users."""
+
+    state: str  # open, paused: nobody asks it; blocked: its URLs are skipped
+    delay_s: float | None  # at least; null: as jobs wish
+    at_once: int | None  # requests, at most; null: as jobs wish
+    note: str
+    version: int
+    updated_at: Instant
+    updated_by: str  # a user's id
+
+    @classmethod
+    def of(cls, rule: HostRule) -> "HostRuleOut":
+        """Return the shape of *rule*."""
+        return cls.filled(rule, updated_by=rule.actor)
 
 
 class HostOut(Wire):
-    """What is done to one host by all workers together, and for whom."""
+    """What is done to one host by all workers together and for whom, and what is said of it."""
 
     host: Text
     object: Literal["host"] = "host"
+    state: str  # of its rule; open without one
+    version: int  # of its rule; 0: it has none
+    rule: HostRuleOut | None
     in_flight: int
-    at_once: int
+    at_once: int  # 0: nobody asks it now
     delay_s: float
     refusals: int  # 429 and 503, in a row
     held_until: Instant | None  # it asked for a rest
     booked_until: Instant | None  # the first instant that is not booked
+    waiting: int  # URLs that workers have in memory for it, at most some 10,000 of a job
     jobs: tuple[str, ...]
     others: int  # jobs of others
     workers: tuple[str, ...]
@@ -52,7 +88,37 @@ class HostOut(Wire):
     @classmethod
     def of(cls, standing: HostStanding) -> "HostOut":
         """Return the shape of *standing*."""
-        return cls.filled(standing, object="host")
+        rule = standing.rule
+        return cls.filled(
+            standing,
+            object="host",
+            state=(rule.state if rule else HostState.OPEN).value,
+            version=rule.version if rule else 0,
+            rule=HostRuleOut.of(rule) if rule else None,
+        )
+
+
+class HostPatch(Ask):
+    """What is to be said of a host from now on; null takes it away."""
+
+    model_config = example(delay_s=2, at_once=1, note="Their admin asked us to")
+
+    delay_s: Annotated[float | None, Field(ge=0, le=LONGEST_DELAY_S, allow_inf_nan=False)] = None
+    at_once: Annotated[int | None, Field(ge=1, le=MOST_AT_ONCE)] = None
+    note: Annotated[str | None, Field(max_length=MAX_NOTE)] = None
+
+    @property
+    def changes(self) -> Mapping[str, Any]:
+        """Return what was said, by the fields of a rule."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class HostNoteAsk(Ask):
+    """Why a host is to be asked no more; without it, the note of its rule stays."""
+
+    model_config = example(note="Down for maintenance until Friday")
+
+    note: Annotated[str | None, Field(max_length=MAX_NOTE)] = None
 
 
 class LineOut(Wire):

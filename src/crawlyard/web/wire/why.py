@@ -7,10 +7,10 @@ from crawlyard.web.wire.base import Instant, Wire
 class WaitOut(Wire):
     """One thing that a job waits for."""
 
-    reason: str  # due_time, quota, lease, no_worker, slot, queue or host
+    reason: str  # due_time, quota, lease, no_worker, worker_tags, slot, queue, host
     detail: str
     until: Instant | None  # when it is over, where that is known
-    quota: str | None  # of quota: running or pages_per_day
+    quota: str | None  # of quota: running, pages_per_day or bytes_per_day
     position: int | None  # of queue, from 1; null: too far back to be counted for a list
     hosts: tuple[str, ...]  # of host
 

@@ -9,6 +9,9 @@ branch_labels = None
 depends_on = None
 
 _PENDING = sa.text("state = 'pending'")
+_DEALT = sa.text("state = 0 AND bucket IS NOT NULL")
+_READY = sa.text("state = 'pending' AND ready = 1")
+_UNREADY = sa.text("state = 'pending' AND ready = 0")
 _NEEDY = sa.text("state = 'pending' AND needs != ''")
 
 
@@ -17,6 +20,14 @@ def upgrade() -> None:
     op.add_column("frontier", sa.Column("bucket", sa.SmallInteger()))
     op.add_column("shards", sa.Column("budget", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("shards", sa.Column("freed_at", sa.BigInteger()))
+    op.add_column("shards", sa.Column("deaths", sa.Integer(), nullable=False, server_default="0"))
+    op.create_index(
+        "frontier_bucket",
+        "frontier",
+        ["job_no", "bucket", "depth", "id"],
+        sqlite_where=_DEALT,
+        postgresql_where=_DEALT,
+    )
     op.add_column("workers", sa.Column("wish", sa.String(8), nullable=False, server_default=""))
     op.add_column("hosts", sa.Column("strikes", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("hosts", sa.Column("struck_at", sa.BigInteger()))
@@ -28,10 +39,13 @@ def _jobs() -> None:
     op.add_column("jobs", sa.Column("level", small, nullable=False, server_default="1"))
     op.add_column("jobs", sa.Column("needs", text, nullable=False, server_default=""))
     op.add_column("jobs", sa.Column("spread", small, nullable=False, server_default="0"))
+    op.add_column("jobs", sa.Column("ready", small, nullable=False, server_default="0"))
     op.execute("UPDATE jobs SET level = priority")
     op.drop_index("jobs_claim", "jobs")
     indexes: tuple[tuple[str, list[str | sa.TextClause], sa.TextClause], ...] = (
         ("jobs_claim", [sa.text("level DESC"), "turn", "queued_at", "id"], _PENDING),
+        ("jobs_ready", [sa.text("level DESC"), "turn", "queued_at", "id"], _READY),
+        ("jobs_unready", ["due_at"], _UNREADY),
         ("jobs_turn", ["owner", "level", "turn"], _PENDING),
         ("jobs_needs", ["needs"], _NEEDY),
     )
@@ -67,7 +81,7 @@ def _hosts() -> None:
         "robots",
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("fetched_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("origin", name="robots_pkey"),

@@ -2,6 +2,7 @@
 import { $, $$, copy, h, write } from "./dom.js";
 import { Problem, post } from "./api.js";
 import * as fmt from "./fmt.js";
+import { read } from "./form.js";
 import { on } from "./live.js";
 
 const { dataset } = document.body;
@@ -78,8 +79,7 @@ export function ask({ title, text, verb, bad, fields }) {
   if (!inner) confirm.focus();
   return new Promise((resolve) => {
     dialog.onclose = () => {
-      const said = Object.fromEntries(new FormData($("form", dialog)));
-      resolve(dialog.returnValue === "yes" ? said : null);
+      resolve(dialog.returnValue === "yes" ? read($("form", dialog)) : null);
     };
   });
 }

@@ -1,12 +1,11 @@
-/** Who works, and what all of them together do to each host. */
+/** Who works, and what all of them together do to each host; the words are in the markup. */
 import { $ } from "../core/all.js";
 import { list } from "../parts/told.js";
 
 list($("#workers"), {
   view: (worker) => ({
     ...worker,
-    is: !worker.alive ? "lost" : worker.stopping ? "stopping" : worker.running.length ? "running" : "idle",
-    gone: !worker.alive,
+    [worker.state]: 1, // also when it has not heard of it yet
     busy: worker.running.length,
     bar: worker.alive ? "running" : "off",
   }),
@@ -14,9 +13,10 @@ list($("#workers"), {
 });
 list($("#hosts"), {
   view: (host) => {
-    const held = Date.parse(host.held_until) > Date.now();
-    const is = held ? "late" : host.in_flight ? "running" : "idle";
-    const why = held ? "It asked for a rest, until" : host.in_flight ? "Being asked" : "Waits for its delay";
-    return { ...host, is, why, until: held ? host.held_until : null, all: host.jobs.length + host.others };
+    const { held_until, in_flight, others, state } = host;
+    const held = Date.parse(held_until) > Date.now();
+    const all = host.jobs.length + others;
+    const is = state !== "open" ? state : held ? "late" : in_flight ? "running" : all ? "idle" : "ended";
+    return { ...host, [state]: 1, [is]: 1, is, all };
   },
 });

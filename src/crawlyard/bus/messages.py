@@ -1,0 +1,136 @@
+"""What goes over a bus, as bytes, and back: nothing that comes from outside is believed unread."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from crawlyard.core.progress import Confidence, Progress, TimeLeft
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What one process tells all others."""
+
+    origin: str  # who sent it
+    progress: Mapping[str, Progress] = field(default_factory=dict)  # by the ids of the jobs
+    happened: bool = False  # events were stored
+
+
+def message_bytes(message: Message) -> bytes:
+    """Return *message* as JSON."""
+    told = {
+        "origin": message.origin,
+        "jobs": {job_id: _told(progress) for job_id, progress in message.progress.items()},
+        "happened": message.happened,
+    }
+    return json.dumps(told).encode()
+
+
+def message_of(data: bytes) -> Message:
+    """Return the message that some bytes are.
+
+    Raises:
+        ValueError: they are none, or that of a version which says it otherwise.
+    """
+    told = _parsed(data)
+    jobs: Mapping[str, Any] = _is(told.get("jobs"), dict)
+    return Message(
+        origin=_is(told.get("origin"), str),
+        progress={job_id: _progress(_is(one, dict)) for job_id, one in jobs.items()},
+        happened=_is(told.get("happened"), bool),
+    )
+
+
+def progress_bytes(progress: Progress) -> bytes:
+    """Return *progress* as JSON."""
+    return json.dumps(_told(progress)).encode()
+
+
+def progress_from(data: bytes) -> Progress:
+    """Return the progress that some bytes are.
+
+    Raises:
+        ValueError: they are none, or that of a version which says it otherwise.
+    """
+    return _progress(_parsed(data))
+
+
+def _parsed(data: bytes) -> Mapping[str, Any]:
+    try:
+        return _is(json.loads(data), dict)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _told(progress: Progress) -> Mapping[str, object]:
+    left = progress.time_left
+    return {
+        "done": progress.done,
+        "discovered": progress.discovered,
+        "failed": progress.failed,
+        "pages": progress.pages,
+        "bytes": progress.bytes,
+        "elapsed_s": progress.elapsed.total_seconds(),
+        "rate": progress.rate,
+        "current_url": progress.current_url,
+        "left": None
+        if left is None
+        else {
+            "p50_s": left.p50.total_seconds(),
+            "p90_s": left.p90.total_seconds(),
+            "confidence": left.confidence,
+            "limit": left.limit,
+        },
+        "unknown": progress.unknown,
+    }
+
+
+def _progress(told: Mapping[str, Any]) -> Progress:
+    left = told.get("left")
+    return Progress(
+        done=_is(told.get("done"), int),
+        discovered=_is(told.get("discovered"), int),
+        failed=_is(told.get("failed"), int),
+        pages=_is(told.get("pages"), int),
+        bytes=_is(told.get("bytes"), int),
+        elapsed=_duration(told.get("elapsed_s")),
+        rate=_number(told.get("rate")),
+        current_url=_is(told.get("current_url"), str),
+        time_left=None if left is None else _left(_is(left, dict)),
+        unknown=_is(told.get("unknown"), str),
+    )
+
+
+def _left(told: Mapping[str, Any]) -> TimeLeft:
+    limit = told.get("limit")
+    return TimeLeft(
+        p50=_duration(told.get("p50_s")),
+        p90=_duration(told.get("p90_s")),
+        confidence=Confidence(_is(told.get("confidence"), str)),
+        limit=None if limit is None else _is(limit, str),
+    )
+
+
+def _duration(value: object) -> timedelta:
+    try:
+        return timedelta(seconds=_number(value))
+    except OverflowError:
+        raise ValueError(f"expected seconds, got {value!r}") from None
+
+
+def _number(value: object) -> float:
+    number = float(value) if type(value) is int else _is(value, float)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a number, got {value!r}")
+    return number
+
+
+def _is(value: object, kind: type[T]) -> T:
+    if type(value) is not kind:
+        raise ValueError(f"expected {kind.__name__}, got {value!r:.100}")
+    return value

@@ -1,0 +1,308 @@
+"""A bus over Redis, which may be away at any time: nothing but the speed of news is lost.
+
+Whoever publishes never waits for Redis: what is published is told in this process at once,
+and a task of the bus's own sends it on. While Redis is away the last word on each job waits,
+and goes out when it is back.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from crawlyard.bus.base import KEPT, Ear, Reach
+from crawlyard.bus.memory import MemoryBus
+from crawlyard.bus.messages import (
+    Message,
+    message_bytes,
+    message_of,
+    progress_bytes,
+    progress_from,
+)
+from crawlyard.clock import Clock
+from crawlyard.core.progress import Progress
+from crawlyard.errors import Invalid
+from crawlyard.ids import new_id
+
+PREFIX = "crawlyard:"
+"""All keys and channels begin with it."""
+
+CHANNEL = f"{PREFIX}live"
+
+PATIENCE_S = 2.0
+"""After which a Redis that does not answer is taken to be away; nothing but the bus waits."""
+
+RETRY_EVERY = timedelta(seconds=1)
+BEAT_EVERY_S = 1.0
+"""Without news, something is sent this often, so that an end is noticed while nothing runs."""
+
+_SILENCE_S = BEAT_EVERY_S + PATIENCE_S  # without the echo of our own beats, nothing comes through
+_READ_WITHIN_S = 0.5  # somebody waits for what is read
+_PORTION = 200  # jobs in one message
+_MOST_WAITING = 1_000  # jobs whose last word waits for a Redis that is away
+
+_log = logging.getLogger(__name__)
+
+
+class RedisBus:
+    """Tells all processes that are given the same Redis; without it, this one alone."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self._clock = clock
+        self._redis = _client(url)
+        self._memory = MemoryBus(clock)
+        self._origin = new_id()
+        self._waiting: dict[str, Progress] = {}  # by job, in the order of publication
+        self._happened = False
+        self._wake = asyncio.Event()
+        self._wanted = asyncio.Event()  # somebody listens
+        self._known = asyncio.Event()  # how it is, since somebody asked
+        self._well = False  # it answered last
+        self._hears = False  # our own word has come back over the subscription
+        self._away = False  # somebody was told
+        self._work: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def reach(self) -> Reach:
+        """Return whom it reaches now: for one who listens, also who reaches him."""
+        return Reach.YARD if self._well and (self._hears or not self._memory.heard) else Reach.AWAY
+
+    def begin(self) -> None:
+        """Look for Redis, and keep looking until `close`."""
+        if self._work is None and not self._closed:
+            self._work = asyncio.create_task(self._run(), name="redis bus")
+
+    async def check(self) -> Reach:
+        """Return whom it reaches, once Redis has answered or was found to be away."""
+        self._known.clear()
+        self._send()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * PATIENCE_S):
+                await self._known.wait()
+        return self.reach
+
+    async def publish(self, job_id: str, progress: Progress) -> None:
+        """Tell how far a job has come: here at once, elsewhere as soon as Redis takes it."""
+        await self._memory.publish(job_id, progress)
+        self._waiting.pop(job_id, None)
+        self._waiting[job_id] = progress
+        if len(self._waiting) > _MOST_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        self._send()
+
+    async def happened(self) -> None:
+        """Tell that events were stored."""
+        await self._memory.happened()
+        self._happened = True
+        self._send()
+
+    def _send(self) -> None:
+        self.begin()
+        self._wake.set()
+
+    async def latest(self, job_id: str) -> Progress | None:
+        """Return the last progress that was published anywhere, or what is known of it here."""
+        self.begin()
+        told = await self._read(job_id) if self._well else None
+        return told if told is not None else await self._memory.latest(job_id)
+
+    async def _read(self, job_id: str) -> Progress | None:
+        try:
+            async with asyncio.timeout(_READ_WITHIN_S):
+                data = await self._redis.get(_key(job_id))
+            return progress_from(data) if isinstance(data, bytes) else None
+        except ValueError as error:
+            _log.debug("what Redis has of job %s cannot be read: %s", job_id, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, memory knows something
+            self._well = False  # nobody waits for it again before it has answered
+            _log.debug("Redis did not tell of job %s: %s", job_id, error)
+        return None
+
+    @contextmanager
+    def listen(self) -> Iterator[Ear]:
+        """Return what hears, for the block, what all processes publish."""
+        try:
+            with self._memory.listen() as ear:
+                self._wanted.set()
+                self._send()
+                yield ear
+        finally:
+            if not self._memory.heard:
+                self._wanted.clear()
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        self._closed = True
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+        await self._hang_up()
+
+    # --- what goes on until the end
+
+    async def _run(self) -> None:
+        while not self._closed:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._speak())
+                    group.create_task(self._hear())
+            except* Exception as errors:  # noqa: BLE001 - whatever it is, jobs go on without
+                self._lost(_first(errors))
+            await self._hang_up()
+            await self._clock.sleep(RETRY_EVERY)
+
+    def _lost(self, error: BaseException) -> None:
+        """Take note that Redis is away, and say so once."""
+        self._well = False
+        self._known.set()
+        if self._away:
+            return
+        self._away = True
+        reason = str(error) or type(error).__name__
+        _log.warning(
+            "Redis is away (%s): live progress goes by memory and checkpoints until it is back",
+            reason,
+        )
+
+    def _found(self) -> None:
+        """Take note that Redis answers, and say so if it was said to be away."""
+        self._well = True
+        self._known.set()
+        if self._away:
+            self._away = False
+            _log.warning("Redis is back")
+
+    async def _hang_up(self) -> None:
+        with suppress(Exception):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._redis.connection_pool.disconnect()
+
+    async def _speak(self) -> None:
+        """Send what waits, again and again; without anything, a beat."""
+        while True:
+            progress, happened = self._taken()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._tell(progress, happened=happened)
+                _unless_cancelled()
+            except BaseException:
+                self._put_back(progress, happened=happened)
+                raise
+            self._found()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_EVERY_S):
+                    await self._wake.wait()
+
+    def _taken(self) -> tuple[Mapping[str, Progress], bool]:
+        taken = list(self._waiting)[:_PORTION]
+        progress = {job_id: self._waiting.pop(job_id) for job_id in taken}
+        happened, self._happened = self._happened, False
+        if not self._waiting:
+            self._wake.clear()
+        return progress, happened
+
+    def _put_back(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+        """Let wait again what may not have arrived, unless something newer waits."""
+        self._waiting = {**progress, **self._waiting}
+        self._happened |= happened
+        self._wake.set()
+
+    async def _tell(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for job_id, one in progress.items():
+            pipeline.set(_key(job_id), progress_bytes(one), ex=KEPT)
+        if progress or happened or self._memory.heard:  # who listens wants to hear himself
+            message = Message(origin=self._origin, progress=progress, happened=happened)
+            pipeline.publish(CHANNEL, message_bytes(message))
+        else:
+            pipeline.ping()
+        await pipeline.execute()
+
+    async def _hear(self) -> None:
+        """Hear what others publish, while somebody here listens."""
+        while True:
+            _unless_cancelled()
+            await self._wanted.wait()
+            subscription = self._redis.pubsub()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await subscription.subscribe(CHANNEL)
+                self._wake.set()  # our own word is to come back at once
+                while self._memory.heard:
+                    _unless_cancelled()
+                    async with asyncio.timeout(_SILENCE_S):
+                        self._take_up(await _next(subscription))
+            finally:
+                self._hears = False
+                with suppress(Exception):
+                    async with asyncio.timeout(PATIENCE_S):
+                        await subscription.aclose()  # type: ignore[no-untyped-call]  # it has no types
+
+    def _take_up(self, data: bytes) -> None:
+        """Tell those who listen what came."""
+        try:
+            message = message_of(data)
+        except ValueError as error:  # of a later version, or from somebody else
+            _log.debug("what came over Redis cannot be read: %s", error)
+            return
+        if message.origin == self._origin:
+            self._hears = True
+        else:
+            self._memory.tell(message.progress, happened=message.happened)
+
+
+def _client(url: str) -> Redis:
+    """Return a client of the Redis at *url*, which is not asked yet.
+
+    Raises:
+        Invalid: *url* names none.
+    """
+    never = Retry(NoBackoff(), 0)  # when to try again is decided here alone
+    try:
+        made: Redis = Redis.from_url(
+            url,
+            client_name="crawlyard",
+            socket_connect_timeout=PATIENCE_S,
+            socket_timeout=PATIENCE_S,
+            retry=never,
+        )
+    except ValueError:
+        # not shown: there may be a password in it
+        expected = "expected redis://HOST:PORT/0, rediss://… or unix://PATH"
+        raise Invalid("redis_url", expected) from None
+    return made
+
+
+def _key(job_id: str) -> str:
+    return f"{PREFIX}progress:{job_id}"
+
+
+async def _next(subscription: PubSub) -> bytes:
+    """Return what is published next."""
+    while True:
+        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=None)
+        if message is not None and isinstance(message["data"], bytes):
+            return message["data"]
+
+
+def _unless_cancelled() -> None:
+    """Return unless this task was cancelled.
+
+    The client may not say so: up to Python 3.11, `asyncio.wait_for` hides a cancellation
+    that comes when what it waits for is done.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = errors.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -1,0 +1,80 @@
+"""What becomes of a spread job when its last shard was given back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move, StateReason
+from crawlyard.core.limits import ResourceLimiter, Usage, breach, reason_of
+from crawlyard.core.page import UNREACHABLE, ErrorKind
+from crawlyard.core.retry import RetryReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """A running job of which nobody has a shard any more."""
+
+    job: Job
+    usage: Usage  # of the job, all told
+    waiting: bool  # something waits in it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What it is to become."""
+
+    job: Job
+    events: tuple[Event, ...]
+    again: frozenset[ErrorKind] = frozenset()  # failed targets of these kinds wait again
+
+
+Decide = Callable[[Leaving], Verdict]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Last:
+    """What the worker that leaves last knows of the job."""
+
+    actor: str
+    stopped: bool = False  # the worker was stopped
+    trouble: str = ""  # why a start URL failed
+    failed: frozenset[ErrorKind] = field(default_factory=frozenset)  # of all its URLs
+    chance: float = 0.0  # a random number from 0 to 1: see `Job.retry_wait`
+
+
+def verdict_on(left: Leaving, last: Last, now: datetime) -> Verdict:
+    """Return what a job becomes: completed by a limit or for want of URLs, failed, or queued."""
+    job, usage, actor = left.job, left.usage, last.actor
+    limit = breach(job.limits, usage)
+    fruitless = not usage.pages or usage.done == usage.errors + usage.redirects
+    if limit is not None and not (limit == "errors" and fruitless):
+        detail = ResourceLimiter(job.limits).describe(limit, usage)
+        told = job.event(EventName.LIMIT_REACHED, now, actor, limit=limit, detail=detail)
+        reason = reason_of(limit)
+        after, event = job.moved(Move.COMPLETE, now, actor=actor, reason=reason, detail=detail)
+        return Verdict(job=after, events=(told, event))
+    if left.waiting and limit is None:
+        reason = StateReason.WORKER_STOPPED if last.stopped else StateReason.WAITING_SLOT
+        after, event = job.moved(Move.REQUEUE, now, actor=actor, reason=reason)
+        return Verdict(job=after, events=(event,))
+    if fruitless:
+        return _start_failed(job, last, now)
+    reason = StateReason.EXHAUSTED
+    after, event = job.moved(Move.COMPLETE, now, actor=actor, reason=reason)
+    return Verdict(job=after, events=(event,))
+
+
+def _start_failed(job: Job, last: Last, now: datetime) -> Verdict:
+    """Return a job that brought nothing: tried again later if its sites were out of reach."""
+    unreachable = UNREACHABLE & last.failed
+    wait = job.retry_wait(RetryReason.START_UNREACHABLE, last.chance)
+    if wait is None or not unreachable:
+        reason = StateReason.START_FAILED
+        after, event = job.moved(
+            Move.FAIL, now, actor=last.actor, reason=reason, detail=last.trouble
+        )
+        return Verdict(job=after, events=(event,))
+    after, event = job.failed_attempt(now, now + wait, actor=last.actor, detail=last.trouble)
+    return Verdict(job=after, events=(event,), again=unreachable)

@@ -1,0 +1,227 @@
+"""Whole databases: copied, saved, put back, looked over; beside `yard`, what names backends.
+
+Nothing here opens a yard, and all of it blocks: it is for commands that do nothing else.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from crawlyard.clock import Clock
+from crawlyard.config import Settings
+from crawlyard.errors import Conflict, Invalid
+from crawlyard.services.reporting import ALIVE
+from crawlyard.store.sql.open import clock_offset
+from crawlyard.store.sql.schema import migrate, version_of
+from crawlyard.store.tables import SCHEMA
+from crawlyard.store.tables.watch import workers
+from crawlyard.store.whole.copy import CopiedTable, Progress, Tell
+from crawlyard.store.whole.files import looked_over, published, put_back, settled, snapshot
+from crawlyard.store.whole.looks import Look, TableSize, look, vacuum
+from crawlyard.store.whole.marks import Terms, held, listing
+from crawlyard.store.whole.place import DATABASE, Place, reading, writing
+from crawlyard.store.whole.transfer import copy, copy_of, made, save
+
+__all__ = [
+    "DATABASE",
+    "SCHEMA",
+    "CopiedTable",
+    "Look",
+    "Place",
+    "Progress",
+    "Saved",
+    "TableSize",
+    "Tell",
+    "Upgrade",
+    "alive",
+    "backup",
+    "copy_database",
+    "look",
+    "now_at",
+    "place_of",
+    "restore",
+    "upgrade",
+    "vacuum",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What a backup is."""
+
+    bytes: int
+    version: str  # the schema of its tables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrade:
+    """Which schema there was, and which there is."""
+
+    before: str | None  # None: there was none
+    after: str
+
+
+def place_of(settings: Settings) -> Place:
+    """Return where the yard of *settings* has its database.
+
+    Raises:
+        Invalid: it has none that outlives its process.
+    """
+    # a pooler between sessions may end one that holds a snapshot for long
+    url = settings.database_direct_url or settings.database_url
+    if url:
+        return Place.of(url)
+    return Place.of(settings.data_dir / DATABASE)
+
+
+def now_at(place: Place, clock: Clock) -> datetime:
+    """Return what time it is at *place*, whose clock may differ from this machine's.
+
+    Raises:
+        StoreUnavailable: it cannot be reached.
+    """
+    if place.file is not None:
+        return clock.now()
+    url = place.url.render_as_string(hide_password=False)
+    return clock.now() + asyncio.run(clock_offset(url, clock))
+
+
+def copy_database(
+    source: Place, target: Place, now: datetime, tell: Tell, *, restart: bool, force: bool
+) -> Sequence[CopiedTable]:
+    """Copy *source* to *target*, which must be empty, or hold the beginning of the same copy.
+
+    With *restart*, that beginning is thrown away; with *force*, workers may be alive, and
+    what they do from now on is not copied.
+
+    Raises:
+        NotFound: there is no source.
+        Invalid: the target is the source, or holds something else.
+        Conflict: workers are alive on the source.
+        SchemaMismatch: one of them has not the tables of this program.
+        StoreUnavailable: one of them cannot be used.
+    """
+    if source.label == target.label:
+        raise Invalid("--to", "expected another database than --from")
+    if not force:
+        _check_nobody_works(source, now)
+    return copy(source, target, Terms(field="--to", restart=restart), tell)
+
+
+def backup(source: Place, file: Path, tell: Tell, *, force: bool) -> Saved:
+    """Save *source* as it is at this moment to *file*.
+
+    Who works on it goes on meanwhile. With *force*, a file of that name is replaced once
+    the new one is complete.
+
+    Raises:
+        NotFound: there is no source.
+        Invalid: there is such a file already.
+        SchemaMismatch: a Postgres has not the tables of this program.
+        StoreUnavailable: the source cannot be read, or the file not written.
+        OSError: the file cannot be written.
+    """
+    if source.file is not None and file.exists() and file.samefile(source.file):
+        raise Invalid("FILE", "expected another file than the database itself")
+    with published(file, replace=force) as part:
+        if source.file is not None:
+            with reading(source):
+                snapshot(source.file, part, tell)
+        else:
+            save(source, Place.of(part), tell)
+        settled(part)
+        return Saved(version=looked_over(part), bytes=part.stat().st_size)
+
+
+def restore(file: Path, target: Place, now: datetime, tell: Tell, *, force: bool) -> Saved:
+    """Make *target* what it was when it, or another, was saved to *file*.
+
+    With *force*, what it holds is given up. A backup of an older version is brought up to date.
+
+    Raises:
+        NotFound: there is no such file.
+        Invalid: the target holds something already.
+        Conflict: workers are alive on the target.
+        SchemaMismatch: a newer Crawlyard wrote the file, or it is none of Crawlyard's.
+        StoreUnavailable: the file is damaged, or the target cannot be used.
+    """
+    version = looked_over(file)
+    if target.file is not None and target.file.exists():
+        if target.file.samefile(file):
+            raise Invalid("FILE", "expected another file than the database itself")
+        _check_nobody_works(target, now)
+    if target.file is None:
+        _check_nobody_works(target, now)
+        with _up_to_date(file, version) as place:
+            terms = Terms(field="database_url", replace=force, hint=" (--force replaces it)")
+            copy_of(place, Place.of(file).label, target, terms, tell)
+    else:
+        if not force:
+            _check_empty(target)
+        put_back(file, target.file, tell)
+        upgrade(target)
+    return Saved(version=version, bytes=file.stat().st_size)
+
+
+def upgrade(place: Place) -> Upgrade:
+    """Make the tables of the database at *place*, or bring them up to date.
+
+    Raises:
+        SchemaMismatch: a newer Crawlyard has changed them, or it is an unfinished copy.
+        StoreUnavailable: it cannot be used.
+    """
+    made(place)
+    with writing(place) as opened, opened.transaction() as write:
+        before = version_of(write)
+        migrate(write, opened.name)
+    return Upgrade(before=before, after=SCHEMA)
+
+
+def alive(place: Place, now: datetime) -> Sequence[str]:
+    """Return the workers that have said lately that they work on the database at *place*.
+
+    Raises:
+        NotFound, StoreUnavailable: it cannot be read.
+    """
+    with reading(place) as opened, opened.transaction() as read:
+        if version_of(read) != SCHEMA:
+            return ()
+        lately = workers.select().where(workers.c.beat_at >= now - ALIVE)
+        return [row.id for row in read.execute(lately.order_by(workers.c.id))]
+
+
+def _check_nobody_works(place: Place, now: datetime) -> None:
+    found = alive(place, now)
+    if found:
+        raise Conflict(
+            f"{place.name} is worked on by {', '.join(found)}: stop the workers first "
+            f"(one that was killed counts for {ALIVE.total_seconds():.0f} s)"
+        )
+
+
+def _check_empty(place: Place) -> None:
+    if place.file is None or not place.file.exists():
+        return
+    with reading(place) as opened, opened.transaction() as read:
+        version = version_of(read)
+        found = held(read) if version == SCHEMA else {}
+    if found or version not in (None, SCHEMA):
+        told = listing(found) or f"schema {version}"
+        raise Invalid("--data-dir", f"expected an empty one, got {told} (--force replaces it)")
+
+
+@contextmanager
+def _up_to_date(file: Path, version: str) -> Iterator[Place]:
+    """Yield a backup with the tables of this program: the file, or a copy that goes again."""
+    if version == SCHEMA:
+        yield Place.of(file)
+        return
+    with tempfile.TemporaryDirectory(prefix="crawlyard-") as folder:
+        place = Place.of(Path(shutil.copy(file, Path(folder) / DATABASE)))
+        upgrade(place)
+        yield place

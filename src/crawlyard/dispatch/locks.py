@@ -1,0 +1,162 @@
+"""Who is alive on Postgres: each worker holds an advisory lock on a connection of its own.
+
+The server frees the lock at the instant the connection ends, however it ends. Who loses his
+own must take it that the others think him dead, and sends nothing until he has it again.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from typing import Any
+
+from psycopg import AsyncConnection, Error
+
+from crawlyard.clock import Clock
+
+LOOK_EVERY_S = 0.4
+CONFIRM_S = 0.35
+"""A lock must be seen to be free for as long: a connection may have been cut, and come back."""
+
+SETTLE_S = 3.0
+"""After the server's start or our own loss, others may be on their way back as well."""
+
+_ANSWER_S = 3.0  # a server that takes longer is not there
+_AGAIN_S = 0.1
+_REMEMBERED_S = 60.0
+
+_TAKE = "SELECT pg_try_advisory_lock(%s) AS taken"
+# A lock of our name can only be our own, of a session that its server has not seen end.
+_END_FORMER = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid <> pg_backend_pid()
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND ((classid::bigint << 32) | objid::bigint) = %s
+"""
+_LOOK = """
+    SELECT extract(epoch FROM now() - pg_postmaster_start_time())::float8,
+      ARRAY(SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks
+        WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+_CONNECTION: dict[str, Any] = {
+    "autocommit": True,
+    "application_name": "crawlyard presence",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+_log = logging.getLogger(__name__)
+
+
+def key_of(worker: str) -> int:
+    """Return the number of a worker's lock: 64 bits, of which the first is the sign."""
+    return int.from_bytes(blake2b(worker.encode(), digest_size=8).digest(), signed=True)
+
+
+class LockPresence:
+    """The lock of one worker, and a look at the others' twice a second."""
+
+    def __init__(self, url: str, worker: str, clock: Clock, changed: Callable[[], None]) -> None:
+        self._url = url
+        self._key = key_of(worker)
+        self._clock = clock
+        self._changed = changed
+        self._holding = False
+        self._judges_from: float | None = None  # None: it cannot tell of anybody
+        self._lost = False  # ever
+        self._alive: frozenset[int] = frozenset()  # keys, as of the last look
+        self._looked_at = 0.0
+        self._absent: dict[int, float] = {}  # keys that were looked for, and since when
+
+    @property
+    def holding(self) -> bool:
+        """Tell whether the others can see that this worker is alive."""
+        return self._holding
+
+    def known(self, workers: Collection[str]) -> set[str]:
+        """Return those of *workers* of whom it can be told whether they are alive."""
+        return set(workers) if self._judges() else set()
+
+    def dead(self, workers: Collection[str]) -> set[str]:
+        """Return those of *workers* whose lock has been seen to be free for a while."""
+        if not self._judges():
+            return set()
+        keys = {key_of(worker): worker for worker in workers}
+        for key in keys.keys() - self._alive:
+            self._absent.setdefault(key, self._clock.monotonic())
+        return {worker for key, worker in keys.items() if self._is_gone(key)}
+
+    @asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
+        """Hold the lock, and take it again whenever it is lost, until the end of the block."""
+        keeping = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.wait((keeping,))
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(2 * _ANSWER_S):
+                    connection = await AsyncConnection.connect(self._url, **_CONNECTION)
+                async with connection:
+                    await self._hold(connection)
+            except (Error, OSError) as error:
+                _log.debug("no lock is held: %s", error)
+                self._lose()
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _hold(self, connection: AsyncConnection[Any]) -> None:
+        """Take the lock and watch over it until the connection is lost."""
+        while not (await self._ask(connection, _TAKE, self._key))[0]:
+            await self._ask(connection, _END_FORMER, self._key)
+            await asyncio.sleep(_AGAIN_S)
+        self._judges_from = self._clock.monotonic() + (SETTLE_S if self._lost else 0.0)
+        await self._look(connection)
+        self._holding = True
+        self._changed()
+        while True:
+            # ends at once with an error when the server ends the connection
+            async for _ in connection.notifies(timeout=LOOK_EVERY_S):
+                pass
+            await self._look(connection)
+
+    async def _look(self, connection: AsyncConnection[Any]) -> None:
+        up_s, keys = await self._ask(connection, _LOOK)
+        now, before = self._clock.monotonic(), self._looked_at
+        if up_s < SETTLE_S:
+            self._judges_from = max(self._judges_from or 0.0, now + SETTLE_S - up_s)
+        vanished, self._alive = self._alive - frozenset(keys), frozenset(keys)
+        kept = {k: t for k, t in self._absent.items() if now - t < _REMEMBERED_S}
+        self._absent = {k: t for k, t in kept.items() if k not in self._alive}
+        self._absent |= dict.fromkeys(vanished, now)
+        self._looked_at = now
+        if any(before < t + CONFIRM_S <= now for t in self._absent.values()):
+            self._changed()
+
+    def _is_gone(self, key: int) -> bool:
+        since = self._absent.get(key)
+        return since is not None and self._looked_at - since >= CONFIRM_S
+
+    async def _ask(self, connection: AsyncConnection[Any], query: Any, *given: object) -> Any:
+        async with asyncio.timeout(_ANSWER_S):
+            cursor = await connection.execute(query, given or None)
+            return await cursor.fetchone()
+
+    def _lose(self) -> None:
+        if not self._holding:
+            return
+        self._holding, self._judges_from = False, None
+        self._lost = True
+        self._alive, self._absent = frozenset(), {}
+        self._changed()
+
+    def _judges(self) -> bool:
+        return self._judges_from is not None and self._clock.monotonic() >= self._judges_from

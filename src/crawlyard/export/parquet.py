@@ -1,0 +1,174 @@
+"""Parquet for analysis: typed columns, row group by row group."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it ships no types
+
+from crawlyard.export.base import Record
+
+MOST_ROWS = 20_000
+MOST_CHARACTERS = 8 << 20
+"""Of all text in a row group; with these two, memory is bounded whatever the pages are."""
+
+_COMPRESSION = "zstd"
+_EVERY_ROW = 200  # characters that a row without any text counts as
+
+_TEXTS = pa.list_(pa.field("element", pa.string()))
+_HEADERS = pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("value", pa.string())])))
+
+COLUMNS = {
+    "url": pa.string(),
+    "final_url": pa.string(),
+    "status": pa.int16(),
+    "content_type": pa.string(),
+    "title": pa.string(),
+    "description": pa.string(),
+    "lang": pa.string(),
+    "canonical": pa.string(),
+    "depth": pa.int32(),
+    "parent": pa.string(),
+    "fetched_at": pa.timestamp("ms", tz="UTC"),
+    "elapsed_ms": pa.int64(),
+    "bytes": pa.int64(),
+    "sha256": pa.string(),
+    "etag": pa.string(),
+    "last_modified": pa.string(),
+    "links": pa.int32(),
+    "truncated": pa.string(),
+    "noindex": pa.bool_(),
+    "error_kind": pa.string(),
+    "error_detail": pa.string(),
+}
+"""The columns of every export; one `extracted.NAME` per extraction, text and html may follow."""
+
+
+class Parquet:
+    """Gathers records, and gives the bytes of a row group when one is full.
+
+    Where a page has no error, its two columns are null.
+    """
+
+    def __init__(
+        self,
+        extracted: Sequence[str] = (),
+        *,
+        text: bool = False,
+        html: bool = False,
+        before: Sequence[str] = (),
+    ) -> None:
+        self._extracted = tuple(extracted)
+        self._before = tuple(before)  # fields of text that come before all others
+        asked = {"text": text, "html": html, "headers": html}
+        self._more = tuple(name for name, wanted in asked.items() if wanted)
+        self._rows: list[dict[str, Any]] = []
+        self._characters = 0
+        self._sink = _Sink()
+        self._schema = pa.schema(self._fields())
+        self._writer = pq.ParquetWriter(self._sink, self._schema, compression=_COMPRESSION)
+
+    def _fields(self) -> list[tuple[str, Any]]:
+        before = [(name, pa.string()) for name in self._before]
+        own = [(f"extracted.{name}", _TEXTS) for name in self._extracted]
+        kinds = {"text": pa.string(), "html": pa.string(), "headers": _HEADERS}
+        return [*before, *COLUMNS.items(), *own, *((name, kinds[name]) for name in self._more)]
+
+    @property
+    def full(self) -> bool:
+        """Tell whether a row group is to be written."""
+        return len(self._rows) >= MOST_ROWS or self._characters >= MOST_CHARACTERS
+
+    def add(self, record: Record) -> None:
+        """Take up one record."""
+        error = record["error"] or {"kind": None, "detail": None}
+        row = {name: record[name] for name in (*self._before, *_PLAIN)}
+        row |= {"error_kind": error["kind"], "error_detail": error["detail"]}
+        row["fetched_at"] = datetime.fromisoformat(record["fetched_at"])
+        found = record["extracted"]
+        row |= {f"extracted.{n}": list(found.get(n, ())) for n in self._extracted}
+        for name in self._more:
+            row[name] = record[name] if name != "headers" else _pairs(record[name])
+        self._rows.append(row)
+        self._characters += _EVERY_ROW + sum(map(_size, row.values()))
+
+    def group(self) -> bytes:
+        """Return the bytes of what was taken up since the last time."""
+        if self._rows:
+            table = pa.Table.from_pylist(self._rows, schema=self._schema)
+            self._writer.write_table(table, row_group_size=len(self._rows))
+            self._rows, self._characters = [], 0
+        return self._sink.taken()
+
+    def end(self) -> bytes:
+        """Return the bytes of what is left, and those that end the file."""
+        data = self.group()
+        self._writer.close()
+        return data + self._sink.taken()
+
+
+async def chunks(records: AsyncGenerator[Record], writer: Parquet) -> AsyncIterator[bytes]:
+    """Yield *records* as they come, a row group at a time; close them at the end."""
+    async with aclosing(records):
+        async for record in records:
+            writer.add(record)
+            if writer.full:
+                yield await asyncio.to_thread(writer.group)
+    yield await asyncio.to_thread(writer.end)
+
+
+_PLAIN = tuple(n for n in COLUMNS if n not in {"fetched_at", "error_kind", "error_detail"})
+
+
+def _size(value: Any) -> int:
+    """Return how many characters *value* has, with all that is in it."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, list) else 0
+
+
+def _pairs(headers: Sequence[tuple[str, str]] | None) -> list[dict[str, str]] | None:
+    if headers is None:
+        return None
+    return [{"name": name, "value": value} for name, value in headers]
+
+
+class _Sink:
+    """What Parquet is written to: it is taken away as it comes."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._position = 0
+
+    def write(self, data: bytes) -> int:
+        self._data += data
+        self._position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def taken(self) -> bytes:
+        data = bytes(self._data)
+        self._data.clear()
+        return data

@@ -1,0 +1,131 @@
+"""WARC for archives: what was kept of each page, one compressed record after another.
+
+A job keeps what a page says and the headers that it came with, not the bytes of the
+connection: what is made up again is named in the first record of each file.
+
+Source: ISO 28500:2017, "WARC file format" (WARC/1.1), with its annex D on compression.
+"""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from io import BytesIO
+
+from warcio.statusandheaders import (  # type: ignore[import-untyped]  # it ships no types
+    StatusAndHeaders,
+)
+from warcio.warcwriter import WARCWriter  # type: ignore[import-untyped]  # it ships no types
+
+from crawlyard.about import VERSION
+
+REBUILT = (
+    "Rebuilt from what the job kept. Of each response, the headers are as they came; HTTP/1.1 and "
+    "the reason phrase are made up; the body has no content coding and no chunks any more, so that "
+    "Content-Encoding, Transfer-Encoding and Content-Length stand as X-Archive-Orig-*, and "
+    "Content-Length is that of the body here. Requests, redirects, failures and what is no HTML "
+    "are not kept."
+)
+
+_NO_LONGER_TRUE = frozenset({"content-encoding", "transfer-encoding", "content-length"})
+_BREAKS = re.compile("[\r\n\0]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """One page with its body."""
+
+    key: str  # unique among all pages of all yards
+    url: str  # that was answered
+    at: datetime
+    status: int
+    content_type: str
+    headers: Sequence[tuple[str, str]] | None  # of the response, in their order; None: not kept
+    body: bytes  # without content coding
+    truncated: bool = False
+
+
+class Warc:
+    """Makes the records of one file, each a gzip member of its own."""
+
+    def __init__(self, title: str, name: str, *, robots: bool) -> None:
+        self._title = title
+        self._name = name  # of the file
+        self._robots = robots  # they were obeyed
+        self._data = BytesIO()
+        self._writer = WARCWriter(self._data, gzip=True, warc_version="WARC/1.1")
+        self._info_id = ""
+
+    def head(self) -> bytes:
+        """Return the record that tells of the file."""
+        info = {
+            "software": f"Crawlyard/{VERSION}",
+            "format": "WARC File Format 1.1",
+            "conformsTo": "http://iipc.github.io/warc-specifications/specifications/warc-format/warc-1.1/",
+            "isPartOf": _line(self._title),
+            "robots": "obey" if self._robots else "ignore",
+            "description": REBUILT,
+        }
+        record = self._writer.create_warcinfo_record(self._name, info)
+        self._info_id = record.rec_headers.get_header("WARC-Record-ID")
+        return self._written(record)
+
+    def record(self, capture: Capture) -> bytes:
+        """Return the record of one page: a response, or without headers a resource."""
+        about = {
+            "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, capture.key)}>",
+            "WARC-Warcinfo-ID": self._info_id,
+            "WARC-Date": f"{capture.at.astimezone(UTC).isoformat('T', 'milliseconds')[:-6]}Z",
+        }
+        if capture.truncated:
+            about["WARC-Truncated"] = "unspecified"
+        headers = _headers(capture)
+        record = self._writer.create_warc_record(
+            capture.url,
+            "resource" if headers is None else "response",
+            payload=BytesIO(capture.body),
+            length=len(capture.body),
+            warc_headers_dict=about,
+            warc_content_type=capture.content_type if headers is None else "",
+            http_headers=headers,
+        )
+        return self._written(record)
+
+    def _written(self, record: object) -> bytes:
+        self._writer.write_record(record)
+        data = self._data.getvalue()
+        self._data.seek(0)
+        self._data.truncate()
+        return data
+
+
+async def chunks(captures: AsyncGenerator[Capture], writer: Warc) -> AsyncIterator[bytes]:
+    """Yield the file, a record at a time, as *captures* come; close them at the end."""
+    yield writer.head()
+    async with aclosing(captures):
+        async for capture in captures:
+            yield await asyncio.to_thread(writer.record, capture)
+
+
+def _headers(capture: Capture) -> StatusAndHeaders | None:
+    if capture.headers is None:
+        return None
+    headers = [
+        (f"X-Archive-Orig-{name}" if name.lower() in _NO_LONGER_TRUE else name, _line(value))
+        for name, value in capture.headers
+    ]
+    headers.append(("Content-Length", str(len(capture.body))))
+    status = f"{capture.status} {_PHRASES.get(capture.status, '')}"
+    return StatusAndHeaders(status, headers, protocol="HTTP/1.1")
+
+
+def _line(text: str) -> str:
+    """Return *text* as one line that UTF-8 has."""
+    return _BREAKS.sub(" ", text).encode("utf-8", "replace").decode()
+
+
+_PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}

@@ -1,0 +1,85 @@
+"""Taking back the jobs of workers that are no more."""
+
+import logging
+import random
+from datetime import UTC, datetime, timedelta
+
+from crawlyard.clock import Clock
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.services.signs import Signs
+from crawlyard.store.base import Store
+
+LOOK_EVERY = timedelta(seconds=1)
+
+_NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # no lease ends before
+
+_log = logging.getLogger(__name__)
+
+
+class Rescue:
+    """Queues the jobs of dead workers again, for the worker *name*."""
+
+    def __init__(self, name: str, store: Store, clock: Clock, signs: Signs) -> None:
+        self._name = name
+        self._store = store
+        self._clock = clock
+        self._signs = signs
+        self._looked_at = -LOOK_EVERY.total_seconds()
+        self._strangers: dict[str, float] = {}  # holders elsewhere, and since when we know
+
+    def hasten(self) -> None:
+        """Look at once the next time: somebody has died."""
+        self._looked_at = -LOOK_EVERY.total_seconds()
+
+    async def take_back(self) -> bool:
+        """Queue the jobs of dead workers again, once a second; tell whether there was any.
+
+        Raises:
+            StoreUnavailable: the store is away.
+        """
+        now = self._clock.monotonic()
+        if now - self._looked_at < LOOK_EVERY.total_seconds():
+            return False
+        self._looked_at = now
+        leases = self._store.leases
+        others = await self._others()
+        taken = []
+        if dead := self._signs.dead(others):
+            taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
+        taken += await leases.take_back(self._clock.now(), (), self._lapsed)
+        for job in taken:
+            _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
+        self._signs.sweep(others)
+        return bool(taken)
+
+    async def is_nobodys(self, lease: timedelta) -> bool:
+        """Tell whether no lease is held that has to be waited for.
+
+        Those of dead workers are taken back. A worker of whom nothing can be told may be
+        gone: its leases lapse if it is.
+        """
+        holders = await self._others()
+        if self._signs.dead(holders):
+            return False
+        now, known = self._clock.monotonic(), self._signs.known(holders)
+        strangers = holders - known
+        self._strangers = {w: self._strangers.get(w, now) for w in strangers}
+        return all(now - since > lease.total_seconds() for since in self._strangers.values())
+
+    def is_dead(self, worker: str) -> bool:
+        """Tell whether *worker* ran and does no more, as far as that can be told."""
+        return worker in self._signs.dead({worker})
+
+    async def _others(self) -> set[str]:
+        return set(await self._store.leases.holders()) - {self._name}
+
+    def _lost(self, job: Job) -> tuple[Job, Event]:
+        """Return a job whose worker is dead: if a child ran it, that died with its parent."""
+        return job.lost(self._clock.now(), actor=f"worker:{self._name}", in_child=False)
+
+    def _lapsed(self, job: Job) -> tuple[Job, Event]:
+        """Return a job that made no checkpoint in time: if a child ran it, that hangs."""
+        now = self._clock.now()
+        actor, chance = f"worker:{self._name}", random.random()
+        return job.lost(now, actor=actor, in_child=job.isolated, chance=chance)

@@ -1,0 +1,32 @@
+"""What operators say of hosts, and what hosts say in their robots.txt."""
+
+from dataclasses import fields
+from typing import Any
+
+from crawlyard.core.host_rule import HostRule, HostState
+from crawlyard.core.robots_file import RobotsFile
+from crawlyard.store.codec.base import Row
+from crawlyard.store.codec.jobs import compressed, decompressed
+
+_OF_RULE = tuple(f.name for f in fields(HostRule) if f.name != "state")
+_OF_FILE = tuple(f.name for f in fields(RobotsFile) if f.name != "body")
+
+
+def rule_row(rule: HostRule) -> dict[str, Any]:
+    """Return all columns of a row of `host_rules`."""
+    return {name: getattr(rule, name) for name in _OF_RULE} | {"state": rule.state.value}
+
+
+def rule_of(row: Row) -> HostRule:
+    """Return the rule of a row of `host_rules`."""
+    return HostRule(**{name: row[name] for name in _OF_RULE}, state=HostState(row["state"]))
+
+
+def file_row(file: RobotsFile) -> dict[str, Any]:
+    """Return all columns of a row of `robots`."""
+    return {name: getattr(file, name) for name in _OF_FILE} | {"body": compressed(file.body)}
+
+
+def file_of(row: Row) -> RobotsFile:
+    """Return the file of a row of `robots`."""
+    return RobotsFile(**{name: row[name] for name in _OF_FILE}, body=decompressed(row["body"]))

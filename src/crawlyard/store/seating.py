@@ -1,0 +1,80 @@
+"""How a process may ask a host from now on: one rule for all stores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from crawlyard.core.checkpoint import Booking
+from crawlyard.core.host_rule import HostRule
+from crawlyard.core.seats import HostTerms, SeatWish, Sitter, booking_of, seats_of, strikes_at
+from crawlyard.store.pacing import slots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKept:
+    """What is kept of a host."""
+
+    booked_until: datetime | None = None
+    held_until: datetime | None = None
+    strikes: int = 0
+    struck_at: datetime | None = None
+
+    def free_at(self, now: datetime) -> datetime:
+        """Return from when the host may be booked."""
+        return max(self.booked_until or now, self.held_until or now, now)
+
+    def held(self, until: datetime, strikes: int, struck_at: datetime | None) -> "HostKept":
+        """Return it with a hold until then, after so many refusals in a row."""
+        longer = replace(self, held_until=max(until, self.held_until or until))
+        if struck_at is None:
+            return longer
+        before = strikes_at(self.strikes, self.struck_at, self.held_until, struck_at)
+        return replace(longer, strikes=max(before, strikes), struck_at=struck_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What a wish comes to, and what is to be written for it."""
+
+    terms: HostTerms
+    seat: Sitter
+    booked_until: datetime | None  # None: nothing was booked
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether the row is not needed any more."""
+        return not self.seat.wanted and not self.seat.granted
+
+
+def settled(
+    asker: str,
+    wish: SeatWish,
+    kept: HostKept,
+    sitters: Sequence[Sitter],
+    rule: HostRule | None,
+    now: datetime,
+) -> Settled:
+    """Return what the wish of *asker* comes to; *sitters* are the rows that have not lapsed."""
+    nobody = Sitter(asker=asker, wanted=0, at_once=wish.at_once, granted=0)
+    mine = next((sitter for sitter in sitters if sitter.asker == asker), nobody)
+    others = [sitter for sitter in sitters if sitter.asker != asker]
+    seats = seats_of(wish, mine, others, rule, now)
+    every_s, count = booking_of(wish, rule)
+    count = count if seats.usable else 0
+    first_at, booked_until = None, None
+    if count:
+        booking = Booking(host=wish.host, every_s=every_s, count=count)
+        first_at, booked_until = slots(booking, kept.free_at(now), now)
+    return Settled(
+        terms=HostTerms(
+            seats=seats.usable,
+            rule=rule,
+            held_until=kept.held_until,
+            strikes=strikes_at(kept.strikes, kept.struck_at, kept.held_until, now),
+            first_at=first_at,
+            booked=count,
+            every_s=every_s,
+        ),
+        seat=Sitter(asker=asker, wanted=wish.wanted, at_once=wish.at_once, granted=seats.granted),
+        booked_until=booked_until,
+    )

@@ -1,0 +1,44 @@
+"""What a transaction makes due, gathered while it works, for whoever is to be told of it."""
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from crawlyard.core.due import Due
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import State
+from crawlyard.store.codec.jobs import needs_text
+
+_GATHERED = "crawlyard_due"
+
+
+@dataclass(frozen=True, slots=True)
+class Heralds:
+    """Who is told of work that has become due."""
+
+    within: Callable[[Any, Collection[Due]], Awaitable[None]] | None = None
+    """Called on Postgres, with the driver's connection, before the transaction is committed."""
+
+    after: Callable[[], None] | None = None
+    """Called on SQLite once it is, from the thread that writes."""
+
+
+NOBODY = Heralds()
+
+
+def gather(conn: Connection, job: Job, before: Job | None = None) -> None:
+    """Remember that *job* waits now, if it does and did not do so *before*."""
+    if job.state is not State.PENDING:
+        return
+    if before is not None and (before.state, before.due_at) == (job.state, job.due_at):
+        return
+    due = Due(job.due_at, needs_text(job.spec.worker_tags))
+    conn.info.setdefault(_GATHERED, set()).add(due)
+
+
+def gathered(conn: Connection) -> Collection[Due]:
+    """Return what was gathered since the last call, each once."""
+    found: Collection[Due] = conn.info.pop(_GATHERED, frozenset())
+    return found

@@ -1,0 +1,196 @@
+"""`QueueStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select
+
+from crawlyard.core.checkpoint import Asker, Preemption
+from crawlyard.core.priority import Priority
+from crawlyard.core.queue import aged, claimable, may_preempt, takes, yields
+from crawlyard.store.codec.jobs import job_of, shard_of
+from crawlyard.store.leasing import held
+from crawlyard.store.sql.bulk import update_rows
+from crawlyard.store.sql.claims import asked_by, on_offer, take
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.line import Turns, runnable
+from crawlyard.store.sql.quotas import parts_held_back, parts_spent, users_held_back
+from crawlyard.store.sql.shards import worked_at_by
+from crawlyard.store.sql.standing import STANDING, change, locked, standing
+from crawlyard.store.tables.jobs import (
+    CLAIM_ORDER,
+    NEEDY,
+    PENDING,
+    PRESENT,
+    READY,
+    RUNNING,
+    UNREADY,
+    jobs,
+)
+
+_LEVELS = Priority.HIGH - Priority.LOW
+"""The most that a job rises."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlQueue:
+    """`QueueStore` on a database."""
+
+    _database: Database
+
+    async def preempt(
+        self, asker: Asker, now: datetime, lease: timedelta, patience: timedelta
+    ) -> Preemption | None:
+        # most often there is nothing to do: that is seen without a lock
+        pair = await self._database.read(
+            partial(_pair, asker=asker, now=now, patience=patience, lock=False)
+        )
+        if pair is None:
+            return None
+        work = partial(_preempt, asker=asker, now=now, until=now + lease, patience=patience)
+        return await self._database.write(work)
+
+    async def age(self, now: datetime, step: timedelta, rows: int = 1000) -> int:
+        due = partial(_ripe, now=now, step=step, rows=rows)
+        if not await self._database.read(lambda conn: conn.execute(due()).first()):
+            return 0
+        return await self._database.write(lambda conn: _age(conn, now, step, rows))
+
+    async def due(self, now: datetime) -> Collection[str]:
+        return await self._database.read(partial(_due, now=now))
+
+    async def spent(self, now: datetime) -> Mapping[str, str]:
+        return await self._database.read(partial(parts_spent, now=now))
+
+    async def waiting(self, tags: Collection[str], least: Priority = Priority.LOW) -> int:
+        return await self._database.read(partial(_waiting, tags=frozenset(tags), least=least))
+
+
+def _pair(
+    conn: Connection, asker: Asker, now: datetime, patience: timedelta, *, lock: bool
+) -> tuple[int, int] | None:
+    """Return the keys of the urgent job and of the low one, as they are at this moment."""
+    out = users_held_back(conn, now) if lock else sorted(parts_held_back(conn, now))
+    kind, given = asked_by(conn, asker, now, out)
+    waited = now - patience
+    urgent = (
+        select(jobs.c.no)
+        .select_from(STANDING)
+        .where(
+            *on_offer(kind),
+            jobs.c.level == int(Priority.URGENT),
+            jobs.c.since <= waited,
+            jobs.c.due_at <= waited,
+        )
+        .order_by(*CLAIM_ORDER)
+        .limit(1)
+    )
+    low = (
+        select(jobs.c.no)
+        .select_from(STANDING)
+        .where(
+            RUNNING,
+            PRESENT,
+            jobs.c.level == int(Priority.LOW),
+            worked_at_by(asker.worker),
+        )
+        .order_by(jobs.c.since.desc(), jobs.c.id.desc())
+        .limit(1)
+    )
+    first = conn.scalar(urgent, given)
+    last = None if first is None else conn.scalar(low)
+    return None if first is None or last is None else (first, last)
+
+
+def _preempt(
+    conn: Connection, asker: Asker, now: datetime, until: datetime, patience: timedelta
+) -> Preemption | None:
+    pair = _pair(conn, asker, now, patience, lock=True)
+    if pair is None:
+        return None
+    # Both in the order of their keys, and looked at again once they are locked: somebody
+    # else may have claimed the urgent one, or ended the low one, since they were found.
+    both = locked(standing(jobs.c.no.in_(pair)).order_by(jobs.c.no))
+    rows = {row["no"]: row for row in conn.execute(both).mappings()}
+    if len(rows) < len(pair) or not _still(rows[pair[0]], rows[pair[1]], asker, now, patience):
+        return None
+    mine = select(jobs.c.no).select_from(STANDING).where(jobs.c.no == pair[1])
+    if conn.scalar(mine.where(worked_at_by(asker.worker))) is None:
+        return None
+    low = job_of(rows[pair[1]])
+    yielded, event = low.yielded(now, actor=f"worker:{asker.worker}")
+    claim = take(conn, rows[pair[0]], asker, now, until)
+    change(conn, yielded, event, before=low)
+    return Preemption(claim=claim, yielded=yielded)
+
+
+def _still(
+    urgent: RowMapping, low: RowMapping, asker: Asker, now: datetime, patience: timedelta
+) -> bool:
+    """Tell whether one may take the slot of the other, as they are stored now."""
+    waiting, running = job_of(urgent), job_of(low)
+    return (
+        claimable(waiting, now)
+        and not held(shard_of(urgent), now)
+        and takes(asker, waiting)
+        and may_preempt(waiting, now, patience)
+        and yields(running)
+    )
+
+
+def _age(conn: Connection, now: datetime, step: timedelta, rows: int) -> int:
+    # what another worker raises at this moment is left to it
+    found = _ripe(now, step, rows).with_for_update(skip_locked=True, key_share=True)
+    turns, risen = Turns(conn), []
+    for row in conn.execute(found):
+        priority, since = Priority(row.priority), max(row.since, row.due_at)
+        level = Priority(priority + aged(priority, since, now, step))
+        if level > row.level:
+            turn = turns.next(row.owner, level)
+            risen.append({"no": row.no, "level": int(level), "turn": turn})
+    return update_rows(conn, jobs, risen, ("no",), only=PENDING)
+
+
+def _ripe(now: datetime, step: timedelta, rows: int) -> Select[Any]:
+    risen = jobs.c.level - jobs.c.priority
+    return (
+        select(
+            jobs.c.no,
+            jobs.c.owner,
+            jobs.c.priority,
+            jobs.c.level,
+            jobs.c.since,
+            jobs.c.due_at,
+        )
+        .where(
+            PENDING,
+            PRESENT,
+            jobs.c.level < int(Priority.HIGH),
+            or_(*(_waited(risen == n, now - step * (n + 1)) for n in range(_LEVELS))),
+        )
+        .order_by(*CLAIM_ORDER)
+        .limit(rows)
+    )
+
+
+def _waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
+    return and_(there, jobs.c.since <= since, jobs.c.due_at <= since)
+
+
+def _due(conn: Connection, now: datetime) -> Collection[str]:
+    # needy jobs have an index of their own; of the others, one is enough
+    due = (PRESENT, jobs.c.due_at <= now)
+    needy = set(conn.scalars(select(jobs.c.needs).where(NEEDY, *due).distinct()))
+    late = set(conn.scalars(select(jobs.c.needs).where(UNREADY, *due).distinct()))
+    plain = select(jobs.c.needs).where(READY, *due, jobs.c.needs == "").limit(1)
+    return needy | late | set(conn.scalars(plain))
+
+
+def _waiting(conn: Connection, tags: frozenset[str], least: Priority) -> int:
+    able = (PENDING, PRESENT, jobs.c.level >= int(least), runnable(conn, tags))
+    return conn.scalar(select(func.count()).select_from(jobs).where(*able)) or 0

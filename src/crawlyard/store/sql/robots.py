@@ -1,0 +1,58 @@
+"""`RobotsStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from crawlyard.core.robots_file import RobotsFile
+from crawlyard.store.codec.hosts import file_of, file_row
+from crawlyard.store.sql.bulk import delete_first
+from crawlyard.store.sql.database import Database, is_postgres
+from crawlyard.store.tables.hosts import robots
+from crawlyard.store.text import clean
+
+
+@dataclass(frozen=True, slots=True)
+class SqlRobots:
+    """`RobotsStore` on a database."""
+
+    _database: Database
+
+    async def get(self, origin: str, now: datetime) -> RobotsFile | None:
+        return await self._database.read(partial(_get, origin=clean(origin), now=now))
+
+    async def put(self, files: Sequence[RobotsFile]) -> None:
+        if files:
+            await self._database.write(partial(_put, files=files))
+
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        return await self._database.write(partial(_sweep, before=before, rows=rows))
+
+
+def _get(conn: Connection, origin: str, now: datetime) -> RobotsFile | None:
+    found = select(robots).where(robots.c.origin == origin, robots.c.expires_at > now)
+    row = conn.execute(found).mappings().first()
+    return file_of(row) if row is not None else None
+
+
+def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
+    # by origin: two that put the same files do not wait in a circle
+    rows = sorted((file_row(file) for file in files), key=lambda row: str(row["origin"]))
+    insert = postgresql.insert(robots) if is_postgres(conn) else sqlite.insert(robots)
+    given = insert.excluded
+    statement = insert.on_conflict_do_update(
+        index_elements=["origin"],
+        set_={name: given[name] for name in rows[0] if name != "origin"},
+        where=robots.c.fetched_at <= given.fetched_at,
+    )
+    conn.execute(statement, rows)
+
+
+def _sweep(conn: Connection, before: datetime, rows: int) -> int:
+    return delete_first(conn, (robots.c.origin,), robots.c.expires_at < before, rows)

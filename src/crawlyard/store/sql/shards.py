@@ -1,0 +1,127 @@
+"""The rows of the shards of one job: read, locked, written back; and what waits in them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select, update
+
+from crawlyard.core.checkpoint import Shard
+from crawlyard.core.spread import Extent, bucket_of, buckets_of
+from crawlyard.store.codec.jobs import shard_of, shard_row
+from crawlyard.store.sharing import Parts
+from crawlyard.store.sql.bulk import insert_new, update_rows
+from crawlyard.store.tables.jobs import DEALT, PRESENT, WAITING, frontier, jobs, shards
+
+DEAL_AT_ONCE = 10_000
+"""Rows of a frontier that are dealt by one statement."""
+
+PART = shards.c.shard > 0
+
+
+def locked_parts(
+    conn: Connection, no: int, *columns: ColumnElement[Any]
+) -> tuple[Mapping[str, Any], Parts] | None:
+    """Return a job's row and its shards, which nobody else changes until the transaction ends.
+
+    Of the row, *columns* alone, if there are any: its spec may be megabytes. ``None``:
+    there is no such job, or it is deleted.
+    """
+    # the job's row first: whoever changes a shard of it has locked that
+    read = (*columns, jobs.c.spread) if columns else tuple(jobs.c)
+    statement = select(*read).where(jobs.c.no == no, PRESENT)
+    statement = statement.with_for_update(of=jobs, key_share=True)
+    row = conn.execute(statement).mappings().first()
+    return None if row is None else (dict(row), parts_of(conn, no, row["spread"]))
+
+
+def parts_of(conn: Connection, no: int, of: int) -> Parts:
+    """Return the shards of a job that is cut into *of*, as they are."""
+    found = conn.execute(select(shards).where(shards.c.job_no == no)).mappings()
+    by = {row["shard"]: shard_of(row) for row in found}
+    return Parts(no=no, total=by.pop(0), by=by, of=of)
+
+
+def write_parts(conn: Connection, parts: Parts) -> None:
+    """Write the shards that were changed, and add those that are new."""
+    rows = [
+        {"job_no": parts.no, "shard": number} | shard_row(_numbered(parts, number))
+        for number in sorted(parts.touched)
+    ]
+    if update_rows(conn, shards, rows, ("job_no", "shard")) < len(rows):
+        insert_new(conn, shards, rows)
+    parts.touched.clear()
+
+
+def _numbered(parts: Parts, number: int) -> Shard:
+    return parts.by[number] if number else parts.total
+
+
+def recut(conn: Connection, no: int, of: int) -> None:
+    """Write down into how many shards a job is cut."""
+    conn.execute(update(jobs).where(jobs.c.no == no).values(spread=of))
+
+
+def deal(conn: Connection, no: int) -> None:
+    """Give each waiting target of a job the bucket of its host."""
+    undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
+    statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
+    while found := conn.execute(statement).all():
+        update_rows(conn, frontier, [{"id": i, "bucket": bucket_of(h)} for i, h in found], ("id",))
+
+
+def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) -> Extent:
+    """Return how much waits in a job; *hosts* are those that it begins with."""
+    statement = select(func.count(frontier.c.host.distinct()), func.count()).where(
+        frontier.c.job_no == no, WAITING
+    )
+    distinct, waiting = conn.execute(statement).one()
+    return Extent(hosts=distinct or len(hosts), waiting=waiting or len(hosts), rate=rate)
+
+
+def waits(conn: Connection, no: int) -> bool:
+    """Tell whether anything waits in a job."""
+    return conn.scalar(select(_exists(frontier.c.job_no == no, WAITING))) or False
+
+
+def waits_in(conn: Connection, no: int, shard: int, of: int) -> bool:
+    """Tell whether anything waits in a shard."""
+    return conn.scalar(select(_exists(*dealt_to(no, shard, of)))) or False
+
+
+def first_waiting(conn: Connection, no: int, numbers: Sequence[int], of: int) -> int | None:
+    """Return the first of some shards in which something waits, ``None`` for none."""
+    return next((n for n in numbers if waits_in(conn, no, n, of)), None)
+
+
+def dealt_to(no: int, shard: int, of: int) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a waiting target is of a shard."""
+    return (frontier.c.job_no == no, DEALT, frontier.c.bucket.in_(buckets_of(shard, of)))
+
+
+def _exists(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(*conditions)
+
+
+def others_hold() -> ColumnElement[bool]:
+    """Return the condition that a shard of a job beside 0 is under a lease."""
+    return _leased().exists()
+
+
+def worked_at_by(worker: str) -> ColumnElement[bool]:
+    """Return the condition that *worker* has a job, which is `STANDING`, or a shard of it."""
+    part = (jobs.c.spread > 0) & _leased(_part.c.worker == worker).exists()
+    return or_(shards.c.worker == worker, part)
+
+
+def untouched(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the condition that no lease on a shard of a job keeps others out."""
+    return or_(jobs.c.spread == 0, ~_leased(_part.c.lease_until > now).exists())
+
+
+_part = shards.alias("part")
+
+
+def _leased(*conditions: ColumnElement[bool]) -> Select[Any]:
+    mine = (_part.c.job_no == jobs.c.no, _part.c.shard > 0)
+    return select(_part.c.shard).where(*mine, _part.c.worker.is_not(None), *conditions)

@@ -1,0 +1,383 @@
+"""`SpreadStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, or_, select
+
+from crawlyard.core.checkpoint import Asker, Claim, Lease, Shard
+from crawlyard.core.event import Event
+from crawlyard.core.filter import hosts_in
+from crawlyard.core.job import Job
+from crawlyard.core.leaving import Decide, Leaving
+from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.limits import breach
+from crawlyard.core.page import ErrorKind, Target
+from crawlyard.core.queue import can_run
+from crawlyard.core.spread import Spread, shards_for
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.jobs import job_of, needs_of, target_of
+from crawlyard.store.sharing import (
+    Parts,
+    after_loss,
+    back,
+    cut,
+    lost,
+    takeable,
+    taken,
+)
+from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.line import runnable
+from crawlyard.store.sql.quotas import parts_spent
+from crawlyard.store.sql.reopen import reopen
+from crawlyard.store.sql.shards import (
+    PART,
+    deal,
+    dealt_to,
+    extent_of,
+    first_waiting,
+    locked_parts,
+    parts_of,
+    recut,
+    waits,
+    write_parts,
+)
+from crawlyard.store.sql.standing import change, no_of
+from crawlyard.store.tables.jobs import (
+    CLAIM_ORDER,
+    HELD,
+    PRESENT,
+    READY,
+    RUNNING,
+    frontier,
+    jobs,
+    shards,
+)
+
+MOST_JOBS = 20
+"""Running jobs with a free shard that one question looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlSpread:
+    """`SpreadStore` on a database."""
+
+    _database: Database
+
+    async def join(
+        self, asker: Asker, now: datetime, lease: timedelta, *, in_turn: bool
+    ) -> Claim | None:
+        # mostly there is nothing: that is found out without keeping others from writing
+        found = await self._database.read(partial(_open, asker=asker, now=now, in_turn=in_turn))
+        for no in found:
+            work = partial(_join, no=no, asker=asker, now=now, until=now + lease)
+            if (claim := await self._database.write(work)) is not None:
+                return claim
+        return None
+
+    async def leave(
+        self, lease: Lease, now: datetime, until: datetime, decide: Decide, *, further: bool
+    ) -> Claim | None:
+        work = partial(_leave, lease=lease, now=now, until=until, decide=decide, further=further)
+        return await self._database.write(work)
+
+    async def lose(
+        self, lease: Lease, now: datetime, decide: Callable[[Job], tuple[Job, Event]]
+    ) -> Job | None:
+        mine = (shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
+        work = partial(_take, no=lease.job_no, gone=mine, now=now, decide=decide)
+        return await self._database.write(work)
+
+    async def load(
+        self, lease: Lease, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    ) -> list[Target]:
+        work = partial(_load, lease=lease, limit=limit, deep=depth_first, without=sorted(without))
+        return await self._database.read(work)
+
+    async def shards(self, job_id: str) -> Mapping[int, Shard]:
+        return await self._database.read(partial(_shards, job_id=job_id))
+
+
+# -- joining -----------------------------------------------------------------------------
+
+
+def _open(conn: Connection, asker: Asker, now: datetime, *, in_turn: bool) -> list[int]:
+    """Return the running jobs with a free shard that *asker* may take, in the order of claims."""
+    free = exists().where(
+        shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread, ~HELD
+    )
+    statement = (
+        select(jobs.c.no, jobs.c.owner, jobs.c.needs, *_PLACE)
+        .where(RUNNING, PRESENT, jobs.c.spread > 0, free)
+        .order_by(*CLAIM_ORDER)
+        .limit(MOST_JOBS)
+    )
+    if asker.only is not None:
+        statement = statement.where(jobs.c.id == asker.only)
+    else:
+        statement = statement.where(jobs.c.level >= int(asker.least))
+    found = [r for r in conn.execute(statement) if asker.only or _has(asker, r)]
+    if found and in_turn and (head := _head(conn, asker, now)) is not None:
+        found = [row for row in found if _key(row) < head]
+    return [row.no for row in found if _may(conn, row, asker, now)]
+
+
+_PLACE = (jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id)
+
+
+def _key(row: Row[*tuple[Any, ...]]) -> tuple[int, int, datetime, str]:
+    return (-row.level, row.turn, row.queued_at, row.id)
+
+
+def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, datetime, str] | None:
+    """Return the place of the first job that *asker* could claim instead."""
+    mine = runnable(conn, asker.tags) if asker.only is None else jobs.c.id == asker.only
+    first = select(*_PLACE).where(READY, PRESENT, jobs.c.due_at <= now, mine)
+    row = conn.execute(first.order_by(*CLAIM_ORDER).limit(1)).first()
+    return None if row is None else _key(row)
+
+
+def _has(asker: Asker, row: Row[*tuple[Any, ...]]) -> bool:
+    return can_run(asker.tags, needs_of(row.needs))
+
+
+def _may(conn: Connection, row: Row[*tuple[Any, ...]], asker: Asker, now: datetime) -> bool:
+    """Tell whether the owner's quota allows it, and something waits in a shard that is free."""
+    if row.owner in parts_spent(conn, now):
+        return False
+    of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == row.no)) or 0
+    parts = parts_of(conn, row.no, of)
+    return first_waiting(conn, row.no, takeable(parts, asker.worker, now), of) is not None
+
+
+def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
+    found = locked_parts(conn, no)
+    if found is None or State(found[0]["state"]) is not State.RUNNING:
+        return None
+    return _first(conn, job_of(found[0]), found[1], asker.worker, now, until)
+
+
+def _first(
+    conn: Connection, job: Job, parts: Parts, worker: str, now: datetime, until: datetime
+) -> Claim | None:
+    """Lease the first free shard that has something waiting."""
+    number = first_waiting(conn, parts.no, takeable(parts, worker, now), parts.of)
+    if number is None:
+        return None
+    claim = taken(parts, number, job, worker, until)
+    write_parts(conn, parts)
+    return claim
+
+
+def begin(
+    conn: Connection,
+    row: Mapping[str, Any] | RowMapping,
+    job: Job,
+    asker: Asker,
+    now: datetime,
+    until: datetime,
+) -> Claim | None:
+    """Claim a pending *job* that is to be spread, with one of its shards.
+
+    *row* is its own, locked, and `untouched`. ``None``: one worker is to have all of it,
+    or nothing is left of its limits.
+    """
+    asked = job.spec.spread
+    if not (row["spread"] or isinstance(asked, Spread) or asked > 1):
+        return None
+    parts = parts_of(conn, row["no"], row["spread"])
+    for number, shard in parts.leased():
+        parts.put(number, lost(shard, now))
+    cut(parts, _wanted(conn, row["no"], job, parts), now)
+    claim = _begun(conn, job, parts, asker, now, until) if parts.of else None
+    parts.of = parts.of if claim is not None else 0
+    if parts.of != row["spread"]:
+        recut(conn, parts.no, parts.of)
+    write_parts(conn, parts)
+    return claim
+
+
+def _begun(
+    conn: Connection, job: Job, parts: Parts, asker: Asker, now: datetime, until: datetime
+) -> Claim | None:
+    deal(conn, parts.no)
+    numbers = range(1, parts.of + 1)
+    number = first_waiting(conn, parts.no, numbers, parts.of) or numbers[0]
+    moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
+    parts.put(0, replace(parts.total, attempt=parts.total.attempt + 1))
+    claim = taken(parts, number, moved, asker.worker, until)
+    if claim is not None:
+        write_parts(conn, parts)
+        change(conn, moved, event, before=job)
+    return claim
+
+
+def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
+    asked = job.spec.spread
+    if not isinstance(asked, Spread) and asked < 2:
+        return 0
+    hosts = hosts_in(job.spec.urls)
+    return shards_for(asked, extent_of(conn, no, hosts, parts.total.pulse.rate))
+
+
+# -- leaving -----------------------------------------------------------------------------
+
+
+def _leave(
+    conn: Connection,
+    lease: Lease,
+    now: datetime,
+    until: datetime,
+    decide: Decide,
+    *,
+    further: bool,
+) -> Claim | None:
+    found = _mine(conn, lease)
+    if found is None:
+        return None
+    row, parts = found
+    parts.put(lease.shard, back(parts.by[lease.shard], now))
+    claim: Claim | None = None
+    if State(row["state"]) is State.RUNNING:
+        job = job_of(row)
+        if further and breach(job.limits, parts.total.usage) is None:
+            claim = _further(conn, job, parts, lease, until)
+        if claim is None and not any(parts.leased()):
+            _end(conn, job, parts, decide)
+    write_parts(conn, parts)
+    return claim
+
+
+def _further(
+    conn: Connection, job: Job, parts: Parts, lease: Lease, until: datetime
+) -> Claim | None:
+    free = [n for n, shard in parts.in_use() if shard.worker is None]
+    number = first_waiting(conn, parts.no, free, parts.of)
+    return None if number is None else taken(parts, number, job, lease.worker, until)
+
+
+def _end(conn: Connection, job: Job, parts: Parts, decide: Decide) -> None:
+    """Save a job whose last shard was given back."""
+    waiting = waits(conn, parts.no)
+    verdict = decide(Leaving(job=job, usage=parts.total.usage, waiting=waiting))
+    if verdict.again:
+        total, _ = reopen(conn, parts.no, parts.total, verdict.again)
+        parts.put(0, total)
+    write_parts(conn, parts)
+    change(conn, verdict.job, *verdict.events, before=job)
+
+
+def settle_part(
+    conn: Connection,
+    lease: Lease,
+    job: Job,
+    events: Sequence[Event],
+    again: Collection[ErrorKind],
+) -> None:
+    """Save the job of a shard and give that back; see `LeaseStore.settle`."""
+    found = _mine(conn, lease)
+    if found is None:
+        raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
+    _, parts = found
+    parts.put(lease.shard, back(parts.by[lease.shard], None))
+    if again:
+        total, _ = reopen(conn, parts.no, parts.total, again)
+        parts.put(0, total)
+    write_parts(conn, parts)
+    change(conn, job, *events)
+
+
+def free_part(conn: Connection, lease: Lease) -> None:
+    """Let the lease of a shard go, if it is ours."""
+    found = _mine(conn, lease)
+    if found is not None:
+        _, parts = found
+        parts.put(lease.shard, back(parts.by[lease.shard], None))
+        write_parts(conn, parts)
+
+
+def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | None:
+    """Return the job and the shards of a lease, locked; ``None`` if another attempt has it."""
+    found = locked_parts(conn, lease.job_no)
+    if found is None:
+        return None
+    mine = found[1].by.get(lease.shard)
+    return found if mine is not None and mine.attempt == lease.attempt else None
+
+
+# -- losing ------------------------------------------------------------------------------
+
+
+async def take_parts_back(
+    database: Database,
+    now: datetime,
+    dead: Collection[str],
+    decide: Callable[[Job], tuple[Job, Event]],
+) -> list[Job]:
+    """Free the shards of lost workers; return the jobs that nobody has a shard of any more."""
+    gone = (PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
+    statement = select(shards.c.job_no).where(*gone).distinct()
+    jobs_hit = await database.read(lambda conn: sorted(conn.scalars(statement)))
+    taken_back = []
+    for no in jobs_hit:
+        work = partial(_take, no=no, gone=gone, now=now, decide=decide)
+        if (job := await database.write(work)) is not None:
+            taken_back.append(job)
+    return taken_back
+
+
+def _take(
+    conn: Connection,
+    no: int,
+    gone: Sequence[ColumnElement[bool]],
+    now: datetime,
+    decide: Callable[[Job], tuple[Job, Event]],
+) -> Job | None:
+    found = locked_parts(conn, no)
+    if found is None:
+        return None
+    row, parts = found
+    numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *gone)))
+    for number in numbers:
+        parts.put(number, lost(parts.by[number], now))
+    after: tuple[Job, Event] | None = None
+    if numbers and State(row["state"]) is State.RUNNING:
+        job = job_of(row)
+        after = after_loss(parts, sorted(numbers), job, decide)
+        if after is not None:
+            write_parts(conn, parts)
+            change(conn, *after, before=job)
+    write_parts(conn, parts)
+    return None if after is None else after[0]
+
+
+# -- reading -----------------------------------------------------------------------------
+
+
+def _load(
+    conn: Connection, lease: Lease, limit: int, *, deep: bool, without: Sequence[str]
+) -> list[Target]:
+    order = (frontier.c.depth, frontier.c.id)
+    statement = (
+        select(frontier)
+        .where(*dealt_to(lease.job_no, lease.shard, lease.of))
+        .where(exists().where(jobs.c.no == lease.job_no, PRESENT))
+        .order_by(*((c.desc() for c in order) if deep else order))
+        .limit(limit)
+    )
+    if without:
+        statement = statement.where(frontier.c.host.not_in(without))
+    return [target_of(row) for row in conn.execute(statement).mappings()]
+
+
+def _shards(conn: Connection, job_id: str) -> Mapping[int, Shard]:
+    no = conn.scalar(no_of(job_id))
+    if no is None:
+        return {}
+    of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == no)) or 0
+    return dict(parts_of(conn, no, of).in_use())

@@ -1,0 +1,92 @@
+"""What the command line can say of the queue: tags of workers, reserved slots, a day's bytes."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.acceptance.shell import FAST, Shell
+
+
+def one(shell: Shell, *words: str) -> dict[str, Any]:
+    """Return what a command tells of one thing."""
+    found = shell.run(*words, "-o", "json")
+    assert found.returncode == 0, found.stderr
+    told: dict[str, Any] = json.loads(found.stdout)
+    return told
+
+
+def test_a_job_that_needs_a_tag_waits_for_a_worker_that_has_it(shell: Shell, site: str) -> None:
+    asked = ("--max-pages", "2", "--worker-tag", "eu", "--worker-tag", "gpu")
+    shell.run("crawl", "-d", site, *FAST, *asked)
+    without = shell.run("work", "--drain", "--tag", "eu")
+    waiting = one(shell, "jobs", "show", "last")
+
+    with_all = shell.run("work", "--drain", "--tag", "eu", "--tag", "gpu")
+
+    assert (without.returncode, with_all.returncode) == (0, 0), with_all.stderr
+    assert (waiting["state"], waiting["spec"]["worker_tags"]) == ("pending", ["eu", "gpu"])
+    assert one(shell, "jobs", "show", "last")["state"] == "completed"
+
+
+def test_a_worker_is_given_its_tags_by_the_environment_as_well(shell: Shell, site: str) -> None:
+    shell.run("crawl", "-d", site, *FAST, "--max-pages", "2", "--worker-tag", "eu")
+
+    drained = shell.run("work", "--drain", env={"CRAWLYARD_WORKER_TAGS": "gpu, eu"})
+
+    assert drained.returncode == 0, drained.stderr
+    assert one(shell, "jobs", "show", "last")["state"] == "completed"
+
+
+def test_what_a_waiting_job_needs_can_be_changed(shell: Shell, site: str) -> None:
+    shell.run("crawl", "-d", site, *FAST, "--max-pages", "2", "--worker-tag", "eu")
+
+    changed = one(shell, "jobs", "set", "last", "worker_tags=-eu")
+    drained = shell.run("work", "--drain")
+
+    assert changed["spec"]["worker_tags"] == []
+    assert drained.returncode == 0, drained.stderr
+    assert one(shell, "jobs", "show", "last")["state"] == "completed"
+
+
+def test_a_crawl_that_is_run_at_once_needs_no_worker_with_its_tags(shell: Shell, site: str) -> None:
+    crawled = shell.run("crawl", site, *FAST, "--max-pages", "2", "--worker-tag", "eu", "-q")
+
+    assert crawled.returncode == 0, crawled.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("work", "--drain", "--tag", "two words"), "expected 1 to 64 letters"),
+        (("work", "--drain", "--reserve-urgent", "257"), "--reserve-urgent"),
+        (("crawl", "-d", "https://example.org", "--worker-tag", "a/b"), "worker_tags"),
+    ],
+)
+def test_what_is_no_tag_or_number_of_slots_is_refused(
+    shell: Shell, words: tuple[str, ...], said: str
+) -> None:
+    refused = shell.run(*words)
+
+    assert refused.returncode == 2
+    assert said in refused.stderr
+
+
+def test_slots_are_kept_for_urgent_jobs(shell: Shell, site: str) -> None:
+    shell.run("crawl", "-d", site, *FAST, "--max-pages", "2", "--priority", "high")
+    shell.run("crawl", "-d", site, *FAST, "--max-pages", "2", "--priority", "urgent")
+
+    drained = shell.run("work", "--drain", "--jobs", "1", "--reserve-urgent", "1")
+
+    listed = shell.run("jobs", "list", "-o", "jsonl").stdout.splitlines()
+    states = {job["priority"]: job["state"] for job in map(json.loads, listed)}
+    assert drained.returncode == 0, drained.stderr
+    assert states == {"urgent": "completed", "high": "pending"}
+
+
+def test_a_users_bytes_per_day_are_set_and_taken_away(shell: Shell) -> None:
+    set_ = one(shell, "users", "create", "ada", "--max-bytes-per-day", "20GB")
+    taken = one(shell, "users", "set", "ada", "--max-bytes-per-day", "none")
+
+    assert set_["quota"]["bytes_per_day"] == 20_000_000_000
+    assert taken["quota"]["bytes_per_day"] is None

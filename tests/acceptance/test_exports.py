@@ -1,0 +1,150 @@
+"""Exports that are no text, by the command, here and over HTTP, and read back."""
+
+import io
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships no types
+    ArchiveIterator,
+)
+
+from crawlyard.demo.site import DemoSite
+from tests.acceptance.shell import FAST, MINUTE, PAGES, Run, Shell
+from tests.redis_server import Server
+
+KEEPS = ("--keep", "html")
+
+
+def urls_of(file: Path) -> list[str]:
+    """Return the URLs of the responses in a WARC, whose digests must be right."""
+    with file.open("rb") as opened:
+        return [
+            record.rec_headers.get_header("WARC-Target-URI")
+            for record in ArchiveIterator(opened, check_digests="raise")
+            if record.content_stream().read() and record.rec_type == "response"
+        ]
+
+
+def without(package: str, shell: Shell, *words: str, **env: str) -> Run:
+    """Run a command as if *package* were not installed."""
+    script = (
+        f"import sys; sys.modules[{package!r}] = None; from crawlyard.cli.app import main; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=shell.folder,
+        env=shell.environment | env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=MINUTE,
+    )
+
+
+def test_a_crawl_is_written_as_parquet_and_as_warc(either: Shell, site: str) -> None:
+    ran = either.run("crawl", site, *FAST, *KEEPS, "--out", "pages.parquet")
+    archived = either.run("jobs", "export", "last", "--out", "site.warc.gz")
+
+    assert (ran.returncode, archived.returncode) == (0, 0), ran.stderr + archived.stderr
+    reachable = {site + path for path in DemoSite(PAGES, faults=False).reachable()}
+    frame = pd.read_parquet(either.folder / "pages.parquet")
+    assert set(frame["url"]) == reachable
+    assert len(frame) == len(reachable)
+    file = either.folder / "pages.parquet"
+    asked = f"SELECT count(*), count(DISTINCT sha256), min(status) FROM '{file}'"
+    (row,) = duckdb.connect().execute(asked).fetchall()
+    assert (row[0], row[2]) == (len(reachable), 200)
+    html = frame[frame["html"].notna()]
+    assert sorted(urls_of(either.folder / "site.warc.gz")) == sorted(html["url"])
+    assert "written to site.warc.gz" in archived.stderr
+
+
+def test_what_is_no_text_goes_down_a_pipe_as_it_is(either: Shell, site: str) -> None:
+    either.run("crawl", site, *FAST, "--max-pages", "5")
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "crawlyard", "jobs", "export", "last", "--format", "parquet"],
+        cwd=either.folder,
+        env=either.environment,
+        capture_output=True,
+        check=True,
+        timeout=MINUTE,
+    )
+
+    assert len(pd.read_parquet(io.BytesIO(ran.stdout))) == 5
+
+
+def test_a_job_without_html_is_refused_before_anything_is_written(either: Shell, site: str) -> None:
+    before = either.run("crawl", site, *FAST, "--max-pages", "1", "--out", "site.warc.gz")
+    either.run("crawl", site, *FAST, "--max-pages", "1")
+    after = either.run("jobs", "export", "last", "--out", "site.warc.gz")
+
+    for ran in (before, after):
+        assert ran.returncode == 2
+        assert "expected a job that keeps HTML (--keep html)" in ran.stderr
+    assert not (either.folder / "site.warc.gz").exists()
+    listed = either.run("jobs", "list", "-o", "jsonl").stdout.splitlines()
+    assert len(listed) == 1
+
+
+@pytest.mark.parametrize(("form", "package"), [("parquet", "pyarrow"), ("warc", "warcio")])
+def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+    shell: Shell, site: str, form: str, package: str
+) -> None:
+    shell.run("crawl", site, *FAST, *KEEPS, "--max-pages", "1")
+
+    ran = without(package, shell, "jobs", "export", "last", "--format", form)
+
+    assert ran.returncode == 2
+    assert f"pip install 'crawlyard[{form}]'" in ran.stderr
+
+
+def test_redis_that_is_not_installed_is_named_with_the_line_that_installs_it(shell: Shell) -> None:
+    redis = {"CRAWLYARD_REDIS_URL": "redis://127.0.0.1:1"}
+
+    ran = without("redis", shell, "work", "--drain", **redis)
+
+    assert ran.returncode != 0
+    assert "pip install 'crawlyard[redis]'" in ran.stderr
+
+
+@pytest.mark.redis
+def test_health_says_how_redis_is_and_a_yard_is_well_without_it(
+    shell: Shell, redis_server: Server
+) -> None:
+    shell.run("users", "create", "ada")  # so that there is a yard
+    env = {"CRAWLYARD_REDIS_URL": redis_server.url}
+    well = shell.run("health", env=env)
+    redis_server.kill()
+    away = shell.run("health", env=env)
+
+    assert (well.returncode, well.stderr) == (0, "ok, with Redis\n")
+    assert away.returncode == 0
+    assert "ok, but Redis is away: live progress is slower" in away.stderr
+
+
+def test_a_terminal_gets_no_parquet(shell: Shell, site: str) -> None:
+    shell.run("crawl", site, *FAST, "--max-pages", "1")
+    leader, follower = pty.openpty()
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "crawlyard", "jobs", "export", "last", "--format", "parquet"],
+        cwd=shell.folder,
+        env=shell.environment,
+        stdout=follower,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=MINUTE,
+    )
+    os.close(follower)
+    os.close(leader)
+
+    assert ran.returncode == 2
+    assert "expected a file or a pipe: parquet is not for a terminal" in ran.stderr

@@ -1,0 +1,273 @@
+"""Workers on several machines: each has a folder of its own here, and nothing but Postgres."""
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from crawlyard.demo.hits import Hit
+from tests.acceptance.shell import SLOW, Shell, a_site, asked_twice, emptied, rest, until
+from tests.site import read_log
+
+if TYPE_CHECKING:
+    import subprocess
+
+PAGES = 120
+ALONE = ("work", "--no-scheduler", "--no-webhooks", "--no-janitor")
+SOON_S = 60.0
+NEVER_S = "600"  # a lease that does not lapse while a test runs
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Return once *holds*; a deadline far beyond what is promised fails the test."""
+    end = monotonic() + SOON_S
+    while not holds():
+        assert monotonic() < end, "it did not come to that"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A folder of its own, with workers that share nothing with others but the database."""
+
+    name: str
+    shell: Shell
+
+    @contextmanager
+    def working(self) -> Iterator["subprocess.Popen[str]"]:
+        with self.shell.started(*ALONE) as process:
+            until(process, "runs up to")
+            with emptied(process):
+                yield process
+                process.kill()
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Machines, the database between them, and the site that they crawl."""
+
+    folder: Path
+    url: str
+    database: "psycopg.Connection[Any]"
+    site: str
+
+    def machine(self, name: str, **settings: str) -> Machine:
+        folder = self.folder / name
+        folder.mkdir()
+        named = {f"CRAWLYARD_{key.upper()}": value for key, value in settings.items()}
+        agent = {"CRAWLYARD_USER_AGENT": f"Machine-{name}/1", "CRAWLYARD_DATABASE_URL": self.url}
+        return Machine(name, Shell(folder, agent | named))
+
+    def submit(self, machine: Machine) -> None:
+        words = ("crawl", self.site, *SLOW, "--detach", "--concurrency", "2")
+        ran = machine.shell.run(*words)
+        assert ran.returncode == 0, ran.stderr
+
+    def one(self, query: str) -> Any:
+        row = self.database.execute(query.encode()).fetchone()
+        return None if row is None else row[0]
+
+    def holder(self) -> str:
+        """Return the pid that is in the name of the worker that has the job, if one has."""
+        worker = self.one("SELECT max(worker) FROM shards")
+        return "" if worker is None else worker.rsplit("-", 2)[-2]
+
+    def is_completed(self) -> bool:
+        return bool(self.one("SELECT state = 'completed' FROM jobs"))
+
+    def after_checkpoints(self, count: int) -> None:
+        """Return when the one job that runs has made so many checkpoints more."""
+        seq = self.one("SELECT max(seq) FROM shards")
+        eventually(lambda: self.one("SELECT max(seq) FROM shards") >= seq + count)
+
+    def pages(self) -> int:
+        return int(self.one("SELECT max(pages) FROM shards"))
+
+    def hits(self) -> list[Hit]:
+        return read_log(self.folder / "hits.jsonl")
+
+
+@pytest.fixture
+def fleet(postgres_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    log = str(tmp_path / "hits.jsonl")
+    options = ("--pages", str(PAGES), "--plain", "--latency-ms", "100", "--log", log)
+    with (
+        psycopg.connect(postgres_url, autocommit=True) as database,
+        a_site(*options) as site,
+    ):
+        yield Fleet(tmp_path, postgres_url, database, site)
+
+
+@pytest.mark.postgres
+def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(fleet: Fleet) -> None:
+    one, two = (fleet.machine(name, lease_s=NEVER_S) for name in ("a", "b"))
+    with one.working() as first, two.working() as second:
+        fleet.submit(one)
+        eventually(lambda: len(fleet.hits()) > 10)
+        holder, other = (first, second) if fleet.holder() == str(first.pid) else (second, first)
+
+        holder.kill()
+        holder.wait()
+        eventually(lambda: fleet.holder() == str(other.pid))
+        eventually(fleet.is_completed)
+
+    assert fleet.pages() == PAGES
+
+
+@pytest.mark.postgres
+def test_a_worker_without_its_lock_sends_nothing_until_it_holds_it_again(fleet: Fleet) -> None:
+    machine = fleet.machine("a")
+    name = fleet.one("SELECT current_database()")
+    elsewhere = make_url(fleet.url).set(database="postgres")
+    with (
+        machine.working(),
+        psycopg.connect(elsewhere.render_as_string(hide_password=False), autocommit=True) as admin,
+    ):
+        fleet.submit(machine)
+        eventually(lambda: len(fleet.hits()) > 10)
+
+        try:
+            # the store's connections stay, a new one is refused
+            admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+            fleet.one(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'crawlyard presence'"
+            )
+            fleet.after_checkpoints(1)
+            held = len(fleet.hits())
+            fleet.after_checkpoints(2)
+            still_held = len(fleet.hits())
+        finally:
+            admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+        eventually(fleet.is_completed)
+
+    assert held == still_held < PAGES
+    assert fleet.pages() == PAGES
+    assert asked_twice(Shell(fleet.folder)) == []
+
+
+@pytest.mark.postgres
+def test_a_worker_that_was_stopped_past_its_lease_sends_nothing_for_a_job_that_is_another_s(
+    fleet: Fleet,
+) -> None:
+    one, two = (fleet.machine(name, lease_s="6") for name in ("a", "b"))
+    with one.working() as first, two.working() as second:
+        fleet.submit(one)
+        eventually(lambda: len(fleet.hits()) > 10)
+        is_first = fleet.holder() == str(first.pid)
+        holder, other = (first, second) if is_first else (second, first)
+
+        holder.send_signal(signal.SIGSTOP)
+        eventually(lambda: fleet.holder() == str(other.pid))
+        woken_at = monotonic()
+        holder.send_signal(signal.SIGCONT)
+        eventually(fleet.is_completed)
+
+    agent = "Machine-a/1" if is_first else "Machine-b/1"
+    assert [hit for hit in fleet.hits() if hit.user_agent == agent and hit.at > woken_at] == []
+    assert fleet.pages() == PAGES
+
+
+def test_processes_are_started_again_when_they_die_and_stopped_together(
+    shell: Shell, slow_site: str
+) -> None:
+    with shell.started("work", "--processes", "2", "--jobs", "1") as process:
+        until(process, "2 worker processes")
+        pids = [_worker(until(process, "runs up to 1 jobs")) for _ in range(2)]
+
+        os.kill(pids[0], signal.SIGKILL)
+        another = _worker(until(process, "runs up to 1 jobs"))
+        submitted = shell.run("crawl", slow_site, *SLOW, "--detach")
+        assert submitted.returncode == 0, submitted.stderr
+        until(process, "begun")
+        process.terminate()
+        code, _, _ = rest(process)
+
+    job = shell.job()
+    assert code == 0
+    assert another not in pids
+    assert (job["state"], job["worker"]) == ("pending", None)
+    assert not any(_lives(pid) for pid in (pids[1], another))
+
+
+def test_of_several_processes_the_first_alone_runs_what_is_beside_the_jobs(shell: Shell) -> None:
+    ran = shell.run("work", "--processes", "0")
+    assert (ran.returncode, "--processes" in ran.stderr) == (2, True)
+
+    with shell.started("work", "--processes", "3", "--no-janitor") as process:
+        pids = [_worker(until(process, "runs up to")) for _ in range(3)]
+        commands = [_command(pid) for pid in pids]
+        process.terminate()
+        process.wait()
+
+    beside = sorted(tuple(w for w in words if w.startswith("--no-")) for words in commands)
+    assert beside == [
+        ("--no-janitor",),
+        ("--no-scheduler", "--no-webhooks", "--no-janitor"),
+        ("--no-scheduler", "--no-webhooks", "--no-janitor"),
+    ]
+
+
+def test_processes_end_when_nothing_is_left_to_do(shell: Shell, slow_site: str) -> None:
+    submitted = shell.run("crawl", slow_site, *SLOW, "--detach", "--max-pages", "3")
+    assert submitted.returncode == 0, submitted.stderr
+
+    ran = shell.run("work", "--drain", "--processes", "2")
+
+    assert ran.returncode == 0, ran.stderr
+    assert shell.job()["state"] == "completed"
+
+
+def test_processes_end_with_the_one_that_began_them(shell: Shell) -> None:
+    with shell.started("work", "--processes", "1") as process:
+        pid = _worker(until(process, "runs up to"))
+
+        process.kill()
+        process.wait()
+        eventually(lambda: not _lives(pid))
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+def test_a_worker_ends_with_a_clear_word_when_the_tables_are_newer(
+    shell: Shell, slow_site: str, processes: tuple[str, ...]
+) -> None:
+    with shell.started("work", *processes) as process:
+        until(process, "runs up to")
+        submitted = shell.run("crawl", slow_site, *SLOW, "--detach")
+        assert submitted.returncode == 0, submitted.stderr
+        until(process, "begun")
+
+        with sqlite3.connect(shell.folder / "crawlyard-data" / "crawlyard.db") as connection:
+            old = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        code, _, err = rest(process)
+
+    with sqlite3.connect(shell.folder / "crawlyard-data" / "crawlyard.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (old,))
+    assert code == 6
+    assert f"has schema 9999, and this Crawlyard knows only {old}" in err
+    assert shell.job()["state"] == "pending"
+
+
+def _worker(line: str) -> int:
+    """Return the pid that is in a worker's name: ``worker HOST-PID-ABC runs up to …``."""
+    return int(line.split("worker ")[1].split(maxsplit=1)[0].rsplit("-", 2)[-2])
+
+
+def _command(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,113 @@
+"""Several processes that crawl one host, judged from the log of its server."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from crawlyard.demo.hits import Hit
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import Answer
+from tests.acceptance.shell import MINUTE, environment
+from tests.engine.test_crawl import tree
+from tests.site import GraphSite, Serve, gaps, most_at_once, site_server
+
+__all__ = ["site_server"]
+
+PROCESSES = 3
+LATENCY_S = 0.05
+AT_ONCE = 2
+RETRY_AFTER_S = 4.0
+TOLD_WITHIN_S = 2.0  # processes hear of a refusal within a second; the machine may be busy
+LATE_S = 0.05  # an instant that was booked may be used that much later
+CLOCK_SLACK_S = 0.08  # one request may travel that much longer than the next
+
+
+class Weary(GraphSite):
+    """A site that refuses one request in the midst of the crawls."""
+
+    def __init__(self, links: Mapping[str, list[str]], refuses: int | None) -> None:
+        super().__init__(links)
+        self.left = refuses
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if self.left is not None and path != "/robots.txt":
+            self.left -= 1
+            if self.left == 0:
+                return Answer(429, (("Retry-After", f"{RETRY_AFTER_S:.0f}"),))
+        return super().answer(method, path, host)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
+    """The environment of commands that share a store."""
+    at = {"CRAWLYARD_DATA_DIR": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path)}
+    if request.param == "postgres":
+        at["CRAWLYARD_DATABASE_URL"] = request.getfixturevalue("postgres_url")
+    return at
+
+
+async def crawled(yard: Mapping[str, str], server: SiteServer, *options: str) -> int:
+    """Crawl a site by a process of its own; return how many of its pages that stored."""
+    words = ("crawl", server.url, "--allow-private", "--per-host", str(AT_ONCE), *options)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "crawlyard", *words, "--json"),
+        env=environment(**yard),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), MINUTE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, err.decode()
+    done: int = json.loads(out)["progress"]["pages"]
+    return done
+
+
+def pages(hits: list[Hit]) -> list[Hit]:
+    return [hit for hit in hits if hit.path != "/robots.txt"]
+
+
+async def test_processes_without_a_delay_share_the_requests_at_once_and_a_refusal(
+    yard: Mapping[str, str], site_server: Serve
+) -> None:
+    server = await site_server(Weary(tree(4, 3), refuses=40), latency_s=LATENCY_S)
+
+    async with asyncio.TaskGroup() as group:
+        crawls = [
+            group.create_task(crawled(yard, server, "--delay", "0")) for _ in range(PROCESSES)
+        ]
+
+    hits = server.hits
+    refused = next(hit for hit in hits if hit.status == 429).answered_at or 0.0
+    assert [crawl.result() for crawl in crawls] == [85] * PROCESSES
+    assert len(pages(hits)) == 85 * PROCESSES + 1
+    assert most_at_once(hits) == {server.authority: AT_ONCE}
+    quiet = (refused + TOLD_WITHIN_S, refused + RETRY_AFTER_S - CLOCK_SLACK_S)
+    assert [hit.path for hit in hits if quiet[0] < hit.at < quiet[1]] == []
+
+
+async def test_processes_share_the_delay_and_a_later_one_asks_no_robots_txt(
+    yard: Mapping[str, str], site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(3, 2)))
+    delay_s = 0.2
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(PROCESSES):
+            group.create_task(crawled(yard, server, "--delay", f"{delay_s}"))
+    together = len(server.hits)
+    asked = together - len(pages(server.hits))
+    again = await crawled(yard, server, "--delay", f"{delay_s}")
+
+    assert min(gaps(server.hits).values()) >= delay_s - LATE_S - CLOCK_SLACK_S
+    assert len(pages(server.hits[:together])) == 13 * PROCESSES
+    assert 1 <= asked <= PROCESSES
+    assert again == 13
+    assert len(server.hits) == together + 13

@@ -1,0 +1,90 @@
+"""One job over three worker processes, one of which is killed: every page once, limits exact."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
+from tests.acceptance.test_faults import a_worker
+from tests.engine.rig import a_spec, opened, outcome
+from tests.many_hosts import ManyHosts
+from tests.site import Serve, site_server
+
+__all__ = ["site_server"]
+
+ALONE = ("--jobs", "1", "--no-scheduler", "--no-webhooks", "--no-janitor")
+AT_ONCE, LATENCY_S = 4, 0.1
+DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
+
+
+@pytest.fixture(params=DATABASES)
+def where(request: pytest.FixtureRequest) -> str:
+    """The URL of a database; "" is a file in the folder of the yard."""
+    return request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
+
+
+async def workers_of(yard: Yard, job_id: str) -> dict[str, int]:
+    """Return who has shards of a job, with the pages of these."""
+    shards = (await yard.store.spread.shards(job_id)).values()
+    return {shard.worker: shard.usage.pages for shard in shards if shard.worker is not None}
+
+
+async def until_all_work(yard: Yard, job_id: str, count: int) -> dict[str, int]:
+    """Return who has shards of a job once *count* workers have recorded pages of theirs."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await workers_of(yard, job_id)
+            if len(found) == count and all(found.values()):
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def until_ended(yard: Yard, job_id: str) -> None:
+    """Return once a job has ended."""
+    async with asyncio.timeout(120):
+        while not (await yard.jobs.get(LOCAL, job_id)).job.state.ended:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("most", [None, 500])
+async def test_a_killed_worker_of_three_costs_no_page_and_no_limit_is_passed(
+    where: str, tmp_path: Path, site_server: Serve, most: int | None
+) -> None:
+    site = ManyHosts(60, 12)
+    server = await site_server(site, host="0.0.0.0", latency_s=LATENCY_S)
+    async with opened(tmp_path, database_url=where) as yard, AsyncExitStack() as stack:
+        spec = a_spec(
+            site.start(server.port),
+            scope=Scope.ANY,
+            spread=6,
+            ignore_robots=True,
+            concurrency=AT_ONCE,
+            limits=Limits(pages=most),
+        )
+        job = await yard.jobs.submit(LOCAL, spec)
+        environment = {"CRAWLYARD_DATABASE_URL": where} if where else {}
+        processes = [
+            await stack.enter_async_context(a_worker(tmp_path / "data", *ALONE, **environment))
+            for _ in range(3)
+        ]
+        await until_all_work(yard, job.id, 3)
+
+        processes[0].kill()
+        await until_ended(yard, job.id)
+
+        found = await outcome(yard, job.id)
+        assert await yard.store.leases.holders() == {}
+
+    assert found.job.state is State.COMPLETED
+    assert max(found.stored.values()) == 1
+    assert found.usage.pages == len(found.pages)
+    if most is None:
+        assert found.ok == site.urls(server.port)
+        assert found.job.state_reason is StateReason.EXHAUSTED
+    else:
+        assert len(found.pages) == most
+        assert found.job.state_reason is StateReason.LIMIT_PAGES
+    # what the killed worker had in flight, and what it had not stored yet: within a second
+    assert len(site.twice()) <= AT_ONCE / LATENCY_S

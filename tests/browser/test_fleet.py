@@ -1,0 +1,144 @@
+"""Telling workers to be quiet, go on and stop, and saying how hosts are asked."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from crawlyard.core.user import Role
+from crawlyard.core.watch import HostReport, Wish
+from tests.browser.looking import faults_of, overflow_of
+from tests.browser.rig import NARROW, Stage, a_stage
+from tests.builders_serve import a_report
+
+HOST = "shop.example"
+
+
+async def reported(stage: Stage, **fields: object) -> None:
+    """Let a worker say something of itself, which asks one host; nothing was said of either."""
+    await stage.yard.store.workers.forget("w1")
+    for rule in await stage.yard.store.host_rules.find("", 10):
+        await stage.ask("DELETE", f"/hosts/{rule.host}")
+    now = stage.yard.clock.now()
+    hosts = (HostReport(host=HOST, in_flight=1, at_once=2, delay_s=0.5),)
+    report = a_report(id="w1", beat_at=now, started_at=now, hosts=hosts, **fields)
+    await stage.yard.store.workers.beat(report)
+
+
+async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path: Path) -> None:
+    async with (
+        a_stage(tmp_path, browser, works=("worker",)) as stage,
+        stage.page("/workers") as page,
+    ):
+        workers = page.get_by_role("table", name="Workers")
+        await expect(workers).to_contain_text("Idle", timeout=15_000)
+
+        await workers.get_by_role("button", name="claim no more jobs").click()
+        await expect(workers).to_contain_text("Quiet")
+        await workers.get_by_role("button", name="claim jobs again").click()
+        await expect(workers).to_contain_text("Idle")
+
+        await workers.get_by_role("button", name="Stop").click()
+        dialog = page.get_by_role("dialog")
+        await expect(dialog).to_contain_text("It gives its jobs back")
+        await dialog.get_by_role("button", name="Back").click()
+        await expect(workers).to_contain_text("Idle")
+        await workers.get_by_role("button", name="Stop").click()
+        await dialog.get_by_role("button", name="Stop it").click()
+        await expect(page.get_by_text("No worker runs, so pending jobs wait")).to_be_visible(
+            timeout=15_000
+        )
+
+
+async def test_a_worker_shows_its_tags_and_what_was_wanted_before_it_has_heard(
+    stage: Stage,
+) -> None:
+    await reported(stage, tags=("browser", "eu"), cpu=0.5)
+    async with stage.page("/workers") as page:
+        workers = page.get_by_role("table", name="Workers")
+        await expect(workers).to_contain_text("browser, eu")
+        await expect(workers).to_contain_text("50.0 %")
+
+        await workers.get_by_role("button", name="claim no more jobs").click()
+        await expect(workers).to_contain_text("Quiet")
+        assert await stage.yard.store.workers.wish("w1") is Wish.QUIET
+
+
+async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stage) -> None:
+    await reported(stage)
+    async with stage.page("/workers") as page:
+        hosts, dialog = page.get_by_role("table", name="Hosts"), page.get_by_role("dialog")
+        await expect(hosts).to_contain_text("Being asked")
+
+        await hosts.get_by_role("button", name=f"Say how {HOST} is asked").click()
+        await dialog.get_by_label("At least between two requests").fill("2.5")
+        await dialog.get_by_label("Why").fill("<b>they asked</b>")
+        await dialog.get_by_role("button", name="Save").click()
+        await expect(hosts).to_contain_text("<b>they asked</b>")
+        rule = await stage.yard.store.host_rules.get(HOST)
+        assert (rule.delay_s, rule.at_once, rule.note) == (2.5, None, "<b>they asked</b>")
+
+        await hosts.get_by_role("button", name=f"Pause {HOST}").click()
+        await dialog.get_by_role("button", name="Pause").click()
+        await expect(hosts).to_contain_text("Paused")
+        await hosts.get_by_role("button", name=f"Resume {HOST}").click()
+        await expect(hosts).to_contain_text("Being asked")
+        await hosts.get_by_role("button", name=f"Block {HOST}").click()
+        await dialog.get_by_label("Why").fill("no more")
+        await dialog.get_by_role("button", name="Block").click()
+        await expect(hosts).to_contain_text("Blocked")
+        await expect(hosts).to_contain_text("no more")
+        await hosts.get_by_role("button", name=f"Forget what is said of {HOST}").click()
+        await expect(hosts).not_to_contain_text("no more")
+
+
+async def test_what_makes_no_rule_is_said(stage: Stage) -> None:
+    await reported(stage)
+    async with stage.page("/workers") as page:
+        hosts, dialog = page.get_by_role("table", name="Hosts"), page.get_by_role("dialog")
+        await hosts.get_by_role("button", name=f"Say how {HOST} is asked").click()
+        await dialog.get_by_label("Requests at once").fill("0")
+        await dialog.get_by_role("button", name="Save").click()
+
+        await expect(page.get_by_text("at_once")).to_be_visible()
+        assert (await stage.ask("GET", f"/hosts/{HOST}"))["rule"] is None
+
+
+async def test_a_host_that_nobody_asks_shows_what_is_said_as_soon_as_it_is(stage: Stage) -> None:
+    async with stage.page("/workers") as page:
+        await expect(page.locator("#live")).to_have_text("Live")
+        hosts = page.get_by_role("table", name="Hosts")
+        await stage.ask("POST", "/hosts/a.example/pause", {"note": "down"})
+        await expect(hosts).to_contain_text("Paused")
+        await stage.ask("PATCH", "/hosts/b.example", {"delay_s": 2})
+        await expect(hosts).to_contain_text("Not asked now")
+
+
+async def test_who_is_no_admin_looks_and_changes_nothing(stage: Stage) -> None:
+    await stage.user("vera", Role.VIEWER)
+    await reported(stage)
+    async with stage.page("/workers", by="vera") as page:
+        workers = page.get_by_role("table", name="Workers")
+        await expect(workers).to_contain_text("Idle")
+        buttons = workers.get_by_role("button")
+        assert await buttons.count() > 0
+        for button in await buttons.all():
+            await expect(button).to_be_disabled()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_the_page_is_accessible_with_workers_and_hosts(stage: Stage, dark: bool) -> None:
+    await reported(stage, quiet=True, tags=("browser",))
+    await stage.ask("POST", f"/hosts/{HOST}/pause", {"note": "down until Friday " * 8})
+    await stage.ask("POST", "/hosts/ads.example/block")
+    async with stage.page("/workers", dark=dark, bypass_csp=True) as page:
+        await expect(page.get_by_role("table", name="Hosts")).to_contain_text("Blocked")
+        assert await faults_of(page) == []
+
+
+async def test_the_page_fits_a_phone_with_workers_and_hosts(stage: Stage) -> None:
+    await reported(stage, tags=("browser", "eu", "a-tag-that-is-long"))
+    await stage.ask("POST", f"/hosts/{HOST}/pause", {"note": "down until Friday " * 8})
+    async with stage.page("/workers", size=NARROW) as page:
+        await expect(page.get_by_role("table", name="Hosts")).to_contain_text("Paused")
+        assert await overflow_of(page) == 0

@@ -1,0 +1,1 @@
+"""Whole fleets under random faults, judged by what they left behind."""

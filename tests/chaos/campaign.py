@@ -1,0 +1,219 @@
+"""One run: jobs and schedules are given to a fleet that is harassed, and their history is read."""
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic, time
+from typing import TypeVar
+
+from crawlyard import (
+    LOCAL,
+    CrawlSchedule,
+    Event,
+    EventName,
+    JobQuery,
+    JobSpec,
+    Limits,
+    Misfire,
+    Overlap,
+    Priority,
+    ScheduleDraft,
+    State,
+    Yard,
+)
+from crawlyard.core.checkpoint import Standing
+from crawlyard.core.timetable import timetable
+from crawlyard.demo.hits import read_log
+from crawlyard.errors import StoreUnavailable
+from crawlyard.services.results import every_event
+from crawlyard.store.base import EventQuery
+from tests.chaos.fleet import Fleet
+from tests.chaos.history import Asked, Found, History, Ledger, Pace, Told, Wanted
+from tests.chaos.site import asked, hosts_of, reachable, start_path
+
+T = TypeVar("T")
+
+PACE = Pace(delay_s=0.1, at_once=2)
+HOSTS = 16
+EVERY_S = 10
+"""Schedules are due this often, the shortest that is allowed."""
+
+_UNDER_WAY = 20  # requests
+_SETTLE_S = 240.0
+"""After the last fault, the jobs that are left have this long to complete."""
+
+
+@dataclass(slots=True)
+class Campaign:
+    """What was asked of the yard, and of which site."""
+
+    yard: Yard
+    log: Path
+    port: int
+    chance: random.Random
+    wanted: list[Wanted] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)  # by id
+    schedules: list[CrawlSchedule] = field(default_factory=list)
+
+    async def submit(self, number: int) -> None:
+        """Submit a job of a size, a limit and a priority that come by chance."""
+        name, size = f"j{number}", self.chance.choice((6, 6, 12, 12, 24, 40))
+        hosts = self.chance.sample(hosts_of(self.port, HOSTS), self.chance.choice((1, 1, 2)))
+        limit = self.chance.choice((None, None, size // 2))
+        wanted = Wanted(job=name, urls=reachable(name, size, hosts), pages=limit)
+        spec = JobSpec(
+            urls=tuple(f"http://{host}{start_path(name, size)}" for host in hosts),
+            name=name,
+            priority=self.chance.choice(list(Priority)),
+            limits=Limits(pages=limit),
+            delay=timedelta(seconds=PACE.delay_s),
+            per_host=PACE.at_once,
+            allow_private=True,
+        )
+        job = await patiently(lambda: self.yard.jobs.submit(LOCAL, spec))
+        self.names[job.id] = name
+        self.wanted.append(wanted)
+
+    async def schedule(self, number: int, seconds: float) -> None:
+        """Make a schedule that is due every few seconds, from now on and for *seconds*."""
+        name = f"s{number}"
+        host = hosts_of(self.port, HOSTS)[number % HOSTS]
+        now = self.yard.clock.wall()
+        draft = ScheduleDraft(
+            name=name,
+            when=f"every {EVERY_S}s",
+            overlap=Overlap.ALLOW,
+            misfire=Misfire.RUN_ALL,
+            ends_at=now + timedelta(seconds=seconds),
+            overrides={
+                "urls": [f"http://{host}{start_path(name, 3)}"],
+                "delay_s": PACE.delay_s,
+                "per_host": PACE.at_once,
+                "allow_private": True,
+            },
+        )
+        self.schedules.append(await self.yard.scheduler.create(LOCAL, draft))
+
+    async def under_way(self) -> None:
+        """Return once the fleet asks the site."""
+        async with asyncio.timeout(120):
+            while not self.log.exists() or len(read_log(self.log)) < _UNDER_WAY:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    async def settled(self, until: datetime) -> None:
+        """Return once every instant up to *until* is decided and all jobs have ended, or late."""
+        end = monotonic() + _SETTLE_S
+        while monotonic() < end and not await self._is_over(until):  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
+
+    async def _is_over(self, until: datetime) -> bool:
+        if self.yard.clock.wall() < until or await self.yard.store.ticks.due(until, 1):
+            return False
+        counts = await patiently(self.yard.store.jobs.counts)
+        return all(state.ended for state, _ in counts)
+
+    async def history(self, fleet: Fleet) -> History:
+        """Read what is left: from the store, its events, and the server's log."""
+        jobs = await self.yard.store.jobs.find(JobQuery(), 1_000_000)
+        events = await every_event(self.yard.store.events, EventQuery())
+        told = [one for event in events if (one := self._told(event, fleet)) is not None]
+        ledgers = [await self._ledger(schedule, jobs) for schedule in self.schedules]
+        return History(
+            wanted=[*self.wanted, *self._ticked(jobs)],
+            found=[await self._found(standing) for standing in jobs],
+            told=told,
+            asked=self._asked(),
+            faults=fleet.faults,
+            ledgers=ledgers,
+            pace=PACE,
+        )
+
+    def _name(self, job_id: str) -> str:
+        return self.names.get(job_id, job_id)
+
+    def _ticked(self, jobs: Sequence[Standing]) -> list[Wanted]:
+        """Return what the jobs of schedules are to reach."""
+        sites = {s.id: s for s in self.schedules}
+        wanted = []
+        for standing in jobs:
+            schedule = sites.get(standing.job.origin.schedule_id or "")
+            if schedule is not None:
+                number = int(schedule.name[1:])
+                hosts = [hosts_of(self.port, HOSTS)[number % HOSTS]]
+                urls = reachable(schedule.name, 3, hosts)
+                wanted.append(Wanted(job=standing.job.id, urls=urls))
+        return wanted
+
+    async def _found(self, standing: Standing) -> Found:
+        job = standing.job
+        urls = [stored.page.url async for stored in self.yard.results.pages(LOCAL, job.id)]
+        pages = standing.shard.usage.pages
+        return Found(job=self._name(job.id), state=job.state, urls=urls, counted=pages)
+
+    def _told(self, event: Event, fleet: Fleet) -> Told | None:
+        if event.name.kind != "job" or event.name is EventName.DELETED:
+            return None
+        kind, _, worker = event.actor.partition(":")
+        pid = int(worker.split("-")[-2]) if kind == "worker" else 0
+        return Told(
+            job=self._name(event.subject),
+            name=event.name,
+            state=State(str(event.data["state"])),
+            at=event.at.timestamp() - (time() - monotonic()),
+            worker=fleet.names.get(pid, ""),
+        )
+
+    def _asked(self) -> list[Asked]:
+        return [asked(hit) for hit in read_log(self.log)]
+
+    async def _ledger(self, schedule: CrawlSchedule, jobs: Sequence[Standing]) -> Ledger:
+        table = timetable(schedule.when, schedule.zone, schedule.anchor)
+        due, at = [], table.after(schedule.created_at)
+        while at is not None and schedule.ends_at is not None and at < schedule.ends_at:
+            due.append(at)
+            at = table.after(at)
+        ticks = await self.yard.scheduler.runs(LOCAL, schedule.id, limit=10_000)
+        origins = (standing.job.origin for standing in jobs)
+        ran = [o.tick_at for o in origins if o.schedule_id == schedule.id and o.tick_at]
+        return Ledger(
+            schedule=schedule.name,
+            due=frozenset(at.isoformat() for at in due),
+            rows=[tick.due_at.isoformat() for tick in ticks],
+            jobs=[at.isoformat() for at in ran],
+        )
+
+
+async def patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Do *work* again while the store is away."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await work()
+            except StoreUnavailable:
+                await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def site(folder: Path) -> AsyncIterator[tuple[Path, int]]:
+    """Serve the site from a process of its own; give its log and its port."""
+    log = folder / "hits.jsonl"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.chaos.site", str(log), str(HOSTS)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        if process.stdout is None:
+            raise RuntimeError("the process has no output")
+        yield log, int(await process.stdout.readline())
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def later(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,0 +1,177 @@
+"""A fleet of worker processes, and what can be done to it."""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from tests.chaos.history import Fault, Kind
+
+LEASE_S = 6.0
+STEP_S = 600
+"""How far a wall clock is stepped, either way."""
+
+_DRAIN_S = 90.0  # for a worker to end after SIGTERM, on a machine that is busy
+
+
+def faketime() -> Mapping[str, str] | None:
+    """Return the environment in which a process reads its wall clock from a file; or none."""
+    wrapper = shutil.which("faketime")
+    if wrapper is None:
+        return None
+    told = subprocess.run(
+        [wrapper, "-m", "-f", "+0", "env"], capture_output=True, text=True, check=True
+    )
+    lines = (line.partition("=") for line in told.stdout.splitlines())
+    preload = {name: value for name, _, value in lines if name == "LD_PRELOAD"}
+    # a step of the wall clock leaves the monotonic one alone
+    return preload | {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+@dataclass(slots=True)
+class Place:
+    """Where one worker after the other runs: a machine of its own."""
+
+    number: int
+    options: Sequence[str]
+    clock: Path | None = None  # what its processes read the wall clock from
+    process: asyncio.subprocess.Process | None = None
+    worker: str = ""  # the name of that process
+    born: int = 0
+    busy: bool = False  # something is being done to it
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Workers that are replaced when they are killed.
+
+    A worker's name is its user agent, so that the server's log tells who asked.
+    """
+
+    folder: Path
+    settings: Mapping[str, str]
+    places: Sequence[Place]
+    shared: bool = False  # one data directory for all, as on one machine
+    faults: list[Fault] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)  # by pid
+    ended: list[tuple[str, int]] = field(default_factory=list)  # who ended by himself
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run a worker at each place beside the block; kill what is left in the end."""
+        try:
+            for place in self.places:
+                await self.start(place)
+            yield
+        finally:
+            for place in self.places:
+                if place.process is not None and place.process.returncode is None:
+                    place.process.kill()
+                    await place.process.wait()
+
+    async def start(self, place: Place) -> None:
+        place.born += 1
+        place.worker = f"worker{place.number}-{place.born}"
+        data = self.folder / ("data" if self.shared else f"data{place.number}")
+        more = {"CRAWLYARD_USER_AGENT": place.worker, "CRAWLYARD_DATA_DIR": str(data)}
+        stepped = faketime() if place.clock is not None else None
+        if place.clock is not None and stepped is not None:
+            more |= {**stepped, "FAKETIME_TIMESTAMP_FILE": str(place.clock)}
+        with (self.folder / f"{place.worker}.log").open("wb") as log:
+            place.process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "crawlyard", "work", "--jobs", "4", *place.options),
+                env={**os.environ, **self.settings, **more},
+                cwd=self.folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.names[place.process.pid] = place.worker
+
+    async def stop(self) -> None:
+        """End all workers as a deploy does, and note how."""
+        live = [place for place in self.places if place.process is not None]
+        for place in live:
+            place.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+        async with asyncio.timeout(_DRAIN_S):
+            for place in live:
+                self.ended.append((place.worker, await place.process.wait()))  # type: ignore[union-attr]
+
+    async def kill(self, chance: random.Random) -> None:
+        """Kill a worker, and start another in its place."""
+        place = self._some_place(chance)
+        if place is None or place.process is None:
+            return
+        place.busy = True
+        since = monotonic()
+        with suppress(ProcessLookupError):
+            place.process.kill()
+        await place.process.wait()
+        self._note(Kind.KILL, since, place.worker)
+        await asyncio.sleep(chance.uniform(0, 1))
+        await self.start(place)
+        place.busy = False
+
+    async def pause(self, chance: random.Random) -> None:
+        """Stop a worker for longer than its lease, and let it go on."""
+        place = self._some_place(chance)
+        if place is None or place.process is None:
+            return
+        place.busy = True
+        since = monotonic()
+        place.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(LEASE_S + chance.uniform(1, 3))
+        finally:
+            self._note(Kind.STOP, since, place.worker)
+            place.process.send_signal(signal.SIGCONT)
+            place.busy = False
+
+    async def step(self, chance: random.Random) -> None:
+        """Step the wall clock of a worker that has one of its own."""
+        for place in self.places:
+            if place.clock is not None:
+                since = monotonic()
+                place.clock.write_text(chance.choice((f"+{STEP_S}", f"-{STEP_S}", "+0")))
+                self._note(Kind.STEP, since, place.worker)
+
+    async def done(self, kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
+        """Do *work* to what all workers share, and note that."""
+        since = monotonic()
+        try:
+            await work()
+        finally:
+            self._note(kind, since, "")
+
+    def _note(self, kind: Kind, since: float, worker: str) -> None:
+        self.faults.append(Fault(kind=kind, since=since, until=monotonic(), worker=worker))
+
+    def _some_place(self, chance: random.Random) -> Place | None:
+        free = [place for place in self.places if not place.busy]
+        # one is left alone, so that the jobs get on
+        return chance.choice(free) if len(free) > 1 else None
+
+
+Deed = Callable[[random.Random], Awaitable[None]]
+
+
+async def harass(deeds: Sequence[Deed], seconds: float, chance: random.Random) -> None:
+    """Do one thing after the other, by chance, for some seconds; return when all are over."""
+    end = monotonic() + seconds
+    async with asyncio.TaskGroup() as group:
+        while monotonic() < end:
+            await asyncio.sleep(chance.uniform(0.3, 1.5))
+            # each draws from a chance of its own: the next ones do not depend on how long it takes
+            group.create_task(_whole(chance.choice(deeds)(random.Random(chance.random()))))
+
+
+async def _whole(doing: Awaitable[None]) -> None:
+    await doing

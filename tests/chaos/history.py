@@ -1,0 +1,152 @@
+"""What a run under faults has left: the log of the server, the events, the store.
+
+Instants are seconds of the monotonic clock, which all processes of a machine share.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum, auto
+
+from crawlyard.core.event import EventName
+from crawlyard.core.lifecycle import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One request that the server got."""
+
+    job: str  # empty: robots.txt, which is no job's own
+    worker: str
+    host: str
+    path: str
+    at: float
+    ended_at: float | None = None  # answered, or left by its client; None: neither
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """One event of a job."""
+
+    job: str
+    name: EventName
+    state: State  # after it
+    at: float
+    worker: str = ""  # who started the job
+
+
+class Kind(StrEnum):
+    """What is done to a fleet."""
+
+    KILL = auto()  # SIGKILL; another process takes its place
+    STOP = auto()  # SIGSTOP for longer than a lease, then SIGCONT
+    RESTART = auto()  # of Postgres, immediate
+    CUT = auto()  # all connections to Postgres, by pg_terminate_backend
+    STEP = auto()  # of the wall clock of one process
+    REDIS_KILL = auto()  # and a new, empty one in its place
+    REDIS_FLUSH = auto()
+    REDIS_STOP = auto()  # it hangs for some seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that was done."""
+
+    kind: Kind
+    since: float
+    until: float
+    worker: str = ""  # whom it befell; empty: all
+
+    def befell(self, worker: str) -> bool:
+        return self.worker in ("", worker)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A job that was submitted, and what it can reach."""
+
+    job: str
+    urls: frozenset[str]
+    pages: int | None = None  # its limit
+    spread: bool = False  # over several workers at once
+
+    @property
+    def due_pages(self) -> int:
+        """Return how many pages it must have in the end."""
+        reach = len(self.urls)
+        return reach if self.pages is None else min(self.pages, reach)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A job as the store has it in the end."""
+
+    job: str
+    state: State
+    urls: Sequence[str]  # of its page records
+    counted: int  # pages, by its usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """A schedule: the instants at which it was due, those of its ledger and of its jobs."""
+
+    schedule: str
+    due: frozenset[str]
+    rows: Sequence[str]
+    jobs: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How all hosts may be asked."""
+
+    delay_s: float
+    at_once: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All of it."""
+
+    wanted: Sequence[Wanted]
+    found: Sequence[Found]
+    told: Sequence[Told]  # in the order in which they became true
+    asked: Sequence[Asked]
+    faults: Sequence[Fault]
+    ledgers: Sequence[Ledger] = ()
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """The time from a claim of a job to the event that took it from its worker."""
+
+    job: str
+    worker: str
+    since: float
+    until: float = field(default=float("inf"))
+
+
+def holds(told: Sequence[Told]) -> Mapping[str, Sequence[Hold]]:
+    """Return who held each job, the earliest first."""
+    held: dict[str, list[Hold]] = {}
+    running: dict[str, Told] = {}
+    for event in told:
+        begun = running.get(event.job)
+        ends = event.name is EventName.STARTED or event.state is not State.RUNNING
+        if begun is not None and ends:
+            del running[event.job]
+            held.setdefault(event.job, []).append(
+                Hold(job=event.job, worker=begun.worker, since=begun.at, until=event.at)
+            )
+        if event.name is EventName.STARTED:
+            running[event.job] = event
+    for begun in running.values():
+        held.setdefault(begun.job, []).append(
+            Hold(job=begun.job, worker=begun.worker, since=begun.at)
+        )
+    return held

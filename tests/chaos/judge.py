@@ -1,0 +1,203 @@
+"""What must hold of a history, whatever was done to the fleet. Pure: it reads nothing else."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from crawlyard.core.event import EventName
+from crawlyard.core.lifecycle import State
+from tests.chaos.history import Asked, Fault, History, Hold, holds
+
+CHECKPOINT_S = 2.5
+"""A worker hears within this that it has lost a job: a heartbeat is due every 2 s."""
+
+RECORDED_S = 1.0
+"""What was answered earlier than this before a fault has been recorded by then."""
+
+SLACK_S = 0.5
+"""Between an instant as a worker notes it and as the server does; the death of a child."""
+
+LATE = 2
+"""Requests that may reach a host together after their instants: one process may be slow."""
+
+_Held = Mapping[str, Sequence[Hold]]
+
+
+def broken(history: History) -> list[str]:
+    """Return all that must not have been, in sentences; empty: all is well."""
+    held = holds(history.told)
+    return [
+        *_lost(history),
+        *_run_twice_at_once(history),
+        *_wrong_pages(history),
+        *_asked_by_losers(history, held),
+        *_asked_again(history, held),
+        *_wrong_ticks(history),
+        *_too_fast(history),
+        *_too_many_at_once(history),
+    ]
+
+
+def summary(history: History) -> str:
+    """Return in one line how much happened."""
+    names = Counter(event.name for event in history.told)
+    faults = Counter(fault.kind for fault in history.faults)
+    asked = Counter((hit.job, hit.url) for hit in history.asked)
+    again = sum(times - 1 for (job, _), times in asked.items() if job.startswith("j"))
+    pages = sum(len(found.urls) for found in history.found)
+    return (
+        f"{len(history.found)} jobs, {pages} pages, {len(history.asked)} requests, "
+        f"{again} of them again; {sum(len(ledger.rows) for ledger in history.ledgers)} ticks; "
+        f"{names[EventName.STARTED]} starts, {names[EventName.WORKER_LOST]} lost workers; "
+        f"{', '.join(f'{kind} {times}' for kind, times in sorted(faults.items()))}"
+    )
+
+
+def _lost(history: History) -> Iterator[str]:
+    """Every job that was submitted has completed, and there are no others."""
+    found = {one.job: one.state for one in history.found}
+    wanted = {one.job for one in history.wanted}
+    for job in sorted(wanted - found.keys()):
+        yield f"job {job} is gone"
+    for job in sorted(found.keys() - wanted):
+        yield f"job {job} was submitted by nobody"
+    for job, state in found.items():
+        if job in wanted and state is not State.COMPLETED:
+            yield f"job {job} is {state} in the end"
+
+
+def _run_twice_at_once(history: History) -> Iterator[str]:
+    """A job is started only while nobody has it."""
+    running: dict[str, str] = {}
+    spread = {one.job for one in history.wanted if one.spread}
+    for event in history.told:
+        if event.name is EventName.STARTED:
+            if event.job in running and event.job not in spread:
+                yield f"{event.worker} started job {event.job} while {running[event.job]} had it"
+            running[event.job] = event.worker
+        elif event.state is not State.RUNNING:
+            running.pop(event.job, None)
+
+
+def _wrong_pages(history: History) -> Iterator[str]:
+    """Each page is recorded once, exactly as many as the limit says, and counted right."""
+    found = {one.job: one for one in history.found}
+    for wanted in history.wanted:
+        one = found.get(wanted.job)
+        if one is None:
+            continue
+        for url, times in Counter(one.urls).items():
+            if times > 1:
+                yield f"job {one.job} has {url} {times} times"
+            if url not in wanted.urls:
+                yield f"job {one.job} has {url}, which it cannot reach"
+        if len(set(one.urls)) != wanted.due_pages:
+            yield f"job {one.job} has {len(set(one.urls))} pages, not {wanted.due_pages}"
+        if one.counted != len(one.urls):
+            yield f"job {one.job} counts {one.counted} pages and has {len(one.urls)}"
+
+
+def _asked_by_losers(history: History, held: _Held) -> Iterator[str]:
+    """Nobody asks for a job before he has it, or later than a checkpoint after he lost it."""
+    known = {one.job for one in history.wanted if not one.spread}
+    for hit in history.asked:
+        if hit.job not in known:
+            continue
+        his = [hold for hold in held.get(hit.job, ()) if hold.worker == hit.worker]
+        if not any(_allows(hold, hit, history.faults) for hold in his):
+            since = max((hold.until for hold in his if hold.until < hit.at), default=None)
+            after = "without having it" if since is None else f"{hit.at - since:.1f} s too late"
+            yield f"{hit.worker} asked {hit.url} for job {hit.job} {after}"
+
+
+def _allows(hold: Hold, hit: Asked, faults: Sequence[Fault]) -> bool:
+    heard = hold.until
+    for fault in sorted(faults, key=lambda fault: fault.since):
+        # who is stopped, or has no store, hears of it afterwards
+        if fault.befell(hold.worker) and fault.since <= heard + CHECKPOINT_S:
+            heard = max(heard, fault.until)
+    return hold.since - SLACK_S <= hit.at <= heard + CHECKPOINT_S
+
+
+def _asked_again(history: History, held: _Held) -> Iterator[str]:
+    """A URL is asked again only if its answer was under way, or not recorded, at a fault."""
+    by_url: dict[tuple[str, str], list[Asked]] = {}
+    known = {one.job for one in history.wanted}
+    for hit in sorted(history.asked, key=lambda hit: hit.at):
+        if hit.job in known:
+            by_url.setdefault((hit.job, hit.url), []).append(hit)
+    for (job, url), hits in by_url.items():
+        for first, second in pairwise(hits):
+            if not _excused(first, second, held.get(job, ()), history):
+                both = f"{first.worker} and again by {second.worker}"
+                yield f"{url} was asked for job {job} by {both}"
+
+
+def _excused(first: Asked, second: Asked, held: Sequence[Hold], history: History) -> bool:
+    spread = any(one.spread for one in history.wanted if one.job == first.job)
+    taken = spread or any(
+        hold.worker == first.worker and first.at <= hold.until + CHECKPOINT_S
+        for hold in held
+        if hold.until <= second.at + SLACK_S
+    )
+    return taken and any(
+        fault.befell(first.worker)
+        and fault.since < second.at
+        and first.at < fault.until + SLACK_S
+        and (first.ended_at is None or first.ended_at > fault.since - RECORDED_S)
+        for fault in history.faults
+    )
+
+
+def _wrong_ticks(history: History) -> Iterator[str]:
+    """Each instant of a schedule has one row of the ledger, and one job."""
+    for ledger in history.ledgers:
+        rows, jobs = Counter(ledger.rows), Counter(ledger.jobs)
+        for instant in sorted(ledger.due - rows.keys()):
+            yield f"schedule {ledger.schedule} missed {instant}"
+        for instant, times in rows.items():
+            if times > 1:
+                yield f"schedule {ledger.schedule} decided {instant} {times} times"
+        for instant in sorted(rows.keys() | jobs.keys()):
+            if jobs[instant] != 1:
+                yield f"schedule {ledger.schedule} has {jobs[instant]} jobs of {instant}"
+            if instant not in rows:
+                yield f"schedule {ledger.schedule} has a job of {instant} and no row"
+
+
+def _too_fast(history: History) -> Iterator[str]:
+    """Over no span of time was a host asked more often than its pace allows."""
+    if history.pace is None or not history.pace.delay_s:
+        return
+    for host, hits in _by_host(history).items():
+        debt, worst, last = 0.0, 0.0, hits[0].at
+        for hit in hits[1:]:
+            # each request costs a delay, which the time since the last one has paid
+            debt = max(0.0, debt + history.pace.delay_s - (hit.at - last))
+            worst, last = max(worst, debt), hit.at
+        early = worst / history.pace.delay_s
+        if early > LATE:
+            yield f"{host} was asked {early:.1f} requests ahead of its pace"
+
+
+def _too_many_at_once(history: History) -> Iterator[str]:
+    """At no instant were more requests under way to a host than it is to have."""
+    if history.pace is None:
+        return
+    for host, hits in _by_host(history).items():
+        steps = [(hit.at, 1) for hit in hits]
+        # an end sorts before an arrival of the same instant: they did not overlap
+        steps += [(hit.ended_at, -1) for hit in hits if hit.ended_at is not None]
+        now = most = 0
+        for _, step in sorted(steps):
+            now += step
+            most = max(most, now)
+        if most > history.pace.at_once:
+            yield f"{host} had {most} requests at once"
+
+
+def _by_host(history: History) -> Mapping[str, Sequence[Asked]]:
+    hosts: dict[str, list[Asked]] = {}
+    for hit in sorted(history.asked, key=lambda hit: hit.at):
+        hosts.setdefault(hit.host, []).append(hit)
+    return hosts

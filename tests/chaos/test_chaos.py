@@ -1,0 +1,225 @@
+"""Jobs of a fleet that is killed, stopped and cut off at random: nothing is lost or doubled.
+
+A minute by default; ``CRAWLYARD_CHAOS_SECONDS=300`` takes five, with 200 jobs and more. What
+is done comes from a seed, which is printed; ``CRAWLYARD_CHAOS_SEED`` gives it again. Redis and
+faketime take part where they are.
+"""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis.asyncio
+
+from tests import redis_server
+from tests.chaos.campaign import Campaign, later, site
+from tests.chaos.fleet import LEASE_S, STEP_S, Deed, Fleet, Place, faketime, harass
+from tests.chaos.history import History, Kind
+from tests.chaos.judge import broken, summary
+from tests.engine.rig import opened
+from tests.postgres import NoPostgres, Server, a_server
+
+SECONDS = float(os.environ.get("CRAWLYARD_CHAOS_SECONDS", "60"))
+JOBS_PER_S = 0.8
+SEED = int(os.environ.get("CRAWLYARD_CHAOS_SEED", "0")) or random.randrange(1, 1_000_000)
+
+_CUT = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname IS NOT NULL AND pid <> pg_backend_pid()
+"""
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Server]:
+    """A Postgres that no other test uses: it is restarted while it is asked."""
+    try:
+        with a_server() as server:
+            yield server
+    except NoPostgres as error:
+        pytest.skip(f"no Postgres: {error}")
+
+
+@pytest.fixture
+def own_redis() -> Iterator[redis_server.Server | None]:
+    """A Redis that no other test uses; none where there is none, as its own tests say."""
+    with ExitStack() as stack:
+        server = None
+        with suppress(redis_server.NoRedis):
+            server = stack.enter_context(redis_server.a_server())
+        yield server
+
+
+def in_turn(fleet: Fleet) -> Callable[[Kind, Callable[[], Awaitable[None]]], Awaitable[None]]:
+    """Return how something is done to one server: never two things at once."""
+    alone = asyncio.Lock()
+
+    async def one(kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
+        async with alone:
+            await fleet.done(kind, work)
+
+    return one
+
+
+def of_postgres(server: Server, fleet: Fleet) -> list[Deed]:
+    """Return what can be done to the database."""
+
+    def restarted() -> None:
+        server.stop()
+        server.start()
+
+    async def restart() -> None:
+        await asyncio.to_thread(restarted)
+
+    async def cut() -> None:
+        async with await psycopg.AsyncConnection.connect(server.url(), autocommit=True) as admin:
+            await admin.execute(_CUT)
+
+    one = in_turn(fleet)
+    return [lambda _: one(Kind.RESTART, restart), lambda _: one(Kind.CUT, cut)]
+
+
+def of_redis(server: redis_server.Server, fleet: Fleet) -> list[Deed]:
+    """Return what can be done to Redis."""
+
+    async def kill() -> None:
+        server.kill()
+        await asyncio.sleep(2)
+        await asyncio.to_thread(server.start)
+
+    async def hang(chance: random.Random) -> None:
+        server.hang()
+        await asyncio.sleep(chance.uniform(1, 4))
+        server.go_on()
+
+    async def flush() -> None:
+        async with redis.asyncio.from_url(server.url) as client:
+            await client.flushall()
+
+    one = in_turn(fleet)
+    return [
+        lambda _: one(Kind.REDIS_KILL, kill),
+        lambda _: one(Kind.REDIS_FLUSH, flush),
+        lambda chance: one(Kind.REDIS_STOP, lambda: hang(chance)),
+    ]
+
+
+async def fought(campaign: Campaign, fleet: Fleet, deeds: list[Deed], seconds: float) -> History:
+    """Give a fleet its jobs, harass it, wait for the end, and return what is left of it."""
+    jobs, under_fire = int(seconds * JOBS_PER_S), seconds * 0.55
+    for number in range(jobs // 2):
+        await campaign.submit(number)
+
+    async def trickle() -> None:
+        for number in range(jobs // 2, jobs):
+            await asyncio.sleep(under_fire / jobs)
+            await campaign.submit(number)
+
+    async with fleet.running(), asyncio.TaskGroup() as group:
+        await campaign.under_way()
+        until = later(under_fire + 5)
+        for number in range(3):
+            await campaign.schedule(number, under_fire + 5)
+        group.create_task(trickle())
+        await harass(deeds, under_fire, campaign.chance)
+        await campaign.settled(until)
+        await fleet.stop()
+    return await campaign.history(fleet)
+
+
+def stepped(folder: Path) -> Path | None:
+    """Return a file from which a process may read its wall clock; none without faketime."""
+    if faketime() is None:
+        return None
+    clock = folder / "clock"
+    clock.write_text("+0")
+    return clock
+
+
+@asynccontextmanager
+async def a_campaign(folder: Path, database_url: str) -> AsyncIterator[Campaign]:
+    """Open the yard that the fleet will work in, and serve the site that it crawls."""
+    print(f"CRAWLYARD_CHAOS_SEED={SEED}")  # noqa: T201 - shown when it fails
+    async with (
+        site(folder) as (log, port),
+        opened(folder, database_url=database_url, lease_s=LEASE_S) as yard,
+    ):
+        yield Campaign(yard, log, port, random.Random(SEED))
+
+
+def judged(history: History, fleet: Fleet) -> list[str]:
+    """Return what is wrong with a history, and with the ends of those who were let end."""
+    print(summary(history))  # noqa: T201
+    bad = [f"{worker} ended with {code}" for worker, code in fleet.ended if code]
+    return broken(history) + bad
+
+
+def kinds(fleet: Fleet) -> set[Kind]:
+    return {fault.kind for fault in fleet.faults}
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(SECONDS + 600)
+async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
+    own_server: Server, own_redis: redis_server.Server | None, tmp_path: Path
+) -> None:
+    url = own_server.url()
+    places = [Place(n, ()) for n in range(3)]
+    # a scheduler whose clock is ahead is early, as it must be
+    places.append(Place(3, ("--no-scheduler",), clock=stepped(tmp_path)))
+    settings = {"CRAWLYARD_DATABASE_URL": url, "CRAWLYARD_LEASE_S": str(LEASE_S)}
+    fleet = Fleet(tmp_path, settings, places)
+    deeds: list[Deed] = [fleet.kill, fleet.kill, fleet.pause, *of_postgres(own_server, fleet)]
+    if own_redis is not None:
+        settings["CRAWLYARD_REDIS_URL"] = own_redis.url
+        of_it = of_redis(own_redis, fleet)
+        deeds.append(lambda chance: chance.choice(of_it)(chance))
+    if places[-1].clock is not None:  # the test below says so otherwise
+        deeds.append(fleet.step)
+
+    async with a_campaign(tmp_path, url) as campaign:
+        history = await fought(campaign, fleet, deeds, SECONDS)
+
+    assert judged(history, fleet) == []
+    assert kinds(fleet) >= {Kind.KILL, Kind.STOP, Kind.RESTART, Kind.CUT}
+
+
+@pytest.mark.timeout(SECONDS + 600)
+async def test_two_workers_on_one_file_lose_nothing_when_they_are_killed_and_stopped(
+    tmp_path: Path,
+) -> None:
+    settings = {"CRAWLYARD_DATABASE_URL": "", "CRAWLYARD_LEASE_S": str(LEASE_S)}
+    fleet = Fleet(tmp_path, settings, [Place(0, ()), Place(1, ())], shared=True)
+
+    async with a_campaign(tmp_path, "") as campaign:
+        history = await fought(campaign, fleet, [fleet.kill, fleet.kill, fleet.pause], SECONDS / 2)
+
+    assert judged(history, fleet) == []
+    assert kinds(fleet) == {Kind.KILL, Kind.STOP}
+
+
+def test_the_wall_clock_of_a_process_is_stepped_while_the_other_clock_goes_on(
+    tmp_path: Path,
+) -> None:
+    clock, fake = stepped(tmp_path), faketime()
+    if clock is None or fake is None:
+        pytest.skip("no faketime: apt install faketime")
+    clock.write_text(f"+{STEP_S}")
+    told = subprocess.run(
+        [sys.executable, "-c", "import time; print(time.time(), time.monotonic())"],
+        env={**os.environ, **fake, "FAKETIME_TIMESTAMP_FILE": str(clock)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wall, monotonic = map(float, told.stdout.split())
+
+    assert wall - time.time() > STEP_S / 2
+    assert abs(monotonic - time.monotonic()) < STEP_S / 2

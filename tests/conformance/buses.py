@@ -1,0 +1,52 @@
+"""Steps of tests about buses."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from crawlyard import Limits, Progress, State, Usage
+from crawlyard.bus.base import Bus, Ear
+from crawlyard.core.progress import Pulse, progress_of
+
+PATIENCE_S = 30  # more than anything here takes; a hang fails instead of blocking the suite
+_TURN_S = 0.01
+
+
+def a_progress(done: int = 1) -> Progress:
+    return progress_of(Limits(), Usage(done=done), Pulse(), State.RUNNING)
+
+
+async def until(claim: Callable[[], bool]) -> None:
+    """Return once *claim* holds: what goes on in another process signals nothing here."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not claim():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(_TURN_S)
+
+
+async def until_latest(bus: Bus, job_id: str, progress: Progress) -> None:
+    """Return once *bus* knows *progress* of a job."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await bus.latest(job_id) != progress:  # noqa: ASYNC110 - see above
+            await asyncio.sleep(_TURN_S)
+
+
+async def heard(ear: Ear, *jobs: str) -> Mapping[str, Progress]:
+    """Return what has come over the bus, once something of each of *jobs* has."""
+    found: dict[str, Progress] = {}
+    async with asyncio.timeout(PATIENCE_S):
+        while not found.keys() >= set(jobs):
+            await ear.news()
+            found.update(ear.take()[0])
+    return found
+
+
+def at_once(work: Awaitable[None]) -> None:
+    """Do *work* to its end, and fail if it waits for anything."""
+    assert isinstance(work, Coroutine)
+    steps: Coroutine[Any, Any, None] = work
+    try:
+        steps.send(None)
+    except StopIteration:
+        return
+    steps.close()
+    raise AssertionError("it waits")

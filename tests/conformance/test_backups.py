@@ -1,0 +1,470 @@
+"""A database saved to one file and put back, also while somebody works on it."""
+
+import itertools
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from socket import gethostname
+
+import pytest
+
+from crawlyard.databases import (
+    Place,
+    Progress,
+    backup,
+    look,
+    restore,
+    upgrade,
+    vacuum,
+)
+from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch, StoreUnavailable
+from crawlyard.services.reporting import ALIVE
+from crawlyard.store.base import JobQuery
+from crawlyard.store.sql import open_sql_store
+from crawlyard.store.tables import SCHEMA, metadata
+from tests.builders import NOW
+from tests.conformance.test_schema import on, upgraded_to
+from tests.conformance.whole import (
+    Stopped,
+    content,
+    fill,
+    next_numbers,
+    nothing,
+    on_store,
+    one_job,
+    one_worker,
+    run_on,
+    silent,
+    stopping_after,
+)
+
+KINDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+WAYS = [
+    pytest.param(way, id="-".join(way), marks=pytest.mark.postgres if "postgres" in way else ())
+    for way in itertools.product(("sqlite", "postgres"), repeat=2)
+]
+
+
+@pytest.fixture
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with all tables and no rows of anybody's."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        return str(shutil.copy(template, tmp_path / "yard.db"))
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def yard(sqlite_template: Path, tmp_path: Path) -> Path:
+    """One on SQLite."""
+    return Path(shutil.copy(sqlite_template, tmp_path / "yard.db"))
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Two databases: one to save, one to restore."""
+    source, target = request.param
+
+    def at(kind: str, name: str, url: str) -> str:
+        if kind == "sqlite":
+            return str(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / name))
+        return str(request.getfixturevalue(url))
+
+    to = at(target, "to.db", "postgres_url")
+    yield at(source, "from.db", "second_postgres_url"), to
+    run_on(to, "DROP TABLE IF EXISTS copy_marks")  # other tests go on with that Postgres
+    run_on(to, f"UPDATE alembic_version SET version_num = '{SCHEMA}'")
+
+
+def saved(where: str | Path, file: Path) -> Path:
+    """Save a database, and return the file."""
+    backup(Place.of(where), file, silent, force=False)
+    return file
+
+
+def restored(file: Path, where: str | Path, *, force: bool = False) -> None:
+    """Restore a database."""
+    restore(file, Place.of(where), NOW, silent, force=force)
+
+
+def large(where: str | Path) -> None:
+    """Make a database too large to be saved in one step, or in four."""
+    for n in range(40):
+        run_on(where, f"INSERT INTO bodies VALUES ({n + 1000}, 'text', zeroblob({2**20}))")
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- saving
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_a_database_is_restored_as_it_was_saved(way: tuple[str, str], tmp_path: Path) -> None:
+    source, target = way
+    fill(source, seed=1)
+    before = content(source)
+    file = saved(source, tmp_path / "yard.backup")
+    run_on(source, "DELETE FROM pages")
+
+    restored(file, target)
+
+    assert content(target) == before
+    on_store(target, nothing)
+    assert {n - 1 for n in next_numbers(target).values()} == {19}  # of the last of seven rows
+
+
+@pytest.mark.parametrize("where", KINDS, indirect=True)
+def test_a_backup_is_one_file_that_nobody_else_may_read(where: str, tmp_path: Path) -> None:
+    fill(where, seed=2)
+    folder = tmp_path / "backups"
+    folder.mkdir()
+
+    file = saved(where, folder / "yard.backup")
+
+    assert listed(folder) == ["yard.backup"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert content(file) == content(where)
+    assert listed(folder) == ["yard.backup"]  # no log was made by reading it
+
+
+def test_what_is_written_meanwhile_neither_stops_a_backup_nor_gets_into_it(
+    yard: Path, tmp_path: Path
+) -> None:
+    fill(yard, seed=3)
+    large(yard)
+    before = content(yard)
+    told: list[Progress] = []
+
+    def write(progress: Progress) -> None:
+        told.append(progress)
+        run_on(yard, f"INSERT INTO bodies VALUES ({len(told)}, 'new', zeroblob(100000))")
+
+    backup(Place.of(yard), tmp_path / "yard.backup", write, force=False)
+
+    assert content(tmp_path / "yard.backup") == before
+    assert len(told) > 4
+    assert [p.share for p in told] == sorted(p.share for p in told)
+
+
+WRITER = """
+import sqlite3, sys
+file = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
+for n in range(10**9):
+    file.execute("BEGIN IMMEDIATE")
+    file.execute("INSERT INTO workers VALUES (?, '{}', 0, '')", (n,))
+    file.execute("INSERT INTO bodies VALUES (?, 'text', zeroblob(50000))", (n,))
+    file.execute("COMMIT")
+    print(n, flush=True)
+"""
+
+
+def test_a_backup_beside_a_busy_writer_holds_whole_transactions(yard: Path, tmp_path: Path) -> None:
+    large(yard)
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(yard)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        try:
+            first = int(writer.stdout.readline())
+            files = [saved(yard, tmp_path / f"{n}.backup") for n in range(3)]
+        finally:
+            writer.kill()
+        written = int(writer.stdout.read().split()[-1]) + 1
+
+    counts = []
+    for file in files:
+        held = content(file)
+        assert len(held["workers"]) == len(held["bodies"]) - 40
+        counts.append(len(held["workers"]))
+    assert first < counts[0] < counts[2] <= written + 1
+
+
+def test_a_file_is_replaced_only_if_that_was_asked_for(yard: Path, tmp_path: Path) -> None:
+    file = saved(yard, tmp_path / "yard.backup")
+    on_store(yard, one_job)
+
+    with pytest.raises(Invalid, match="--force"):
+        saved(yard, file)
+    assert content(file)["jobs"] == []
+
+    backup(Place.of(yard), file, silent, force=True)
+    assert len(content(file)["jobs"]) == 1
+
+
+@pytest.mark.parametrize("where", KINDS, indirect=True)
+def test_a_backup_that_fails_leaves_the_one_before_and_nothing_else(
+    where: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    file = saved(where, folder / "yard.backup")
+    before = file.read_bytes()
+    fill(where, seed=4)
+
+    with pytest.raises(Stopped):
+        backup(Place.of(where), file, stopping_after(1), force=True)
+
+    assert listed(folder) == ["yard.backup"]
+    assert file.read_bytes() == before
+
+
+def test_what_a_killed_backup_left_goes_with_the_next(yard: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    mine = f".yard.backup.{gethostname()}."
+    left = [f"{mine}{ended.pid}.part", f"{mine}{ended.pid}.part-journal"]
+    kept = [f"{mine}{os.getppid()}.part", f".other.{gethostname()}.{ended.pid}.part"]
+    for name in (*left, *kept):
+        (folder / name).touch()
+
+    saved(yard, folder / "yard.backup")
+
+    assert listed(folder) == sorted([*kept, "yard.backup"])
+
+
+def test_a_database_is_not_saved_onto_itself(yard: Path) -> None:
+    with pytest.raises(Invalid, match="FILE"):
+        backup(Place.of(yard), yard, silent, force=True)
+
+    on_store(yard, nothing)
+
+
+def test_there_is_no_backup_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        saved(tmp_path / "none.db", tmp_path / "yard.backup")
+
+    assert listed(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_named(yard: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"none/yard\.backup"):
+        saved(yard, tmp_path / "none" / "yard.backup")
+
+
+def test_an_older_database_is_saved_as_it_is(tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    on(f"sqlite:///{old}", lambda c: upgraded_to(c, "0006"))
+
+    done = backup(Place.of(old), tmp_path / "old.backup", silent, force=False)
+
+    assert done.version == "0006"
+    assert look(Place.of(tmp_path / "old.backup")).version == "0006"
+
+
+# --- restoring
+
+
+@pytest.mark.parametrize("where", KINDS, indirect=True)
+def test_a_yard_that_holds_something_is_given_up_only_if_that_was_asked_for(
+    where: str, tmp_path: Path
+) -> None:
+    fill(where, seed=5)
+    run_on(where, "DELETE FROM workers")  # whose last beats are in the future
+    file = saved(where, tmp_path / "yard.backup")
+    before = content(where)
+    run_on(where, "DELETE FROM pages")
+    run_on(where, "INSERT INTO cursors (name, seq) VALUES ('!', 1)")
+    changed = content(where)
+
+    with pytest.raises(Invalid, match="--force"):
+        restored(file, where)
+    assert content(where) == changed
+
+    restored(file, where, force=True)
+    assert content(where) == before
+
+
+def test_a_restore_that_fails_leaves_the_yard_as_it_was(yard: Path, tmp_path: Path) -> None:
+    large(yard)
+    file = saved(yard, tmp_path / "yard.backup")
+    on_store(yard, one_job)
+    before = content(yard)
+
+    with pytest.raises(Stopped):
+        restore(file, Place.of(yard), NOW, stopping_after(3), force=True)
+
+    assert content(yard) == before
+
+
+async def test_who_has_the_yard_open_sees_what_was_restored(yard: Path, tmp_path: Path) -> None:
+    store = await open_sql_store(yard)
+    await one_job(store)
+    assert len(await store.jobs.find(JobQuery(), 10)) == 1
+    file = saved(yard, tmp_path / "yard.backup")
+    await one_job(store)
+
+    restored(file, yard, force=True)
+
+    assert len(await store.jobs.find(JobQuery(), 10)) == 1
+    await one_job(store)
+    await store.close()
+    assert len(content(yard)["jobs"]) == 2
+
+
+@pytest.mark.parametrize("where", KINDS, indirect=True)
+def test_workers_that_are_alive_are_in_the_way_of_a_restore(where: str, tmp_path: Path) -> None:
+    file = saved(where, tmp_path / "yard.backup")
+    on_store(where, one_worker)
+
+    with pytest.raises(Conflict, match="w-7"):
+        restored(file, where, force=True)
+    restore(file, Place.of(where), NOW + ALIVE * 1.01, silent, force=True)
+
+    assert content(where)["workers"] == []
+
+
+def test_a_new_folder_may_be_restored_to(yard: Path, tmp_path: Path) -> None:
+    on_store(yard, one_job)
+    file = saved(yard, tmp_path / "yard.backup")
+
+    restored(file, tmp_path / "new" / "crawlyard.db")
+
+    assert content(tmp_path / "new" / "crawlyard.db") == content(yard)
+    with closing(sqlite3.connect(tmp_path / "new" / "crawlyard.db")) as there:
+        assert there.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("where", KINDS, indirect=True)
+def test_a_backup_of_an_older_version_is_brought_up_to_date(where: str, tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    on(f"sqlite:///{old}", lambda c: upgraded_to(c, "0006"))
+    run_on(old, "INSERT INTO cursors (name, seq) VALUES ('old', 7)")
+    file = saved(old, tmp_path / "old.backup")
+    before = file.read_bytes()
+
+    restored(file, where)
+
+    assert ("old", 7) in content(where)["cursors"]
+    assert look(Place.of(where)).version == SCHEMA
+    assert file.read_bytes() == before
+
+
+def _cut(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size // 2)
+
+
+def _garbled(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(4096 * 3)
+        opened.write(b"\xff" * 4096 * 8)
+
+
+def _something_else(file: Path) -> None:
+    file.write_bytes(b"hello, I am a text\n" * 1000)
+
+
+def _another_database(file: Path) -> None:
+    file.unlink()
+    run_on(file, "CREATE TABLE recipes (name)")
+
+
+def _newer(file: Path) -> None:
+    run_on(file, "UPDATE alembic_version SET version_num = '0999'")
+
+
+def _unfinished(file: Path) -> None:
+    run_on(file, "UPDATE alembic_version SET version_num = 'unfinished copy'")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_cut, "is damaged"),
+        (_garbled, "is damaged"),
+        (_something_else, "is not a SQLite database"),
+        (_another_database, "has no tables of Crawlyard"),
+        (_newer, "schema 0999, .* knows only"),
+        (_unfinished, "not come to its end"),
+        (Path.unlink, "there is no file"),
+    ],
+)
+def test_what_is_no_whole_backup_is_refused(
+    yard: Path, tmp_path: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    fill(yard, seed=6)
+    run_on(yard, "DELETE FROM workers")
+    file = saved(yard, tmp_path / "yard.backup")
+    before = content(yard)
+    spoil(file)
+
+    with pytest.raises((StoreUnavailable, SchemaMismatch, NotFound), match=said):
+        restored(file, yard, force=True)
+
+    assert content(yard) == before
+
+
+# --- looking after it
+
+
+@pytest.mark.parametrize("where", KINDS, indirect=True)
+def test_a_look_tells_the_schema_and_what_each_table_takes(where: str) -> None:
+    fill(where, seed=7)
+
+    found = look(Place.of(where))
+
+    assert (found.version, list(found.damage)) == (SCHEMA, [])
+    assert {t.table: t.rows for t in found.tables} == {
+        name: len(rows) for name, rows in content(where).items()
+    }
+    taken = {t.table: t.bytes or 0 for t in found.tables}
+    assert taken.keys() == metadata.tables.keys()
+    assert all(size >= 4096 for size in taken.values())
+    assert sum(taken.values()) <= found.bytes
+
+
+def test_a_look_tells_what_is_damaged(yard: Path) -> None:
+    fill(yard, seed=8)
+    run_on(yard, "DELETE FROM jobs WHERE no = 1")
+    _garbled(yard)
+
+    found = look(Place.of(yard))
+
+    assert found.damage
+    assert list(found.tables) == []
+
+
+def test_a_look_tells_of_rows_whose_parents_are_not_there(yard: Path) -> None:
+    fill(yard, seed=9)
+    run_on(yard, "DELETE FROM users WHERE id != 'local'")
+
+    found = look(Place.of(yard))
+
+    assert any("of credentials refers to a row of users" in line for line in found.damage)
+
+
+def test_room_that_is_free_is_given_back(yard: Path) -> None:
+    large(yard)
+    run_on(yard, "DELETE FROM bodies")
+
+    before, after = vacuum(Place.of(yard))
+
+    assert before > 40 * 2**20
+    assert after < 2 * 2**20
+
+
+@pytest.mark.postgres
+def test_postgres_is_vacuumed_as_well(postgres_url: str) -> None:
+    fill(postgres_url, seed=10)
+
+    before, after = vacuum(Place.of(postgres_url))
+
+    assert 0 < after <= before + 2**20
+
+
+def test_tables_are_brought_up_to_date(tmp_path: Path) -> None:
+    old = Place.of(tmp_path / "old.db")
+    on(f"sqlite:///{tmp_path / 'old.db'}", lambda c: upgraded_to(c, "0006"))
+
+    done = [upgrade(old), upgrade(old)]
+
+    assert [(each.before, each.after) for each in done] == [("0006", SCHEMA), (SCHEMA, SCHEMA)]

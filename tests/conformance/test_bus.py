@@ -1,0 +1,125 @@
+"""What every bus does, between those who share it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from itertools import count
+
+import pytest
+
+from crawlyard.bus.base import Bus, Reach
+from crawlyard.bus.memory import MemoryBus
+from crawlyard.bus.redis import RedisBus
+from crawlyard.clock import SystemClock
+from crawlyard.ids import new_id
+from tests.conformance.buses import PATIENCE_S, a_progress, at_once, heard, until, until_latest
+
+BUSES = ("memory", pytest.param("redis", marks=pytest.mark.redis))
+
+
+@pytest.fixture(params=BUSES)
+async def join(request: pytest.FixtureRequest) -> AsyncIterator[Callable[[], Bus]]:
+    """Return how a process joins: in memory there is but one."""
+    async with AsyncExitStack() as stack:
+
+        def joined(bus: Bus) -> Bus:
+            stack.push_async_callback(bus.close)
+            return bus
+
+        if request.param == "memory":
+            only = joined(MemoryBus(SystemClock()))
+            yield lambda: only
+        else:
+            url: str = request.getfixturevalue("redis_url")
+            yield lambda: joined(RedisBus(url, SystemClock()))
+
+
+async def test_the_last_progress_of_each_job_is_known_to_all(join: Callable[[], Bus]) -> None:
+    ours, theirs, one, other = join(), join(), new_id(), new_id()
+    await ours.publish(one, a_progress(1))
+    await ours.publish(other, a_progress(2))
+    theirs.begin()
+
+    await ours.publish(one, a_progress(3))
+
+    await until_latest(theirs, one, a_progress(3))
+    await until_latest(theirs, other, a_progress(2))
+
+
+async def test_nothing_is_known_of_a_job_that_never_told(join: Callable[[], Bus]) -> None:
+    bus = join()
+    bus.begin()
+    await until(lambda: bus.reach is not Reach.AWAY)
+
+    assert await bus.latest(new_id()) is None
+
+
+async def test_who_listens_hears_how_far_jobs_have_come(join: Callable[[], Bus]) -> None:
+    ours, theirs, one, other = join(), join(), new_id(), new_id()
+    with theirs.listen() as ear:
+        await until(lambda: theirs.reach is not Reach.AWAY)
+
+        await ours.publish(one, a_progress(1))
+        await ours.publish(other, a_progress(2))
+
+        told = await heard(ear, one, other)
+        assert told == {one: a_progress(1), other: a_progress(2)}
+
+
+async def test_of_each_job_the_last_word_alone_waits(join: Callable[[], Bus]) -> None:
+    ours, theirs, job, last = join(), join(), new_id(), new_id()
+    with theirs.listen() as slow, theirs.listen() as quick:
+        await until(lambda: theirs.reach is not Reach.AWAY)
+        for done in range(1, 100):
+            await ours.publish(job, a_progress(done))
+        await ours.publish(last, a_progress())
+        await heard(quick, last)
+
+        told, _ = slow.take()
+
+    assert told == {job: a_progress(99), last: a_progress()}
+
+
+async def test_who_publishes_hears_it_as_well(join: Callable[[], Bus]) -> None:
+    bus, job = join(), new_id()
+    with bus.listen() as ear:
+        at_once(bus.publish(job, a_progress(1)))
+
+        assert ear.take() == ({job: a_progress(1)}, False)
+
+
+async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]) -> None:
+    ours, theirs = join(), join()
+    with theirs.listen() as ear:
+        await until(lambda: theirs.reach is not Reach.AWAY)
+        ear.take()
+
+        await ours.happened()
+
+        async with asyncio.timeout(PATIENCE_S):
+            happened = False
+            while not happened:
+                await ear.news()
+                _, happened = ear.take()
+        assert happened
+
+
+async def test_who_listens_no_more_hears_nothing(join: Callable[[], Bus]) -> None:
+    ours, theirs, job = join(), join(), new_id()
+    with theirs.listen() as first:
+        await until(lambda: theirs.reach is not Reach.AWAY)
+    with theirs.listen() as second:
+        await until(lambda: theirs.reach is not Reach.AWAY)
+        await ours.publish(job, a_progress(1))
+        await heard(second, job)
+
+    assert first.take() == ({}, False)
+
+
+async def test_nobody_waits_for_those_who_listen(join: Callable[[], Bus]) -> None:
+    bus = join()
+    numbers = count(1)
+    with bus.listen():
+        for number in range(100):
+            at_once(bus.publish(f"job {number % 10}", a_progress(next(numbers))))
+            at_once(bus.happened())

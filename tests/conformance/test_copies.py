@@ -1,0 +1,364 @@
+"""A database copied to another: all of it, of whichever kind, also in several goes."""
+
+import itertools
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crawlyard.databases import Place, Progress, copy_database
+from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
+from crawlyard.services.reporting import ALIVE
+from crawlyard.store.tables import SCHEMA, metadata
+from crawlyard.store.whole.copy import Tell
+from crawlyard.store.whole.marks import Terms
+from crawlyard.store.whole.transfer import copy
+from tests.builders import NOW
+from tests.conformance.whole import (
+    Stopped,
+    content,
+    fill,
+    next_numbers,
+    nothing,
+    on_store,
+    one_job,
+    one_worker,
+    run_on,
+    silent,
+    stopping_after,
+)
+
+KINDS = ("sqlite", "postgres")
+WAYS = [
+    pytest.param(way, id="-".join(way), marks=pytest.mark.postgres if "postgres" in way else ())
+    for way in itertools.product(KINDS, KINDS)
+]
+TERMS = Terms(field="--to")
+SMALL = 2  # rows of a batch, so that there are many
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Two databases with all tables and no rows of anybody's: from where, and to where."""
+    source, target = request.param
+
+    def at(kind: str, name: str, url: str) -> str:
+        if kind == "sqlite":
+            return str(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / name))
+        return str(request.getfixturevalue(url))
+
+    to = at(target, "to.db", "postgres_url")
+    yield at(source, "from.db", "second_postgres_url"), to
+    run_on(to, "DROP TABLE IF EXISTS copy_marks")  # other tests go on with that Postgres
+    run_on(to, f"UPDATE alembic_version SET version_num = '{SCHEMA}'")
+
+
+@pytest.fixture
+def files(sqlite_template: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two such databases on SQLite."""
+    return (
+        Path(shutil.copy(sqlite_template, tmp_path / "from.db")),
+        Path(shutil.copy(sqlite_template, tmp_path / "to.db")),
+    )
+
+
+def copied(source: str | Path, target: str | Path, tell: Tell = silent) -> list[str]:
+    """Copy in small batches; return the names of the tables."""
+    done = copy(Place.of(source), Place.of(target), TERMS, tell, most_rows=SMALL)
+    return [table.table for table in done]
+
+
+# --- all of it
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_every_row_of_every_table_is_copied_as_it_is(way: tuple[str, str]) -> None:
+    source, target = way
+    fill(source, seed=1)
+
+    copied(source, target)
+
+    there = content(target)
+    assert there == content(source)
+    assert {name for name, rows in there.items() if len(rows) >= 7} == set(metadata.tables)
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_no_number_is_given_twice_after_a_copy(way: tuple[str, str]) -> None:
+    source, target = way
+    fill(source, seed=2)
+
+    copied(source, target)
+
+    numbers, there = next_numbers(target), content(target)
+    highest = {name: max(row[0] for row in there[name]) for name in numbers}
+    assert all(numbers[name] > highest[name] for name in ("jobs", "pages", "events", "frontier"))
+    assert numbers == {name: number + 1 for name, number in highest.items()}
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_a_number_of_a_row_that_is_gone_is_not_given_again(way: tuple[str, str]) -> None:
+    source, target = way
+    on_store(source, one_job)
+    run_on(source, "DELETE FROM events")
+
+    copied(source, target)
+    on_store(target, one_job)
+
+    assert [row[0] for row in content(target)["events"]] == [2]
+
+
+def test_tables_have_the_same_digest_on_both_databases_and_none_of_two_that_differ(
+    files: tuple[Path, Path], postgres_url: str
+) -> None:
+    source, other = files
+    fill(source, seed=3)
+    there, back = Place.of(postgres_url), Place.of(other)
+
+    out = copy(Place.of(source), there, TERMS, silent)
+    home = copy(there, back, TERMS, silent)
+
+    assert out == home
+    assert len({table.digest for table in out}) == len(metadata.tables)
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seed=st.integers(0, 2**32), rows=st.integers(0, 12), most_rows=st.integers(1, 5))
+def test_whatever_is_in_a_database_is_copied(
+    sqlite_template: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    rows: int,
+    most_rows: int,
+) -> None:
+    folder = tmp_path_factory.mktemp("copied")
+    source, target = (shutil.copy(sqlite_template, folder / name) for name in ("a.db", "b.db"))
+    if rows:
+        fill(source, seed, rows)
+
+    copy(Place.of(source), Place.of(target), TERMS, silent, most_rows=most_rows)
+
+    assert content(target) == content(source)
+
+
+def test_a_new_file_is_made_ready_for_a_yard(files: tuple[Path, Path], tmp_path: Path) -> None:
+    fill(files[0], seed=4)
+
+    copied(files[0], tmp_path / "folder" / "new.db")
+
+    with closing(sqlite3.connect(tmp_path / "folder" / "new.db")) as file:
+        modes = [file.execute(f"PRAGMA {p}").fetchone()[0] for p in ("journal_mode", "auto_vacuum")]
+    assert modes == ["wal", 2]
+
+
+# --- in several goes
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+@pytest.mark.parametrize("after", [1, 20, 60, 90])
+def test_a_copy_that_was_broken_off_goes_on_where_it_was(way: tuple[str, str], after: int) -> None:
+    source, target = way
+    fill(source, seed=5)
+    last: list[Progress] = []
+    with pytest.raises(Stopped):
+        copied(source, target, stopping_after(after, last))
+    before = sum(map(len, content(target).values()))
+    told: list[Progress] = []
+
+    copied(source, target, told.append)
+
+    assert content(target) == content(source)
+    whole = sum(map(len, content(source).values()))
+    assert max(progress.rows for progress in told) == whole - before
+    assert [p.share for p in told] == sorted(p.share for p in told)
+    assert told[0].share == pytest.approx(last[-1].share, abs=0.1)
+    assert told[-1].share > 0.9
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_what_changed_at_the_source_between_two_goes_is_right_in_the_end(
+    way: tuple[str, str],
+) -> None:
+    source, target = way
+    fill(source, seed=6)
+    with pytest.raises(Stopped):
+        copied(source, target, stopping_after(70))
+    run_on(source, "DELETE FROM bodies WHERE page_id = 1")
+    run_on(source, "UPDATE jobs SET detail = 'changed' WHERE no = 4")
+    run_on(source, "INSERT INTO cursors (name, seq) VALUES ('!', 1)")
+    # the old one, under its old key, is in its way
+    run_on(source, "UPDATE frontier SET id = 1000 WHERE id = 1")
+
+    copied(source, target)
+
+    assert content(target) == content(source)
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_nobody_opens_a_copy_before_it_is_complete(way: tuple[str, str]) -> None:
+    source, target = way
+    fill(source, seed=7)
+    with pytest.raises(Stopped):
+        copied(source, target, stopping_after(10))
+
+    with pytest.raises(SchemaMismatch, match="has not come to its end"):
+        on_store(target, nothing)
+    with pytest.raises(SchemaMismatch, match="has not come to its end"):
+        copied(target, f"{source}.db")
+
+
+def test_a_copy_of_something_else_is_not_gone_on_with(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, target = files
+    other = Path(shutil.copy(source, tmp_path / "other.db"))
+    fill(source, seed=8)
+    with pytest.raises(Stopped):
+        copied(source, target, stopping_after(10))
+
+    with pytest.raises(Invalid, match="--restart") as refused:
+        copied(other, target)
+    restarted = Terms(field="--to", restart=True)
+    copy(Place.of(other), Place.of(target), restarted, silent)
+
+    assert str(source) in str(refused.value)
+    assert content(target) == content(other)
+
+
+def test_two_copies_into_one_database_do_not_mix(files: tuple[Path, Path]) -> None:
+    source, target = files
+    fill(source, seed=9)
+    told: list[Progress] = []
+
+    def rival(progress: Progress) -> None:
+        told.append(progress)
+        if len(told) == 1:
+            with pytest.raises(Stopped):
+                copied(source, target, stopping_after(3))
+
+    with pytest.raises(Conflict, match="another command copies"):
+        copied(source, target, rival)
+    copied(source, target)
+
+    assert content(target) == content(source)
+
+
+# --- a source that is in use, a target that is
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_what_is_written_after_the_beginning_is_not_copied(way: tuple[str, str]) -> None:
+    source, target = way
+    fill(source, seed=10)
+    before = content(source)
+
+    def meanwhile(progress: Progress) -> None:
+        run_on(source, f"INSERT INTO cursors (name, seq) VALUES ('{id(progress)}', 1)")
+        run_on(source, "DELETE FROM workers")
+
+    copied(source, target, once(meanwhile))
+
+    assert content(target) == before
+    assert content(source) != before
+
+
+def once(tell: Tell) -> Tell:
+    """Return what tells of the first progress alone."""
+    tells = itertools.chain([tell], itertools.repeat(silent))
+
+    def told(progress: Progress) -> None:
+        next(tells)(progress)
+
+    return told
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_workers_that_are_alive_are_in_the_way_of_a_copy(way: tuple[str, str]) -> None:
+    source, target = map(Place.of, way)
+    on_store(way[0], one_worker)
+
+    with pytest.raises(Conflict, match="w-7"):
+        copy_database(source, target, NOW + ALIVE, silent, restart=False, force=False)
+    copy_database(source, target, NOW, silent, restart=False, force=True)
+
+    assert content(way[1]) == content(way[0])
+
+
+def test_a_worker_that_has_saidnothing_lately_is_not(files: tuple[Path, Path]) -> None:
+    source, target = map(Place.of, files)
+    on_store(files[0], one_worker)
+
+    later = NOW + ALIVE * 1.01
+    copy_database(source, target, later, silent, restart=False, force=False)
+
+    assert content(files[1]) == content(files[0])
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_a_database_that_holds_something_is_left_as_it_is(way: tuple[str, str]) -> None:
+    source, target = way
+    on_store(target, one_job)
+    before = content(target)
+
+    with pytest.raises(Invalid, match=r"expected an empty database, got .*1 rows in jobs"):
+        copied(source, target)
+
+    assert content(target) == before
+    on_store(target, nothing)
+
+
+def test_a_database_is_not_copied_to_itself(files: tuple[Path, Path]) -> None:
+    place, same = Place.of(files[0]), Place.of(f"sqlite:///{files[0].parent}/./from.db")
+
+    with pytest.raises(Invalid, match="--to"):
+        copy_database(place, same, NOW, silent, restart=False, force=False)
+
+
+def test_a_source_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        copied(tmp_path / "none.db", tmp_path / "to.db")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "said"), [("0003", "crawlyard db upgrade"), ("0999", "install the version")]
+)
+def test_a_source_of_another_schema_is_refused(
+    files: tuple[Path, Path], version: str, said: str
+) -> None:
+    run_on(files[0], f"UPDATE alembic_version SET version_num = '{version}'")
+
+    with pytest.raises(SchemaMismatch, match=said):
+        copied(*files)
+
+
+def test_a_target_of_another_schema_is_refused(files: tuple[Path, Path]) -> None:
+    run_on(files[1], "UPDATE alembic_version SET version_num = '0003'")
+
+    with pytest.raises(SchemaMismatch, match="crawlyard db upgrade"):
+        copied(*files)
+
+
+def test_a_password_is_neither_told_nor_kept() -> None:
+    place = Place.of("postgresql://ada:secret@db.example.org/yard")
+
+    assert "secret" not in place.name + place.label
+    assert place.label == "postgresql://db.example.org:5432/yard"
+
+
+@pytest.mark.parametrize("where", ["", "mysql://h/d", "sqlite://", "memory://"])
+def test_what_names_no_database_is_refused_without_its_password(where: str) -> None:
+    with pytest.raises(Invalid, match="--from: expected"):
+        Place.of(where, "--from")
+
+
+def test_every_table_has_a_key_that_tells_its_rows_apart() -> None:
+    assert [table.name for table in metadata.sorted_tables if not table.primary_key.columns] == []

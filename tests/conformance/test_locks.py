@@ -1,0 +1,124 @@
+"""Locks on Postgres tell who is alive."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+
+from crawlyard.clock import SystemClock
+from crawlyard.dispatch.locks import SETTLE_S, LockPresence, key_of
+
+pytestmark = pytest.mark.postgres
+
+SOON_S = 20.0
+
+
+@dataclass
+class Seen:
+    """A worker's lock, and how often it was told that something has changed."""
+
+    presence: LockPresence = field(init=False)
+    told: int = 0
+    was: list[bool] = field(default_factory=list)
+
+    def changed(self) -> None:
+        self.told += 1
+        self.was.append(self.presence.holding)
+
+
+@asynccontextmanager
+async def shown(url: str, worker: str) -> AsyncIterator[Seen]:
+    seen = Seen()
+    seen.presence = LockPresence(url, worker, SystemClock(), seen.changed)
+    async with seen.presence.shown():
+        await until(lambda: seen.presence.holding)
+        yield seen
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SOON_S):
+        while not holds():  # noqa: ASYNC110 - a server tells of nothing
+            await asyncio.sleep(0)
+
+
+def ask(url: str, query: str, *given: object) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(query.encode(), given)
+
+
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s"
+
+
+def cut(url: str, worker: str) -> None:
+    ask(url, CUT, key_of(worker) & 0xFFFFFFFF)
+
+
+async def test_who_holds_his_lock_is_alive_and_who_ends_is_dead(postgres_url: str) -> None:
+    async with shown(postgres_url, "me") as me:
+        async with shown(postgres_url, "other"):
+            await until(lambda: me.presence.known({"other"}) == {"other"})
+            told = me.told
+            assert me.presence.dead({"other"}) == set()
+        await until(lambda: me.presence.dead({"other"}) == {"other"})
+
+        assert me.told > told
+        assert me.presence.dead({"me"}) == set()
+
+
+async def test_who_was_never_seen_is_dead_after_a_while(postgres_url: str) -> None:
+    async with shown(postgres_url, "me") as me:
+        assert me.presence.dead({"other"}) == set()
+
+        await until(lambda: me.presence.dead({"other"}) == {"other"})
+
+
+async def test_who_comes_is_alive_though_he_was_missed_before(postgres_url: str) -> None:
+    async with shown(postgres_url, "me") as me:
+        await until(lambda: me.presence.dead({"other"}) == {"other"})
+
+        async with shown(postgres_url, "other"):
+            await until(lambda: me.presence.dead({"other"}) == set())
+
+
+async def test_who_loses_his_lock_knows_it_and_takes_it_again(postgres_url: str) -> None:
+    async with shown(postgres_url, "me") as me:
+        cut(postgres_url, "me")
+        await until(lambda: len(me.was) == 3)
+
+        assert me.was == [True, False, True]
+        assert me.presence.holding
+
+
+async def test_who_has_lost_his_lock_judges_nobody_for_a_while(postgres_url: str) -> None:
+    async with shown(postgres_url, "me") as me:
+        await until(lambda: me.presence.dead({"other"}) == {"other"})
+        lost_at = asyncio.get_running_loop().time()
+
+        cut(postgres_url, "me")
+        await until(lambda: not me.presence.holding)
+        assert me.presence.known({"other"}) == me.presence.dead({"other"}) == set()
+        await until(lambda: me.presence.dead({"other"}) == {"other"})
+
+        assert asyncio.get_running_loop().time() - lost_at >= SETTLE_S
+
+
+async def test_a_session_of_ours_that_its_server_still_keeps_is_ended(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as former:
+        former.execute("SELECT pg_advisory_lock(%s)", (key_of("me"),))
+
+        async with shown(postgres_url, "me"):
+            with pytest.raises(psycopg.OperationalError):
+                former.execute("SELECT 1")
+
+
+async def test_nobody_is_judged_while_the_database_is_away(postgres_url: str) -> None:
+    seen = Seen()
+    nowhere = "postgresql://nobody@/nothing?host=/nowhere"
+    seen.presence = LockPresence(nowhere, "me", SystemClock(), seen.changed)
+
+    async with seen.presence.shown():
+        assert not seen.presence.holding
+        assert seen.presence.known({"other"}) == seen.presence.dead({"other"}) == set()

@@ -1,0 +1,103 @@
+"""The order of many jobs that several workers claim at once: no inversion but by overlap."""
+
+import asyncio
+from bisect import bisect_left
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate, count
+from random import Random
+
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.job import Job
+from crawlyard.core.priority import Priority
+from crawlyard.core.queue import claim_key
+from crawlyard.store.base import Store
+from tests.builders import LEASE, NOW, a_job
+from tests.builders_schedules import a_firing, a_schedule, told
+from tests.conformance.conftest import Backend
+
+OWNERS = ("ada", "bob", "cleo", "dora", "emil")
+WORKERS = 8
+Key = tuple[int, int, datetime, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """One claim: the instants of a counter when it was asked for, and when it was answered."""
+
+    asked: int
+    answered: int
+    job: Job
+
+
+async def filled(store: Store, count: int) -> None:
+    """Add that many jobs of all levels and owners, in a mixed order."""
+    schedule = a_schedule()
+    await store.schedules.add(schedule, told(schedule))
+    chance = Random(count)
+    jobs = [
+        a_job(owner=chance.choice(OWNERS), priority=chance.choice(list(Priority)))
+        for _ in range(count)
+    ]
+    assert await store.ticks.fire([a_firing(schedule, [], jobs)]) == [True]
+
+
+async def worked(stores: list[Store]) -> list[Taken]:
+    """Let as many workers as stores claim until nothing is left."""
+    ticks = count()
+    taken: list[Taken] = []
+
+    async def work(store: Store, name: str) -> None:
+        while True:
+            asked = next(ticks)
+            claim = await store.leases.claim(Asker(name), NOW, LEASE)
+            if claim is None:
+                return
+            taken.append(Taken(asked=asked, answered=next(ticks), job=claim.job))
+
+    await asyncio.gather(*(work(store, f"w{n}") for n, store in enumerate(stores)))
+    return taken
+
+
+def inversions(taken: list[Taken]) -> list[tuple[Taken, Key]]:
+    """Return the claims that came after another had ended that took a job behind theirs."""
+    by_end = sorted(taken, key=lambda one: one.answered)
+    ends = [one.answered for one in by_end]
+    furthest = list(accumulate((claim_key(one.job) for one in by_end), max))
+    found = []
+    for one in taken:
+        ended = bisect_left(ends, one.asked)
+        if ended and furthest[ended - 1] > claim_key(one.job):
+            found.append((one, furthest[ended - 1]))
+    return found
+
+
+async def test_eight_workers_claim_ten_thousand_jobs_in_their_order(backend: Backend) -> None:
+    # memory looks at every job for each claim, and no two of its claims ever overlap
+    many = 10_000 if backend.sql else 1_000
+    stores = [await backend.open() for _ in range(WORKERS)]
+    await filled(stores[0], many)
+
+    taken = await worked(stores)
+
+    assert len({one.job.id for one in taken}) == len(taken) == many
+    assert inversions(taken) == []
+    if backend.sql:
+        for store in stores:
+            await store.close()
+
+
+def test_a_claim_that_was_passed_over_is_an_inversion() -> None:
+    first, second = a_job(turn=0), a_job(turn=1)
+
+    one_by_one = [
+        Taken(asked=0, answered=1, job=second),
+        Taken(asked=2, answered=3, job=first),
+    ]
+    overlapping = [
+        Taken(asked=0, answered=2, job=second),
+        Taken(asked=1, answered=3, job=first),
+    ]
+
+    assert [one.job for one, _ in inversions(one_by_one)] == [first]
+    assert inversions(overlapping) == []

@@ -1,0 +1,321 @@
+"""The bus over a Redis that dies, hangs, is flushed, comes back: only news are slower."""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import NoPermissionError
+
+from crawlyard.bus.base import KEPT, Reach
+from crawlyard.bus.redis import CHANNEL, PREFIX, RedisBus
+from crawlyard.clock import SystemClock
+from crawlyard.errors import Invalid
+from crawlyard.ids import new_id
+from tests.conformance.buses import a_progress, at_once, heard, until, until_latest
+from tests.redis_server import Server
+
+pytestmark = pytest.mark.redis
+
+DOCS = Path(__file__).parents[2] / "docs" / "howto" / "redis.md"
+
+Join = Callable[[], RedisBus]
+
+
+@pytest.fixture
+async def join(redis_server: Server) -> AsyncIterator[Join]:
+    """Return how a process joins."""
+    async with AsyncExitStack() as stack:
+
+        def joined() -> RedisBus:
+            bus = RedisBus(redis_server.url, SystemClock())
+            stack.push_async_callback(bus.close)
+            return bus
+
+        yield joined
+
+
+@pytest.fixture
+def raw(redis_server: Server) -> Redis:
+    """The server, asked by another client."""
+    return Redis(port=redis_server.port)
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was said of Redis, each in its first three words."""
+    told = [record for record in caplog.records if record.name == "crawlyard.bus.redis"]
+    return [" ".join(r.getMessage().split()[:3]) for r in told if r.levelno >= logging.WARNING]
+
+
+def strike(server: Server, fault: str) -> None:
+    """Let that become of a server; nothing without a *fault*."""
+    if fault == "kill":
+        server.kill()
+    elif fault == "hang":
+        server.hang()
+
+
+async def there(bus: RedisBus) -> None:
+    await until(lambda: bus.reach is Reach.YARD)
+
+
+async def away(bus: RedisBus) -> None:
+    await until(lambda: bus.reach is Reach.AWAY)
+
+
+async def speaks(ours: RedisBus, theirs: RedisBus) -> None:
+    """Check that what one publishes comes to the other's ears."""
+    job = new_id()
+    with theirs.listen() as ear:
+        await there(theirs)
+        await ours.publish(job, a_progress(7))
+        assert (await heard(ear, job))[job] == a_progress(7)
+
+
+@pytest.mark.parametrize("fault", ["", "kill", "hang"])
+async def test_who_asks_is_told_how_it_is(join: Join, redis_server: Server, fault: str) -> None:
+    strike(redis_server, fault)
+
+    assert await join().check() is (Reach.AWAY if fault else Reach.YARD)
+
+
+@pytest.mark.parametrize("fault", ["kill", "hang"])
+async def test_a_redis_that_is_away_makes_nobody_wait_and_is_used_again_when_it_is_back(
+    join: Join, redis_server: Server, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs, job = join(), join(), new_id()
+    await speaks(ours, theirs)
+    await there(ours)
+
+    strike(redis_server, fault)
+    await away(ours)
+    await away(theirs)
+    for done in range(1, 1000):
+        at_once(ours.publish(job, a_progress(done)))
+        at_once(ours.happened())
+    known = await ours.latest(job)
+    redis_server.go_on()
+
+    assert known == a_progress(999)
+    await until_latest(theirs, job, a_progress(999))
+    await speaks(ours, theirs)
+    await there(ours)
+    assert sorted(set(said(caplog))) == ["Redis is away", "Redis is back"]
+    assert len(said(caplog)) == 4  # once of each, by either of the two
+
+
+async def test_a_redis_that_is_not_there_at_the_start_is_found_when_it_comes(
+    join: Join, redis_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_server.kill()
+    ours, theirs, job = join(), join(), new_id()
+    ours.begin()
+    await until(lambda: bool(said(caplog)))
+    at_once(ours.publish(job, a_progress(1)))
+    with ours.listen() as ear:
+        at_once(ours.publish(job, a_progress(2)))
+
+        assert ear.take()[0] == {job: a_progress(2)}  # this process hears itself
+    assert await ours.latest(job) == a_progress(2)
+    for _ in range(2):  # the first may have been under way: the other has tried to send it
+        assert await ours.check() is Reach.AWAY
+
+    redis_server.start()
+
+    await until_latest(theirs, job, a_progress(2))
+    await speaks(ours, theirs)
+
+
+@asynccontextmanager
+async def nonsense() -> AsyncIterator[tuple[str, list[int]]]:
+    """A server that answers, but not as Redis does; its URL, and how often it was asked."""
+    asked: list[int] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(len(await reader.read(100)))
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"redis://:secret-word@127.0.0.1:{port}", asked
+
+
+async def test_it_is_said_once_that_redis_is_away_and_never_with_its_password(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with nonsense() as (url, asked):
+        bus = RedisBus(url, SystemClock())
+        bus.begin()
+        await until(lambda: len(asked) >= 4)
+        await bus.close()
+
+    assert said(caplog) == ["Redis is away"]
+    assert "secret-word" not in caplog.text
+
+
+async def test_what_redis_has_forgotten_is_known_here_and_told_again(
+    join: Join, raw: Redis
+) -> None:
+    ours, theirs, job = join(), join(), new_id()
+    theirs.begin()
+    await ours.publish(job, a_progress(1))
+    await until_latest(theirs, job, a_progress(1))
+
+    raw.flushall()
+
+    assert await ours.latest(job) == a_progress(1)
+    assert await theirs.latest(job) is None
+    await ours.publish(job, a_progress(2))
+    await until_latest(theirs, job, a_progress(2))
+    await speaks(ours, theirs)
+
+
+async def test_every_key_is_ours_by_its_name_and_goes_after_a_day(join: Join, raw: Redis) -> None:
+    raw.flushall()
+    ours, theirs, jobs = join(), join(), [new_id() for _ in range(3)]
+    theirs.begin()
+    for job in jobs:
+        await ours.publish(job, a_progress(1))
+    for job in jobs:
+        await until_latest(theirs, job, a_progress(1))
+    await speaks(ours, theirs)
+
+    keys = list(raw.scan_iter())
+    left = [raw.ttl(key) for key in keys]
+
+    assert len(keys) > len(jobs)
+    assert all(key.startswith(PREFIX.encode()) for key in keys)
+    assert CHANNEL.startswith(PREFIX)
+    day = KEPT.total_seconds()
+    assert all(day - 600 < seconds <= day for seconds in left)
+
+
+async def test_what_is_no_word_of_ours_is_passed_over(join: Join, raw: Redis) -> None:
+    ours, theirs, job = join(), join(), new_id()
+    with theirs.listen() as ear:
+        await there(theirs)
+        for word in (
+            b"\xff",
+            b"[]",
+            b"{}",
+            b'{"origin": 1}',
+            b"[" * 100_000,
+            b'{"jobs": {"a": 1}}',
+        ):
+            raw.publish(CHANNEL, word)
+        raw.set(f"{PREFIX}progress:{job}", b'{"done": "many"}', ex=60)
+
+        assert await theirs.latest(job) is None
+        await ours.publish(job, a_progress(7))
+        assert (await heard(ear, job))[job] == a_progress(7)
+
+
+async def test_the_user_of_the_docs_may_do_all_that_is_needed(
+    redis_server: Server, raw: Redis
+) -> None:
+    (line,) = re.findall(r"^user crawlyard on >SECRET (.*)$", DOCS.read_text(), re.MULTILINE)
+    raw.execute_command("ACL", "SETUSER", "crawlyard", "reset", "on", ">SECRET", *line.split())  # type: ignore[no-untyped-call]  # it has no types
+    url = redis_server.url.replace("redis://", "redis://crawlyard:SECRET@")
+    ours, theirs = RedisBus(url, SystemClock()), RedisBus(url, SystemClock())
+
+    await speaks(ours, theirs)
+    await there(ours)
+    await ours.close()
+    await theirs.close()
+
+    with pytest.raises(NoPermissionError):
+        Redis.from_url(url).get("another's")
+
+
+async def test_a_subscription_that_is_cut_off_is_made_again(join: Join, raw: Redis) -> None:
+    ours, theirs = join(), join()
+    with theirs.listen():
+        await there(theirs)
+        cut = raw.execute_command("CLIENT KILL TYPE pubsub")  # type: ignore[no-untyped-call]  # it has no types
+
+        assert cut >= 1
+        await away(theirs)
+        await there(theirs)
+        await speaks(ours, theirs)
+
+
+@dataclass(slots=True)
+class Proxy:
+    """What stands between a bus and its Redis."""
+
+    port: int
+    muted: bool = False
+    subscribed: int = 0
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, outer = await asyncio.open_connection("127.0.0.1", self.port)
+        subscribes = False
+
+        async def there() -> None:
+            nonlocal subscribes
+            while data := await reader.read(65_536):
+                if b"SUBSCRIBE" in data:
+                    subscribes = True
+                    self.subscribed += 1
+                outer.write(data)
+
+        async def back() -> None:
+            while data := await inner.read(65_536):
+                if not (self.muted and subscribes):
+                    writer.write(data)
+
+        tasks = [asyncio.create_task(there()), asyncio.create_task(back())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            outer.close()
+            writer.close()
+
+    @asynccontextmanager
+    async def url(self) -> AsyncIterator[str]:
+        async with await asyncio.start_server(self._pass_on, "127.0.0.1", 0) as server:
+            yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_subscription_over_which_nothing_comes_any_more_is_made_again(
+    join: Join, redis_server: Server
+) -> None:
+    ours, proxy = join(), Proxy(redis_server.port)
+    async with proxy.url() as url:
+        theirs = RedisBus(url, SystemClock())
+        with theirs.listen():
+            await there(theirs)
+            proxy.muted = True
+            await away(theirs)
+            proxy.muted = False
+            await until(lambda: proxy.subscribed >= 2)
+
+            await speaks(ours, theirs)
+        await theirs.close()
+
+
+async def test_jobs_that_ended_while_redis_is_away_do_not_pile_up(
+    join: Join, redis_server: Server
+) -> None:
+    redis_server.kill()
+    bus = join()
+    for number in range(3000):
+        at_once(bus.publish(f"job {number}", a_progress()))
+
+    assert len(bus._waiting) == 1000
+    assert "job 2999" in bus._waiting
+
+
+def test_what_is_no_url_of_redis_is_refused_and_not_shown() -> None:
+    with pytest.raises(Invalid, match="redis_url: expected redis://HOST") as refused:
+        RedisBus("http://:secret@host", SystemClock())
+
+    assert "secret" not in str(refused.value)

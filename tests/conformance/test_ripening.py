@@ -1,0 +1,90 @@
+"""Jobs that are due later: a claim does not pass them one by one, and finds them in time."""
+
+import shutil
+import sqlite3
+from collections.abc import Collection
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.lifecycle import Move
+from crawlyard.core.priority import Priority
+from crawlyard.store.base import Store
+from crawlyard.store.sql import open_sql_store
+from tests.builders import LEASE, NOW, a_spec
+from tests.conformance.steps import added, moved
+
+LATER = NOW + timedelta(hours=1)
+
+
+async def claims(store: Store, now: datetime) -> list[str]:
+    """Return the jobs that are claimed until none is left, in their order."""
+    taken = []
+    while (claim := await store.leases.claim(Asker("w1"), now, LEASE)) is not None:
+        taken.append(claim.job.id)
+    return taken
+
+
+async def test_jobs_that_become_due_are_claimed_in_the_order_of_all(store: Store) -> None:
+    at_once = await added(store)
+    late = await added(store, due_at=LATER)
+    urgent = await added(store, due_at=LATER, spec=a_spec(priority=Priority.URGENT))
+
+    first = await claims(store, NOW)
+    then = await claims(store, LATER)
+
+    assert first == [at_once.id]
+    assert then == [urgent.id, late.id]
+
+
+async def test_a_job_that_is_hurried_is_claimed_before_its_time(store: Store) -> None:
+    late = await added(store, due_at=LATER)
+    await moved(store, late.id, Move.RETRY_NOW)
+
+    assert await claims(store, NOW) == [late.id]
+
+
+async def test_whoever_asks_what_is_due_hears_of_a_job_that_no_claim_has_seen(
+    store: Store,
+) -> None:
+    await added(store, due_at=LATER)
+    await added(store, due_at=LATER, spec=a_spec(worker_tags=("gpu",)))
+
+    async def due(now: datetime) -> Collection[str]:
+        return await store.queue.due(now)
+
+    assert set(await due(NOW)) == set()
+    assert set(await due(LATER)) == {"", "gpu"}
+
+
+async def test_a_claim_on_sqlite_reads_indexes_of_what_is_due_alone(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    file = shutil.copy(sqlite_template, tmp_path)
+    asked: list[tuple[str, Any]] = []
+
+    def note(conn: object, cursor: object, statement: str, given: Any, *_: object) -> None:
+        asked.append((statement, given))
+
+    store = await open_sql_store(str(file))
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await store.leases.claim(Asker("w1"), NOW, LEASE)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+        await store.close()
+    with closing(sqlite3.connect(file)) as conn:
+        plans = [
+            detail
+            for statement, given in asked
+            if "jobs" in statement
+            for *_, detail in conn.execute(f"EXPLAIN QUERY PLAN {statement}", given)
+            if "jobs" in detail
+        ]
+
+    assert "SCAN jobs USING INDEX jobs_ready" in plans
+    assert any("USING COVERING INDEX jobs_unready (due_at<?)" in plan for plan in plans)

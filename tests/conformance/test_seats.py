@@ -1,0 +1,275 @@
+"""`HostStore.sit`: however processes come and go, a host never has more requests than seats."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.host_rule import HostRule, HostState
+from crawlyard.core.seats import LAST, STRIKES_LAST, TURN, HostTerms, SeatWish
+from crawlyard.core.watch import HostBooking
+from crawlyard.ids import new_id
+from crawlyard.store.base import Store
+from tests.builders import NOW
+from tests.conformance.conftest import Backend
+
+SECOND = timedelta(seconds=1)
+HOST = "a.example"
+
+
+async def sat(store: Store, asker: str, now: datetime = NOW, **fields: Any) -> HostTerms:
+    defaults: dict[str, Any] = {"host": HOST, "wanted": 4, "at_once": 4}
+    wish = SeatWish(**(defaults | fields))
+    [terms] = await store.hosts.sit(asker, [wish], now, now + LAST)
+    return terms
+
+
+async def ruled(store: Store, version: int = 1, **fields: Any) -> HostRule:
+    rule = HostRule(host=HOST, version=version, updated_at=NOW, **fields)
+    event = Event(name=EventName.HOST_UPDATED, subject=HOST, owner="", at=NOW, actor="ada")
+    await store.host_rules.put(rule, event)
+    return rule
+
+
+async def test_who_is_alone_has_all_the_seats_whatever_it_wants(store: Store) -> None:
+    assert (await sat(store, "w1")).seats == 4
+    assert (await sat(store, "w1", wanted=1)).seats == 4
+    assert (await sat(store, "w1", host="b.example", at_once=7)).seats == 7
+
+
+async def test_a_newcomer_has_what_is_left_and_his_share_once_the_others_know_of_him(
+    store: Store,
+) -> None:
+    await sat(store, "w1")
+
+    first = await sat(store, "w2")
+    told = await sat(store, "w1", keeps=4)
+    waits = await sat(store, "w2")
+    freed = await sat(store, "w1", keeps=2)
+    second = await sat(store, "w2")
+
+    assert [terms.seats for terms in (first, told, waits, freed, second)] == [0, 2, 0, 2, 2]
+
+
+async def test_who_wants_less_than_his_share_leaves_it_to_the_others(store: Store) -> None:
+    await sat(store, "w1", wanted=1)
+    await sat(store, "w2")
+    await sat(store, "w1", wanted=1, keeps=1)
+
+    assert (await sat(store, "w2")).seats == 3
+
+
+async def test_the_fewest_that_anybody_allows_hold_for_all(store: Store) -> None:
+    await sat(store, "w1", at_once=2)
+
+    assert (await sat(store, "w2", at_once=4)).seats == 0
+    await sat(store, "w1", at_once=2, keeps=1)
+    assert (await sat(store, "w2", at_once=4)).seats == 1
+
+
+async def test_seats_that_are_given_back_are_free_at_once(store: Store) -> None:
+    await sat(store, "w1")
+    await sat(store, "w1", wanted=0)
+    assert (await sat(store, "w2")).seats == 4
+
+    await store.hosts.leave("w2")
+    assert (await sat(store, "w3")).seats == 4
+
+
+async def test_requests_under_way_keep_their_seats_also_when_nothing_more_is_wanted(
+    store: Store,
+) -> None:
+    await sat(store, "w1")
+    await sat(store, "w1", wanted=0, keeps=3)
+
+    assert (await sat(store, "w2")).seats == 1
+
+
+async def test_the_seats_of_who_does_not_renew_them_lapse(store: Store) -> None:
+    await sat(store, "w1")
+
+    before = await sat(store, "w2", NOW + LAST - SECOND)
+    after = await sat(store, "w2", NOW + LAST)
+    back = await sat(store, "w1", NOW + LAST + SECOND, keeps=4)
+
+    assert [terms.seats for terms in (before, after, back)] == [0, 4, 0]
+
+
+async def test_where_seats_are_fewer_than_askers_each_has_its_turn(store: Store) -> None:
+    askers, served = ("w1", "w2", "w3"), set()
+    for step in range(60):
+        now = NOW + step * SECOND
+        for asker in askers:
+            terms = await sat(store, asker, now, at_once=1, wanted=1)
+            served |= {asker} if terms.seats else set()
+
+    assert served == set(askers)
+    assert len(askers) * TURN <= 60 * SECOND
+
+
+async def test_a_rule_narrows_and_a_host_that_is_not_open_has_no_seats(store: Store) -> None:
+    narrow = await ruled(store, at_once=1, delay_s=3)
+    terms = await sat(store, "w1")
+    assert (terms.seats, terms.rule) == (1, narrow)
+
+    for version, state in enumerate((HostState.PAUSED, HostState.BLOCKED), 2):
+        closed = await ruled(store, version, state=state)
+        terms = await sat(store, "w1", book=1, every_s=1)
+        assert (terms.seats, terms.rule, terms.first_at) == (0, closed, None)
+
+    await ruled(store, 4)
+    assert (await sat(store, "w1")).seats == 4
+
+
+async def test_the_first_requests_are_booked_with_the_seats(store: Store) -> None:
+    first = await sat(store, "w1", book=4, every_s=0.5, wanted=1)
+    await sat(store, "w2")
+    await sat(store, "w1", wanted=1, keeps=1)
+    second = await sat(store, "w2", book=1, every_s=1)
+    unbooked = await sat(store, "w1", every_s=0.5)
+
+    assert (first.first_at, first.booked, first.every_s) == (NOW, 4, 0.5)
+    assert (second.first_at, second.booked) == (NOW + 2 * SECOND, 1)
+    assert (unbooked.first_at, unbooked.booked) == (None, 0)
+    assert (await store.hosts.booked([HOST]))[HOST].booked_until == NOW + 3 * SECOND
+
+
+async def test_nothing_is_booked_for_who_has_no_seat_or_knows_no_delay(store: Store) -> None:
+    await sat(store, "w1", book=1)
+    await sat(store, "w2", book=1, every_s=1)
+
+    booked = await store.hosts.booked([HOST])
+    assert booked.get(HOST, HostBooking()).booked_until is None
+
+
+async def test_a_longer_delay_by_a_rule_is_booked_one_request_at_a_time(store: Store) -> None:
+    await ruled(store, delay_s=2)
+
+    terms = await sat(store, "w1", book=16, every_s=0.01)
+
+    assert (terms.booked, terms.every_s) == (1, 2)
+    assert (await store.hosts.booked([HOST]))[HOST].booked_until == NOW + 2 * SECOND
+
+
+async def test_holds_and_refusals_are_told_to_all(store: Store) -> None:
+    until = NOW + 30 * SECOND
+    await store.hosts.hold(HOST, until, 3, NOW)
+    await store.hosts.hold(HOST, NOW + SECOND, 1, NOW + SECOND)
+
+    terms = await sat(store, "w2", NOW + SECOND, book=1, every_s=1)
+    assert (terms.held_until, terms.strikes, terms.first_at) == (until, 3, until)
+
+    await store.hosts.forgive(HOST)
+    terms = await sat(store, "w2", NOW + SECOND)
+    assert (terms.held_until, terms.strikes) == (until, 0)
+
+
+async def test_refusals_of_long_ago_count_no_more(store: Store) -> None:
+    await store.hosts.hold(HOST, NOW + SECOND, 5, NOW)
+    later = NOW + SECOND + STRIKES_LAST
+
+    assert (await sat(store, "w1", later - SECOND)).strikes == 5
+    assert (await sat(store, "w1", later)).strikes == 0
+    await store.hosts.hold(HOST, later + SECOND, 1, later)
+    assert (await sat(store, "w1", later)).strikes == 1
+
+
+async def test_terms_come_in_the_order_asked(store: Store) -> None:
+    await store.hosts.hold("b", NOW + SECOND, 2, NOW)
+    wishes = [SeatWish(host=host, wanted=1, at_once=n) for n, host in enumerate("cab", 1)]
+
+    terms = await store.hosts.sit("w1", wishes, NOW, NOW + LAST)
+
+    assert [(one.seats, one.strikes) for one in terms] == [(1, 0), (2, 0), (3, 2)]
+    assert await store.hosts.sit("w1", [], NOW, NOW + LAST) == []
+
+
+async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_are(
+    store: Store, backend: Backend
+) -> None:
+    stores = [store, *[await backend.open() for _ in range(3)]]
+    wishes = [SeatWish(host=host, wanted=3, at_once=5) for host in ("a", "b")]
+
+    async def sit(number: int) -> list[HostTerms]:
+        asker, mine = f"w{number}", stores[number % len(stores)]
+        keeps, terms = [0, 0], []
+        for second in range(3):
+            now, order = NOW + second * SECOND, (1, -1)[number % 2]
+            asked = [
+                SeatWish(host=w.host, wanted=3, at_once=5, keeps=many)
+                for w, many in zip(wishes, keeps, strict=True)
+            ]
+            terms = (await mine.hosts.sit(asker, asked[::order], now, now + LAST))[::order]
+            keeps = [one.seats for one in terms]
+        return terms
+
+    told = await asyncio.gather(*(sit(number) for number in range(8)))
+    for other in stores[1:]:
+        if backend.sql:
+            await other.close()
+
+    for host in (0, 1):
+        assert 0 < sum(terms[host].seats for terms in told) <= 5
+
+
+async def test_seats_that_have_lapsed_are_swept(store: Store) -> None:
+    await sat(store, "w1", book=1, every_s=1)
+    await sat(store, "w2", NOW + SECOND)
+
+    assert await store.hosts.sweep(NOW + LAST) == 1  # the host itself: no booking lasts
+    assert await store.hosts.sweep(NOW + LAST + SECOND / 2, 1) == 1
+    assert await store.hosts.sweep(NOW + LAST + SECOND / 2) == 0
+    assert (await sat(store, "w3", NOW + LAST - SECOND)).seats == 2  # w2 is there still
+
+
+@dataclass
+class Asker:
+    """A process as the store may trust it to be: it uses what it is told, or still keeps."""
+
+    name: str
+    at_once: int
+    seats: int = 0
+    in_use: int = 0
+    until: datetime = field(default=NOW)
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    limits=st.lists(st.integers(1, 4), min_size=2, max_size=3),
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 2),  # who
+            st.integers(0, 4),  # how many it wants
+            st.integers(0, 4),  # how many it has under way when it renews
+            st.integers(0, 6),  # seconds that pass before
+        ),
+        max_size=14,
+    ),
+)
+async def test_no_order_of_events_gives_out_more_seats_than_there_are(
+    store: Store, limits: list[int], steps: list[tuple[int, int, int, int]]
+) -> None:
+    now, host = NOW, new_id()
+    askers = [Asker(f"w{n}", at_once) for n, at_once in enumerate(limits)]
+    for who, wanted, under_way, passes_s in steps:
+        now += passes_s * SECOND
+        for asker in askers:
+            asker.in_use = asker.in_use if asker.until > now else 0
+        mine = askers[who % len(askers)]
+        keeps = min(mine.in_use, under_way)
+        terms = await sat(
+            store, mine.name, now, host=host, wanted=wanted, at_once=mine.at_once, keeps=keeps
+        )
+        mine.in_use, mine.until = max(keeps, terms.seats), now + LAST
+
+        using = [asker for asker in askers if asker.in_use]
+        least = min((asker.at_once for asker in using), default=0)
+        assert sum(asker.in_use for asker in using) <= least

@@ -1,0 +1,315 @@
+"""The order of the queue: levels, turns between owners, and tags, as the pure rules say."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.priority import Priority
+from crawlyard.core.queue import PriorityQueue, takes
+from crawlyard.store.base import JobQuery, Store
+from tests.builders import LEASE, NOW, a_job, a_spec, its_event
+from tests.conformance.model import turn_of
+from tests.conformance.steps import added, claimed, ended, moved
+
+SECOND = timedelta(seconds=1)
+TAGS: tuple[tuple[str, ...], ...] = ((), ("eu",), ("eu", "gpu"))
+
+
+async def owners(store: Store, count: int = 100) -> str:
+    """Claim up to *count* jobs; return the first letters of their owners."""
+    letters = ""
+    while len(letters) < count and (claim := await store.leases.claim(Asker("w"), NOW, LEASE)):
+        letters += claim.job.owner[0]
+    return letters
+
+
+async def many(store: Store, owner: str, count: int, **fields: Any) -> list[Job]:
+    """Return *count* jobs of *owner*, added one after the other."""
+    return [await added(store, a_job(owner=owner, **fields)) for _ in range(count)]
+
+
+async def emptied(store: Store) -> None:
+    """Delete all jobs."""
+    for standing in await store.jobs.find(JobQuery(), 100):
+        left = standing.job
+        await store.jobs.delete(left.id, left.version, its_event(left, EventName.DELETED))
+
+
+class TestTurns:
+    async def test_owners_take_turns_in_a_level(self, store: Store) -> None:
+        await many(store, "ada", 3)
+        await many(store, "bob", 2)
+
+        assert await owners(store) == "ababa"
+
+    async def test_ten_thousand_of_one_do_not_hold_up_anothers_first(self, store: Store) -> None:
+        await many(store, "ada", 8)
+        before = await owners(store, 5)
+        await many(store, "bob", 1)
+
+        assert before + await owners(store, 2) == "aaaaa" + "ab"
+
+    async def test_who_asked_for_nothing_has_saved_up_no_turns(self, store: Store) -> None:
+        await many(store, "ada", 8)
+        await owners(store, 4)
+        await many(store, "bob", 6)
+
+        assert await owners(store) == "abababab" + "bb"
+
+    async def test_a_level_goes_before_any_turn(self, store: Store) -> None:
+        await many(store, "ada", 2, priority=Priority.HIGH)
+        await many(store, "bob", 1)
+
+        assert await owners(store) == "aab"
+
+    async def test_turns_of_one_level_say_nothing_of_another(self, store: Store) -> None:
+        await many(store, "ada", 3, priority=Priority.HIGH)
+        await many(store, "ada", 1)
+        await many(store, "bob", 1)
+
+        assert await owners(store) == "aaa" + "ab"
+
+    @pytest.mark.parametrize("move", [Move.REQUEUE, Move.PAUSE])
+    async def test_a_job_that_comes_back_is_where_it_was(self, store: Store, move: Move) -> None:
+        first, *_ = await many(store, "ada", 4)
+        await ended(store, (await claimed(store, first)).lease, move)
+        if move is Move.PAUSE:
+            await moved(store, first.id, Move.RESUME)
+
+        claim = await store.leases.claim(Asker("w"), NOW, LEASE)
+
+        assert claim is not None
+        assert claim.job.id == first.id
+
+    async def test_it_is_so_even_if_turns_began_anew_meanwhile(self, store: Store) -> None:
+        first = (await many(store, "ada", 4))[-1]
+        for _ in range(3):
+            claim = await store.leases.claim(Asker("w"), NOW, LEASE)
+            assert claim is not None
+            await ended(store, claim.lease)
+        await moved(store, first.id, Move.PAUSE)
+        await many(store, "bob", 2)
+        await moved(store, first.id, Move.RESUME)
+
+        assert await owners(store) == "abb"
+
+    async def test_a_job_that_waits_and_is_edited_keeps_its_turn(self, store: Store) -> None:
+        await many(store, "ada", 2)
+        [late] = await many(store, "ada", 1)
+        await many(store, "bob", 3)
+        job = (await store.jobs.get(late.id)).job
+        await store.jobs.save(*job.edited(a_spec(name="new"), NOW, actor="ada", changed={}))
+
+        assert await owners(store) == "ababab"
+
+    async def test_one_that_is_given_another_priority_is_the_last_of_its_owner(
+        self, store: Store
+    ) -> None:
+        low = await many(store, "ada", 2, priority=Priority.LOW)
+        await many(store, "ada", 2)
+        await many(store, "bob", 3)
+        for one in low:
+            job = (await store.jobs.get(one.id)).job
+            raised = replace(job.spec, priority=Priority.NORMAL)
+            await store.jobs.save(*job.edited(raised, NOW, actor="ada", changed={}))
+
+        assert await owners(store) == "abababa"
+
+
+class TestTags:
+    async def test_a_job_goes_to_a_worker_that_has_all_that_it_needs(self, store: Store) -> None:
+        await added(store, spec=a_spec(worker_tags=("gpu", "eu")))
+        some = Asker("w1", frozenset({"eu"}))
+        all_ = Asker("w2", frozenset({"eu", "gpu", "big"}))
+
+        assert await store.leases.claim(Asker("w0"), NOW, LEASE) is None
+        assert await store.leases.claim(some, NOW, LEASE) is None
+        assert await store.leases.claim(all_, NOW, LEASE) is not None
+
+    async def test_a_worker_with_tags_takes_jobs_that_need_none(self, store: Store) -> None:
+        await added(store)
+
+        assert await store.leases.claim(Asker("w", frozenset({"eu"})), NOW, LEASE) is not None
+
+    async def test_a_worker_for_one_job_takes_it_whatever_it_needs(self, store: Store) -> None:
+        job = await added(store, spec=a_spec(worker_tags=("eu",)))
+
+        assert await store.leases.claim(Asker("w", only=job.id), NOW, LEASE) is not None
+
+    async def test_what_waits_is_counted_for_a_worker(self, store: Store) -> None:
+        for tags in TAGS:
+            await added(store, spec=a_spec(worker_tags=tags))
+        await added(store, due_at=NOW + SECOND)
+        await claimed(store)
+
+        counts = [await store.queue.waiting(tags) for tags in (*TAGS, ("gpu",))]
+
+        assert counts == [2, 3, 4, 2]
+        await added(store, priority=Priority.URGENT)
+        assert await store.queue.waiting((), Priority.URGENT) == 1
+
+
+@dataclass
+class Queue:
+    """The jobs as the model has them."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def put(self, job: Job) -> None:
+        """Take a job as it is saved, with the turn that it has to get."""
+        turn = turn_of(job, self.jobs.get(job.id), self.jobs.values())
+        self.jobs[job.id] = replace(job, turn=turn)
+
+    def pick(self, pick: int, *states: State) -> Job | None:
+        fitting = [job for job in self.jobs.values() if job.state in states]
+        return fitting[pick % len(fitting)] if fitting else None
+
+
+PICK, PRIORITY = st.integers(0, 100), st.sampled_from(Priority)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.sampled_from("abc"), PRIORITY, st.sampled_from(TAGS)),
+        st.tuples(st.just("claim"), PRIORITY, st.sampled_from(TAGS)),
+        st.tuples(st.just("move"), PICK, st.sampled_from(Move)),
+        st.tuples(st.just("edit"), PICK, PRIORITY),
+    ),
+    max_size=30,
+)
+
+
+async def stepped(store: Store, queue: Queue, step: tuple[Any, ...]) -> None:
+    """Do one step in both, and see that they agree about what is claimed."""
+    match step:
+        case ("add", owner, priority, tags):
+            job = a_job(owner=owner, spec=a_spec(priority=priority, worker_tags=tags))
+            await added(store, job)
+            queue.put(job)
+        case ("claim", least, tags):
+            asker = Asker("w", frozenset(tags), least)
+            claim = await store.leases.claim(asker, NOW, LEASE)
+            expected = PriorityQueue(j for j in queue.jobs.values() if takes(asker, j)).next(NOW)
+            assert (claim and claim.job.id) == (expected and expected.id)
+            if claim is not None:
+                queue.put(claim.job)
+                await store.leases.free(claim.lease)  # so that nothing keeps it from coming back
+        case ("move", pick, move) if move is not Move.CLAIM:
+            picked = queue.pick(pick, *(s for s in State if move in LIFECYCLE[s]))
+            if picked is not None:
+                after, event = picked.moved(move, NOW, actor="ada")
+                await store.jobs.save(after, event)
+                queue.put(after)
+        case ("edit", pick, priority):
+            picked = queue.pick(pick, State.PENDING, State.PAUSED)
+            if picked is not None:
+                spec = replace(picked.spec, priority=priority)
+                after, event = picked.edited(spec, NOW, actor="ada", changed={})
+                await store.jobs.save(after, event)
+                queue.put(after)
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=STEPS)
+async def test_jobs_are_claimed_in_the_order_of_the_model(
+    store: Store, steps: list[tuple[Any, ...]]
+) -> None:
+    await emptied(store)
+    queue = Queue()
+
+    for step in steps:
+        await stepped(store, queue, step)
+
+    everything = ("claim", Priority.LOW, TAGS[-1])
+    for _ in range(len(queue.jobs) + 1):
+        await stepped(store, queue, everything)
+    assert not [job for job in queue.jobs.values() if job.state is State.PENDING]
+
+
+class TestAgeing:
+    async def test_a_job_rises_a_level_for_each_step_that_it_waits(self, store: Store) -> None:
+        low, high, urgent = [
+            await added(store, priority=p) for p in (Priority.LOW, Priority.HIGH, Priority.URGENT)
+        ]
+        levels = []
+        for steps in (0.9, 1, 2, 3, 9):
+            await store.queue.age(NOW + steps * SECOND, SECOND)
+            levels.append((await store.jobs.get(low.id)).job.level)
+
+        others = [(await store.jobs.get(job.id)).job.level for job in (high, urgent)]
+        assert levels == [Priority.LOW, Priority.NORMAL, *[Priority.HIGH] * 3]
+        assert others == [Priority.HIGH, Priority.URGENT]
+
+    async def test_it_comes_behind_what_waits_there_and_before_what_comes_later(
+        self, store: Store
+    ) -> None:
+        await many(store, "ada", 2, priority=Priority.LOW)
+        await many(store, "ada", 1, since=NOW + SECOND)
+        await many(store, "bob", 1, since=NOW + SECOND)
+
+        assert await store.queue.age(NOW + SECOND, SECOND) == 2
+        await many(store, "ada", 1, since=NOW + SECOND)
+        assert await store.queue.age(NOW + SECOND, SECOND) == 0
+
+        claims = [await store.leases.claim(Asker("w"), NOW, LEASE) for _ in range(6)]
+        taken = [(c.job.owner[0], c.job.priority) for c in claims if c is not None]
+        low, normal = Priority.LOW, Priority.NORMAL
+        assert taken == [
+            ("a", normal),
+            ("b", normal),
+            ("a", low),
+            ("a", low),
+            ("a", normal),
+        ]
+
+    async def test_time_before_it_was_due_does_not_count(self, store: Store) -> None:
+        job = await added(store, priority=Priority.LOW, due_at=NOW + 10 * SECOND)
+
+        assert await store.queue.age(NOW + 10 * SECOND, SECOND) == 0
+        assert await store.queue.age(NOW + 11 * SECOND, SECOND) == 1
+        assert (await store.jobs.get(job.id)).job.level is Priority.NORMAL
+
+    async def test_a_job_that_has_run_begins_anew(self, store: Store) -> None:
+        job = await added(store, priority=Priority.LOW)
+        await store.queue.age(NOW + SECOND, SECOND)
+        claim = await claimed(store, job)
+        running = claim.job.level
+        await ended(store, claim.lease, Move.REQUEUE)
+
+        assert running is Priority.NORMAL
+        assert (await store.jobs.get(job.id)).job.level is Priority.LOW
+
+    async def test_an_edit_keeps_what_it_has_risen_and_another_priority_does_not(
+        self, store: Store
+    ) -> None:
+        job = await added(store, priority=Priority.LOW)
+        await store.queue.age(NOW + SECOND, SECOND)
+        levels = []
+        for spec in (a_spec(priority=Priority.LOW, name="n"), a_spec(priority=Priority.NORMAL)):
+            read = (await store.jobs.get(job.id)).job
+            await store.jobs.save(*read.edited(spec, NOW, actor="ada", changed={}))
+            levels.append((await store.jobs.get(job.id)).job.level)
+
+        assert levels == [Priority.NORMAL, Priority.NORMAL]
+        assert (await store.jobs.get(job.id)).job.aged == 0
+
+    async def test_a_few_rise_at_a_time_the_first_in_front(self, store: Store) -> None:
+        high = await many(store, "ada", 2, priority=Priority.HIGH)  # they rise no more
+        jobs = await many(store, "ada", 5, priority=Priority.LOW)
+
+        counts = [await store.queue.age(NOW + SECOND, SECOND, 2) for _ in range(4)]
+
+        assert counts == [2, 2, 1, 0]
+        claims = [await store.leases.claim(Asker("w"), NOW, LEASE) for _ in range(7)]
+        taken = [c.job.id for c in claims if c is not None]
+        assert taken == [job.id for job in (*high, *jobs)]

@@ -1,0 +1,108 @@
+"""A quota that is used up while a job runs: it waits, and goes on the next day."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from crawlyard import Job, Settings, State, StateReason, Yard
+from crawlyard.clock import SystemClock
+from crawlyard.core.event import EventName
+from crawlyard.core.user import Actor, Quota
+from crawlyard.core.waiting import reason_shown
+from crawlyard.services.why import Why
+from crawlyard.yard import IN_MEMORY
+from tests.builders_serve import about, kept_user
+from tests.engine.rig import a_spec, outcome, until_state
+from tests.engine.test_crawl import paths, tree
+from tests.site import GraphSite, Serve, refetched
+
+ADA = Actor(id="ada", trusted=True)
+
+
+class LateClock(SystemClock):
+    """The machine's clock, until it is put forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+@pytest.fixture
+def clock() -> LateClock:
+    return LateClock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def yard(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: LateClock
+) -> AsyncIterator[Yard]:
+    where = IN_MEMORY if request.param == "memory" else ""
+    chosen = Settings(data_dir=tmp_path / "data", database_url=where)
+    async with Yard.open(chosen, clock) as yard:
+        yield yard
+
+
+async def begun(yard: Yard, url: str, quota: Quota) -> Job:
+    """Return a job of Ada's with that quota, which a worker runs until she has no more."""
+    await kept_user(yard.store, id="ada", quota=quota)
+    return await yard.jobs.submit(ADA, a_spec(url, concurrency=1))
+
+
+async def reason(yard: Yard, job: Job) -> StateReason:
+    """Return why a job waits, as it is shown."""
+    standing = await yard.jobs.get(ADA, job.id)
+    waits = await Why(yard.store, yard.jobs, yard.clock).waits([standing])
+    return reason_shown(standing.job, waits.get(job.id, ()))
+
+
+@pytest.mark.parametrize("quota", [Quota(pages_per_day=12), Quota(bytes_per_day=1_000)])
+async def test_a_job_waits_when_the_day_is_used_up_and_goes_on_on_the_next_one(
+    yard: Yard, clock: LateClock, site_server: Serve, quota: Quota
+) -> None:
+    site = GraphSite(tree(4, 2))
+    server = await site_server(site, latency_s=0.1)
+    job = await begun(yard, f"{server.url}/", quota)
+    worker = yard.worker(slots=1)
+    working = asyncio.create_task(worker.run())
+    await until_state(yard, job.id, State.RUNNING)
+    await until_state(yard, job.id, State.PENDING)
+
+    held = await yard.jobs.get(ADA, job.id)
+    shown = await reason(yard, job)
+    clock.ahead = timedelta(days=1)
+    await until_state(yard, job.id, State.COMPLETED)
+    worker.stop()
+    await working
+
+    assert (held.job.state_reason, shown) == (StateReason.WAITING_QUOTA,) * 2
+    assert held.job.failures == 0
+    assert 0 < held.shard.usage.pages < len(site.reachable())
+    assert paths(server, (await outcome(yard, job.id)).ok) == site.reachable()
+    assert not refetched(server.hits)
+
+
+async def test_a_quota_that_is_raised_lets_it_go_on_at_once(yard: Yard, site_server: Serve) -> None:
+    site = GraphSite(tree(4, 2))
+    server = await site_server(site, latency_s=0.1)
+    job = await begun(yard, f"{server.url}/", Quota(pages_per_day=3))
+    worker = yard.worker(slots=1)
+    working = asyncio.create_task(worker.run())
+    await until_state(yard, job.id, State.RUNNING)
+    await until_state(yard, job.id, State.PENDING)
+
+    user = replace(await yard.store.users.get("ada"), quota=Quota(pages_per_day=1_000), version=2)
+    await yard.store.users.save(user, about(user, EventName.USER_UPDATED))
+    shown = await reason(yard, job)
+    await until_state(yard, job.id, State.COMPLETED)
+    worker.stop()
+    await working
+
+    assert shown is not StateReason.WAITING_QUOTA
+    assert paths(server, (await outcome(yard, job.id)).ok) == site.reachable()

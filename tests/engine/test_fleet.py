@@ -1,0 +1,156 @@
+"""Workers that are told to be quiet, to go on or to stop, while they crawl."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from crawlyard import LOCAL, State, Yard
+from crawlyard.core.watch import WorkerReport, WorkerState
+from crawlyard.services.fleet import Fleet
+from crawlyard.services.hosts import Hosts
+from crawlyard.services.watching import Watching
+from crawlyard.services.worker import Worker
+from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
+from tests.engine.test_crawl import paths, tree
+from tests.site import GraphSite, Serve
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
+        yield yard
+
+
+def fleet_of(yard: Yard) -> Fleet:
+    return Fleet(yard.store, Watching(yard.store, yard.jobs, yard.clock), yard.clock)
+
+
+async def until(yard: Yard, worker: Worker, holds: Callable[[WorkerReport], bool]) -> WorkerReport:
+    """Return what *worker* says of itself once *holds* is true of it."""
+    async with asyncio.timeout(20):
+        while True:
+            for report in await yard.store.workers.find():
+                if report.id == worker.id and holds(report):
+                    return report
+            await asyncio.sleep(0.01)
+
+
+async def test_a_quiet_worker_ends_its_job_and_takes_no_other_until_it_is_resumed(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(4, 2)), latency_s=0.02)
+    first = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    worker = yard.worker(slots=2)
+    working = asyncio.create_task(worker.run())
+    await published(yard, first.id, done=1)
+
+    await fleet_of(yard).quiet(LOCAL, worker.id)
+    quiet = await until(yard, worker, lambda report: report.quiet)
+    second = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    await until_state(yard, first.id, State.COMPLETED)
+    left = await until(yard, worker, lambda report: not report.running)
+    waits = (await yard.jobs.get(LOCAL, second.id)).job.state
+
+    await fleet_of(yard).resume(LOCAL, worker.id)
+    await until_state(yard, second.id, State.COMPLETED)
+    worker.stop()
+    await working
+
+    assert quiet.state(alive=True) is left.state(alive=True) is WorkerState.QUIET
+    assert waits is State.PENDING
+
+
+async def test_a_worker_that_is_told_to_stop_gives_its_job_back_and_ends(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = GraphSite(tree(5, 3))
+    server = await site_server(site, latency_s=0.02)
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    worker = yard.worker()
+    working = asyncio.create_task(worker.run())
+    await published(yard, job.id, done=3)
+
+    await fleet_of(yard).stop(LOCAL, worker.id)
+    async with asyncio.timeout(20):
+        await working
+
+    given_back = await yard.jobs.get(LOCAL, job.id)
+    assert given_back.job.state is State.PENDING
+    assert given_back.shard.worker is None
+    assert await yard.store.workers.find() == []
+    await run(yard, job.id)
+    stored = await outcome(yard, job.id)
+    assert paths(server, stored.ok) == site.reachable()
+    assert set(stored.stored.values()) == {1}
+
+
+async def test_a_quiet_worker_can_be_stopped(yard: Yard) -> None:
+    worker = yard.worker()
+    working = asyncio.create_task(worker.run())
+    await until(yard, worker, lambda report: True)
+    await fleet_of(yard).quiet(LOCAL, worker.id)
+    await until(yard, worker, lambda report: report.quiet)
+
+    await fleet_of(yard).stop(LOCAL, worker.id)
+    async with asyncio.timeout(20):
+        await working
+
+    assert await yard.store.workers.find() == []
+
+
+async def test_a_wish_is_of_one_worker_alone(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(2, 1)))
+    one, other = yard.worker(), yard.worker()
+    working = [asyncio.create_task(worker.run()) for worker in (one, other)]
+    await until(yard, other, lambda report: True)
+    await until(yard, one, lambda report: True)
+
+    await fleet_of(yard).quiet(LOCAL, one.id)
+    await until(yard, one, lambda report: report.quiet)
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    await until_state(yard, job.id, State.COMPLETED)
+    [took] = [e.actor for e in await yard.results.events(LOCAL, job.id) if e.name == "job.started"]
+    for worker in (one, other):
+        worker.stop()
+    await asyncio.gather(*working)
+
+    assert took == f"worker:{other.id}"
+
+
+async def test_a_worker_shows_how_busy_its_processor_is(yard: Yard) -> None:
+    worker = yard.worker()
+    working = asyncio.create_task(worker.run())
+
+    busy = await until(yard, worker, _spends)
+    worker.stop()
+    await working
+
+    assert 0 < busy.cpu < 64
+
+
+async def test_a_host_shows_how_many_urls_wait_for_it(yard: Yard, site_server: Serve) -> None:
+    links = [f"/{n}" for n in range(30)]
+    server = await site_server(GraphSite({"/": links, **{link: [] for link in links}}))
+    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=1), per_host=1)
+    job = await yard.jobs.submit(LOCAL, spec)
+    worker = yard.worker()
+    working = asyncio.create_task(worker.run())
+
+    busy = await until(yard, worker, lambda report: any(h.waiting > 1 for h in report.hosts))
+    hosts = Hosts(yard.store, Watching(yard.store, yard.jobs, yard.clock), yard.clock)
+    shown = await hosts.get(LOCAL, busy.hosts[0].host)
+    await yard.jobs.cancel(LOCAL, job.id)
+    left = await until(yard, worker, lambda report: not report.running)
+    worker.stop()
+    await working
+
+    assert 20 < shown.waiting <= 30
+    assert not any(host.waiting for host in left.hosts)
+
+
+def _spends(report: WorkerReport) -> bool:
+    sum(n * n for n in range(20_000))
+    return report.cpu > 0

@@ -1,0 +1,170 @@
+"""What operators say of hosts reaches crawls that are under way, and robots.txt outlives them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawlyard import LOCAL, Scope, State, StateReason, Yard
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.host_rule import HostRule, HostState
+from crawlyard.core.page import RuleKind
+from crawlyard.demo.site import Answer
+from crawlyard.errors import NotFound
+from tests.engine.rig import a_spec, crawled, opened, outcome
+from tests.engine.test_crawl import paths, tree
+from tests.site import GraphSite, Serve, until
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
+        yield yard
+
+
+async def rule(yard: Yard, host: str, state: HostState = HostState.OPEN, **fields: Any) -> None:
+    """Let an operator say something of a host."""
+    now, rules = yard.clock.now(), yard.store.host_rules
+    try:
+        version = (await rules.get(host)).version + 1
+    except NotFound:
+        version = 1
+    said = HostRule(host=host, state=state, version=version, updated_at=now, **fields)
+    event = Event(name=EventName.HOST_UPDATED, subject=host, owner=LOCAL.id, at=now, actor=LOCAL.id)
+    await rules.put(said, event)
+
+
+async def test_the_urls_of_a_blocked_host_are_skipped_and_it_is_not_asked(
+    yard: Yard, site_server: Serve
+) -> None:
+    shut = await site_server(GraphSite({"/": [], "/a": []}), host="127.0.0.2")
+    links = {"/": ["/1", f"{shut.url}/", f"{shut.url}/a"], "/1": []}
+    server = await site_server(GraphSite(links))
+    await rule(yard, shut.authority, HostState.BLOCKED)
+
+    found = await crawled(yard, a_spec(f"{server.url}/", scope=Scope.ANY))
+
+    assert found.job.state is State.COMPLETED
+    assert paths(server, found.ok) == {"/", "/1"}
+    assert found.rules == dict.fromkeys((f"{shut.url}/", f"{shut.url}/a"), "host blocked")
+    assert shut.hits == []
+    [group] = await yard.results.skipped_by(LOCAL, found.job.id)
+    assert (group.kind, group.count) == (RuleKind.HOST, 2)
+
+
+async def test_a_job_that_may_ask_no_host_says_why_it_failed(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite({"/": []}))
+    await rule(yard, server.authority, HostState.BLOCKED)
+
+    found = await crawled(yard, a_spec(f"{server.url}/"))
+
+    assert (found.job.state, found.job.state_reason) == (State.FAILED, StateReason.START_FAILED)
+    assert found.job.detail == f"{server.url}/: host blocked"
+    assert server.hits == []
+
+
+async def test_a_block_meets_a_crawl_that_is_under_way_and_its_end_lets_new_urls_through(
+    yard: Yard, site_server: Serve
+) -> None:
+    pages = [f"/{n}" for n in range(40)]
+    links = {"/": pages} | {page: [] for page in pages[:-1]} | {pages[-1]: ["/last"], "/last": []}
+    server = await site_server(GraphSite(links), latency_s=0.1)
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", per_host=1))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(yard.worker(only=job.id).run())
+        await until(lambda: len(server.hits) > 5)
+        await rule(yard, server.authority, HostState.BLOCKED)
+    found = await outcome(yard, job.id)
+    asked = len(server.hits)
+    await rule(yard, server.authority)
+    again = await crawled(yard, a_spec(f"{server.url}/last"))
+
+    assert found.job.state is State.COMPLETED
+    assert asked < 41
+    assert set(found.rules.values()) == {"host blocked"}
+    assert len(found.ok) + len(found.rules) == 41
+    assert paths(server, again.ok) == {"/last"}
+
+
+async def test_a_paused_host_is_waited_for_and_its_crawl_goes_on(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = GraphSite(tree(4, 2))
+    server = await site_server(site, latency_s=0.05)
+    await rule(yard, server.authority, HostState.PAUSED)
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(yard.worker(only=job.id).run())
+        async with asyncio.timeout(20):
+            while not (shown := await paused_hosts(yard)):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        asked = list(server.hits)
+        await rule(yard, server.authority)
+    found = await outcome(yard, job.id)
+
+    assert shown == {server.authority}
+    assert asked == []
+    assert paths(server, found.ok) == site.reachable()
+
+
+async def paused_hosts(yard: Yard) -> set[str]:
+    """Return the hosts that workers report as paused."""
+    reports = await yard.store.workers.find()
+    hosts = (host for report in reports for host in report.hosts)
+    return {host.host for host in hosts if host.state is HostState.PAUSED and not host.idle}
+
+
+async def test_a_rule_slows_down_what_jobs_wish_for(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(3, 1)))
+    await rule(yard, server.authority, delay_s=0.2)
+
+    await crawled(yard, a_spec(f"{server.url}/"))
+
+    arrivals = sorted(hit.at for hit in server.hits)
+    assert len(arrivals) == 5
+    assert arrivals[-1] - arrivals[0] >= 4 * 0.2 - 0.05
+
+
+class Closing(GraphSite):
+    """A site whose robots.txt keeps one page out."""
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path == "/robots.txt":
+            return Answer(200, (), b"User-agent: *\nDisallow: /0\n")
+        return super().answer(method, path, host)
+
+
+async def test_robots_txt_is_asked_for_once_and_obeyed_after_a_restart(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    server = await site_server(Closing(tree(3, 1)))
+
+    async with opened(tmp_path, database_url="") as one:
+        first = await crawled(one, a_spec(f"{server.url}/"))
+    async with opened(tmp_path, database_url="") as two:
+        second = await crawled(two, a_spec(f"{server.url}/", user_agent="Other/1.0"))
+
+    for found in (first, second):
+        assert paths(server, found.ok) == {"/", "/1", "/2"}
+    assert [hit.path for hit in server.hits].count("/robots.txt") == 1
+
+
+async def test_a_robots_txt_that_need_not_be_asked_for_costs_no_delay(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite({"/": []}))
+    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=30))
+    async with opened(tmp_path, database_url="") as one:
+        await crawled(one, a_spec(f"{server.url}/nothing"))
+    async with opened(tmp_path, database_url="") as two:
+        async with asyncio.timeout(20):
+            found = await crawled(two, spec)
+
+    assert paths(server, found.ok) == {"/"}

@@ -1,0 +1,90 @@
+"""Crawls with Redis: others hear of them at once, and without it nothing is lost or slower."""
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from crawlyard import LOCAL, State
+from crawlyard.bus.base import Reach
+from tests.conformance.buses import heard, until
+from tests.engine.rig import a_spec, opened, outcome, published
+from tests.engine.test_control import running
+from tests.engine.test_crawl import paths, tree
+from tests.redis_server import Server
+from tests.site import GraphSite, Serve, refetched
+
+pytestmark = pytest.mark.redis
+
+FAULTS = ("kill", "hang", "flush", "kill and start")
+
+
+def strike(server: Server, fault: str) -> None:
+    match fault:
+        case "kill":
+            server.kill()
+        case "hang":
+            server.hang()
+        case "flush":
+            Redis(port=server.port).flushall()
+        case _:
+            server.kill()
+            server.start()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_crawl_is_whole_whatever_becomes_of_redis(
+    tmp_path: Path, site_server: Serve, redis_server: Server, fault: str
+) -> None:
+    site = GraphSite(tree(5, 3))
+    served = await site_server(site, latency_s=0.02)
+    async with opened(tmp_path, redis_url=redis_server.url) as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{served.url}/", concurrency=4))
+        async with running(yard, job.id, done=20) as work:
+            strike(redis_server, fault)
+            await published(yard, job.id, done=100)  # it is known here, at least
+            await work
+
+        told = await outcome(yard, job.id)
+
+    assert told.job.state is State.COMPLETED
+    assert paths(served, told.ok) == site.reachable()
+    assert not refetched(served.hits)
+
+
+async def test_a_crawl_begins_and_ends_while_redis_hangs(
+    tmp_path: Path, site_server: Serve, redis_server: Server
+) -> None:
+    redis_server.hang()
+    site = GraphSite(tree(3, 3))
+    served = await site_server(site)
+    async with opened(tmp_path, redis_url=redis_server.url) as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{served.url}/"))
+        await yard.worker(only=job.id).run()
+
+        told = await outcome(yard, job.id)
+
+    assert told.job.state is State.COMPLETED
+    assert paths(served, told.ok) == site.reachable()
+
+
+async def test_other_processes_hear_of_a_crawl(
+    tmp_path: Path, site_server: Serve, redis_server: Server
+) -> None:
+    served = await site_server(GraphSite(tree(5, 3)), latency_s=0.02)
+    url, where = redis_server.url, str(tmp_path / "yard.db")
+    async with (
+        opened(tmp_path, database_url=where, redis_url=url) as works,
+        opened(tmp_path, database_url=where, redis_url=url) as listens,
+    ):
+        job = await works.jobs.submit(LOCAL, a_spec(f"{served.url}/"))
+        with listens.bus.listen() as ear:
+            await until(lambda: listens.bus.reach is Reach.YARD)
+            await works.worker(only=job.id).run()
+            told = await heard(ear, job.id)
+
+        usage = (await outcome(works, job.id)).usage
+        latest = await listens.progress.latest(job.id)
+    assert 0 < told[job.id].done <= usage.done
+    assert latest is not None
+    assert latest.done == usage.done

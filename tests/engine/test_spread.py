@@ -1,0 +1,162 @@
+"""One job over several workers: every page once, limits exact, and it goes on as any other."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
+from crawlyard.core.event import EventName
+from crawlyard.core.spread import Spread
+from crawlyard.demo.server import SiteServer
+from crawlyard.services.worker import Worker
+from tests.engine.rig import a_spec, opened, outcome, published, until_state
+from tests.many_hosts import ManyHosts
+from tests.site import Serve
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def where(request: pytest.FixtureRequest) -> dict[str, Any]:
+    match request.param:
+        case "memory":
+            return {}
+        case "sqlite":
+            return {"database_url": ""}
+    return {"database_url": request.getfixturevalue("postgres_url")}
+
+
+@pytest.fixture
+async def yard(where: dict[str, Any], tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path, **where) as yard:
+        yield yard
+
+
+async def spread(yard: Yard, server: SiteServer, site: ManyHosts, **fields: Any) -> Job:
+    """Return a job over all hosts of a site, just submitted."""
+    fields = {"scope": Scope.ANY, "spread": 4, "ignore_robots": True} | fields
+    return await yard.jobs.submit(LOCAL, a_spec(site.start(server.port), **fields))
+
+
+@asynccontextmanager
+async def working(yard: Yard, count: int) -> AsyncIterator[list[Worker]]:
+    """Give workers with one slot each, that work until the end of the block."""
+    workers = [yard.worker(slots=1) for _ in range(count)]
+    tasks = [asyncio.create_task(worker.run()) for worker in workers]
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.stop()
+        await asyncio.gather(*tasks)
+
+
+async def told(yard: Yard, job: Job) -> Counter[EventName]:
+    """Return how often each event of a job was told."""
+    return Counter(event.name for event in await yard.results.events(LOCAL, job.id))
+
+
+async def test_three_workers_crawl_one_job_and_ask_every_page_once(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = ManyHosts(40, 6)
+    server = await site_server(site, host="0.0.0.0", latency_s=0.01)
+    job = await spread(yard, server, site)
+
+    async with working(yard, 3):
+        await until_state(yard, job.id, State.COMPLETED)
+
+    found = await outcome(yard, job.id)
+    assert found.ok == site.urls(server.port)
+    assert site.twice() == set()
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    assert found.usage.pages == found.usage.discovered == found.usage.done == 240
+    events = await told(yard, job)
+    assert events[EventName.STARTED] == events[EventName.COMPLETED] == 1
+    shards = await yard.store.spread.shards(job.id)
+    assert sum(shard.usage.pages for shard in shards.values()) == 240
+
+
+async def test_one_worker_alone_crawls_all_shards_of_a_job(yard: Yard, site_server: Serve) -> None:
+    site = ManyHosts(12, 3)
+    server = await site_server(site, host="0.0.0.0")
+    job = await spread(yard, server, site)
+
+    async with working(yard, 1):
+        await until_state(yard, job.id, State.COMPLETED)
+
+    assert (await outcome(yard, job.id)).ok == site.urls(server.port)
+    assert (await told(yard, job))[EventName.STARTED] == 1
+
+
+@pytest.mark.parametrize("pages", [1, 57])
+async def test_a_limit_of_pages_is_met_to_the_page_by_all_shards_together(
+    yard: Yard, site_server: Serve, pages: int
+) -> None:
+    site = ManyHosts(40, 6)
+    server = await site_server(site, host="0.0.0.0", latency_s=0.01)
+    job = await spread(yard, server, site, limits=Limits(pages=pages))
+
+    async with working(yard, 3):
+        await until_state(yard, job.id, State.COMPLETED)
+
+    found = await outcome(yard, job.id)
+    assert len(found.pages) == found.usage.pages == pages
+    assert sum(site.asked.values()) == pages
+    assert found.job.state_reason is StateReason.LIMIT_PAGES
+    assert (await told(yard, job))[EventName.LIMIT_REACHED] == 1
+
+
+async def test_a_worker_that_stops_leaves_its_shard_to_the_others(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = ManyHosts(40, 6)
+    server = await site_server(site, host="0.0.0.0", latency_s=0.02)
+    job = await spread(yard, server, site, concurrency=2)
+    async with working(yard, 3) as workers:
+        await published(yard, job.id, done=60)
+
+        workers[0].stop()
+        await until_state(yard, job.id, State.COMPLETED)
+
+    found = await outcome(yard, job.id)
+    assert found.ok == site.urls(server.port)
+    assert site.twice() == set()
+    assert (await told(yard, job))[EventName.REQUEUED] == 0
+
+
+async def test_a_paused_job_stops_in_all_workers_and_goes_on_where_it_stood(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = ManyHosts(40, 6)
+    server = await site_server(site, host="0.0.0.0", latency_s=0.02)
+    job = await spread(yard, server, site, concurrency=2)
+    async with working(yard, 3):
+        await published(yard, job.id, done=60)
+
+        await yard.jobs.pause(LOCAL, job.id)
+        async with asyncio.timeout(20):
+            while await yard.store.leases.holders():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        asked = sum(site.asked.values())
+        await yard.jobs.resume(LOCAL, job.id)
+        await until_state(yard, job.id, State.COMPLETED)
+
+    assert asked < 240
+    assert (await outcome(yard, job.id)).ok == site.urls(server.port)
+    assert site.twice() == set()
+
+
+async def test_a_job_of_few_hosts_is_not_spread_unasked(yard: Yard, site_server: Serve) -> None:
+    site = ManyHosts(3, 3)
+    server = await site_server(site, host="0.0.0.0")
+    job = await spread(yard, server, site, spread=Spread.AUTO)
+
+    async with working(yard, 1):
+        await until_state(yard, job.id, State.COMPLETED)
+
+    assert await yard.store.spread.shards(job.id) == {}
+    assert (await outcome(yard, job.id)).ok == site.urls(server.port)

@@ -1,0 +1,150 @@
+"""How a job is cut into shards, and what each may use of the job's limits."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlyard.core.limits import Limits, Usage
+from crawlyard.core.spread import (
+    BUCKETS,
+    MOST_SHARDS,
+    Allowance,
+    Extent,
+    Share,
+    Spread,
+    bucket_of,
+    buckets_of,
+    granted,
+    once,
+    shard_of,
+    shards_for,
+    spent,
+    usable,
+)
+from crawlyard.errors import Invalid
+from tests.builders import a_spec
+
+SECOND = timedelta(seconds=1)
+
+
+@given(st.integers(1, MOST_SHARDS), st.text(min_size=1, max_size=30))
+def test_a_host_is_of_the_shard_that_has_its_bucket(of: int, host: str) -> None:
+    shard = shard_of(host, of)
+
+    assert bucket_of(host) in buckets_of(shard, of)
+
+
+@given(st.integers(1, MOST_SHARDS))
+def test_the_shards_have_all_buckets_and_none_twice(of: int) -> None:
+    dealt = [bucket for shard in range(1, of + 1) for bucket in buckets_of(shard, of)]
+
+    assert sorted(dealt) == list(range(BUCKETS))
+    assert all(buckets_of(shard, of) for shard in range(1, of + 1))
+
+
+def test_a_host_stays_in_its_bucket_for_ever() -> None:
+    """A frontier that was cut by another version is still cut in the same way."""
+    found = [bucket_of(host) for host in ("example.org", "docs.python.org", "127.0.0.1:8080")]
+
+    assert found == [6, 9, 43]
+
+
+@pytest.mark.parametrize(
+    ("asked", "extent", "shards"),
+    [
+        (0, Extent(hosts=100, waiting=100), 0),
+        (1, Extent(hosts=100, waiting=100), 0),
+        (4, Extent(hosts=1, waiting=1), 4),
+        (Spread.AUTO, Extent(hosts=15, waiting=10_000), 0),
+        (Spread.AUTO, Extent(hosts=16, waiting=10_000), 2),
+        (Spread.AUTO, Extent(hosts=1_000, waiting=10_000), 8),
+        (Spread.AUTO, Extent(hosts=1_000, waiting=5_999, rate=100.0), 0),
+        (Spread.AUTO, Extent(hosts=1_000, waiting=6_000, rate=100.0), 8),
+    ],
+)
+def test_a_job_is_cut_as_asked_or_by_what_waits(asked: int, extent: Extent, shards: int) -> None:
+    assert shards_for(asked, extent) == shards
+
+
+@pytest.mark.parametrize("asked", [-1, MOST_SHARDS + 1])
+def test_a_number_of_shards_out_of_range_is_refused(asked: int) -> None:
+    with pytest.raises(Invalid, match='expected 0 to 64, or "auto"'):
+        a_spec(spread=asked)
+
+
+amounts = st.integers(0, 5_000)
+
+
+@given(
+    st.integers(1, 5_000),
+    amounts,
+    amounts,
+    st.lists(amounts, max_size=5),
+    st.integers(2, MOST_SHARDS),
+)
+def test_no_portion_takes_what_others_have_or_what_was_used(
+    ceiling: int, used: int, mine: int, others: list[int], of: int
+) -> None:
+    budgets = [{"pages": other} for other in others]
+
+    got = granted(Limits(pages=ceiling), Usage(pages=used), {"pages": mine}, budgets, of)
+
+    assert 0 <= got["pages"] <= max(0, ceiling - used - sum(others))
+
+
+def test_portions_get_smaller_near_the_end() -> None:
+    limits = Limits(pages=10_000)
+    portions = [
+        granted(limits, Usage(pages=used), {}, (), 4)["pages"] for used in (0, 5_000, 9_900, 9_999)
+    ]
+
+    assert portions == [1_000, 625, 12, 1]
+
+
+def test_what_has_no_limit_has_no_portion() -> None:
+    got = granted(Limits(errors=10), Usage(), {}, (), 2)
+
+    assert got == {"errors": 2}
+
+
+def test_a_portion_is_spent_down_to_nothing_and_not_below() -> None:
+    left = spent({"pages": 3, "bytes": 100}, Usage(pages=2, bytes=500))
+
+    assert left == {"pages": 1, "bytes": 0}
+    assert not usable(left)
+    assert usable({"pages": 1})
+
+
+@pytest.mark.parametrize(
+    ("duration", "apart", "counted"),
+    [
+        (SECOND, None, SECOND),
+        (SECOND, 3 * SECOND, SECOND),
+        (SECOND, SECOND / 4, SECOND / 4),
+        (SECOND, -SECOND, 0 * SECOND),
+    ],
+)
+def test_running_time_that_was_counted_is_not_counted_again(
+    duration: timedelta, apart: timedelta | None, counted: timedelta
+) -> None:
+    assert once(duration, apart) == counted
+
+
+def test_a_shard_fetches_as_long_as_its_portion_lasts_all_in_flight_counted() -> None:
+    allowance = Allowance(Usage(pages=10), Share(budget={"pages": 3}))
+
+    assert allowance.decide(Usage(pages=10), 2).allowed
+    assert not allowance.decide(Usage(pages=10), 3).allowed
+    assert not allowance.decide(Usage(pages=12), 1).allowed
+    assert not allowance.decide(Usage(pages=13)).used_up, "the next answer may bring more"
+
+
+def test_a_shard_stops_at_the_limits_of_time_and_of_the_whole_job() -> None:
+    timed = Allowance(Usage(duration=SECOND), Share(left=SECOND))
+    over = Allowance(Usage(), Share(over="bytes"))
+
+    assert timed.decide(Usage(duration=SECOND * 1.5)).allowed
+    assert timed.decide(Usage(duration=SECOND * 2)).limit == "duration"
+    assert over.decide(Usage()).limit == "bytes"

@@ -1,0 +1,160 @@
+"""WARC, read back by warcio."""
+
+import gzip
+import io
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships no types
+    ArchiveIterator,
+)
+from warcio.checker import Checker  # type: ignore[import-untyped]  # it ships no types
+
+from crawlyard.export.warc import REBUILT, Capture, Warc, chunks
+from tests.builders import NOW
+
+BODY = "<title>Zürich</title>".encode("latin-1")
+CAPTURE = Capture(
+    key="crawlyard:1/1",
+    url="https://example.com/a?b=1",
+    at=NOW,
+    status=200,
+    content_type="text/html",
+    headers=(
+        ("Content-Type", "text/html; charset=latin-1"),
+        ("Content-Encoding", "gzip"),
+        ("content-length", "7"),
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2"),
+    ),
+    body=BODY,
+)
+
+
+def a_file(*captures: Capture) -> bytes:
+    writer = Warc("Docs of a site", "docs.warc.gz", robots=True)
+    return writer.head() + b"".join(map(writer.record, captures))
+
+
+def read(data: bytes) -> list[tuple[Any, bytes]]:
+    """Return the records with what is in them."""
+    found = ArchiveIterator(io.BytesIO(data), check_digests="raise")
+    return [(record, record.content_stream().read()) for record in found]
+
+
+def test_a_page_is_read_back_as_it_was_kept() -> None:
+    _, (record, body) = read(a_file(CAPTURE))
+
+    assert record.rec_type == "response"
+    assert record.rec_headers.protocol == "WARC/1.1"
+    assert record.rec_headers.get_header("WARC-Target-URI") == CAPTURE.url
+    assert record.rec_headers.get_header("WARC-Date").startswith(NOW.strftime("%Y-%m-%dT%H:%M:%S"))
+    assert record.http_headers.get_statuscode() == "200"
+    assert record.http_headers.get_header("Content-Type") == "text/html; charset=latin-1"
+    assert [v for n, v in record.http_headers.headers if n == "Set-Cookie"] == ["a=1", "b=2"]
+    assert body == BODY
+
+
+def test_what_is_not_true_of_the_body_any_more_stands_under_another_name() -> None:
+    _, (record, body) = read(a_file(CAPTURE))
+
+    headers = record.http_headers
+    assert headers.get_header("Content-Encoding") is None
+    assert headers.get_header("X-Archive-Orig-Content-Encoding") == "gzip"
+    assert headers.get_header("X-Archive-Orig-content-length") == "7"
+    assert headers.get_header("Content-Length") == str(len(body))
+
+
+def test_the_first_record_says_of_what_the_file_is_and_what_is_rebuilt() -> None:
+    (record, body), *_ = read(a_file())
+
+    info = dict(line.split(": ", 1) for line in body.decode().splitlines())
+    assert record.rec_type == "warcinfo"
+    assert record.rec_headers.get_header("WARC-Filename") == "docs.warc.gz"
+    assert (info["isPartOf"], info["robots"]) == ("Docs of a site", "obey")
+    assert info["description"] == REBUILT
+
+
+def test_each_record_is_a_gzip_member_of_its_own() -> None:
+    writer = Warc("", "x.warc.gz", robots=False)
+
+    records = [writer.head(), writer.record(CAPTURE), writer.record(CAPTURE)]
+
+    for record in records:
+        assert gzip.decompress(record).startswith(b"WARC/1.1\r\n")
+
+
+def test_every_record_belongs_to_the_file_and_keeps_its_id_in_every_export() -> None:
+    first, again = read(a_file(CAPTURE)), read(a_file(CAPTURE))
+    other = read(a_file(replace(CAPTURE, key="crawlyard:1/2")))
+
+    info, response = (record.rec_headers for record, _ in first)
+    assert response.get_header("WARC-Warcinfo-ID") == info.get_header("WARC-Record-ID")
+    ids = [found[1][0].rec_headers.get_header("WARC-Record-ID") for found in (first, again, other)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_without_its_headers_a_page_is_a_resource() -> None:
+    _, (record, body) = read(a_file(replace(CAPTURE, headers=None)))
+
+    assert (record.rec_type, record.content_type, body) == ("resource", "text/html", BODY)
+
+
+def test_a_body_that_is_not_whole_is_said_to_be_truncated() -> None:
+    _, (whole, _), (cut, _) = read(a_file(CAPTURE, replace(CAPTURE, truncated=True)))
+
+    assert whole.rec_headers.get_header("WARC-Truncated") is None
+    assert cut.rec_headers.get_header("WARC-Truncated") == "unspecified"
+
+
+@pytest.mark.parametrize(
+    "value", ["a\r\nX-Evil: 1", "Zürich", "\udcff\udcfe", "\0", "日本", "a" * 100_000]
+)
+def test_no_header_of_a_page_breaks_a_record(value: str) -> None:
+    capture = replace(CAPTURE, headers=(("X-Word", value),), url="https://example.com/ü")
+    data = a_file(capture, CAPTURE)
+
+    _, (record, body), (_, following) = read(data)
+
+    assert record.http_headers.get_header("X-Evil") is None
+    assert (body, following) == (BODY, BODY)
+
+
+@pytest.mark.parametrize("status", [200, 204, 404, 599, 799])
+def test_a_status_without_a_phrase_is_kept(status: int) -> None:
+    _, (record, _) = read(a_file(replace(CAPTURE, status=status)))
+
+    assert record.http_headers.get_statuscode() == str(status)
+
+
+def test_warcio_finds_nothing_to_complain_of(tmp_path: Any, capsys: Any) -> None:
+    file = tmp_path / "x.warc.gz"
+    file.write_bytes(a_file(CAPTURE, replace(CAPTURE, headers=None, key="2", body=b"")))
+
+    class Asked:
+        inputs = (str(file),)
+        verbose = True
+
+    checker = Checker(Asked())
+    checker.process_all()
+
+    assert checker.exit_value == 0
+    assert "fail" not in capsys.readouterr().out.lower()
+
+
+async def test_records_are_given_one_by_one() -> None:
+    asked: list[int] = []
+
+    async def captures() -> AsyncGenerator[Capture]:
+        for number in range(100):
+            asked.append(number)
+            yield replace(CAPTURE, key=str(number))
+
+    stream = chunks(captures(), Warc("", "x.warc.gz", robots=True))
+    head, first = await anext(stream), await anext(stream)
+
+    assert asked == [0]
+    rest = [portion async for portion in stream]
+    assert len(read(head + first + b"".join(rest))) == 101

@@ -1,0 +1,32 @@
+"""How a worker is, by what it says of itself and what is wanted of it."""
+
+import pytest
+
+from crawlyard.core.watch import Wish, WorkerState
+from tests.builders_serve import a_report
+
+CASES: list[tuple[dict[str, object], WorkerState, bool]] = [
+    ({}, WorkerState.IDLE, True),
+    ({"running": ("1",)}, WorkerState.RUNNING, True),
+    ({"quiet": True}, WorkerState.QUIET, False),
+    ({"wish": Wish.QUIET, "running": ("1",)}, WorkerState.QUIET, False),
+    ({"stopping": True, "quiet": True}, WorkerState.STOPPING, False),
+    ({"wish": Wish.STOP, "running": ("1",)}, WorkerState.STOPPING, False),
+]
+
+
+@pytest.mark.parametrize(("said", "state", "claims"), CASES)
+def test_a_wish_counts_before_the_worker_has_heard_of_it(
+    said: dict[str, object], state: WorkerState, claims: bool
+) -> None:
+    report = a_report(**said)
+
+    assert report.state(alive=True) is state
+    assert report.claims is claims
+
+
+@pytest.mark.parametrize(("said", "_state", "_claims"), CASES)
+def test_one_that_says_nothing_is_gone_whatever_it_said_last(
+    said: dict[str, object], _state: WorkerState, _claims: bool
+) -> None:
+    assert a_report(**said).state(alive=False) is WorkerState.GONE

@@ -1,0 +1,252 @@
+"""What comes over the bus is told before the store is looked at, and never instead of it."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.bus.base import Reach
+from crawlyard.bus.memory import MemoryBus
+from crawlyard.config import Settings
+from crawlyard.core.checkpoint import Claim, Standing
+from crawlyard.core.lifecycle import State
+from crawlyard.core.limits import Limits, Usage
+from crawlyard.core.progress import Pulse, progress_of
+from crawlyard.core.user import LOCAL
+from crawlyard.store.base import JobQuery
+from crawlyard.store.memory import open_memory_store
+from crawlyard.store.memory.jobs import MemoryJobs
+from crawlyard.web.app import create_app
+from crawlyard.web.live.ahead import HEAR_EVERY
+from crawlyard.web.live.hub import LOOK_EVERY, PULSE_EVERY
+from crawlyard.web.site import SiteOptions, open_site
+from crawlyard.yard import IN_MEMORY, Yard
+from tests.clock import FakeClock
+from tests.conformance.steps import added
+from tests.web.rig import Rig
+from tests.web.test_hub import Ear, checkpoint, listening, progress, running
+
+AN_INSTANT = timedelta(microseconds=1)
+
+
+async def publish(rig: Rig, claim: Claim, done: int, seconds: float = 0.0) -> None:
+    """Say over the bus that *done* URLs of a job are done."""
+    usage = Usage(done=done, discovered=done, duration=timedelta(seconds=seconds))
+    told = progress_of(Limits(), usage, Pulse(), State.RUNNING)
+    await rig.yard.bus.publish(claim.job.id, told)
+
+
+async def settled(rig: Rig, *ears: Ear) -> None:
+    """Let all be told that is to be told, and forget it."""
+    await rig.clock.advance(3 * PULSE_EVERY + AN_INSTANT)
+    for ear in ears:
+        ear.told.clear()
+
+
+async def test_progress_is_told_at_once(rig: Rig) -> None:
+    claim = await running(rig)
+    async with listening(rig) as ear:
+        await settled(rig, ear)
+
+        await publish(rig, claim, 7)
+        await rig.clock.advance(AN_INSTANT)
+
+        assert progress(ear) == [[(claim.job.id, 7)]]
+
+
+async def test_much_progress_is_told_ten_times_a_second(rig: Rig) -> None:
+    claim = await running(rig)
+    async with listening(rig) as ear:
+        await settled(rig, ear)
+
+        for done in range(1, 11):
+            await publish(rig, claim, done)
+            await rig.clock.advance(HEAR_EVERY / 5)
+
+        assert progress(ear) == [[(claim.job.id, done)] for done in (1, 5, 10)]
+
+
+async def test_what_was_heard_is_not_told_again_by_the_store(rig: Rig) -> None:
+    claim = await running(rig)
+    async with listening(rig) as ear:
+        await settled(rig, ear)
+        claims = await checkpoint(rig, [claim], "a")
+        await publish(rig, claim, 1)
+        await rig.clock.advance(2 * PULSE_EVERY)
+        first = progress(ear)
+
+        await checkpoint(rig, claims, "b")
+        await rig.clock.advance(2 * PULSE_EVERY)
+
+        assert (first, progress(ear)) == ([[(claim.job.id, 1)]], [[(claim.job.id, 2)]])
+
+
+async def test_what_is_behind_what_was_told_is_left_out(rig: Rig) -> None:
+    claim = await running(rig)
+    async with listening(rig) as ear:
+        await checkpoint(rig, await checkpoint(rig, [claim], "a"), "b")
+        await settled(rig, ear)
+
+        await publish(rig, claim, 1)
+        await rig.clock.advance(PULSE_EVERY)
+
+        assert progress(ear) == []
+
+
+async def test_a_look_that_is_behind_what_was_heard_does_not_take_it_back(rig: Rig) -> None:
+    claim = await running(rig)
+    async with listening(rig) as ear:
+        await settled(rig, ear)
+        await checkpoint(rig, [claim], "a")
+        await publish(rig, claim, 5)
+        await rig.clock.advance(2 * PULSE_EVERY)
+        first = progress(ear)
+
+        await publish(rig, claim, 4)
+        await rig.clock.advance(2 * PULSE_EVERY)
+
+        assert (first, progress(ear)) == ([[(claim.job.id, 5)]], [])
+
+
+async def test_whose_a_job_is_says_the_store(rig: Rig) -> None:
+    for name in ("ada", "bob"):
+        await rig.user(name)
+    hers, his = await running(rig, "ada"), await running(rig, "bob")
+    async with listening(rig, "ada") as ada, listening(rig, job=his.job.id) as follower:
+        await settled(rig, ada, follower)
+
+        await publish(rig, hers, 3)
+        await publish(rig, his, 4)
+        await rig.clock.advance(AN_INSTANT)
+
+        assert progress(ada) == [[(hers.job.id, 3)]]
+        assert progress(follower) == [[(his.job.id, 4)]]
+
+
+async def test_a_job_that_nobody_has_seen_run_is_not_told_of(rig: Rig) -> None:
+    claim = await running(rig)
+    async with listening(rig) as ear:
+        await settled(rig, ear)
+        other = replace(claim.job, id="01890000-0000-7000-8000-000000000000")
+
+        await publish(rig, Claim(lease=claim.lease, job=other, shard=claim.shard), 9)
+        await rig.clock.advance(4 * PULSE_EVERY)
+
+        assert progress(ear) == []
+
+
+async def test_what_is_done_over_the_api_is_told_at_once(rig: Rig) -> None:
+    async with listening(rig) as ear:
+        await settled(rig, ear)
+
+        job = await rig.job()
+        await rig.clock.advance(AN_INSTANT)
+
+        assert [data["job_id"] for data in ear.take("job.created")] == [job["id"]]
+
+
+async def test_what_nobody_has_told_of_is_found_at_the_next_look(rig: Rig) -> None:
+    async with listening(rig) as ear:
+        await settled(rig, ear)
+
+        job = await added(rig.yard.store)
+        await rig.clock.advance(LOOK_EVERY)
+
+        assert [data["job_id"] for data in ear.take("job.created")] == [job.id]
+
+
+class Wide(MemoryBus):
+    """A bus that reaches all processes, or has lost them."""
+
+    away = False
+
+    @property
+    def reach(self) -> Reach:
+        return Reach.AWAY if self.away else Reach.YARD
+
+
+@dataclass(frozen=True, slots=True)
+class CountedJobs(MemoryJobs):
+    """The jobs of a store, counting how often somebody looks at those that run."""
+
+    looks: list[JobQuery] = field(default_factory=list)
+
+    async def find(self, query: JobQuery, limit: int) -> list[Standing]:
+        if query.states == {State.RUNNING}:
+            self.looks.append(query)
+        return await MemoryJobs.find(self, query, limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WideRig:
+    """A server whose bus reaches all processes."""
+
+    rig: Rig
+    bus: Wide
+    jobs: CountedJobs
+
+    async def looks(self, during: timedelta) -> int:
+        """Return how often somebody looks at the running jobs meanwhile."""
+        self.jobs.looks.clear()
+        await self.rig.clock.advance(during)
+        return len(self.jobs.looks)
+
+
+@pytest.fixture
+async def wide() -> WideRig:
+    clock, store = FakeClock(), open_memory_store()
+    assert isinstance(store.jobs, MemoryJobs)
+    jobs = CountedJobs(store.jobs._shelf)
+    yard = Yard(Settings(database_url=IN_MEMORY), replace(store, jobs=jobs), clock)
+    yard.bus = bus = Wide(clock)
+    site = await open_site(yard, SiteOptions(rate_limits=False))
+    rig = Rig(site=site, app=create_app(site), clock=clock)
+    await rig.token(LOCAL.id)
+    return WideRig(rig=rig, bus=bus, jobs=jobs)
+
+
+async def test_while_the_bus_reaches_all_the_store_is_looked_at_less(wide: WideRig) -> None:
+    async with listening(wide.rig) as ear:
+        await settled(wide.rig, ear)
+        while_well = await wide.looks(8 * PULSE_EVERY)
+        wide.bus.away = True
+        while_away = await wide.looks(8 * PULSE_EVERY)
+
+    assert (while_well, while_away) == (2, 8)
+
+
+async def test_a_job_that_is_new_is_looked_at_and_then_followed(wide: WideRig) -> None:
+    async with listening(wide.rig) as ear:
+        await settled(wide.rig, ear)
+        claim = await running(wide.rig)
+
+        await publish(wide.rig, claim, 1)
+        looks = await wide.looks(PULSE_EVERY)
+        found = progress(ear)
+        await publish(wide.rig, claim, 2)
+        await wide.rig.clock.advance(HEAR_EVERY)
+
+    assert looks == 1
+    assert found == [[(claim.job.id, 0)]]
+    assert progress(ear) == [[(claim.job.id, 2)]]
+
+
+async def test_who_comes_is_told_how_all_jobs_stand(wide: WideRig) -> None:
+    claim = await running(wide.rig)
+    async with listening(wide.rig) as first:
+        await settled(wide.rig, first)
+        async with listening(wide.rig) as second:
+            await wide.rig.clock.advance(PULSE_EVERY)
+
+            assert progress(second) == [[(claim.job.id, 0)]]
+
+
+async def test_a_process_that_says_nothing_is_found_by_the_store(wide: WideRig) -> None:
+    claim = await running(wide.rig)
+    async with listening(wide.rig) as ear:
+        await settled(wide.rig, ear)
+        await checkpoint(wide.rig, [claim], "a")
+
+        await wide.rig.clock.advance(4 * PULSE_EVERY)
+
+        assert progress(ear) == [[(claim.job.id, 1)]]

@@ -1,0 +1,119 @@
+"""Pages as files that are no text: over HTTP, and read back."""
+
+import io
+
+import pandas as pd  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships no types
+    ArchiveIterator,
+)
+
+from crawlyard.core.user import LOCAL
+from crawlyard.export.base import Format
+from crawlyard.store.base import PageQuery
+from crawlyard.web.exporting import exported
+from tests.web.crawled import HEADERS, HOSTILE, crawled
+from tests.web.rig import Rig, problem
+
+PARQUET = "application/vnd.apache.parquet"
+WARC = "application/warc"
+
+
+@pytest.mark.parametrize("asked", ["format=parquet", PARQUET])
+async def test_parquet_has_the_records_of_json_lines(rig: Rig, asked: str) -> None:
+    job_id, _ = await crawled(rig, name="Docs", keep_html=True)
+    path = f"jobs/{job_id}/export"
+    lines = pd.read_json(io.BytesIO((await rig.get(path)).content), lines=True)
+
+    query, accept = (asked, "*/*") if "=" in asked else ("", asked)
+    told = await rig.get(f"{path}?{query}", headers={"Accept": accept})
+
+    assert told.headers["content-type"] == PARQUET
+    assert told.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.parquet"'
+    frame = pd.read_parquet(io.BytesIO(told.content))
+    assert frame["url"].tolist() == lines["url"].tolist()
+    assert frame["text"].tolist()[0] == lines["text"].tolist()[0] == HOSTILE
+    assert frame["html"].tolist()[0] == HOSTILE
+    assert [(h["name"], h["value"]) for h in frame["headers"][0]] == list(HEADERS)
+    assert frame["error_kind"].tolist()[1:] == ["timeout", "http_4xx"]
+
+
+async def test_filters_hold_for_every_format(rig: Rig) -> None:
+    job_id, _ = await crawled(rig, keep_html=True)
+
+    told = await rig.get(f"jobs/{job_id}/export?format=parquet&failed=true")
+    archived = await rig.get(f"jobs/{job_id}/export?format=warc&failed=true")
+
+    assert len(pd.read_parquet(io.BytesIO(told.content))) == 2
+    assert [record.rec_type for record in ArchiveIterator(io.BytesIO(archived.content))] == [
+        "warcinfo"
+    ]
+
+
+@pytest.mark.parametrize("asked", ["format=warc", WARC])
+async def test_warc_has_the_html_that_was_kept(rig: Rig, asked: str) -> None:
+    job_id, _ = await crawled(rig, name="Docs", keep_html=True)
+
+    query, accept = (asked, "*/*") if "=" in asked else ("", asked)
+    told = await rig.get(f"jobs/{job_id}/export?{query}", headers={"Accept": accept})
+
+    assert told.headers["content-type"] == WARC
+    assert told.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.warc.gz"'
+    found = [
+        (record.rec_type, record.rec_headers.get_header("WARC-Target-URI"), record.raw_stream)
+        for record in ArchiveIterator(io.BytesIO(told.content), check_digests="raise")
+        if record.rec_type != "warcinfo" and (record.content_stream().read() == HOSTILE.encode())
+    ]
+    assert [(kind, url) for kind, url, _ in found] == [("response", "https://example.com/good")]
+
+
+async def test_a_job_that_keeps_no_html_has_no_warc(rig: Rig) -> None:
+    job_id, _ = await crawled(rig)
+
+    told = await rig.get(f"jobs/{job_id}/export?format=warc")
+
+    assert problem(told) == (422, "validation_failed")
+    assert "expected a job that keeps HTML" in told.json()["errors"][0]["detail"]
+
+
+async def test_the_pages_of_all_jobs_are_one_parquet(rig: Rig) -> None:
+    first, _ = await crawled(rig, name="One", extract={"head": "h1"})
+    second, _ = await crawled(rig, name="Two")
+
+    told = await rig.get("pages/export?format=parquet&text=true")
+
+    assert told.headers["content-disposition"] == 'attachment; filename="pages.parquet"'
+    frame = pd.read_parquet(io.BytesIO(told.content))
+    assert list(frame.columns[:3]) == ["job_id", "job_name", "extracted_json"]
+    assert set(frame["job_id"]) == {first, second}
+    assert set(frame["job_name"]) == {"One", "Two"}
+    assert HOSTILE in set(frame["text"])
+
+
+async def test_there_is_no_warc_of_all_jobs(rig: Rig) -> None:
+    asked = await rig.get("pages/export?format=warc")
+    accepted = await rig.get("pages/export", headers={"Accept": WARC})
+
+    assert problem(asked) == (422, "validation_failed")
+    assert problem(accepted) == (406, "not_acceptable")
+    assert PARQUET in accepted.json()["detail"]
+
+
+async def test_pages_of_which_nothing_was_kept_break_no_warc_off(rig: Rig) -> None:
+    job_id, _ = await crawled(rig, keep_html=True)
+    job = (await rig.yard.jobs.get(LOCAL, job_id)).job
+    stream = exported(rig.yard.results, LOCAL, job, PageQuery(), Format.WARC)
+
+    portions = [portion async for portion in stream]
+
+    assert len(portions) == 2  # what the file is, and the page that was answered
+
+
+async def test_what_is_somebody_elses_is_in_no_file(rig: Rig) -> None:
+    job_id, _ = await crawled(rig, keep_html=True)
+    await rig.user("bob")
+
+    for form in ("parquet", "warc"):
+        told = await rig.get(f"jobs/{job_id}/export?format={form}", by="bob")
+
+        assert problem(told) == (404, "not_found")

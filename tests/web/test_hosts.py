@@ -1,0 +1,255 @@
+"""What is done to hosts, and what an admin says of them, over HTTP."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.event import EventName
+from crawlyard.core.topic import Topic
+from crawlyard.core.watch import HostReport
+from crawlyard.store.base import EventQuery
+from tests.builders import LEASE
+from tests.builders_serve import a_report
+from tests.docs import undocumented
+from tests.web.rig import Rig, a_rig, problem
+from tests.web.test_versions import Meddled
+
+
+async def asked(rig: Rig, *hosts: HostReport, running: tuple[str, ...] = ()) -> None:
+    await rig.yard.store.workers.beat(
+        a_report(beat_at=rig.clock.now(), hosts=hosts, running=running)
+    )
+
+
+OF_HOSTS = EventQuery(names=Topic.HOSTS.names)
+
+
+async def names(rig: Rig) -> list[EventName]:
+    return [event.name for event in await rig.yard.store.events.events(OF_HOSTS)]
+
+
+async def test_a_rule_is_said_of_a_host_that_nobody_asks(rig: Rig) -> None:
+    body = {"delay_s": 2, "at_once": 1, "note": "as they asked"}
+
+    said = await rig.ask("PATCH", "hosts/example.org", json=body)
+
+    found = (await rig.get("hosts/example.org")).json()
+    [listed] = (await rig.get("hosts")).json()["items"]
+    assert said.status_code == 200
+    assert said.headers["ETag"] == '"v1"'
+    assert found == listed == said.json()
+    assert (found["state"], found["in_flight"], found["jobs"]) == ("open", 0, [])
+    assert (found["delay_s"], found["at_once"]) == (2, 1)
+    assert found["rule"] | body == found["rule"]
+    assert found["rule"]["updated_by"] == "local"
+    assert await names(rig) == [EventName.HOST_UPDATED]
+
+
+async def test_null_takes_a_part_of_a_rule_away_and_nothing_else(rig: Rig) -> None:
+    await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 2, "at_once": 1, "note": "why"})
+
+    left = await rig.ask("PATCH", "hosts/a.example", json={"delay_s": None, "note": None})
+
+    rule = left.json()["rule"]
+    assert (rule["delay_s"], rule["at_once"], rule["note"], rule["version"]) == (None, 1, "", 2)
+
+
+async def test_a_host_is_paused_blocked_and_resumed(rig: Rig) -> None:
+    await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 2})
+
+    paused = (await rig.post("hosts/a.example/pause", {"note": "down"})).json()
+    blocked = (await rig.post("hosts/a.example/block")).json()
+    resumed = (await rig.post("hosts/a.example/resume")).json()
+
+    assert (paused["state"], paused["rule"]["note"]) == ("paused", "down")
+    assert (blocked["state"], blocked["rule"]["note"]) == ("blocked", "down")
+    assert (resumed["state"], resumed["rule"]["delay_s"]) == ("open", 2)
+    assert undocumented(await rig.yard.store.events.events(OF_HOSTS)) == []
+    assert (await names(rig))[1:] == [
+        EventName.HOST_PAUSED,
+        EventName.HOST_BLOCKED,
+        EventName.HOST_RESUMED,
+    ]
+
+
+async def test_what_a_rule_says_already_is_no_change(rig: Rig) -> None:
+    await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 2})
+    await rig.post("hosts/a.example/pause", {"note": "down"})
+
+    again = [
+        await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 2}),
+        await rig.ask("PATCH", "hosts/a.example", json={}),
+        await rig.post("hosts/a.example/pause"),
+        await rig.post("hosts/a.example/pause", {"note": "down"}),
+    ]
+
+    assert [one.status_code for one in again] == [200] * 4
+    assert {one.json()["version"] for one in again} == {2}
+    assert len(await names(rig)) == 2
+
+
+async def test_a_rule_that_is_deleted_is_gone(rig: Rig) -> None:
+    await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 2})
+
+    would = await rig.ask("DELETE", "hosts/a.example?dry_run=true")
+    still = await rig.get("hosts/a.example")
+    gone = await rig.ask("DELETE", "hosts/a.example")
+
+    assert (would.status_code, would.json()["delay_s"], still.status_code) == (200, 2, 200)
+    assert gone.status_code == 204
+    assert problem(await rig.get("hosts/a.example")) == (404, "not_found")
+    assert problem(await rig.ask("DELETE", "hosts/a.example")) == (404, "not_found")
+    assert problem(await rig.post("hosts/a.example/resume")) == (404, "not_found")
+    assert await names(rig) == [EventName.HOST_UPDATED, EventName.HOST_UNSET]
+
+
+async def test_a_host_that_is_asked_shows_its_rule_beside_what_is_done(rig: Rig) -> None:
+    await asked(rig, HostReport(host="a.example", in_flight=2, at_once=3, delay_s=0.5))
+
+    bare = (await rig.get("hosts/a.example")).json()
+    await rig.post("hosts/a.example/pause")
+
+    [host] = (await rig.get("hosts")).json()["items"]
+    assert (bare["rule"], bare["state"], bare["version"]) == (None, "open", 0)
+    assert (host["in_flight"], host["at_once"], host["state"]) == (2, 3, "paused")
+    assert (host["rule"]["delay_s"], host["rule"]["at_once"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "host"),
+    [
+        ("EXAMPLE.org", "example.org"),
+        ("example.org:80", "example.org"),
+        ("example.org:443", "example.org"),
+        ("example.org:8080", "example.org:8080"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("[::1]:8080", "[::1]:8080"),
+        ("0x7f.1", "127.0.0.1"),
+    ],
+)
+async def test_a_host_has_one_rule_however_it_is_spelled(rig: Rig, spelled: str, host: str) -> None:
+    said = await rig.post(f"hosts/{spelled}/pause")
+
+    assert (said.status_code, said.json()["host"]) == (200, host)
+    assert (await rig.get(f"hosts/{spelled}")).json()["state"] == "paused"
+    assert (await rig.yard.store.host_rules.get(host)).host == host
+
+
+@pytest.mark.parametrize(
+    "nonsense", ["a..b", "a b", "user@a.example", "a.example%3Fq", "%20", "a:b"]
+)
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+async def test_what_names_no_host_is_refused(rig: Rig, nonsense: str, method: str) -> None:
+    body: dict[str, Any] = {"json": {"delay_s": 1}} if method == "PATCH" else {}
+
+    answer = await rig.ask(method, f"hosts/{nonsense}", **body)
+
+    assert problem(answer) == (422, "validation_failed")
+    assert "expected a host" in answer.json()["detail"]
+    assert await rig.yard.store.host_rules.find("", 10) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("delay_s", -1),
+        ("delay_s", 1e9),
+        ("delay_s", "2"),
+        ("at_once", 0),
+        ("at_once", 1.5),
+        ("at_once", 1000),
+        ("note", "x" * 501),
+        ("state", "paused"),
+    ],
+)
+async def test_a_value_that_is_none_is_refused_by_its_name(
+    rig: Rig, field: str, value: object
+) -> None:
+    answer = await rig.ask("PATCH", "hosts/a.example", json={field: value})
+
+    assert problem(answer) == (422, "validation_failed")
+    assert answer.json()["errors"][0]["pointer"] == f"/{field}"
+
+
+async def test_a_change_meant_for_another_version_is_refused(rig: Rig) -> None:
+    first = {"If-Match": '"v0"'}
+    made = await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 1}, headers=first)
+
+    for method, path in (
+        ("PATCH", "hosts/a.example"),
+        ("POST", "hosts/a.example/pause"),
+        ("POST", "hosts/a.example/block"),
+        ("POST", "hosts/a.example/resume"),
+        ("DELETE", "hosts/a.example"),
+    ):
+        body: dict[str, Any] = {} if method == "DELETE" else {"json": {}}
+        late = await rig.ask(method, path, headers=first, **body)
+        assert problem(late) == (412, "precondition_failed")
+        assert late.json()["current_version"] == 1
+
+    seen = {"If-Match": made.headers["ETag"]}
+    assert (await rig.post("hosts/a.example/pause", headers=seen)).json()["version"] == 2
+
+
+async def test_hosts_are_listed_in_pages_rules_and_all(rig: Rig) -> None:
+    await asked(rig, *(HostReport(host=f"{name}.example") for name in "bdf"))
+    for name in "aceg":
+        await rig.post(f"hosts/{name}.example/pause")
+    await rig.post("hosts/b.example/pause")
+
+    found: list[tuple[str, str]] = []
+    cursor: str | None = None
+    while True:
+        given = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+        page = (await rig.get("hosts", params=given)).json()
+        found += [(host["host"][0], host["state"]) for host in page["items"]]
+        if (cursor := page["next_cursor"]) is None:
+            break
+
+    paused = set("abceg")
+    assert found == [(name, "paused" if name in paused else "open") for name in "abcdefg"]
+
+
+async def test_a_user_sees_what_is_said_of_the_hosts_of_his_jobs_alone(rig: Rig) -> None:
+    await rig.user("ada")
+    job = (await rig.job("ada"))["id"]
+    await rig.yard.store.leases.claim(Asker("w1"), rig.clock.now(), LEASE)
+    hers = HostReport(host="a.example", jobs=(job,))
+    await asked(rig, hers, HostReport(host="b.example", jobs=("another",)), running=(job,))
+    for name in "abc":
+        await rig.post(f"hosts/{name}.example/pause", {"note": f"why {name}"})
+
+    [seen] = (await rig.get("hosts", by="ada")).json()["items"]
+
+    assert (seen["host"], seen["state"], seen["rule"]["note"]) == ("a.example", "paused", "why a")
+    assert (await rig.get("hosts/a.example", by="ada")).json()["state"] == "paused"
+    for name in "bc":
+        answer = await rig.get(f"hosts/{name}.example", by="ada")
+        assert problem(answer) == (404, "not_found")
+    assert problem(await rig.post("hosts/a.example/resume", by="ada")) == (403, "forbidden")
+
+
+async def test_a_host_that_was_asked_before_shows_no_more(rig: Rig) -> None:
+    await asked(rig, HostReport(host="a.example"))
+    await rig.clock.advance(timedelta(minutes=1))
+
+    assert (await rig.get("hosts")).json()["items"] == []
+
+
+async def test_what_another_admin_says_meanwhile_is_not_lost(rig: Rig) -> None:
+    await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 1})
+    rules = Meddled(rig.yard.store.host_rules)
+    parts: dict[str, Any] = {"host_rules": rules}
+    slow = await a_rig(replace(rig.yard.store, **parts), clock=rig.clock)
+    # the route reads its version, then the service reads it to change it
+    rules.let(lambda: rig.ask("PATCH", "hosts/a.example", json={"at_once": 4}), reads=2)
+
+    changed = await slow.ask("PATCH", "hosts/a.example", json={"delay_s": 3})
+
+    rule = changed.json()["rule"]
+    assert rules.acted
+    assert (rule["delay_s"], rule["at_once"], rule["version"]) == (3, 4, 3)
+    assert (await rig.get("hosts/a.example")).json()["rule"] == rule

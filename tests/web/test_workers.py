@@ -1,0 +1,125 @@
+"""What is wanted of workers, over HTTP."""
+
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.topic import Topic
+from crawlyard.core.user import LOCAL, Role
+from crawlyard.core.watch import Wish
+from crawlyard.store.base import EventQuery
+from tests.builders_serve import a_report
+from tests.docs import undocumented
+from tests.web.rig import Rig, problem
+
+ID = "host:1:x"
+
+
+async def beat(rig: Rig, **fields: object) -> None:
+    await rig.yard.store.workers.beat(a_report(beat_at=rig.clock.now(), **fields))
+
+
+async def state(rig: Rig) -> str:
+    shown: str = (await rig.get(f"workers/{ID}")).json()["state"]
+    return shown
+
+
+async def told(rig: Rig) -> list[Event]:
+    return await rig.yard.store.events.events(EventQuery(names=Topic.WORKERS.names))
+
+
+async def names(rig: Rig) -> list[EventName]:
+    return [event.name for event in await told(rig)]
+
+
+async def test_a_worker_is_quiet_and_goes_on_as_is_wanted(rig: Rig) -> None:
+    await beat(rig)
+
+    quiet = await rig.post(f"workers/{ID}/quiet")
+    wanted = await rig.yard.store.workers.wish(ID)
+    resumed = await rig.post(f"workers/{ID}/resume")
+
+    assert (quiet.status_code, quiet.json()["state"], wanted) == (202, "quiet", Wish.QUIET)
+    assert (resumed.status_code, resumed.json()["state"]) == (202, "idle")
+    assert await names(rig) == [EventName.WORKER_QUIETED, EventName.WORKER_RESUMED]
+
+
+async def test_what_is_wanted_already_is_no_change(rig: Rig) -> None:
+    await beat(rig)
+    fresh = await rig.post(f"workers/{ID}/resume")
+    for what in ("quiet", "stop"):
+        await rig.post(f"workers/{ID}/{what}")
+        again = await rig.post(f"workers/{ID}/{what}")
+        assert again.status_code == 200
+
+    assert fresh.status_code == 200
+    assert await names(rig) == [EventName.WORKER_QUIETED, EventName.WORKER_STOPPING]
+
+
+async def test_who_stops_does_nothing_else_any_more(rig: Rig) -> None:
+    await beat(rig)
+
+    stopped = await rig.post(f"workers/{ID}/stop")
+
+    assert (stopped.status_code, stopped.json()["state"]) == (202, "stopping")
+    for what in ("quiet", "resume"):
+        assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
+    assert await state(rig) == "stopping"
+
+
+@pytest.mark.parametrize("what", ["quiet", "resume"])
+async def test_one_that_a_signal_stops_is_told_nothing_else(rig: Rig, what: str) -> None:
+    await beat(rig, stopping=True)
+
+    assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
+    assert (await rig.post(f"workers/{ID}/stop")).status_code == 200
+    assert await names(rig) == []
+
+
+@pytest.mark.parametrize("what", ["quiet", "resume", "stop"])
+async def test_nothing_is_wanted_of_one_that_is_gone(rig: Rig, what: str) -> None:
+    await beat(rig)
+    await rig.clock.advance(timedelta(minutes=1))
+
+    assert await state(rig) == "gone"
+    assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
+    assert problem(await rig.post(f"workers/nobody/{what}")) == (404, "not_found")
+    assert await names(rig) == []
+
+
+async def test_a_worker_shows_its_tags_to_everybody(rig: Rig) -> None:
+    await rig.user("ada", role=Role.VIEWER)
+    await beat(rig, tags=("browser", "eu"), cpu=0.5, quiet=True)
+
+    mine = (await rig.get(f"workers/{ID}")).json()
+    hers = (await rig.get(f"workers/{ID}", by="ada")).json()
+
+    assert (mine["tags"], mine["cpu"], mine["state"]) == (["browser", "eu"], 0.5, "quiet")
+    assert (hers["tags"], hers["cpu"], hers["state"]) == (["browser", "eu"], 0, "quiet")
+
+
+async def test_jobs_wait_for_workers_that_are_quiet(rig: Rig) -> None:
+    await beat(rig)
+    job = await rig.job()
+    before = (await rig.get("stats")).json()["cards"]["workers"]
+
+    await rig.post(f"workers/{ID}/quiet")
+
+    [wait, *_] = (await rig.get(f"jobs/{job['id']}")).json()["waits_for"]
+    [notice] = (await rig.get("attention")).json()["items"]
+    assert before == 1
+    assert wait["reason"] == "no_worker"
+    assert "quiet" in wait["detail"]
+    assert notice["kind"] == "no_worker"
+
+
+async def test_an_event_says_who_wanted_what_of_whom(rig: Rig) -> None:
+    await beat(rig)
+
+    await rig.post(f"workers/{ID}/stop")
+
+    [event] = await told(rig)
+    assert (event.subject, event.actor) == (ID, LOCAL.id)
+    assert event.data == {"host": "host", "pid": 1}
+    assert undocumented([event]) == []
