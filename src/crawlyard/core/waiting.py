@@ -60,7 +60,6 @@ class Surroundings:
         working = (worker for worker in self.workers if worker.claims)
         return sum(max(0, worker.slots - len(worker.running)) for worker in working)
 
-
     def for_tags(self, needs: Collection[str]) -> "Surroundings":
         """Return what a job is among that needs a worker with these tags."""
         able = tuple(w for w in self.workers if can_run(frozenset(w.tags), needs))
