@@ -86,6 +86,10 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     "jobs pages": [Look(f"jobs pages {fixed(DOCS)}", "url,status,error.kind")],
     "jobs errors": [Look(f"jobs errors {fixed(DOCS)}", "kind,samples")],
     "jobs events": [Look(f"jobs events {fixed(DOCS)}", "name,data.reason")],
+    "jobs shards": [
+        Look(f"jobs shards {fixed(SHOP)}", "number,worker"),
+        Look(f"jobs shards {fixed(DOCS)}", styles=[Style.TABLE]),
+    ],
     "jobs frontier": [Look(f"jobs frontier {fixed(DOCS)}", "url")],
     "jobs log": [Look(f"jobs log {fixed(DOCS)}", "level,message")],
     "jobs config": [Look(f"jobs config {fixed(TICKED)}", "config.urls,template")],

@@ -337,6 +337,7 @@ _SHOP: dict[str, Any] = {
     "name": "shop",
     "priority": Priority.URGENT,
     "limits": Limits(pages=2000, duration=2 * HOUR),
+    "spread": 2,
 }
 _RUNS: dict[str, Any] = {
     "usage": Usage(

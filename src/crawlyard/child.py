@@ -13,7 +13,8 @@ from crawlyard.config import Settings
 from crawlyard.core.checkpoint import Lease
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.holding import reclaimed
-from crawlyard.services.isolation import STORE_AWAY
+from crawlyard.services.isolation import GO_ON, MAY_SEND, STORE_AWAY
+from crawlyard.services.leash import Licence
 from crawlyard.services.run import watch_orders
 from crawlyard.services.shard_run import run_of
 from crawlyard.services.worker import ORDERS_EVERY
@@ -22,11 +23,11 @@ from crawlyard.yard import Yard
 
 async def _run(settings: Settings) -> None:
     async with Yard.open(settings) as yard:
-        given = Lease(**await asyncio.to_thread(_given))
+        shop = yard.workshop()
+        given = await asyncio.to_thread(_given, shop.licence)
         claim = await reclaimed(yard.store, given)
         if claim is None:
             return  # taken by another meanwhile, or moved by an operator: the parent sees to it
-        shop = yard.workshop()
         run = run_of(claim, shop, alone=True)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, run.drain, settings.shutdown_s)
@@ -37,17 +38,21 @@ async def _run(settings: Settings) -> None:
             watch.cancel()
 
 
-def _given() -> dict[str, Any]:
-    """Tell the parent that we are ready, and return the lease that it gives."""
+def _given(licence: Licence) -> Lease:
+    """Tell the parent that we are ready, and return the lease that it gives.
+
+    From then on, *licence* is as the parent says.
+    """
     with suppress(BrokenPipeError):  # it has died
         os.write(1, b"ready\n")
     os.dup2(2, 1)  # it reads no more of it
     line = _line()
     if not line:
         os._exit(1)  # it has died
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    lease: dict[str, Any] = json.loads(line)
-    return lease
+    said: dict[str, Any] = json.loads(line)
+    licence.good = said.pop(MAY_SEND)
+    threading.Thread(target=_heed_parent, args=(licence,), daemon=True).start()
+    return Lease(**said)
 
 
 def _line() -> bytes:
@@ -58,9 +63,10 @@ def _line() -> bytes:
     return line
 
 
-def _die_with_parent() -> None:
-    while os.read(0, 1024):  # returns nothing when the other end of the pipe is gone
-        pass
+def _heed_parent(licence: Licence) -> None:
+    """Send or hold as the parent says, and die with it."""
+    while said := os.read(0, 1024):  # returns nothing when the other end of the pipe is gone
+        licence.good = said.endswith(GO_ON)
     os._exit(1)
 
 

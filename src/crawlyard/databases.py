@@ -163,8 +163,9 @@ def restore(file: Path, target: Place, now: datetime, tell: Tell, *, force: bool
     else:
         if not force:
             _check_empty(target)
-        put_back(file, target.file, tell)
-        upgrade(target)
+        # first: a target that could not be brought up to date afterwards would be lost
+        with _up_to_date(file, version) as place:
+            put_back(place.file or file, target.file, tell)
     return Saved(version=version, bytes=file.stat().st_size)
 
 

@@ -29,7 +29,7 @@ from crawlyard.services.site_settings import SiteSettings
 from crawlyard.services.templates import TemplateManager
 from crawlyard.services.webhooks import Webhooks
 from crawlyard.store.base import Store
-from crawlyard.store.sql import NOBODY, Heralds, clock_offset, open_sql_store
+from crawlyard.store.sql import NOBODY, Heralds, check_direct_url, clock_offset, open_sql_store
 
 if TYPE_CHECKING:
     from crawlyard import works
@@ -108,6 +108,7 @@ class Yard:
         than the machine's is for tests.
 
         Raises:
+            Invalid: a URL that is set is none, or names no database.
             StoreUnavailable: the store cannot be opened; the message says what to do.
             Unavailable: what is set is not installed; the message says how it is.
             SchemaMismatch: it was written by a newer Crawlyard.
@@ -183,6 +184,7 @@ def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]
         return LocalDispatcher(), NOBODY
     if settings.database_url.startswith("postgres"):
         url = settings.database_direct_url or settings.database_url
+        check_direct_url(url)
         late = LateDispatcher(lambda: procrastinate.TicketDispatcher(url, clock))
         return late, Heralds(within=late.defer)
     pipes = PipeDispatcher(settings.data_dir / "workers")

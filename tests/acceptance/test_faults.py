@@ -77,11 +77,19 @@ async def until_seq(yard: Yard, job_id: str, seq: int) -> None:
 
 
 async def first_child(pid: int) -> int:
-    """Return the pid of a process's child, once it has one."""
+    """Return the pid of a process's child, once it runs a program of its own.
+
+    Before, to stop it is to stop its parent as well, which waits for that.
+    """
     async with asyncio.timeout(30):
-        while not children(pid):  # noqa: ASYNC110 - another process's doing
+        while not (found := [c for c in children(pid) if b"crawlyard.child" in command(c)]):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-    return children(pid)[0]
+    return found[0]
+
+
+def command(pid: int) -> bytes:
+    """Return the command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(

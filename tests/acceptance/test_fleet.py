@@ -198,6 +198,17 @@ def test_processes_are_started_again_when_they_die_and_stopped_together(
     assert not any(_lives(pid) for pid in (pids[1], another))
 
 
+def test_who_dies_again_and_again_is_waited_for_longer_each_time(shell: Shell) -> None:
+    with shell.started("work", "--processes", "1") as process:
+        for wait in ("1 s", "2 s"):
+            os.kill(_worker(until(process, "runs up to")), signal.SIGKILL)
+            until(process, f"starting another in {wait}")
+        process.terminate()
+        code, _, _ = rest(process)
+
+    assert code == 0
+
+
 def test_of_several_processes_the_first_alone_runs_what_is_beside_the_jobs(shell: Shell) -> None:
     ran = shell.run("work", "--processes", "0")
     assert (ran.returncode, "--processes" in ran.stderr) == (2, True)

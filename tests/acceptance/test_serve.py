@@ -3,8 +3,9 @@
 import asyncio
 import re
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from time import monotonic
 
 import httpx
@@ -73,6 +74,21 @@ async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
     assert code == 0
     assert took_s < WITHIN_S
     assert (job["state"], job["worker"]) == ("pending", None)
+
+
+def test_without_a_worker_it_only_answers_once_the_tables_are_newer(shell: Shell) -> None:
+    with shell.started("serve", "--port", "0", "--no-worker") as process:
+        until(process, "/signin#")
+
+        file = shell.folder / "crawlyard-data" / "crawlyard.db"
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        told = until(process, "only answers")
+        process.terminate()
+        code, _, _ = rest(process)
+
+    assert "has schema 9999" in told
+    assert code == 0
 
 
 async def test_another_process_on_the_same_files_is_heard_of(shell: Shell) -> None:

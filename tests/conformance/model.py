@@ -115,12 +115,12 @@ def turn_of(job: Job, before: Job | None, jobs: Iterable[Job]) -> int:
         return job.turn
     here = [j for j in jobs if j.level is job.level and j.id != job.id]
     waiting = [j.turn for j in here if j.state is State.PENDING]
-    if before is not None and before.state is not State.PENDING:
-        return min([job.turn, *waiting])
-    if before is not None and before.level is job.level:
+    own = [j.turn + 1 for j in here if j.state is State.PENDING and j.owner == job.owner]
+    if before is not None and before.state in (State.RUNNING, State.PAUSED):
+        return min(job.turn, max([min(waiting), *own])) if waiting else job.turn
+    if before is not None and before.state is State.PENDING and before.level is job.level:
         return job.turn
     running = max((j.turn for j in here if j.state is State.RUNNING), default=0)
-    own = [j.turn + 1 for j in here if j.state is State.PENDING and j.owner == job.owner]
     return max([min(waiting, default=0), running, *own])
 
 

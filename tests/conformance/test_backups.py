@@ -12,6 +12,7 @@ from pathlib import Path
 from socket import gethostname
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from crawlyard.databases import (
     Place,
@@ -238,6 +239,30 @@ def test_a_database_is_not_saved_onto_itself(yard: Path) -> None:
     on_store(yard, nothing)
 
 
+@pytest.mark.parametrize("made", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_replaced_by_one(
+    yard: Path, tmp_path: Path, made: Callable[[Path], None]
+) -> None:
+    there = tmp_path / "there"
+    made(there)
+
+    with pytest.raises(Invalid, match="something else"):
+        backup(Place.of(yard), there, silent, force=True)
+
+    assert there.exists()
+    assert not there.is_file()
+
+
+def test_a_link_that_leads_nowhere_is_replaced_only_if_that_was_asked_for(
+    yard: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "none")
+
+    with pytest.raises(Invalid, match="--force"):
+        saved(yard, link)
+
+
 def test_there_is_no_backup_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         saved(tmp_path / "none.db", tmp_path / "yard.backup")
@@ -368,6 +393,22 @@ def _another_database(file: Path) -> None:
     run_on(file, "CREATE TABLE recipes (name)")
 
 
+def _of_another_program(file: Path, version: str = "0002") -> None:
+    _another_database(file)
+    run_on(file, "CREATE TABLE alembic_version (version_num)")
+    run_on(file, f"INSERT INTO alembic_version VALUES ('{version}')")
+
+
+def _of_another_program_at_our_version(file: Path) -> None:
+    _of_another_program(file, SCHEMA)
+
+
+def _older_with_a_table_that_is_gone(file: Path) -> None:
+    file.unlink()
+    on(f"sqlite:///{file}", lambda c: upgraded_to(c, "0006"))
+    run_on(file, "DROP TABLE hosts")
+
+
 def _newer(file: Path) -> None:
     run_on(file, "UPDATE alembic_version SET version_num = '0999'")
 
@@ -383,6 +424,9 @@ def _unfinished(file: Path) -> None:
         (_garbled, "is damaged"),
         (_something_else, "is not a SQLite database"),
         (_another_database, "has no tables of Crawlyard"),
+        (_of_another_program, "but those of something else"),
+        (_of_another_program_at_our_version, "but those of something else"),
+        (_older_with_a_table_that_is_gone, "no such table: hosts"),
         (_newer, "schema 0999, .* knows only"),
         (_unfinished, "not come to its end"),
         (Path.unlink, "there is no file"),
@@ -397,7 +441,8 @@ def test_what_is_no_whole_backup_is_refused(
     before = content(yard)
     spoil(file)
 
-    with pytest.raises((StoreUnavailable, SchemaMismatch, NotFound), match=said):
+    refusals = (StoreUnavailable, SchemaMismatch, NotFound, OperationalError)
+    with pytest.raises(refusals, match=said):
         restored(file, yard, force=True)
 
     assert content(yard) == before

@@ -1,6 +1,7 @@
 """Dispatchers: who waits for work is woken by it, in this process and in others."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from crawlyard.store.base import Store
 from crawlyard.store.sql import Heralds, open_sql_store
 from tests.builders import a_job, its_event
 from tests.conformance.conftest import Backend
+from tests.rights import readable_folder, unprivileged
 
 LONG = timedelta(seconds=60)
 SOON_S = 20.0  # far beyond what is promised, as the machine may be busy
@@ -140,6 +142,26 @@ async def test_an_announcement_wakes_all_workers_of_its_process(station: Station
         dispatcher.announce(SystemClock().now())
 
         await waiting
+
+
+def test_the_pipe_of_a_dead_worker_goes_with_the_next_word(tmp_path: Path) -> None:
+    left = tmp_path / "dead.wake"
+    os.mkfifo(left)
+
+    PipeDispatcher(tmp_path).tell()
+
+    assert not left.exists()
+
+
+def test_the_pipe_of_another_user_stops_nobody() -> None:
+    with readable_folder() as folder:
+        left = folder / "dead.wake"
+        os.mkfifo(left)
+        left.chmod(0o666)
+        with unprivileged(folder):
+            PipeDispatcher(folder).tell()
+
+        assert left.exists()
 
 
 async def test_a_job_that_waits_again_wakes_who_waits(station: Station) -> None:

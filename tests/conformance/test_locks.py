@@ -1,6 +1,7 @@
 """Locks on Postgres tell who is alive."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -112,6 +113,26 @@ async def test_a_session_of_ours_that_its_server_still_keeps_is_ended(postgres_u
         async with shown(postgres_url, "me"):
             with pytest.raises(psycopg.OperationalError):
                 former.execute("SELECT 1")
+
+
+async def test_who_cannot_have_a_lock_says_once_why(caplog: pytest.LogCaptureFixture) -> None:
+    seen, refused = Seen(), 0
+
+    def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal refused
+        refused += 1
+        writer.close()
+
+    with tempfile.TemporaryDirectory(prefix="crawlyard-none-") as folder:
+        listener = await asyncio.start_unix_server(refuse, f"{folder}/.s.PGSQL.5432")
+        where = f"postgresql://nobody@/nothing?host={folder}"
+        seen.presence = LockPresence(where, "me", SystemClock(), seen.changed)
+        async with seen.presence.shown():
+            await until(lambda: refused > 3)
+        listener.close()
+
+    assert len(caplog.messages) == 1
+    assert "no lock can be had" in caplog.text
 
 
 async def test_nobody_is_judged_while_the_database_is_away(postgres_url: str) -> None:

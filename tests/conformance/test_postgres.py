@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, make_url, text
 
+from crawlyard import Settings, Yard
 from crawlyard.clock import SystemClock
 from crawlyard.core.checkpoint import Asker
 from crawlyard.errors import Invalid, StoreUnavailable
@@ -125,10 +126,15 @@ class Wire:
 
     server: Server
     armed: bool = False
+    refusing: int = 0  # once it was cut: so many that connect find nobody
     cut: int = 0
     lines: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.cut and self.refusing:
+            self.refusing -= 1
+            writer.close()
+            return
         self.lines.add(asyncio.ensure_future(self.carry(reader, writer)))
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -187,6 +193,17 @@ class TestACommitWithoutAnAnswer:
             job = await added(store)
 
             assert wire.cut == 1
+            assert (await store.jobs.get(job.id)).job == job
+            assert len(await store.events.events()) == 1
+
+    async def test_it_is_not_done_again_though_nobody_can_tell_for_a_while(
+        self, server: Server, postgres_url: str
+    ) -> None:
+        async with wired(server, postgres_url) as (wire, store):
+            wire.armed, wire.refusing = True, 2
+            job = await added(store)
+
+            assert (wire.cut, wire.refusing) == (1, 0)
             assert (await store.jobs.get(job.id)).job == job
             assert len(await store.events.events()) == 1
 
@@ -320,6 +337,20 @@ async def test_the_offset_leads_from_a_wrong_clock_to_that_of_the_server(
     assert abs(wrong + timedelta(hours=1)) < timedelta(seconds=1)
     assert embedded == timedelta(0)
     assert not (tmp_path / "yard.db").exists()
+
+
+@pytest.mark.parametrize(
+    "direct", ["mysql://ada:s3cret@host/db", "postgresql://[ada:s3cret", "yard"]
+)
+async def test_a_direct_url_that_is_none_is_refused_without_the_password(
+    postgres_url: str, direct: str
+) -> None:
+    settings = Settings(database_url=postgres_url, database_direct_url=direct)
+    with pytest.raises(Invalid, match=r"database_direct_url.*expected postgresql://") as raised:
+        async with Yard.open(settings):
+            pass
+
+    assert "s3cret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

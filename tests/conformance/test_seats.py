@@ -155,6 +155,31 @@ async def test_a_longer_delay_by_a_rule_is_booked_one_request_at_a_time(store: S
     assert (await store.hosts.booked([HOST]))[HOST].booked_until == NOW + 2 * SECOND
 
 
+async def test_the_longest_delay_of_the_others_is_told_and_booked(store: Store) -> None:
+    await sat(store, "w1", wanted=0, every_s=8.0)
+    await sat(store, "w2", wanted=0, every_s=3.0)
+
+    told = await sat(store, "w3", every_s=0.5, book=4)
+
+    assert (told.others_s, told.booked, told.every_s) == (8.0, 1, 8.0)
+    assert (await sat(store, "w1", every_s=8.0)).others_s == 3.0
+
+
+async def test_a_delay_is_known_until_its_process_would_ask_again(store: Store) -> None:
+    await sat(store, "w1", wanted=0, every_s=8.0)
+    lapses = NOW + LAST + 8 * SECOND
+
+    assert (await sat(store, "w2", lapses - SECOND)).others_s == 8.0
+    assert (await sat(store, "w2", lapses)).others_s == 0.0
+
+
+async def test_a_delay_that_nobody_wishes_for_any_more_holds_no_longer(store: Store) -> None:
+    await sat(store, "w1", every_s=8.0)
+    await sat(store, "w1", wanted=0, every_s=0.0)
+
+    assert (await sat(store, "w2")).others_s == 0.0
+
+
 async def test_holds_and_refusals_are_told_to_all(store: Store) -> None:
     until = NOW + 30 * SECOND
     await store.hosts.hold(HOST, until, 3, NOW)

@@ -18,7 +18,7 @@ from crawlyard.core.priority import Priority
 from crawlyard.core.spread import REST, Spread, shard_of
 from crawlyard.core.user import Quota
 from crawlyard.errors import Conflict
-from crawlyard.store.base import EventQuery, PageQuery, Store
+from crawlyard.store.base import EVERY_JOB, EventQuery, PageQuery, Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done, failed, its_event
 from tests.conformance.steps import added, moved, requeued, stored
 
@@ -87,6 +87,39 @@ async def test_a_spread_job_is_claimed_with_one_shard_and_others_join_it(store: 
         "job.created",
         "job.started",
     ]
+
+
+async def test_a_job_says_how_many_workers_have_it_or_parts_of_it(store: Store) -> None:
+    first = await begun(store)
+    await sent(store, first.lease, a_batch(found=targets()))
+    assert await joined(store, "w2") is not None
+    whole = await added(store, spec=a_spec())
+    assert await store.leases.claim(Asker("w3", only=whole.id), NOW, LEASE) is not None
+    waits = await added(store, spec=a_spec())
+
+    listed = {one.job.id: one.workers for one in await store.jobs.find(EVERY_JOB, 10)}
+
+    assert listed == {first.job.id: 2, whole.id: 1, waits.id: 0}
+    assert [(await store.jobs.get(job_id)).workers for job_id in listed] == list(listed.values())
+    for number in (1, 2):  # one worker with two shards is one worker
+        later = await joined(store, "w1", NOW + REST * (1 + number))
+        assert later is not None
+    assert (await store.jobs.get(first.job.id)).workers == 2
+
+
+async def test_the_log_of_a_job_that_has_ended_goes_on_while_a_shard_of_it_is_held(
+    store: Store,
+) -> None:
+    first = await begun(store)
+    await moved(store, first.job.id, Move.CANCEL)
+
+    meanwhile = (await store.journal.ends([first.job.id]))[first.job.id]
+    await left(store, first.lease)
+    afterwards = (await store.journal.ends([first.job.id]))[first.job.id]
+
+    assert not meanwhile.over(NOW)
+    assert meanwhile.over(NOW + LEASE)
+    assert afterwards.over(NOW)
 
 
 async def test_nobody_joins_a_shard_in_which_nothing_waits(store: Store) -> None:

@@ -124,11 +124,27 @@ async def test_a_job_that_changes_without_waiting_again_leaves_no_ticket(office:
     assert len(office.rows()) == 1
 
 
-async def test_what_is_due_later_has_a_ticket_for_then(office: Office) -> None:
-    job = await office.submit(fresh(timedelta(hours=1)))
+async def test_what_is_due_soon_has_a_ticket_for_then(office: Office) -> None:
+    job = await office.submit(fresh(timedelta(seconds=30)))
 
     (ticket,) = office.rows()
-    assert ticket["scheduled_at"] == job.due_at
+    assert job.due_at <= ticket["scheduled_at"] <= job.due_at + timedelta(seconds=1)
+
+
+async def test_what_is_due_much_later_has_no_ticket(office: Office) -> None:
+    await office.submit(fresh(timedelta(minutes=2)))
+
+    assert office.rows() == []
+
+
+async def test_what_is_due_in_the_same_second_has_one_ticket(office: Office) -> None:
+    then = (SystemClock().now() + timedelta(seconds=30)).replace(microsecond=0)
+    dues = {Due(then + timedelta(milliseconds=n)) for n in range(0, 1000, 50)}
+
+    async with await psycopg.AsyncConnection.connect(office.url) as connection:
+        await office.dispatcher.defer(connection, dues)
+
+    assert len(office.rows()) == 1
 
 
 async def test_one_ticket_tells_of_all_that_a_transaction_makes_due(office: Office) -> None:

@@ -101,6 +101,30 @@ class TestTurns:
 
         assert await owners(store) == "abb"
 
+    async def test_jobs_that_are_paused_and_resumed_hold_up_nobody_elses_first(
+        self, store: Store
+    ) -> None:
+        theirs = await many(store, "ada", 5)
+        for move in (Move.PAUSE, Move.RESUME):
+            for job in theirs:
+                await moved(store, job.id, move)
+        await many(store, "bob", 2)
+
+        assert await owners(store) == "ababaaa"
+
+    async def test_ended_jobs_that_are_tried_again_hold_up_nobody_elses_first(
+        self, store: Store
+    ) -> None:
+        theirs = await many(store, "ada", 4)
+        for job in theirs:
+            await moved(store, job.id, Move.CANCEL)
+        await many(store, "bob", 8)
+        before = await owners(store, 6)
+        for job in theirs:
+            await moved(store, job.id, Move.RETRY_FAILED)
+
+        assert before + await owners(store) == "bbbbbb" + "ababaa"
+
     async def test_a_job_that_waits_and_is_edited_keeps_its_turn(self, store: Store) -> None:
         await many(store, "ada", 2)
         [late] = await many(store, "ada", 1)

@@ -296,7 +296,7 @@ def test_failures_of_a_site_as_a_whole_are_worth_a_retry_and_no_others() -> None
 class BrokenRobots(RobotsCache):
     """A cache with a bug in it."""
 
-    def get(self, origin: str, agent: str) -> Rules | None:
+    def get(self, origin: str, agent: str, since: float = 0.0) -> Rules | None:
         raise KeyError(origin, agent)
 
 

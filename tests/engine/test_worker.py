@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 
 from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
+from crawlyard.core.checkpoint import Asker
 from crawlyard.demo.site import Answer
+from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services.rescue import EXCUSED, Rescue
+from crawlyard.services.signs import Signs
+from tests.clock import FakeClock
 from tests.engine.rig import a_spec, crawled, opened, outcome, published, run
 from tests.engine.test_crawl import paths, tree
 from tests.site import GraphSite, Serve
@@ -101,6 +106,60 @@ async def test_a_store_that_stumbles_once_ends_no_crawl(yard: Yard, site_server:
 
     assert stumbled == ["holders", "load", "settle"]
     assert paths(server, (await outcome(yard, job.id)).ok) == site.reachable()
+
+
+async def test_a_job_that_was_let_go_for_want_of_the_store_is_no_loss(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(2, 1)))
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    tried = count()
+
+    async def stumble() -> None:
+        if next(tried) == 0:
+            raise StoreUnavailable("the server does not answer")
+
+    around(yard, "frontier", "roots", stumble)
+    async with asyncio.timeout(yard.settings.lease_s):  # it need not lapse
+        await yard.worker().run(drain=True)
+
+    ended = await yard.jobs.get(LOCAL, job.id)
+    reasons = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+    assert (ended.job.state, ended.shard.attempt) == (State.COMPLETED, 2)
+    assert "worker_lost" not in reasons
+
+
+async def test_a_lease_that_lapsed_while_the_store_was_away_is_no_loss_at_once(yard: Yard) -> None:
+    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+    worker, looks = yard.worker(), count()
+
+    async def stumble() -> None:
+        look = next(looks)
+        if look == 0:
+            raise StoreUnavailable("the server does not answer")
+        if look == 2:
+            worker.stop()  # it has looked before, and the store was there
+
+    around(yard, "leases", "holders", stumble)
+    await worker.run()
+
+    held = await yard.jobs.get(LOCAL, job.id)
+    assert (held.job.state, held.shard.worker) == (State.RUNNING, "other")
+
+
+async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -> None:
+    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+    clock = FakeClock(yard.clock.now())
+    rescue = Rescue("w", yard.store, clock, Signs("w", LocalDispatcher(), None))
+    rescue.excuse()
+    excused = await rescue.take_back()
+
+    await clock.advance(EXCUSED)
+
+    assert (excused, await rescue.take_back()) == (False, True)
+    assert (await yard.jobs.get(LOCAL, job.id)).job.state is State.PENDING
 
 
 async def test_an_edit_keeps_the_scope_that_a_moved_start_url_widened(

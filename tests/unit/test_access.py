@@ -7,7 +7,7 @@ import pytest
 
 from crawlyard import ErrorKind
 from crawlyard.core.robots_file import RobotsFile
-from crawlyard.engine.access import MAX_HOPS, Access, Closed, RobotsCache
+from crawlyard.engine.access import FRESH_S, MAX_HOPS, Access, Closed, RobotsCache
 from crawlyard.engine.fetch import FetchFailed, Response
 from crawlyard.engine.robots import MAX_PARSED, Rules
 from crawlyard.errors import StoreUnavailable
@@ -316,6 +316,7 @@ class Kept:
 
     store: RobotsStore = field(default_factory=lambda: open_memory_store().robots)
     away: bool = False
+    broken: bool = False
     puts: list[list[str]] = field(default_factory=list)
 
     async def get(self, origin: str, now: datetime) -> RobotsFile | None:
@@ -324,6 +325,8 @@ class Kept:
 
     async def put(self, files: Sequence[RobotsFile]) -> None:
         self._check()
+        if self.broken:
+            raise ValueError("broken")
         self.puts.append([file.origin for file in files])
         await self.store.put(files)
 
@@ -370,7 +373,9 @@ async def test_each_agent_reads_its_own_group_of_what_is_kept() -> None:
     await rules_of(an_access(an_answer(body=body), RobotsCache(clock, kept))[0])
     await saved(clock)
 
-    rules = await RobotsCache(clock, kept).recall(ORIGIN, "Other/1.0")
+    cache = RobotsCache(clock, kept)
+    await cache.recall(ORIGIN, "Other/1.0")
+    rules = cache.get(ORIGIN, "Other/1.0")
 
     assert rules is not None
     assert rules.verdict("/all") is None
@@ -381,14 +386,53 @@ async def test_what_is_kept_ends_a_day_after_it_was_asked_for() -> None:
     clock, kept = FakeClock(), Kept()
     await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, kept))[0])
     await clock.advance(DAY - timedelta(hours=1))
-    other, web = an_access(an_answer(404), RobotsCache(clock, kept))
+    other, web = an_access(an_answer(503), RobotsCache(clock, kept))
     await rules_of(other)
 
     await clock.advance(timedelta(hours=1))
 
     assert other.of(ORIGIN) is None
-    await rules_of(other)
+    await closed(other)
+    assert web.asked == [ROBOTS, ROBOTS]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["same process", "another process"])
+async def test_a_job_that_begins_later_asks_again_and_goes_by_what_it_is_told(
+    restarted: bool,
+) -> None:
+    clock, kept = FakeClock(), Kept()
+    cache = RobotsCache(clock, kept)
+    await rules_of(an_access(an_answer(body=SECRET), cache)[0])
+    await clock.advance(timedelta(seconds=FRESH_S + 1))
+    edited = an_answer(body=b"User-agent: *\nDisallow: /other\n")
+
+    later, web = an_access(edited, RobotsCache(clock, kept) if restarted else cache)
+    assert later.of(ORIGIN) is None
+    rules = await rules_of(later)
+    await saved(clock)
+
     assert web.asked == [ROBOTS]
+    assert (rules.verdict("/secret"), rules.verdict("/other")) == (None, "Disallow: /other")
+    assert later.of(ORIGIN) is rules
+    file = await kept.get(ORIGIN, clock.now())
+    assert file is not None
+    assert b"/other" in file.body
+
+
+@pytest.mark.parametrize("failure", [an_answer(503), TIMEOUT], ids=["a 503", "a time-out"])
+async def test_what_was_had_before_a_job_holds_while_the_origin_does_not_answer(
+    failure: Response | FetchFailed,
+) -> None:
+    clock, kept = FakeClock(), Kept()
+    await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, kept))[0])
+    await clock.advance(timedelta(hours=1))
+
+    later, web = an_access(failure, RobotsCache(clock, kept))
+    rules = await rules_of(later)
+
+    assert web.asked == [ROBOTS]
+    assert rules.verdict("/secret") == "Disallow: /secret"
+    assert later.of(ORIGIN) is rules
 
 
 async def test_an_origin_that_fails_is_not_kept() -> None:
@@ -412,6 +456,19 @@ async def test_files_that_are_had_at_about_the_same_time_are_written_together() 
     await saved(clock)
 
     assert kept.puts == [["http://a", "http://b", "http://c"], ["http://d"]]
+
+
+async def test_a_file_that_cannot_be_kept_does_not_keep_others_from_it() -> None:
+    clock, kept = FakeClock(), Kept(broken=True)
+    cache = RobotsCache(clock, kept)
+    cache.keep("http://a", 404, b"")
+    await saved(clock)
+
+    kept.broken = False
+    cache.keep("http://b", 404, b"")
+    await saved(clock)
+
+    assert kept.puts == [["http://b"]]
 
 
 async def test_what_was_had_just_now_is_written_before_the_end() -> None:

@@ -262,6 +262,21 @@ async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: Ri
     assert sum(sent) > 300  # of 480 at best: a seat is idle while it changes hands
 
 
+@pytest.mark.parametrize("takes_s", [5, 10, 20, 30, 40])
+@pytest.mark.parametrize("many", [2, 3])
+async def test_nobody_starves_however_slow_the_host_is(rig: Rig, many: int, takes_s: int) -> None:
+    processes = [rig.process(at_once=1) for _ in range(many)]
+    for process in processes:
+        process.begin(takes_s=takes_s)
+        await rig.clock.advance(3 * SECOND)
+
+    sent = await rig.sent_in(20 * MINUTE, *processes)
+
+    assert rig.site.most == 1
+    assert min(sent) >= 0.7 * max(sent)
+    assert sum(sent) >= 0.7 * 20 * 60 / takes_s
+
+
 async def test_a_process_renews_its_seats_once_a_second_and_only_while_it_asks(rig: Rig) -> None:
     one = rig.process()
     one.begin()
@@ -369,6 +384,28 @@ async def test_a_long_delay_is_kept_exactly_also_where_the_store_is_slow(rig: Ri
     await rig.clock.advance(3 * MINUTE)
 
     assert [b - a for a, b in pairwise(rig.site.began)] == [30.0] * 6
+
+
+@pytest.mark.parametrize("shorter_s", [0.0, 0.5])
+async def test_the_longest_delay_that_any_process_wishes_for_holds_for_all(
+    rig: Rig, shorter_s: float
+) -> None:
+    quick, gentle = rig.process(delay_s=shorter_s), rig.process(delay_s=8.0)
+    quick.begin()
+    await rig.clock.advance(3 * SECOND)
+    gentle.begin()
+    await rig.clock.advance(10 * SECOND)
+    before = len(rig.site.began)
+
+    shares = await rig.sent_in(4 * MINUTE, quick, gentle)
+    gaps = [b - a for a, b in pairwise(sorted(rig.site.began[before:]))]
+
+    assert min(gaps) >= 8.0
+    assert min(shares) >= 10
+    await gentle.end()
+    await rig.clock.advance(MINUTE / 2)  # what is booked already stays so
+    [alone] = await rig.sent_in(MINUTE, quick)
+    assert alone > 100
 
 
 # --- what operators say

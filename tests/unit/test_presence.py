@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from crawlyard.services.presence import Presence
+from tests.rights import readable_folder, unprivileged
 
 HOLD = """
 import sys
@@ -37,6 +38,18 @@ def test_a_worker_of_another_host_is_not_judged(tmp_path: Path) -> None:
     with Presence(tmp_path, "me") as presence:
         assert presence.known({"elsewhere"}) == set()
         assert presence.dead({"elsewhere"}) == set()
+
+
+def test_a_worker_of_another_user_is_not_judged() -> None:
+    with readable_folder() as folder, Presence(folder, "me") as presence:
+        file = folder / "theirs.lock"
+        file.touch(0o000)
+        with unprivileged(folder):
+            dead = presence.dead({"theirs"})
+            presence.sweep(())
+
+        assert dead == set()
+        assert file.exists()
 
 
 def test_a_sweep_leaves_the_files_of_those_who_live_or_hold_leases(tmp_path: Path) -> None:

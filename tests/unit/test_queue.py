@@ -138,9 +138,19 @@ def test_a_new_job_is_behind_its_owners_last_and_not_before_what_is_served(
 
 
 @pytest.mark.parametrize(
-    ("line", "turn"), [(Line(), 4), (Line(head=3, served=9, last=8), 3), (Line(head=5), 4)]
+    ("line", "turn"),
+    [
+        (Line(), 4),
+        (Line(head=5), 4),
+        (Line(head=3, served=9), 3),
+        (Line(head=0, last=8), 4),
+        (Line(head=0, last=1), 2),
+        (Line(head=2, last=0), 2),
+    ],
 )
-def test_a_job_that_comes_back_is_never_behind_its_old_place(line: Line, turn: int) -> None:
+def test_a_job_that_comes_back_is_where_it_was_unless_turns_began_anew(
+    line: Line, turn: int
+) -> None:
     assert turn_of_returned(4, line) == turn
 
 

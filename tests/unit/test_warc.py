@@ -57,6 +57,18 @@ def test_a_page_is_read_back_as_it_was_kept() -> None:
     assert body == BODY
 
 
+def test_headers_that_are_none_make_no_headers_of_their_own() -> None:
+    odd = replace(CAPTURE, headers=(("X-\xe9\r\nY", "v\r\nInjected: 1"), ("Z\ud800", "\ud800")))
+    bare = replace(CAPTURE, headers=None, content_type="text/html\r\nInjected: 1")
+
+    _, (response, body), (resource, kept) = read(a_file(odd, bare))
+
+    names = [name for name, _ in response.http_headers.headers]
+    assert names == ["X-? Y", "Z?", "Content-Length"]
+    assert resource.rec_headers.get_header("Injected") is None
+    assert (body, kept) == (BODY, BODY)
+
+
 def test_what_is_not_true_of_the_body_any_more_stands_under_another_name() -> None:
     _, (record, body) = read(a_file(CAPTURE))
 

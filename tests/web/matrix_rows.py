@@ -70,6 +70,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /jobs/{job_id}/wait", looks(), "ended job"),
     _row("GET /jobs/{job_id}/config", looks(), "job"),
     _row("GET /jobs/{job_id}/attempts", looks(), "job"),
+    _row("GET /jobs/{job_id}/shards", looks(), "job"),
     _row("GET /jobs/{job_id}/events", looks(), "job"),
     _row("GET /jobs/{job_id}/pages", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/pages/{page_id}", looks(), "crawled job"),

@@ -50,6 +50,7 @@ ENDPOINTS: Mapping[str, str] = {
     "jobs events": "GET /events",
     "jobs export": "GET /jobs/{job_id}/export",
     "jobs frontier": "GET /jobs/{job_id}/frontier",
+    "jobs shards": "GET /jobs/{job_id}/shards",
     "jobs log": "GET /jobs/{job_id}/log",
     "jobs config": "GET /jobs/{job_id}/config",
     "jobs why": "GET /jobs/{job_id}/why",

@@ -139,7 +139,7 @@ async def test_a_host_has_one_rule_however_it_is_spelled(rig: Rig, spelled: str,
 
 
 @pytest.mark.parametrize(
-    "nonsense", ["a..b", "a b", "user@a.example", "a.example%3Fq", "%20", "a:b"]
+    "nonsense", ["a..b", "a b", "user@a.example", "a.example%3Fq", "%20", "a:b", "*.a.example"]
 )
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 async def test_what_names_no_host_is_refused(rig: Rig, nonsense: str, method: str) -> None:

@@ -1,4 +1,4 @@
-"""What there is to know about a job over HTTP: progress, waits, settings, attempts, events."""
+"""What there is to know about a job over HTTP: progress, settings, attempts, shards, events."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,16 +7,18 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from crawlyard.client.following import stands_still
 from crawlyard.core.checkpoint import Asker, Lease
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.web.wire.jobs import JobOut
 from tests.builders import LEASE, a_batch, a_target, done
 from tests.clock import settle
 from tests.conformance.steps import recorded
 from tests.web.crawled import crawled, in_state
 from tests.web.rig import URL, Rig, problem
 
-ABOUT = ("progress", "wait", "config", "attempts", "events")
+ABOUT = ("progress", "wait", "config", "attempts", "shards", "events")
 
 
 @pytest.mark.parametrize("path", ABOUT)
@@ -306,6 +308,41 @@ class TestAttempts:
             await rig.post(f"jobs/{job['id']}/{verb}")
 
         assert (await rig.get(f"jobs/{job['id']}/attempts")).json()["items"] == []
+
+
+class TestShards:
+    async def test_each_part_of_a_job_that_is_spread_says_who_has_it(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig, spread=2)
+
+        told = (await rig.get(f"jobs/{job_id}/shards")).json()["items"]
+        job = (await rig.get(f"jobs/{job_id}")).json()
+
+        held, free = sorted(told, key=lambda shard: shard["worker"] is None)
+        assert sorted(shard["number"] for shard in told) == [1, 2]
+        assert (held["worker"], held["free_since"]) == ("w1", None)
+        assert (held["pages"], held["errors"], held["attempt"]) == (2, 2, 1)
+        assert (free["worker"], free["pages"], free["updated_at"]) == (None, 0, None)
+        assert free["free_since"] is not None
+        assert (job["worker"], job["workers"]) == (None, 1)
+
+    async def test_a_job_that_has_ended_says_more_while_a_part_of_it_is_held(
+        self, rig: Rig
+    ) -> None:
+        job_id, answer = await crawled(rig, spread=2)
+        await rig.post(f"jobs/{job_id}/cancel")
+
+        meanwhile = JobOut.model_validate((await rig.get(f"jobs/{job_id}")).json())
+        await rig.yard.store.leases.free(answer.lease)
+        afterwards = JobOut.model_validate((await rig.get(f"jobs/{job_id}")).json())
+
+        assert (meanwhile.state, afterwards.state) == ("cancelled", "cancelled")
+        assert [stands_still(meanwhile), stands_still(afterwards)] == [False, True]
+
+    async def test_a_job_that_one_worker_has_is_in_no_parts(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+
+        assert (await rig.get(f"jobs/{job_id}/shards")).json()["items"] == []
+        assert (await rig.get(f"jobs/{job_id}")).json()["workers"] == 1
 
 
 async def test_events_come_in_pages_oldest_first(rig: Rig) -> None:

@@ -16,7 +16,7 @@ from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
 from crawlyard.web.wire.health import ReadyOut
-from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
+from crawlyard.web.wire.job_looks import ConfigOut, CountsOut, ShardOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
@@ -44,6 +44,10 @@ class HttpWatch:
         async with aclosing(self._jobs.frontier(job_id)) as found:
             async for waiting in found:
                 yield waiting
+
+    async def shards(self, job_id: str) -> list[ShardOut]:
+        """Return the parts that a job is spread over, by number."""
+        return [one async for one in self._jobs.shards(job_id)]
 
     async def log(self, job_id: str, least: Level) -> AsyncIterator[LineOut]:
         """Yield the lines of a job's log so far, oldest first."""

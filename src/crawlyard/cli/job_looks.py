@@ -1,4 +1,4 @@
-"""`crawlyard jobs log | frontier | config | exclude | why | counts | wait`: close looks."""
+"""`crawlyard jobs log | frontier | shards | config | exclude | why | counts | wait`, closely."""
 
 from datetime import timedelta
 from enum import StrEnum, auto
@@ -73,6 +73,16 @@ def frontier(job: Id, *, limit: Limit = 50, common: Common) -> None:
     crawlyard jobs frontier last --limit 0 -q > waiting.txt
     """
     session.run(common, partial(look_reports.frontier, word=job, limit=limit, common=common))
+
+
+@flat
+def shards(job: Id, *, common: Common) -> None:
+    """List the parts that a job is spread over, and who has each.
+
+    crawlyard jobs shards last
+    crawlyard jobs shards last --json
+    """
+    session.run(common, partial(look_reports.shards, word=job, common=common))
 
 
 @flat

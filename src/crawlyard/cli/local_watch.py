@@ -26,7 +26,7 @@ from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
 from crawlyard.web.wire.health import ReadyOut
-from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
+from crawlyard.web.wire.job_looks import ConfigOut, CountsOut, ShardOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
@@ -65,6 +65,11 @@ class LocalWatch:
             for known in found:
                 yield WaitingOut.of(known)
             after = found[-1].key
+
+    async def shards(self, job_id: str) -> list[ShardOut]:
+        """Return the parts that a job is spread over, by number."""
+        found = await self._yard.results.shards(self._actor, job_id)
+        return [ShardOut.of(number, shard) for number, shard in found.items()]
 
     async def log(self, job_id: str, least: Level) -> AsyncIterator[LineOut]:
         """Yield the lines of a job's log so far, oldest first."""

@@ -20,7 +20,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.watch import Level
 from crawlyard.export.jsonl import dumps
 from crawlyard.store.base import JobQuery
-from crawlyard.web.wire.job_looks import ConfigOut, DifferenceOut
+from crawlyard.web.wire.job_looks import ConfigOut, DifferenceOut, ShardOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.pages import WaitingOut
 from crawlyard.web.wire.watch import LineOut
@@ -72,6 +72,14 @@ async def frontier(session: Session, *, word: str, limit: int, common: Common) -
         session.tell("no URL waits")
     elif shown == limit:
         session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+async def shards(session: Session, *, word: str, common: Common) -> int:
+    """List the parts that a job is spread over."""
+    found = await session.clients.watch().shards(await session.client.resolve(word))
+    if not await listed(session, found, _SHARDS, common):
+        session.tell("it is not spread: one worker has it all")
     return 0
 
 
@@ -196,10 +204,14 @@ async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:
             return
 
 
+def _instant(item: BaseModel, field: str) -> object:
+    return item.model_dump(mode="json", include={field})[field]
+
+
 _LOG: View[LineOut] = View(
     key=lambda line: str(line.n),
     columns=(
-        Column(name="AT", value=lambda i: i.model_dump(mode="json", include={"at"})["at"]),
+        Column(name="AT", value=lambda line: _instant(line, "at")),
         Column(name="LEVEL", value=lambda i: i.level),
         Column(name="MESSAGE", value=lambda i: i.message, wide=True),
         Column(name="URL", value=lambda i: i.url, wide=True),
@@ -212,6 +224,18 @@ _FRONTIER: View[WaitingOut] = View(
         Column(name="VIA", value=lambda w: w.via),
         Column(name="TRIES", value=lambda w: w.tries, right=True),
         Column(name="URL", value=lambda w: w.url, wide=True),
+    ),
+)
+_SHARDS: View[ShardOut] = View(
+    key=lambda shard: str(shard.number),
+    columns=(
+        Column(name="SHARD", value=lambda s: s.number, right=True),
+        Column(name="WORKER", value=lambda s: s.worker),
+        Column(name="PAGES", value=lambda s: s.pages, right=True),
+        Column(name="ERRORS", value=lambda s: s.errors, right=True),
+        Column(name="FREE SINCE", value=lambda s: _instant(s, "free_since")),
+        Column(name="UPDATED", value=lambda s: _instant(s, "updated_at")),
+        Column(name="URL", value=lambda s: s.current_url, wide=True),
     ),
 )
 _CONFIG: View[_Setting] = View(

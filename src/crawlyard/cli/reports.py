@@ -152,6 +152,7 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
         "priority": found.priority,
         "tags": ", ".join(found.tags),
         "worker": found.worker or "",
+        "workers": found.workers if found.worker is None and found.workers else "",
         "retry of": found.retry_of or "",
         "template": template,
     }

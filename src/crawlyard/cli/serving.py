@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,14 +12,18 @@ from ipaddress import ip_address
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.cli.supervising import MOST_PROCESSES, NOTHING_BESIDE, Crew
-from crawlyard.cli.working import Beside, run_together
+from crawlyard.cli.working import Beside, Service, run_together
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.access import Access
+from crawlyard.services.outdated import outdated
 from crawlyard.services.worker import Worker
 from crawlyard.web.app import create_app
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import SiteOptions, open_site
+from crawlyard.yard import Yard
+
+_log = logging.getLogger(__name__)
 
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
@@ -66,7 +71,10 @@ async def _beside(session: LocalSession, wish: Wish, end: Callable[[], None]) ->
     yard = session.yard
     with interrupts(lambda: None) as stop:
         worker = yard.worker() if wish.workers is None else None
-        services = Beside().services(yard)
+        services, newer = Beside().services(yard), None
+        if worker is None:  # else it ends for newer tables, and all of this with it
+            newer = asyncio.create_task(_newer(yard))
+            services = {n: partial(while_current, run, newer) for n, run in services.items()}
 
         def let_go() -> None:
             session.tell("stopping; jobs go back to the queue; once more quits at once")
@@ -76,8 +84,35 @@ async def _beside(session: LocalSession, wish: Wish, end: Callable[[], None]) ->
             idle.set()
 
         idle = asyncio.Event()
-        await run_together(partial(_jobs, worker, idle), services, stop, let_go)
+        try:
+            await run_together(partial(_jobs, worker, idle), services, stop, let_go)
+        finally:
+            if newer is not None:
+                newer.cancel()
     return stop.exit_code if stop.first is signal.SIGINT else 0
+
+
+async def while_current(run: Service, newer: "asyncio.Task[None]") -> None:
+    """Do *run* until the tables are *newer* than this program, and nothing from then on.
+
+    Raises:
+        Exception: that of *run*.
+    """
+    doing = asyncio.ensure_future(run())
+    try:
+        await asyncio.wait((doing, newer), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            await doing
+            return
+    finally:
+        doing.cancel()
+        await asyncio.wait((doing,))
+    await asyncio.Event().wait()
+
+
+async def _newer(yard: Yard) -> None:
+    error = await outdated(yard.store, yard.clock)
+    _log.error("this server only answers from now on: %s", error)
 
 
 async def _jobs(worker: Worker | None, idle: asyncio.Event) -> None:

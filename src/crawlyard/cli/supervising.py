@@ -21,7 +21,10 @@ NOTHING_BESIDE = ("--no-scheduler", "--no-webhooks", "--no-janitor")
 PARENT = "CRAWLYARD_SUPERVISOR"
 """In the environment of a worker process: the pid of the process that it ends with."""
 
-_AGAIN_S = 1.0
+_AGAIN_S = (1.0, 30.0)
+"""Waits before another is started: the first, which doubles with each death, and the last."""
+
+_LASTED_S = 60.0  # one that has lived for longer dies of something else
 _LOOK_EVERY_S = 1.0
 
 
@@ -81,20 +84,28 @@ class Crew:
     async def keep(self, words: Sequence[str]) -> None:
         """Run a worker process, again when it dies, until it ends as it should.
 
-        That is when somebody told it to stop, or it has nothing left to do.
+        It ends when somebody told it to stop, or it has nothing left to do. One that dies
+        soon after its start is waited for longer each time.
 
         Raises:
             SchemaMismatch: a newer Crawlyard has changed the store: it would die again.
         """
+        clock, (first_s, last_s) = self._session.clock, _AGAIN_S
+        wait_s = first_s
         while True:
+            began = clock.monotonic()
             async with self._begun(words) as process:
                 code = await process.wait()
             if code == 0:
                 return
-            self._session.tell(f"worker process {process.pid} ended with {code}; starting another")
+            if clock.monotonic() - began > _LASTED_S:
+                wait_s = first_s
+            again = f"starting another in {wait_s:g} s"
+            self._session.tell(f"worker process {process.pid} ended with {code}; {again}")
             with contextlib.suppress(StoreUnavailable):
                 await self._session.yard.store.check()
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(wait_s)
+            wait_s = min(last_s, 2 * wait_s)
 
     def kill(self) -> None:
         """End all of them at once."""

@@ -12,7 +12,7 @@ from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
 from crawlyard.web.wire.health import ReadyOut
-from crawlyard.web.wire.job_looks import ConfigOut, CountsOut
+from crawlyard.web.wire.job_looks import ConfigOut, CountsOut, ShardOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.pages import WaitingOut
@@ -56,6 +56,14 @@ class JobLooker(Protocol):
         ...
 
 
+class ShardLooker(Protocol):
+    """Looks at the parts of a job that is spread."""
+
+    async def shards(self, job_id: str) -> list[ShardOut]:
+        """Return the parts that a job is spread over, by number."""
+        ...
+
+
 class YardWatcher(Protocol):
     """Looks at operations, figures and health."""
 
@@ -92,5 +100,5 @@ class YardOverseer(Protocol):
         ...
 
 
-class WatchClient(JobLooker, YardWatcher, YardOverseer, Protocol):
+class WatchClient(JobLooker, ShardLooker, YardWatcher, YardOverseer, Protocol):
     """All of them; each method is one call of the services, or one endpoint of the API."""

@@ -124,7 +124,7 @@ class LogPlace(Place):
 
 def stands_still(job: JobOut) -> bool:
     """Tell whether a job says nothing more: it has ended, and no worker is at its last batch."""
-    return job.state in _ENDS and job.worker is None
+    return job.state in _ENDS and not job.workers
 
 
 def fits(event: EventOut, patterns: str | Iterable[str] | None) -> bool:

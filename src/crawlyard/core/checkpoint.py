@@ -42,6 +42,12 @@ class Standing:
 
     job: Job
     shard: Shard
+    sharers: int = 0  # workers that have a shard of it, if it is spread
+
+    @property
+    def workers(self) -> int:
+        """Return how many workers have it, or a part of it."""
+        return self.sharers + (self.shard.worker is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,8 +59,14 @@ def turn_of_new(line: Line) -> int:
 
 
 def turn_of_returned(turn: int, line: Line) -> int:
-    """Return the turn of a job that had *turn* and waits again: never behind its old place."""
-    return turn if line.head is None else min(turn, line.head)
+    """Return the turn of a job that had *turn* and waits again without having ended.
+
+    It is that, unless turns began anew meanwhile: then it is first, or behind its owner's.
+    All of one user's jobs that are paused and resumed are as far apart as they were.
+    """
+    if line.head is None:
+        return turn
+    return min(turn, line.head if line.last is None else max(line.head, line.last + 1))
 
 
 def waits_since(job: Job) -> datetime:

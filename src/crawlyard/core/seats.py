@@ -6,9 +6,9 @@ the host may have, and one that is not renewed lapses.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from crawlyard.core.host_rule import HostRule, HostState
 
@@ -19,12 +19,10 @@ MARGIN = timedelta(seconds=1)
 """A process takes its own seats for lapsed so much earlier: no two clocks agree to the last."""
 
 TURN = timedelta(seconds=10)
-"""Where there are fewer seats than askers, they go round this often."""
+"""Where there are fewer seats than askers, who has had one for so long gives it to who waits."""
 
 STRIKES_LAST = timedelta(hours=1)
 """After the last refusal, or the end of its hold: then the first wait is short again."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +45,26 @@ class Sitter:
     wanted: int
     at_once: int
     granted: int
+    since: datetime  # it has had seats, or has waited for one
+    every_s: float = 0.0  # the delay that its jobs wish for; it holds for all
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether the row says nothing that others need to know."""
+        return not (self.wanted or self.granted or self.every_s)
+
+    def renewed(self, wanted: int, granted: int, now: datetime) -> "Sitter":
+        """Return what becomes of it at *now*."""
+        goes_on = bool(granted) == bool(self.granted) and (granted or self.wanted)
+        since = self.since if goes_on else now
+        return replace(self, wanted=wanted, granted=granted, since=since)
+
+    def lasts(self, until: datetime) -> datetime:
+        """Return until when the row holds that was renewed until *until*.
+
+        Without seats it says how long the delay is, until its process asks again.
+        """
+        return until if self.granted else until + timedelta(seconds=self.every_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +83,7 @@ class HostTerms:
     rule: HostRule | None = None
     held_until: datetime | None = None
     strikes: int = 0  # refusals in a row, seen by whomever
+    others_s: float = 0.0  # the longest delay that other processes wish for
     first_at: datetime | None = None  # the first of the instants that were booked
     booked: int = 0
     every_s: float = 0.0  # between them
@@ -83,38 +102,46 @@ def seats_of(
         at_once = rule.narrowed(at_once)
         at_once = at_once if rule.state is HostState.OPEN else 0
     keeps = min(wish.keeps, mine.granted)
-    share = _share(wish, mine.asker, others, at_once, now)
+    share = _share(mine.renewed(wish.wanted, mine.granted, now), others, at_once, now)
     free = at_once - sum(other.granted for other in others)
     granted = max(keeps, min(share, free), 0)
     return Seats(granted=granted, usable=min(share, granted))
 
 
-def _share(wish: SeatWish, asker: str, others: Sequence[Sitter], seats: int, now: datetime) -> int:
-    if not wish.wanted:
+def _share(mine: Sitter, others: Sequence[Sitter], seats: int, now: datetime) -> int:
+    if not mine.wanted:
         return 0
     if not any(other.wanted or other.granted for other in others):
         return seats  # alone: whatever it comes to want
-    wanted = {other.asker: other.wanted for other in others} | {asker: wish.wanted}
-    return shares(wanted, seats, (now - _EPOCH) // TURN)[asker]
+    return shares([mine, *others], seats, now)[mine.asker]
 
 
-def shares(wanted: Mapping[str, int], seats: int, turn: int) -> dict[str, int]:
+def shares(sitters: Sequence[Sitter], seats: int, now: datetime) -> dict[str, int]:
     """Return how many of *seats* each asker should have, none more than it wants.
 
     Equal parts, and what one leaves goes to the others. Where there are fewer seats
-    than askers, each of these has one in its *turn*, so that nobody starves.
+    than askers, they have them in turn, so that nobody starves.
     """
-    parts = dict.fromkeys(wanted, 0)
-    hungry = deque(sorted(asker for asker, many in wanted.items() if many > 0))
-    if 0 < seats < len(hungry):
-        hungry.rotate(-turn)
-    while seats > 0 and hungry:
-        asker = hungry.popleft()
-        parts[asker] += 1
+    parts = dict.fromkeys((sitter.asker for sitter in sitters), 0)
+    hungry = sorted((s for s in sitters if s.wanted > 0), key=lambda s: s.asker)
+    if seats < len(hungry):
+        hungry.sort(key=lambda s: _place(s, now))
+    line = deque(hungry)
+    while seats > 0 and line:
+        sitter = line.popleft()
+        parts[sitter.asker] += 1
         seats -= 1
-        if parts[asker] < wanted[asker]:
-            hungry.append(asker)
+        if parts[sitter.asker] < sitter.wanted:
+            line.append(sitter)
     return parts
+
+
+def _place(sitter: Sitter, now: datetime) -> tuple[int, timedelta]:
+    """Return the place in the line: who has his turn, who waits, whose turn is over."""
+    had = now - sitter.since
+    if not sitter.granted:
+        return 1, -had  # who has waited longest comes first
+    return (0, -had) if had < TURN else (2, had)
 
 
 def strikes_at(
@@ -125,13 +152,14 @@ def strikes_at(
     return strikes if ends and now < max(ends) + STRIKES_LAST else 0
 
 
-def booking_of(wish: SeatWish, rule: HostRule | None) -> tuple[float, int]:
+def booking_of(wish: SeatWish, others_s: float, rule: HostRule | None) -> tuple[float, int]:
     """Return how far apart, and how many, instants are booked for a wish: (seconds, count).
 
-    None where there is no delay, or the host is not open; one where its rule asks for
-    a longer delay than the jobs.
+    None where there is no delay, or the host is not open; one where its rule or others
+    ask for a longer delay than the jobs.
     """
-    every_s = wish.every_s if rule is None else rule.slowed(wish.every_s)
+    every_s = max(wish.every_s, others_s)
+    every_s = every_s if rule is None else rule.slowed(every_s)
     closed = rule is not None and rule.state is not HostState.OPEN
     if closed or not every_s or not wish.book:
         return every_s, 0

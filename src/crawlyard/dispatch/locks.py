@@ -69,6 +69,7 @@ class LockPresence:
         self._holding = False
         self._judges_from: float | None = None  # None: it cannot tell of anybody
         self._lost = False  # ever
+        self._told = False  # why it is not held
         self._alive: frozenset[int] = frozenset()  # keys, as of the last look
         self._looked_at = 0.0
         self._absent: dict[int, float] = {}  # keys that were looked for, and since when
@@ -109,7 +110,9 @@ class LockPresence:
                 async with connection:
                     await self._hold(connection)
             except (Error, OSError) as error:
-                _log.debug("no lock is held: %s", error)
+                if not (self._holding or self._told):
+                    self._told, why = True, str(error).partition("\n")[0]
+                    _log.warning("no lock can be had, so this worker does nothing: %s", why)
                 self._lose()
             await asyncio.sleep(_AGAIN_S)
 
@@ -120,7 +123,7 @@ class LockPresence:
             await asyncio.sleep(_AGAIN_S)
         self._judges_from = self._clock.monotonic() + (SETTLE_S if self._lost else 0.0)
         await self._look(connection)
-        self._holding = True
+        self._holding, self._told = True, False
         self._changed()
         while True:
             # ends at once with an error when the server ends the connection

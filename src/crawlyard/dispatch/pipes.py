@@ -36,7 +36,8 @@ class PipeDispatcher(LocalDispatcher):
                 writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 if error.errno == errno.ENXIO:
-                    pipe.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # gone, or not ours to remove
+                        pipe.unlink()
                 continue
             with contextlib.suppress(OSError):  # full of words that were not read yet
                 os.write(writer, b"!")

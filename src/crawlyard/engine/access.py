@@ -1,7 +1,8 @@
-"""robots.txt of each origin: had once, kept for a day, asked for again when it fails."""
+"""robots.txt of each origin: had once for a job, kept for a day, asked again when it fails."""
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from crawlyard.errors import Unavailable
 
 MAX_HOPS = 5  # RFC 9309, 2.3.1.2
 KEPT_S = 24 * 3600.0  # RFC 9309, 2.4
+FRESH_S = 60.0  # what was had so long before a job began holds for it; older is asked for again
 _SILENT_TRIES = 6  # after a 5xx, a time-out or a reset: 2 + 4 + 8 + 16 + 32 s of waiting
 _UNREACHABLE_TRIES = 3  # no such name, nobody listens: 2 + 4 s
 _SAVE_EVERY = timedelta(seconds=0.25)  # those that come in meanwhile share a transaction
@@ -46,6 +48,13 @@ class RobotsKeeper(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    rules: Rules
+    had_at: float  # monotonic, as all of this process
+    until: float
+
+
 @dataclass(slots=True)
 class RobotsCache:
     """The rules that all jobs of a process have learnt.
@@ -55,33 +64,38 @@ class RobotsCache:
 
     clock: Clock
     keeper: RobotsKeeper | None = None
-    _rules: dict[tuple[str, str], tuple[float, Rules]] = field(default_factory=dict)
+    _rules: dict[tuple[str, str], _Known] = field(default_factory=dict)
     _unsaved: dict[str, RobotsFile] = field(default_factory=dict)
     _saving: asyncio.Task[None] | None = None
 
-    def get(self, origin: str, agent: str) -> Rules | None:
-        """Return the rules of *origin* for *agent*, if they are known and not a day old."""
-        until, rules = self._rules.get((origin, agent), (0.0, None))
-        return rules if self.clock.monotonic() < until else None
+    def get(self, origin: str, agent: str, since: float = -math.inf) -> Rules | None:
+        """Return the rules of *origin* for *agent*, if they are known and not a day old.
+
+        Only those that were had at the instant *since* of the clock, or later.
+        """
+        known = self._rules.get((origin, agent))
+        if known is None or known.had_at < since or self.clock.monotonic() >= known.until:
+            return None
+        return known.rules
 
     def put(self, origin: str, agent: str, rules: Rules) -> None:
         """Remember rules for a day."""
-        self._remember(origin, agent, rules, KEPT_S)
+        self._remember(origin, agent, rules, 0.0, KEPT_S)
 
-    async def recall(self, origin: str, agent: str) -> Rules | None:
-        """Return the rules of *origin* for *agent* by a file that is kept, if there is one."""
+    async def recall(self, origin: str, agent: str) -> None:
+        """Take up the rules of *origin* for *agent* by a file that is kept, if there is one."""
         if self.keeper is None:
-            return None
+            return
         now = self.clock.now()
         try:
             file = await self.keeper.get(origin, now)
         except Unavailable:
-            return None  # then it is asked for
-        if file is None:
-            return None
-        rules = _rules_in(file.status, file.body, agent)
-        self._remember(origin, agent, rules, (file.expires_at - now).total_seconds())
-        return rules
+            return  # then it is asked for
+        if file is not None:
+            rules = _rules_in(file.status, file.body, agent)
+            age_s = (now - file.fetched_at).total_seconds()
+            left_s = (file.expires_at - now).total_seconds()
+            self._remember(origin, agent, rules, age_s, left_s)
 
     def keep(self, origin: str, status: int, body: bytes) -> None:
         """Keep what *origin* has answered, for a day and for all processes."""
@@ -118,17 +132,23 @@ class RobotsCache:
             await keeper.put(files)
         except Unavailable as error:
             _log.debug("the robots.txt of %d origins are not kept: %s", len(files), error)
+        except Exception:  # noqa: BLE001 - whatever it is, those that come later are to be kept
+            _log.exception("the robots.txt of %d origins could not be kept", len(files))
 
-    def _remember(self, origin: str, agent: str, rules: Rules, for_s: float) -> None:
+    def _remember(self, origin: str, agent: str, rules: Rules, age_s: float, left_s: float) -> None:
         now = self.clock.monotonic()
         self._rules.pop((origin, agent), None)  # so that they stay in the order of their ends
-        self._rules[origin, agent] = (now + for_s, rules)
-        while self._rules[oldest := next(iter(self._rules))][0] <= now:
+        self._rules[origin, agent] = _Known(rules, now - age_s, now + left_s)
+        while self._rules[oldest := next(iter(self._rules))].until <= now:
             del self._rules[oldest]
 
 
 class Access:
-    """What one job knows of the robots.txt of the origins it meets."""
+    """What one job knows of the robots.txt of the origins it meets.
+
+    Who has changed his robots.txt sees the next job obey it: what is kept from before is
+    for origins that do not answer now.
+    """
 
     def __init__(
         self,
@@ -139,25 +159,31 @@ class Access:
         self._agent = agent
         self._cache = cache
         self._ask = ask  # fetches one URL, politely; raises FetchFailed
+        self._since = cache.clock.monotonic() - FRESH_S
+        self._older: set[str] = set()  # origins that go by what was had before
         self._given_up: dict[str, Closed] = {}
         self._tries: dict[str, int] = {}  # of origins that did not answer so far
 
     def of(self, origin: str) -> Rules | Closed | None:
         """Return the rules of *origin*, why it is given up, or ``None``: `learn` it first."""
-        return self._given_up.get(origin) or self._cache.get(origin, self._agent)
+        since = -math.inf if origin in self._older else self._since
+        return self._given_up.get(origin) or self._cache.get(origin, self._agent, since)
 
     async def learn(self, origin: str) -> Rules | Closed:
         """Ask for the robots.txt of *origin* once; return its rules, or why there are none.
 
-        Nobody is asked where a file of the last day is kept.
-        Any 4xx allows everything. A 5xx, a time-out or a reset closes the origin until
-        it answers; after several tries it is given up for this job.
+        Nobody is asked where others have had it since the job began, or just before. An
+        older file of the last day holds where the origin does not answer now. Any 4xx
+        allows everything. A 5xx, a time-out or a reset closes the origin until it
+        answers; after several tries it is given up for this job.
 
         Source: RFC 9309, sections 2.3.1 and 2.4.
         """
-        kept = await self._cache.recall(origin, self._agent)
-        if kept is not None:
-            return kept
+        if self._cache.get(origin, self._agent, self._since) is None:
+            await self._cache.recall(origin, self._agent)
+        known = self._cache.get(origin, self._agent, self._since)
+        if known is not None:
+            return known
         try:
             answer = await self._follow(f"{origin}/robots.txt")
         except FetchFailed as failure:
@@ -166,6 +192,7 @@ class Access:
             detail = f"robots.txt answered {answer.status}"
             return self._closed(origin, FetchFailed(ErrorKind.ROBOTS, detail, transient=True))
         rules = _rules_in(answer.status, answer.body, self._agent)
+        self._older.discard(origin)
         self._cache.put(origin, self._agent, rules)
         self._cache.keep(origin, answer.status, answer.body)
         self._tries.pop(origin, None)
@@ -189,7 +216,11 @@ class Access:
             answer = await self._ask(url)
         return answer
 
-    def _closed(self, origin: str, failure: FetchFailed) -> Closed:
+    def _closed(self, origin: str, failure: FetchFailed) -> Rules | Closed:
+        older = self._cache.get(origin, self._agent)
+        if older is not None and failure.transient:
+            self._older.add(origin)
+            return older
         tries = self._tries[origin] = self._tries.get(origin, 0) + 1
         unreachable = failure.kind in (ErrorKind.DNS, ErrorKind.CONNECT)
         most = _UNREACHABLE_TRIES if unreachable else _SILENT_TRIES

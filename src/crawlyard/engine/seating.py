@@ -71,6 +71,7 @@ class Host:
     wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at once
     waiters: list[Callable[[], None]] = field(default_factory=list)  # first come, first called
     rule: HostRule | None = None
+    others_s: float = 0.0  # the longest delay that jobs of other processes wish for
     seats: int = 0
     good_until: datetime | None = None  # of seats and rule, by our clock; None: not known
     sat: bool = False  # the store may have seats of ours
@@ -91,7 +92,7 @@ class Host:
     @property
     def delay_s(self) -> float:
         """Return the delay that holds."""
-        wished = self.wished_delay_s
+        wished = max(self.wished_delay_s, self.others_s)
         return wished if self.rule is None else self.rule.slowed(wished)
 
     @property
@@ -258,8 +259,8 @@ class Seating:
 
     def _adopt(self, host: Host, terms: HostTerms, *, known: bool) -> None:
         """Take up what the store says; *known*: there is no news of ours meanwhile."""
-        before = (host.seats, host.rule)
-        host.seats, host.rule = terms.seats, terms.rule
+        before = (host.seats, host.rule, host.others_s)
+        host.seats, host.rule, host.others_s = terms.seats, terms.rule, terms.others_s
         if known:
             host.strikes = terms.strikes
         mono, wall = self._clock.monotonic(), self._clock.now()
@@ -270,7 +271,7 @@ class Seating:
         if terms.first_at is not None:
             start = mono + (terms.first_at - wall).total_seconds()
             host.booked.extend(start + n * terms.every_s for n in range(terms.booked))
-        if before != (host.seats, host.rule):
+        if before != (host.seats, host.rule, host.others_s):
             host.wake()
 
     async def _book(self) -> None:

@@ -12,7 +12,7 @@ asks for 8,000 at least."""
 _SCHEMES = ("http://", "https://")
 _SHOWN = 200  # characters of a refused value in its message
 _SIGN = 1 << 63
-_NO_HOST = frozenset("/?#@\\")  # what ends or precedes a host in a URL
+_NO_HOST = frozenset("/?#@\\*")  # what ends or precedes a host in a URL; and no host has a star
 
 
 def canonical(url: str) -> str:

@@ -90,7 +90,7 @@ class Warc:
             payload=BytesIO(capture.body),
             length=len(capture.body),
             warc_headers_dict=about,
-            warc_content_type=capture.content_type if headers is None else "",
+            warc_content_type=_line(capture.content_type) if headers is None else "",
             http_headers=headers,
         )
         return self._written(record)
@@ -115,12 +115,17 @@ def _headers(capture: Capture) -> StatusAndHeaders | None:
     if capture.headers is None:
         return None
     headers = [
-        (f"X-Archive-Orig-{name}" if name.lower() in _NO_LONGER_TRUE else name, _line(value))
+        (f"X-Archive-Orig-{name}" if name.lower() in _NO_LONGER_TRUE else _name(name), _line(value))
         for name, value in capture.headers
     ]
     headers.append(("Content-Length", str(len(capture.body))))
     status = f"{capture.status} {_PHRASES.get(capture.status, '')}"
     return StatusAndHeaders(status, headers, protocol="HTTP/1.1")
+
+
+def _name(text: str) -> str:
+    """Return *text* as a name that a header may have: warcio gives up at any other."""
+    return _line(text).encode("ascii", "replace").decode()
 
 
 def _line(text: str) -> str:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import partial
 
 from crawlyard.core.checkpoint import Batch, Claim, Order
@@ -26,6 +27,12 @@ from crawlyard.services.run import Workshop, yield_to
 
 STORE_AWAY = os.EX_TEMPFAIL
 """With this code, a child says that it ended for want of the store: no fault of its job."""
+
+MAY_SEND = "may_send"
+"""Beside the lease that a child is given: whether it may begin with requests."""
+
+HELD, GO_ON = b"-", b"+"
+"""What a child is told from then on, a byte each time: to send nothing, or to go on."""
 
 _LOOK_EVERY_S = 1.0
 _GRACE_S = 1.0  # beyond what requests in flight get, for a child to give its lease back
@@ -50,6 +57,7 @@ class IsolatedRun:
         self._shop = shop
         self._isolation = isolation
         self._child: asyncio.subprocess.Process | None = None
+        self._begun = False  # the child has its job
         self._kill_at: float | None = None  # set while the worker stops
 
     @property
@@ -58,16 +66,15 @@ class IsolatedRun:
         return self.lease.job_id
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - as the licence says
-        """Stop the child while nothing may be sent."""
-        if self._child is not None and self._child.returncode is None:
-            self._child.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
+        """Tell the child that nothing may be sent, or that it may again."""
+        if self._begun and self._child is not None and self._child.stdin is not None:
+            self._child.stdin.write(HELD if held else GO_ON)
 
     def drain(self, within_s: float) -> None:
         """Tell the child to stop as a worker does; one that does not hear it is killed."""
         self._kill_at = self._shop.clock.monotonic() + within_s + _GRACE_S
         if self._child is not None and self._child.returncode is None:
             self._child.send_signal(signal.SIGTERM if within_s else signal.SIGKILL)
-            self._child.send_signal(signal.SIGCONT)  # it may be held
 
     async def run(self) -> None:
         """Run the child until it ends; if it died, count the loss and queue the job again."""
@@ -123,7 +130,8 @@ class IsolatedRun:
                 return False
         if ready is None or not ready.result():
             return False  # it is dead
-        await _tell(child, asdict(self.lease))
+        self._begun = True
+        await _tell(child, asdict(self.lease) | {MAY_SEND: self._shop.licence.good})
         return True
 
     async def _kept(self) -> bool:
@@ -136,6 +144,7 @@ class IsolatedRun:
 
     async def _wait(self, child: asyncio.subprocess.Process) -> None:
         """Return when the child has ended, must be killed, or has lost its lease."""
+        excused_until = 0.0
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):
@@ -144,19 +153,23 @@ class IsolatedRun:
             now = self._shop.clock.monotonic()
             if self._kill_at is not None and now >= self._kill_at:
                 return
-            with suppress(StoreUnavailable):
-                if not await self._is_alive():
-                    return
+            try:
+                until = await self._held_until()
+            except StoreUnavailable:
+                # nor can the child renew its lease: that is no fault of its job
+                excused_until = now + self._shop.recorder.lease.total_seconds()
+                continue
+            if until is None or (until <= self._shop.clock.now() and now >= excused_until):
+                return
 
-    async def _is_alive(self) -> bool:
-        """Tell whether the child still makes its checkpoints under our lease."""
+    async def _held_until(self) -> datetime | None:
+        """Return until when the child has its lease, ``None`` if it is ours no more."""
         try:
             shard = (await leased(self._shop.store, self.lease)).shard
         except NotFound:
-            return False
+            return None
         ours = (shard.worker, shard.attempt) == (self.lease.worker, self.lease.attempt)
-        until = shard.lease_until
-        return ours and until is not None and until > self._shop.clock.now()
+        return shard.lease_until if ours else None
 
     async def _lost(self, code: int) -> None:
         """Count a death of the child, unless the job is no longer ours or running."""

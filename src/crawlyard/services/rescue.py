@@ -12,6 +12,9 @@ from crawlyard.store.base import Store
 
 LOOK_EVERY = timedelta(seconds=1)
 
+EXCUSED = timedelta(seconds=5)
+"""After the store was away, for those who could not renew their leases and now do."""
+
 _NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # no lease ends before
 
 _log = logging.getLogger(__name__)
@@ -26,11 +29,16 @@ class Rescue:
         self._clock = clock
         self._signs = signs
         self._looked_at = -LOOK_EVERY.total_seconds()
+        self._excused_until = 0.0
         self._strangers: dict[str, float] = {}  # holders elsewhere, and since when we know
 
     def hasten(self) -> None:
         """Look at once the next time: somebody has died."""
         self._looked_at = -LOOK_EVERY.total_seconds()
+
+    def excuse(self) -> None:
+        """Take no lapsed lease for a loss in the next seconds: the store was away for all."""
+        self._excused_until = self._clock.monotonic() + EXCUSED.total_seconds()
 
     async def take_back(self) -> bool:
         """Queue the jobs of dead workers again, once a second; tell whether there was any.
@@ -47,7 +55,8 @@ class Rescue:
         taken = []
         if dead := self._signs.dead(others):
             taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
-        taken += await leases.take_back(self._clock.now(), (), self._lapsed)
+        if now >= self._excused_until:
+            taken += await leases.take_back(self._clock.now(), (), self._lapsed)
         for job in taken:
             _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
         self._signs.sweep(others)
@@ -60,9 +69,9 @@ class Rescue:
         gone: its leases lapse if it is.
         """
         holders = await self._others()
-        if self._signs.dead(holders):
-            return False
         now, known = self._clock.monotonic(), self._signs.known(holders)
+        if self._signs.dead(holders) or (holders and now < self._excused_until):
+            return False
         strangers = holders - known
         self._strangers = {w: self._strangers.get(w, now) for w in strangers}
         return all(now - since > lease.total_seconds() for since in self._strangers.values())

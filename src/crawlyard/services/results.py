@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from dataclasses import replace
 
 from crawlyard.core.attempts import TELLING, Attempt, attempts_of
+from crawlyard.core.checkpoint import Shard
 from crawlyard.core.event import Event
 from crawlyard.core.page import (
     Body,
@@ -157,6 +158,15 @@ class Results:
         await self._may_see(actor, job_id)
         told = await every_event(self._store.events, EventQuery(subject=job_id, names=TELLING))
         return attempts_of(told)
+
+    async def shards(self, actor: Actor, job_id: str) -> Mapping[int, Shard]:
+        """Return the shards that a job is spread over, by their numbers; none if it is not.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        return await self._store.spread.shards(job_id)
 
     async def events(
         self, actor: Actor, job_id: str, after: int = 0, limit: int = 1000

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from crawlyard.core.checkpoint import Claim, Order
+from crawlyard.core.checkpoint import Claim, Lease, Order
 from crawlyard.core.lifecycle import State
 from crawlyard.core.watch import Wish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
@@ -19,7 +19,7 @@ from crawlyard.services.isolation import IsolatedRun, Isolation
 from crawlyard.services.outdated import outdated
 from crawlyard.services.reporting import Reporter, Standing
 from crawlyard.services.rescue import Rescue
-from crawlyard.services.run import JobRun, Workshop, watch_orders
+from crawlyard.services.run import JobRun, Workshop, watch_orders, yield_to
 from crawlyard.services.shard_run import run_of
 from crawlyard.services.signs import Signs
 
@@ -79,6 +79,7 @@ class Worker:
         self._outdated: SchemaMismatch | None = None
         self._regaining: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
+        self._left: list[Lease] = []  # of runs that ended for want of the store
         self._away_since: float | None = None
 
     def stop(self) -> None:
@@ -239,13 +240,15 @@ class Worker:
     async def _look(self, *, drain: bool) -> bool:
         """Take what there is to take, and tell whether this worker is through."""
         try:
+            await self._give_back()
             await self._claiming.fill(self)  # first: who waits for it waits for milliseconds
             if await self._rescue.take_back():
                 await self._claiming.fill(self)
-            through = not self._runs and await self._through(drain=drain)
+            through = not (self._runs or self._left) and await self._through(drain=drain)
         except StoreUnavailable as error:
             now = self._shop.clock.monotonic()
             self._away_since = now if self._away_since is None else self._away_since
+            self._rescue.excuse()
             alone = self._rules.only is not None and not self._runs
             if alone and now - self._away_since >= PATIENCE_ALONE_S:
                 raise
@@ -293,7 +296,15 @@ class Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("job %s was let go: %s", run.job_id, error)
             self._failure = error
+            if isinstance(error, StoreUnavailable) and not run.lease.shard:
+                self._left.append(run.lease)
         self._wake()  # a slot is free
+
+    async def _give_back(self) -> None:
+        """Queue the jobs again that were let go while the store was away: it is no death."""
+        while self._left:
+            await yield_to(self._shop, self._left[0])
+            del self._left[0]
 
     async def _through(self, *, drain: bool) -> bool:
         failure, self._failure = self._failure, None

@@ -40,11 +40,6 @@ class Settled:
     seat: Sitter
     booked_until: datetime | None  # None: nothing was booked
 
-    @property
-    def gone(self) -> bool:
-        """Tell whether the row is not needed any more."""
-        return not self.seat.wanted and not self.seat.granted
-
 
 def settled(
     asker: str,
@@ -55,11 +50,12 @@ def settled(
     now: datetime,
 ) -> Settled:
     """Return what the wish of *asker* comes to; *sitters* are the rows that have not lapsed."""
-    nobody = Sitter(asker=asker, wanted=0, at_once=wish.at_once, granted=0)
+    nobody = Sitter(asker=asker, wanted=0, at_once=wish.at_once, granted=0, since=now)
     mine = next((sitter for sitter in sitters if sitter.asker == asker), nobody)
     others = [sitter for sitter in sitters if sitter.asker != asker]
     seats = seats_of(wish, mine, others, rule, now)
-    every_s, count = booking_of(wish, rule)
+    others_s = max((other.every_s for other in others), default=0.0)
+    every_s, count = booking_of(wish, others_s, rule)
     count = count if seats.usable else 0
     first_at, booked_until = None, None
     if count:
@@ -71,10 +67,15 @@ def settled(
             rule=rule,
             held_until=kept.held_until,
             strikes=strikes_at(kept.strikes, kept.struck_at, kept.held_until, now),
+            others_s=others_s,
             first_at=first_at,
             booked=count,
             every_s=every_s,
         ),
-        seat=Sitter(asker=asker, wanted=wish.wanted, at_once=wish.at_once, granted=seats.granted),
+        seat=replace(
+            mine.renewed(wish.wanted, seats.granted, now),
+            at_once=wish.at_once,
+            every_s=wish.every_s,
+        ),
         booked_until=booked_until,
     )

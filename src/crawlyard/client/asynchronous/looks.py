@@ -11,7 +11,7 @@ from crawlyard.client.messages import Message
 from crawlyard.client.transport import if_match, part, read
 from crawlyard.web.wire.exclusions import ExclusionOut
 from crawlyard.web.wire.fate import FateOut
-from crawlyard.web.wire.job_looks import AttemptOut, ConfigOut, JobProgressOut
+from crawlyard.web.wire.job_looks import AttemptOut, ConfigOut, JobProgressOut, ShardOut
 from crawlyard.web.wire.jobs import EventOut, JobOut
 from crawlyard.web.wire.watch import CourseOut, LineOut
 
@@ -43,6 +43,10 @@ class Looks(Results):
     def attempts(self, job_id: str) -> AsyncGenerator[AttemptOut]:
         """Yield each time that a worker had the job, the first in front."""
         return self._calls.whole(AttemptOut, _about(job_id, "attempts"))
+
+    def shards(self, job_id: str) -> AsyncGenerator[ShardOut]:
+        """Yield the parts that a job is spread over, by number; none if one worker has it all."""
+        return self._calls.whole(ShardOut, _about(job_id, "shards"))
 
     def events(self, job_id: str, *, limit: int | None = None) -> AsyncGenerator[EventOut]:
         """Yield what has happened to a job, oldest first."""

@@ -46,12 +46,12 @@ class MemoryHosts:
         live = [sitter for sitter, end in rows.values() if end > now]
         rule = self._shelf.host_rules.get(wish.host)
         found = settled(asker, wish, kept, live, rule, now)
-        if found.gone:
+        if found.seat.gone:
             rows.pop(asker, None)
             if not rows:
                 del self._seats[wish.host]
         else:
-            rows[asker] = (found.seat, until)
+            rows[asker] = (found.seat, found.seat.lasts(until))
         if found.booked_until is not None:
             self._hosts[wish.host] = replace(kept, booked_until=found.booked_until)
         return found.terms

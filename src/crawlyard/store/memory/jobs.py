@@ -41,7 +41,7 @@ class MemoryJobs:
         record = self._shelf.find(job_id)
         if record is None:
             raise NotFound(f"no job {job_id}")
-        return Standing(job=record.job, shard=record.shard)
+        return _seen(record)
 
     async def save(self, job: Job, *events: Event) -> None:
         self._shelf.changed(job, *events)
@@ -49,7 +49,7 @@ class MemoryJobs:
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         fitting = (r for r in self._shelf.there() if fits_query(query, r.job))
         ordered = sorted(fitting, key=lambda r: r.job.id, reverse=not query.oldest_first)
-        return [Standing(job=r.job, shard=r.shard) for r in ordered[:limit]]
+        return [_seen(r) for r in ordered[:limit]]
 
     async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
         jobs = (r.job for r in self._shelf.there())
@@ -58,7 +58,8 @@ class MemoryJobs:
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         record = self._shelf.find(job.id)
         if record is not None and record.held(event.at):
-            raise Conflict(f"job {job.id} is still held by {record.shard.worker}")
+            who = record.shard.worker or "workers of its shards"
+            raise Conflict(f"job {job.id} is still held by {who}")
         return self._shelf.changed(job, event).reopen(kinds)
 
     async def delete(self, job_id: str, version: int, event: Event) -> None:
@@ -72,6 +73,12 @@ class MemoryJobs:
         if record is None or record.job.version != version:
             raise Conflict(f"job {job_id} is not at version {version} any more")
         return record
+
+
+def _seen(record: Record) -> Standing:
+    parts = (shard.worker for shard in record.parts.values())
+    sharers = len({worker for worker in parts if worker is not None})
+    return Standing(job=record.job, shard=record.shard, sharers=sharers if record.of else 0)
 
 
 def fits_query(query: JobQuery, job: Job) -> bool:

@@ -182,10 +182,10 @@ class Shelf:
     def _back_in_line(self, job: Job, before: Job) -> Job:
         if job.state is not State.PENDING:
             return job
-        if before.state is not State.PENDING:
-            return replace(job, turn=turn_of_returned(job.turn, self.line(job)))
-        new = before.level is not job.level
-        return replace(job, turn=turn_of_new(self.line(job))) if new else job
+        if before.state is State.PENDING and before.level is job.level:
+            return job
+        new, line = before.state.ended or before.state is State.PENDING, self.line(job)
+        return replace(job, turn=turn_of_new(line) if new else turn_of_returned(job.turn, line))
 
     def tell(self, *events: Event) -> None:
         """Add events."""

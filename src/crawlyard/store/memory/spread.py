@@ -18,7 +18,7 @@ from crawlyard.core.queue import PriorityQueue, claim_key, takes
 from crawlyard.core.quota import day_of, spent
 from crawlyard.core.spread import Extent, Share, Spread, shard_of, shards_for
 from crawlyard.errors import Conflict
-from crawlyard.store.leasing import held
+from crawlyard.store.leasing import fenced, held
 from crawlyard.store.memory.shelf import Known, Record, Shelf
 from crawlyard.store.sharing import (
     Parts,
@@ -70,6 +70,8 @@ class MemorySpread:
         if record is None:
             return None
         parts = parts_of(record)
+        if parts.by[lease.shard].worker is None:
+            return None
         parts.put(lease.shard, back(parts.by[lease.shard], now))
         claim: Claim | None = None
         if record.job.state is State.RUNNING:
@@ -95,7 +97,9 @@ class MemorySpread:
         self, lease: Lease, now: datetime, decide: Callable[[Job], tuple[Job, Event]]
     ) -> Job | None:
         record = self._mine(lease)
-        return None if record is None else take(self._shelf, record, [lease.shard], now, decide)
+        if record is None or record.parts[lease.shard].worker is None:
+            return None
+        return take(self._shelf, record, [lease.shard], now, decide)
 
     async def load(
         self, lease: Lease, limit: int, *, depth_first: bool, without: Collection[str] = ()
@@ -138,7 +142,7 @@ def begin(
     if parts.of:
         numbers = range(1, parts.of + 1)
         moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
-        parts.put(0, replace(parts.total, attempt=parts.total.attempt + 1))
+        parts.put(0, fenced(parts.total))
         number = first_waiting(record, numbers) or numbers[0]
         claim = taken(parts, number, moved, asker.worker, until)
         if claim is not None:

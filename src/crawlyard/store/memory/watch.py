@@ -107,7 +107,9 @@ class MemoryJournal:
 
 
 def _end(record: Record) -> LogEnd:
-    return LogEnd(n=record.last_line, state=record.job.state, held_until=record.shard.lease_until)
+    leases = (shard.lease_until for shard in (record.shard, *record.parts.values()))
+    held_until = max((until for until in leases if until is not None), default=None)
+    return LogEnd(n=record.last_line, state=record.job.state, held_until=held_until)
 
 
 def _told(record: Record, known: Known) -> KnownURL:

@@ -43,9 +43,11 @@ class Kind(NamedTuple):
 def claim(conn: Connection, asker: Asker, now: datetime, until: datetime) -> Claim | None:
     """Lease the job that is first in line for *asker* until that instant."""
     # Two workers never win the same job: SQLite has one writer at a time, Postgres
-    # skips the rows that another claim has locked.
+    # skips the rows that another claim has locked. The lock of the quotas comes first, as
+    # in `preempt`, which waits for rows: nobody waits in a circle.
+    out = users_held_back(conn, now)
     ripen(conn, now)
-    kind, given = asked_by(conn, asker, now, users_held_back(conn, now))
+    kind, given = asked_by(conn, asker, now, out)
     row = conn.execute(_first(kind), given).mappings().first()
     return None if row is None else take(conn, row, asker, now, until)
 

@@ -128,7 +128,14 @@ def _sitters(conn: Connection, names: Collection[str], now: datetime) -> dict[st
     sitters: dict[str, list[Sitter]] = defaultdict(list)
     for row in conn.execute(select(host_seats).where(*live)):
         sitters[row.host].append(
-            Sitter(asker=row.worker, wanted=row.wanted, at_once=row.at_once, granted=row.granted)
+            Sitter(
+                asker=row.worker,
+                wanted=row.wanted,
+                at_once=row.at_once,
+                granted=row.granted,
+                since=row.since,
+                every_s=row.every_s,
+            )
         )
     return sitters
 
@@ -143,13 +150,15 @@ def _keep_seats(
             "wanted": one.seat.wanted,
             "at_once": one.seat.at_once,
             "granted": one.seat.granted,
-            "until": until,
+            "since": one.seat.since,
+            "every_s": one.seat.every_s,
+            "until": one.seat.lasts(until),
         }
         for name, one in sorted(found.items())
-        if not one.gone
+        if not one.seat.gone
     ]
     put_rows(conn, host_seats, rows)
-    gone = [name for name, one in found.items() if one.gone]
+    gone = [name for name, one in found.items() if one.seat.gone]
     if gone:
         own = (host_seats.c.worker == asker, host_seats.c.host.in_(gone))
         conn.execute(delete(host_seats).where(*own))

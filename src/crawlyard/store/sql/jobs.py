@@ -21,7 +21,7 @@ from crawlyard.store.leasing import fenced, held
 from crawlyard.store.sql.asked import conditions
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.reopen import reopen
-from crawlyard.store.sql.shards import parts_of
+from crawlyard.store.sql.shards import SHARERS, parts_of, write_parts
 from crawlyard.store.sql.standing import (
     add_jobs,
     change,
@@ -71,17 +71,21 @@ def _add(conn: Connection, job: Job, event: Event, like: Job | None = None) -> N
 
 
 def _get(conn: Connection, job_id: str) -> Standing:
-    row = conn.execute(standing(jobs.c.id == job_id)).mappings().first()
+    found = standing(jobs.c.id == job_id).add_columns(SHARERS)
+    row = conn.execute(found).mappings().first()
     if row is None:
         raise NotFound(f"no job {job_id}")
-    return Standing(job=job_of(row), shard=shard_of(row))
+    return _seen(row)
 
 
 def _find(conn: Connection, query: JobQuery, limit: int) -> list[Standing]:
     order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
-    found = standing(*conditions(query)).order_by(order).limit(limit)
-    rows = conn.execute(found).mappings()
-    return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
+    found = standing(*conditions(query)).add_columns(SHARERS).order_by(order).limit(limit)
+    return [_seen(row) for row in conn.execute(found).mappings()]
+
+
+def _seen(row: RowMapping) -> Standing:
+    return Standing(job=job_of(row), shard=shard_of(row), sharers=row[SHARERS.name])
 
 
 def _counts(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], int]:
@@ -99,7 +103,8 @@ def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[Er
         raise Conflict(f"job {job.id} is gone")
     shard = shard_of(row)
     if held(shard, event.at) or parts_of(conn, row["no"], row["spread"]).held(event.at):
-        raise Conflict(f"job {job.id} is still held by {shard.worker}")
+        who = shard.worker or "workers of its shards"
+        raise Conflict(f"job {job.id} is still held by {who}")
     reopened, targets = reopen(conn, row["no"], shard, kinds)
     set_shard(conn, row["no"], reopened)
     change(conn, job, event)
@@ -109,7 +114,11 @@ def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[Er
 def _delete(conn: Connection, job_id: str, version: int, event: Event) -> None:
     row = _at(conn, job_id, version)
     conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
-    set_shard(conn, row["no"], fenced(shard_of(row)))
+    parts = parts_of(conn, row["no"], row["spread"])
+    parts.put(0, fenced(parts.total))
+    for number, shard in parts.leased():
+        parts.put(number, fenced(shard))  # else its holder would seem to be at it until the purge
+    write_parts(conn, parts)
     tell(conn, [event])
 
 

@@ -58,12 +58,12 @@ def back_in_line(conn: Connection, job: Job) -> Job:
     stored = conn.execute(found).first()
     if stored is None:
         return job  # whoever saves it says so
-    if stored.state != State.PENDING.value:
-        line = line_of(conn, job.owner, job.level)
-        return replace(job, turn=turn_of_returned(job.turn, line))
-    if stored.level != int(job.level):
-        return replace(job, turn=turn_of_new(line_of(conn, job.owner, job.level)))
-    return job
+    before = State(stored.state)
+    if before is State.PENDING and stored.level == int(job.level):
+        return job
+    line = line_of(conn, job.owner, job.level)
+    new = before.ended or before is State.PENDING
+    return replace(job, turn=turn_of_new(line) if new else turn_of_returned(job.turn, line))
 
 
 def line_of(conn: Connection, owner: str, level: Priority) -> Line:

@@ -41,6 +41,7 @@ from crawlyard.store.sql.upkeep import SqlUpkeep
 from crawlyard.store.sql.watch import SqlJournal, SqlWorkers
 from crawlyard.store.sql.webhooks import SqlWebhooks
 
+_POSTGRES = frozenset({"postgresql", "postgres"})  # as a URL may call it
 _TICKETS = "procrastinate"  # its tables are made with ours, and carry wake-ups
 
 BUSY = timedelta(seconds=30)
@@ -144,7 +145,7 @@ def _database(
     backend = url.get_backend_name()
     if backend == "sqlite" and url.database:
         return SqliteDatabase(Path(url.database), busy=busy, heralds=heralds)
-    if backend in {"postgresql", "postgres"}:
+    if backend in _POSTGRES:
         try:
             return _postgres(url, heralds, pooled=pooled)
         except ModuleNotFoundError as error:
@@ -162,8 +163,22 @@ def _postgres(url: URL, heralds: Heralds, *, pooled: bool) -> Database:
     return made
 
 
-def url_of(where: str | Path) -> URL:
-    """Return the URL of what is named by a path or by a URL; whether it exists is not looked at.
+def check_direct_url(url: str) -> None:
+    """Refuse what cannot be a way past a pooler; it is not asked yet.
+
+    Raises:
+        Invalid: *url* names no Postgres.
+    """
+    name = "database_direct_url"
+    if url_of(url, name).get_backend_name() not in _POSTGRES:
+        # not shown: there may be a password in it
+        raise Invalid(name, "expected postgresql://HOST/DATABASE, as database_url is")
+
+
+def url_of(where: str | Path, setting: str = "database_url") -> URL:
+    """Return the URL of what is named by a path or a URL; whether it exists is not looked at.
+
+    *setting* is where it comes from.
 
     Raises:
         Invalid: it is neither.
@@ -174,4 +189,4 @@ def url_of(where: str | Path) -> URL:
         return make_url(where)
     except (ArgumentError, ValueError):
         # not shown: there may be a password in it
-        raise Invalid("database_url", "expected postgresql://USER:PASSWORD@HOST/NAME") from None
+        raise Invalid(setting, "expected postgresql://USER:PASSWORD@HOST/NAME") from None

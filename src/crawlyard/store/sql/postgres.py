@@ -19,16 +19,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.sql.database import Work, heard
 from crawlyard.store.sql.dues import NOBODY, Heralds, gathered
-from crawlyard.store.sql.faults import Again, again, told
+from crawlyard.store.sql.faults import Again, again, sqlstate, told
 
 T = TypeVar("T")
 
 # Waits before the second and the third try: a server that restarts is back in a second.
 _PATIENCE_S = (0.1, 1.0)
 
+# Waits between questions what became of a commit, while nobody is there to answer: 10 s in all.
+_FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
+
 # The number of the transaction that is about to be committed; NULL: nothing was written.
 _NUMBER = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
 _FATE = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
+_UNKNOWN_NUMBER = "22023"  # it lies in the future of this server
 
 
 # A process that is stopped, or a machine that is lost, in the midst of a transaction keeps what
@@ -131,9 +135,11 @@ class PostgresDatabase:
             number = await connection.scalar(_NUMBER)
             try:
                 await connection.commit()
-            except DBAPIError:
+            except DBAPIError as error:
                 # without this, a job that was added would be reported as refused
-                if number is None or not await self._committed(number):
+                await connection.invalidate()
+                await connection.close()  # others may want it to ask the same
+                if number is None or not await self._committed(number, error):
                     raise
             return result
 
@@ -149,8 +155,26 @@ class PostgresDatabase:
             lost = bool(raw.driver_connection is None or raw.driver_connection.closed)
             raise DBAPIError("a ticket", None, error, connection_invalidated=lost) from error
 
-    async def _committed(self, number: str) -> bool:
-        """Tell what became of a transaction whose commit got no answer."""
+    async def _committed(self, number: str, error: DBAPIError) -> bool:
+        """Tell what became of a transaction whose commit ended with *error*.
+
+        A server that restarts is waited for: work that was committed must not be done again.
+
+        Raises:
+            StoreUnavailable: it stays away, and nobody can tell.
+        """
+        for wait_s in _FATE_PATIENCE_S:
+            try:
+                return await self._fate(number)
+            except DBAPIError as lost:
+                if sqlstate(lost) == _UNKNOWN_NUMBER:
+                    return False  # a server that took over had not heard of it
+                if again(lost) is not Again.RECONNECTED:
+                    raise
+            await asyncio.sleep(wait_s)
+        raise told(error, self.name) or error
+
+    async def _fate(self, number: str) -> bool:
         async with self._reader.connect() as connection:
             while True:
                 fate = await connection.scalar(_FATE, {"number": number})

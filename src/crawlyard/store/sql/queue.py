@@ -187,7 +187,8 @@ def _due(conn: Connection, now: datetime) -> Collection[str]:
     due = (PRESENT, jobs.c.due_at <= now)
     needy = set(conn.scalars(select(jobs.c.needs).where(NEEDY, *due).distinct()))
     late = set(conn.scalars(select(jobs.c.needs).where(UNREADY, *due).distinct()))
-    plain = select(jobs.c.needs).where(READY, *due, jobs.c.needs == "").limit(1)
+    plain = select(jobs.c.needs).where(READY, *due, jobs.c.needs == "")
+    plain = plain.order_by(*CLAIM_ORDER).limit(1)  # else SQLite reads those of tomorrow, too
     return needy | late | set(conn.scalars(plain))
 
 

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from crawlyard.core.checkpoint import Checkpoint, Order
 from crawlyard.core.quota import day_of
 from crawlyard.store.codec.jobs import job_of
+from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.sql.journal import write_days, write_journal
 from crawlyard.store.sql.record import Entry, Packed, Written, record_jobs
 from crawlyard.store.sql.record_parts import record_parts
-from crawlyard.store.sql.standing import standing, tell
-from crawlyard.store.tables.jobs import jobs
+from crawlyard.store.sql.standing import STANDING, locked, standing, tell
+from crawlyard.store.tables.jobs import PRESENT, jobs
 
 
 def record(
@@ -22,6 +23,11 @@ def record(
     """Write batches of several jobs and shards; see `FrontierStore.record`."""
     whole = [entry for entry in entries if not entry[0].shard]
     parts = [entry for entry in entries if entry[0].shard]
+    if whole and parts and is_postgres(conn):
+        # each of the two locks its own in order; together, it is before them
+        mine = jobs.c.no.in_(sorted({lease.job_no for lease, _ in entries}))
+        keys = select(jobs.c.no).select_from(STANDING).where(PRESENT, mine)
+        conn.execute(locked(keys.order_by(jobs.c.no)))
     nothing = Written([], [], [], [])
     jobs_written = record_jobs(conn, whole, given, now, until) if whole else nothing
     parts_written = record_parts(conn, parts, given, now, until) if parts else nothing

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, or_, select, update
 
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.spread import Extent, bucket_of, buckets_of
@@ -125,3 +125,13 @@ _part = shards.alias("part")
 def _leased(*conditions: ColumnElement[bool]) -> Select[Any]:
     mine = (_part.c.job_no == jobs.c.no, _part.c.shard > 0)
     return select(_part.c.shard).where(*mine, _part.c.worker.is_not(None), *conditions)
+
+
+SHARERS = case(
+    (
+        jobs.c.spread > 0,
+        _leased().with_only_columns(func.count(_part.c.worker.distinct())).scalar_subquery(),
+    ),
+    else_=0,
+).label("sharers")
+"""How many workers have shards of a job, which is `STANDING`."""

@@ -3,7 +3,7 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -19,9 +19,10 @@ from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import breach
 from crawlyard.core.page import ErrorKind, Target
 from crawlyard.core.queue import can_run
-from crawlyard.core.spread import Spread, shards_for
+from crawlyard.core.spread import Extent, Spread, shards_for
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of, target_of
+from crawlyard.store.leasing import fenced
 from crawlyard.store.sharing import (
     Parts,
     after_loss,
@@ -54,6 +55,7 @@ from crawlyard.store.tables.jobs import (
     PRESENT,
     READY,
     RUNNING,
+    UNREADY,
     frontier,
     jobs,
     shards,
@@ -89,7 +91,7 @@ class SqlSpread:
     async def lose(
         self, lease: Lease, now: datetime, decide: Callable[[Job], tuple[Job, Event]]
     ) -> Job | None:
-        mine = (shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
+        mine = (HELD, shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
         work = partial(_take, no=lease.job_no, gone=mine, now=now, decide=decide)
         return await self._database.write(work)
 
@@ -137,9 +139,11 @@ def _key(row: Row[*tuple[Any, ...]]) -> tuple[int, int, datetime, str]:
 def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, datetime, str] | None:
     """Return the place of the first job that *asker* could claim instead."""
     mine = runnable(conn, asker.tags) if asker.only is None else jobs.c.id == asker.only
-    first = select(*_PLACE).where(READY, PRESENT, jobs.c.due_at <= now, mine)
-    row = conn.execute(first.order_by(*CLAIM_ORDER).limit(1)).first()
-    return None if row is None else _key(row)
+    due = select(*_PLACE).where(PRESENT, jobs.c.due_at <= now, mine)
+    # each has an index of its own: what no claim has seen to be due is seldom more than a row
+    firsts = (due.where(marked).order_by(*CLAIM_ORDER).limit(1) for marked in (READY, UNREADY))
+    rows = [row for first in firsts if (row := conn.execute(first).first()) is not None]
+    return min(map(_key, rows), default=None)
 
 
 def _has(asker: Asker, row: Row[*tuple[Any, ...]]) -> bool:
@@ -209,7 +213,7 @@ def _begun(
     numbers = range(1, parts.of + 1)
     number = first_waiting(conn, parts.no, numbers, parts.of) or numbers[0]
     moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
-    parts.put(0, replace(parts.total, attempt=parts.total.attempt + 1))
+    parts.put(0, fenced(parts.total))  # a lease on all of it may have lapsed and still be there
     claim = taken(parts, number, moved, asker.worker, until)
     if claim is not None:
         write_parts(conn, parts)
@@ -219,8 +223,8 @@ def _begun(
 
 def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
     asked = job.spec.spread
-    if not isinstance(asked, Spread) and asked < 2:
-        return 0
+    if not isinstance(asked, Spread):
+        return shards_for(asked, Extent(hosts=0, waiting=0))  # counting a large frontier takes long
     hosts = hosts_in(job.spec.urls)
     return shards_for(asked, extent_of(conn, no, hosts, parts.total.pulse.rate))
 
@@ -241,6 +245,8 @@ def _leave(
     if found is None:
         return None
     row, parts = found
+    if parts.by[lease.shard].worker is None:
+        return None  # its last batch has given it back: the job may run otherwise by now
     parts.put(lease.shard, back(parts.by[lease.shard], now))
     claim: Claim | None = None
     if State(row["state"]) is State.RUNNING:
@@ -321,8 +327,9 @@ async def take_parts_back(
 ) -> list[Job]:
     """Free the shards of lost workers; return the jobs that nobody has a shard of any more."""
     gone = (PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
-    statement = select(shards.c.job_no).where(*gone).distinct()
-    jobs_hit = await database.read(lambda conn: sorted(conn.scalars(statement)))
+    statement = select(shards.c.job_no).where(*gone)
+    # each once, but not by DISTINCT, for which SQLite reads the shards of all jobs
+    jobs_hit = await database.read(lambda conn: sorted(set(conn.scalars(statement))))
     taken_back = []
     for no in jobs_hit:
         work = partial(_take, no=no, gone=gone, now=now, decide=decide)

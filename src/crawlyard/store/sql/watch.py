@@ -157,13 +157,19 @@ def _lines(
 
 def _ends(conn: Connection, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
     newest = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
+    part = shards.alias()  # those of a job that is spread have leases of their own
+    held = select(func.max(part.c.lease_until)).where(part.c.job_no == jobs.c.no)
     found = (
-        select(jobs.c.id, jobs.c.state, shards.c.lease_until, newest.scalar_subquery().label("n"))
+        select(
+            *(jobs.c.id, jobs.c.state),
+            held.scalar_subquery().label("held_until"),
+            newest.scalar_subquery().label("n"),
+        )
         .select_from(STANDING)
         .where(PRESENT, jobs.c.id.in_(sorted(job_ids)))
     )
     return {
-        row.id: LogEnd(n=row.n or 0, state=State(row.state), held_until=row.lease_until)
+        row.id: LogEnd(n=row.n or 0, state=State(row.state), held_until=row.held_until)
         for row in conn.execute(found)
     }
 

@@ -45,6 +45,8 @@ host_seats = Table(
     Column("wanted", Integer, nullable=False),
     Column("at_once", Integer, nullable=False),  # the most that its jobs wish for
     Column("granted", Integer, nullable=False),
+    Column("since", Instant, nullable=False),  # it has had seats, or has waited for one
+    Column("every_s", Float, nullable=False),  # the longest delay that its jobs wish for
     Column("until", Instant, nullable=False),
     PrimaryKeyConstraint("host", "worker"),
 )

@@ -12,11 +12,14 @@ from urllib.parse import quote
 from crawlyard.errors import Invalid, NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.store.sql.database import create_file
 from crawlyard.store.sql.schema import UNFINISHED
-from crawlyard.store.tables import SCHEMA
+from crawlyard.store.tables import SCHEMA, metadata
 from crawlyard.store.whole.copy import Progress, Tell
 from crawlyard.store.whole.place import BUSY_S, telling
 
 _AT_ONCE = 2048  # pages: 8 MiB
+
+_FROM_THE_FIRST = {"users", "jobs", "shards", "frontier", "pages", "events"}
+"""Tables of every schema that there was."""
 
 _BESIDE = ("", "-journal", "-wal", "-shm", ".lock")
 """Ends of the files that there may be for one database."""
@@ -29,13 +32,16 @@ def published(file: Path, *, replace: bool) -> Iterator[Path]:
     Whatever happens before, there is nothing new under the name of *file*.
 
     Raises:
-        Invalid: there is such a file, and it is not to be replaced.
+        Invalid: there is such a file, and it is not to be replaced; or what there is of
+            that name is none.
         OSError: it cannot be written; its name is that of the file.
     """
-    if file.exists() and not replace:
+    if (file.exists() or file.is_symlink()) and not replace:
         raise Invalid(
             "FILE", f"expected a new file, got {file}, which exists (--force replaces it)"
         )
+    if file.exists() and not file.is_file():  # a folder, or a device: it would be gone
+        raise Invalid("FILE", f"expected a file, got {file}, which is something else")
     here = f".{file.name}.{socket.gethostname()}."
     _sweep(file.parent, here)
     part = file.with_name(f"{here}{os.getpid()}.part")
@@ -85,7 +91,7 @@ def looked_over(file: Path) -> str:
     Raises:
         NotFound: there is no such file.
         StoreUnavailable: it is damaged, or something else.
-        SchemaMismatch: a newer Crawlyard wrote it.
+        SchemaMismatch: a newer Crawlyard wrote it, or another program.
     """
     if not file.is_file():
         raise NotFound(f"there is no file {file}")
@@ -98,6 +104,7 @@ def looked_over(file: Path) -> str:
             [version] = saved.execute("SELECT version_num FROM alembic_version").fetchone()
         except (sqlite3.OperationalError, TypeError):
             raise SchemaMismatch(f"{name} has no tables of Crawlyard") from None
+        there = {str(row[0]) for row in saved.execute("SELECT name FROM sqlite_master")}
     if version == UNFINISHED:
         raise SchemaMismatch(f"{name} is a copy that has not come to its end")
     if version > SCHEMA:
@@ -105,6 +112,9 @@ def looked_over(file: Path) -> str:
             f"{name} has schema {version}, and this Crawlyard knows only {SCHEMA}: "
             "install the version that wrote it, or a later one"
         )
+    needed = metadata.tables.keys() if version == SCHEMA else _FROM_THE_FIRST
+    if not needed <= there:  # Alembic serves other programs as well
+        raise SchemaMismatch(f"{name} has no tables of Crawlyard, but those of something else")
     return str(version)
 
 

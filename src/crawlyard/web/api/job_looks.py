@@ -1,4 +1,4 @@
-"""What there is to know about a job: its progress, settings, attempts and events."""
+"""What there is to know about a job: its progress, settings, attempts, shards and events."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -16,7 +16,7 @@ from crawlyard.web.filtering import Values, of_parameter, words
 from crawlyard.web.job_shapes import job_out
 from crawlyard.web.paging import Pages, whole
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.job_looks import AttemptOut, ConfigOut, JobProgressOut
+from crawlyard.web.wire.job_looks import AttemptOut, ConfigOut, JobProgressOut, ShardOut
 from crawlyard.web.wire.jobs import EventOut, JobOut
 from crawlyard.web.wire.lists import ListOut
 
@@ -80,6 +80,13 @@ async def attempts(job_id: str, actor: ReadsJobs, site: SiteOf) -> ListOut[Attem
     found = await site.yard.results.attempts(actor, job_id)
     pages = (await site.yard.jobs.get(actor, job_id)).shard.usage.pages
     return whole(AttemptOut.listed(found, pages))
+
+
+@router.get("/shards", responses=problems(401, 403, 404))
+async def shards(job_id: str, actor: ReadsJobs, site: SiteOf) -> ListOut[ShardOut]:
+    """List the parts that a job is spread over, by number; none if one worker has it all."""
+    found = await site.yard.results.shards(actor, job_id)
+    return whole([ShardOut.of(number, shard) for number, shard in found.items()])
 
 
 @router.get("/events", responses=problems(401, 403, 404, 422))

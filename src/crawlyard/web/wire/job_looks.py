@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from crawlyard.core.attempts import Attempt
-from crawlyard.core.checkpoint import Standing
+from crawlyard.core.checkpoint import Shard, Standing
 from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
 from crawlyard.core.progress import Progress
@@ -79,6 +79,36 @@ class AttemptOut(Wire):
         """Return the shapes of *attempts*; *pages* are those of the whole job."""
         known = pages if len(attempts) == 1 else None
         return [cls.filled(attempt, pages=known) for attempt in attempts]
+
+
+class ShardOut(Wire):
+    """A part of a job that is spread: some of its hosts, which one worker crawls at a time."""
+
+    number: int  # from 1 on
+    worker: str | None  # null: nobody has it
+    free_since: Instant | None  # null: a worker has it
+    attempt: int  # how often it was taken
+    pages: int
+    bytes: int
+    errors: int
+    done: int
+    discovered: int
+    current_url: Text
+    updated_at: Instant | None  # of its last checkpoint; null: there was none
+
+    @classmethod
+    def of(cls, number: int, shard: Shard) -> "ShardOut":
+        """Return the shape of a shard."""
+        used, free = shard.usage, shard.worker is None
+        return cls.filled(
+            shard,
+            number=number,
+            free_since=shard.freed_at if free else None,
+            **{name: getattr(used, name) for name in _SHARD_COUNTS},
+        )
+
+
+_SHARD_COUNTS = ("pages", "bytes", "errors", "done", "discovered")
 
 
 class DifferenceOut(Wire):

@@ -194,7 +194,10 @@ class OriginOut(Wire):
         return cls.filled(origin)
 
 
-_ABOUT = ("progress", "events", "attempts", "config", "pages", "errors", "skipped", "frontier")
+_ABOUT = (
+    *("progress", "events", "attempts", "shards", "config"),
+    *("pages", "errors", "skipped", "frontier"),
+)
 
 
 def links_of(job_id: str) -> Mapping[str, str]:
@@ -230,7 +233,8 @@ class JobOut(Wire):
     usage: UsageOut
     progress: ProgressOut
     current_url: Text
-    worker: str | None
+    worker: str | None  # null: nobody has it, or several have parts of it
+    workers: int  # that have it, or a part of it
     spec: SpecOut
     retry_of: str | None
     source: str  # direct, template, schedule or retry
@@ -263,6 +267,7 @@ class JobOut(Wire):
             progress=ProgressOut.of(progress),
             current_url=progress.current_url,
             worker=shard.worker,
+            workers=standing.workers,
             spec=SpecOut.of(job.spec),
             origin=OriginOut.of(job.origin),
             links=links_of(job.id),

@@ -73,6 +73,8 @@ def _hosts() -> None:
         sa.Column("wanted", sa.Integer(), nullable=False),
         sa.Column("at_once", sa.Integer(), nullable=False),
         sa.Column("granted", sa.Integer(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("every_s", sa.Float(), nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("host", "worker", name="host_seats_pkey"),
     )

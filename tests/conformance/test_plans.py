@@ -1,0 +1,70 @@
+"""What workers ask again and again reads few rows, however many jobs there are or ever were."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.priority import Priority
+from crawlyard.core.user import Quota
+from crawlyard.store.base import Store
+from crawlyard.store.sql import open_sql_store
+from tests.builders import LEASE, NOW, a_job, its_event
+from tests.conformance.steps import requeued
+
+SECOND = timedelta(seconds=1)
+FEW = ("jobs_running", "jobs_ready", "jobs_needs")
+"""Indexes that may be read from one end to the other."""
+
+
+async def asked_by_workers(store: Store) -> None:
+    """Ask all that a worker asks each second."""
+    tagged = Asker("w1", frozenset({"eu"}))
+    await store.leases.claim(tagged, NOW, LEASE)
+    await store.spread.join(tagged, NOW, LEASE, in_turn=True)
+    await store.queue.preempt(Asker("w1", least=Priority.URGENT), NOW, LEASE, SECOND)
+    await store.leases.take_back(NOW, {"w2"}, requeued)
+    await store.leases.holders()
+    await store.queue.age(NOW, SECOND)
+    await store.queue.due(NOW)
+    await store.queue.spent(NOW)
+
+
+async def test_no_question_of_a_worker_reads_all_jobs(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    file = shutil.copy(sqlite_template, tmp_path)
+    asked: list[tuple[str, Any]] = []
+
+    def note(conn: object, cursor: object, statement: str, given: Any, *_: object) -> None:
+        asked.append((statement, given))
+
+    store = await open_sql_store(str(file))
+    local = await store.users.get("local")
+    limited = replace(local, quota=Quota(running=1), version=local.version + 1)
+    await store.users.save(limited, its_event(a_job()))
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await asked_by_workers(store)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+        await store.close()
+    with closing(sqlite3.connect(file)) as conn:
+        plans = {
+            detail
+            for statement, given in asked
+            if statement.startswith(("SELECT", "UPDATE", "WITH"))
+            for *_, detail in conn.execute(f"EXPLAIN QUERY PLAN {statement}", given)
+        }
+
+    scans = {p for p in plans if p.startswith(("SCAN jobs", "SCAN shards", "SCAN part"))}
+    assert {p for p in scans if p.rpartition(" INDEX ")[2] not in FEW} == set()
+    assert not [plan for plan in plans if "jobs_owner" in plan]
+    assert any("jobs_ready" in plan for plan in scans)
