@@ -80,7 +80,7 @@ async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> No
     async with stage.context(permissions=["clipboard-read", "clipboard-write"]) as context:
         page = await context.new_page()
         await page.goto("/jobs/new?url=https://docs.example.org/a'b")
-        await page.get_by_label("Tags").fill("docs nightly")
+        await page.get_by_label("Tags", exact=True).fill("docs nightly")
         await page.get_by_label("Running time").fill("2h")
         await page.get_by_label("No URLs like these").fill("*/print/*\nre:[0-9]+ $")
         await page.get_by_role("button", name="Copy as CLI").click()

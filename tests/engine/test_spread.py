@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,8 @@ async def test_a_worker_that_stops_leaves_its_shard_to_the_others(
     job = await spread(yard, server, site, concurrency=2)
     async with working(yard, 3) as workers:
         await published(yard, job.id, done=60)
+        while len(await yard.store.leases.holders()) < len(workers):
+            await yard.clock.sleep(timedelta(milliseconds=10))
 
         workers[0].stop()
         await until_state(yard, job.id, State.COMPLETED)

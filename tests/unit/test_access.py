@@ -8,7 +8,8 @@ import pytest
 from crawlyard import ErrorKind
 from crawlyard.core.robots_file import RobotsFile
 from crawlyard.engine.access import FRESH_S, MAX_HOPS, Access, Closed, RobotsCache
-from crawlyard.engine.fetch import FetchFailed, Response
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.fetch import Response
 from crawlyard.engine.robots import MAX_PARSED, Rules
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import RobotsStore

@@ -15,7 +15,7 @@ from crawlyard.core.checkpoint import Booking
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.host_rule import HostRule, HostState
 from crawlyard.core.seats import LAST, HostTerms, SeatWish
-from crawlyard.engine.fetch import FetchFailed
+from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.hosts import HostGate
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import Store

@@ -12,7 +12,8 @@ from typing import Protocol
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.robots_file import RobotsFile
-from crawlyard.engine.fetch import FetchFailed, Response
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.fetch import Response
 from crawlyard.engine.robots import ALLOW_ALL, Rules, parse
 from crawlyard.engine.urls import Base
 from crawlyard.errors import Unavailable

@@ -16,6 +16,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
 from crawlyard.engine.decode import DecodeError, Decoder
 from crawlyard.engine.dial import asked, guarded_session
+from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.guard import BlockedAddress, Guard
 from crawlyard.engine.media import charset_of
 from crawlyard.engine.names import Names
@@ -23,16 +24,6 @@ from crawlyard.engine.names import Names
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 
 _NAMES = 512  # looked up at once for one job, those included that nobody waits for any more
-
-
-class FetchFailed(Exception):
-    """There was no usable answer; *transient* says whether another try may bring one."""
-
-    def __init__(self, kind: ErrorKind, detail: str, *, transient: bool = False) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
-        self.transient = transient
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.host_rule import HostState
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.watch import HostReport
-from crawlyard.engine.fetch import FetchFailed
+from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.seating import Host, Pacer, Seating
 from crawlyard.ids import new_id
 

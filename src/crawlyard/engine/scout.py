@@ -12,7 +12,8 @@ from crawlyard.core.page import ErrorKind
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine import sitemaps
 from crawlyard.engine.access import MAX_HOPS, Access, Closed, RobotsCache
-from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.robots import MAX_PARSED, Rules
 from crawlyard.engine.urls import Base, host_of, origin_of, path_of

@@ -14,7 +14,8 @@ from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine import record, sitemaps
 from crawlyard.engine.extract import Extracted, ExtractError, Wanted
-from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.robots import token_of

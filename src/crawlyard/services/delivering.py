@@ -18,7 +18,7 @@ from crawlyard.core.webhook import (
     encoded,
     message,
 )
-from crawlyard.engine.fetch import FetchFailed
+from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.post import TIMEOUT, NotAsked, Poster
 from crawlyard.engine.visit import retry_after_s
