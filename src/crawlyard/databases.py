@@ -72,11 +72,13 @@ def place_of(settings: Settings) -> Place:
     Raises:
         Invalid: it has none that outlives its process.
     """
-    # a pooler between sessions may end one that holds a snapshot for long
-    url = settings.database_direct_url or settings.database_url
-    if url:
-        return Place.of(url)
-    return Place.of(settings.data_dir / DATABASE)
+    if not settings.database_url:
+        return Place.of(settings.data_dir / DATABASE)
+    place = Place.of(settings.database_url)
+    if place.file is None and settings.database_direct_url:
+        # a pooler between sessions may end one that holds a snapshot for long
+        return Place.of(settings.database_direct_url)
+    return place
 
 
 def now_at(place: Place, clock: Clock) -> datetime:
