@@ -1,6 +1,5 @@
 """A database saved to one file and put back, also while somebody works on it."""
 
-import itertools
 import os
 import shutil
 import sqlite3
@@ -31,6 +30,7 @@ from crawlyard.store.tables import SCHEMA, metadata
 from tests.builders import NOW
 from tests.conformance.test_schema import on, upgraded_to
 from tests.conformance.whole import (
+    WAYS,
     Stopped,
     content,
     fill,
@@ -42,13 +42,10 @@ from tests.conformance.whole import (
     run_on,
     silent,
     stopping_after,
+    two_databases,
 )
 
 KINDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-WAYS = [
-    pytest.param(way, id="-".join(way), marks=pytest.mark.postgres if "postgres" in way else ())
-    for way in itertools.product(("sqlite", "postgres"), repeat=2)
-]
 
 
 @pytest.fixture
@@ -69,17 +66,7 @@ def yard(sqlite_template: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Two databases: one to save, one to restore."""
-    source, target = request.param
-
-    def at(kind: str, name: str, url: str) -> str:
-        if kind == "sqlite":
-            return str(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / name))
-        return str(request.getfixturevalue(url))
-
-    to = at(target, "to.db", "postgres_url")
-    yield at(source, "from.db", "second_postgres_url"), to
-    run_on(to, "DROP TABLE IF EXISTS copy_marks")  # other tests go on with that Postgres
-    run_on(to, f"UPDATE alembic_version SET version_num = '{SCHEMA}'")
+    yield from two_databases(request, tmp_path)
 
 
 def saved(where: str | Path, file: Path) -> Path:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from crawlyard.databases import Place, Progress, copy_database
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
 from crawlyard.services.reporting import ALIVE
-from crawlyard.store.tables import SCHEMA, metadata
+from crawlyard.store.tables import metadata
 from crawlyard.store.whole.copy import Tell
 from crawlyard.store.whole.marks import Terms
 from crawlyard.store.whole.transfer import copy
 from tests.builders import NOW
 from tests.conformance.whole import (
+    WAYS,
     Stopped,
     content,
     fill,
@@ -31,13 +32,9 @@ from tests.conformance.whole import (
     run_on,
     silent,
     stopping_after,
+    two_databases,
 )
 
-KINDS = ("sqlite", "postgres")
-WAYS = [
-    pytest.param(way, id="-".join(way), marks=pytest.mark.postgres if "postgres" in way else ())
-    for way in itertools.product(KINDS, KINDS)
-]
 TERMS = Terms(field="--to")
 SMALL = 2  # rows of a batch, so that there are many
 
@@ -45,17 +42,7 @@ SMALL = 2  # rows of a batch, so that there are many
 @pytest.fixture
 def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Two databases with all tables and no rows of anybody's: from where, and to where."""
-    source, target = request.param
-
-    def at(kind: str, name: str, url: str) -> str:
-        if kind == "sqlite":
-            return str(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / name))
-        return str(request.getfixturevalue(url))
-
-    to = at(target, "to.db", "postgres_url")
-    yield at(source, "from.db", "second_postgres_url"), to
-    run_on(to, "DROP TABLE IF EXISTS copy_marks")  # other tests go on with that Postgres
-    run_on(to, f"UPDATE alembic_version SET version_num = '{SCHEMA}'")
+    yield from two_databases(request, tmp_path)
 
 
 @pytest.fixture

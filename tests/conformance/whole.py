@@ -1,7 +1,9 @@
 """Databases filled with whatever their tables take, and what is in them, past our own code."""
 
 import asyncio
+import itertools
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -33,11 +36,34 @@ from crawlyard.core.lifecycle import State
 from crawlyard.databases import Progress, Tell
 from crawlyard.store.base import Store
 from crawlyard.store.sql import open_sql_store
-from crawlyard.store.tables import metadata
+from crawlyard.store.tables import SCHEMA, metadata
 from tests.builders import NOW, a_job, its_event
 from tests.builders_serve import a_report
 
+WAYS = [
+    pytest.param(way, id="-".join(way), marks=pytest.mark.postgres if "postgres" in way else ())
+    for way in itertools.product(("sqlite", "postgres"), repeat=2)
+]
+"""From where and to where: the kinds of two databases."""
+
 OTHERS = ("alembic_version", "copy_marks", "sqlite_", "procrastinate_")
+
+
+def two_databases(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield databases of the two kinds of the parameter, with all tables and nobody's rows."""
+    source, target = request.param
+
+    def at(kind: str, name: str, url: str) -> str:
+        if kind == "sqlite":
+            return str(shutil.copy(request.getfixturevalue("sqlite_template"), folder / name))
+        return str(request.getfixturevalue(url))
+
+    to = at(target, "to.db", "postgres_url")
+    yield at(source, "from.db", "second_postgres_url"), to
+    run_on(to, "DROP TABLE IF EXISTS copy_marks")  # other tests go on with that Postgres
+    run_on(to, f"UPDATE alembic_version SET version_num = '{SCHEMA}'")
+
+
 """Beginnings of the names of tables that are not of a yard's content."""
 
 Content = Mapping[str, Sequence[tuple[Any, ...]]]

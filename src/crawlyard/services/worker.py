@@ -51,7 +51,8 @@ class Worker:
     """Runs jobs until it is stopped.
 
     Several workers on one store never run a job at the same time. A worker that dies
-    is noticed by the others: at once on the same host, else when its leases lapse.
+    is noticed by the others: at once where they see its lock, on the same host or the same
+    Postgres, else when its leases lapse.
     """
 
     def __init__(
