@@ -1,34 +1,64 @@
-"""Crawls a folder of documentation by Crawlyard and by Scrapy in turns, and compares them.
+"""Crawls real sites by Crawlyard and by others in turns, and compares them.
 
-``pip install -e '.[bench]'``, then ``python -m bench.engine FOLDER --start index.html``:
-progress goes to stderr, the table to stdout.
+``pip install -e '.[bench]'`` and ``python -m bench.sites FOLDER`` first; then
+``python -m bench.engine FOLDER --site pg --site boost``. Progress goes to stderr, tables to
+stdout; with ``--results FILE`` every crawl is also added to a file, which ``python -m
+bench.plots`` makes pictures of. Who is not installed is left out, and the result says so. A
+folder of one's own: ``python -m bench.engine FOLDER --start index.html``.
 """
 
 import argparse
+import json
 import os
-import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bench import report
-from bench.crawlers import ALL, CRAWLYARD, IN_MEMORY, LOG, SCRAPY, Crawler
-from bench.measure import measured
+from bench import machine, report
+from bench.crawlers import CRAWLYARD, IN_MEMORY, LOG, Crawler
+from bench.limit import requests_per_s
+from bench.loops import TOOK
+from bench.loops_run import ENGINE, loops
+from bench.measure import Taken, measured
+from bench.others import contenders, versions
 from bench.report import Run
 from bench.serving import served
+from bench.sites import Site, names, site
 
-_PACKAGES = ("crawlyard", "aiohttp", "turbohtml", "uvloop", "scrapy", "twisted", "lxml")
+
+@dataclass
+class Measured:
+    """What was measured of one site."""
+
+    site: Site
+    by: str = ""
+    load: float = 0.0
+    runs: dict[Crawler, list[Run]] = field(default_factory=dict)
+    starts: dict[Crawler, Run] = field(default_factory=dict)
+    loops: dict[Crawler, list[Run]] = field(default_factory=dict)
+    limit: float | None = None  # requests a second
+    left_out: list[str] = field(default_factory=list)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
-    parser.add_argument("folder", type=Path, help="the root of the site")
-    parser.add_argument("--start", default="", help="path of the start page below it")
+    parser.add_argument("folder", type=Path, help="of the sites, or the root of one")
+    parser.add_argument("--site", action="append", choices=list(names()), help="of bench.sites")
+    parser.add_argument("--start", default="", help="of a folder of one's own: its start page")
     parser.add_argument("--rounds", type=int, default=3, help="crawls by each crawler")
-    parser.add_argument("--concurrency", type=int, default=16, help="requests at once")
+    parser.add_argument("--concurrency", type=int, default=32, help="requests at once")
+    parser.add_argument("--only", default="", help="names, with | between; * is any text")
+    parser.add_argument("--skip", default="", help="the same, of those that are left out")
+    parser.add_argument("--most-seconds", type=float, default=300.0, help="of one crawl")
+    parser.add_argument("--no-loops", action="store_true", help="commands alone")
+    parser.add_argument("--charset", default="utf-8", help="in the Content-Type; may be empty")
+    parser.add_argument("--results", type=Path, help="a file that every crawl is added to")
     options = parser.parse_args()
     if not options.folder.is_dir() or options.rounds < 1:
         parser.error(f"expected a folder and at least one round, got {options.folder}")
@@ -36,44 +66,152 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measure and write the result; return 1 if the crawlers did not find the same pages."""
+    """Measure and write the result; return 1 if Crawlyard did not find the same each time."""
     options = _options()
-    pin_server, pin_crawler = _pins()
-    _warm(options.folder)
-    runs: dict[Crawler, list[Run]] = {crawler: [] for crawler in ALL}
-    load = os.getloadavg()[0]
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as work,
-        served(options.folder, pin_server, Path(work)) as site,
-    ):
-        url = f"{site.url}{options.start}"
+    pins = _pins()
+    steady = True
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:
+        every, missing = contenders(Path(work))
+        chosen = [crawler for crawler in every if _is_chosen(crawler.name, options)]
+        skipped = [one.name for one in every if one not in chosen]
+        starts = _starts(chosen, options, pins, Path(work))
+        for place in _sites(options):
+            found = _measure(place, chosen, options, pins, Path(work))
+            found.starts = starts
+            found.left_out[:0] = missing + [f"{name}: by --only or --skip" for name in skipped]
+            sys.stdout.write(_told(found, pinned=bool(pins[0])))
+            if options.results:
+                _keep(found, options.results)
+            pages = {run.found.pages for run in found.runs.get(CRAWLYARD, [])}
+            steady = steady and len(pages) <= 1
+    return int(not steady)
+
+
+def _sites(options: argparse.Namespace) -> list[Site]:
+    if options.site:
+        return [site(options.folder, name) for name in options.site]
+    return [Site(options.folder.resolve().name, options.folder, options.start)]
+
+
+def _starts(
+    crawlers: Sequence[Crawler],
+    options: argparse.Namespace,
+    pins: tuple[list[str], list[str]],
+    work: Path,
+) -> dict[Crawler, Run]:
+    """Return what a crawl of one page takes by each: its start, and little else."""
+    folder = work / "one"
+    folder.mkdir()
+    (folder / "index.html").write_text("<!doctype html><title>One</title>", encoding="utf-8")
+    found = {}
+    with served(folder, pins[0], work, charset=options.charset) as server:
+        for crawler in crawlers:
+            with suppress(RuntimeError):  # it will be told of with the first site
+                found[crawler] = _run(crawler, server.url, options, pins[1])
+    return found
+
+
+def _is_chosen(name: str, options: argparse.Namespace) -> bool:
+    def among(words: str) -> bool:
+        return any(fnmatchcase(name, word.strip()) for word in words.split("|"))
+
+    return (not options.only or among(options.only)) and not (options.skip and among(options.skip))
+
+
+def _measure(
+    place: Site,
+    crawlers: Sequence[Crawler],
+    options: argparse.Namespace,
+    pins: tuple[list[str], list[str]],
+    work: Path,
+) -> Measured:
+    """Crawl one site by all, in turns."""
+    _warm(place.folder)
+    found = Measured(place, load=os.getloadavg()[0])
+    with served(place.folder, pins[0], work, charset=options.charset) as server:
+        found.by = server.by
+        url = f"{server.url}{place.start}"
+        paths = work / f"{place.name}.txt"
+        listed = _run(ENGINE, url, options, pins[1])  # what there is; and all is warm then
+        asked = listed.found.pages | listed.found.others | listed.found.failed
+        paths.write_text("\n".join(sorted(asked)), encoding="utf-8")
+        inner = [] if options.no_loops else list(loops(paths))
+        broken: set[Crawler] = set()
         for turn in range(1, options.rounds + 1):
-            for crawler in ALL:
-                run = _run(crawler, url, options.concurrency, pin_crawler)
-                runs[crawler].append(run)
-                _say(
-                    f"{turn}/{options.rounds} {crawler.name}: {len(run.found.pages)} pages in "
-                    f"{run.taken.wall_s:.2f} s, CPU {run.taken.cpu_s:.2f} s, {run.peak_mb:.0f} MB"
-                )
-    sys.stdout.write(f"{_circumstances(site.by, load, pinned=bool(pin_server))}\n\n")
-    sys.stdout.write(f"{report.table(runs, SCRAPY)}\n\n")
-    sys.stdout.write(f"{report.cost(runs[CRAWLYARD], runs[IN_MEMORY])}\n\n")
-    sys.stdout.write(f"Beside {SCRAPY.name}:\n\n{report.differences(runs, SCRAPY)}\n")
-    return int(len({run.found.pages for of_it in runs.values() for run in of_it}) > 1)
+            for crawler in (*crawlers, *inner):
+                if crawler in broken:
+                    continue
+                into = found.loops if crawler in inner else found.runs
+                try:
+                    run = _run(crawler, url, options, pins[1])
+                except RuntimeError as error:
+                    broken.add(crawler)
+                    into.pop(crawler, None)
+                    found.left_out.append(f"{crawler.name}: {str(error)[-300:]!r}")
+                    continue
+                into.setdefault(crawler, []).append(run)
+                _say(f"{place.name} {turn}/{options.rounds} {crawler.name}: {report.brief(run)}")
+        if inner:
+            found.limit = requests_per_s(server.url, paths, options.concurrency, pins[1], work)
+    return found
 
 
-def _run(crawler: Crawler, url: str, at_once: int, pin: list[str]) -> Run:
+def _run(crawler: Crawler, url: str, options: argparse.Namespace, pin: list[str]) -> Run:
     """Crawl once, in a folder of its own, without settings of ours from outside."""
     outside = {name: value for name, value in os.environ.items() if "CRAWLYARD" not in name}
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         folder = Path(place)
         taken = measured(
-            [*pin, *crawler.command(url, at_once)],
+            [*pin, *crawler.command(url, options.concurrency)],
             folder=folder,
             environment=outside | dict(crawler.environment),
             log=folder / LOG,
+            most_s=options.most_seconds,
+            exits=crawler.exits,
         )
+        if (folder / TOOK).exists():
+            inner = json.loads((folder / TOOK).read_text(encoding="utf-8"))
+            taken = Taken(inner["wall_s"], inner["cpu_s"], taken.peak_bytes, taken.stopped)
         return Run(taken, crawler.found(folder))
+
+
+def _told(found: Measured, *, pinned: bool) -> str:
+    """Return all that is to be said of a site, as Markdown."""
+    circumstances = machine.described(found.by, found.load, versions(), pinned=pinned)
+    size = max((len(run.found.pages) for of in found.runs.values() for run in of), default=0)
+    parts = [f"## {found.site.name}: {size:,} pages", circumstances]
+    base = CRAWLYARD if CRAWLYARD in found.runs else next(iter(found.runs), None)
+    if base is not None:
+        parts.append(report.table(found.runs, base, found.starts))
+        if found.runs.keys() >= {CRAWLYARD, IN_MEMORY}:
+            parts.append(report.cost(found.runs[CRAWLYARD], found.runs[IN_MEMORY]))
+        if len(found.runs) > 1:
+            parts.append(f"What was found, beside {base.name}:")
+            parts.append(report.differences(found.runs, base))
+    if ENGINE in found.loops:
+        parts.append(report.loops(found.loops, found.limit))
+    if found.left_out:
+        parts.append("Left out:\n\n" + "\n".join(f"- {line}" for line in found.left_out))
+    return "\n\n".join(parts) + "\n\n"
+
+
+def _keep(found: Measured, file: Path) -> None:
+    """Add a line for every crawl."""
+    with file.open("a", encoding="utf-8") as out:
+        for crawler, runs in (found.runs | found.loops).items():
+            for run in runs:
+                line = {
+                    "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+                    "site": found.site.name,
+                    "crawler": crawler.name,
+                    "is_loop": crawler in found.loops,
+                    "pages": len(run.found.pages),
+                    "wall_s": run.taken.wall_s,
+                    "cpu_s": run.taken.cpu_s,
+                    "peak_bytes": run.taken.peak_bytes,
+                    "stopped": run.taken.stopped,
+                }
+                out.write(f"{json.dumps(line)}\n")
 
 
 def _pins() -> tuple[list[str], list[str]]:
@@ -94,16 +232,6 @@ def _warm(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             path.read_bytes()
-
-
-def _circumstances(server: str, load: float, *, pinned: bool) -> str:
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    cores = "one core for the server, one for the crawler" if pinned else "cores not pinned"
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {python}, {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} cores ({cores}), load {load:.1f} before; served by {server}; "
-        f"{', '.join(f'{name} {version(name)}' for name in _PACKAGES)}"
-    )
 
 
 def _say(words: str) -> None:

@@ -26,6 +26,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--waiting", default="100,100000,1000000", help="sizes, with commas")
     parser.add_argument("--rounds", type=int, default=3, help="of each size, all in turn")
     parser.add_argument("--single", type=int, default=300, help="jobs enqueued one by one")
+    parser.add_argument("--at-once", type=int, default=16, help="callers that enqueue so at once")
     parser.add_argument("--batch", type=int, default=10_000, help="jobs enqueued at once")
     parser.add_argument("--taken", type=int, default=2_000, help="jobs that are taken")
     parser.add_argument("--takers", type=int, default=4, help="who take them at once")
@@ -54,6 +55,7 @@ def _contenders(options: argparse.Namespace, folder: Path) -> Sequence[Contender
 def _line(name: str, runs: Sequence[Figures]) -> str:
     rates = (
         median(run.single_per_s for run in runs),
+        median(run.at_once_per_s for run in runs),
         median(run.batch_per_s for run in runs),
         median(run.takes_per_s for run in runs),
     )
@@ -70,14 +72,15 @@ def _shares(rounds: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 _HEAD = (
-    "| {waiting:,} waiting | enqueued/s | batched/s | taken/s | take p50 ms | p99 "
-    "| dispatch p50 ms | p99 |\n|---|---|---|---|---|---|---|---|\n"
+    "| {waiting:,} waiting | enqueued/s | by {at_once} at once/s | batched/s | taken/s "
+    "| take p50 ms | p99 | dispatch p50 ms | p99 |\n|---|---|---|---|---|---|---|---|---|\n"
 )
 
 
 async def _measure(options: argparse.Namespace, folder: Path) -> None:
     counts = Counts(
         single=options.single,
+        at_once=options.at_once,
         batch=options.batch,
         taken=options.taken,
         takers=options.takers,
@@ -93,7 +96,7 @@ async def _measure(options: argparse.Namespace, folder: Path) -> None:
                 told = _line(one.name, [run])
                 load = f"load {os.getloadavg()[0]:.1f}"
                 sys.stderr.write(f"{waiting:,} {turn}/{options.rounds} {told} {load}\n")
-        sys.stdout.write(_HEAD.format(waiting=waiting))
+        sys.stdout.write(_HEAD.format(waiting=waiting, at_once=counts.at_once))
         for name, each in runs.items():
             sys.stdout.write(f"{_line(name, each)}\n")
         sys.stdout.write("\n")

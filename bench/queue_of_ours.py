@@ -4,9 +4,8 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,22 @@ from sqlalchemy import func as sql
 from sqlalchemy.engine import make_url
 
 from bench.queues import Queue, emptied, snapshot
+from bench.store_jobs import tallied
 from crawlyard.config import Settings
 from crawlyard.core.checkpoint import Asker
-from crawlyard.core.event import Event
-from crawlyard.core.job import Job
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import LOCAL
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import DemoSite
-from crawlyard.ids import new_id
+from crawlyard.services.submitting import Submission
 from crawlyard.store.sql.database import Database, SqliteDatabase
 from crawlyard.store.sql.postgres import PostgresDatabase
-from crawlyard.store.sql.standing import add_jobs
-from crawlyard.store.sql.standing import tell as tell_of
-from crawlyard.store.tables.jobs import jobs, shards
+from crawlyard.store.tables.jobs import job_hosts, job_texts, jobs, shards
 from crawlyard.yard import Yard
 
 _LEASE = timedelta(minutes=10)
 _OWNERS = 5  # of the jobs that wait; their levels differ as well
 _LEVELS = 4
-_PORTION = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +129,16 @@ class _Queue:
         return (await self.yard.jobs.submit(LOCAL, self.spec)).id
 
     async def add_many(self, count: int) -> None:
-        """Add jobs as the scheduler does, many in a transaction."""
-        for first in range(0, count, _PORTION):
-            now = self.yard.clock.now()
-            made = [
-                Job.new(new_id(), LOCAL.id, self.spec, now)
-                for _ in range(min(_PORTION, count - first))
-            ]
-            await self.database.write(partial(_add, made=made))
+        """Submit many by the call for it, each with a spec of its own."""
+        wanted = [Submission(spec=replace(self.spec, name=f"job {n}")) for n in range(count)]
+        for answer in await self.yard.jobs.submit_many(LOCAL, wanted):
+            if isinstance(answer, Exception):
+                raise answer
 
     async def take(self, taker: str) -> bool:
         """Claim a job."""
         now = self.yard.clock.now()
         return await self.yard.store.leases.claim(Asker(worker=taker), now, _LEASE) is not None
-
-
-def _add(conn: Connection, made: list[tuple[Job, Event]]) -> None:
-    add_jobs(conn, [job for job, _ in made])
-    tell_of(conn, [event for _, event in made])
 
 
 def _multiply(conn: Connection, job_id: str, copies: int) -> None:
@@ -163,6 +150,8 @@ def _multiply(conn: Connection, job_id: str, copies: int) -> None:
     tail = sql.substr(cast(n + 1_000_000_000_000, Text), 2)
     other: dict[str, Any] = {
         "id": literal("01900000-0000-7000-8000-", Text) + tail,
+        "tail": sql.substr(tail, 9),
+        "dated": 0,
         "owner": literal("owner-", Text) + cast(n % _OWNERS, Text),
         "priority": n % _LEVELS,
         "level": n % _LEVELS,
@@ -184,5 +173,10 @@ def _multiply(conn: Connection, job_id: str, copies: int) -> None:
         .where(jobs.c.id != job_id)
     )
     conn.execute(shards.insert().from_select(["job_no", *(c.name for c in own)], bare))
+    for table, name in ((job_hosts, "host"), (job_texts, "text")):
+        its = table.join(first, (first.c.no == table.c.job_no) & (first.c.id == job_id))
+        theirs = select(table.c[name], jobs.c.no).select_from(its.join(jobs, jobs.c.id != job_id))
+        conn.execute(table.insert().from_select([name, "job_no"], theirs))
+    tallied(conn)
     if conn.dialect.name == "postgresql":
         conn.execute(text("ANALYZE"))

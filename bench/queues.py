@@ -66,6 +66,7 @@ class Counts:
     """How much is done of each thing."""
 
     single: int
+    at_once: int  # callers of single submits, beside one after the other
     batch: int
     taken: int
     takers: int
@@ -77,6 +78,7 @@ class Figures:
     """What one queue came to at one size."""
 
     single_per_s: float
+    at_once_per_s: float
     batch_per_s: float
     takes_per_s: float
     take_ms: list[float]  # each, sorted
@@ -90,12 +92,14 @@ async def figures(contender: Contender, waiting: int, counts: Counts, *, hold: b
         async with _beside(contender, hold=hold):
             takes_per_s, take_ms = await _taken(queue, min(counts.taken, waiting), counts.takers)
             single_per_s = await _rate(counts.single, lambda: _one_by_one(queue, counts.single))
+            each, callers = counts.single // counts.at_once, counts.at_once
+            at_once_per_s = await _rate(each * callers, lambda: _at_once(queue, each, callers))
             batch_per_s = await _rate(counts.batch, lambda: queue.add_many(counts.batch))
     async with contender.opened() as queue:
         await queue.fill(waiting, due=False)
         async with _beside(contender, hold=hold):
             dispatch_ms = await _dispatched(contender, queue, counts.dispatched)
-    return Figures(single_per_s, batch_per_s, takes_per_s, take_ms, dispatch_ms)
+    return Figures(single_per_s, at_once_per_s, batch_per_s, takes_per_s, take_ms, dispatch_ms)
 
 
 @asynccontextmanager
@@ -116,6 +120,10 @@ async def _rate(count: int, work: Callable[[], Awaitable[None]]) -> float:
 async def _one_by_one(queue: Queue, count: int) -> None:
     for _ in range(count):
         await queue.add()
+
+
+async def _at_once(queue: Queue, each: int, callers: int) -> None:
+    await asyncio.gather(*(_one_by_one(queue, each) for _ in range(callers)))
 
 
 async def _taken(queue: Queue, count: int, takers: int) -> tuple[float, list[float]]:

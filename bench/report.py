@@ -1,14 +1,15 @@
 """What the rounds came to, as Markdown."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from urllib.parse import urlsplit
 
 from bench.crawlers import Crawler, Found
 from bench.measure import Taken
 
 _SHOWN = 10  # URLs of a difference
+_NOTHING = "–"  # noqa: RUF001 - a cell without a figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +44,66 @@ _MEASURES: tuple[_Measure, ...] = (
 )
 
 
-def table(runs: Runs, base: Crawler) -> str:
-    """Return a row per crawler: medians, and in brackets beside *base*.
+def table(runs: Runs, base: Crawler, starts: Mapping[Crawler, Run]) -> str:
+    """Return a row per crawler: medians, and in brackets how many times those of *base*.
+
+    The CPU of its start, which *starts* have, is in the other figures as well.
 
     A ratio is the median of the ratios within each round: what slows a whole round
     down does not move it.
     """
     lines = [
-        "| crawler | pages/s | CPU s per 1,000 pages | peak MB | pages | requests |",
-        "|---|---|---|---|---|---|",
+        "| crawler | pages/s | CPU s per 1,000 pages | peak MB | pages | requests | start, CPU s |",
+        "|---|---|---|---|---|---|---|",
     ]
     for crawler, of_it in runs.items():
-        cells = [crawler.name]
+        stopped = " (stopped)" if any(run.taken.stopped for run in of_it) else ""
+        cells = [f"{crawler.name}{stopped}"]
         for measure in _MEASURES:
             value = median(map(measure, of_it))
             cells.append(f"{value:{_places(value)}} ({ratio(of_it, runs[base], measure):.2f})")
         cells += [_range(len(run.found.pages) for run in of_it)]
-        cells += [_range(run.found.requests for run in of_it)]
+        asked = {run.found.requests for run in of_it}
+        cells += [_range(asked) if all(asked) else _NOTHING]
+        cells += [f"{starts[crawler].taken.cpu_s:.2f}" if crawler in starts else _NOTHING]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def brief(run: Run) -> str:
+    """Return what became of one crawl, in a line."""
+    told = ", stopped" if run.taken.stopped else ""
+    return (
+        f"{len(run.found.pages):,} pages in {run.taken.wall_s:.2f} s, "
+        f"CPU {run.taken.cpu_s:.2f} s, {run.peak_mb:.0f} MB{told}"
+    )
+
+
+def loops(runs: Runs, limit: float | None) -> str:
+    """Return what the loops take without their start, and how the first stands beside them."""
+    lines = [
+        "| loop, without its start | pages/s | CPU s per 1,000 pages | peak MB |",
+        "|---|---|---|---|",
+    ]
+    for loop, of_it in runs.items():
+        values = [median(map(measure, of_it)) for measure in _MEASURES]
+        cells = [f"{value:{_places(value)}}" for value in values]
+        lines.append(f"| {loop.name} | {' | '.join(cells)} |")
+    if limit is not None:
+        lines.append(f"| the server's limit, by wrk | {limit:,.0f} | | |")
+    first, *others = runs
+    shares = [
+        f"{ratio(runs[other], runs[first], _MEASURES[1]):.0%} of «{other.name}» by CPU, "
+        f"{ratio(runs[first], runs[other], _MEASURES[0]):.0%} by pages/s"
+        for other in others
+    ]
+    return "\n".join([*lines, "", f"«{first.name}» does {'; '.join(shares)}."])
+
+
 def ratio(some: Sequence[Run], others: Sequence[Run], measure: _Measure) -> float:
-    """Return how *some* stand beside *others*, round by round."""
-    return median(measure(one) / measure(two) for one, two in zip(some, others, strict=True))
+    """Return how *some* stand beside *others*, round by round; not a number: nothing came."""
+    pairs = [(measure(one), measure(two)) for one, two in zip(some, others, strict=True)]
+    return median([one / two for one, two in pairs if two] or [math.nan])
 
 
 def cost(stored: Sequence[Run], in_memory: Sequence[Run]) -> str:
@@ -85,6 +122,10 @@ def differences(runs: Runs, base: Crawler) -> str:
     lines = []
     for crawler in runs:
         if crawler is base:
+            continue
+        if any(run.taken.stopped for run in runs[crawler]):
+            known = len(pages[crawler] & pages[base])
+            lines.append(f"{crawler.name}: stopped; {known:,} of the {len(pages[base]):,} pages.")
             continue
         if _steady(runs[crawler]) and pages[crawler] == pages[base]:
             lines.append(f"{crawler.name}: the same {len(pages[crawler]):,} pages in every round.")
@@ -110,7 +151,7 @@ def _all(sets: Iterable[frozenset[str]]) -> frozenset[str]:
 def _listed(who: str, urls: frozenset[str]) -> list[str]:
     if not urls:
         return []
-    paths = sorted(urlsplit(url)._replace(scheme="", netloc="").geturl() for url in urls)
+    paths = sorted(urls)
     more = f", and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return [f"  - {who}, {len(paths)}: {', '.join(f'`{path}`' for path in paths[:_SHOWN])}{more}"]
 

@@ -119,7 +119,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _others(now: datetime, numbers: range) -> Iterator[dict[str, Any]]:
+def others(now: datetime, numbers: range) -> Iterator[dict[str, Any]]:
     """Yield schedules that come once a day, and not within the measurement."""
     for number in numbers:
         schedule = _schedule(now, number, f"{number % 60} {number // 60 % 24} * * *")
@@ -164,7 +164,8 @@ def _schedule(now: datetime, number: int, when: str) -> CrawlSchedule:
     )
 
 
-async def _filled(database: Database, rows: Iterator[dict[str, Any]]) -> None:
+async def filled(database: Database, rows: Iterator[dict[str, Any]]) -> None:
+    """Write *rows* of schedules, many in a transaction."""
     while portion := [row for row, _ in zip(rows, range(_PORTION), strict=False)]:
         await database.write(partial(insert_new, table=table, rows=portion))
     await database.write(lambda conn: conn.execute(text("ANALYZE")))
@@ -178,7 +179,7 @@ async def _run(settings: Settings, database: Database, options: argparse.Namespa
     store: Store = await open_sql_store(settings.database_url or settings.data_dir / "crawlyard.db")
     timed = TimedTicks(store.ticks, clock)
     yard = Yard(settings, replace(store, ticks=timed), clock)
-    await _filled(database, _others(clock.wall(), range(options.due, options.schedules)))
+    await filled(database, others(clock.wall(), range(options.due, options.schedules)))
     first = await _add_due(yard, database, options)
     await asyncio.sleep((first - _LEAD - clock.wall()).total_seconds() - options.idle)
     task = asyncio.create_task(yard.scheduler.run())
@@ -211,7 +212,7 @@ async def _add_due(yard: Yard, database: Database, options: argparse.Namespace) 
         )
         template = await yard.templates.create(LOCAL, draft)
         rows = _of_one_second(now, options.due, first, template.id)
-    await _filled(database, rows)
+    await filled(database, rows)
     if yard.clock.wall() > first - _LEAD - timedelta(seconds=options.idle):
         raise SystemExit("filling the database took too long; let fewer be due")
     return first

@@ -15,7 +15,8 @@ from pathlib import Path
 _READY_S = 10.0
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
-# One worker, as it has one core; files are sent as they are, as most small sites send them.
+# One worker, as it has one core. Pages that have been compressed once are sent so
+# (`bench.sites` does that), and with a charset, as most sites have it.
 _NGINX = """\
 {user}daemon off;
 worker_processes 1;
@@ -26,6 +27,7 @@ http {{
   {temporary}
   access_log off;
   sendfile on;
+  {gzip}{charset}
   keepalive_requests 1000000;
   open_file_cache max=8000;
   default_type application/octet-stream;
@@ -33,7 +35,7 @@ http {{
     text/html html htm; text/css css; application/javascript js; text/plain txt;
     image/png png; image/svg+xml svg; image/gif gif; application/pdf pdf; text/x-python py;
   }}
-  server {{ listen 127.0.0.1:{port}; root "{root}"; index index.html; }}
+  server {{ listen 127.0.0.1:{port}; listen 127.0.0.2:{port}; root "{root}"; index index.html; }}
 }}
 """
 
@@ -47,8 +49,12 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, pin: Sequence[str], work: Path) -> Iterator[Served]:
+def served(
+    folder: Path, pin: Sequence[str], work: Path, *, charset: str = "utf-8"
+) -> Iterator[Served]:
     """Serve *folder* until the block ends; *pin* stands before the command of the server.
+
+    nginx serves it on 127.0.0.2 as well, so that it is two hosts.
 
     Raises:
         RuntimeError: the server did not start.
@@ -65,15 +71,19 @@ def served(folder: Path, pin: Sequence[str], work: Path) -> Iterator[Served]:
         return
     port = _free_port()
     configuration = work / "nginx.conf"
-    configuration.write_text(_configuration(folder, work, port), encoding="utf-8")
+    text = _configuration(folder, work, port, nginx=nginx, charset=charset)
+    configuration.write_text(text, encoding="utf-8")
     command = [nginx, "-p", str(work), "-c", str(configuration)]
     with _running([*pin, *command]) as server:
         _until_open(server, port)
         yield Served(f"http://127.0.0.1:{port}/", _version(nginx))
 
 
-def _configuration(folder: Path, work: Path, port: int) -> str:
+def _configuration(folder: Path, work: Path, port: int, *, nginx: str, charset: str) -> str:
+    built = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=True).stderr  # noqa: S603 - found on the path
     return _NGINX.format(
+        gzip="gzip_static on;" if "gzip_static" in built else "",
+        charset=f" charset {charset};" if charset else "",
         # nginx of root would read the files as another user, who perhaps may not
         user=f"user {getpass.getuser()};\n" if os.geteuid() == 0 else "",
         work=work,

@@ -46,13 +46,15 @@ MAY_IMPORT: Mapping[str, set[str]] = {
 
 HOMES: Mapping[str, tuple[str, ...]] = {
     # dependency: the one module or folder that imports it
-    "aiohttp": ("engine.fetch", "engine.post", "engine.dial"),
+    "aiohappyeyeballs": ("engine.reach",),
+    "aiohttp": ("engine.by_aiohttp", "engine.sending", "engine.dial"),
     "alembic": ("store.migrations",),
     "brotli": ("engine.decode",),
     "can_ada": ("engine.urls",),
     "cronsim": ("core.timetable",),
     "fastapi": ("web",),
     "h11": ("web.connection",),  # of uvicorn's connections
+    "httptools": ("engine.incoming",),
     "httpx": ("client",),
     "isal": ("engine.decode",),
     "jinja2": ("web.pages",),

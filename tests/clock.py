@@ -2,9 +2,12 @@
 
 import asyncio
 import heapq
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
+from typing import ClassVar
 
+from crawlyard.clock import SystemClock
 from tests.builders import NOW
 
 _TURNS = 50
@@ -14,7 +17,10 @@ _TURNS = 50
 class FakeClock:
     """A `crawlyard.clock.Clock` that stands still between two calls of `advance`."""
 
+    made: ClassVar = 0  # so many in this process
+
     def __init__(self, now: datetime = NOW) -> None:
+        FakeClock.made += 1
         self._now = self._started = now
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
         self._order = count()
@@ -52,6 +58,26 @@ class FakeClock:
                 woken.set_result(None)
             await settle()
         self._now = end
+
+
+@dataclass
+class LeapingClock:
+    """A clock that goes as all others, and leaps when a test says so."""
+
+    inner: SystemClock = field(default_factory=SystemClock)
+    leapt: timedelta = timedelta(0)
+
+    def now(self) -> datetime:
+        return self.inner.now() + self.leapt
+
+    def wall(self) -> datetime:
+        return self.inner.wall() + self.leapt
+
+    def monotonic(self) -> float:
+        return self.inner.monotonic() + self.leapt.total_seconds()
+
+    async def sleep(self, duration: timedelta) -> None:
+        await self.inner.sleep(duration)
 
 
 async def settle() -> None:

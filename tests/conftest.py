@@ -13,7 +13,10 @@ from sqlalchemy.engine import make_url
 
 from crawlyard.store.sql import open_sql_store
 from tests import redis_server as redis
+from tests.leftovers import dropped, no_task_is_dropped
 from tests.postgres import NoPostgres, Server, a_server
+
+__all__ = ["dropped", "no_task_is_dropped"]
 
 _numbers = count(1)
 

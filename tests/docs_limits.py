@@ -26,6 +26,7 @@ from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST, MAX_KEY
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
+from crawlyard.web.wire.batch import MOST_JOBS
 from tests.openapi import Document, document_now, operations, referred
 
 Table = Callable[[list[str], list[list[str]]], str]
@@ -105,6 +106,7 @@ def _things() -> list[list[str]]:
         "pages that one search looks at": BOUNDS.pages,
         "seconds of one search": BOUNDS.time.total_seconds(),
         "jobs of a bulk request by their ids": MOST_IDS,
+        "jobs that one request submits": MOST_JOBS,
         "bytes of the file of a template": MAX_CONTENT_BYTES,
         "parameters of a template": MAX_PARAMETERS,
         "instants that a schedule catches up on": MOST_CATCH_UP,

@@ -11,6 +11,7 @@ from heapq import merge
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from statistics import median_low
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -206,16 +207,46 @@ def refetched(hits: Iterable[Hit], but: Sequence[str] = ("/robots.txt",)) -> dic
     return {url: times for url, times in asked.items() if times > 1}
 
 
-def gaps(hits: Iterable[Hit]) -> dict[str, float]:
-    """Return the shortest time in seconds between two arrivals, for each host asked twice."""
+JITTER_S = 0.06
+"""By how much longer one request may travel than the next, on a machine that is busy."""
+
+_USUAL_GAP = 0.85  # of the delay: at least half of all gaps are longer
+
+
+def ahead_s(times: Sequence[float], delay_s: float) -> float:
+    """Return by how much too early the requests of *times* came, over the worst of all spans.
+
+    Each request costs a delay, which the time since the one before has paid. One that was
+    on its way for longer makes the next ones early by as much, and no more; a pace that is
+    not kept makes each one earlier than the one before. *times* are in order.
+    """
+    debt = worst = 0.0
+    for earlier, later in pairwise(times):
+        debt = max(0.0, debt + delay_s - (later - earlier))
+        worst = max(worst, debt)
+    return worst
+
+
+def hurried(hits: Iterable[Hit], delay_s: float, late_s: float = 0.0) -> dict[str, str]:
+    """Return what is wrong with the pace at which each host was asked; empty: nothing.
+
+    Two requests may be a delay apart less `JITTER_S`, and less *late_s*, by which an
+    instant may be used late; over longer spans they catch up with no more than that, and
+    most of them are a whole delay apart.
+    """
     arrivals: dict[str, list[float]] = {}
     for hit in hits:
         arrivals.setdefault(hit.host, []).append(hit.at)
-    return {
-        host: min(later - earlier for earlier, later in pairwise(sorted(times)))
-        for host, times in arrivals.items()
-        if len(times) > 1
-    }
+    wrong = {}
+    for host, times in arrivals.items():
+        times.sort()
+        usual = median_low([b - a for a, b in pairwise(times)] or [delay_s])
+        early = ahead_s(times, delay_s)
+        if early > late_s + JITTER_S or usual < _USUAL_GAP * delay_s:
+            wrong[host] = (
+                f"{len(times)} requests: {early:.3f} s too early; of {delay_s} s, {usual:.3f} s"
+            )
+    return wrong
 
 
 def most_at_once(hits: Iterable[Hit]) -> dict[str, int]:

@@ -88,7 +88,10 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (
         architecture.dependencies_are_at_home,
         {"engine.crawl": "from aiohttp import web"},
-        "engine.crawl imports aiohttp, whose home is engine.fetch or engine.post or engine.dial",
+        (
+            "engine.crawl imports aiohttp, whose home is engine.by_aiohttp or engine.sending"
+            " or engine.dial"
+        ),
     ),
     (
         architecture.dependencies_are_at_home,

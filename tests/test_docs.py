@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 import crawlyard
-from crawlyard.cli.app import app
 from crawlyard.cli.failures import EXIT_CODES
+from crawlyard.cli.tree import tree
 from crawlyard.config import Settings
 from crawlyard.core.filter import FilterKey
 from crawlyard.core.policy import RETENTIONS, SectionName
@@ -137,11 +137,11 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("words", [pytest.param(words, id=told) for told, words in commands()])
 def test_a_command_of_the_documents_exists_with_its_options(words: list[str]) -> None:
-    groups = {group.name for group in app.registered_groups}
+    groups = {group.name for group in tree().registered_groups}
     command = words[: 2 if words[0] in groups else 1]
     options = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
 
-    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    shown = CliRunner().invoke(tree(), [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
 
     assert shown.exit_code == 0, shown.output
     assert options <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", shown.output))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from crawlyard.services.progress import ProgressTracker
     from crawlyard.services.results import Results
     from crawlyard.services.scheduler import Scheduler
+    from crawlyard.services.submitting import Submission
     from crawlyard.services.templates import TemplateManager
     from crawlyard.services.webhooks import Webhooks
     from crawlyard.services.worker import Worker
@@ -87,6 +88,7 @@ __all__ = [
     "State",
     "StateReason",
     "Strategy",
+    "Submission",
     "TemplateDraft",
     "TemplateManager",
     "TemplateQuery",
@@ -164,6 +166,7 @@ _HOME = {
     "crawlyard.services.results": ("Results",),
     "crawlyard.core.schedule_records": ("ScheduleDraft",),
     "crawlyard.services.scheduler": ("Scheduler",),
+    "crawlyard.services.submitting": ("Submission",),
     "crawlyard.services.templates": ("TemplateManager",),
     "crawlyard.services.webhooks": ("Webhooks",),
     "crawlyard.services.worker": ("Worker",),

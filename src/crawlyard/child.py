@@ -15,7 +15,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.services.holding import reclaimed
 from crawlyard.services.isolation import GO_ON, MAY_SEND, STORE_AWAY
 from crawlyard.services.leash import Licence
-from crawlyard.services.run import watch_orders
+from crawlyard.services.obeying import watch_orders
 from crawlyard.services.shard_run import run_of
 from crawlyard.services.worker import ORDERS_EVERY
 from crawlyard.yard import Yard

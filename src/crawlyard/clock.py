@@ -59,7 +59,9 @@ class SystemClock:
         await asyncio.sleep(duration.total_seconds())
 
 
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+
 def _elapsed() -> float:
     """Return monotonic seconds that count a suspended machine's sleep, where the system can."""
-    boot = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if boot is None else time.clock_gettime(boot)
+    return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)

@@ -7,6 +7,7 @@ from crawlyard.config import Settings
 from crawlyard.core.spec import check_worker_tags
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.access import RobotsCache
+from crawlyard.engine.clients import CLIENTS
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.post import Poster
@@ -101,6 +102,7 @@ class Works:
             recorder=Recorder(self._store.frontier, self._clock, self._settings.lease),
             progress=self._progress,
             agent=self._settings.user_agent,
+            fetcher=CLIENTS[self._settings.http_client],
         )
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -225,6 +226,25 @@ def test_of_several_processes_the_first_alone_runs_what_is_beside_the_jobs(shell
         ("--no-scheduler", "--no-webhooks", "--no-janitor"),
         ("--no-scheduler", "--no-webhooks", "--no-janitor"),
     ]
+
+
+def test_schedules_fire_on_when_somebody_stops_the_first_of_several_processes(
+    shell: Shell, slow_site: str
+) -> None:
+    with shell.started("work", "--processes", "2", "--no-janitor") as process:
+        lines = [until(process, "runs up to") for _ in range(2)]
+        [first] = [one for one in lines if "--no-scheduler" not in _command(_worker(one))]
+
+        told = shell.run("workers", "stop", first.split("worker ")[1].split(maxsplit=1)[0])
+        assert told.returncode == 0, told.stderr
+        eventually(lambda: not _lives(_worker(first)))
+        at = f"at {datetime.now(UTC) + timedelta(seconds=8):%Y-%m-%dT%H:%M:%S}"
+        here = ("--allow-address", "127.0.0.1", "--max-pages", "1")
+        made = shell.run("schedules", "create", "soon", "--when", at, *here, slow_site)
+        assert made.returncode == 0, made.stderr
+        with emptied(process):
+            eventually(lambda: bool(shell.run("jobs", "list", "--quiet").stdout))
+            process.terminate()
 
 
 def test_processes_end_when_nothing_is_left_to_do(shell: Shell, slow_site: str) -> None:

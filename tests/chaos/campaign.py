@@ -27,25 +27,39 @@ from crawlyard import (
     Yard,
 )
 from crawlyard.core.checkpoint import Standing
+from crawlyard.core.lifecycle import StateReason
 from crawlyard.core.timetable import timetable
 from crawlyard.demo.hits import read_log
-from crawlyard.errors import StoreUnavailable
+from crawlyard.errors import Conflict, StoreUnavailable
 from crawlyard.services.results import every_event
 from crawlyard.store.base import EventQuery
 from tests.chaos.fleet import Fleet
-from tests.chaos.history import Asked, Found, History, Ledger, Pace, Told, Wanted
-from tests.chaos.site import asked, hosts_of, reachable, start_path
+from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
+from tests.chaos.site import FAILING, MEND, asked, fails, hosts_of, reachable, start_path
 
 T = TypeVar("T")
 
 PACE = Pace(delay_s=0.1, at_once=2)
 HOSTS = 16
+FIRST = 12
+"""Jobs that begin before there are others: long ones, that have to make room for urgent ones."""
+
 EVERY_S = 10
 """Schedules are due this often, the shortest that is allowed."""
 
 _UNDER_WAY = 20  # requests
-_SETTLE_S = 240.0
+_SETTLE_S = 420.0
 """After the last fault, the jobs that are left have this long to complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a job is to crawl."""
+
+    pages: int  # of each host
+    hosts: int
+    spread: int = 0
+    priorities: Sequence[Priority] = (Priority.LOW, Priority.LOW, Priority.NORMAL, Priority.HIGH)
 
 
 @dataclass(slots=True)
@@ -56,28 +70,55 @@ class Campaign:
     log: Path
     port: int
     chance: random.Random
-    wanted: list[Wanted] = field(default_factory=list)
+    wanted: dict[str, Wanted] = field(default_factory=dict)  # by name
     names: dict[str, str] = field(default_factory=dict)  # by id
     schedules: list[CrawlSchedule] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+
+    def _kind(self, number: int) -> tuple[str, Size]:
+        """Return the name of a job and its size: some are spread, some fail, some are urgent."""
+        pages = self.chance.choice((6, 6, 12, 12, 24))
+        if number < FIRST:
+            return f"j{number}", Size(30, 1, priorities=(Priority.LOW,))
+        urgent = ("u", Size(6, 1, priorities=(Priority.URGENT,)))
+        kinds = {
+            1: ("p", Size(4, 10, spread=4)),
+            3: urgent,
+            4: (FAILING, Size(12, 1)),
+            7: urgent,
+        }
+        initial, size = kinds.get(number % 8, ("j", Size(pages, self.chance.choice((1, 1, 2)))))
+        return f"{initial}{number}", size
 
     async def submit(self, number: int) -> None:
         """Submit a job of a size, a limit and a priority that come by chance."""
-        name, size = f"j{number}", self.chance.choice((6, 6, 12, 12, 24, 40))
-        hosts = self.chance.sample(hosts_of(self.port, HOSTS), self.chance.choice((1, 1, 2)))
-        limit = self.chance.choice((None, None, size // 2))
-        wanted = Wanted(job=name, urls=reachable(name, size, hosts), pages=limit)
+        name, size = self._kind(number)
+        hosts = self.chance.sample(hosts_of(self.port, HOSTS), size.hosts)
+        reach = reachable(name, size.pages, hosts)
+        failing = fails(name, size.pages, hosts)
+        limit = None if failing else self.chance.choice((None, None, len(reach) // 2))
+        priority = self.chance.choice(size.priorities)
         spec = JobSpec(
-            urls=tuple(f"http://{host}{start_path(name, size)}" for host in hosts),
+            urls=tuple(f"http://{host}{start_path(name, size.pages)}" for host in hosts),
             name=name,
-            priority=self.chance.choice(list(Priority)),
+            priority=priority,
             limits=Limits(pages=limit),
             delay=timedelta(seconds=PACE.delay_s),
             per_host=PACE.at_once,
+            url_retries=0,
+            spread=size.spread,
             allow_private=True,
         )
         job = await patiently(lambda: self.yard.jobs.submit(LOCAL, spec))
+        self.wanted[name] = Wanted(
+            job=name,
+            urls=reach,
+            pages=limit,
+            spread=bool(size.spread),
+            priority=priority,
+            fails=failing,
+        )
         self.names[job.id] = name
-        self.wanted.append(wanted)
 
     async def schedule(self, number: int, seconds: float) -> None:
         """Make a schedule that is due every few seconds, from now on and for *seconds*."""
@@ -121,14 +162,16 @@ class Campaign:
         """Read what is left: from the store, its events, and the server's log."""
         jobs = await self.yard.store.jobs.find(JobQuery(), 1_000_000)
         events = await every_event(self.yard.store.events, EventQuery())
-        told = [one for event in events if (one := self._told(event, fleet)) is not None]
+        apart = time() - monotonic()
+        told = [one for event in events if (one := self._told(event, fleet, apart)) is not None]
         ledgers = [await self._ledger(schedule, jobs) for schedule in self.schedules]
         return History(
-            wanted=[*self.wanted, *self._ticked(jobs)],
+            wanted=[*self.wanted.values(), *self._ticked(jobs)],
             found=[await self._found(standing) for standing in jobs],
             told=told,
             asked=self._asked(),
             faults=fleet.faults,
+            said=self.said,
             ledgers=ledgers,
             pace=PACE,
         )
@@ -155,7 +198,7 @@ class Campaign:
         pages = standing.shard.usage.pages
         return Found(job=self._name(job.id), state=job.state, urls=urls, counted=pages)
 
-    def _told(self, event: Event, fleet: Fleet) -> Told | None:
+    def _told(self, event: Event, fleet: Fleet, apart: float) -> Told | None:
         if event.name.kind != "job" or event.name is EventName.DELETED:
             return None
         kind, _, worker = event.actor.partition(":")
@@ -164,12 +207,14 @@ class Campaign:
             job=self._name(event.subject),
             name=event.name,
             state=State(str(event.data["state"])),
-            at=event.at.timestamp() - (time() - monotonic()),
+            at=event.at.timestamp() - apart,
             worker=fleet.names.get(pid, ""),
+            reason=StateReason(str(event.data["reason"])),
         )
 
     def _asked(self) -> list[Asked]:
-        return [asked(hit) for hit in read_log(self.log)]
+        hits = read_log(self.log)
+        return [asked(hit) for hit in hits if not hit.path.startswith(MEND)]
 
     async def _ledger(self, schedule: CrawlSchedule, jobs: Sequence[Standing]) -> Ledger:
         table = timetable(schedule.when, schedule.zone, schedule.anchor)
@@ -189,12 +234,12 @@ class Campaign:
 
 
 async def patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Do *work* again while the store is away."""
+    """Do *work* again while the store is away, or a job is changed by others."""
     async with asyncio.timeout(60):
         while True:
             try:
                 return await work()
-            except StoreUnavailable:
+            except (StoreUnavailable, Conflict):
                 await asyncio.sleep(0.2)
 
 

@@ -16,8 +16,14 @@ from time import monotonic
 from tests.chaos.history import Fault, Kind
 
 LEASE_S = 6.0
+SLOTS = 3
+"""Of a worker: so few that urgent jobs have to take them from others."""
+
 STEP_S = 600
-"""How far a wall clock is stepped, either way."""
+"""How far the wall clock of a worker is stepped, either way."""
+
+TICKER_STEP_S = 15
+"""How far that of a scheduler is: one that is ahead is early, and there is to be more to decide."""
 
 _DRAIN_S = 90.0  # for a worker to end after SIGTERM, on a machine that is busy
 
@@ -43,6 +49,7 @@ class Place:
     number: int
     options: Sequence[str]
     clock: Path | None = None  # what its processes read the wall clock from
+    step_s: int = STEP_S
     process: asyncio.subprocess.Process | None = None
     worker: str = ""  # the name of that process
     born: int = 0
@@ -87,7 +94,7 @@ class Fleet:
             more |= {**stepped, "FAKETIME_TIMESTAMP_FILE": str(place.clock)}
         with (self.folder / f"{place.worker}.log").open("wb") as log:
             place.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "crawlyard", "work", "--jobs", "4", *place.options),
+                *(sys.executable, "-m", "crawlyard", "work", "--jobs", f"{SLOTS}", *place.options),
                 env={**os.environ, **self.settings, **more},
                 cwd=self.folder,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -103,7 +110,13 @@ class Fleet:
             place.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
         async with asyncio.timeout(_DRAIN_S):
             for place in live:
-                self.ended.append((place.worker, await place.process.wait()))  # type: ignore[union-attr]
+                code = await place.process.wait()  # type: ignore[union-attr]
+                if code != -signal.SIGTERM or self._has_begun(place):
+                    self.ended.append((place.worker, code))
+
+    def _has_begun(self, place: Place) -> bool:
+        """Tell whether a worker has said anything: before, a signal ends it as any program."""
+        return (self.folder / f"{place.worker}.log").stat().st_size > 0
 
     async def kill(self, chance: random.Random) -> None:
         """Kill a worker, and start another in its place."""
@@ -137,11 +150,11 @@ class Fleet:
 
     async def step(self, chance: random.Random) -> None:
         """Step the wall clock of a worker that has one of its own."""
-        for place in self.places:
-            if place.clock is not None:
-                since = monotonic()
-                place.clock.write_text(chance.choice((f"+{STEP_S}", f"-{STEP_S}", "+0")))
-                self._note(Kind.STEP, since, place.worker)
+        place = chance.choice([place for place in self.places if place.clock is not None])
+        if place.clock is not None:
+            since, far = monotonic(), place.step_s
+            place.clock.write_text(chance.choice((f"+{far}", f"-{far}", "+0")))
+            self._note(Kind.STEP, since, place.worker)
 
     async def done(self, kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
         """Do *work* to what all workers share, and note that."""

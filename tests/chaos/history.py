@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import State
+from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.priority import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,17 @@ class Told:
     name: EventName
     state: State  # after it
     at: float
-    worker: str = ""  # who started the job
+    worker: str = ""  # who started the job, or let it go
+    reason: StateReason | None = None  # of the state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An operator was answered that a job is paused or cancelled now."""
+
+    job: str
+    state: State
+    at: float
 
 
 class Kind(StrEnum):
@@ -51,6 +62,10 @@ class Kind(StrEnum):
     REDIS_STOP = auto()  # it hangs for some seconds
 
 
+HARMFUL = frozenset({Kind.KILL, Kind.STOP, Kind.RESTART, Kind.CUT})
+"""What may cost a worker its jobs; clocks and Redis do not matter to them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One thing that was done."""
@@ -61,7 +76,8 @@ class Fault:
     worker: str = ""  # whom it befell; empty: all
 
     def befell(self, worker: str) -> bool:
-        return self.worker in ("", worker)
+        """Tell whether it may have kept a worker from its store, or ended it."""
+        return self.kind in HARMFUL and self.worker in ("", worker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,9 @@ class Wanted:
     urls: frozenset[str]
     pages: int | None = None  # its limit
     spread: bool = False  # over several workers at once
+    priority: Priority = Priority.NORMAL
+    fails: frozenset[str] = frozenset()  # of its URLs, until an operator has them retried
+    ends: State = State.COMPLETED  # cancelled: an operator did that
 
     @property
     def due_pages(self) -> int:
@@ -117,6 +136,7 @@ class History:
     told: Sequence[Told]  # in the order in which they became true
     asked: Sequence[Asked]
     faults: Sequence[Fault]
+    said: Sequence[Said] = ()
     ledgers: Sequence[Ledger] = ()
     pace: Pace | None = None
 

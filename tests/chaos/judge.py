@@ -2,16 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import State
+from crawlyard.core.lifecycle import State, StateReason
 from tests.chaos.history import Asked, Fault, History, Hold, holds
+from tests.chaos.judge_moves import (
+    CHECKPOINT_S,
+    disobeyed,
+    heard_at,
+    not_retried,
+    retried_between,
+    seen,
+    shared_hosts,
+    wrongly_lost,
+    wrongly_yielded,
+)
+from tests.site import ahead_s
 
-CHECKPOINT_S = 2.5
-"""A worker hears within this that it has lost a job: a heartbeat is due every 2 s."""
-
-RECORDED_S = 1.0
+RECORDED_S = 2.5
 """What was answered earlier than this before a fault has been recorded by then."""
 
 SLACK_S = 0.5
@@ -35,6 +45,11 @@ def broken(history: History) -> list[str]:
         *_wrong_ticks(history),
         *_too_fast(history),
         *_too_many_at_once(history),
+        *disobeyed(history),
+        *not_retried(history),
+        *wrongly_yielded(history),
+        *shared_hosts(history),
+        *wrongly_lost(history),
     ]
 
 
@@ -43,36 +58,44 @@ def summary(history: History) -> str:
     names = Counter(event.name for event in history.told)
     faults = Counter(fault.kind for fault in history.faults)
     asked = Counter((hit.job, hit.url) for hit in history.asked)
-    again = sum(times - 1 for (job, _), times in asked.items() if job.startswith("j"))
+    again = sum(times - 1 for (job, _), times in asked.items() if job)
     pages = sum(len(found.urls) for found in history.found)
     return (
         f"{len(history.found)} jobs, {pages} pages, {len(history.asked)} requests, "
         f"{again} of them again; {sum(len(ledger.rows) for ledger in history.ledgers)} ticks; "
         f"{names[EventName.STARTED]} starts, {names[EventName.WORKER_LOST]} lost workers; "
+        f"{_moves(history)}; "
         f"{', '.join(f'{kind} {times}' for kind, times in sorted(faults.items()))}"
     )
 
 
+def _moves(history: History) -> str:
+    names = Counter(event.name for event in history.told)
+    preempted = sum(event.reason is StateReason.PREEMPTED for event in history.told)
+    told = (EventName.PAUSED, EventName.CANCELLED, EventName.RESUMED, EventName.RETRIED)
+    made = [f"{name.rpartition('.')[2]} {names[name]}" for name in told]
+    return ", ".join((*made, f"preempted {preempted}", f"seen: {' '.join(sorted(seen(history)))}"))
+
+
 def _lost(history: History) -> Iterator[str]:
-    """Every job that was submitted has completed, and there are no others."""
+    """Every job has completed, or was cancelled by an operator, and there are no others."""
     found = {one.job: one.state for one in history.found}
-    wanted = {one.job for one in history.wanted}
-    for job in sorted(wanted - found.keys()):
+    wanted = {one.job: one.ends for one in history.wanted}
+    for job in sorted(wanted.keys() - found.keys()):
         yield f"job {job} is gone"
-    for job in sorted(found.keys() - wanted):
+    for job in sorted(found.keys() - wanted.keys()):
         yield f"job {job} was submitted by nobody"
     for job, state in found.items():
-        if job in wanted and state is not State.COMPLETED:
+        if job in wanted and state is not wanted[job]:
             yield f"job {job} is {state} in the end"
 
 
 def _run_twice_at_once(history: History) -> Iterator[str]:
     """A job is started only while nobody has it."""
     running: dict[str, str] = {}
-    spread = {one.job for one in history.wanted if one.spread}
     for event in history.told:
         if event.name is EventName.STARTED:
-            if event.job in running and event.job not in spread:
+            if event.job in running:
                 yield f"{event.worker} started job {event.job} while {running[event.job]} had it"
             running[event.job] = event.worker
         elif event.state is not State.RUNNING:
@@ -91,7 +114,8 @@ def _wrong_pages(history: History) -> Iterator[str]:
                 yield f"job {one.job} has {url} {times} times"
             if url not in wanted.urls:
                 yield f"job {one.job} has {url}, which it cannot reach"
-        if len(set(one.urls)) != wanted.due_pages:
+        cut_short = wanted.ends is State.CANCELLED and len(set(one.urls)) < wanted.due_pages
+        if len(set(one.urls)) != wanted.due_pages and not cut_short:
             yield f"job {one.job} has {len(set(one.urls))} pages, not {wanted.due_pages}"
         if one.counted != len(one.urls):
             yield f"job {one.job} counts {one.counted} pages and has {len(one.urls)}"
@@ -99,11 +123,16 @@ def _wrong_pages(history: History) -> Iterator[str]:
 
 def _asked_by_losers(history: History, held: _Held) -> Iterator[str]:
     """Nobody asks for a job before he has it, or later than a checkpoint after he lost it."""
-    known = {one.job for one in history.wanted if not one.spread}
+    spread = {one.job: one.spread for one in history.wanted}
     for hit in history.asked:
-        if hit.job not in known:
+        if hit.job not in spread:
             continue
-        his = [hold for hold in held.get(hit.job, ()) if hold.worker == hit.worker]
+        # who has a part of a spread job is told by no event: as long as anybody may
+        his = [
+            replace(hold, worker=hit.worker) if spread[hit.job] else hold
+            for hold in held.get(hit.job, ())
+            if spread[hit.job] or hold.worker == hit.worker
+        ]
         if not any(_allows(hold, hit, history.faults) for hold in his):
             since = max((hold.until for hold in his if hold.until < hit.at), default=None)
             after = "without having it" if since is None else f"{hit.at - since:.1f} s too late"
@@ -111,11 +140,7 @@ def _asked_by_losers(history: History, held: _Held) -> Iterator[str]:
 
 
 def _allows(hold: Hold, hit: Asked, faults: Sequence[Fault]) -> bool:
-    heard = hold.until
-    for fault in sorted(faults, key=lambda fault: fault.since):
-        # who is stopped, or has no store, hears of it afterwards
-        if fault.befell(hold.worker) and fault.since <= heard + CHECKPOINT_S:
-            heard = max(heard, fault.until)
+    heard = heard_at(hold.until, hold.worker, faults, CHECKPOINT_S)
     return hold.since - SLACK_S <= hit.at <= heard + CHECKPOINT_S
 
 
@@ -128,6 +153,8 @@ def _asked_again(history: History, held: _Held) -> Iterator[str]:
             by_url.setdefault((hit.job, hit.url), []).append(hit)
     for (job, url), hits in by_url.items():
         for first, second in pairwise(hits):
+            if retried_between(first, second, history):
+                continue
             if not _excused(first, second, held.get(job, ()), history):
                 both = f"{first.worker} and again by {second.worker}"
                 yield f"{url} was asked for job {job} by {both}"
@@ -170,12 +197,7 @@ def _too_fast(history: History) -> Iterator[str]:
     if history.pace is None or not history.pace.delay_s:
         return
     for host, hits in _by_host(history).items():
-        debt, worst, last = 0.0, 0.0, hits[0].at
-        for hit in hits[1:]:
-            # each request costs a delay, which the time since the last one has paid
-            debt = max(0.0, debt + history.pace.delay_s - (hit.at - last))
-            worst, last = max(worst, debt), hit.at
-        early = worst / history.pace.delay_s
+        early = ahead_s([hit.at for hit in hits], history.pace.delay_s) / history.pace.delay_s
         if early > LATE:
             yield f"{host} was asked {early:.1f} requests ahead of its pace"
 

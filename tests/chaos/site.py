@@ -1,7 +1,9 @@
 """A site of known size for each job, on several hosts: ``python -m tests.chaos.site LOG HOSTS``.
 
 A job's pages are at ``/NAME-SIZE/NUMBER``, the same on every host; page n links to the three
-below it in a tree, to its parent, and to itself on the next host.
+below it in a tree, to its parent, and to itself on the next host. Page 1 of a job whose name
+begins with "f" answers 500 until somebody has asked this machine's first address for
+``/mend/NAME``.
 """
 
 import argparse
@@ -17,6 +19,8 @@ from crawlyard.demo.site import HTML, Answer
 from tests.chaos.history import Asked
 
 FANOUT = 3
+FAILING = "f"
+MEND = "/mend/"
 LATENCY_S = 0.25  # so long that the pace alone would have more under way than is allowed
 
 
@@ -32,6 +36,17 @@ def start_path(job: str, size: int) -> str:
 def reachable(job: str, size: int, hosts: Sequence[str]) -> frozenset[str]:
     """Return the URLs that a crawl finds that starts at *hosts* and does not leave them."""
     return frozenset(f"http://{host}/{job}-{size}/{n}" for host in hosts for n in range(size))
+
+
+def fails(job: str, size: int, hosts: Sequence[str]) -> frozenset[str]:
+    """Return the URLs of a job that fail until they are mended."""
+    many = hosts if job.startswith(FAILING) else ()
+    return frozenset(f"http://{host}/{job}-{size}/1" for host in many)
+
+
+def mend_url(job: str, port: int) -> str:
+    """Return what is to be asked for, so that no URL of *job* fails any more."""
+    return f"http://127.0.0.1:{port}{MEND}{job}"
 
 
 def asked(hit: Hit) -> Asked:
@@ -52,14 +67,24 @@ class ChaosSite:
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._next = dict(zip(hosts, (*hosts[1:], *hosts[:1]), strict=True))
+        self._mended: set[str] = set()
 
     def answer(self, method: str, path: str, host: str) -> Answer:
+        if path.startswith(MEND):
+            self._mended.add(path.removeprefix(MEND))
+            return Answer(200)
         parts = path.split("/")
         if len(parts) != 3 or host not in self._next:
             return Answer(404)
-        size, number = int(parts[1].rpartition("-")[2]), int(parts[2])
+        job, _, size = parts[1].rpartition("-")
+        if job.startswith(FAILING) and parts[2] == "1" and job not in self._mended:
+            return Answer(500)
+        return self._page(parts[1], int(size), int(parts[2]), host)
+
+    def _page(self, folder: str, size: int, number: int, host: str) -> Answer:
         below = range(FANOUT * number + 1, FANOUT * number + FANOUT + 1)
-        links = [f"/{parts[1]}/{n}" for n in (*below, max(0, number - 1) // FANOUT) if n < size]
+        path = f"/{folder}/{number}"
+        links = [f"/{folder}/{n}" for n in (*below, max(0, number - 1) // FANOUT) if n < size]
         links.append(f"http://{self._next[host]}{path}")
         anchors = "".join(f'<a href="{to}">{to}</a>' for to in links)
         body = f"<!doctype html><title>{path}</title><p>{host}{path}</p>{anchors}"

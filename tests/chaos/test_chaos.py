@@ -20,16 +20,22 @@ import pytest
 import redis.asyncio
 
 from tests import redis_server
-from tests.chaos.campaign import Campaign, later, site
-from tests.chaos.fleet import LEASE_S, STEP_S, Deed, Fleet, Place, faketime, harass
+from tests.chaos.campaign import FIRST, Campaign, later, site
+from tests.chaos.fleet import LEASE_S, STEP_S, TICKER_STEP_S, Deed, Fleet, Place, faketime, harass
 from tests.chaos.history import History, Kind
 from tests.chaos.judge import broken, summary
+from tests.chaos.judge_moves import seen
+from tests.chaos.operators import operate
 from tests.engine.rig import opened
 from tests.postgres import NoPostgres, Server, a_server
 
 SECONDS = float(os.environ.get("CRAWLYARD_CHAOS_SECONDS", "60"))
-JOBS_PER_S = 0.8
+JOBS_PER_S = 0.7
 SEED = int(os.environ.get("CRAWLYARD_CHAOS_SEED", "0")) or random.randrange(1, 1_000_000)
+
+SHOWN = {"spread", "paused", "resumed", "cancelled", "retried"}
+if SECONDS >= 300:  # an urgent job finds a free slot, now and then
+    SHOWN.add("preempted")
 
 _CUT = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -114,11 +120,13 @@ def of_redis(server: redis_server.Server, fleet: Fleet) -> list[Deed]:
 async def fought(campaign: Campaign, fleet: Fleet, deeds: list[Deed], seconds: float) -> History:
     """Give a fleet its jobs, harass it, wait for the end, and return what is left of it."""
     jobs, under_fire = int(seconds * JOBS_PER_S), seconds * 0.55
-    for number in range(jobs // 2):
+    for number in range(FIRST):
         await campaign.submit(number)
 
     async def trickle() -> None:
-        for number in range(jobs // 2, jobs):
+        for number in range(FIRST, jobs // 2):
+            await campaign.submit(number)
+        for number in range(max(FIRST, jobs // 2), jobs):
             await asyncio.sleep(under_fire / jobs)
             await campaign.submit(number)
 
@@ -128,17 +136,19 @@ async def fought(campaign: Campaign, fleet: Fleet, deeds: list[Deed], seconds: f
         for number in range(3):
             await campaign.schedule(number, under_fire + 5)
         group.create_task(trickle())
+        operators = group.create_task(operate(campaign, under_fire))
         await harass(deeds, under_fire, campaign.chance)
+        await operators
         await campaign.settled(until)
         await fleet.stop()
     return await campaign.history(fleet)
 
 
-def stepped(folder: Path) -> Path | None:
+def stepped(folder: Path, name: str) -> Path | None:
     """Return a file from which a process may read its wall clock; none without faketime."""
     if faketime() is None:
         return None
-    clock = folder / "clock"
+    clock = folder / name
     clock.write_text("+0")
     return clock
 
@@ -171,9 +181,9 @@ async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
     own_server: Server, own_redis: redis_server.Server | None, tmp_path: Path
 ) -> None:
     url = own_server.url()
-    places = [Place(n, ()) for n in range(3)]
-    # a scheduler whose clock is ahead is early, as it must be
-    places.append(Place(3, ("--no-scheduler",), clock=stepped(tmp_path)))
+    places = [Place(0, ()), Place(1, ())]
+    places.append(Place(2, (), clock=stepped(tmp_path, "clock2"), step_s=TICKER_STEP_S))
+    places.append(Place(3, ("--no-scheduler",), clock=stepped(tmp_path, "clock3")))
     settings = {"CRAWLYARD_DATABASE_URL": url, "CRAWLYARD_LEASE_S": str(LEASE_S)}
     fleet = Fleet(tmp_path, settings, places)
     deeds: list[Deed] = [fleet.kill, fleet.kill, fleet.pause, *of_postgres(own_server, fleet)]
@@ -189,6 +199,7 @@ async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
 
     assert judged(history, fleet) == []
     assert kinds(fleet) >= {Kind.KILL, Kind.STOP, Kind.RESTART, Kind.CUT}
+    assert seen(history) >= SHOWN
 
 
 @pytest.mark.timeout(SECONDS + 600)
@@ -208,7 +219,7 @@ async def test_two_workers_on_one_file_lose_nothing_when_they_are_killed_and_sto
 def test_the_wall_clock_of_a_process_is_stepped_while_the_other_clock_goes_on(
     tmp_path: Path,
 ) -> None:
-    clock, fake = stepped(tmp_path), faketime()
+    clock, fake = stepped(tmp_path, "clock"), faketime()
     if clock is None or fake is None:
         pytest.skip("no faketime: apt install faketime")
     clock.write_text(f"+{STEP_S}")

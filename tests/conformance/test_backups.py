@@ -17,6 +17,7 @@ from crawlyard.databases import (
     Place,
     Progress,
     backup,
+    copy_database,
     look,
     restore,
     upgrade,
@@ -332,6 +333,23 @@ def test_workers_that_are_alive_are_in_the_way_of_a_restore(where: str, tmp_path
     restore(file, Place.of(where), NOW + ALIVE * 1.01, silent, force=True)
 
     assert content(where)["workers"] == []
+
+
+def test_what_is_restored_or_copied_to_a_new_file_nobody_else_may_read(
+    yard: Path, tmp_path: Path
+) -> None:
+    fill(yard, seed=3)
+    file = saved(yard, tmp_path / "yard.backup")
+    restored_to, copied_to = (tmp_path / name / "crawlyard.db" for name in ("one", "two"))
+
+    restored(file, restored_to)
+    copy_database(Place.of(yard), Place.of(copied_to), NOW, silent, restart=False, force=True)
+    with closing(sqlite3.connect(copied_to)) as conn:  # the files beside it, while it is open
+        conn.execute("CREATE TABLE t (n)")
+        modes = {path.stat().st_mode & 0o777 for path in copied_to.parent.glob("*.db-*")}
+
+    assert [f.stat().st_mode & 0o777 for f in (restored_to, copied_to)] == [0o600, 0o600]
+    assert modes == {0o600}
 
 
 def test_a_new_folder_may_be_restored_to(yard: Path, tmp_path: Path) -> None:

@@ -93,6 +93,24 @@ async def test_who_loses_his_lock_knows_it_and_takes_it_again(postgres_url: str)
         assert me.presence.holding
 
 
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+async def test_a_lock_is_taken_again_whatever_goes_wrong_while_it_is_watched(
+    postgres_url: str, error: type[BaseException]
+) -> None:
+    told: list[bool] = []
+
+    def changed() -> None:
+        told.append(presence.holding)
+        if len(told) == 1:
+            raise error("a descriptor is in use by somebody else")
+
+    presence = LockPresence(postgres_url, "me", SystemClock(), changed)
+    async with presence.shown():
+        await until(lambda: len(told) > 2 and presence.holding)
+
+    assert told[:3] == [True, False, True]
+
+
 async def test_who_has_lost_his_lock_judges_nobody_for_a_while(postgres_url: str) -> None:
     async with shown(postgres_url, "me") as me:
         await until(lambda: me.presence.dead({"other"}) == {"other"})

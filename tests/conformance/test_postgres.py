@@ -15,14 +15,18 @@ from sqlalchemy import Connection, make_url, text
 from crawlyard import Settings, Yard
 from crawlyard.clock import SystemClock
 from crawlyard.core.checkpoint import Asker
+from crawlyard.core.user import LOCAL
+from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.services.jobs import JobManager
 from crawlyard.store.base import JobQuery, Store
 from crawlyard.store.sql import clock_offset, open_sql_store
 from crawlyard.store.sql.jobs import _add
 from crawlyard.store.sql.open import store_on
 from crawlyard.store.sql.postgres import PostgresDatabase
-from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, its_event, noted
+from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event, noted
 from tests.conformance.steps import added, claimed, recorded
+from tests.conformance.test_spread import begun, left, sent, targets
 from tests.postgres import Server
 
 pytestmark = pytest.mark.postgres
@@ -207,6 +211,19 @@ class TestACommitWithoutAnAnswer:
             assert (await store.jobs.get(job.id)).job == job
             assert len(await store.events.events()) == 1
 
+    async def test_each_of_a_group_is_let_in_once_and_hears_so(
+        self, server: Server, postgres_url: str
+    ) -> None:
+        async with wired(server, postgres_url) as (wire, store):
+            jobs = JobManager(store, LocalDispatcher(), SystemClock())
+            wire.armed = True
+            made = await asyncio.gather(*(jobs.submit(LOCAL, a_spec()) for _ in range(5)))
+
+            assert wire.cut == 1
+            found = await store.jobs.find(JobQuery(oldest_first=True), 10)
+            assert [standing.job for standing in found] == made
+            assert len(await store.events.events()) == 5
+
     async def test_a_claim_is_known_to_its_worker(self, server: Server, postgres_url: str) -> None:
         async with wired(server, postgres_url) as (wire, store):
             job = await added(store)
@@ -216,6 +233,22 @@ class TestACommitWithoutAnAnswer:
             assert wire.cut == 1
             assert (await store.jobs.get(job.id)).job == claim.job
             assert claim.lease.attempt == 1
+
+    async def test_who_leaves_a_shard_knows_the_one_that_he_goes_on_with(
+        self, server: Server, postgres_url: str
+    ) -> None:
+        async with wired(server, postgres_url) as (wire, store):
+            first = await begun(store)
+            await sent(store, first.lease, a_batch(found=targets()))
+            wire.armed = True
+            next_one = await left(store, first.lease, further=True)
+
+            assert wire.cut == 1
+            assert next_one is not None
+            held = await store.spread.shards(first.job.id)
+            assert [n for n, shard in held.items() if shard.worker == "w1"] == [
+                next_one.lease.shard
+            ]
 
     async def test_a_batch_is_written_once(self, server: Server, postgres_url: str) -> None:
         async with wired(server, postgres_url) as (wire, store):

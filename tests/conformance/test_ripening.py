@@ -86,5 +86,5 @@ async def test_a_claim_on_sqlite_reads_indexes_of_what_is_due_alone(
             if "jobs" in detail
         ]
 
-    assert "SCAN jobs USING INDEX jobs_ready" in plans
+    assert "SEARCH jobs USING INDEX jobs_ready (ready=?)" in plans
     assert any("USING COVERING INDEX jobs_unready (due_at<?)" in plan for plan in plans)

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.job import DIRECT
@@ -20,7 +20,7 @@ from crawlyard.core.lifecycle import Move, State
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store import migrations
 from crawlyard.store.base import JobQuery
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql import fresh, open_sql_store
 from crawlyard.store.tables import SCHEMA, metadata
 from tests.builders import NOW, a_job, its_event
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 OPEN = """
 import asyncio, sys
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql import fresh, open_sql_store
 asyncio.run(asyncio.wait_for(open_sql_store(sys.argv[1]), 30))
 print("alembic" in sys.modules)
 """
@@ -41,6 +41,10 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'folder' / 'yard.db'}"
     url: str = request.getfixturevalue("empty_postgres_url")
     return url
+
+
+def is_postgres(where: str) -> bool:
+    return make_url(where).get_backend_name() == "postgresql"
 
 
 def on(where: str, work: Callable[[Connection], T]) -> T:
@@ -68,7 +72,7 @@ async def opened(where: str) -> bool:
 async def test_four_may_start_at_once_on_an_empty_database(empty: str) -> None:
     migrated = await asyncio.gather(*(opened(empty) for _ in range(4)))
 
-    assert any(migrated)
+    assert any(migrated) == is_postgres(empty)
     versions = on(empty, lambda c: c.scalars(text("SELECT version_num FROM alembic_version")).all())
     assert versions == [SCHEMA]
     assert not await opened(empty)
@@ -95,10 +99,76 @@ def _is_ours(_thing: object, name: str | None, kind: str, _found: bool, _like: o
     return kind != "table" or not (name or "").startswith("procrastinate_")
 
 
+def folder_of(empty: str) -> None:
+    """Make the folder that a SQLite file is to be in."""
+    if not is_postgres(empty):
+        Path(make_url(empty).database or "").parent.mkdir()
+
+
 async def test_migrations_make_what_the_tables_say(empty: str) -> None:
+    folder_of(empty)
+    on(empty, migrations.upgrade)
+
+    assert on(empty, differences) == []
+
+
+async def test_an_empty_database_gets_what_the_tables_say(empty: str) -> None:
     await (await open_sql_store(empty)).close()
 
     assert on(empty, differences) == []
+
+
+def made(conn: Connection) -> dict[str, object]:
+    """Return what a SQLite file has, and how; but for defaults, which were for older rows."""
+    found: dict[str, object] = {}
+    look = inspect(conn)
+    master = "SELECT name, type, sql FROM sqlite_master"
+    for name, kind, sql in conn.exec_driver_sql(master).all():
+        if kind != "table":
+            found[name] = " ".join((sql or "").replace('"', "").split())
+            continue
+        columns = conn.exec_driver_sql(f"PRAGMA table_info({name})").all()
+        found[name] = {
+            "columns": {c.name: (c.type, c.notnull, c.pk) for c in columns},
+            "counts on": "AUTOINCREMENT" in sql,
+            "primary key": look.get_pk_constraint(name)["name"],
+            "checks": look.get_check_constraints(name),
+            "unique": sorted(str(one) for one in look.get_unique_constraints(name)),
+            "foreign": sorted(str(one) for one in look.get_foreign_keys(name)),
+            "rows": [dict(row) for row in conn.exec_driver_sql(f"SELECT * FROM {name}").mappings()],
+        }
+    return found
+
+
+def test_an_empty_file_is_made_as_the_migrations_would_make_it(tmp_path: Path) -> None:
+    at_once, by_steps = (f"sqlite:///{tmp_path / name}" for name in ("a.db", "b.db"))
+    on(at_once, fresh.make)
+    on(by_steps, migrations.upgrade)
+
+    in_steps = on(by_steps, made)
+    del in_steps["sqlite_sequence"]  # SQLite's own, of tables that were copied on the way
+    now = on(at_once, made)
+    now.pop("sqlite_sequence", None)
+    assert now == in_steps
+    assert len(now) > 20
+
+
+def indexes_made(conn: Connection) -> dict[str, list[str]]:
+    """Return the indexes of each table of a SQLite file, in the order in which it reads them."""
+    found: dict[str, list[str]] = {}
+    ours = "SELECT tbl_name, name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    for table, name in conn.exec_driver_sql(f"{ours} ORDER BY rowid"):
+        found.setdefault(table, []).append(name)
+    return found
+
+
+def test_an_empty_file_has_its_indexes_in_the_order_of_the_migrations(tmp_path: Path) -> None:
+    at_once, by_steps = (f"sqlite:///{tmp_path / name}" for name in ("a.db", "b.db"))
+    on(at_once, fresh.make)
+    on(by_steps, migrations.upgrade)
+
+    assert on(at_once, indexes_made) == on(by_steps, indexes_made)
+    assert len(on(at_once, indexes_made)["jobs"]) > 10
 
 
 def upgraded_to(connection: Connection, revision: str) -> None:
@@ -114,8 +184,7 @@ def filled(connection: Connection, statements: str) -> None:
 
 
 async def test_what_the_first_schema_holds_is_kept(empty: str) -> None:
-    if empty.startswith("sqlite"):
-        Path(make_url(empty).database or "").parent.mkdir()
+    folder_of(empty)
     on(empty, lambda c: upgraded_to(c, "0001"))
     on(empty, lambda c: filled(c, OF_THE_FIRST_SCHEMA))
 
@@ -154,8 +223,7 @@ VALUES ('a-job', 'job.paused', 2000000, 'ada', '{}'),
 async def test_what_only_local_commands_can_have_made_is_trusted_from_then_on(
     empty: str, *, over_the_api: bool
 ) -> None:
-    if empty.startswith("sqlite"):
-        Path(make_url(empty).database or "").parent.mkdir()
+    folder_of(empty)
     on(empty, lambda c: upgraded_to(c, "0003"))
     on(empty, lambda c: filled(c, OF_THE_THIRD_SCHEMA))
     if over_the_api:
@@ -226,13 +294,14 @@ async def test_a_state_that_is_not_of_the_lifecycle_is_refused(empty: str) -> No
 async def test_a_migration_that_fails_leaves_nothing_behind(
     empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upgrade = migrations.upgrade
+    made_by, name = (migrations, "upgrade") if is_postgres(empty) else (fresh, "make")
+    work: Callable[[Connection], None] = getattr(made_by, name)
 
     def interrupted(connection: Connection) -> None:
-        upgrade(connection)
+        work(connection)
         raise MemoryError
 
-    monkeypatch.setattr(migrations, "upgrade", interrupted)
+    monkeypatch.setattr(made_by, name, interrupted)
     with pytest.raises(MemoryError):
         await open_sql_store(empty)
 

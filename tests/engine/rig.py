@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crawlyard import LOCAL, Job, JobSpec, Page, Settings, State, Usage, Yard
+from crawlyard.core.checkpoint import Asker, Batch
 from crawlyard.core.page import SkippedURL
 from crawlyard.core.progress import Progress
 from crawlyard.yard import IN_MEMORY
@@ -108,3 +109,13 @@ async def until_state(yard: Yard, job_id: str, state: State) -> None:
     async with asyncio.timeout(20):
         while (await yard.jobs.get(LOCAL, job_id)).job.state is not state:  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def begun(yard: Yard) -> None:
+    """Let another worker begin the one job that waits, record nothing of it, and let it go."""
+    now, lease = yard.clock.now(), timedelta(seconds=10)
+    claim = await yard.store.leases.claim(Asker("before"), now, lease)
+    assert claim is not None
+    await yard.store.frontier.record([(claim.lease, Batch())], now, lease)
+    job, event = claim.job.yielded(now, actor="worker:before")
+    await yard.store.leases.settle(claim.lease, job, event)

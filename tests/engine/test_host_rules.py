@@ -168,3 +168,17 @@ async def test_a_robots_txt_that_need_not_be_asked_for_costs_no_delay(
             found = await crawled(two, spec)
 
     assert paths(server, found.ok) == {"/"}
+
+
+async def test_a_dot_at_the_end_of_its_name_opens_no_blocked_host(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite({"/": []}))
+    await rule(yard, f"localhost:{server.port}", HostState.BLOCKED)
+    dotted = f"http://localhost.:{server.port}/"
+
+    found = await crawled(yard, a_spec(dotted))
+
+    assert found.job.detail == f"{dotted}: host blocked"
+    assert found.rules == {dotted: "host blocked"}
+    assert server.hits == []

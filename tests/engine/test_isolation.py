@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +12,14 @@ import pytest
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.checkpoint import Asker
+from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.isolation import IsolatedRun, Isolation
 from crawlyard.services.recorder import Recorder
+from crawlyard.services.rescue import Rescue
 from crawlyard.services.run import Workshop
+from crawlyard.services.signs import Signs
+from tests.clock import LeapingClock
 from tests.engine.rig import a_spec, opened, outcome
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import around
@@ -35,6 +37,7 @@ class Nursery:
     yard: Yard
     shop: Workshop
     run: IsolatedRun
+    clock: LeapingClock  # of the parent
 
     async def seq(self) -> int:
         return (await self.yard.jobs.get(LOCAL, self.run.job_id)).shard.seq
@@ -60,14 +63,15 @@ def only_child() -> int:
     return pid
 
 
-async def a_nursery(yard: Yard, url: str) -> Nursery:
+async def a_nursery(yard: Yard, url: str, lease: timedelta = LEASE) -> Nursery:
     await yard.jobs.submit(LOCAL, a_spec(f"{url}/", concurrency=2))
-    recorder = Recorder(yard.store.frontier, yard.clock, LEASE)
-    shop = replace(yard.workshop(), recorder=recorder)
+    clock = LeapingClock()
+    recorder = Recorder(yard.store.frontier, clock, lease)
+    shop = replace(yard.workshop(), recorder=recorder, clock=clock)
     claim = await yard.store.leases.claim(Asker("w"), yard.clock.now(), LEASE)
     assert claim is not None
     run = IsolatedRun(claim, shop, Isolation(yard.settings.model_dump(mode="json")))
-    return Nursery(yard, shop, run)
+    return Nursery(yard, shop, run, clock)
 
 
 async def test_a_child_sends_nothing_while_it_is_held(yard: Yard, site_server: Serve) -> None:
@@ -105,25 +109,43 @@ async def test_a_child_begins_held_if_nothing_may_be_sent(yard: Yard, site_serve
     assert (await outcome(yard, nursery.run.job_id)).job.state is State.COMPLETED
 
 
-async def test_a_child_is_not_blamed_for_a_lease_that_lapsed_while_the_store_was_away(
-    yard: Yard, site_server: Serve
-) -> None:
+async def test_a_child_that_hangs_is_blamed_by_its_parent(yard: Yard, site_server: Serve) -> None:
     server = await site_server(SITE, latency_s=0.02)
-    nursery = await a_nursery(yard, server.url)
+    nursery = await a_nursery(yard, server.url, timedelta(seconds=4))
     running = asyncio.create_task(nursery.run.run())
     await until(lambda: len(server.hits) > 10)
-    child = only_child()
-    looks: list[str] = []
+
+    os.kill(only_child(), signal.SIGSTOP)
+    await running
+
+    found = await outcome(yard, nursery.run.job_id)
+    assert (found.job.state, found.job.losses) == (State.PENDING, 1)
+
+
+@pytest.mark.parametrize(
+    ("away", "leap"), [(True, 1.5), (False, 30.0)], ids=["store-away", "parent-stopped"]
+)
+async def test_a_child_is_not_blamed_for_time_in_which_it_could_not_be_seen(
+    yard: Yard, site_server: Serve, *, away: bool, leap: float
+) -> None:
+    server = await site_server(SITE, latency_s=0.02)
+    nursery = await a_nursery(yard, server.url, timedelta(seconds=4))
+    running = asyncio.create_task(nursery.run.run())
+    await until(lambda: len(server.hits) > 10)
+    child, looks = only_child(), 0
 
     async def look() -> None:
-        looks.append("away" if len(looks) == 0 else "back")
-        if looks[-1] == "away":
-            raise StoreUnavailable("it is away")
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # it has been seen as it is now
+            nursery.clock.leapt += timedelta(seconds=leap)
+            if away:
+                raise StoreUnavailable("it is away")
 
-    await stopped_with_a_lapsed_lease(yard, child)
+    os.kill(child, signal.SIGSTOP)
     try:
         around(yard, "jobs", "get", look)
-        await until(lambda: looks.count("back") > 1)
+        await until(lambda: looks > 3)
     finally:
         os.kill(child, signal.SIGCONT)
     await running
@@ -132,17 +154,12 @@ async def test_a_child_is_not_blamed_for_a_lease_that_lapsed_while_the_store_was
     assert (found.job.state, found.job.losses) == (State.COMPLETED, 0)
 
 
-async def stopped_with_a_lapsed_lease(yard: Yard, child: int) -> None:
-    """Stop a child between two of its transactions, and let its lease end."""
-    file = yard.settings.data_dir / "crawlyard.db"
-    with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as other:
-        async with asyncio.timeout(30):
-            while True:
-                os.kill(child, signal.SIGSTOP)
-                try:
-                    other.execute("UPDATE shards SET lease_until = 1")
-                except sqlite3.OperationalError:  # it is in the midst of one
-                    os.kill(child, signal.SIGCONT)
-                    await asyncio.sleep(0)
-                else:
-                    return
+async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard: Yard) -> None:
+    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    for _ in range(5):
+        await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+        rescue = Rescue("w", yard.store, yard.clock, Signs("w", LocalDispatcher(), None))
+        assert await rescue.take_back()
+
+    left = (await yard.jobs.get(LOCAL, job.id)).job
+    assert (left.state, left.losses, left.isolated) == (State.PENDING, 1, True)

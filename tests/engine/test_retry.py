@@ -71,8 +71,8 @@ async def yard(
 async def attempted(yard: Yard, job_id: str) -> Job:
     """Run one attempt of a job that is due, and return the job as it is then."""
     worker = yard.worker(only=job_id)
-    running = asyncio.create_task(worker.run())
     attempts = (await yard.jobs.get(LOCAL, job_id)).shard.attempt + 1
+    running = asyncio.create_task(worker.run())
     async with asyncio.timeout(20):
         while True:
             standing = await yard.jobs.get(LOCAL, job_id)

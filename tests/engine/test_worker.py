@@ -15,10 +15,10 @@ from crawlyard.demo.site import Answer
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.rescue import EXCUSED, Rescue
+from crawlyard.services.rescue import LATE, LOOK_EVERY, Rescue
 from crawlyard.services.signs import Signs
 from tests.clock import FakeClock
-from tests.engine.rig import a_spec, crawled, opened, outcome, published, run
+from tests.engine.rig import a_spec, begun, crawled, opened, outcome, published, run
 from tests.engine.test_crawl import paths, tree
 from tests.site import GraphSite, Serve
 
@@ -92,6 +92,7 @@ async def test_a_store_that_stumbles_once_ends_no_crawl(yard: Yard, site_server:
     site = GraphSite(tree(4, 2))
     server = await site_server(site, latency_s=0.05)
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
+    await begun(yard)
     stumbled = []
     for part, method in (("leases", "holders"), ("frontier", "load"), ("leases", "settle")):
 
@@ -113,6 +114,7 @@ async def test_a_job_that_was_let_go_for_want_of_the_store_is_no_loss(
 ) -> None:
     server = await site_server(GraphSite(tree(2, 1)))
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    await begun(yard)
     tried = count()
 
     async def stumble() -> None:
@@ -125,7 +127,7 @@ async def test_a_job_that_was_let_go_for_want_of_the_store_is_no_loss(
 
     ended = await yard.jobs.get(LOCAL, job.id)
     reasons = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
-    assert (ended.job.state, ended.shard.attempt) == (State.COMPLETED, 2)
+    assert (ended.job.state, ended.shard.attempt) == (State.COMPLETED, 3)
     assert "worker_lost" not in reasons
 
 
@@ -154,12 +156,45 @@ async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -
     clock = FakeClock(yard.clock.now())
     rescue = Rescue("w", yard.store, clock, Signs("w", LocalDispatcher(), None))
     rescue.excuse()
-    excused = await rescue.take_back()
 
-    await clock.advance(EXCUSED)
-
-    assert (excused, await rescue.take_back()) == (False, True)
+    assert await looks(rescue, clock) == [False] * 5 + [True]
     assert (await yard.jobs.get(LOCAL, job.id)).job.state is State.PENDING
+
+
+async def looks(rescue: Rescue, clock: FakeClock) -> list[bool]:
+    """Look for lost workers once a second, until some seconds after an excuse would be over."""
+    found = [await rescue.take_back()]
+    while not found[-1] and len(found) < 10:
+        await clock.advance(LOOK_EVERY)
+        found.append(await rescue.take_back())
+    return found
+
+
+async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(yard: Yard) -> None:
+    clock = FakeClock(yard.clock.now())
+    rescue = Rescue("w", yard.store, clock, Signs("w", LocalDispatcher(), None))
+    await rescue.take_back()
+    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+
+    await clock.advance(LATE + LOOK_EVERY)  # the other could not renew it meanwhile, perhaps
+
+    assert await looks(rescue, clock) == [False] * 5 + [True]
+
+
+async def test_who_is_always_slow_takes_lapsed_leases_back_all_the_same(yard: Yard) -> None:
+    clock = FakeClock(yard.clock.now())
+    rescue = Rescue("w", yard.store, clock, Signs("w", LocalDispatcher(), None))
+    await rescue.take_back()
+    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+
+    taken = []
+    for _ in range(3):
+        await clock.advance(LATE + LOOK_EVERY)
+        taken.append(await rescue.take_back())
+
+    assert taken == [False, False, True]
 
 
 async def test_an_edit_keeps_the_scope_that_a_moved_start_url_widened(

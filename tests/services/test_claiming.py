@@ -1,17 +1,19 @@
 """How a worker fills its slots: what each free one takes, who makes room, and who rises."""
 
-from dataclasses import dataclass, field
-from datetime import timedelta
+import asyncio
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from crawlyard.core.checkpoint import Claim
+from crawlyard.core.checkpoint import Asker, Claim
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
+from crawlyard.errors import StoreUnavailable
 from crawlyard.services.claiming import Claiming, ClaimRules
-from crawlyard.store.base import Store
+from crawlyard.store.base import LeaseStore, Store
 from crawlyard.store.memory import open_memory_store
 from tests.builders import LEASE, a_job, a_spec, its_event
 from tests.clock import FakeClock
@@ -39,8 +41,28 @@ class Bench:
     def begin(self, claim: Claim) -> None:
         self.running.append(claim.job.id)
 
-    def give_up(self, job_id: str) -> None:
+    def give_up(self, job_id: str, shard: int) -> None:
         self.given_up.append(job_id)
+
+
+class Counting:
+    """Leases that count how often they are claimed, one claim of which may fail."""
+
+    def __init__(self, leases: LeaseStore, fails_at: int = 0) -> None:
+        self._leases = leases
+        self._fails_at = fails_at
+        self.claims = 0
+
+    async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
+        self.claims += 1
+        if self.claims == self._fails_at:
+            raise StoreUnavailable("away")
+        for _ in range(5):  # the others take longer
+            await asyncio.sleep(0)
+        return await self._leases.claim(asker, now, lease)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._leases, name)
 
 
 @pytest.fixture
@@ -80,6 +102,57 @@ async def test_free_slots_are_filled_and_no_more(store: Store, clock: FakeClock)
     await claiming(store, clock).fill(bench)
 
     assert bench.running == [first.id, second.id]
+
+
+async def test_many_slots_are_filled_in_the_order_of_the_queue(
+    store: Store, clock: FakeClock
+) -> None:
+    jobs = await waiting(store, clock, *[NORMAL] * 12)
+    bench = Bench()
+
+    await claiming(store, clock, slots=11).fill(bench)
+
+    assert bench.running == [job.id for job in jobs[:11]]
+
+
+async def test_of_many_slots_the_last_ones_take_what_is_urgent_alone(
+    store: Store, clock: FakeClock
+) -> None:
+    jobs = await waiting(store, clock, *[NORMAL] * 9)
+    bench = Bench()
+
+    await claiming(store, clock, slots=8, reserved=2).fill(bench)
+
+    assert bench.running == [job.id for job in jobs[:6]]
+
+
+async def test_once_nothing_is_found_one_question_is_asked_at_a_time(
+    store: Store, clock: FakeClock
+) -> None:
+    await waiting(store, clock, *[NORMAL] * 7)
+    asked = Counting(store.leases)
+    bench, filling = Bench(), claiming(replace(store, leases=asked), clock, slots=20)
+
+    await filling.fill(bench)
+    asked.claims = 0
+    await filling.fill(bench)
+
+    assert len(bench.running) == 7
+    assert asked.claims == 1
+
+
+async def test_what_was_claimed_runs_though_another_claim_fails(
+    store: Store, clock: FakeClock
+) -> None:
+    await waiting(store, clock, *[NORMAL] * 7)
+    asked = Counting(store.leases, fails_at=2)
+    bench, filling = Bench(), claiming(replace(store, leases=asked), clock, slots=20)
+
+    with pytest.raises(StoreUnavailable):
+        await filling.fill(bench)
+
+    assert len(bench.running) == asked.claims - 1
+    assert await store.leases.holders() == {"w1": len(bench.running)}
 
 
 async def test_a_worker_that_takes_no_more_claims_nothing(store: Store, clock: FakeClock) -> None:

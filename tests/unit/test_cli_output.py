@@ -12,11 +12,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from crawlyard.cli import output, views
-from crawlyard.cli.app import app
 from crawlyard.cli.endings import exit_code, sentence
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.live import Lines, fraction, outlook, panel
 from crawlyard.cli.options import Style
+from crawlyard.cli.tree import tree
 from crawlyard.core.checkpoint import Shard, Standing
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.limits import Limits, Usage
@@ -276,7 +276,7 @@ def every_command(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield from every_command(inside, (*path, name))
 
 
-COMMANDS = dict(every_command(typer.main.get_command(app)))
+COMMANDS = dict(every_command(typer.main.get_command(tree())))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -286,7 +286,7 @@ def test_help_is_narrow_and_begins_with_examples(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
 
-    result = CliRunner().invoke(app, [*command, "--help"], prog_name="crawlyard")
+    result = CliRunner().invoke(tree(), [*command, "--help"], prog_name="crawlyard")
 
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -308,6 +308,6 @@ OPTIONS = """
 
 
 def test_crawl_has_the_options_it_promised() -> None:
-    result = CliRunner().invoke(app, ["crawl", "--help"])
+    result = CliRunner().invoke(tree(), ["crawl", "--help"])
 
     assert [name for name in OPTIONS.split() if f" --{name} " not in result.stdout] == []

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -91,10 +91,22 @@ class Watched:
             raise StoreUnavailable("away")
 
 
+_gates: list[HostGate] = []
+
+
+@pytest.fixture(autouse=True)
+async def gates_are_closed() -> AsyncIterator[None]:
+    """Close the gates that a test has made: some have seats to renew."""
+    yield
+    while _gates:
+        await _gates.pop().close()
+
+
 def a_gate(
     clock: FakeClock, *, delay_s: float = 0.0, at_once: int = 2, pacer: Pacer | None = None
 ) -> HostGate:
     gate = HostGate(clock, pacer)
+    _gates.append(gate)
     gate.wish("job", HOST, delay_s, at_once)
     return gate
 

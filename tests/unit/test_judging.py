@@ -1,5 +1,7 @@
+import pytest
+
 from crawlyard.demo.hits import Hit
-from tests.site import after, gaps, most_at_once, refetched
+from tests.site import after, ahead_s, hurried, most_at_once, refetched
 
 
 def a_hit(
@@ -16,10 +18,56 @@ def test_refetched_counts_what_was_asked_twice() -> None:
     assert refetched(hits, but=()) == {"h/a": 2, "h/robots.txt": 2}
 
 
-def test_gaps_are_the_shortest_between_arrivals_of_one_host() -> None:
-    hits = [a_hit(1.0), a_hit(4.0), a_hit(2.5), a_hit(2.6, host="i")]
+PACE_S = 0.08
 
-    assert gaps(hits) == {"h": 1.5}
+
+def paced(many: int, *, each_s: float = PACE_S, late: dict[int, float] | None = None) -> list[Hit]:
+    """Return requests of one pace, some of which travelled for longer."""
+    return [a_hit(10 + n * each_s + (late or {}).get(n, 0.0)) for n in range(many)]
+
+
+def test_how_early_requests_came_is_the_worst_of_all_spans() -> None:
+    assert ahead_s([1.0, 2.0, 3.0], 1.0) == 0.0
+    assert ahead_s([1.0, 2.5, 3.0, 4.0], 1.0) == 0.5  # what is saved up is not used later
+    assert ahead_s([1.0, 1.75, 2.5, 9.0], 1.0) == 0.5
+
+
+@pytest.mark.parametrize(
+    "hits",
+    [
+        paced(21),
+        paced(21, late={4: 0.05}),
+        paced(21, late={4: 0.05, 9: 0.05, 10: 0.05}),
+        [*paced(3), *(a_hit(hit.at, host="i") for hit in paced(3))],
+        paced(1),
+    ],
+    ids=["even", "one late", "three late", "two hosts", "one"],
+)
+def test_a_pace_that_is_kept_passes_also_where_a_request_travels_longer(hits: list[Hit]) -> None:
+    assert hurried(hits, PACE_S) == {}
+
+
+@pytest.mark.parametrize(
+    "hits",
+    [
+        paced(3, each_s=PACE_S / 2),
+        paced(21, each_s=PACE_S * 0.8),
+        [*paced(9), *paced(9)],
+        [*paced(21), a_hit(10.5)],
+        [*paced(9), *paced(9, late=dict.fromkeys(range(9), 0.02))],
+    ],
+    ids=["doubled", "a fifth too fast", "two at once", "one between", "two after each other"],
+)
+def test_a_pace_that_is_not_kept_is_named(hits: list[Hit]) -> None:
+    assert list(hurried(hits, PACE_S)) == ["h"]
+
+
+def test_an_instant_that_may_be_used_late_is_so_by_no_more() -> None:
+    hits = paced(9, late={4: 0.075})
+
+    assert list(hurried(hits, PACE_S)) == ["h"]
+    assert list(hurried(hits, PACE_S, late_s=0.01)) == ["h"]
+    assert hurried(hits, PACE_S, late_s=0.02) == {}
 
 
 def test_most_at_once_counts_overlapping_requests() -> None:

@@ -84,6 +84,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /pages/export", signed_in(), "crawled job"),
     _row("GET /jobs/{job_id}/why", looks(), "job", query=f"?url={URL}"),
     _row("POST /jobs/{job_id}/exclusions", changes(), "job", {"pattern": "*/print/*"}),
+    _row("POST /jobs/batch", makes(200), body={"jobs": [{"urls": [URL]}]}),
     _row("POST /jobs/bulk", makes(200), body={"action": "pause", "ids": [MISSING_ID]}),
     _row("GET /operations", signed_in(), "operation"),
     _row("GET /operations/{operation_id}", looks(), "operation"),

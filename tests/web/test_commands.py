@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import typer.main
 from fastapi.routing import APIRoute
 
-from crawlyard.cli.app import app
+from crawlyard.cli.tree import tree
 from crawlyard.web.api import ROOT, ROUTERS
 from crawlyard.web.app import PREFIX
 
@@ -14,6 +14,7 @@ HERE: Mapping[str, str] = {
     "work": "runs jobs on files or a database of its own",
     "serve": "is what makes the API",
     "demo": "serves a site and crawls it, without a yard",
+    "bench": "measures this machine, without a yard",
     "logout": "forgets what this machine keeps",
     "api": "is any endpoint",
     **dict.fromkeys(
@@ -134,7 +135,7 @@ def commands(of: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]
         yield from commands(command, (*path, name))
 
 
-COMMANDS = dict(commands(typer.main.get_command(app)))
+COMMANDS = dict(commands(typer.main.get_command(tree())))
 
 
 def routes() -> set[str]:

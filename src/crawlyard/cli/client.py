@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Protocol
 
 from crawlyard.core.form import Form
-from crawlyard.core.page import Body, ErrorKind
-from crawlyard.export.base import Format
+from crawlyard.core.page import ErrorKind
+from crawlyard.export.base import Format, Record
+from crawlyard.export.plan import Plan
 from crawlyard.store.base import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 from crawlyard.web.wire.upkeep import FreedOut
@@ -85,10 +86,12 @@ class JobRetrier(Protocol):
 class ResultReader(Protocol):
     """Reads what jobs have brought, also while they run."""
 
-    def pages(
-        self, job_id: str, query: PageQuery, kept: Collection[Body] = ()
-    ) -> AsyncIterator[PageOut]:
-        """Yield page records in the order they were stored, each with its bodies of *kept*."""
+    def pages(self, job_id: str, query: PageQuery) -> AsyncIterator[PageOut]:
+        """Yield page records in the order they were stored, without bodies."""
+        ...
+
+    def records(self, job_id: str, query: PageQuery, plan: Plan) -> AsyncIterator[Record]:
+        """Yield page records in the order they were stored, as *plan* has them."""
         ...
 
     def export(self, job_id: str, query: PageQuery, form: Format) -> AsyncIterator[bytes]:

@@ -12,11 +12,11 @@ from crawlyard.cli.client import ResultReader
 from crawlyard.cli.session import Session
 from crawlyard.core.spec import TextMode
 from crawlyard.errors import Invalid
-from crawlyard.export.base import SUFFIXES, Format, Record, Written, format_of, write
+from crawlyard.export.base import SUFFIXES, Format, Written, format_of, write
 from crawlyard.export.files import Sink, check_writable, whole_file
 from crawlyard.export.plan import NO_HTML, Plan, check_installed
 from crawlyard.store.base import PageQuery
-from crawlyard.web.wire.jobs import JobOut, PageOut
+from crawlyard.web.wire.jobs import JobOut
 
 STDOUT = "-"
 
@@ -115,7 +115,7 @@ async def save(
         html=job.spec.keep_html,
         extracted=tuple(name for name, _ in job.spec.extract),
     )
-    records = _records(client.pages(job.id, asked, plan.kept), plan)
+    records = client.records(job.id, asked, plan)
     with _opened(export) as sink:
         return await write(records, plan.writer(), sink)
 
@@ -131,8 +131,3 @@ async def _copy(portions: AsyncIterator[bytes], export: Export) -> Written:
 
 def _opened(export: Export) -> AbstractContextManager[Sink]:
     return nullcontext(stdout.write) if export.to_stdout else whole_file(Path(export.where))
-
-
-async def _records(pages: AsyncIterator[PageOut], plan: Plan) -> AsyncIterator[Record]:
-    async for page in pages:
-        yield page.model_dump(mode="json", exclude=set(plan.left_out))

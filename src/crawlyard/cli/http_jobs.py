@@ -6,10 +6,11 @@ from contextlib import aclosing
 from crawlyard.client import AsyncClient
 from crawlyard.core.editing import path_of
 from crawlyard.core.form import FIELDS, Form
-from crawlyard.core.page import Body, ErrorKind
+from crawlyard.core.page import ErrorKind
 from crawlyard.core.template import is_id
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.export.base import Format
+from crawlyard.export.base import Format, Record
+from crawlyard.export.plan import Plan
 from crawlyard.store.base import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
@@ -92,21 +93,23 @@ class HttpClient:
         """Delete an ended or paused job with its pages; the server frees its space later."""
         await self._jobs.delete(job_id)
 
-    async def pages(
-        self, job_id: str, query: PageQuery, kept: Collection[Body] = ()
-    ) -> AsyncIterator[PageOut]:
+    async def pages(self, job_id: str, query: PageQuery) -> AsyncIterator[PageOut]:
         """Yield page records in the order they were stored."""
         kinds = sorted(query.kinds) or None
-        if not kept:
-            listed = self._jobs.pages(job_id, failed=query.failed, kind=kinds, q=query.text)
-            async with aclosing(listed) as found:
-                async for page in found:
-                    yield page
-            return
-        records = self._jobs.records(job_id, failed=query.failed, kind=kinds, q=query.text)
-        async with aclosing(records) as whole:
-            async for record in whole:
-                yield record
+        listed = self._jobs.pages(job_id, failed=query.failed, kind=kinds, q=query.text)
+        async with aclosing(listed) as found:
+            async for page in found:
+                yield page
+
+    async def records(self, job_id: str, query: PageQuery, plan: Plan) -> AsyncIterator[Record]:
+        """Yield page records in the order they were stored, as *plan* has them."""
+        kinds = sorted(query.kinds) or None
+        ask = self._jobs.records if plan.kept else self._jobs.pages
+        fields = set(PageOut.model_fields).difference(plan.left_out)
+        pages = ask(job_id, failed=query.failed, kind=kinds, q=query.text)
+        async with aclosing(pages) as found:
+            async for page in found:
+                yield page.model_dump(mode="json", include=fields)
 
     async def export(self, job_id: str, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
         """Yield the pages as one file, in pieces that end anywhere."""

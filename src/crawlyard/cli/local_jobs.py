@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.form import Form
 from crawlyard.core.job import Job
-from crawlyard.core.page import Body, ErrorKind
+from crawlyard.core.page import ErrorKind
 from crawlyard.core.user import Actor
-from crawlyard.export.base import Format
+from crawlyard.export.base import Format, Record
+from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.job_reader import progress_of_standing
 from crawlyard.services.requests import JobRequest, Requests
@@ -20,11 +21,9 @@ from crawlyard.web.wire.upkeep import FreedOut
 from crawlyard.yard import Yard
 
 if TYPE_CHECKING:
-    from crawlyard.services import readable
     from crawlyard.web import exporting
-else:  # they load the parser, for bodies alone
+else:  # for exports alone
     exporting = lazily("crawlyard.web.exporting")
-    readable = lazily("crawlyard.services.readable")
 
 
 class LocalClient:
@@ -88,17 +87,14 @@ class LocalClient:
         await self._jobs.delete(self._actor, job_id)
         return FreedOut.of(await self._jobs.purge(self._actor))
 
-    async def pages(
-        self, job_id: str, query: PageQuery, kept: Collection[Body] = ()
-    ) -> AsyncIterator[PageOut]:
+    async def pages(self, job_id: str, query: PageQuery) -> AsyncIterator[PageOut]:
         """Yield page records in the order they were stored."""
-        if not kept:
-            async for stored in self._results.pages(self._actor, job_id, query):
-                yield StoredPageOut.stored(job_id, stored)
-            return
-        records = self._results.records(self._actor, job_id, query, kept)
-        async for stored, bodies in records:
-            yield PageOut.of(stored.page, **readable.readable(bodies))
+        async for stored in self._results.pages(self._actor, job_id, query):
+            yield StoredPageOut.stored(job_id, stored)
+
+    def records(self, job_id: str, query: PageQuery, plan: Plan) -> AsyncIterator[Record]:
+        """Yield page records in the order they were stored, as *plan* has them."""
+        return exporting.records(self._results, self._actor, job_id, query, plan)
 
     async def export(self, job_id: str, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
         """Yield the pages as one file, in pieces that end anywhere."""

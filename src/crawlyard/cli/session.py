@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from crawlyard.cli import LOOKS
 from crawlyard.cli.options import Basics
 from crawlyard.cli.output import console_on
 from crawlyard.cli.servers import server_named
@@ -175,10 +176,16 @@ def check_there(
 def finish(work: Any) -> None:
     """Run what a command does to its end, and leave with its exit code."""
     code = 0  # also where whoever read stdout has gone
-    gc.freeze()  # what was imported stays
     with whole_stdout():
-        code = run_loop(work)
+        code = result_of(work)
     raise typer.Exit(code)
+
+
+def result_of(work: Any) -> Any:
+    """Run a coroutine as commands run theirs, and return what it returns."""
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(*LOOKS)
+    return run_loop(work)
 
 
 def settings_of(

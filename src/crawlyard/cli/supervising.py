@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
@@ -18,6 +20,9 @@ MOST_PROCESSES = 64
 NOTHING_BESIDE = ("--no-scheduler", "--no-webhooks", "--no-janitor")
 """Words of a worker that runs jobs and operations alone."""
 
+StandIn: TypeAlias = Callable[[], Awaitable[object]]
+"""Does what the first process does beside its jobs, until it is cancelled."""
+
 PARENT = "CRAWLYARD_SUPERVISOR"
 """In the environment of a worker process: the pid of the process that it ends with."""
 
@@ -27,14 +32,21 @@ _AGAIN_S = (1.0, 30.0)
 _LASTED_S = 60.0  # one that has lived for longer dies of something else
 _LOOK_EVERY_S = 1.0
 
+_log = logging.getLogger(__name__)
+
 
 async def supervise(
-    session: LocalSession, processes: int, own: Sequence[str], beside: Sequence[str]
+    session: LocalSession,
+    processes: int,
+    own: Sequence[str],
+    beside: Sequence[str],
+    stand_in: StandIn | None = None,
 ) -> int:
     """Run worker processes until a signal, or until all have ended as they should.
 
     *own* are the words of each; *beside* those of the first alone, which say what it runs
-    beside its jobs: the others run nothing but operations.
+    beside its jobs: the others run nothing but operations. Once somebody has told the first
+    to stop, *stand_in* runs that here, until the others have ended.
 
     Raises:
         Invalid: those are too many, or none.
@@ -46,7 +58,7 @@ async def supervise(
     with interrupts(crew.kill) as stop:
         session.tell(f"{processes} worker processes; the first runs what is beside the jobs")
         words = [(*own, *(beside if n == 0 else NOTHING_BESIDE)) for n in range(processes)]
-        working = asyncio.create_task(crew.work(words))
+        working = asyncio.create_task(crew.work(words, stand_in))
         working.add_done_callback(lambda _: stop.nudge())
         while not working.done() and stop.first is None:
             await stop.wait(3600)
@@ -65,16 +77,19 @@ class Crew:
         self._session = session
         self._processes: set[Process] = set()
 
-    async def work(self, each: Sequence[Sequence[str]]) -> None:
+    async def work(self, each: Sequence[Sequence[str]], stand_in: StandIn | None = None) -> None:
         """Run ``crawlyard work`` once for *each*, with these words, until all have ended.
 
-        Cancelled, they are told to stop, and waited for.
+        From the end of the first on, *stand_in* runs beside the others. Cancelled, all are
+        told to stop, and waited for.
 
         Raises:
             SchemaMismatch: as for `keep`.
         """
         keeping = [asyncio.create_task(self.keep(words)) for words in each]
         try:
+            if stand_in is not None:
+                keeping.append(asyncio.create_task(self._stand_in(stand_in, *keeping)))
             await asyncio.gather(*keeping)
         finally:
             for task in keeping:
@@ -104,6 +119,31 @@ class Crew:
             self._session.tell(f"worker process {process.pid} ended with {code}; {again}")
             with contextlib.suppress(StoreUnavailable):
                 await self._session.yard.store.check()
+            await asyncio.sleep(wait_s)
+            wait_s = min(last_s, 2 * wait_s)
+
+    async def _stand_in(
+        self, run: StandIn, first: "asyncio.Task[None]", *others: "asyncio.Task[None]"
+    ) -> None:
+        """Run what the *first* ran beside its jobs, from its end until the *others* have ended."""
+        await asyncio.wait((first,))
+        if all(task.done() for task in others):
+            return
+        self._session.tell("the first worker process has ended; this one does what it did beside")
+        beside = asyncio.create_task(self._again(run))
+        try:
+            await asyncio.wait(others)
+        finally:
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
+
+    async def _again(self, run: StandIn) -> None:
+        wait_s, last_s = _AGAIN_S
+        while True:
+            try:
+                await run()
+            except Exception:  # noqa: BLE001 - whatever it is, the workers go on
+                _log.exception("what runs beside the workers has failed; again in %g s", wait_s)
             await asyncio.sleep(wait_s)
             wait_s = min(last_s, 2 * wait_s)
 

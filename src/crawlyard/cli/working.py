@@ -42,6 +42,11 @@ class Beside:
         return {name: run for wanted, name, run in every if wanted}
 
     @property
+    def any(self) -> bool:
+        """Tell whether it does anything that not every worker does."""
+        return self.scheduler or self.webhooks or self.janitor
+
+    @property
     def words(self) -> tuple[str, ...]:
         """Return what says so on the command line."""
         kept = (self.scheduler, self.webhooks, self.janitor)
@@ -65,7 +70,9 @@ async def work(
     if processes is not None:
         given = () if slots is None else ("--jobs", str(slots))
         own = (*given, *(("--drain",) if drain else ()))
-        return await supervise(session, processes, own, beside.words)
+        stand_in = partial(_beside_alone, session.yard, beside)
+        alone = stand_in if beside.any and not drain else None
+        return await supervise(session, processes, own, beside.words, alone)
     yard = session.yard
     worker = yard.worker(slots=slots)
     with interrupts(lambda: None) as stop:
@@ -77,6 +84,14 @@ async def work(
             await run_together(worker.run, services, stop, partial(_let_go, session, worker))
     # SIGTERM is how a worker is meant to be stopped; Ctrl-C breaks off what somebody began
     return stop.exit_code if stop.first is signal.SIGINT else 0
+
+
+async def _beside_alone(yard: Yard, beside: Beside) -> None:
+    """Run what one worker process of several does beside its jobs, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for name, run in beside.services(yard).items():
+            if name != "operations":  # all of them do that
+                group.create_task(run())
 
 
 async def run_together(

@@ -33,7 +33,12 @@ class Shard:
     updated_at: datetime | None = None  # of the last checkpoint
     budget: Budget = field(default_factory=dict)  # what it may use of its job's limits
     deaths: int = 0  # workers that died of it, in a row and without a page
-    freed_at: datetime | None = None  # since when nobody has it
+    freed_at: datetime | None = None  # since when nobody has it, or its holder is to let go
+
+    @property
+    def yields(self) -> bool:
+        """Tell whether its holder has given it up, and has still to store what is in flight."""
+        return self.worker is not None and self.freed_at is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,7 @@ class Preemption:
 
     claim: Claim
     yielded: Job
+    shard: int = 0  # of it that was given up, while others go on; 0: all of it waits again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

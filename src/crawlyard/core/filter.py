@@ -115,7 +115,7 @@ def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
     for url in urls:
         try:
             parts = urlsplit(url.strip())
-            host, port = parts.hostname or "", parts.port
+            host, port = (parts.hostname or "").removesuffix("."), parts.port
         except ValueError:
             continue
         found[host] = None

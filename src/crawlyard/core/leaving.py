@@ -19,6 +19,7 @@ class Leaving:
     job: Job
     usage: Usage  # of the job, all told
     waiting: bool  # something waits in it
+    yields: bool = False  # its last shard was given up for an urgent job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,9 @@ def verdict_on(left: Leaving, last: Last, now: datetime) -> Verdict:
         reason = reason_of(limit)
         after, event = job.moved(Move.COMPLETE, now, actor=actor, reason=reason, detail=detail)
         return Verdict(job=after, events=(told, event))
+    if left.waiting and limit is None and left.yields:
+        after, event = job.yielded(now, actor=actor)
+        return Verdict(job=after, events=(event,))
     if left.waiting and limit is None:
         reason = StateReason.WORKER_STOPPED if last.stopped else StateReason.WAITING_SLOT
         after, event = job.moved(Move.REQUEUE, now, actor=actor, reason=reason)

@@ -120,6 +120,9 @@ class Decision:
     detail: str = ""
 
 
+_ALLOWED = Decision(allowed=True)
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceLimiter:
     """Decides whether a job may fetch one more target.
@@ -145,7 +148,7 @@ class ResourceLimiter:
                 limit="pages",
                 detail=f"the last {in_flight} of {ceiling} pages are in flight",
             )
-        return Decision(allowed=True)
+        return _ALLOWED
 
     def describe(self, name: str, usage: Used) -> str:
         """Return a sentence about the limit *name*: its ceiling, and by how much it was passed."""

@@ -114,6 +114,14 @@ class LockPresence:
                     self._told, why = True, str(error).partition("\n")[0]
                     _log.warning("no lock can be had, so this worker does nothing: %s", why)
                 self._lose()
+            except asyncio.CancelledError:
+                if _is_to_end():
+                    raise
+                self._lose()  # something below has let go of its own time-out
+            except Exception:  # noqa: BLE001 - whatever it is, we try again
+                # without a lock this worker would do nothing for ever
+                _log.exception("the lock of this worker cannot be watched")
+                self._lose()
             await asyncio.sleep(_AGAIN_S)
 
     async def _hold(self, connection: AsyncConnection[Any]) -> None:
@@ -159,7 +167,16 @@ class LockPresence:
         self._holding, self._judges_from = False, None
         self._lost = True
         self._alive, self._absent = frozenset(), {}
-        self._changed()
+        try:
+            self._changed()
+        except Exception:  # noqa: BLE001 - it is held or not all the same
+            _log.exception("the loss of the lock could not be told")
 
     def _judges(self) -> bool:
         return self._judges_from is not None and self._clock.monotonic() >= self._judges_from
+
+
+def _is_to_end() -> bool:
+    """Tell whether somebody wants this task to end."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -40,7 +40,8 @@ def check_spec(spec: JobSpec) -> None:
     urls += _canonical("sitemaps", [url for url in spec.sitemaps if url != NAMED_BY_ROBOTS])
     if not urls:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
-    Boundary(spec, urls)
+    if spec.include or spec.exclude:  # nothing else of a boundary can be wrong
+        Boundary(spec, urls)
     extract.check_wanted(extract.Wanted(spec.text, spec.extract, spec.follow_nofollow))
     guard = spec_guard(spec)
     for url in urls:
@@ -67,6 +68,8 @@ def _literal(hostname: str) -> str | None:
     """Return the address that a host name is by itself; names are judged when resolved."""
     if f".{hostname.removesuffix('.')}".endswith(".localhost"):
         return "127.0.0.1"  # RFC 6761, section 6.3
+    if not hostname[-1:].isdigit() and ":" not in hostname:
+        return None  # to have it refused takes ten times as long
     try:
         return str(ipaddress.ip_address(hostname))
     except ValueError:

@@ -61,7 +61,7 @@ class Crawl:
         self._draft = Draft(Tally.of(start.usage), start.usage)
         metered = Metered(fetcher, self._draft.tally.spend)
         self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
-        self._visitor = Visitor(spec, agent, metered, tools, self._discovery.offer)
+        self._visitor = Visitor(spec, agent, metered, tools, self._discovery)
         self._event = asyncio.Event()
         self._turns = Turns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
         tools.gate.queue(start.key, self._turns.waiting)

@@ -1,4 +1,4 @@
-"""The connections of the HTTP client: none is made that a guard has not allowed."""
+"""The connections of aiohttp: none is made that a guard has not allowed; see `reach` for ours."""
 
 import asyncio
 import socket

@@ -6,10 +6,13 @@ from crawlyard.core.page import Target, Via
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine.draft import Draft
 from crawlyard.engine.scope import Boundary
-from crawlyard.engine.urls import Base, canonical, fingerprint, host_of, origin_of
+from crawlyard.engine.urls import Base, canonical, fingerprint, fingerprints, host_of, origin_of
 
 NAMED_BY_ROBOTS = "robots"
 """As a sitemap: those that the robots.txt of the start URLs name."""
+
+MOST_RECENT = 20_000
+"""URLs that are held as text: what pages link to is mostly what others have just linked to."""
 
 
 class Discovery:
@@ -26,6 +29,7 @@ class Discovery:
         self._roots = list(roots)  # where redirects of start URLs led
         self._draft = draft
         self._admit = admit
+        self._recent: set[str] = set()  # known ones, found sooner than by their fingerprints
         self.trouble = ""  # why a start URL was kept out
 
     def adopt(self, spec: JobSpec) -> None:
@@ -64,8 +68,20 @@ class Discovery:
             return None  # asked for by name, wherever it is
         return self._boundary.verdict(target.url, target.depth)
 
+    def unknown(self, urls: Sequence[str]) -> list[str]:
+        """Return those of *urls* that were not offered before, or may be again."""
+        recent = self._recent
+        left = [url for url in urls if url not in recent]
+        known = self._known
+        new = [u for u, fp in zip(left, fingerprints(left), strict=True) if fp not in known]
+        if len(recent) > MOST_RECENT:
+            recent.clear()
+        recent.update(left)
+        recent.difference_update(new)
+        return new
+
     def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
-        """Take note of a URL that *source* led to; see `visit.Offer`."""
+        """Take note of a URL that *source* led to; see `visit.Finds`."""
         fp = fingerprint(url)
         if fp in self._known:
             return "known already"

@@ -50,14 +50,14 @@ class Extracted:
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-# One walk for all of it: 125 µs on a page of 90 kB. One query after the other would first
-# build an index of the page, which alone takes longer (145 µs).
-_NODES = (
-    "a[href],area[href],iframe[src],frame[src],base[href],meta[content],title,"
-    "link[rel~=canonical i][href],template"
-)
+# Each kind is asked for by itself: the parser keeps an index of the page by tag, so that nine
+# queries take half the time of one that names all nine (12 µs instead of 30 for 100 links).
+_LINKS = "a[href]"
+_RARE = ("area[href]", "iframe[src]", "frame[src]")  # they lead somewhere as well
+_ALL_LINKS = ",".join((_LINKS, *_RARE))
+_ATTRIBUTES = {"a": "href", "area": "href", "iframe": "src", "frame": "src"}
+_NOFOLLOW = 'a[rel*="nofollow" i]'  # a longer word may be meant
 _TEMPLATE = "template:not([shadowrootmode])"  # its content is no part of the page
-_LINKS = {"a": "href", "area": "href", "iframe": "src", "frame": "src"}
 
 # Source: WHATWG HTML §4.2.5.3, «shared declarative refresh steps».
 _REFRESH = re.compile(
@@ -155,44 +155,32 @@ def decoded(body: bytes, charset: str | None) -> str:
 
 @dataclass(slots=True)
 class _Found:
-    """The nodes of a page that say something, as they were met."""
+    """The links of a page, as they were met."""
 
-    hrefs: list[tuple[str, bool]] = field(default_factory=list)  # and whether rel=nofollow
-    metas: list[turbohtml.Element] = field(default_factory=list)
-    title: str | None = None
-    base: str | None = None
-    canonical: str | None = None
-    templates: bool = False
+    hrefs: list[str]
+    nofollow: set[int]  # the places of those with rel=nofollow
 
 
 def _found(document: turbohtml.Document) -> _Found:
-    found = _sorted(document.select(_NODES))
-    if found.templates:
-        document.remove(_TEMPLATE)
-        found = _sorted(document.select(_NODES))
-    return found
+    rare = any(document.select(one) for one in _RARE)
+    nodes = document.select(_ALL_LINKS if rare else _LINKS)
+    nofollow: set[int] = set()
+    if rare or document.select(_NOFOLLOW):
+        rels = [node.attr("rel") or "" for node in nodes]
+        nofollow = {n for n, rel in enumerate(rels) if "nofollow" in rel.lower().split()}
+    if rare:
+        return _Found([node.attr(_ATTRIBUTES[node.tag]) or "" for node in nodes], nofollow)
+    return _Found([node.attr("href") or "" for node in nodes], nofollow)
 
 
-def _sorted(nodes: Iterable[turbohtml.Element]) -> _Found:
-    found = _Found()
-    for node in nodes:
-        tag = node.tag
-        if tag in _LINKS:
-            rel = node.attr("rel")
-            nofollow = rel is not None and "nofollow" in rel.lower().split()
-            found.hrefs.append((node.attr(_LINKS[tag]) or "", nofollow))
-        elif tag == "meta":
-            found.metas.append(node)
-        elif tag == "title":
-            if found.title is None and node.namespace is turbohtml.Namespace.HTML:
-                found.title = node.text
-        elif tag == "template":
-            found.templates = True
-        elif tag == "base":
-            found.base = node.attr("href") if found.base is None else found.base
-        elif found.canonical is None:  # a link
-            found.canonical = node.attr("href")
-    return found
+def _title(document: turbohtml.Document) -> str | None:
+    nodes = document.select("title")
+    return next((n.text for n in nodes if n.namespace is turbohtml.Namespace.HTML), None)
+
+
+def _href(document: turbohtml.Document, css: str) -> str | None:
+    node = document.select_one(css)
+    return None if node is None else node.attr("href")
 
 
 def _extracted(
@@ -202,23 +190,25 @@ def _extracted(
     agent_token: str,
     wanted: Wanted,
 ) -> Extracted:
-    found = _found(document)
-    base = Base(url, found.base)
-    meta = _meta(found.metas)
+    if document.select("template"):
+        document.remove(_TEMPLATE)
+    base = Base(url, _href(document, "base[href]"))
+    meta = _meta(document.select("meta[content]"))
     directives = {
         *_directives(meta.get("name=robots", ())),
         *_directives(meta.get(f"name={agent_token}", ())),
         *_header_directives(robots_header, agent_token),
     }
     closed = bool(directives & {"nofollow", "none"})
-    links, nofollow = _links(found.hrefs, base, closed=closed, follow=wanted.follow_nofollow)
+    links, nofollow = _links(_found(document), base, closed=closed, follow=wanted.follow_nofollow)
     refresh = next(filter(None, map(_refresh_target, meta.get("http-equiv=refresh", ()))), None)
+    named = _href(document, "link[rel~=canonical i][href]")
     root = document.root
     return Extracted(
-        title=_line(found.title, MAX_TITLE),
+        title=_line(_title(document), MAX_TITLE),
         description=_line(next(iter(meta.get("name=description", ())), None), MAX_DESCRIPTION),
         lang=_line(root.attr("lang") or root.attr("xml:lang"), MAX_LANG) if root else "",
-        canonical=(found.canonical and base.join(found.canonical)) or "",
+        canonical=(named and base.join(named)) or "",
         links=links,
         nofollow=nofollow,
         refresh=None if refresh is None else base.join(refresh),
@@ -229,21 +219,20 @@ def _extracted(
 
 
 def _links(
-    hrefs: Iterable[tuple[str, bool]], base: Base, *, closed: bool, follow: bool
+    found: _Found, base: Base, *, closed: bool, follow: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the URLs to be followed, and those that are not; *closed*: by the page's word."""
-    joined: dict[str, str | None] = {}
-    followed: dict[str, None] = {}
-    left: dict[str, None] = {}
-    for href, nofollow in hrefs:
-        # the fragment first: a third of all links differ from another by it alone
-        address = href.partition("#")[0]
-        if address not in joined:
-            joined[address] = base.join(address)
-        url = joined[address]
-        if url is not None:
-            (left if (nofollow or closed) and not follow else followed)[url] = None
-    return tuple(followed), tuple(url for url in left if url not in followed)
+    if follow or not (closed or found.nofollow):
+        return base.joined(found.hrefs), ()
+    if closed:
+        return (), base.joined(found.hrefs)
+    open_: list[str] = []
+    shut: list[str] = []
+    for place, href in enumerate(found.hrefs):
+        (shut if place in found.nofollow else open_).append(href)
+    followed = base.joined(open_)
+    left = set(followed)
+    return followed, tuple(url for url in base.joined(shut) if url not in left)
 
 
 def _meta(nodes: Iterable[turbohtml.Element]) -> dict[str, list[str]]:

@@ -11,3 +11,13 @@ class FetchFailed(Exception):
         self.kind = kind
         self.detail = detail
         self.transient = transient
+
+
+class NotAsked(Exception):
+    """The receiver was not asked, for reasons that are not its own: it is not to be blamed."""
+
+
+def plain(error: BaseException) -> str:
+    """Return what an error says, in one line of at most 200 characters."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__

@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 Infos: TypeAlias = Sequence[tuple[Any, ...]]
 """As `socket.getaddrinfo` returns them."""
 
+MOST_NAMES = 512
+"""Looked up at once for one job, those included that nobody waits for any more."""
+
 Look: TypeAlias = Callable[[str, int], Infos]
 
 

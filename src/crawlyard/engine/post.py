@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from crawlyard.core.webhook import EXCERPT
-from crawlyard.engine.dial import asked, guarded_session
-from crawlyard.engine.fetch import failure_of
 from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Crowded, Names
-from crawlyard.engine.urls import canonical, hostname_of
+from crawlyard.engine.names import Names
+from crawlyard.engine.urls import canonical
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.engine import sending
+else:
+    sending = lazily("crawlyard.engine.sending")  # 60 ms and 10 MB: most yards send nothing
 
 TIMEOUT = timedelta(seconds=15)
 """For a message and its answer together.
@@ -20,10 +23,6 @@ Source: Standard Webhooks, "Operational considerations": 15 to 30 s.
 """
 
 _NAMES = 256  # looked up at once, those included that nobody waits for any more
-
-
-class NotAsked(Exception):
-    """The receiver was not asked, for reasons that are not its own: it is not to be blamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,42 +59,9 @@ class Poster:
             "User-Agent": self._agent,
             "Accept-Encoding": "identity",
         }
-        url = canonical(url)
-        try:
-            async with (
-                self._session(guard) as session,
-                session.post(
-                    asked(url, hostname_of(url)),
-                    data=body,
-                    headers=own | dict(headers),
-                    allow_redirects=False,
-                ) as response,
-            ):
-                beginning = await _beginning(response)
-                response.close()  # the rest of it would only be thrown away
-                return Answer(
-                    status=response.status,
-                    retry_after=response.headers.get("Retry-After", ""),
-                    excerpt=beginning.decode(errors="replace"),
-                )
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, Crowded):
-                raise NotAsked(str(error.os_error)) from error
-            raise failure_of(error, self._timeout_s) from error
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise failure_of(error, self._timeout_s) from error
-
-    def _session(self, guard: Guard) -> aiohttp.ClientSession:
-        return guarded_session(guard, self._timeout_s, self._names, keeps_alive=False)
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    kept = b""
-    try:
-        async for chunk in response.content.iter_any():
-            kept += chunk[:EXCERPT]
-            if len(kept) >= EXCERPT:
-                break
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        pass
-    return kept[:EXCERPT]
+        message = sending.Message(url=canonical(url), headers=own | dict(headers), body=body)
+        way = sending.Sending(guard, self._names, self._timeout_s, EXCERPT)
+        status, retry_after, beginning = await way.send(message)
+        return Answer(
+            status=status, retry_after=retry_after, excerpt=beginning.decode(errors="replace")
+        )

@@ -15,8 +15,9 @@ HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 def is_html(response: Response) -> bool:
     """Tell whether a body is to be parsed: by its type or, without one, by its first byte."""
-    if response.content_type:
-        return response.content_type in HTML_TYPES
+    kind = response.content_type
+    if kind:
+        return kind in HTML_TYPES
     return response.body[:512].lstrip().startswith(b"<")
 
 

@@ -39,6 +39,7 @@ class Boundary:
 
     def add_seed(self, url: str) -> None:
         """Widen the boundary by a canonical *url*: where a seed was redirected to, say."""
+        url = urls.judged(url)
         self._seeds.add(url)
         self._places.add(_place(self._scope, url))
 
@@ -48,6 +49,7 @@ class Boundary:
         The first that applies of scope, exclude, include and depth, as a short text:
         "exclude: */private/*".
         """
+        url = urls.judged(url)
         rule = self._outside(url)
         if rule is not None:
             return rule
@@ -154,8 +156,10 @@ class _Patterns:
 
     def first(self, url: str) -> str | None:
         """Return the first pattern that matches *url*, ``None`` if none does."""
+        if not self._patterns:
+            return None
         octets = url.encode()
-        if not self._patterns or self._any.search(octets) is None:
+        if self._any.search(octets) is None:
             return None
         return next((p for p, regex in self._patterns if regex.search(octets)), None)
 

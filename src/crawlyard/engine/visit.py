@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -19,7 +19,7 @@ from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.robots import token_of
-from crawlyard.engine.urls import Base, canonical, origin_of
+from crawlyard.engine.urls import Base, canonical, spelled_origin_of
 
 MAX_HOPS = 10
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # sitemaps.org, protocol 0.9
@@ -33,10 +33,14 @@ _PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-class Offer(Protocol):
-    """What a crawl does with a URL that was found."""
+class Finds(Protocol):
+    """What a crawl does with URLs that were found."""
 
-    def __call__(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
+    def unknown(self, urls: Sequence[str]) -> Sequence[str]:
+        """Return those of *urls* that are worth an offer: of fifty links, one or two."""
+        ...
+
+    def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
         """Take note of *url*; return "" if it will be fetched, else the rule against it."""
         ...
 
@@ -54,11 +58,11 @@ class Visitor:
     """Fetches targets of one job and says what became of them."""
 
     def __init__(
-        self, spec: JobSpec, agent: str, fetcher: Fetcher, tools: Tools, offer: Offer
+        self, spec: JobSpec, agent: str, fetcher: Fetcher, tools: Tools, finds: Finds
     ) -> None:
         self._fetcher = fetcher
         self._tools = tools
-        self._offer = offer
+        self._finds = finds
         self._agent = agent
         self.adopt(spec)
 
@@ -76,7 +80,7 @@ class Visitor:
         )
         # credentials go to the origins of start URLs alone (and never from https to http),
         # wherever a link or redirect leads
-        starts = {origin_of(canonical(url)) for url in spec.urls}
+        starts = {spelled_origin_of(canonical(url)) for url in spec.urls}
         self._trusted = starts | {f"https{o.removeprefix('http')}" for o in starts if _plain(o)}
         base = {"User-Agent": self._agent, "Accept": _ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
         self._headers = base | {
@@ -136,18 +140,18 @@ class Visitor:
         return record.answered(target, response, extracted, self._spec, now)
 
     def _follow(self, target: Target, extracted: Extracted) -> None:
-        for url in extracted.links:
-            self._offer(url, target, Via.LINK)
+        for url in self._finds.unknown(extracted.links):
+            self._finds.offer(url, target, Via.LINK)
         if extracted.refresh is not None and target.hops < MAX_HOPS:
-            self._offer(extracted.refresh, target, Via.REFRESH)
+            self._finds.offer(extracted.refresh, target, Via.REFRESH)
 
     def _read_sitemap(self, target: Target, response: Response) -> Outcome:
         read = sitemaps.parse(response.body, target.url)
         for url in read.sitemaps:
             if target.depth < MAX_NESTING:
-                self._offer(url, target, Via.SITEMAP)
+                self._finds.offer(url, target, Via.SITEMAP)
         for url in read.urls:
-            self._offer(url, target, Via.LISTED)
+            self._finds.offer(url, target, Via.LISTED)
         rule = f"sitemap: {len(read.urls)} URLs, {len(read.sitemaps)} sitemaps"
         if read.problem or response.truncated:
             rule += f" ({read.problem or response.truncated})"
@@ -165,7 +169,7 @@ class Visitor:
         if url is None or problem:
             kind = ErrorKind.BAD_REDIRECT
             return record.failed(target, kind, problem, now, status=response.status)
-        rule = self._offer(url, target, target.via, hop=True)
+        rule = self._finds.offer(url, target, target.via, hop=True)
         if rule:  # it leads nowhere new: that is where its own way ends
             return Outcome(target, TargetState.SKIPPED, rule=f"redirect to {url}: {rule}")
         return Outcome(target, TargetState.REDIRECTED, rule=f"redirect to {url}")
@@ -197,7 +201,8 @@ class Visitor:
         return Outcome(again, TargetState.WAITING)
 
     def _headers_for(self, url: str) -> Mapping[str, str]:
-        return self._secret_headers if origin_of(url) in self._trusted else self._headers
+        trusted = spelled_origin_of(url) in self._trusted
+        return self._secret_headers if trusted else self._headers
 
 
 def _plain(origin: str) -> bool:

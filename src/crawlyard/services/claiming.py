@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -16,6 +16,10 @@ LOOK_EVERY_S = 1.0
 """How often a worker without a free slot looks for an urgent job that has waited."""
 
 _AGEING_S = (1.0, 60.0)  # jobs are looked through so often: a tenth of what ages them, within this
+_MOST_AT_ONCE = 4
+"""Claims under way at once, for as long as each finds a job: they share a transaction on
+SQLite, and have a connection each on Postgres."""
+
 _AGE_ROUNDS = 10  # of a thousand jobs each, before the worker does something else
 
 _log = logging.getLogger(__name__)
@@ -56,8 +60,8 @@ class Slots(Protocol):
         """Run a job that was claimed."""
         ...
 
-    def give_up(self, job_id: str) -> None:
-        """Stop a job that waits again: what is in flight is still stored."""
+    def give_up(self, job_id: str, shard: int) -> None:
+        """Stop a job that waits again, or a shard of it: what is in flight is still stored."""
         ...
 
 
@@ -69,6 +73,7 @@ class Claiming:
         self._store = store
         self._clock = clock
         self._rules = rules
+        self._at_once = 1
         self._looked_at = -LOOK_EVERY_S
         self._joins_at = clock.monotonic()
         self._aged_at = clock.monotonic()
@@ -82,12 +87,21 @@ class Claiming:
         await self._age()
         rules = self._rules
         while slots.takes_more and (free := rules.slots - slots.taken) > 0:
-            least = Priority.URGENT if free <= rules.reserved else Priority.LOW
-            asker = Asker(self._worker, rules.tags, least, rules.only)
-            if await self._next(asker, slots) is None:
+            # one by one, a worker with many slots spends its time on the way to the store; as
+            # soon as nothing was found, one question is enough again
+            askers = [self._asker(free - n) for n in range(min(free, self._at_once))]
+            got = await _together([self._next(asker, slots) for asker in askers])
+            self._at_once = 1 if got[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
+            if None in got:
                 return
         if slots.takes_more:
             await self._preempt(slots)
+
+    def _asker(self, free: int) -> Asker:
+        """Return who asks for the next job while so many slots are free."""
+        rules = self._rules
+        least = Priority.URGENT if free <= rules.reserved else Priority.LOW
+        return Asker(self._worker, rules.tags, least, rules.only)
 
     async def _next(self, asker: Asker, slots: Slots) -> Claim | None:
         """Claim a job, or a shard of one that runs: what the order of the queue puts first."""
@@ -130,6 +144,17 @@ class Claiming:
                 return
 
 
+async def _together(asking: Sequence[Awaitable[Claim | None]]) -> list[Claim | None]:
+    """Return what each has come to; also if one fails, or this is cancelled, all are waited for."""
+    got = await asyncio.gather(*asking, return_exceptions=True)
+    claims: list[Claim | None] = []
+    for one in got:
+        if isinstance(one, BaseException):
+            raise one
+        claims.append(one)
+    return claims
+
+
 async def _kept(asking: Awaitable[Claim | Preemption | None], slots: Slots) -> Claim | None:
     """Return what was claimed once it runs: also if this is cancelled, it must be given back."""
     asked = asyncio.ensure_future(asking)
@@ -144,7 +169,7 @@ async def _kept(asking: Awaitable[Claim | Preemption | None], slots: Slots) -> C
 def _begin(got: Claim | Preemption | None, slots: Slots) -> Claim | None:
     if isinstance(got, Preemption):
         _log.info("job %s makes room for job %s", got.yielded.id, got.claim.job.id)
-        slots.give_up(got.yielded.id)
+        slots.give_up(got.yielded.id, got.shard)
         got = got.claim
     if got is not None:
         slots.begin(got)

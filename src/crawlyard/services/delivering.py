@@ -18,9 +18,9 @@ from crawlyard.core.webhook import (
     encoded,
     message,
 )
-from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.failing import FetchFailed, NotAsked
 from crawlyard.engine.guard import Guard
-from crawlyard.engine.post import TIMEOUT, NotAsked, Poster
+from crawlyard.engine.post import TIMEOUT, Poster
 from crawlyard.engine.visit import retry_after_s
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.policy import Policy

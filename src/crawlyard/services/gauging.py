@@ -52,12 +52,9 @@ class Gauging:
             raise Forbidden(f"{actor.id} is no admin")
         store, now, wall = self._store, self._clock.now(), self._clock.wall()
         began = self._clock.monotonic()
-        await store.events.last()
+        next_at = await store.ticks.next_at()
         latency_s = self._clock.monotonic() - began
-        next_at, due_at = (
-            await store.ticks.next_at(),
-            await store.deliveries.next_at(now, Traffic()),
-        )
+        due_at = await store.deliveries.next_at(now, Traffic())
         reports = [r for r in await store.workers.find() if now - r.beat_at <= ALIVE]
         none = timedelta(0)
         return Figures(

@@ -23,6 +23,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.engine.crawl import HEARTBEAT_S
 from crawlyard.errors import Conflict, NotFound, StoreUnavailable
 from crawlyard.services.holding import leased
+from crawlyard.services.rescue import LATE
 from crawlyard.services.run import Workshop, yield_to
 
 STORE_AWAY = os.EX_TEMPFAIL
@@ -34,7 +35,8 @@ MAY_SEND = "may_send"
 HELD, GO_ON = b"-", b"+"
 """What a child is told from then on, a byte each time: to send nothing, or to go on."""
 
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.5
+_BEFORE_IT_LAPSES_S = 1.5  # its parent judges a child that hangs before others take its lease
 _GRACE_S = 1.0  # beyond what requests in flight get, for a child to give its lease back
 
 _log = logging.getLogger(__name__)
@@ -143,8 +145,14 @@ class IsolatedRun:
         return True
 
     async def _wait(self, child: asyncio.subprocess.Process) -> None:
-        """Return when the child has ended, must be killed, or has lost its lease."""
-        excused_until = 0.0
+        """Return when the child has ended, must be killed, hangs, or has lost its lease.
+
+        It hangs if it does not renew its lease in time, while this process and the store are
+        well. Others who find the lease lapsed cannot know that, and do not blame it.
+        """
+        patience = self._shop.recorder.lease.total_seconds() - _BEFORE_IT_LAPSES_S
+        looked = renewed = self._shop.clock.monotonic()
+        held: datetime | None = None
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):
@@ -156,10 +164,16 @@ class IsolatedRun:
             try:
                 until = await self._held_until()
             except StoreUnavailable:
-                # nor can the child renew its lease: that is no fault of its job
-                excused_until = now + self._shop.recorder.lease.total_seconds()
+                # nor can the child renew it: that is no fault of its job
+                renewed = self._shop.clock.monotonic()
                 continue
-            if until is None or (until <= self._shop.clock.now() and now >= excused_until):
+            if until is None:
+                return
+            now = self._shop.clock.monotonic()
+            late, looked = now - looked > LATE.total_seconds(), now
+            if until != held or late:
+                held, renewed = until, now
+            elif now - renewed >= patience:
                 return
 
     async def _held_until(self) -> datetime | None:

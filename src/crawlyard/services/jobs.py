@@ -2,30 +2,22 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from crawlyard.clock import Clock
 from crawlyard.core.actions import DELETABLE, has_rest
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.editing import EDITABLE, edited
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import DIRECT, Job, Origin
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.limits import Usage, breach, given_back
 from crawlyard.core.page import ErrorGroup, ErrorKind
-from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Actor
-from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
-from crawlyard.engine.lookup import addresses_of
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
 from crawlyard.services.janitor import purged
-from crawlyard.services.job_reader import JobReader
-from crawlyard.services.making import prepared
-from crawlyard.services.policy import Policy
-from crawlyard.services.receivers import Resolve, check_names
-from crawlyard.store.base import Freed, Store
+from crawlyard.services.submitting import JobSubmitter
+from crawlyard.store.base import Freed
 
 _TRIES = 8  # a move that loses a race is read and tried again; more losses mean a bug
 
@@ -39,62 +31,13 @@ _ALREADY = {
 """Moves that change nothing when the job is there already, and does not wait for its time."""
 
 
-class JobManager(JobReader):
+class JobManager(JobSubmitter):
     """Submits, finds, moves, edits, retries and deletes jobs.
 
     Every method takes its actor first: what he may not see does not exist for him
     (`NotFound`), what he may not change is `Forbidden`. A change is made to the *version*
     that is given alone: one that comes between is `Stale`, and nothing is written.
     """
-
-    def __init__(
-        self,
-        store: Store,
-        dispatcher: Dispatcher,
-        clock: Clock,
-        policy: Policy | None = None,
-        resolve: Resolve = addresses_of,
-    ) -> None:
-        super().__init__(store)
-        self._dispatcher = dispatcher
-        self._clock = clock
-        self._policy = policy or Policy(store)
-        self._resolve = resolve
-
-    async def submit(
-        self,
-        actor: Actor,
-        spec: JobSpec,
-        *,
-        start_at: datetime | None = None,
-        origin: Origin = DIRECT,
-    ) -> Job:
-        """Remember a new job that is due now or at *start_at*, and return it.
-
-        Raises:
-            Invalid: the spec cannot be crawled as it is; the message names the field.
-            Forbidden: the actor may not submit, or asks for what this yard does not grant.
-            QuotaExceeded: as many of his jobs wait already as may.
-        """
-        job, event = await self._checked(actor, spec, start_at, origin)
-        return await self._add(job, event)
-
-    async def rehearsed(
-        self,
-        actor: Actor,
-        spec: JobSpec,
-        *,
-        start_at: datetime | None = None,
-        origin: Origin = DIRECT,
-    ) -> tuple[Job, Event]:
-        """Return the job that `submit` would remember now, and its event; nothing is written.
-
-        Raises:
-            Invalid, Forbidden, QuotaExceeded: as for `submit`.
-        """
-        job, event = await self._checked(actor, spec, start_at, origin)
-        await self._policy.check_room(job.owner)
-        return job, event
 
     async def pause(
         self, actor: Actor, job_id: str, why: str = "", *, version: int | None = None
@@ -145,15 +88,9 @@ class JobManager(JobReader):
                 allowed = tuple(LIFECYCLE[old.state])
                 raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
             owner = actor if actor.id == old.owner else Actor(id=old.owner)
-            job, event = await prepared(
-                *(self._policy, self._clock, owner, old.spec),
-                origin=old.origin,
-                by=actor.id,
-                like=old,
-            )
-            await self.check_receivers(job.spec)
+            draft = await self._drafted(owner, old.spec, origin=old.origin, by=actor.id, like=old)
             with suppress(Conflict):
-                return await self._add(replace(job, retry_of=old.id), event, old)
+                return await self._enter(draft)
         raise _keeps_changing(job_id)
 
     async def retry_failed(
@@ -282,29 +219,6 @@ class JobManager(JobReader):
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not delete them")
         return await purged(self._store.upkeep, self._clock)
-
-    async def _checked(
-        self, actor: Actor, spec: JobSpec, start_at: datetime | None, origin: Origin
-    ) -> tuple[Job, Event]:
-        job, event = await prepared(
-            self._policy, self._clock, actor, spec, start_at=start_at, origin=origin
-        )
-        await self.check_receivers(job.spec)
-        return job, event
-
-    async def check_receivers(self, spec: JobSpec) -> None:
-        """Look up where the webhooks of *spec* lead now, and check that this is allowed.
-
-        Raises:
-            Invalid: one has no address, or leads to one that is closed.
-        """
-        await check_names(spec, self._resolve)
-
-    async def _add(self, job: Job, event: Event, like: Job | None = None) -> Job:
-        async with self._policy.room(job.owner):
-            await self._store.jobs.add(job, event, like)
-        self._dispatcher.announce(job.due_at)
-        return job
 
     async def _move(
         self, actor: Actor, job_id: str, move: Move, why: str, version: int | None

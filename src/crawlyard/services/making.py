@@ -1,8 +1,9 @@
 """New jobs: judged by what the yard and their owner allow, and not remembered yet."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event
@@ -10,14 +11,21 @@ from crawlyard.core.job import DIRECT, Job, Origin
 from crawlyard.core.policy import SectionName
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.template import CrawlTemplate
-from crawlyard.core.user import Actor, Quota
+from crawlyard.core.user import Actor, Grant, Quota
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Forbidden
 from crawlyard.ids import new_id
-from crawlyard.services.policy import Policy
+from crawlyard.services.policy import (
+    ASK,
+    Clamped,
+    Policy,
+    check_grants,
+    check_waiting,
+    within_ceilings,
+)
 from crawlyard.services.receivers import with_webhooks
 from crawlyard.services.templates import TemplateManager
-from crawlyard.store.base import Store
+from crawlyard.store.base import Entrant, Rules, Store
 
 
 async def prepared(
@@ -29,35 +37,117 @@ async def prepared(
     start_at: datetime | None = None,
     origin: Origin = DIRECT,
     by: str | None = None,
-    like: Job | None = None,
 ) -> tuple[Job, Event]:
     """Return a new job of the actor's and its event.
 
     *by* is who did it, where that is not the actor: a schedule, say. Limits above the
-    ceilings of the yard or of the actor are cut; the event names them. It is granted what
-    it asks for as *like* was, where that is given and the actor is trusted.
+    ceilings of the yard or of the actor are cut; the event names them.
 
     Raises:
         Invalid: the spec cannot be crawled as it is; the message names the field.
         Forbidden: the actor may not submit, or asks for what this yard does not grant.
     """
+    draft = await drafted(policy, actor, spec, start_at=start_at, origin=origin, by=by)
+    await policy.check_granted(draft.needs, draft.told)
+    return draft.made(await policy.clamped(draft.owner, draft.spec), clock.now())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A job that is asked for, judged by itself; what the yard says of it is not known yet."""
+
+    id: str
+    owner: str
+    spec: JobSpec
+    start_at: datetime | None
+    origin: Origin
+    needs: tuple[Grant, ...]  # what the settings have to grant
+    told: str  # what to do if they do not
+    by: str | None = None  # who asks for it, if not its owner
+    like: Job | None = None  # it is a retry of this one
+
+    def made(self, within: Clamped, now: datetime) -> tuple[Job, Event]:
+        """Return the job and its event, with the spec as it is within the ceilings."""
+        job, event = Job.new(
+            *(self.id, self.owner, within.spec, now),
+            due_at=self.start_at,
+            origin=self.origin,
+            by_grant=self.needs,
+            actor=self.by,
+        )
+        retry_of = self.like.id if self.like else None
+        return (replace(job, retry_of=retry_of) if retry_of else job), within.told(event)
+
+    def judged(self, rules: Rules, now: datetime) -> tuple[Job, Event]:
+        """Return the job and its event as *rules* let it in.
+
+        Raises:
+            Forbidden: the settings do not grant what it needs.
+            QuotaExceeded: as many of its owner's jobs wait already as may.
+        """
+        if self.needs:
+            check_grants(self.needs, rules.grants, self.told)
+        check_waiting(self.owner, rules.quota, rules.waiting)
+        within = within_ceilings(self.spec, rules.quota.ceilings, rules.ceilings)
+        return self.made(within, now)
+
+    def entrant(self, now: datetime) -> Entrant:
+        """Return what is asked of the store."""
+        return Entrant(
+            owner=self.owner,
+            level=self.spec.priority,
+            judge=partial(self.judged, now=now),
+            like=self.like,
+        )
+
+
+def check_maker(actor: Actor) -> None:
+    """Check that *actor* may make jobs at all.
+
+    Raises:
+        Forbidden: he may only look.
+    """
     if not actor.may_change(actor.id):
         raise Forbidden(f"{actor.id} may look at jobs, not submit them")
+
+
+async def drafted(
+    policy: Policy,
+    actor: Actor,
+    spec: JobSpec,
+    *,
+    start_at: datetime | None = None,
+    origin: Origin = DIRECT,
+    by: str | None = None,
+    like: Job | None = None,
+) -> Draft:
+    """Return a new job of the actor's as far as it can be judged by itself.
+
+    See `prepared`. It is a retry of *like*, where that is given, and needs what that was
+    granted if the actor is trusted.
+
+    Raises:
+        Invalid: the spec cannot be crawled as it is; the message names the field.
+        Forbidden: the actor may not submit.
+    """
+    check_maker(actor)
     spec = with_webhooks(spec)
     check_spec(spec)
     if like is not None and actor.trusted:
-        await policy.check_granted(by_grant := like.by_grant)
+        needs, told = like.by_grant, ASK
     else:
-        by_grant = await policy.check(actor, spec, origin)
-    within = await policy.clamped(actor.id, spec)
-    job, event = Job.new(
-        *(new_id(), actor.id, within.spec, clock.now()),
-        due_at=start_at,
+        needs, told = await policy.needed(actor, spec, origin)
+    return Draft(
+        id=new_id(),
+        owner=actor.id,
+        spec=spec,
+        start_at=start_at,
         origin=origin,
-        by_grant=by_grant,
-        actor=by,
+        needs=needs,
+        told=told,
+        by=by,
+        like=like,
     )
-    return job, within.told(event)
 
 
 class _SteadyPolicy(Policy):

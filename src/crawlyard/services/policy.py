@@ -1,10 +1,7 @@
 """What a yard lets its users do: grants and ceilings of its settings, and their quotas."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from weakref import WeakValueDictionary
 
 from crawlyard.core.event import Event
 from crawlyard.core.form import at, form_of
@@ -20,6 +17,9 @@ from crawlyard.store.base import JobQuery, Store
 
 CEILING = "ceiling"
 """Where a limit comes from that was cut."""
+
+ASK = "ask its admin"
+"""What to do about a grant that is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,6 @@ class Policy:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def grants(self, actor: Actor) -> Grants:
         """Return what *actor* may ask for; who works on the store's own files: everything."""
@@ -68,26 +67,29 @@ class Policy:
         Raises:
             Forbidden: this yard does not grant it; the message names the fields.
         """
-        asked = asked_for(spec)
-        if not asked:
-            return ()
-        told = "ask its admin"
-        if actor.trusted:
-            if await self.is_trusted(origin):
-                return ()
-            told = f"{told}: others may have changed template {origin.template_id}"
+        asked, told = await self.needed(actor, spec, origin)
         await self.check_granted(asked, told)
         return asked
 
-    async def check_granted(self, needed: tuple[Grant, ...], told: str = "ask its admin") -> None:
+    async def needed(
+        self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
+    ) -> tuple[tuple[Grant, ...], str]:
+        """Return what `check` looks for in the settings, and what to do where it is not."""
+        asked = asked_for(spec)
+        if not asked or not actor.trusted:
+            return asked, ASK
+        if await self.is_trusted(origin):
+            return (), ASK
+        return asked, f"{ASK}: others may have changed template {origin.template_id}"
+
+    async def check_granted(self, needed: tuple[Grant, ...], told: str = ASK) -> None:
         """Check that the settings grant all that is *needed*; *told* is what to do if not.
 
         Raises:
             Forbidden: they do not; the message names the fields of the spec.
         """
-        missing = await self.withheld(needed)
-        if missing:
-            raise Forbidden(f"{not_granted(missing)}; {told}")
+        if needed:
+            check_grants(needed, grants_of(await self.section(SectionName.GRANTS)), told)
 
     async def withheld(self, needed: tuple[Grant, ...]) -> tuple[Grant, ...]:
         """Return what of *needed* the settings do not grant now."""
@@ -109,13 +111,7 @@ class Policy:
         """Return *spec* within the ceilings of its owner and of the yard; the smaller win."""
         yard = ceilings_of(await self.section(SectionName.CEILINGS))
         own = (await self.quota(owner)).ceilings
-        if yard == own == Limits():
-            return Clamped(spec=spec)
-        within = replace(spec, limits=clamped(spec.limits, own, yard))
-        form = form_of(within)
-        changed = (n for n in LIMIT_NAMES if getattr(within.limits, n) != getattr(spec.limits, n))
-        paths = (f"limits.{name}_s" if name == "duration" else f"limits.{name}" for name in changed)
-        return Clamped(spec=within, cut={path: at(form, path) for path in paths})
+        return within_ceilings(spec, own, yard)
 
     async def quota(self, owner: str) -> Quota:
         """Return the quota of a user; who has no account has none."""
@@ -135,23 +131,40 @@ class Policy:
         Raises:
             QuotaExceeded: as many wait already.
         """
-        most = (await self.quota(owner)).pending
-        if most is None:
-            return
-        waiting = await self.waiting(owner)
-        if waiting + more > most:
-            told = f"{waiting:,} jobs of {owner} wait already, and {most:,} may (quota.pending)"
-            raise QuotaExceeded("pending", told)
+        quota = await self.quota(owner)
+        if quota.pending is not None:
+            check_waiting(owner, quota, await self.waiting(owner), more)
 
-    @asynccontextmanager
-    async def room(self, owner: str) -> AsyncIterator[None]:
-        """Check that a job of *owner* may be added, and let no other of his in for the block.
 
-        That holds in one process: of two that add at the same instant, each may add one.
+def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None:
+    """Check that *more* jobs of *owner* may wait, of whom *waiting* do already.
 
-        Raises:
-            QuotaExceeded: as for `check_room`.
-        """
-        async with self._turns.setdefault(owner, asyncio.Lock()):
-            await self.check_room(owner)
-            yield
+    Raises:
+        QuotaExceeded: his quota does not let them.
+    """
+    most = quota.pending
+    if most is not None and waiting + more > most:
+        told = f"{waiting:,} jobs of {owner} wait already, and {most:,} may (quota.pending)"
+        raise QuotaExceeded("pending", told)
+
+
+def check_grants(needed: tuple[Grant, ...], granted: Grants, told: str = ASK) -> None:
+    """Check that the settings grant all that is *needed*; *told*: what to do if not.
+
+    Raises:
+        Forbidden: they do not; the message names the fields of the spec.
+    """
+    missing = withheld(needed, granted)
+    if missing:
+        raise Forbidden(f"{not_granted(missing)}; {told}")
+
+
+def within_ceilings(spec: JobSpec, own: Limits, yard: Limits) -> Clamped:
+    """Return *spec* within the ceilings of its owner and of the yard; the smaller win."""
+    if yard == own == Limits():
+        return Clamped(spec=spec)
+    within = replace(spec, limits=clamped(spec.limits, own, yard))
+    form = form_of(within)
+    changed = (n for n in LIMIT_NAMES if getattr(within.limits, n) != getattr(spec.limits, n))
+    paths = (f"limits.{name}_s" if name == "duration" else f"limits.{name}" for name in changed)
+    return Clamped(spec=within, cut={path: at(form, path) for path in paths})

@@ -13,7 +13,6 @@ from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Actor
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
-from crawlyard.engine.fetch import AiohttpFetcher
 from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.scout import MOST_ORIGINS, MOST_SITEMAPS, Scout, SeenOrigin, SeenSitemap
 from crawlyard.engine.urls import canonical, origin_of, path_of
@@ -102,7 +101,7 @@ class Preview:
 
     async def _looked(self, spec: JobSpec) -> tuple[Scout, tuple[str, ...]]:
         shop = self._shop
-        fetcher = AiohttpFetcher(spec_guard(spec), min(spec.timeout, LONGEST), shop.clock)
+        fetcher = shop.fetcher(spec_guard(spec), min(spec.timeout, LONGEST), shop.clock)
         scout = Scout(
             spec=spec,
             agent=spec.user_agent or shop.agent,

@@ -1,6 +1,6 @@
 """From what somebody asks for to a job: a template filled, or a spec of his own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,10 +9,11 @@ from crawlyard.core.job import DIRECT, Job, Origin
 from crawlyard.core.secrets import hidden
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Actor
-from crawlyard.errors import Invalid
+from crawlyard.errors import Invalid, Refused
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.policy import CEILING, cut_of
-from crawlyard.services.site_settings import SiteSettings
+from crawlyard.services.site_settings import SiteSettings, underlaid
+from crawlyard.services.submitting import Submission, Submitted
 from crawlyard.services.templates import DEFAULT, THIS_JOB, TemplateManager
 
 
@@ -67,6 +68,36 @@ class Requests:
             actor, ready.spec, start_at=request.start_at, origin=ready.origin
         )
 
+    async def submit_many(
+        self, actor: Actor, requests: Sequence[JobRequest | Refused]
+    ) -> list[Submitted]:
+        """Submit many, and return the job of each, or why there is none; see `JobManager`.
+
+        What could not even be read as a request is its own answer.
+
+        Raises:
+            Forbidden: the actor may only look.
+            StoreUnavailable: the store cannot be written, or nobody can tell whether it was.
+        """
+        answers: dict[int, Submitted] = {}
+        wanted: dict[int, Submission] = {}
+        defaults = await self._settings.defaults()
+        for number, request in enumerate(requests):
+            if isinstance(request, Refused):
+                answers[number] = request
+                continue
+            try:
+                ready = await self._prepared(actor, request, defaults)
+            except Refused as refusal:
+                answers[number] = refusal
+            else:
+                wanted[number] = Submission(
+                    spec=ready.spec, start_at=request.start_at, origin=ready.origin
+                )
+        submitted = await self._jobs.submit_many(actor, list(wanted.values()))
+        answers |= dict(zip(wanted, submitted, strict=True))
+        return [answers[number] for number in range(len(requests))]
+
     async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
         """Return what `submit` would make now; nothing is written.
 
@@ -91,19 +122,25 @@ class Requests:
         Raises:
             Invalid, NotFound, Forbidden: as for `submit`.
         """
+        return await self._prepared(actor, request, await self._settings.defaults())
+
+    async def _prepared(
+        self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
+    ) -> Prepared:
         if request.template is None:
             if request.params:
                 raise Invalid("params", "expected a template that has them")
             spec, given = spec_of(request.form), values_of(request.form)
             sources = {path: THIS_JOB if path in given else DEFAULT for path in FIELDS}
-            return await self._over_defaults(spec, sources, DIRECT)
+            return _over(defaults, spec, sources, DIRECT)
         rendered = await self._templates.render(
             actor, request.template, request.params, request.form, request.template_version
         )
-        return await self._over_defaults(rendered.spec, rendered.sources, rendered.origin)
+        return _over(defaults, rendered.spec, rendered.sources, rendered.origin)
 
-    async def _over_defaults(
-        self, spec: JobSpec, sources: Mapping[str, str], origin: Origin
-    ) -> Prepared:
-        under = await self._settings.underlaid(spec, sources, DEFAULT)
-        return Prepared(spec=under.spec, origin=origin, sources=under.sources)
+
+def _over(
+    defaults: Mapping[str, object], spec: JobSpec, sources: Mapping[str, str], origin: Origin
+) -> Prepared:
+    under = underlaid(defaults, spec, sources, DEFAULT)
+    return Prepared(spec=under.spec, origin=origin, sources=under.sources)

@@ -1,7 +1,6 @@
 """Taking back the jobs of workers that are no more."""
 
 import logging
-import random
 from datetime import UTC, datetime, timedelta
 
 from crawlyard.clock import Clock
@@ -14,6 +13,10 @@ LOOK_EVERY = timedelta(seconds=1)
 
 EXCUSED = timedelta(seconds=5)
 """After the store was away, for those who could not renew their leases and now do."""
+
+LATE = timedelta(seconds=3)
+"""A look that comes so long after the last one: this process was stopped, its machine slept,
+or the store kept it waiting. All others may have fared alike, who are there nevertheless."""
 
 _NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # no lease ends before
 
@@ -29,6 +32,8 @@ class Rescue:
         self._clock = clock
         self._signs = signs
         self._looked_at = -LOOK_EVERY.total_seconds()
+        self._came_at: datetime | None = None
+        self._late = False
         self._excused_until = 0.0
         self._strangers: dict[str, float] = {}  # holders elsewhere, and since when we know
 
@@ -46,6 +51,7 @@ class Rescue:
         Raises:
             StoreUnavailable: the store is away.
         """
+        self._excuse_if_late()
         now = self._clock.monotonic()
         if now - self._looked_at < LOOK_EVERY.total_seconds():
             return False
@@ -56,11 +62,18 @@ class Rescue:
         if dead := self._signs.dead(others):
             taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
         if now >= self._excused_until:
-            taken += await leases.take_back(self._clock.now(), (), self._lapsed)
+            taken += await leases.take_back(self._clock.now(), (), self._lost)
         for job in taken:
             _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
         self._signs.sweep(others)
         return bool(taken)
+
+    def _excuse_if_late(self) -> None:
+        now = self._clock.now()  # goes on while a machine sleeps, which the other clock does not
+        late = self._came_at is not None and now - self._came_at > LATE
+        if late and not self._late:  # else a process that is always slow would take nothing back
+            self.excuse()
+        self._came_at, self._late = now, late
 
     async def is_nobodys(self, lease: timedelta) -> bool:
         """Tell whether no lease is held that has to be waited for.
@@ -84,11 +97,8 @@ class Rescue:
         return set(await self._store.leases.holders()) - {self._name}
 
     def _lost(self, job: Job) -> tuple[Job, Event]:
-        """Return a job whose worker is dead: if a child ran it, that died with its parent."""
-        return job.lost(self._clock.now(), actor=f"worker:{self._name}", in_child=False)
+        """Return a job whose worker is gone, or was stopped longer than its leases last.
 
-    def _lapsed(self, job: Job) -> tuple[Job, Event]:
-        """Return a job that made no checkpoint in time: if a child ran it, that hangs."""
-        now = self._clock.now()
-        actor, chance = f"worker:{self._name}", random.random()
-        return job.lost(now, actor=actor, in_child=job.isolated, chance=chance)
+        A child that ran it is not blamed: only its parent knows whether it hung.
+        """
+        return job.lost(self._clock.now(), actor=f"worker:{self._name}", in_child=False)

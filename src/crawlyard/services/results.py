@@ -63,7 +63,8 @@ class Results:
         await self._may_see(actor, job_id)
         asked = query
         while chunk := await self._store.pages.pages(job_id, asked, _CHUNK):
-            bodies = await self._store.pages.bodies([s.id for s in chunk], kinds)
+            ids = [stored.id for stored in chunk]
+            bodies = await self._store.pages.bodies(ids, kinds) if kinds else {}
             for stored in chunk:
                 own = {kind: bodies[key] for kind in kinds if (key := (stored.id, kind)) in bodies}
                 yield stored, own

@@ -18,17 +18,17 @@ from crawlyard.core.page import UNREACHABLE, ErrorKind, Target
 from crawlyard.core.progress import milestones
 from crawlyard.core.retry import RetryReason
 from crawlyard.core.spec import Strategy
-from crawlyard.core.watch import Level
+from crawlyard.core.watch import Course, Level
 from crawlyard.engine.access import RobotsCache
 from crawlyard.engine.crawl import WINDOW, Crawl
 from crawlyard.engine.ends import End, Start
-from crawlyard.engine.fetch import AiohttpFetcher
+from crawlyard.engine.fetch import MakeFetcher
 from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, NotFound, StoreFull, StoreUnavailable
-from crawlyard.services.allowance import hold_spent
-from crawlyard.services.granting import hold_ungranted, ungranted
+from crawlyard.services.granting import ungranted
 from crawlyard.services.journal import Diary, lines_of, told
+from crawlyard.services.knowing import known_urls
 from crawlyard.services.leash import Leash, LeashedFetcher, Licence
 from crawlyard.services.policy import Policy
 from crawlyard.services.progress import ProgressTracker
@@ -61,6 +61,7 @@ class Workshop:
     recorder: Recorder
     progress: ProgressTracker
     agent: str  # the yard's user agent, where a spec names none
+    fetcher: MakeFetcher
     deeds: Deeds = field(default_factory=Deeds)
     licence: Licence = field(default_factory=Licence)
 
@@ -71,7 +72,8 @@ class JobRun:
     def __init__(self, claim: Claim, shop: Workshop) -> None:
         self.lease: Lease = claim.lease
         self._job = claim.job
-        self._shard = claim.shard
+        # of a shard, others may have recorded something since it was claimed
+        self._is_new = claim.shard.updated_at is None and not claim.lease.shard
         self._usage = claim.shard.usage
         self._milestone = claim.shard.pulse.milestone
         self._shop = shop
@@ -83,6 +85,7 @@ class JobRun:
         self._changed = False  # an edit came with the last answer
         self._begun = False  # the log says so
         self._lost = False
+        self._answer: Checkpoint | None = None  # to the last heartbeat before the crawl
         self._leash = Leash(shop.licence, shop.clock, claim.shard.lease_until)
 
     @property
@@ -164,15 +167,18 @@ class JobRun:
     async def _crawl_it(self) -> None:
         spec, shop = self._job.spec, self._shop
         fetcher = LeashedFetcher(
-            AiohttpFetcher(spec_guard(spec), spec.timeout, shop.clock), self._leash
+            shop.fetcher(spec_guard(spec), spec.timeout, shop.clock), self._leash
         )
         agent = spec.user_agent or shop.agent
         try:
             start = await self._start()
-            journal = self._shop.store.journal
-            self._diary = Diary(await self._patiently(lambda: journal.course(self.job_id)))
+            if start is None:
+                return
+            self._diary = Diary(await self._course())
             crawl = Crawl(spec, agent, fetcher, shop.tools, shop.robots, start)
             self._crawl = crawl
+            if self._answer is not None:
+                self._heard(crawl, self._answer)
             if self._draining:
                 crawl.stop(0)
             async with aclosing(crawl.batches()) as batches:
@@ -183,20 +189,35 @@ class JobRun:
         finally:
             await fetcher.close()
 
-    async def _start(self) -> Start:
+    async def _start(self) -> Start | None:
+        """Return what the crawl begins with; ``None``: the lease was lost meanwhile."""
+        start = Start(self.job_id, self._usage, load=self._load, may_send=self._leash.good)
+        if self._is_new:  # nothing was recorded: with four reads, a small job took 3 ms more
+            return start
         frontier, no = self._shop.store.frontier, self.lease.job_no
-        known: set[int] = set()
-        async for chunk in frontier.known(no):
-            known.update(chunk)
-        return Start(
-            key=self.job_id,
-            usage=self._usage,
-            known=known,
-            waiting=await self._load(WINDOW, ()),
-            roots=await frontier.roots(no),
-            load=self._load,
-            may_send=self._leash.good,
-        )
+        known = await known_urls(frontier.known(no), self._shop.clock, self._beat)
+        if self._lost:
+            return None
+        waiting = await self._load(WINDOW, ())
+        return replace(start, known=known, waiting=waiting, roots=await frontier.roots(no))
+
+    async def _beat(self) -> bool:
+        """Renew the lease, while what is known is read; tell whether it was still held."""
+        until = self._shop.clock.now() + self._shop.recorder.lease
+        pulse = self._shop.progress.observe(self.job_id, self._usage)
+        answer = await self._insist(Batch(pulse=replace(pulse, milestone=self._milestone)))
+        # the version stays: the first batch of the crawl is told of an edit
+        self.lease = replace(answer.lease, version=self.lease.version)
+        self._answer, self._lost = answer, answer.order is Order.LOST
+        if not self._lost:
+            self._leash.renew(until)
+        return not self._lost
+
+    async def _course(self) -> Course:
+        journal = self._shop.store.journal
+        if self._is_new:
+            return Course()
+        return await self._patiently(lambda: journal.course(self.job_id))
 
     async def _load(self, limit: int, without: Collection[str]) -> Sequence[Target]:
         deep = self._job.spec.strategy is Strategy.DEPTH_FIRST
@@ -368,28 +389,3 @@ async def yield_to(shop: Workshop, lease: Lease) -> None:
             continue
         return
     await shop.store.leases.free(lease)
-
-
-async def watch_orders(
-    shop: Workshop, runs: Callable[[], Sequence[JobRun]], every: timedelta
-) -> None:
-    """Read the orders of all running jobs with one query each time, until cancelled.
-
-    A job whose grant is withdrawn is paused first, and one whose owner may fetch no more
-    today waits again.
-    """
-    while True:
-        await shop.clock.sleep(every)
-        current = runs()
-        if not current:
-            continue
-        try:
-            held = [(run.lease, run.job) for run in current]
-            await hold_ungranted(shop.store, shop.clock, held)
-            await hold_spent(shop.store, shop.clock, held)
-            orders = await shop.store.leases.orders([lease for lease, _ in held])
-        except StoreUnavailable:
-            continue  # the next checkpoint says so
-        for run, (lease, _), order in zip(current, held, orders, strict=True):
-            if (run.lease.shard, run.lease.attempt) == (lease.shard, lease.attempt):
-                run.obey(order)  # else it has gone on with another shard

@@ -48,8 +48,10 @@ class ShardRun(JobRun):
                 self._leash.renew(claim.shard.lease_until)
             await super()._crawl_it()
 
-    async def _start(self) -> Start:
+    async def _start(self) -> Start | None:
         start = await super()._start()
+        if start is None:
+            return None
         lease = self.lease
         return replace(
             start,

@@ -86,20 +86,9 @@ class SiteSettings:
             return await self._setting(new)
         raise Conflict(f"settings {word} keep changing; try again")
 
-    async def underlaid(
-        self, spec: JobSpec, sources: Mapping[str, str], unsaid: str
-    ) -> "Underlaid":
-        """Return *spec* with the defaults of the settings under it.
-
-        They take the place of the fields whose source is *unsaid*.
-
-        Raises:
-            Invalid: with them, the spec is none.
-        """
-        value = (await self._store.settings.get(SectionName.DEFAULTS)).value
-        whole = defaults_of(value, spec, lambda path: sources.get(path, unsaid) == unsaid)
-        said = [path for path in _paths(value) if sources.get(path, unsaid) == unsaid]
-        return Underlaid(spec=whole, sources={**sources, **dict.fromkeys(said, SETTINGS)})
+    async def defaults(self) -> Mapping[str, object]:
+        """Return the defaults of the settings, for `underlaid`."""
+        return (await self._store.settings.get(SectionName.DEFAULTS)).value
 
     async def _setting(self, section: Section) -> Setting:
         effective: dict[str, object] = dict(section.value)
@@ -122,6 +111,21 @@ class Underlaid:
 
     spec: JobSpec
     sources: Mapping[str, str]
+
+
+def underlaid(
+    value: Mapping[str, object], spec: JobSpec, sources: Mapping[str, str], unsaid: str
+) -> Underlaid:
+    """Return *spec* with the defaults of the settings, *value*, under it.
+
+    They take the place of the fields whose source is *unsaid*.
+
+    Raises:
+        Invalid: with them, the spec is none.
+    """
+    whole = defaults_of(value, spec, lambda path: sources.get(path, unsaid) == unsaid)
+    said = [path for path in _paths(value) if sources.get(path, unsaid) == unsaid]
+    return Underlaid(spec=whole, sources={**sources, **dict.fromkeys(said, SETTINGS)})
 
 
 def _named(name: str) -> SectionName:

@@ -16,10 +16,11 @@ from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.claiming import Claiming, ClaimRules
 from crawlyard.services.isolation import IsolatedRun, Isolation
+from crawlyard.services.obeying import watch_orders
 from crawlyard.services.outdated import outdated
 from crawlyard.services.reporting import Reporter, Standing
 from crawlyard.services.rescue import Rescue
-from crawlyard.services.run import JobRun, Workshop, watch_orders, yield_to
+from crawlyard.services.run import JobRun, Workshop, yield_to
 from crawlyard.services.shard_run import run_of
 from crawlyard.services.signs import Signs
 
@@ -269,10 +270,10 @@ class Worker:
         """Tell whether it claims jobs: not once it stops, while it is quiet, or must not send."""
         return self._shop.licence.good and not (self._stopping or self._quiet)
 
-    def give_up(self, job_id: str) -> None:
-        """Stop a job that waits again: what is in flight is still stored."""
+    def give_up(self, job_id: str, shard: int) -> None:
+        """Stop a job that waits again, or a shard of it: what is in flight is still stored."""
         for run in self._direct():
-            if run.job_id == job_id:
+            if run.job_id == job_id and shard in {0, run.lease.shard}:
                 run.obey(Order.STOP)
 
     def begin(self, claim: Claim) -> None:

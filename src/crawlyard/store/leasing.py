@@ -30,11 +30,16 @@ def worth(lease: Lease, shard: Shard | None) -> Worth:
     return Worth.ANSWER if shard.seq > lease.seq else Worth.WRITE
 
 
-def order_of(lease: Lease, attempt: int, state: State, version: int) -> Order:
-    """Return what the holder of *lease* is to do about a job as it is stored."""
+def order_of(
+    lease: Lease, attempt: int, state: State, version: int, *, yields: bool = False
+) -> Order:
+    """Return what the holder of *lease* is to do about a job as it is stored.
+
+    *yields* tells that it is of a shard that was given up for an urgent job.
+    """
     if attempt != lease.attempt:
         return Order.LOST
-    if state is not State.RUNNING:
+    if yields or state is not State.RUNNING:
         return Order.STOP
     return Order.GO_ON if version == lease.version else Order.CHANGED
 

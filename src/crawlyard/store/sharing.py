@@ -81,7 +81,9 @@ def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
 def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> Claim | None:
     """Lease a free shard; ``None`` when nothing is left of a limit that it could use."""
     shard = parts.by[number]
-    mine = replace(shard, worker=worker, attempt=shard.attempt + 1, lease_until=until)
+    mine = replace(
+        shard, worker=worker, attempt=shard.attempt + 1, lease_until=until, freed_at=None
+    )
     parts.put(number, replace(mine, budget={}))
     share = parts.grant(number, job.limits)
     if share.over is not None or not usable(share.budget):
@@ -101,6 +103,16 @@ def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> 
     alone = replace(job, losses=max(job.losses, shard.deaths))
     total = replace(parts.total, worker=worker, lease_until=until)
     return Claim(lease=lease, job=alone, shard=total, share=share)
+
+
+def to_yield(parts: Parts, worker: str) -> int | None:
+    """Return the shard that *worker* gives up when an urgent job takes a slot of its own.
+
+    ``None``: it has the only one under way, so that the job as a whole waits again.
+    """
+    going = [(n, shard.worker) for n, shard in parts.leased() if not shard.yields]
+    mine = [n for n, holder in going if holder == worker]
+    return mine[-1] if mine and len(going) > 1 else None
 
 
 def back(shard: Shard, now: datetime | None) -> Shard:

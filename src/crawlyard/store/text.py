@@ -4,8 +4,9 @@ Postgres refuses NUL, and no UTF-8 has lone surrogates; pages have both.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import cache, partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,15 +29,37 @@ def scrubbed(value: T) -> T:
 
 
 def _scrubbed(value: Any) -> Any:
-    if type(value) is str:  # an enum's words are ours
-        return clean(value)
-    if isinstance(value, Mapping):
-        return {_scrubbed(k): _scrubbed(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_scrubbed(v) for v in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        before = {f.name: getattr(value, f.name) for f in fields(value)}
-        after = {name: _scrubbed(v) for name, v in before.items()}
-        # records check themselves when they are made: only those that change are made anew
-        return replace(value, **after) if after != before else value
-    return value
+    way = _way(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever it makes
+    return value if way is None else way(value)
+
+
+# Of a batch of 200 pages, half the time would go into asking of 10,000 values what each of them is.
+@cache
+def _way(kind: type[Any]) -> Callable[[Any], Any] | None:
+    """Return what cleans a value of *kind*, ``None`` where there is nothing to be cleaned."""
+    if kind is str:  # an enum's words are ours
+        return clean
+    if issubclass(kind, Mapping):
+        return _mapping
+    if issubclass(kind, (list, tuple)):
+        return _sequence
+    return partial(_record, tuple(f.name for f in fields(kind))) if is_dataclass(kind) else None
+
+
+def _mapping(value: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {_scrubbed(k): _scrubbed(v) for k, v in value.items()}
+
+
+def _sequence(value: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]:
+    return type(value)([_scrubbed(v) for v in value])
+
+
+def _record(names: Sequence[str], value: Any) -> Any:
+    # records check themselves when they are made: only those that change are made anew
+    changed = {}
+    for name in names:
+        before = getattr(value, name)
+        after = _scrubbed(before)
+        if after is not before and after != before:
+            changed[name] = after
+    return replace(value, **changed) if changed else value

@@ -13,7 +13,7 @@ from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.results import Results
 from crawlyard.store.base import PageQuery
-from crawlyard.web.wire.jobs import PageOut
+from crawlyard.web.wire.records import record_of
 
 if TYPE_CHECKING:
     from crawlyard.export import warc
@@ -38,16 +38,17 @@ def exported(
     if form is Format.WARC:
         captures = _captures(results, actor, job.id, asked)
         return plan.captures(captures, spec.name, job.id, robots=not spec.ignore_robots)
-    return plan.chunks(_records(results, actor, job.id, asked, plan))
+    return plan.chunks(records(results, actor, job.id, asked, plan))
 
 
-async def _records(
+async def records(
     results: Results, actor: Actor, job_id: str, asked: PageQuery, plan: Plan
 ) -> AsyncGenerator[Record]:
+    """Yield the pages of a job that are *asked* for, as *plan* writes them."""
     async with aclosing(results.records(actor, job_id, asked, plan.kept)) as found:
         async for stored, bodies in found:
-            page = PageOut.of(stored.page, **readable.readable(bodies))
-            yield page.model_dump(mode="json", exclude=set(plan.left_out))
+            kept = readable.readable(bodies) if bodies else {}
+            yield record_of(stored.page, kept, plan.left_out)
 
 
 async def _captures(

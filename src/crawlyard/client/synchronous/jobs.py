@@ -8,6 +8,7 @@ from typing import overload
 from crawlyard.client.synchronous.looks import Looks
 from crawlyard.client.synchronous.results import Words
 from crawlyard.client.transport import if_match, part, without_none
+from crawlyard.web.wire.batch import BatchOut
 from crawlyard.web.wire.expanded import ExpandedJobOut
 from crawlyard.web.wire.job_looks import CountsOut, DeletionOut
 from crawlyard.web.wire.job_plan import JobPlanOut
@@ -185,6 +186,14 @@ class Jobs(Looks):
         wait of a pending one.
         """
         return self._act(job_id, "retry", {"scope": scope, "kinds": [*kinds]}, version)
+
+    def submit_many(self, forms: Sequence[Mapping[str, object]]) -> BatchOut:
+        """Submit up to 1,000 jobs, each as the body of a request for one has it.
+
+        Each has an answer, in the order asked; one that is refused harms no other.
+        """
+        body = {"jobs": [*forms]}
+        return self._calls.one(BatchOut, "POST", f"{_JOBS}/batch", body=body)
 
     def bulk(self, action: Mapping[str, object]) -> BulkOut:
         """Do something to many jobs: of ``action`` and ``ids`` or a ``filter``."""

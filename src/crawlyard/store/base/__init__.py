@@ -14,6 +14,7 @@ from crawlyard.store.base.archive import ArchiveQuery, ArchiveStore
 from crawlyard.store.base.desk import OperationStore, ReplyStore, SettingStore, ViewStore
 from crawlyard.store.base.hosts import HostRuleStore, HostStore, RobotsStore
 from crawlyard.store.base.inquiry import InquiryStore
+from crawlyard.store.base.intake import Entered, Entrant, IntakeStore, Rules
 from crawlyard.store.base.jobs import (
     EVERY_EVENT,
     EVERY_JOB,
@@ -43,6 +44,8 @@ __all__ = [
     "Claimed",
     "CredentialStore",
     "DeliveryStore",
+    "Entered",
+    "Entrant",
     "EventLog",
     "EventQuery",
     "Firing",
@@ -51,6 +54,7 @@ __all__ = [
     "HostRuleStore",
     "HostStore",
     "InquiryStore",
+    "IntakeStore",
     "JobQuery",
     "JobStore",
     "JournalStore",
@@ -64,6 +68,7 @@ __all__ = [
     "QueueStore",
     "ReplyStore",
     "RobotsStore",
+    "Rules",
     "ScheduleQuery",
     "ScheduleStore",
     "SettingStore",
@@ -86,6 +91,7 @@ class Store:
     """All of them together, on one database."""
 
     jobs: JobStore
+    intake: IntakeStore
     leases: LeaseStore
     spread: SpreadStore
     queue: QueueStore

@@ -147,8 +147,8 @@ class LeaseStore(Protocol):
     ) -> None:
         """Save the job as for `JobStore.save` and free the lease, in one transaction.
 
-        Its failed targets of the kinds *again* (empty: none) wait again, as after
-        `JobStore.retry_failed`.
+        Its spec is that of the version before. Its failed targets of the kinds *again*
+        (empty: none) wait again, as after `JobStore.retry_failed`.
 
         Raises:
             Conflict: the lease is another's, or the job's version has moved on.

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
@@ -10,7 +10,6 @@ from pydantic import TypeAdapter
 
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.limits import USAGE_NAMES, Limits, Usage
@@ -19,6 +18,7 @@ from crawlyard.core.progress import Pulse
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Grant
 from crawlyard.store.codec.base import Row, to_json
+from crawlyard.store.codec.dates import is_dated
 from crawlyard.store.text import scrubbed
 
 if sys.version_info >= (3, 14):
@@ -27,8 +27,10 @@ else:
     from backports import zstd
 
 
-HOST_MARK = "\n"
-"""Around each host of `jobs.hosts`."""
+TAIL = 4
+"""Characters of `jobs.tail`."""
+
+_NUL = "\\u0000"  # as JSON has it
 
 _SPEC = TypeAdapter(JobSpec)
 _PULSE = TypeAdapter(Pulse)
@@ -70,13 +72,25 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
     """Return the columns of `jobs` that come from the spec: with 100,000 seeds, megabytes."""
     return {
         "name": spec.name,
-        "search": "\n".join((spec.name, *spec.urls)).casefold(),
-        "hosts": hosts_text(spec.urls),
-        "spec": to_json(_SPEC.dump_python(scrubbed(spec), mode="json")),
+        "spec": _spec_json(spec),
         "priority": int(spec.priority),
         "needs": needs_text(spec.worker_tags),
         "retention": spec.retention,
     }
+
+
+def text_of(spec: JobSpec) -> str:
+    """Return what a word of a filter is looked for in, as `job_texts` has it."""
+    return "\n".join((spec.name, *spec.urls)).casefold()
+
+
+def _spec_json(spec: JobSpec) -> str:
+    try:
+        text = _SPEC.dump_json(spec).decode()
+    except ValueError:  # a lone surrogate
+        text = _NUL
+    # by way of Python's values, which can be cleaned, it takes four times as long
+    return to_json(_SPEC.dump_python(scrubbed(spec), mode="json")) if _NUL in text else text
 
 
 def limits_of(text: str) -> Limits:
@@ -84,14 +98,14 @@ def limits_of(text: str) -> Limits:
     return _LIMITS.validate_json(text)
 
 
-def hosts_text(urls: Iterable[str]) -> str:
-    """Return the hosts of *urls* as `jobs.hosts` has them."""
-    return HOST_MARK.join(("", *hosts_in(urls), ""))
+def tail_of(part: str) -> str:
+    """Return the last characters of an id, or of a part of one, as `jobs.tail` has them."""
+    return part[-TAIL:]
 
 
-def needs_text(tags: Iterable[str]) -> str:
+def needs_text(tags: Collection[str]) -> str:
     """Return the tags that a job asks of a worker as `jobs.needs` has them."""
-    return "\n".join(sorted(set(tags)))
+    return "\n".join(sorted(set(tags))) if tags else ""
 
 
 def needs_of(text: str) -> list[str]:
@@ -103,6 +117,8 @@ def new_job_row(job: Job) -> dict[str, Any]:
     """Return all columns of a row of `jobs` but its key."""
     never_change: dict[str, Any] = {
         "id": job.id,
+        "tail": tail_of(job.id),
+        "dated": int(is_dated(job.id, job.created_at)),
         "owner": job.owner,
         "created_at": job.created_at,
         "retry_of": job.retry_of,
@@ -110,8 +126,8 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "template_version": job.origin.template_version,
         "schedule_id": job.origin.schedule_id,
         "tick_at": job.origin.tick_at,
-        "given": to_json(job.origin.given),
-        "by_grant": to_json(job.by_grant),
+        "given": to_json(job.origin.given) if job.origin.given else "[]",
+        "by_grant": to_json(job.by_grant) if job.by_grant else "[]",
         "spread": 0,
     }
     return never_change | job_row(job) | spec_row(job.spec)

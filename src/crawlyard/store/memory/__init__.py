@@ -18,6 +18,7 @@ from crawlyard.store.memory.frontier import MemoryFrontier
 from crawlyard.store.memory.host_rules import MemoryHostRules
 from crawlyard.store.memory.hosts import MemoryHosts, MemoryRobots
 from crawlyard.store.memory.inquiry import MemoryInquiries
+from crawlyard.store.memory.intake import MemoryIntake
 from crawlyard.store.memory.jobs import MemoryJobs
 from crawlyard.store.memory.leases import MemoryLeases
 from crawlyard.store.memory.overview import MemoryOverview
@@ -37,6 +38,7 @@ def open_memory_store() -> Store:
     shelf = Shelf()
     return Store(
         jobs=MemoryJobs(shelf),
+        intake=MemoryIntake(shelf),
         leases=MemoryLeases(shelf),
         spread=MemorySpread(shelf),
         queue=MemoryQueue(shelf),

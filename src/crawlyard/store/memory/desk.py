@@ -125,17 +125,16 @@ class MemorySettings:
     """`SettingStore` in memory."""
 
     _shelf: Shelf
-    _sections: dict[str, Section] = field(default_factory=dict)
 
     async def get(self, name: str) -> Section:
-        return self._sections.get(name, Section(name=name))
+        return self._shelf.sections.get(name, Section(name=name))
 
     async def save(self, section: Section, event: Event | None = None) -> None:
         if (await self.get(section.name)).version != section.version - 1:
             raise Conflict(
                 f"settings {section.name} are not at version {section.version - 1} any more"
             )
-        self._sections[section.name] = section_of(section_row(scrubbed(section)))
+        self._shelf.sections[section.name] = section_of(section_row(scrubbed(section)))
         self._shelf.tell(*([event] if event else []))
 
 

@@ -57,7 +57,8 @@ class MemoryFrontier:
         if record is None or shard is None or verdict is Worth.REFUSE:
             usage = record.shard.usage if record else Usage()
             return Checkpoint(order=Order.LOST, lease=lease, usage=usage)
-        order = order_of(lease, shard.attempt, record.job.state, record.job.version)
+        job = record.job
+        order = order_of(lease, shard.attempt, job.state, job.version, yields=shard.yields)
         if verdict is Worth.WRITE:
             told = record.shard.pulse.milestone
             before = len(record.frontier)
@@ -99,7 +100,8 @@ class MemoryFrontier:
             known = record.frontier.setdefault(target.fp, Known(self._shelf.next_row(), target))
             if known.state is TargetState.WAITING:
                 known.state, known.rule = outcome.state, outcome.rule
-                known.target = replace(known.target, tries=target.tries, due_at=target.due_at)
+                if known.target is not target:
+                    known.target = replace(known.target, tries=target.tries, due_at=target.due_at)
             if outcome.page is not None and target.fp not in record.pages:
                 self._keep(record, target.fp, outcome.page, outcome.bodies)
 

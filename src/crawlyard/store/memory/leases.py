@@ -45,7 +45,7 @@ class MemoryLeases:
         return [
             Order.LOST
             if r is None or (shard := r.leased(lease)) is None
-            else order_of(lease, shard.attempt, r.job.state, r.job.version)
+            else order_of(lease, shard.attempt, r.job.state, r.job.version, yields=shard.yields)
             for lease, r in records
         ]
 

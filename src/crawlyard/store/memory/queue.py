@@ -27,7 +27,7 @@ from crawlyard.core.queue import (
 from crawlyard.core.quota import day_of, held_back, spent
 from crawlyard.store.leasing import leased
 from crawlyard.store.memory.shelf import Shelf
-from crawlyard.store.memory.spread import begin
+from crawlyard.store.memory.spread import begin, give_up_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,16 @@ class MemoryQueue:
     ) -> Preemption | None:
         waiting = (j for j in on_offer(self._shelf, asker, now) if may_preempt(j, now, patience))
         urgent = PriorityQueue(waiting).next(now)
-        mine = (r.job for r in self._shelf.there() if asker.worker in r.workers)
+        mine = (r.job for r in self._shelf.there() if r.kept_by(asker.worker))
         low = max(filter(yields, mine), key=lambda job: (job.since, job.id), default=None)
         if urgent is None or low is None:
             return None
-        yielded, event = low.yielded(now, actor=f"worker:{asker.worker}")
-        self._shelf.changed(yielded, event)
-        return Preemption(claim=take(self._shelf, urgent, asker, now, now + lease), yielded=yielded)
+        number = give_up_part(self._shelf.records[low.id], asker.worker, now)
+        if not number:
+            low, event = low.yielded(now, actor=f"worker:{asker.worker}")
+            self._shelf.changed(low, event)
+        claim = take(self._shelf, urgent, asker, now, now + lease)
+        return Preemption(claim=claim, yielded=low, shard=number)
 
     async def age(self, now: datetime, step: timedelta, rows: int = 1000) -> int:
         waiting = PriorityQueue(r.job for r in self._shelf.there()).pending()

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 
 from crawlyard.core.checkpoint import Lease, Shard
 from crawlyard.core.credential import Credential
+from crawlyard.core.desk import Section
 from crawlyard.core.event import Event
 from crawlyard.core.host_rule import HostRule
 from crawlyard.core.job import Job
@@ -56,10 +57,10 @@ class Record:
         """Tell whether a lease on it or on a part of it keeps others out."""
         return any(held(shard, now) for shard in (self.shard, *self.parts.values()))
 
-    @property
-    def workers(self) -> set[str | None]:
-        """Return who has it, or a part of it."""
-        return {shard.worker for shard in (self.shard, *self.parts.values())}
+    def kept_by(self, worker: str) -> bool:
+        """Tell whether *worker* has it, or a part of it that it has not given up."""
+        shards = (self.shard, *self.parts.values())
+        return any(shard.worker == worker and not shard.yields for shard in shards)
 
     def leased(self, lease: Lease) -> Shard | None:
         """Return the shard that *lease* is of, ``None`` if there is none."""
@@ -131,6 +132,7 @@ class Shelf:
     credentials: dict[str, Credential] = field(default_factory=dict)
     days: dict[tuple[str, date], Usage] = field(default_factory=dict)  # by owner
     host_rules: dict[str, HostRule] = field(default_factory=dict)
+    sections: dict[str, Section] = field(default_factory=dict)  # of the settings
     last_job: int = 0
     last_event: int = 0
     last_row: int = 0  # of targets and pages alike

@@ -30,6 +30,7 @@ from crawlyard.store.sharing import (
     renewed,
     takeable,
     taken,
+    to_yield,
 )
 
 
@@ -72,22 +73,24 @@ class MemorySpread:
         parts = parts_of(record)
         if parts.by[lease.shard].worker is None:
             return None
+        yields = parts.by[lease.shard].yields
         parts.put(lease.shard, back(parts.by[lease.shard], now))
         claim: Claim | None = None
         if record.job.state is State.RUNNING:
-            if further and breach(record.job.limits, parts.total.usage) is None:
+            if further and not yields and breach(record.job.limits, parts.total.usage) is None:
                 free = [n for n, shard in parts.in_use() if shard.worker is None]
                 number = first_waiting(record, free)
                 if number is not None:
                     claim = taken(parts, number, record.job, lease.worker, until)
             if claim is None and not any(parts.leased()):
-                self._end(record, parts, decide)
+                self._end(record, parts, decide, yields=yields)
         keep(record, parts)
         return claim
 
-    def _end(self, record: Record, parts: Parts, decide: Decide) -> None:
-        waiting = any(_waits(record))
-        verdict = decide(Leaving(job=record.job, usage=parts.total.usage, waiting=waiting))
+    def _end(self, record: Record, parts: Parts, decide: Decide, *, yields: bool) -> None:
+        waiting, usage = any(_waits(record)), parts.total.usage
+        left = Leaving(job=record.job, usage=usage, waiting=waiting, yields=yields)
+        verdict = decide(left)
         self._shelf.changed(verdict.job, *verdict.events)
         if verdict.again:
             record.reopen(verdict.again)
@@ -181,6 +184,16 @@ def free_part(shelf: Shelf, lease: Lease) -> None:
     mine = record.parts.get(lease.shard) if record is not None else None
     if record is not None and mine is not None and mine.attempt == lease.attempt:
         record.parts[lease.shard] = back(mine, None)
+
+
+def give_up_part(record: Record, worker: str, now: datetime) -> int:
+    """Let *worker* give up one of several shards under way; return which, 0 for all of the job."""
+    parts = parts_of(record)
+    number = to_yield(parts, worker) or 0
+    if number:
+        parts.put(number, replace(parts.by[number], freed_at=now))
+        keep(record, parts)
+    return number
 
 
 def take_parts_back(

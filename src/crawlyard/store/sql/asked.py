@@ -1,15 +1,15 @@
 """What a query for jobs asks, as conditions of SQL; `core.filter.fits` says what they mean."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, ColumnElement, and_, exists, false, not_, or_
+from sqlalchemy import Column, ColumnElement, and_, exists, false, literal_column, not_, or_
 
 from crawlyard.core.filter import Condition, FilterKey, Source
+from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import JobQuery
-from crawlyard.store.codec.jobs import HOST_MARK
-from crawlyard.store.tables.jobs import job_tags, jobs
+from crawlyard.store.tables.jobs import UNUSUAL, job_hosts, job_tags, job_texts, jobs
 
 
 def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
@@ -19,7 +19,7 @@ def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
     if query.owner is not None:
         asked.append(jobs.c.owner == query.owner)
     if query.states:
-        asked.append(jobs.c.state.in_([s.value for s in query.states]))
+        asked.append(_in_state(query.states))
     if query.priorities:
         asked.append(jobs.c.priority.in_([int(p) for p in query.priorities]))
     if query.text:
@@ -44,16 +44,37 @@ def _condition(asked: Condition) -> ColumnElement[bool]:
     return not_(found) if asked.negated else found
 
 
+def _in_state(words: Iterable[str]) -> ColumnElement[bool]:
+    # literals, as in `tables/jobs.py`: else no partial index is used
+    states: list[ColumnElement[str]] = [
+        literal_column(f"'{State(word).value}'") for word in sorted(words)
+    ]
+    return jobs.c.state == states[0] if len(states) == 1 else jobs.c.state.in_(states)
+
+
+def _of_priority(words: Sequence[str]) -> ColumnElement[bool]:
+    numbers = [int(Priority.of(word)) for word in words]
+    if len(numbers) == 1 and numbers[0] != Priority.NORMAL:
+        return and_(jobs.c.priority == numbers[0], UNUSUAL)
+    return jobs.c.priority.in_(numbers)
+
+
 def _tagged(*tags: str) -> ColumnElement[bool]:
     return exists().where(job_tags.c.job_no == jobs.c.no, job_tags.c.tag.in_(tags))
 
 
 def _has(text: str) -> ColumnElement[bool]:
-    return jobs.c.search.contains(text.casefold(), autoescape=True)
+    return exists().where(job_texts.c.job_no == jobs.c.no, says(text))
 
 
-def _reaches(host: str) -> ColumnElement[bool]:
-    return jobs.c.hosts.contains(f"{HOST_MARK}{host}{HOST_MARK}", autoescape=True)
+def says(*words: str) -> ColumnElement[bool]:
+    """Return the condition on the rows of `job_texts` that any of *words* is in the text."""
+    having = (job_texts.c.text.contains(word.casefold(), autoescape=True) for word in words)
+    return or_(false(), *having)
+
+
+def _reaches(*hosts: str) -> ColumnElement[bool]:
+    return exists().where(job_hosts.c.job_no == jobs.c.no, job_hosts.c.host.in_(hosts))
 
 
 def _in(column: Column[str]) -> Callable[[Sequence[str]], ColumnElement[bool]]:
@@ -79,11 +100,11 @@ _FROM: Mapping[Source, ColumnElement[bool]] = {
 }
 
 _SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
-    FilterKey.STATE: jobs.c.state.in_,
-    FilterKey.PRIORITY: lambda words: jobs.c.priority.in_([int(Priority.of(w)) for w in words]),
+    FilterKey.STATE: _in_state,
+    FilterKey.PRIORITY: _of_priority,
     FilterKey.PRIORITY_GTE: _each(lambda word: jobs.c.priority >= int(Priority.of(word))),
     FilterKey.TAG: lambda words: _tagged(*words),
-    FilterKey.HOST: _each(_reaches),
+    FilterKey.HOST: lambda words: _reaches(*words),
     FilterKey.TEMPLATE: _in(jobs.c.template_id),
     FilterKey.SCHEDULE: _in(jobs.c.schedule_id),
     FilterKey.OWNER: jobs.c.owner.in_,

@@ -1,87 +1,76 @@
 """The claim: which job is first in line for a worker, and how it is leased."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
+from enum import Enum, auto
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    RowMapping,
-    Select,
-    String,
-    bindparam,
-    literal_column,
-    or_,
-)
+from sqlalchemy import BigInteger, Connection, RowMapping, Select, bindparam
 
 from crawlyard.core.checkpoint import Asker, Claim, Lease
 from crawlyard.core.lifecycle import Move
-from crawlyard.core.priority import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import leased
-from crawlyard.store.sql.line import UNNEEDY, met
+from crawlyard.store.sql.offers import Kind, asked_by, first_of_others, on_offer
 from crawlyard.store.sql.quotas import users_held_back
 from crawlyard.store.sql.ripening import ripen
-from crawlyard.store.sql.shards import untouched
 from crawlyard.store.sql.spread import begin
 from crawlyard.store.sql.standing import change, locked, set_shard, standing
-from crawlyard.store.tables.base import CleanText, Instant
-from crawlyard.store.tables.jobs import CLAIM_ORDER, HELD, PENDING, PRESENT, READY, jobs, shards
+from crawlyard.store.tables.jobs import CLAIM_ORDER, PENDING, READY, jobs
 
 
-class Kind(NamedTuple):
-    """Which conditions a claim has; what they compare with is given to the query."""
+class Again(Enum):
+    """What a claim says that has not looked at all that is due: it is to be made again."""
 
-    only: bool  # one job alone
-    least: Priority
-    needs: bool  # there are jobs that need tags which the worker has
-    out: bool  # there are users whose quota is used up
+    AGAIN = auto()
 
 
-def claim(conn: Connection, asker: Asker, now: datetime, until: datetime) -> Claim | None:
-    """Lease the job that is first in line for *asker* until that instant."""
+def claim(
+    conn: Connection, asker: Asker, now: datetime, until: datetime, *, last: bool = False
+) -> Claim | Again | None:
+    """Lease the job that is first in line for *asker* until that instant.
+
+    Each call marks a portion of what is due: while that has nothing for *asker*, and more
+    is due in that level, nothing is leased, and others may write before the next call. The
+    *last* leases what there is.
+    """
     # Two workers never win the same job: SQLite has one writer at a time, Postgres
     # skips the rows that another claim has locked. The lock of the quotas comes first, as
     # in `preempt`, which waits for rows: nobody waits in a circle.
     out = users_held_back(conn, now)
-    ripen(conn, now)
     kind, given = asked_by(conn, asker, now, out)
-    row = conn.execute(_first(kind), given).mappings().first()
+    left = None if kind.only else ripen(conn, now)
+    past = kind.out and not kind.only
+    row = _past(conn, kind, given) if past else _head(conn, kind, given)
+    if left is not None and not last and (row is None or row["level"] < left):
+        return Again.AGAIN
     return None if row is None else take(conn, row, asker, now, until)
 
 
-def asked_by(
-    conn: Connection, asker: Asker, now: datetime, out: Collection[str]
-) -> tuple[Kind, Mapping[str, object]]:
-    """Return which conditions *asker* makes, owners in *out* passed over, and their values."""
-    needs = met(conn, asker.tags)
-    kind = Kind(asker.only is not None, asker.least, bool(needs), bool(out))
-    return kind, {"now": now, "only": asker.only, "needs": needs, "out": list(out)}
+def _head(conn: Connection, kind: Kind, given: Mapping[str, object]) -> RowMapping | None:
+    return conn.execute(_line(kind), given).mappings().first()
 
 
-def on_offer(kind: Kind) -> list[ColumnElement[bool]]:
-    """Return the conditions that a job may be claimed, as `core.queue.takes` says."""
-    now = bindparam("now", type_=Instant)
-    free = or_(~HELD, shards.c.lease_until <= now)
-    asked = [PENDING, PRESENT, jobs.c.due_at <= now, free, untouched(now)]
-    if kind.out:
-        asked.append(jobs.c.owner.not_in(bindparam("out", type_=CleanText, expanding=True)))
-    if kind.only:
-        return [*asked, jobs.c.id == bindparam("only", type_=String)]
-    if kind.least > Priority.LOW:
-        asked.append(jobs.c.level >= literal_column(str(int(kind.least))))
-    if kind.needs:
-        had = jobs.c.needs.in_(bindparam("needs", type_=CleanText, expanding=True))
-        return [*asked, or_(UNNEEDY, had)]
-    return [*asked, UNNEEDY]
+def _past(conn: Connection, kind: Kind, given: Mapping[str, object]) -> RowMapping | None:
+    while (no := first_of_others(conn, kind, given)) is not None:
+        row = conn.execute(_still(kind), {**given, "no": no}).mappings().first()
+        if row is not None:
+            return row
+        # whoever had it locked has changed it
+    return None
 
 
 @cache
-def _first(kind: Kind) -> Select[Any]:
+def _line(kind: Kind) -> Select[Any]:
     # each kind is made once: making it took a third of the time of a claim
-    return locked(standing(READY, *on_offer(kind)).order_by(*CLAIM_ORDER).limit(1), skip=True)
+    marked = PENDING if kind.only else READY
+    return locked(standing(marked, *on_offer(kind)).order_by(*CLAIM_ORDER).limit(1), skip=True)
+
+
+@cache
+def _still(kind: Kind) -> Select[Any]:
+    return locked(standing(jobs.c.no == bindparam("no", type_=BigInteger), *on_offer(kind)))
 
 
 def take(conn: Connection, row: RowMapping, asker: Asker, now: datetime, until: datetime) -> Claim:

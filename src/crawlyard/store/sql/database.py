@@ -4,9 +4,9 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,10 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.sql.dues import NOBODY, Heralds, gathered
+from crawlyard.store.sql.dues import NOBODY, Heralds
 from crawlyard.store.sql.faults import told
+from crawlyard.store.sql.grouping import GroupWriter
+from crawlyard.store.sql.unchanged import Unchanged
 
 T = TypeVar("T")
 
@@ -36,6 +38,14 @@ class Database(Protocol):
 
     async def read(self, work: Work[T]) -> T:
         """Return what *work*, a single query, found."""
+        ...
+
+    async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
+        """Return what *ask* found, of a connection and *given*: now, or since the last commit.
+
+        For the few questions of polls: what is found depends on what is stored alone, not on
+        the time, and nobody changes it.
+        """
         ...
 
     async def write(self, work: Work[T]) -> T:
@@ -71,23 +81,40 @@ class SqliteDatabase:
         heralds: Heralds = NOBODY,
     ) -> None:
         self.name = f"the database {path}"
-        self._path, self._busy, self._heralds = path, busy, heralds
+        self._path, self._busy = path, busy
         self._writer = self._engine("BEGIN IMMEDIATE", connections=1)
         self._reader = self._engine("BEGIN", connections=readers)
-        self._write_thread = ThreadPoolExecutor(1, "crawlyard-write")
+        self._writes = GroupWriter(self._writer, heralds.after)
         self._read_threads = ThreadPoolExecutor(readers, "crawlyard-read")
+        self._unchanged = Unchanged(path)
 
     async def create(self) -> None:
         """Make the file, or see to it that it is as it has to be before its first table."""
-        await self._run(self._write_thread, self._create)
+        await self._run(self._read_threads, self._create)
 
     async def read(self, work: Work[T]) -> T:
         """Return what *work* found."""
         return await self._run(self._read_threads, partial(_transaction, self._reader, work))
 
+    async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
+        """Return what *ask* found; it is not asked again before somebody has written."""
+        if not self._unchanged.is_open:
+            await self._run(self._read_threads, self._unchanged.open)
+        stamp, question = self._unchanged.stamp(), (ask, given)
+        for answer in self._unchanged.kept(question) if stamp is not None else ():
+            found: T = answer
+            return found
+        found = await self.read(lambda conn: ask(conn, *given))
+        self._unchanged.keep(question, found, stamp)
+        return found
+
     async def write(self, work: Work[T]) -> T:
         """Return what *work* returned, once it is on the disk."""
-        return await self._run(self._write_thread, partial(self._change, work))
+        try:
+            begun = self._writes.begin(work)
+        except RuntimeError:
+            raise StoreUnavailable(f"{self.name} has been closed") from None
+        return await self._done(begun)
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Return what *work* returned, from a thread."""
@@ -95,26 +122,20 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         """Wait for the threads; the last connection folds the log into the file."""
-        for threads in (self._read_threads, self._write_thread):
-            await asyncio.to_thread(threads.shutdown)
+        for close in (self._read_threads.shutdown, self._writes.close):
+            await asyncio.to_thread(close)
+        self._unchanged.close()
         self._reader.dispose()
         self._writer.dispose()
-
-    def _change(self, work: Work[T]) -> T:
-        with self._writer.connect() as connection:
-            with connection.begin():
-                gathered(connection)  # of a transaction that was undone
-                result = work(connection)
-            due = gathered(connection)
-        if due and self._heralds.after is not None:
-            self._heralds.after()
-        return result
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
             begun = asyncio.get_running_loop().run_in_executor(threads, work)
         except RuntimeError:
             raise StoreUnavailable(f"{self.name} has been closed") from None
+        return await self._done(begun)
+
+    async def _done(self, begun: "asyncio.Future[T]") -> T:
         begun.add_done_callback(heard)
         try:
             return await asyncio.shield(begun)
@@ -160,6 +181,10 @@ def create_file(path: Path, busy: timedelta) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.with_name(path.name + ".lock")):
+        # nobody else's to read, as a backup: digests of tokens and secrets of webhooks are in
+        # it. One that is there keeps its mode; SQLite gives the files beside it the same.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=busy.total_seconds())
         try:
             # In this order: WAL writes the first page, which fixes the vacuum mode.

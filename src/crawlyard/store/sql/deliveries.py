@@ -70,6 +70,9 @@ class SqlDeliveries:
         return await self._database.write(partial(_again, delivery_id=delivery_id, now=now))
 
     async def next_at(self, now: datetime, traffic: Traffic) -> datetime | None:
+        # asked every second, and mostly there is none: then one short query, or none, is enough
+        if not await self._database.known(_is_any_undelivered):
+            return None
         return await self._database.read(partial(_next_at, now=now, traffic=traffic))
 
     async def events(self, deliveries: Sequence[Delivery]) -> list[Event | None]:
@@ -255,6 +258,13 @@ def _again(conn: Connection, delivery_id: str, now: datetime) -> Delivery:
     )
     conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(held_until=None))
     return after
+
+
+_ANY_UNDELIVERED = select(deliveries.c.no).where(UNDELIVERED).limit(1)
+
+
+def _is_any_undelivered(conn: Connection) -> bool:
+    return conn.scalar(_ANY_UNDELIVERED) is not None
 
 
 def _next_at(conn: Connection, now: datetime, traffic: Traffic) -> datetime | None:

@@ -114,9 +114,12 @@ class SqlOperations:
 
     async def claim(self, now: datetime, until: datetime) -> Operation | None:
         # asked every second, and nearly always in vain: writers need not wait for that
-        if not await self._database.read(partial(_is_any_free, now=now)):
+        database = self._database
+        if not await database.known(_is_any_under_way):
             return None
-        return await self._database.write(partial(_claim, now=now, until=until))
+        if not await database.read(partial(_is_any_free, now=now)):
+            return None
+        return await database.write(partial(_claim, now=now, until=until))
 
     async def under_way(self) -> Mapping[str, int]:
         return await self._database.read(_under_way)
@@ -154,6 +157,13 @@ def _operations(conn: Connection, asked: list[ColumnElement[bool]], limit: int) 
 def _free(now: datetime) -> ColumnElement[bool]:
     unleased = or_(operations.c.leased_until.is_(None), operations.c.leased_until <= now)
     return and_(UNDER_WAY, unleased)
+
+
+_ANY_UNDER_WAY = select(operations.c.id).where(UNDER_WAY).limit(1)
+
+
+def _is_any_under_way(conn: Connection) -> bool:
+    return conn.scalar(_ANY_UNDER_WAY) is not None
 
 
 def _is_any_free(conn: Connection, now: datetime) -> bool:

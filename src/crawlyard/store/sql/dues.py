@@ -1,4 +1,4 @@
-"""What a transaction makes due, gathered while it works, for whoever is to be told of it."""
+"""What a transaction says of itself while it works: what it makes due, and its number."""
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.store.codec.jobs import needs_text
 
 _GATHERED = "crawlyard_due"
+_NUMBER = "crawlyard_number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +42,15 @@ def gather(conn: Connection, job: Job, before: Job | None = None) -> None:
 def gathered(conn: Connection) -> Collection[Due]:
     """Return what was gathered since the last call, each once."""
     found: Collection[Due] = conn.info.pop(_GATHERED, frozenset())
+    return found
+
+
+def number(conn: Connection, given: str) -> None:
+    """Remember the number of the transaction, which Postgres gave with its last statement."""
+    conn.info[_NUMBER] = given
+
+
+def numbered(conn: Connection) -> str | None:
+    """Return the number that was remembered since the last call, ``None`` if none was."""
+    found: str | None = conn.info.pop(_NUMBER, None)
     return found

@@ -26,7 +26,7 @@ class SqlEvents:
         return await self._database.read(partial(_events, query=query, after=after, limit=limit))
 
     async def last(self) -> int:
-        return await self._database.read(_last)
+        return await self._database.known(_last)
 
 
 def _events(conn: Connection, query: EventQuery, after: int, limit: int) -> list[Event]:
@@ -36,8 +36,11 @@ def _events(conn: Connection, query: EventQuery, after: int, limit: int) -> list
     return [event_of(row) for row in rows]
 
 
+_LAST = select(func.max(events.c.seq))
+
+
 def _last(conn: Connection) -> int:
-    return conn.scalar(select(func.max(events.c.seq))) or 0
+    return conn.scalar(_LAST) or 0
 
 
 def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:

@@ -2,7 +2,9 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
+from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,22 +16,24 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
-from crawlyard.errors import Conflict, NotFound
+from crawlyard.errors import Conflict, NotFound, StoreUnavailable
 from crawlyard.store.base import EVERY_JOB, JobQuery
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import fenced, held
+from crawlyard.store.sql.arrivals import add_jobs
 from crawlyard.store.sql.asked import conditions
 from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.picking import picked, rarely, when
 from crawlyard.store.sql.reopen import reopen
 from crawlyard.store.sql.shards import SHARERS, parts_of, write_parts
 from crawlyard.store.sql.standing import (
-    add_jobs,
     change,
     locked,
     set_shard,
     standing,
     tell,
 )
+from crawlyard.store.sql.tallies import has_many_steps, sum_up, sums, went
 from crawlyard.store.tables.jobs import PRESENT, jobs
 
 
@@ -52,7 +56,11 @@ class SqlJobs:
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
-        return await self._database.read(partial(_counts, query=query))
+        found, many_steps = await self._database.read(partial(_counts, query=query))
+        if many_steps:
+            with suppress(StoreUnavailable):  # the janitor does so as well
+                await self._database.write(sum_up)
+        return found
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         return await self._database.write(
@@ -80,7 +88,8 @@ def _get(conn: Connection, job_id: str) -> Standing:
 
 def _find(conn: Connection, query: JobQuery, limit: int) -> list[Standing]:
     order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
-    found = standing(*conditions(query)).add_columns(SHARERS).order_by(order).limit(limit)
+    these = jobs.c.no.in_(picked(conn, query, limit))
+    found = standing(these).add_columns(SHARERS).order_by(order).limit(limit)
     return [_seen(row) for row in conn.execute(found).mappings()]
 
 
@@ -88,13 +97,20 @@ def _seen(row: RowMapping) -> Standing:
     return Standing(job=job_of(row), shard=shard_of(row), sharers=row[SHARERS.name])
 
 
-def _counts(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], int]:
-    rows = conn.execute(
-        select(jobs.c.state, jobs.c.priority, func.count())
-        .where(PRESENT, *conditions(query))
-        .group_by(jobs.c.state, jobs.c.priority)
-    )
-    return {(State(state), Priority(priority)): count for state, priority, count in rows}
+def _counts(conn: Connection, query: JobQuery) -> tuple[Mapping[tuple[State, Priority], int], bool]:
+    """Return the counts, and whether they took more steps than they should."""
+    found = sums(conn, query)
+    if found is not None:
+        return found, has_many_steps(conn)
+    few, counted = rarely(conn, query), Counter[tuple[State, Priority]]()
+    for dated in when(query):
+        rows = conn.execute(
+            select(jobs.c.state, jobs.c.priority, func.count())
+            .where(PRESENT, *few, *conditions(query), *dated)
+            .group_by(jobs.c.state, jobs.c.priority)
+        )
+        counted.update({(State(state), Priority(level)): count for state, level, count in rows})
+    return counted, False
 
 
 def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
@@ -114,6 +130,7 @@ def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[Er
 def _delete(conn: Connection, job_id: str, version: int, event: Event) -> None:
     row = _at(conn, job_id, version)
     conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
+    went(conn, row)
     parts = parts_of(conn, row["no"], row["spread"])
     parts.put(0, fenced(parts.total))
     for number, shard in parts.leased():

@@ -3,11 +3,20 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
 from crawlyard.core.checkpoint import Asker, Claim, Lease, Order, Shard
 from crawlyard.core.event import Event
@@ -17,16 +26,27 @@ from crawlyard.core.page import ErrorKind
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import freed, order_of
-from crawlyard.store.sql.claims import claim
+from crawlyard.store.sql.claims import Again, claim
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.reopen import reopen
+from crawlyard.store.sql.ripening import soonest
 from crawlyard.store.sql.shards import others_hold
 from crawlyard.store.sql.spread import free_part, settle_part, take_parts_back
 from crawlyard.store.sql.standing import STANDING, change, locked, set_shard, standing
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
 
+_LOOKS = 4
+"""Portions of what has become due that one claim looks through for a job that it may take."""
+
 FORGOTTEN = RUNNING & ~HELD & ~others_hold()
 """A job that runs under nobody's lease: its holder let go too early, and nothing would lapse."""
+
+
+@dataclass(slots=True)
+class _LastClaim:
+    """How the last claim of this process went."""
+
+    in_vain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +54,25 @@ class SqlLeases:
     """`LeaseStore` on a database."""
 
     _database: Database
+    _last: _LastClaim = field(default_factory=_LastClaim)
 
     async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
-        return await self._database.write(partial(claim, asker=asker, now=now, until=now + lease))
+        # a worker at rest claims every second: it looks first, and keeps nobody from writing
+        if self._last.in_vain:
+            marked, first = await self._database.known(soonest)
+            if not marked and (first is None or first > now):
+                return None
+        got = await self._claimed(asker, now, lease)
+        self._last.in_vain = got is None
+        return got
+
+    async def _claimed(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
+        work = partial(claim, asker=asker, now=now, until=now + lease)
+        for _ in range(_LOOKS):
+            if not isinstance(got := await self._database.write(work), Again):
+                return got
+        got = await self._database.write(partial(work, last=True))
+        return None if isinstance(got, Again) else got
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
         return await self._database.read(partial(_orders, leases=leases)) if leases else []
@@ -56,6 +92,8 @@ class SqlLeases:
         dead: Collection[str],
         decide: Callable[[Job], tuple[Job, Event]],
     ) -> list[Job]:
+        if not await self._database.known(_is_any_at_work):
+            return []
         lapsed = HELD & or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead)))
         found = await self._database.read(partial(_takeable, lapsed=lapsed))
         taken: list[Job] = []
@@ -67,20 +105,35 @@ class SqlLeases:
         return taken + await take_parts_back(self._database, now, dead, decide)
 
     async def holders(self) -> Mapping[str, int]:
-        return await self._database.read(_holders)
+        return await self._database.known(_holders)
+
+
+# made once, and without the job's spec, which may be megabytes
+_MINE = locked(
+    select(jobs.c.state, *shards.c)
+    .select_from(STANDING)
+    .where(
+        PRESENT,
+        jobs.c.no == bindparam("its_no", type_=BigInteger),
+        shards.c.attempt == bindparam("attempt", type_=Integer),
+    )
+)
+_YIELDS = (HELD & shards.c.freed_at.is_not(None)).label("yields")
 
 
 def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
     # few columns: this is asked four times a second
     statement = (
-        select(jobs.c.no, jobs.c.state, jobs.c.version, shards.c.shard, shards.c.attempt)
+        select(jobs.c.no, jobs.c.state, jobs.c.version, shards.c.shard, shards.c.attempt, _YIELDS)
         .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
         .where(PRESENT, jobs.c.no.in_([lease.job_no for lease in leases]))
     )
     found = {(row.no, row.shard): row for row in conn.execute(statement)}
     told = ((lease, found.get((lease.job_no, lease.shard))) for lease in leases)
     return [
-        Order.LOST if r is None else order_of(lease, r.attempt, State(r.state), r.version)
+        Order.LOST
+        if r is None
+        else order_of(lease, r.attempt, State(r.state), r.version, yields=r.yields)
         for lease, r in told
     ]
 
@@ -95,29 +148,39 @@ def _settle(
     if lease.shard:
         settle_part(conn, lease, job, events, again)
         return
-    shard = _mine(conn, lease)
-    if shard is None:
+    found = _mine(conn, lease)
+    if found is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
+    state, shard = found
     if again:
         shard, _ = reopen(conn, lease.job_no, shard, again)
     set_shard(conn, lease.job_no, freed(shard))
-    change(conn, job, *events)
+    # with its own spec: to write that and its tags again was a third of the time of this
+    change(conn, job, *events, before=replace(job, state=state, version=job.version - 1))
 
 
 def _free(conn: Connection, lease: Lease) -> None:
     if lease.shard:
         free_part(conn, lease)
         return
-    shard = _mine(conn, lease)
-    if shard is not None:
+    if (found := _mine(conn, lease)) is not None:
+        _, shard = found
         set_shard(conn, lease.job_no, freed(shard))
 
 
-def _mine(conn: Connection, lease: Lease) -> Shard | None:
-    """Return the shard of a leased job, locked; ``None`` if another attempt has it."""
-    mine = standing(jobs.c.no == lease.job_no, shards.c.attempt == lease.attempt)
-    row = conn.execute(locked(mine)).mappings().first()
-    return None if row is None else shard_of(row)
+def _mine(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:
+    """Return the state and shard of a leased job, locked; ``None`` if another attempt has it."""
+    given = {"its_no": lease.job_no, "attempt": lease.attempt}
+    row = conn.execute(_MINE, given).mappings().first()
+    return None if row is None else (State(row["state"]), shard_of(row))
+
+
+_ANY_HELD = select(shards.c.job_no).where(HELD).limit(1)
+_ANY_RUNNING = select(jobs.c.no).where(RUNNING, PRESENT).limit(1)
+
+
+def _is_any_at_work(conn: Connection) -> bool:
+    return any(conn.scalar(each) is not None for each in (_ANY_HELD, _ANY_RUNNING))
 
 
 def _takeable(conn: Connection, lapsed: ColumnElement[bool]) -> list[int]:

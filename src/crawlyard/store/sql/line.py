@@ -1,12 +1,13 @@
 """A job's place in the queue as a database keeps it: its turn, and who may take it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Row,
     Select,
     SmallInteger,
     bindparam,
@@ -21,6 +22,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
 from crawlyard.core.queue import Line, can_run, turn_of_new, turn_of_returned
 from crawlyard.store.codec.jobs import needs_of
+from crawlyard.store.sql.driving import one_row
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.jobs import NEEDY, PENDING, PRESENT, RUNNING, jobs
 
@@ -29,11 +31,16 @@ UNNEEDY = jobs.c.needs == literal_column("''")
 
 
 class Turns:
-    """Gives turns to jobs that are new in their levels, within one transaction."""
+    """Gives turns to jobs that are new in their levels, within one transaction.
 
-    def __init__(self, conn: Connection) -> None:
+    *lines* are those that the caller has read in it already.
+    """
+
+    def __init__(
+        self, conn: Connection, lines: Mapping[tuple[str, Priority], Line] | None = None
+    ) -> None:
         self._conn = conn
-        self._lines: dict[tuple[str, Priority], Line] = {}
+        self._lines = dict(lines or {})
 
     def next(self, owner: str, level: Priority) -> int:
         """Return the turn of one more job of *owner*."""
@@ -42,12 +49,6 @@ class Turns:
         turn = turn_of_new(line)
         self._lines[key] = replace(line, last=turn)
         return turn
-
-
-def in_line(conn: Connection, new: Sequence[Job]) -> list[Job]:
-    """Return new jobs with their turns, in the same order."""
-    turns = Turns(conn)
-    return [replace(job, turn=turns.next(job.owner, job.level)) for job in new]
 
 
 def back_in_line(conn: Connection, job: Job) -> Job:
@@ -68,7 +69,11 @@ def back_in_line(conn: Connection, job: Job) -> Job:
 
 def line_of(conn: Connection, owner: str, level: Priority) -> Line:
     """Return how far the turns of a level have come."""
-    row = conn.execute(_LINE, {"owner": owner, "level": int(level)}).one()
+    return line_in(one_row(conn, LINE, {"owner": owner, "level": int(level)}))
+
+
+def line_in(row: Row[Any]) -> Line:
+    """Return the line that a row of `LINE` tells of."""
     return Line(head=row.head, served=row.served, last=row.last)
 
 
@@ -82,7 +87,8 @@ def _line() -> Select[Any]:
     return select(head.label("head"), served.label("served"), last.label("last"))
 
 
-_LINE = _line()
+LINE = _line()
+"""A query for how far the turns of a *level* have come, for its jobs of an *owner*."""
 
 
 def runnable(conn: Connection, tags: frozenset[str]) -> ColumnElement[bool]:

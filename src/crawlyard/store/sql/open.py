@@ -25,6 +25,7 @@ from crawlyard.store.sql.frontier import SqlFrontier
 from crawlyard.store.sql.host_rules import SqlHostRules
 from crawlyard.store.sql.hosts import SqlHosts
 from crawlyard.store.sql.inquiry import SqlInquiries
+from crawlyard.store.sql.intake import SqlIntake
 from crawlyard.store.sql.jobs import SqlJobs
 from crawlyard.store.sql.leases import SqlLeases
 from crawlyard.store.sql.overview import SqlOverview
@@ -81,6 +82,7 @@ def store_on(database: Database) -> Store:
     """Return a store on a database that has its tables."""
     return Store(
         jobs=SqlJobs(database),
+        intake=SqlIntake(database),
         leases=SqlLeases(database),
         spread=SqlSpread(database),
         queue=SqlQueue(database),

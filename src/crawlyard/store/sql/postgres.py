@@ -5,20 +5,21 @@ second, and the embedded store has no use for it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from crawlyard.core.due import Due
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.sql.database import Work, heard
-from crawlyard.store.sql.dues import NOBODY, Heralds, gathered
+from crawlyard.store.sql.dues import NOBODY, Heralds, gathered, numbered
 from crawlyard.store.sql.faults import Again, again, sqlstate, told
 
 T = TypeVar("T")
@@ -36,8 +37,9 @@ _UNKNOWN_NUMBER = "22023"  # it lies in the future of this server
 
 
 # A process that is stopped, or a machine that is lost, in the midst of a transaction keeps what
-# it has locked from all others: for less than a lease, as they have to take its jobs back.
-_HANGING = "SET idle_in_transaction_session_timeout = '4s'"
+# it has locked from all others. They have to renew their leases meanwhile: the shortest lasts 6 s,
+# and 2 s of it may be over when they begin to wait.
+_HANGING = "SET idle_in_transaction_session_timeout = '3s'"
 
 
 class PostgresDatabase:
@@ -82,6 +84,10 @@ class PostgresDatabase:
     async def read(self, work: Work[T]) -> T:
         """Return what *work* found; it may be run more than once."""
         return await self._shielded(self._tried(partial(self._look, work)))
+
+    async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
+        """Return what *ask* found: nothing tells at a lower price that nobody has written."""
+        return await self.read(lambda conn: ask(conn, *given))
 
     async def write(self, work: Work[T]) -> T:
         """Return what *work* returned, once it is committed; it may be run more than once."""
@@ -129,10 +135,9 @@ class PostgresDatabase:
 
     async def _change(self, work: Work[T]) -> T:
         async with self._engine.connect() as connection:
-            await connection.run_sync(gathered)  # of a transaction that was undone
-            result = await connection.run_sync(work)
-            await self._tell(connection)
-            number = await connection.scalar(_NUMBER)
+            result, due, number = await connection.run_sync(partial(_done, work))
+            await self._tell(connection, due)
+            number = number or await connection.scalar(_NUMBER)
             try:
                 await connection.commit()
             except DBAPIError as error:
@@ -143,8 +148,7 @@ class PostgresDatabase:
                     raise
             return result
 
-    async def _tell(self, connection: AsyncConnection) -> None:
-        due = await connection.run_sync(gathered)
+    async def _tell(self, connection: AsyncConnection, due: Collection[Due]) -> None:
         if not due or self._heralds.within is None:
             return
         raw = await connection.get_raw_connection()
@@ -181,6 +185,14 @@ class PostgresDatabase:
                 if fate != "in progress":
                     return bool(fate == "committed")
                 await asyncio.sleep(0.05)  # its backend has yet to notice
+
+
+def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Due], str | None]:
+    """Return what *work* returned, what is due by it, and its transaction's number, if known."""
+    for left in (gathered, numbered):
+        left(connection)  # of a transaction that was undone
+    result = work(connection)
+    return result, gathered(connection), numbered(connection)
 
 
 def _prepare(connection: Any, _record: object) -> None:

@@ -21,7 +21,16 @@ from sqlalchemy import (
 
 from crawlyard.store.base import Freed
 from crawlyard.store.sql.database import is_postgres
-from crawlyard.store.tables.jobs import bodies, frontier, job_tags, jobs, pages, shards
+from crawlyard.store.tables.jobs import (
+    bodies,
+    frontier,
+    job_hosts,
+    job_tags,
+    job_texts,
+    jobs,
+    pages,
+    shards,
+)
 from crawlyard.store.tables.watch import courses, log_lines
 from crawlyard.store.tables.webhooks import deliveries, webhooks
 
@@ -78,6 +87,8 @@ _CHILDREN: Sequence[tuple[Table, Column[Any]]] = (
     (log_lines, log_lines.c.n),
     (courses, courses.c.job_no),
     (job_tags, job_tags.c.tag),
+    (job_hosts, job_hosts.c.host),
+    (job_texts, job_texts.c.job_no),
     (shards, shards.c.shard),
 )
 

@@ -16,11 +16,12 @@ from crawlyard.core.queue import aged, claimable, may_preempt, takes, yields
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import held
 from crawlyard.store.sql.bulk import update_rows
-from crawlyard.store.sql.claims import asked_by, on_offer, take
+from crawlyard.store.sql.claims import take
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.line import Turns, runnable
+from crawlyard.store.sql.offers import Kind, asked_by, first_of_others, on_offer
 from crawlyard.store.sql.quotas import parts_held_back, parts_spent, users_held_back
-from crawlyard.store.sql.shards import worked_at_by
+from crawlyard.store.sql.shards import give_up_part, worked_at_by
 from crawlyard.store.sql.standing import STANDING, change, locked, standing
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
@@ -77,19 +78,8 @@ def _pair(
     """Return the keys of the urgent job and of the low one, as they are at this moment."""
     out = users_held_back(conn, now) if lock else sorted(parts_held_back(conn, now))
     kind, given = asked_by(conn, asker, now, out)
-    waited = now - patience
-    urgent = (
-        select(jobs.c.no)
-        .select_from(STANDING)
-        .where(
-            *on_offer(kind),
-            jobs.c.level == int(Priority.URGENT),
-            jobs.c.since <= waited,
-            jobs.c.due_at <= waited,
-        )
-        .order_by(*CLAIM_ORDER)
-        .limit(1)
-    )
+    kind = kind._replace(waited=True)
+    given = {**given, "waited": now - patience}
     low = (
         select(jobs.c.no)
         .select_from(STANDING)
@@ -102,9 +92,17 @@ def _pair(
         .order_by(jobs.c.since.desc(), jobs.c.id.desc())
         .limit(1)
     )
-    first = conn.scalar(urgent, given)
+    first = _urgent(conn, kind, given)
     last = None if first is None else conn.scalar(low)
     return None if first is None or last is None else (first, last)
+
+
+def _urgent(conn: Connection, kind: Kind, given: Mapping[str, object]) -> int | None:
+    kind = kind._replace(least=max(kind.least, Priority.URGENT))
+    if kind.out:
+        return first_of_others(conn, kind, given)
+    urgent = select(jobs.c.no).select_from(STANDING).where(*on_offer(kind))
+    return conn.scalar(urgent.order_by(*CLAIM_ORDER).limit(1), given)
 
 
 def _preempt(
@@ -123,8 +121,11 @@ def _preempt(
     if conn.scalar(mine.where(worked_at_by(asker.worker))) is None:
         return None
     low = job_of(rows[pair[1]])
-    yielded, event = low.yielded(now, actor=f"worker:{asker.worker}")
+    number = give_up_part(conn, pair[1], rows[pair[1]]["spread"], asker.worker, now)
     claim = take(conn, rows[pair[0]], asker, now, until)
+    if number:
+        return Preemption(claim=claim, yielded=low, shard=number)
+    yielded, event = low.yielded(now, actor=f"worker:{asker.worker}")
     change(conn, yielded, event, before=low)
     return Preemption(claim=claim, yielded=yielded)
 

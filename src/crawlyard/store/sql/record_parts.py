@@ -68,7 +68,7 @@ def record_parts(
             written.used.append((job.owner, batch.usage))
             written.events.extend(told)
         share = _share(conn, job, lease, batch)
-        order = order_of(lease, mine.attempt, job.state, job.version)
+        order = order_of(lease, mine.attempt, job.state, job.version, yields=mine.yields)
         after = replace(lease, seq=job.parts.by[lease.shard].seq, version=job.version)
         usage = job.parts.total.usage
         written.answers.append(Checkpoint(order=order, lease=after, usage=usage, share=share))

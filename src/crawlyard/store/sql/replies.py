@@ -7,12 +7,12 @@ from datetime import datetime
 from functools import partial
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crawlyard.core.desk import Reply
 from crawlyard.store.codec.desk import answer_row, reply_of, reply_row
 from crawlyard.store.sql.bulk import delete_first
 from crawlyard.store.sql.database import Database, is_postgres
+from crawlyard.store.sql.dialects import postgresql, sqlite
 from crawlyard.store.tables.desk import replies
 
 _OPEN = replies.c.status == 0

@@ -8,12 +8,12 @@ from datetime import datetime
 from functools import partial
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from crawlyard.core.robots_file import RobotsFile
 from crawlyard.store.codec.hosts import file_of, file_row
 from crawlyard.store.sql.bulk import delete_first
 from crawlyard.store.sql.database import Database, is_postgres
+from crawlyard.store.sql.dialects import postgresql, sqlite
 from crawlyard.store.tables.hosts import robots
 from crawlyard.store.text import clean
 

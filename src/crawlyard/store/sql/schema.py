@@ -5,6 +5,7 @@ import importlib
 from sqlalchemy import Connection, String, column, func, inspect, select, table
 
 from crawlyard.errors import SchemaMismatch
+from crawlyard.store.sql import fresh
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.tables import SCHEMA
 
@@ -73,6 +74,9 @@ def migrate(conn: Connection, name: str) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
     # SQLite: the transaction itself, begun as a writer's, keeps others out
     if _is_current(conn, name):
+        return
+    if not is_postgres(conn) and not inspect(conn).get_table_names():
+        fresh.make(conn)
         return
     # imported only now: Alembic takes 0.2 s, and nearly every start has no use for it
     importlib.import_module("crawlyard.store.migrations").upgrade(conn)

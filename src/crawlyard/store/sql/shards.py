@@ -1,6 +1,7 @@
 """The rows of the shards of one job: read, locked, written back; and what waits in them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, or
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.spread import Extent, bucket_of, buckets_of
 from crawlyard.store.codec.jobs import shard_of, shard_row
-from crawlyard.store.sharing import Parts
+from crawlyard.store.sharing import Parts, to_yield
 from crawlyard.store.sql.bulk import insert_new, update_rows
 from crawlyard.store.tables.jobs import DEALT, PRESENT, WAITING, frontier, jobs, shards
 
@@ -55,6 +56,19 @@ def write_parts(conn: Connection, parts: Parts) -> None:
 
 def _numbered(parts: Parts, number: int) -> Shard:
     return parts.by[number] if number else parts.total
+
+
+def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime) -> int:
+    """Let *worker* give up one of several shards under way; return which, 0 for all of the job.
+
+    The row of the job, which is cut into *of*, is locked.
+    """
+    parts = parts_of(conn, no, of)
+    number = to_yield(parts, worker) or 0
+    if number:
+        parts.put(number, replace(parts.by[number], freed_at=now))
+        write_parts(conn, parts)
+    return number
 
 
 def recut(conn: Connection, no: int, of: int) -> None:
@@ -109,8 +123,12 @@ def others_hold() -> ColumnElement[bool]:
 
 
 def worked_at_by(worker: str) -> ColumnElement[bool]:
-    """Return the condition that *worker* has a job, which is `STANDING`, or a shard of it."""
-    part = (jobs.c.spread > 0) & _leased(_part.c.worker == worker).exists()
+    """Return the condition that *worker* has a job, which is `STANDING`, or a shard of it.
+
+    Not one that it has given up for an urgent job already.
+    """
+    kept = (_part.c.worker == worker, _part.c.freed_at.is_(None))
+    part = (jobs.c.spread > 0) & _leased(*kept).exists()
     return or_(shards.c.worker == worker, part)
 
 

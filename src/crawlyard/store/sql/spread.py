@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, or_, select
 
 from crawlyard.core.checkpoint import Asker, Claim, Lease, Shard
 from crawlyard.core.event import Event
@@ -18,10 +18,9 @@ from crawlyard.core.leaving import Decide, Leaving
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import breach
 from crawlyard.core.page import ErrorKind, Target
-from crawlyard.core.queue import can_run
 from crawlyard.core.spread import Extent, Spread, shards_for
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import job_of, needs_of, target_of
+from crawlyard.store.codec.jobs import job_of, target_of
 from crawlyard.store.leasing import fenced
 from crawlyard.store.sharing import (
     Parts,
@@ -29,12 +28,10 @@ from crawlyard.store.sharing import (
     back,
     cut,
     lost,
-    takeable,
     taken,
 )
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.line import runnable
-from crawlyard.store.sql.quotas import parts_spent
+from crawlyard.store.sql.joining import join
 from crawlyard.store.sql.reopen import reopen
 from crawlyard.store.sql.shards import (
     PART,
@@ -50,19 +47,12 @@ from crawlyard.store.sql.shards import (
 )
 from crawlyard.store.sql.standing import change, no_of
 from crawlyard.store.tables.jobs import (
-    CLAIM_ORDER,
     HELD,
     PRESENT,
-    READY,
-    RUNNING,
-    UNREADY,
     frontier,
     jobs,
     shards,
 )
-
-MOST_JOBS = 20
-"""Running jobs with a free shard that one question looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +64,7 @@ class SqlSpread:
     async def join(
         self, asker: Asker, now: datetime, lease: timedelta, *, in_turn: bool
     ) -> Claim | None:
-        # mostly there is nothing: that is found out without keeping others from writing
-        found = await self._database.read(partial(_open, asker=asker, now=now, in_turn=in_turn))
-        for no in found:
-            work = partial(_join, no=no, asker=asker, now=now, until=now + lease)
-            if (claim := await self._database.write(work)) is not None:
-                return claim
-        return None
+        return await join(self._database, asker, now, lease, in_turn=in_turn)
 
     async def leave(
         self, lease: Lease, now: datetime, until: datetime, decide: Decide, *, further: bool
@@ -105,77 +89,7 @@ class SqlSpread:
         return await self._database.read(partial(_shards, job_id=job_id))
 
 
-# -- joining -----------------------------------------------------------------------------
-
-
-def _open(conn: Connection, asker: Asker, now: datetime, *, in_turn: bool) -> list[int]:
-    """Return the running jobs with a free shard that *asker* may take, in the order of claims."""
-    free = exists().where(
-        shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread, ~HELD
-    )
-    statement = (
-        select(jobs.c.no, jobs.c.owner, jobs.c.needs, *_PLACE)
-        .where(RUNNING, PRESENT, jobs.c.spread > 0, free)
-        .order_by(*CLAIM_ORDER)
-        .limit(MOST_JOBS)
-    )
-    if asker.only is not None:
-        statement = statement.where(jobs.c.id == asker.only)
-    else:
-        statement = statement.where(jobs.c.level >= int(asker.least))
-    found = [r for r in conn.execute(statement) if asker.only or _has(asker, r)]
-    if found and in_turn and (head := _head(conn, asker, now)) is not None:
-        found = [row for row in found if _key(row) < head]
-    return [row.no for row in found if _may(conn, row, asker, now)]
-
-
-_PLACE = (jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id)
-
-
-def _key(row: Row[*tuple[Any, ...]]) -> tuple[int, int, datetime, str]:
-    return (-row.level, row.turn, row.queued_at, row.id)
-
-
-def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, datetime, str] | None:
-    """Return the place of the first job that *asker* could claim instead."""
-    mine = runnable(conn, asker.tags) if asker.only is None else jobs.c.id == asker.only
-    due = select(*_PLACE).where(PRESENT, jobs.c.due_at <= now, mine)
-    # each has an index of its own: what no claim has seen to be due is seldom more than a row
-    firsts = (due.where(marked).order_by(*CLAIM_ORDER).limit(1) for marked in (READY, UNREADY))
-    rows = [row for first in firsts if (row := conn.execute(first).first()) is not None]
-    return min(map(_key, rows), default=None)
-
-
-def _has(asker: Asker, row: Row[*tuple[Any, ...]]) -> bool:
-    return can_run(asker.tags, needs_of(row.needs))
-
-
-def _may(conn: Connection, row: Row[*tuple[Any, ...]], asker: Asker, now: datetime) -> bool:
-    """Tell whether the owner's quota allows it, and something waits in a shard that is free."""
-    if row.owner in parts_spent(conn, now):
-        return False
-    of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == row.no)) or 0
-    parts = parts_of(conn, row.no, of)
-    return first_waiting(conn, row.no, takeable(parts, asker.worker, now), of) is not None
-
-
-def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
-    found = locked_parts(conn, no)
-    if found is None or State(found[0]["state"]) is not State.RUNNING:
-        return None
-    return _first(conn, job_of(found[0]), found[1], asker.worker, now, until)
-
-
-def _first(
-    conn: Connection, job: Job, parts: Parts, worker: str, now: datetime, until: datetime
-) -> Claim | None:
-    """Lease the first free shard that has something waiting."""
-    number = first_waiting(conn, parts.no, takeable(parts, worker, now), parts.of)
-    if number is None:
-        return None
-    claim = taken(parts, number, job, worker, until)
-    write_parts(conn, parts)
-    return claim
+# -- beginning ---------------------------------------------------------------------------
 
 
 def begin(
@@ -247,14 +161,15 @@ def _leave(
     row, parts = found
     if parts.by[lease.shard].worker is None:
         return None  # its last batch has given it back: the job may run otherwise by now
+    yields = parts.by[lease.shard].yields  # its slot is the urgent job's: no other shard
     parts.put(lease.shard, back(parts.by[lease.shard], now))
     claim: Claim | None = None
     if State(row["state"]) is State.RUNNING:
         job = job_of(row)
-        if further and breach(job.limits, parts.total.usage) is None:
+        if further and not yields and breach(job.limits, parts.total.usage) is None:
             claim = _further(conn, job, parts, lease, until)
         if claim is None and not any(parts.leased()):
-            _end(conn, job, parts, decide)
+            _end(conn, job, parts, decide, yields=yields)
     write_parts(conn, parts)
     return claim
 
@@ -267,10 +182,10 @@ def _further(
     return None if number is None else taken(parts, number, job, lease.worker, until)
 
 
-def _end(conn: Connection, job: Job, parts: Parts, decide: Decide) -> None:
+def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bool) -> None:
     """Save a job whose last shard was given back."""
-    waiting = waits(conn, parts.no)
-    verdict = decide(Leaving(job=job, usage=parts.total.usage, waiting=waiting))
+    waiting, usage = waits(conn, parts.no), parts.total.usage
+    verdict = decide(Leaving(job=job, usage=usage, waiting=waiting, yields=yields))
     if verdict.again:
         total, _ = reopen(conn, parts.no, parts.total, verdict.again)
         parts.put(0, total)

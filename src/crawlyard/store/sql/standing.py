@@ -13,42 +13,52 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
+    Executable,
     Integer,
     Select,
     String,
     Table,
+    Text,
     Update,
     bindparam,
+    column,
     delete,
     func,
     insert,
     literal_column,
     select,
+    true,
     update,
 )
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.event import Event
+from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job
-from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import event_row, job_row, new_job_row, shard_row, spec_row
-from crawlyard.store.codec.webhooks import webhook_row
-from crawlyard.store.sql.bulk import insert_new
+from crawlyard.store.codec.jobs import event_row, job_row, shard_row, spec_row, text_of
+from crawlyard.store.sql.bulk import arrays, insert_new, unnested
 from crawlyard.store.sql.database import is_postgres
-from crawlyard.store.sql.dues import gather
-from crawlyard.store.sql.line import back_in_line, in_line
-from crawlyard.store.tables.jobs import PRESENT, events, job_tags, jobs, shards
-from crawlyard.store.tables.webhooks import webhooks
+from crawlyard.store.sql.driving import changed, run_each
+from crawlyard.store.sql.dues import gather, number
+from crawlyard.store.sql.line import back_in_line
+from crawlyard.store.sql.tallies import counted_as, moved
+from crawlyard.store.tables.jobs import (
+    PRESENT,
+    events,
+    job_hosts,
+    job_tags,
+    job_texts,
+    jobs,
+    shards,
+)
 
 # "CYev": any number will do that nothing else on the database locks
 _EVENTS_LOCK = 0x43596576
-_LOCK = select(func.pg_advisory_xact_lock(_EVENTS_LOCK))
 _TELL = insert(events)
 
-# these repeat what `spec` says, for `find` alone
-_SOUGHT = frozenset({"search", "hosts"})
+# these repeat what id and spec say, for `find` alone
+_SOUGHT = frozenset({"tail", "dated"})
 _READ = (*(c for c in jobs.c if c.name not in _SOUGHT), *shards.c)
 
 STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
@@ -78,59 +88,42 @@ def change(conn: Connection, job: Job, *told: Event, before: Job | None = None) 
         Conflict: the stored version is another, or the job is gone.
     """
     job = back_in_line(conn, job)
+    counted = counted_as(conn, job, before)
     same = before is not None and before.spec is job.spec
     row = job_row(job) if same else job_row(job) | spec_row(job.spec)
     given = {"its_id": job.id, "before": job.version - 1} | _given(row)
-    no = conn.scalar(_change(tuple(row)), given)
-    if no is None:
+    if not changed(conn, _change(tuple(row)), given):
         raise Conflict(f"job {job.id} is not at version {job.version - 1} any more")
+    moved(conn, counted, job)
     gather(conn, job, before)
     if not same:
-        conn.execute(delete(job_tags).where(job_tags.c.job_no == no))
-        add_tags(conn, no, job)
+        no = conn.execute(no_of(job.id)).scalar_one()
+        _index_anew(conn, no, job)
     tell(conn, told)
 
 
-def add_jobs(conn: Connection, new: Sequence[Job]) -> None:
-    """Write new jobs with their shards, tags and webhooks.
-
-    Raises:
-        Conflict: an id is taken; nothing may be kept of the transaction.
-    """
-    if insert_new(conn, jobs, [new_job_row(job) for job in in_line(conn, new)]) != len(new):
-        raise Conflict(f"there is a job {' or '.join(job.id for job in new)} already")
-    for job in new:
-        gather(conn, job)
-    ids = [job.id for job in new]
-    found = conn.execute(select(jobs.c.id, jobs.c.no).where(jobs.c.id.in_(ids)))
-    no_of_id = {row.id: row.no for row in found}
-    row = shard_row(Shard())
-    insert_new(conn, shards, [{"job_no": no_of_id[i], "shard": 0} | row for i in ids])
-    tags = [{"job_no": no_of_id[job.id], "tag": tag} for job in new for tag in job.spec.tags]
-    insert_new(conn, job_tags, tags)
-    # from its first event on: a job's own webhook hears of nothing else
-    asked = [webhook_row(webhook) | {"since_seq": 0} for job in new for webhook in webhooks_of(job)]
-    insert_new(conn, webhooks, asked)
-
-
-def add_tags(conn: Connection, no: int, job: Job) -> None:
-    """Write the tags of a job that has none."""
+def _index_anew(conn: Connection, no: int, job: Job) -> None:
+    """Write the tags, hosts and text of a job in place of those that there are."""
+    for table in (job_tags, job_hosts, job_texts):
+        conn.execute(delete(table).where(table.c.job_no == no))
     insert_new(conn, job_tags, [{"job_no": no, "tag": tag} for tag in job.spec.tags])
+    insert_new(conn, job_hosts, [{"job_no": no, "host": h} for h in hosts_in(job.spec.urls)])
+    insert_new(conn, job_texts, [{"job_no": no, "text": text_of(job.spec)}])
 
 
 def set_shard(conn: Connection, no: int, shard: Shard) -> None:
     """Replace the shard of a job; its row is locked."""
     row = shard_row(shard)
-    conn.execute(_set_shard(tuple(row)), {"its_no": no} | _given(row))
+    changed(conn, _set_shard(tuple(row)), {"its_no": no} | _given(row))
 
 
 @cache
-def _change(names: tuple[str, ...]) -> ReturningUpdate[Any]:
+def _change(names: tuple[str, ...]) -> Update:
     # Statements are made once: making them anew took half of the time of a claim.
     its = jobs.c.id == bindparam("its_id", type_=String)
     before = jobs.c.version == bindparam("before", type_=Integer)
     values = _values(jobs, names)
-    return update(jobs).where(its, before, PRESENT).values(values).returning(jobs.c.no)
+    return update(jobs).where(its, before, PRESENT).values(values)
 
 
 @cache
@@ -153,11 +146,24 @@ def tell(conn: Connection, happened: Sequence[Event]) -> None:
     """Add events, the last thing a transaction does."""
     if not happened:
         return
+    rows = [event_row(e) for e in happened]
     if is_postgres(conn):
-        # A sequence does not follow the order of commits by itself, and a reader that
-        # goes on after the last it has seen would miss what commits late.
-        conn.execute(_LOCK)
-    conn.execute(_TELL, [event_row(e) for e in happened])
+        told = conn.execute(_tell_in_turn(tuple(rows[0])), arrays(conn, events, rows))
+        number(conn, told.scalars().all()[0])  # it is asked for at the end of all that is written
+    else:
+        run_each(conn, _TELL, rows)
+
+
+@cache
+def _tell_in_turn(names: tuple[str, ...]) -> Executable:
+    # A sequence does not follow the order of commits by itself, and a reader that goes on
+    # after the last it has seen would miss what commits late: numbers are given to what is
+    # joined with the lock, which is held by then. By itself it took one round trip more.
+    held = func.pg_advisory_xact_lock(_EVENTS_LOCK).table_valued(column("held"))
+    rows = unnested(events, names)
+    given = select(*(rows.c[name] for name in names)).select_from(held.join(rows, true()))
+    transaction = func.pg_current_xact_id().cast(Text)
+    return insert(events).from_select(names, given).returning(transaction)
 
 
 def no_of(job_id: str) -> Select[int]:

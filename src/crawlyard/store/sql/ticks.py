@@ -17,9 +17,10 @@ from crawlyard.core.schedule import CrawlSchedule, Tick, TickReason
 from crawlyard.store.base import Firing
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.codec.schedules import schedule_of, state_row, tick_of, tick_row
+from crawlyard.store.sql.arrivals import add_jobs
 from crawlyard.store.sql.bulk import insert_new, update_rows
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.standing import add_jobs, change, tell
+from crawlyard.store.sql.standing import change, tell
 from crawlyard.store.tables.jobs import PRESENT, jobs
 from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
 

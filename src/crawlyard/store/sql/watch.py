@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Update,
+    bindparam,
     delete,
     func,
     literal_column,
@@ -47,7 +48,7 @@ class SqlWorkers:
         return await self._database.write(partial(_beat, report=report))
 
     async def wish(self, worker_id: str) -> Wish:
-        return await self._database.read(partial(_wish, worker_id=worker_id))
+        return await self._database.known(_wish, worker_id)
 
     async def ask(self, worker_id: str, wish: Wish, was: Wish, event: Event) -> None:
         of_it = (workers.c.id == worker_id, workers.c.wish == was.value)
@@ -67,13 +68,16 @@ class SqlWorkers:
         return await self._database.write(lambda conn: conn.execute(gone).rowcount)
 
 
+_WISH = select(workers.c.wish).where(workers.c.id == bindparam("worker"))
+
+
 def _beat(conn: Connection, report: WorkerReport) -> Wish:
     put_rows(conn, workers, [worker_row(report)])  # the column of the wish stays as it is
     return _wish(conn, report.id)
 
 
 def _wish(conn: Connection, worker_id: str) -> Wish:
-    return Wish(conn.scalar(select(workers.c.wish).where(workers.c.id == worker_id)) or "")
+    return Wish(conn.scalar(_WISH, {"worker": worker_id}) or "")
 
 
 def _ask(conn: Connection, asked: Update, worker_id: str, event: Event) -> None:

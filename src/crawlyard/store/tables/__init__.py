@@ -1,6 +1,16 @@
 """The schema, once, for SQLite and Postgres alike; `migrations/` makes it step by step."""
 
-from crawlyard.store.tables import access, desk, hosts, jobs, schedules, templates, watch, webhooks
+from crawlyard.store.tables import (
+    access,
+    desk,
+    hosts,
+    jobs,
+    schedules,
+    tallies,
+    templates,
+    watch,
+    webhooks,
+)
 from crawlyard.store.tables.base import metadata
 
 __all__ = [
@@ -11,10 +21,11 @@ __all__ = [
     "jobs",
     "metadata",
     "schedules",
+    "tallies",
     "templates",
     "watch",
     "webhooks",
 ]
 
-SCHEMA = "0008"
+SCHEMA = "0009"
 """The revision in `migrations/versions` that makes these tables."""

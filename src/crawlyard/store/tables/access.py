@@ -54,7 +54,6 @@ Index(
     "credentials_parent",
     credentials.c.parent_id,
     sqlite_where=credentials.c.parent_id.is_not(None),
-    postgresql_where=credentials.c.parent_id.is_not(None),
 )
 
 days = Table(

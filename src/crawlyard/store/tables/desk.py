@@ -56,7 +56,6 @@ Index(
     "operations_running",
     operations.c.id,
     sqlite_where=UNDER_WAY,
-    postgresql_where=UNDER_WAY,
 )
 
 settings = Table(

@@ -41,8 +41,8 @@ schedules = Table(
 FIRES = schedules.c.fire_at.is_not(None)
 WAITS = schedules.c.waiting_at.is_not(None)
 
-Index("schedules_fire", schedules.c.fire_at, sqlite_where=FIRES, postgresql_where=FIRES)
-Index("schedules_waiting", schedules.c.waiting_at, sqlite_where=WAITS, postgresql_where=WAITS)
+Index("schedules_fire", schedules.c.fire_at, sqlite_where=FIRES)
+Index("schedules_waiting", schedules.c.waiting_at, sqlite_where=WAITS)
 
 ticks = Table(
     "ticks",

@@ -43,7 +43,7 @@ _OF_NO_JOB = webhooks.c.job_id.is_(None)
 
 Index("webhooks_owner", webhooks.c.owner, webhooks.c.id)
 # an owner may have any number of them beside these, one or more for each of his jobs
-Index("webhooks_own", webhooks.c.owner, sqlite_where=_OF_NO_JOB, postgresql_where=_OF_NO_JOB)
+Index("webhooks_own", webhooks.c.owner, sqlite_where=_OF_NO_JOB)
 
 deliveries = Table(
     "deliveries",
@@ -66,7 +66,7 @@ deliveries = Table(
 
 UNDELIVERED = deliveries.c.state == literal_column("'pending'")
 
-Index("deliveries_due", deliveries.c.due_at, sqlite_where=UNDELIVERED, postgresql_where=UNDELIVERED)
+Index("deliveries_due", deliveries.c.due_at, sqlite_where=UNDELIVERED)
 
 cursors = Table(
     "cursors",

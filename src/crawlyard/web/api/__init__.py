@@ -3,6 +3,7 @@
 from crawlyard.web.api import (
     attention,
     auth,
+    batch,
     bulk,
     events,
     health,
@@ -52,6 +53,7 @@ ROUTERS = (
     settings.router,
     inquiries.router,
     preview.router,
+    batch.router,
     bulk.router,
     operations.router,
     views.router,

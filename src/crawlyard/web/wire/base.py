@@ -17,19 +17,20 @@ from pydantic import (
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _rfc3339(instant: datetime) -> str:
+def rfc3339(instant: datetime) -> str:
+    """Return *instant* as it is written: in UTC, to the millisecond."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Instant = Annotated[datetime, PlainSerializer(_rfc3339, when_used="json")]
+Instant = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """Return *text* without half characters: no encoding of JSON or CSV can hold them."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-Text = Annotated[str, BeforeValidator(_whole)]
+Text = Annotated[str, BeforeValidator(whole)]
 """Text from outside: a page may have named half of a character."""
 
 

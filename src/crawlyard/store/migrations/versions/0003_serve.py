@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-from crawlyard.store.codec.jobs import hosts_text
+from crawlyard.core.filter import hosts_in
 
 revision = "0003"
 down_revision = "0002"
@@ -31,7 +31,7 @@ def _hosts_of_jobs() -> None:
         part = sa.select(jobs.c.no, jobs.c.spec).where(jobs.c.no > last).order_by(jobs.c.no)
         found = conn.execute(part.limit(100)).all()
         for no, spec in found:
-            hosts = hosts_text(json.loads(spec).get("urls", ()))
+            hosts = "\n".join(("", *hosts_in(json.loads(spec).get("urls", ())), ""))
             conn.execute(sa.update(jobs).where(jobs.c.no == no).values(hosts=hosts))
             last = no
         if not found:

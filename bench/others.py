@@ -1,0 +1,115 @@
+"""Who is measured beside: Crawlee, wget2 and spider, each where it is there."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench.crawlers import OF_SCRAPY, OURS, PEERS, Crawler, Found, found_of, records_in
+
+_SITE = "sites.csv"  # as wget2 tells of each URL
+_SPIDER = "@spider-rs/spider-rs"
+_VERSION = "0.0.163"
+_NATIVE = "0.0.157"  # the last build that there is, which the package itself does not ask for
+
+
+def contenders(work: Path) -> tuple[list[Crawler], list[str]]:
+    """Return those who can be measured here, and a line for each who cannot.
+
+    What Node needs is installed below *work*.
+    """
+    crawlers, missing = list(OURS), []
+    extra = "pip install -e '.[bench]'"
+    if find_spec("scrapy") and find_spec("selectolax"):
+        crawlers += OF_SCRAPY
+    else:
+        missing.append(f"Scrapy: it is not installed ({extra})")
+    if find_spec("crawlee") and find_spec("selectolax"):
+        crawlers += _CRAWLEES
+    else:
+        missing.append(f"Crawlee: it is not installed ({extra})")
+    if shutil.which("wget2"):
+        crawlers.append(_WGET2)
+    else:
+        missing.append("wget2: it is not installed")
+    spider, why = _spider(work)
+    if spider is None:
+        missing.append(f"spider: {why}")
+    else:
+        crawlers.append(spider)
+    return crawlers, missing
+
+
+def versions() -> list[str]:
+    """Return the versions of those that are no Python packages, as far as they are there."""
+    found = []
+    for command in (["wget2", "--version"], ["node", "--version"]):
+        path = shutil.which(command[0])
+        if path is not None:
+            told = subprocess.run([path, *command[1:]], capture_output=True, text=True, check=True)  # noqa: S603 - found on the path
+            found.append(f"{command[0]} {told.stdout.split()[-1 if command[0] == 'node' else 2]}")
+    return [*found, f"spider {_VERSION} (native {_NATIVE})"]
+
+
+def _crawlee(script: str, *more: str) -> Crawler:
+    name, *words = more
+    return Crawler(
+        name,
+        lambda url, at_once: [sys.executable, str(PEERS / script), url, str(at_once), *words],
+        _found_by_crawlee,
+    )
+
+
+def _found_by_crawlee(folder: Path) -> Found:
+    kept = (folder / "storage" / "datasets" / "default").glob("0*.json")
+    items = [json.loads(file.read_text(encoding="utf-8")) for file in kept]
+    return found_of(items or records_in(folder))
+
+
+def _wget2(url: str, at_once: int) -> list[str]:
+    command = ["wget2", "--recursive", "--level", "0", "--max-threads", str(at_once)]
+    return [*command, "--no-verbose", f"--stats-site=csv:{_SITE}", url]
+
+
+def _found_by_wget2(folder: Path) -> Found:
+    file = folder / _SITE
+    if not file.exists():
+        return found_of([])
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if (row["Status"] or "").isdigit()]
+    told = [
+        {"url": row["URL"], "status": int(row["Status"]), "content_type": row["Content-Type"] or ""}
+        for row in rows
+    ]
+    return found_of(told, len(rows))
+
+
+def _spider(work: Path) -> tuple[Crawler | None, str]:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        return None, "there is no Node with npm"
+    folder = work / "npm"
+    native = f"{_SPIDER}-linux-x64-gnu@{_NATIVE}"
+    command = [npm, "install", "--prefix", str(folder), f"{_SPIDER}@{_VERSION}", native]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    if told.returncode:
+        return None, f"npm did not install it: {told.stderr.strip().splitlines()[-1]}"
+    crawler = Crawler(
+        "spider",
+        # it does not crawl hosts that are addresses
+        lambda url, _: [node, str(PEERS / "spider.cjs"), url.replace("127.0.0.1", "localhost")],
+        lambda place: found_of(records_in(place)),
+        (("NODE_PATH", str(folder / "node_modules")),),
+    )
+    return crawler, ""
+
+
+_CRAWLEES = (
+    _crawlee("crawlee_parsel.py", "Crawlee, ParselCrawler"),
+    _crawlee("crawlee_http.py", "Crawlee, HttpCrawler"),
+    _crawlee("crawlee_http.py", "Crawlee, tuned", "known"),
+)
+_WGET2 = Crawler("wget2", _wget2, _found_by_wget2, exits=(0, 8))  # 8: a link led to an error

@@ -1,0 +1,159 @@
+"""What people and programs ask of a yard's jobs, timed one by one."""
+
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, text
+
+from bench.store_jobs import OWNERS, SITES, schedule_id, template_id
+from crawlyard.core.filter import parse
+from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.store.base import JobQuery
+from crawlyard.store.sql.database import Database
+from crawlyard.yard import Yard
+
+Ask = Callable[[], Awaitable[object]]
+
+SHOWN = 51
+"""A page of a list, and one more: it tells that there is another page."""
+
+USER = Actor(id="owner-3", role=Role.OPERATOR)
+
+FILTERS = (
+    "",
+    "state:failed",
+    "state:pending",
+    "state:running",
+    "state:pending,running",
+    "priority:urgent",
+    "tag:daily",
+    "tag:rare",
+    "tag:none-has-it",
+    "-tag:daily",
+    f"owner:owner-{OWNERS - 1}",
+    f"owner:owner-{OWNERS - 1} state:failed",
+    f"owner:owner-{OWNERS - 1} state:running",
+    f"template:{template_id(7)}",
+    f"schedule:{schedule_id(7)}",
+    f"schedule:{schedule_id(7)} state:failed",
+    "origin:retry",
+    "origin:schedule",
+    f"host:site-{SITES // 2:06}.example",
+    "host:none-has-it.example",
+    f"site-{SITES // 2:06}",
+    "none-has-it",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A question, and how long its answers took."""
+
+    name: str
+    ms: Sequence[float]
+    found: int
+    statements: Sequence[tuple[str, Any]]  # with their parameters
+
+    @property
+    def median_ms(self) -> float:
+        """Return the middle one."""
+        return statistics.median(self.ms)
+
+
+def questions(yard: Yard, middle: str, day: tuple[str, str]) -> Iterator[tuple[str, Ask]]:
+    """Yield what is asked, by name: lists first, then counts."""
+    jobs = yard.jobs
+    queries = {word or "all": JobQuery(where=parse(word)) for word in FILTERS}
+    dated = f"created_after:{day[0]} created_before:{day[1]}"
+    queries[f"created on {day[0]}"] = JobQuery(where=parse(dated))
+    walks = {
+        "all, oldest first": JobQuery(oldest_first=True),
+        "all, from the middle": JobQuery(before=middle),
+        "state:failed, from the middle": JobQuery(where=parse("state:failed"), before=middle),
+        "by the end of an id": JobQuery(id_part=middle[-8:]),
+        "by the beginning of an id": JobQuery(id_part=middle[:-4]),
+    }
+    for name, query in (queries | walks).items():
+        yield f"list {name}", _found(jobs.find, LOCAL, query)
+    yield "list a user's own", _found(jobs.find, USER, JobQuery())
+    yield "list a user's own state:running", _found(jobs.find, USER, queries["state:running"])
+    for name, query in queries.items():
+        yield f"count {name}", _counted(jobs.counts, LOCAL, query)
+    yield "count a user's own", _counted(jobs.counts, USER, JobQuery())
+
+
+def _found(find: Callable[..., Awaitable[list[Any]]], actor: Actor, query: JobQuery) -> Ask:
+    async def ask() -> int:
+        return len(await find(actor, query, SHOWN))
+
+    return ask
+
+
+def _counted(count: Callable[..., Awaitable[Any]], actor: Actor, query: JobQuery) -> Ask:
+    async def ask() -> int:
+        return sum((await count(actor, query)).values())
+
+    return ask
+
+
+async def timed(name: str, ask: Ask, rounds: int, most_s: float) -> Timed:
+    """Ask once unmeasured, then *rounds* times, fewer once that has taken *most_s* seconds."""
+    with overheard() as statements:
+        found = await ask()
+    ms: list[float] = []
+    while len(ms) < rounds and sum(ms) < most_s * 1000:
+        began = time.perf_counter()
+        await ask()
+        ms.append((time.perf_counter() - began) * 1000)
+    return Timed(name, ms, found if isinstance(found, int) else 0, statements)
+
+
+@contextmanager
+def overheard() -> Iterator[list[tuple[str, Any]]]:
+    """Give all statements that are sent in the block."""
+    heard: list[tuple[str, Any]] = []
+
+    def hear(
+        _conn: Connection, _cursor: object, statement: str, parameters: Any, *_more: object
+    ) -> None:
+        heard.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", hear)
+    try:
+        yield heard
+    finally:
+        event.remove(Engine, "before_cursor_execute", hear)
+
+
+async def plan(database: Database, asked: Timed) -> str:
+    """Return how the database goes about the last statement of a question."""
+    if not asked.statements:
+        return "no statement"
+    statement, parameters = asked.statements[-1]
+
+    def look(conn: Connection) -> str:
+        postgres = conn.dialect.name == "postgresql"
+        explain = "EXPLAIN (COSTS OFF) " if postgres else "EXPLAIN QUERY PLAN "
+        rows = conn.exec_driver_sql(explain + statement, parameters)
+        return "\n".join(f"    {row[-1]}" for row in rows)
+
+    return await database.read(look)
+
+
+async def middle_of(database: Database) -> tuple[str, tuple[str, str]]:
+    """Return the id in the middle of all jobs, and the day of it and the next."""
+
+    def look(conn: Connection) -> tuple[str, int]:
+        row = conn.execute(
+            text("SELECT id, created_at FROM jobs WHERE no = (SELECT max(no) / 2 FROM jobs)")
+        ).one()
+        return str(row[0]), int(row[1])
+
+    job_id, at_us = await database.read(look)
+    day = datetime.fromtimestamp(at_us / 1e6, UTC)
+    return job_id, (f"{day:%Y-%m-%d}", f"{day + timedelta(days=1):%Y-%m-%d}")

@@ -1,0 +1,89 @@
+"""Our own client: HTTP/1.1 over connections that are kept for the next request of their job."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from datetime import timedelta
+
+from crawlyard.clock import Clock
+from crawlyard.core.page import ErrorKind
+from crawlyard.engine.failing import FetchFailed, plain
+from crawlyard.engine.fetch import Response
+from crawlyard.engine.guard import BlockedAddress, Guard
+from crawlyard.engine.incoming import Incoming
+from crawlyard.engine.kept import Kept
+from crawlyard.engine.names import MOST_NAMES, Names
+from crawlyard.engine.reach import Dialler
+from crawlyard.engine.urls import host_of, origin_of, path_of
+
+
+class WireFetcher:
+    """A fetcher for one job; see `MakeFetcher`."""
+
+    def __init__(
+        self, guard: Guard, timeout: timedelta, clock: Clock, names: Names | None = None
+    ) -> None:
+        self._clock = clock
+        self._timeout_s = timeout.total_seconds()
+        self._dialler = Dialler(guard, names or Names(MOST_NAMES))
+        self._kept = Kept()
+
+    async def fetch(
+        self, url: str, host: str, headers: Mapping[str, str], max_body: int
+    ) -> Response:
+        """Return the answer to one GET of a canonical *url*; see `Fetcher`."""
+        started = self._clock.monotonic()
+        try:
+            incoming = await self._asked(url, host, request_of(url, headers), max_body)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise _failure_of(error, self._timeout_s) from error
+        return incoming.response(round((self._clock.monotonic() - started) * 1000))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._kept.close()
+
+    async def _asked(self, url: str, host: str, request: bytes, max_body: int) -> Incoming:
+        until = asyncio.get_running_loop().time() + self._timeout_s
+        origin = origin_of(url)
+        wire = self._kept.take(origin)
+        if wire is None:
+            async with asyncio.timeout_at(until):
+                wire = await self._dialler.dial(url, host, self._kept.made)
+        incoming = await wire.ask(request, max_body, until)
+        if incoming.reusable:
+            self._kept.keep(origin, wire)
+        return incoming
+
+
+def request_of(url: str, headers: Mapping[str, str]) -> bytes:
+    """Return the bytes that ask for a canonical *url*.
+
+    Raises:
+        ValueError: a line of it would be two.
+    """
+    # a dot at the end is for resolvers: hosts are not configured with one
+    host, colon, port = host_of(url).partition(":") if "[" not in url else (host_of(url), "", "")
+    lines = [f"GET {path_of(url)} HTTP/1.1", f"Host: {host.rstrip('.')}{colon}{port}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+        raise ValueError("a line break in the URL or in a header of the request")
+    return f"{text}\r\n\r\n".encode()
+
+
+def _failure_of(error: Exception, timeout_s: float) -> FetchFailed:
+    """Return what went wrong before an answer could be read, as one of ours."""
+    match error:
+        case ssl.SSLError():
+            return FetchFailed(ErrorKind.TLS, f"no trusted connection: {plain(error)}")
+        case BlockedAddress():
+            return FetchFailed(ErrorKind.BLOCKED_ADDRESS, str(error))
+        case TimeoutError():
+            detail = f"no whole answer within {timeout_s:g} s"
+            return FetchFailed(ErrorKind.TIMEOUT, detail, transient=True)
+        case ValueError():
+            return FetchFailed(ErrorKind.PROTOCOL, f"not a request: {plain(error)}")
+        case _:
+            return FetchFailed(ErrorKind.CONNECT, plain(error), transient=True)

@@ -1,0 +1,124 @@
+"""From a URL to a connection of our own client: none is made that a guard has not allowed."""
+
+import asyncio
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache
+from ipaddress import ip_address
+from typing import TypeAlias
+
+import aiohappyeyeballs
+
+from crawlyard.core.page import ErrorKind
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Infos, Names
+from crawlyard.engine.urls import hostname_of, port_of
+from crawlyard.engine.wire import Wire
+
+AddrInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
+
+_CONNECT_S = 10.0
+_HEAD_START_S = 0.25
+"""For one address before the next is tried beside it. Source: RFC 8305, section 5."""
+
+_LOOK_UPS = 64  # of one job at once; the others wait for their turn
+_FRESH_S = 60.0  # for so long addresses hold
+_MOST_KNOWN = 4096  # names whose addresses are held
+
+
+class Dialler:
+    """Makes the connections of one job; each passes *guard* with the address it is made to."""
+
+    def __init__(self, guard: Guard, names: Names) -> None:
+        self._guard = guard
+        self._names = names
+        self._turns = asyncio.Semaphore(_LOOK_UPS)
+        self._known: OrderedDict[tuple[str, int], tuple[float, Infos]] = OrderedDict()
+
+    async def dial(self, url: str, host: str, make: Callable[[], Wire]) -> Wire:
+        """Return a connection to the server of a canonical *url*, whose name is *host*.
+
+        Its addresses are tried in their order, each a little after the one before.
+
+        Raises:
+            FetchFailed: the name has no address.
+            BlockedAddress: the guard allows none of them.
+            TimeoutError: none answered in time.
+            OSError, RuntimeError: none could be connected to, or be trusted (`ssl.SSLError`).
+        """
+        name, port = hostname_of(url), port_of(url)
+        left = list(await self._addresses(name, port))
+        secure = url.startswith("https:")
+        context = _trusting() if secure else None
+        # a dot at the end is for resolvers: no certificate has one
+        server_name = name.rstrip(".") if secure else None
+
+        def socket_for(info: AddrInfo) -> socket.socket:
+            family, kind, protocol, _, address = info
+            self._guard.check(host, str(address[0]), int(address[1]))
+            return socket.socket(family, kind, protocol)
+
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout(_CONNECT_S):
+                    connected = await aiohappyeyeballs.start_connection(
+                        left,
+                        happy_eyeballs_delay=_HEAD_START_S,
+                        socket_factory=socket_for,
+                    )
+                    _, wire = await loop.create_connection(
+                        make, sock=connected, ssl=context, server_hostname=server_name
+                    )
+                    return wire
+            except (OSError, RuntimeError):  # uvloop has RuntimeErrors for some addresses
+                aiohappyeyeballs.pop_addr_infos_interleave(left)
+                if not left:
+                    raise
+
+    async def _addresses(self, name: str, port: int) -> Infos:
+        literal = _literal(name, port)
+        if literal is not None:
+            return (literal,)
+        now = asyncio.get_running_loop().time()
+        held = self._known.get((name, port))
+        if held is not None and now < held[0]:
+            return held[1]
+        try:
+            async with self._turns:
+                infos = await self._names.addresses(name, port)
+        except (OSError, UnicodeError) as error:
+            raise _nameless(name) from error
+        if not infos:
+            raise _nameless(name)
+        self._known[name, port] = (now + _FRESH_S, infos)
+        self._known.move_to_end((name, port))
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return infos
+
+
+def _literal(name: str, port: int) -> AddrInfo | None:
+    """Return the address that a name is by itself: no resolver needs to see it."""
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return None
+    if address.version == 4:
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (name, port)
+    return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (name, port, 0, 0)
+
+
+def _nameless(name: str) -> FetchFailed:
+    return FetchFailed(ErrorKind.DNS, f"{name} has no address", transient=True)
+
+
+@cache
+def _trusting() -> ssl.SSLContext:
+    """Return what certificates are verified with; it reads those of the system, once."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

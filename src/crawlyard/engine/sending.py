@@ -1,0 +1,75 @@
+"""How a message is sent: told apart from who sends them, as aiohttp takes long to load."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+
+from crawlyard.engine.by_aiohttp import failure_of
+from crawlyard.engine.dial import asked, guarded_session
+from crawlyard.engine.failing import NotAsked
+from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Crowded, Names
+from crawlyard.engine.urls import hostname_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What goes to a canonical URL."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Sends one message, on a connection of its own that *guard* has allowed.
+
+    The answer takes at most *timeout_s* seconds; *most* bytes of its body are read.
+    """
+
+    guard: Guard
+    names: Names
+    timeout_s: float
+    most: int
+
+    async def send(self, message: Message) -> tuple[int, str, bytes]:
+        """Return status, Retry-After (or "") and the beginning of the body of the answer.
+
+        Raises:
+            FetchFailed: there was none.
+            NotAsked: nobody was asked, as too much else is under way.
+        """
+        try:
+            async with (
+                guarded_session(
+                    self.guard, self.timeout_s, self.names, keeps_alive=False
+                ) as session,
+                session.post(
+                    asked(message.url, hostname_of(message.url)),
+                    data=message.body,
+                    headers=message.headers,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                beginning = await self._beginning(response)
+                response.close()  # the rest of it would only be thrown away
+                return response.status, response.headers.get("Retry-After", ""), beginning
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, Crowded):
+                raise NotAsked(str(error.os_error)) from error
+            raise failure_of(error, self.timeout_s) from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise failure_of(error, self.timeout_s) from error
+
+    async def _beginning(self, response: aiohttp.ClientResponse) -> bytes:
+        kept = b""
+        try:
+            async for chunk in response.content.iter_any():
+                kept += chunk[: self.most]
+                if len(kept) >= self.most:
+                    break
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            pass
+        return kept[: self.most]

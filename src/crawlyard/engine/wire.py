@@ -1,0 +1,99 @@
+"""One connection of our own client, over which one request after the other is asked."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from crawlyard.core.page import ErrorKind
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.incoming import Incoming
+
+
+class Wire(asyncio.Protocol):
+    """A connection that has one request under way at most; *opened* and *lost* are told of it.
+
+    What comes while nothing was asked ends it: it would be taken for the next answer.
+    """
+
+    def __init__(self, opened: Callable[["Wire"], None], lost: Callable[["Wire"], None]) -> None:
+        self._opened = opened
+        self._told_lost = lost
+        self._transport: asyncio.Transport | None = None
+        self._incoming: Incoming | None = None
+        self._answered: asyncio.Future[None] | None = None
+        self._unasked = False
+        self._lost = False
+        self._error: Exception | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether another request may be sent over it, as far as one can know."""
+        transport = self._transport
+        return not (self._unasked or self._lost or transport is None or transport.is_closing())
+
+    async def ask(self, request: bytes, max_body: int, until: float) -> Incoming:
+        """Send *request* and return the answer once it is over; it is closed if that breaks off.
+
+        Nothing is ever sent twice.
+
+        Raises:
+            TimeoutError: it was not over at *until*, by the clock of the loop.
+            FetchFailed: something came before it was asked for.
+        """
+        if self._unasked:
+            detail = "not an HTTP answer: it came before it was asked for"
+            raise FetchFailed(ErrorKind.PROTOCOL, detail)
+        loop = asyncio.get_running_loop()
+        incoming = self._incoming = Incoming(max_body)
+        answered = self._answered = loop.create_future()
+        timer = loop.call_at(until, self._late)
+        try:
+            if self._lost or self._transport is None:
+                incoming.end(self._error)
+            else:
+                self._transport.write(request)
+                await answered
+        finally:
+            timer.cancel()
+            incoming.release()
+            self._incoming = self._answered = None
+            if not incoming.reusable:
+                self.abort()
+        return incoming
+
+    def abort(self) -> None:
+        """Close it at once; whoever waits for an answer gets what there is."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _late(self) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(TimeoutError())
+
+    def _settle(self) -> None:
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
+
+    # --- what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what has come."""
+        if self._incoming is None:
+            self._unasked = True
+            self.abort()
+        elif self._incoming.feed(data):
+            self._settle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End, and with it the answer that is under way."""
+        self._lost = True
+        self._error = exc
+        self._told_lost(self)
+        if self._incoming is not None:
+            self._incoming.end(exc)
+            self._settle()

@@ -1,0 +1,141 @@
+"""`IntakeStore` on SQL."""
+
+# ruff: noqa: D102  # the Protocols in store/base say what each method does
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, ScalarSelect, bindparam, func, literal_column, select
+
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.core.policy import SectionName, ceilings_of, grants_of
+from crawlyard.core.priority import Priority
+from crawlyard.core.queue import Line
+from crawlyard.core.user import NO_QUOTA
+from crawlyard.errors import Conflict, Refused
+from crawlyard.store.base.intake import Entered, Entrant, Rules, check_like
+from crawlyard.store.codec.access import quota_of
+from crawlyard.store.sql.arrivals import add_jobs
+from crawlyard.store.sql.database import Database, is_postgres
+from crawlyard.store.sql.driving import one_row
+from crawlyard.store.sql.line import LINE, Turns, line_in
+from crawlyard.store.sql.standing import tell
+from crawlyard.store.tables.access import users
+from crawlyard.store.tables.base import CleanText
+from crawlyard.store.tables.desk import settings
+from crawlyard.store.tables.jobs import PENDING, PRESENT, jobs
+
+_ITS_OWNER = bindparam("owner", type_=CleanText)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlIntake:
+    """`IntakeStore` on a database."""
+
+    _database: Database
+
+    async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
+        return await self._database.write(partial(_enter, entrants=entrants))
+
+
+def _enter(conn: Connection, entrants: Sequence[Entrant]) -> list[Entered]:
+    # Nobody waits in a circle: jobs by their keys, then users by theirs, then the lock of
+    # the events.
+    there = _versions(conn, entrants)
+    lines, rules = _first_look(conn, entrants)
+    limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
+    if limited:
+        rules |= _counted(conn, limited, rules)
+    answers, made = _judged(entrants, there, rules)
+    if made:
+        add_jobs(conn, [job for job, _ in made], Turns(conn, lines))
+        tell(conn, [event for _, event in made])
+    return answers
+
+
+def _judged(
+    entrants: Sequence[Entrant], there: Mapping[str, int], rules: dict[str, Rules]
+) -> tuple[list[Entered], list[tuple[Job, Event]]]:
+    """Return the answer to each, and what is to be written of those who are let in."""
+    answers: list[Entered] = []
+    made: list[tuple[Job, Event]] = []
+    for entrant in entrants:
+        held = rules[entrant.owner]
+        try:
+            check_like(entrant, there)
+            job, event = entrant.judge(held)
+        except (Refused, Conflict) as refusal:
+            answers.append(refusal)
+        else:
+            rules[entrant.owner] = replace(held, waiting=held.waiting + 1)
+            made.append((job, event))
+            answers.append(job)
+    return answers, made
+
+
+def _versions(conn: Connection, entrants: Sequence[Entrant]) -> Mapping[str, int]:
+    """Return the versions of the jobs that others are made like; nobody changes them now."""
+    ids = sorted({entrant.like.id for entrant in entrants if entrant.like is not None})
+    if not ids:
+        return {}
+    found = (
+        select(jobs.c.id, jobs.c.version)
+        .where(jobs.c.id.in_(ids), PRESENT)
+        .order_by(jobs.c.no)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.version for row in conn.execute(found)}
+
+
+def _first_look(
+    conn: Connection, entrants: Sequence[Entrant]
+) -> tuple[Mapping[tuple[str, Priority], Line], dict[str, Rules]]:
+    """Return all that is to be known of most: by one statement for each owner and level."""
+    lines: dict[tuple[str, Priority], Line] = {}
+    rules: dict[str, Rules] = {}
+    for owner, level in dict.fromkeys((one.owner, one.level) for one in entrants):
+        row = one_row(conn, _FIRST_LOOK, {"owner": owner, "level": int(level)})
+        lines[owner, level] = line_in(row)
+        rules[owner] = Rules(
+            ceilings=ceilings_of(json.loads(row.ceilings or "{}")),
+            grants=grants_of(json.loads(row.grants or "{}")),
+            quota=NO_QUOTA if row.quota is None else quota_of({"quota": row.quota}),
+        )
+    return lines, rules
+
+
+def _counted(
+    conn: Connection, limited: Collection[str], rules: Mapping[str, Rules]
+) -> dict[str, Rules]:
+    """Return *rules* of those who may have so many jobs wait, with how many do."""
+    found: dict[str, Rules] = {}
+    if is_postgres(conn):
+        # Else two transactions at once count the same jobs, and both add one.
+        theirs = select(users.c.id, users.c.quota).where(users.c.id.in_(limited))
+        alone = theirs.order_by(users.c.id).with_for_update(key_share=True)
+        quotas = {row["id"]: quota_of(row) for row in conn.execute(alone).mappings()}
+    else:
+        quotas = {}
+    for owner in limited:
+        waiting = conn.scalar(_WAITING, {"owner": owner}) or 0
+        quota = quotas.get(owner, rules[owner].quota)
+        found[owner] = replace(rules[owner], quota=quota, waiting=waiting)
+    return found
+
+
+def _section(name: SectionName) -> ScalarSelect[Any]:
+    its = settings.c.name == literal_column(f"'{name.value}'")
+    return select(settings.c.value).where(its).scalar_subquery()
+
+
+_WAITING = select(func.count()).where(PENDING, PRESENT, jobs.c.owner == _ITS_OWNER)
+
+_FIRST_LOOK = LINE.add_columns(
+    _section(SectionName.CEILINGS).label("ceilings"),
+    _section(SectionName.GRANTS).label("grants"),
+    select(users.c.quota).where(users.c.id == _ITS_OWNER).scalar_subquery().label("quota"),
+)

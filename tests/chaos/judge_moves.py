@@ -1,0 +1,186 @@
+"""What must hold of what operators did, of urgent jobs, and of jobs that several workers share."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from crawlyard.core.event import EventName
+from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.priority import Priority
+from tests.chaos.history import Asked, Fault, History, Told
+
+OBEYED_S = 0.5 + 0.25
+"""Half a second, and what one checkpoint takes: a worker hears of an order within it."""
+
+BUSY_S = 0.5
+"""Of a machine on which a dozen processes start anew all the time."""
+
+CHECKPOINT_S = 2.5
+"""A worker hears within this that it has lost a job: a heartbeat is due every 2 s."""
+
+TOGETHER_S = 0.01
+"""Events of one transaction are of one instant, but for the arithmetic."""
+
+CHANGES = 3
+"""So often, within a checkpoint, no host of a job goes from one worker to another."""
+
+
+def heard_at(since: float, worker: str, faults: Sequence[Fault], within_s: float) -> float:
+    """Return when *worker* could at last hear of what became true at *since*.
+
+    Who is stopped, or has no store, hears of it afterwards.
+    """
+    heard = since
+    for fault in sorted(faults, key=lambda fault: fault.since):
+        if fault.befell(worker) and fault.since <= heard + within_s:
+            heard = max(heard, fault.until)
+    return heard
+
+
+def disobeyed(history: History) -> Iterator[str]:
+    """Nothing is asked for a job later than that after it was paused or cancelled."""
+    within_s = OBEYED_S + BUSY_S
+    for said in history.said:
+        again = (t.at for t in history.told if t.job == said.job and t.name is EventName.STARTED)
+        until = min((at for at in again if at > said.at), default=float("inf"))
+        for hit in history.asked:
+            if hit.job != said.job or not said.at < hit.at < until:
+                continue
+            if hit.at > heard_at(said.at, hit.worker, history.faults, within_s) + within_s:
+                late = f"{hit.at - said.at:.1f} s after it was {said.state}"
+                yield f"{hit.worker} asked {hit.url} for job {hit.job} {late}"
+
+
+def not_retried(history: History) -> Iterator[str]:
+    """What had failed of a job was asked again once an operator wanted it."""
+    for wanted in history.wanted:
+        if not wanted.fails or wanted.ends is not State.COMPLETED:
+            continue
+        told = [t.at for t in history.told if (t.job, t.name) == (wanted.job, EventName.RETRIED)]
+        if len(told) != 1:
+            yield f"job {wanted.job} was retried {len(told)} times"
+            continue
+        again = {hit.url for hit in history.asked if hit.job == wanted.job and hit.at > told[0]}
+        for url in sorted(wanted.fails - again):
+            yield f"{url} was not asked again for job {wanted.job}, which was retried"
+
+
+def retried_between(first: Asked, second: Asked, history: History) -> bool:
+    """Tell whether an operator had a URL that fails retried between two requests for it."""
+    fails = any(first.url in one.fails for one in history.wanted if one.job == first.job)
+    return fails and any(
+        told.name is EventName.RETRIED and first.at < told.at < second.at
+        for told in history.told
+        if told.job == first.job
+    )
+
+
+def wrongly_yielded(history: History) -> Iterator[str]:
+    """A job makes room only if it is a low one, for an urgent one that begins at that instant."""
+    priorities = {one.job: one.priority for one in history.wanted}
+    for told in history.told:
+        if told.reason is not StateReason.PREEMPTED or told.name is not EventName.REQUEUED:
+            continue
+        if priorities.get(told.job) is not Priority.LOW:
+            yield f"job {told.job}, which is not low, was to make room"
+        if not any(_takes_its_place(one, told, priorities) for one in history.told):
+            yield f"job {told.job} made room for nobody"
+
+
+def _takes_its_place(one: Told, told: Told, priorities: Mapping[str, Priority]) -> bool:
+    together = abs(one.at - told.at) < TOGETHER_S and one.worker == told.worker
+    urgent = priorities.get(one.job) is Priority.URGENT
+    return together and urgent and one.name is EventName.STARTED
+
+
+def shared_hosts(history: History) -> Iterator[str]:
+    """Of a spread job, each host is one worker's at a time, until a fault takes it from him."""
+    for (job, host), hits in _by_host(history).items():
+        for first, second in _overlaps(hits):
+            if not _struck(first, second.at, history.faults):
+                both = f"{first.worker} and {second.worker}"
+                yield f"{host} was asked for job {job} by {both} at once"
+        for n, hit in enumerate(hits):
+            span = [h for h in hits[n:] if h.at < hit.at + CHECKPOINT_S]
+            changes = sum(a.worker != b.worker for a, b in pairwise(span))
+            if changes >= CHANGES and not any(_struck(h, h.at, history.faults) for h in span):
+                yield f"{host} changed its worker for job {job} {changes} times in no time"
+                break
+
+
+def _overlaps(hits: Sequence[Asked]) -> Iterator[tuple[Asked, Asked]]:
+    """Yield the pairs of requests of two workers that were under way together."""
+    for n, first in enumerate(hits):
+        for second in hits[n + 1 :]:
+            if first.ended_at is not None and second.at >= first.ended_at:
+                break
+            if first.worker != second.worker:
+                yield first, second
+
+
+def _struck(hit: Asked, at: float, faults: Sequence[Fault]) -> bool:
+    """Tell whether a fault may have cost a worker its shard, of which it has yet to hear."""
+    return any(
+        fault.befell(hit.worker) and fault.since <= at <= fault.until + 2 * CHECKPOINT_S
+        for fault in faults
+    )
+
+
+def wrongly_lost(history: History) -> Iterator[str]:
+    """A spread job is not told to be lost while an unharmed worker asks for it."""
+    spread = {one.job for one in history.wanted if one.spread}
+    for told in history.told:
+        if told.job not in spread or told.name is not EventName.WORKER_LOST:
+            continue
+        for hit in history.asked:
+            under_way = hit.at < told.at and (hit.ended_at is None or hit.ended_at > told.at)
+            if hit.job == told.job and under_way and not _harmed(hit.worker, told.at, history):
+                yield f"job {told.job} was lost while {hit.worker} went on with it"
+                break
+
+
+_LAPSE_S = 6.0 + 2 * CHECKPOINT_S  # of a lease, and of whoever looks for it
+
+
+def _harmed(worker: str, at: float, history: History) -> bool:
+    return any(
+        fault.befell(worker) and fault.since <= at and fault.until >= at - _LAPSE_S
+        for fault in history.faults
+    )
+
+
+def _by_host(history: History) -> Mapping[tuple[str, str], Sequence[Asked]]:
+    spread = {one.job for one in history.wanted if one.spread}
+    hosts: dict[tuple[str, str], list[Asked]] = {}
+    for hit in sorted(history.asked, key=lambda hit: hit.at):
+        if hit.job in spread:
+            hosts.setdefault((hit.job, hit.host), []).append(hit)
+    return hosts
+
+
+def seen(history: History) -> frozenset[str]:
+    """Return which of the things that a run is to show did happen in it."""
+    workers = {
+        (a.job, frozenset((a.worker, b.worker)))
+        for a, b in _all_overlaps(history)
+        if a.worker != b.worker
+    }
+    names = {told.name for told in history.told}
+    preempted = any(told.reason is StateReason.PREEMPTED for told in history.told)
+    happened = {
+        "spread": bool(workers),
+        "paused": any(said.state is State.PAUSED for said in history.said),
+        "cancelled": any(one.ends is State.CANCELLED for one in history.wanted),
+        "resumed": EventName.RESUMED in names,
+        "retried": EventName.RETRIED in names,
+        "preempted": preempted,
+    }
+    return frozenset(name for name, so in happened.items() if so)
+
+
+def _all_overlaps(history: History) -> Iterator[tuple[Asked, Asked]]:
+    """Yield pairs of requests for one spread job, to whichever hosts, that were under way."""
+    jobs: dict[str, list[Asked]] = {}
+    for (job, _), hits in _by_host(history).items():
+        jobs.setdefault(job, []).extend(hits)
+    for hits in jobs.values():
+        yield from _overlaps(sorted(hits, key=lambda hit: hit.at))

@@ -1,0 +1,125 @@
+"""What operators do to jobs while the fleet is harassed: pause, resume, cancel, mend and retry."""
+
+import asyncio
+import urllib.request
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from time import monotonic
+from typing import TypeVar
+
+from crawlyard import LOCAL, Job, State
+from crawlyard.errors import IllegalMove
+from tests.chaos.campaign import Campaign, patiently
+from tests.chaos.history import Said
+from tests.chaos.site import mend_url
+
+T = TypeVar("T")
+
+_HELD_S = (0.0, 4.0)  # a job is paused for so long
+_APART_S = (0.5, 2.0)
+_LOOK_EVERY_S = 0.3
+_STRIKES = 5  # so many jobs are looked at until one runs
+
+
+async def operate(campaign: Campaign, seconds: float) -> None:
+    """Hold and cancel some jobs for *seconds*, and retry all that have failed; see them go on."""
+    end, chance = monotonic() + seconds, campaign.chance
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_retry_failing(campaign, end))
+        while monotonic() < end:
+            await asyncio.sleep(chance.uniform(*_APART_S))
+            if (job_id := await _running(campaign)) is not None:
+                deed = chance.choice((_hold, _hold, _hold, _cancel, _regret))
+                await deed(campaign, job_id)
+
+
+async def _running(campaign: Campaign) -> str | None:
+    """Return the id of a job that runs, of those that were not cancelled, or of any such."""
+    live = [i for i, n in campaign.names.items() if campaign.wanted[n].ends is State.COMPLETED]
+    job_id = None
+    for _ in range(_STRIKES):
+        job_id = campaign.chance.choice(live) if live else None
+        if job_id is not None and (await _state(campaign, job_id)) is State.RUNNING:
+            return job_id
+    return job_id
+
+
+async def _hold(campaign: Campaign, job_id: str) -> None:
+    """Pause a job for a while."""
+    jobs = campaign.yard.jobs
+    if await _said(campaign, lambda: jobs.pause(LOCAL, job_id, "")):
+        await asyncio.sleep(campaign.chance.uniform(*_HELD_S))
+        await _resume(campaign, job_id)
+
+
+async def _cancel(campaign: Campaign, job_id: str) -> None:
+    """Cancel a job for good."""
+    jobs = campaign.yard.jobs
+    if await _said(campaign, lambda: jobs.cancel(LOCAL, job_id, "")):
+        _ends_cancelled(campaign, job_id)
+
+
+async def _regret(campaign: Campaign, job_id: str) -> None:
+    """Cancel a job, and let it go on after all where something is left of it."""
+    jobs = campaign.yard.jobs
+    if await _said(campaign, lambda: jobs.cancel(LOCAL, job_id, "")):
+        await asyncio.sleep(campaign.chance.uniform(*_HELD_S))
+        await _resume(campaign, job_id)
+
+
+async def _resume(campaign: Campaign, job_id: str) -> None:
+    await _allowed(lambda: campaign.yard.jobs.resume(LOCAL, job_id))
+    if await _state(campaign, job_id) is State.CANCELLED:  # nothing is left of it
+        _ends_cancelled(campaign, job_id)
+
+
+async def _retry_failing(campaign: Campaign, end: float) -> None:
+    """Mend what a job failed of once it has completed, and retry it, until none is left."""
+    retried: set[str] = set()
+    while monotonic() < end or retried < _failing(campaign):
+        for name in sorted(_failing(campaign) - retried):
+            [job_id] = [i for i, n in campaign.names.items() if n == name]
+            if await _state(campaign, job_id) is State.COMPLETED:
+                await _retry(campaign, job_id)
+                retried.add(name)
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _retry(campaign: Campaign, job_id: str) -> None:
+    url = mend_url(campaign.names[job_id], campaign.port)
+    await asyncio.to_thread(lambda: urllib.request.urlopen(url).close())
+    await _allowed(lambda: campaign.yard.jobs.retry_failed(LOCAL, job_id))
+
+
+def _failing(campaign: Campaign) -> set[str]:
+    """Return the jobs that fail, and are not cancelled."""
+    wanted = campaign.wanted.values()
+    return {one.job for one in wanted if one.fails and one.ends is State.COMPLETED}
+
+
+def _ends_cancelled(campaign: Campaign, job_id: str) -> None:
+    name = campaign.names[job_id]
+    campaign.wanted[name] = replace(campaign.wanted[name], ends=State.CANCELLED)
+
+
+async def _said(campaign: Campaign, move: Callable[[], Awaitable[Job]]) -> bool:
+    """Make a move and note when it was answered; tell whether it was made."""
+    job = await _allowed(move)
+    if job is None:
+        return False
+    name = campaign.names[job.id]
+    campaign.said.append(Said(job=name, state=job.state, at=monotonic()))
+    return True
+
+
+async def _state(campaign: Campaign, job_id: str) -> State:
+    standing = await patiently(lambda: campaign.yard.jobs.get(LOCAL, job_id))
+    return standing.job.state
+
+
+async def _allowed(move: Callable[[], Awaitable[T]]) -> T | None:
+    """Make a move that may come too late: the job may have ended, or gone on already."""
+    try:
+        return await patiently(move)
+    except IllegalMove:
+        return None

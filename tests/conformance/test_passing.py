@@ -1,0 +1,163 @@
+"""A claim with much in its way: jobs of owners who wait, and many that become due at once."""
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.job import Job
+from crawlyard.core.priority import Priority
+from crawlyard.store.base import Store
+from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql import offers, open_sql_store, ripening
+from tests.builders import LEASE, NOW, a_job, a_spec, its_event
+from tests.builders_serve import kept_user, quoted
+from tests.conformance.steps import added, claimed
+
+LOW, NORMAL, HIGH, URGENT = sorted(Priority)
+LATER = NOW + timedelta(hours=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows are as many as a claim looks at, or marks, before it goes on otherwise."""
+    monkeypatch.setattr(offers, "NEAR", 2)
+    monkeypatch.setattr(ripening, "PORTION", 2)
+    offers.near.cache_clear()
+
+
+async def taken(store: Store, asker: Asker = Asker("w1"), most: int = 100) -> list[str]:  # noqa: B008
+    """Claim until nothing is left; return the jobs in the order of their claims."""
+    found: list[str] = []
+    while len(found) < most and (claim := await store.leases.claim(asker, LATER, LEASE)):
+        found.append(claim.job.id)
+    return found
+
+
+async def owned(store: Store, owner: str, *priorities: Priority, **fields: object) -> list[Job]:
+    """Return jobs of an owner that wait."""
+    return [await added(store, a_job(owner=owner, priority=p, **fields)) for p in priorities]
+
+
+async def test_the_first_job_of_all_other_owners_is_found_behind_those_of_one_who_waits(
+    store: Store,
+) -> None:
+    await quoted(store, "ada", running=0)
+    await owned(store, "ada", *[URGENT] * 5, *[LOW] * 5)
+    for name in ("bob", "eve"):
+        await kept_user(store, id=name)
+    low, high = await owned(store, "bob", LOW, HIGH)
+    (normal,) = await owned(store, "eve", NORMAL)
+
+    assert await taken(store) == [high.id, normal.id, low.id]
+
+
+async def test_what_a_claim_asks_for_holds_behind_them_too(store: Store) -> None:
+    await quoted(store, "ada", running=0)
+    await owned(store, "ada", *[URGENT] * 5)
+    await kept_user(store, id="bob")
+    tagged = await added(store, owner="bob", spec=a_spec(priority=HIGH, worker_tags=("eu",)))
+    normal, second, _ = await owned(store, "bob", NORMAL, NORMAL, LOW)
+    held = await claimed(store, second, "w9")
+
+    urgent_alone = await taken(store, Asker("w1", least=URGENT))
+    normal_at_least = await taken(store, Asker("w1", least=NORMAL))
+    with_tag = await taken(store, Asker("w2", frozenset({"eu"}), least=NORMAL))
+
+    assert urgent_alone == []
+    assert normal_at_least == [normal.id]
+    assert with_tag == [tagged.id]
+    assert held.job.id == second.id
+
+
+async def test_an_urgent_job_behind_them_takes_a_slot_as_well(store: Store) -> None:
+    await quoted(store, "ada", running=0)
+    await kept_user(store, id="bob")
+    (low,) = await owned(store, "bob", LOW)
+    await claimed(store, low)
+    await owned(store, "ada", *[URGENT] * 5)
+    (urgent,) = await owned(store, "bob", URGENT)
+
+    made = await store.queue.preempt(Asker("w1", least=URGENT), NOW + SECOND, LEASE, SECOND)
+
+    assert made is not None
+    assert (made.claim.job.id, made.yielded.id) == (urgent.id, low.id)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_they_are_passed_over_in_the_order_of_all_others(store: Store, seed: int) -> None:
+    chance, plain = Random(seed), open_memory_store()
+    owners = [f"user{n}" for n in range(5)]
+    for there in (store, plain):
+        for n, owner in enumerate(owners):
+            await quoted(there, owner, running=0 if n < 2 else None)
+    for _ in range(80):
+        job = a_job(
+            owner=chance.choice(owners),
+            due_at=chance.choice((NOW, LATER + SECOND)),
+            spec=a_spec(
+                priority=chance.choice(list(Priority)),
+                worker_tags=chance.choice(((), (), ("eu",))),
+            ),
+        )
+        for there in (store, plain):
+            await there.jobs.add(job, its_event(job))
+
+    found = [await taken(there, Asker("w1", frozenset(), LOW)) for there in (store, plain)]
+
+    assert found[0] == found[1]
+    assert len(found[0]) > 5
+
+
+async def test_no_level_is_left_out_when_more_become_due_than_one_claim_marks(
+    store: Store,
+) -> None:
+    lows = await owned(store, "local", *[LOW] * 3, due_at=LATER - SECOND)
+    urgents = await owned(store, "local", *[URGENT] * 5, due_at=LATER)
+    (at_once,) = await owned(store, "local", NORMAL)
+
+    found = await taken(store)
+
+    assert found[:6] == [*(job.id for job in urgents), at_once.id]
+    assert sorted(found[6:]) == sorted(job.id for job in lows)
+
+
+async def test_jobs_that_a_worker_cannot_take_do_not_hide_others_that_became_due_with_them(
+    store: Store,
+) -> None:
+    for _ in range(5):
+        await added(store, due_at=LATER - SECOND, spec=a_spec(priority=HIGH, worker_tags=("eu",)))
+    (high,) = await owned(store, "local", HIGH, due_at=LATER)
+    (low,) = await owned(store, "local", LOW)
+
+    assert await taken(store) == [high.id, low.id]
+
+
+async def test_one_job_alone_is_claimed_whatever_became_due_with_it(store: Store) -> None:
+    await owned(store, "local", *[URGENT] * 5, due_at=LATER)
+    (low,) = await owned(store, "local", LOW, due_at=LATER)
+
+    assert await taken(store, Asker("w1", only=low.id)) == [low.id]
+
+
+async def test_a_claim_marks_a_portion_of_what_becomes_due_the_highest_and_first_due_of_all(
+    tmp_path: Path,
+) -> None:
+    store = await open_sql_store(tmp_path / "crawlyard.db")
+    try:
+        await owned(store, "local", HIGH, HIGH, due_at=LATER)
+        (sooner,) = await owned(store, "local", HIGH, due_at=LATER - SECOND)
+        await owned(store, "local", *[LOW] * 5, due_at=LATER - 2 * SECOND)
+
+        assert sooner.id not in await taken(store, most=1)  # it has the later turn
+    finally:
+        await store.close()
+    with closing(sqlite3.connect(tmp_path / "crawlyard.db")) as conn:
+        marked = conn.execute("SELECT id, level FROM jobs WHERE ready = 1").fetchall()
+    assert sooner.id in {job_id for job_id, _ in marked}
+    assert [level for _, level in marked] == [int(HIGH), int(HIGH)]

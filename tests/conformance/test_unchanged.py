@@ -1,0 +1,185 @@
+"""Polls of a store at rest: what was found is found again, but nothing that is new is missed."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from crawlyard.core.checkpoint import Asker
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.base import Store
+from crawlyard.store.sql.database import SqliteDatabase
+from tests.builders import LEASE, NOW, a_job
+from tests.conformance.conftest import Backend
+from tests.conformance.steps import added, claimed, requeued
+
+SOON = NOW + timedelta(seconds=1)
+
+
+class Question:
+    """How many numbers there are, and how often that was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, conn: Connection, above: int = 0) -> int:
+        self.asked += 1
+        found = conn.exec_driver_sql("SELECT count(*) FROM t WHERE n > ?", (above,)).scalar()
+        assert isinstance(found, int)
+        return found
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    made = SqliteDatabase(tmp_path / "yard.db", busy=timedelta(milliseconds=50))
+    await made.create()
+    await made.write(lambda c: c.exec_driver_sql("CREATE TABLE t (n INTEGER UNIQUE)"))
+    yield made
+    await made.close()
+
+
+def adds(conn: Connection) -> None:
+    conn.exec_driver_sql("INSERT INTO t VALUES (7)")
+
+
+def fails(conn: Connection) -> None:
+    adds(conn)
+    raise RuntimeError("undone")
+
+
+async def test_what_is_known_is_asked_again_only_once_somebody_has_written(
+    database: SqliteDatabase,
+) -> None:
+    count = Question()
+    assert [await database.known(count) for _ in range(3)] == [0, 0, 0]
+    assert count.asked == 1
+
+    await database.write(adds)
+
+    assert [await database.known(count) for _ in range(3)] == [1, 1, 1]
+    assert count.asked == 2
+
+
+async def test_what_another_process_writes_is_seen_at_once(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    count = Question()
+    assert await database.known(count) == 0
+    other = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
+
+    other.execute("INSERT INTO t VALUES (7)")
+    other.close()
+
+    assert await database.known(count) == 1
+
+
+async def test_each_question_has_its_own_answer(database: SqliteDatabase) -> None:
+    count, other = Question(), Question()
+    await database.write(adds)
+
+    assert [await database.known(count, above) for above in (6, 7, 6, 7)] == [1, 0, 1, 0]
+    assert await database.known(other) == 1
+    assert (count.asked, other.asked) == (2, 1)
+
+
+async def test_what_was_undone_changes_no_answer(database: SqliteDatabase) -> None:
+    count = Question()
+    assert await database.known(count) == 0
+
+    with pytest.raises(RuntimeError, match="undone"):
+        await database.write(fails)
+
+    assert await database.known(count) == 0
+
+
+async def test_what_is_written_while_a_question_is_answered_is_not_taken_for_known(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    count = Question()
+
+    def slow(conn: Connection) -> int:
+        found = count(conn)
+        if count.asked == 1:
+            other = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
+            other.execute("INSERT INTO t VALUES (7)")
+            other.close()
+        return found
+
+    assert await database.known(slow) == 0
+    assert await database.known(slow) == 1
+
+
+async def test_a_file_that_somebody_has_locked_is_waited_for_beside_the_loop(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    count = Question()
+    assert await database.known(count) == 0
+    await database.close()
+    alone = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
+    alone.execute("PRAGMA locking_mode=EXCLUSIVE")
+    alone.execute("INSERT INTO t VALUES (7)")
+    again = SqliteDatabase(tmp_path / "yard.db", busy=timedelta(milliseconds=50))
+
+    with pytest.raises(StoreUnavailable):
+        await again.known(count)
+    alone.close()
+
+    assert await again.known(count) == 1
+    await again.close()
+
+
+async def test_after_a_claim_in_vain_a_job_of_another_process_is_claimed(
+    store: Store, backend: Backend
+) -> None:
+    assert await store.leases.claim(Asker("w"), NOW, LEASE) is None
+    other = await backend.open()
+    job = await added(other)
+
+    claim = await store.leases.claim(Asker("w"), NOW, LEASE)
+
+    assert claim is not None
+    assert claim.job.id == job.id
+    if backend.sql:
+        await other.close()
+
+
+async def test_after_a_claim_in_vain_a_job_is_claimed_once_it_is_due(store: Store) -> None:
+    job = await added(store, a_job(due_at=SOON))
+    for _ in range(3):
+        assert await store.leases.claim(Asker("w"), NOW, LEASE) is None
+
+    claim = await store.leases.claim(Asker("w"), SOON, LEASE)
+
+    assert claim is not None
+    assert claim.job.id == job.id
+
+
+async def test_after_a_claim_in_vain_a_job_that_lost_its_worker_is_claimed(store: Store) -> None:
+    claim = await claimed(store)
+    for _ in range(2):
+        assert await store.leases.claim(Asker("w2"), NOW, LEASE) is None
+        assert await store.leases.take_back(NOW, (), requeued) == []
+
+    [lost] = await store.leases.take_back(NOW + LEASE, (), requeued)
+    again = await store.leases.claim(Asker("w2"), lost.due_at, LEASE)
+
+    assert again is not None
+    assert again.job.id == claim.job.id
+
+
+async def test_the_last_event_is_heard_of_whoever_tells_it(store: Store, backend: Backend) -> None:
+    other = await backend.open()
+    heard = []
+    for teller in (store, other, store, other):
+        await added(teller)
+        heard.append(await store.events.last())
+        assert await store.events.last() == heard[-1]
+
+    assert len(set(heard)) == 4
+    assert await asyncio.gather(other.events.last(), store.events.last()) == [heard[-1]] * 2
+    if backend.sql:
+        await other.close()

@@ -1,0 +1,43 @@
+"""Asks one URL with one client and prints what came: run as a process, for its own trust store.
+
+python -m tests.engine.ask CLIENT URL ADDRESS
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TypeAlias
+
+from crawlyard.clock import Clock, SystemClock
+from crawlyard.engine.by_aiohttp import AiohttpFetcher
+from crawlyard.engine.by_wire import WireFetcher
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.fetch import Fetcher
+from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Names, look_up
+from crawlyard.engine.urls import hostname_of
+
+Make: TypeAlias = Callable[[Guard, timedelta, Clock, Names], Fetcher]
+
+CLIENTS: Mapping[str, Make] = {"own": WireFetcher, "aiohttp": AiohttpFetcher}
+
+
+async def ask(client: str, url: str, address: str) -> str:
+    """Return the body, or the kind of the failure; every name leads to *address*."""
+    names = Names(8, lambda _, port: look_up(address, port))
+    fetcher = CLIENTS[client](
+        Guard(allow_private=True), timedelta(seconds=10), SystemClock(), names
+    )
+    try:
+        response = await fetcher.fetch(url, hostname_of(url), {}, 10_000)
+    except FetchFailed as failed:
+        return f"{failed.kind}: {failed.detail}"
+    else:
+        return response.body.decode()
+    finally:
+        await fetcher.close()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(asyncio.run(ask(*sys.argv[1:])))

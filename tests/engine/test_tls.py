@@ -1,0 +1,102 @@
+"""Both HTTP clients over TLS: whom they trust, and what they tell the server."""
+
+import asyncio
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.ask import CLIENTS
+from tests.engine.raw import ServeRaw, answer, raw_servers, saying
+
+CERTIFICATE = Path(__file__).with_name("site_test.pem")
+"""Of site.test, signed by itself, with its key, which guards nothing. Made by openssl x509."""
+
+
+@pytest.fixture
+async def raw_server() -> AsyncIterator[ServeRaw]:
+    async with raw_servers() as serve:
+        yield serve
+
+
+def context(told: list[str | None]) -> ssl.SSLContext:
+    """Return what a server of site.test needs; *told* gets the names that clients ask for."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(CERTIFICATE)
+
+    def note(_: ssl.SSLObject, name: str | None, __: ssl.SSLContext) -> None:
+        told.append(name)
+
+    made.sni_callback = note
+    return made
+
+
+async def asked(client: str, url: str, *, trusted: bool) -> str:
+    """Return what a process says that asks *url*, and trusts the certificate or not."""
+    env = {"PATH": ""} | ({"SSL_CERT_FILE": str(CERTIFICATE)} if trusted else {})
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.engine.ask", client, url, "127.0.0.1"),
+        cwd=Path(__file__).parents[2],
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    return out.decode().strip()
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_server_with_a_trusted_certificate_for_its_name_is_asked(
+    raw_server: ServeRaw, client: str
+) -> None:
+    told: list[str | None] = []
+    server = await raw_server(saying(answer(b"safe")), tls=context(told))
+
+    said = await asked(client, f"https://site.test:{server.port}/", trusted=True)
+
+    assert said == "safe"
+    assert told == ["site.test"]
+    assert b"\r\nHost: site.test:" in server.asked[0]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_dot_at_the_end_of_a_name_is_not_asked_for(
+    raw_server: ServeRaw, client: str
+) -> None:
+    told: list[str | None] = []
+    server = await raw_server(saying(answer(b"safe")), tls=context(told))
+
+    said = await asked(client, f"https://site.test.:{server.port}/", trusted=True)
+
+    assert said == "safe"
+    assert told == ["site.test"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    ("host", "trusted"), [("site.test", False), ("other.test", True), ("127.0.0.1", True)]
+)
+async def test_a_server_that_is_not_to_be_trusted_is_not_asked(
+    raw_server: ServeRaw, client: str, host: str, trusted: bool
+) -> None:
+    server = await raw_server(saying(answer(b"safe")), tls=context([]))
+
+    said = await asked(client, f"https://{host}:{server.port}/", trusted=trusted)
+
+    assert said.startswith("tls: no trusted connection: ")
+    assert "certificate verify failed" in said
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_server_without_tls_is_not_asked_for_a_secure_page(
+    raw_server: ServeRaw, client: str
+) -> None:
+    server = await raw_server(saying(answer(b"plain")), welcome=b"HTTP/1.1 400 No\r\n\r\n")
+
+    said = await asked(client, f"https://site.test:{server.port}/", trusted=True)
+
+    assert said.startswith("tls: ")
+    assert server.asked == []

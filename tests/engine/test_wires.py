@@ -1,0 +1,164 @@
+"""The connections of our own client, without its requests."""
+
+import asyncio
+import gc
+import socket
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import closing
+
+import pytest
+
+from crawlyard.core.page import ErrorKind
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.kept import Kept
+from crawlyard.engine.wire import Wire
+from tests.site import until
+
+
+class Peers:
+    """Connections with the far end of each, whose near ends are those of one fetcher."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept = kept
+        self.ends: list[socket.socket] = []
+
+    async def wire(self) -> Wire:
+        near, far = socket.socketpair()
+        self.ends.append(far)
+        loop = asyncio.get_running_loop()
+        _, wire = await loop.create_connection(self.kept.made, sock=near)
+        return wire
+
+    def closed(self) -> list[bool]:
+        """Tell of each far end whether the near one was closed."""
+        return [_closed(end) for end in self.ends]
+
+
+def _closed(end: socket.socket) -> bool:
+    end.setblocking(False)
+    try:
+        return end.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+
+
+def has_come(end: socket.socket) -> bool:
+    """Tell whether there is something to read."""
+    end.setblocking(False)
+    try:
+        return end.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return False
+
+
+def in_5_s() -> float:
+    return asyncio.get_running_loop().time() + 5
+
+
+@pytest.fixture
+async def peers(request: pytest.FixtureRequest) -> AsyncIterator[Peers]:
+    peers = Peers(Kept(**getattr(request, "param", {})))
+    yield peers
+    await peers.kept.close()
+    for end in peers.ends:
+        with closing(end):
+            pass
+
+
+async def test_what_came_before_the_request_is_no_answer_to_it(peers: Peers) -> None:
+    wire = await peers.wire()
+    peers.ends[0].sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+    await until(lambda: not wire.usable)
+
+    with pytest.raises(FetchFailed) as raised:
+        await wire.ask(b"GET / HTTP/1.1\r\n\r\n", 1000, in_5_s())
+
+    assert raised.value.kind is ErrorKind.PROTOCOL
+    await until(lambda: peers.closed() == [True])
+
+
+async def test_the_connection_that_was_used_last_is_used_next_and_by_its_origin_alone(
+    peers: Peers,
+) -> None:
+    first, second, other = [await peers.wire() for _ in range(3)]
+    peers.kept.keep("http://a", first)
+    peers.kept.keep("http://a", second)
+    peers.kept.keep("https://a", other)
+
+    taken = [peers.kept.take("http://a") for _ in range(3)]
+
+    assert taken == [second, first, None]
+
+
+async def test_a_connection_that_the_far_end_closed_is_forgotten(peers: Peers) -> None:
+    wire = await peers.wire()
+    peers.kept.keep("http://a", wire)
+
+    peers.ends[0].close()
+    await until(lambda: not wire.usable)
+
+    assert peers.kept.take("http://a") is None
+
+
+@pytest.mark.parametrize("peers", [{"most": 2}], indirect=True)
+async def test_of_many_idle_connections_the_oldest_is_closed(peers: Peers) -> None:
+    wires = [await peers.wire() for _ in range(3)]
+
+    for number, wire in enumerate(wires):
+        peers.kept.keep(f"http://{number}", wire)
+
+    await until(lambda: peers.closed() == [True, False, False])
+    assert peers.kept.take("http://0") is None
+    assert peers.kept.take("http://1") is wires[1]
+
+
+@pytest.mark.parametrize("peers", [{"idle_s": 0.05}], indirect=True)
+async def test_a_connection_that_nobody_needs_any_more_is_closed(peers: Peers) -> None:
+    for origin in ("http://a", "http://b"):
+        peers.kept.keep(origin, await peers.wire())
+
+    await until(lambda: peers.closed() == [True, True])
+
+    assert peers.kept.take("http://a") is None
+
+
+@pytest.mark.parametrize("peers", [{"idle_s": 0.0}], indirect=True)
+async def test_a_connection_is_not_used_after_its_time_though_nobody_closed_it_yet(
+    peers: Peers,
+) -> None:
+    peers.kept.keep("http://a", await peers.wire())
+
+    assert peers.kept.take("http://a") is None
+
+
+async def test_a_connection_that_is_made_after_the_end_is_closed_at_once(peers: Peers) -> None:
+    await peers.kept.close()
+
+    wire = await peers.wire()
+
+    await until(lambda: peers.closed() == [True])
+    peers.kept.keep("http://a", wire)
+    assert peers.kept.take("http://a") is None
+
+
+async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) -> None:
+    wire = await peers.wire()
+    far = peers.ends[0]
+
+    async def answer() -> None:
+        await until(lambda: has_come(far))
+        far.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+
+    answering = asyncio.create_task(answer())
+    incoming = await wire.ask(b"GET / HTTP/1.1\r\n\r\n", 1000, in_5_s())
+    await answering
+    assert incoming.response(0).body == b"x"
+
+    gc.disable()  # bodies are large: they must not wait for a cycle to be found
+    try:
+        freed = weakref.ref(incoming)
+        del incoming
+        assert freed() is None
+    finally:
+        gc.enable()

@@ -1,0 +1,48 @@
+"""Tasks that a test drops while they still wait: nobody closed what began them.
+
+asyncio only logs that, when the garbage collector comes by, which may be many tests later.
+"""
+
+import gc
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+_DROPPED = "was destroyed but it is pending"
+
+
+class Dropped(logging.Handler):
+    """Remembers the tasks of which asyncio says that they were dropped."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of what is logged, if it tells of such a task."""
+        if _DROPPED in record.getMessage():
+            self._found.append(record.getMessage())
+
+    def taken(self) -> list[str]:
+        """Return what there is to tell, and forget it."""
+        found, self._found = self._found, []
+        return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dropped() -> Iterator[Dropped]:
+    """What tells of tasks that were dropped; in the end there is none of whom it did not."""
+    handler, logger = Dropped(), logging.getLogger("asyncio")
+    logger.addHandler(handler)
+    yield handler
+    gc.collect()
+    logger.removeHandler(handler)
+    assert handler.taken() == []
+
+
+@pytest.fixture(autouse=True)
+def no_task_is_dropped(dropped: Dropped) -> Iterator[None]:
+    """Fail where a task is found that this test, or one before it, has dropped."""
+    yield
+    assert dropped.taken() == []

@@ -1,0 +1,185 @@
+"""Submits that come together share a transaction, and nothing else."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from crawlyard.core.job import Job
+from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.errors import Forbidden, Invalid, QuotaExceeded, StoreUnavailable
+from crawlyard.services.jobs import JobManager
+from crawlyard.services.submitting import PORTION, Submission
+from crawlyard.store.base import Entered, Entrant, IntakeStore, JobQuery, Store
+from tests.builders import NOW, a_spec
+from tests.builders_serve import quoted
+from tests.clock import FakeClock
+
+ADA, BOB = Actor(id="ada"), Actor(id="bob")
+GOOD = a_spec()
+BAD = a_spec(urls=("http://127.0.0.1/",))
+
+
+@dataclass
+class Door:
+    """An intake that notes how many came together, and fails as it is told."""
+
+    inner: IntakeStore
+    came: list[int] = field(default_factory=list)
+    hates: str = ""  # the owner at whom it breaks
+    shut: bool = False
+
+    async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
+        self.came.append(len(entrants))
+        if self.shut:
+            raise StoreUnavailable("it is shut")
+        if any(one.owner == self.hates for one in entrants):
+            raise RuntimeError("a defect")
+        return await self.inner.enter(entrants)
+
+
+@dataclass
+class Yard:
+    """What submits, and what it has done."""
+
+    store: Store
+    door: Door
+    jobs: JobManager
+    told: list[datetime]
+
+    async def stored(self) -> list[Job]:
+        found = await self.store.jobs.find(JobQuery(oldest_first=True), 2000)
+        return [standing.job for standing in found]
+
+
+class Announced(LocalDispatcher):
+    """A dispatcher that notes what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[datetime] = []
+
+    def announce(self, due_at: datetime) -> None:
+        self.told.append(due_at)
+        super().announce(due_at)
+
+
+@pytest.fixture
+def yard(store: Store) -> Yard:
+    door, dispatcher = Door(store.intake), Announced()
+    jobs = JobManager(replace(store, intake=door), dispatcher, FakeClock())
+    return Yard(store, door, jobs, dispatcher.told)
+
+
+class TestAtTheSameTime:
+    async def test_all_are_let_in_together_in_their_order(self, yard: Yard) -> None:
+        made = await asyncio.gather(*(yard.jobs.submit(LOCAL, GOOD) for _ in range(16)))
+
+        assert await yard.stored() == made
+        assert (sum(yard.door.came), len(yard.door.came) <= 2) == (16, True)
+
+    async def test_each_hears_what_is_wrong_with_his_own(self, yard: Yard) -> None:
+        await quoted(yard.store, pending=2)
+        asked = [(ADA, GOOD), (BOB, BAD), (ADA, GOOD), (ADA, GOOD), (BOB, GOOD)]
+
+        answers = await asyncio.gather(
+            *(yard.jobs.submit(actor, spec) for actor, spec in asked), return_exceptions=True
+        )
+
+        kinds = [type(answer) for answer in answers]
+        assert kinds == [Job, Invalid, Job, QuotaExceeded, Job]
+        assert str(answers[3]) == "2 jobs of ada wait already, and 2 may (quota.pending)"
+        assert await yard.stored() == [answers[n] for n in (0, 2, 4)]
+
+    async def test_who_is_cancelled_before_it_begins_takes_nobody_along(self, yard: Yard) -> None:
+        tasks = [asyncio.ensure_future(yard.jobs.submit(LOCAL, GOOD)) for _ in range(5)]
+        await asyncio.sleep(0)  # all have asked, and nothing was begun
+        tasks[2].cancel()
+
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert [type(answer) for answer in answers].count(Job) == 4
+        assert isinstance(answers[2], asyncio.CancelledError)
+        assert await yard.stored() == [answer for answer in answers if isinstance(answer, Job)]
+
+    async def test_a_defect_in_one_is_no_others_affair(self, yard: Yard) -> None:
+        yard.door.hates = "bob"
+
+        answers = await asyncio.gather(
+            *(yard.jobs.submit(actor, GOOD) for actor in (ADA, BOB, LOCAL)),
+            return_exceptions=True,
+        )
+
+        assert [type(answer) for answer in answers] == [Job, RuntimeError, Job]
+        assert await yard.stored() == [answers[0], answers[2]]
+
+    async def test_all_hear_of_a_store_that_is_away_and_may_try_again(self, yard: Yard) -> None:
+        yard.door.shut = True
+        answers = await asyncio.gather(
+            *(yard.jobs.submit(LOCAL, GOOD) for _ in range(4)), return_exceptions=True
+        )
+        yard.door.shut = False
+
+        again = await yard.jobs.submit(LOCAL, GOOD)
+
+        assert [type(answer) for answer in answers] == [StoreUnavailable] * 4
+        assert sum(yard.door.came) == 5
+        assert await yard.stored() == [again]
+
+    async def test_workers_are_told_once_for_all_of_them(self, yard: Yard) -> None:
+        await asyncio.gather(*(yard.jobs.submit(LOCAL, GOOD) for _ in range(9)))
+
+        assert yard.told == [NOW] * len(yard.door.came)
+
+
+class TestMany:
+    async def test_each_is_there_in_the_order_asked_with_its_start(self, yard: Yard) -> None:
+        later = NOW + timedelta(hours=1)
+        wanted = [
+            Submission(spec=a_spec(name=f"n{n}"), start_at=later if n % 2 else None)
+            for n in range(6)
+        ]
+
+        answers = await yard.jobs.submit_many(LOCAL, wanted)
+
+        assert answers == await yard.stored()
+        made = [answer for answer in answers if isinstance(answer, Job)]
+        assert [job.spec.name for job in made] == [f"n{n}" for n in range(6)]
+        assert [job.due_at for job in made] == [NOW, later] * 3
+        assert (yard.door.came, yard.told) == ([6], [NOW])
+
+    async def test_more_than_a_transaction_holds_take_several(self, yard: Yard) -> None:
+        answers = await yard.jobs.submit_many(LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
+
+        assert yard.door.came == [PORTION, 10]
+        assert await yard.stored() == answers
+
+    async def test_one_that_is_refused_is_answered_in_its_place(self, yard: Yard) -> None:
+        await quoted(yard.store, pending=2)
+        specs = (GOOD, BAD, GOOD, a_spec(allow_private=True), GOOD)
+
+        answers = await yard.jobs.submit_many(ADA, [Submission(spec=spec) for spec in specs])
+
+        assert [type(answer) for answer in answers] == [Job, Invalid, Job, Forbidden, QuotaExceeded]
+        assert await yard.stored() == [answers[0], answers[2]]
+
+    async def test_who_may_only_look_hears_so_once(self, yard: Yard) -> None:
+        viewer = Actor(id="eve", role=Role.VIEWER)
+
+        with pytest.raises(Forbidden, match="eve may look at jobs, not submit them"):
+            await yard.jobs.submit_many(viewer, [Submission(spec=GOOD)] * 2)
+
+        assert yard.door.came == []
+
+    async def test_of_those_that_are_all_refused_the_store_hears_nothing(self, yard: Yard) -> None:
+        answers = await yard.jobs.submit_many(LOCAL, [Submission(spec=BAD)] * 2)
+
+        assert [type(answer) for answer in answers] == [Invalid, Invalid]
+        assert (yard.door.came, yard.told) == ([], [])
+
+    async def test_none_are_asked_for_and_none_are_made(self, yard: Yard) -> None:
+        assert await yard.jobs.submit_many(LOCAL, []) == []
+        assert (yard.door.came, yard.told) == ([], [])

@@ -1,0 +1,20 @@
+"""What all tests of the core are held to."""
+
+import gc
+from collections.abc import Generator
+
+import pytest
+
+from tests.clock import FakeClock
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Find tasks that a test with a clock of its own has dropped; see `tests.leftovers`.
+
+    Who sleeps by the loop's clock is held by the loop, and cancelled with it.
+    """
+    before = FakeClock.made
+    yield
+    if FakeClock.made != before:
+        gc.collect()

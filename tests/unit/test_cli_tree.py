@@ -1,0 +1,48 @@
+"""One branch of the commands is what it is among all of them."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from crawlyard.cli.tree import BRANCHES, tree
+
+EVERYTHING = typer.main.get_command(tree())
+PLAIN = {"COLUMNS": "100", "TERM": "dumb"}
+
+
+def help_of(app: typer.Typer, *words: str) -> str:
+    return CliRunner().invoke(app, [*words, "--help"], prog_name="crawlyard", env=PLAIN).output
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_a_branch_alone_is_as_among_all(name: str) -> None:
+    assert help_of(tree(name), name) == help_of(tree(), name)
+    assert f"crawlyard {name}" in help_of(tree(name), name)
+
+
+@pytest.mark.parametrize("first", ["", "--help", "craw", "-h"])
+def test_what_names_no_branch_gets_them_all(first: str) -> None:
+    found = typer.main.get_command(tree(first))
+
+    context = typer.Context(found)
+    assert sorted(found.list_commands(context)) == sorted(BRANCHES)
+
+
+def test_a_command_loads_no_other() -> None:
+    others = [f"crawlyard.cli.{name}" for name in ("jobs", "schedules", "accounts", "overall")]
+    program = (
+        "import sys, types\n"
+        "from crawlyard.cli import app\n"
+        "sys.argv = ['crawlyard', 'crawl', '--help']\n"
+        "try: app.main()\n"
+        "except SystemExit: pass\n"
+        f"names = [n for n in {others!r} if type(sys.modules.get(n)) is types.ModuleType]\n"
+        "print(names, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert done.stderr.decode() == "[]\n"
+    assert b"Crawl a site" in done.stdout

@@ -1,0 +1,67 @@
+"""Which of a page's links are worth an offer."""
+
+import pytest
+
+from crawlyard.core.limits import Usage
+from crawlyard.core.page import Target, Via
+from crawlyard.core.spec import JobSpec
+from crawlyard.engine import discovery
+from crawlyard.engine.discovery import Discovery
+from crawlyard.engine.draft import Draft, Tally
+from crawlyard.engine.urls import fingerprint
+
+START = "http://h/"
+DEEP = Target("http://h/deep", fingerprint("http://h/deep"), "h", depth=3, via=Via.LINK)
+LINKS = ["http://h/1", "http://h/2", "http://h/3"]
+
+
+@pytest.fixture
+def found() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def finds(found: list[str]) -> Discovery:
+    """What is found within three links of the start."""
+    draft = Draft(Tally(), Usage())
+    finds = Discovery(set(), (), draft, lambda target: found.append(target.url))
+    finds.adopt(JobSpec(urls=(START,), max_depth=3))
+    finds.begin()
+    return finds
+
+
+def test_a_link_is_worth_an_offer_once(finds: Discovery, found: list[str]) -> None:
+    start = Target(START, fingerprint(START), "h")
+    assert finds.unknown(LINKS) == LINKS
+    assert finds.unknown(LINKS) == LINKS  # nobody has offered them
+
+    for url in LINKS[:2]:
+        assert finds.offer(url, start, Via.LINK) == ""
+
+    for _ in range(2):
+        assert finds.unknown([START, *LINKS]) == LINKS[2:]
+    assert found == [START, *LINKS[:2]]
+
+
+def test_a_link_that_was_too_deep_is_worth_another_offer(
+    finds: Discovery, found: list[str]
+) -> None:
+    assert finds.offer(LINKS[0], DEEP, Via.LINK).startswith("depth")
+
+    for _ in range(2):
+        assert finds.unknown(LINKS[:1]) == LINKS[:1]
+    assert finds.offer(LINKS[0], Target(START, 1, "h"), Via.LINK) == ""
+    assert found == [START, LINKS[0]]
+
+
+def test_to_forget_the_links_that_are_held_as_text_changes_nothing(
+    finds: Discovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "MOST_RECENT", 2)
+    start = Target(START, fingerprint(START), "h")
+    for url in LINKS:
+        finds.offer(url, start, Via.LINK)
+
+    for _ in range(3):
+        assert finds.unknown(LINKS) == []
+        assert finds.unknown([*LINKS, "http://h/4"]) == ["http://h/4"]

@@ -1,0 +1,30 @@
+import asyncio
+import gc
+
+from tests.leftovers import Dropped
+
+
+async def _waits_for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_a_task_that_is_dropped_while_it_waits_is_told_of(dropped: Dropped) -> None:
+    asyncio.get_running_loop().create_task(_waits_for_ever(), name="forgotten")
+    await asyncio.sleep(0)
+
+    gc.collect()
+
+    [told] = dropped.taken()
+    assert "forgotten" in told
+
+
+async def test_a_task_that_was_ended_is_not(dropped: Dropped) -> None:
+    task = asyncio.get_running_loop().create_task(_waits_for_ever())
+    await asyncio.sleep(0)
+
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    del task
+    gc.collect()
+
+    assert dropped.taken() == []
