@@ -50,6 +50,10 @@ FILTERS = (
 )
 
 
+_MOST = 10_000  # as `count=estimate` of the API counts
+_MANY = ("all", "tag:daily", "-tag:daily", "tag:rare", "origin:schedule", FILTERS[-4], FILTERS[-2])
+
+
 @dataclass(frozen=True, slots=True)
 class Timed:
     """A question, and how long its answers took."""
@@ -84,6 +88,8 @@ def questions(yard: Yard, middle: str, day: tuple[str, str]) -> Iterator[tuple[s
     yield "list a user's own state:running", _found(jobs.find, USER, queries["state:running"])
     for name, query in queries.items():
         yield f"count {name}", _counted(jobs.counts, LOCAL, query)
+    for name in _MANY:
+        yield f"count to {_MOST:,} {name}", _estimated(jobs.count_to, LOCAL, queries[name])
     yield "count a user's own", _counted(jobs.counts, USER, JobQuery())
 
 
@@ -97,6 +103,13 @@ def _found(find: Callable[..., Awaitable[list[Any]]], actor: Actor, query: JobQu
 def _counted(count: Callable[..., Awaitable[Any]], actor: Actor, query: JobQuery) -> Ask:
     async def ask() -> int:
         return sum((await count(actor, query)).values())
+
+    return ask
+
+
+def _estimated(count_to: Callable[..., Awaitable[int]], actor: Actor, query: JobQuery) -> Ask:
+    async def ask() -> int:
+        return await count_to(actor, _MOST, query)
 
     return ask
 

@@ -287,6 +287,7 @@ _IN = re.compile(r'(\b(?:in|due_in|oldest_wait)_s"?: ?)(\d+\.?\d*)')
 _DISK = re.compile(r'(\bdisk_\w+_bytes"?: ?)\d+')
 _DAYS_LEFT = re.compile(r"(\bin \d+d) \d+m")
 _CENTURY = re.compile(r"\b2\d{9}\.\d+|\b2\d{4}d(?:\d+h)?")
+_CENTURY_HEAD = re.compile(r"UTC +IN( +REMARK)")  # its hours have one digit or two
 _MOST = timedelta(days=60)
 _HOUR = timedelta(hours=1)
 _RUN = timedelta(minutes=45)  # more than it takes to read the yard
@@ -317,6 +318,7 @@ class Steady:
         text = _DISK.sub(r"\g<1>7", text)
         text = _DAYS_LEFT.sub(r"\1", text)
         text = _CENTURY.sub("a-century", text)
+        text = _CENTURY_HEAD.sub(r"UTC  IN\1", text)
         return re.sub(r" +$", "", text.replace("\r\n", "\n"), flags=re.MULTILINE)
 
     def _utc(self, whole: str, fraction: str | None, zone: str) -> str:

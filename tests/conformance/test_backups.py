@@ -28,6 +28,7 @@ from crawlyard.services.reporting import ALIVE
 from crawlyard.store.base import JobQuery
 from crawlyard.store.sql import open_sql_store
 from crawlyard.store.tables import SCHEMA, metadata
+from crawlyard.store.whole.content import STORED
 from tests.builders import NOW
 from tests.conformance.test_schema import on, upgraded_to
 from tests.conformance.whole import (
@@ -508,7 +509,8 @@ def test_postgres_is_vacuumed_as_well(postgres_url: str) -> None:
 
     before, after = vacuum(Place.of(postgres_url))
 
-    assert 0 < after <= before + 2**20
+    # a table gets maps of its free room, of 32 KiB
+    assert 0 < after <= before + len(STORED) * 2**16
 
 
 def test_tables_are_brought_up_to_date(tmp_path: Path) -> None:

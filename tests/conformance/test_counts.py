@@ -4,14 +4,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, func, insert, select, update
 
 from crawlyard.core.event import EventName
 from crawlyard.core.filter import fits, parse
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import EVERY_JOB, JobQuery, Store
+from crawlyard.store.tables.tallies import tally_steps
 from tests.builders import LEASE, NOW, a_spec, its_event
 from tests.conformance.steps import added, claimed, ended, in_state, moved, requeued
 
@@ -151,3 +154,24 @@ async def test_counts_are_the_same_when_the_janitor_has_been_there(store: Store)
     assert await store.jobs.counts(JobQuery(owner="ada")) == await counted(
         store, JobQuery(owner="ada")
     )
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgres"], indirect=True)
+async def test_counts_that_others_have_made_wrong_are_made_right_by_and_by(store: Store) -> None:
+    await some_of_each(store)
+    database: Any = store.upkeep._database  # type: ignore[attr-defined]  # of the SQL stores
+
+    def by_hand(conn: Connection) -> None:
+        conn.execute(update(tally_steps).values(jobs=tally_steps.c.jobs + 1))
+        conn.execute(insert(tally_steps).values(owner="eve", state="failed", priority=1, jobs=3))
+
+    await database.write(by_hand)
+    wrong = await store.jobs.counts()
+    await store.upkeep.forget(NOW)
+    steps = await database.read(lambda conn: conn.scalar(select(func.count(tally_steps.c.no))))
+    await store.upkeep.forget(NOW)
+
+    assert wrong != await counted(store)
+    assert await store.jobs.counts() == await counted(store)
+    assert steps > 0
+    assert await database.read(lambda c: c.scalar(select(func.count(tally_steps.c.no)))) == 0

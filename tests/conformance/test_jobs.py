@@ -449,7 +449,7 @@ class TestConditions:
             await found(store, where=(condition(key, [odd]),))
         assert await found(store) == [job.id]
 
-    async def test_an_edit_changes_the_hosts(self, store: Store) -> None:
+    async def test_an_edit_changes_the_hosts_and_the_text(self, store: Store) -> None:
         job = await added(store)
 
         spec = a_spec(urls=("https://new.example/",))
@@ -457,6 +457,8 @@ class TestConditions:
 
         assert await found(store, where=parse("host:new.example")) == [job.id]
         assert await found(store, where=parse("host:example.com")) == []
+        assert await found(store, where=parse("new.example/")) == [job.id]
+        assert await found(store, where=parse("example.com")) == []
 
 
 async def test_the_oldest_come_first_if_asked(store: Store) -> None:

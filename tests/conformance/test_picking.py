@@ -3,6 +3,8 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,13 @@ from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State
 from crawlyard.store.base import JobQuery, Store
 from crawlyard.store.sql import open_sql_store, picking
-from tests.builders import a_job, a_spec
+from tests.builders import NOW, a_job, a_spec
 from tests.conformance.steps import added, in_state
+
+FEW = ("jobs_retries", "jobs_undated")
+"""Indexes of few jobs, which may be read from one end to the other."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def found(store: Store, query: JobQuery, limit: int = 100) -> list[str]:
@@ -51,6 +58,8 @@ async def test_of_several_words_the_newest_are_shown_whichever_word_they_fit(
 
     assert await found(store, query) == ids
     assert await found(store, query, 5) == ids[:5]
+    assert await store.jobs.count_to(100, query) == len(ids)
+    assert await store.jobs.count_to(5, query) == 5
     behind = JobQuery(where=parse(words), before=ids[4])
     assert await found(store, behind, 4) == ids[5:9]
     oldest = JobQuery(where=parse(words), oldest_first=True)
@@ -83,10 +92,90 @@ async def test_tags_that_few_jobs_have_are_found_among_many(
         fit = [j.id for j in reversed(jobs) if all(fits(one, j) for one in query.where)]
         assert await found(store, query) == fit
         assert sum((await store.jobs.counts(query)).values()) == len(fit)
+        assert await store.jobs.count_to(100, query) == len(fit)
+        assert await store.jobs.count_to(2, query) == min(2, len(fit))
     few = frozenset({"all", "few"})
     assert await found(store, JobQuery(tags=few)) == [jobs[4].id, jobs[0].id]
     without = JobQuery(where=parse("-tag:few"))
     assert len(await found(store, without)) == sum((await store.jobs.counts(without)).values()) == 6
+
+
+async def test_hosts_and_words_that_few_jobs_have_are_found_among_many(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picking, "RARE", 3)
+    jobs = []
+    for n in range(8):
+        hosts = [f"{part}.example" for part, every in (("half", 2), ("few", 4)) if n % every == 0]
+        urls = tuple(f"http://{host}/" for host in ("all.example", *hosts))
+        state = State.FAILED if n % 3 == 0 else State.PENDING
+        jobs.append(await added(store, in_state(state, spec=a_spec(urls=urls, name=f"Job {n}%"))))
+
+    for text in (
+        "host:all.example",
+        "host:half.example",
+        "host:few.example",
+        "host:none.example",
+        "host:few.example,none.example",
+        "host:all.example -host:few.example",
+        "host:half.example state:failed,pending",
+        "ALL.example",
+        "FEW",
+        "none",
+        '"job 4%" all',
+        "few half state:failed,pending",
+        "-few",
+    ):
+        query = JobQuery(where=parse(text))
+        fit = [j.id for j in reversed(jobs) if all(fits(one, j) for one in query.where)]
+        assert await found(store, query) == fit, text
+        assert await found(store, query, 2) == fit[:2]
+        assert sum((await store.jobs.counts(query)).values()) == len(fit)
+        assert await store.jobs.count_to(100, query) == len(fit)
+        assert await store.jobs.count_to(2, query) == min(2, len(fit))
+    assert await found(store, JobQuery(text="JOB 4")) == [jobs[4].id]
+
+
+def id_of(made: datetime, number: int) -> str:
+    """Return the id of a job of that instant."""
+    ms = f"{(made - EPOCH) // timedelta(milliseconds=1):012x}"
+    return f"{ms[:8]}-{ms[8:]}-7000-8000-{number:012}"
+
+
+async def test_jobs_are_found_by_when_they_were_made_whatever_their_ids_say(store: Store) -> None:
+    hour = timedelta(hours=1)
+    jobs = [
+        await added(store, a_job(id=id_of(NOW + said * hour, n), created_at=NOW + made * hour))
+        for n, (said, made) in enumerate([(0, 0), (1, 1), (2, 2), (3, 3), (4, 1), (9, 2), (-9, 3)])
+    ]
+    second = timedelta(seconds=1)
+    for n, late in enumerate((-90, -59, 59, 90), start=10):
+        at = NOW + 2 * hour
+        jobs.append(await added(store, a_job(id=id_of(at + late * second, n), created_at=at)))
+    jobs.append(await added(store, a_job(id="an-odd-one", created_at=NOW + hour)))
+    newest = sorted(jobs, key=lambda job: job.id, reverse=True)
+
+    hours = [(NOW + n * hour).isoformat() for n in range(5)]
+    for text in (
+        f"created_after:{hours[1]}",
+        f"created_before:{hours[2]}",
+        f"created_after:{hours[1]} created_before:{hours[2]}",
+        f"created_after:{hours[2]} created_before:{hours[2]}",
+        f"created_after:{hours[3]},{hours[1]} created_before:{hours[2]},{hours[0]}",
+        f"-created_before:{hours[2]}",
+        f"created_after:{hours[1]} -created_after:{hours[3]} state:pending,failed",
+        "created_after:0001-01-01",
+        "created_before:9999-12-31",
+        "created_after:9999-12-31",
+    ):
+        query = JobQuery(where=parse(text))
+        fit = [j.id for j in newest if all(fits(one, j) for one in query.where)]
+        assert await found(store, query) == fit, text
+        assert await found(store, query, 3) == fit[:3]
+        assert await found(store, replace(query, oldest_first=True), 3) == fit[::-1][:3]
+        assert sum((await store.jobs.counts(query)).values()) == len(fit)
+        assert await store.jobs.count_to(100, query) == len(fit)
+        assert await store.jobs.count_to(2, query) == min(2, len(fit))
 
 
 @pytest.mark.parametrize("part", ["", "0", "019", "7a", "b3c", "2b3c", "00000012b3c"])
@@ -108,6 +197,7 @@ async def test_a_job_is_found_by_any_part_that_its_id_begins_or_ends_with(
         fit = [i for i in sorted(ids, reverse=True) if i.startswith(asked) or i.endswith(asked)]
         assert await found(store, JobQuery(id_part=asked.upper())) == fit
         assert await found(store, JobQuery(id_part=asked), 1) == fit[:1]
+        assert await store.jobs.count_to(100, JobQuery(id_part=asked)) == len(fit)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +210,10 @@ async def test_a_job_is_found_by_any_part_that_its_id_begins_or_ends_with(
         "owner:ada",
         "priority:urgent",
         "origin:retry",
-        f"template:{a_job().id}",
-        f"schedule:{a_job().id}",
+        "template:01900000-0000-7000-8000-000000000001",
+        "schedule:01900000-0000-7000-8000-000000000002",
+        "created_after:2026-01-02 created_before:2026-01-03",
+        "created_before:2026-01-03 state:failed",
     ],
 )
 async def test_a_list_is_read_along_an_index(
@@ -149,7 +241,10 @@ async def test_a_list_is_read_along_an_index(
     if not words:
         assert "SCAN jobs USING INDEX sqlite_autoindex_jobs_1" in " ".join(ordered)
     else:
-        assert all(step.startswith("SEARCH jobs") or "jobs_retries" in step for step in ordered)
+        read = [step for step in ordered if not step.startswith("SEARCH jobs")]
+        assert all(step.endswith(FEW) for step in read)
     assert "SCAN shards" not in " ".join(plan)
     # what is shown is sorted, and nothing else
     assert sum("ORDER BY" in step for step in plan) == 1
+    if "created" in words:
+        assert any("id>?" in step or "id<?" in step for step in ordered)

@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
 
+from crawlyard.core.filter import parse
 from crawlyard.core.job import DIRECT
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.errors import SchemaMismatch
@@ -194,6 +195,9 @@ async def test_what_the_first_schema_holds_is_kept(empty: str) -> None:
     job = standing.job
     assert (job.id, job.owner, job.state) == ("a-job", "ada", State.PAUSED)
     assert (job.since, job.origin, job.spec.retention) == (job.updated_at, DIRECT, None)
+    for asked in ("host:h", "http://H", "created_before:1970-01-02"):
+        assert len(await store.jobs.find(JobQuery(where=parse(asked)), 10)) == 1, asked
+    assert await store.jobs.find(JobQuery(where=parse("host:other")), 10) == []
     paused, event = job.moved(Move.CANCEL, NOW, actor="ada")
     await store.jobs.save(paused, event)
     told = await store.events.events()

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -148,6 +150,23 @@ async def test_a_child_is_not_blamed_for_time_in_which_it_could_not_be_seen(
         await until(lambda: looks > 3)
     finally:
         os.kill(child, signal.SIGCONT)
+    await running
+
+    found = await outcome(yard, nursery.run.job_id)
+    assert (found.job.state, found.job.losses) == (State.COMPLETED, 0)
+
+
+async def test_a_child_that_cannot_write_is_not_blamed(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(SITE, latency_s=0.02)
+    nursery = await a_nursery(yard, server.url, timedelta(seconds=4))
+    running = asyncio.create_task(nursery.run.run())
+    await until(lambda: len(server.hits) > 10)
+    file = yard.settings.data_dir / "crawlyard.db"
+
+    with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await asyncio.sleep(6)  # longer than a child that hangs is waited for
+        other.execute("COMMIT")
     await running
 
     found = await outcome(yard, nursery.run.job_id)

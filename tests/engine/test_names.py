@@ -80,3 +80,20 @@ async def test_names_are_looked_up_as_the_system_does() -> None:
     infos = await Names(1, look_up).addresses("127.0.0.1", 8080)
 
     assert [address for *_, address in infos] == [("127.0.0.1", 8080)]
+
+
+async def test_a_name_for_which_there_is_no_thread_can_be_looked_up_later(
+    slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(1, slow.look)
+    slow.over.set()
+
+    def no_more(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(Crowded, match="can't start"):
+            await names.addresses("a.example", 80)
+
+    assert await names.addresses("a.example", 80) == FOUND

@@ -11,6 +11,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.user import LOCAL, Actor, Role
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, Invalid, QuotaExceeded, StoreUnavailable
+from crawlyard.services import intake, submitting
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.submitting import PORTION, Submission
 from crawlyard.store.base import Entered, Entrant, IntakeStore, JobQuery, Store
@@ -156,6 +157,19 @@ class TestMany:
 
         assert yard.door.came == [PORTION, 10]
         assert await yard.stored() == answers
+
+    async def test_those_with_many_urls_take_more_of_them(
+        self, yard: Yard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in (intake, submitting):
+            monkeypatch.setattr(module, "HEAVIEST", 5)
+        heavy = a_spec(urls=tuple(f"https://example.com/{n}" for n in range(4)))
+
+        await yard.jobs.submit_many(LOCAL, [Submission(spec=s) for s in (GOOD, heavy, GOOD, heavy)])
+        many = await asyncio.gather(*(yard.jobs.submit(LOCAL, heavy) for _ in range(3)))
+
+        assert yard.door.came == [2, 2, 1, 1, 1]
+        assert len(many) == 3
 
     async def test_one_that_is_refused_is_answered_in_its_place(self, yard: Yard) -> None:
         await quoted(yard.store, pending=2)

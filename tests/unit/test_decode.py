@@ -2,6 +2,7 @@ import contextlib
 import gzip
 import random
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -245,3 +246,17 @@ def test_no_stream_is_more_than_an_error(header: str, body: bytes, at: int) -> N
 
     with contextlib.suppress(DecodeError):
         decoded(header, spoilt, cap=10_000, step=64)
+
+
+def test_a_body_in_very_many_pieces_takes_no_more_memory_than_in_one() -> None:
+    decoder = Decoder("", CAP)
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            decoder.feed(bytes((97, 98)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert decoder.finish() == b"ab" * 100_000
+    assert peak < 1_000_000

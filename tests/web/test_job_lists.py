@@ -145,6 +145,7 @@ async def test_a_total_counts_all_that_fit_whatever_the_page(rig: Rig) -> None:
 
     assert first["total"] == second.json()["total"] == 5
     assert (await rig.get("jobs?count=exact&tag=odd&limit=1")).json()["total"] == 2
+    assert (await rig.get("jobs?count=estimate&tag=odd&limit=1")).json()["total"] == 2
     assert (await rig.get("jobs")).json()["total"] is None
 
 
@@ -154,6 +155,7 @@ async def test_others_are_in_no_list_and_no_count(various: Rig) -> None:
     assert await found(various, "q=-owner:ada", by="ada") == []
     assert (await various.get("jobs/counts", by="ada")).json()["total"] == 1
     assert (await various.get("jobs?count=exact", by="ada")).json()["total"] == 1
+    assert (await various.get("jobs?count=estimate", by="ada")).json()["total"] == 1
 
 
 @pytest.mark.parametrize("sort", ["-created_at", "created_at"])

@@ -25,6 +25,11 @@ _FORBIDDEN_HEADERS = frozenset(
         "connection",
         "accept-encoding",
         "user-agent",
+        "expect",
+        "keep-alive",
+        "te",
+        "trailer",
+        "upgrade",
     }
 )
 """Headers that are the client's own; User-Agent has an option."""

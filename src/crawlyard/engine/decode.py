@@ -68,8 +68,7 @@ class Decoder:
         self._stages = tuple(_STAGES[name]() for name in self._names)
         self._cap = cap
         self._made = [0] * len(self._stages)  # bytes, by stage
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._body = bytearray()  # not a list: a body can come in millions of pieces
         self._fed = False
         self._broken = ""
         self.full = False
@@ -102,15 +101,14 @@ class Decoder:
             self.truncated = self._broken
         elif ended_early and self._fed and not self.truncated:
             self.truncated = f"the {ended_early} stream ends early"
-        if self.truncated and not self._size:
+        if self.truncated and not self._body:
             raise DecodeError(self.truncated)
-        return b"".join(self._pieces)
+        return bytes(self._body)
 
     def _keep(self, piece: bytes) -> bool:
         """Take *piece* of the output; tell whether there was room for it."""
-        room = self._cap - self._size
-        self._pieces.append(piece[:room])
-        self._size += min(len(piece), room)
+        room = self._cap - len(self._body)
+        self._body += piece[:room]
         if len(piece) > room:
             self._overflow()
         return len(piece) <= room

@@ -83,10 +83,11 @@ class Incoming:
         if self.over:
             return
         if self._decoder is not None:
-            if self._framed:
+            if self._framed or error is not None:
                 why = plain(error) if error else "the connection was closed"
                 self._truncated = f"the body broke off: {why}"
-        elif isinstance(error, ssl.SSLError):
+        elif isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
+            # what it thinks of our end of the handshake comes when that is over for us
             self._failure = FetchFailed(ErrorKind.TLS, f"no trusted connection: {plain(error)}")
         else:
             why = "the server closed the connection without an answer"
@@ -136,7 +137,7 @@ class Incoming:
         self._head_size += size
         if size > LONGEST_FIELD or self._head_size > LONGEST_HEAD:
             self._refuse(ErrorKind.TOO_LARGE, "headers beyond the cap: too many bytes")
-        if len(self._headers) >= MOST_HEADERS:
+        if self._decoder is None and len(self._headers) >= MOST_HEADERS:
             self._refuse(ErrorKind.TOO_LARGE, f"headers beyond the cap: {MOST_HEADERS} are read")
         if b"\0" in value:
             self._refuse(ErrorKind.PROTOCOL, "not an HTTP answer: a zero byte in a header")
@@ -150,6 +151,8 @@ class Incoming:
         if self._whole or self._parser is None:
             return
         self._status = self._parser.get_status_code()
+        if self._status < 100:
+            self._refuse(ErrorKind.PROTOCOL, f"not an HTTP answer: its status is {self._status}")
         if 100 <= self._status < 200:
             self._pass_over()
             return

@@ -62,7 +62,7 @@ class Kept:
         for wire in tuple(self._open):
             wire.abort()
         if self._open:
-            await self._closing
+            await asyncio.shield(self._closing)
 
     def _opened(self, wire: Wire) -> None:
         self._open.add(wire)

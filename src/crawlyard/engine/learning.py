@@ -23,7 +23,7 @@ class Learning:
         self,
         gate: HostGate,
         turns: Turns,
-        ask: Callable[[str, str, int], Awaitable[Response]],
+        ask: Callable[[str, int], Awaitable[Response]],
         spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
     ) -> None:
         self._gate = gate
@@ -60,7 +60,7 @@ class Learning:
             await self._gate.acquire(host)
         try:
             # its cap is the standard's, whatever the pages' is; what is cut off shows as cut
-            return await self._ask(url, host, MAX_PARSED + 1)
+            return await self._ask(url, MAX_PARSED + 1)
         finally:
             self._gate.give(host)
 

@@ -68,5 +68,9 @@ class Names:
                 self._under_way.pop((host, port))
                 found.set_result(infos)
 
-        threading.Thread(target=look, name=f"look-up of {host}", daemon=True).start()
+        try:
+            threading.Thread(target=look, name=f"look-up of {host}", daemon=True).start()
+        except RuntimeError as error:  # the machine gives this process no more threads
+            del self._under_way[host, port]
+            raise Crowded(f"{host} was not looked up: {error}") from error
         return found

@@ -13,7 +13,7 @@ import aiohappyeyeballs
 
 from crawlyard.core.page import ErrorKind
 from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.guard import Guard
+from crawlyard.engine.guard import BlockedAddress, Guard
 from crawlyard.engine.names import Infos, Names
 from crawlyard.engine.urls import hostname_of, port_of
 from crawlyard.engine.wire import Wire
@@ -27,6 +27,7 @@ _HEAD_START_S = 0.25
 _LOOK_UPS = 64  # of one job at once; the others wait for their turn
 _FRESH_S = 60.0  # for so long addresses hold
 _MOST_KNOWN = 4096  # names whose addresses are held
+_MOST_TRIED = 16  # addresses of a name: whose owner may point it at anybody
 
 
 class Dialler:
@@ -50,7 +51,7 @@ class Dialler:
             OSError, RuntimeError: none could be connected to, or be trusted (`ssl.SSLError`).
         """
         name, port = hostname_of(url), port_of(url)
-        left = list(await self._addresses(name, port))
+        left = self._allowed(host, await self._addresses(name, port))
         secure = url.startswith("https:")
         context = _trusting() if secure else None
         # a dot at the end is for resolvers: no certificate has one
@@ -63,21 +64,40 @@ class Dialler:
 
         loop = asyncio.get_running_loop()
         while True:
+            async with asyncio.timeout(_CONNECT_S):
+                connected = await aiohappyeyeballs.start_connection(
+                    left, happy_eyeballs_delay=_HEAD_START_S, socket_factory=socket_for
+                )
+            there = connected.getpeername()
             try:
                 async with asyncio.timeout(_CONNECT_S):
-                    connected = await aiohappyeyeballs.start_connection(
-                        left,
-                        happy_eyeballs_delay=_HEAD_START_S,
-                        socket_factory=socket_for,
-                    )
                     _, wire = await loop.create_connection(
                         make, sock=connected, ssl=context, server_hostname=server_name
                     )
                     return wire
-            except (OSError, RuntimeError):  # uvloop has RuntimeErrors for some addresses
-                aiohappyeyeballs.pop_addr_infos_interleave(left)
+            except OSError:  # of the handshake: another address may do better
+                connected.close()
+                aiohappyeyeballs.remove_addr_infos(left, there)
                 if not left:
                     raise
+
+    def _allowed(self, host: str, infos: Infos) -> list[AddrInfo]:
+        """Return the addresses that may be connected to, as many as are tried.
+
+        Raises:
+            BlockedAddress: none of them may.
+        """
+        allowed, refused = [], []
+        for info in infos[:_MOST_TRIED]:
+            try:
+                self._guard.check(host, str(info[4][0]), int(info[4][1]))
+            except BlockedAddress as error:
+                refused.append(error)
+            else:
+                allowed.append(info)
+        if refused and not allowed:
+            raise refused[0]
+        return allowed
 
     async def _addresses(self, name: str, port: int) -> Infos:
         literal = _literal(name, port)

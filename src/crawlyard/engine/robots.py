@@ -109,7 +109,7 @@ class Rules:
 
     def verdict(self, path: str) -> str | None:
         """Return the line that forbids *path* (with its query), ``None`` if it is allowed."""
-        if path == "/robots.txt":
+        if path == "/robots.txt" or not (self._lengths or self._wild):
             return None
         path = _normalised(path.encode("utf-8", "replace"))
         best: _Rule | None = None

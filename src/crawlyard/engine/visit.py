@@ -19,7 +19,7 @@ from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.robots import token_of
-from crawlyard.engine.urls import Base, canonical, spelled_origin_of
+from crawlyard.engine.urls import Base, canonical, hostname_of, spelled_origin_of
 
 MAX_HOPS = 10
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # sitemaps.org, protocol 0.9
@@ -83,19 +83,19 @@ class Visitor:
         starts = {spelled_origin_of(canonical(url)) for url in spec.urls}
         self._trusted = starts | {f"https{o.removeprefix('http')}" for o in starts if _plain(o)}
         base = {"User-Agent": self._agent, "Accept": _ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
-        self._headers = base | {
-            name: value for name, value in spec.headers if name.lower() in _PLAIN_HEADERS
-        }
-        self._secret_headers = base | dict(spec.headers)
+        own = {name.lower(): (name, value) for name, value in spec.headers}
+        left = {name: value for name, value in base.items() if name.lower() not in own}
+        self._headers = left | dict(own[name] for name in own if name in _PLAIN_HEADERS)
+        self._secret_headers = left | dict(own.values())
 
-    async def ask(self, url: str, host: str, max_body: int | None = None) -> Response:
+    async def ask(self, url: str, max_body: int | None = None) -> Response:
         """Return the answer to one request; the caller holds the slot.
 
         Raises:
             FetchFailed: there was none that can be used.
         """
         return await self._fetcher.fetch(
-            url, host, self._headers_for(url), max_body or self._spec.max_body
+            url, hostname_of(url), self._headers_for(url), max_body or self._spec.max_body
         )
 
     async def visit(self, target: Target) -> Outcome:
@@ -103,7 +103,7 @@ class Visitor:
         gate = self._tools.gate
         try:
             cap = MAX_SITEMAP_BYTES if target.via is Via.SITEMAP else None
-            response = await self.ask(target.url, target.host, cap)
+            response = await self.ask(target.url, cap)
         except FetchFailed as failure:
             return self._after_failure(target, failure)
         finally:

@@ -53,6 +53,9 @@ class Wire(asyncio.Protocol):
             else:
                 self._transport.write(request)
                 await answered
+        except BaseException:
+            self.abort()  # also where the answer was there already: nobody takes it
+            raise
         finally:
             timer.cancel()
             incoming.release()
@@ -64,6 +67,7 @@ class Wire(asyncio.Protocol):
     def abort(self) -> None:
         """Close it at once; whoever waits for an answer gets what there is."""
         if self._transport is not None:
+            self._error = self._error or ConnectionAbortedError("the connection was given up")
             self._transport.abort()
 
     def _late(self) -> None:
@@ -92,8 +96,8 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End, and with it the answer that is under way."""
         self._lost = True
-        self._error = exc
+        self._error = exc or self._error
         self._told_lost(self)
         if self._incoming is not None:
-            self._incoming.end(exc)
+            self._incoming.end(self._error)
             self._settle()

@@ -12,6 +12,9 @@ from crawlyard.store.base import Entered, Entrant, IntakeStore
 MOST = 500
 """Jobs of one transaction: others who write wait for all of them (50 ms on SQLite)."""
 
+HEAVIEST = 20_000
+"""URLs with which those jobs begin, all together, unless there is one alone (0.1 s)."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -37,8 +40,8 @@ class Intake:
     async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
         """Let jobs in, and return an answer to each; see `IntakeStore.enter`.
 
-        At most `MOST` of them: they share a transaction. A caller who is cancelled before it
-        begins has asked for nothing; later, his jobs may be there.
+        They share a transaction: at most `MOST` of them, and `HEAVIEST` URLs. A caller who is
+        cancelled before it begins has asked for nothing; later, his jobs may be there.
 
         Raises:
             StoreUnavailable: nothing is written, or nobody can tell.
@@ -57,15 +60,17 @@ class Intake:
 
     def _taken(self) -> list[_Asked]:
         taken: list[_Asked] = []
-        room = MOST
+        room, urls = MOST, HEAVIEST
         while self._waiting:
             asked = self._waiting[0]
-            if taken and len(asked.entrants) > room:
+            weight = sum(entrant.urls for entrant in asked.entrants)
+            if taken and (len(asked.entrants) > room or weight > urls):
                 break
             self._waiting.popleft()
             if not asked.answer.done():
                 taken.append(asked)
                 room -= len(asked.entrants)
+                urls -= weight
         return taken
 
     async def _write(self, taken: Sequence[_Asked]) -> None:

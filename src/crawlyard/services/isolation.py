@@ -153,6 +153,7 @@ class IsolatedRun:
         patience = self._shop.recorder.lease.total_seconds() - _BEFORE_IT_LAPSES_S
         looked = renewed = self._shop.clock.monotonic()
         held: datetime | None = None
+        late = warned = False
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):
@@ -170,11 +171,22 @@ class IsolatedRun:
             if until is None:
                 return
             now = self._shop.clock.monotonic()
-            late, looked = now - looked > LATE.total_seconds(), now
-            if until != held or late:
-                held, renewed = until, now
+            was_late, late, looked = late, now - looked > LATE.total_seconds(), now
+            if until != held or (late and not was_late):  # else it is what makes us late
+                held, renewed, warned = until, now, False
             elif now - renewed >= patience:
-                return
+                if warned:
+                    return
+                # a read tells nothing of whether it can write: it may wait for others to end
+                warned = await self._can_write()
+                held = await self._held_until()  # by ourselves
+                renewed = self._shop.clock.monotonic() - patience + _GRACE_S
+
+    async def _can_write(self) -> bool:
+        """Make a checkpoint that says nothing; tell whether that went as it should."""
+        began = self._shop.clock.monotonic()
+        await self._kept()
+        return self._shop.clock.monotonic() - began < LATE.total_seconds()
 
     async def _held_until(self) -> datetime | None:
         """Return until when the child has its lease, ``None`` if it is ours no more."""

@@ -59,7 +59,8 @@ class LeashedFetcher:
         self, url: str, host: str, headers: Mapping[str, str], max_body: int
     ) -> Response:
         """Return the answer of the fetcher behind; see `Fetcher`."""
-        await self.leash.wait()
+        if not self.leash.good():
+            await self.leash.wait()
         return await self.fetcher.fetch(url, host, headers, max_body)
 
     async def close(self) -> None:

@@ -98,6 +98,7 @@ class Draft:
             level=self.spec.priority,
             judge=partial(self.judged, now=now),
             like=self.like,
+            urls=len(self.spec.urls),
         )
 
 

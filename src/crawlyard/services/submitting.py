@@ -1,6 +1,6 @@
 """New jobs, one by one and many at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -13,7 +13,7 @@ from crawlyard.core.user import Actor
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.lookup import addresses_of
 from crawlyard.errors import Refused
-from crawlyard.services.intake import Intake
+from crawlyard.services.intake import HEAVIEST, Intake
 from crawlyard.services.job_reader import JobReader
 from crawlyard.services.making import Draft, check_maker, drafted, prepared
 from crawlyard.services.policy import Policy
@@ -86,8 +86,8 @@ class JobSubmitter(JobReader):
         """
         check_maker(actor)
         answers: list[Submitted] = []
-        for begin in range(0, len(wanted), PORTION):
-            answers += await self._submitted(actor, wanted[begin : begin + PORTION])
+        for portion in _portions(wanted):
+            answers += await self._submitted(actor, portion)
         return answers
 
     async def rehearsed(
@@ -154,3 +154,18 @@ class JobSubmitter(JobReader):
         if isinstance(entered, Exception):
             raise entered
         return entered
+
+
+def _portions(wanted: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
+    """Yield what is wanted in its order, as much each time as one transaction may take."""
+    portion: list[Submission] = []
+    urls = 0
+    for one in wanted:
+        weight = len(one.spec.urls)
+        if portion and (len(portion) == PORTION or urls + weight > HEAVIEST):
+            yield portion
+            portion, urls = [], 0
+        portion.append(one)
+        urls += weight
+    if portion:
+        yield portion

@@ -34,6 +34,7 @@ class Entrant:
     level: Priority  # that it will wait in
     judge: Judge
     like: Job | None = None  # the one that it is made like, which must not have changed
+    urls: int = 1  # that it begins with: what it weighs
 
 
 Entered: TypeAlias = Job | Refused | Conflict

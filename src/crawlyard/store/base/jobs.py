@@ -106,6 +106,10 @@ class JobStore(Protocol):
         """Return how many jobs of *query* are in each state and priority, zeros left out."""
         ...
 
+    async def count_to(self, most: int, query: JobQuery) -> int:
+        """Return how many jobs *query* has, or *most* if it has more: none beyond are read."""
+        ...
+
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         """Save the job and let its failed targets of *kinds* (empty: all) wait again.
 

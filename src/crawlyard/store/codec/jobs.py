@@ -240,20 +240,19 @@ _COPIED = tuple(f.name for f in fields(Page) if f.name not in {"parent", "extrac
 
 def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
     """Return all columns of a row of `pages` but its key; the parent is the target's."""
-    row = {name: getattr(page, name) for name in _COPIED}
+    row: dict[str, Any] = {name: getattr(page, name) for name in _COPIED}
     extracted = {name: list(values) for name, values in page.extracted.items()}
-    return row | {
-        "job_no": job_no,
-        "fp": target.fp,
-        "parent_fp": target.parent,
-        "extracted": to_json(extracted) if extracted else None,
-        "error": page.error.value if page.error else None,
-    }
+    row["job_no"] = job_no
+    row["fp"] = target.fp
+    row["parent_fp"] = target.parent
+    row["extracted"] = to_json(extracted) if extracted else None
+    row["error"] = page.error.value if page.error else None
+    return row
 
 
 def page_of(row: Row) -> StoredPage:
     """Return the page of a row of `pages` with the URL of its parent as `parent`."""
-    given: dict[str, list[str]] = json.loads(row["extracted"] or "{}")
+    given: dict[str, list[str]] = json.loads(row["extracted"]) if row["extracted"] else {}
     copied = {name: row[name] for name in _COPIED}
     page = Page(
         **copied,

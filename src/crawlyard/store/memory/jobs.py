@@ -3,7 +3,7 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from crawlyard.core.checkpoint import (
@@ -51,9 +51,12 @@ class MemoryJobs:
         ordered = sorted(fitting, key=lambda r: r.job.id, reverse=not query.oldest_first)
         return [_seen(r) for r in ordered[:limit]]
 
-    async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
+    async def counts(self, query: JobQuery = EVERY_JOB) -> Counter[tuple[State, Priority]]:
         jobs = (r.job for r in self._shelf.there())
         return Counter((j.state, j.priority) for j in jobs if fits_query(query, j))
+
+    async def count_to(self, most: int, query: JobQuery) -> int:
+        return min(most, (await self.counts(query)).total())
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         record = self._shelf.find(job.id)

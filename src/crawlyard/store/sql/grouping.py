@@ -123,15 +123,21 @@ class GroupWriter:
             return False
 
     def _done_by(self, asked: Sequence[_Asked]) -> set[Due]:
-        with self._engine.connect() as connection:
-            with connection.begin():
+        done = False
+        try:
+            with self._engine.connect() as connection, connection.begin():
                 gathered(connection)  # of a transaction that was undone
                 if len(asked) == 1:
                     asked[0].result = asked[0].work(connection)
                     due = set(gathered(connection))
                 else:
                     due = {each for one in asked for each in _tried(connection, one)}
-            return due
+                done = True
+        except Exception as error:
+            if done and len(asked) > 1:  # the commit: where there is no room, it shows there
+                raise _UndoneError from error
+            raise
+        return due
 
 
 def _tried(connection: Connection, one: _Asked) -> set[Due]:

@@ -36,6 +36,9 @@ from crawlyard.store.sql.standing import (
 from crawlyard.store.sql.tallies import has_many_steps, sum_up, sums, went
 from crawlyard.store.tables.jobs import PRESENT, jobs
 
+_FEW_TO_COUNT = 50_000
+"""Jobs with a tag, a host or a word that are looked at to be counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class SqlJobs:
@@ -61,6 +64,9 @@ class SqlJobs:
             with suppress(StoreUnavailable):  # the janitor does so as well
                 await self._database.write(sum_up)
         return found
+
+    async def count_to(self, most: int, query: JobQuery) -> int:
+        return await self._database.read(partial(_count_to, most=most, query=query))
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         return await self._database.write(
@@ -111,6 +117,15 @@ def _counts(conn: Connection, query: JobQuery) -> tuple[Mapping[tuple[State, Pri
         )
         counted.update({(State(state), Priority(level)): count for state, level, count in rows})
     return counted, False
+
+
+def _count_to(conn: Connection, most: int, query: JobQuery) -> int:
+    found = sums(conn, query)
+    if found is not None:
+        return min(most, sum(found.values()))
+    keys = picked(conn, query, most, rare=_FEW_TO_COUNT).subquery()
+    count = conn.scalar(select(func.count(keys.c.no.distinct()))) or 0
+    return min(most, count)
 
 
 def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:

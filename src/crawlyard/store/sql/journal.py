@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 
 from crawlyard.core.checkpoint import Batch, Lease
 from crawlyard.core.limits import Usage
@@ -18,6 +18,11 @@ from crawlyard.store.tables.watch import courses, log_lines
 
 TRIM_EVERY = 250
 """Lines of a job after which older ones than `MOST_LINES` are deleted."""
+
+_NEWEST = select(
+    jobs.c.no,
+    select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no).scalar_subquery(),
+).where(jobs.c.no.in_(bindparam("numbers", expanding=True)))
 
 
 def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
@@ -38,9 +43,7 @@ def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> N
 
 def _newest(conn: Connection, numbers: Collection[int]) -> dict[int, int]:
     """Return the last line's number of each job."""
-    last = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
-    found = select(jobs.c.no, last.scalar_subquery()).where(jobs.c.no.in_(sorted(numbers)))
-    return {no: n or 0 for no, n in conn.execute(found)}
+    return {no: n or 0 for no, n in conn.execute(_NEWEST, {"numbers": sorted(numbers)})}
 
 
 def _trim(conn: Connection, before: Mapping[int, int], newest: Mapping[int, int]) -> None:

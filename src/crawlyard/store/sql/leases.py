@@ -175,12 +175,16 @@ def _mine(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:
     return None if row is None else (State(row["state"]), shard_of(row))
 
 
-_ANY_HELD = select(shards.c.job_no).where(HELD).limit(1)
-_ANY_RUNNING = select(jobs.c.no).where(RUNNING, PRESENT).limit(1)
+_ANY_AT_WORK = select(
+    or_(
+        select(shards.c.job_no).where(HELD).exists(),
+        select(jobs.c.no).where(RUNNING, PRESENT).exists(),
+    )
+)
 
 
 def _is_any_at_work(conn: Connection) -> bool:
-    return any(conn.scalar(each) is not None for each in (_ANY_HELD, _ANY_RUNNING))
+    return bool(conn.scalar(_ANY_AT_WORK))
 
 
 def _takeable(conn: Connection, lapsed: ColumnElement[bool]) -> list[int]:

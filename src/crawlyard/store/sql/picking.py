@@ -22,7 +22,6 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from crawlyard.core.filter import FilterKey
 from crawlyard.store.base import JobQuery
@@ -30,6 +29,7 @@ from crawlyard.store.codec.dates import least_id, most_id
 from crawlyard.store.codec.jobs import TAIL, tail_of
 from crawlyard.store.sql.asked import conditions, says
 from crawlyard.store.sql.database import is_postgres
+from crawlyard.store.sql.dialects import postgresql
 from crawlyard.store.tables.jobs import (
     DATED,
     LISTED,
@@ -58,8 +58,9 @@ _BELONGING: Mapping[FilterKey, tuple[Column[int], Column[str]]] = {
 }
 
 
-def rarely(conn: Connection, query: JobQuery) -> list[ColumnElement[bool]]:
+def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[ColumnElement[bool]]:
     """Return conditions that *query* implies, and along which few jobs are looked at."""
+    rare = RARE if rare is None else rare
     asked: list[tuple[FilterKey, tuple[str, ...]]] = [
         (FilterKey.TAG, (tag,)) for tag in sorted(query.tags)
     ]
@@ -67,13 +68,13 @@ def rarely(conn: Connection, query: JobQuery) -> list[ColumnElement[bool]]:
     for key, words in asked:
         no, word = _BELONGING[key]
         with_it = select(no).where(word.in_(words))
-        some = with_it.limit(RARE).subquery()
-        if (conn.scalar(select(func.count()).select_from(some)) or 0) < RARE:
+        some = with_it.limit(rare).subquery()
+        if (conn.scalar(select(func.count()).select_from(some)) or 0) < rare:
             return [jobs.c.no.in_(with_it)]
     for words in _texts(query):
         # read once: to find nothing, all texts are looked at
-        found = conn.scalars(select(job_texts.c.job_no).where(says(*words)).limit(RARE)).all()
-        if len(found) < RARE:
+        found = conn.scalars(select(job_texts.c.job_no).where(says(*words)).limit(rare)).all()
+        if len(found) < rare:
             return [jobs.c.no.in_(_numbers(conn, found))]
     return []
 
@@ -91,13 +92,16 @@ def _numbers(conn: Connection, numbers: Sequence[int]) -> Select[int]:
     """Return a query for *numbers*: one parameter, however many they are."""
     listed = ",".join(map(str, numbers))
     if is_postgres(conn):
-        return select(func.unnest(cast(literal(f"{{{listed}}}"), ARRAY(BigInteger))))
+        return select(func.unnest(cast(literal(f"{{{listed}}}"), postgresql.ARRAY(BigInteger))))
     return select(func.json_each(f"[{listed}]").table_valued(column("value", Integer)).c.value)
 
 
-def picked(conn: Connection, query: JobQuery, limit: int) -> Select[int]:
-    """Return a query for the keys of the first *limit* jobs of *query*, and perhaps of more."""
-    few = rarely(conn, query)
+def picked(conn: Connection, query: JobQuery, limit: int, rare: int | None = None) -> Select[int]:
+    """Return a query for the keys of the first *limit* jobs of *query*, and perhaps of more.
+
+    Of what *rare* jobs have, `RARE` unless it is given, all these are looked at.
+    """
+    few = rarely(conn, query, rare)
     order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
     parts = [
         select(jobs.c.no).where(PRESENT, *few, *asked, *dated).order_by(order).limit(limit)

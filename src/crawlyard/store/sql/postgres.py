@@ -16,11 +16,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from crawlyard.clock import SystemClock
 from crawlyard.core.due import Due
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.sql.database import Work, heard
 from crawlyard.store.sql.dues import NOBODY, Heralds, gathered, numbered
 from crawlyard.store.sql.faults import Again, again, sqlstate, told
+from crawlyard.store.sql.pinging import ping_rested
 
 T = TypeVar("T")
 
@@ -60,7 +62,6 @@ class PostgresDatabase:
             isolation_level="READ COMMITTED",  # SKIP LOCKED and the locks below count on it
             pool_size=connections,
             max_overflow=0,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args={
                 "application_name": "crawlyard",
@@ -74,6 +75,7 @@ class PostgresDatabase:
             },
         )
         event.listen(self._engine.sync_engine, "connect", _prepare)
+        ping_rested(self._engine.sync_engine, SystemClock())
         # a query by itself needs no BEGIN and no ROLLBACK, which are two round trips
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._heralds = heralds

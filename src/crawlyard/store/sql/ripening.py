@@ -28,13 +28,16 @@ _DUE = (
 )
 # Postgres may run the inner query more than once, and mark more: that is no harm
 _RIPEN = update(jobs).where(jobs.c.no.in_(_DUE)).values(ready=1)
-_ANY_READY = select(jobs.c.no).where(READY).limit(1)
-_FIRST_UNREADY = select(jobs.c.due_at).where(UNREADY).order_by(jobs.c.due_at).limit(1)
+_SOONEST = select(
+    select(jobs.c.no).where(READY).exists(),
+    select(jobs.c.due_at).where(UNREADY).order_by(jobs.c.due_at).limit(1).scalar_subquery(),
+)
 
 
 def soonest(conn: Connection) -> tuple[bool, datetime | None]:
     """Tell whether a job waits that is marked as due, and when the first of the others is."""
-    return conn.scalar(_ANY_READY) is not None, conn.scalar(_FIRST_UNREADY)
+    marked, first = conn.execute(_SOONEST).one()
+    return bool(marked), first
 
 
 def ripen(conn: Connection, now: datetime) -> Priority | None:

@@ -15,7 +15,7 @@ from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.sql.forget import forget
 from crawlyard.store.sql.purge import fold, purge
-from crawlyard.store.sql.tallies import AT_ONCE, sum_up
+from crawlyard.store.sql.tallies import AT_ONCE, agree, sum_up
 from crawlyard.store.tables.base import Instant
 from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, jobs
 
@@ -37,6 +37,7 @@ class SqlUpkeep:
     async def forget(self, before: datetime, rows: int = 1000) -> int:
         while await self._database.write(sum_up) == AT_ONCE:
             pass
+        await self._database.write(agree)
         return await self._database.write(partial(forget, before=before, rows=rows))
 
     async def purge(self, rows: int = 1000) -> Freed:

@@ -23,8 +23,15 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=Route)
 Sort = Annotated[
     Literal["-created_at", "created_at"], Query(description="Newest first, or oldest first.")
 ]
+COUNTED_TO = 10_000
+"""Jobs by an estimate of how many there are."""
+
 Count = Annotated[
-    Literal["exact"] | None, Query(description="Adds `total`: how many there are in all.")
+    Literal["exact", "estimate"] | None,
+    Query(
+        description="Adds `total`: how many there are in all. An `estimate` counts to "
+        f"{COUNTED_TO:,} and no further."
+    ),
 ]
 
 IdPart = Annotated[
@@ -59,8 +66,10 @@ async def list_(
     pages.response.headers["X-Event-Seq"] = str(await site.yard.store.events.last())
     found = await site.yard.jobs.find(actor, query, pages.more)
     total = None
-    if count is not None:
+    if count == "exact":
         total = sum((await site.yard.jobs.counts(actor, every)).values())
+    elif count == "estimate":
+        total = await site.yard.jobs.count_to(actor, COUNTED_TO, every)
     listed = found[: pages.limit]
     beside = await related(site, actor, [one.job for one in listed], expand)
     shown = {job.id: job for job in await jobs_out(site, listed, beside)}

@@ -22,12 +22,12 @@ _LISTED = "(deleted_at + 0) IS NULL"
 
 
 def upgrade() -> None:
-    _tallies()
     op.add_column("jobs", sa.Column("tail", sa.String(4), nullable=False, server_default=""))
     op.execute("UPDATE jobs SET tail = substr(id, 33)")
     _dates()
     _hosts()
     _texts()
+    _tallies()  # no longer can anybody change a job meanwhile
     _indexes()
 
 
