@@ -16,7 +16,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.host_rule import HostRule, HostState
 from crawlyard.core.seats import LAST, HostTerms, SeatWish
 from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.hosts import NEVER, HostGate
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import Store
 from crawlyard.store.memory import open_memory_store
@@ -524,6 +524,22 @@ async def test_a_refusal_holds_all_processes_within_a_second(rig: Rig, delay_s: 
     assert sum(await rig.sent_in(5 * SECOND, one, two)) > 5
 
 
+async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: Rig) -> None:
+    processes = [rig.process(at_once=2, crawls=2) for _ in range(3)]
+    for process, takes_s in zip(processes, (20.0, 0.25, 0.25), strict=True):
+        process.begin(takes_s)
+    await rig.clock.advance(timedelta(milliseconds=500))
+    asking, waiting = ([p for p in processes if bool(p.sent) is sent] for sent in (True, False))
+
+    asking[0].gate.refused(HOST, 8.0)
+    await rig.clock.advance(8 * SECOND)
+    for process in asking:
+        await process.end()
+
+    assert waiting
+    assert min(await rig.sent_in(10 * SECOND, *waiting)) > 10
+
+
 @pytest.mark.parametrize("delay_s", [0.0, 0.5])
 async def test_a_hold_is_kept_over_a_restart(rig: Rig, delay_s: float) -> None:
     one = rig.process(delay_s=delay_s)
@@ -605,3 +621,13 @@ async def test_an_instant_that_was_missed_meanwhile_is_not_used_late(rig: Rig) -
     one.gate.give_unused(HOST, instant)
 
     assert one.gate.ready_in(HOST) > 0
+
+
+async def test_who_asks_after_the_end_begins_nothing_that_nobody_would_end(rig: Rig) -> None:
+    one = rig.process()
+    await one.end()
+
+    assert one.gate.ready_in(HOST) == NEVER
+    await settle()
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -160,10 +160,11 @@ class Seating:
         self._renewing = False
         self._owes = False  # others wait for seats that were in use at the last renewal
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def meet(self, name: str, host: Host) -> None:
         """Ask for the terms of a host, seats and bookings included; who waits is woken."""
-        if not host.booking:
+        if not (host.booking or self._closed):
             host.booking = True
             self._to_meet.add(name)
             if len(self._to_meet) == 1:  # those that come before it runs share its transaction
@@ -171,7 +172,7 @@ class Seating:
 
     def book(self, name: str, host: Host) -> None:
         """Book the next requests to a host; who waits is woken."""
-        if not host.booking:
+        if not (host.booking or self._closed):
             host.booking = True
             self._to_book.add(name)
             if len(self._to_book) == 1:
@@ -188,10 +189,12 @@ class Seating:
         self._spawn(self._tell(self._pacer.forgive(name)))
 
     async def close(self) -> None:
-        """Stop what runs in the background, and give the seats back."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Stop what runs in the background, and give the seats back; none is asked for again."""
+        self._closed = True
+        while tasks := tuple(self._tasks):  # one that ends just now may have begun another
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if any(host.sat for host in self._hosts.values()):
             await self._tell(self._pacer.leave(self._asker))
 
@@ -257,6 +260,7 @@ class Seating:
                 host.good_until = now + LAST - MARGIN
             if not wish.wanted and not host.in_flight:
                 host.sat = False
+                host.wake()  # who waits for a seat asks anew: nobody renews the terms any more
 
     def _adopt(self, host: Host, terms: HostTerms, *, known: bool) -> None:
         """Take up what the store says; *known*: there is no news of ours meanwhile."""
