@@ -15,6 +15,7 @@ from crawlyard.demo.site import Answer
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services import worker as worker_module
 from crawlyard.services.rescue import LATE, LOOK_EVERY, Rescue
 from crawlyard.services.signs import Signs
 from tests.clock import FakeClock
@@ -51,6 +52,19 @@ def around(yard: Yard, part: str, method: str, before: Callable[[], Any]) -> Non
     """Let *before* run ahead of each call of a store method."""
     inner = getattr(yard.store, part)
     object.__setattr__(yard.store, part, Around(inner, method, before))
+
+
+async def test_a_worker_claims_as_soon_as_others_see_it_and_not_at_its_next_poll(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "POLL_EVERY", timedelta(seconds=60))
+    server = await site_server(GraphSite(tree(2, 1)))
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+
+    async with asyncio.timeout(20):
+        await run(yard, job.id)
+
+    assert (await outcome(yard, job.id)).job.state is State.COMPLETED
 
 
 async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server: Serve) -> None:

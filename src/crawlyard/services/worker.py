@@ -223,6 +223,8 @@ class Worker:
             _log.warning("this worker's lock is held again")
         for run in self._runs.values():
             run.hold(not good)
+        if good:
+            self._wake()  # it may claim now: it has looked before, perhaps, in vain
 
     async def _work(self, bell: Bell, *, drain: bool) -> None:
         try:
