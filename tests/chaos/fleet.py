@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from time import monotonic
 
@@ -28,6 +29,7 @@ TICKER_STEP_S = 15
 _DRAIN_S = 90.0  # for a worker to end after SIGTERM, on a machine that is busy
 
 
+@cache  # it leaves a file behind each time, and fails where one has its name
 def faketime() -> Mapping[str, str] | None:
     """Return the environment in which a process reads its wall clock from a file; or none."""
     wrapper = shutil.which("faketime")
