@@ -23,7 +23,7 @@ from crawlyard.store.sql.arrivals import add_jobs
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.sql.driving import one_row
 from crawlyard.store.sql.line import LINE, Turns, line_in
-from crawlyard.store.sql.standing import tell
+from crawlyard.store.sql.standing import tell, versions
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.desk import settings
@@ -79,16 +79,7 @@ def _judged(
 
 def _versions(conn: Connection, entrants: Sequence[Entrant]) -> Mapping[str, int]:
     """Return the versions of the jobs that others are made like; nobody changes them now."""
-    ids = sorted({entrant.like.id for entrant in entrants if entrant.like is not None})
-    if not ids:
-        return {}
-    found = (
-        select(jobs.c.id, jobs.c.version)
-        .where(jobs.c.id.in_(ids), PRESENT)
-        .order_by(jobs.c.no)
-        .with_for_update(key_share=True)
-    )
-    return {row.id: row.version for row in conn.execute(found)}
+    return versions(conn, {one.like.id for one in entrants if one.like is not None})
 
 
 def _first_look(

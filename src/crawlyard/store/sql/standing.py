@@ -4,7 +4,7 @@ Whoever changes a job locks its row, then its shard's, jobs in the order of thei
 and takes the lock of the events last: nobody waits in a circle.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -140,6 +140,19 @@ def _values(table: Table, names: Iterable[str]) -> dict[str, BindParameter[Any]]
 def _given(row: Mapping[str, object]) -> dict[str, object]:
     # a parameter of an update must not be named as its column
     return {f"given_{name}": value for name, value in row.items()}
+
+
+def versions(conn: Connection, ids: Collection[str]) -> dict[str, int]:
+    """Return the versions of jobs by their ids; nobody changes them until the transaction ends."""
+    if not ids:
+        return {}
+    found = (
+        select(jobs.c.id, jobs.c.version)
+        .where(jobs.c.id.in_(sorted(ids)), PRESENT)
+        .order_by(jobs.c.no)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.version for row in conn.execute(found)}
 
 
 def tell(conn: Connection, happened: Sequence[Event]) -> None:

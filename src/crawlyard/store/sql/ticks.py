@@ -20,7 +20,7 @@ from crawlyard.store.codec.schedules import schedule_of, state_row, tick_of, tic
 from crawlyard.store.sql.arrivals import add_jobs
 from crawlyard.store.sql.bulk import insert_new, update_rows
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.standing import change, tell
+from crawlyard.store.sql.standing import change, tell, versions
 from crawlyard.store.tables.jobs import PRESENT, jobs
 from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
 
@@ -186,16 +186,7 @@ def _locked_schedules(conn: Connection, firings: Sequence[Firing]) -> dict[str, 
 
 def _locked_jobs(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
     """Return the versions of the jobs that are moved, by their ids."""
-    ids = sorted({job.id for firing in firings for job, _ in firing.moved})
-    if not ids:
-        return {}
-    statement = (
-        select(jobs.c.id, jobs.c.version)
-        .where(jobs.c.id.in_(ids), PRESENT)
-        .order_by(jobs.c.no)
-        .with_for_update(key_share=True)
-    )
-    return {row.id: row.version for row in conn.execute(statement)}
+    return versions(conn, {job.id for firing in firings for job, _ in firing.moved})
 
 
 def _jobs_of_rows(conn: Connection, new: Sequence[Tick]) -> dict[tuple[str, datetime], str]:
