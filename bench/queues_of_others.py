@@ -201,7 +201,7 @@ class _Saq:
         job = await self.queue.enqueue(_TASK)
         if job is None:
             raise RuntimeError("SAQ did not take a job")
-        return job.key
+        return str(job.key)
 
     async def add_many(self, count: int) -> None:
         """Enqueue some at once: it has no call for many."""

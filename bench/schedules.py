@@ -172,10 +172,9 @@ async def filled(database: Database, rows: Iterator[dict[str, Any]]) -> None:
 
 
 async def _run(settings: Settings, database: Database, options: argparse.Namespace) -> Run:
-    offset = (
-        await clock_offset(settings.database_url, SystemClock()) if settings.database_url else None
-    )
-    clock = SystemClock(offset or timedelta(0))
+    clock = SystemClock()
+    if settings.database_url:
+        clock.shift(await clock_offset(settings.database_url, clock))
     store: Store = await open_sql_store(settings.database_url or settings.data_dir / "crawlyard.db")
     timed = TimedTicks(store.ticks, clock)
     yard = Yard(settings, replace(store, ticks=timed), clock)

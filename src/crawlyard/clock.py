@@ -33,14 +33,21 @@ class SystemClock:
     """Wall time read once, then carried on by the monotonic clock.
 
     A step of the machine's clock (NTP, an operator) therefore neither lapses a
-    lease nor extends one. *offset* is added to every instant: the distance to the
-    database's clock, where several machines share one database.
+    lease nor extends one, whenever it comes.
     """
 
-    def __init__(self, offset: timedelta = timedelta(0)) -> None:
-        self._offset = offset
-        self._anchor = datetime.now(UTC) + offset
+    def __init__(self) -> None:
+        self._offset = timedelta(0)
+        self._anchor = datetime.now(UTC)
         self._started = _elapsed()
+
+    def shift(self, by: timedelta) -> None:
+        """Be *by* further from now on, once that is known to be the distance to another clock.
+
+        The wall is not read again: it may have been stepped since that was measured.
+        """
+        self._offset += by
+        self._anchor += by
 
     def now(self) -> datetime:
         """Return the instant, aware and in UTC."""

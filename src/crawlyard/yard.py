@@ -203,9 +203,9 @@ async def _open_store(settings: Settings, heralds: Heralds) -> Store:
 async def _clock(settings: Settings) -> Clock:
     """Return a clock that agrees with those of all the machines on the same store."""
     clock = SystemClock()
-    if settings.database_url in ("", IN_MEMORY):
-        return clock
-    return SystemClock(await clock_offset(settings.database_url, clock))
+    if settings.database_url not in ("", IN_MEMORY):
+        clock.shift(await clock_offset(settings.database_url, clock))
+    return clock
 
 
 def _database_file(data_dir: Path) -> Path:

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,19 @@ def children(pid: int) -> list[int]:
     """Return the pids of the child processes of *pid*."""
     file = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in file.read_text(encoding="ascii").split()]
+
+
+async def stopped_between_writes(process: asyncio.subprocess.Process, data_dir: Path) -> None:
+    """Stop a process while it does not hold the file's lock: else nobody could write."""
+    async with asyncio.timeout(30):
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            file = sqlite3.connect(data_dir / "crawlyard.db", timeout=1)
+            with closing(file), suppress(sqlite3.OperationalError):
+                file.execute("BEGIN IMMEDIATE")
+                return
+            process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.01)
 
 
 class Holding(GraphSite):
@@ -180,7 +193,7 @@ async def test_a_worker_that_slept_past_its_lease_is_refused_when_it_wakes(
         job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
         async with a_worker(tmp_path / "data", **lease) as sleeper:
             await until(lambda: len(server.hits) > 20)
-            sleeper.send_signal(signal.SIGSTOP)
+            await stopped_between_writes(sleeper, tmp_path / "data")
             before = await yard.jobs.get(LOCAL, job.id)
             worker = yard.worker()
             task = asyncio.create_task(worker.run())

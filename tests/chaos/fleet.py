@@ -26,6 +26,7 @@ STEP_S = 600
 TICKER_STEP_S = 15
 """How far that of a scheduler is: one that is ahead is early, and there is to be more to decide."""
 
+_LOOK_EVERY_S = 0.1
 _DRAIN_S = 90.0  # for a worker to end after SIGTERM, on a machine that is busy
 
 
@@ -122,10 +123,9 @@ class Fleet:
 
     async def kill(self, chance: random.Random) -> None:
         """Kill a worker, and start another in its place."""
-        place = self._some_place(chance)
+        place = await self._some_place(Kind.KILL, chance)
         if place is None or place.process is None:
             return
-        place.busy = True
         since = monotonic()
         with suppress(ProcessLookupError):
             place.process.kill()
@@ -137,10 +137,9 @@ class Fleet:
 
     async def pause(self, chance: random.Random) -> None:
         """Stop a worker for longer than its lease, and let it go on."""
-        place = self._some_place(chance)
+        place = await self._some_place(Kind.STOP, chance)
         if place is None or place.process is None:
             return
-        place.busy = True
         since = monotonic()
         place.process.send_signal(signal.SIGSTOP)
         try:
@@ -169,23 +168,35 @@ class Fleet:
     def _note(self, kind: Kind, since: float, worker: str) -> None:
         self.faults.append(Fault(kind=kind, since=since, until=monotonic(), worker=worker))
 
-    def _some_place(self, chance: random.Random) -> Place | None:
-        free = [place for place in self.places if not place.busy]
-        # one is left alone, so that the jobs get on
-        return chance.choice(free) if len(free) > 1 else None
+    async def _some_place(self, kind: Kind, chance: random.Random) -> Place | None:
+        """Return a place to do something to, now taken; one is left alone: jobs are to get on.
+
+        Where there is none, wait for it if nothing of *kind* was done yet, else let it be.
+        """
+        while len(free := [place for place in self.places if not place.busy]) < 2:
+            if any(fault.kind is kind for fault in self.faults):
+                return None
+            await asyncio.sleep(_LOOK_EVERY_S)
+        place = chance.choice(free)
+        place.busy = True
+        return place
 
 
 Deed = Callable[[random.Random], Awaitable[None]]
 
 
 async def harass(deeds: Sequence[Deed], seconds: float, chance: random.Random) -> None:
-    """Do one thing after the other, by chance, for some seconds; return when all are over."""
-    end = monotonic() + seconds
+    """Do each thing once, then any, for some seconds; return when all are over.
+
+    What comes when is left to chance.
+    """
+    end, left = monotonic() + seconds, chance.sample(deeds, len(deeds))
     async with asyncio.TaskGroup() as group:
         while monotonic() < end:
             await asyncio.sleep(chance.uniform(0.3, 1.5))
             # each draws from a chance of its own: the next ones do not depend on how long it takes
-            group.create_task(_whole(chance.choice(deeds)(random.Random(chance.random()))))
+            deed = left.pop() if left else chance.choice(deeds)
+            group.create_task(_whole(deed(random.Random(chance.random()))))
 
 
 async def _whole(doing: Awaitable[None]) -> None:

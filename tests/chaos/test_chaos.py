@@ -166,9 +166,10 @@ async def a_campaign(folder: Path, database_url: str) -> AsyncIterator[Campaign]
 
 def judged(history: History, fleet: Fleet) -> list[str]:
     """Return what is wrong with a history, and with the ends of those who were let end."""
-    print(summary(history))  # noqa: T201
     bad = [f"{worker} ended with {code}" for worker, code in fleet.ended if code]
-    return broken(history) + bad
+    bad = broken(history) + bad
+    print(summary(history), *bad, sep="\n")  # noqa: T201 - whole, where pytest shortens
+    return bad
 
 
 def kinds(fleet: Fleet) -> set[Kind]:

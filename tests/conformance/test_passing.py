@@ -5,6 +5,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ async def taken(store: Store, asker: Asker = Asker("w1"), most: int = 100) -> li
     return found
 
 
-async def owned(store: Store, owner: str, *priorities: Priority, **fields: object) -> list[Job]:
+async def owned(store: Store, owner: str, *priorities: Priority, **fields: Any) -> list[Job]:
     """Return jobs of an owner that wait."""
     return [await added(store, a_job(owner=owner, priority=p, **fields)) for p in priorities]
 

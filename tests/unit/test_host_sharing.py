@@ -492,6 +492,22 @@ async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Rig) 
     assert await rig.sent_in(SECOND, one) == [20]
 
 
+async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it_is_blocked(
+    rig: Rig,
+) -> None:
+    await rig.rule(state=HostState.BLOCKED)
+    one = rig.process()
+    one.gate.ready_in(HOST)
+    await settle()
+    assert one.gate.is_blocked(HOST)
+
+    await rig.rule(2)
+    one.gate.leave("job")
+    one.gate.wish("another", HOST, 0.0, 4)
+
+    await rig.taken(one)
+
+
 @pytest.mark.parametrize("state", [HostState.PAUSED, HostState.BLOCKED])
 async def test_what_was_said_of_a_host_that_nobody_asked_meanwhile_is_looked_up_anew(
     rig: Rig, state: HostState

@@ -54,7 +54,10 @@ class HostGate:
 
     def wish(self, job: str, host: str, delay_s: float, at_once: int) -> None:
         """Say how *job* wants *host* to be treated, until it leaves."""
-        self._hosts.setdefault(host, Host()).wishes[job] = (delay_s, at_once)
+        known = self._hosts.setdefault(host, Host())
+        if job not in known.wishes and known.state is not HostState.OPEN:
+            known.good_until = None  # it may have been opened since: what is skipped stays so
+        known.wishes[job] = (delay_s, at_once)
 
     def queue(self, job: str, waiting: Callable[[str], int]) -> None:
         """Say what tells how many targets of *job* wait for a host, until it leaves."""
