@@ -35,8 +35,11 @@ from crawlyard.store.sql.spread import free_part, settle_part, take_parts_back
 from crawlyard.store.sql.standing import STANDING, change, locked, set_shard, standing
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
 
-_LOOKS = 4
-"""Portions of what has become due that one claim looks through for a job that it may take."""
+_LOOKS = 20
+"""Portions of what has become due that one claim looks through for a job that it may take.
+
+The lease begins before the first of them: more would eat it up.
+"""
 
 FORGOTTEN = RUNNING & ~HELD & ~others_hold()
 """A job that runs under nobody's lease: its holder let go too early, and nothing would lapse."""
