@@ -76,7 +76,7 @@ async def _resume(campaign: Campaign, job_id: str) -> None:
 async def _retry_failing(campaign: Campaign, end: float) -> None:
     """Mend what a job failed of once it has completed, and retry it, until none is left."""
     retried: set[str] = set()
-    while monotonic() < end or retried < _failing(campaign):
+    while monotonic() < end or _failing(campaign) - retried:
         for name in sorted(_failing(campaign) - retried):
             [job_id] = [i for i, n in campaign.names.items() if n == name]
             if await _state(campaign, job_id) is State.COMPLETED:
