@@ -17,22 +17,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urljoin
 
 import can_ada
 import turbohtml
 import uvloop
 
 from bench.crawlers import OUT
-from crawlyard import LOCAL, JobSpec, Settings, TextMode, Yard
+from bench.workers import a_spec
+from crawlyard import LOCAL, Settings, TextMode, Yard
 from crawlyard.clock import SystemClock
 from crawlyard.engine.clients import CLIENTS
 from crawlyard.engine.extract import Wanted, extract
 from crawlyard.engine.fetch import Fetcher, Response
 from crawlyard.engine.guard import spec_guard
-from crawlyard.engine.urls import host_of
 
 TOOK = "loop.json"
 
@@ -40,17 +38,6 @@ Read = Callable[[str, Response], object]
 
 _WANTED = Wanted(text=TextMode.NONE)
 _CAP = 16 * 1024 * 1024  # bytes of a body: more than the largest page has
-
-
-def _spec(url: str, at_once: int) -> JobSpec:
-    return JobSpec(
-        urls=(url,),
-        concurrency=at_once,
-        per_host=at_once,
-        delay=timedelta(0),
-        text=TextMode.NONE,
-        allow_private=True,
-    )
 
 
 @contextmanager
@@ -70,20 +57,22 @@ def _cpu_s() -> float:
 async def engine(url: str, at_once: int) -> None:
     """Crawl a site by a yard in memory."""
     async with Yard.open(Settings(database_url="memory://")) as yard:
-        job = await yard.jobs.submit(LOCAL, _spec(url, at_once))
+        job = await yard.jobs.submit(LOCAL, a_spec(url, at_once))
         worker = yard.worker(only=job.id)
         with _timed():
             await worker.run()
         pages = [stored.page async for stored in yard.results.pages(LOCAL, job.id)]
-    _write((page.final_url, page.status, page.content_type) for page in pages if not page.error)
+    # with what is no page: the loops without logic are to ask for the same
+    _write((p.final_url, p.status, p.content_type) for p in pages if p.status is not None)
 
 
 async def known(url: str, at_once: int, paths: Sequence[str], read: Read | None) -> None:
     """Fetch all *paths* of the site of *url*, so many at once, and *read* each page."""
-    settings, spec = Settings(), _spec(url, at_once)
+    settings, spec = Settings(), a_spec(url, at_once)
     make = CLIENTS[settings.http_client]
     fetcher = make(spec_guard(spec), spec.timeout, SystemClock())
-    urls = iter([urljoin(url, path) for path in paths])
+    origin = url[: url.index("/", len("https://"))]
+    urls = iter([f"{origin}{path}" for path in paths])  # joined, "//x" would be another host
     headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "gzip"}
     came: list[tuple[str, int, str]] = []
     try:
@@ -103,7 +92,7 @@ async def _asked(
     read: Read | None,
 ) -> None:
     for url in urls:
-        response = await fetcher.fetch(url, host_of(url), headers, _CAP)
+        response = await fetcher.fetch(url, headers, _CAP)
         if read and response.status == 200 and response.content_type == "text/html":
             read(url, response)
         came.append((url, response.status, response.content_type))

@@ -14,10 +14,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from statistics import median
 
@@ -25,11 +24,10 @@ import psutil
 
 from bench.serving import served
 from bench.sites import names, site
-from crawlyard import LOCAL, JobSpec, Settings, TextMode, Yard
-from crawlyard.core.job import Job
+from bench.workers import a_spec, ended, ready, working
+from crawlyard import LOCAL, Settings, Yard
 
 AT_ONCE = 32
-_WORK = ("work", "--jobs", "1", "--no-scheduler", "--no-webhooks", "--no-janitor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,57 +50,25 @@ class Round:
         return 1000 * self.cpu_s / self.pages
 
 
-@asynccontextmanager
-async def working(folder: Path) -> AsyncIterator[psutil.Process]:
-    """Run a worker process until the end of the block."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "crawlyard", *_WORK, "--data-dir", str(folder)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 async def crawl(urls: Sequence[str]) -> Round:
     """Crawl each of *urls* by a worker of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
         settings = Settings(data_dir=Path(place), database_url="")
         async with Yard.open(settings) as yard, AsyncExitStack() as stack:
-            each = [await stack.enter_async_context(working(Path(place))) for _ in urls]
-            while len(await yard.store.workers.find()) < len(urls):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+            pids = [await stack.enter_async_context(working(settings)) for _ in urls]
+            each = [psutil.Process(pid) for pid in pids]
+            await ready(yard, len(urls))
             began, spent = time.monotonic(), sum(map(_cpu_s, each))
-            jobs = [await yard.jobs.submit(LOCAL, _spec(url)) for url in urls]
-            ended = [await _ended(yard, job.id) for job in jobs]
+            jobs = [await yard.jobs.submit(LOCAL, a_spec(url, AT_ONCE)) for url in urls]
+            over = [await ended(yard, job.id) for job in jobs]
             wall_s, cpu_s = time.monotonic() - began, sum(map(_cpu_s, each)) - spent
-            pages = [p for job in ended async for p in yard.results.pages(LOCAL, job.id)]
+            pages = [p for job in over async for p in yard.results.pages(LOCAL, job.id)]
     return Round(len(urls), len(pages), wall_s, cpu_s)
-
-
-async def _ended(yard: Yard, job_id: str) -> Job:
-    while not (job := (await yard.jobs.get(LOCAL, job_id)).job).state.ended:  # noqa: ASYNC110
-        await asyncio.sleep(0.1)
-    return job
 
 
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-def _spec(url: str) -> JobSpec:
-    return JobSpec(
-        urls=(url,),
-        concurrency=AT_ONCE,
-        per_host=AT_ONCE,
-        delay=timedelta(0),
-        text=TextMode.NONE,
-        allow_private=True,
-    )
 
 
 async def measure(url: str, rounds: int) -> list[Round]:

@@ -7,23 +7,21 @@ of each are compared with those that there are.
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from statistics import median
 
 from tests.many_hosts import ManyHosts
 
-from crawlyard import LOCAL, JobSpec, Scope, Settings, TextMode, Yard
+from bench.workers import a_spec, ended, ready, working
+from crawlyard import LOCAL, Scope, Settings, Yard
 from crawlyard.demo.server import SiteServer
 
 AT_ONCE = 16
-_WORK = ("work", "--jobs", "1", "--no-scheduler", "--no-webhooks", "--no-janitor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,52 +65,23 @@ async def serve(hosts: int, pages: int, latency_ms: float) -> None:
         await asyncio.Event().wait()
 
 
-@asynccontextmanager
-async def working(folder: Path, environment: dict[str, str]) -> AsyncIterator[None]:
-    """Run a worker process until the end of the block."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "crawlyard", *_WORK, "--data-dir", str(folder)),
-        env=os.environ | environment,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 async def crawl(site: ManyHosts, port: int, workers: int, options: argparse.Namespace) -> Round:
     """Crawl the site once by so many workers."""
-    spec = JobSpec(
-        urls=(site.start(port),),
-        scope=Scope.ANY,
-        spread=options.shards if workers > 1 else 0,
-        concurrency=AT_ONCE,
-        per_host=AT_ONCE,
-        delay=timedelta(0),
-        text=TextMode.NONE,
-        allow_private=True,
-        ignore_robots=True,
-    )
+    shards = options.shards if workers > 1 else 0
+    more = {"scope": Scope.ANY, "spread": shards, "ignore_robots": True}
+    spec = a_spec(site.start(port), AT_ONCE, **more)
     with tempfile.TemporaryDirectory() as folder:
-        url = options.database_url
-        settings = Settings(data_dir=Path(folder), database_url=url)
-        environment = {"CRAWLYARD_DATABASE_URL": url} if url else {}
+        settings = Settings(data_dir=Path(folder), database_url=options.database_url)
         async with Yard.open(settings) as yard, AsyncExitStack() as stack:
             for _ in range(workers):
-                await stack.enter_async_context(working(Path(folder), environment))
-            while len(await yard.store.workers.find()) < workers:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+                await stack.enter_async_context(working(settings))
+            await ready(yard, workers)
             job = await yard.jobs.submit(LOCAL, spec)
-            while not (await yard.jobs.get(LOCAL, job.id)).job.state.ended:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-            ended = (await yard.jobs.get(LOCAL, job.id)).job
+            over = await ended(yard, job.id)
             found = [s.page.final_url async for s in yard.results.pages(LOCAL, job.id)]
-            if ended.started_at is None or ended.ended_at is None:
+            if over.started_at is None or over.ended_at is None:
                 raise RuntimeError("the job has ended without having begun")
-            took = (ended.ended_at - ended.started_at).total_seconds()
+            took = (over.ended_at - over.started_at).total_seconds()
     same = sorted(found) == sorted(site.urls(port))
     return Round(workers=workers, pages=len(found), seconds=took, same=same)
 

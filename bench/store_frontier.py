@@ -6,10 +6,8 @@ The URLs are made by the database; the job is run by a worker process, from its 
 """
 
 import asyncio
-import os
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -21,6 +19,7 @@ from pathlib import Path
 import psutil
 from sqlalchemy import Connection, text
 
+from bench.workers import command, environment
 from crawlyard.config import Settings
 from crawlyard.core.spec import JobSpec, TextMode
 from crawlyard.core.user import LOCAL
@@ -32,7 +31,6 @@ _WAITING = 9  # of ten URLs; the others were fetched
 _CACHE_KIB = 2_000_000  # for filling alone
 _LATER = 4_000  # pages after the first until memory is looked at again
 _PATIENCE_S = 300.0
-_WORK = ("work", "--jobs", "1", "--no-scheduler", "--no-webhooks", "--no-janitor")
 _BODY = b"<title>A page</title><p>without links"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s" % (
     len(_BODY),
@@ -202,12 +200,10 @@ async def _idle(settings: Settings, log: Path) -> int:
 
 
 def _worker(settings: Settings, log: Path) -> "subprocess.Popen[bytes]":
-    url = settings.database_url
-    more = {"CRAWLYARD_DATABASE_URL": url} if url else {}
     with log.open("ab") as written:
         return subprocess.Popen(  # noqa: S603 - our own words
-            (sys.executable, "-m", "crawlyard", *_WORK, "--data-dir", str(settings.data_dir)),
-            env=os.environ | more,
+            command(settings),
+            env=environment(settings),
             stdout=written,
             stderr=written,
         )

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from heapq import merge
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from statistics import median_low
 from typing import Protocol
@@ -280,6 +280,8 @@ def after(hits: Iterable[Hit], instant: float) -> list[Hit]:
 
 async def until(claim: Callable[[], bool]) -> None:
     """Return once *claim* holds, looking again whenever the loop has had a turn."""
-    async with asyncio.timeout(10):
+    turns = count()
+    async with asyncio.timeout(60):
         while not claim():  # noqa: ASYNC110 - any claim, not one that somebody signals
-            await asyncio.sleep(0)
+            # after a while it waits for another process, which wants the processor as well
+            await asyncio.sleep(0 if next(turns) < 10_000 else 0.001)

@@ -1,6 +1,39 @@
-"""``python -m crawlyard`` is the command ``crawlyard``."""
+"""The command ``crawlyard``, which is ``python -m crawlyard`` as well."""
+
+import atexit
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 
 from crawlyard.cli.app import main
 
+_codes: list[int] = []
+
+
+def run(command: Callable[[], None] = main) -> None:
+    """Do what `sys.argv` says, and exit with the code of *command*.
+
+    Once all is done, threads have ended and whoever asked for it has been called, the process
+    ends: Python takes 0.03 s of CPU to take down what it has loaded, a fifteenth of a crawl of
+    one page.
+    """
+    atexit.register(_leave)  # the first one that is registered is the last one that is called
+    try:
+        command()
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            _codes.append(end.code)
+        raise
+
+
+def _leave() -> None:
+    for code in _codes:  # none, where it ends by an error: Python tells of that
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    run()

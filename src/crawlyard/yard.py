@@ -29,7 +29,7 @@ from crawlyard.services.site_settings import SiteSettings
 from crawlyard.services.templates import TemplateManager
 from crawlyard.services.webhooks import Webhooks
 from crawlyard.store.base import Store
-from crawlyard.store.sql import NOBODY, Heralds, check_direct_url, clock_offset, open_sql_store
+from crawlyard.store.sql import Heralds, check_direct_url, clock_offset, open_sql_store
 
 if TYPE_CHECKING:
     from crawlyard import works
@@ -181,7 +181,8 @@ def _bus(settings: Settings, clock: Clock) -> Bus:
 def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]:
     """Return what wakes workers, and what the store is to tell it."""
     if settings.database_url == IN_MEMORY:
-        return LocalDispatcher(), NOBODY
+        local = LocalDispatcher()
+        return local, Heralds(after=lambda: local.announce(clock.now()))
     if settings.database_url.startswith("postgres"):
         url = settings.database_direct_url or settings.database_url
         check_direct_url(url)
@@ -193,7 +194,7 @@ def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]
 
 async def _open_store(settings: Settings, heralds: Heralds) -> Store:
     if settings.database_url == IN_MEMORY:
-        return memory.open_memory_store()
+        return memory.open_memory_store(heralds.after)
     if settings.database_url:
         pooled = settings.database_direct_url not in ("", settings.database_url)
         return await open_sql_store(settings.database_url, heralds=heralds, pooled=pooled)

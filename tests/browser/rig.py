@@ -164,6 +164,7 @@ async def a_stage(
                 stage = Stage(site=site, base=base, secrets={LOCAL.id: secret}, browser=browser)
                 yield stage
     finally:
+        await yard._close()
         await store.close()
     assert not stage.faults, stage.faults
 

@@ -30,8 +30,10 @@ from tests.web.rig import BASE, URL, Rig, a_rig
 
 
 @pytest.fixture
-async def rig() -> Rig:
-    return await a_rig(open_memory_store())
+async def rig() -> AsyncIterator[Rig]:
+    made = await a_rig(open_memory_store())
+    yield made
+    await made.close()
 
 
 @pytest.fixture

@@ -12,14 +12,18 @@ from time import monotonic
 import pytest
 
 from crawlyard.clock import SystemClock
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move
+from crawlyard.core.priority import Priority
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
 from crawlyard.dispatch.procrastinate import TicketDispatcher
 from crawlyard.store.base import Store
+from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import Heralds, open_sql_store
-from tests.builders import a_job, its_event
+from tests.builders import LEASE, a_batch, a_job, a_spec, a_target, its_event
 from tests.conformance.conftest import Backend
 from tests.rights import readable_folder, unprivileged
 
@@ -36,12 +40,16 @@ class Station:
     folder: Path
     stack: AsyncExitStack
     shared: LocalDispatcher = field(default_factory=LocalDispatcher)
+    memory: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.memory = open_memory_store(lambda: self.shared.announce(SystemClock().now()))
 
     async def another(self) -> tuple[Store, Dispatcher]:
         """Return the store and a dispatcher as another process would open them."""
         where = self.backend.where
         if not where:
-            return self.backend.memory, self.shared
+            return self.memory, self.shared
         if where.startswith("postgres"):
             tickets = TicketDispatcher(where, SystemClock())
             self.stack.push_async_callback(tickets.close)
@@ -68,25 +76,30 @@ async def listening(
     """Yield the bell of a worker that has looked once, and hears of work from then on."""
     clock = SystemClock()
     listener = Listener(
-        worker=worker, tags=frozenset(tags), due=lambda: store.queue.due(clock.now())
+        worker=worker,
+        tags=frozenset(tags),
+        due=lambda: store.queue.due(clock.now()),
+        left=lambda: store.spread.joinable(clock.now(), besides=worker),
     )
     async with dispatcher.bell(listener) as bell:
         yield bell
 
 
-async def submitted(store: Store, dispatcher: Dispatcher) -> None:
+async def submitted(store: Store, dispatcher: Dispatcher, **fields: object) -> Job:
     """Submit a job that is due now, as a service does."""
     now = SystemClock().now()
-    job = a_job(created_at=now, due_at=now, queued_at=now, since=now, updated_at=now)
+    spec = a_spec(**fields)
+    job = a_job(spec=spec, created_at=now, due_at=now, queued_at=now, since=now, updated_at=now)
     await store.jobs.add(job, its_event(job))
     dispatcher.announce(now)
+    return job
 
 
-async def woken(bell: Bell) -> None:
+async def woken(bell: Bell, least: Priority = Priority.LOW) -> None:
     """Return once the bell has rung; a bell that is not rung fails the test."""
     began = monotonic()
     async with asyncio.timeout(SOON_S):
-        await bell.wait(LONG)
+        await bell.wait(LONG, least=least)
     assert monotonic() - began < SOON_S
 
 
@@ -108,6 +121,34 @@ async def test_a_submission_before_the_wait_is_not_missed(station: Station) -> N
         await submitted(*other)
 
         await woken(bell)
+
+
+async def test_who_takes_no_more_but_urgent_jobs_is_woken_by_one(station: Station) -> None:
+    here, other = await station.another(), await station.another()
+    async with listening(*here, "w") as bell:
+        waiting = asyncio.create_task(woken(bell, least=Priority.URGENT))
+        await asyncio.sleep(0)
+
+        await submitted(*other, priority=Priority.URGENT)
+
+        await waiting
+
+
+async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station) -> None:
+    here, other = await station.another(), await station.another()
+    store, dispatcher = other
+    job = await submitted(store, dispatcher, urls=("https://h0.example/",), spread=2)
+    claim = await store.leases.claim(Asker("another", only=job.id), job.due_at, LEASE)
+    async with listening(*here, "w") as bell:
+        await bell.wait(A_MOMENT)  # whatever was told of the job itself
+        waiting = asyncio.create_task(woken(bell))
+        await asyncio.sleep(0)
+
+        found = [a_target(host=host) for host in ("h0.example", "h1.example")]  # one is ours
+        assert claim is not None
+        await store.frontier.record([(claim.lease, a_batch(found=found))], job.due_at, LEASE)
+
+        await waiting
 
 
 async def test_nobody_is_woken_when_nothing_happens(station: Station) -> None:

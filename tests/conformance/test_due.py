@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 from crawlyard.core.checkpoint import Asker
+from crawlyard.core.due import Due
+from crawlyard.core.priority import Priority
 from crawlyard.store.base import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 
@@ -18,7 +20,21 @@ async def test_what_is_due_is_told_once_for_all_that_need_the_same(store: Store)
         job = a_job(spec=a_spec(worker_tags=tags))
         await store.jobs.add(job, its_event(job))
 
-    assert sorted(await store.queue.due(NOW)) == ["", "eu\ngpu", "gpu"]
+    assert sorted(await store.queue.due(NOW)) == [Due(NOW, n) for n in ("", "eu\ngpu", "gpu")]
+
+
+async def test_what_is_urgent_is_told_apart(store: Store) -> None:
+    for tags in ((), ("gpu",)):
+        for priority in (Priority.URGENT, Priority.URGENT, Priority.HIGH, Priority.LOW):
+            job = a_job(spec=a_spec(worker_tags=tags, priority=priority))
+            await store.jobs.add(job, its_event(job))
+
+    once = sorted(await store.queue.due(NOW))
+    await store.leases.claim(Asker("w", frozenset({"gpu"})), NOW, LEASE)  # marks what is due
+    then = sorted(await store.queue.due(NOW))
+
+    kinds = [Due(NOW, needs, urgent=u) for needs in ("", "gpu") for u in (False, True)]
+    assert once == then == kinds
 
 
 async def test_what_waits_for_its_time_is_not_due_before(store: Store) -> None:
@@ -27,7 +43,8 @@ async def test_what_waits_for_its_time_is_not_due_before(store: Store) -> None:
         await store.jobs.add(job, its_event(job))
 
     assert set(await store.queue.due(NOW)) == set()
-    assert sorted(await store.queue.due(NOW + SECOND)) == ["", "gpu"]
+    later = NOW + SECOND
+    assert sorted(await store.queue.due(later)) == [Due(later), Due(later, "gpu")]
 
 
 async def test_what_runs_or_was_deleted_is_not_due(store: Store) -> None:

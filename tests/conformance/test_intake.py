@@ -86,6 +86,19 @@ async def test_a_job_has_its_tags_and_webhooks(store: Store) -> None:
     assert webhook.url == hook.url
 
 
+async def test_text_that_no_database_takes_is_made_fit_and_all_other_kept(store: Store) -> None:
+    odd = "ü\"\\,{}'%s \n\t\x00\ud800\U0001f600"
+    fit = odd.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
+    job = a_job(owner=odd, spec=a_spec(name=odd, tags=(odd,)))
+
+    await store.intake.enter([entrant(job)])
+
+    [found] = await stored(store, JobQuery(tags=frozenset({fit}), text=fit))
+    assert (found.owner, found.spec.name, found.spec.tags) == (fit, fit, (fit,))
+    [event] = await store.events.events()
+    assert (event.owner, event.subject) == (fit, job.id)
+
+
 class TestWhoIsRefused:
     async def test_a_quota_that_is_used_up_in_the_middle_refuses_the_rest_of_his_alone(
         self, store: Store

@@ -5,15 +5,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import pytest
+from sqlalchemy import Connection, make_url
 
 from crawlyard.core.checkpoint import Asker
+from crawlyard.core.event import Event
+from crawlyard.core.job import Job
+from crawlyard.core.lifecycle import Move
 from crawlyard.core.user import Quota
+from crawlyard.errors import Conflict
 from crawlyard.store.base import Store
 from crawlyard.store.sql import open_sql_store
-from tests.builders import LEASE, NOW, a_batch, its_event
+from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.store.sql.standing import change
+from tests.builders import LEASE, NOW, a_batch, a_job, its_event
 from tests.conformance.steps import added, claimed
 from tests.conformance.test_spread import begun
 
@@ -22,6 +30,12 @@ pytestmark = pytest.mark.postgres
 SOON_S = 20.0
 QUOTAS = "SELECT pg_advisory_xact_lock(x'43597175'::int)"
 ROW = "SELECT FROM jobs WHERE id = %s FOR NO KEY UPDATE"
+EVENTS = "SELECT pg_try_advisory_xact_lock(x'43596576'::int)"
+COPY = """
+    INSERT INTO jobs
+    SELECT (jsonb_populate_record(job, jsonb_build_object('no', 999, 'id', %s::text))).*
+    FROM jobs job LIMIT 1
+"""
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
@@ -48,6 +62,13 @@ async def somebody_waits(url: str) -> None:
             await connection.rollback()
             if found and found[0]:
                 return
+
+
+async def gets(url: str, statement: str) -> bool:
+    """Tell whether *statement* gets a lock at once."""
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        found = await (await connection.execute(statement.encode())).fetchone()
+        return found == (True,)
 
 
 async def is_free(url: str, job_id: str) -> bool:
@@ -87,4 +108,43 @@ async def test_whole_jobs_and_shards_that_are_recorded_together_are_locked_in_on
         free = await is_free(postgres_url, whole.job.id)
 
     assert len(await recorded) == 2
+    assert free
+
+
+async def test_a_change_that_waits_for_its_job_has_not_locked_the_events(
+    store: Store, postgres_url: str
+) -> None:
+    job = await added(store)
+    paused, event = job.moved(Move.PAUSE, NOW, actor="local")
+    database = PostgresDatabase(make_url(postgres_url))
+
+    async with locked(postgres_url, ROW, job.id):
+        work = partial(_changed, job=paused, event=event, before=job)
+        saved = asyncio.create_task(database.write(work))
+        await somebody_waits(postgres_url)
+        free = await gets(postgres_url, EVENTS)
+    await saved
+    await database.close()
+
+    assert (await store.jobs.get(job.id)).job == paused
+    assert free
+
+
+def _changed(conn: Connection, job: Job, event: Event, before: Job) -> None:
+    change(conn, job, event, before=before)
+
+
+async def test_a_submit_that_waits_for_its_id_has_not_locked_the_events(
+    store: Store, postgres_url: str
+) -> None:
+    await added(store)
+    new = a_job()
+
+    async with locked(postgres_url, COPY, new.id):
+        adding = asyncio.create_task(store.jobs.add(new, its_event(new)))
+        await somebody_waits(postgres_url)
+        free = await gets(postgres_url, EVENTS)
+    with pytest.raises(Conflict):
+        await adding
+
     assert free

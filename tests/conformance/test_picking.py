@@ -1,23 +1,19 @@
 """A page of a list has the first jobs of all that are asked for, and reads few others."""
 
 import shutil
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from crawlyard.core.filter import fits, parse
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State
 from crawlyard.store.base import JobQuery, Store
-from crawlyard.store.sql import open_sql_store, picking
+from crawlyard.store.sql import picking
 from tests.builders import NOW, a_job, a_spec
+from tests.conformance.statements import planned
 from tests.conformance.steps import added, in_state
 
 FEW = ("jobs_retries", "jobs_undated")
@@ -219,22 +215,10 @@ async def test_a_job_is_found_by_any_part_that_its_id_begins_or_ends_with(
 async def test_a_list_is_read_along_an_index(
     sqlite_template: Path, tmp_path: Path, words: str
 ) -> None:
-    file = shutil.copy(sqlite_template, tmp_path)
-    asked: list[tuple[str, Any]] = []
+    file = str(shutil.copy(sqlite_template, tmp_path))
+    query = JobQuery(where=parse(words))
 
-    def note(conn: object, cursor: object, statement: str, given: Any, *_: object) -> None:
-        asked.append((statement, given))
-
-    store = await open_sql_store(str(file))
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        await store.jobs.find(JobQuery(where=parse(words)), 50)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-        await store.close()
-    with closing(sqlite3.connect(file)) as conn:
-        statement, given = asked[-1]
-        plan = [row[-1] for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}", given)]
+    *_, (_, plan) = await planned(file, lambda store: store.jobs.find(query, 50))
 
     picks = [step for step in plan if step.startswith(("SEARCH jobs", "SCAN jobs", "SCAN shards"))]
     ordered = [step for step in picks if "INDEX" in step and "jobs" in step]

@@ -1,15 +1,9 @@
 """What workers ask again and again reads few rows, however many jobs there are or ever were."""
 
 import shutil
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.priority import Priority
@@ -17,6 +11,7 @@ from crawlyard.core.user import Quota
 from crawlyard.store.base import Store
 from crawlyard.store.sql import open_sql_store
 from tests.builders import LEASE, NOW, a_job, its_event
+from tests.conformance.statements import planned
 from tests.conformance.steps import requeued
 
 SECOND = timedelta(seconds=1)
@@ -34,35 +29,21 @@ async def asked_by_workers(store: Store) -> None:
     await store.leases.holders()
     await store.queue.age(NOW, SECOND)
     await store.queue.due(NOW)
+    await store.spread.joinable(NOW, "w1")
     await store.queue.spent(NOW)
 
 
 async def test_no_question_of_a_worker_reads_all_jobs(
     sqlite_template: Path, tmp_path: Path
 ) -> None:
-    file = shutil.copy(sqlite_template, tmp_path)
-    asked: list[tuple[str, Any]] = []
-
-    def note(conn: object, cursor: object, statement: str, given: Any, *_: object) -> None:
-        asked.append((statement, given))
-
-    store = await open_sql_store(str(file))
+    file = str(shutil.copy(sqlite_template, tmp_path))
+    store = await open_sql_store(file)
     local = await store.users.get("local")
     limited = replace(local, quota=Quota(running=1), version=local.version + 1)
     await store.users.save(limited, its_event(a_job()))
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        await asked_by_workers(store)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-        await store.close()
-    with closing(sqlite3.connect(file)) as conn:
-        plans = {
-            detail
-            for statement, given in asked
-            if statement.startswith(("SELECT", "UPDATE", "WITH"))
-            for *_, detail in conn.execute(f"EXPLAIN QUERY PLAN {statement}", given)
-        }
+    await store.close()
+
+    plans = {step for _, steps in await planned(file, asked_by_workers) for step in steps}
 
     scans = {p for p in plans if p.startswith(("SCAN jobs", "SCAN shards", "SCAN part"))}
     assert {p for p in scans if p.rpartition(" INDEX ")[2] not in FEW} == set()

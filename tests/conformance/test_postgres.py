@@ -2,19 +2,21 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, event, make_url, text
 
 from crawlyard import Settings, Yard
 from crawlyard.clock import SystemClock
 from crawlyard.core.checkpoint import Asker
+from crawlyard.core.lifecycle import Move
 from crawlyard.core.user import LOCAL
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Invalid, StoreUnavailable
@@ -30,6 +32,8 @@ from tests.conformance.test_spread import begun, left, sent, targets
 from tests.postgres import Server
 
 pytestmark = pytest.mark.postgres
+
+T = TypeVar("T")
 
 ME = text("SELECT pg_backend_pid()")
 END_ME = text("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -122,6 +126,41 @@ async def test_a_claim_does_not_wait_for_what_another_session_has_locked(
 
     assert claim is not None
     assert (claim.job.id, none) == (second.id, None)
+
+
+async def statements_of(database: PostgresDatabase, asked: Awaitable[T]) -> tuple[T, list[str]]:
+    """Return what came of *asked*, and what was sent for it between BEGIN and COMMIT."""
+    statements: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
+        # the driver keeps what it made of those that are no longer, for the next time
+        assert (len(statement) <= 4096, len(given) <= 50) == (True, True)
+        statements.append(statement.partition(" ")[0])
+
+    engine = database._engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        return await asked, statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+async def test_a_submit_a_claim_and_an_end_send_few_statements(
+    database: PostgresDatabase, store: Store
+) -> None:
+    jobs = JobManager(store, LocalDispatcher(), SystemClock())
+    spec, soon = a_spec(tags=("one", "two")), SystemClock().now() + LEASE
+
+    _, submit = await statements_of(database, jobs.submit(LOCAL, spec))
+    found, claim = await statements_of(database, store.leases.claim(Asker("w1"), soon, LEASE))
+    assert found is not None
+    ended, told = found.job.moved(Move.COMPLETE, soon, actor="worker:w1")
+    _, end = await statements_of(database, store.leases.settle(found.lease, ended, told))
+
+    assert submit == ["SELECT", "WITH"]
+    assert claim == ["SELECT", "SELECT", "WITH"]
+    assert end == ["SELECT", "WITH"]
+    assert {event.subject for event in await store.events.events()} == {ended.id}
 
 
 @dataclass(slots=True)

@@ -1,21 +1,15 @@
 """Jobs that are due later: a claim does not pass them one by one, and finds them in time."""
 
 import shutil
-import sqlite3
-from collections.abc import Collection
-from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Engine, event
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.lifecycle import Move
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
 from tests.builders import LEASE, NOW, a_spec
+from tests.conformance.statements import planned
 from tests.conformance.steps import added, moved
 
 LATER = NOW + timedelta(hours=1)
@@ -54,37 +48,20 @@ async def test_whoever_asks_what_is_due_hears_of_a_job_that_no_claim_has_seen(
     await added(store, due_at=LATER)
     await added(store, due_at=LATER, spec=a_spec(worker_tags=("gpu",)))
 
-    async def due(now: datetime) -> Collection[str]:
-        return await store.queue.due(now)
+    async def due(now: datetime) -> set[str]:
+        return {due.needs for due in await store.queue.due(now)}
 
-    assert set(await due(NOW)) == set()
-    assert set(await due(LATER)) == {"", "gpu"}
+    assert await due(NOW) == set()
+    assert await due(LATER) == {"", "gpu"}
 
 
 async def test_a_claim_on_sqlite_reads_indexes_of_what_is_due_alone(
     sqlite_template: Path, tmp_path: Path
 ) -> None:
-    file = shutil.copy(sqlite_template, tmp_path)
-    asked: list[tuple[str, Any]] = []
+    file = str(shutil.copy(sqlite_template, tmp_path))
 
-    def note(conn: object, cursor: object, statement: str, given: Any, *_: object) -> None:
-        asked.append((statement, given))
-
-    store = await open_sql_store(str(file))
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        await store.leases.claim(Asker("w1"), NOW, LEASE)
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-        await store.close()
-    with closing(sqlite3.connect(file)) as conn:
-        plans = [
-            detail
-            for statement, given in asked
-            if "jobs" in statement
-            for *_, detail in conn.execute(f"EXPLAIN QUERY PLAN {statement}", given)
-            if "jobs" in detail
-        ]
+    asked = await planned(file, lambda store: store.leases.claim(Asker("w1"), NOW, LEASE))
+    plans = [step for _, steps in asked for step in steps if "jobs" in step]
 
     assert "SEARCH jobs USING INDEX jobs_ready (ready=?)" in plans
     assert any("USING COVERING INDEX jobs_unready (due_at<?)" in plan for plan in plans)

@@ -16,7 +16,6 @@ from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.fetch import Fetcher
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Names, look_up
-from crawlyard.engine.urls import hostname_of
 
 Make: TypeAlias = Callable[[Guard, timedelta, Clock, Names], Fetcher]
 
@@ -30,7 +29,7 @@ async def ask(client: str, url: str, address: str) -> str:
         Guard(allow_private=True), timedelta(seconds=10), SystemClock(), names
     )
     try:
-        response = await fetcher.fetch(url, hostname_of(url), {}, 10_000)
+        response = await fetcher.fetch(url, {}, 10_000)
     except FetchFailed as failed:
         return f"{failed.kind}: {failed.detail}"
     else:

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Protocol, TypeAlias
 
+import pytest
+
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
 Say: TypeAlias = Callable[["Call"], Awaitable[None]]
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @dataclass
@@ -90,9 +94,9 @@ async def serving(server: RawServer, tls: SSLContext | None) -> AsyncIterator[Ra
         listener.close()
 
 
-@asynccontextmanager
-async def raw_servers() -> AsyncIterator[ServeRaw]:
-    """Serve any number of them until left."""
+@pytest.fixture
+async def raw_server() -> AsyncIterator[ServeRaw]:
+    """Serve any number of them until the test ends."""
     async with AsyncExitStack() as stack:
 
         async def serve(

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import signal
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +16,7 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.isolation import IsolatedRun, Isolation
 from crawlyard.services.recorder import Recorder
-from crawlyard.services.rescue import Rescue
+from crawlyard.services.rescue import LATE, Rescue
 from crawlyard.services.run import Workshop
 from crawlyard.services.signs import Signs
 from tests.clock import LeapingClock
@@ -156,17 +154,52 @@ async def test_a_child_is_not_blamed_for_time_in_which_it_could_not_be_seen(
     assert (found.job.state, found.job.losses) == (State.COMPLETED, 0)
 
 
-async def test_a_child_that_cannot_write_is_not_blamed(yard: Yard, site_server: Serve) -> None:
+@dataclass
+class Troubled:
+    """What a parent finds of a store in which nobody can write, or only slowly."""
+
+    refuses: bool  # else all takes long
+    clock: LeapingClock | None = None  # of the parent; until it is set, all is well
+    writes: int = 0
+    seen: int = 0
+
+    async def write(self) -> None:
+        if self.clock is not None:
+            self.writes += 1
+            self._trouble(self.clock)
+
+    async def look(self) -> None:
+        # right after a write that was refused it cannot be read either
+        if self.clock is not None and (not self.refuses or self.seen < self.writes):
+            self.seen = self.writes
+            self._trouble(self.clock)
+
+    def _trouble(self, clock: LeapingClock) -> None:
+        if self.refuses:
+            raise StoreUnavailable("it is away")
+        clock.leapt += LATE
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["not-at-all", "slowly"])
+async def test_a_child_is_not_blamed_where_nobody_can_write(
+    yard: Yard, site_server: Serve, *, refuses: bool
+) -> None:
+    troubled = Troubled(refuses)
+    around(yard, "frontier", "record", troubled.write)
+    around(yard, "jobs", "get", troubled.look)
     server = await site_server(SITE, latency_s=0.02)
     nursery = await a_nursery(yard, server.url, timedelta(seconds=4))
     running = asyncio.create_task(nursery.run.run())
     await until(lambda: len(server.hits) > 10)
-    file = yard.settings.data_dir / "crawlyard.db"
+    child = only_child()
 
-    with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        await asyncio.sleep(6)  # longer than a child that hangs is waited for
-        other.execute("COMMIT")
+    os.kill(child, signal.SIGSTOP)
+    try:
+        troubled.clock = nursery.clock
+        await until(lambda: troubled.writes > 2)
+        troubled.clock = None
+    finally:
+        os.kill(child, signal.SIGCONT)
     await running
 
     found = await outcome(yard, nursery.run.job_id)

@@ -38,9 +38,7 @@ class Counting:
     fetched: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    async def fetch(
-        self, url: str, host: str, headers: Mapping[str, str], max_body: int
-    ) -> Response:
+    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
         self.fetched += 1
         return Response(200, (), b"", 0, "", 0)
 
@@ -72,7 +70,7 @@ async def test_no_request_is_sent_without_a_licence_and_all_are_with_it() -> Non
     clock, licence, counting = FakeClock(), Licence(good=False), Counting()
     leash = Leash(licence, clock, clock.now() + 60 * SECOND)
     fetcher = LeashedFetcher(counting, leash)
-    asked = asyncio.create_task(fetcher.fetch("https://example.com/", "example.com", {}, 1))
+    asked = asyncio.create_task(fetcher.fetch("https://example.com/", {}, 1))
     await clock.advance(SECOND)
     held = counting.fetched
 

@@ -3,22 +3,15 @@
 import asyncio
 import ssl
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.ask import CLIENTS
-from tests.engine.raw import ServeRaw, answer, raw_servers, saying
+from tests.engine.raw import ServeRaw, answer, saying
 
 CERTIFICATE = Path(__file__).with_name("site_test.pem")
 """Of site.test, signed by itself, with its key, which guards nothing. Made by openssl x509."""
-
-
-@pytest.fixture
-async def raw_server() -> AsyncIterator[ServeRaw]:
-    async with raw_servers() as serve:
-        yield serve
 
 
 def context(told: list[str | None]) -> ssl.SSLContext:

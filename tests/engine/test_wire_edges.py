@@ -18,8 +18,7 @@ from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.kept import Kept
 from crawlyard.engine.names import Infos, Look, Names, look_up
-from crawlyard.engine.urls import hostname_of
-from tests.engine.raw import Call, ServeRaw, answer, raw_servers, saying
+from tests.engine.raw import Call, ServeRaw, answer, saying
 from tests.engine.rig import a_spec, crawled, opened
 from tests.engine.test_crawl import tree
 from tests.engine.test_wires import in_5_s
@@ -27,12 +26,6 @@ from tests.site import GraphSite, Serve
 
 OPEN = Guard(allow_private=True)
 CAP = 100_000
-
-
-@pytest.fixture
-async def raw_server() -> AsyncIterator[ServeRaw]:
-    async with raw_servers() as serve:
-        yield serve
 
 
 @asynccontextmanager
@@ -46,7 +39,7 @@ async def a_fetcher(guard: Guard = OPEN, look: Look = look_up) -> AsyncIterator[
 
 async def refused(fetcher: WireFetcher, url: str) -> FetchFailed:
     with pytest.raises(FetchFailed) as raised:
-        await fetcher.fetch(url, hostname_of(url), {}, CAP)
+        await fetcher.fetch(url, {}, CAP)
     return raised.value
 
 
@@ -61,7 +54,7 @@ async def test_a_body_without_a_length_is_told_to_be_cut_if_its_connection_is_re
 
     server = await raw_server(half)
     async with a_fetcher() as fetcher:
-        response = await fetcher.fetch(server.url, "127.0.0.1", {}, CAP)
+        response = await fetcher.fetch(server.url, {}, CAP)
 
     assert response.truncated.startswith("the body broke off")
 
@@ -79,7 +72,7 @@ async def test_a_trailer_is_no_header_more(raw_server: ServeRaw) -> None:
     head = f"HTTP/1.1 200 OK\r\n{head}Transfer-Encoding: chunked\r\n\r\n"
     server = await raw_server(saying(head.encode(), b"1\r\nx\r\n0\r\nX-End: 1\r\n\r\n"))
     async with a_fetcher() as fetcher:
-        response = await fetcher.fetch(server.url, "127.0.0.1", {}, CAP)
+        response = await fetcher.fetch(server.url, {}, CAP)
 
     assert (response.body, response.truncated) == (b"x", "")
 

@@ -76,7 +76,7 @@ async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server:
         worker.stop()
 
     around(yard, "leases", "claim", stop)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await worker.run()
 
     left = await yard.jobs.get(LOCAL, job.id)

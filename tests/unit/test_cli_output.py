@@ -16,6 +16,7 @@ from crawlyard.cli.endings import exit_code, sentence
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.live import Lines, fraction, outlook, panel
 from crawlyard.cli.options import Style
+from crawlyard.cli.output import Screen
 from crawlyard.cli.tree import tree
 from crawlyard.core.checkpoint import Shard, Standing
 from crawlyard.core.lifecycle import Move, State, StateReason
@@ -258,7 +259,7 @@ def test_the_bar_follows_what_ends_first() -> None:
 
 def test_lines_come_with_a_change_or_every_ten_seconds() -> None:
     file, seconds = io.StringIO(), [0.0]
-    lines = Lines(Console(file=file, width=40, no_color=True), lambda: seconds[0])
+    lines = Lines(Screen(file).say, lambda: seconds[0])
     running = job_out()
     for at in (0.0, 0.5, 9.5, 10.0, 11.0):
         seconds[0] = at
@@ -311,3 +312,12 @@ def test_crawl_has_the_options_it_promised() -> None:
     result = CliRunner().invoke(tree(), ["crawl", "--help"])
 
     assert [name for name in OPTIONS.split() if f" --{name} " not in result.stdout] == []
+
+
+def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
+    file = io.StringIO()
+    sentence = f"https://example.org/:smile:/[b]{'x' * 200}"
+
+    Screen(file).say(sentence)
+
+    assert file.getvalue() == f"{sentence}\n"

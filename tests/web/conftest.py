@@ -1,5 +1,7 @@
 """A server in this process for every test of this folder that asks for one."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from crawlyard.store.memory import open_memory_store
@@ -10,6 +12,8 @@ __all__ = ["backend", "sqlite_template", "store"]
 
 
 @pytest.fixture
-async def rig() -> Rig:
+async def rig() -> AsyncIterator[Rig]:
     """A server on a store in memory, with a token of the admin's."""
-    return await a_rig(open_memory_store())
+    made = await a_rig(open_memory_store())
+    yield made
+    await made.close()

@@ -39,7 +39,7 @@ _ENDLESS = (
 
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
-_PREVIEW = f"{PREFIX}/jobs/preview"
+PREVIEW = f"{PREFIX}/jobs/preview"
 """It asks hosts: what it is sent here must never be good enough to get that far."""
 
 _REAL = 0.7
@@ -140,6 +140,7 @@ class _Served:
         self._app: Callable[[Message, Receive, Send], Awaitable[None]] = self._rig.app  # type: ignore[assignment] # a dict is all that it wants
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await self._rig.close()
         await self._rig.yard.store.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -213,6 +214,12 @@ def _config(ids: Mapping[str, list[str]], wish: Wish) -> SchemathesisConfig:
             "parameters": {
                 f"path.{name}": {"dictionary": name, "probability": _REAL} for name in ids
             },
-            "operations": [{"include-path": _PREVIEW, "generation": {"mode": "negative"}}],
+            "operations": [
+                {
+                    "include-path": PREVIEW,
+                    "generation": {"mode": "negative"},
+                    "phases": phases | {"examples": {"enabled": False}},
+                }
+            ],
         }
     )

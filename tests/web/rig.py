@@ -79,6 +79,10 @@ class Rig:
         made: dict[str, Any] = answer.json()
         return made
 
+    async def close(self) -> None:
+        """End what goes on behind the server, such as the seats of hosts; not its store."""
+        await self.yard._close()
+
 
 async def a_rig(
     store: Store, options: SiteOptions | None = None, clock: FakeClock | None = None

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import tracemalloc
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from time import process_time
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.web.raw import END, Wire, chunked, head, wire
 from tests.web.rig import problem
 
 SOON_S = 0.3
+MOST_CPU_S = 2.0
 CHUNK = b" " * (64 * 1024)
 GET = "GET /api/v1/meta HTTP/1.1"
 
@@ -35,6 +37,14 @@ async def hasty() -> AsyncIterator[LiveRig]:
 
 async def still_answers(live: LiveRig) -> bool:
     return (await live.client.get("/healthz")).status_code == 200
+
+
+@contextmanager
+def cheap() -> Iterator[None]:
+    """Fail if what is done meanwhile takes much of the processor, however busy the machine is."""
+    spent = process_time()
+    yield
+    assert process_time() - spent < MOST_CPU_S
 
 
 async def trickled(peer: Wire, data: bytes) -> None:
@@ -108,7 +118,7 @@ async def test_many_who_send_nothing_do_not_keep_others_out(live: LiveRig) -> No
             peer = await stack.enter_async_context(wire(live))
             await peer.send(b"GET /api/v1/me")
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):  # they would be let go after 30
             assert await still_answers(live)
             assert await live.job()
 
@@ -183,9 +193,10 @@ async def test_a_url_beyond_the_bound_is_refused(live: LiveRig, place: str) -> N
 
 async def test_as_many_headers_as_may_be_cost_little(live: LiveRig) -> None:
     lines = [f"x{n}: y" for n in range(6_000)]
-    async with wire(live) as peer, asyncio.timeout(5):
-        await peer.send(head(live, GET, *lines))
-        answer = await peer.answer()
+    async with wire(live) as peer:
+        with cheap():
+            await peer.send(head(live, GET, *lines))
+            answer = await peer.answer()
 
     assert answer.status == 200
 
@@ -215,10 +226,11 @@ async def test_as_many_headers_as_may_be_cost_little(live: LiveRig) -> None:
     ids=lambda body: repr(body[:18]),
 )
 async def test_what_is_no_json_that_can_be_kept_is_malformed(live: LiveRig, body: bytes) -> None:
-    async with wire(live) as peer, asyncio.timeout(5):
+    async with wire(live) as peer:
         line = f"Content-Length: {len(body)}"
-        await peer.send(head(live, "POST /api/v1/views HTTP/1.1", line) + body)
-        answer = await peer.answer()
+        with cheap():
+            await peer.send(head(live, "POST /api/v1/views HTTP/1.1", line) + body)
+            answer = await peer.answer()
 
     assert (answer.status, answer.code) == (400, "malformed")
 

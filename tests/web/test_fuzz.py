@@ -8,7 +8,7 @@ from crawlyard.core.user import Role
 from crawlyard.store.base import Store
 from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import open_sql_store
-from tests.web.fuzzing import PHASES, Opener, Wish, fuzzed
+from tests.web.fuzzing import PHASES, PREVIEW, Opener, Wish, fuzzed
 
 ALL = frozenset(PHASES)
 DRAWN = frozenset({"fuzzing", "stateful"})
@@ -34,6 +34,7 @@ def test_whatever_an_operator_sends_is_answered_as_documented() -> None:
     assert {200, 201, 202, 204, 400, 404, 409, 412, 422} <= set().union(*done.answers.values())
     unreached = [name for name, statuses in done.answers.items() if min(statuses) >= 400]
     assert len(unreached) < len(done.answers) / 3  # those for admins, and what needs a good body
+    assert f"POST {PREVIEW}" in unreached  # no host is asked
 
 
 def test_whatever_a_viewer_sends_is_answered_as_documented() -> None:

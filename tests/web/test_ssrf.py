@@ -76,14 +76,15 @@ class Paths:
 
 
 @pytest.fixture
-async def rig() -> Rig:
+async def rig() -> AsyncIterator[Rig]:
     """A server whose time goes on; ada is an operator."""
     yard = Yard(Settings(database_url=IN_MEMORY), open_memory_store(), SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
     made = Rig(site=site, app=create_app(site), clock=FakeClock())
     await made.token(LOCAL.id)
     await made.user("ada")
-    return made
+    yield made
+    await made.close()
 
 
 # --- when a URL is taken

@@ -132,7 +132,7 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
     """
     session.tell(f"job {job_id}")
     now = session.clock.monotonic
-    display = display_on(session.err, now, quiet=session.quiet)
+    display = display_on(session.stderr, now, quiet=session.quiet)
     with interrupts(display.close) as stop:
         try:
             async with asyncio.TaskGroup() as group:

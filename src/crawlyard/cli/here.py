@@ -12,9 +12,9 @@ from crawlyard.cli.session import (
     NO_FLAGS,
     Clients,
     Session,
-    consoles,
     finish,
     option_for,
+    screens,
     settings_of,
     traced,
 )
@@ -109,6 +109,6 @@ async def act(settings: Settings, basics: Basics, action: LocalAction) -> int:
             settings=settings,
             yard=yard,
             worker=lambda job_id: yard.worker(only=job_id),
-            **consoles(basics),
+            **screens(basics),
         )
         return await action(session)

@@ -2,18 +2,25 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol
-
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.spinner import Spinner
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Protocol
 
 from crawlyard.cli import words
+from crawlyard.cli.output import Screen
 from crawlyard.cli.views import STATE_STYLES, left, title
+from crawlyard.lazy import lazily
 from crawlyard.web.wire.jobs import JobOut, LimitsOut
+
+if TYPE_CHECKING:
+    from rich import console as rich_console
+    from rich import live as rich_live
+    from rich import progress_bar as rich_bar
+    from rich import spinner as rich_spinner
+    from rich import table as rich_table
+    from rich import text as rich_text
+else:  # lines need nothing of it
+    rich_console, rich_live = lazily("rich.console"), lazily("rich.live")
+    rich_bar, rich_spinner = lazily("rich.progress_bar"), lazily("rich.spinner")
+    rich_table, rich_text = lazily("rich.table"), lazily("rich.text")
 
 LINE_EVERY_S = 10.0
 _BAR = 24  # columns
@@ -32,13 +39,13 @@ class Display(Protocol):
         ...
 
 
-def display_on(console: Console, now: Callable[[], float], *, quiet: bool) -> Display:
-    """Return the display that suits *console*; *now* are the seconds of a steady clock."""
+def display_on(screen: Screen, now: Callable[[], float], *, quiet: bool) -> Display:
+    """Return the display that suits *screen*; *now* are the seconds of a steady clock."""
     if quiet:
         return Nothing()
-    if console.is_terminal and not console.is_dumb_terminal:
-        return LivePanel(console)
-    return Lines(console, now)
+    if screen.is_terminal and not screen.console.is_dumb_terminal:
+        return LivePanel(screen.console)
+    return Lines(screen.say, now)
 
 
 class Nothing:
@@ -54,8 +61,8 @@ class Nothing:
 class Lines:
     """Writes a line for each change of state, and one every ten seconds."""
 
-    def __init__(self, console: Console, now: Callable[[], float]) -> None:
-        self._console = console
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float]) -> None:
+        self._say = say
         self._now = now
         self._last = ("", "")
         self._due = 0.0
@@ -69,7 +76,7 @@ class Lines:
         parts = [state_words(job), *(numbers(job) if job.usage.discovered else ()), *outlook(job)]
         if job.current_url:
             parts.append(words.printable(job.current_url))
-        self._console.print(_DOT.join(parts), markup=False, highlight=False, soft_wrap=True)
+        self._say(_DOT.join(parts))
 
     def close(self) -> None:
         """Do nothing: lines are complete."""
@@ -78,9 +85,9 @@ class Lines:
 class LivePanel:
     """Draws a few lines at the bottom of the terminal, four times a second."""
 
-    def __init__(self, console: Console) -> None:
-        self._spinner = Spinner("dots")
-        self._live = Live(
+    def __init__(self, console: "rich_console.Console") -> None:
+        self._spinner = rich_spinner.Spinner("dots")
+        self._live = rich_live.Live(
             console=console, refresh_per_second=4, transient=True, redirect_stdout=False
         )
 
@@ -95,18 +102,22 @@ class LivePanel:
             self._live.stop()
 
 
-def panel(job: JobOut, spinner: RenderableType) -> Group:
+def panel(job: JobOut, spinner: "rich_console.RenderableType") -> "rich_console.Group":
     """Return the lines of the live display."""
-    head = Table.grid(padding=(0, 1))
-    state = Text(state_words(job), style=STATE_STYLES.get(job.state, ""))
+    head = rich_table.Table.grid(padding=(0, 1))
+    state = rich_text.Text(state_words(job), style=STATE_STYLES.get(job.state, ""))
     head.add_row(
-        spinner, state, Text(words.printable(title(job)), no_wrap=True, overflow="ellipsis")
+        spinner,
+        state,
+        rich_text.Text(words.printable(title(job)), no_wrap=True, overflow="ellipsis"),
     )
-    middle = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=1.0, completed=fraction(job), width=_BAR)
-    middle.add_row(bar, Text(_DOT.join(numbers(job)), no_wrap=True, overflow="ellipsis"))
-    url = Text(words.printable(job.current_url), style="dim", no_wrap=True, overflow="ellipsis")
-    return Group(head, middle, Text(_DOT.join(outlook(job)) or " "), url)
+    middle = rich_table.Table.grid(padding=(0, 1))
+    bar = rich_bar.ProgressBar(total=1.0, completed=fraction(job), width=_BAR)
+    middle.add_row(bar, rich_text.Text(_DOT.join(numbers(job)), no_wrap=True, overflow="ellipsis"))
+    url = rich_text.Text(
+        words.printable(job.current_url), style="dim", no_wrap=True, overflow="ellipsis"
+    )
+    return rich_console.Group(head, middle, rich_text.Text(_DOT.join(outlook(job)) or " "), url)
 
 
 def state_words(job: JobOut) -> str:

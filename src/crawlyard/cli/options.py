@@ -5,6 +5,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -83,7 +84,7 @@ def flag(*names: str, text: str, panel: str | None = None) -> Any:
     return typer.Option(*names, metavar="", help=text, rich_help_panel=panel)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Basics:
     """What every command can be told."""
 
@@ -102,7 +103,7 @@ class Basics:
     debug: Annotated[bool, flag("--debug", text="Show the traceback of an error.")] = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Common(Basics):
     """What a command can be told that writes what it found."""
 
@@ -200,7 +201,7 @@ class Only(StrEnum):
     FAILED = auto()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
     """Whether a job that is queued again is run and watched here, and what then."""
 

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
 from crawlyard.cli import LOOKS
 from crawlyard.cli.options import Basics
-from crawlyard.cli.output import console_on
+from crawlyard.cli.output import Screen
 from crawlyard.cli.servers import server_named
 from crawlyard.cli.stdout import whole_stdout
 from crawlyard.cli.words import printable
@@ -27,6 +26,8 @@ from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from crawlyard.cli import here, logs, there
     from crawlyard.cli.account_client import AccountClient
     from crawlyard.cli.client import Client
@@ -73,10 +74,20 @@ class Session:
     clients: Clients
     clock: Clock
     where: str  # options that name the same yard again, or nothing
-    out: Console  # stdout: data, nothing else
-    err: Console  # stderr: progress, hints, questions
+    stdout: Screen  # data, nothing else
+    stderr: Screen  # progress, hints, questions
     quiet: bool = False
     worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
+
+    @property
+    def out(self) -> "Console":
+        """Return what writes data to stdout."""
+        return self.stdout.console
+
+    @property
+    def err(self) -> "Console":
+        """Return what writes to stderr, and asks there."""
+        return self.stderr.console
 
     @property
     def client(self) -> "Client":
@@ -120,8 +131,7 @@ class Session:
         """Write a sentence to stderr, unless the user asked for quiet or has gone."""
         if not self.quiet:
             with contextlib.suppress(OSError):
-                told = printable(sentence)
-                self.err.print(told, markup=False, highlight=False, soft_wrap=True)
+                self.stderr.say(printable(sentence))
 
 
 Action: TypeAlias = Callable[[Session], Awaitable[int]]
@@ -220,11 +230,11 @@ def option_for(data_dir: Path) -> str:
     return "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {shlex.quote(str(data_dir))}"
 
 
-def consoles(basics: Basics) -> dict[str, Any]:
+def screens(basics: Basics) -> dict[str, Any]:
     """Return where a session writes to, as its fields."""
     return {
-        "out": console_on(sys.stdout),
-        "err": console_on(sys.stderr),
+        "stdout": Screen(sys.stdout),
+        "stderr": Screen(sys.stderr),
         "quiet": basics.quiet,
     }
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from crawlyard.cli.logins import token_for
 from crawlyard.cli.options import Basics
 from crawlyard.cli.servers import option_for
-from crawlyard.cli.session import Action, Clients, Session, consoles
+from crawlyard.cli.session import Action, Clients, Session, screens
 from crawlyard.client import AsyncClient, Server
 from crawlyard.clock import SystemClock
 from crawlyard.lazy import lazily
@@ -56,6 +56,6 @@ async def act(url: str, basics: Basics, action: Action) -> int:
     async with AsyncClient(server=server) as client:
         where = option_for(basics)
         session = Session(
-            clients=_clients(client), clock=SystemClock(), where=where, **consoles(basics)
+            clients=_clients(client), clock=SystemClock(), where=where, **screens(basics)
         )
         return await action(session)

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
-LookForDue: TypeAlias = Callable[[], Awaitable[Collection[str]]]
-"""Returns what tags are needed by jobs that wait and are due: '' for those that need none."""
+from crawlyard.core.due import Due
+from crawlyard.core.priority import Priority
+
+LookForDue: TypeAlias = Callable[[], Awaitable[Collection[Due]]]
+"""Returns what waits for a worker: jobs that are due, and shards of those that run."""
 
 
 class Bell(Protocol):
@@ -20,11 +23,11 @@ class Bell(Protocol):
         """End the wait of this worker alone, now or the next: it has a reason to look."""
         ...
 
-    async def wait(self, at_most: timedelta, *, full: bool = False) -> None:
+    async def wait(self, at_most: timedelta, *, least: Priority | None = Priority.LOW) -> None:
         """Return when there is a reason to look for work, or after *at_most*.
 
-        The worker has looked before; *full* says that it takes no more work by now: what
-        comes is for others.
+        The worker has looked before, and takes jobs of the level *least* and above by now,
+        none if it is ``None``: what else comes is for others.
         """
         ...
 
@@ -36,6 +39,8 @@ class Listener:
     worker: str
     tags: frozenset[str] = field(default_factory=frozenset)
     due: LookForDue
+    left: LookForDue  # what of that it has to leave to others for a while, though it has room
+    least: Priority = Priority.LOW  # of the jobs that it takes while all its slots are free
     choosy: bool = False  # it takes one job alone: word of others' is not for it
 
 

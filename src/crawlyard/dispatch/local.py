@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+from crawlyard.core.priority import Priority
 from crawlyard.dispatch.base import Bell, Listener, Presence
 
 
@@ -18,7 +19,12 @@ class LocalBell:
         """End the wait that is under way, or the next."""
         self._rung.set()
 
-    async def wait(self, at_most: timedelta, *, full: bool = False) -> None:  # noqa: ARG002
+    async def wait(
+        self,
+        at_most: timedelta,
+        *,
+        least: Priority | None = Priority.LOW,  # noqa: ARG002 - whoever is told may look
+    ) -> None:
         """Return when it was rung since the last call, or after *at_most*."""
         try:
             async with asyncio.timeout(at_most.total_seconds()):

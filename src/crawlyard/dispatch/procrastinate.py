@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,11 +20,20 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from crawlyard.clock import Clock
 from crawlyard.core.due import Due
-from crawlyard.dispatch.base import Bell, Listener, Presence
+from crawlyard.dispatch.base import Bell, Listener, LookForDue, Presence
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.locks import LockPresence
 from crawlyard.dispatch.ticket_bell import TicketBell
-from crawlyard.dispatch.tickets import BELL, RECONCILE, TICKET, app_on, plain, queue_of, queues_for
+from crawlyard.dispatch.tickets import (
+    BELL,
+    CHORES,
+    QUEUE,
+    RECONCILE,
+    TICKET,
+    app_on,
+    plain,
+    queue_of,
+)
 from crawlyard.errors import StoreUnavailable
 
 POLL_S = 1.0
@@ -90,7 +100,7 @@ class TicketDispatcher(LocalDispatcher):
         # each minute, for all workers together; it also keeps the package watching over what
         # it does beside: without a periodic task, a listener that broke off is missed by nobody
         reconcile = self._app.task(name=RECONCILE, pass_context=True)(_reconciled)
-        self._app.periodic(cron="* * * * *", queue=queue_of(""))(reconcile)
+        self._app.periodic(cron="* * * * *", queue=CHORES)(reconcile)
 
     async def defer(self, connection: Any, dues: Collection[Due]) -> None:
         """Defer tickets in the transaction that *connection*, one of psycopg, is in.
@@ -105,7 +115,7 @@ class TicketDispatcher(LocalDispatcher):
         for due in sorted({_by_the_second(due, now) for due in dues if due.at - now <= _SOON}):
             ticket = self._app.configure_task(
                 TICKET,
-                queue=queue_of(due.needs),
+                queue=queue_of(due),
                 schedule_at=due.at if due.at > now else None,
                 connection=connection,
             )
@@ -138,34 +148,31 @@ class TicketDispatcher(LocalDispatcher):
         async with locks.shown():
             yield locks
 
-    async def pass_on(self, listener: Listener) -> None:
-        """See to it that what is due has tickets that wait."""
+    async def pass_on(self, look: LookForDue, kept: Collection[str] = ()) -> None:
+        """See to it that what *look* finds has tickets that wait, but in the queues *kept*."""
         try:
-            due = await listener.due()
-            rows = await self._rows(_WAITING, task=TICKET) if due else []
-            waiting = {row["queue_name"] for row in rows}
-            for needs in due:
-                if (queue := queue_of(needs)) not in waiting:
-                    await self._app.configure_task(TICKET, queue=queue).defer_async()
+            queues = {queue_of(due) for due in await look()}.difference(kept)
+            rows = await self._rows(_WAITING, task=TICKET) if queues else []
+            for queue in sorted(queues.difference(row["queue_name"] for row in rows)):
+                await self._app.configure_task(TICKET, queue=queue).defer_async()
         except (*_TROUBLE, StoreUnavailable) as error:
             _log.debug("no ticket was passed on: %s", error)
 
     async def reconcile(self, listener: Listener) -> None:
         """Sweep what dead workers have left, and defer tickets for what is due without one."""
         try:
-            swept = await self._rows(_SWEEP, ours=f"{queue_of('')}%", dead=_DEAD_S)
+            swept = await self._rows(_SWEEP, ours=f"{QUEUE}%", dead=_DEAD_S)
         except _TROUBLE as error:
             _log.debug("no ticket was swept: %s", error)
             return
         if swept:
             _log.info("%d tickets of dead workers were swept", len(swept))
-        await self.pass_on(listener)
+        await self.pass_on(listener.due)
 
-    async def seen(self, listener: Listener) -> list[int]:
-        """Return tickets that wait, and that *listener* might take."""
-        queues = queues_for(listener.tags)
+    async def seen(self, queues: Collection[str]) -> list[int]:
+        """Return tickets that wait in *queues*."""
         try:
-            return [row["id"] for row in await self._rows(_SEEN, task=TICKET, queues=queues)]
+            return [row["id"] for row in await self._rows(_SEEN, task=TICKET, queues=list(queues))]
         except _TROUBLE:
             return []
 
@@ -187,7 +194,7 @@ class TicketDispatcher(LocalDispatcher):
             try:
                 await self._app.open_async()
                 await self._app.run_worker_async(
-                    queues=queues_for(listener.tags),
+                    queues=bell.queues,
                     name=listener.worker,
                     concurrency=1,
                     fetch_job_polling_interval=POLL_S,
@@ -215,9 +222,8 @@ class TicketDispatcher(LocalDispatcher):
 
 def _by_the_second(due: Due, now: datetime) -> Due:
     """Return *due* at the end of its second: of what is due soon, there are but so many."""
-    if due.at <= now:
-        return Due(now, due.needs)
-    return Due(due.at.replace(microsecond=0) + timedelta(seconds=1), due.needs)
+    soon = due.at.replace(microsecond=0) + timedelta(seconds=1)
+    return replace(due, at=now if due.at <= now else soon)
 
 
 def _hush() -> None:
@@ -229,7 +235,7 @@ def _hush() -> None:
 
 async def _taken(context: JobContext) -> None:
     bell: TicketBell = context.additional_context[BELL]
-    await bell.taken()
+    await bell.taken(context.job.queue)
 
 
 async def _reconciled(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - theirs

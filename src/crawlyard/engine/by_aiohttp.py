@@ -27,14 +27,12 @@ class AiohttpFetcher:
         self._timeout_s = total
         self._session = guarded_session(guard, total, names or Names(MOST_NAMES), keeps_alive=True)
 
-    async def fetch(
-        self, url: str, host: str, headers: Mapping[str, str], max_body: int
-    ) -> Response:
-        """Return the answer to one GET of *url*; see `Fetcher`."""
+    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
+        """Return the answer to one GET of a canonical *url*; see `Fetcher`."""
         started = self._clock.monotonic()
         try:
             async with self._session.get(
-                asked(url, host), headers=headers, allow_redirects=False
+                asked(url), headers=headers, allow_redirects=False
             ) as response:
                 body, wire_bytes, truncated = await _read(response, max_body)
                 return Response(

@@ -28,13 +28,11 @@ class WireFetcher:
         self._dialler = Dialler(guard, names or Names(MOST_NAMES))
         self._kept = Kept()
 
-    async def fetch(
-        self, url: str, host: str, headers: Mapping[str, str], max_body: int
-    ) -> Response:
+    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
         """Return the answer to one GET of a canonical *url*; see `Fetcher`."""
         started = self._clock.monotonic()
         try:
-            incoming = await self._asked(url, host, request_of(url, headers), max_body)
+            incoming = await self._asked(url, request_of(url, headers), max_body)
         except (OSError, RuntimeError, ValueError) as error:
             raise _failure_of(error, self._timeout_s) from error
         return incoming.response(round((self._clock.monotonic() - started) * 1000))
@@ -43,13 +41,13 @@ class WireFetcher:
         """Close the connections."""
         await self._kept.close()
 
-    async def _asked(self, url: str, host: str, request: bytes, max_body: int) -> Incoming:
+    async def _asked(self, url: str, request: bytes, max_body: int) -> Incoming:
         until = asyncio.get_running_loop().time() + self._timeout_s
         origin = origin_of(url)
         wire = self._kept.take(origin)
         if wire is None:
             async with asyncio.timeout_at(until):
-                wire = await self._dialler.dial(url, host, self._kept.made)
+                wire = await self._dialler.dial(url, self._kept.made)
         incoming = await wire.ask(request, max_body, until)
         if incoming.reusable:
             self._kept.keep(origin, wire)

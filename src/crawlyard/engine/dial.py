@@ -11,6 +11,7 @@ from yarl import URL
 
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Names
+from crawlyard.engine.urls import hostname_of
 
 _LONGEST_LINE = 16 * 1024
 _LONGEST_HEADER = 64 * 1024
@@ -95,7 +96,7 @@ def guarded_session(
     return session
 
 
-def asked(url: str, host: str) -> URL:
-    """Return *url* as the client takes it, byte for byte; this task asks *host* from now on."""
-    _host_asked.set(host)
+def asked(url: str) -> URL:
+    """Return a canonical *url* as the client takes it, byte for byte; this task asks it now."""
+    _host_asked.set(hostname_of(url))
     return URL(url, encoded=True)

@@ -57,10 +57,8 @@ class Response:
 class Fetcher(Protocol):
     """Sends single requests."""
 
-    async def fetch(
-        self, url: str, host: str, headers: Mapping[str, str], max_body: int
-    ) -> Response:
-        """Return the answer to one GET of *url*.
+    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
+        """Return the answer to one GET of a canonical *url*.
 
         Raises:
             FetchFailed: there was none, or none that can be used.
@@ -86,11 +84,9 @@ class Metered:
     fetcher: Fetcher
     spend: Callable[[int], None]
 
-    async def fetch(
-        self, url: str, host: str, headers: Mapping[str, str], max_body: int
-    ) -> Response:
+    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
         """Return the answer of the fetcher behind; see `Fetcher`."""
-        response = await self.fetcher.fetch(url, host, headers, max_body)
+        response = await self.fetcher.fetch(url, headers, max_body)
         self.spend(response.wire_bytes)
         return response
 

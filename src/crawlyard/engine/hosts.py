@@ -57,7 +57,7 @@ class HostGate:
         known = self._hosts.setdefault(host, Host())
         if job not in known.wishes and known.state is not HostState.OPEN:
             known.good_until = None  # it may have been opened since: what is skipped stays so
-        known.wishes[job] = (delay_s, at_once)
+        known.wish(job, delay_s, at_once)
 
     def queue(self, job: str, waiting: Callable[[str], int]) -> None:
         """Say what tells how many targets of *job* wait for a host, until it leaves."""
@@ -68,7 +68,7 @@ class HostGate:
         now = self._clock.monotonic()
         self._queues.pop(job, None)
         for name, host in list(self._hosts.items()):
-            if host.wishes.pop(job, None) is not None:
+            if host.forget(job):
                 host.wake()  # of those that wait some may be of the job
             if host.is_idle and host.free_at <= now:
                 del self._hosts[name]

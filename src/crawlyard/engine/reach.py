@@ -39,8 +39,8 @@ class Dialler:
         self._turns = asyncio.Semaphore(_LOOK_UPS)
         self._known: OrderedDict[tuple[str, int], tuple[float, Infos]] = OrderedDict()
 
-    async def dial(self, url: str, host: str, make: Callable[[], Wire]) -> Wire:
-        """Return a connection to the server of a canonical *url*, whose name is *host*.
+    async def dial(self, url: str, make: Callable[[], Wire]) -> Wire:
+        """Return a connection to the server of a canonical *url*.
 
         Its addresses are tried in their order, each a little after the one before.
 
@@ -51,7 +51,7 @@ class Dialler:
             OSError, RuntimeError: none could be connected to, or be trusted (`ssl.SSLError`).
         """
         name, port = hostname_of(url), port_of(url)
-        left = self._allowed(host, await self._addresses(name, port))
+        left = self._allowed(name, await self._addresses(name, port))
         secure = url.startswith("https:")
         context = _trusting() if secure else None
         # a dot at the end is for resolvers: no certificate has one
@@ -59,7 +59,7 @@ class Dialler:
 
         def socket_for(info: AddrInfo) -> socket.socket:
             family, kind, protocol, _, address = info
-            self._guard.check(host, str(address[0]), int(address[1]))
+            self._guard.check(name, str(address[0]), int(address[1]))
             return socket.socket(family, kind, protocol)
 
         loop = asyncio.get_running_loop()

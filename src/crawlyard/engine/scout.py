@@ -16,7 +16,7 @@ from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.robots import MAX_PARSED, Rules
-from crawlyard.engine.urls import Base, host_of, hostname_of, origin_of, path_of
+from crawlyard.engine.urls import Base, host_of, origin_of, path_of
 
 MOST_ORIGINS = 10
 """Whose robots.txt is asked for; of those of the start URLs, the first."""
@@ -161,7 +161,7 @@ class Scout:
         await self.gate.acquire(host)
         try:
             headers = {"User-Agent": self.agent, "Accept-Encoding": ACCEPT_ENCODING}
-            answer = await self.fetcher.fetch(url, hostname_of(url), headers, most)
+            answer = await self.fetcher.fetch(url, headers, most)
         finally:
             self.gate.give(host)
         self._bytes += answer.wire_bytes

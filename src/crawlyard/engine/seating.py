@@ -69,6 +69,8 @@ class Host:
     booked: deque[float] = field(default_factory=deque)  # instants that are ours
     booking: bool = False  # or its terms are being asked for
     wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at once
+    wished_delay_s: float = 0.0  # the longest that they wish for
+    wished_at_once: int = 1  # the fewest requests
     waiters: list[Callable[[], None]] = field(default_factory=list)  # first come, first called
     rule: HostRule | None = None
     others_s: float = 0.0  # the longest delay that jobs of other processes wish for
@@ -79,16 +81,22 @@ class Host:
     peak: int = 0  # requests at once since the last renewal
     short: bool = False  # somebody had to wait for a seat since then
 
-    @property
-    def wished_delay_s(self) -> float:
-        """Return the longest delay that its jobs wish for."""
-        # asked three times a request, as the next is: a generator takes twice as long
-        return max([delay for delay, _ in self.wishes.values()], default=0.0)
+    def wish(self, job: str, delay_s: float, at_once: int) -> None:
+        """Take up what *job* wishes for."""
+        self.wishes[job] = (delay_s, at_once)
+        self._sum_up()
 
-    @property
-    def wished_at_once(self) -> int:
-        """Return the fewest requests at once that its jobs wish for."""
-        return min([at_once for _, at_once in self.wishes.values()], default=1)
+    def forget(self, job: str) -> bool:
+        """Drop what *job* wishes for; tell whether it did."""
+        wished = self.wishes.pop(job, None) is not None
+        if wished:
+            self._sum_up()
+        return wished
+
+    def _sum_up(self) -> None:
+        # once a wish: what comes of it is asked five times a request
+        self.wished_delay_s = max([delay for delay, _ in self.wishes.values()], default=0.0)
+        self.wished_at_once = min([at_once for _, at_once in self.wishes.values()], default=1)
 
     @property
     def delay_s(self) -> float:

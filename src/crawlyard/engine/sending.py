@@ -10,7 +10,6 @@ from crawlyard.engine.dial import asked, guarded_session
 from crawlyard.engine.failing import NotAsked
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Crowded, Names
-from crawlyard.engine.urls import hostname_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class Sending:
                     self.guard, self.timeout_s, self.names, keeps_alive=False
                 ) as session,
                 session.post(
-                    asked(message.url, hostname_of(message.url)),
+                    asked(message.url),
                     data=message.body,
                     headers=message.headers,
                     allow_redirects=False,

@@ -87,19 +87,19 @@ class Base:
         folder = folder_of(self._base.href)
         known, before = _JOINS.of(folder)
         had = len(known)
-        found: dict[str, None] = {}
-        for href in bare:
-            url = known.get(href)
-            if url is None:
-                url = before.get(href)
-                if url is None:
-                    url = self.join(href) or ""
-                if folder and is_simple(href):
-                    known[href] = url
-            if url:
-                found[url] = None
-        _JOINS.took(len(known) - had)
-        return tuple(found)
+        # all at once, and then one by one those that were not found so: mostly there are few
+        urls = list(map(known.get, bare))
+        if None in urls:
+            for place, href in enumerate(bare):
+                if urls[place] is None:
+                    url = before.get(href)
+                    if url is None:
+                        url = self.join(href) or ""
+                    if folder and is_simple(href):
+                        known[href] = url
+                    urls[place] = url
+            _JOINS.took(len(known) - had)
+        return tuple(filter(None, dict.fromkeys(urls)))
 
 
 def fingerprint(url: str) -> int:

@@ -19,7 +19,7 @@ from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.robots import token_of
-from crawlyard.engine.urls import Base, canonical, hostname_of, spelled_origin_of
+from crawlyard.engine.urls import Base, canonical, spelled_origin_of
 
 MAX_HOPS = 10
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # sitemaps.org, protocol 0.9
@@ -95,7 +95,7 @@ class Visitor:
             FetchFailed: there was none that can be used.
         """
         return await self._fetcher.fetch(
-            url, hostname_of(url), self._headers_for(url), max_body or self._spec.max_body
+            url, self._headers_for(url), max_body or self._spec.max_body
         )
 
     async def visit(self, target: Target) -> Outcome:

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Asker, Claim, Preemption
+from crawlyard.core.due import Due
 from crawlyard.core.priority import Priority
+from crawlyard.dispatch.base import Listener
 from crawlyard.store.base import Store
 
 LOOK_EVERY_S = 1.0
@@ -37,10 +39,27 @@ class ClaimRules:
     age_step: timedelta | None = None  # a job that waits for so long rises a level; None: never
     only: str | None = None  # takes this job and no other
 
-    @property
-    def least(self) -> Priority:
-        """Return the lowest level of which it takes jobs while all its slots are free."""
-        return Priority.URGENT if self.reserved >= self.slots else Priority.LOW
+    def least(self, free: int | None = None) -> Priority:
+        """Return the lowest level of which it takes jobs with so many free slots, or with all."""
+        free = self.slots if free is None else free
+        return Priority.URGENT if free <= self.reserved else Priority.LOW
+
+
+def listener_of(worker: str, store: Store, clock: Clock, rules: ClaimRules) -> Listener:
+    """Return what a worker of some rules wants to hear of."""
+
+    async def due() -> Collection[Due]:
+        now = clock.now()
+        return {*await store.queue.due(now), *await store.spread.joinable(now)}
+
+    return Listener(
+        worker=worker,
+        tags=rules.tags,
+        due=due,
+        left=lambda: store.spread.joinable(clock.now(), besides=worker),
+        least=rules.least(),
+        choosy=rules.only is not None,
+    )
 
 
 class Slots(Protocol):
@@ -100,8 +119,7 @@ class Claiming:
     def _asker(self, free: int) -> Asker:
         """Return who asks for the next job while so many slots are free."""
         rules = self._rules
-        least = Priority.URGENT if free <= rules.reserved else Priority.LOW
-        return Asker(self._worker, rules.tags, least, rules.only)
+        return Asker(self._worker, rules.tags, rules.least(free), rules.only)
 
     async def _next(self, asker: Asker, slots: Slots) -> Claim | None:
         """Claim a job, or a shard of one that runs: what the order of the queue puts first."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 
-from crawlyard.core.checkpoint import Batch, Claim, Order
+from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Order
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
@@ -137,12 +137,16 @@ class IsolatedRun:
         return True
 
     async def _kept(self) -> bool:
-        """Renew the lease, and tell whether the job is still to be run."""
+        """Renew the lease if the store is there; tell whether the job is still to be run."""
         with suppress(StoreUnavailable):
-            answer = await self._shop.recorder.record(self.lease, Batch())
-            self.lease = answer.lease
+            answer = await self._renewed()
             return answer.order not in {Order.STOP, Order.LOST}
         return True
+
+    async def _renewed(self) -> Checkpoint:
+        answer = await self._shop.recorder.record(self.lease, Batch())
+        self.lease = answer.lease
+        return answer
 
     async def _wait(self, child: asyncio.subprocess.Process) -> None:
         """Return when the child has ended, must be killed, hangs, or has lost its lease.
@@ -179,13 +183,17 @@ class IsolatedRun:
                     return
                 # a read tells nothing of whether it can write: it may wait for others to end
                 warned = await self._can_write()
-                held = await self._held_until()  # by ourselves
+                with suppress(StoreUnavailable):
+                    held = await self._held_until()  # by ourselves
                 renewed = self._shop.clock.monotonic() - patience + _GRACE_S
 
     async def _can_write(self) -> bool:
         """Make a checkpoint that says nothing; tell whether that went as it should."""
         began = self._shop.clock.monotonic()
-        await self._kept()
+        try:
+            await self._renewed()
+        except StoreUnavailable:
+            return False
         return self._shop.clock.monotonic() - began < LATE.total_seconds()
 
     async def _held_until(self) -> datetime | None:

@@ -55,13 +55,11 @@ class LeashedFetcher:
     fetcher: Fetcher
     leash: Leash
 
-    async def fetch(
-        self, url: str, host: str, headers: Mapping[str, str], max_body: int
-    ) -> Response:
+    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
         """Return the answer of the fetcher behind; see `Fetcher`."""
         if not self.leash.good():
             await self.leash.wait()
-        return await self.fetcher.fetch(url, host, headers, max_body)
+        return await self.fetcher.fetch(url, headers, max_body)
 
     async def close(self) -> None:
         """Close the fetcher behind."""

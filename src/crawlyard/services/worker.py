@@ -10,11 +10,12 @@ from datetime import timedelta
 
 from crawlyard.core.checkpoint import Claim, Lease, Order
 from crawlyard.core.lifecycle import State
+from crawlyard.core.priority import Priority
 from crawlyard.core.watch import Wish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.ids import new_id
-from crawlyard.services.claiming import Claiming, ClaimRules
+from crawlyard.services.claiming import Claiming, ClaimRules, listener_of
 from crawlyard.services.isolation import IsolatedRun, Isolation
 from crawlyard.services.obeying import watch_orders
 from crawlyard.services.outdated import outdated
@@ -171,19 +172,13 @@ class Worker:
 
     @property
     def _listener(self) -> Listener:
-        store, clock, rules = self._shop.store, self._shop.clock, self._rules
-        return Listener(
-            worker=self.id,
-            tags=rules.tags,
-            due=lambda: store.queue.due(clock.now()),
-            choosy=rules.only is not None,
-        )
+        return listener_of(self.id, self._shop.store, self._shop.clock, self._rules)
 
     @property
-    def _full(self) -> bool:
-        """Tell whether jobs that are not urgent are for others by now."""
+    def _least(self) -> Priority | None:
+        """Return the lowest level of which it takes jobs by now; ``None``: it takes none."""
         free = self._rules.slots - self.taken
-        return not self.takes_more or free <= self._rules.reserved
+        return self._rules.least(free) if self.takes_more and free > 0 else None
 
     def _wake(self) -> None:
         if self._bell is not None:
@@ -231,7 +226,7 @@ class Worker:
             while not self._stopping:
                 if await self._look(drain=drain):
                     break
-                await bell.wait(POLL_EVERY, full=self._full)
+                await bell.wait(POLL_EVERY, least=self._least)
         except asyncio.CancelledError:
             self._stopping = True
             for run in self._runs.values():
@@ -330,7 +325,7 @@ class Worker:
 
     async def waits(self) -> bool:
         """Tell whether a job waits that this worker takes, due or not."""
-        waiting = self._shop.store.queue.waiting(self._rules.tags, self._rules.least)
+        waiting = self._shop.store.queue.waiting(self._rules.tags, self._rules.least())
         return await waiting > 0
 
     async def _is_drained(self) -> bool:

@@ -38,6 +38,10 @@ class Parts:
         """Yield the shards that the job is cut into, in their order."""
         return ((n, self.by[n]) for n in sorted(self.by) if n <= self.of)
 
+    def free(self) -> list[int]:
+        """Return the shards that nobody has, in their order."""
+        return [n for n, shard in self.in_use() if shard.worker is None]
+
     def leased(self) -> Iterator[tuple[int, Shard]]:
         """Yield the shards with a lease on them, also one that has lapsed."""
         return ((n, s) for n, s in sorted(self.by.items()) if s.worker is not None)
@@ -76,6 +80,12 @@ def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
     if any(shard.worker == worker for _, shard in parts.leased()):
         return [n for n, since in free if since is None or since <= now - REST]
     return [n for n, _ in free]
+
+
+def resting(parts: Parts, worker: str, now: datetime) -> list[int]:
+    """Return the free shards that *worker* has to leave to others for a while."""
+    mine = takeable(parts, worker, now)
+    return [n for n in parts.free() if n not in mine]
 
 
 def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> Claim | None:

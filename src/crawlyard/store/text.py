@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,10 +17,13 @@ _UNFIT = re.compile("[\x00\ud800-\udfff]")
 
 def clean(text: str) -> str:
     """Return *text* with U+FFFD for every character that a database may refuse."""
-    # isascii is a flag of the string: nearly all URLs end here, in 60 ns
-    if text.isascii() and "\x00" not in text:
-        return text
-    return _UNFIT.sub("\ufffd", text)
+    return text if is_clean(text) else _UNFIT.sub("\ufffd", text)
+
+
+def is_clean(text: str) -> bool:
+    """Tell whether *text* has nothing that a database may refuse; of most that has, in 60 ns."""
+    # isascii is a flag of the string: nearly all URLs end here
+    return text.isascii() and "\x00" not in text
 
 
 def scrubbed(value: T) -> T:
@@ -43,7 +47,10 @@ def _way(kind: type[Any]) -> Callable[[Any], Any] | None:
         return _mapping
     if issubclass(kind, (list, tuple)):
         return _sequence
-    return partial(_record, tuple(f.name for f in fields(kind))) if is_dataclass(kind) else None
+    if not is_dataclass(kind):
+        return None
+    names = tuple(f.name for f in fields(kind))
+    return partial(_record, names, attrgetter(*names)) if len(names) > 1 else partial(_one, names)
 
 
 def _mapping(value: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -54,12 +61,21 @@ def _sequence(value: list[Any] | tuple[Any, ...]) -> list[Any] | tuple[Any, ...]
     return type(value)([_scrubbed(v) for v in value])
 
 
-def _record(names: Sequence[str], value: Any) -> Any:
+def _record(names: Sequence[str], read: Callable[[Any], Sequence[Any]], value: Any) -> Any:
     # records check themselves when they are made: only those that change are made anew
     changed = {}
-    for name in names:
-        before = getattr(value, name)
-        after = _scrubbed(before)
+    for name, before in zip(names, read(value), strict=True):
+        kind = type(before)
+        if kind is str and before.isascii() and "\x00" not in before:
+            continue  # as `is_clean` says, without a call for each of 40 texts a page
+        way = _way(kind)  # type: ignore[arg-type]  # as above
+        if way is None:
+            continue
+        after = way(before)
         if after is not before and after != before:
             changed[name] = after
     return replace(value, **changed) if changed else value
+
+
+def _one(names: Sequence[str], value: Any) -> Any:
+    return _record(names, lambda it: [getattr(it, name) for name in names], value)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from crawlyard.core.checkpoint import Asker, Preemption
+from crawlyard.core.due import Due
 from crawlyard.core.priority import Priority
 
 
@@ -32,10 +33,10 @@ class QueueStore(Protocol):
         """
         ...
 
-    async def due(self, now: datetime) -> Collection[str]:
-        """Return what tags are needed by jobs that wait and are due: each set once.
+    async def due(self, now: datetime) -> Collection[Due]:
+        """Return what jobs wait and are due at *now*: once for all that are alike to a worker.
 
-        Sorted, one a line; '' for jobs that need none. Leases and quotas are not looked at.
+        Leases and quotas are not looked at.
         """
         ...
 

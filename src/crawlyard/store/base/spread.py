@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from crawlyard.core.checkpoint import Asker, Claim, Lease, Shard
+from crawlyard.core.due import Due
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.leaving import Decide
@@ -57,6 +58,14 @@ class SpreadStore(Protocol):
         self, lease: Lease, limit: int, *, depth_first: bool, without: Collection[str] = ()
     ) -> list[Target]:
         """Return waiting targets of the hosts of a shard: see `FrontierStore.load`."""
+        ...
+
+    async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Due]:
+        """Return what shards wait for somebody to `join`: once for all that are alike to a worker.
+
+        With *besides*, a worker, those alone that it has to leave to others until they were
+        free for `REST`. Leftovers of limits and quotas are not looked at.
+        """
         ...
 
     async def shards(self, job_id: str) -> Mapping[int, Shard]:

@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from crawlyard.core.checkpoint import Shard
+from crawlyard.core.due import needs_text
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State, StateReason
@@ -101,11 +103,6 @@ def limits_of(text: str) -> Limits:
 def tail_of(part: str) -> str:
     """Return the last characters of an id, or of a part of one, as `jobs.tail` has them."""
     return part[-TAIL:]
-
-
-def needs_text(tags: Collection[str]) -> str:
-    """Return the tags that a job asks of a worker as `jobs.needs` has them."""
-    return "\n".join(sorted(set(tags))) if tags else ""
 
 
 def needs_of(text: str) -> list[str]:
@@ -237,10 +234,15 @@ def target_of(row: Row) -> Target:
 
 _COPIED = tuple(f.name for f in fields(Page) if f.name not in {"parent", "extracted", "error"})
 
+_copied = attrgetter(*_COPIED)
+
+PAGE_READ = ("id", *_COPIED, "parent", "extracted", "error")
+"""What `page_of` takes, in its order."""
+
 
 def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
     """Return all columns of a row of `pages` but its key; the parent is the target's."""
-    row: dict[str, Any] = {name: getattr(page, name) for name in _COPIED}
+    row: dict[str, Any] = dict(zip(_COPIED, _copied(page), strict=True))
     extracted = {name: list(values) for name, values in page.extracted.items()}
     row["job_no"] = job_no
     row["fp"] = target.fp
@@ -250,17 +252,17 @@ def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
     return row
 
 
-def page_of(row: Row) -> StoredPage:
-    """Return the page of a row of `pages` with the URL of its parent as `parent`."""
-    given: dict[str, list[str]] = json.loads(row["extracted"]) if row["extracted"] else {}
-    copied = {name: row[name] for name in _COPIED}
+def page_of(found: Sequence[Any]) -> StoredPage:
+    """Return the page of a row: what `PAGE_READ` names, `parent` being the URL of its parent."""
+    key, *copied, parent, extracted, error = found
+    given: dict[str, list[str]] = json.loads(extracted) if extracted else {}
     page = Page(
-        **copied,
-        parent=row["parent"],
+        **dict(zip(_COPIED, copied, strict=True)),
+        parent=parent,
         extracted={name: tuple(values) for name, values in given.items()},
-        error=ErrorKind(row["error"]) if row["error"] else None,
+        error=ErrorKind(error) if error else None,
     )
-    return StoredPage(id=row["id"], page=page)
+    return StoredPage(id=key, page=page)
 
 
 def event_row(event: Event) -> dict[str, Any]:

@@ -26,11 +26,11 @@ def worker_of(row: Row) -> WorkerReport:
     return replace(_REPORT.validate_json(row["report"]), wish=Wish(row["wish"]))
 
 
-def line_row(job_no: int, line: LogLine) -> dict[str, Any]:
-    """Return all columns of a row of `log_lines`."""
+def line_row(job_no: int, n: int, line: LogLine) -> dict[str, Any]:
+    """Return all columns of a row of `log_lines`; the *n*-th of its job, whatever it says."""
     return {
         "job_no": job_no,
-        "n": line.n,
+        "n": n,
         "at": line.at,
         "level": int(line.level),
         "message": line.message,

@@ -3,6 +3,8 @@
 No method waits inside: on one event loop each is a transaction by itself.
 """
 
+from collections.abc import Callable
+
 from crawlyard.store.base import Store
 from crawlyard.store.memory.access import MemoryCredentials, MemoryUsers
 from crawlyard.store.memory.archive import MemoryArchive
@@ -33,9 +35,12 @@ from crawlyard.store.memory.watch import MemoryJournal, MemoryWorkers
 from crawlyard.store.memory.webhooks import MemoryWebhooks
 
 
-def open_memory_store() -> Store:
-    """Return an empty store that lasts as long as the process."""
-    shelf = Shelf()
+def open_memory_store(opened: Callable[[], None] | None = None) -> Store:
+    """Return an empty store that lasts as long as the process.
+
+    *opened* is called when a shard of a running job waits for somebody to join.
+    """
+    shelf = Shelf(opened=opened)
     return Store(
         jobs=MemoryJobs(shelf),
         intake=MemoryIntake(shelf),

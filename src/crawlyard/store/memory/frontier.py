@@ -30,7 +30,7 @@ from crawlyard.store.leasing import (
     worth,
 )
 from crawlyard.store.memory.shelf import Known, Record, Shelf
-from crawlyard.store.memory.spread import carry, share_of
+from crawlyard.store.memory.spread import carry, dry_shards, share_of, tell_open
 from crawlyard.store.sharing import untold
 from crawlyard.store.text import scrubbed
 
@@ -62,6 +62,7 @@ class MemoryFrontier:
         if verdict is Worth.WRITE:
             told = record.shard.pulse.milestone
             before = len(record.frontier)
+            dry = dry_shards(record, batch.found) if lease.shard else []
             self._offer(record, batch.found)
             found = len(record.frontier) - before
             self._shut(record, batch)
@@ -71,6 +72,7 @@ class MemoryFrontier:
             if lease.shard:
                 self._shelf.tell(*untold(batch.events, told))
                 carry(record, lease, batch, counts, now, until)
+                tell_open(self._shelf, record, dry)
             else:
                 self._shelf.tell(*batch.events)
                 record.shard = carried(record.shard, lease, batch, record.job.state, now, until)
@@ -119,7 +121,7 @@ class MemoryFrontier:
 
     def _keep(self, record: Record, fp: int, page: Page, bodies: Mapping[Body, bytes]) -> None:
         stored = StoredPage(id=self._shelf.next_row(), page=page)
-        record.pages[fp] = stored
+        record.keep(fp, stored)
         record.bodies.update({(stored.id, kind): data for kind, data in bodies.items()})
 
     async def load(

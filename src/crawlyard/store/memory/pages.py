@@ -33,7 +33,8 @@ class MemoryPages:
         record = self._shelf.find(job_id)
         if record is None:
             return []
-        fitting = (record.listed(fp) for fp, s in record.pages.items() if asks_for(query, s))
+        after = record.pages_after(query.after)
+        fitting = (record.listed(fp) for fp, stored in after if asks_for(query, stored))
         return list(islice(fitting, limit))
 
     async def bodies(
@@ -88,7 +89,7 @@ def asks_for(query: PageQuery, stored: StoredPage) -> bool:
         stored.id > query.after
         and query.failed in (None, page.error is not None)
         and (not query.kinds or page.error in query.kinds)
-        and (text in page.url.lower() or text in page.title.lower())
+        and (not text or text in page.url.lower() or text in page.title.lower())
         and (not query.statuses or _of_status(page.status or 0, query.statuses))
         and (not query.depths or page.depth in query.depths)
         and (query.min_depth is None or page.depth >= query.min_depth)

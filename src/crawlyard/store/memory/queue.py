@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from crawlyard.core.checkpoint import Asker, Claim, Preemption
+from crawlyard.core.due import Due, due_of
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
@@ -62,12 +63,9 @@ class MemoryQueue:
             self._shelf.records[job.id].job = replace(higher, turn=turn)
         return len(risen)
 
-    async def due(self, now: datetime) -> Collection[str]:
-        return {
-            "\n".join(sorted(r.job.spec.worker_tags))
-            for r in self._shelf.there()
-            if claimable(r.job, now)
-        }
+    async def due(self, now: datetime) -> Collection[Due]:
+        due = (r.job for r in self._shelf.there() if claimable(r.job, now))
+        return {replace(due_of(job), at=now) for job in due}
 
     async def spent(self, now: datetime) -> Mapping[str, str]:
         users, today = self._shelf.users, day_of(now)

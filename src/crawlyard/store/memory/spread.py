@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from crawlyard.core.checkpoint import Asker, Batch, Claim, Lease, Shard
+from crawlyard.core.due import Due, due_of
 from crawlyard.core.event import Event
 from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job
@@ -28,6 +29,7 @@ from crawlyard.store.sharing import (
     cut,
     lost,
     renewed,
+    resting,
     takeable,
     taken,
     to_yield,
@@ -56,6 +58,7 @@ class MemorySpread:
                 claim = taken(parts, number, record.job, asker.worker, now + lease)
                 keep(record, parts)
                 if claim is not None:
+                    tell_open(self._shelf, record)
                     return claim
         return None
 
@@ -85,6 +88,7 @@ class MemorySpread:
             if claim is None and not any(parts.leased()):
                 self._end(record, parts, decide, yields=yields)
         keep(record, parts)
+        tell_open(self._shelf, record, [lease.shard])
         return claim
 
     def _end(self, record: Record, parts: Parts, decide: Decide, *, yields: bool) -> None:
@@ -119,6 +123,15 @@ class MemorySpread:
         )
         return [known.target for known in waiting[:limit]]
 
+    async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Due]:
+        found = set()
+        for record in (r for r in self._shelf.there() if r.of and r.job.state is State.RUNNING):
+            parts = parts_of(record)
+            wanted = parts.free() if besides is None else resting(parts, besides, now)
+            if first_waiting(record, wanted) is not None:
+                found.add(replace(due_of(record.job), at=now, shard=True))
+        return found
+
     async def shards(self, job_id: str) -> Mapping[int, Shard]:
         record = self._shelf.find(job_id)
         return {} if record is None else dict(parts_of(record).in_use())
@@ -152,6 +165,7 @@ def begin(
             shelf.changed(moved, event)
     parts.of = parts.of if claim is not None else 0
     keep(record, parts)
+    tell_open(shelf, record)
     return claim
 
 
@@ -176,6 +190,7 @@ def settle_part(
     if again:
         record.reopen(again)
     record.parts[lease.shard] = back(mine, None)
+    tell_open(shelf, record, [lease.shard])
 
 
 def free_part(shelf: Shelf, lease: Lease) -> None:
@@ -184,6 +199,7 @@ def free_part(shelf: Shelf, lease: Lease) -> None:
     mine = record.parts.get(lease.shard) if record is not None else None
     if record is not None and mine is not None and mine.attempt == lease.attempt:
         record.parts[lease.shard] = back(mine, None)
+        tell_open(shelf, record, [lease.shard])
 
 
 def give_up_part(record: Record, worker: str, now: datetime) -> int:
@@ -232,6 +248,7 @@ def take(
         if after is not None:
             shelf.changed(*after)
     keep(record, parts)
+    tell_open(shelf, record, numbers)
     return None if after is None else after[0]
 
 
@@ -273,6 +290,27 @@ def parts_of(record: Record) -> Parts:
 def keep(record: Record, parts: Parts) -> None:
     """Write the shards of a job back."""
     record.shard, record.parts, record.of = parts.total, dict(parts.by), parts.of
+
+
+def tell_open(shelf: Shelf, record: Record, numbers: Collection[int] | None = None) -> None:
+    """Let those hear who may join, if something waits in a free shard of a job that goes on.
+
+    Of *numbers* alone, if they are given.
+    """
+    parts = parts_of(record)
+    free = [n for n in parts.free() if numbers is None or n in numbers]
+    goes_on = record.job.state is State.RUNNING and any(parts.leased())
+    if goes_on and first_waiting(record, free) is not None and shelf.opened is not None:
+        shelf.opened()
+
+
+def dry_shards(record: Record, found: Sequence[Target]) -> list[int]:
+    """Return the free shards of a running job that *found* brings the first targets to."""
+    if not record.of or record.job.state is not State.RUNNING:
+        return []
+    hit = {shard_of(target.host, record.of) for target in found}
+    free = [n for n in parts_of(record).free() if n in hit]
+    return [n for n in free if first_waiting(record, [n]) is None]
 
 
 def first_waiting(record: Record, numbers: Sequence[int]) -> int | None:

@@ -15,7 +15,7 @@ from crawlyard.store.base import ArchiveQuery
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.sql.asked import conditions
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.pages import asked_of
+from crawlyard.store.sql.pages import asked_of, page_columns
 from crawlyard.store.sql.standing import STANDING
 from crawlyard.store.tables.jobs import PRESENT, frontier, jobs, pages, shards
 
@@ -105,8 +105,7 @@ def _fitting(conn: Connection, query: ArchiveQuery, ids: Sequence[int]) -> list[
         asked.append(pages.c.fetched_at < query.until)
     statement: Select[Any] = (
         select(
-            *pages.c,
-            parent.c.url.label("parent"),
+            *page_columns(parent),
             jobs.c.id.label("job_id"),
             jobs.c.name.label("job_name"),
         )
@@ -115,7 +114,7 @@ def _fitting(conn: Connection, query: ArchiveQuery, ids: Sequence[int]) -> list[
         .order_by(pages.c.id.desc())
     )
     found = []
-    for row in conn.execute(statement).mappings():
-        stored, of = page_of(row), {name: row[name] for name in ("job_id", "job_name")}
-        found.append(FoundPage(id=stored.id, page=stored.page, **of))
+    for *row, job_id, job_name in conn.execute(statement).all():
+        stored = page_of(row)
+        found.append(FoundPage(id=stored.id, page=stored.page, job_id=job_id, job_name=job_name))
     return found

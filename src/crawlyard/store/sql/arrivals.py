@@ -1,19 +1,18 @@
 """New jobs as a database keeps them: with a turn, a shard, tags and webhooks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    Column,
+    BigInteger,
     ColumnElement,
     Connection,
-    Executable,
     Insert,
-    MetaData,
     Select,
     Table,
     bindparam,
+    column,
     func,
     insert,
     literal,
@@ -22,114 +21,128 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.checkpoint import Shard
+from crawlyard.core.event import Event
 from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job
+from crawlyard.core.spec import JobSpec
 from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
+from crawlyard.store.codec.jobs import event_row, new_job_row, shard_row, text_of
 from crawlyard.store.codec.webhooks import webhook_row
-from crawlyard.store.sql.bulk import Rows, arrays, insert_new, unnested
+from crawlyard.store.sql.bulk import Rows, as_json, insert_new, rows_of
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.sql.dialects import postgresql, sqlite
-from crawlyard.store.sql.driving import run_each
-from crawlyard.store.sql.dues import gather
+from crawlyard.store.sql.driving import keys_of, run_each
+from crawlyard.store.sql.dues import gather, number
 from crawlyard.store.sql.line import Turns
-from crawlyard.store.sql.tallies import came
+from crawlyard.store.sql.standing import tell, telling_of, transaction
+from crawlyard.store.sql.tallies import came, came_from
 from crawlyard.store.tables.base import CleanText
-from crawlyard.store.tables.jobs import job_hosts, job_tags, job_texts, jobs, shards
+from crawlyard.store.tables.jobs import events, job_hosts, job_tags, job_texts, jobs, shards
 from crawlyard.store.tables.webhooks import webhooks
 
-_REACHED = Table(
-    "reached", MetaData(), Column("job_id", CleanText), Column("host", CleanText)
-)  # as arrays have it, on the way to `job_hosts`
-_SAID = Table("said", MetaData(), Column("of_job", CleanText), Column("text", CleanText))
-_NO_HOST = {"job_id": None, "host": None}  # of no job: it is left out
+_ALL_COLUMNS: ColumnElement[Any] = literal_column("*")
+_JOB = "of_job"  # the id of a job, beside what it has
+
+_HAS: tuple[tuple[Table, str, Callable[[JobSpec], Iterable[str]]], ...] = (
+    (job_hosts, "host", lambda spec: hosts_in(spec.urls)),
+    (job_texts, "text", lambda spec: (text_of(spec),)),
+    (job_tags, "tag", lambda spec: spec.tags),
+)
+"""Tables of what jobs have, in which column, and what it is."""
 
 
-def add_jobs(conn: Connection, new: Sequence[Job], turns: Turns | None = None) -> None:
-    """Write new jobs with their shards, tags and webhooks.
+def add_jobs(
+    conn: Connection, new: Sequence[Job], turns: Turns | None = None, told: Sequence[Event] = ()
+) -> None:
+    """Write new jobs with their shards, tags and webhooks, then the events that are *told*.
 
     Raises:
         Conflict: an id is taken; nothing may be kept of the transaction.
     """
     turns = turns or Turns(conn)
     rows = [new_job_row(job) | {"turn": turns.next(job.owner, job.level)} for job in new]
-    hosts = [{"job_id": job.id, "host": h} for job in new for h in hosts_in(job.spec.urls)]
-    arrive = _arrive_at_once if is_postgres(conn) else _arrive
-    texts = [{"of_job": job.id, "text": text_of(job.spec)} for job in new]
-    if arrive(conn, rows, texts, hosts) != len(new):
-        raise Conflict(f"there is a job {' or '.join(job.id for job in new)} already")
-    came(conn, new)
-    for job in new:
-        gather(conn, job)
-    tagged = [job for job in new if job.spec.tags]
-    if tagged:
-        ids = [job.id for job in tagged]
-        found = conn.execute(select(jobs.c.id, jobs.c.no).where(jobs.c.id.in_(ids)))
-        no_of_id = {row.id: row.no for row in found}
-        tags = [{"job_no": no_of_id[job.id], "tag": t} for job in tagged for t in job.spec.tags]
-        insert_new(conn, job_tags, tags)
     # from its first event on: a job's own webhook hears of nothing else
     asked = [webhook_row(webhook) | {"since_seq": 0} for job in new for webhook in webhooks_of(job)]
+    at_once: Sequence[Event] = ()
+    if is_postgres(conn):
+        at_once = () if asked else told
+        count = _arrived_at_once(conn, rows, new, at_once)
+    else:
+        count = _arrived(conn, rows, new)
+    if count != len(new):
+        raise Conflict(f"there is a job {' or '.join(job.id for job in new)} already")
+    for job in new:
+        gather(conn, job)
     insert_new(conn, webhooks, asked)
+    if not at_once:
+        tell(conn, told)
 
 
-def _arrive(conn: Connection, rows: Rows, texts: Rows, hosts: Rows) -> int:
-    """Insert rows of jobs with their first shards, texts and hosts; return how many were new."""
-    count = insert_new(conn, jobs, rows)
-    if count == len(rows):
-        run_each(conn, _first_shards(), [{"its_id": row["id"]} for row in rows])
-        run_each(conn, _its_text(), texts)
-        if hosts:
-            run_each(conn, _its_host(), hosts)
+def _arrived(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:
+    """Insert rows of jobs with all that they have, and count them; return how many were new."""
+    keys = keys_of(conn, _insert_of(jobs), rows)
+    if len(keys) != len(rows):
+        return len(keys)
+    run_each(conn, _first_shard(), [{"its_no": no} for no in keys])
+    for table, name, has in _HAS:
+        theirs = [
+            {"job_no": no, name: value}
+            for no, job in zip(keys, new, strict=True)
+            for value in has(job.spec)
+        ]
+        if theirs:
+            run_each(conn, _insert_of(table), theirs)
+    came(conn, new)
+    return len(keys)
+
+
+def _arrived_at_once(
+    conn: Connection, rows: Rows, new: Sequence[Job], told: Sequence[Event]
+) -> int:
+    """Do the same, and tell events, by one statement: each is a round trip to a server."""
+    given = {jobs.name: as_json(conn, jobs, rows)}
+    for table, name, has in _HAS:
+        theirs = [{_JOB: job.id, name: value} for job in new for value in has(job.spec)]
+        given[table.name] = as_json(conn, table, theirs)
+    if told:
+        given[events.name] = as_json(conn, events, [event_row(event) for event in told])
+    row = conn.execute(_arrival(tuple(rows[0]), telling=bool(told)), given).one()
+    if told:
+        number(conn, row.number)
+    count: int = row.rows
     return count
 
 
-def _arrive_at_once(conn: Connection, rows: Rows, texts: Rows, hosts: Rows) -> int:
-    """Do the same by one statement: each is a round trip to a server."""
-    given = {
-        **arrays(conn, jobs, rows),
-        **arrays(conn, _SAID, texts),
-        **arrays(conn, _REACHED, hosts or [_NO_HOST]),
-    }
-    count: int = conn.execute(_arrival(tuple(rows[0])), given).scalar_one()
-    return count
+@cache
+def _insert_of(table: Table) -> Insert:
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 @cache
-def _first_shards() -> Insert:
-    its = jobs.c.id == bindparam("its_id", type_=CleanText)
-    return insert(shards).from_select(_SHARD_NAMES, _shard_of(jobs.c.no).where(its))
+def _first_shard() -> Insert:
+    no = bindparam("its_no", type_=BigInteger)
+    return insert(shards).from_select(_SHARD_NAMES, _shard_of(no))
 
 
 @cache
-def _its_text() -> Insert:
-    its = jobs.c.id == bindparam("of_job", type_=CleanText)
-    text = bindparam("text", type_=CleanText)
-    return insert(job_texts).from_select(["job_no", "text"], select(jobs.c.no, text).where(its))
-
-
-@cache
-def _its_host() -> Insert:
-    its = jobs.c.id == bindparam("job_id", type_=CleanText)
-    host = bindparam("host", type_=CleanText)
-    return insert(job_hosts).from_select(["host", "job_no"], select(host, jobs.c.no).where(its))
-
-
-@cache
-def _arrival(names: tuple[str, ...]) -> Executable:
-    rows = unnested(jobs, names)
-    given = select(*(rows.c[name] for name in names))
+def _arrival(names: tuple[str, ...], *, telling: bool) -> Select[Any]:
+    rows = rows_of(jobs, [jobs.c[name] for name in names])
+    given = select(_ALL_COLUMNS).select_from(rows)
     putting = postgresql.insert(jobs).from_select(names, given).on_conflict_do_nothing()
-    new = putting.returning(jobs.c.no, jobs.c.id).cte("new")
+    group = (jobs.c.owner, jobs.c.state, jobs.c.priority)
+    new = putting.returning(jobs.c.no, jobs.c.id, *group).cte("new")
     first = insert(shards).from_select(_SHARD_NAMES, _shard_of(new.c.no)).cte("first")
-    reached = unnested(_REACHED, ("job_id", "host"))
-    theirs = select(reached.c.host, new.c.no).join(new, new.c.id == reached.c.job_id)
-    hosts = insert(job_hosts).from_select(["host", "job_no"], theirs).cte("their_hosts")
-    said = unnested(_SAID, ("of_job", "text"))
-    they_say = select(new.c.no, said.c.text).join(new, new.c.id == said.c.of_job)
-    texts = insert(job_texts).from_select(["job_no", "text"], they_say).cte("their_texts")
-    return select(func.count()).select_from(new).add_cte(first, hosts, texts)
+    parts = [first, came_from(new).cte("steps")]
+    for table, name, _ in _HAS:
+        its = rows_of(table, [column(_JOB, CleanText), table.c[name]])
+        theirs = select(new.c.no, its.c[name]).join(new, new.c.id == its.c[_JOB])
+        parts.append(insert(table).from_select(["job_no", name], theirs).cte(f"its_{name}"))
+    count = select(func.count().label("rows")).select_from(new)
+    if not telling:
+        return count.add_cte(*parts)
+    told = telling_of(count.subquery("all_new")).cte("told")
+    return count.add_columns(transaction().label("number")).add_cte(*parts, told)
 
 
 def _said(name: str, value: object) -> ColumnElement[Any]:

@@ -1,11 +1,13 @@
-"""Many rows by one statement: executemany on SQLite, arrays on Postgres."""
+"""Many rows by one statement: executemany on SQLite, arrays or JSON on Postgres."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     Column,
+    ColumnClause,
     ColumnElement,
     Connection,
     FromClause,
@@ -23,8 +25,10 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
+from crawlyard.store.codec.base import rows_to_json
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.sql.dialects import postgresql, sqlite
 from crawlyard.store.sql.driving import run_each
@@ -67,7 +71,8 @@ def update_rows(
     if is_postgres(conn):
         statement = _update_arrays(table, names, by, only)
         return conn.execute(statement, arrays(conn, table, rows), **_COUNTED).rowcount
-    given = [{_given(name): value for name, value in row.items()} for row in rows]
+    called = [(name, _given(name)) for name in names]
+    given = [{its: row[name] for name, its in called} for row in rows]
     return run_each(conn, _update_each(table, names, by, only), given)
 
 
@@ -108,13 +113,15 @@ def arrays(conn: Connection, table: Table, rows: Rows) -> Mapping[str, str]:
     Source: PostgreSQL manual, "Array Input and Output Syntax".
     """
     return {
-        _given(name): _array(_processor(conn, table.c[name].type), name, rows) for name in rows[0]
+        _given(name): _array(_processor(conn.dialect, table.c[name].type), name, rows)
+        for name in rows[0]
     }
 
 
-def _processor(conn: Connection, kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+@lru_cache(maxsize=1024)  # a dialect is that of one engine, which goes
+def _processor(dialect: Dialect, kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
     """Return what makes of a value what is stored; bytes are, and the driver would wrap them."""
-    return None if isinstance(kind, LargeBinary) else kind.bind_processor(conn.dialect)
+    return None if isinstance(kind, LargeBinary) else kind.bind_processor(dialect)
 
 
 def _array(stored: Callable[[Any], Any] | None, name: str, rows: Rows) -> str:
@@ -198,6 +205,38 @@ def _update_arrays(
         .where(*(table.c[key] == rows.c[key] for key in by), only)
         .values({name: rows.c[name] for name in names if name not in by})
     )
+
+
+def as_json(conn: Connection, table: Table, rows: Rows) -> str:
+    """Return rows as JSON, as `rows_of` reads them: what they have of *table*, and texts beside.
+
+    One parameter for all of them, of which the driver has little to make.
+    """
+    if not rows:
+        return "[]"
+    names = tuple(name for name in rows[0] if name in table.c)
+    ways = _ways(conn.dialect, table, names)
+    given = [dict(row) for row in rows]
+    for row in given:
+        for name, way in ways:
+            row[name] = way(row[name])
+    return rows_to_json(given)
+
+
+@lru_cache(maxsize=256)
+def _ways(
+    dialect: Dialect, table: Table, names: tuple[str, ...]
+) -> Sequence[tuple[str, Callable[[Any], Any]]]:
+    """Return what makes of the values of columns what is stored, where it is not the same."""
+    found = ((name, _processor(dialect, table.c[name].type)) for name in names)
+    return [(name, way) for name, way in found if way is not None]
+
+
+def rows_of(table: Table, columns: Iterable[ColumnClause[Any]]) -> FromClause:
+    """Return the rows that `as_json` makes of them, in the parameter with the name of *table*."""
+    given = cast(bindparam(table.name, type_=Text), JSON)
+    typed = [column(each.name, each.type) for each in columns]
+    return func.json_to_recordset(given).table_valued(*typed).render_derived(with_types=True)
 
 
 def unnested(table: Table, names: tuple[str, ...]) -> FromClause:

@@ -6,17 +6,18 @@ from enum import Enum, auto
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, RowMapping, Select, bindparam
+from sqlalchemy import BigInteger, Connection, RowMapping, Select, bindparam, select
 
 from crawlyard.core.checkpoint import Asker, Claim, Lease
 from crawlyard.core.lifecycle import Move
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import leased
+from crawlyard.store.sql.driving import one_row
 from crawlyard.store.sql.offers import Kind, asked_by, first_of_others, on_offer
-from crawlyard.store.sql.quotas import users_held_back
-from crawlyard.store.sql.ripening import ripen
+from crawlyard.store.sql.quotas import ANY_LIMITED, users_held_back
+from crawlyard.store.sql.ripening import ANY_RIPE, ripen
 from crawlyard.store.sql.spread import begin
-from crawlyard.store.sql.standing import change, locked, set_shard, standing
+from crawlyard.store.sql.standing import change, locked, standing
 from crawlyard.store.tables.jobs import CLAIM_ORDER, PENDING, READY, jobs
 
 
@@ -38,14 +39,18 @@ def claim(
     # Two workers never win the same job: SQLite has one writer at a time, Postgres
     # skips the rows that another claim has locked. The lock of the quotas comes first, as
     # in `preempt`, which waits for rows: nobody waits in a circle.
-    out = users_held_back(conn, now)
+    seen = one_row(conn, _FIRST_LOOK, {"now": now})
+    out = users_held_back(conn, now) if seen.limited else []
     kind, given = asked_by(conn, asker, now, out)
-    left = None if kind.only else ripen(conn, now)
+    left = ripen(conn, now) if seen.ripe and not kind.only else None
     past = kind.out and not kind.only
     row = _past(conn, kind, given) if past else _head(conn, kind, given)
     if left is not None and not last and (row is None or row["level"] < left):
         return Again.AGAIN
     return None if row is None else take(conn, row, asker, now, until)
+
+
+_FIRST_LOOK = select(ANY_LIMITED.exists().label("limited"), ANY_RIPE.exists().label("ripe"))
 
 
 def _head(conn: Connection, kind: Kind, given: Mapping[str, object]) -> RowMapping | None:
@@ -81,8 +86,7 @@ def take(conn: Connection, row: RowMapping, asker: Asker, now: datetime, until: 
         return part
     job, event = waiting.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
     shard = leased(shard_of(row), asker.worker, until)
-    set_shard(conn, no, shard)
-    change(conn, job, event, before=waiting)
+    change(conn, job, event, before=waiting, shard=(no, shard))
     lease = Lease(
         job_id=job.id,
         job_no=no,

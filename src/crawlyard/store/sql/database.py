@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from crawlyard.errors import StoreUnavailable
+from crawlyard.store.sql.driver import driver_of
 from crawlyard.store.sql.dues import NOBODY, Heralds
 from crawlyard.store.sql.faults import told
 from crawlyard.store.sql.grouping import GroupWriter
@@ -114,7 +115,8 @@ class SqliteDatabase:
             begun = self._writes.begin(work)
         except RuntimeError:
             raise StoreUnavailable(f"{self.name} has been closed") from None
-        return await self._done(begun)
+        with self._faults():
+            return await begun  # who waits no longer stops nothing: the thread goes on
 
     async def compute(self, work: Callable[[], T]) -> T:
         """Return what *work* returned, from a thread."""
@@ -133,12 +135,14 @@ class SqliteDatabase:
             begun = asyncio.get_running_loop().run_in_executor(threads, work)
         except RuntimeError:
             raise StoreUnavailable(f"{self.name} has been closed") from None
-        return await self._done(begun)
-
-    async def _done(self, begun: "asyncio.Future[T]") -> T:
         begun.add_done_callback(heard)
-        try:
+        with self._faults():
             return await asyncio.shield(begun)
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
         except (DBAPIError, sqlite3.Error, OSError) as error:
             raise told(error, self.name) or error from error
 
@@ -165,7 +169,7 @@ class SqliteDatabase:
         def start(connection: Connection) -> None:
             # A reader that turns into a writer gets SQLITE_BUSY at once, whatever its
             # time-out (3 of 100 measured): a writer says so at the beginning.
-            connection.exec_driver_sql(begin)
+            driver_of(connection).execute(begin)
 
         return engine
 

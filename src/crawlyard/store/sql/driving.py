@@ -1,21 +1,27 @@
-"""Statements that SQLite's driver runs by itself: those of every submit and every checkpoint.
+"""Statements that SQLite's driver runs by itself: of every submit, claim and checkpoint.
 
 SQLAlchemy makes the text of a statement once, but goes through every value of every row by way of
 its own types: with a job's 35 columns that took longer than SQLite did.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import ClauseElement, Connection, Row, Select, Update
+from sqlalchemy import ClauseElement, Connection, Insert, Select, Update
 from sqlalchemy.dialects import sqlite
 
-from crawlyard.errors import StoreUnavailable
 from crawlyard.store.sql.database import is_postgres
+from crawlyard.store.sql.driver import driver_of
+from crawlyard.store.tables.base import cleaned
+from crawlyard.store.text import is_clean
+
+Query: TypeAlias = Select[*tuple[Any, ...]]
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
+_TEXTS = frozenset({str, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class _Driven:
     text: str
     takes: tuple[tuple[str, Callable[[Any], Any] | None], ...]
     fixed: Mapping[str, Any]  # what the statement says by itself
+    row: Any  # a tuple with the names of what a query finds
 
     def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the values of a row."""
@@ -34,6 +41,12 @@ class _Driven:
             [row[name] if stored is None else stored(row[name]) for name, stored in self.takes]
         )
 
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[Any, ...]]:
+        """Return the values of many rows; column by column, in two thirds of the time."""
+        if self.fixed:
+            rows = [{**self.fixed, **row} for row in rows]
+        return zip(*(_column(rows, name, stored) for name, stored in self.takes), strict=True)
+
 
 def run_each(conn: Connection, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> int:
     """Run *statement* on SQLite for each of *rows*; return how many rows it made or changed.
@@ -42,23 +55,49 @@ def run_each(conn: Connection, statement: ClauseElement, rows: Sequence[Mapping[
     or of the columns of an INSERT that names no values.
     """
     driven = _driven(statement, tuple(rows[0]))
-    given = [driven.values(row) for row in rows]
-    raw = conn.connection.driver_connection
-    if raw is None:
-        raise StoreUnavailable("the connection is closed")
-    count: int = raw.executemany(driven.text, given).rowcount
-    return count
+    given = driven.table(rows) if len(rows) > 1 else (driven.values(rows[0]),)
+    return driver_of(conn).executemany(driven.text, given).rowcount
 
 
-def one_row(conn: Connection, statement: Select[Any], given: Mapping[str, Any]) -> Row[Any]:
-    """Return the one row that a query finds, on either database.
+def _column(
+    rows: Sequence[Mapping[str, Any]], name: str, stored: Callable[[Any], Any] | None
+) -> Sequence[Any]:
+    found = [row[name] for row in rows]
+    if stored is None:
+        return found
+    if stored is cleaned and _is_clean(found):
+        return found
+    return [stored(value) for value in found]
+
+
+def _is_clean(values: Sequence[Any]) -> bool:
+    """Tell whether a column has nothing but texts that are clean, by one look at all of it."""
+    return _TEXTS.issuperset(map(type, values)) and is_clean("".join(filter(None, values)))
+
+
+def keys_of(conn: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Insert *rows* on SQLite, and return the keys of those that broke no unique constraint.
+
+    The statement is one that its caller keeps, of a table whose key is an integer.
+    """
+    driven = _driven(statement, tuple(rows[0]))
+    cursor, found = driver_of(conn).cursor(), []
+    for row in rows:
+        cursor.execute(driven.text, driven.values(row))
+        if cursor.rowcount and cursor.lastrowid is not None:
+            found.append(cursor.lastrowid)
+    return found
+
+
+def one_row(conn: Connection, statement: Query, given: Mapping[str, Any]) -> Any:
+    """Return the one row that a query finds, its columns by name, on either database.
 
     The query is one that its caller keeps; what it finds are numbers and texts alone.
     """
     if is_postgres(conn):
         return conn.execute(statement, given).one()
     driven = _driven(statement, tuple(given))
-    return conn.exec_driver_sql(driven.text, driven.values(given)).one()
+    return driven.row._make(driver_of(conn).execute(driven.text, driven.values(given)).fetchone())
 
 
 def changed(conn: Connection, statement: Update, given: Mapping[str, Any]) -> int:
@@ -77,4 +116,5 @@ def _driven(statement: ClauseElement, names: tuple[str, ...]) -> _Driven:
         (name, binds[name].type.dialect_impl(_DIALECT).bind_processor(_DIALECT)) for name in order
     )
     fixed = {name: compiled.params[name] for name in order if name not in names}
-    return _Driven(str(compiled), tuple(takes), fixed)
+    found = statement.selected_columns.keys() if isinstance(statement, Select) else ()
+    return _Driven(str(compiled), tuple(takes), fixed, namedtuple("Row", found))  # noqa: PYI024

@@ -6,10 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from crawlyard.core.due import Due
+from crawlyard.core.due import Due, due_of
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
-from crawlyard.store.codec.jobs import needs_text
 
 _GATHERED = "crawlyard_due"
 _NUMBER = "crawlyard_number"
@@ -30,12 +29,16 @@ NOBODY = Heralds()
 
 
 def gather(conn: Connection, job: Job, before: Job | None = None) -> None:
-    """Remember that *job* waits now, if it does and did not do so *before*."""
+    """Remember that *job* waits now, if it does and did not do so, for the same, *before*."""
     if job.state is not State.PENDING:
         return
-    if before is not None and (before.state, before.due_at) == (job.state, job.due_at):
-        return
-    due = Due(job.due_at, needs_text(job.spec.worker_tags))
+    due = due_of(job)
+    if before is None or before.state is not State.PENDING or due_of(before) != due:
+        gather_due(conn, due)
+
+
+def gather_due(conn: Connection, due: Due) -> None:
+    """Remember what waits now."""
     conn.info.setdefault(_GATHERED, set()).add(due)
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from crawlyard.core.due import Due
+from crawlyard.store.sql.driver import driver_of
 from crawlyard.store.sql.dues import gathered
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class GroupWriter:
         self._waiting: deque[_Asked] = deque()
         self._busy = False
         self._closed = False
+        self._connection: Connection | None = None  # the thread's own
 
     def begin(self, work: Callable[[Connection], T]) -> "asyncio.Future[T]":
         """Return what *work* will have returned; it is done whether somebody waits or not.
@@ -79,6 +81,7 @@ class GroupWriter:
         with self._lock:
             self._closed = True
         self._thread.shutdown()
+        self._let_go()
 
     def _work(self) -> None:
         while asked := self._taken():
@@ -125,7 +128,9 @@ class GroupWriter:
     def _done_by(self, asked: Sequence[_Asked]) -> set[Due]:
         done = False
         try:
-            with self._engine.connect() as connection, connection.begin():
+            # to take it from the pool and give it back takes as long as five statements
+            connection = self._connection = self._connection or self._engine.connect()
+            with connection.begin():
                 gathered(connection)  # of a transaction that was undone
                 if len(asked) == 1:
                     asked[0].result = asked[0].work(connection)
@@ -134,17 +139,21 @@ class GroupWriter:
                     due = {each for one in asked for each in _tried(connection, one)}
                 done = True
         except Exception as error:
+            self._let_go()
             if done and len(asked) > 1:  # the commit: where there is no room, it shows there
                 raise _UndoneError from error
             raise
         return due
 
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
 
 def _tried(connection: Connection, one: _Asked) -> set[Due]:
     """Do one of several pieces of work; return what is due by it."""
-    raw = connection.connection.driver_connection
-    if raw is None:
-        raise RuntimeError("the connection is closed")
+    raw = driver_of(connection)
     raw.execute("SAVEPOINT piece")  # by SQLAlchemy, that takes twenty times as long
     try:
         one.result = one.work(connection)

@@ -24,6 +24,7 @@ from crawlyard.core.page import ErrorKind, KnownURL, StoredPage
 from crawlyard.core.stats import FailingHost, failing_hosts
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.sql.database import Database
+from crawlyard.store.sql.pages import page_columns
 from crawlyard.store.sql.quotas import parts_held_back
 from crawlyard.store.sql.standing import STANDING, no_of
 from crawlyard.store.tables.jobs import (
@@ -143,11 +144,11 @@ def _page_of(conn: Connection, job_id: str, fp: int) -> StoredPage | None:
     parent = frontier.alias("parent")
     named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
     asked = (
-        select(*pages.c, parent.c.url.label("parent"))
+        select(*page_columns(parent))
         .select_from(pages.outerjoin(parent, named_by))
         .where(pages.c.job_no == _number(job_id), pages.c.fp == fp)
     )
-    row = conn.execute(asked).mappings().first()
+    row = conn.execute(asked).first()
     return None if row is None else page_of(row)
 
 

@@ -5,7 +5,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, ScalarSelect, bindparam, func, literal_column, select
@@ -23,7 +23,7 @@ from crawlyard.store.sql.arrivals import add_jobs
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.sql.driving import one_row
 from crawlyard.store.sql.line import LINE, Turns, line_in
-from crawlyard.store.sql.standing import tell, versions
+from crawlyard.store.sql.standing import versions
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.desk import settings
@@ -52,8 +52,8 @@ def _enter(conn: Connection, entrants: Sequence[Entrant]) -> list[Entered]:
         rules |= _counted(conn, limited, rules)
     answers, made = _judged(entrants, there, rules)
     if made:
-        add_jobs(conn, [job for job, _ in made], Turns(conn, lines))
-        tell(conn, [event for _, event in made])
+        new, told = [job for job, _ in made], [event for _, event in made]
+        add_jobs(conn, new, Turns(conn, lines), told)
     return answers
 
 
@@ -91,12 +91,17 @@ def _first_look(
     for owner, level in dict.fromkeys((one.owner, one.level) for one in entrants):
         row = one_row(conn, _FIRST_LOOK, {"owner": owner, "level": int(level)})
         lines[owner, level] = line_in(row)
-        rules[owner] = Rules(
-            ceilings=ceilings_of(json.loads(row.ceilings or "{}")),
-            grants=grants_of(json.loads(row.grants or "{}")),
-            quota=NO_QUOTA if row.quota is None else quota_of({"quota": row.quota}),
-        )
+        rules[owner] = _rules(row.ceilings or "{}", row.grants or "{}", row.quota)
     return lines, rules
+
+
+@lru_cache(maxsize=256)  # each change makes another text
+def _rules(ceilings: str, grants: str, quota: str | None) -> Rules:
+    return Rules(
+        ceilings=ceilings_of(json.loads(ceilings)),
+        grants=grants_of(json.loads(grants)),
+        quota=NO_QUOTA if quota is None else quota_of({"quota": quota}),
+    )
 
 
 def _counted(

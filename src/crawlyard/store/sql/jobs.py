@@ -29,7 +29,6 @@ from crawlyard.store.sql.shards import SHARERS, parts_of, write_parts
 from crawlyard.store.sql.standing import (
     change,
     locked,
-    set_shard,
     standing,
     tell,
 )
@@ -80,8 +79,7 @@ class SqlJobs:
 def _add(conn: Connection, job: Job, event: Event, like: Job | None = None) -> None:
     if like is not None:
         _at(conn, like.id, like.version)
-    add_jobs(conn, [job])
-    tell(conn, [event])
+    add_jobs(conn, [job], told=[event])
 
 
 def _get(conn: Connection, job_id: str) -> Standing:
@@ -137,8 +135,7 @@ def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[Er
         who = shard.worker or "workers of its shards"
         raise Conflict(f"job {job.id} is still held by {who}")
     reopened, targets = reopen(conn, row["no"], shard, kinds)
-    set_shard(conn, row["no"], reopened)
-    change(conn, job, event)
+    change(conn, job, event, shard=(row["no"], reopened))
     return targets
 
 

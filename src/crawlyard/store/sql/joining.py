@@ -14,6 +14,7 @@ from crawlyard.store.codec.jobs import job_of, needs_of
 from crawlyard.store.sharing import Parts, takeable, taken
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.line import runnable
+from crawlyard.store.sql.opening import tell_open
 from crawlyard.store.sql.quotas import parts_spent
 from crawlyard.store.sql.shards import PART, first_waiting, locked_parts, parts_of, write_parts
 from crawlyard.store.tables.jobs import (
@@ -36,7 +37,7 @@ async def join(
 ) -> Claim | None:
     """Lease a free shard of a running job; see `SpreadStore.join`."""
     # mostly there is nothing: that is found out without keeping others from writing
-    if not await database.known(_is_any_spread):
+    if not await database.known(is_any_spread):
         return None
     passed: int | None = 0
     while passed is not None:
@@ -52,7 +53,8 @@ async def join(
 _ANY_SPREAD = select(jobs.c.no).where(RUNNING, PRESENT, jobs.c.spread > 0).limit(1)
 
 
-def _is_any_spread(conn: Connection) -> bool:
+def is_any_spread(conn: Connection) -> bool:
+    """Tell whether a job runs that is spread."""
     return conn.scalar(_ANY_SPREAD) is not None
 
 
@@ -119,7 +121,11 @@ def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetim
     found = locked_parts(conn, no)
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
-    return _first(conn, job_of(found[0]), found[1], asker.worker, now, until)
+    row, parts = found
+    claim = _first(conn, job_of(row), parts, asker.worker, now, until)
+    if claim is not None:
+        tell_open(conn, row, parts)  # one for each: who joins goes on to no other yet
+    return claim
 
 
 def _first(

@@ -2,16 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import BigInteger, Connection, bindparam, delete, func, literal_column, select
 
 from crawlyard.core.checkpoint import Batch, Lease
 from crawlyard.core.limits import Usage
 from crawlyard.core.watch import MOST_LINES
 from crawlyard.store.codec.watch import course_row, line_row
 from crawlyard.store.sql.bulk import insert_new, put_rows
+from crawlyard.store.sql.database import is_postgres
+from crawlyard.store.sql.driving import one_row
 from crawlyard.store.tables.access import days
 from crawlyard.store.tables.jobs import jobs
 from crawlyard.store.tables.watch import courses, log_lines
@@ -23,6 +24,9 @@ _NEWEST = select(
     jobs.c.no,
     select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no).scalar_subquery(),
 ).where(jobs.c.no.in_(bindparam("numbers", expanding=True)))
+_LAST = select(func.coalesce(func.max(log_lines.c.n), literal_column("0")).label("n")).where(
+    log_lines.c.job_no == bindparam("its_no", type_=BigInteger)
+)
 
 
 def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
@@ -34,7 +38,7 @@ def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> N
         rows = []
         for no, line in logging:
             newest[no] += 1
-            rows.append(line_row(no, replace(line, n=newest[no])))
+            rows.append(line_row(no, newest[no], line))
         insert_new(conn, log_lines, rows)
         _trim(conn, before, newest)
     courses_of = {lease.job_no: b.course for lease, b in written if b.course is not None}
@@ -43,6 +47,8 @@ def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> N
 
 def _newest(conn: Connection, numbers: Collection[int]) -> dict[int, int]:
     """Return the last line's number of each job."""
+    if not is_postgres(conn):  # its answer takes a tenth of what a list of keys does on the way
+        return {no: one_row(conn, _LAST, {"its_no": no}).n for no in numbers}
     return {no: n or 0 for no, n in conn.execute(_NEWEST, {"numbers": sorted(numbers)})}
 
 

@@ -157,9 +157,9 @@ def _settle(
     state, shard = found
     if again:
         shard, _ = reopen(conn, lease.job_no, shard, again)
-    set_shard(conn, lease.job_no, freed(shard))
     # with its own spec: to write that and its tags again was a third of the time of this
-    change(conn, job, *events, before=replace(job, state=state, version=job.version - 1))
+    before = replace(job, state=state, version=job.version - 1)
+    change(conn, job, *events, before=before, shard=(lease.job_no, freed(shard)))
 
 
 def _free(conn: Connection, lease: Lease) -> None:
@@ -205,12 +205,13 @@ def _take(
     row = conn.execute(locked(standing(*still), skip=True)).mappings().first()
     if row is None:
         return None  # somebody else has it, or it has come back to life
-    set_shard(conn, row["no"], freed(shard_of(row)))
+    shard = freed(shard_of(row))
     if State(row["state"]) is not State.RUNNING:
+        set_shard(conn, row["no"], shard)
         return None
     before = job_of(row)
     job, event = decide(before)
-    change(conn, job, event, before=before)
+    change(conn, job, event, before=before, shard=(row["no"], shard))
     return job
 
 

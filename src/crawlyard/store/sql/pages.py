@@ -2,13 +2,13 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, func, or_, select
 
 from crawlyard.core.page import (
     Body,
@@ -21,7 +21,7 @@ from crawlyard.core.page import (
     starts_of,
 )
 from crawlyard.store.base import PageQuery
-from crawlyard.store.codec.jobs import decompressed, page_of
+from crawlyard.store.codec.jobs import PAGE_READ, decompressed, page_of
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.standing import no_of
 from crawlyard.store.tables.jobs import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
@@ -70,13 +70,19 @@ def _pages(conn: Connection, job_id: str, query: PageQuery, limit: int) -> list[
     parent = frontier.alias("parent")
     named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
     statement: Select[Any] = (
-        select(*pages.c, parent.c.url.label("parent"))
+        select(*page_columns(parent))
         .select_from(pages.outerjoin(parent, named_by))
         .where(pages.c.job_no == _number(job_id), pages.c.id > query.after, *asked_of(query))
         .order_by(pages.c.id)
         .limit(limit)
     )
-    return [page_of(row) for row in conn.execute(statement).mappings()]
+    return [page_of(row) for row in conn.execute(statement).all()]
+
+
+def page_columns(parent: FromClause) -> Iterator[ColumnElement[Any]]:
+    """Yield the columns that `page_of` takes; *parent* is `frontier`, of the page's parent."""
+    for name in PAGE_READ:
+        yield parent.c.url.label(name) if name == "parent" else pages.c[name]
 
 
 def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:

@@ -8,9 +8,20 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from crawlyard.core.checkpoint import Asker, Preemption
+from crawlyard.core.due import Due
 from crawlyard.core.priority import Priority
 from crawlyard.core.queue import aged, claimable, may_preempt, takes, yields
 from crawlyard.store.codec.jobs import job_of, shard_of
@@ -37,6 +48,8 @@ from crawlyard.store.tables.jobs import (
 _LEVELS = Priority.HIGH - Priority.LOW
 """The most that a job rises."""
 
+_URGENT: ColumnElement[int] = literal_column(str(int(Priority.URGENT)))
+
 
 @dataclass(frozen=True, slots=True)
 class SqlQueue:
@@ -62,7 +75,7 @@ class SqlQueue:
             return 0
         return await self._database.write(lambda conn: _age(conn, now, step, rows))
 
-    async def due(self, now: datetime) -> Collection[str]:
+    async def due(self, now: datetime) -> Collection[Due]:
         return await self._database.read(partial(_due, now=now))
 
     async def spent(self, now: datetime) -> Mapping[str, str]:
@@ -183,14 +196,18 @@ def _waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
     return and_(there, jobs.c.since <= since, jobs.c.due_at <= since)
 
 
-def _due(conn: Connection, now: datetime) -> Collection[str]:
-    # needy jobs have an index of their own; of the others, one is enough
+def _due(conn: Connection, now: datetime) -> Collection[Due]:
+    # needy jobs have an index of their own; of the others, one of each kind is enough
     due = (PRESENT, jobs.c.due_at <= now)
-    needy = set(conn.scalars(select(jobs.c.needs).where(NEEDY, *due).distinct()))
-    late = set(conn.scalars(select(jobs.c.needs).where(UNREADY, *due).distinct()))
-    plain = select(jobs.c.needs).where(READY, *due, jobs.c.needs == "")
-    plain = plain.order_by(*CLAIM_ORDER).limit(1)  # else SQLite reads those of tomorrow, too
-    return needy | late | set(conn.scalars(plain))
+    kind = select(jobs.c.needs, (jobs.c.level >= _URGENT).label("urgent"))
+    plain = kind.where(READY, *due, jobs.c.needs == "").order_by(*CLAIM_ORDER).limit(1)
+    asked = [
+        kind.where(NEEDY, *due).distinct(),
+        kind.where(UNREADY, *due).distinct(),
+        plain,  # one, else SQLite reads those of tomorrow, too
+        plain.where(jobs.c.level < _URGENT),
+    ]
+    return {Due(now, r.needs, urgent=bool(r.urgent)) for one in asked for r in conn.execute(one)}
 
 
 def _waiting(conn: Connection, tags: frozenset[str], least: Priority) -> int:

@@ -16,13 +16,15 @@ from crawlyard.store.tables.jobs import PRESENT, RUNNING, jobs
 # "CYqu": any number will do that nothing else on the database locks
 _QUOTAS_LOCK = 0x43597175
 
-_ANY_LIMITED = select(users.c.id).where(LIMITED).limit(1)
+ANY_LIMITED = select(users.c.id).where(LIMITED).limit(1)
+"""A query for a user with a quota that a claim has to look at."""
+
 _USED = (days.c.pages, days.c.bytes, days.c.errors)
 
 
 def users_held_back(conn: Connection, now: datetime) -> list[str]:
     """Return the users of whom no further job may begin, for the rest of the transaction."""
-    if conn.scalar(_ANY_LIMITED) is None:
+    if conn.scalar(ANY_LIMITED) is None:
         return []
     if is_postgres(conn):
         # Else two claims at once count the same running jobs, and both add one. Claims

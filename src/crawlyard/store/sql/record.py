@@ -15,7 +15,7 @@ from crawlyard.core.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.event import Event
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage
-from crawlyard.core.page import Body, Outcome, TargetState
+from crawlyard.core.page import Body, Outcome, Target, TargetState
 from crawlyard.store.codec.jobs import (
     compressed,
     page_row,
@@ -124,13 +124,10 @@ def _write(conn: Connection, written: Sequence[Entry], given: Packed) -> None:
     for lease, batch in written:
         no, ends = lease.job_no, ends_of(batch.outcomes)
         new = {target.fp for target in batch.found}
-        fresh.extend(
-            target_row(no, target, TargetState.WAITING, "") | end_row(no, ends.get(target.fp))
-            for target in batch.found
-        )
+        fresh.extend(found_row(no, target, ends.get(target.fp)) for target in batch.found)
         fresh.extend(target_row(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped)
         for fp, outcome in ends.items():
-            (late if fp in new else closed).append({"fp": fp} | end_row(no, outcome))
+            (late if fp in new else closed).append(end_row(no, outcome) | {"fp": fp})
         kept.extend(page_row(no, o.target, o.page) for o in batch.outcomes if o.page is not None)
     _write_targets(conn, written, fresh, closed, late)
     write_pages(conn, kept, given)
@@ -169,10 +166,16 @@ def ends_of(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
     return ends
 
 
-def end_row(no: int, outcome: Outcome | None) -> dict[str, Any]:
+def found_row(no: int, target: Target, outcome: Outcome | None) -> dict[str, Any]:
+    """Return all columns of a new target, to which *outcome* has come already if it is not None."""
+    row = target_row(no, target, TargetState.WAITING, "")
+    if outcome is not None:
+        row.update(end_row(no, outcome))
+    return row
+
+
+def end_row(no: int, outcome: Outcome) -> dict[str, Any]:
     """Return the columns of a target that its *outcome* changes, and its job's key."""
-    if outcome is None:
-        return {}
     return {
         "job_no": no,
         "state": int(outcome.state),

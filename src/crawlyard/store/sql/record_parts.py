@@ -7,29 +7,38 @@ is exact, and what is found by two of them is counted once.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import JSON, ColumnElement, Connection, Text, cast, func, update
 
 from crawlyard.core.checkpoint import Batch, Checkpoint, Lease, Order
+from crawlyard.core.due import Due
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.page import Target, TargetState
+from crawlyard.core.page import TargetState
 from crawlyard.core.spread import Share, bucket_of
 from crawlyard.store.codec.jobs import limits_of, page_row, target_row
 from crawlyard.store.leasing import Worth, order_of, worth
 from crawlyard.store.sharing import Parts, carried, renewed, untold
 from crawlyard.store.sql.bulk import insert_new, update_rows
 from crawlyard.store.sql.database import is_postgres
+from crawlyard.store.sql.dues import gather_due
+from crawlyard.store.sql.opening import FOR_JOINING, dry_shards, shard_due
 from crawlyard.store.sql.record import (
     Entry,
     Packed,
     Written,
     end_row,
     ends_of,
+    found_row,
     write_pages,
 )
-from crawlyard.store.sql.shards import first_waiting, locked_parts, waits, write_parts
+from crawlyard.store.sql.shards import (
+    first_waiting,
+    locked_parts,
+    waiting_shards,
+    waits,
+    write_parts,
+)
 from crawlyard.store.tables.jobs import WAITING, frontier, jobs
 
 
@@ -43,6 +52,7 @@ class _Job:
     losses: int
     limits: Limits
     parts: Parts
+    shard: Due  # what a shard of it is to those who may join
 
 
 def record_parts(
@@ -79,7 +89,8 @@ def record_parts(
 
 
 def _job(conn: Connection, no: int) -> _Job | None:
-    columns = (jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses, _limits(conn))
+    named = (jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses)
+    columns = (*named, *FOR_JOINING, _limits(conn))
     found = locked_parts(conn, no, *columns)
     if found is None:
         return None
@@ -91,6 +102,7 @@ def _job(conn: Connection, no: int) -> _Job | None:
         losses=row["losses"],
         limits=limits_of(row["limits"]),
         parts=parts,
+        shard=shard_due(row),
     )
 
 
@@ -106,9 +118,15 @@ def _write(
 ) -> None:
     """Write targets and pages, and carry the job and its shard over them."""
     no, ends = lease.job_no, ends_of(batch.outcomes)
-    fresh = [_waiting(no, target) | end_row(no, ends.get(target.fp)) for target in batch.found]
+    fresh = [
+        found_row(no, target, ends.get(target.fp)) | {"bucket": bucket_of(target.host)}
+        for target in batch.found
+    ]
     shut = [target_row(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
+    dry = dry_shards(conn, job.parts, batch.found) if job.state is State.RUNNING else set()
     found = insert_new(conn, frontier, fresh)
+    if dry and found and dry & waiting_shards(conn, no, job.parts.of):
+        gather_due(conn, job.shard)
     skipped = insert_new(conn, frontier, shut)
     new = {target.fp for target in batch.found} if found == len(fresh) else set()
     closed = [{"fp": fp} | end_row(no, end) for fp, end in ends.items() if fp not in new]
@@ -120,10 +138,6 @@ def _write(
     carried(job.parts, lease, batch, found, skipped, now)
     if batch.pages and job.losses:
         conn.execute(update(jobs).where(jobs.c.no == no).values(losses=0))
-
-
-def _waiting(no: int, target: Target) -> dict[str, Any]:
-    return target_row(no, target, TargetState.WAITING, "") | {"bucket": bucket_of(target.host)}
 
 
 def _share(conn: Connection, job: _Job, lease: Lease, batch: Batch) -> Share:

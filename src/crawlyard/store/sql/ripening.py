@@ -17,7 +17,9 @@ PORTION = 500
 
 _LEVELS = sorted(Priority, reverse=True)
 _RIPE = (UNREADY, jobs.c.due_at <= bindparam("now", type_=Instant))
-_ANY = select(jobs.c.no).where(*_RIPE).limit(1)
+ANY_RIPE = select(jobs.c.no).where(*_RIPE).limit(1)
+"""A query for a job that is due and not marked; almost always there is none."""
+
 _DUE = (
     select(jobs.c.no)
     .where(*_RIPE, jobs.c.level == bindparam("of_level", type_=SmallInteger))
@@ -41,13 +43,11 @@ def soonest(conn: Connection) -> tuple[bool, datetime | None]:
 
 
 def ripen(conn: Connection, now: datetime) -> Priority | None:
-    """Mark jobs that wait and are due at *now*; almost always there is none to mark.
+    """Mark jobs that wait and are due at *now*.
 
     Those of the highest level first, in it those that became due first. Return the level
     that has perhaps more of them: lower ones have not been looked at. ``None``: all are marked.
     """
-    if conn.scalar(_ANY, {"now": now}) is None:
-        return None
     room = PORTION
     for level in _LEVELS:
         given = {"now": now, "of_level": int(level), "rows": room}

@@ -3,12 +3,25 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from crawlyard.core.checkpoint import Shard
-from crawlyard.core.spread import Extent, bucket_of, buckets_of
+from crawlyard.core.spread import BUCKETS, Extent, bucket_of, buckets_of
 from crawlyard.store.codec.jobs import shard_of, shard_row
 from crawlyard.store.sharing import Parts, to_yield
 from crawlyard.store.sql.bulk import insert_new, update_rows
@@ -95,26 +108,53 @@ def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) ->
 
 def waits(conn: Connection, no: int) -> bool:
     """Tell whether anything waits in a job."""
-    return conn.scalar(select(_exists(frontier.c.job_no == no, WAITING))) or False
+    # the order sees to it that Postgres goes to the index, also where it expects to find much
+    first = select(frontier.c.id).where(frontier.c.job_no == no, WAITING)
+    first = first.order_by(frontier.c.depth, frontier.c.id).limit(1)
+    return conn.scalar(first) is not None
 
 
-def waits_in(conn: Connection, no: int, shard: int, of: int) -> bool:
-    """Tell whether anything waits in a shard."""
-    return conn.scalar(select(_exists(*dealt_to(no, shard, of)))) or False
+def waiting_shards(conn: Connection, no: int, of: int) -> set[int]:
+    """Return the shards, of so many, in which something waits."""
+    buckets = conn.scalars(waiting_buckets(), {"its_no": no})
+    return {bucket % of + 1 for bucket in buckets}
 
 
 def first_waiting(conn: Connection, no: int, numbers: Sequence[int], of: int) -> int | None:
     """Return the first of some shards in which something waits, ``None`` for none."""
-    return next((n for n in numbers if waits_in(conn, no, n, of)), None)
+    waiting = waiting_shards(conn, no, of) if numbers else set()
+    return next((n for n in numbers if n in waiting), None)
+
+
+@cache
+def waiting_buckets() -> Select[Any]:
+    """Return a query for the buckets in which something waits, of the job *its_no*."""
+    # one look into an index for each bucket, whatever waits in them: a join may read all of it.
+    # Without the order, Postgres may read the whole table for each bucket in which nothing waits.
+    one: ColumnElement[int] = literal_column("1")
+    buckets = select(literal_column("0").label("bucket")).cte("buckets", recursive=True)
+    after = select(buckets.c.bucket + one).where(
+        buckets.c.bucket < literal_column(f"{BUCKETS - 1}")
+    )
+    buckets = buckets.union_all(after)
+    first = (
+        select(one)
+        .where(
+            frontier.c.job_no == bindparam("its_no", type_=BigInteger),
+            DEALT,
+            frontier.c.bucket == buckets.c.bucket,
+        )
+        .order_by(frontier.c.depth, frontier.c.id)
+        .limit(one)
+        .correlate(buckets)
+        .scalar_subquery()
+    )
+    return select(buckets.c.bucket).where(first.is_not(None))
 
 
 def dealt_to(no: int, shard: int, of: int) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions that a waiting target is of a shard."""
     return (frontier.c.job_no == no, DEALT, frontier.c.bucket.in_(buckets_of(shard, of)))
-
-
-def _exists(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists().where(*conditions)
 
 
 def others_hold() -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, or_, select
 
 from crawlyard.core.checkpoint import Asker, Claim, Lease, Shard
+from crawlyard.core.due import Due
 from crawlyard.core.event import Event
 from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job
@@ -31,7 +32,8 @@ from crawlyard.store.sharing import (
     taken,
 )
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.joining import join
+from crawlyard.store.sql.joining import is_any_spread, join
+from crawlyard.store.sql.opening import joinable, tell_open
 from crawlyard.store.sql.reopen import reopen
 from crawlyard.store.sql.shards import (
     PART,
@@ -85,6 +87,11 @@ class SqlSpread:
         work = partial(_load, lease=lease, limit=limit, deep=depth_first, without=sorted(without))
         return await self._database.read(work)
 
+    async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Due]:
+        if not await self._database.known(is_any_spread):
+            return ()
+        return await self._database.read(partial(joinable, now=now, besides=besides))
+
     async def shards(self, job_id: str) -> Mapping[int, Shard]:
         return await self._database.read(partial(_shards, job_id=job_id))
 
@@ -117,6 +124,8 @@ def begin(
     if parts.of != row["spread"]:
         recut(conn, parts.no, parts.of)
     write_parts(conn, parts)
+    if claim is not None:
+        tell_open(conn, row, parts)
     return claim
 
 
@@ -171,7 +180,16 @@ def _leave(
         if claim is None and not any(parts.leased()):
             _end(conn, job, parts, decide, yields=yields)
     write_parts(conn, parts)
+    _tell_if_freed(conn, row, parts, [lease.shard])
     return claim
+
+
+def _tell_if_freed(
+    conn: Connection, row: Mapping[str, Any], parts: Parts, numbers: Collection[int]
+) -> None:
+    """Let others hear of shards that were given back or taken, while the job goes on."""
+    if State(row["state"]) is State.RUNNING and any(parts.leased()):
+        tell_open(conn, row, parts, numbers)
 
 
 def _further(
@@ -204,22 +222,24 @@ def settle_part(
     found = _mine(conn, lease)
     if found is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
-    _, parts = found
+    row, parts = found
     parts.put(lease.shard, back(parts.by[lease.shard], None))
     if again:
         total, _ = reopen(conn, parts.no, parts.total, again)
         parts.put(0, total)
     write_parts(conn, parts)
     change(conn, job, *events)
+    _tell_if_freed(conn, {**row, "state": job.state}, parts, [lease.shard])
 
 
 def free_part(conn: Connection, lease: Lease) -> None:
     """Let the lease of a shard go, if it is ours."""
     found = _mine(conn, lease)
     if found is not None:
-        _, parts = found
+        row, parts = found
         parts.put(lease.shard, back(parts.by[lease.shard], None))
         write_parts(conn, parts)
+        _tell_if_freed(conn, row, parts, [lease.shard])
 
 
 def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | None:
@@ -275,6 +295,8 @@ def _take(
             write_parts(conn, parts)
             change(conn, *after, before=job)
     write_parts(conn, parts)
+    if after is None:
+        _tell_if_freed(conn, row, parts, numbers)
     return None if after is None else after[0]
 
 

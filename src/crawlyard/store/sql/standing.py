@@ -14,6 +14,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    FromClause,
+    Insert,
     Integer,
     Select,
     String,
@@ -37,12 +39,12 @@ from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import event_row, job_row, shard_row, spec_row, text_of
-from crawlyard.store.sql.bulk import arrays, insert_new, unnested
+from crawlyard.store.sql.bulk import Rows, arrays, as_json, insert_new, rows_of, unnested
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.sql.driving import changed, run_each
 from crawlyard.store.sql.dues import gather, number
 from crawlyard.store.sql.line import back_in_line
-from crawlyard.store.sql.tallies import counted_as, moved
+from crawlyard.store.sql.tallies import STEP, counted_as, moved
 from crawlyard.store.tables.jobs import (
     PRESENT,
     events,
@@ -52,6 +54,7 @@ from crawlyard.store.tables.jobs import (
     jobs,
     shards,
 )
+from crawlyard.store.tables.tallies import tally_steps
 
 # "CYev": any number will do that nothing else on the database locks
 _EVENTS_LOCK = 0x43596576
@@ -78,28 +81,79 @@ def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
     return query.with_for_update(of=[jobs, shards], skip_locked=skip, key_share=True)
 
 
-def change(conn: Connection, job: Job, *told: Event, before: Job | None = None) -> None:
+def change(
+    conn: Connection,
+    job: Job,
+    *told: Event,
+    before: Job | None = None,
+    shard: tuple[int, Shard] | None = None,
+) -> None:
     """Replace version ``job.version - 1`` of the job and add the events.
 
     *before* is the job as it was read in this transaction, if it was: a spec that is
-    still the same object is not written again.
+    still the same object is not written again. *shard*, of the job with that key, is
+    replaced as well; the row of the job is locked then.
 
     Raises:
         Conflict: the stored version is another, or the job is gone.
     """
     job = back_in_line(conn, job)
-    counted = counted_as(conn, job, before)
+    steps = moved(counted_as(conn, job, before), job)
     same = before is not None and before.spec is job.spec
     row = job_row(job) if same else job_row(job) | spec_row(job.spec)
-    given = {"its_id": job.id, "before": job.version - 1} | _given(row)
-    if not changed(conn, _change(tuple(row)), given):
+    at_once = told if same and is_postgres(conn) else ()
+    if is_postgres(conn):
+        count = _changed_at_once(conn, job, row, shard, steps, at_once)
+    else:
+        count = _changed(conn, job, row, shard, steps)
+    if not count:
         raise Conflict(f"job {job.id} is not at version {job.version - 1} any more")
-    moved(conn, counted, job)
     gather(conn, job, before)
     if not same:
         no = conn.execute(no_of(job.id)).scalar_one()
         _index_anew(conn, no, job)
-    tell(conn, told)
+    if not at_once:
+        tell(conn, told)
+
+
+def _changed(
+    conn: Connection,
+    job: Job,
+    row: Mapping[str, Any],
+    shard: tuple[int, Shard] | None,
+    steps: Rows,
+) -> int:
+    """Write a job and its shard, and count it; return how many there are, one or none."""
+    if shard is not None:
+        set_shard(conn, *shard)
+    count = changed(conn, _change(tuple(row)), _of_version(job) | _given(row))
+    insert_new(conn, tally_steps, steps)
+    return count
+
+
+def _changed_at_once(
+    conn: Connection,
+    job: Job,
+    row: Mapping[str, Any],
+    shard: tuple[int, Shard] | None,
+    steps: Rows,
+    told: Sequence[Event],
+) -> int:
+    """Do the same, and tell events, by one statement: each is a round trip to a server."""
+    # no column is both a job's and a shard's
+    of_shard = {} if shard is None else shard_row(shard[1])
+    given = _of_version(job) | _given(row) | _given(of_shard)
+    if shard is not None:
+        given["its_no"] = shard[0]
+    given[tally_steps.name] = as_json(conn, tally_steps, steps)
+    if told:
+        given[events.name] = as_json(conn, events, [event_row(event) for event in told])
+    statement = _change_at_once(tuple(row), tuple(of_shard), telling=bool(told))
+    found = conn.execute(statement, given).one()
+    if told:
+        number(conn, found.number)
+    rows: int = found.rows
+    return rows
 
 
 def _index_anew(conn: Connection, no: int, job: Job) -> None:
@@ -127,10 +181,30 @@ def _change(names: tuple[str, ...]) -> Update:
 
 
 @cache
+def _change_at_once(
+    names: tuple[str, ...], of_shard: tuple[str, ...], *, telling: bool
+) -> Select[Any]:
+    job = _change(names).returning(jobs.c.no).cte("job")
+    rows = rows_of(tally_steps, [tally_steps.c[name] for name in STEP])
+    parts = [insert(tally_steps).from_select(STEP, select(rows)).cte("steps")]
+    if of_shard:
+        parts.append(_set_shard(of_shard).cte("shard"))
+    count = select(func.count().label("rows")).select_from(job)
+    if not telling:
+        return count.add_cte(*parts)
+    told = telling_of(count.subquery("all_changed")).cte("told")
+    return count.add_columns(transaction().label("number")).add_cte(*parts, told)
+
+
+@cache
 def _set_shard(names: tuple[str, ...]) -> Update:
     its = shards.c.job_no == bindparam("its_no", type_=BigInteger)
     first = shards.c.shard == literal_column("0")
     return update(shards).where(its, first).values(_values(shards, names))
+
+
+def _of_version(job: Job) -> dict[str, object]:
+    return {"its_id": job.id, "before": job.version - 1}
 
 
 def _values(table: Table, names: Iterable[str]) -> dict[str, BindParameter[Any]]:
@@ -175,8 +249,25 @@ def _tell_in_turn(names: tuple[str, ...]) -> Executable:
     held = func.pg_advisory_xact_lock(_EVENTS_LOCK).table_valued(column("held"))
     rows = unnested(events, names)
     given = select(*(rows.c[name] for name in names)).select_from(held.join(rows, true()))
-    transaction = func.pg_current_xact_id().cast(Text)
-    return insert(events).from_select(names, given).returning(transaction)
+    return insert(events).from_select(names, given).returning(transaction())
+
+
+def telling_of(written: FromClause) -> Insert:
+    """Return a part of a statement of Postgres that tells of what it has *written*, one row.
+
+    The lock is taken once that row is there. What is told is given by `as_json`.
+    """
+    lock = func.pg_advisory_xact_lock(_EVENTS_LOCK)
+    held = select(lock.label("held")).select_from(written).cte("held").prefix_with("MATERIALIZED")
+    named = [each for each in events.c if each is not events.c.seq]
+    rows = rows_of(events, named)
+    given = select(rows).select_from(held.join(rows, true()))
+    return insert(events).from_select([each.name for each in named], given)
+
+
+def transaction() -> ColumnElement[str]:
+    """Return the number of the transaction, as Postgres has it."""
+    return func.pg_current_xact_id().cast(Text)
 
 
 def no_of(job_id: str) -> Select[int]:

@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
+    Insert,
     Integer,
     String,
     bindparam,
@@ -28,7 +30,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import EVERY_JOB, JobQuery
-from crawlyard.store.sql.bulk import insert_new, put_rows
+from crawlyard.store.sql.bulk import Rows, insert_new, put_rows
 from crawlyard.store.tables.jobs import PRESENT, jobs
 from crawlyard.store.tables.tallies import tallies, tally_steps
 
@@ -38,22 +40,24 @@ AT_ONCE = 2_000
 Group = tuple[str, str, int]
 """An owner, a state and a priority."""
 
-_NAMES = ("owner", "state", "priority", "jobs")
+STEP = ("owner", "state", "priority", "jobs")
+"""The columns of a step, and of a sum."""
+
 _ALL = union_all(
-    select(*(tallies.c[name] for name in _NAMES)),
-    select(*(tally_steps.c[name] for name in _NAMES)),
+    select(*(tallies.c[name] for name in STEP)),
+    select(*(tally_steps.c[name] for name in STEP)),
 ).subquery("counted")
 
 _THERE = union_all(
     select(jobs.c.owner, jobs.c.state, jobs.c.priority, func.count().label("jobs"))
     .where(PRESENT)
     .group_by(jobs.c.owner, jobs.c.state, jobs.c.priority),
-    select(*(_ALL.c[name] if name != "jobs" else -_ALL.c.jobs for name in _NAMES)),
+    select(*(_ALL.c[name] if name != "jobs" else -_ALL.c.jobs for name in STEP)),
 ).subquery("there")
 
 # one statement sees one state of the tables, whoever writes meanwhile
 _AGREE = insert(tally_steps).from_select(
-    list(_NAMES),
+    list(STEP),
     select(_THERE.c.owner, _THERE.c.state, _THERE.c.priority, func.sum(_THERE.c.jobs))
     .group_by(_THERE.c.owner, _THERE.c.state, _THERE.c.priority)
     .having(func.sum(_THERE.c.jobs) != 0),
@@ -80,6 +84,14 @@ def came(conn: Connection, new: Iterable[Job]) -> None:
     _step(conn, Counter(map(_group, new)))
 
 
+def came_from(new: FromClause) -> Insert:
+    """Return the statement that counts *new*, rows of jobs."""
+    group = (new.c.owner, new.c.state, new.c.priority)
+    return insert(tally_steps).from_select(
+        list(STEP), select(*group, func.count()).group_by(*group)
+    )
+
+
 def went(conn: Connection, job: Mapping[Any, Any]) -> None:
     """Count a job no more; *job* is its row."""
     _step(conn, {(job["owner"], job["state"], job["priority"]): -1})
@@ -96,11 +108,10 @@ def counted_as(conn: Connection, job: Job, before: Job | None) -> Group | None:
     return None if row is None else (row.owner, row.state, row.priority)
 
 
-def moved(conn: Connection, before: Group | None, job: Job) -> None:
-    """Count a job as what it is now, and no more as it was *before*."""
+def moved(before: Group | None, job: Job) -> Rows:
+    """Return the steps by which a job counts as what it is now, and no more as it was *before*."""
     now = _group(job)
-    if before is not None and before != now:
-        _step(conn, {before: -1, now: 1})
+    return [] if before is None or before == now else _rows({before: -1, now: 1})
 
 
 def sums(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], int] | None:
@@ -155,7 +166,7 @@ def _step(conn: Connection, changes: Mapping[Group, int]) -> None:
 def _rows(changes: Mapping[Group, int]) -> list[dict[str, Any]]:
     """Return rows in the order of their keys: whoever adds to sums locks them in it."""
     return [
-        dict(zip(_NAMES, (*group, count), strict=True)) for group, count in sorted(changes.items())
+        dict(zip(STEP, (*group, count), strict=True)) for group, count in sorted(changes.items())
     ]
 
 

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002  # SQLAlchemy passes the dialect, and no type here asks for it
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,19 @@ from crawlyard.store.text import clean
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def _microseconds(value: datetime | None) -> int | None:
+    return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+
+def _instant(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def cleaned(value: Any) -> str | None:
+    """Return what is stored of a text."""
+    return None if value is None else clean(str(value))
 
 
 class Instant(TypeDecorator[datetime]):
@@ -27,11 +41,21 @@ class Instant(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """Return what is stored."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return _microseconds(value)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], int | None]:
+        """Return what `process_bind_param` does: SQLAlchemy's own takes twice as long."""
+        return _microseconds
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """Return the instant, in UTC."""
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return _instant(value)
+
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[int | None], datetime | None]:
+        """Return what `process_result_value` does: SQLAlchemy's own takes twice as long."""
+        return _instant
 
 
 class Span(TypeDecorator[timedelta]):
@@ -57,7 +81,11 @@ class CleanText(TypeDecorator[str]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Return what is stored."""
-        return None if value is None else clean(str(value))
+        return cleaned(value)
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
+        """Return what `process_bind_param` does: SQLAlchemy's own takes twice as long."""
+        return cleaned
 
 
 Key = BigInteger().with_variant(Integer(), "sqlite")

@@ -236,7 +236,7 @@ class JobOut(Wire):
     usage: UsageOut
     progress: ProgressOut
     current_url: Text
-    worker: str | None  # null: nobody has it, or several have parts of it
+    worker: str | None  # null: nobody has it, or it is spread: its shards say who has them
     workers: int  # that have it, or a part of it
     spec: SpecOut
     retry_of: str | None

@@ -1,0 +1,19 @@
+"""The connection to SQLite as its driver has it, for what SQLAlchemy would take longer to do."""
+
+import sqlite3
+
+from sqlalchemy import Connection
+
+from crawlyard.errors import StoreUnavailable
+
+
+def driver_of(conn: Connection) -> sqlite3.Connection:
+    """Return the driver's own connection.
+
+    Raises:
+        StoreUnavailable: it is closed.
+    """
+    raw = conn.connection.driver_connection
+    if not isinstance(raw, sqlite3.Connection):
+        raise StoreUnavailable("the connection is closed")
+    return raw

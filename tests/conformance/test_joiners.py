@@ -1,0 +1,264 @@
+"""When a shard waits for somebody: those who may join are told of it once, on every store."""
+
+from collections.abc import AsyncIterator, Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url
+
+from crawlyard.core.checkpoint import Asker, Batch, Claim
+from crawlyard.core.due import Due
+from crawlyard.core.leaving import Last, Leaving, Verdict, verdict_on
+from crawlyard.core.lifecycle import Move
+from crawlyard.core.page import Target
+from crawlyard.core.priority import Priority
+from crawlyard.core.spread import REST, shard_of
+from crawlyard.store.base import Store
+from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql import Heralds, open_sql_store
+from crawlyard.store.sql.shards import waiting_buckets
+from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done
+from tests.conformance.conftest import Backend
+from tests.conformance.steps import added, moved, recorded, requeued
+
+SHARDS = 3
+HOSTS = tuple(f"h{n}.example" for n in range(12))
+
+
+@dataclass
+class Herald:
+    """A store, and how often it has told that something is due."""
+
+    told: int = 0
+    store: Store = field(init=False)
+
+    def tell(self) -> None:
+        self.told += 1
+
+    async def tell_within(self, _connection: Any, dues: Collection[Due]) -> None:
+        assert dues
+        self.told += 1
+
+    def heard(self) -> int:
+        """Return how often it told since this was asked the last time."""
+        told, self.told = self.told, 0
+        return told
+
+    async def begun(self, worker: str = "w1", **fields: Any) -> Claim:
+        """Return the claim of a spread job that was just submitted: its first shard."""
+        job = await added(self.store, spec=a_spec(spread=SHARDS, **fields))
+        claim = await self.store.leases.claim(Asker(worker, only=job.id), NOW, LEASE)
+        assert claim is not None
+        self.told = 0
+        return claim
+
+    async def joined(self, worker: str) -> Claim:
+        asker = Asker(worker, frozenset({"gpu"}))
+        claim = await self.store.spread.join(asker, NOW, LEASE, in_turn=False)
+        assert claim is not None
+        return claim
+
+    async def left(self, claim: Claim) -> None:
+        """Give a shard back, as a worker that ends does."""
+        last = Last(actor="worker:w1", stopped=True)
+
+        def decide(leaving: Leaving) -> Verdict:
+            return verdict_on(leaving, last, NOW)
+
+        lease, until = claim.lease, NOW + LEASE
+        await self.store.spread.leave(lease, NOW, until, decide, further=False)
+
+    async def joinable(self, besides: str | None = None, now: Any = NOW) -> set[Due]:
+        return set(await self.store.spread.joinable(now, besides))
+
+
+@pytest.fixture
+async def herald(backend: Backend) -> AsyncIterator[Herald]:
+    made = Herald()
+    if backend.sql:
+        heralds = Heralds(within=made.tell_within, after=made.tell)
+        made.store = await open_sql_store(backend.where, heralds=heralds)
+    else:
+        made.store = open_memory_store(made.tell)
+    yield made
+    await made.store.close()
+
+
+def others(claim: Claim) -> list[int]:
+    """Return the shards of a job but that of the claim."""
+    return [n for n in range(1, SHARDS + 1) if n != claim.lease.shard]
+
+
+def found(*numbers: int, page: str = "1") -> Batch:
+    """Return a batch with links to all hosts of some shards."""
+    return a_batch(found=targets(numbers, page))
+
+
+def targets(numbers: Iterable[int], page: str = "1") -> list[Target]:
+    return [a_target(page, host=host) for host in HOSTS if shard_of(host, SHARDS) in numbers]
+
+
+async def test_the_first_urls_of_a_free_shard_are_told_once(herald: Herald) -> None:
+    claim = await herald.begun()
+    first, second = others(claim)
+
+    answer = await recorded(herald.store, claim.lease, found(claim.lease.shard))
+    own = herald.heard()
+    answer = await recorded(herald.store, answer.lease, found(first))
+    opened = herald.heard()
+    answer = await recorded(herald.store, answer.lease, found(first, page="2"))
+    more = herald.heard()
+    answer = await recorded(herald.store, answer.lease, found(first, second, page="3"))
+    another = herald.heard()
+    await recorded(herald.store, answer.lease, found(first, second, page="3"))
+
+    assert (own, opened, more, another, herald.heard()) == (0, 1, 0, 1, 0)
+
+
+async def test_urls_for_a_shard_that_somebody_has_are_told_to_nobody(herald: Herald) -> None:
+    claim = await herald.begun()
+    first, _ = others(claim)
+    answer = await recorded(herald.store, claim.lease, found(first))
+    other = await herald.joined("w2")
+    ended = [done(target) for target in targets([first])]
+    await recorded(herald.store, other.lease, a_batch(outcomes=ended))
+    herald.heard()
+
+    await recorded(herald.store, answer.lease, found(first, page="2"))
+
+    assert other.lease.shard == first
+    assert herald.heard() == 0
+
+
+async def test_who_joins_hands_the_word_on_as_long_as_a_shard_waits(herald: Herald) -> None:
+    claim = await herald.begun()
+    await recorded(herald.store, claim.lease, found(*others(claim)))
+    herald.heard()
+
+    await herald.joined("w2")
+    second = herald.heard()
+    await herald.joined("w3")
+
+    assert (second, herald.heard()) == (1, 0)
+
+
+async def test_who_begins_a_job_tells_of_the_shards_that_it_leaves(herald: Herald) -> None:
+    claim = await herald.begun()
+    await recorded(herald.store, claim.lease, found(*others(claim)))
+    await herald.left(claim)
+    herald.heard()
+
+    again = await herald.store.leases.claim(Asker("w2"), NOW, LEASE)
+
+    assert again is not None
+    assert again.lease.shard
+    assert herald.heard() == 1
+
+
+@pytest.mark.parametrize("way", ["left", "freed", "lost", "taken back"])
+async def test_a_shard_that_is_freed_while_others_go_on_is_told(herald: Herald, way: str) -> None:
+    store, claim = herald.store, await herald.begun()
+    await recorded(store, claim.lease, found(*others(claim)))
+    other = await herald.joined("w2")
+    await herald.joined("w3")
+    herald.heard()
+
+    match way:
+        case "left":
+            await herald.left(other)
+        case "freed":
+            await store.leases.free(other.lease)
+        case "lost":
+            await store.spread.lose(other.lease, NOW, requeued)
+        case _:
+            await store.leases.take_back(NOW, {"w2"}, requeued)
+
+    assert herald.heard() == 1
+    assert await herald.joinable() == {Due(NOW, shard=True)}
+
+
+async def test_a_shard_that_has_run_dry_is_left_without_a_word(herald: Herald) -> None:
+    claim = await herald.begun()
+    first, _ = others(claim)
+    await recorded(herald.store, claim.lease, found(first))
+    other = await herald.joined("w2")
+    ended = [done(target) for target in targets([first])]
+    await recorded(herald.store, other.lease, a_batch(outcomes=ended))
+    herald.heard()
+
+    await herald.left(other)
+
+    assert other.lease.shard == first
+    assert herald.heard() == 0
+
+
+async def test_what_is_found_for_a_job_that_was_stopped_is_told_to_nobody(herald: Herald) -> None:
+    claim = await herald.begun()
+    await moved(herald.store, claim.job.id, Move.PAUSE)
+    herald.heard()
+
+    await recorded(herald.store, claim.lease, found(*others(claim)))
+
+    assert herald.heard() == 0
+    assert await herald.joinable() == set()
+
+
+async def test_a_shard_of_a_job_that_was_stopped_is_given_back_without_a_word(
+    herald: Herald,
+) -> None:
+    claim = await herald.begun()
+    await recorded(herald.store, claim.lease, found(*others(claim)))
+    other = await herald.joined("w2")
+    await moved(herald.store, claim.job.id, Move.PAUSE)
+    herald.heard()
+
+    await herald.left(other)
+
+    assert herald.heard() == 0
+
+
+@pytest.mark.postgres
+async def test_postgres_reads_no_table_to_see_that_nothing_waits(postgres_url: str) -> None:
+    store = await open_sql_store(postgres_url)
+    job = await added(store, spec=a_spec(spread=SHARDS))
+    claim = await store.leases.claim(Asker("w1", only=job.id), NOW, LEASE)
+    assert claim is not None
+    many = [a_target(str(n), host=host) for host in HOSTS for n in range(400)]
+    await recorded(store, claim.lease, a_batch(found=many))
+    await store.close()
+
+    engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
+    query = str(waiting_buckets().compile(engine))
+    with engine.begin() as conn:
+        conn.exec_driver_sql("ANALYZE frontier")
+        plan = conn.exec_driver_sql(f"EXPLAIN {query}", {"its_no": claim.lease.job_no})
+        steps = [step for (step,) in plan]
+    engine.dispose()
+
+    assert any("using frontier_bucket on frontier" in step for step in steps)
+    assert not any("Seq Scan on frontier" in step for step in steps)
+
+
+async def test_what_can_be_joined_is_told_apart_by_tags_and_level(herald: Herald) -> None:
+    claim = await herald.begun(worker_tags=("gpu",), priority=Priority.URGENT)
+    nothing = await herald.joinable()
+    await recorded(herald.store, claim.lease, found(*others(claim)))
+
+    some = await herald.joinable()
+    await herald.joined("w2")
+    await herald.joined("w3")
+
+    assert (nothing, some) == (set(), {Due(NOW, "gpu", urgent=True, shard=True)})
+    assert await herald.joinable() == set()
+
+
+async def test_who_has_a_shard_leaves_others_to_others_for_a_while(herald: Herald) -> None:
+    claim = await herald.begun()
+    await recorded(herald.store, claim.lease, found(*others(claim)))
+
+    mine, theirs = await herald.joinable("w1"), await herald.joinable("w2")
+    rested = await herald.joinable("w1", NOW + REST + timedelta(milliseconds=1))
+
+    assert (mine, theirs, rested) == ({Due(NOW, shard=True)}, set(), set())

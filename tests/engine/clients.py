@@ -1,0 +1,67 @@
+"""Both HTTP clients, for tests that ask the same of them; see `raw` for who answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+
+from crawlyard.clock import SystemClock
+from crawlyard.engine.by_aiohttp import AiohttpFetcher
+from crawlyard.engine.by_wire import WireFetcher
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.fetch import Fetcher, Response
+from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Look, Names, look_up
+from tests.engine.raw import RawServer
+
+CAP = 256 * 1024
+HEADERS = {"User-Agent": "Test/1", "Accept-Encoding": "gzip"}
+
+
+class Make(Protocol):
+    """What the fixture `make` gives: a fetcher, closed when the test ends."""
+
+    def __call__(
+        self, *, guard: Guard = ..., timeout_s: float = ..., look: Look = ...
+    ) -> Fetcher: ...
+
+
+@pytest.fixture(params=[WireFetcher, AiohttpFetcher], ids=["own", "aiohttp"])
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+    broken: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+    async with AsyncExitStack() as stack:
+
+        def made(
+            *,
+            guard: Guard = Guard(allow_private=True),  # noqa: B008 - it has no state
+            timeout_s: float = 5.0,
+            look: Look = look_up,
+        ) -> Fetcher:
+            timeout = timedelta(seconds=timeout_s)
+            fetcher: Fetcher = request.param(guard, timeout, SystemClock(), Names(64, look))
+            stack.push_async_callback(fetcher.close)
+            return fetcher
+
+        yield made
+    assert broken == []  # nothing was raised where nobody sees it
+
+
+async def got(fetcher: Fetcher, server: RawServer, cap: int = CAP) -> Response:
+    return await fetcher.fetch(server.url, HEADERS, cap)
+
+
+async def failure(asked: Awaitable[Response]) -> FetchFailed:
+    with pytest.raises(FetchFailed) as raised:
+        await asked
+    return raised.value
+
+
+async def came(asked: Awaitable[Response]) -> Response | FetchFailed:
+    try:
+        return await asked
+    except FetchFailed as failed:
+        return failed

@@ -1,0 +1,107 @@
+"""Both HTTP clients, and the addresses that names lead to."""
+
+import asyncio
+
+import pytest
+
+from crawlyard.core.page import ErrorKind
+from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Infos, look_up
+from tests.engine.clients import CAP, HEADERS, Make, failure
+from tests.engine.raw import ServeRaw, answer, saying
+
+
+async def test_the_next_address_of_a_name_is_tried_when_one_refuses(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    server = await raw_server(saying(answer(b"x")))
+
+    def look(host: str, port: int) -> Infos:
+        return [*look_up("127.0.0.9", port), *look_up("127.0.0.1", port)]
+
+    fetcher = make(look=look)
+
+    response = await fetcher.fetch(f"http://site.test:{server.port}/", HEADERS, CAP)
+
+    assert response.body == b"x"
+
+
+async def test_each_address_of_a_name_passes_the_guard(make: Make, raw_server: ServeRaw) -> None:
+    server = await raw_server(saying(answer(b"x")))
+
+    def look(host: str, port: int) -> Infos:
+        return [*look_up("127.0.0.1", port), *look_up("127.0.0.9", port)]
+
+    fetcher = make(look=look, guard=Guard(("127.0.0.9",)))
+
+    failed = await failure(fetcher.fetch(f"http://site.test:{server.port}/", HEADERS, CAP))
+
+    assert failed.kind in {ErrorKind.BLOCKED_ADDRESS, ErrorKind.CONNECT}
+    assert server.connections == 0
+
+
+async def test_a_name_that_leads_inside_at_its_next_look_up_is_blocked(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    server = await raw_server(saying(answer(b"x")))
+    fetcher = make(look=lambda _, port: look_up("127.0.0.1", port), guard=Guard())
+
+    failed = await failure(fetcher.fetch(f"http://site.test:{server.port}/", HEADERS, CAP))
+
+    assert failed.kind is ErrorKind.BLOCKED_ADDRESS
+    assert "site.test leads to 127.0.0.1" in failed.detail
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "literal", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "0.0.0.0"]
+)
+async def test_no_literal_of_the_inside_is_connected_to(
+    make: Make, raw_server: ServeRaw, literal: str
+) -> None:
+    server = await raw_server(saying(answer(b"x")))
+    url = f"http://{literal}:{server.port}/"
+
+    failed = await failure(make(guard=Guard()).fetch(url, HEADERS, CAP))
+
+    assert failed.kind is ErrorKind.BLOCKED_ADDRESS
+    assert server.connections == 0
+
+
+async def test_a_name_without_an_address_says_so(make: Make) -> None:
+    def look(host: str, port: int) -> Infos:
+        raise OSError("no such name")
+
+    failed = await failure(make(look=look).fetch("http://no.test/", HEADERS, CAP))
+
+    assert (failed.kind, failed.transient) == (ErrorKind.DNS, True)
+    assert failed.detail == "no.test has no address"
+
+
+async def test_a_port_that_nobody_listens_on_is_no_connection(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    failed = await failure(make().fetch("http://127.0.0.1:1/", HEADERS, CAP))
+
+    assert (failed.kind, failed.transient) == (ErrorKind.CONNECT, True)
+
+
+async def test_a_name_is_looked_up_once_for_many_connections(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    looked = []
+
+    def look(host: str, port: int) -> Infos:
+        looked.append(host)
+        return look_up("127.0.0.1", port)
+
+    server = await raw_server(saying(answer(b"x", "Connection: close")))
+    fetcher = make(look=look)
+    url = f"http://site.test:{server.port}/"
+
+    for _ in range(3):
+        await fetcher.fetch(url, HEADERS, CAP)
+    await asyncio.gather(*(fetcher.fetch(url, HEADERS, CAP) for _ in range(3)))
+
+    assert looked == ["site.test"]
+    assert server.connections == 6

@@ -1,0 +1,158 @@
+"""Both HTTP clients, and connections: which are used again, and which are closed."""
+
+import asyncio
+
+import pytest
+
+from crawlyard.core.page import ErrorKind
+from crawlyard.engine.by_wire import WireFetcher
+from crawlyard.engine.failing import FetchFailed
+from tests.engine.clients import Make, came, failure, got
+from tests.engine.raw import Call, ServeRaw, answer, saying
+from tests.site import until
+
+
+async def test_a_connection_is_used_again(make: Make, raw_server: ServeRaw) -> None:
+    server = await raw_server(saying(answer(b"x")))
+    fetcher = make()
+
+    for _ in range(3):
+        await got(fetcher, server)
+
+    assert (server.connections, len(server.asked)) == (1, 3)
+
+
+PARTING: dict[str, bytes] = {
+    "says so": answer(b"x", "Connection: close"),
+    "speaks HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx",
+    "sends more than one answer": answer(b"x") + answer(b"smuggled"),
+    "sends more than its length": answer(b"x") + b"more",
+    "sends an answer that switches protocols behind another": (
+        answer(b"x") + b"HTTP/1.1 101 Smuggled\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nxx"
+    ),
+    "sends a body with a 204": b"HTTP/1.1 204 No\r\n\r\nsmuggled",
+}
+
+
+@pytest.mark.parametrize("said", PARTING.values(), ids=PARTING)
+async def test_no_connection_is_used_again_whose_server(
+    make: Make, raw_server: ServeRaw, said: bytes
+) -> None:
+    server = await raw_server(saying(said))
+    fetcher = make()
+
+    responses = [await came(got(fetcher, server)) for _ in range(2)]
+
+    for response in responses:
+        if isinstance(response, FetchFailed):
+            assert response.kind is ErrorKind.PROTOCOL
+        else:
+            assert b"smuggled" not in response.body
+    assert (server.connections, len(server.asked)) == (2, 2)
+
+
+@pytest.mark.parametrize("make", [WireFetcher], ids=["own"], indirect=True)
+async def test_what_comes_between_two_requests_is_nobodys_answer(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    """Aiohttp takes it for the next one: connections of one job to one origin, at least."""
+    heard = asyncio.Event()
+
+    async def twice(call: Call) -> None:
+        await call.say(answer(b"%d" % call.connection))
+        if call.connection == 1:
+            await heard.wait()
+            await call.say(answer(b"smuggled"))
+
+    server = await raw_server(twice)
+    fetcher = make()
+
+    first = await got(fetcher, server)
+    heard.set()
+    await until(lambda: server.left == 1)  # it is closed at once
+    second = await got(fetcher, server)
+
+    assert (first.body, second.body) == (b"1", b"2")
+
+
+async def test_a_connection_that_the_server_closed_meanwhile_is_not_asked(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    server = await raw_server(saying(answer(b"x"), close=True))
+    fetcher = make()
+
+    await got(fetcher, server)
+    await until(lambda: server.left == 1)
+    await asyncio.sleep(0)
+    second = await got(fetcher, server)
+
+    assert second.body == b"x"
+    assert (server.connections, len(server.asked)) == (2, 2)
+
+
+async def test_a_kept_connection_that_drops_is_not_asked_again_by_itself(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    async def once(call: Call) -> None:
+        if call.number == 1:
+            await call.say(answer(b"x"))
+        else:
+            call.writer.transport.abort()
+
+    server = await raw_server(once)
+    fetcher = make()
+
+    await got(fetcher, server)
+    failed = await failure(got(fetcher, server))
+
+    assert (failed.kind, failed.transient) == (ErrorKind.CONNECT, True)
+    assert len(server.asked) == 2
+
+
+async def test_a_request_that_is_given_up_closes_its_connection(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    server = await raw_server(Call.gone)
+    task = asyncio.create_task(got(make(), server))
+    await until(lambda: len(server.asked) == 1)
+
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: server.left == 1)
+
+
+async def test_a_request_that_takes_too_long_is_given_up_and_its_connection_closed(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    server = await raw_server(Call.gone)
+
+    failed = await failure(got(make(timeout_s=0.2), server))
+
+    assert (failed.kind, failed.transient) == (ErrorKind.TIMEOUT, True)
+    assert failed.detail == "no whole answer within 0.2 s"
+    await until(lambda: server.left == 1)
+
+
+async def test_closing_ends_what_is_kept_and_what_is_under_way(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    async def first(call: Call) -> None:
+        if call.connection == 1:
+            await call.say(answer(b"x"))
+        else:
+            await call.gone()
+
+    server = await raw_server(first)
+    fetcher = make()
+    kept = await got(fetcher, server)
+    other = await raw_server(Call.gone)
+    waiting = asyncio.create_task(got(fetcher, other))
+    await until(lambda: len(other.asked) == 1)
+
+    await fetcher.close()
+
+    assert kept.body == b"x"
+    assert (await failure(waiting)).kind in {ErrorKind.CONNECT, ErrorKind.PROTOCOL}
+    await until(lambda: server.left == other.left == 1)

@@ -1,0 +1,114 @@
+"""Both HTTP clients, and answers that are too much."""
+
+import pytest
+
+from crawlyard.core.page import ErrorKind
+from crawlyard.engine.by_aiohttp import AiohttpFetcher
+from crawlyard.engine.by_wire import WireFetcher
+from crawlyard.engine.failing import FetchFailed
+from tests.engine.clients import CAP, Make, came, failure, got
+from tests.engine.raw import CHUNKED, Call, ServeRaw, answer, saying
+from tests.site import until
+
+ENDLESS: dict[str, tuple[bytes, bytes]] = {
+    "a status line": (b"HTTP/1.1 200 ", b"very " * 2000),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-More: and so on\r\n" * 500),
+    "one header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"and so on " * 1000),
+    "interim answers": (b"", b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n" * 100),
+}
+
+
+@pytest.mark.parametrize("said", ENDLESS.values(), ids=ENDLESS)
+async def test_a_head_without_an_end_is_given_up(
+    make: Make, raw_server: ServeRaw, said: tuple[bytes, bytes]
+) -> None:
+    sent = 0
+
+    async def pour(call: Call) -> None:
+        nonlocal sent
+        await call.say(said[0])
+        while True:
+            await call.say(said[1])
+            sent += len(said[1])
+
+    server = await raw_server(pour)
+
+    fetcher = make(timeout_s=2)
+
+    failed = await failure(got(fetcher, server))
+
+    assert failed.kind in {ErrorKind.TOO_LARGE, ErrorKind.TIMEOUT, ErrorKind.PROTOCOL}
+    if isinstance(fetcher, WireFetcher):
+        assert failed.kind is ErrorKind.TOO_LARGE
+    await until(lambda: server.left == 1)
+
+
+AFTER: dict[str, tuple[bytes, bytes]] = {
+    "trailers": (b"0\r\n", b"X-More: and so on\r\n" * 500),
+    "one trailer": (b"0\r\nX-Long: ", b"and so on " * 1000),
+    "an extension of a chunk": (b"4;x=", b"andsoon" * 1000),
+    "a body": (b"ffffffff\r\n", b"and so on " * 1000),
+}
+
+
+@pytest.mark.parametrize("said", AFTER.values(), ids=AFTER)
+async def test_what_follows_a_chunk_without_an_end_is_given_up(
+    make: Make, raw_server: ServeRaw, said: tuple[bytes, bytes]
+) -> None:
+    async def pour(call: Call) -> None:
+        await call.say(CHUNKED + b"4\r\nbody\r\n")
+        await call.say(said[0])
+        while True:
+            await call.say(said[1])
+
+    server = await raw_server(pour)
+
+    fetcher = make(timeout_s=2)
+
+    response = await came(got(fetcher, server))
+
+    if isinstance(response, FetchFailed):
+        assert response.kind in {ErrorKind.TIMEOUT, ErrorKind.TOO_LARGE, ErrorKind.PROTOCOL}
+        assert isinstance(fetcher, AiohttpFetcher)  # it gives up what came in one piece with it
+    else:
+        assert response.truncated
+        assert response.body.startswith(b"body")
+        assert response.wire_bytes <= CAP
+    await until(lambda: server.left == 1)
+
+
+async def test_a_body_beyond_the_cap_is_cut_there_and_its_connection_closed(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    server = await raw_server(saying(answer(b"x" * 5_000_000)))
+
+    response = await got(make(), server, 1000)
+
+    assert response.body == b"x" * 1000
+    assert response.wire_bytes == 1000
+    assert response.truncated == "the body is larger than 1000 bytes"
+    await until(lambda: server.left == 1)
+
+
+async def test_a_coding_that_nobody_knows_is_a_failure_and_its_connection_closed(
+    make: Make, raw_server: ServeRaw
+) -> None:
+    server = await raw_server(saying(answer(b"x" * 200_000, "Content-Encoding: rot13")))
+
+    failed = await failure(got(make(), server))
+
+    assert failed.kind is ErrorKind.DECODE
+    await until(lambda: server.left == 1)
+
+
+async def test_a_switch_of_protocols_is_no_page(make: Make, raw_server: ServeRaw) -> None:
+    said = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nxxxx"
+    server = await raw_server(saying(said))
+
+    response = await came(got(make(timeout_s=0.3), server))
+
+    if isinstance(response, FetchFailed):
+        assert response.kind in {ErrorKind.PROTOCOL, ErrorKind.TIMEOUT}
+    else:
+        assert (response.status, response.body) == (101, b"")
+    await until(lambda: server.left == 1)
