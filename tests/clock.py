@@ -42,6 +42,11 @@ class FakeClock:
         """Return seconds since it was made, and some: a monotonic clock begins anywhere."""
         return 1024.0 + (self._now - self._started).total_seconds()
 
+    @property
+    def sleepers(self) -> int:
+        """Return how many wait for it to be advanced."""
+        return sum(not woken.done() for _, _, woken in self._sleepers)
+
     async def sleep(self, duration: timedelta) -> None:
         """Return once it was advanced by *duration*."""
         woken = asyncio.get_running_loop().create_future()

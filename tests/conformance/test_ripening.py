@@ -1,13 +1,20 @@
 """Jobs that are due later: a claim does not pass them one by one, and finds them in time."""
 
+import re
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.lifecycle import Move
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import Store
+from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.claims import FIRST_LOOK
+from crawlyard.store.tables.jobs import jobs
 from tests.builders import LEASE, NOW, a_spec
 from tests.conformance.statements import planned
 from tests.conformance.steps import added, moved
@@ -65,3 +72,32 @@ async def test_a_claim_on_sqlite_reads_indexes_of_what_is_due_alone(
 
     assert "SEARCH jobs USING INDEX jobs_ready (ready=?)" in plans
     assert any("USING COVERING INDEX jobs_unready (due_at<?)" in plan for plan in plans)
+
+
+@pytest.mark.postgres
+async def test_a_claim_on_postgres_passes_by_what_is_due_later_whatever_is_planned(
+    postgres_url: str,
+) -> None:
+    store = await open_sql_store(postgres_url)
+    await added(store, due_at=LATER)
+    await store.close()
+
+    engine = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"))
+    look = re.sub(r"%\(param_\d+\)s", "1", str(FIRST_LOOK.compile(engine)))  # of LIMIT
+    look = look.replace("%(now)s", "$1")
+    others = ", ".join(column.name for column in jobs.c if column.name not in {"no", "id"})
+    with engine.begin() as conn:
+        conn.exec_driver_sql(
+            f"INSERT INTO jobs (id, {others})"
+            f" SELECT gen_random_uuid()::text, {others} FROM jobs, generate_series(1, 5000)"
+        )
+        conn.exec_driver_sql("ANALYZE jobs")
+        # as after some runs: one plan for whatever is given
+        conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+        conn.exec_driver_sql(f"PREPARE look (bigint) AS {look}")
+        plan = conn.exec_driver_sql("EXPLAIN EXECUTE look (1)")
+        steps = [step for (step,) in plan]
+    engine.dispose()
+
+    assert any("using jobs_unready on jobs" in step for step in steps)
+    assert not any("Seq Scan on jobs" in step for step in steps)

@@ -39,7 +39,7 @@ def claim(
     # Two workers never win the same job: SQLite has one writer at a time, Postgres
     # skips the rows that another claim has locked. The lock of the quotas comes first, as
     # in `preempt`, which waits for rows: nobody waits in a circle.
-    seen = one_row(conn, _FIRST_LOOK, {"now": now})
+    seen = one_row(conn, FIRST_LOOK, {"now": now})
     out = users_held_back(conn, now) if seen.limited else []
     kind, given = asked_by(conn, asker, now, out)
     left = ripen(conn, now) if seen.ripe and not kind.only else None
@@ -50,7 +50,9 @@ def claim(
     return None if row is None else take(conn, row, asker, now, until)
 
 
-_FIRST_LOOK = select(ANY_LIMITED.exists().label("limited"), ANY_RIPE.exists().label("ripe"))
+# EXISTS would drop the order, and with 100,000 jobs of tomorrow take 25 ms on Postgres
+FIRST_LOOK = select(ANY_LIMITED.exists().label("limited"), ANY_RIPE.scalar_subquery().label("ripe"))
+"""What a claim asks first: whether there are quotas to look at, and jobs to mark as due."""
 
 
 def _head(conn: Connection, kind: Kind, given: Mapping[str, object]) -> RowMapping | None:
