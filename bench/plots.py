@@ -10,7 +10,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -31,7 +31,7 @@ class Point:
 
     site: str
     crawler: str
-    pages: int
+    pages: int  # of the site
     pages_per_s: float
     cpu_s_per_1000: float
 
@@ -57,7 +57,7 @@ def points(files: Iterable[Path]) -> list[Point]:
     sizes = {site: max(one.pages for one in found if one.site == site) for site, _ in runs}
     stopped = {key for key, each in runs.items() if any(run["stopped"] for run in each)}
     return [
-        one
+        replace(one, pages=sizes[one.site])  # also of who was stopped, and has crawled fewer
         for one in found
         if one.pages >= _WHOLE * sizes[one.site] or (one.site, one.crawler) in stopped
     ]
