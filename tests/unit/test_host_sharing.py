@@ -155,6 +155,15 @@ class Rig:
         event = Event(name=EventName.HOST_UPDATED, subject=HOST, owner="", at=NOW, actor="ada")
         await self.store.host_rules.put(rule, event)
 
+    async def barred(self) -> Process:
+        """Return a process that has heard that the host is blocked."""
+        await self.rule(state=HostState.BLOCKED)
+        process = self.process()
+        process.gate.ready_in(HOST)
+        await settle()
+        assert process.gate.is_blocked(HOST)
+        return process
+
     async def sent_in(self, duration: timedelta, *of: Process) -> list[int]:
         """Return how many requests each process sends while time passes."""
         before = [process.sent for process in of]
@@ -479,11 +488,7 @@ async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: Rig)
 
 
 async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Rig) -> None:
-    await rig.rule(state=HostState.BLOCKED)
-    one = rig.process()
-    one.gate.ready_in(HOST)
-    await settle()
-    assert one.gate.is_blocked(HOST)
+    one = await rig.barred()
 
     await rig.rule(2)
     await rig.clock.advance(5 * SECOND)
@@ -495,11 +500,7 @@ async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Rig) 
 async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it_is_blocked(
     rig: Rig,
 ) -> None:
-    await rig.rule(state=HostState.BLOCKED)
-    one = rig.process()
-    one.gate.ready_in(HOST)
-    await settle()
-    assert one.gate.is_blocked(HOST)
+    one = await rig.barred()
 
     await rig.rule(2)
     one.gate.leave("job")

@@ -121,7 +121,6 @@ class Decision:
 
 
 _ALLOWED = Decision(allowed=True)
-_NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +133,9 @@ class ResourceLimiter:
     """
 
     limits: Limits = field(default_factory=Limits)
-    _any: bool = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_any", self.limits != _NO_LIMITS)
 
     def decide(self, usage: Used, in_flight: int = 0) -> Decision:
         """Return whether a fetch may begin, *in_flight* others being under way."""
-        if not self._any:  # asked twice a page
-            return _ALLOWED
         name = breach(self.limits, usage)
         if name is not None:
             return Decision(

@@ -79,9 +79,8 @@ class Decoder:
         if self.full or not chunk:
             return
         self._fed = True
-        only = self._stages[0] if len(self._stages) == 1 else None  # of nearly all bodies
         try:
-            for piece in only.feed(chunk) if only is not None else self._through(chunk, 0):
+            for piece in self._through(chunk, 0):
                 if not self._keep(piece):
                     return
         except _FAILURES as error:
