@@ -12,11 +12,11 @@ import asyncio
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.engine import make_url
 

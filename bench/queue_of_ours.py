@@ -4,11 +4,12 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import BigInteger, Connection, Text, cast, literal, select, text, type_coerce
 from sqlalchemy import func as sql
 from sqlalchemy.engine import make_url

@@ -85,8 +85,16 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.decode", "store.codec"),
     # wherever untyped values enter or leave
-    "pydantic": ("cli", "client", "config", "store.codec", "web"),
+    "pydantic": ("cli", "client", "config", "web"),
+    "msgspec": ("export.jsonl", "store.codec"),  # but for records, which are everywhere
 }
+RECORDS = frozenset(
+    {
+        *("msgspec.Struct", "msgspec.field", "msgspec.NODEFAULT"),
+        *("msgspec.structs.replace", "msgspec.structs.fields", "msgspec.structs.asdict"),
+    }
+)
+"""What records are made of, in every module."""
 
 KEEPS_TIME = (
     "clock",
@@ -225,7 +233,8 @@ def core_is_pure(tree: Tree) -> Iterator[str]:
         for imported in module.imports():
             top = imported.partition(".")[0]
             own = tree.own(imported)
-            known = (top in sys.stdlib_module_names and top not in impure) or top == "cronsim"
+            known = top == "cronsim" or imported in RECORDS
+            known |= top in sys.stdlib_module_names and top not in impure
             if not known and own != "errors" and area_of(own or "") != "core":
                 yield f"{module.name} imports {imported}"
 
@@ -236,6 +245,8 @@ def dependencies_are_at_home(tree: Tree) -> Iterator[str]:
         for imported in module.imports():
             top = imported.partition(".")[0]
             if top in sys.stdlib_module_names or top in {PACKAGE, "__future__", *_PYTHON_LATER}:
+                continue
+            if imported in RECORDS:
                 continue
             homes = HOMES.get(top, ())
             lived_in |= {(top, home) for home in homes if is_in(module.name, (home,))}

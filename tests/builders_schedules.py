@@ -1,9 +1,10 @@
 """Schedules, ticks and firings for tests: valid as they are, each field to be had otherwise."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job, Origin

@@ -3,13 +3,13 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from annotated_types import Ge, Le, MinLen
+from msgspec.structs import replace
 from pydantic.fields import FieldInfo
 
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, StateReason

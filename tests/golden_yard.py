@@ -5,10 +5,11 @@ minutes before one, so that `tests.golden` can tell them from those of the run i
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from crawlyard import Settings, Yard
 from crawlyard.core.checkpoint import Asker, Lease

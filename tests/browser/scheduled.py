@@ -1,9 +1,10 @@
 """Schedules with a past: ledgers as a scheduler would have written them, and jobs that ended."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from crawlyard.core.job import Origin
 from crawlyard.core.lifecycle import Move, StateReason

@@ -5,9 +5,11 @@ that is wrong in all of them is still found.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Batch, Lease, Order
 from crawlyard.core.job import Job

@@ -1,7 +1,8 @@
 """What tests of the upkeep do before they come to their point."""
 
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.event import EventName

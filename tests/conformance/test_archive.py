@@ -1,11 +1,11 @@
 """`ArchiveStore`: the pages of all jobs, newest first, a bounded piece at a time."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.archive import FoundPage
 from crawlyard.core.checkpoint import Claim

@@ -1,10 +1,10 @@
 """`FrontierStore.record`: what a checkpoint does to the lease, and who may make one."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Batch, Order, Shard
 from crawlyard.core.lifecycle import Move, State

@@ -1,10 +1,10 @@
 """`CredentialStore`: secrets by their digests; what is revoked proves nothing any more."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.credential import Credential, CredentialKind
 from crawlyard.core.event import EventName

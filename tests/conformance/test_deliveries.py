@@ -4,10 +4,10 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.room import Room, Traffic

@@ -1,10 +1,10 @@
 """`ViewStore`, `OperationStore` and `SettingStore`: what the server keeps beside the crawls."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.desk import Failure, Operation, OperationKind, OperationState, Section
 from crawlyard.core.event import Event, EventName

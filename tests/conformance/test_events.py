@@ -1,9 +1,9 @@
 """`EventLog`: what has happened, in the order in which it became true."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import Event, EventName

@@ -1,9 +1,9 @@
 """`FrontierStore`: what waits comes in the order of the strategy; what is known is never lost."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.page import Outcome, Skipped, TargetState, Via
 from crawlyard.store.base import Store

@@ -1,6 +1,6 @@
 """What lives by a grant, and what is trusted, comes back from every store as it was written."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.user import Grant

@@ -1,10 +1,10 @@
 """`HostRuleStore`: what operators say of hosts, and who said it last."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.host_rule import HostRule, HostState

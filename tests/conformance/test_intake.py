@@ -1,10 +1,10 @@
 """Jobs that are let in together: judged by what holds, each for himself, in their order."""
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.desk import Section

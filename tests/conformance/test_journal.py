@@ -1,10 +1,10 @@
 """`JournalStore` and `WorkerStore`: what is there to be looked at, as checkpoints wrote it."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import create_engine, func, make_url, select
 
 from crawlyard.core.checkpoint import Batch, Claim

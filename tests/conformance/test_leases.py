@@ -1,10 +1,10 @@
 """`LeaseStore`: who crawls what, and until when; nobody else meanwhile."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Lease, Order
 from crawlyard.core.lifecycle import Move, State

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Connection, make_url
 
 from crawlyard.core.checkpoint import Asker

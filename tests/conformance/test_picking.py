@@ -1,11 +1,11 @@
 """A page of a list has the first jobs of all that are asked for, and reads few others."""
 
 import shutil
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.filter import fits, parse
 from crawlyard.core.job import Job, Origin

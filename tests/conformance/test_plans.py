@@ -1,9 +1,10 @@
 """What workers ask again and again reads few rows, however many jobs there are or ever were."""
 
 import shutil
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.priority import Priority

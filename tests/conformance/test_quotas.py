@@ -1,12 +1,12 @@
 """Quotas at the claim: whose is used up waits, and everybody else's jobs are taken instead."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Batch
 from crawlyard.core.event import EventName

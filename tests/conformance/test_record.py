@@ -1,7 +1,8 @@
 """`FrontierStore.record`: what a batch says is what is stored."""
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Batch, Order
 from crawlyard.core.page import Body, Outcome, Skipped, Target, TargetState, Via

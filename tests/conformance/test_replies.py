@@ -1,8 +1,9 @@
 """`ReplyStore`: a request that is sent again is answered as it was the first time."""
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from crawlyard.core.desk import Reply
 from crawlyard.store.base import Store

@@ -1,8 +1,7 @@
 """`JobStore.retry_failed`: failed targets wait again, as if they had never been tried."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.lifecycle import Move, State

@@ -1,10 +1,10 @@
 """`ScheduleStore`: schedules are added, changed by one at a time, found and deleted."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import update
 
 from crawlyard.core.event import EventName

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from crawlyard.core.filter import parse
 from crawlyard.core.job import DIRECT
 from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.spec import FOREVER
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store import migrations
 from crawlyard.store.base import JobQuery
@@ -221,6 +223,29 @@ INSERT INTO events (job_id, name, at, actor, data)
 VALUES ('a-job', 'job.paused', 2000000, 'ada', '{}'),
   ('gone', 'job.deleted', 2000000, 'ada', '{}')
 """
+
+
+async def test_durations_of_years_are_what_they_were(empty: str) -> None:
+    folder_of(empty)
+    on(empty, lambda c: upgraded_to(c, "0001"))
+    on(empty, lambda c: filled(c, OF_THE_FIRST_SCHEMA))
+    with_years = text("UPDATE jobs SET spec = :spec")
+    on(empty, lambda c: c.execute(with_years, {"spec": SPEC_WITH_YEARS}))
+
+    store = await open_sql_store(empty)
+
+    [standing] = await store.jobs.find(JobQuery(), 10)
+    spec = standing.job.spec
+    await store.close()
+    assert (spec.name, spec.retention) == ('"retention":"P1Y', FOREVER)
+    assert (spec.limits.duration, spec.timeout) == (
+        timedelta(days=400, hours=3),
+        timedelta(minutes=90),
+    )
+
+
+SPEC_WITH_YEARS = r"""{"urls":["http://h/"],"name":"\"retention\":\"P1Y","retention":"P100Y",
+"limits":{"duration":"P1Y35DT3H"},"timeout":"PT1H30M"}"""
 
 
 @pytest.mark.parametrize("over_the_api", [False, True])

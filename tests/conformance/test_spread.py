@@ -1,11 +1,11 @@
 """A job that is spread: its shards, what they may use, and how it ends, on every store."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.event import Event

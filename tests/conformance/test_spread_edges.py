@@ -1,7 +1,8 @@
 """Jobs that are cut otherwise than before, while somebody from before comes back too late."""
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Claim, Order
 from crawlyard.core.event import EventName

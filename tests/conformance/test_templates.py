@@ -1,13 +1,13 @@
 """`TemplateStore`: versions that never change, found by who may see them, and never lost."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.schedule import CrawlSchedule

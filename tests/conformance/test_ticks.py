@@ -1,11 +1,11 @@
 """`TickStore`: what is due is found, and each instant is fired once, whoever tries."""
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName

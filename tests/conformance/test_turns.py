@@ -1,12 +1,13 @@
 """The order of the queue: levels, turns between owners, and tags, as the pure rules say."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName

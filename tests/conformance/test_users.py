@@ -1,10 +1,10 @@
 """`UserStore`: accounts are added, changed by one at a time, and found in order."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.limits import Limits

@@ -1,10 +1,10 @@
 """`WebhookStore`: endpoints are added, changed by one at a time, found, deleted."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.room import Traffic

@@ -1,9 +1,9 @@
 """What operators want of workers, beside what those say of themselves."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.watch import Wish

@@ -1,12 +1,12 @@
 """What a crawl finds, and where it stops: judged from the server's side where that can be."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard import (
     LOCAL,

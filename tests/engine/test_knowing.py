@@ -1,12 +1,13 @@
 """A job that knows millions of URLs reads them for longer than its lease lasts, and keeps it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.checkpoint import Asker, Claim

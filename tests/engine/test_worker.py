@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import force_setattr
 
 from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
 from crawlyard.core.checkpoint import Asker
@@ -51,7 +52,7 @@ class Around:
 def around(yard: Yard, part: str, method: str, before: Callable[[], Any]) -> None:
     """Let *before* run ahead of each call of a store method."""
     inner = getattr(yard.store, part)
-    object.__setattr__(yard.store, part, Around(inner, method, before))
+    force_setattr(yard.store, part, Around(inner, method, before))
 
 
 async def test_a_worker_claims_as_soon_as_others_see_it_and_not_at_its_next_poll(

@@ -1,10 +1,11 @@
 """`Archive`: how far one search goes, and that the next one goes on where it stopped."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.archive import Bounds, Findings, FoundPage, Look
 from crawlyard.core.page import Body

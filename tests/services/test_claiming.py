@@ -1,11 +1,12 @@
 """How a worker fills its slots: what each free one takes, who makes room, and who rises."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Claim
 from crawlyard.core.job import Job

@@ -5,12 +5,12 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from standardwebhooks import WebhookVerificationError
 
 from crawlyard.core.desk import Section
@@ -673,7 +673,7 @@ class TestTrouble:
     ) -> None:
         rig = Rig()
         away = Away(rig.store)
-        rig.store = replace(rig.store, deliveries=away)  # type: ignore[arg-type]  # one method less
+        rig.store = replace(rig.store, deliveries=away)
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -688,7 +688,7 @@ class TestTrouble:
     async def test_an_event_that_was_forgotten_is_given_up_and_nobody_is_blamed(self) -> None:
         rig = Rig()
         forgetful = Forgetful(rig.store)
-        rig.store = replace(rig.store, deliveries=forgetful)  # type: ignore[arg-type]  # as above
+        rig.store = replace(rig.store, deliveries=forgetful)
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()
@@ -703,7 +703,7 @@ class TestTrouble:
     ) -> None:
         rig = Rig()
         broken = Broken(rig.store)
-        rig.store = replace(rig.store, deliveries=broken)  # type: ignore[arg-type]  # as above
+        rig.store = replace(rig.store, deliveries=broken)
         async with Receiver() as receiver, rig.delivering():
             webhook = await rig.hooked(receiver)
             await rig.happened()

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Batch, Booking
 from crawlyard.core.credential import CredentialKind
@@ -167,7 +167,7 @@ class TestPauses:
     ) -> None:
         job = await paused(store)
         resuming = Meanwhile(store, clock, job.id)
-        janitor = Janitor(replace(store, jobs=resuming), clock, JanitorOptions())  # type: ignore[arg-type]  # it passes all else on
+        janitor = Janitor(replace(store, jobs=resuming), clock, JanitorOptions())
         for _ in range(int(days * 2)):
             resuming.now = clock.now() >= NOW + days * DAY - DAY / 2
             await sweep(janitor, clock, DAY / 2)
@@ -220,7 +220,7 @@ class TestRetention:
     ) -> None:
         job = await ended(store, NOW - 31 * DAY)
         resuming = Meanwhile(store, clock, job.id)
-        janitor = Janitor(replace(store, jobs=resuming), clock, JanitorOptions())  # type: ignore[arg-type]  # it passes all else on
+        janitor = Janitor(replace(store, jobs=resuming), clock, JanitorOptions())
         resuming.now = True
 
         swept = await sweep(janitor, clock)
@@ -528,7 +528,7 @@ class TestRun:
         await ended_by_cancel(running)
 
     async def test_an_error_of_ours_ends_it(self, clock: FakeClock) -> None:
-        broken = replace(open_memory_store(), upkeep=None)  # type: ignore[arg-type]  # the error
+        broken = replace(open_memory_store(), upkeep=None)
 
         with pytest.raises(AttributeError):
             await Janitor(broken, clock, JanitorOptions()).run()

@@ -1,10 +1,10 @@
 """`JobManager`, over every store: what is refused before anything of a job is lost."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.job import Job, Origin

@@ -1,6 +1,8 @@
 """Jobs that are made together are judged by what holds then, read once for all of them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from crawlyard.core.desk import Section
 from crawlyard.core.event import Event

@@ -3,11 +3,11 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event
 from crawlyard.core.form import FIELDS, form_of, spec_of

@@ -4,10 +4,10 @@ import asyncio
 import base64
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.user import LOCAL, Actor, Grants, Role
@@ -352,7 +352,7 @@ class TestDeliveries:
         [delivery] = await rig.log(webhook)
         await rig.store.deliveries.settle(delivery, delivery.given_up(NOW))
         forgetful = Forgetful(rig.store)
-        rig.store = replace(rig.store, deliveries=forgetful)  # type: ignore[arg-type]  # it passes all else on
+        rig.store = replace(rig.store, deliveries=forgetful)
 
         with pytest.raises(IllegalMove, match="has been deleted: it is old"):
             await rig.webhooks.replay(LOCAL, delivery.id)

@@ -1,11 +1,11 @@
 """What needs a person: each kind of trouble, at its edges, and how much of it is shown."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.attention import (
     IN_A_ROW,

@@ -1,11 +1,11 @@
 import json
-from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 
 from crawlyard.core.form import FIELDS, at, form_of, spec_of, values_of
 from crawlyard.core.limits import Limits
@@ -80,8 +80,8 @@ def test_a_spec_is_read_as_it_is_written(spec: JobSpec) -> None:
 
 def test_every_field_of_a_spec_has_its_place_in_the_form() -> None:
     inside = {"limits": Limits, "retry": RetryPolicy}
-    expected = {(n, f.name) for n, kind in inside.items() for f in fields(kind)}
-    expected |= {("", f.name) for f in fields(JobSpec) if f.name not in inside}
+    expected = {(n, name) for n, kind in inside.items() for name in kind.__struct_fields__}
+    expected |= {("", name) for name in JobSpec.__struct_fields__ if name not in inside}
 
     assert {(field.group, field.attribute) for field in FIELDS.values()} == expected
 

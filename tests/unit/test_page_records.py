@@ -1,9 +1,9 @@
 """Exports write what the shape of a page says."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.page import ErrorKind, Page
 from crawlyard.web.wire.jobs import PageOut

@@ -1,9 +1,9 @@
-from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crawlyard import Limits, Progress, State, TimeLeft, Usage
 from crawlyard.core.limits import LIMIT_NAMES
@@ -55,7 +55,7 @@ STEADY = Pulse(rate=10.0, spread=1.0, pages_rate=10.0, bytes_rate=1000.0, sample
 
 
 def a_pulse(**changes: float) -> Pulse:
-    values = {f.name: getattr(STEADY, f.name) for f in fields(Pulse)}
+    values = {n: getattr(STEADY, n) for n in Pulse.__struct_fields__}
     return Pulse(**(values | changes))
 
 
@@ -270,7 +270,7 @@ def test_what_is_retried_is_no_negative_pace() -> None:
 def test_no_pace_is_ever_negative(history: list[Usage]) -> None:
     pulse = pulse_of(history)
 
-    assert all(getattr(pulse, f.name) >= 0 for f in fields(Pulse))
+    assert all(getattr(pulse, name) >= 0 for name in Pulse.__struct_fields__)
 
 
 # --- milestones

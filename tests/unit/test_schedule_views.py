@@ -1,9 +1,9 @@
 """What people are shown of schedules."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.cli.schedule_views import REASONS, facts, local, status
 from crawlyard.core.schedule import TickReason

@@ -1,13 +1,14 @@
 """What becomes of due instants: by the policies, and once each whatever time does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.planning import fire_at, never_due, planned

@@ -3,10 +3,10 @@
 import gzip
 import io
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships no types
     ArchiveIterator,
 )

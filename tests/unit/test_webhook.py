@@ -1,13 +1,13 @@
 """What a webhook hears, what it is told, and when it is tried again: the rules alone."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.webhook import (

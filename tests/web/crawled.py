@@ -1,8 +1,9 @@
 """Jobs that a worker has had, without a worker."""
 
 import json
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Checkpoint
 from crawlyard.core.lifecycle import Move, State

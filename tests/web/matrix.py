@@ -5,10 +5,12 @@ a maker of such a thing to `MAKERS`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum, auto
 from typing import Any
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.desk import OperationKind

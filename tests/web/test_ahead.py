@@ -1,9 +1,11 @@
 """What comes over the bus is told before the store is looked at, and never instead of it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from msgspec import field
+from msgspec.structs import replace
 
 from crawlyard.bus.base import Reach
 from crawlyard.bus.memory import MemoryBus
@@ -165,8 +167,7 @@ class Wide(MemoryBus):
         return Reach.AWAY if self.away else Reach.YARD
 
 
-@dataclass(frozen=True, slots=True)
-class CountedJobs(MemoryJobs):
+class CountedJobs(MemoryJobs, frozen=True):
     """The jobs of a store, counting how often somebody looks at those that run."""
 
     looks: list[JobQuery] = field(default_factory=list)

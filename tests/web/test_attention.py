@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from crawlyard.core.attention import Disk, Notice, SubjectKind, Trouble
 from crawlyard.core.lifecycle import State, StateReason
@@ -40,7 +41,7 @@ def on_a_disk(rig: Rig, free: int) -> Rig:
 
     site = rig.site
     overview = Overview(site.yard.store, rig.clock, site.watching, room)
-    site = replace(site, overview=overview)
+    site = structs.replace(site, overview=overview)
     return replace(rig, site=site, app=create_app(site))
 
 

@@ -1,11 +1,11 @@
 """One action on many jobs: a few at once, many by an operation that survives its server."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.desk import OperationState
 from crawlyard.core.schedule_records import ScheduleDraft

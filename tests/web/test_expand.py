@@ -1,11 +1,12 @@
 """`expand`: what a job or a schedule belongs to is put beside it, as far as it may be seen."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.schedule_records import RecentTick
 from crawlyard.core.user import LOCAL, Permit

@@ -1,12 +1,12 @@
 """Whether a server lives and can work, and the pages of its problems."""
 
-from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import sqlalchemy
+from msgspec.structs import replace
 
 from crawlyard.bus.base import Reach
 from crawlyard.bus.memory import MemoryBus

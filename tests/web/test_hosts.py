@@ -1,10 +1,10 @@
 """What is done to hosts, and what an admin says of them, over HTTP."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName

@@ -4,10 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Claim
 from crawlyard.core.credential import Caller, CredentialKind

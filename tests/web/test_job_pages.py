@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.page import Body, StoredPage
 from crawlyard.core.user import LOCAL, Permit

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from crawlyard.core.archive import Bounds
 from crawlyard.core.page import Body
@@ -151,7 +152,7 @@ async def test_a_token_needs_the_scope_of_results(rig: Rig, path: str) -> None:
 
 async def test_an_answer_that_was_cut_short_says_so_and_goes_on(rig: Rig) -> None:
     hasty = Archive(rig.yard.store, rig.clock, Bounds(pages=2))
-    rig = replace(rig, app=create_app(replace(rig.site, archive=hasty)))
+    rig = replace(rig, app=create_app(structs.replace(rig.site, archive=hasty)))
     await crawled(rig)
 
     first = (await rig.get("pages?q=good")).json()

@@ -5,11 +5,11 @@ Source: the issue, "The SSRF rules through every door".
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings

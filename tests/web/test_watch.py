@@ -1,9 +1,9 @@
 """Workers, hosts, logs, courses and figures over HTTP."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from crawlyard.core.checkpoint import Asker
@@ -27,7 +27,7 @@ def a_report(**fields: object) -> WorkerReport:
         started_at=NOW,
         beat_at=NOW,
     )
-    return replace(report, **fields)  # type: ignore[arg-type]  # names of its own fields
+    return replace(report, **fields)
 
 
 async def crawled(rig: Rig, by: str) -> str:

@@ -1,10 +1,10 @@
 """Why: what jobs wait for, and what became of a URL."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Batch, Claim
 from crawlyard.core.limits import Usage

@@ -1,12 +1,12 @@
 """`crawlyard tokens | users | whoami`: who may do what."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import Struct
 
 from crawlyard.cli import values
 from crawlyard.cli.options import Basics, Common, choice, flat, option
@@ -46,8 +46,7 @@ NewRole = Annotated[Role, choice("--role", of=Role, text="What he may do", defau
 OtherRole = Annotated[Role | None, choice("--role", of=Role, text="What he may do")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
+class Quota(Struct, frozen=True, kw_only=True):
     """What a user may have at most; ``none`` is as much as he likes."""
 
     running: Annotated[

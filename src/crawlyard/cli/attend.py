@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from crawlyard.cli import output
 from crawlyard.cli.endings import ENDED, STILL, exit_code, hints, sentence
@@ -29,8 +30,7 @@ REJOIN = timedelta(seconds=5)
 """How often a command that only watches looks whether the other worker is still there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """What a command does with the job that it attends."""
 
     works: bool  # by a worker of its own, if no other has the job

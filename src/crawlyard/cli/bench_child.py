@@ -2,10 +2,11 @@
 
 import resource
 import sys
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from statistics import quantiles
+
+from msgspec import Struct
 
 from crawlyard.cli.session import result_of
 from crawlyard.clock import SystemClock
@@ -21,8 +22,7 @@ _LEASE = timedelta(minutes=10)  # longer than it takes
 _KIB = 1 if sys.platform == "darwin" else 1024  # bytes in the unit that getrusage counts in
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a yard is kept."""
 
     data_dir: Path
@@ -34,8 +34,7 @@ class Place:
         return Settings(data_dir=self.data_dir, database_url=self.database_url)
 
 
-@dataclass(frozen=True, slots=True)
-class Crawled:
+class Crawled(Struct, frozen=True):
     """What one crawl brought and took."""
 
     pages: int
@@ -44,8 +43,7 @@ class Crawled:
     peak_bytes: int  # resident, from its start on
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(Struct, frozen=True):
     """What submissions and claims took, one after the other."""
 
     submitting_s: float  # all of them

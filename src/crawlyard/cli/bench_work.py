@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
+
+from msgspec import Struct
 
 import crawlyard
 from crawlyard.cli import bench_reports
@@ -28,8 +29,7 @@ _MEMORY = "memory://"
 _PREFIX = ".crawlyard-bench-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """How much is measured, and on which disk."""
 
     pages: int

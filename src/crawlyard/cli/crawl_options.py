@@ -6,10 +6,11 @@ for a limit or a list.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum, auto
 from typing import Annotated, Any
+
+from msgspec import Struct
 
 from crawlyard.cli import values
 from crawlyard.cli.options import choice, flag, option
@@ -34,8 +35,7 @@ class Keep(StrEnum):
     NONE = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(Struct, frozen=True, kw_only=True):
     """How far a crawl may go, and how often it is tried while its site is out of reach."""
 
     max_pages: Annotated[
@@ -92,8 +92,7 @@ class Bounds:
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """Which URLs belong to a crawl, and in which order they are asked for."""
 
     scope: Annotated[
@@ -138,8 +137,7 @@ class Reach:
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, frozen=True, kw_only=True):
     """How hard a crawl asks."""
 
     delay: Annotated[
@@ -180,8 +178,7 @@ class Pace:
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(Struct, frozen=True, kw_only=True):
     """What a crawl sends along, and what it may connect to."""
 
     ignore_robots: Annotated[
@@ -219,8 +216,7 @@ class Access:
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Struct, frozen=True, kw_only=True):
     """What is kept of each page."""
 
     text: Annotated[
@@ -250,8 +246,7 @@ class Kept:
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(Struct, frozen=True, kw_only=True):
     """Where the pages go when the job ends."""
 
     out: Annotated[
@@ -263,8 +258,7 @@ class Output:
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class About(Struct, frozen=True, kw_only=True):
     """How a job is found again, and when its turn is."""
 
     name: Annotated[
@@ -322,11 +316,11 @@ def form_of(urls: Sequence[str], *groups: Group) -> dict[str, object]:
     """Return the form of a spec with what was given, and nothing else: `core.form` reads it."""
     form: dict[str, Any] = {"urls": list(urls)} if urls else {}
     for group in groups:
-        for option_ in fields(group):
-            value = getattr(group, option_.name)
+        for option_ in group.__struct_fields__:
+            value = getattr(group, option_)
             if value is None or value == []:
                 continue
-            inside, _, name = _PATHS.get(option_.name, option_.name).rpartition(".")
+            inside, _, name = _PATHS.get(option_, option_).rpartition(".")
             place = form.setdefault(inside, {}) if inside else form
             place[name] = _json(value.value if isinstance(value, values.Ceiling) else value)
     return form

@@ -1,9 +1,11 @@
 """What `crawlyard events` tells."""
 
 import sys
-from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.cli import output, words
 from crawlyard.cli.options import Common, Style
@@ -23,8 +25,7 @@ _SHOWN = 50
 _NAME_WIDTH = 18  # of the longest name of an event, and one more
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """Which events, as the user said it."""
 
     patterns: tuple[str, ...] = ()

@@ -4,8 +4,9 @@ import shlex
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from crawlyard.cli import stdout
 from crawlyard.cli.client import ResultReader
@@ -21,8 +22,7 @@ from crawlyard.web.wire.jobs import JobOut
 STDOUT = "-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Export:
+class Export(Struct, frozen=True, kw_only=True):
     """Where pages go, and in which format."""
 
     where: str  # a path, or "-"

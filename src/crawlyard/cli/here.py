@@ -1,7 +1,6 @@
 """Commands on a yard that is opened in this process."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -60,8 +59,7 @@ def _clients(yard: Yard) -> Clients:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalSession(Session):
+class LocalSession(Session, frozen=True, kw_only=True):
     """A session on a yard of this process, which can do more than be asked: run workers."""
 
     settings: Settings

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from contextlib import aclosing
-from dataclasses import fields
 from datetime import datetime, timedelta
 
 from crawlyard.client import AsyncClient
@@ -67,7 +66,7 @@ class HttpSchedules:
     async def create(self, draft: ScheduleDraft) -> ScheduleOut:
         """Remember a new schedule."""
         return await self._schedules.create(
-            _body({field.name: getattr(draft, field.name) for field in fields(draft)})
+            _body({name: getattr(draft, name) for name in draft.__struct_fields__})
         )
 
     async def update(

@@ -1,7 +1,8 @@
 """Templates of a yard that is open in this process."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from crawlyard.core.form import Form
 from crawlyard.core.template import CrawlTemplate, TemplateDraft

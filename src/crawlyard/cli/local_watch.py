@@ -1,8 +1,9 @@
 """How things stand in a yard that is open in this process, and why."""
 
 from collections.abc import AsyncIterator, Collection
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from crawlyard.core.archive import words_of
 from crawlyard.core.lifecycle import State

@@ -1,16 +1,16 @@
 """Options that several commands share, written once: names, parsers and help."""
 
-import dataclasses
 import functools
 import inspect
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields
 
 from crawlyard.cli.picking import Fields
 from crawlyard.errors import Invalid
@@ -84,8 +84,7 @@ def flag(*names: str, text: str, panel: str | None = None) -> Any:
     return typer.Option(*names, metavar="", help=text, rich_help_panel=panel)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Basics:
+class Basics(Struct, frozen=True, kw_only=True):
     """What every command can be told."""
 
     data_dir: Annotated[
@@ -103,8 +102,7 @@ class Basics:
     debug: Annotated[bool, flag("--debug", text="Show the traceback of an error.")] = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Common(Basics):
+class Common(Basics, frozen=True, kw_only=True):
     """What a command can be told that writes what it found."""
 
     style: Annotated[Style | None, choice("--output", "-o", of=Style, text="How to write it")] = (
@@ -136,14 +134,14 @@ class Common(Basics):
 
 
 def flat(command: Command) -> Command:
-    """Return *command* as Typer reads it: parameters that are dataclasses become their fields.
+    """Return *command* as Typer reads it: parameters that are records become their fields.
 
     So that options that belong together are written once and travel as one value.
     """
     hints = typing.get_type_hints(command, include_extras=True)
     signature = inspect.signature(command)
     groups: dict[str, Any] = {
-        n: kind for n, kind in hints.items() if dataclasses.is_dataclass(kind)
+        n: kind for n, kind in hints.items() if isinstance(kind, type) and issubclass(kind, Struct)
     }
     shown: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
@@ -156,7 +154,7 @@ def flat(command: Command) -> Command:
     @functools.wraps(command)
     def flattened(**given: Any) -> None:
         for name, kind in groups.items():
-            own = {field.name: given.pop(field.name) for field in dataclasses.fields(kind)}
+            own = {field: given.pop(field) for field in kind.__struct_fields__}
             given[name] = kind(**own)
         command(**given)
 
@@ -166,15 +164,14 @@ def flat(command: Command) -> Command:
 
 
 def _fields(kind: Any) -> list[inspect.Parameter]:
-    hints = typing.get_type_hints(kind, include_extras=True)
     return [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=[] if field.default is dataclasses.MISSING else field.default,
-            annotation=hints[field.name],
+            default=[] if field.default is NODEFAULT else field.default,
+            annotation=field.type,
         )
-        for field in dataclasses.fields(kind)
+        for field in fields(kind)
     ]
 
 
@@ -201,8 +198,7 @@ class Only(StrEnum):
     FAILED = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Watch(Struct, frozen=True, kw_only=True):
     """Whether a job that is queued again is run and watched here, and what then."""
 
     watch: Annotated[bool, flag("--watch", text="Run it here and watch it, as crawl does.")] = False

@@ -1,10 +1,10 @@
 """What a command found, written as people or programs read it."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from crawlyard.cli.options import OBJECTS, Style
@@ -32,8 +32,7 @@ _GAP = 2  # blanks between two columns
 _LEAST = 8  # columns for what is cut; a terminal too narrow for that wraps
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column(Generic[M]):
+class Column(Struct, Generic[M], frozen=True, kw_only=True):
     """One column: *value* for programs, *shown* for people where that differs."""
 
     name: str
@@ -49,8 +48,7 @@ class Column(Generic[M]):
         return rich_text.Text(printable(words))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View(Generic[M]):
+class View(Struct, Generic[M], frozen=True, kw_only=True):
     """How things of one kind are listed; *key* is what ``--quiet`` writes."""
 
     columns: Sequence[Column[M]]

@@ -1,8 +1,9 @@
 """What commands tell of all jobs together."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from crawlyard.cli import words
 from crawlyard.cli.options import Common
@@ -19,8 +20,7 @@ from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut, NoticeOut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """Which pages, as the user said it."""
 
     words: tuple[str, ...] = ()

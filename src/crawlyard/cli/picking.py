@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
@@ -14,8 +15,7 @@ if TYPE_CHECKING:  # help and completion need no shapes
 _PATH = re.compile(r"\w+(?:\.[\w-]+)*")
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """Paths of fields, such as ``state`` and ``progress.done``, in the order to write them in."""
 
     paths: tuple[str, ...]

@@ -4,12 +4,12 @@ An option that was not given is ``None``: an edit must not take it for a wish.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from crawlyard.cli import values
 from crawlyard.cli.options import choice, option
@@ -42,8 +42,7 @@ NONE, LATEST = "none", "latest"
 """Words that take away what was set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
+class Times(Struct, frozen=True, kw_only=True):
     """When a schedule is due."""
 
     tz: Annotated[
@@ -65,8 +64,7 @@ class Times:
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policies:
+class Policies(Struct, frozen=True, kw_only=True):
     """What becomes of runs that cannot be as they should."""
 
     overlap: Annotated[
@@ -105,8 +103,7 @@ class Policies:
     ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewUse:
+class NewUse(Struct, frozen=True, kw_only=True):
     """The template that jobs are to be made of from now on."""
 
     template: Annotated[
@@ -139,7 +136,7 @@ def given(*groups: Times | Policies, zone: str, **others: Any) -> dict[str, Any]
     Raises:
         Invalid: an instant, a count or a zone is none.
     """
-    asked = {f.name: getattr(group, f.name) for group in groups for f in fields(group)}
+    asked = {n: getattr(group, n) for group in groups for n in group.__struct_fields__}
     asked = {name: value for name, value in (asked | others).items() if value is not None}
     for name in asked.keys() & {"starts", "ends"}:
         place = zone_of(asked.get("tz", zone))

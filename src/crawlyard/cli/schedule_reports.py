@@ -1,6 +1,6 @@
 """What commands tell of schedules, their ledger and what is to come."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from crawlyard.cli.options import Common
 from crawlyard.cli.schedule_explain import COMING, check_number

@@ -5,9 +5,10 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
+
+from msgspec import Struct
 
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
@@ -28,8 +29,7 @@ _log = logging.getLogger(__name__)
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """How to serve."""
 
     host: str

@@ -6,12 +6,12 @@ import shlex
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
+from msgspec import Struct
 from pydantic import ValidationError
 
 from crawlyard.cli import LOOKS
@@ -53,8 +53,7 @@ PLACES = frozenset({"data_dir", "database_url"})
 """The settings that say where a yard is kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clients:
+class Clients(Struct, frozen=True, kw_only=True):
     """What makes what commands ask, kind by kind; none is loaded before it is called."""
 
     jobs: Callable[[], "Client"]
@@ -67,8 +66,7 @@ class Clients:
     accounts: Callable[[], "AccountClient"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Struct, frozen=True, kw_only=True):
     """What a command works with while its yard is open, or its server is asked."""
 
     clients: Clients

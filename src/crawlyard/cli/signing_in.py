@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
+
+from msgspec import Struct
 
 from crawlyard.cli import logins
 from crawlyard.cli.options import Basics
@@ -60,8 +61,7 @@ def logout(url: str, basics: Basics) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What is sent."""
 
     method: str

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from crawlyard.cli.actions import DECLINED
 from crawlyard.cli.options import Common

@@ -1,10 +1,10 @@
 """What commands can be told about a template: which one, its parameters, its version."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+from msgspec import Struct
 
 from crawlyard.cli import values
 from crawlyard.cli.options import flag, option
@@ -40,8 +40,7 @@ Version = Annotated[
 Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filling:
+class Filling(Struct, frozen=True, kw_only=True):
     """A template, and what it is to be filled with."""
 
     ref: str
@@ -50,8 +49,7 @@ class Filling:
     version: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class Use(Struct, frozen=True, kw_only=True):
     """The template that a job is made of."""
 
     template: Annotated[

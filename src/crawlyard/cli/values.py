@@ -6,9 +6,10 @@ option or field that they are used for is put before it.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from crawlyard.core.form import ENDLESS
 from crawlyard.core.quantity import count, duration, duration_text, size, size_text
@@ -57,8 +58,7 @@ NONE = "none"
 NO_PAIR = Pair(NONE, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Ceiling:
+class Ceiling(Struct, frozen=True):
     """A limit that was asked for; ``None``: that there is none."""
 
     value: int | timedelta | None

@@ -1,7 +1,8 @@
 """An instant as a user says it: how long ago, or by date and time."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+
+from msgspec import Struct
 
 from crawlyard.cli import values
 from crawlyard.core.instant import check_instant
@@ -27,8 +28,7 @@ def instant_of(option: str, text: str, zone: tzinfo | None = None) -> datetime:
     return read.astimezone(UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class When:
+class When(Struct, frozen=True, kw_only=True):
     """An instant, or a distance from now."""
 
     at: datetime | None = None

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import Interrupts, interrupts
@@ -23,8 +24,7 @@ Service: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
 """What runs until it is cancelled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class Beside(Struct, frozen=True, kw_only=True):
     """What a worker does beside its jobs."""
 
     scheduler: bool = True

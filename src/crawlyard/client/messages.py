@@ -3,11 +3,10 @@
 Source: the HTML standard, section 9.2.6, "Interpreting an event stream".
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One message of a stream: its kind, its number if it has one, and JSON."""
 
     event: str

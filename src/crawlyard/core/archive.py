@@ -1,7 +1,8 @@
 """Pages over all jobs: what is looked for in them, and how far one look goes."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from crawlyard.core.page import Page
 from crawlyard.errors import Invalid
@@ -21,8 +22,7 @@ EXCERPT = 200
 _BEFORE = 60  # of these, in front of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundPage:
+class FoundPage(Struct, frozen=True, kw_only=True):
     """A page record with the job that it is of."""
 
     id: int
@@ -32,8 +32,7 @@ class FoundPage:
     excerpt: str = ""  # of its text, around the words that were looked for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True):
     """What one look at the newest pages before some page brought."""
 
     pages: tuple[FoundPage, ...] = ()  # those that fit, newest first
@@ -42,8 +41,7 @@ class Look:
     reached_at: datetime | None = None  # when that one was fetched
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(Struct, frozen=True, kw_only=True):
     """How far one search may go before it is to answer; it goes on with the next request."""
 
     pages: int = 20_000
@@ -53,8 +51,7 @@ class Bounds:
 BOUNDS = Bounds()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
+class Findings(Struct, frozen=True, kw_only=True):
     """What a search found within its bounds, newest first."""
 
     pages: tuple[FoundPage, ...]

@@ -1,9 +1,11 @@
 """The attempts of a job, as its events tell of them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum, auto
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
 
@@ -20,8 +22,7 @@ class AttemptOutcome(StrEnum):
     CANCELLED = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """One time that a worker had a job."""
 
     number: int  # from 1

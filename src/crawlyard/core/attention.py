@@ -1,9 +1,10 @@
 """What needs a person: which things are in trouble, since when, and in which words."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+
+from msgspec import Struct, field
 
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
@@ -61,8 +62,7 @@ class SubjectKind(StrEnum):
     WEBHOOK = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """Jobs that follow each other: of one schedule, else of one template, else of one name."""
 
     kind: SubjectKind  # SCHEDULE, TEMPLATE, or JOB: of a name
@@ -82,8 +82,7 @@ def line_of(owner: str, schedule_id: str | None, template_id: str | None, name: 
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class End:
+class End(Struct, frozen=True, kw_only=True):
     """How a job of a line ended: completed or failed."""
 
     job_id: str
@@ -91,8 +90,7 @@ class End:
     ended_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
+class Backlog(Struct, frozen=True, kw_only=True):
     """The jobs that are due and wait."""
 
     count: int = 0
@@ -100,8 +98,7 @@ class Backlog:
     since: datetime | None = None  # when that was due
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Disk:
+class Disk(Struct, frozen=True, kw_only=True):
     """The disk on which the data directory is."""
 
     folder: str
@@ -114,8 +111,7 @@ class Disk:
         return self.free < max(_LEAST_FREE, min(_PLENTY, self.total * _SHARE))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What is known of things that may be in trouble: those of one user, or of all.
 
     None of the sequences needs to be narrowed to what is; *cut* are the kinds of trouble of
@@ -136,8 +132,7 @@ class Facts:
     cut: frozenset[Trouble] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(Struct, frozen=True, kw_only=True):
     """One thing that needs a person."""
 
     trouble: Trouble
@@ -149,8 +144,7 @@ class Notice:
     since: datetime | None = None  # None: nobody knows
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attention:
+class Attention(Struct, frozen=True, kw_only=True):
     """All that needs a person, the most urgent kind first, in each the longest first."""
 
     at: datetime

@@ -1,8 +1,9 @@
 """What is done to many jobs at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum, auto
+
+from msgspec import Struct
 
 from crawlyard.core.desk import Operation
 from crawlyard.core.filter import Condition
@@ -35,8 +36,7 @@ class RetryScope(StrEnum):
     NOW = auto()  # the wait of a pending one is over
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkAction:
+class BulkAction(Struct, frozen=True, kw_only=True):
     """One action, and what it needs beside the jobs.
 
     Raises:
@@ -61,16 +61,14 @@ class BulkAction:
         return self.action is JobAction.RETRY and self.scope is RetryScope.ALL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class Chosen(Struct, frozen=True, kw_only=True):
     """Which jobs: these, or those that fit all conditions."""
 
     ids: tuple[str, ...] | None = None
     where: tuple[Condition, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """What became of one job."""
 
     id: str
@@ -80,8 +78,7 @@ class Result:
     new_id: str | None = None  # of the job that a retry has made
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkDone:
+class BulkDone(Struct, frozen=True, kw_only=True):
     """What became of all jobs, or what would."""
 
     count: int

@@ -1,9 +1,10 @@
 """What passes between a crawl and its store: batches one way, orders the other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, auto
+
+from msgspec import Struct, field
 
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
@@ -15,8 +16,7 @@ from crawlyard.core.spread import Budget, Share
 from crawlyard.core.watch import Course, LogLine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
+class Shard(Struct, frozen=True, kw_only=True):
     """What of a job changes at every checkpoint.
 
     A job has one, 0, with all that it has used. One that is spread has others, from 1
@@ -41,8 +41,7 @@ class Shard:
         return self.worker is not None and self.freed_at is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """A job and how far it has come."""
 
     job: Job
@@ -55,8 +54,7 @@ class Standing:
         return self.sharers + (self.shard.worker is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
+class Asker(Struct, frozen=True):
     """A worker that asks for a job, and which of them it takes."""
 
     worker: str
@@ -65,8 +63,7 @@ class Asker:
     only: str | None = None  # the id of the one job that it takes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(Struct, frozen=True, kw_only=True):
     """The right to crawl a job, until it lapses or a later attempt begins.
 
     *seq* is that of the last checkpoint written under it: a batch that is recorded
@@ -83,8 +80,7 @@ class Lease:
     of: int = 0  # into how many it is cut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """A job that was just leased: all that is needed to go on where it stands."""
 
     lease: Lease
@@ -93,8 +89,7 @@ class Claim:
     share: Share | None = None  # of who has but a part of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preemption:
+class Preemption(Struct, frozen=True, kw_only=True):
     """An urgent job that was claimed, and the low one that made room for it."""
 
     claim: Claim
@@ -102,8 +97,7 @@ class Preemption:
     shard: int = 0  # of it that was given up, while others go on; 0: all of it waits again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(Struct, frozen=True, kw_only=True):
     """What a crawl has done since its last batch; empty is a heartbeat."""
 
     found: tuple[Target, ...] = ()  # new and in scope; outcomes may already speak of them
@@ -133,8 +127,7 @@ class Order(StrEnum):
     LOST = auto()  # a later attempt holds the job: let go at once, nothing more is taken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True, kw_only=True):
     """The answer to a recorded batch."""
 
     order: Order
@@ -144,8 +137,7 @@ class Checkpoint:
     share: Share | None = None  # of who has but a part of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Booking:
+class Booking(Struct, frozen=True, kw_only=True):
     """A wish for *count* requests to *host*, *every* apart."""
 
     host: str

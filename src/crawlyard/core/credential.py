@@ -7,9 +7,11 @@ hash would add nothing.
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.user import PERMITS_OF, Actor, Permit, User
 from crawlyard.errors import Invalid
@@ -39,8 +41,7 @@ _PREFIXES: Mapping[CredentialKind, str] = {
 _SHOWN = 12  # characters of a secret by which its owner knows it again
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credential:
+class Credential(Struct, frozen=True, kw_only=True):
     """A secret that was given out, without the secret."""
 
     id: str
@@ -116,8 +117,7 @@ def permits_named(words: Iterable[str]) -> frozenset[Permit]:
     return frozenset(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Caller(Struct, frozen=True, kw_only=True):
     """Somebody who has proved who he is, and what he may do with that proof."""
 
     user: User
@@ -130,8 +130,7 @@ class Caller:
         return self.user.actor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(Struct, frozen=True, kw_only=True):
     """A secret that was just made, to be shown this once."""
 
     credential: Credential

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from crawlyard.errors import Invalid
 
@@ -31,8 +32,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _WORD = re.compile(r"\S+")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One of the five: its name, the numbers and names that it takes, and its special forms."""
 
     name: str
@@ -57,8 +57,7 @@ WEEKDAY = Field("weekday", 0, 7, names=_WEEKDAYS, specials=", such as 5L or MON#
 FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
+class Term(Struct, frozen=True, kw_only=True):
     """One item of a list: the numbers from *first* to *last* by *step*, or a special day."""
 
     first: int  # or LAST, LAST_WORKDAY
@@ -84,8 +83,7 @@ class Term:
         return str(self.first) if self.single else f"{self.first}-{self.last}{by}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cron:
+class Cron(Struct, frozen=True, kw_only=True):
     """An expression: the terms of each field, in the order of `FIELDS`."""
 
     minutes: tuple[Term, ...]

@@ -1,9 +1,10 @@
 """What the server keeps beside the crawls: saved views, long operations, settings, answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+
+from msgspec import Struct, field
 
 from crawlyard.errors import Invalid
 
@@ -13,8 +14,7 @@ MOST_FAILURES = 100
 """Of an operation that are kept with their reasons."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedView:
+class SavedView(Struct, frozen=True, kw_only=True):
     """A filter under a name, of one user."""
 
     id: str
@@ -51,8 +51,7 @@ class OperationState(StrEnum):
     FAILED = auto()  # it could not go on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """One thing that could not be done."""
 
     id: str
@@ -60,8 +59,7 @@ class Failure:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """Something done to many things, in the background, that goes on after a crash."""
 
     id: str
@@ -82,8 +80,7 @@ class Operation:
     ended_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(Struct, frozen=True, kw_only=True):
     """One section of the settings that are kept in the store."""
 
     name: str
@@ -97,8 +94,7 @@ REPLIES_LAST = timedelta(hours=24)
 """How long a request is known again by its Idempotency-Key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """The answer to a request with an Idempotency-Key; ``status`` 0 while it is under way."""
 
     asker: str  # the credential's id
@@ -110,8 +106,7 @@ class Reply:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Struct, frozen=True, kw_only=True):
     """A section as it was written, and what holds: with what it leaves to others."""
 
     section: Section

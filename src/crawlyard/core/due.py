@@ -1,15 +1,15 @@
 """Work that has become due, or will: what those who queue jobs tell those who run them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from crawlyard.core.job import Job
 from crawlyard.core.priority import Priority
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Due:
+class Due(Struct, frozen=True, order=True):
     """That work waits from *at* on. It names no job: who comes takes what is first by then."""
 
     at: datetime

@@ -4,8 +4,9 @@ Source: RFC 7396, JSON Merge Patch.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from crawlyard.core.form import FIELDS, Form, values_of
 from crawlyard.core.limits import LIMIT_NAMES

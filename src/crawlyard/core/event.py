@@ -3,9 +3,10 @@
 # ruff: noqa: S105  # the names of events are no secrets
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 
 class EventName(StrEnum):
@@ -71,8 +72,7 @@ class EventName(StrEnum):
         return self.value.partition(".")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """One thing that happened; *data* holds only JSON values."""
 
     name: EventName

@@ -1,12 +1,11 @@
 """What a pattern that is added to a job takes away from it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from crawlyard.core.job import Job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excluded:
+class Excluded(Struct, frozen=True, kw_only=True):
     """What a pattern takes away from a job, or would."""
 
     job: Job

@@ -1,7 +1,8 @@
 """What became of a URL in a job, or what would."""
 
-from dataclasses import dataclass
 from enum import StrEnum, auto
+
+from msgspec import Struct
 
 from crawlyard.core.page import KnownURL, StoredPage
 
@@ -17,8 +18,7 @@ class FateKind(StrEnum):
     NEVER_FOUND = auto()  # no page, seed or sitemap named it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class Fate(Struct, frozen=True, kw_only=True):
     """What became of a URL in a job."""
 
     url: str  # in its canonical spelling

@@ -1,8 +1,9 @@
 """How the open places of a template are found, checked and filled."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from crawlyard.core.form import spec_of
 from crawlyard.core.job import Origin
@@ -25,8 +26,7 @@ _LEFT_OUT = object()
 _ANYWHERE = JobSpec(urls=("https://example.com/",))  # a template need not say where to start
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where in a spec a parameter is used."""
 
     path: str  # "urls.0"
@@ -240,8 +240,7 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
+class Rendered(Struct, frozen=True, kw_only=True):
     """A template filled for one job."""
 
     template: CrawlTemplate

@@ -6,10 +6,11 @@ commas mean any of them; `"…"` keeps blanks, commas and colons together.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum, auto
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
@@ -53,8 +54,7 @@ class Source(StrEnum):
     RETRY = auto()  # of another job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(Struct, frozen=True, kw_only=True):
     """One term, its words as `condition` writes them: any of them will do."""
 
     key: FilterKey
@@ -199,16 +199,14 @@ _IS: Mapping[FilterKey, Callable[[Job, str], bool]] = {
 # --- the text
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
+class _Word(Struct, frozen=True):
     """A value, without its quotes, and where it begins."""
 
     at: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Term:
+class _Term(Struct, frozen=True):
     at: int
     negated: bool
     key: str | None  # None: text

@@ -5,11 +5,13 @@ field has one canonical form, which `form_of` writes, and may accept others.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
@@ -38,8 +40,7 @@ ENDLESS = "forever"
 """How `FOREVER` is written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormField:
+class FormField(Struct, frozen=True, kw_only=True):
     """How one field is written: *read* raises `ValueError` with what was expected."""
 
     path: str  # "limits.duration_s"

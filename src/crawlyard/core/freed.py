@@ -1,10 +1,9 @@
 """How much room was freed by deleting."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Freed:
+class Freed(Struct, frozen=True):
     """What was deleted, and the room that it took."""
 
     rows: int = 0

@@ -2,9 +2,10 @@
 
 import math
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, auto
+
+from msgspec import Struct
 
 from crawlyard.errors import Invalid
 
@@ -23,8 +24,7 @@ class HostState(StrEnum):
     BLOCKED = auto()  # nobody asks it: its URLs are skipped
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostRule:
+class HostRule(Struct, frozen=True, kw_only=True):
     """One host's rule, for all jobs of all users. Jobs and robots.txt may ask for gentler.
 
     Raises:

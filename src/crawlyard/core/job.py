@@ -1,8 +1,10 @@
 """A job: one crawl's request, and where it is in its life."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State, StateReason, after
@@ -30,8 +32,7 @@ EVENT_OF: Mapping[Move, EventName] = {
 """What tells of a move; that of a lost worker says so itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(Struct, frozen=True, kw_only=True):
     """Where a job comes from: nothing, where somebody submitted a spec of his own."""
 
     template_id: str | None = None
@@ -44,8 +45,7 @@ class Origin:
 DIRECT = Origin()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     """One crawl. It changes only by moves and edits; each raises *version* by one.
 
     What changes while it crawls (usage, lease, current URL) is its `Shard`.
@@ -65,13 +65,20 @@ class Job:
     due_at: datetime
     started_at: datetime | None = None  # the first claim
     ended_at: datetime | None = None
-    turn: int = field(default=0, compare=False)  # the store's: its owner's turn in its level
+    turn: int = 0  # the store's: its owner's turn in its level
     aged: int = 0  # levels above its priority, for having waited long
     failures: int = 0  # attempts that failed: the retry budget
     losses: int = 0  # workers that died of it
     retry_of: str | None = None
     origin: Origin = DIRECT
     by_grant: tuple[Grant, ...] = ()  # what its spec asks for by leave, which may be withdrawn
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether all is the same but the turn, which is the store's alone."""
+        return isinstance(other, Job) and Struct.__eq__(self, replace(other, turn=self.turn))
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version))
 
     @property
     def priority(self) -> Priority:

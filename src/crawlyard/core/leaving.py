@@ -1,8 +1,9 @@
 """What becomes of a spread job when its last shard was given back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
@@ -12,8 +13,7 @@ from crawlyard.core.page import UNREACHABLE, ErrorKind
 from crawlyard.core.retry import RetryReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaving:
+class Leaving(Struct, frozen=True, kw_only=True):
     """A running job of which nobody has a shard any more."""
 
     job: Job
@@ -22,8 +22,7 @@ class Leaving:
     yields: bool = False  # its last shard was given up for an urgent job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """What it is to become."""
 
     job: Job
@@ -34,8 +33,7 @@ class Verdict:
 Decide = Callable[[Leaving], Verdict]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Last:
+class Last(Struct, frozen=True, kw_only=True):
     """What the worker that leaves last knows of the job."""
 
     actor: str

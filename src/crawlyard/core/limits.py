@@ -1,15 +1,16 @@
 """Ceilings of a job, what has been used of them, and the pace of requests to a host."""
 
-from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.lifecycle import StateReason
 from crawlyard.errors import Invalid
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """Ceilings for one job; ``None`` is no ceiling.
 
     Raises:
@@ -28,11 +29,10 @@ class Limits:
                 raise Invalid(f"limits.{name}", f"expected more than 0, got {ceiling}")
 
 
-LIMIT_NAMES = tuple(f.name for f in fields(Limits))
+LIMIT_NAMES = Limits.__struct_fields__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """What a job has used and done; each field only ever grows, but for retried failures."""
 
     pages: int = 0
@@ -54,7 +54,7 @@ class Usage:
         return max(0, self.discovered - self.done)
 
 
-USAGE_NAMES = tuple(f.name for f in fields(Usage))
+USAGE_NAMES = Usage.__struct_fields__
 
 
 def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
@@ -110,8 +110,7 @@ def clamped(limits: Limits, *ceilings: Limits) -> Limits:
     return Limits(**{name: smallest(name) for name in LIMIT_NAMES})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """Whether one more fetch may begin and, if not, why."""
 
     allowed: bool
@@ -123,8 +122,7 @@ class Decision:
 _ALLOWED = Decision(allowed=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceLimiter:
+class ResourceLimiter(Struct, frozen=True):
     """Decides whether a job may fetch one more target.
 
     Exact for pages: what is in flight is counted as if it had been answered, so
@@ -169,8 +167,7 @@ def reason_of(limit: str) -> StateReason:
     return StateReason(f"limit_{limit}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, frozen=True, kw_only=True):
     """How often a host may be asked."""
 
     every: timedelta

@@ -1,13 +1,13 @@
 """How things stand at one moment, in single figures."""
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from crawlyard.core.attention import Disk
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(Struct, frozen=True, kw_only=True):
     """What goes on now: of one user's jobs, or of all."""
 
     slots: int = 0  # of all workers that take jobs, whoever's

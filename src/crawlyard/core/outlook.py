@@ -1,10 +1,11 @@
 """What somebody should know of a time table before he keeps it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from itertools import pairwise
+
+from msgspec import Struct
 
 from crawlyard.core.quantity import duration_text
 from crawlyard.core.timetable import Timetable
@@ -25,8 +26,7 @@ class Concern(StrEnum):
     WIDE_JITTER = auto()  # the jitter is longer than the time between two runs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Warned:
+class Warned(Struct, frozen=True, kw_only=True):
     """One thing to know, and the run that it is about, if it is about one."""
 
     concern: Concern
@@ -34,16 +34,14 @@ class Warned:
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
+class Outlook(Struct, frozen=True, kw_only=True):
     """The next runs, the first one first, and what is to be known of them."""
 
     instants: tuple[datetime, ...]
     warnings: tuple[Warned, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(Struct, frozen=True, kw_only=True):
     """What beside its time table says when a schedule runs."""
 
     starts_at: datetime | None = None

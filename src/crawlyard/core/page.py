@@ -1,9 +1,10 @@
 """URLs on their way through a crawl: targets, and what became of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum, auto
+
+from msgspec import Struct, field
 
 
 class Via(StrEnum):
@@ -60,8 +61,7 @@ UNREACHABLE = frozenset(
 """Failures of a whole site that may be gone in an hour; a 404 and a blocked address stay."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """One URL to be fetched. In a job, *fp* (the signed 64-bit hash of *url*) is its key."""
 
     url: str
@@ -76,8 +76,7 @@ class Target:
     due_at: datetime | None = None  # not before
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     """What is kept of a target that was answered for good, or given up."""
 
     url: str  # as it was found, before redirects
@@ -112,8 +111,7 @@ class Body(StrEnum):
     HEADERS = auto()  # the response headers, a JSON list of pairs
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of one target.
 
     DONE and FAILED carry a page; SKIPPED and REDIRECTED carry *rule*; WAITING is a
@@ -127,16 +125,14 @@ class Outcome:
     rule: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(Struct, frozen=True):
     """A URL that was found and kept out without a request, with the rule that did it."""
 
     target: Target
     rule: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkippedURL:
+class SkippedURL(Struct, frozen=True, kw_only=True):
     """A URL that was not fetched, as it is listed."""
 
     url: str
@@ -157,8 +153,7 @@ class RuleKind(StrEnum):
     HOST = auto()  # an operator has blocked the host
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkippedGroup:
+class SkippedGroup(Struct, frozen=True, kw_only=True):
     """The URLs that rules of one kind kept out."""
 
     kind: RuleKind
@@ -166,16 +161,14 @@ class SkippedGroup:
     samples: tuple[str, ...] = ()  # at most five URLs, the first found in front
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPage:
+class StoredPage(Struct, frozen=True, kw_only=True):
     """A page record as it is kept, with its key for paging and bodies."""
 
     id: int
     page: Page
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorGroup:
+class ErrorGroup(Struct, frozen=True, kw_only=True):
     """The failed URLs of one kind."""
 
     kind: ErrorKind
@@ -217,8 +210,7 @@ def is_of_type(content_type: str, asked: str) -> bool:
     return essence.startswith(asked[:-1]) if asked.endswith("/*") else essence == asked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownURL:
+class KnownURL(Struct, frozen=True, kw_only=True):
     """A URL that a job has found, and what has become of it so far."""
 
     key: int  # rises with when it was found

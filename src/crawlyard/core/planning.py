@@ -1,8 +1,9 @@
 """Which instant of a schedule is the next, and when a scheduler is to act on it."""
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.timetable import timetable

@@ -3,16 +3,16 @@
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum, auto
+
+from msgspec import Struct
 
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import LIMIT_NAMES, Limits, Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulse:
+class Pulse(Struct, frozen=True, kw_only=True):
     """The recent pace of a crawl, all rates per second of running time."""
 
     rate: float = 0.0  # targets done
@@ -68,8 +68,7 @@ class Confidence(StrEnum):
     HIGH = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeLeft:
+class TimeLeft(Struct, frozen=True, kw_only=True):
     """Running time until the job ends by itself; never negative."""
 
     p50: timedelta  # as likely sooner as later
@@ -78,8 +77,7 @@ class TimeLeft:
     limit: str | None = None  # the limit that will end it; None: the frontier runs out first
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(Struct, frozen=True, kw_only=True):
     """How far a job has come."""
 
     done: int

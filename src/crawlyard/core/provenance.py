@@ -1,14 +1,14 @@
 """What holds for a job, and where each value of it comes from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from crawlyard.core.job import Job
 from crawlyard.core.template import CrawlTemplate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """A field of a job that is not as its template says."""
 
     path: str
@@ -16,8 +16,7 @@ class Difference:
     job: object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """The settings of a job in force; credentials are hidden."""
 
     job: Job

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.job import Job
@@ -36,8 +37,7 @@ def can_run(tags: frozenset[str], needs: Iterable[str]) -> bool:
     return tags.issuperset(needs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """How far the turns of one level have come, as a job of an owner comes into it."""
 
     head: int | None = None  # the lowest turn of the jobs that wait; None: none does

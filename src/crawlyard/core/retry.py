@@ -1,8 +1,9 @@
 """Whether and when something that failed is tried again."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum, auto
+
+from msgspec import Struct
 
 from crawlyard.errors import Invalid
 
@@ -26,8 +27,7 @@ SHORTEST = timedelta(seconds=1)
 """Of first waits: with less, a site that is down is asked without a pause."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True, kw_only=True):
     """Exponential backoff with jitter and a cap.
 
     The n-th wait is ``first * factor**(n-1)``, at most *cap* (or *first*, if that is

@@ -1,11 +1,11 @@
 """A robots.txt as it was had: kept for a day, for all who ask its origin."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RobotsFile:
+
+class RobotsFile(Struct, frozen=True, kw_only=True):
     """The last answer of an origin, after its redirects."""
 
     origin: str  # scheme, host and port

@@ -1,10 +1,11 @@
 """Schedules: when a crawl is to be run again, and what is done where that cannot be."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from crawlyard.core.instant import check_instant
 from crawlyard.core.reading import shown
@@ -89,8 +90,7 @@ class TickReason(StrEnum):
     NO_SCHEDULER = auto()  # missed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(Struct, frozen=True, kw_only=True):
     """One row of the ledger; there is one for each instant at which a schedule was due."""
 
     schedule_id: str
@@ -103,8 +103,7 @@ class Tick:
     beat: int = 0  # of the schedule with which it was written: rows of one beat are of one moment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrawlSchedule:
+class CrawlSchedule(Struct, frozen=True, kw_only=True):
     """When to run a crawl. Edits raise *version*; *beat* rises with whatever changes it.
 
     What *when* and *zone* may be is said, and held to, by `core.timetable.timetable`.

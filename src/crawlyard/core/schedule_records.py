@@ -1,15 +1,15 @@
 """What is said to and by the scheduler."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from crawlyard.core.lifecycle import State
 from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleDraft:
+class ScheduleDraft(Struct, frozen=True, kw_only=True):
     """What its owner says of a schedule; `CrawlSchedule` tells what the fields mean."""
 
     name: str
@@ -31,28 +31,25 @@ class ScheduleDraft:
     pause_after: int | None = None
 
 
-EDITABLE = frozenset(f.name for f in fields(ScheduleDraft))
+EDITABLE = frozenset(ScheduleDraft.__struct_fields__)
 """What of a schedule can be changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecentTick:
+class RecentTick(Struct, frozen=True, kw_only=True):
     """A row of the ledger, and the state of its job as it is now."""
 
     tick: Tick
     state: State | None = None  # None: there is no job, or it has been deleted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occurrence:
+class Occurrence(Struct, frozen=True, kw_only=True):
     """An instant at which a schedule is due."""
 
     due_at: datetime
     schedule: CrawlSchedule
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calendar:
+class Calendar(Struct, frozen=True, kw_only=True):
     """Occurrences of all schedules, in their order; *whole*: none was left out."""
 
     occurrences: tuple[Occurrence, ...]
@@ -60,8 +57,7 @@ class Calendar:
     unreadable: tuple[CrawlSchedule, ...] = ()  # left out: their zones are no more, say
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backfilled:
+class Backfilled(Struct, frozen=True, kw_only=True):
     """What was, or after a dry run would be, made up for."""
 
     dry_run: bool

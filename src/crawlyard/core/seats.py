@@ -7,8 +7,10 @@ the host may have, and one that is not renewed lapses.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.host_rule import HostRule, HostState
 
@@ -25,8 +27,7 @@ STRIKES_LAST = timedelta(hours=1)
 """After the last refusal, or the end of its hold: then the first wait is short again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeatWish:
+class SeatWish(Struct, frozen=True, kw_only=True):
     """What a process wants of a host, as all of its jobs together wish for it."""
 
     host: str
@@ -37,8 +38,7 @@ class SeatWish:
     book: int = 0  # instants to be booked, `every_s` apart, if there is a delay
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sitter:
+class Sitter(Struct, frozen=True, kw_only=True):
     """A row that has not lapsed: the seats of one process."""
 
     asker: str
@@ -67,16 +67,14 @@ class Sitter:
         return until if self.granted else until + timedelta(seconds=self.every_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seats:
+class Seats(Struct, frozen=True, kw_only=True):
     """What a renewal comes to."""
 
     granted: int  # what the row says from now on
     usable: int  # requests that may be under way; fewer where others wait for the rest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostTerms:
+class HostTerms(Struct, frozen=True, kw_only=True):
     """How a process may ask a host, until it asks for the terms again."""
 
     seats: int = 0  # requests of it that may be under way

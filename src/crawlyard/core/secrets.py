@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.reading import is_list
 from crawlyard.core.spec import is_secret
@@ -101,8 +103,7 @@ def texts_in(value: object) -> Iterator[str]:
         yield from texts_in(item)
 
 
-@dataclass(slots=True)
-class _Cleaner:
+class _Cleaner(Struct):
     """Walks through a draft; *put* takes the place of a credential, ``None`` takes it out."""
 
     put: str | None

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum, auto
+
+from msgspec import Struct, field
 
 from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
@@ -63,8 +64,7 @@ def is_secret(header: str) -> bool:
     return _SECRET.search(header) is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
+class JobSpec(Struct, frozen=True, kw_only=True):
     """One crawl as it was asked for; a job keeps it, and its edits replace it.
 
     Raises:

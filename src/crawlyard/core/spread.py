@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from crawlyard.core.limits import Decision, Limits, Usage, Used
 from crawlyard.errors import Invalid
@@ -68,8 +69,7 @@ def shard_of(host: str, of: int) -> int:
     return bucket_of(host) % of + 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extent:
+class Extent(Struct, frozen=True, kw_only=True):
     """How large a job is, as far as anybody knows before it begins or goes on."""
 
     hosts: int  # that have something waiting
@@ -132,8 +132,7 @@ def once(duration: timedelta, apart: timedelta | None) -> timedelta:
     return duration if apart is None else max(timedelta(0), min(duration, apart))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(Struct, frozen=True, kw_only=True):
     """What the holder of a shard is told of the job beside its order."""
 
     budget: Budget = field(default_factory=dict)  # all that it has recorded is counted
@@ -143,8 +142,7 @@ class Share:
     stay: bool = True  # others work, and no shard waits to be taken: links may come from them
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(Struct, frozen=True):
     """A `Share` as ceilings for a crawl that has counted *told* up to then."""
 
     told: Usage

@@ -2,32 +2,30 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+
+from msgspec import Struct
 
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import ErrorKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """What ended in one stretch of time."""
 
     at: datetime  # its beginning
     ended: Mapping[State, int]  # jobs, by the state that they have now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DayFigures:
+class DayFigures(Struct, frozen=True, kw_only=True):
     """What was fetched on one day, of UTC."""
 
     day: date
     usage: Usage  # pages, bytes and errors
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailingHost:
+class FailingHost(Struct, frozen=True, kw_only=True):
     """How often URLs of one host failed for good."""
 
     host: str  # with a port that is not its scheme's own
@@ -61,8 +59,7 @@ def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list
     return sorted(hosts, key=lambda one: (-one.errors, one.host))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(Struct, frozen=True, kw_only=True):
     """What there is now, and what was done from *since* until *until*."""
 
     since: datetime

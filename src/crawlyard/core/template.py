@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, auto
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from crawlyard.core.quantity import seconds
 from crawlyard.core.reading import boolean, is_list, number, shown, size, span, text, texts, whole
@@ -47,8 +48,7 @@ class FileFormat(StrEnum):
     JSON = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class Parameter(Struct, frozen=True, kw_only=True):
     """An open place of a template, written ``{{name}}`` in its spec.
 
     Raises:
@@ -111,8 +111,7 @@ class Parameter:
         return value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateDraft:
+class TemplateDraft(Struct, frozen=True, kw_only=True):
     """What its author writes of a template, and a file holds; `filling.check` judges it."""
 
     name: str
@@ -121,8 +120,7 @@ class TemplateDraft:
     parameters: tuple[Parameter, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrawlTemplate:
+class CrawlTemplate(Struct, frozen=True, kw_only=True):
     """One version of a template; versions never change, and the latest stands for it."""
 
     id: str
@@ -205,8 +203,7 @@ def _typed(path: str, kind: ParameterType, given: object) -> object:
         raise Invalid(path, str(error)) from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
+class Saved(Struct, frozen=True, kw_only=True):
     """A template after a change, and the paths of the credentials that it was kept without."""
 
     template: CrawlTemplate

@@ -6,18 +6,19 @@ starts from the same stored schedule, so that a crash in between loses and doubl
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from sys import maxsize
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.job import Job
 from crawlyard.core.planning import fire_at, following
 from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickOutcome, TickReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """An instant for which a job is to be submitted now, and what its row is to say."""
 
     due_at: datetime
@@ -38,8 +39,7 @@ class Run:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What is to be written of one schedule, in one transaction."""
 
     ticks: tuple[Tick, ...] = ()  # of instants without a run; and of jobs that are replaced
@@ -200,19 +200,18 @@ def resumed(
     return decision
 
 
-@dataclass(slots=True)
-class _Deciding:
+class _Deciding(Struct):
     """A decision while it is made: what is active and what waits, tick after tick."""
 
     schedule: CrawlSchedule
     active: Sequence[Job]
     now: datetime
-    runs_left: int | None = field(init=False)
-    waiting_at: datetime | None = field(init=False)
-    waited_at: datetime | None = field(init=False, default=None)
-    ticks: list[Tick] = field(init=False, default_factory=list)
-    runs: list[Run] = field(init=False, default_factory=list)
-    cancels: list[Job] = field(init=False, default_factory=list)
+    runs_left: int | None = None
+    waiting_at: datetime | None = None
+    waited_at: datetime | None = None
+    ticks: list[Tick] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    cancels: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runs_left, self.waiting_at = self.schedule.runs_left, self.schedule.waiting_at

@@ -3,7 +3,6 @@
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum, auto
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
+from msgspec import Struct
 
 from crawlyard.core.cron import Cron, parse_cron
 from crawlyard.core.cron_words import cron_words
@@ -133,8 +133,7 @@ def _crontab(when: str, zone: ZoneInfo) -> "_Crontab":
     return table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Crontab:
+class _Crontab(Struct, frozen=True, kw_only=True):
     """Times of the clock on the wall, as Debian's cron follows its changes.
 
     Fixed times (`Cron.fixed`): one that the clocks skip runs right after the gap, once
@@ -210,8 +209,7 @@ class _Crontab:
 # --- intervals and single instants
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Every:
+class _Every(Struct, frozen=True, kw_only=True):
     """The multiples of a length of time, the first one at the anchor itself."""
 
     length: timedelta
@@ -239,8 +237,7 @@ class _Every:
         return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _At:
+class _At(Struct, frozen=True, kw_only=True):
     """One instant: a fixed time, so where clocks change it does as a cron expression's."""
 
     local: datetime  # without a zone, or with an offset of its own

@@ -1,9 +1,10 @@
 """Who acts: every record has an owner, and every service method takes its actor."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, auto
+
+from msgspec import Struct, field
 
 from crawlyard.core.limits import Limits
 from crawlyard.errors import Invalid
@@ -47,8 +48,7 @@ PERMITS_OF: Mapping[Role, frozenset[Permit]] = {
 """What each role permits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Actor:
+class Actor(Struct, frozen=True, kw_only=True):
     """A user, as the services see one."""
 
     id: str
@@ -75,8 +75,7 @@ The same user over the API is not trusted: whoever has his token may not have th
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
+class Quota(Struct, frozen=True, kw_only=True):
     """What a user may have at most; ``None`` is as much as he likes."""
 
     running: int | None = None  # jobs at once: more wait
@@ -95,8 +94,7 @@ class Quota:
 NO_QUOTA = Quota()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(Struct, frozen=True, kw_only=True):
     """An account. Its id is its name as well: what owners and actors are called by.
 
     Raises:
@@ -131,8 +129,7 @@ class Grant(StrEnum):
     IGNORE_ROBOTS = auto()  # ignore_robots: what robots.txt forbids
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grants:
+class Grants(Struct, frozen=True, kw_only=True):
     """What a yard lets a spec ask for: what opens a way inside, or sets a site's wishes aside.
 
     The embedded store grants all of it: whoever can read its files can open the

@@ -1,9 +1,11 @@
 """What a job waits for, one reason after the other."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.host_rule import HostState
 from crawlyard.core.job import Job
@@ -30,8 +32,7 @@ _NOBODY = "no worker is alive (crawlyard work runs one)"
 _NOBODY_TAKES = "no worker takes jobs: those there are were told to be quiet, or are stopping"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Struct, frozen=True, kw_only=True):
     """One thing that a job waits for."""
 
     reason: WaitReason
@@ -42,8 +43,7 @@ class Wait:
     hosts: tuple[str, ...] = ()  # of HOST
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What a job waits among."""
 
     workers: tuple[WorkerReport, ...]  # those that are alive

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum, auto
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.host_rule import HostRule, HostState
 from crawlyard.core.lifecycle import State
@@ -28,8 +30,7 @@ MOST_LINES = 2_000
 MAX_MESSAGE = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
+class LogLine(Struct, frozen=True, kw_only=True):
     """One line of a job's log."""
 
     at: datetime
@@ -39,8 +40,7 @@ class LogLine:
     n: int = 0  # given by the store: rises within a job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogEnd:
+class LogEnd(Struct, frozen=True, kw_only=True):
     """Where a job's log ends at one moment, and whether more may follow."""
 
     n: int  # of the newest line; 0: there is none
@@ -61,8 +61,7 @@ class LogEnd:
         return self.state.ended and (self.held_until is None or self.held_until <= now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostReport:
+class HostReport(Struct, frozen=True, kw_only=True):
     """What one worker does to one host."""
 
     host: str
@@ -81,8 +80,7 @@ class HostReport:
         return self.held_until is not None and self.held_until > now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostBooking:
+class HostBooking(Struct, frozen=True, kw_only=True):
     """How far ahead a host is booked by all workers together."""
 
     booked_until: datetime | None = None  # the first instant that is not booked
@@ -107,8 +105,7 @@ class WorkerState(StrEnum):
     GONE = auto()  # it has said nothing lately
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerReport:
+class WorkerReport(Struct, frozen=True, kw_only=True):
     """A worker, as it says of itself every few seconds; its wish is what others say."""
 
     id: str
@@ -150,8 +147,7 @@ class WorkerReport:
         return WorkerState.RUNNING if self.running else WorkerState.IDLE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(Struct, frozen=True, kw_only=True):
     """What a job did in one stretch of its running time."""
 
     at: datetime  # its beginning
@@ -173,8 +169,7 @@ MOST_POINTS = 120
 FIRST_STEP_S = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class Course(Struct, frozen=True, kw_only=True):
     """How a job went: points of equal length, the oldest first."""
 
     step_s: float = FIRST_STEP_S
@@ -222,8 +217,7 @@ def _joined_all(points: Sequence[Point]) -> Point:
     return joined
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostStanding:
+class HostStanding(Struct, frozen=True, kw_only=True):
     """What all workers together do to one host, and what operators say of it."""
 
     host: str

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.user import Grant
@@ -66,8 +68,7 @@ PAYLOAD_VERSION = 1
 """`data.v` of a message, `v` of an event: fields never change their meaning within a version."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobWebhook:
+class JobWebhook(Struct, frozen=True, kw_only=True):
     """An endpoint for the events of one job, as its spec asks for it."""
 
     url: str
@@ -75,16 +76,14 @@ class JobWebhook:
     secret: str = ""  # whsec_…; empty: one is made, and shown when it is rotated
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
+class Secret(Struct, frozen=True, kw_only=True):
     """A key that messages are signed with."""
 
     value: str  # whsec_…
     until: datetime | None = None  # not used any more from then on; None: the current one
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Webhook:
+class Webhook(Struct, frozen=True, kw_only=True):
     """An endpoint and what it wants to hear of."""
 
     id: str
@@ -211,8 +210,7 @@ class DeliveryState(StrEnum):
     FAILED = auto()  # given up after the last attempt, or its webhook was switched off
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """One try to deliver, and its answer."""
 
     at: datetime
@@ -227,8 +225,7 @@ class Attempt:
         return self.status is not None and 200 <= self.status < 300
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     """One event for one webhook; its id is the message id, the same at every attempt."""
 
     no: int  # the store's own key, rising

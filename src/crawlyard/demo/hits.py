@@ -4,12 +4,12 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec import Struct, field
 
-@dataclass(slots=True)
-class Hit:
+
+class Hit(Struct):
     """One request. It exists from its arrival; the last three fields come later.
 
     What ends in *at* is of the monotonic clock, which all processes of one

@@ -1,9 +1,10 @@
 """What the demo site answers: a handbook of linked pages, the same every time."""
 
-from dataclasses import dataclass
 from html import escape
 from posixpath import relpath
 from zlib import crc32
+
+from msgspec import Struct
 
 from crawlyard.demo import prose
 from crawlyard.errors import Invalid
@@ -17,8 +18,7 @@ _STYLE = "body{font:1rem/1.5 serif;max-width:44rem;margin:2rem auto;padding:0 1r
 EDITED_AT = "Mon, 01 Jun 2026 08:00:00 GMT"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """One response. The server adds Date, Content-Length and Connection where they are missing."""
 
     status: int
@@ -27,8 +27,7 @@ class Answer:
     delay_s: float = 0.0  # before the first byte
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(Struct, frozen=True):
     """One page: where it stands in the tree. Numbers index `DemoSite.pages`."""
 
     number: int

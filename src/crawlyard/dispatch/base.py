@@ -5,9 +5,10 @@ Only hints: the jobs table is the truth.
 
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 from crawlyard.core.due import Due
 from crawlyard.core.priority import Priority
@@ -32,8 +33,7 @@ class Bell(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listener:
+class Listener(Struct, frozen=True, kw_only=True):
     """A worker that wants to hear of work."""
 
     worker: str

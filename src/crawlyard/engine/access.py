@@ -5,9 +5,10 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
@@ -28,8 +29,7 @@ _SAVE_EVERY = timedelta(seconds=0.25)  # those that come in meanwhile share a tr
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """Why an origin may not be asked."""
 
     kind: ErrorKind
@@ -49,15 +49,13 @@ class RobotsKeeper(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     rules: Rules
     had_at: float  # monotonic, as all of this process
     until: float
 
 
-@dataclass(slots=True)
-class RobotsCache:
+class RobotsCache(Struct):
     """The rules that all jobs of a process have learnt.
 
     With a *keeper*, also what other processes and earlier ones have asked for.

@@ -1,8 +1,9 @@
 """What a crawl has done since its last batch, and the counters that run along."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
+
+from msgspec import Struct, field
 
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.limits import Usage
@@ -11,8 +12,7 @@ from crawlyard.core.page import Outcome, Skipped, Target, TargetState
 MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """The counters of a `Usage`, running."""
 
     pages: int = 0
@@ -27,7 +27,7 @@ class Tally:
     @classmethod
     def of(cls, usage: Usage) -> "Tally":
         """Return counters that go on from *usage*."""
-        return cls(**{name: getattr(usage, name) for name in cls.__slots__})
+        return cls(**{name: getattr(usage, name) for name in cls.__struct_fields__})
 
     @property
     def fruitless(self) -> bool:
@@ -40,11 +40,10 @@ class Tally:
 
     def since(self, before: Usage) -> Usage:
         """Return what was added after *before*."""
-        return Usage(**{n: getattr(self, n) - getattr(before, n) for n in Tally.__slots__})
+        return Usage(**{n: getattr(self, n) - getattr(before, n) for n in Tally.__struct_fields__})
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """A batch in the making, and the tally of the whole job."""
 
     tally: Tally

@@ -1,7 +1,8 @@
 """Where a crawl begins, and how it ends."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from crawlyard.core.lifecycle import StateReason
 from crawlyard.core.limits import Usage, Used
@@ -9,8 +10,7 @@ from crawlyard.core.page import Target
 from crawlyard.engine.sharing import Limiter, Whole
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Where a crawl begins or goes on."""
 
     key: str  # of the job, for the host gate
@@ -26,8 +26,7 @@ class Start:
 NO_START = "no start URL could be fetched"
 
 
-@dataclass(frozen=True, slots=True)
-class Breach:
+class Breach(Struct, frozen=True):
     """A limit that ended a crawl, and its ceilings as they were."""
 
     limit: str
@@ -38,8 +37,7 @@ class Breach:
         return self.limiter.describe(self.limit, usage)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """How a crawl ended by itself."""
 
     reason: StateReason

@@ -5,9 +5,10 @@ request per call, to an address that the guard allows, and returns or says why n
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 from crawlyard.clock import Clock
 from crawlyard.engine.guard import Guard
@@ -16,8 +17,7 @@ from crawlyard.engine.media import charset_of
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """An answer as it came, decoded and capped."""
 
     status: int
@@ -26,13 +26,11 @@ class Response:
     wire_bytes: int  # of the body, before that
     truncated: str  # why the body is not whole; empty: it is
     elapsed_ms: int
-    _by_name: dict[str, list[str]] = field(init=False, repr=False, compare=False)
+    _by_name: dict[str, list[str]] = field(default_factory=dict)  # the headers again; made here
 
     def __post_init__(self) -> None:
-        by_name: dict[str, list[str]] = {}  # asked seven times a page, mostly for what is not there
-        for key, value in self.headers:
-            by_name.setdefault(key.lower(), []).append(value)
-        object.__setattr__(self, "_by_name", by_name)
+        for key, value in self.headers:  # asked seven times a page, mostly for what is not there
+            self._by_name.setdefault(key.lower(), []).append(value)
 
     def header(self, name: str) -> str:
         """Return the first header of that name (in lower case), or an empty string."""
@@ -77,8 +75,7 @@ Its connections are shared with no other, as guards differ, nor are its look-ups
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Metered:
+class Metered(Struct, frozen=True):
     """A fetcher that tells of the size of each body that it brings."""
 
     fetcher: Fetcher

@@ -4,9 +4,10 @@ Pure: the fetcher asks about every connection, with the address it is about to u
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine import urls
@@ -67,8 +68,7 @@ class BlockedAddress(OSError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class _Opening:
+class _Opening(Struct, frozen=True):
     """What one entry opens: a host by its name or a network, on one port or on all."""
 
     host: str | None = None

@@ -11,8 +11,9 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, BinaryIO
+
+from msgspec.structs import asdict
 
 from crawlyard.core.spec import TextMode
 from crawlyard.engine.extract import Extracted, ExtractError, Wanted, extract

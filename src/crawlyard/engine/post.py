@@ -1,9 +1,10 @@
 """One message to one receiver: sent to an address that a guard allows, and nowhere else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from crawlyard.core.webhook import EXCERPT
 from crawlyard.engine.guard import Guard
@@ -25,8 +26,7 @@ Source: Standard Webhooks, "Operational considerations": 15 to 30 s.
 _NAMES = 256  # looked up at once, those included that nobody waits for any more
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a receiver said."""
 
     status: int

@@ -6,9 +6,10 @@ Source: RFC 9309, and where it leaves room (misspelt keys, crawl-delay) what lar
 import codecs
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from string import ascii_letters, digits, hexdigits
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 MAX_PARSED = 500 * 1024
 """Bytes that are read of a file, the least that RFC 9309 §2.5 asks for."""
@@ -151,8 +152,7 @@ def parse(body: bytes, agent: str) -> Rules:
     return Rules(section.rules, section.delay_s, tuple(sitemaps))
 
 
-@dataclass(slots=True)
-class _Section:
+class _Section(Struct):
     """What the file says to one agent, all its groups merged."""
 
     rules: list[_Rule] = field(default_factory=list)

@@ -6,7 +6,8 @@ Every request passes the same guard, host gate and time-outs as a crawl's.
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.spec import JobSpec
@@ -31,8 +32,7 @@ MAX_SITEMAP = 4 << 20  # bytes of one
 _TOO_MUCH = "more was answered than a look takes; a crawl reads all of it"
 
 
-@dataclass(slots=True)
-class SeenSitemap:
+class SeenSitemap(Struct):
     """What is known of one sitemap."""
 
     url: str
@@ -42,8 +42,7 @@ class SeenSitemap:
     problem: str = ""
 
 
-@dataclass(slots=True)
-class SeenOrigin:
+class SeenOrigin(Struct):
     """What is known of one origin."""
 
     origin: str
@@ -51,8 +50,7 @@ class SeenOrigin:
     problem: str = "not answered in time"
 
 
-@dataclass(slots=True)
-class Scout:
+class Scout(Struct):
     """Looks at origins and sitemaps; what it has seen stays when it is broken off."""
 
     spec: JobSpec

@@ -5,9 +5,10 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Booking
@@ -57,8 +58,7 @@ class Pacer(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Host:
+class Host(Struct):
     """What a process knows of a host, and does to it."""
 
     in_flight: int = 0

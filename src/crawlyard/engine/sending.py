@@ -1,9 +1,9 @@
 """How a message is sent: told apart from who sends them, as aiohttp takes long to load."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import aiohttp
+from msgspec import Struct
 
 from crawlyard.engine.by_aiohttp import failure_of
 from crawlyard.engine.dial import asked, guarded_session
@@ -12,8 +12,7 @@ from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Crowded, Names
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """What goes to a canonical URL."""
 
     url: str
@@ -21,8 +20,7 @@ class Message:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(Struct, frozen=True):
     """Sends one message, on a connection of its own that *guard* has allowed.
 
     The answer takes at most *timeout_s* seconds; *most* bytes of its body are read.

@@ -5,8 +5,9 @@ Source: sitemaps.org, protocol 0.9; RSS 2.0 and Atom (RFC 4287), which it takes 
 
 import codecs
 import re
-from dataclasses import dataclass
 from xml.parsers import expat
+
+from msgspec import Struct
 
 from crawlyard.engine.decode import DecodeError, Decoder
 from crawlyard.engine.urls import Base, canonical
@@ -27,8 +28,7 @@ _MULTIBYTE = {"big5", "euc-jp", "euc-kr", "gb18030", "gb2312", "gbk", "iso-2022-
 _ROOTS = {"urlset", "sitemapindex", "rss", "feed", "rdf"}
 
 
-@dataclass(frozen=True, slots=True)
-class Sitemap:
+class Sitemap(Struct, frozen=True):
     """What one file names: canonical URLs, in its order, each once."""
 
     urls: tuple[str, ...] = ()  # of pages

@@ -3,9 +3,10 @@
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any, Protocol, TypeAlias
+
+from msgspec import Struct
 
 Record: TypeAlias = Mapping[str, Any]
 """A page as JSON values: what `web.wire.PageOut` dumps."""
@@ -52,8 +53,7 @@ class Writer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Struct, frozen=True, kw_only=True):
     """What an export came to."""
 
     records: int | None  # None: what was written came as it is

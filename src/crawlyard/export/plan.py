@@ -1,8 +1,9 @@
 """What an export of a job's pages has in it, and who writes it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from crawlyard.core.page import Body
 from crawlyard.core.spec import TextMode
@@ -22,8 +23,7 @@ else:  # each needs an extra
 NO_HTML = "expected a job that keeps HTML (--keep html): there is nothing else to archive"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """An export in one format, of a job that keeps *text*, *html* and what it has *extracted*."""
 
     format: Format

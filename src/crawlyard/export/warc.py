@@ -11,11 +11,11 @@ import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from io import BytesIO
 
+from msgspec import Struct
 from warcio.statusandheaders import (  # type: ignore[import-untyped]  # it ships no types
     StatusAndHeaders,
 )
@@ -35,8 +35,7 @@ _NO_LONGER_TRUE = frozenset({"content-encoding", "transfer-encoding", "content-l
 _BREAKS = re.compile("[\r\n\0]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class Capture(Struct, frozen=True, kw_only=True):
     """One page with its body."""
 
     key: str  # unique among all pages of all yards

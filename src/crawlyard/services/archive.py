@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.archive import BOUNDS, Bounds, Findings, FoundPage, Look, excerpt, missing
@@ -23,8 +25,7 @@ _TEXTS = 50  # that are in memory together
 _TEXT_BYTES = 4 << 20  # of their bodies on the wire, beyond which there are fewer
 
 
-@dataclass(slots=True)
-class _Hunt:
+class _Hunt(Struct):
     """A search under way."""
 
     found: list[FoundPage] = field(default_factory=list)

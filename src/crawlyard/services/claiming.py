@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+
+from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Asker, Claim, Preemption
@@ -27,8 +28,7 @@ _AGE_ROUNDS = 10  # of a thousand jobs each, before the worker does something el
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimRules:
+class ClaimRules(Struct, frozen=True, kw_only=True):
     """What a worker takes."""
 
     slots: int

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event
@@ -32,8 +34,7 @@ _NOT_YET = timedelta(seconds=5)  # until a message is tried that there was no ro
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryOptions:
+class DeliveryOptions(Struct, frozen=True, kw_only=True):
     """How much is under way at once, and for how long."""
 
     room: Room = DEFAULT_ROOM

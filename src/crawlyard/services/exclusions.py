@@ -1,6 +1,6 @@
 """Patterns that keep URLs out of a job that lives: tried first, then added."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from crawlyard.core.exclusion import Excluded
 from crawlyard.core.job import Job

@@ -1,8 +1,9 @@
 """What somebody means by a filter of jobs: who he is, and which templates and schedules."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from crawlyard.core.filter import ME, Condition, FilterKey
 from crawlyard.core.template import is_id

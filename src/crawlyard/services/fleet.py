@@ -1,6 +1,6 @@
 """Workers, in verbs: what an operator wants of one that runs, wherever it does."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName

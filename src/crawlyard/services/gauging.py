@@ -1,8 +1,9 @@
 """The figures of a yard for a monitoring system: all of them read when they are asked for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
+
+from msgspec import Struct
 
 from crawlyard.bus.base import Bus, Reach
 from crawlyard.clock import Clock
@@ -19,8 +20,7 @@ from crawlyard.store.base import Store
 _FIRST_DAY = date(2000, 1, 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(Struct, frozen=True, kw_only=True):
     """How things stand."""
 
     jobs: Mapping[tuple[State, Priority], int]

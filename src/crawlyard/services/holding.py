@@ -1,7 +1,8 @@
 """A move of a running job that its own worker makes: for want of a grant, or of quota."""
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Claim, Lease, Standing
 from crawlyard.core.event import Event

@@ -1,8 +1,9 @@
 """Hosts, in verbs: what is done to each, and what operators say of it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName

@@ -3,7 +3,8 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import StoreUnavailable
@@ -16,8 +17,7 @@ HEAVIEST = 20_000
 """URLs with which those jobs begin, all together, unless there is one alone (0.1 s)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """What one caller wants, and where he waits for what comes of it."""
 
     entrants: Sequence[Entrant]

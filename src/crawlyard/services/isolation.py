@@ -12,9 +12,11 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Order
 from crawlyard.core.event import Event
@@ -42,8 +44,7 @@ _GRACE_S = 1.0  # beyond what requests in flight get, for a child to give its le
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Isolation:
+class Isolation(Struct, frozen=True):
     """What a child needs to open the same yard."""
 
     settings: Mapping[str, object]  # JSON values

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.desk import REPLIES_LAST
@@ -39,8 +41,7 @@ _JOBS = 100  # looked at together
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JanitorOptions:
+class JanitorOptions(Struct, frozen=True, kw_only=True):
     """How long things are kept; ``None`` is for ever."""
 
     paused_ttl: timedelta | None = timedelta(days=7)
@@ -56,8 +57,7 @@ class JanitorOptions:
         return length
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
+class Swept(Struct, frozen=True, kw_only=True):
     """What one sweep has done."""
 
     warned: int = 0  # jobs that will be cancelled

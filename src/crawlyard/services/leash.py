@@ -1,8 +1,9 @@
 """Whether a run may send requests: while its lease is good, and others see its worker alive."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.engine.fetch import Fetcher, Response
@@ -10,8 +11,7 @@ from crawlyard.engine.fetch import Fetcher, Response
 _LOOK_AGAIN = timedelta(milliseconds=50)
 
 
-@dataclass(slots=True)
-class Licence:
+class Licence(Struct):
     """Whether a worker may send at all; the worker sets it, its runs look at it."""
 
     good: bool = True
@@ -48,8 +48,7 @@ class Leash:
             await self._clock.sleep(_LOOK_AGAIN)
 
 
-@dataclass(frozen=True, slots=True)
-class LeashedFetcher:
+class LeashedFetcher(Struct, frozen=True):
     """A fetcher that holds each request back until it may be sent."""
 
     fetcher: Fetcher

@@ -1,9 +1,11 @@
 """New jobs: judged by what the yard and their owner allow, and not remembered yet."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event
@@ -52,8 +54,7 @@ async def prepared(
     return draft.made(await policy.clamped(draft.owner, draft.spec), clock.now())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(Struct, frozen=True, kw_only=True):
     """A job that is asked for, judged by itself; what the yard says of it is not known yet."""
 
     id: str
@@ -195,8 +196,7 @@ class _SteadyTemplates(TemplateManager):
         return self._read[key]
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
+class Making(Struct, frozen=True):
     """What many jobs that are made together are judged by, each part of it read once.
 
     A thousand schedules of one template that come in the same second ask the store for one

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.desk import (
@@ -31,8 +33,7 @@ _TRIES = 8  # a change that loses a race is read and tried again; more losses me
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Portion:
+class Portion(Struct, frozen=True, kw_only=True):
     """What was done of an operation in one go."""
 
     done: int  # things looked at, failed ones too

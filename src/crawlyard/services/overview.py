@@ -1,8 +1,9 @@
 """What needs a person, and how things stand now: what one sees first."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.attention import (

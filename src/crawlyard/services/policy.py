@@ -1,7 +1,9 @@
 """What a yard lets its users do: grants and ceilings of its settings, and their quotas."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event
 from crawlyard.core.form import at, form_of
@@ -22,8 +24,7 @@ ASK = "ask its admin"
 """What to do about a grant that is missing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clamped:
+class Clamped(Struct, frozen=True, kw_only=True):
     """A spec whose limits are within the ceilings, and which of them were cut to that."""
 
     spec: JobSpec

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from crawlyard.core.form import form_of
 from crawlyard.core.secrets import hidden
@@ -34,8 +35,7 @@ MOST_SHOWN = 100
 _AT_ONCE = 4  # previews of a process; others wait
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TestedURL:
+class TestedURL(Struct, frozen=True, kw_only=True):
     """Whether a URL would be fetched if a page named it, and the rule against it."""
 
     url: str  # canonical where it has such a spelling
@@ -43,8 +43,7 @@ class TestedURL:
     rule: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Previewed:
+class Previewed(Struct, frozen=True, kw_only=True):
     """What a job would do."""
 
     form: Mapping[str, object]  # the whole spec, credentials hidden

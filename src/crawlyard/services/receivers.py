@@ -1,10 +1,11 @@
 """Which URLs may receive messages: found out when a webhook is saved, by the crawler's guard."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TypeAlias
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.webhook import JobWebhook, check_patterns

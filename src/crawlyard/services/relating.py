@@ -1,10 +1,11 @@
 """What jobs and schedules belong to: templates, schedules, owners; and a schedule's last ticks."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum, auto
 from functools import partial
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from crawlyard.core.job import Job
 from crawlyard.core.schedule import CrawlSchedule
@@ -28,8 +29,7 @@ class Relation(StrEnum):
     RECENT = auto()  # of a schedule: its last ticks, with their jobs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Related:
+class Related(Struct, frozen=True, kw_only=True):
     """What one thing belongs to; ``None``: nothing, it was not asked for, or cannot be seen."""
 
     template: CrawlTemplate | None = None

@@ -7,10 +7,11 @@ import socket
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
@@ -39,8 +40,7 @@ _STATM = Path("/proc/self/statm")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Deeds:
+class Deeds(Struct):
     """What the jobs of a worker have come to since it began."""
 
     pages: int = 0
@@ -63,8 +63,7 @@ class Deeds:
         self.waited_s += wait_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(Struct, frozen=True, kw_only=True):
     """What a worker is at right now."""
 
     slots: int

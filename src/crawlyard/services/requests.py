@@ -1,8 +1,9 @@
 """From what somebody asks for to a job: a template filled, or a spec of his own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from crawlyard.core.form import FIELDS, form_of, spec_of, values_of
 from crawlyard.core.job import DIRECT, Job, Origin
@@ -17,8 +18,7 @@ from crawlyard.services.submitting import Submission, Submitted
 from crawlyard.services.templates import DEFAULT, THIS_JOB, TemplateManager
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRequest:
+class JobRequest(Struct, frozen=True, kw_only=True):
     """What somebody asks for: a form, perhaps over a template."""
 
     form: Mapping[str, object]
@@ -28,8 +28,7 @@ class JobRequest:
     start_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(Struct, frozen=True, kw_only=True):
     """What a request comes to, before it is submitted."""
 
     spec: JobSpec
@@ -37,8 +36,7 @@ class Prepared:
     sources: Mapping[str, str]  # by path of the form
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobPlan:
+class JobPlan(Struct, frozen=True, kw_only=True):
     """The job that a request would make, and where its settings would come from."""
 
     job: Job

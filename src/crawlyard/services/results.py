@@ -1,7 +1,8 @@
 """What a job has brought: its pages, errors, skipped URLs and events, read by its owner."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from crawlyard.core.attempts import TELLING, Attempt, attempts_of
 from crawlyard.core.checkpoint import Shard

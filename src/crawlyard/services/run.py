@@ -4,9 +4,11 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Order
@@ -50,8 +52,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Workshop:
+class Workshop(Struct, frozen=True):
     """What the jobs of one worker share."""
 
     store: Store

@@ -1,8 +1,9 @@
 """Making up for instants that did not run, because somebody asks for it."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.instant import check_instant

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.form import FIELDS
 from crawlyard.core.reading import is_list, shown
@@ -19,8 +21,7 @@ _DEEPEST = 10  # objects and lists in each other
 _PARAMS = "params."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Edit(Struct, frozen=True, kw_only=True):
     """Fields with their new values; params and overrides to be set beside what is there.
 
     *unset*: paths of what is to be taken away, ``params.NAME`` or a field of the spec.

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import EventName

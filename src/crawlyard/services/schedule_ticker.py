@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName
@@ -31,8 +33,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TickerOptions:
+class TickerOptions(Struct, frozen=True, kw_only=True):
     """How much is done at once, and how much may wait."""
 
     backlog: int = 10_000  # pending jobs of one owner above which his ticks are skipped
@@ -299,8 +300,7 @@ class Ticker:
                 await self.after_run(firing.after.id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(Struct, frozen=True):
     """Why an instant gets no job."""
 
     reason: TickReason

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import EventName
@@ -72,7 +74,7 @@ class Scheduler(ScheduleReader):
         check_object("params", draft.params)
         check_object("overrides", draft.overrides)
         now, wall = self._clock.now(), self._clock.wall()
-        said = {f.name: getattr(draft, f.name) for f in fields(draft) if f.name != "template"}
+        said = {n: getattr(draft, n) for n in draft.__struct_fields__ if n != "template"}
         schedule = CrawlSchedule(
             id=new_id(),
             owner=actor.id,
@@ -367,8 +369,7 @@ class Scheduler(ScheduleReader):
         return (await self._templates.resolve(actor, ref)).id
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(Struct, frozen=True):
     """What is made of a schedule, and how the event that tells of it is called."""
 
     name: EventName

@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Checkpoint, Claim
 from crawlyard.core.event import Event

@@ -1,8 +1,10 @@
 """The settings that an admin changes while the yard runs, in verbs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.desk import Section, Setting
@@ -105,8 +107,7 @@ class SiteSettings:
         return Setting(section=section, effective=effective)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Underlaid:
+class Underlaid(Struct, frozen=True, kw_only=True):
     """A spec with the defaults of the settings under it, and where each field comes from."""
 
     spec: JobSpec

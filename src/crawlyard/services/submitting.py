@@ -1,9 +1,10 @@
 """New jobs, one by one and many at once."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event
@@ -25,8 +26,7 @@ PORTION = 250
 else goes on in the process, and more of them are hardly quicker."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(Struct, frozen=True, kw_only=True):
     """A job that is wanted, as `JobManager.submit` is asked for it."""
 
     spec: JobSpec

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.user import Actor
@@ -23,8 +24,7 @@ _RETRY_EVERY = timedelta(seconds=1)  # while the store is away
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Stretch(Struct, frozen=True, kw_only=True):
     """What a log has behind a place, or the first of it."""
 
     lines: Sequence[LogLine]  # the oldest first

@@ -1,8 +1,10 @@
 """Templates, in verbs: kept in versions, shared or not, and filled to the spec of a job."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName
@@ -325,8 +327,7 @@ class TemplateManager:
             number += 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(Struct, frozen=True):
     """What the next version of a template is to say."""
 
     draft: TemplateDraft

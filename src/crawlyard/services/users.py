@@ -1,7 +1,8 @@
 """Users, in verbs: accounts with roles and quotas."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName

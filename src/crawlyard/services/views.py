@@ -1,7 +1,8 @@
 """Saved views, in verbs: filters under names, each user's own."""
 
 from contextlib import suppress
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.desk import SavedView

@@ -1,9 +1,10 @@
 """Webhooks, in verbs: who hears of what, and what became of each delivery."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import EventName

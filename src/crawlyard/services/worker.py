@@ -5,8 +5,9 @@ import logging
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from crawlyard.core.checkpoint import Claim, Lease, Order
 from crawlyard.core.lifecycle import State
@@ -40,8 +41,7 @@ def worker_id() -> str:
     return f"{host}-{os.getpid()}-{new_id()[-6:]}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerOptions:
+class WorkerOptions(Struct, frozen=True, kw_only=True):
     """How a worker works."""
 
     rules: ClaimRules

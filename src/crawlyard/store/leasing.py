@@ -1,8 +1,9 @@
 """What a lease is worth and what a checkpoint does: the rules that all stores share."""
 
-from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
+
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Batch, Lease, Order, Shard
 from crawlyard.core.lifecycle import State

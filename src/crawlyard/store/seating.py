@@ -1,8 +1,10 @@
 """How a process may ask a host from now on: one rule for all stores."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Booking
 from crawlyard.core.host_rule import HostRule
@@ -10,8 +12,7 @@ from crawlyard.core.seats import HostTerms, SeatWish, Sitter, booking_of, seats_
 from crawlyard.store.pacing import slots
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostKept:
+class HostKept(Struct, frozen=True, kw_only=True):
     """What is kept of a host."""
 
     booked_until: datetime | None = None
@@ -32,8 +33,7 @@ class HostKept:
         return replace(longer, strikes=max(before, strikes), struck_at=struck_at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(Struct, frozen=True, kw_only=True):
     """What a wish comes to, and what is to be written for it."""
 
     terms: HostTerms

@@ -1,8 +1,10 @@
 """What happens to the shards of a spread job: the rules that all stores share."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Batch, Claim, Lease, Shard
 from crawlyard.core.event import Event, EventName
@@ -16,8 +18,7 @@ from crawlyard.store.leasing import fenced, held
 _NO_PACE = Pulse()
 
 
-@dataclass(slots=True)
-class Parts:
+class Parts(Struct):
     """The shards of a job as one transaction has them: it writes back those it `touched`."""
 
     no: int

@@ -5,10 +5,12 @@ Postgres refuses NUL, and no UTF-8 has lone surrogates; pages have both.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
 from functools import cache, partial
 from operator import attrgetter
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 T = TypeVar("T")
 
@@ -47,9 +49,9 @@ def _way(kind: type[Any]) -> Callable[[Any], Any] | None:
         return _mapping
     if issubclass(kind, (list, tuple)):
         return _sequence
-    if not is_dataclass(kind):
+    if not issubclass(kind, Struct):
         return None
-    names = tuple(f.name for f in fields(kind))
+    names = kind.__struct_fields__
     return partial(_record, names, attrgetter(*names)) if len(names) > 1 else partial(_one, names)
 
 

@@ -1,9 +1,9 @@
 """Filters in URLs of pages over all jobs, and the words that are looked for in them."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Query
+from msgspec import Struct
 
 from crawlyard.core.archive import MAX_TEXT, words_of
 from crawlyard.core.filter import FilterKey, condition
@@ -15,8 +15,7 @@ from crawlyard.web.wire.schedule_asks import AskedInstant
 _MANY = "Several: any of them."
 
 
-@dataclass(frozen=True, slots=True)
-class Sought:
+class Sought(Struct, frozen=True):
     """What the URL asks of pages over all jobs."""
 
     query: ArchiveQuery

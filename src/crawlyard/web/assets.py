@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from posixpath import dirname, join, normpath
 
 import rjsmin  # type: ignore[import-untyped]  # it ships no types
+from msgspec import Struct
 
 _MEDIA = {
     ".css": "text/css",
@@ -18,8 +18,7 @@ _MEDIA = {
 _IMPORT = re.compile(r'\b(?:import|export)\s*(?:[\w{},$*\s]+?from\s*)?"(\.[^"]+)"')
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(Struct, frozen=True):
     """One file, as it is sent."""
 
     media_type: str

@@ -5,10 +5,10 @@ A value given again, or after a comma, is an alternative; different keys must al
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Query
+from msgspec.structs import replace
 from pydantic import Field
 
 from crawlyard.core.filter import (

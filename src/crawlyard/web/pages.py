@@ -1,13 +1,13 @@
 """The dashboard: one page for each address, which its scripts fill from the public API."""
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from msgspec import Struct
 
 from crawlyard.core.actions import actions_of
 from crawlyard.core.credential import Caller
@@ -49,8 +49,7 @@ _ACTIONS = " ".join(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A page: its address, what fills it, and where it stands in the navigation."""
 
     path: str

@@ -6,11 +6,11 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 from fastapi import Depends, Query, Request, Response
+from msgspec import Struct
 
 from crawlyard.web.problems import Problem
 from crawlyard.web.wire.lists import ListOut
@@ -60,8 +60,7 @@ class Cursors:
         return hmac.new(self._key, sealed, hashlib.sha256).digest()[:_MAC_BYTES]
 
 
-@dataclass(frozen=True, slots=True)
-class Paging:
+class Paging(Struct, frozen=True):
     """What a request for a list says of the page that it wants."""
 
     request: Request

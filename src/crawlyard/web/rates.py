@@ -4,8 +4,9 @@ Source: draft-ietf-httpapi-ratelimit-headers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum, auto
+
+from msgspec import Struct, field
 
 from crawlyard.clock import Clock
 from crawlyard.web.problems import Problem
@@ -33,14 +34,12 @@ PER_MINUTE: Mapping[Bucket, int] = {
 }
 
 
-@dataclass(slots=True)
-class _Level:
+class _Level(Struct):
     tokens: float
     at: float
 
 
-@dataclass(slots=True)
-class Rates:
+class Rates(Struct):
     """A bucket of tokens for each asker, in this process; off, it lets everything through."""
 
     clock: Clock

@@ -2,7 +2,9 @@
 
 import contextlib
 import secrets
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.errors import Conflict
 from crawlyard.services.access import Access
@@ -42,8 +44,7 @@ MAX_FILE_BYTES = 4 << 20
 """Of a request with the file of a template: of 2 MiB, as text in JSON."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteOptions:
+class SiteOptions(Struct, frozen=True, kw_only=True):
     """How a server is reached, and what it takes."""
 
     hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")  # names without a port
@@ -54,8 +55,7 @@ class SiteOptions:
     cors_origins: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Struct, frozen=True, kw_only=True):
     """The yard, as it is opened to others."""
 
     yard: Yard

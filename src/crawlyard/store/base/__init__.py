@@ -5,7 +5,8 @@ Every instant comes from the caller. A method either did all that it says or rai
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from crawlyard.core.freed import Freed
 from crawlyard.core.page import KnownURL
@@ -86,8 +87,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
+class Store(Struct, frozen=True, kw_only=True):
     """All of them together, on one database."""
 
     jobs: JobStore

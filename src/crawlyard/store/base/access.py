@@ -1,9 +1,10 @@
 """What is asked of a store about users, and what proves who they are."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from crawlyard.core.credential import Credential, CredentialKind
 from crawlyard.core.event import Event
@@ -11,8 +12,7 @@ from crawlyard.core.limits import Usage
 from crawlyard.core.user import User
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class Proof(Struct, frozen=True, kw_only=True):
     """A credential that was shown, and the user whose it is."""
 
     credential: Credential

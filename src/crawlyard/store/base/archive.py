@@ -1,15 +1,15 @@
 """What is asked of a store about the pages of all jobs together."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from crawlyard.core.archive import Look
 from crawlyard.store.base.jobs import JobQuery, PageQuery
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveQuery:
+class ArchiveQuery(Struct, frozen=True, kw_only=True):
     """Which pages of which jobs; an empty field asks nothing."""
 
     jobs: JobQuery = field(default_factory=JobQuery)

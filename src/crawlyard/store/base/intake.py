@@ -1,8 +1,9 @@
 """What is asked of a store about new jobs: judged by what holds, and written, at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct
 
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
@@ -12,8 +13,7 @@ from crawlyard.core.user import Grants, Quota
 from crawlyard.errors import Conflict, Refused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
+class Rules(Struct, frozen=True, kw_only=True):
     """What holds for one more job of a user, as the transaction that writes it sees it."""
 
     ceilings: Limits  # of the yard, for one job
@@ -26,8 +26,7 @@ Judge: TypeAlias = Callable[[Rules], tuple[Job, Event]]
 """Returns a new job and its event, or raises `Refused`. It may be called more than once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrant:
+class Entrant(Struct, frozen=True, kw_only=True):
     """A job that is to be let in."""
 
     owner: str

@@ -1,9 +1,10 @@
 """What is asked of a store about jobs, from their queue to their pages."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
+
+from msgspec import Struct
 
 from crawlyard.core.checkpoint import (
     Asker,
@@ -31,8 +32,7 @@ from crawlyard.core.page import (
 from crawlyard.core.priority import Priority
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobQuery:
+class JobQuery(Struct, frozen=True, kw_only=True):
     """Which jobs; an empty field asks nothing."""
 
     owner: str | None = None
@@ -52,8 +52,7 @@ class JobQuery:
 EVERY_JOB = JobQuery()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageQuery:
+class PageQuery(Struct, frozen=True, kw_only=True):
     """Which page records of a job; an empty field asks nothing."""
 
     failed: bool | None = None  # True: with an error; False: without
@@ -253,8 +252,7 @@ class PageStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventQuery:
+class EventQuery(Struct, frozen=True, kw_only=True):
     """Which events; an empty field asks nothing."""
 
     subject: str | None = None  # the id of what they are about

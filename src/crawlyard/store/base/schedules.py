@@ -1,17 +1,17 @@
 """What is asked of a store about schedules and their ledger."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.schedule import CrawlSchedule, Tick
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleQuery:
+class ScheduleQuery(Struct, frozen=True, kw_only=True):
     """Which schedules; an empty field asks nothing."""
 
     owner: str | None = None
@@ -22,8 +22,7 @@ class ScheduleQuery:
     after: tuple[str, str] | None = None  # (name, id): behind this one, in the order of `find`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Firing:
+class Firing(Struct, frozen=True, kw_only=True):
     """What is decided about one schedule at one moment: all of it is written, or nothing."""
 
     after: CrawlSchedule  # as it is from now on: its beat is one more than the stored one's

@@ -1,15 +1,15 @@
 """What is asked of a store about templates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from crawlyard.core.event import Event
 from crawlyard.core.template import CrawlTemplate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateQuery:
+class TemplateQuery(Struct, frozen=True, kw_only=True):
     """Which templates; an empty field asks nothing."""
 
     owner: str | None = None

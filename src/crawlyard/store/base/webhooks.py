@@ -1,17 +1,17 @@
 """What is asked of a store about webhooks and their deliveries."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
+
+from msgspec import Struct
 
 from crawlyard.core.event import Event
 from crawlyard.core.room import Traffic
 from crawlyard.core.webhook import Delivery, DeliveryState, Webhook
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookQuery:
+class WebhookQuery(Struct, frozen=True, kw_only=True):
     """Which webhooks; an empty field asks nothing."""
 
     owner: str | None = None
@@ -20,8 +20,7 @@ class WebhookQuery:
     id_part: str = ""  # the beginning or the end of an id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(Struct, frozen=True, kw_only=True):
     """A delivery that is leased, and where it goes."""
 
     delivery: Delivery

@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from pydantic import TypeAdapter
+from msgspec.json import Decoder
 
 from crawlyard.core.credential import Credential, CredentialKind
 from crawlyard.core.quota import limited
 from crawlyard.core.user import Permit, Quota, Role, User
 from crawlyard.store.codec.base import Row, to_json
 
-_QUOTA = TypeAdapter(Quota)
+_QUOTA = Decoder(Quota)
 
 
 def user_row(user: User) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def user_row(user: User) -> dict[str, Any]:
     return {
         "id": user.id,
         "role": user.role.value,
-        "quota": to_json(_QUOTA.dump_python(user.quota, mode="json")),
+        "quota": to_json(user.quota),
         "limited": limited(user.quota),
         "disabled_at": user.disabled_at,
         "version": user.version,
@@ -42,7 +42,7 @@ def user_of(row: Row) -> User:
 
 def quota_of(row: Row) -> Quota:
     """Return the quota of a row of `users`."""
-    return _QUOTA.validate_json(row["quota"])
+    return _QUOTA.decode(row["quota"])
 
 
 def credential_row(credential: Credential) -> dict[str, Any]:

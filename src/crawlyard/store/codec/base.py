@@ -1,14 +1,12 @@
 """What all rows share."""
 
-import json
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter
+import msgspec
 
-from crawlyard.store.text import clean, scrubbed
+from crawlyard.store.text import scrubbed
 
-_ROWS = TypeAdapter(list[dict[str, Any]])
-_DUMPS = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_NUL = b"\\u0000"  # as JSON has it
 
 
 class Row(Protocol):
@@ -20,14 +18,10 @@ class Row(Protocol):
 
 
 def to_json(value: object) -> str:
-    """Return *value*, of JSON values alone, as text that every database takes."""
-    text = _DUMPS(value)
+    """Return *value*, a record or JSON values, as text that every database takes."""
+    try:
+        text = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a lone surrogate
+        text = _NUL
     # nearly always there is nothing to clean, and to look at each value took longer than to write
-    if "\\u0000" not in text and clean(text) == text:
-        return text
-    return _DUMPS(scrubbed(value))
-
-
-def rows_to_json(rows: list[dict[str, Any]]) -> str:
-    """Return rows whose text is clean as JSON: in a third of the time that `to_json` takes."""
-    return _ROWS.dump_json(rows).decode()
+    return (msgspec.json.encode(scrubbed(value)) if _NUL in text else text).decode()

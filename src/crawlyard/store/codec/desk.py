@@ -1,10 +1,9 @@
 """Saved views, operations, settings, and answers that are kept."""
 
 import json
-from dataclasses import fields
 from typing import Any
 
-from pydantic import TypeAdapter
+from msgspec.json import Decoder
 
 from crawlyard.core.desk import (
     Failure,
@@ -17,11 +16,11 @@ from crawlyard.core.desk import (
 )
 from crawlyard.store.codec.base import Row, to_json
 
-_FAILURES = TypeAdapter(tuple[Failure, ...])
+_FAILURES = Decoder(tuple[Failure, ...])
 
-_OF_VIEW = tuple(f.name for f in fields(SavedView))
+_OF_VIEW = SavedView.__struct_fields__
 _OF_OPERATION = tuple(
-    f.name for f in fields(Operation) if f.name not in {"kind", "state", "request", "failures"}
+    n for n in Operation.__struct_fields__ if n not in {"kind", "state", "request", "failures"}
 )
 
 
@@ -42,7 +41,7 @@ def operation_row(operation: Operation) -> dict[str, Any]:
         "kind": operation.kind.value,
         "state": operation.state.value,
         "request": to_json(operation.request),
-        "failures": to_json(_FAILURES.dump_python(operation.failures)),
+        "failures": to_json(operation.failures),
     }
 
 
@@ -53,7 +52,7 @@ def operation_of(row: Row) -> Operation:
         kind=OperationKind(row["kind"]),
         state=OperationState(row["state"]),
         request=json.loads(row["request"]),
-        failures=_FAILURES.validate_json(row["failures"]),
+        failures=_FAILURES.decode(row["failures"]),
     )
 
 

@@ -1,6 +1,5 @@
 """What operators say of hosts, and what hosts say in their robots.txt."""
 
-from dataclasses import fields
 from typing import Any
 
 from crawlyard.core.host_rule import HostRule, HostState
@@ -8,8 +7,8 @@ from crawlyard.core.robots_file import RobotsFile
 from crawlyard.store.codec.base import Row
 from crawlyard.store.codec.jobs import compressed, decompressed
 
-_OF_RULE = tuple(f.name for f in fields(HostRule) if f.name != "state")
-_OF_FILE = tuple(f.name for f in fields(RobotsFile) if f.name != "body")
+_OF_RULE = tuple(n for n in HostRule.__struct_fields__ if n != "state")
+_OF_FILE = tuple(n for n in RobotsFile.__struct_fields__ if n != "body")
 
 
 def rule_row(rule: HostRule) -> dict[str, Any]:

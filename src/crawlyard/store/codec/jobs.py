@@ -3,11 +3,10 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from pydantic import TypeAdapter
+from msgspec.json import Decoder
 
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.due import needs_text
@@ -21,7 +20,6 @@ from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Grant
 from crawlyard.store.codec.base import Row, to_json
 from crawlyard.store.codec.dates import is_dated
-from crawlyard.store.text import scrubbed
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -32,11 +30,9 @@ else:
 TAIL = 4
 """Characters of `jobs.tail`."""
 
-_NUL = "\\u0000"  # as JSON has it
-
-_SPEC = TypeAdapter(JobSpec)
-_PULSE = TypeAdapter(Pulse)
-_LIMITS = TypeAdapter(Limits)
+_SPEC = Decoder(JobSpec)
+_PULSE = Decoder(Pulse)
+_LIMITS = Decoder(Limits)
 
 
 def compressed(data: bytes) -> bytes:
@@ -74,7 +70,7 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
     """Return the columns of `jobs` that come from the spec: with 100,000 seeds, megabytes."""
     return {
         "name": spec.name,
-        "spec": _spec_json(spec),
+        "spec": to_json(spec),
         "priority": int(spec.priority),
         "needs": needs_text(spec.worker_tags),
         "retention": spec.retention,
@@ -86,18 +82,9 @@ def text_of(spec: JobSpec) -> str:
     return "\n".join((spec.name, *spec.urls)).casefold()
 
 
-def _spec_json(spec: JobSpec) -> str:
-    try:
-        text = _SPEC.dump_json(spec).decode()
-    except ValueError:  # a lone surrogate
-        text = _NUL
-    # by way of Python's values, which can be cleaned, it takes four times as long
-    return to_json(_SPEC.dump_python(scrubbed(spec), mode="json")) if _NUL in text else text
-
-
 def limits_of(text: str) -> Limits:
     """Return the limits of a spec as its JSON has them."""
-    return _LIMITS.validate_json(text)
+    return _LIMITS.decode(text)
 
 
 def tail_of(part: str) -> str:
@@ -135,7 +122,7 @@ def job_of(row: Row) -> Job:
     return Job(
         id=row["id"],
         owner=row["owner"],
-        spec=_SPEC.validate_json(row["spec"]),
+        spec=_SPEC.decode(row["spec"]),
         state=State(row["state"]),
         state_reason=StateReason(row["state_reason"]),
         detail=row["detail"],
@@ -171,7 +158,7 @@ def shard_row(shard: Shard) -> dict[str, Any]:
         "attempt": shard.attempt,
         "lease_until": shard.lease_until,
         "seq": shard.seq,
-        "pulse": to_json(_PULSE.dump_python(shard.pulse, mode="json")),
+        "pulse": to_json(shard.pulse),
         "current_url": shard.current_url,
         "recorded_at": shard.updated_at,
         "budget": to_json(dict(shard.budget)),
@@ -188,7 +175,7 @@ def shard_of(row: Row) -> Shard:
         lease_until=row["lease_until"],
         seq=row["seq"],
         usage=Usage(**{name: row[name] for name in USAGE_NAMES}),
-        pulse=_PULSE.validate_json(row["pulse"]),
+        pulse=_PULSE.decode(row["pulse"]),
         current_url=row["current_url"],
         updated_at=row["recorded_at"],
         budget=json.loads(row["budget"]),
@@ -232,7 +219,7 @@ def target_of(row: Row) -> Target:
     )
 
 
-_COPIED = tuple(f.name for f in fields(Page) if f.name not in {"parent", "extracted", "error"})
+_COPIED = tuple(n for n in Page.__struct_fields__ if n not in {"parent", "extracted", "error"})
 
 _copied = attrgetter(*_COPIED)
 

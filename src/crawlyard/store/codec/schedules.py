@@ -1,31 +1,29 @@
 """Schedules and the rows of their ledger."""
 
 import json
-from dataclasses import fields
+from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from msgspec import ValidationError, convert
+from msgspec.structs import fields
 
 from crawlyard.core.schedule import BY_ITSELF, CrawlSchedule, Tick, TickOutcome, TickReason
 from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import Row, to_json
-from crawlyard.store.text import scrubbed
-
-_SCHEDULE = TypeAdapter(CrawlSchedule)
 
 _STATE = (
     *("runs_left", "paused_at", "next_at", "fire_at", "waiting_at"),
     *("fresh_beat", "beat", "version", "created_at", "updated_at"),
 )
 _COLUMNS = (*_STATE, "id", "owner", "name", "template_id", "trusted")
-_PLANNED = {f.name for f in fields(CrawlSchedule)} - {*_COLUMNS, "flaw"}
+_PLANNED = tuple(n for n in CrawlSchedule.__struct_fields__ if n not in {*_COLUMNS, "flaw"})
 
 _NEVER = "unreadable"  # as `when`: no time table
 
 
 def state_row(schedule: CrawlSchedule) -> dict[str, Any]:
     """Return the columns of `schedules` that change when it fires."""
-    plan = _SCHEDULE.dump_python(scrubbed(schedule), mode="json", include=_PLANNED)
+    plan = {name: getattr(schedule, name) for name in _PLANNED}
     row = {name: getattr(schedule, name) for name in _STATE}
     return row | {"plan": to_json(plan)}
 
@@ -51,7 +49,7 @@ def schedule_of(row: Row) -> CrawlSchedule:
     """
     columns = {name: row[name] for name in _COLUMNS}
     try:
-        return _SCHEDULE.validate_python(json.loads(row["plan"]) | columns)
+        return convert(json.loads(row["plan"]) | columns, CrawlSchedule)
     except (ValueError, TypeError, Invalid) as error:
         return _mended(row["plan"], columns, error)
 
@@ -60,20 +58,36 @@ def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedu
     """Return the schedule of a row without those of its fields that are not what they must be."""
     fallback: dict[str, Any] = {"when": _NEVER, "name": str(columns["id"])}
     values = fallback | _object(plan) | columns
-    error: Exception | None = first
-    while error is not None:
-        for name in _blamed(error) & values.keys():
-            del values[name]
-        why = f"it could not be read: {_said(first)}"
-        paused = {"paused_at": columns["paused_at"] or columns["updated_at"]}
-        told = {"paused_by": BY_ITSELF, "pause_reason": why, "flaw": why}
+    flaws = _flaws(values)
+    for name in flaws:
+        del values[name]
+    why = f"it could not be read: {next(iter(flaws.values()), first)}"
+    paused = {"paused_at": columns["paused_at"] or columns["updated_at"]}
+    told = {"paused_by": BY_ITSELF, "pause_reason": why, "flaw": why}
+    while True:
         try:
-            return _SCHEDULE.validate_python(fallback | values | paused | told)
-        except (ValidationError, Invalid) as next_error:
-            if not _blamed(next_error) & values.keys():
+            return convert(fallback | values | paused | told, CrawlSchedule)
+        except Invalid as error:  # of the right kind, and out of its range
+            if error.field not in values:
                 raise
-            error = next_error
-    raise first
+            del values[error.field]
+
+
+def _flaws(values: dict[str, Any]) -> dict[str, str]:
+    """Return by their names what is wrong with the values that are not of their fields' kinds."""
+    found = {}
+    for name, kind in _kinds().items():
+        try:
+            if name in values:
+                convert(values[name], kind)
+        except ValidationError as error:
+            found[name] = f"{name}: {error}"
+    return found
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    return {field.name: field.type for field in fields(CrawlSchedule)}
 
 
 def _object(plan: str) -> dict[str, Any]:
@@ -82,20 +96,6 @@ def _object(plan: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return values if isinstance(values, dict) else {}
-
-
-def _blamed(error: Exception) -> set[str]:
-    """Return the fields that an error is about, none if it is about no field."""
-    if isinstance(error, ValidationError):
-        return {str(found["loc"][0]) for found in error.errors() if found["loc"]}
-    return {error.field} if isinstance(error, Invalid) else set()
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        found = error.errors()[0]
-        return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
-    return str(error)
 
 
 def tick_row(tick: Tick) -> dict[str, Any]:

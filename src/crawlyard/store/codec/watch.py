@@ -1,29 +1,28 @@
 """Reports of workers, lines of logs, courses, and URLs as they are looked at."""
 
-from dataclasses import replace
 from typing import Any
 
-from pydantic import TypeAdapter
+from msgspec.json import Decoder, encode
+from msgspec.structs import replace
 
 from crawlyard.core.page import TargetState, Via
 from crawlyard.core.watch import Course, Level, LogLine, Wish, WorkerReport
 from crawlyard.store.base import KnownURL
-from crawlyard.store.codec.base import Row
-from crawlyard.store.text import scrubbed
+from crawlyard.store.codec.base import Row, to_json
 
-_REPORT = TypeAdapter(WorkerReport)
-_COURSE = TypeAdapter(Course)
+_REPORT = Decoder(WorkerReport)
+_COURSE = Decoder(Course)
 
 
 def worker_row(report: WorkerReport) -> dict[str, Any]:
     """Return the columns of a row of `workers` that its worker writes."""
-    said = _REPORT.dump_json(scrubbed(replace(report, wish=Wish.NONE))).decode()
+    said = to_json(replace(report, wish=Wish.NONE))
     return {"id": report.id, "report": said, "beat_at": report.beat_at}
 
 
 def worker_of(row: Row) -> WorkerReport:
     """Return the report of a row of `workers`."""
-    return replace(_REPORT.validate_json(row["report"]), wish=Wish(row["wish"]))
+    return replace(_REPORT.decode(row["report"]), wish=Wish(row["wish"]))
 
 
 def line_row(job_no: int, n: int, line: LogLine) -> dict[str, Any]:
@@ -48,12 +47,12 @@ def line_of(row: Row) -> LogLine:
 def course_row(job_no: int, course: Course) -> dict[str, Any]:
     """Return all columns of a row of `courses`."""
     # as it is: all text in it is ours, and it is written every few seconds
-    return {"job_no": job_no, "course": _COURSE.dump_json(course).decode()}
+    return {"job_no": job_no, "course": encode(course).decode()}
 
 
 def course_of(text: str) -> Course:
     """Return the course that was stored as *text*."""
-    return _COURSE.validate_json(text)
+    return _COURSE.decode(text)
 
 
 def known_of(row: Row) -> KnownURL:

@@ -3,14 +3,14 @@
 import json
 from typing import Any
 
-from pydantic import TypeAdapter
+from msgspec.json import Decoder
 
 from crawlyard.core.user import Grant
 from crawlyard.core.webhook import Attempt, Delivery, DeliveryState, Secret, Webhook
 from crawlyard.store.codec.base import Row, to_json
 
-_SECRETS = TypeAdapter(tuple[Secret, ...])
-_ATTEMPTS = TypeAdapter(tuple[Attempt, ...])
+_SECRETS = Decoder(tuple[Secret, ...])
+_ATTEMPTS = Decoder(tuple[Attempt, ...])
 
 
 def webhook_row(webhook: Webhook) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def webhook_row(webhook: Webhook) -> dict[str, Any]:
         "receiver": webhook.receiver,
         "description": webhook.description,
         "events": to_json(webhook.events),
-        "secrets": to_json(_SECRETS.dump_python(webhook.secrets, mode="json")),
+        "secrets": to_json(webhook.secrets),
         "allow_addresses": to_json(webhook.allow_addresses),
         "by_grant": to_json(webhook.by_grant),
         "active": webhook.active,
@@ -45,7 +45,7 @@ def webhook_of(row: Row) -> Webhook:
         url=row["url"],
         description=row["description"],
         events=tuple(json.loads(row["events"])),
-        secrets=_SECRETS.validate_json(row["secrets"]),
+        secrets=_SECRETS.decode(row["secrets"]),
         allow_addresses=tuple(json.loads(row["allow_addresses"])),
         by_grant=tuple(Grant(word) for word in json.loads(row["by_grant"])),
         active=row["active"],
@@ -68,7 +68,7 @@ def delivery_row(delivery: Delivery) -> dict[str, Any]:
         "seq": delivery.seq,
         "name": delivery.name,
         "state": delivery.state.value,
-        "attempts": to_json(_ATTEMPTS.dump_python(delivery.attempts, mode="json")),
+        "attempts": to_json(delivery.attempts),
         "due_at": delivery.due_at,
         "created_at": delivery.created_at,
         "ended_at": delivery.ended_at,
@@ -84,7 +84,7 @@ def delivery_of(row: Row) -> Delivery:
         seq=row["seq"],
         name=row["name"],
         state=DeliveryState(row["state"]),
-        attempts=_ATTEMPTS.validate_json(row["attempts"]),
+        attempts=_ATTEMPTS.decode(row["attempts"]),
         due_at=row["due_at"],
         created_at=row["created_at"],
         ended_at=row["ended_at"],

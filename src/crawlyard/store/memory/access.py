@@ -3,8 +3,10 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import date, datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.credential import Credential, CredentialKind
 from crawlyard.core.event import Event
@@ -16,8 +18,7 @@ from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryUsers:
+class MemoryUsers(Struct, frozen=True):
     """`UserStore` in memory."""
 
     _shelf: Shelf
@@ -62,8 +63,7 @@ class MemoryUsers:
         return len(gone)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryCredentials:
+class MemoryCredentials(Struct, frozen=True):
     """`CredentialStore` in memory."""
 
     _shelf: Shelf

@@ -3,7 +3,8 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from crawlyard.core.archive import FoundPage, Look
 from crawlyard.core.page import StoredPage
@@ -13,8 +14,7 @@ from crawlyard.store.memory.pages import asks_for
 from crawlyard.store.memory.shelf import Record, Shelf
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryArchive:
+class MemoryArchive(Struct, frozen=True):
     """`ArchiveStore` in memory."""
 
     _shelf: Shelf

@@ -3,9 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.audience import Audience
 from crawlyard.core.event import Event
@@ -18,8 +20,7 @@ from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryDeliveries:
+class MemoryDeliveries(Struct, frozen=True):
     """`DeliveryStore` in memory."""
 
     _shelf: Shelf

@@ -3,9 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.desk import Operation, OperationState, Reply, SavedView, Section
 from crawlyard.core.event import Event
@@ -16,8 +18,7 @@ from crawlyard.store.naming import taken
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryViews:
+class MemoryViews(Struct, frozen=True):
     """`ViewStore` in memory."""
 
     _views: dict[str, SavedView] = field(default_factory=dict)
@@ -58,8 +59,7 @@ class MemoryViews:
         self._views[view.id] = scrubbed(view)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryOperations:
+class MemoryOperations(Struct, frozen=True):
     """`OperationStore` in memory."""
 
     _operations: dict[str, Operation] = field(default_factory=dict)
@@ -120,8 +120,7 @@ def _free(operation: Operation, now: datetime) -> bool:
     return operation.state is OperationState.RUNNING and (until is None or until <= now)
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySettings:
+class MemorySettings(Struct, frozen=True):
     """`SettingStore` in memory."""
 
     _shelf: Shelf
@@ -138,8 +137,7 @@ class MemorySettings:
         self._shelf.tell(*([event] if event else []))
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryReplies:
+class MemoryReplies(Struct, frozen=True):
     """`ReplyStore` in memory."""
 
     _replies: dict[tuple[str, str], Reply] = field(default_factory=dict)

@@ -2,16 +2,16 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from crawlyard.core.event import Event
 from crawlyard.store.base import EVERY_EVENT, EventQuery
 from crawlyard.store.memory.shelf import Shelf
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryEvents:
+class MemoryEvents(Struct, frozen=True):
     """`EventLog` in memory."""
 
     _shelf: Shelf

@@ -3,8 +3,10 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import (
     Batch,
@@ -39,8 +41,7 @@ COUNTED = ("pages", "bytes", "errors")
 """What of the usage of jobs is kept for each owner and day."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryFrontier:
+class MemoryFrontier(Struct, frozen=True):
     """`FrontierStore` in memory."""
 
     _shelf: Shelf

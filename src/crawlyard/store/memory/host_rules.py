@@ -2,7 +2,7 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from crawlyard.core.event import Event
 from crawlyard.core.host_rule import HostRule
@@ -11,8 +11,7 @@ from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryHostRules:
+class MemoryHostRules(Struct, frozen=True):
     """`HostRuleStore` in memory."""
 
     _shelf: Shelf

@@ -3,9 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Booking
 from crawlyard.core.robots_file import RobotsFile
@@ -18,8 +20,7 @@ from crawlyard.store.seating import HostKept, settled
 _NEW = HostKept()
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryHosts:
+class MemoryHosts(Struct, frozen=True):
     """`HostStore` in memory."""
 
     _shelf: Shelf
@@ -101,8 +102,7 @@ def _is_over(kept: HostKept, before: datetime) -> bool:
     return all(end is None or end < before for end in ends)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryRobots:
+class MemoryRobots(Struct, frozen=True):
     """`RobotsStore` in memory."""
 
     _files: dict[str, RobotsFile] = field(default_factory=dict)

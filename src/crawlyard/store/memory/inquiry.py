@@ -4,8 +4,9 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
@@ -17,8 +18,7 @@ from crawlyard.store.memory.queue import parts_held_back
 from crawlyard.store.memory.shelf import Shelf
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryInquiries:
+class MemoryInquiries(Struct, frozen=True):
     """`InquiryStore` in memory."""
 
     _shelf: Shelf

@@ -3,7 +3,8 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from crawlyard.core.desk import Section
 from crawlyard.core.event import Event
@@ -16,8 +17,7 @@ from crawlyard.store.base.intake import Entered, Entrant, Rules, check_like
 from crawlyard.store.memory.shelf import Shelf
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryIntake:
+class MemoryIntake(Struct, frozen=True):
     """`IntakeStore` in memory."""
 
     _shelf: Shelf

@@ -4,7 +4,8 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from crawlyard.core.checkpoint import (
     Standing,
@@ -25,8 +26,7 @@ from crawlyard.store.leasing import (
 from crawlyard.store.memory.shelf import Record, Shelf
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryJobs:
+class MemoryJobs(Struct, frozen=True):
     """`JobStore` in memory."""
 
     _shelf: Shelf

@@ -4,8 +4,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from crawlyard.core.checkpoint import (
     Asker,
@@ -29,8 +30,7 @@ from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.memory.spread import free_part, settle_part, take_parts_back
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryLeases:
+class MemoryLeases(Struct, frozen=True):
     """`LeaseStore` in memory."""
 
     _shelf: Shelf

@@ -3,8 +3,9 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from crawlyard.core.attention import Backlog, End, Line, line_of
 from crawlyard.core.job import Job
@@ -16,8 +17,7 @@ from crawlyard.core.webhook import Webhook
 from crawlyard.store.memory.shelf import Shelf
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryOverview:
+class MemoryOverview(Struct, frozen=True):
     """`OverviewStore` in memory."""
 
     _shelf: Shelf

@@ -3,8 +3,9 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from crawlyard.core.page import (
     Body,
@@ -23,8 +24,7 @@ from crawlyard.store.base import PageQuery
 from crawlyard.store.memory.shelf import Known, Shelf
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryPages:
+class MemoryPages(Struct, frozen=True):
     """`PageStore` in memory."""
 
     _shelf: Shelf

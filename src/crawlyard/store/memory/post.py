@@ -1,30 +1,28 @@
 """What is to be delivered where: webhooks, their deliveries, and who has leased which."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from crawlyard.core.webhook import Delivery, DeliveryState, Webhook
 
 
-@dataclass(slots=True)
-class Endpoint:
+class Endpoint(Struct):
     """A webhook, and above which event it hears."""
 
     webhook: Webhook
     since_seq: int
 
 
-@dataclass(slots=True)
-class Parcel:
+class Parcel(Struct):
     """A delivery, and until when somebody has leased it."""
 
     delivery: Delivery
     leased_until: datetime | None = None
 
 
-@dataclass(slots=True)
-class Post:
+class Post(Struct):
     """All webhooks, all deliveries, and how far the events have been looked at."""
 
     endpoints: dict[str, Endpoint] = field(default_factory=dict)

@@ -4,8 +4,10 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Claim, Preemption
 from crawlyard.core.due import Due, due_of
@@ -31,8 +33,7 @@ from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.memory.spread import begin, give_up_part
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryQueue:
+class MemoryQueue(Struct, frozen=True):
     """`QueueStore` in memory."""
 
     _shelf: Shelf

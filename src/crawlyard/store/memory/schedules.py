@@ -4,9 +4,11 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
@@ -19,8 +21,7 @@ from crawlyard.store.naming import taken
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySchedules:
+class MemorySchedules(Struct, frozen=True):
     """`ScheduleStore` in memory."""
 
     _shelf: Shelf
@@ -70,8 +71,7 @@ class MemorySchedules:
         self._shelf.tell(event)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryTicks:
+class MemoryTicks(Struct, frozen=True):
     """`TickStore` in memory."""
 
     _shelf: Shelf

@@ -3,10 +3,12 @@
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from itertools import islice
 from operator import attrgetter, itemgetter
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Lease, Shard
 from crawlyard.core.credential import Credential
@@ -29,8 +31,7 @@ from crawlyard.store.memory.post import Endpoint, Post
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(slots=True)
-class Known:
+class Known(Struct):
     """A target that was ever found or skipped."""
 
     id: int
@@ -39,8 +40,7 @@ class Known:
     rule: str = ""
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct):
     """A job with all that belongs to it."""
 
     no: int
@@ -128,7 +128,7 @@ class Record:
 
 
 # `replace` takes three times as long, and every page of an export is made anew
-_COPIED = tuple(f.name for f in fields(Page) if f.name != "parent")
+_COPIED = tuple(n for n in Page.__struct_fields__ if n != "parent")
 _copied = attrgetter(*_COPIED)
 
 
@@ -141,8 +141,7 @@ def _local_user() -> dict[str, User]:
     return {local.id: local}
 
 
-@dataclass(slots=True)
-class Shelf:
+class Shelf(Struct):
     """All jobs, also the deleted ones that `purge` has yet to free, and all else that is kept."""
 
     records: dict[str, Record] = field(default_factory=dict)

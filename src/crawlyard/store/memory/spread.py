@@ -3,8 +3,10 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Asker, Batch, Claim, Lease, Shard
 from crawlyard.core.due import Due, due_of
@@ -36,8 +38,7 @@ from crawlyard.store.sharing import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySpread:
+class MemorySpread(Struct, frozen=True):
     """`SpreadStore` in memory."""
 
     _shelf: Shelf

@@ -4,7 +4,8 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from crawlyard.core.event import Event
 from crawlyard.core.template import CrawlTemplate
@@ -16,8 +17,7 @@ from crawlyard.store.naming import in_use, taken
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryTemplates:
+class MemoryTemplates(Struct, frozen=True):
     """`TemplateStore` in memory."""
 
     _shelf: Shelf

@@ -2,10 +2,11 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TypeVar
+
+from msgspec import Struct
 
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
@@ -18,8 +19,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryUpkeep:
+class MemoryUpkeep(Struct, frozen=True):
     """`UpkeepStore` in memory."""
 
     _shelf: Shelf

@@ -3,9 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event
 from crawlyard.core.page import TargetState
@@ -17,8 +19,7 @@ from crawlyard.store.memory.shelf import Known, Record, Shelf
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryWorkers:
+class MemoryWorkers(Struct, frozen=True):
     """`WorkerStore` in memory."""
 
     _shelf: Shelf
@@ -53,8 +54,7 @@ class MemoryWorkers:
         return len(gone)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryJournal:
+class MemoryJournal(Struct, frozen=True):
     """`JournalStore` in memory."""
 
     _shelf: Shelf

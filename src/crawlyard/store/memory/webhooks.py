@@ -4,7 +4,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.event import Event
 from crawlyard.core.webhook import DeliveryState, Webhook
@@ -15,8 +17,7 @@ from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.text import scrubbed
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryWebhooks:
+class MemoryWebhooks(Struct, frozen=True):
     """`WebhookStore` in memory."""
 
     _shelf: Shelf

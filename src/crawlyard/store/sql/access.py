@@ -3,10 +3,10 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from crawlyard.core.credential import Credential, CredentialKind
@@ -23,8 +23,7 @@ from crawlyard.store.sql.standing import tell
 from crawlyard.store.tables.access import credentials, days, users
 
 
-@dataclass(frozen=True, slots=True)
-class SqlUsers:
+class SqlUsers(Struct, frozen=True):
     """`UserStore` on a database."""
 
     _database: Database
@@ -102,8 +101,7 @@ def _forget_days(conn: Connection, before: date, rows: int) -> int:
     return delete_first(conn, (days.c.owner, days.c.day), days.c.day < before, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class SqlCredentials:
+class SqlCredentials(Struct, frozen=True):
     """`CredentialStore` on a database."""
 
     _database: Database

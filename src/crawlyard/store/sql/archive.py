@@ -3,11 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, func, select, union_all
 
 from crawlyard.core.archive import FoundPage, Look
@@ -24,8 +24,7 @@ _APART = timedelta(minutes=1)  # that the clocks of two machines may be
 _BEYOND = 2**63 - 1  # above every id
 
 
-@dataclass(frozen=True, slots=True)
-class SqlArchive:
+class SqlArchive(Struct, frozen=True):
     """`ArchiveStore` on a database."""
 
     _database: Database

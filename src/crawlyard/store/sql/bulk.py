@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
-from crawlyard.store.codec.base import rows_to_json
+from crawlyard.store.codec.base import to_json
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.sql.dialects import postgresql, sqlite
 from crawlyard.store.sql.driving import run_each
@@ -220,7 +220,7 @@ def as_json(conn: Connection, table: Table, rows: Rows) -> str:
     for row in given:
         for name, way in ways:
             row[name] = way(row[name])
-    return rows_to_json(given)
+    return to_json(given)
 
 
 @lru_cache(maxsize=256)

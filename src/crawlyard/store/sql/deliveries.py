@@ -6,11 +6,12 @@ Locks are taken in one order: the cursor, a webhook, its deliveries, the events.
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
 
 from crawlyard.core.audience import Audience
@@ -31,8 +32,7 @@ from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, we
 _CURSOR = "webhooks"
 
 
-@dataclass(frozen=True, slots=True)
-class SqlDeliveries:
+class SqlDeliveries(Struct, frozen=True):
     """`DeliveryStore` on a database."""
 
     _database: Database

@@ -3,10 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -29,8 +30,7 @@ from crawlyard.store.sql.standing import tell
 from crawlyard.store.tables.desk import UNDER_WAY, operations, settings, views
 
 
-@dataclass(frozen=True, slots=True)
-class SqlViews:
+class SqlViews(Struct, frozen=True):
     """`ViewStore` on a database."""
 
     _database: Database
@@ -89,8 +89,7 @@ def _delete_view(conn: Connection, view_id: str, version: int) -> None:
         raise Conflict(f"view {view_id} is not at version {version} any more")
 
 
-@dataclass(frozen=True, slots=True)
-class SqlOperations:
+class SqlOperations(Struct, frozen=True):
     """`OperationStore` on a database."""
 
     _database: Database
@@ -192,8 +191,7 @@ def _sweep(conn: Connection, before: datetime, rows: int) -> int:
     return delete_first(conn, (operations.c.id,), operations.c.ended_at < before, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class SqlSettings:
+class SqlSettings(Struct, frozen=True):
     """`SettingStore` on a database."""
 
     _database: Database

@@ -6,10 +6,10 @@ its own types: with a job's 35 columns that took longer than SQLite did.
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
+from msgspec import Struct
 from sqlalchemy import ClauseElement, Connection, Insert, Select, Update
 from sqlalchemy.dialects import sqlite
 
@@ -24,8 +24,7 @@ _DIALECT = sqlite.dialect(paramstyle="qmark")
 _TEXTS = frozenset({str, type(None)})
 
 
-@dataclass(frozen=True, slots=True)
-class _Driven:
+class _Driven(Struct, frozen=True):
     """The text of a statement, and in which order and form it takes its values."""
 
     text: str

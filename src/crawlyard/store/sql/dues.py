@@ -1,9 +1,9 @@
 """What a transaction says of itself while it works: what it makes due, and its number."""
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import Connection
 
 from crawlyard.core.due import Due, due_of
@@ -14,8 +14,7 @@ _GATHERED = "crawlyard_due"
 _NUMBER = "crawlyard_number"
 
 
-@dataclass(frozen=True, slots=True)
-class Heralds:
+class Heralds(Struct, frozen=True):
     """Who is told of work that has become due."""
 
     within: Callable[[Any, Collection[Due]], Awaitable[None]] | None = None

@@ -2,9 +2,9 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from crawlyard.core.event import Event
@@ -14,8 +14,7 @@ from crawlyard.store.sql.database import Database
 from crawlyard.store.tables.jobs import events
 
 
-@dataclass(frozen=True, slots=True)
-class SqlEvents:
+class SqlEvents(Struct, frozen=True):
     """`EventLog` on a database."""
 
     _database: Database

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
+from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
 from crawlyard.core.due import Due
@@ -29,8 +29,7 @@ MOST = 16
 """Pieces of work of one transaction: other processes that want to write wait for all of it."""
 
 
-@dataclass(slots=True)
-class _Asked:
+class _Asked(Struct):
     """A piece of work, and what has come of it."""
 
     work: Callable[[Connection], Any]

@@ -2,9 +2,9 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import Connection, delete, select, update
 
 from crawlyard.core.event import Event
@@ -19,8 +19,7 @@ from crawlyard.store.tables.hosts import host_rules
 from crawlyard.store.text import clean
 
 
-@dataclass(frozen=True, slots=True)
-class SqlHostRules:
+class SqlHostRules(Struct, frozen=True):
     """`HostRuleStore` on a database."""
 
     _database: Database

@@ -8,10 +8,10 @@ the order of their names: nobody waits in a circle, and its seats change one at 
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from crawlyard.core.checkpoint import Booking
@@ -37,8 +37,7 @@ _LIVE = select(host_seats).where(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SqlHosts:
+class SqlHosts(Struct, frozen=True):
     """`HostStore` on a database."""
 
     _database: Database

@@ -4,10 +4,11 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, ScalarSelect, bindparam, func, literal_column, select
 
 from crawlyard.core.event import Event
@@ -32,8 +33,7 @@ from crawlyard.store.tables.jobs import PENDING, PRESENT, jobs
 _ITS_OWNER = bindparam("owner", type_=CleanText)
 
 
-@dataclass(frozen=True, slots=True)
-class SqlIntake:
+class SqlIntake(Struct, frozen=True):
     """`IntakeStore` on a database."""
 
     _database: Database

@@ -5,9 +5,9 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import Connection, RowMapping, func, select, update
 
 from crawlyard.core.checkpoint import Standing
@@ -39,8 +39,7 @@ _FEW_TO_COUNT = 50_000
 """Jobs with a tag, a host or a word that are looked at to be counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class SqlJobs:
+class SqlJobs(Struct, frozen=True):
     """`JobStore` on a database."""
 
     _database: Database

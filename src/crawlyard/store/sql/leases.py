@@ -3,10 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from msgspec import Struct, field
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -45,15 +46,13 @@ FORGOTTEN = RUNNING & ~HELD & ~others_hold()
 """A job that runs under nobody's lease: its holder let go too early, and nothing would lapse."""
 
 
-@dataclass(slots=True)
-class _LastClaim:
+class _LastClaim(Struct):
     """How the last claim of this process went."""
 
     in_vain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SqlLeases:
+class SqlLeases(Struct, frozen=True):
     """`LeaseStore` on a database."""
 
     _database: Database

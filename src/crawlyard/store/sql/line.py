@@ -1,9 +1,9 @@
 """A job's place in the queue as a database keeps it: its turn, and who may take it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,

@@ -1,10 +1,10 @@
 """Shards that wait for somebody: those who may join hear of them by the same transaction."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, RowMapping, exists, select
 
 from crawlyard.core.due import Due

@@ -3,11 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -45,8 +45,7 @@ _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
 """The column that has the key of a line, and those that are empty in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SqlOverview:
+class SqlOverview(Struct, frozen=True):
     """`OverviewStore` on a database."""
 
     _database: Database

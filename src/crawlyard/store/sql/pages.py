@@ -3,11 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, func, or_, select
 
 from crawlyard.core.page import (
@@ -31,8 +31,7 @@ SAMPLES = 5
 """URLs shown for each kind of error."""
 
 
-@dataclass(frozen=True, slots=True)
-class SqlPages:
+class SqlPages(Struct, frozen=True):
     """`PageStore` on a database."""
 
     _database: Database

@@ -5,9 +5,9 @@ read all of a million jobs to show the last fifty, in two seconds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     Column,

@@ -3,11 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -51,8 +51,7 @@ _LEVELS = Priority.HIGH - Priority.LOW
 _URGENT: ColumnElement[int] = literal_column(str(int(Priority.URGENT)))
 
 
-@dataclass(frozen=True, slots=True)
-class SqlQueue:
+class SqlQueue(Struct, frozen=True):
     """`QueueStore` on a database."""
 
     _database: Database

@@ -5,9 +5,10 @@ is exact, and what is found by two of them is counted once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import JSON, ColumnElement, Connection, Text, cast, func, update
 
 from crawlyard.core.checkpoint import Batch, Checkpoint, Lease, Order
@@ -42,8 +43,7 @@ from crawlyard.store.sql.shards import (
 from crawlyard.store.tables.jobs import WAITING, frontier, jobs
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(Struct, frozen=True):
     """What of a spread job a checkpoint needs."""
 
     owner: str

@@ -1,9 +1,9 @@
 """One transaction for the batches of several jobs and shards."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, select
 
 from crawlyard.core.checkpoint import Checkpoint, Order

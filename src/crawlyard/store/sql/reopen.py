@@ -1,8 +1,8 @@
 """Letting failed targets wait again."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, select, update
 
 from crawlyard.core.checkpoint import Shard

@@ -2,10 +2,10 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
 from crawlyard.core.desk import Reply
@@ -18,8 +18,7 @@ from crawlyard.store.tables.desk import replies
 _OPEN = replies.c.status == 0
 
 
-@dataclass(frozen=True, slots=True)
-class SqlReplies:
+class SqlReplies(Struct, frozen=True):
     """`ReplyStore` on a database."""
 
     _database: Database

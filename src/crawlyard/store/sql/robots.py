@@ -3,10 +3,10 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import Connection, select
 
 from crawlyard.core.robots_file import RobotsFile
@@ -18,8 +18,7 @@ from crawlyard.store.tables.hosts import robots
 from crawlyard.store.text import clean
 
 
-@dataclass(frozen=True, slots=True)
-class SqlRobots:
+class SqlRobots(Struct, frozen=True):
     """`RobotsStore` on a database."""
 
     _database: Database

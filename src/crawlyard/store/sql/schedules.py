@@ -2,9 +2,9 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -22,8 +22,7 @@ from crawlyard.store.tables.schedules import schedules, ticks
 from crawlyard.store.tables.templates import templates
 
 
-@dataclass(frozen=True, slots=True)
-class SqlSchedules:
+class SqlSchedules(Struct, frozen=True):
     """`ScheduleStore` on a database."""
 
     _database: Database

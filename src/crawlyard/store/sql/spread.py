@@ -3,11 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, or_, select
 
 from crawlyard.core.checkpoint import Asker, Claim, Lease, Shard
@@ -57,8 +57,7 @@ from crawlyard.store.tables.jobs import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SqlSpread:
+class SqlSpread(Struct, frozen=True):
     """`SpreadStore` on a database."""
 
     _database: Database

@@ -3,10 +3,10 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -28,8 +28,7 @@ _BEYOND = 2**31  # what a column of versions holds, and one more
 _LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
 
 
-@dataclass(frozen=True, slots=True)
-class SqlTemplates:
+class SqlTemplates(Struct, frozen=True):
     """`TemplateStore` on a database."""
 
     _database: Database

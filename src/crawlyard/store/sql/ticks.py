@@ -3,11 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import groupby
 
+from msgspec import Struct
 from sqlalchemy import Connection, exists, func, or_, select, tuple_
 
 from crawlyard.core.event import Event
@@ -37,8 +37,7 @@ REFUSED = ticks.c.reason == TickReason.REFUSED.value
 _PORTION = 1000  # keys of the ledger in one statement
 
 
-@dataclass(frozen=True, slots=True)
-class SqlTicks:
+class SqlTicks(Struct, frozen=True):
     """`TickStore` on a database."""
 
     _database: Database

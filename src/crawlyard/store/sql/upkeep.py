@@ -2,11 +2,11 @@
 
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy import BigInteger, Connection, and_, func, literal, or_, select, type_coerce
 
 from crawlyard.core.job import Job
@@ -20,8 +20,7 @@ from crawlyard.store.tables.base import Instant
 from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, jobs
 
 
-@dataclass(frozen=True, slots=True)
-class SqlUpkeep:
+class SqlUpkeep(Struct, frozen=True):
     """`UpkeepStore` on a database."""
 
     _database: Database

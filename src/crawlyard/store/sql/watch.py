@@ -3,11 +3,11 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -38,8 +38,7 @@ from crawlyard.store.tables.watch import courses, log_lines, workers
 from crawlyard.store.text import clean
 
 
-@dataclass(frozen=True, slots=True)
-class SqlWorkers:
+class SqlWorkers(Struct, frozen=True):
     """`WorkerStore` on a database."""
 
     _database: Database
@@ -90,8 +89,7 @@ def _workers(conn: Connection) -> list[WorkerReport]:
     return [worker_of(row) for row in conn.execute(select(workers)).mappings()]
 
 
-@dataclass(frozen=True, slots=True)
-class SqlJournal:
+class SqlJournal(Struct, frozen=True):
     """`JournalStore` on a database."""
 
     _database: Database

@@ -3,9 +3,9 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
+from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from crawlyard.core.event import Event
@@ -21,8 +21,7 @@ from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import deliveries, webhooks
 
 
-@dataclass(frozen=True, slots=True)
-class SqlWebhooks:
+class SqlWebhooks(Struct, frozen=True):
     """`WebhookStore` on a database."""
 
     _database: Database

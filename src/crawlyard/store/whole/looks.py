@@ -3,9 +3,9 @@
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 from sqlalchemy import Connection, func, select, text
 
 from crawlyard.store.sql.schema import version_of
@@ -20,8 +20,7 @@ _SIZES = text(
 _AT_ONCE = 2048  # pages that one transaction gives back: 8 MiB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableSize:
+class TableSize(Struct, frozen=True, kw_only=True):
     """How much one table takes."""
 
     table: str
@@ -29,8 +28,7 @@ class TableSize:
     bytes: int | None  # with its indexes; None: this SQLite does not count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Struct, frozen=True, kw_only=True):
     """What a database is like."""
 
     version: str | None  # of its tables; None: it has none, or is damaged

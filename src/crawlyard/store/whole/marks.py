@@ -1,8 +1,8 @@
 """What stands in a database while a copy into it is under way."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -43,8 +43,7 @@ _SOURCE = ""
 _VERSION = table_of("alembic_version", column_of("version_num"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Struct, frozen=True, kw_only=True):
     """What may become of what a target holds already."""
 
     field: str  # what names the target, for messages

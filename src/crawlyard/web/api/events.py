@@ -1,11 +1,11 @@
 """What has happened, and what happens."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
+from msgspec.structs import replace
 
 from crawlyard.core.credential import Caller
 from crawlyard.core.event import EventName

@@ -1,9 +1,9 @@
 """Jobs, found and counted."""
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
+from msgspec.structs import replace
 
 from crawlyard.store.base import JobQuery
 from crawlyard.web.asking import ReadsJobs, SiteOf

@@ -1,10 +1,10 @@
 """What a job has brought: its pages, errors, and the URLs that were skipped or still wait."""
 
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
+from msgspec.structs import replace
 
 from crawlyard.core.page import Body, RuleKind
 from crawlyard.core.user import Actor

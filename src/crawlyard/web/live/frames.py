@@ -1,8 +1,9 @@
 """What goes over a stream, as bytes: made once, sent to many."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Standing
@@ -22,8 +23,7 @@ RETRY = timedelta(seconds=2)
 _MOVED = frozenset(EVENT_OF.values()) | {EventName.WORKER_LOST}
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One message. With a *seq* it is durable: a client that comes again says so of the last."""
 
     data: bytes

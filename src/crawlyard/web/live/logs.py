@@ -8,7 +8,8 @@ the same log from the same place.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
@@ -24,16 +25,14 @@ from crawlyard.web.wire.watch import LineOut
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Portion:
+class _Portion(Struct, frozen=True):
     """What comes next behind a place."""
 
     data: bytes  # perhaps nothing: what is there is below the level
     place: int  # where to go on
 
 
-@dataclass(slots=True)
-class _Tail:
+class _Tail(Struct):
     """One log that is followed."""
 
     end: LogEnd | None = None  # as it was seen last; None: the job is not there

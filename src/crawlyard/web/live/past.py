@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.errors import StoreUnavailable

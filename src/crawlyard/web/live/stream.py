@@ -3,7 +3,8 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from crawlyard.core.credential import Caller
 from crawlyard.core.event import Event
@@ -21,8 +22,7 @@ Group = str | None
 """Whose things are shown: a user's, or (``None``) everybody's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogWish:
+class LogWish(Struct, frozen=True, kw_only=True):
     """Which lines of a job's log a client wants to hear."""
 
     job: str
@@ -30,8 +30,7 @@ class LogWish:
     after: int = 0  # lines above this *n*; 0: all that are kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """What a client wants to hear: what happens, or what one job says."""
 
     topics: frozenset[Topic] = frozenset()

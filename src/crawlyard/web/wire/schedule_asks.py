@@ -1,10 +1,11 @@
 """The shapes of what is asked of schedules."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from crawlyard.core.merging import merged_object
@@ -220,6 +221,6 @@ _DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(ScheduleDra
 
 def _default(name: str, member: str) -> object:
     default = _DEFAULTS[name]
-    if default is MISSING:
+    if default is NODEFAULT:
         raise Invalid(member, "expected a value: a schedule always has one")
     return default
