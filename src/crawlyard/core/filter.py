@@ -5,6 +5,7 @@ name or a start URL has in it; `-` in front turns it round; several values betwe
 commas mean any of them; `"…"` keeps blanks, commas and colons together.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum, auto
@@ -113,6 +114,10 @@ def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
     """Return the hosts of *urls*, each once; one with a port of its own with and without it."""
     found: dict[str, None] = {}
     for url in urls:
+        plain = _PLAIN.match(url)
+        if plain is not None:  # as nearly all are, in a tenth of the time
+            found[plain[1]] = None
+            continue
         try:
             parts = urlsplit(url.strip())
             host, port = (parts.hostname or "").removesuffix("."), parts.port
@@ -126,6 +131,7 @@ def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
 
 
 _PORTS = {"http": 80, "https": 443}
+_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # in lower case, and no port
 
 
 # --- the words of each key

@@ -88,7 +88,7 @@ class Job(Struct, frozen=True, kw_only=True):
     @property
     def level(self) -> Priority:
         """Return the level that it waits in: its priority, or above it if it has aged."""
-        return Priority(self.priority + self.aged)
+        return Priority(self.priority + self.aged) if self.aged else self.priority
 
     @property
     def limits(self) -> Limits:

@@ -47,13 +47,15 @@ def check_spec(spec: JobSpec) -> None:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
     if spec.include or spec.exclude:  # nothing else of a boundary can be wrong
         Boundary(spec, urls)
-    extract.check_wanted(extract.Wanted(spec.text, spec.extract, spec.follow_nofollow))
+    if spec.extract:
+        extract.check_wanted(extract.Wanted(spec.text, spec.extract, spec.follow_nofollow))
     guard = spec_guard(spec)
     for url in urls:
-        address = _literal(hostname_of(url))
+        host = hostname_of(url)
+        address = _literal(host)
         if address is not None:
             try:
-                guard.check(hostname_of(url), address, port_of(url))
+                guard.check(host, address, port_of(url))
             except BlockedAddress as blocked:
                 raise Invalid("urls", f"{url}: {blocked}") from None
     for name, value in spec.headers:

@@ -49,6 +49,8 @@ def with_webhooks(spec: JobSpec) -> JobSpec:
         Invalid: a URL is not fit as for `receiver`, an event is not one of a job, or a
             secret cannot sign; the field is ``webhooks.0.url``, say.
     """
+    if not spec.webhooks:
+        return spec
     guard = spec_guard(spec)
     webhooks: list[JobWebhook] = []
     for number, asked in enumerate(spec.webhooks):

@@ -13,7 +13,7 @@ def driver_of(conn: Connection) -> sqlite3.Connection:
     Raises:
         StoreUnavailable: it is closed.
     """
-    raw = conn.connection.driver_connection
+    raw: object = conn.connection.dbapi_connection
     if not isinstance(raw, sqlite3.Connection):
         raise StoreUnavailable("the connection is closed")
     return raw

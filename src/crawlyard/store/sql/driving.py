@@ -40,8 +40,10 @@ class _Driven(Struct, frozen=True):
             [row[name] if stored is None else stored(row[name]) for name, stored in self.takes]
         )
 
-    def table(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[Any, ...]]:
-        """Return the values of many rows; column by column, in two thirds of the time."""
+    def given(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[Any, ...]]:
+        """Return the values of one row or more; column by column, in two thirds of the time."""
+        if len(rows) == 1:
+            return (self.values(rows[0]),)
         if self.fixed:
             rows = [{**self.fixed, **row} for row in rows]
         return zip(*(_column(rows, name, stored) for name, stored in self.takes), strict=True)
@@ -54,8 +56,7 @@ def run_each(conn: Connection, statement: ClauseElement, rows: Sequence[Mapping[
     or of the columns of an INSERT that names no values.
     """
     driven = _driven(statement, tuple(rows[0]))
-    given = driven.table(rows) if len(rows) > 1 else (driven.values(rows[0]),)
-    return driver_of(conn).executemany(driven.text, given).rowcount
+    return driver_of(conn).executemany(driven.text, driven.given(rows)).rowcount
 
 
 def _column(
@@ -81,8 +82,8 @@ def keys_of(conn: Connection, statement: Insert, rows: Sequence[Mapping[str, Any
     """
     driven = _driven(statement, tuple(rows[0]))
     cursor, found = driver_of(conn).cursor(), []
-    for row in rows:
-        cursor.execute(driven.text, driven.values(row))
+    for values in driven.given(rows):
+        cursor.execute(driven.text, values)
         if cursor.rowcount and cursor.lastrowid is not None:
             found.append(cursor.lastrowid)
     return found

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Integer, MetaData, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from crawlyard.store.text import clean
+from crawlyard.store.text import clean, is_clean
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -26,6 +26,8 @@ def _instant(value: int | None) -> datetime | None:
 
 def cleaned(value: Any) -> str | None:
     """Return what is stored of a text."""
+    if type(value) is str and is_clean(value):  # nearly always
+        return value
     return None if value is None else clean(str(value))
 
 
