@@ -230,11 +230,10 @@ PAGE_READ = ("id", *_COPIED, "parent", "extracted", "error")
 def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
     """Return all columns of a row of `pages` but its key; the parent is the target's."""
     row: dict[str, Any] = dict(zip(_COPIED, _copied(page), strict=True))
-    extracted = {name: list(values) for name, values in page.extracted.items()}
     row["job_no"] = job_no
     row["fp"] = target.fp
     row["parent_fp"] = target.parent
-    row["extracted"] = to_json(extracted) if extracted else None
+    row["extracted"] = to_json(page.extracted) if page.extracted else None
     row["error"] = page.error.value if page.error else None
     return row
 

@@ -71,9 +71,7 @@ def update_rows(
     if is_postgres(conn):
         statement = _update_arrays(table, names, by, only)
         return conn.execute(statement, arrays(conn, table, rows), **_COUNTED).rowcount
-    called = [(name, _given(name)) for name in names]
-    given = [{its: row[name] for name, its in called} for row in rows]
-    return run_each(conn, _update_each(table, names, by, only), given)
+    return run_each(conn, _update_each(table, names, by, only), rows, prefix=_given(""))
 
 
 def put_rows(conn: Connection, table: Table, rows: Rows, *, adding: bool = False) -> None:

@@ -10,8 +10,9 @@ from functools import cache
 from typing import Any, TypeAlias
 
 from msgspec import Struct
-from sqlalchemy import ClauseElement, Connection, Insert, Select, Update
+from sqlalchemy import Boolean, ClauseElement, Connection, Insert, Select, Update
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.types import TypeEngine
 
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.sql.driver import driver_of
@@ -44,30 +45,32 @@ class _Driven(Struct, frozen=True):
         """Return the values of one row or more; column by column, in two thirds of the time."""
         if len(rows) == 1:
             return (self.values(rows[0]),)
-        if self.fixed:
-            rows = [{**self.fixed, **row} for row in rows]
-        return zip(*(_column(rows, name, stored) for name, stored in self.takes), strict=True)
+        columns = (
+            [self.fixed[name]] * len(rows) if name in self.fixed else [row[name] for row in rows]
+            for name, _ in self.takes
+        )
+        ways = (stored for _, stored in self.takes)
+        return zip(*map(_column, columns, ways), strict=True)
 
 
-def run_each(conn: Connection, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> int:
+def run_each(
+    conn: Connection, statement: ClauseElement, rows: Sequence[Mapping[str, Any]], prefix: str = ""
+) -> int:
     """Run *statement* on SQLite for each of *rows*; return how many rows it made or changed.
 
     The statement is one that its caller keeps. Each row has a value for each of its parameters,
-    or of the columns of an INSERT that names no values.
+    whose names have *prefix* before them, or of the columns of an INSERT that names no values.
     """
-    driven = _driven(statement, tuple(rows[0]))
+    driven = _driven(statement, tuple(rows[0]), prefix)
     return driver_of(conn).executemany(driven.text, driven.given(rows)).rowcount
 
 
-def _column(
-    rows: Sequence[Mapping[str, Any]], name: str, stored: Callable[[Any], Any] | None
-) -> Sequence[Any]:
-    found = [row[name] for row in rows]
-    if stored is None:
+def _column(found: list[Any], stored: Callable[[Any], Any] | None) -> Sequence[Any]:
+    if stored is None or found.count(None) == len(found):
         return found
     if stored is cleaned and _is_clean(found):
         return found
-    return [stored(value) for value in found]
+    return list(map(stored, found))
 
 
 def _is_clean(values: Sequence[Any]) -> bool:
@@ -108,13 +111,18 @@ def changed(conn: Connection, statement: Update, given: Mapping[str, Any]) -> in
 
 
 @cache
-def _driven(statement: ClauseElement, names: tuple[str, ...]) -> _Driven:
-    compiled = statement.compile(dialect=_DIALECT, column_keys=list(names))
+def _driven(statement: ClauseElement, names: tuple[str, ...], prefix: str = "") -> _Driven:
+    compiled = statement.compile(dialect=_DIALECT, column_keys=[prefix + name for name in names])
     order: Sequence[str] = compiled.positiontup  # type: ignore[attr-defined]  # of SQL, it has one
     binds = compiled.binds  # type: ignore[attr-defined]
-    takes = (
-        (name, binds[name].type.dialect_impl(_DIALECT).bind_processor(_DIALECT)) for name in order
-    )
-    fixed = {name: compiled.params[name] for name in order if name not in names}
+    takes = ((name.removeprefix(prefix), _stored(binds[name].type)) for name in order)
+    fixed = {n: compiled.params[n] for n in order if n.removeprefix(prefix) not in names}
     found = statement.selected_columns.keys() if isinstance(statement, Select) else ()
     return _Driven(str(compiled), tuple(takes), fixed, namedtuple("Row", found))  # noqa: PYI024
+
+
+def _stored(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    """Return what makes of a value of *kind* what is stored, ``None`` where it is the same."""
+    if isinstance(kind, Boolean):
+        return int  # SQLAlchemy's own looks whether it is one, in ten times the time
+    return kind.dialect_impl(_DIALECT).bind_processor(_DIALECT)
