@@ -153,6 +153,13 @@ async def test_a_job_that_never_was_cannot_be_saved(store: Store) -> None:
     assert await store.events.events() == []
 
 
+async def test_a_tag_that_a_job_names_twice_is_one(store: Store) -> None:
+    job = await added(store, spec=a_spec(tags=("a", "b", "a", "nul\x00", "nul\ufffd")))
+
+    assert await found(store, tags=frozenset({"a"})) == [job.id]
+    assert await found(store, tags=frozenset({"b", "nul\ufffd"})) == [job.id]
+
+
 async def test_an_edit_replaces_spec_and_tags(store: Store) -> None:
     job = await added(store, spec=a_spec(tags=("old",)))
     spec = a_spec(name="new name", tags=("new",), priority=Priority.URGENT)

@@ -40,6 +40,7 @@ from crawlyard.store.sql.tallies import came, came_from
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.jobs import events, job_hosts, job_tags, job_texts, jobs, shards
 from crawlyard.store.tables.webhooks import webhooks
+from crawlyard.store.text import clean
 
 _ALL_COLUMNS: ColumnElement[Any] = literal_column("*")
 _JOB = "of_job"  # the id of a job, beside what it has
@@ -47,7 +48,8 @@ _JOB = "of_job"  # the id of a job, beside what it has
 _HAS: tuple[tuple[Table, str, Callable[[JobSpec], Iterable[str]]], ...] = (
     (job_hosts, "host", lambda spec: hosts_in(spec.urls)),
     (job_texts, "text", lambda spec: (text_of(spec),)),
-    (job_tags, "tag", lambda spec: spec.tags),
+    # each once, as they are stored: for Postgres a key that comes twice is a fault
+    (job_tags, "tag", lambda spec: dict.fromkeys(map(clean, spec.tags))),
 )
 """Tables of what jobs have, in which column, and what it is."""
 
