@@ -14,7 +14,6 @@ from sqlalchemy import (
     Text,
     case,
     cast,
-    delete,
     literal,
     null,
     select,
@@ -25,9 +24,10 @@ from sqlalchemy import func as sql
 
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import LOCAL
+from crawlyard.store.sql.agreeing import agree
 from crawlyard.store.sql.database import Database
-from crawlyard.store.tables.jobs import PRESENT, job_hosts, job_tags, job_texts, jobs, shards
-from crawlyard.store.tables.tallies import tallies, tally_steps
+from crawlyard.store.sql.tallies import sum_up
+from crawlyard.store.tables.jobs import job_hosts, job_tags, job_texts, jobs, shards
 from crawlyard.yard import Yard
 
 OWNERS = 20
@@ -71,13 +71,10 @@ async def filled(yard: Yard, database: Database, count: int, *, ended: bool = Fa
 
 
 def tallied(conn: Connection) -> None:
-    """Count what there is, as the migration does: rows that SQL made were not counted."""
-    conn.execute(delete(tally_steps))
-    conn.execute(delete(tallies))
-    names = ["owner", "state", "priority", "jobs"]
-    key = (jobs.c.owner, jobs.c.state, jobs.c.priority)
-    counted = select(*key, sql.count()).where(PRESENT).group_by(*key)
-    conn.execute(tallies.insert().from_select(names, counted))
+    """Count what there is: rows that SQL made were not counted."""
+    agree(conn)
+    while sum_up(conn):
+        pass
 
 
 def _looked_over(conn: Connection) -> None:

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 from crawlyard.databases import Place, Progress, copy_database
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
 from crawlyard.services.reporting import ALIVE
+from crawlyard.store.base import Store
 from crawlyard.store.tables import metadata
 from crawlyard.store.whole.copy import Tell
 from crawlyard.store.whole.marks import Terms
 from crawlyard.store.whole.transfer import copy
 from tests.builders import NOW
+from tests.conformance.test_counts_by_term import check, some_jobs
 from tests.conformance.whole import (
     WAYS,
     Stopped,
@@ -98,6 +101,24 @@ def test_a_number_of_a_row_that_is_gone_is_not_given_again(way: tuple[str, str])
     on_store(target, one_job)
 
     assert [row[0] for row in content(target)["events"]] == [2]
+
+
+@pytest.mark.parametrize("way", WAYS, indirect=True)
+def test_jobs_are_counted_by_tag_and_origin_in_a_copy(way: tuple[str, str]) -> None:
+    source, target = way
+    on_store(source, jobs_of_tags)
+
+    copied(source, target)
+
+    on_store(target, check)
+    on_store(target, jobs_of_tags)
+    on_store(target, check)
+
+
+async def jobs_of_tags(store: Store) -> None:
+    await some_jobs(store)
+    await store.upkeep.forget(NOW - timedelta(days=1))
+    await some_jobs(store)  # of these, the steps are copied
 
 
 def test_tables_have_the_same_digest_on_both_databases_and_none_of_two_that_differ(

@@ -163,7 +163,8 @@ async def test_counts_that_others_have_made_wrong_are_made_right_by_and_by(store
 
     def by_hand(conn: Connection) -> None:
         conn.execute(update(tally_steps).values(jobs=tally_steps.c.jobs + 1))
-        conn.execute(insert(tally_steps).values(owner="eve", state="failed", priority=1, jobs=3))
+        group = {"owner": "eve", "state": "failed", "priority": 1}
+        conn.execute(insert(tally_steps).values(**group, terms="", jobs=3))
 
     await database.write(by_hand)
     wrong = await store.jobs.counts()

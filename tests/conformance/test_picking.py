@@ -208,6 +208,7 @@ async def test_a_job_is_found_by_any_part_that_its_id_begins_or_ends_with(
         "origin:retry",
         "template:01900000-0000-7000-8000-000000000001",
         "schedule:01900000-0000-7000-8000-000000000002",
+        "schedule:01900000-0000-7000-8000-000000000002 state:failed",
         "created_after:2026-01-02 created_before:2026-01-03",
         "created_before:2026-01-03 state:failed",
     ],
@@ -230,5 +231,7 @@ async def test_a_list_is_read_along_an_index(
     assert "SCAN shards" not in " ".join(plan)
     # what is shown is sorted, and nothing else
     assert sum("ORDER BY" in step for step in plan) == 1
+    if "schedule" in words:  # of its own few jobs, not of all that failed
+        assert any("INDEX jobs_schedule (schedule_id=?" in step for step in ordered)
     if "created" in words:
         assert any("id>?" in step or "id<?" in step for step in ordered)

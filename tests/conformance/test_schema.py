@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
 
-from crawlyard.core.filter import parse
+from crawlyard.core.filter import Source, parse
 from crawlyard.core.job import DIRECT
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.spec import FOREVER
@@ -26,6 +26,7 @@ from crawlyard.store.base import JobQuery
 from crawlyard.store.sql import fresh, open_sql_store
 from crawlyard.store.tables import SCHEMA, metadata
 from tests.builders import NOW, a_job, its_event
+from tests.conformance.test_counts import counted
 
 T = TypeVar("T")
 
@@ -246,6 +247,56 @@ async def test_durations_of_years_are_what_they_were(empty: str) -> None:
 
 SPEC_WITH_YEARS = r"""{"urls":["http://h/"],"name":"\"retention\":\"P1Y","retention":"P100Y",
 "limits":{"duration":"P1Y35DT3H"},"timeout":"PT1H30M"}"""
+
+
+async def test_jobs_that_there_were_are_counted_by_tag_and_origin(empty: str) -> None:
+    folder_of(empty)
+    on(empty, lambda c: upgraded_to(c, "0009"))
+    on(empty, lambda c: filled(c, OF_THE_NINTH_SCHEMA))
+
+    store = await open_sql_store(empty)
+
+    for janitor in (False, True):
+        found = {}
+        for asked in ("tag:daily", "-tag:daily", "tag:shop", *map("origin:{}".format, Source)):
+            query = JobQuery(where=parse(asked))
+            counts = await store.jobs.counts(query)
+            assert counts == await counted(store, query), (asked, janitor)
+            found[asked] = sum(counts.values())
+        assert [*found.values()] == [3, 1, 1, 1, 1, 1, 1], janitor
+        await store.upkeep.forget(NOW)
+    kept = "SELECT term, owner, state, jobs FROM term_tallies WHERE substr(term, 1, 4) = 'tag:'"
+    assert sorted(on(empty, lambda c: [tuple(row) for row in c.exec_driver_sql(kept)])) == [
+        ("tag:daily", "ada", "failed", 1),
+        ("tag:daily", "ada", "paused", 1),
+        ("tag:daily", "bob", "paused", 1),
+        ("tag:shop", "ada", "failed", 1),
+    ]
+    await store.close()
+
+
+# a job that is deleted; and, as one process may leave them, steps that nobody has summed up
+OF_THE_NINTH_SCHEMA = """
+INSERT INTO jobs (id, owner, name, spec, state, state_reason, detail, version, priority, level,
+  turn, created_at, updated_at, since, queued_at, due_at, failures, losses, given, by_grant, needs,
+  spread, ready, tail, dated, retry_of, schedule_id, template_id, deleted_at)
+SELECT id, owner, '', '{"urls":["http://h/"]}', state, 'by_user', '', 2, 1, 1, 0, 1, 2, 1, 1, 1, 0,
+  0, '[]', '[]', '', 0, 0, id, 0, retry_of, schedule_id, template_id, deleted_at
+FROM (SELECT 'jobA' AS id, 'ada' AS owner, 'paused' AS state, 'x' AS retry_of,
+  's' AS schedule_id, 't' AS template_id, CAST(NULL AS BIGINT) AS deleted_at
+  UNION ALL SELECT 'jobB', 'ada', 'failed', NULL, 's', 't', NULL
+  UNION ALL SELECT 'jobC', 'bob', 'paused', NULL, NULL, 't', NULL
+  UNION ALL SELECT 'jobD', 'bob', 'paused', NULL, NULL, NULL, NULL
+  UNION ALL SELECT 'gone', 'bob', 'paused', NULL, NULL, NULL, 3) AS made;
+INSERT INTO shards (job_no, shard, attempt, seq, pages, bytes, duration, errors, discovered,
+  done, skipped, redirects, pulse, current_url, budget, deaths)
+SELECT no, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{}', '', '{}', 0 FROM jobs;
+INSERT INTO job_tags (job_no, tag) SELECT no, 'daily' FROM jobs WHERE id != 'jobD';
+INSERT INTO job_tags (job_no, tag) SELECT no, 'shop' FROM jobs WHERE id IN ('jobB', 'gone');
+INSERT INTO tallies (owner, state, priority, jobs) VALUES ('ada', 'paused', 1, 2);
+INSERT INTO tally_steps (owner, state, priority, jobs) VALUES ('ada', 'paused', 1, -1),
+  ('ada', 'failed', 1, 1), ('bob', 'paused', 1, 2)
+"""
 
 
 @pytest.mark.parametrize("over_the_api", [False, True])

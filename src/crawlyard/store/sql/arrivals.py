@@ -36,9 +36,10 @@ from crawlyard.store.sql.driving import keys_of, run_each
 from crawlyard.store.sql.dues import gather, number
 from crawlyard.store.sql.line import Turns
 from crawlyard.store.sql.standing import tell, telling_of, transaction
-from crawlyard.store.sql.tallies import came, came_from
+from crawlyard.store.sql.tallies import came, counting
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.jobs import events, job_hosts, job_tags, job_texts, jobs, shards
+from crawlyard.store.tables.tallies import tally_steps
 from crawlyard.store.tables.webhooks import webhooks
 from crawlyard.store.text import clean
 
@@ -95,7 +96,7 @@ def _arrived(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:
         ]
         if theirs:
             run_each(conn, _insert_of(table), theirs)
-    came(conn, new)
+    insert_new(conn, tally_steps, came(new))
     return len(keys)
 
 
@@ -107,6 +108,7 @@ def _arrived_at_once(
     for table, name, has in _HAS:
         theirs = [{_JOB: job.id, name: value} for job in new for value in has(job.spec)]
         given[table.name] = as_json(conn, table, theirs)
+    given[tally_steps.name] = as_json(conn, tally_steps, came(new))
     if told:
         given[events.name] = as_json(conn, events, [event_row(event) for event in told])
     row = conn.execute(_arrival(tuple(rows[0]), telling=bool(told)), given).one()
@@ -132,10 +134,9 @@ def _arrival(names: tuple[str, ...], *, telling: bool) -> Select[Any]:
     rows = rows_of(jobs, [jobs.c[name] for name in names])
     given = select(_ALL_COLUMNS).select_from(rows)
     putting = postgresql.insert(jobs).from_select(names, given).on_conflict_do_nothing()
-    group = (jobs.c.owner, jobs.c.state, jobs.c.priority)
-    new = putting.returning(jobs.c.no, jobs.c.id, *group).cte("new")
+    new = putting.returning(jobs.c.no, jobs.c.id).cte("new")
     first = insert(shards).from_select(_SHARD_NAMES, _shard_of(new.c.no)).cte("first")
-    parts = [first, came_from(new).cte("steps")]
+    parts = [first, counting().cte("steps")]
     for table, name, _ in _HAS:
         its = rows_of(table, [column(_JOB, CleanText), table.c[name]])
         theirs = select(new.c.no, its.c[name]).join(new, new.c.id == its.c[_JOB])

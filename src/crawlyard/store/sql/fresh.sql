@@ -252,6 +252,7 @@ CREATE TABLE tally_steps (
   state VARCHAR(16) NOT NULL,
   priority SMALLINT NOT NULL,
   jobs BIGINT NOT NULL,
+  terms TEXT NOT NULL,
   CONSTRAINT tally_steps_pkey PRIMARY KEY (no)
 );
 CREATE TABLE templates (
@@ -265,6 +266,15 @@ CREATE TABLE templates (
   CONSTRAINT templates_pkey PRIMARY KEY (id),
   CONSTRAINT templates_owner_name_key UNIQUE (owner, name)
 );
+CREATE TABLE term_tallies (
+  term TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  state VARCHAR(16) NOT NULL,
+  priority SMALLINT NOT NULL,
+  jobs BIGINT NOT NULL,
+  CONSTRAINT term_tallies_pkey PRIMARY KEY (term, owner, state, priority)
+)
+ WITHOUT ROWID;
 CREATE TABLE ticks (
   schedule_id VARCHAR(36) NOT NULL,
   due_at BIGINT NOT NULL,
@@ -461,4 +471,4 @@ CREATE TABLE alembic_version (
 INSERT INTO users (id, role, quota, limited, version, created_at, updated_at)
   VALUES ('local', 'admin', '{}', 0, 1, 0, 0);
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
-INSERT INTO alembic_version (version_num) VALUES ('0010');
+INSERT INTO alembic_version (version_num) VALUES ('0011');

@@ -141,7 +141,7 @@ def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[Er
 def _delete(conn: Connection, job_id: str, version: int, event: Event) -> None:
     row = _at(conn, job_id, version)
     conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
-    went(conn, row)
+    went(conn, job_of(row))
     parts = parts_of(conn, row["no"], row["spread"])
     parts.put(0, fenced(parts.total))
     for number, shard in parts.leased():

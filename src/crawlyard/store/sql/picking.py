@@ -148,7 +148,10 @@ def _split(query: JobQuery) -> Iterator[JobQuery]:
 def _with_part(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:
     """Yield conditions that are together those of *query*: an id begins or ends with a part."""
     part, rest = query.id_part.lower(), conditions(replace(query, id_part=""))
-    if query.states or any(c.key is FilterKey.STATE and not c.negated for c in query.where):
+    keys = {one.key for one in query.where if not one.negated}
+    scheduled = query.schedule_id is not None or FilterKey.SCHEDULE in keys
+    # of a schedule, its own few jobs are walked, not all in that state
+    if (query.states or FilterKey.STATE in keys) and not scheduled:
         rest.append(LISTED)  # only then: Postgres takes it for rare, and sorts what it could walk
     if not part:
         yield rest

@@ -44,7 +44,7 @@ from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.sql.driving import changed, run_each
 from crawlyard.store.sql.dues import gather, number
 from crawlyard.store.sql.line import back_in_line
-from crawlyard.store.sql.tallies import STEP, counted_as, moved
+from crawlyard.store.sql.tallies import counted_as, counting, moved
 from crawlyard.store.tables.jobs import (
     PRESENT,
     events,
@@ -185,8 +185,7 @@ def _change_at_once(
     names: tuple[str, ...], of_shard: tuple[str, ...], *, telling: bool
 ) -> Select[Any]:
     job = _change(names).returning(jobs.c.no).cte("job")
-    rows = rows_of(tally_steps, [tally_steps.c[name] for name in STEP])
-    parts = [insert(tally_steps).from_select(STEP, select(rows)).cte("steps")]
+    parts = [counting().cte("steps")]
     if of_shard:
         parts.append(_set_shard(of_shard).cte("shard"))
     count = select(func.count().label("rows")).select_from(job)

@@ -1,7 +1,7 @@
 """How many jobs there are of each user, state and priority: counted when they change.
 
-To count a million jobs takes half a second, along an index a tenth; the sums are read in
-two milliseconds.
+And by tag and origin. To count a million jobs takes half a second, along an index a tenth, by
+their tags a second; the sums are read in two milliseconds.
 """
 
 from collections import Counter
@@ -12,10 +12,12 @@ from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Insert,
     Integer,
+    Select,
     String,
+    Subquery,
+    Table,
     bindparam,
     delete,
     func,
@@ -25,76 +27,73 @@ from sqlalchemy import (
     union_all,
 )
 
-from crawlyard.core.filter import Condition, FilterKey
+from crawlyard.core.filter import Condition, FilterKey, Source
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import EVERY_JOB, JobQuery
-from crawlyard.store.sql.bulk import Rows, insert_new, put_rows
-from crawlyard.store.tables.jobs import PRESENT, jobs
-from crawlyard.store.tables.tallies import tallies, tally_steps
+from crawlyard.store.sql import terms
+from crawlyard.store.sql.bulk import Rows, delete_first, insert_new, put_rows, rows_of
+from crawlyard.store.tables.jobs import PRESENT, job_tags, jobs
+from crawlyard.store.tables.tallies import tallies, tally_steps, term_tallies
 
 AT_ONCE = 2_000
 """Steps that are summed up by one transaction: about 10 ms."""
 
-Group = tuple[str, str, int]
-"""An owner, a state and a priority."""
+_SUMS_AT_ONCE = 5_000
+"""To which these add at most: where each job has tags of its own, about 20 ms."""
 
-STEP = ("owner", "state", "priority", "jobs")
-"""The columns of a step, and of a sum."""
+Group = tuple[str, str, int, str]
+"""An owner, a state, a priority, and the terms of jobs as a step has them."""
 
-_ALL = union_all(
-    select(*(tallies.c[name] for name in STEP)),
-    select(*(tally_steps.c[name] for name in STEP)),
-).subquery("counted")
+GROUP = ("owner", "state", "priority")
+STEP = (*GROUP, "terms", "jobs")
+"""The columns of a step."""
 
-_THERE = union_all(
-    select(jobs.c.owner, jobs.c.state, jobs.c.priority, func.count().label("jobs"))
-    .where(PRESENT)
-    .group_by(jobs.c.owner, jobs.c.state, jobs.c.priority),
-    select(*(_ALL.c[name] if name != "jobs" else -_ALL.c.jobs for name in STEP)),
-).subquery("there")
+_SUM = (*GROUP, "jobs")
+_SUM_OF_TERM = ("term", *_SUM)
 
-# one statement sees one state of the tables, whoever writes meanwhile
-_AGREE = insert(tally_steps).from_select(
-    list(STEP),
-    select(_THERE.c.owner, _THERE.c.state, _THERE.c.priority, func.sum(_THERE.c.jobs))
-    .group_by(_THERE.c.owner, _THERE.c.state, _THERE.c.priority)
-    .having(func.sum(_THERE.c.jobs) != 0),
+_BEFORE = (
+    select(jobs.c.owner, jobs.c.state, jobs.c.priority, terms.ORIGIN.label("origin"))
+    .add_columns(job_tags.c.tag)
+    .select_from(jobs.outerjoin(job_tags, job_tags.c.job_no == jobs.c.no))
+    .where(
+        jobs.c.id == bindparam("its_id", type_=String),
+        jobs.c.version == bindparam("before", type_=Integer),
+        PRESENT,
+    )
 )
 
-_BEFORE = select(jobs.c.owner, jobs.c.state, jobs.c.priority).where(
-    jobs.c.id == bindparam("its_id", type_=String),
-    jobs.c.version == bindparam("before", type_=Integer),
-    PRESENT,
-)
-
-_SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
-    FilterKey.OWNER: _ALL.c.owner.in_,
-    FilterKey.STATE: _ALL.c.state.in_,
-    FilterKey.PRIORITY: lambda words: _ALL.c.priority.in_([int(Priority.of(w)) for w in words]),
-    FilterKey.PRIORITY_GTE: lambda words: (
-        _ALL.c.priority >= min((int(Priority.of(w)) for w in words), default=len(Priority))
+_SQL: Mapping[FilterKey, Callable[[Subquery, Sequence[str]], ColumnElement[bool]]] = {
+    FilterKey.OWNER: lambda of, words: of.c.owner.in_(words),
+    FilterKey.STATE: lambda of, words: of.c.state.in_(words),
+    FilterKey.PRIORITY: lambda of, words: of.c.priority.in_([int(Priority.of(w)) for w in words]),
+    FilterKey.PRIORITY_GTE: lambda of, words: (
+        of.c.priority >= min((int(Priority.of(w)) for w in words), default=len(Priority))
     ),
 }
 
 
-def came(conn: Connection, new: Iterable[Job]) -> None:
-    """Count new jobs."""
-    _step(conn, Counter(map(_group, new)))
+def came(new: Iterable[Job]) -> Rows:
+    """Return the steps by which new jobs are counted."""
+    return _steps(Counter(map(_group, new)))
 
 
-def came_from(new: FromClause) -> Insert:
-    """Return the statement that counts *new*, rows of jobs."""
-    group = (new.c.owner, new.c.state, new.c.priority)
-    return insert(tally_steps).from_select(
-        list(STEP), select(*group, func.count()).group_by(*group)
-    )
+def moved(before: Group | None, job: Job) -> Rows:
+    """Return the steps by which a job counts as what it is now, and no more as it was *before*."""
+    now = _group(job)
+    return [] if before is None or before == now else _steps({before: -1, now: 1})
 
 
-def went(conn: Connection, job: Mapping[Any, Any]) -> None:
-    """Count a job no more; *job* is its row."""
-    _step(conn, {(job["owner"], job["state"], job["priority"]): -1})
+def went(conn: Connection, job: Job) -> None:
+    """Count a job no more."""
+    insert_new(conn, tally_steps, _steps({_group(job): -1}))
+
+
+def counting() -> Insert:
+    """Return the part of a statement of Postgres that adds steps, given by `as_json`."""
+    rows = rows_of(tally_steps, [tally_steps.c[name] for name in STEP])
+    return insert(tally_steps).from_select(STEP, select(rows))
 
 
 def counted_as(conn: Connection, job: Job, before: Job | None) -> Group | None:
@@ -104,28 +103,26 @@ def counted_as(conn: Connection, job: Job, before: Job | None) -> Group | None:
     """
     if before is not None:
         return _group(before)
-    row = conn.execute(_BEFORE, {"its_id": job.id, "before": job.version - 1}).first()
-    return None if row is None else (row.owner, row.state, row.priority)
-
-
-def moved(before: Group | None, job: Job) -> Rows:
-    """Return the steps by which a job counts as what it is now, and no more as it was *before*."""
-    now = _group(job)
-    return [] if before is None or before == now else _rows({before: -1, now: 1})
+    rows = conn.execute(_BEFORE, {"its_id": job.id, "before": job.version - 1}).all()
+    for row in rows:
+        tags = tuple(each.tag for each in rows if each.tag is not None)
+        known = terms.written(Source(row.origin), tags)
+        return row.owner, row.state, row.priority, known
+    return None
 
 
 def sums(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], int] | None:
     """Return how many jobs of *query* are in each state and priority, zeros left out.
 
-    ``None``: it asks for more than owners, states and priorities.
+    ``None``: it asks for more than owners, states and priorities, and a tag or an origin.
     """
-    asked = _asked(query)
-    if asked is None:
+    counted = _counted(query)
+    if counted is None:
         return None
     rows = conn.execute(
-        select(_ALL.c.state, _ALL.c.priority, func.sum(_ALL.c.jobs))
-        .where(*asked)
-        .group_by(_ALL.c.state, _ALL.c.priority)
+        select(counted.c.state, counted.c.priority, func.sum(counted.c.jobs))
+        .where(*_conditions(counted, query))
+        .group_by(counted.c.state, counted.c.priority)
     )
     return {(State(s), Priority(p)): int(count) for s, p, count in rows if count}
 
@@ -136,66 +133,114 @@ def has_many_steps(conn: Connection) -> bool:
     return conn.execute(first).first() is not None
 
 
-def sum_up(conn: Connection) -> int:
-    """Add the first steps to the sums; return how many these were, at most `AT_ONCE`."""
+def sum_up(conn: Connection) -> bool:
+    """Add the first steps to the sums; tell whether there may be more of them."""
     # two at once: the second takes others, or none
     first = select(tally_steps).order_by(tally_steps.c.no).limit(AT_ONCE)
     rows = conn.execute(first.with_for_update(skip_locked=True)).all()
-    changes: Counter[Group] = Counter()
+    steps, taken, room = Counter[Group](), list[int](), _SUMS_AT_ONCE
     for row in rows:
-        changes[row.owner, row.state, row.priority] += row.jobs
-    put_rows(conn, tallies, _rows({group: n for group, n in changes.items() if n}), adding=True)
-    if rows:
-        conn.execute(delete(tally_steps).where(tally_steps.c.no.in_([row.no for row in rows])))
-    return len(rows)
+        group: Group = (row.owner, row.state, row.priority, row.terms)
+        if group not in steps:
+            if room < 0:
+                break
+            room -= 1 + len(terms.read(row.terms))
+        steps[group] += row.jobs
+        taken.append(row.no)
+    _add(conn, steps)
+    if taken:
+        conn.execute(delete(tally_steps).where(tally_steps.c.no.in_(taken)))
+    return len(taken) < len(rows) or len(rows) == AT_ONCE
 
 
-def agree(conn: Connection) -> int:
-    """Add the steps by which the sums miss the jobs that there are; return how many groups.
+def _add(conn: Connection, steps: Mapping[Group, int]) -> None:
+    changes, of_terms = Counter[tuple[Any, ...]](), Counter[tuple[Any, ...]]()
+    for (*group, listed), count in steps.items():
+        changes[tuple(group)] += count
+        for term in terms.read(listed):
+            of_terms[term, *group] += count
+    put_rows(conn, tallies, _rows(_SUM, changes), adding=True)
+    put_rows(conn, term_tallies, _rows(_SUM_OF_TERM, of_terms), adding=True)
 
-    There are none but those of a program that keeps no counts: an older one, in the moments
-    of an upgrade, or somebody's own SQL.
+
+def drop_zeros(conn: Connection, rows: int) -> int:
+    """Delete up to *rows* sums of terms that no job fits any more; return how many.
+
+    There is no end to the tags that jobs may once have had.
     """
-    return conn.execute(_AGREE, execution_options={"preserve_rowcount": True}).rowcount
+    return delete_first(conn, tuple(term_tallies.primary_key), term_tallies.c.jobs == 0, rows)
 
 
-def _step(conn: Connection, changes: Mapping[Group, int]) -> None:
-    insert_new(conn, tally_steps, _rows(changes))
+def _steps(changes: Mapping[Group, int]) -> Rows:
+    return _rows(STEP, changes)
 
 
-def _rows(changes: Mapping[Group, int]) -> list[dict[str, Any]]:
+def _rows(names: Sequence[str], changes: Mapping[Any, int]) -> list[dict[str, Any]]:
     """Return rows in the order of their keys: whoever adds to sums locks them in it."""
     return [
-        dict(zip(STEP, (*group, count), strict=True)) for group, count in sorted(changes.items())
+        dict(zip(names, (*group, count), strict=True))
+        for group, count in sorted(changes.items())
+        if count
     ]
 
 
 def _group(job: Job) -> Group:
-    return job.owner, job.state.value, int(job.spec.priority)
+    return job.owner, job.state.value, int(job.spec.priority), terms.terms_of(job)
 
 
-def _asked(query: JobQuery) -> list[ColumnElement[bool]] | None:
-    """Return the conditions on groups that *query* asks for, if it asks for no others."""
-    if any(one.key not in _SQL for one in query.where):
+def _counted(query: JobQuery) -> Subquery | None:
+    """Return the sums and steps that count the jobs of *query*, if there are such."""
+    others = [one.key for one in query.where if one.key not in terms.COUNTED]
+    of_terms = [Condition(key=FilterKey.TAG, words=(tag,)) for tag in query.tags]
+    of_terms += [one for one in query.where if one.key in terms.COUNTED]
+    if len(of_terms) > 1 or not _SQL.keys() >= set(others) or _rest(query) != EVERY_JOB:
         return None
-    if _rest(query) != EVERY_JOB:
-        return None
-    found = [_condition(one) for one in query.where]
+    parts = _everything()
+    for one in of_terms:
+        fitting = terms.asked(one)
+        if fitting is None:
+            return None
+        parts = _fitting(fitting, sign=-1 if one.negated else 1)
+        if one.negated:
+            parts += _everything()
+    # one statement sees one state of the tables, whoever writes meanwhile
+    return union_all(*parts).subquery("counted")
+
+
+def _everything() -> list[Select[Any]]:
+    return [_of(tallies), _of(tally_steps)]
+
+
+def _fitting(which: Sequence[str], sign: int) -> list[Select[Any]]:
+    """Return what counts the jobs that fit one of the terms *which*."""
+    sums_of = _of(term_tallies, sign).where(term_tallies.c.term.in_(which))
+    return [sums_of, _of(tally_steps, sign).where(terms.steps_with(which))]
+
+
+def _of(table: Table, sign: int = 1) -> Select[Any]:
+    count: ColumnElement[int] = table.c.jobs if sign > 0 else -table.c.jobs
+    return select(*(table.c[name] for name in GROUP), count.label("jobs"))
+
+
+def _conditions(counted: Subquery, query: JobQuery) -> list[ColumnElement[bool]]:
+    """Return what *query* asks of owners, states and priorities."""
+    found = [_condition(counted, one) for one in query.where if one.key in _SQL]
     if query.owner is not None:
-        found.append(_ALL.c.owner == query.owner)
+        found.append(counted.c.owner == query.owner)
     if query.states:
-        found.append(_ALL.c.state.in_([state.value for state in query.states]))
+        found.append(counted.c.state.in_([state.value for state in query.states]))
     if query.priorities:
-        found.append(_ALL.c.priority.in_([int(priority) for priority in query.priorities]))
+        found.append(counted.c.priority.in_([int(priority) for priority in query.priorities]))
     return found
 
 
 def _rest(query: JobQuery) -> JobQuery:
-    """Return what *query* asks beside owners, states and priorities; no count has an order."""
+    """Return what *query* asks beside what is counted; no count has an order."""
     none: frozenset[Any] = frozenset()
-    return replace(query, owner=None, states=none, priorities=none, where=(), oldest_first=False)
+    counted = {"owner": None, "states": none, "priorities": none, "tags": none, "where": ()}
+    return replace(query, **counted, oldest_first=False)
 
 
-def _condition(asked: Condition) -> ColumnElement[bool]:
-    found = _SQL[asked.key](asked.words)
+def _condition(counted: Subquery, asked: Condition) -> ColumnElement[bool]:
+    found = _SQL[asked.key](counted, asked.words)
     return not_(found) if asked.negated else found

@@ -12,10 +12,11 @@ from sqlalchemy import BigInteger, Connection, and_, func, literal, or_, select,
 from crawlyard.core.job import Job
 from crawlyard.store.base import Freed
 from crawlyard.store.codec.jobs import job_of
+from crawlyard.store.sql.agreeing import agree, agrees
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.sql.forget import forget
 from crawlyard.store.sql.purge import fold, purge
-from crawlyard.store.sql.tallies import AT_ONCE, agree, sum_up
+from crawlyard.store.sql.tallies import drop_zeros, sum_up
 from crawlyard.store.tables.base import Instant
 from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, jobs
 
@@ -34,10 +35,20 @@ class SqlUpkeep(Struct, frozen=True):
         return await self._database.read(work)
 
     async def forget(self, before: datetime, rows: int = 1000) -> int:
-        while await self._database.write(sum_up) == AT_ONCE:
+        gone = await self._database.write(partial(forget, before=before, rows=rows))
+        if not gone:  # once a sweep: it goes on until there is nothing more
+            await self._tidy(rows)
+        return gone
+
+    async def _tidy(self, rows: int) -> None:
+        """Sum up how many jobs there are, and see whether that is so."""
+        while await self._database.write(sum_up):
             pass
-        await self._database.write(agree)
-        return await self._database.write(partial(forget, before=before, rows=rows))
+        while await self._database.write(partial(drop_zeros, rows=rows)) == rows:
+            pass
+        # looked at beside those who write: on SQLite it would keep them out for a second
+        if not await self._database.read(agrees):
+            await self._database.write(agree)
 
     async def purge(self, rows: int = 1000) -> Freed:
         freed = await self._database.write(partial(purge, rows=rows))

@@ -14,6 +14,19 @@ tallies = Table(
     PrimaryKeyConstraint("owner", "state", "priority"),
 )
 
+# The same of the jobs that a term of the filter language fits: `tag:daily`, `origin:retry`.
+term_tallies = Table(
+    "term_tallies",
+    metadata,
+    Column("term", CleanText, nullable=False),
+    Column("owner", CleanText, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("jobs", BigInteger, nullable=False),
+    PrimaryKeyConstraint("term", "owner", "state", "priority"),
+    sqlite_with_rowid=False,  # the key is nearly all that a row has
+)
+
 # Each change adds rows here, and somebody sums them up later: were it to write the sum
 # itself, all changes of a moment would wait for one row.
 tally_steps = Table(
@@ -23,5 +36,6 @@ tally_steps = Table(
     Column("owner", CleanText, nullable=False),
     Column("state", String(16), nullable=False),
     Column("priority", SmallInteger, nullable=False),
+    Column("terms", CleanText, nullable=False),  # that fit these jobs, as JSON, each behind a comma
     Column("jobs", BigInteger, nullable=False),  # more, or fewer
 )
