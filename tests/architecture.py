@@ -92,6 +92,7 @@ RECORDS = frozenset(
     {
         *("msgspec.Struct", "msgspec.field", "msgspec.NODEFAULT"),
         *("msgspec.structs.replace", "msgspec.structs.fields", "msgspec.structs.asdict"),
+        "msgspec.structs.force_setattr",
     }
 )
 """What records are made of, in every module."""

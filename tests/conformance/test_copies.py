@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -117,7 +116,7 @@ def test_jobs_are_counted_by_tag_and_origin_in_a_copy(way: tuple[str, str]) -> N
 
 async def jobs_of_tags(store: Store) -> None:
     await some_jobs(store)
-    await store.upkeep.forget(NOW - timedelta(days=1))
+    await store.upkeep.tidy()
     await some_jobs(store)  # of these, the steps are copied
 
 

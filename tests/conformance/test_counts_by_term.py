@@ -167,7 +167,7 @@ async def test_counts_by_tag_and_origin_follow_a_job_through_its_life(
 
     await happens(store, jobs)
     await check(store)
-    await store.upkeep.forget(IDLE)
+    await store.upkeep.tidy()
 
     await check(store)
 
@@ -222,7 +222,7 @@ async def test_a_tag_is_counted_whatever_characters_it_has(store: Store) -> None
         for tag in (*ODD, "daily"):
             query = JobQuery(tags=frozenset({tag}))
             assert await store.jobs.counts(query) == await counted(store, query), (tag, janitor)
-        await store.upkeep.forget(IDLE)
+        await store.upkeep.tidy()
 
 
 async def test_what_a_refused_transaction_would_have_made_is_not_counted(store: Store) -> None:
@@ -253,7 +253,7 @@ async def test_at_no_moment_does_a_count_miss_what_others_write(backend: Backend
         for _ in range(12):
             counts = [sum((await store.jobs.counts(query)).values()) for query in every]
             seen.append(tuple(counts))
-            await store.upkeep.forget(IDLE)
+            await store.upkeep.tidy()
 
     await asyncio.gather(work(stores[0], "daily"), work(stores[1], "shop"), look(stores[2]))
 
@@ -274,7 +274,7 @@ async def test_to_count_by_a_tag_or_an_origin_no_job_is_looked_at(
 ) -> None:
     store = await backend.open()
     await some_jobs(store)
-    await store.upkeep.forget(IDLE)
+    await store.upkeep.tidy()
     await store.close()
 
     async def ask(store: Store) -> None:
@@ -296,7 +296,7 @@ async def test_jobs_with_many_tags_of_their_own_are_summed_up_by_and_by(store: S
     more = await database_of(store).write(sum_up)
     steps = await database_of(store).read(lambda conn: conn.scalar(left))
     half = await store.jobs.counts(JobQuery(where=parse("tag:daily")))
-    await store.upkeep.forget(IDLE)
+    await store.upkeep.tidy()
 
     assert more
     assert 0 < steps < len(jobs)
@@ -309,10 +309,10 @@ async def test_jobs_with_many_tags_of_their_own_are_summed_up_by_and_by(store: S
 async def test_sums_that_have_come_to_nothing_do_not_stay(store: Store) -> None:
     for run in range(5):
         job = await added(store, tagged(f"run-{run}"))
-        await store.upkeep.forget(IDLE)
+        await store.upkeep.tidy()
         await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
 
-    await store.upkeep.forget(IDLE, rows=2)
+    await store.upkeep.tidy(rows=2)
 
     left = await database_of(store).read(
         lambda c: c.scalar(select(func.count()).select_from(term_tallies))
@@ -327,7 +327,7 @@ async def test_counts_by_term_that_others_have_made_wrong_are_made_right_by_and_
 ) -> None:
     jobs = await some_jobs(store)
     if summed_up:
-        await store.upkeep.forget(IDLE)
+        await store.upkeep.tidy()
 
     def by_hand(conn: Connection) -> None:
         conn.execute(update(tally_steps).values(terms=',"tag:eve","origin:retry"'))
@@ -338,10 +338,10 @@ async def test_counts_by_term_that_others_have_made_wrong_are_made_right_by_and_
     with pytest.raises(AssertionError):
         await check(store)
     await moved(store, jobs[0].id, Move.PAUSE)
-    await store.upkeep.forget(IDLE)
+    await store.upkeep.tidy()
 
     await check(store)
-    await store.upkeep.forget(IDLE)
+    await store.upkeep.tidy()
     await check(store)
 
 
@@ -353,7 +353,7 @@ async def test_the_steps_of_a_program_that_knows_no_terms_are_counted_by_and_by(
     # as the default of a migrated table has it
     await database_of(store).write(lambda conn: conn.execute(update(tally_steps).values(terms="")))
     every = await store.jobs.counts()
-    await store.upkeep.forget(IDLE)
+    await store.upkeep.tidy()
 
     await check(store)
     assert every == await store.jobs.counts() == await counted(store)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from crawlyard.core.limits import Limits
 from crawlyard.core.page import Body, Skipped
 from crawlyard.core.priority import Priority
 from crawlyard.core.retry import RetryPolicy
-from crawlyard.core.spec import Scope, Strategy, TextMode
+from crawlyard.core.spec import JobSpec, Scope, Strategy, TextMode
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base import EventQuery, JobQuery, PageQuery, Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done, its_event
@@ -66,6 +67,32 @@ async def test_a_job_comes_back_as_it_was_added(store: Store) -> None:
     await store.jobs.add(job, its_event(job))
 
     assert (await store.jobs.get(job.id)).job == job
+
+
+class _Link(str):
+    """A text as a parser gives it."""
+
+    __slots__ = ()
+
+
+async def test_what_a_caller_without_types_gave_can_be_read_again(store: Store) -> None:
+    given: dict[str, Any] = {
+        "urls": (_Link("https://a.example/"),),
+        "name": _Link("with a \x00"),
+        "tags": ["docs"],
+        "limits": Limits(bytes=1e9, pages=5.0),  # type: ignore[arg-type]  # the very test
+        "keep_html": 1,
+    }
+    job = a_job(spec=JobSpec(**given))
+    await store.jobs.add(job, its_event(job))
+
+    [standing] = await store.jobs.find(JobQuery(), 10)
+
+    spec = standing.job.spec
+    assert (spec.urls, tuple(spec.tags)) == (("https://a.example/",), ("docs",))
+    assert (spec.limits, spec.keep_html) == (Limits(bytes=10**9, pages=5), True)
+    assert spec.name in {"with a \ufffd", given["name"]}  # in memory, it is as it was given
+    assert sum((await store.jobs.counts(JobQuery(tags=frozenset({"docs"})))).values()) == 1
 
 
 async def test_a_new_job_has_used_nothing_and_is_held_by_nobody(store: Store) -> None:

@@ -264,7 +264,7 @@ async def test_jobs_that_there_were_are_counted_by_tag_and_origin(empty: str) ->
             assert counts == await counted(store, query), (asked, janitor)
             found[asked] = sum(counts.values())
         assert [*found.values()] == [3, 1, 1, 1, 1, 1, 1], janitor
-        await store.upkeep.forget(NOW)
+        await store.upkeep.tidy()
     kept = "SELECT term, owner, state, jobs FROM term_tallies WHERE substr(term, 1, 4) = 'tag:'"
     assert sorted(on(empty, lambda c: [tuple(row) for row in c.exec_driver_sql(kept)])) == [
         ("tag:daily", "ada", "failed", 1),

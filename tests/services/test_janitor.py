@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import func, select
 
 from crawlyard.core.checkpoint import Batch, Booking
 from crawlyard.core.credential import CredentialKind
@@ -22,6 +23,7 @@ from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
 from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
 from crawlyard.store.memory import open_memory_store
+from crawlyard.store.tables.tallies import tally_steps
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_serve import a_reply, a_report, a_section, an_operation, given
 from tests.clock import FakeClock, settle
@@ -305,6 +307,17 @@ class TestEvents:
 
         assert swept.forgotten == 0
 
+    @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+    async def test_jobs_are_counted_all_the_same(self, store: Store, clock: FakeClock) -> None:
+        await added(store)
+        database: Any = store.upkeep._database  # type: ignore[attr-defined]  # of the SQL stores
+
+        await sweep(Janitor(store, clock, JanitorOptions(events=None)), clock)
+
+        left = await database.read(lambda conn: conn.scalar(select(func.count(tally_steps.c.no))))
+        assert left == 0
+        assert sum((await store.jobs.counts()).values()) == 1
+
 
 class TestLeftovers:
     async def test_each_kind_goes_when_it_has_had_its_time_and_no_sooner(
@@ -428,6 +441,9 @@ class Frail:
 
     async def forget(self, before: datetime, rows: int = 1000) -> int:
         return await self._inner.forget(before, rows)
+
+    async def tidy(self, rows: int = 1000) -> None:
+        await self._inner.tidy(rows)
 
     async def purge(self, rows: int = 1000) -> Freed:
         self.asked += 1

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from crawlyard.clock import Clock
 from crawlyard.engine.guard import Guard
@@ -29,8 +30,10 @@ class Response(Struct, frozen=True):
     _by_name: dict[str, list[str]] = field(default_factory=dict)  # the headers again; made here
 
     def __post_init__(self) -> None:
-        for key, value in self.headers:  # asked seven times a page, mostly for what is not there
-            self._by_name.setdefault(key.lower(), []).append(value)
+        by_name: dict[str, list[str]] = {}  # asked seven times a page, mostly for what is not there
+        for key, value in self.headers:
+            by_name.setdefault(key.lower(), []).append(value)
+        force_setattr(self, "_by_name", by_name)
 
     def header(self, name: str) -> str:
         """Return the first header of that name (in lower case), or an empty string."""

@@ -139,6 +139,7 @@ class Janitor:
         deleted = await self._delete_expired()
         freed = await purged(self._store.upkeep, self._clock)
         forgotten = await self._forget() + await self._sweep_desk()
+        await self._store.upkeep.tidy()
         return Swept(
             warned=warned, cancelled=cancelled, deleted=deleted, freed=freed, forgotten=forgotten
         )

@@ -5,6 +5,7 @@ Postgres refuses NUL, and no UTF-8 has lone surrogates; pages have both.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from functools import cache, partial
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -43,7 +44,7 @@ def _scrubbed(value: Any) -> Any:
 @cache
 def _way(kind: type[Any]) -> Callable[[Any], Any] | None:
     """Return what cleans a value of *kind*, ``None`` where there is nothing to be cleaned."""
-    if kind is str:  # an enum's words are ours
+    if issubclass(kind, str) and not issubclass(kind, Enum):  # an enum's words are ours
         return clean
     if issubclass(kind, Mapping):
         return _mapping

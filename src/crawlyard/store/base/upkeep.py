@@ -33,6 +33,13 @@ class UpkeepStore(Protocol):
         """
         ...
 
+    async def tidy(self, rows: int = 1000) -> None:
+        """Sum up the counts that are kept of jobs, *rows* at a time, and set right what is wrong.
+
+        It is what those are that no program of this version has made.
+        """
+        ...
+
     async def purge(self, rows: int = 1000) -> Freed:
         """Delete up to *rows* rows of deleted jobs, or give free room back to the disk.
 

@@ -3,14 +3,12 @@
 import json
 from typing import Any
 
-from msgspec.json import Decoder
-
 from crawlyard.core.credential import Credential, CredentialKind
 from crawlyard.core.quota import limited
 from crawlyard.core.user import Permit, Quota, Role, User
-from crawlyard.store.codec.base import Row, to_json
+from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
 
-_QUOTA = Decoder(Quota)
+_QUOTA = decoder_of(Quota)
 
 
 def user_row(user: User) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def user_of(row: Row) -> User:
 
 def quota_of(row: Row) -> Quota:
     """Return the quota of a row of `users`."""
-    return _QUOTA.decode(row["quota"])
+    return decoded(_QUOTA, row["quota"])
 
 
 def credential_row(credential: Credential) -> dict[str, Any]:

@@ -1,12 +1,21 @@
 """What all rows share."""
 
-from typing import Any, Protocol
+import re
+from typing import Any, Protocol, TypeVar
 
-import msgspec
+from msgspec import ValidationError
+from msgspec.json import Decoder, Encoder
 
 from crawlyard.store.text import scrubbed
 
+T = TypeVar("T")
+
 _NUL = b"\\u0000"  # as JSON has it
+
+# Only of durations: any other text may be "P1Y". Within a text, quotes stand behind a backslash.
+_YEARS = re.compile(
+    r'"(retention|duration|delay|crawl_delay_cap|timeout|first|cap)":"(-?)P(\d+)Y(?:(\d+)D)?'
+)
 
 
 class Row(Protocol):
@@ -20,8 +29,41 @@ class Row(Protocol):
 def to_json(value: object) -> str:
     """Return *value*, a record or JSON values, as text that every database takes."""
     try:
-        text = msgspec.json.encode(value)
+        text = _ENCODER.encode(value)
     except UnicodeEncodeError:  # a lone surrogate
         text = _NUL
     # nearly always there is nothing to clean, and to look at each value took longer than to write
-    return (msgspec.json.encode(scrubbed(value)) if _NUL in text else text).decode()
+    return (_ENCODER.encode(scrubbed(value)) if _NUL in text else text).decode()
+
+
+def decoder_of(kind: type[T]) -> Decoder[T]:
+    """Return what reads records of *kind*.
+
+    Records check no types: what a caller gave, 1e9 for a whole number, say, is there to be read.
+    """
+    return Decoder(kind, strict=False)
+
+
+def decoded(decoder: Decoder[T], text: str) -> T:
+    """Return the record that `to_json` made *text* of, or an earlier version.
+
+    That wrote a duration of a year and more with its years: `P1Y35DT3H`.
+    """
+    try:
+        return decoder.decode(text)
+    except ValidationError:
+        return decoder.decode(_YEARS.sub(_in_days, text))
+
+
+def _in_days(found: re.Match[str]) -> str:
+    name, sign, years, days = found.groups("0")
+    return f'"{name}":"{sign}P{365 * int(years) + int(days)}D'
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, str):  # of a kind of its own, as parsers give them
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_ENCODER = Encoder(enc_hook=_plain)

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-from msgspec.json import Decoder
-
 from crawlyard.core.desk import (
     Failure,
     Operation,
@@ -14,9 +12,9 @@ from crawlyard.core.desk import (
     SavedView,
     Section,
 )
-from crawlyard.store.codec.base import Row, to_json
+from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
 
-_FAILURES = Decoder(tuple[Failure, ...])
+_FAILURES = decoder_of(tuple[Failure, ...])
 
 _OF_VIEW = SavedView.__struct_fields__
 _OF_OPERATION = tuple(
@@ -52,7 +50,7 @@ def operation_of(row: Row) -> Operation:
         kind=OperationKind(row["kind"]),
         state=OperationState(row["state"]),
         request=json.loads(row["request"]),
-        failures=_FAILURES.decode(row["failures"]),
+        failures=decoded(_FAILURES, row["failures"]),
     )
 
 

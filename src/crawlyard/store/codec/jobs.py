@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from msgspec.json import Decoder
-
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.due import needs_text
 from crawlyard.core.event import Event, EventName
@@ -18,7 +16,7 @@ from crawlyard.core.page import ErrorKind, Page, StoredPage, Target, TargetState
 from crawlyard.core.progress import Pulse
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Grant
-from crawlyard.store.codec.base import Row, to_json
+from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
 from crawlyard.store.codec.dates import is_dated
 
 if sys.version_info >= (3, 14):
@@ -30,9 +28,9 @@ else:
 TAIL = 4
 """Characters of `jobs.tail`."""
 
-_SPEC = Decoder(JobSpec)
-_PULSE = Decoder(Pulse)
-_LIMITS = Decoder(Limits)
+_SPEC = decoder_of(JobSpec)
+_PULSE = decoder_of(Pulse)
+_LIMITS = decoder_of(Limits)
 
 
 def compressed(data: bytes) -> bytes:
@@ -84,7 +82,7 @@ def text_of(spec: JobSpec) -> str:
 
 def limits_of(text: str) -> Limits:
     """Return the limits of a spec as its JSON has them."""
-    return _LIMITS.decode(text)
+    return decoded(_LIMITS, text)
 
 
 def tail_of(part: str) -> str:
@@ -122,7 +120,7 @@ def job_of(row: Row) -> Job:
     return Job(
         id=row["id"],
         owner=row["owner"],
-        spec=_SPEC.decode(row["spec"]),
+        spec=decoded(_SPEC, row["spec"]),
         state=State(row["state"]),
         state_reason=StateReason(row["state_reason"]),
         detail=row["detail"],
@@ -175,7 +173,7 @@ def shard_of(row: Row) -> Shard:
         lease_until=row["lease_until"],
         seq=row["seq"],
         usage=Usage(**{name: row[name] for name in USAGE_NAMES}),
-        pulse=_PULSE.decode(row["pulse"]),
+        pulse=decoded(_PULSE, row["pulse"]),
         current_url=row["current_url"],
         updated_at=row["recorded_at"],
         budget=json.loads(row["budget"]),

@@ -49,7 +49,7 @@ def schedule_of(row: Row) -> CrawlSchedule:
     """
     columns = {name: row[name] for name in _COLUMNS}
     try:
-        return convert(json.loads(row["plan"]) | columns, CrawlSchedule)
+        return convert(json.loads(row["plan"]) | columns, CrawlSchedule, strict=False)
     except (ValueError, TypeError, Invalid) as error:
         return _mended(row["plan"], columns, error)
 
@@ -66,7 +66,7 @@ def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedu
     told = {"paused_by": BY_ITSELF, "pause_reason": why, "flaw": why}
     while True:
         try:
-            return convert(fallback | values | paused | told, CrawlSchedule)
+            return convert(fallback | values | paused | told, CrawlSchedule, strict=False)
         except Invalid as error:  # of the right kind, and out of its range
             if error.field not in values:
                 raise
@@ -79,7 +79,7 @@ def _flaws(values: dict[str, Any]) -> dict[str, str]:
     for name, kind in _kinds().items():
         try:
             if name in values:
-                convert(values[name], kind)
+                convert(values[name], kind, strict=False)
         except ValidationError as error:
             found[name] = f"{name}: {error}"
     return found

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
 from crawlyard.core.page import TargetState, Via
 from crawlyard.core.watch import Course, Level, LogLine, Wish, WorkerReport
 from crawlyard.store.base import KnownURL
-from crawlyard.store.codec.base import Row, to_json
+from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
 
-_REPORT = Decoder(WorkerReport)
-_COURSE = Decoder(Course)
+_REPORT = decoder_of(WorkerReport)
+_COURSE = decoder_of(Course)
 
 
 def worker_row(report: WorkerReport) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def worker_row(report: WorkerReport) -> dict[str, Any]:
 
 def worker_of(row: Row) -> WorkerReport:
     """Return the report of a row of `workers`."""
-    return replace(_REPORT.decode(row["report"]), wish=Wish(row["wish"]))
+    return replace(decoded(_REPORT, row["report"]), wish=Wish(row["wish"]))
 
 
 def line_row(job_no: int, n: int, line: LogLine) -> dict[str, Any]:
@@ -47,12 +46,12 @@ def line_of(row: Row) -> LogLine:
 def course_row(job_no: int, course: Course) -> dict[str, Any]:
     """Return all columns of a row of `courses`."""
     # as it is: all text in it is ours, and it is written every few seconds
-    return {"job_no": job_no, "course": encode(course).decode()}
+    return {"job_no": job_no, "course": to_json(course)}
 
 
 def course_of(text: str) -> Course:
     """Return the course that was stored as *text*."""
-    return _COURSE.decode(text)
+    return decoded(_COURSE, text)
 
 
 def known_of(row: Row) -> KnownURL:

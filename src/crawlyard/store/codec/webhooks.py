@@ -3,14 +3,12 @@
 import json
 from typing import Any
 
-from msgspec.json import Decoder
-
 from crawlyard.core.user import Grant
 from crawlyard.core.webhook import Attempt, Delivery, DeliveryState, Secret, Webhook
-from crawlyard.store.codec.base import Row, to_json
+from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
 
-_SECRETS = Decoder(tuple[Secret, ...])
-_ATTEMPTS = Decoder(tuple[Attempt, ...])
+_SECRETS = decoder_of(tuple[Secret, ...])
+_ATTEMPTS = decoder_of(tuple[Attempt, ...])
 
 
 def webhook_row(webhook: Webhook) -> dict[str, Any]:
@@ -45,7 +43,7 @@ def webhook_of(row: Row) -> Webhook:
         url=row["url"],
         description=row["description"],
         events=tuple(json.loads(row["events"])),
-        secrets=_SECRETS.decode(row["secrets"]),
+        secrets=decoded(_SECRETS, row["secrets"]),
         allow_addresses=tuple(json.loads(row["allow_addresses"])),
         by_grant=tuple(Grant(word) for word in json.loads(row["by_grant"])),
         active=row["active"],
@@ -84,7 +82,7 @@ def delivery_of(row: Row) -> Delivery:
         seq=row["seq"],
         name=row["name"],
         state=DeliveryState(row["state"]),
-        attempts=_ATTEMPTS.decode(row["attempts"]),
+        attempts=decoded(_ATTEMPTS, row["attempts"]),
         due_at=row["due_at"],
         created_at=row["created_at"],
         ended_at=row["ended_at"],

@@ -471,4 +471,4 @@ CREATE TABLE alembic_version (
 INSERT INTO users (id, role, quota, limited, version, created_at, updated_at)
   VALUES ('local', 'admin', '{}', 0, 1, 0, 0);
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
-INSERT INTO alembic_version (version_num) VALUES ('0011');
+INSERT INTO alembic_version (version_num) VALUES ('0010');

@@ -29,7 +29,7 @@ COUNTED = frozenset({FilterKey.TAG, FilterKey.ORIGIN})
 
 def terms_of(job: Job) -> str:
     """Return the terms that *job* fits, as a step has them."""
-    return written(source_of(job), job.spec.tags)
+    return written(source_of(job), tuple(job.spec.tags))  # a caller may have given a list
 
 
 @lru_cache(maxsize=1024)  # jobs of one schedule or template have the same

@@ -35,13 +35,9 @@ class SqlUpkeep(Struct, frozen=True):
         return await self._database.read(work)
 
     async def forget(self, before: datetime, rows: int = 1000) -> int:
-        gone = await self._database.write(partial(forget, before=before, rows=rows))
-        if not gone:  # once a sweep: it goes on until there is nothing more
-            await self._tidy(rows)
-        return gone
+        return await self._database.write(partial(forget, before=before, rows=rows))
 
-    async def _tidy(self, rows: int) -> None:
-        """Sum up how many jobs there are, and see whether that is so."""
+    async def tidy(self, rows: int = 1000) -> None:
         while await self._database.write(sum_up):
             pass
         while await self._database.write(partial(drop_zeros, rows=rows)) == rows:

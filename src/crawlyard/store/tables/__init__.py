@@ -27,5 +27,5 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0011"
+SCHEMA = "0010"
 """The revision in `migrations/versions` that makes these tables."""
