@@ -123,6 +123,21 @@ async def test_a_child_that_hangs_is_blamed_by_its_parent(yard: Yard, site_serve
     assert (found.job.state, found.job.losses) == (State.PENDING, 1)
 
 
+async def test_a_child_that_is_ended_after_it_gave_its_job_back_has_not_died_of_it(
+    yard: Yard, site_server: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = await site_server(SITE, latency_s=0.02)
+    nursery = await a_nursery(yard, server.url)
+    running = asyncio.create_task(nursery.run.run())
+    await until(lambda: len(server.hits) > 10)
+
+    os.kill(only_child(), signal.SIGSTOP)
+    await yard.store.leases.free(nursery.run.lease)
+    await running
+
+    assert "died" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("away", "leap"), [(True, 1.5), (False, 30.0)], ids=["store-away", "parent-stopped"]
 )

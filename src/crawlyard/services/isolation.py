@@ -213,10 +213,10 @@ class IsolatedRun:
             standing = await leased(store, self.lease)
         except NotFound:
             return
-        _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
         shard = standing.shard
         if (shard.worker, shard.attempt) != (self.lease.worker, self.lease.attempt):
-            return
+            return  # it had done with its job, and was ended while it tidied up
+        _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
         if standing.job.state is not State.RUNNING:
             await store.leases.free(self.lease)
             return
