@@ -91,7 +91,7 @@ async def test_what_a_caller_without_types_gave_can_be_read_again(store: Store) 
     spec = standing.job.spec
     assert (spec.urls, tuple(spec.tags)) == (("https://a.example/",), ("docs",))
     assert (spec.limits, spec.keep_html) == (Limits(bytes=10**9, pages=5), True)
-    assert spec.name in {"with a \ufffd", given["name"]}  # in memory, it is as it was given
+    assert spec.name == "with a \ufffd"
     assert sum((await store.jobs.counts(JobQuery(tags=frozenset({"docs"})))).values()) == 1
 
 

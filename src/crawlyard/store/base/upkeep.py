@@ -36,7 +36,7 @@ class UpkeepStore(Protocol):
     async def tidy(self, rows: int = 1000) -> None:
         """Sum up the counts that are kept of jobs, *rows* at a time, and set right what is wrong.
 
-        It is what those are that no program of this version has made.
+        What is wrong was made so by an older version, or by somebody's own SQL.
         """
         ...
 

@@ -104,11 +104,10 @@ def counted_as(conn: Connection, job: Job, before: Job | None) -> Group | None:
     if before is not None:
         return _group(before)
     rows = conn.execute(_BEFORE, {"its_id": job.id, "before": job.version - 1}).all()
-    for row in rows:
-        tags = tuple(each.tag for each in rows if each.tag is not None)
-        known = terms.written(Source(row.origin), tags)
-        return row.owner, row.state, row.priority, known
-    return None
+    if not rows:
+        return None
+    row, tags = rows[0], tuple(each.tag for each in rows if each.tag is not None)
+    return row.owner, row.state, row.priority, terms.written(Source(row.origin), tags)
 
 
 def sums(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], int] | None:

@@ -1,15 +1,25 @@
 """How many jobs there are, kept ready: nobody counts a million rows to show a number."""
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, PrimaryKeyConstraint, SmallInteger, String, Table
 
 from crawlyard.store.tables.base import CleanText, Key, metadata
 
+
+def _group() -> tuple[Column[Any], ...]:
+    """Return the columns of what is counted together."""
+    return (
+        Column("owner", CleanText, nullable=False),
+        Column("state", String(16), nullable=False),
+        Column("priority", SmallInteger, nullable=False),
+    )
+
+
 tallies = Table(
     "tallies",
     metadata,
-    Column("owner", CleanText, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("priority", SmallInteger, nullable=False),
+    *_group(),
     Column("jobs", BigInteger, nullable=False),
     PrimaryKeyConstraint("owner", "state", "priority"),
 )
@@ -19,9 +29,7 @@ term_tallies = Table(
     "term_tallies",
     metadata,
     Column("term", CleanText, nullable=False),
-    Column("owner", CleanText, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("priority", SmallInteger, nullable=False),
+    *_group(),
     Column("jobs", BigInteger, nullable=False),
     PrimaryKeyConstraint("term", "owner", "state", "priority"),
     sqlite_with_rowid=False,  # the key is nearly all that a row has
@@ -33,9 +41,7 @@ tally_steps = Table(
     "tally_steps",
     metadata,
     Column("no", Key, primary_key=True),
-    Column("owner", CleanText, nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("priority", SmallInteger, nullable=False),
+    *_group(),
     Column("terms", CleanText, nullable=False),  # that fit these jobs, as JSON, each behind a comma
     Column("jobs", BigInteger, nullable=False),  # more, or fewer
 )
