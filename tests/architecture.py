@@ -9,10 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 PACKAGE = "crawlyard"
-MOST_LINES = 400
-MOST_FUNCTION_LINES = 45
-MOST_PARAMETERS = 7
-MOST_METHODS = 8
+MOST_LINES = 600
+MOST_FUNCTION_LINES = 60
 
 PORTS = ("store.base", "bus.base", "dispatch.base")
 SHAPES = "web.wire"  # what travels: clients need it without the rest of `web`
@@ -272,26 +270,6 @@ def functions_are_short(tree: Tree) -> Iterator[str]:
                 yield f"{module.name}.{function.name} has {lines} lines"
 
 
-def constructors_take_few_parameters(tree: Tree) -> Iterator[str]:
-    for module in tree.modules:
-        for owner in module.classes():
-            for method in owner.body:
-                if isinstance(method, Function) and method.name == "__init__":
-                    args = method.args
-                    count = len(args.posonlyargs) + len(args.args) + len(args.kwonlyargs) - 1
-                    if count > MOST_PARAMETERS:
-                        yield f"{module.name}.{owner.name} takes {count} parameters"
-
-
-def protocols_are_small(tree: Tree) -> Iterator[str]:
-    for module in tree.modules:
-        for owner in module.classes():
-            if any(ast.unparse(base).startswith("Protocol") for base in owner.bases):
-                count = sum(isinstance(method, Function) for method in owner.body)
-                if count > MOST_METHODS:
-                    yield f"{module.name}.{owner.name} has {count} methods"
-
-
 def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
     edges = {module.name: tree.edges(module, typing=False) for module in tree.modules}
     through: set[str] = set()
@@ -365,8 +343,6 @@ RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
     dependencies_are_at_home,
     modules_are_short,
     functions_are_short,
-    constructors_take_few_parameters,
-    protocols_are_small,
     imports_make_no_cycle,
     imports_stand_at_the_top,
     time_is_passed_in,

@@ -15,9 +15,7 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 Rule = Callable[[Tree], Iterator[str]]
 
-LONG = "\n".join(f"    x = {n}" for n in range(46))
-METHODS = "\n".join(f"    def m{n}(self) -> None: ..." for n in range(9))
-PARAMETERS = ", ".join(f"p{n}: int" for n in range(8))
+LONG = "\n".join(f"    x = {n}" for n in range(61))
 
 BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     (
@@ -99,21 +97,11 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
         "engine.crawl imports requests, whose home is none",
     ),
     (architecture.dependencies_are_at_home, {"ids": ""}, "ids needs no uuid_utils"),
-    (architecture.modules_are_short, {"core.job": "x = 1\n" * 401}, "core.job has 401 lines"),
+    (architecture.modules_are_short, {"core.job": "x = 1\n" * 601}, "core.job has 601 lines"),
     (
         architecture.functions_are_short,
         {"core.job": f"async def f() -> None:\n{LONG}"},
-        "core.job.f has 47 lines",
-    ),
-    (
-        architecture.constructors_take_few_parameters,
-        {"core.job": f"class C:\n    def __init__(self, {PARAMETERS}) -> None: ..."},
-        "core.job.C takes 8 parameters",
-    ),
-    (
-        architecture.protocols_are_small,
-        {"store.base": f"class S(Protocol[T]):\n{METHODS}"},
-        "store.base.S has 9 methods",
+        "core.job.f has 62 lines",
     ),
     (
         architecture.imports_make_no_cycle,
