@@ -46,8 +46,8 @@ def _crawlyard(url: str, at_once: int, *more: str) -> list[str]:
     return [*command, "--out", OUT, *more]
 
 
-def _with_text(mode: str) -> Callable[[str, int], list[str]]:
-    return lambda url, at_once: _crawlyard(url, at_once, "--text", mode)
+def _with_options(*options: str) -> Callable[[str, int], list[str]]:
+    return lambda url, at_once: _crawlyard(url, at_once, *options)
 
 
 def _found_by_crawlyard(folder: Path) -> Found:
@@ -104,7 +104,8 @@ def path_of(url: str) -> str:
 
 _MEMORY = ("CRAWLYARD_DATABASE_URL", "memory://")
 
-CRAWLYARD = Crawler("Crawlyard", _with_text("none"), _found_by_crawlyard)
+# the others in the comparison keep no text either
+CRAWLYARD = Crawler("Crawlyard, no text", _with_options("--text", "none"), _found_by_crawlyard)
 IN_MEMORY = Crawler("Crawlyard, nothing stored", CRAWLYARD.command, _found_by_crawlyard, (_MEMORY,))
 ON_AIOHTTP = Crawler(
     "Crawlyard, on aiohttp",
@@ -112,9 +113,10 @@ ON_AIOHTTP = Crawler(
     _found_by_crawlyard,
     (("CRAWLYARD_HTTP_CLIENT", "aiohttp"),),
 )
-WITH_TEXT = tuple(
-    Crawler(f"Crawlyard, {words}", _with_text(mode), _found_by_crawlyard)
-    for mode, words in (("text", "with text"), ("markdown", "Markdown"), ("main", "main text"))
+WITH_TEXT = (
+    Crawler("Crawlyard, default", _with_options(), _found_by_crawlyard),
+    Crawler("Crawlyard, Markdown", _with_options("--text", "markdown"), _found_by_crawlyard),
+    Crawler("Crawlyard, main text", _with_options("--text", "main"), _found_by_crawlyard),
 )
 SCRAPY = Crawler("Scrapy", _scrapy(_SPIDER), _found_by_scrapy)
 RESUMABLE = Crawler("Scrapy, resumable", _scrapy(_SPIDER, "-s", "JOBDIR=job"), _found_by_scrapy)

@@ -151,6 +151,7 @@ def _measure(
                     continue
                 into.setdefault(crawler, []).append(run)
                 _say(f"{place.name} {turn}/{options.rounds} {crawler.name}: {report.brief(run)}")
+        found.left_out += report.drop_partial(found.runs)
         if inner:
             found.limit = requests_per_s(server.url, paths, options.concurrency, pins[1], work)
     return found

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def contenders(work: Path) -> tuple[list[Crawler], list[str]]:
     else:
         missing.append(f"Crawlee: it is not installed ({extra})")
     if shutil.which("wget2"):
-        crawlers.append(_WGET2)
+        crawlers += _WGET2
     else:
         missing.append("wget2: it is not installed")
     spider, why = _spider(work)
@@ -69,9 +70,12 @@ def _found_by_crawlee(folder: Path) -> Found:
     return found_of(items or records_in(folder))
 
 
-def _wget2(url: str, at_once: int) -> list[str]:
-    command = ["wget2", "--recursive", "--level", "0", "--max-threads", str(at_once)]
-    return [*command, "--no-verbose", f"--stats-site=csv:{_SITE}", url]
+def _wget2(*options: str) -> Callable[[str, int], list[str]]:
+    def command(url: str, at_once: int) -> list[str]:
+        words = ["wget2", "--recursive", "--level", "0", "--max-threads", str(at_once), *options]
+        return [*words, "--no-verbose", f"--stats-site=csv:{_SITE}", url]
+
+    return command
 
 
 def _found_by_wget2(folder: Path) -> Found:
@@ -112,4 +116,7 @@ _CRAWLEES = (
     _crawlee("crawlee_http.py", "Crawlee, HttpCrawler"),
     _crawlee("crawlee_http.py", "Crawlee, tuned", "known"),
 )
-_WGET2 = Crawler("wget2", _wget2, _found_by_wget2, exits=(0, 8))  # 8: a link led to an error
+_WGET2 = (  # 8: a link led to an error
+    Crawler("wget2", _wget2(), _found_by_wget2, exits=(0, 8)),
+    Crawler("wget2, files deleted", _wget2("--delete-after"), _found_by_wget2, exits=(0, 8)),
+)

@@ -18,11 +18,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator
 
+from bench.crawlers import CRAWLYARD
+from bench.report import WHOLE
+
 mpl.use("Agg")
 
 _OURS, _OTHERS = "#1f6feb", "#9aa4b2"
-_WITH_TEXT = ("text", "Markdown")  # ends of names: they do more, and have their bars
-_WHOLE = 0.9  # of the pages of a site: who has ended with fewer is left out
+_WITH_TEXT = ("default", "Markdown", "main text")  # ends of names: they do more
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def points(files: Iterable[Path]) -> list[Point]:
     return [
         replace(one, pages=sizes[one.site])  # also of who was stopped, and has crawled fewer
         for one in found
-        if one.pages >= _WHOLE * sizes[one.site] or (one.site, one.crawler) in stopped
+        if one.pages >= WHOLE * sizes[one.site] or (one.site, one.crawler) in stopped
     ]
 
 
@@ -90,13 +92,17 @@ def curve(found: Sequence[Point], file: Path) -> None:
     for crawler, each in lines.items():
         if len(each) > 1 and not crawler.endswith(_WITH_TEXT):
             sizes = [one.pages for one in each]
-            style = {"marker": "o", "lw": 2.5 if crawler == "Crawlyard" else 1.2, "label": crawler}
+            style = {
+                "marker": "o",
+                "lw": 2.5 if crawler == CRAWLYARD.name else 1.2,
+                "label": crawler,
+            }
             rates.plot(sizes, [one.pages_per_s for one in each], **style)
             costs.plot(sizes, [one.cpu_s_per_1000 for one in each], **style)
     for axes, words in ((rates, "pages a second"), (costs, "CPU seconds per 1,000 pages")):
         axes.set(xscale="log", yscale="log", xlabel="pages of the site", title=words)
         axes.grid(visible=True, which="both", alpha=0.25)
-        axes.set_xticks(sorted({one.pages for one in found if one.crawler == "Crawlyard"}))
+        axes.set_xticks(sorted({one.pages for one in found if one.crawler == CRAWLYARD.name}))
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.minorticks_off()
         for axis in (axes.xaxis, axes.yaxis):

@@ -8,6 +8,7 @@ from statistics import median
 from bench.crawlers import Crawler, Found
 from bench.measure import Taken
 
+WHOLE = 0.9  # of the pages of a site: a crawler that ends with fewer did not crawl it
 _SHOWN = 10  # URLs of a difference
 _NOTHING = "–"  # noqa: RUF001 - a cell without a figure
 
@@ -98,6 +99,18 @@ def loops(runs: Runs, limit: float | None) -> str:
         for other in others
     ]
     return "\n".join([*lines, "", f"«{first.name}» does {'; '.join(shares)}."])
+
+
+def drop_partial(runs: dict[Crawler, list[Run]]) -> list[str]:
+    """Remove the crawlers that ended by themselves with too few pages; return a line for each."""
+    most = max((len(run.found.pages) for of_it in runs.values() for run in of_it), default=0)
+    lines = []
+    for crawler, of_it in list(runs.items()):
+        fewest = min(len(run.found.pages) for run in of_it)
+        if fewest < WHOLE * most and not any(run.taken.stopped for run in of_it):
+            del runs[crawler]
+            lines.append(f"{crawler.name}: it ended with {fewest:,} of {most:,} pages")
+    return lines
 
 
 def ratio(some: Sequence[Run], others: Sequence[Run], measure: _Measure) -> float:
