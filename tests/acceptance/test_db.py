@@ -232,6 +232,26 @@ def test_a_check_says_what_there_is_and_what_is_wrong(shell: Shell, yard: Path) 
     assert "is damaged: row" in torn.stderr
 
 
+@pytest.mark.parametrize(
+    ("stored", "advice"),
+    [
+        ("0001", f"0001 is older than {SCHEMA}, which this version needs: crawlyard db upgrade"),
+        ("9999", f"9999 is newer than {SCHEMA}, which this version needs: install the version"),
+    ],
+)
+def test_a_check_fails_where_the_schema_is_of_another_version(
+    shell: Shell, yard: Path, stored: str, advice: str
+) -> None:
+    run_on(yard, f"UPDATE alembic_version SET version_num = '{stored}'")
+
+    ran = shell.run("db", "check", "-o", "json")
+
+    assert ran.returncode == 6
+    assert advice in ran.stderr
+    found = json.loads(ran.stdout)
+    assert (found["schema_version"], found["current"]) == (stored, False)
+
+
 @pytest.mark.parametrize("style", ["table", "csv", "yaml"])
 def test_each_command_writes_in_each_format(shell: Shell, style: str) -> None:
     looks = ("upgrade", "check", "vacuum", "backup b", "copy --to there")

@@ -18,7 +18,7 @@ from crawlyard.cli.stdout import whole_stdout
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.databases import Place
-from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.errors import Invalid, SchemaMismatch, StoreUnavailable
 
 
 def copy(source: str, target: str, common: Common, *, restart: bool, force: bool) -> None:
@@ -93,6 +93,7 @@ def check(common: Common) -> None:
 
     Raises:
         StoreUnavailable: it is damaged.
+        SchemaMismatch: its schema is not that of this program.
     """
     with _here(common) as settings:
         place = databases.place_of(settings)
@@ -115,7 +116,19 @@ def check(common: Common) -> None:
         if found.damage:
             raise StoreUnavailable(f"{place.name} is damaged: {'; '.join(found.damage)}")
         if not current:
-            _tell(common, f"  this program's schema is {databases.SCHEMA}: crawlyard db upgrade")
+            raise SchemaMismatch(f"{place.name}: {_mismatch(found.version)}")
+
+
+def _mismatch(version: str | None) -> str:
+    """Return what is wrong with a schema, and what to do about it."""
+    needs = f"{databases.SCHEMA}, which this version needs"
+    if version is None:
+        return f"there are no tables yet, expected schema {needs}: crawlyard db upgrade"
+    if version.isdigit() and version < databases.SCHEMA:
+        return f"schema {version} is older than {needs}: crawlyard db upgrade"
+    if version.isdigit():
+        return f"schema {version} is newer than {needs}: install the version that wrote it"
+    return f"{version}: run the same db copy again to complete it"
 
 
 def vacuum(common: Common) -> None:
