@@ -9,12 +9,13 @@
     │   ├── QuotaExceeded       more than you may have at once
     │   └── IllegalMove         the job's state does not allow it
     ├── Conflict                somebody changed it meanwhile: read again
-    │   └── Stale               it is not at the version that was named
+    │   ├── Stale               it is not at the version that was named
+    │   └── Unconfirmed         it has consequences that have to be confirmed first
     ├── RateLimited             too many requests: ask more slowly
     └── Unavailable             something we need is away: try again later
         ├── StoreUnavailable    the database is locked, unreachable
         │   └── StoreFull       there is no room for more
-        └── SchemaMismatch      the database is newer than this program
+        └── SchemaMismatch      the database has not the schema of this program
 
 Whether to try again is decided by the class, never by the text.
 """
@@ -107,6 +108,16 @@ class Stale(Conflict):
         self.current = current
 
 
+class Unconfirmed(Conflict):
+    """The change affects other things and has to be confirmed; *schedules* lists them."""
+
+    code = "confirmation_required"
+
+    def __init__(self, message: str, schedules: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(message)
+        self.schedules = tuple(schedules)
+
+
 def check_version(thing: str, current: int, meant: int | None) -> None:
     """Check that *thing* is at the version that a change is *meant* for; ``None``: at any.
 
@@ -142,6 +153,6 @@ class StoreFull(StoreUnavailable):
 
 
 class SchemaMismatch(Unavailable):
-    """The database was written by a newer Crawlyard than this one."""
+    """The database does not have the schema of this program, and is not upgraded here."""
 
     code = "schema_mismatch"

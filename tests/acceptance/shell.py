@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import threading
@@ -90,6 +91,29 @@ class Shell:
         found = self.json("jobs", "show", "last", *options)
         assert isinstance(found, dict)
         return found
+
+
+def on_terminal(shell: Shell, *words: str, typed: str = "", **env: str) -> tuple[int, str]:
+    """Run a command on a terminal of 80 columns; return its exit code and all that it shows."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crawlyard", *words],
+        cwd=shell.folder,
+        env=shell.environment | {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"} | env,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    os.write(leader, typed.encode())
+    seen = b""
+    while True:
+        try:
+            seen += os.read(leader, 65536)
+        except OSError:  # Linux says so when the last process has closed the terminal
+            break
+    os.close(leader)
+    return process.wait(timeout=MINUTE), seen.decode()
 
 
 GRANTS = '{"addresses": true, "private": true, "ignore_robots": true}'

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -14,7 +12,7 @@ import pytest
 
 from crawlyard.cli.options import Style
 from crawlyard.demo.site import DemoSite
-from tests.acceptance.shell import FAST, MINUTE, PAGES, SLOW, Shell, a_site, records
+from tests.acceptance.shell import FAST, MINUTE, PAGES, SLOW, Shell, a_site, on_terminal, records
 
 
 def test_a_crawl_writes_its_pages_and_says_how_it_ended(either: Shell, site: str) -> None:
@@ -153,29 +151,6 @@ def test_a_full_disk_behind_stdout_is_an_error(crawled: Shell, words: tuple[str,
 
     assert ran.returncode == 1
     assert "error: cannot write stdout: No space left on device\n" in ran.stderr
-
-
-def on_terminal(shell: Shell, *words: str, typed: str = "", **env: str) -> tuple[int, str]:
-    """Run a command on a terminal of 80 columns; return its exit code and all that it shows."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "crawlyard", *words],
-        cwd=shell.folder,
-        env=shell.environment | {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"} | env,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
-    os.write(leader, typed.encode())
-    seen = b""
-    while True:
-        try:
-            seen += os.read(leader, 65536)
-        except OSError:  # Linux says so when the last process has closed the terminal
-            break
-    os.close(leader)
-    return process.wait(timeout=MINUTE), seen.decode()
 
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*?(3[0-7]|9[0-7]|38;5;\d+)[0-9;]*m")

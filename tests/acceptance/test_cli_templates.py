@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.shell import FAST, Shell, records
+from tests.acceptance.shell import FAST, Shell, on_terminal, records
 
 NEWS = """\
 name: news
@@ -379,3 +379,38 @@ def _listed(shell: Shell) -> list[Mapping[str, Any]]:
     found = shell.json("templates", "list")
     assert isinstance(found, list)
     return found
+
+
+SECRETIVE = """\
+name: secretive
+parameters:
+  token: {default: s3cret}
+spec:
+  urls: [https://docs.example.org/]
+  headers: {Authorization: 'Bearer {{token}}'}
+"""
+
+
+def test_publishing_lists_the_schedules_that_keep_credentials_and_asks(either: Shell) -> None:
+    (either.folder / "secretive.yaml").write_text(SECRETIVE)
+    either.run("templates", "import", "secretive.yaml")
+    either.run("schedules", "create", "nightly", "--when", "@daily", "--template", "secretive")
+    words = ("templates", "publish", "secretive")
+
+    alone = either.run(*words)
+    declined, asked = on_terminal(either, *words, typed="n\n")
+    unchanged = shown(either, "show", "secretive")
+    done = either.run(*words, "--yes")
+
+    assert alone.returncode == 2
+    assert "1 schedule of local would stop" in alone.stderr
+    assert "nightly (params.token); nobody is there to ask, so say --yes" in alone.stderr
+    assert declined == 8
+    assert "nightly (params.token)" in asked
+    assert "nothing was published" in asked
+    assert unchanged["public"] is False
+    assert done.returncode == 0, done.stderr
+    assert "credentials kept by schedules: nightly (params.token)" in done.stderr
+    kept = either.json("schedules", "show", "nightly")
+    assert isinstance(kept, dict)
+    assert kept["params"] == {"token": "***"}

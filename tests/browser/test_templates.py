@@ -74,6 +74,26 @@ async def test_publishing_takes_secrets_out_and_others_see_it_then(stage: Stage)
         await expect(page.get_by_role("heading", level=1)).to_contain_text("copy")
 
 
+async def test_publishing_asks_about_the_schedules_that_keep_secrets(stage: Stage) -> None:
+    spec = SPEC | {"headers": {"Authorization": "Bearer {{token}}"}}
+    parameters = {"token": {"default": "hidden"}}
+    asked = {"name": "open", "spec": spec, "parameters": parameters}
+    made = await stage.ask("POST", "/templates", asked)
+    schedule = {"name": HOSTILE, "when": "0 3 * * *", "template": made["id"]}
+    await stage.ask("POST", "/schedules", schedule)
+    async with stage.page(f"/templates/{made['id']}") as page:
+        await page.get_by_role("button", name="Make public").click()
+        await page.get_by_role("button", name="Make it public").click()
+        await expect(page.locator("#ask li")).to_have_text(f"{HOSTILE} (params.token)")
+        await page.get_by_role("button", name="Back").click()
+        assert (await stage.ask("GET", f"/templates/{made['id']}"))["public"] is False
+
+        await page.get_by_role("button", name="Make public").click()
+        await page.get_by_role("button", name="Make it public").click()
+        await page.get_by_role("button", name="Keep them").click()
+        await expect(page.locator("main .st").first).to_have_text("Public")
+
+
 async def test_one_that_a_schedule_uses_is_not_deleted_and_says_by_which(stage: Stage) -> None:
     made = await stage.ask("POST", "/templates", {"name": "used", "spec": SPEC})
     asked = {"name": "Nightly", "when": "0 3 * * *", "template": made["id"]}

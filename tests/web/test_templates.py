@@ -237,6 +237,28 @@ async def test_publishing_names_the_credentials_that_it_takes_out(rig: Rig) -> N
     assert problem(await rig.get("templates/local%2Fplain", by="bob")) == (404, "not_found")
 
 
+async def test_publishing_lists_the_schedules_that_keep_credentials_and_is_confirmed(
+    rig: Rig,
+) -> None:
+    spec = {"urls": [URL], "headers": {"Authorization": "Bearer {{token}}"}}
+    made = await a_template(rig, spec=spec, parameters={"token": {"default": "hunter2"}})
+    schedule = {"name": "nightly", "when": "@daily", "template": "plain"}
+    scheduled = (await rig.post("schedules", schedule)).json()
+
+    asked = await rig.post("templates/plain/publish")
+    same = await rig.get(f"templates/{made['id']}")
+    confirmed = await rig.post("templates/plain/publish?confirm=true")
+
+    kept = [{"schedule_id": scheduled["id"], "name": "nightly", "fields": ["params.token"]}]
+    assert problem(asked) == (409, "confirmation_required")
+    assert asked.json()["schedules"] == kept
+    assert same.json()["public"] is False
+    assert (confirmed.status_code, confirmed.json()["kept"]) == (202, kept)
+    after = await rig.get(f"schedules/{scheduled['id']}")
+    assert after.json()["params"] == {"token": "***"}
+    assert "hunter2" not in asked.text + confirmed.text + after.text
+
+
 async def test_an_action_may_say_what_it_was_made_from(rig: Rig) -> None:
     await a_template(rig)
 

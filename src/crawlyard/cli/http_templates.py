@@ -70,9 +70,9 @@ class HttpTemplates:
         old = data_of(await self._draft(ref, version))
         return await self._templates.edit(ref, patch_between(old, data_of(draft)), version=version)
 
-    async def publish(self, ref: str) -> SavedTemplateOut:
+    async def publish(self, ref: str, *, confirmed: bool) -> SavedTemplateOut:
         """Let others see and use it."""
-        return await self._templates.publish(ref)
+        return await self._templates.publish(ref, confirm=confirmed)
 
     async def unpublish(self, ref: str) -> TemplateOut:
         """Let nobody else see or use it any more."""

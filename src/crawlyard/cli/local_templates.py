@@ -70,9 +70,10 @@ class LocalTemplates:
         saved = await self._templates.update(self._actor, ref, draft, version=version)
         return SavedTemplateOut.saved(saved)
 
-    async def publish(self, ref: str) -> SavedTemplateOut:
+    async def publish(self, ref: str, *, confirmed: bool) -> SavedTemplateOut:
         """Let others see and use it."""
-        return SavedTemplateOut.saved(await self._templates.publish(self._actor, ref))
+        saved = await self._templates.publish(self._actor, ref, confirmed=confirmed)
+        return SavedTemplateOut.saved(saved)
 
     async def unpublish(self, ref: str) -> TemplateOut:
         """Let nobody else see or use it any more."""

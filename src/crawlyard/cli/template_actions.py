@@ -1,7 +1,7 @@
 """What commands do to templates, and what became of them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,7 +14,7 @@ from crawlyard.cli.template_views import templates_view
 from crawlyard.cli.template_words import draft_from, edited
 from crawlyard.cli.words import printable
 from crawlyard.core.template import TemplateDraft
-from crawlyard.errors import Invalid, NotFound
+from crawlyard.errors import Invalid, NotFound, Unconfirmed
 from crawlyard.services.template_files import draft_of
 from crawlyard.web.wire.templates import SavedTemplateOut, TemplateOut
 
@@ -60,13 +60,36 @@ async def edit(
     return await _told(session, common, _change(before, saved), saved)
 
 
-async def publish(session: Session, *, ref: str, common: Common) -> int:
-    """Let others see and use a template."""
-    saved = await session.templates.publish(ref)
+async def publish(session: Session, *, ref: str, yes: bool, common: Common) -> int:
+    """Let others see and use a template; ask first if schedules take over credentials."""
+    try:
+        saved = await session.templates.publish(ref, confirmed=yes)
+    except Unconfirmed as error:
+        if not _confirmed(session, error):
+            session.tell("nothing was published")
+            return DECLINED
+        saved = await session.templates.publish(ref, confirmed=True)
     await _told(session, common, "public", saved)
+    if saved.kept:
+        kept = ", ".join(_keeping(one.model_dump()) for one in saved.kept)
+        session.tell(f"  credentials kept by schedules: {kept}")
     others = f"{saved.owner}/{saved.name}"
     session.tell(f"others use it as {others}, without its earlier private versions")
     return 0
+
+
+def _confirmed(session: Session, error: Unconfirmed) -> bool:
+    if not sys.stdin.isatty():
+        raise Invalid("--yes", f"{error}; nobody is there to ask, so say --yes")
+    session.err.print("These schedules would stop without the template's credentials:")
+    for one in error.schedules:
+        session.err.print(printable(f"  {_keeping(one)}"), markup=False, highlight=False)
+    answer = session.err.input("Publish, and keep them in these schedules? (y/N) ", markup=False)
+    return answer.strip().lower() in {"y", "yes"}
+
+
+def _keeping(kept: Mapping[str, Any]) -> str:
+    return f"{kept['name']} ({', '.join(kept['fields'])})"
 
 
 async def unpublish(session: Session, *, ref: str, common: Common) -> int:

@@ -69,8 +69,8 @@ class TemplateChanger(Protocol):
         """Make *draft* the next version; *version* is the one that it was made from."""
         ...
 
-    async def publish(self, ref: str) -> SavedTemplateOut:
-        """Let others see and use it."""
+    async def publish(self, ref: str, *, confirmed: bool) -> SavedTemplateOut:
+        """Let others see and use it. Raises `Unconfirmed` if that has to be confirmed first."""
         ...
 
     async def unpublish(self, ref: str) -> TemplateOut:

@@ -187,13 +187,17 @@ def render(
 
 @app.command()
 @flat
-def publish(template: Ref, *, common: Common) -> None:
+def publish(template: Ref, *, yes: Yes = False, common: Common) -> None:
     """Let others see and use a template, from a version on that has no credentials.
 
     crawlyard templates publish news
-    crawlyard templates publish news --json
+    crawlyard templates publish news --yes --json
+
+    Schedules of yours that need the credentials keep them as values of their own; they
+    are listed, and you are asked first.
     """
-    session.run(common, partial(template_actions.publish, ref=template, common=common))
+    doing = partial(template_actions.publish, ref=template, yes=yes, common=common)
+    session.run(common, doing)
 
 
 @app.command()

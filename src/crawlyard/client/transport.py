@@ -28,6 +28,7 @@ from crawlyard.errors import (
     Stale,
     Unauthenticated,
     Unavailable,
+    Unconfirmed,
 )
 from crawlyard.ids import new_id
 
@@ -197,6 +198,8 @@ def _error(code: str, detail: str, problem: Mapping[str, Any]) -> CrawlyardError
         return IllegalMove(detail, tuple(problem.get("allowed_actions") or ()))
     if code == "limit_exceeded":
         return QuotaExceeded(str(problem.get("quota", "")), detail)
+    if code == "confirmation_required":
+        return Unconfirmed(detail, problem.get("schedules") or ())
     if code == "precondition_failed":
         current = problem.get("current_version")
         return Stale(detail, current if isinstance(current, int) else 0)

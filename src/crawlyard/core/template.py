@@ -203,8 +203,17 @@ def _typed(path: str, kind: ParameterType, given: object) -> object:
         raise Invalid(path, str(error)) from None
 
 
+class Kept(Struct, frozen=True, kw_only=True):
+    """A schedule that keeps credentials which its template was published without."""
+
+    schedule_id: str
+    name: str
+    fields: tuple[str, ...]  # where it keeps them: "params.token", "overrides.headers"
+
+
 class Saved(Struct, frozen=True, kw_only=True):
     """A template after a change, and the paths of the credentials that it was kept without."""
 
     template: CrawlTemplate
     stripped: tuple[str, ...] = ()
+    kept: tuple[Kept, ...] = ()  # by the schedules of its owner

@@ -2,22 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.filling import Rendered, blamed, check, fill
 from crawlyard.core.form import FIELDS, Form, form_of, spec_with, values_of
 from crawlyard.core.job import Origin
+from crawlyard.core.publication import takeover
+from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.secrets import stripped
-from crawlyard.core.template import MAX_NAME, CrawlTemplate, Saved, TemplateDraft, is_id
+from crawlyard.core.template import MAX_NAME, CrawlTemplate, Kept, Saved, TemplateDraft, is_id
 from crawlyard.core.user import Actor, Role
 from crawlyard.engine.admission import check_spec
-from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, check_version
+from crawlyard.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unconfirmed,
+    check_version,
+)
 from crawlyard.ids import new_id
 from crawlyard.services.receivers import with_webhooks
+from crawlyard.services.schedule_telling import told
 from crawlyard.store.base import Store, TemplateQuery
 
 DEFAULT, THIS_JOB = "default", "this job"
@@ -25,6 +36,7 @@ DEFAULT, THIS_JOB = "default", "this job"
 
 _NOTHING: Form = {}
 _TRIES = 8  # a name that is lost in a race is looked for again
+_NAMED = 20  # schedules that a message names
 
 
 class TemplateManager:
@@ -142,17 +154,23 @@ class TemplateManager:
         change = _Change(draft, latest.public, trusted, version)
         return await self._changed(actor, latest, change)
 
-    async def publish(self, actor: Actor, ref: str, *, version: int | None = None) -> Saved:
+    async def publish(
+        self, actor: Actor, ref: str, *, version: int | None = None, confirmed: bool = False
+    ) -> Saved:
         """Let others see and use a template from a next version on that has no credentials.
 
         Nothing happens if it is public already. Earlier private versions stay private.
+        Schedules of its owner that follow the latest version keep the credentials as their
+        own params and overrides; if there are any, this has to be *confirmed*.
 
         Raises:
+            Unconfirmed: it is not; nothing was written.
             NotFound, Forbidden, Stale, Conflict: as for `update`.
         """
         latest = await self._changeable(actor, ref, version)
         change = _Change(latest.draft, trusted=latest.trusted, public=True, version=version)
-        return await self._changed(actor, latest, change)
+        handover = None if latest.public else _Handover(latest, actor, confirmed)
+        return await self._changed(actor, latest, change, handover)
 
     async def unpublish(
         self, actor: Actor, ref: str, *, version: int | None = None
@@ -287,7 +305,13 @@ class TemplateManager:
         check_version(f"template {template.name}", template.version, version)
         return template
 
-    async def _changed(self, actor: Actor, latest: CrawlTemplate, asked: "_Change") -> Saved:
+    async def _changed(
+        self,
+        actor: Actor,
+        latest: CrawlTemplate,
+        asked: "_Change",
+        handover: "_Handover | None" = None,
+    ) -> Saved:
         public = asked.public
         draft, taken_out = stripped(asked.draft) if public else (asked.draft, ())
         same = (draft.spec, draft.parameters) == (latest.spec, latest.parameters)
@@ -308,13 +332,16 @@ class TemplateManager:
             trusted=trusted,
         )
         event = _event(EventName.TEMPLATE_UPDATED, template, actor, now)
+        carry = partial(handover.carry, template) if handover else None
         try:
-            await self._store.templates.save(template, event)
+            await self._store.templates.save(template, event, carry)
+        except Unconfirmed:
+            raise
         except Conflict:
             # the name is taken, or somebody was faster
             await self._changeable(actor, latest.id, asked.version)
             raise
-        return Saved(template=template, stripped=taken_out)
+        return Saved(template=template, stripped=taken_out, kept=handover.kept if handover else ())
 
     async def _free_name(self, actor: Actor, name: str) -> str:
         stem = f"{name[: MAX_NAME - 12].rstrip()} copy"
@@ -334,6 +361,48 @@ class _Change(Struct, frozen=True):
     public: bool
     trusted: bool  # also where it is not what the latest says
     version: int | None  # that it is to follow, if it is said
+
+
+class _Handover(Struct):
+    """What the schedules of a template's owner keep when it is published."""
+
+    before: CrawlTemplate
+    actor: Actor
+    confirmed: bool
+    kept: tuple[Kept, ...] = ()
+
+    def carry(
+        self, after: CrawlTemplate, schedules: Sequence[CrawlSchedule]
+    ) -> Sequence[tuple[CrawlSchedule, Event]]:
+        """Return the schedules that take something over, see `TemplateStore.save`.
+
+        Raises:
+            Unconfirmed: there are some, and it was not confirmed.
+        """
+        found = [takeover(one, self.before, after) for one in schedules if not one.flaw]
+        changes = [change for change in found if change is not None]
+        self.kept = tuple(change.kept for change in changes)
+        if changes and not self.confirmed:
+            raise _unconfirmed(self.before, self.kept)
+        return [self._written(change.after, after.updated_at) for change in changes]
+
+    def _written(self, schedule: CrawlSchedule, now: datetime) -> tuple[CrawlSchedule, Event]:
+        new = replace(
+            schedule, version=schedule.version + 1, beat=schedule.beat + 1, updated_at=now
+        )
+        changed = sorted({path.partition(".")[0] for one in self.kept for path in one.fields})
+        return new, told(new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed)
+
+
+def _unconfirmed(template: CrawlTemplate, kept: Sequence[Kept]) -> Unconfirmed:
+    named = ", ".join(f"{one.name} ({', '.join(one.fields)})" for one in kept[:_NAMED])
+    more = f" and {len(kept) - _NAMED:,} more" if kept[_NAMED:] else ""
+    thing = "1 schedule" if len(kept) == 1 else f"{len(kept):,} schedules"
+    return Unconfirmed(
+        f"publishing template {template.name} takes out credentials that {thing} of "
+        f"{template.owner} would stop without; confirm it to keep them there: {named}{more}",
+        [asdict(one) for one in kept],
+    )
 
 
 def check_draft(draft: TemplateDraft) -> None:

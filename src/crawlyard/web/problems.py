@@ -28,6 +28,7 @@ from crawlyard.errors import (
     StoreFull,
     Unauthenticated,
     Unavailable,
+    Unconfirmed,
 )
 from crawlyard.web.wire.problems import FieldErrorOut, ProblemOut
 
@@ -58,6 +59,7 @@ KINDS: Mapping[str, Kind] = {
     "not_acceptable": Kind(406, "No such format"),
     "invalid_transition": Kind(409, "The state does not allow it"),
     "conflict": Kind(409, "It was changed meanwhile"),
+    "confirmation_required": Kind(409, "It has to be confirmed"),
     "idempotency_in_progress": Kind(409, "A request with this Idempotency-Key is under way"),
     "gone": Kind(410, "It is no longer here"),
     "precondition_failed": Kind(412, "It is at another version"),
@@ -172,6 +174,8 @@ async def _of_ours(request: Request, error: Exception) -> Response:
             more["allowed_actions"] = actions_of(error.allowed)
         case Stale():
             more["current_version"] = error.current
+        case Unconfirmed():
+            more["schedules"] = error.schedules
         case QuotaExceeded():
             more["quota"] = error.quota
         case Unauthenticated():

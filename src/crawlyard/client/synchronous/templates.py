@@ -75,10 +75,19 @@ class Templates:
             headers=if_match(version),
         )
 
-    def publish(self, ref: str, *, version: int | None = None) -> SavedTemplateOut:
-        """Let others see and use it; ``stripped`` names the credentials that were taken out."""
+    def publish(
+        self, ref: str, *, version: int | None = None, confirm: bool = False
+    ) -> SavedTemplateOut:
+        """Let others see and use it; ``stripped`` names the credentials that were taken out.
+
+        `Unconfirmed` if schedules of its owner are to keep these, unless *confirm* is set.
+        """
         return self._calls.one(
-            SavedTemplateOut, "POST", f"{_path(ref)}/publish", headers=if_match(version)
+            SavedTemplateOut,
+            "POST",
+            f"{_path(ref)}/publish",
+            params={"confirm": True} if confirm else {},
+            headers=if_match(version),
         )
 
     def unpublish(self, ref: str, *, version: int | None = None) -> TemplateOut:

@@ -32,7 +32,7 @@ from crawlyard.store.base.overview import OverviewStore
 from crawlyard.store.base.queue import QueueStore
 from crawlyard.store.base.schedules import Firing, ScheduleQuery, ScheduleStore, TickStore
 from crawlyard.store.base.spread import SpreadStore
-from crawlyard.store.base.templates import TemplateQuery, TemplateStore
+from crawlyard.store.base.templates import Carry, TemplateQuery, TemplateStore
 from crawlyard.store.base.upkeep import UpkeepStore
 from crawlyard.store.base.watch import JournalStore, WorkerStore
 from crawlyard.store.base.webhooks import Claimed, DeliveryStore, WebhookQuery, WebhookStore
@@ -42,6 +42,7 @@ __all__ = [
     "EVERY_JOB",
     "ArchiveQuery",
     "ArchiveStore",
+    "Carry",
     "Claimed",
     "CredentialStore",
     "DeliveryStore",

@@ -1,12 +1,16 @@
 """What is asked of a store about templates."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 from crawlyard.core.event import Event
+from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.template import CrawlTemplate
+
+Carry: TypeAlias = Callable[[Sequence[CrawlSchedule]], Sequence[tuple[CrawlSchedule, Event]]]
+"""Of the schedules that it is given, those that a new version of their template changes."""
 
 
 class TemplateQuery(Struct, frozen=True, kw_only=True):
@@ -39,8 +43,12 @@ class TemplateStore(Protocol):
         """
         ...
 
-    async def save(self, template: CrawlTemplate, event: Event) -> None:
+    async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None = None) -> None:
         """Add version ``template.version``, which follows the latest. Earlier ones stay.
+
+        In the same transaction *carry* is given the schedules of the template's owner that
+        follow its latest version, by id, and what it returns of them is saved, their ids,
+        names and templates unchanged. Nothing is written if it raises.
 
         Raises:
             Conflict: the latest is another, the template is gone, or the name is taken.

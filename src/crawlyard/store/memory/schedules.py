@@ -67,7 +67,7 @@ class MemorySchedules(Struct, frozen=True):
             same_name = (other.owner, other.name) == (schedule.owner, schedule.name)
             if same_name and other.id != schedule.id:
                 raise taken("schedule", schedule.name)
-        self._shelf.schedules[schedule.id] = _kept(schedule)
+        self._shelf.schedules[schedule.id] = kept(schedule)
         self._shelf.tell(event)
 
 
@@ -158,7 +158,7 @@ class MemoryTicks(Struct, frozen=True):
         known = ((ledger.get(tick.due_at), tick.job_id) for tick in firing.ticks)
         if any(row is not None and row.job_id not in {None, job_id} for row, job_id in known):
             return False
-        shelf.schedules[after.id] = _kept(after)
+        shelf.schedules[after.id] = kept(after)
         rows = {tick.due_at: scrubbed(tick) for tick in firing.ticks}
         shelf.ticks.setdefault(after.id, {}).update(rows)
         for job, event in firing.jobs:
@@ -170,11 +170,11 @@ class MemoryTicks(Struct, frozen=True):
         return True
 
 
-def _kept(schedule: CrawlSchedule) -> CrawlSchedule:
+def kept(schedule: CrawlSchedule) -> CrawlSchedule:
     """Return a schedule as a database would: what it gives a job has gone through JSON."""
-    kept = scrubbed(schedule)
-    params, overrides = (json.loads(json.dumps(m)) for m in (kept.params, kept.overrides))
-    return replace(kept, params=params, overrides=overrides)
+    clean = scrubbed(schedule)
+    params, overrides = (json.loads(json.dumps(m)) for m in (clean.params, clean.overrides))
+    return replace(clean, params=params, overrides=overrides)
 
 
 def _fits(query: ScheduleQuery, schedule: CrawlSchedule) -> bool:

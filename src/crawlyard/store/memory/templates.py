@@ -8,10 +8,12 @@ from copy import deepcopy
 from msgspec import Struct
 
 from crawlyard.core.event import Event
+from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import TemplateQuery
+from crawlyard.store.base import Carry, TemplateQuery
 from crawlyard.store.codec.templates import search_of, template_of, template_row, version_row
+from crawlyard.store.memory.schedules import kept
 from crawlyard.store.memory.shelf import Shelf
 from crawlyard.store.naming import in_use, taken
 from crawlyard.store.text import scrubbed
@@ -39,11 +41,13 @@ class MemoryTemplates(Struct, frozen=True):
             raise NotFound(f"no version {version} of template {template_id}")
         return deepcopy(versions[version - 1])
 
-    async def save(self, template: CrawlTemplate, event: Event) -> None:
+    async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None = None) -> None:
         self._check_version(template.id, template.version - 1)
         self._check_name(template)
+        carried = carry(self._following(template)) if carry else ()
         self._shelf.templates[template.id].append(_kept(template))
-        self._shelf.tell(event)
+        self._shelf.schedules |= {schedule.id: kept(schedule) for schedule, _ in carried}
+        self._shelf.tell(event, *(about for _, about in carried))
 
     async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
         fitting = (t for t in self._latest() if _fits(query, t))
@@ -65,6 +69,14 @@ class MemoryTemplates(Struct, frozen=True):
         await self.check_unused(template_id, seen_by)
         del self._shelf.templates[template_id]
         self._shelf.tell(event)
+
+    def _following(self, template: CrawlTemplate) -> list[CrawlSchedule]:
+        following = (template.id, template.owner, None)
+        return [
+            schedule
+            for _, schedule in sorted(self._shelf.schedules.items())
+            if (schedule.template_id, schedule.owner, schedule.template_version) == following
+        ]
 
     def _latest(self) -> list[CrawlTemplate]:
         return [versions[-1] for versions in self._shelf.templates.values()]

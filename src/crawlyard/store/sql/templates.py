@@ -11,9 +11,11 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, s
 from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.event import Event
+from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import TemplateQuery
+from crawlyard.store.base import Carry, TemplateQuery
+from crawlyard.store.codec.schedules import schedule_of, schedule_row
 from crawlyard.store.codec.templates import template_of, template_row, version_row
 from crawlyard.store.naming import in_use, taken
 from crawlyard.store.sql.bulk import insert_new
@@ -39,8 +41,8 @@ class SqlTemplates(Struct, frozen=True):
     async def get(self, template_id: str, version: int | None = None) -> CrawlTemplate:
         return await self._database.read(partial(_get, template_id=template_id, version=version))
 
-    async def save(self, template: CrawlTemplate, event: Event) -> None:
-        await self._database.write(partial(_save, template=template, event=event))
+    async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None = None) -> None:
+        await self._database.write(partial(_save, template=template, event=event, carry=carry))
 
     async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
         return await self._database.read(partial(_find, query=query, limit=limit))
@@ -89,8 +91,9 @@ def _get(conn: Connection, template_id: str, version: int | None) -> CrawlTempla
     raise NotFound(f"no version {version} of template {template_id}")
 
 
-def _save(conn: Connection, template: CrawlTemplate, event: Event) -> None:
+def _save(conn: Connection, template: CrawlTemplate, event: Event, carry: Carry | None) -> None:
     _lock(conn, template.id, template.version - 1)
+    carried = carry(_following(conn, template)) if carry else ()
     row = template_row(template)
     del row["id"], row["created_at"]
     try:
@@ -98,7 +101,19 @@ def _save(conn: Connection, template: CrawlTemplate, event: Event) -> None:
     except IntegrityError:
         raise taken("template", template.name) from None
     conn.execute(insert(template_versions).values(version_row(template)))
-    tell(conn, [event])
+    for schedule, _ in carried:
+        same = update(schedules).where(schedules.c.id == schedule.id)
+        conn.execute(same.values(schedule_row(schedule)))
+    tell(conn, [event, *(about for _, about in carried)])
+
+
+def _following(conn: Connection, template: CrawlTemplate) -> list[CrawlSchedule]:
+    """Return the schedules of its owner that follow its latest version, locked."""
+    own = (schedules.c.template_id == template.id, schedules.c.owner == template.owner)
+    found = select(schedules).where(*own).order_by(schedules.c.id)
+    rows = conn.execute(found.with_for_update(key_share=True)).mappings()
+    every = [schedule_of(row) for row in rows]
+    return [schedule for schedule in every if schedule.template_version is None]
 
 
 def _find(conn: Connection, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:

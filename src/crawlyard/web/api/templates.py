@@ -220,16 +220,26 @@ async def restore(
     return SavedTemplateOut.saved(saved)
 
 
-@router.post("/{ref}/publish", status_code=202, responses=problems(401, 403, 404, 409, 412))
+@router.post("/{ref}/publish", status_code=202, responses=problems(401, 403, 404, 409, 412, 422))
 async def publish(
-    ref: Ref, actor: WritesTemplates, site: SiteOf, request: Request, response: Response
+    ref: Ref,
+    actor: WritesTemplates,
+    site: SiteOf,
+    request: Request,
+    response: Response,
+    *,
+    confirm: Annotated[
+        bool, Query(description="Keep the credentials in the owner's schedules that need them.")
+    ] = False,
 ) -> SavedTemplateOut:
     """Let others see and use a template, from a version on that has no credentials.
 
-    `stripped` names those that were taken out.
+    `stripped` names those that were taken out, `kept` the schedules of the owner that keep
+    them as params and overrides of their own. If there are any and `confirm` is not set,
+    nothing is changed, and the answer is 409 `confirmation_required` with these `schedules`.
     """
     old, version = await _guarded(site, actor, ref, request)
-    saved = await site.yard.templates.publish(actor, old.id, version=version)
+    saved = await site.yard.templates.publish(actor, old.id, version=version, confirmed=confirm)
     _moved(old, saved.template, response)
     return SavedTemplateOut.saved(saved)
 

@@ -1,6 +1,7 @@
 """The shape of every error."""
 
 from crawlyard.web.wire.base import Wire
+from crawlyard.web.wire.templates import KeptOut
 
 
 class FieldErrorOut(Wire):
@@ -27,4 +28,5 @@ class ProblemOut(Wire):
     allowed_actions: tuple[str, ...] | None = None  # of invalid_transition
     quota: str | None = None  # of limit_exceeded
     current_version: int | None = None  # of precondition_failed
+    schedules: tuple[KeptOut, ...] | None = None  # of confirmation_required
     violated_policies: tuple[str, ...] | None = None  # of rate_limited

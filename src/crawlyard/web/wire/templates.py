@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from crawlyard.core.filling import Rendered
 from crawlyard.core.secrets import hidden, hidden_params, secret_names
-from crawlyard.core.template import CrawlTemplate, Parameter, Saved, TemplateDraft
+from crawlyard.core.template import CrawlTemplate, Kept, Parameter, Saved, TemplateDraft
 from crawlyard.web.wire.base import Instant, Wire
 
 
@@ -65,15 +65,33 @@ class TemplateOut(Wire):
         )
 
 
+class KeptOut(Wire):
+    """A schedule that keeps credentials which its template is published without."""
+
+    schedule_id: str
+    name: str
+    fields: tuple[str, ...]  # where it keeps them: "params.token", "overrides.headers"
+
+    @classmethod
+    def of(cls, kept: Kept) -> "KeptOut":
+        """Return the shape of *kept*."""
+        return cls.filled(kept)
+
+
 class SavedTemplateOut(TemplateOut):
     """A template after a change, and the paths of the credentials that it is kept without."""
 
     stripped: tuple[str, ...]
+    kept: tuple[KeptOut, ...] = ()  # of publishing
 
     @classmethod
     def saved(cls, saved: Saved) -> "SavedTemplateOut":
         """Return the shape of *saved*."""
-        return cls(**TemplateOut.of(saved.template).model_dump(), stripped=saved.stripped)
+        return cls(
+            **TemplateOut.of(saved.template).model_dump(),
+            stripped=saved.stripped,
+            kept=tuple(KeptOut.of(kept) for kept in saved.kept),
+        )
 
 
 class TemplateFileOut(Wire):

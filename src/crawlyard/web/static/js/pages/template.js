@@ -1,5 +1,5 @@
 /** One template, or a new one: what it says, who uses it, and how it came to that. */
-import { $, act, ask, copy, get, patch, post, query, rows, segment, toast } from "../core/all.js";
+import { $, act, ask, copy, get, h, patch, post, query, rows, segment, toast } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { list, show, thing } from "../parts/told.js";
 
@@ -46,6 +46,32 @@ const again = ref && show($("#page"), async (one) => {
 }, (one) => ({ ...one, is: one.public ? "public" : "private", icon: one.public ? "public" : "lock", private: !one.public }));
 
 if (ref) list($("#versions"), { view: (one) => ({ ...one, number: one.version, old: one.version < thing.version, version: thing.version }) });
+
+// --- published
+
+/** Publish the template; ask again where schedules of its owner need what is taken out. */
+async function publish(button, confirm) {
+  const done = await act(button, () =>
+    post(`${path}/publish${query({ confirm })}`, {}, thing.version).catch((error) => {
+      if (error.code !== "confirmation_required") throw error;
+      return error;
+    }));
+  if (!done) return;
+  if (!done.schedules) {
+    toast(`Public; taken out: ${done.stripped.join(", ") || "nothing"}`);
+    return again();
+  }
+  const fields = h("ul", {}, ...done.schedules.map((one) => h("li", {}, `${one.name} (${one.fields.join(", ")})`)));
+  const text = "These schedules would stop without its secrets. They keep them as values of their own:";
+  if (await ask({ title: "Keep the secrets in its schedules?", text, verb: "Keep them and make it public", fields })) await publish(button, true);
+}
+
+addEventListener("click", async ({ target }) => {
+  const button = target.closest("#publish");
+  if (!button) return;
+  const text = "Everybody of this yard sees it and may use it. Passwords, cookies and other secrets in it are taken out for good.";
+  if (await ask({ title: `Make ${thing.name} public?`, text, verb: "Make it public" })) await publish(button);
+});
 
 // --- what a version changed
 

@@ -1,0 +1,162 @@
+"""Publishing a template takes its credentials out; its owner's schedules go on with them."""
+
+from typing import Any
+
+import pytest
+
+from crawlyard.core.form import form_of
+from crawlyard.core.job import Job
+from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.user import LOCAL, Actor
+from crawlyard.errors import Unconfirmed
+from crawlyard.store.base import Store
+from tests.services.schedule_rig import HOUR, Rig, a_rig
+
+ADA, BOB = Actor(id="ada"), Actor(id="bob")
+
+URLS = ["https://a.example/"]
+HOOK = {
+    "url": "https://8.8.8.8/hook",
+    "secret": "whsec_MwSbBNjQcoWgMUPtp5dAAwMK39HWXWOFUWdXoUGNc3g=",
+}
+TOKEN = Parameter(name="token", default="s3cret")
+
+
+@pytest.fixture
+def rig(store: Store) -> Rig:
+    return a_rig(store)
+
+
+async def a_template(rig: Rig, *parameters: Parameter, **spec: Any) -> CrawlTemplate:
+    """Return a new private template of ada's."""
+    draft = TemplateDraft(name="news", spec={"urls": URLS, **spec}, parameters=parameters)
+    return await rig.templates.create(ADA, draft)
+
+
+async def with_token(rig: Rig) -> CrawlTemplate:
+    return await a_template(rig, TOKEN, headers={"Authorization": "Bearer {{token}}"})
+
+
+async def a_schedule(rig: Rig, template: CrawlTemplate, **fields: Any) -> str:
+    return await rig.create(actor=ADA, template=template.id, **({"overrides": {}} | fields))
+
+
+async def last(rig: Rig, schedule_id: str) -> Job:
+    """Return the job of the next hour."""
+    await rig.after(HOUR)
+    assert (await rig.ledger(schedule_id))[-1].endswith("ran on_time")
+    job = (await rig.submitted(schedule_id))[-1]
+    await rig.ends(job)
+    return job
+
+
+async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Rig) -> None:
+    template = await with_token(rig)
+    schedule_id = await a_schedule(rig, template)
+    before = await last(rig, schedule_id)
+
+    saved = await rig.templates.publish(ADA, template.id, confirmed=True)
+    after = await last(rig, schedule_id)
+
+    assert [(one.name, one.fields) for one in saved.kept] == [("nightly", ("params.token",))]
+    assert saved.template.parameters[0].default is None
+    assert after.spec == before.spec
+    assert after.spec.headers == (("Authorization", "Bearer s3cret"),)
+    assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
+    assert await rig.told(schedule_id) == ["created", "updated"]
+
+
+async def test_it_is_confirmed_before_anything_is_written(rig: Rig) -> None:
+    template = await with_token(rig)
+    schedule_id = await a_schedule(rig, template)
+    schedule, events = await rig.schedule(schedule_id), await rig.store.events.last()
+
+    with pytest.raises(Unconfirmed, match=r"nightly \(params\.token\)") as refused:
+        await rig.templates.publish(ADA, template.id)
+
+    [kept] = refused.value.schedules
+    assert kept == {"schedule_id": schedule_id, "name": "nightly", "fields": ("params.token",)}
+    assert "s3cret" not in str(refused.value)
+    assert not (await rig.templates.get(ADA, template.id)).public
+    assert await rig.schedule(schedule_id) == schedule
+    assert await rig.store.events.last() == events
+
+
+async def test_nothing_is_asked_where_no_schedule_changes(rig: Rig) -> None:
+    template = await with_token(rig)
+    pinned = await a_schedule(rig, template, name="pinned", template_version=1)
+    said = await a_schedule(rig, template, name="said", params={"token": "mine"})
+    elsewhere = await rig.create(actor=BOB, name="elsewhere")
+    before = [await rig.schedule(one) for one in (pinned, said, elsewhere)]
+
+    saved = await rig.templates.publish(ADA, template.id)
+    await rig.after(HOUR)
+
+    assert saved.kept == ()
+    assert [(s.params, s.version) for s in before] == [
+        (s.params, s.version) for s in [await rig.schedule(one.id) for one in before]
+    ]
+    jobs = [(await rig.submitted(one))[-1] for one in (pinned, said)]
+    assert [job.spec.headers[0][1] for job in jobs] == ["Bearer s3cret", "Bearer mine"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "parameters", "params", "fields"),
+    [
+        ({"headers": {"Cookie": "a=1", "Accept": "*/*"}}, (), {}, ("overrides.headers",)),
+        ({"webhooks": [HOOK]}, (), {}, ("overrides.webhooks",)),
+        (
+            # with other text beside it, the header goes, and its parameter with it
+            {"headers": {"X-Api-Key": "v1.{{key}}.x"}},
+            (Parameter(name="key", required=True),),
+            {"key": "k"},
+            ("params.key", "overrides.headers"),
+        ),
+        (
+            {"user_agent": "Bot ({{about}})"},
+            (Parameter(name="about", type=ParameterType.URL, default="https://u:p@a.example/"),),
+            {},
+            ("params.about",),
+        ),
+    ],
+)
+async def test_whatever_else_is_taken_out_stays_in_the_owners_schedules(
+    rig: Rig, spec: Any, parameters: Any, params: Any, fields: tuple[str, ...]
+) -> None:
+    template = await a_template(rig, *parameters, **spec)
+    schedule_id = await a_schedule(rig, template, params=params)
+    before = await last(rig, schedule_id)
+
+    saved = await rig.templates.publish(ADA, template.id, confirmed=True)
+    after = await last(rig, schedule_id)
+
+    assert [one.fields for one in saved.kept] == [fields]
+    assert form_of(after.spec) == form_of(before.spec)
+
+
+async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: Rig) -> None:
+    template = await with_token(rig)
+    schedule_id = await a_schedule(rig, template)
+    more = Parameter(name="page", required=True)
+    draft = TemplateDraft(
+        name="news",
+        spec={"urls": ["https://a.example/{{page}}"], "headers": template.spec["headers"]},
+        parameters=(TOKEN, more),
+    )
+    await rig.templates.update(ADA, template.id, draft)
+    before = await rig.schedule(schedule_id)
+
+    saved = await rig.templates.publish(ADA, template.id)
+
+    assert saved.kept == ()
+    assert await rig.schedule(schedule_id) == before
+
+
+async def test_an_admin_who_publishes_keeps_the_values_of_the_owner(rig: Rig) -> None:
+    template = await with_token(rig)
+    schedule_id = await a_schedule(rig, template)
+
+    await rig.templates.publish(LOCAL, template.id, confirmed=True)
+
+    schedule = await rig.schedule(schedule_id)
+    assert (schedule.owner, schedule.params) == ("ada", {"token": "s3cret"})
