@@ -1,7 +1,7 @@
 """Who acts: every record has an owner, and every service method takes its actor."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum, auto
 
 from msgspec import Struct, field
@@ -10,6 +10,9 @@ from crawlyard.core.limits import Limits
 from crawlyard.errors import Invalid
 
 MAX_USER_ID = 48
+
+NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
+"""When the user `local` was made, as stored: the schema makes it, at no known instant."""
 
 
 class Role(StrEnum):

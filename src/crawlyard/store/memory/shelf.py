@@ -3,7 +3,7 @@
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import islice
 from operator import attrgetter, itemgetter
 
@@ -22,7 +22,7 @@ from crawlyard.core.page import Body, ErrorKind, Page, StoredPage, Target, Targe
 from crawlyard.core.queue import Line, turn_of_new, turn_of_returned
 from crawlyard.core.schedule import CrawlSchedule, Tick
 from crawlyard.core.template import CrawlTemplate
-from crawlyard.core.user import LOCAL, User
+from crawlyard.core.user import LOCAL, NO_DATE, User
 from crawlyard.core.watch import Course, LogLine
 from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
@@ -132,12 +132,9 @@ _COPIED = tuple(n for n in Page.__struct_fields__ if n != "parent")
 _copied = attrgetter(*_COPIED)
 
 
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 def _local_user() -> dict[str, User]:
     """Return the user that the first migration makes."""
-    local = User(id=LOCAL.id, role=LOCAL.role, created_at=_LONG_AGO, updated_at=_LONG_AGO)
+    local = User(id=LOCAL.id, role=LOCAL.role, created_at=NO_DATE, updated_at=NO_DATE)
     return {local.id: local}
 
 

@@ -1,13 +1,13 @@
 """The shapes of users, tokens and sessions, and what is asked about them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from crawlyard.core.credential import MAX_LABEL, Caller, Credential, Given
 from crawlyard.core.limits import Limits
-from crawlyard.core.user import MAX_USER_ID, Quota, Role, User
+from crawlyard.core.user import MAX_USER_ID, NO_DATE, Quota, Role, User
 from crawlyard.web.wire.base import Ask, Instant, Wire, example
 from crawlyard.web.wire.jobs import LimitsOut
 
@@ -36,13 +36,19 @@ class UserOut(Wire):
     quota: QuotaOut
     disabled_at: Instant | None
     version: int
-    created_at: Instant
-    updated_at: Instant
+    created_at: Instant | None  # null: it was always there
+    updated_at: Instant | None  # null: never since
 
     @classmethod
     def of(cls, user: User) -> "UserOut":
         """Return the shape of *user*."""
-        return cls.filled(user, object="user", quota=QuotaOut.of(user.quota))
+        return cls.filled(
+            user,
+            object="user",
+            quota=QuotaOut.of(user.quota),
+            created_at=_date(user.created_at),
+            updated_at=_date(user.updated_at),
+        )
 
 
 class MeOut(Wire):
@@ -194,3 +200,7 @@ class UserPatch(Ask):
     role: Role | None = None
     quota: QuotaAsk | None = None
     disabled: bool | None = None
+
+
+def _date(instant: datetime) -> datetime | None:
+    return None if instant == NO_DATE else instant
