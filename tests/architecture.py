@@ -22,20 +22,21 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     # area: which other areas it may import, beside BASICS; the wider the further out
     **{basic: set() for basic in BASICS},
     "core": set(),
-    "engine": {"core"},
+    "trust": set(),  # of TLS: for the engine and for clients
+    "engine": {"core", "trust"},
     **{port: {"core"} for port in PORTS},
     "store": {"store.base", "core"},
     "bus": {"bus.base", "core"},
     "dispatch": {"dispatch.base", "core"},
     "export": {"core"},
     "services": {"engine", *PORTS, "core", "export"},
-    "works": _SERVICES,
+    "works": {"trust", *_SERVICES},
     "yard": {"works", *_SERVICES, *BACKENDS},  # alone in naming a backend
     "databases": {"store", *_SERVICES},  # whole ones: names backends as well
     "child": {"yard", *_SERVICES},
     SHAPES: {"core"},
     "web": {SHAPES, "yard", "export", *_SERVICES},
-    "client": {SHAPES, "core"},
+    "client": {SHAPES, "core", "trust"},
     "demo": set(),
     "cli": {"web", SHAPES, "client", "yard", "databases", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},

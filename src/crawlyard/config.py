@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         description="What fetches pages, own or aiohttp: own costs less CPU, and both pass the "
         "same tests.",
     )
+    ca_file: Path | None = Field(
+        default=None,
+        description="PEM file of certificate authorities that crawls, webhooks and the client of "
+        "the command line trust beside the system's.",
+    )
     paused_ttl_days: Days = Field(
         default=7.0,
         ge=0.0,

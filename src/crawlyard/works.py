@@ -7,7 +7,7 @@ from crawlyard.config import Settings
 from crawlyard.core.spec import check_worker_tags
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.access import RobotsCache
-from crawlyard.engine.clients import CLIENTS
+from crawlyard.engine.clients import fetcher_maker
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.post import Poster
@@ -22,12 +22,16 @@ from crawlyard.services.run import Workshop
 from crawlyard.services.signs import Signs
 from crawlyard.services.worker import Worker, WorkerOptions, worker_id
 from crawlyard.store.base import Store
+from crawlyard.trust import trusting
 
 
 class Works:
     """Makes the workers of a yard, which share a host gate and a cache of robots.txt.
 
     *alone*: nothing is shared with other processes, nor kept in the data directory.
+
+    Raises:
+        Invalid: the setting `ca_file` names no file of certificates.
     """
 
     def __init__(
@@ -40,6 +44,8 @@ class Works:
         *,
         alone: bool,
     ) -> None:
+        if settings.ca_file is not None:
+            trusting(settings.ca_file)  # before anything is asked
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -49,7 +55,8 @@ class Works:
         self._gate = HostGate(clock, store.hosts, worker_id())
         self._heavy = HeavyPool()
         self._robots = RobotsCache(clock, store.robots)
-        self.deliverer = Deliverer(store, Poster(settings.user_agent), clock)
+        poster = Poster(settings.user_agent, ca_file=settings.ca_file)
+        self.deliverer = Deliverer(store, poster, clock)
 
     def worker(
         self,
@@ -102,7 +109,7 @@ class Works:
             recorder=Recorder(self._store.frontier, self._clock, self._settings.lease),
             progress=self._progress,
             agent=self._settings.user_agent,
-            fetcher=CLIENTS[self._settings.http_client],
+            fetcher=fetcher_maker(self._settings.http_client, self._settings.ca_file),
         )
 
     async def close(self) -> None:

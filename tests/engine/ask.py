@@ -7,9 +7,9 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TypeAlias
+from pathlib import Path
 
-from crawlyard.clock import Clock, SystemClock
+from crawlyard.clock import SystemClock
 from crawlyard.engine.by_aiohttp import AiohttpFetcher
 from crawlyard.engine.by_wire import WireFetcher
 from crawlyard.engine.failing import FetchFailed
@@ -17,16 +17,14 @@ from crawlyard.engine.fetch import Fetcher
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Names, look_up
 
-Make: TypeAlias = Callable[[Guard, timedelta, Clock, Names], Fetcher]
-
-CLIENTS: Mapping[str, Make] = {"own": WireFetcher, "aiohttp": AiohttpFetcher}
+CLIENTS: Mapping[str, Callable[..., Fetcher]] = {"own": WireFetcher, "aiohttp": AiohttpFetcher}
 
 
-async def ask(client: str, url: str, address: str) -> str:
+async def ask(client: str, url: str, address: str, ca_file: Path | None = None) -> str:
     """Return the body, or the kind of the failure; every name leads to *address*."""
     names = Names(8, lambda _, port: look_up(address, port))
     fetcher = CLIENTS[client](
-        Guard(allow_private=True), timedelta(seconds=10), SystemClock(), names
+        Guard(allow_private=True), timedelta(seconds=10), SystemClock(), names, ca_file
     )
     try:
         response = await fetcher.fetch(url, {}, 10_000)
@@ -39,4 +37,5 @@ async def ask(client: str, url: str, address: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(asyncio.run(ask(*sys.argv[1:])))
+    client, url, address = sys.argv[1:]
+    sys.stdout.write(asyncio.run(ask(client, url, address)))

@@ -1,13 +1,21 @@
 """Both HTTP clients over TLS: whom they trust, and what they tell the server."""
 
 import asyncio
+import os
+import socket
 import ssl
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.engine.ask import CLIENTS
+from crawlyard import Settings, Yard
+from crawlyard.client import AsyncClient, Server
+from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Names, look_up
+from crawlyard.engine.post import Poster
+from crawlyard.errors import Invalid, Unavailable
+from tests.engine.ask import CLIENTS, ask
 from tests.engine.raw import ServeRaw, answer, saying
 
 CERTIFICATE = Path(__file__).with_name("site_test.pem")
@@ -28,7 +36,8 @@ def context(told: list[str | None]) -> ssl.SSLContext:
 
 async def asked(client: str, url: str, *, trusted: bool) -> str:
     """Return what a process says that asks *url*, and trusts the certificate or not."""
-    env = {"PATH": ""} | ({"SSL_CERT_FILE": str(CERTIFICATE)} if trusted else {})
+    env = {"PATH": "", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    env |= {"SSL_CERT_FILE": str(CERTIFICATE)} if trusted else {}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tests.engine.ask", client, url, "127.0.0.1"),
@@ -93,3 +102,61 @@ async def test_a_server_without_tls_is_not_asked_for_a_secure_page(
 
     assert said.startswith("tls: ")
     assert server.asked == []
+
+
+# --- authorities of one's own: the setting `ca_file`
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_crawl_trusts_the_authorities_of_ca_file_beside_the_systems(
+    raw_server: ServeRaw, client: str
+) -> None:
+    server = await raw_server(saying(answer(b"safe")), tls=context([]))
+    url = f"https://site.test:{server.port}/"
+
+    assert await ask(client, url, "127.0.0.1", CERTIFICATE) == "safe"
+    assert (await ask(client, url, "127.0.0.1")).startswith("tls: no trusted connection")
+
+
+async def test_webhooks_trust_the_authorities_of_ca_file(raw_server: ServeRaw) -> None:
+    server = await raw_server(saying(answer(b"heard")), tls=context([]))
+    names = Names(8, lambda _, port: look_up("127.0.0.1", port))
+    poster = Poster("test", names=names, ca_file=CERTIFICATE)
+
+    said = await poster.post(
+        f"https://site.test:{server.port}/", {}, b"{}", Guard(allow_private=True)
+    )
+
+    assert (said.status, said.excerpt) == (200, "heard")
+
+
+async def test_a_client_trusts_the_authorities_that_the_environment_names(
+    raw_server: ServeRaw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await raw_server(saying(answer(b"[]")), tls=context([]))
+    there = Server(url=f"https://site.test:{server.port}", token="cyt_x")
+    found = socket.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    async with AsyncClient(server=there) as client:
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            await client.request("POST", "jobs")
+    monkeypatch.setenv("CRAWLYARD_CA_FILE", str(CERTIFICATE))
+    async with AsyncClient(server=there) as client:
+        assert (await client.request("POST", "jobs")).content == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [(None, "cannot be read: No such file or directory"), ("no PEM", "holds no certificate")],
+)
+async def test_a_ca_file_that_is_none_is_refused_by_the_name_of_the_setting(
+    tmp_path: Path, content: str | None, wrong: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+
+    async with Yard.open(Settings(database_url="memory://", ca_file=file)) as yard:
+        with pytest.raises(Invalid, match=f"ca_file: {file} {wrong}.*CRAWLYARD_CA_FILE"):
+            yard.worker()

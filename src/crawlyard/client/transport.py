@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +32,7 @@ from crawlyard.errors import (
     Unconfirmed,
 )
 from crawlyard.ids import new_id
+from crawlyard.trust import CA_FILE, trusting
 
 PREFIX = "/api/v1"
 
@@ -94,6 +96,16 @@ def server_of(url: str | None = None, token: str | None = None) -> Server:
     if not token:
         raise Invalid("token", "expected a token; CRAWLYARD_TOKEN or CRAWLYARD_TOKEN_FILE has one")
     return Server(url=url, token=token)
+
+
+def verified() -> ssl.SSLContext | bool:
+    """Return what certificates are verified with: as httpx does, or as the environment says.
+
+    Raises:
+        Invalid: ``CRAWLYARD_CA_FILE`` names no file of certificates.
+    """
+    name = os.environ.get(CA_FILE, "")
+    return trusting(Path(name)) if name else True
 
 
 def token_given() -> str:

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 
@@ -20,12 +21,19 @@ class AiohttpFetcher:
     """A fetcher for one job; see `MakeFetcher`."""
 
     def __init__(
-        self, guard: Guard, timeout: timedelta, clock: Clock, names: Names | None = None
+        self,
+        guard: Guard,
+        timeout: timedelta,
+        clock: Clock,
+        names: Names | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         self._clock = clock
         total = timeout.total_seconds()
         self._timeout_s = total
-        self._session = guarded_session(guard, total, names or Names(MOST_NAMES), keeps_alive=True)
+        self._session = guarded_session(
+            guard, total, names or Names(MOST_NAMES), ca_file, keeps_alive=True
+        )
 
     async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
         """Return the answer to one GET of a canonical *url*; see `Fetcher`."""

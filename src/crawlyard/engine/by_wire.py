@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
@@ -21,11 +22,16 @@ class WireFetcher:
     """A fetcher for one job; see `MakeFetcher`."""
 
     def __init__(
-        self, guard: Guard, timeout: timedelta, clock: Clock, names: Names | None = None
+        self,
+        guard: Guard,
+        timeout: timedelta,
+        clock: Clock,
+        names: Names | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         self._clock = clock
         self._timeout_s = timeout.total_seconds()
-        self._dialler = Dialler(guard, names or Names(MOST_NAMES))
+        self._dialler = Dialler(guard, names or Names(MOST_NAMES), ca_file)
         self._kept = Kept()
 
     async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:

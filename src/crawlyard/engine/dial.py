@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextvars import ContextVar
+from pathlib import Path
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -12,6 +13,7 @@ from yarl import URL
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Names
 from crawlyard.engine.urls import hostname_of
+from crawlyard.trust import trusting
 
 _LONGEST_LINE = 16 * 1024
 _LONGEST_HEADER = 64 * 1024
@@ -54,7 +56,7 @@ class _Resolver(AbstractResolver):
 
 
 def guarded_session(
-    guard: Guard, total_s: float, names: Names, *, keeps_alive: bool
+    guard: Guard, total_s: float, names: Names, ca_file: Path | None, *, keeps_alive: bool
 ) -> aiohttp.ClientSession:
     """Return a session whose every connection *guard* is asked about; it is to be closed.
 
@@ -77,6 +79,7 @@ def guarded_session(
         socket_factory=socket_for,
         resolver=_Resolver(names),
         ttl_dns_cache=60,
+        ssl=trusting(ca_file) if ca_file else True,
         **({"keepalive_timeout": 15} if keeps_alive else {"force_close": True}),
     )
     session = aiohttp.ClientSession(

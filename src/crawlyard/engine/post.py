@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -38,8 +39,13 @@ class Poster:
     """Sends single messages, each on a connection of its own; redirects are answers."""
 
     def __init__(
-        self, agent: str, timeout: timedelta = TIMEOUT, names: Names | None = None
+        self,
+        agent: str,
+        timeout: timedelta = TIMEOUT,
+        names: Names | None = None,
+        ca_file: Path | None = None,
     ) -> None:
+        self._ca_file = ca_file
         self._agent = agent
         self._timeout_s = timeout.total_seconds()
         self._names = names or Names(_NAMES)
@@ -60,7 +66,7 @@ class Poster:
             "Accept-Encoding": "identity",
         }
         message = sending.Message(url=canonical(url), headers=own | dict(headers), body=body)
-        way = sending.Sending(guard, self._names, self._timeout_s, EXCERPT)
+        way = sending.Sending(guard, self._names, self._timeout_s, EXCERPT, self._ca_file)
         status, retry_after, beginning = await way.send(message)
         return Answer(
             status=status, retry_after=retry_after, excerpt=beginning.decode(errors="replace")

@@ -2,11 +2,10 @@
 
 import asyncio
 import socket
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import cache
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TypeAlias
 
 import aiohappyeyeballs
@@ -17,6 +16,7 @@ from crawlyard.engine.guard import BlockedAddress, Guard
 from crawlyard.engine.names import Infos, Names
 from crawlyard.engine.urls import hostname_of, port_of
 from crawlyard.engine.wire import Wire
+from crawlyard.trust import trusting
 
 AddrInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
 
@@ -33,8 +33,9 @@ _MOST_TRIED = 16  # addresses of a name: whose owner may point it at anybody
 class Dialler:
     """Makes the connections of one job; each passes *guard* with the address it is made to."""
 
-    def __init__(self, guard: Guard, names: Names) -> None:
+    def __init__(self, guard: Guard, names: Names, ca_file: Path | None = None) -> None:
         self._guard = guard
+        self._ca_file = ca_file
         self._names = names
         self._turns = asyncio.Semaphore(_LOOK_UPS)
         self._known: OrderedDict[tuple[str, int], tuple[float, Infos]] = OrderedDict()
@@ -53,7 +54,7 @@ class Dialler:
         name, port = hostname_of(url), port_of(url)
         left = self._allowed(name, await self._addresses(name, port))
         secure = url.startswith("https:")
-        context = _trusting() if secure else None
+        context = trusting(self._ca_file) if secure else None
         # a dot at the end is for resolvers: no certificate has one
         server_name = name.rstrip(".") if secure else None
 
@@ -134,11 +135,3 @@ def _literal(name: str, port: int) -> AddrInfo | None:
 
 def _nameless(name: str) -> FetchFailed:
     return FetchFailed(ErrorKind.DNS, f"{name} has no address", transient=True)
-
-
-@cache
-def _trusting() -> ssl.SSLContext:
-    """Return what certificates are verified with; it reads those of the system, once."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -1,6 +1,7 @@
 """How a message is sent: told apart from who sends them, as aiohttp takes long to load."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import aiohttp
 from msgspec import Struct
@@ -30,6 +31,7 @@ class Sending(Struct, frozen=True):
     names: Names
     timeout_s: float
     most: int
+    ca_file: Path | None = None
 
     async def send(self, message: Message) -> tuple[int, str, bytes]:
         """Return status, Retry-After (or "") and the beginning of the body of the answer.
@@ -41,7 +43,7 @@ class Sending(Struct, frozen=True):
         try:
             async with (
                 guarded_session(
-                    self.guard, self.timeout_s, self.names, keeps_alive=False
+                    self.guard, self.timeout_s, self.names, self.ca_file, keeps_alive=False
                 ) as session,
                 session.post(
                     asked(message.url),

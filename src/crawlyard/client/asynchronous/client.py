@@ -18,7 +18,7 @@ from crawlyard.client.asynchronous.templates import Templates
 from crawlyard.client.asynchronous.views import Views
 from crawlyard.client.asynchronous.webhooks import Webhooks
 from crawlyard.client.asynchronous.yard import Attention, SettingSections, Stats
-from crawlyard.client.transport import Server, server_of
+from crawlyard.client.transport import Server, server_of, verified
 
 _NOTHING: Mapping[str, object] = {}
 _PLAIN: Mapping[str, str] = {}
@@ -28,7 +28,8 @@ class AsyncClient:
     """Asks a yard over HTTP. Use it as a context manager, or close it.
 
     Without *url* and *token*, ``CRAWLYARD_SERVER`` and ``CRAWLYARD_TOKEN`` (or the file
-    that ``CRAWLYARD_TOKEN_FILE`` names) say where and who.
+    that ``CRAWLYARD_TOKEN_FILE`` names) say where and who. The certificate authorities in
+    the file that ``CRAWLYARD_CA_FILE`` names are trusted beside the system's.
 
     Raises:
         Invalid: nobody says it, or it cannot be right.
@@ -44,7 +45,7 @@ class AsyncClient:
     ) -> None:
         own = server or server_of(url, token)
         self._http = httpx.AsyncClient(
-            headers=own.headers, timeout=own.timeout_s, transport=transport
+            headers=own.headers, timeout=own.timeout_s, transport=transport, verify=verified()
         )
         self._calls = calls = Calls(own, self._http)
         self.jobs = Jobs(calls)
