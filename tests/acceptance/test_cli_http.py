@@ -1,6 +1,7 @@
 """What the command line does over HTTP alone, and what accounts do here and there."""
 
 import json
+import re
 import signal
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from tests.acceptance.shell import (
     environment,
     rest,
     served,
+    serving,
     until,
 )
 
@@ -73,6 +75,27 @@ def test_users_have_roles_quotas_and_an_end(either: Shell) -> None:
     assert (off["disabled_at"] is None, on["disabled_at"]) == (False, None)
     assert (nothing.returncode, missing.returncode) == (2, 3)
     assert "local" in either.run("users", "list", "-q").stdout.split()
+
+
+def test_grants_are_shown_and_changed_one_by_one(shell: Shell) -> None:
+    token = shell.run("tokens", "create", "tests").stdout.strip()
+    with serving(shell, token, "--no-worker") as asking:
+        words = ("crawl", "-d", "http://127.0.0.1:1/", "--allow-private", "--ignore-robots")
+        before = one(asking, "settings", "grants")
+        refused = asking.run(*words)
+        advised = re.findall(r"crawlyard (settings grants .*)", refused.stderr)
+        granted = asking.run(*advised[0].split())
+        taken = asking.run(*words)
+        less = one(asking, "settings", "grants", "--no-ignore-robots")
+    here = shell.run("settings", "grants", "-o", "plain")
+
+    assert before["effective"] == {"addresses": False, "private": False, "ignore_robots": False}
+    assert refused.returncode == 4
+    assert advised == ["settings grants --private --ignore-robots"]
+    assert granted.stderr == "granted: private, ignore_robots\n"
+    assert taken.returncode == 0, taken.stderr
+    assert less["effective"] == {"addresses": False, "private": True, "ignore_robots": False}
+    assert here.stdout.splitlines()[:3] == ["addresses\tno", "private\tyes", "ignore robots\tno"]
 
 
 def test_who_asks_and_what_goes_on_is_told(either: Shell) -> None:

@@ -66,7 +66,8 @@ async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_ag
     asked = [hit for hit in server.hits if hit.path != "/robots.txt"]
     assert len(held.pages) == len(asked)  # what was in flight is kept
     assert await names(yard, job.id) == ["job.created", "job.started", "job.paused"]
-    with pytest.raises(Forbidden, match="allow_private: this yard does not grant it; ask"):
+    advice = "an admin can grant it: crawlyard settings grants --private$"
+    with pytest.raises(Forbidden, match=f"allow_private: this yard does not grant it; {advice}"):
         await yard.jobs.resume(ADA, job.id)
 
     await granted(yard, private=True)

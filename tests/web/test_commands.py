@@ -121,6 +121,7 @@ ENDPOINTS: Mapping[str, str] = {
     "users set": "PATCH /users/{user_id}",
     "users disable": "PATCH /users/{user_id}",
     "users enable": "PATCH /users/{user_id}",
+    "settings grants": "PUT /settings/{section}",
 }
 """The endpoint that does what a command is for, without the prefix."""
 

@@ -1,10 +1,11 @@
-"""What the command line asks of a yard about users and their tokens."""
+"""What the command line asks of a yard about users, their tokens and what is granted."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
 from crawlyard.web.wire.access import NewTokenOut, TokenOut, UserOut
+from crawlyard.web.wire.settings import SectionOut
 
 
 class AccountClient(Protocol):
@@ -42,4 +43,12 @@ class AccountClient(Protocol):
 
     async def change_user(self, user_id: str, changes: Mapping[str, object]) -> UserOut:
         """Change role, quota (as a whole) or ``disabled``."""
+        ...
+
+    async def grants(self) -> SectionOut:
+        """Return the section of the settings that says what jobs may ask for."""
+        ...
+
+    async def change_grants(self, changes: Mapping[str, object]) -> SectionOut:
+        """Change some of the grants. Raises `Stale` if somebody else was faster."""
         ...

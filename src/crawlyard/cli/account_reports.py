@@ -10,6 +10,7 @@ from crawlyard.cli.sheets import listed, show
 from crawlyard.cli.stdout import write_line
 from crawlyard.errors import Invalid, NotFound, Unavailable
 from crawlyard.web.wire.access import QuotaOut, TokenOut, UserOut
+from crawlyard.web.wire.settings import SectionOut
 
 _ALL = 2**31
 
@@ -105,6 +106,28 @@ async def disable(session: Session, *, ids: Sequence[str], disabled: bool, commo
         session.tell(f"{'disabled' if disabled else 'enabled'}: {changed.id}")
         await _written(session, changed, common)
     return 0
+
+
+async def grants(session: Session, *, changes: Mapping[str, object], common: Common) -> int:
+    """Show what jobs may ask for, after *changes* if there are any."""
+    accounts = session.clients.accounts()
+    if not changes:
+        found = await accounts.grants()
+        return await show(session, found, _grant_facts(found), common, key=found.section)
+    found = await accounts.change_grants(changes)
+    given = [name for name, granted in found.effective.items() if granted]
+    session.tell(f"granted: {', '.join(given) or 'nothing'}")
+    if not common.asked:
+        return 0
+    return await show(session, found, _grant_facts(found), common, key=found.section)
+
+
+def _grant_facts(found: SectionOut) -> list[tuple[str, object]]:
+    told = found.model_dump(mode="json", include={"updated_at", "updated_by"})
+    return [
+        *((n.replace("_", " "), "yes" if v else "no") for n, v in found.effective.items()),
+        *((name.replace("_", " "), value) for name, value in told.items()),
+    ]
 
 
 async def _written(session: Session, user: UserOut, common: Common) -> int:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from crawlyard.client import AsyncClient
+from crawlyard.core.policy import SectionName
 from crawlyard.web.wire.access import NewTokenOut, TokenOut, UserOut
+from crawlyard.web.wire.settings import SectionOut
 
 
 class HttpAccounts:
@@ -13,6 +15,7 @@ class HttpAccounts:
     def __init__(self, client: AsyncClient) -> None:
         self._tokens = client.tokens
         self._users = client.users
+        self._settings = client.settings
 
     async def me(self) -> UserOut:
         """Return who asks."""
@@ -48,3 +51,13 @@ class HttpAccounts:
     async def change_user(self, user_id: str, changes: Mapping[str, object]) -> UserOut:
         """Change role, quota (as a whole) or ``disabled``."""
         return await self._users.edit(user_id, changes)
+
+    async def grants(self) -> SectionOut:
+        """Return the section of the settings that says what jobs may ask for."""
+        return await self._settings.get(SectionName.GRANTS)
+
+    async def change_grants(self, changes: Mapping[str, object]) -> SectionOut:
+        """Change some of the grants."""
+        old = await self.grants()
+        value = {**old.effective, **changes}
+        return await self._settings.put(SectionName.GRANTS, value, version=old.version)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from crawlyard.core.credential import permits_named
+from crawlyard.core.policy import SectionName
 from crawlyard.core.user import Actor
 from crawlyard.services.access import Access
 from crawlyard.services.users import Users
 from crawlyard.web.wire.access import NewTokenOut, TokenOut, UserAsk, UserOut, UserPatch
+from crawlyard.web.wire.settings import SectionOut
 from crawlyard.yard import Yard
 
 
@@ -17,6 +19,7 @@ class LocalAccounts:
     def __init__(self, yard: Yard, actor: Actor) -> None:
         self._access = Access(yard.store, yard.clock)
         self._users = Users(yard.store, yard.clock)
+        self._settings = yard.site_settings
         self._actor = actor
 
     async def me(self) -> UserOut:
@@ -66,3 +69,16 @@ class LocalAccounts:
             disabled=ask.disabled,
         )
         return UserOut.of(user)
+
+    async def grants(self) -> SectionOut:
+        """Return the section of the settings that says what jobs may ask for."""
+        return SectionOut.of(await self._settings.get(self._actor, SectionName.GRANTS))
+
+    async def change_grants(self, changes: Mapping[str, object]) -> SectionOut:
+        """Change some of the grants."""
+        old = await self.grants()
+        value = {**old.effective, **changes}
+        setting = await self._settings.update(
+            self._actor, SectionName.GRANTS, value, version=old.version
+        )
+        return SectionOut.of(setting)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         overall,
         schedules,
         serve,
+        settings,
         templates,
         watching,
         webhooks,
@@ -49,6 +50,7 @@ else:  # a command line names one of them
     overall = lazily("crawlyard.cli.overall")
     schedules = lazily("crawlyard.cli.schedules")
     serve = lazily("crawlyard.cli.serve")
+    settings = lazily("crawlyard.cli.settings")
     templates = lazily("crawlyard.cli.templates")
     watching = lazily("crawlyard.cli.watching")
     webhooks = lazily("crawlyard.cli.webhooks")
@@ -72,6 +74,7 @@ BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "ops": lambda: watching.ops_app,
     "tokens": lambda: accounts.tokens_app,
     "users": lambda: accounts.users_app,
+    "settings": lambda: settings.app,
     "whoami": lambda: accounts.whoami,
     "login": lambda: login.login,
     "logout": lambda: login.logout,

@@ -23,6 +23,12 @@ def withheld(needed: Collection[Grant], granted: Grants) -> tuple[Grant, ...]:
     return tuple(g for g in Grant if g in needed and not getattr(granted, g.value))
 
 
+def how_to_grant(missing: Collection[Grant]) -> str:
+    """Return what an admin can do about what is missing."""
+    options = " ".join(f"--{grant.value.replace('_', '-')}" for grant in Grant if grant in missing)
+    return f"an admin can grant it: crawlyard settings grants {options}"
+
+
 def not_granted(missing: Collection[Grant]) -> str:
     """Return what is said of what is missing, for whoever asks for it; empty: nothing is."""
     if not missing:

@@ -18,7 +18,6 @@ from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Forbidden
 from crawlyard.ids import new_id
 from crawlyard.services.policy import (
-    ASK,
     Clamped,
     Policy,
     check_grants,
@@ -50,7 +49,7 @@ async def prepared(
         Forbidden: the actor may not submit, or asks for what this yard does not grant.
     """
     draft = await drafted(policy, actor, spec, start_at=start_at, origin=origin, by=by)
-    await policy.check_granted(draft.needs, draft.told)
+    await policy.check_granted(draft.needs, draft.doubt)
     return draft.made(await policy.clamped(draft.owner, draft.spec), clock.now())
 
 
@@ -63,7 +62,7 @@ class Draft(Struct, frozen=True, kw_only=True):
     start_at: datetime | None
     origin: Origin
     needs: tuple[Grant, ...]  # what the settings have to grant
-    told: str  # what to do if they do not
+    doubt: str = ""  # as for `Policy.needed`
     by: str | None = None  # who asks for it, if not its owner
     like: Job | None = None  # it is a retry of this one
 
@@ -87,7 +86,7 @@ class Draft(Struct, frozen=True, kw_only=True):
             QuotaExceeded: as many of its owner's jobs wait already as may.
         """
         if self.needs:
-            check_grants(self.needs, rules.grants, self.told)
+            check_grants(self.needs, rules.grants, self.doubt)
         check_waiting(self.owner, rules.quota, rules.waiting)
         within = within_ceilings(self.spec, rules.quota.ceilings, rules.ceilings)
         return self.made(within, now)
@@ -136,9 +135,9 @@ async def drafted(
     spec = with_webhooks(spec)
     check_spec(spec)
     if like is not None and actor.trusted:
-        needs, told = like.by_grant, ASK
+        needs, doubt = like.by_grant, ""
     else:
-        needs, told = await policy.needed(actor, spec, origin)
+        needs, doubt = await policy.needed(actor, spec, origin)
     return Draft(
         id=new_id(),
         owner=actor.id,
@@ -146,7 +145,7 @@ async def drafted(
         start_at=start_at,
         origin=origin,
         needs=needs,
-        told=told,
+        doubt=doubt,
         by=by,
         like=like,
     )

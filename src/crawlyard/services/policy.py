@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.event import Event
 from crawlyard.core.form import at, form_of
-from crawlyard.core.grant import asked_for, not_granted, withheld
+from crawlyard.core.grant import asked_for, how_to_grant, not_granted, withheld
 from crawlyard.core.job import DIRECT, Origin
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import LIMIT_NAMES, Limits, clamped
@@ -19,9 +19,6 @@ from crawlyard.store.base import JobQuery, Store
 
 CEILING = "ceiling"
 """Where a limit comes from that was cut."""
-
-ASK = "ask its admin"
-"""What to do about a grant that is missing."""
 
 
 class Clamped(Struct, frozen=True, kw_only=True):
@@ -68,29 +65,32 @@ class Policy:
         Raises:
             Forbidden: this yard does not grant it; the message names the fields.
         """
-        asked, told = await self.needed(actor, spec, origin)
-        await self.check_granted(asked, told)
+        asked, doubt = await self.needed(actor, spec, origin)
+        await self.check_granted(asked, doubt)
         return asked
 
     async def needed(
         self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
     ) -> tuple[tuple[Grant, ...], str]:
-        """Return what `check` looks for in the settings, and what to do where it is not."""
+        """Return what `check` looks for in the settings.
+
+        And why a trusted actor needs it: what else a refusal says, nothing by default.
+        """
         asked = asked_for(spec)
         if not asked or not actor.trusted:
-            return asked, ASK
+            return asked, ""
         if await self.is_trusted(origin):
-            return (), ASK
-        return asked, f"{ASK}: others may have changed template {origin.template_id}"
+            return (), ""
+        return asked, f"others may have changed template {origin.template_id}"
 
-    async def check_granted(self, needed: tuple[Grant, ...], told: str = ASK) -> None:
-        """Check that the settings grant all that is *needed*; *told* is what to do if not.
+    async def check_granted(self, needed: tuple[Grant, ...], doubt: str = "") -> None:
+        """Check that the settings grant all that is *needed*; *doubt* is as for `needed`.
 
         Raises:
             Forbidden: they do not; the message names the fields of the spec.
         """
         if needed:
-            check_grants(needed, grants_of(await self.section(SectionName.GRANTS)), told)
+            check_grants(needed, grants_of(await self.section(SectionName.GRANTS)), doubt)
 
     async def withheld(self, needed: tuple[Grant, ...]) -> tuple[Grant, ...]:
         """Return what of *needed* the settings do not grant now."""
@@ -149,15 +149,16 @@ def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None
         raise QuotaExceeded("pending", told)
 
 
-def check_grants(needed: tuple[Grant, ...], granted: Grants, told: str = ASK) -> None:
-    """Check that the settings grant all that is *needed*; *told*: what to do if not.
+def check_grants(needed: tuple[Grant, ...], granted: Grants, doubt: str = "") -> None:
+    """Check that the settings grant all that is *needed*; *doubt* is as for `Policy.needed`.
 
     Raises:
         Forbidden: they do not; the message names the fields of the spec.
     """
     missing = withheld(needed, granted)
     if missing:
-        raise Forbidden(f"{not_granted(missing)}; {told}")
+        parts = (not_granted(missing), doubt, how_to_grant(missing))
+        raise Forbidden("; ".join(part for part in parts if part))
 
 
 def within_ceilings(spec: JobSpec, own: Limits, yard: Limits) -> Clamped:

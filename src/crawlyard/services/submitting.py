@@ -124,7 +124,7 @@ class JobSubmitter(JobReader):
             *(self._policy, actor, spec), start_at=start_at, origin=origin, by=by, like=like
         )
         if draft.spec.webhooks:  # names are looked up for nobody who may not have the job
-            await self._policy.check_granted(draft.needs, draft.told)
+            await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.spec)
         return draft
 

@@ -1,0 +1,69 @@
+"""`crawlyard settings …`: what an admin allows while the yard runs."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crawlyard.cli.options import Common, flag, flat
+from crawlyard.cli.stdout import write_line
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli import account_reports, session
+else:
+    account_reports = lazily("crawlyard.cli.account_reports")
+    session = lazily("crawlyard.cli.session")
+
+app = typer.Typer()
+
+Addresses = Annotated[
+    bool | None,
+    flag(
+        "--addresses/--no-addresses",
+        text="Let jobs and webhooks open addresses by --allow-address.",
+    ),
+]
+Private = Annotated[
+    bool | None,
+    flag("--private/--no-private", text="Let jobs open all private addresses."),
+]
+IgnoreRobots = Annotated[
+    bool | None,
+    flag("--ignore-robots/--no-ignore-robots", text="Let jobs ignore robots.txt."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(context: typer.Context) -> None:
+    """Show and change what the users of a yard may ask for.
+
+    crawlyard settings grants
+    crawlyard settings grants --addresses --no-private
+    """
+    if context.invoked_subcommand is None:
+        write_line(context.get_help())
+
+
+@app.command()
+@flat
+def grants(
+    *,
+    addresses: Addresses = None,
+    private: Private = None,
+    ignore_robots: IgnoreRobots = None,
+    common: Common,
+) -> None:
+    """Show what jobs over the API may ask for, or change it; what is not named stays.
+
+    crawlyard settings grants
+    crawlyard settings grants --addresses --server http://127.0.0.1:8700
+    crawlyard settings grants --no-private --no-ignore-robots
+
+    Only an admin changes grants. Jobs that need one that is taken back are paused. The
+    command line on the store's own files needs none.
+    """
+    asked = {"addresses": addresses, "private": private, "ignore_robots": ignore_robots}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    doing = partial(account_reports.grants, changes=changes, common=common)
+    session.run(common, doing, creates=bool(changes))
