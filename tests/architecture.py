@@ -30,8 +30,8 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "dispatch": {"dispatch.base", "core"},
     "export": {"core"},
     "services": {"engine", *PORTS, "core", "export"},
-    "works": {"trust", *_SERVICES},
-    "yard": {"works", *_SERVICES, *BACKENDS},  # alone in naming a backend
+    "works": _SERVICES,
+    "yard": {"works", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
     "databases": {"store", *_SERVICES},  # whole ones: names backends as well
     "child": {"yard", *_SERVICES},
     SHAPES: {"core"},

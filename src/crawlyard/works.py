@@ -22,16 +22,12 @@ from crawlyard.services.run import Workshop
 from crawlyard.services.signs import Signs
 from crawlyard.services.worker import Worker, WorkerOptions, worker_id
 from crawlyard.store.base import Store
-from crawlyard.trust import trusting
 
 
 class Works:
     """Makes the workers of a yard, which share a host gate and a cache of robots.txt.
 
     *alone*: nothing is shared with other processes, nor kept in the data directory.
-
-    Raises:
-        Invalid: the setting `ca_file` names no file of certificates.
     """
 
     def __init__(
@@ -44,8 +40,6 @@ class Works:
         *,
         alone: bool,
     ) -> None:
-        if settings.ca_file is not None:
-            trusting(settings.ca_file)  # before anything is asked
         self._settings = settings
         self._store = store
         self._clock = clock

@@ -30,6 +30,7 @@ from crawlyard.services.templates import TemplateManager
 from crawlyard.services.webhooks import Webhooks
 from crawlyard.store.base import Store
 from crawlyard.store.sql import Heralds, check_direct_url, clock_offset, open_sql_store
+from crawlyard.trust import trusting
 
 if TYPE_CHECKING:
     from crawlyard import works
@@ -108,12 +109,14 @@ class Yard:
         than the machine's is for tests.
 
         Raises:
-            Invalid: a URL that is set is none, or names no database.
+            Invalid: a URL that is set is none, or names no database; or `ca_file` cannot be used.
             StoreUnavailable: the store cannot be opened; the message says what to do.
             Unavailable: what is set is not installed; the message says how it is.
             SchemaMismatch: it was written by a newer Crawlyard.
         """
         settings = settings or Settings()
+        if settings.ca_file is not None:
+            trusting(settings.ca_file)
         async with AsyncExitStack() as stack:
             clock = clock or await _clock(settings)
             dispatcher, heralds = _dispatching(settings, clock)

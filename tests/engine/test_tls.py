@@ -157,6 +157,6 @@ async def test_a_ca_file_that_is_none_is_refused_by_the_name_of_the_setting(
     if content is not None:
         file.write_text(content)
 
-    async with Yard.open(Settings(database_url="memory://", ca_file=file)) as yard:
-        with pytest.raises(Invalid, match=f"ca_file: {file} {wrong}.*CRAWLYARD_CA_FILE"):
-            yard.worker()
+    with pytest.raises(Invalid, match=f"ca_file: {file} {wrong}.*CRAWLYARD_CA_FILE"):
+        async with Yard.open(Settings(database_url="memory://", ca_file=file)):
+            pass

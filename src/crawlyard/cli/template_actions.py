@@ -81,7 +81,7 @@ async def publish(session: Session, *, ref: str, yes: bool, common: Common) -> i
 def _confirmed(session: Session, error: Unconfirmed) -> bool:
     if not sys.stdin.isatty():
         raise Invalid("--yes", f"{error}; nobody is there to ask, so say --yes")
-    session.err.print("These schedules would stop without the template's credentials:")
+    session.err.print("These schedules need credentials that are taken out of the template:")
     for one in error.schedules:
         session.err.print(printable(f"  {_keeping(one)}"), markup=False, highlight=False)
     answer = session.err.input("Publish, and keep them in these schedules? (y/N) ", markup=False)

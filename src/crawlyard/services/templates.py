@@ -397,10 +397,11 @@ class _Handover(Struct):
 def _unconfirmed(template: CrawlTemplate, kept: Sequence[Kept]) -> Unconfirmed:
     named = ", ".join(f"{one.name} ({', '.join(one.fields)})" for one in kept[:_NAMED])
     more = f" and {len(kept) - _NAMED:,} more" if kept[_NAMED:] else ""
-    thing = "1 schedule" if len(kept) == 1 else f"{len(kept):,} schedules"
+    alone = len(kept) == 1
+    thing, need = ("1 schedule", "needs") if alone else (f"{len(kept):,} schedules", "need")
     return Unconfirmed(
         f"publishing template {template.name} takes out credentials that {thing} of "
-        f"{template.owner} would stop without; confirm it to keep them there: {named}{more}",
+        f"{template.owner} {need}; confirm it to keep them there: {named}{more}",
         [asdict(one) for one in kept],
     )
 

@@ -62,7 +62,7 @@ async function publish(button, confirm) {
     return again();
   }
   const fields = h("ul", {}, ...done.schedules.map((one) => h("li", {}, `${one.name} (${one.fields.join(", ")})`)));
-  const text = "These schedules would stop without its secrets. They keep them as values of their own:";
+  const text = "These schedules need its secrets, and keep them as values of their own:";
   if (await ask({ title: "Keep the secrets in its schedules?", text, verb: "Keep them and make it public", fields })) await publish(button, true);
 }
 
