@@ -14,6 +14,20 @@ _TURNS = 50
 """Turns of the event loop after which every task waits for time or for another task."""
 
 
+class SteppedClock(SystemClock):
+    """Time that passes as it does, and jumps on when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jumped = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self._jumped
+
+    def jump(self, by: timedelta) -> None:
+        self._jumped += by
+
+
 class FakeClock:
     """A `crawlyard.clock.Clock` that stands still between two calls of `advance`."""
 

@@ -634,7 +634,7 @@ async def test_an_exclusion_tells_what_goes_before_it_goes(stage: Stage) -> None
         form = page.get_by_role("dialog", name="Exclude URLs")
         await form.get_by_label("Pattern").fill("*/print/*")
         await page.keyboard.press("Enter")
-        await expect(form.get_by_role("status")).to_contain_text("40 waiting URLs would go")
+        await expect(form.get_by_role("status")).to_contain_text("40 waiting URLs would be skipped")
         await expect(form.get_by_role("status")).to_contain_text(f"https://{HOST}/print/0")
         assert (await stage.ask("GET", f"/jobs/{crawl.id}"))["spec"]["exclude"] == []
         await form.get_by_label("Pattern").fill("re:(")
@@ -642,7 +642,7 @@ async def test_an_exclusion_tells_what_goes_before_it_goes(stage: Stage) -> None
         await expect(form.locator(".error")).to_be_visible()
         await form.get_by_label("Pattern").fill("*/print/*")
         await form.get_by_role("button", name="Exclude", exact=True).click()
-        await expect(toast(page)).to_contain_text("40 URLs that waited are gone")
+        await expect(toast(page)).to_contain_text("40 waiting URLs will be skipped")
     assert (await stage.ask("GET", f"/jobs/{crawl.id}"))["spec"]["exclude"] == ["*/print/*"]
 
 

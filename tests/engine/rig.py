@@ -11,8 +11,9 @@ from typing import Any
 
 from crawlyard import LOCAL, Job, JobSpec, Page, Settings, State, Usage, Yard
 from crawlyard.core.checkpoint import Asker, Batch
-from crawlyard.core.page import SkippedURL
+from crawlyard.core.page import SkippedURL, Target
 from crawlyard.core.progress import Progress
+from crawlyard.engine.urls import fingerprint, host_of
 from crawlyard.yard import IN_MEMORY
 
 
@@ -111,11 +112,13 @@ async def until_state(yard: Yard, job_id: str, state: State) -> None:
             await asyncio.sleep(0)
 
 
-async def begun(yard: Yard) -> None:
-    """Let another worker begin the one job that waits, record nothing of it, and let it go."""
+async def begun(yard: Yard, *seeds: str) -> None:
+    """Let another worker begin the one job that waits, record *seeds* alone, and let it go."""
     now, lease = yard.clock.now(), timedelta(seconds=10)
     claim = await yard.store.leases.claim(Asker("before"), now, lease)
     assert claim is not None
-    await yard.store.frontier.record([(claim.lease, Batch())], now, lease)
+    found = tuple(Target(url, fingerprint(url), host_of(url)) for url in seeds)
+    batch = Batch(found=found, usage=Usage(discovered=len(found)))
+    await yard.store.frontier.record([(claim.lease, batch)], now, lease)
     job, event = claim.job.yielded(now, actor="worker:before")
     await yard.store.leases.settle(claim.lease, job, event)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,6 @@ from crawlyard import (
     StateReason,
     Yard,
 )
-from crawlyard.clock import SystemClock
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.page import UNREACHABLE
 from crawlyard.core.retry import RetryReason
@@ -31,6 +30,7 @@ from crawlyard.engine.access import RobotsCache
 from crawlyard.engine.robots import Rules
 from crawlyard.errors import IllegalMove
 from crawlyard.services.run import JobRun
+from tests.clock import SteppedClock
 from tests.engine.rig import a_spec, outcome
 from tests.site import GraphSite, Serve
 
@@ -38,20 +38,6 @@ FIRST, FACTOR = timedelta(hours=1), 3
 PATIENT = RetryPolicy(attempts=3, first=FIRST, factor=FACTOR, jitter=0, cap=timedelta(days=1))
 A_MOMENT = timedelta(minutes=1)  # more than the machine may be busy with others
 START_UNREACHABLE = RetryReason.START_UNREACHABLE
-
-
-class SteppedClock(SystemClock):
-    """Time that passes as it does, and jumps on when a test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._jumped = timedelta(0)
-
-    def now(self) -> datetime:
-        return super().now() + self._jumped
-
-    def jump(self, by: timedelta) -> None:
-        self._jumped += by
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """One job over several workers: every page once, limits exact, and it goes on as any other."""
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,12 +13,13 @@ import pytest
 
 from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
 from crawlyard.core.event import EventName
-from crawlyard.core.spread import Spread
+from crawlyard.core.spread import Spread, shard_of
 from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import Answer
 from crawlyard.services.worker import Worker
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
 from tests.many_hosts import ManyHosts
-from tests.site import Serve
+from tests.site import GraphSite, Serve
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -163,3 +165,71 @@ async def test_a_job_of_few_hosts_is_not_spread_unasked(yard: Yard, site_server:
 
     assert await yard.store.spread.shards(job.id) == {}
     assert (await outcome(yard, job.id)).ok == site.urls(server.port)
+
+
+async def test_an_edit_holds_for_the_urls_that_wait_in_all_shards(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = ManyHosts(20, 4)
+    server = await site_server(site, host="0.0.0.0", latency_s=0.02)
+    job = await spread(yard, server, site, concurrency=2)
+    async with working(yard, 2):
+        await published(yard, job.id, done=15)
+        await yard.jobs.pause(LOCAL, job.id)
+        async with asyncio.timeout(20):
+            while await yard.store.leases.holders():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+        await yard.jobs.edit(LOCAL, job.id, {"exclude": ("/1",), "include": ("/0", "/1")})
+        before = Counter(site.asked)
+        await yard.jobs.resume(LOCAL, job.id)
+        await until_state(yard, job.id, State.COMPLETED)
+
+    asked = {path for _, path in site.asked - before}
+    assert asked <= {"/0"}
+    found = await outcome(yard, job.id)
+    assert set(found.rules.values()) == {"exclude: /1", "include: no pattern matches"}
+    assert found.usage.waiting == 0
+
+
+async def test_a_shard_keeps_no_url_out_that_a_redirect_in_another_has_let_in(
+    tmp_path: Path, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Moved(GraphSite):
+        async def _held(self, reader: object, writer: Any) -> None:
+            await gate.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+        def answer(self, method: str, path: str, host: str) -> Any:
+            if host == busy:
+                return self._held
+            if host == old:
+                return Answer(302, (("Location", f"http://{new}/"),))
+            return super().answer(method, path, host)
+
+    def host_in(shard: int, domain: str) -> str:
+        names = (f"h{n}.{domain}:{server.port}" for n in range(1000))
+        return next(name for name in names if shard_of(name, 4) == shard)
+
+    gate = asyncio.Event()
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, *rest, **how: look_up("127.0.0.1", *rest, **how)
+    )
+    site = Moved({"/post": []})
+    server = await site_server(site)
+    old, busy = host_in(1, "old.test"), host_in(3, "busy.test")
+    # a worker has the shard of the blog before anybody knows that the blog belongs to the job
+    new, blog = host_in(2, "new.test"), host_in(3, "new.test")
+    site.links = {"/": [f"http://{blog}/post"], "/post": []}
+    async with opened(tmp_path) as yard:
+        seeds = (f"http://{old}/", f"http://{busy}/")
+        spec = a_spec(*seeds, scope=Scope.DOMAIN, spread=4, ignore_robots=True)
+        job = await yard.jobs.submit(LOCAL, spec)
+        async with working(yard, 3):
+            await published(yard, job.id, done=2)
+            gate.set()
+            await until_state(yard, job.id, State.COMPLETED)
+        found = await outcome(yard, job.id)
+
+    assert f"http://{blog}/post" in found.ok

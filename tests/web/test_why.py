@@ -231,6 +231,25 @@ class TestURLs:
         assert (said["w1"]["position"], said["w2"]["position"]) == (1, 2)
         assert said["out"]["rule"] == "exclude: */out"
 
+    async def test_a_waiting_url_that_an_edit_keeps_out_says_so(self, rig: Rig) -> None:
+        job = await rig.job()
+        waiting = [a_target(path, depth=1, via=Via.LINK) for path in ("out", "in")]
+        maps = a_target("out/sitemap.xml", via=Via.SITEMAP)
+        await crawled(rig, job["id"], a_batch([a_target(), *waiting, maps]))
+        await rig.post(f"jobs/{job['id']}/exclusions", {"pattern": "*/out*"})
+
+        out, kept = [await self.told(rig, job["id"], target.url) for target in waiting]
+        sitemap = await self.told(rig, job["id"], maps.url)
+
+        assert (out["outcome"], out["rule"], out["position"]) == (
+            "waiting",
+            "exclude: */out*",
+            None,
+        )
+        assert out["detail"] == "it is waiting and will be skipped (exclude: */out*)"
+        assert (kept["outcome"], kept["rule"], kept["position"]) == ("waiting", "", 4)
+        assert (sitemap["outcome"], sitemap["rule"]) == ("waiting", "")
+
     async def test_a_url_that_was_never_found_is_judged(self, rig: Rig) -> None:
         job = await rig.job(exclude=["*/private/*"], include=["*/docs/*"])
 

@@ -97,7 +97,7 @@ def config(job: Id, *, diff: Diff = False, common: Common) -> None:
 
 @flat
 def exclude(job: Id, pattern: Pattern, *, dry_run: DryRun = False, common: Common) -> None:
-    """Let no URL of a job be fetched that a pattern matches, from now on.
+    """Exclude URLs that match a pattern from a job, those that are waiting too.
 
     crawlyard jobs exclude last '*/print/*' --dry-run
     crawlyard jobs exclude last '*/print/*'

@@ -107,7 +107,7 @@ async def config(session: Session, *, word: str, diff: bool, common: Common) -> 
 async def exclude(
     session: Session, *, word: str, pattern: str, dry_run: bool, common: Common
 ) -> int:
-    """Let no URL of a job be fetched that a pattern matches."""
+    """Exclude URLs that match a pattern from a job."""
     job_id = await session.client.resolve(word)
     done = await session.clients.watch().exclude(job_id, pattern, dry_run=dry_run)
     if whole(session, common):
@@ -115,8 +115,9 @@ async def exclude(
     else:
         for url in done.samples:
             write_line(words.printable(url))
-    would = "would go" if dry_run else "went"
-    session.tell(f"{done.pending_removed:,} URLs that waited {would}: {pattern}")
+    count = done.pending_removed
+    will = "would" if dry_run else "will"
+    session.tell(f"{count:,} waiting URL{'' if count == 1 else 's'} {will} be skipped: {pattern}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a pattern that is added to a job takes away from it."""
+"""What a pattern that is added to a job keeps out."""
 
 from msgspec import Struct
 
@@ -6,10 +6,10 @@ from crawlyard.core.job import Job
 
 
 class Excluded(Struct, frozen=True, kw_only=True):
-    """What a pattern takes away from a job, or would."""
+    """Which waiting URLs of a job will be skipped because of a pattern, or would be."""
 
     job: Job
     pattern: str
-    count: int  # URLs that waited
+    count: int  # waiting URLs that match
     samples: tuple[str, ...]  # the first of them, in the order they were found
     changed: bool  # False: a dry run, or the job excluded it before

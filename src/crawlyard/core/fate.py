@@ -28,4 +28,4 @@ class Fate(Struct, frozen=True, kw_only=True):
     page: StoredPage | None = None  # of one that was fetched or has failed
     redirected_to: str | None = None
     rule: str = ""  # that keeps it out, or would
-    position: int | None = None  # of one that waits, from 1
+    position: int | None = None  # of a waiting URL that will be requested, from 1

@@ -8,7 +8,7 @@ in one event loop, so its state needs no locks.
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Collection, Coroutine
+from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
@@ -74,6 +74,7 @@ class Crawl:
             self._discovery.listed_by_robots,
         )
         self._held: set[int] = set()  # fp of targets in memory or in flight
+        self._vetted: set[int] = set()  # of those, what the present spec has let in
         self._broken: BaseException | None = None  # an error of ours in a task
         self._tasks: set[asyncio.Task[None]] = set()
         self._reserved = 0  # targets in flight: each may become a page
@@ -83,7 +84,6 @@ class Crawl:
         self._deferred: list[str] = []  # hosts that wait for room
         self._open, self._stopped = True, False
         self._ended_by: Breach | None = None
-        self._edited = False
         self._give_up_at: float | None = None
         self._trouble = ""  # why the first start URL failed
         self._ticked = self._batched = tools.clock.monotonic()
@@ -96,6 +96,7 @@ class Crawl:
         self._manners.adopt(spec)
         self._limiter = self._part.limiter(spec)
         self._discovery.adopt(spec)
+        self._vetted.clear()
 
     def stop(self, within_s: float | None = None) -> None:
         """Begin no more requests; those under way may finish, or get *within_s* seconds."""
@@ -116,10 +117,13 @@ class Crawl:
         """
         self._adopt(spec)
         self._visitor.adopt(spec)
-        self._edited = True
         if self._ended_by is not None and not self._stopped:
             self._ended_by, self.end, self._open = None, None, True
         self._event.set()
+
+    def add_roots(self, urls: Sequence[str]) -> None:
+        """Treat *urls* as start URLs too: another crawl of the job was redirected there."""
+        self._discovery.add_roots(urls)
 
     def share(self, share: Share) -> None:
         """Take up what the store says of the rest of the job, to the last batch."""
@@ -228,7 +232,7 @@ class Crawl:
         """Return what *target* comes to without a request, ``None`` if that is not known."""
         if self._gate.is_blocked(target.host):
             return Outcome(target, TargetState.SKIPPED, rule=BLOCKED)
-        if self._edited and target.via is not Via.SEED:
+        if target.fp not in self._vetted:  # the spec may have been edited since it was found
             rule = self._discovery.verdict(target)
             if rule is not None:
                 return Outcome(target, TargetState.SKIPPED, rule=rule)
@@ -273,6 +277,7 @@ class Crawl:
             self._turns.push_later(target, wait_s)
         else:
             self._held.discard(target.fp)
+            self._vetted.discard(target.fp)
         if target.via in (Via.SEED, Via.SITEMAP) and not self._trouble:
             why = outcome.page.error_detail if outcome.page is not None else outcome.rule
             self._trouble = f"{target.url}: {why}" if why else ""
@@ -289,6 +294,7 @@ class Crawl:
         # depth first goes on with what was found last: that must stay in memory
         deep = self._spec.strategy is Strategy.DEPTH_FIRST
         if deep or (not self._spilled and len(self._turns) < WINDOW):
+            self._vetted.add(target.fp)
             self._admit(target)
         else:
             self._spilled = True  # what the store holds already was found earlier

@@ -26,7 +26,7 @@ class Discovery:
         admit: Callable[[Target], None],
     ) -> None:
         self._known = known
-        self._roots = list(roots)  # where redirects of start URLs led
+        self._roots = dict.fromkeys(roots)  # where redirects of start URLs led
         self._draft = draft
         self._admit = admit
         self._recent: set[str] = set()  # known ones, found sooner than by their fingerprints
@@ -44,8 +44,15 @@ class Discovery:
     def met(self, target: Target) -> None:
         """Take note of a target that was found before, perhaps by another crawl of the job."""
         self._known.add(target.fp)
-        if target.via is Via.SEED and target.hops and target.url not in self._roots:
-            self._add_root(target.url)
+        if target.via is Via.SEED and target.hops:
+            self.add_roots([target.url])
+
+    def add_roots(self, urls: Iterable[str]) -> None:
+        """Treat *urls* as start URLs too: redirects of start URLs led there."""
+        for url in urls:
+            if url not in self._roots:
+                self._roots[url] = None
+                self._boundary.add_seed(url)
 
     def begin(self) -> None:
         """Offer the start URLs and sitemaps; on a crawl that goes on they are known."""
@@ -97,17 +104,13 @@ class Discovery:
         )
         if hop and via is Via.SEED:
             # example.org that leads to www.example.org: that is what was meant
-            self._add_root(url)
+            self.add_roots([url])
         rule = self._boundary.verdict(url, 0 if via is Via.SITEMAP else target.depth)
         if rule is None:
             return self._take(target)
         if rule.startswith("depth"):
             return rule  # not for good: it may be found again on a shorter way
         return self._keep_out(target, rule)
-
-    def _add_root(self, url: str) -> None:
-        self._boundary.add_seed(url)
-        self._roots.append(url)
 
     def _offer_start(self, url: str, via: Via) -> None:
         """Take note of a URL that is in scope by definition, whatever its address."""

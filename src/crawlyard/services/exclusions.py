@@ -29,7 +29,7 @@ class Exclusions:
     async def add(
         self, actor: Actor, job_id: str, pattern: str, *, dry_run: bool, version: int | None = None
     ) -> Excluded:
-        """Let no URL of a job be fetched that *pattern* matches; count those that wait.
+        """Exclude URLs that match *pattern* from a job; count the waiting ones.
 
         Raises:
             NotFound, Forbidden: as the names say.

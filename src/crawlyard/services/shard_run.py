@@ -12,7 +12,7 @@ from crawlyard.core.leaving import Last, Leaving, Verdict, verdict_on
 from crawlyard.core.lifecycle import StateReason
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import ErrorKind, Target
-from crawlyard.core.spec import Strategy
+from crawlyard.core.spec import Scope, Strategy
 from crawlyard.core.spread import Share
 from crawlyard.engine.crawl import Crawl
 from crawlyard.engine.ends import NO_START, Start
@@ -21,6 +21,9 @@ from crawlyard.errors import Conflict
 from crawlyard.services.run import JobRun, Workshop
 
 _FAILED = StateReason.START_FAILED
+
+_OF_MANY_HOSTS = (Scope.SUBDOMAINS, Scope.DOMAIN)
+"""Scopes in which a redirect to one host lets in others, that may be in other shards."""
 
 
 class ShardRun(JobRun):
@@ -63,10 +66,14 @@ class ShardRun(JobRun):
 
     async def _load(self, limit: int, without: Collection[str]) -> Sequence[Target]:
         deep = self._job.spec.strategy is Strategy.DEPTH_FIRST
-        load = self._shop.store.spread.load
-        return await self._patiently(
+        load, roots = self._shop.store.spread.load, self._shop.store.frontier.roots
+        targets = await self._patiently(
             lambda: load(self.lease, limit, depth_first=deep, without=without)
         )
+        if targets and self._crawl is not None and self._job.spec.scope in _OF_MANY_HOSTS:
+            # read after the load: the redirects that let these targets in are stored by now
+            self._crawl.add_roots(await self._patiently(lambda: roots(self.lease.job_no)))
+        return targets
 
     def _heard(self, crawl: Crawl, answer: Checkpoint) -> None:
         if answer.share is not None:

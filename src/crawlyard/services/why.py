@@ -6,8 +6,9 @@ from datetime import datetime
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.fate import Fate, FateKind
+from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
-from crawlyard.core.page import KnownURL, TargetState
+from crawlyard.core.page import KnownURL, TargetState, Via
 from crawlyard.core.spec import JobSpec, Strategy
 from crawlyard.core.user import Actor
 from crawlyard.core.waiting import Surroundings, Wait, pending_waits, running_waits
@@ -81,16 +82,7 @@ class Why:
             case TargetState.DONE | TargetState.FAILED:
                 return await self._answered(job_id, known)
             case TargetState.WAITING:
-                deep = standing.job.spec.strategy is Strategy.DEPTH_FIRST
-                before = await self._store.inquiries.before(job_id, known, depth_first=deep)
-                detail = "it is the next" if not before else f"{before:,} URLs go before it"
-                return Fate(
-                    url=url,
-                    kind=FateKind.WAITING,
-                    detail=f"it waits: {detail}",
-                    known=known,
-                    position=before + 1,
-                )
+                return await self._waiting(standing.job, known)
             case _:
                 return _kept_out(known)
 
@@ -118,6 +110,24 @@ class Why:
             detail = f"it was fetched and answered {status}"
         kind = FateKind.FAILED if failed else FateKind.FETCHED
         return Fate(url=known.url, kind=kind, detail=detail, known=known, page=page)
+
+    async def _waiting(self, job: Job, known: KnownURL) -> Fate:
+        boundary = boundary_of(job.spec, await self._store.inquiries.roots(job.id))
+        # a sitemap is asked for by name, wherever it is
+        rule = None if known.via is Via.SITEMAP else boundary.verdict(known.url, known.depth)
+        if rule is not None:
+            detail = f"it is waiting and will be skipped ({rule})"
+            return Fate(url=known.url, kind=FateKind.WAITING, detail=detail, known=known, rule=rule)
+        deep = job.spec.strategy is Strategy.DEPTH_FIRST
+        before = await self._store.inquiries.before(job.id, known, depth_first=deep)
+        detail = "it is the next" if not before else f"{before:,} URLs go before it"
+        return Fate(
+            url=known.url,
+            kind=FateKind.WAITING,
+            detail=f"it waits: {detail}",
+            known=known,
+            position=before + 1,
+        )
 
     async def _never_found(self, standing: Standing, url: str) -> Fate:
         job = standing.job

@@ -47,7 +47,7 @@ async def exclude(
     request: Request,
     response: Response,
 ) -> ExclusionOut:
-    """Keep URLs out of a job that lives, and tell how many that waited are gone.
+    """Exclude URLs from a job that has not ended; return how many waiting ones will be skipped.
 
     A dry run only counts; it and a pattern that the job has already are answered with 200.
     """

@@ -15,18 +15,20 @@ class ExclusionAsk(Ask):
     model_config = example(pattern="*/print/*", dry_run=True)
 
     pattern: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN, examples=["*/print/*"])]
-    dry_run: Annotated[bool, Field(description="Only count what it would take away.")] = False
+    dry_run: Annotated[bool, Field(description="Only count the URLs that would be skipped.")] = (
+        False
+    )
 
 
 class ExclusionOut(Wire):
-    """What a pattern takes away from a job, or would."""
+    """Which waiting URLs of a job will be skipped because of a pattern, or would be."""
 
     object: Literal["exclusion"] = "exclusion"
     job_id: str
     version: int  # of the job
     pattern: Text
     dry_run: bool
-    pending_removed: int  # URLs that waited
+    pending_removed: int  # waiting URLs that match: they will be skipped
     samples: tuple[Text, ...]  # the first of them
     exclude: tuple[Text, ...]  # all patterns of the job now
 

@@ -22,7 +22,7 @@ class FateOut(Wire):
     error: str | None  # the kind of failure
     redirected_to: Text | None
     rule: Text  # that keeps it out, or would; empty: none
-    position: int | None  # of one that waits, from 1
+    position: int | None  # of a waiting URL that will be requested, from 1
     tries: int | None  # requests that failed
     due_at: Instant | None  # of one that is tried again: not before
 

@@ -119,7 +119,7 @@ submits(exclusion, async (how) => {
   fill(exclusion, { ...told, list: told.samples.join("\n") });
   if (told.dry_run) return;
   $("#exclude").close();
-  toast(`Excluded: ${told.pending_removed} URLs that waited are gone`);
+  toast(`Excluded: ${told.pending_removed} waiting URLs will be skipped`);
 });
 
 $("#save").onclick = async ({ target }) => {
