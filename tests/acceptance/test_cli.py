@@ -258,7 +258,7 @@ def test_the_version_is_told_in_three_ways(shell: Shell) -> None:
         (("jobs", "list", "--json", "-o", "csv"), 2, "expected one format"),
         (("jobs", "lst"), 2, "Did you mean 'list'"),
         (("crwl",), 2, "Did you mean 'crawl'"),
-        (("jobs", "retry", "last", "--kind", "tls"), 5, "no URL to retry"),
+        (("jobs", "retry", "last", "--kind", "tls"), 5, "no URL of job"),
         (("jobs", "resume", "last", "--out", "x.csv"), 2, "goes with --watch"),
         (("jobs", "export", "last", "--out", "x.txt"), 2, "got 'x.txt'"),
         (("jobs", "export", "last", "--out", "no/x.csv"), 1, "there is no folder no"),

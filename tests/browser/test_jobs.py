@@ -271,7 +271,7 @@ async def test_a_refusal_is_told_in_the_words_of_the_server(stage: Stage) -> Non
     await ended(stage, job, Move.FAIL)  # its record has no failed page
     async with stage.page("/jobs?q=tag:refuses") as page:
         await page.get_by_role("button", name="Retry what failed in Failed so").click()
-        await expect(page.locator(".toast.bad")).to_contain_text("has no URL to retry")
+        await expect(page.locator(".toast.bad")).to_contain_text("no URL of job")
 
 
 async def test_rows_are_chosen_one_by_one_in_ranges_and_all_of_a_page(stage: Stage) -> None:

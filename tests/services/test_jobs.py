@@ -104,3 +104,26 @@ async def test_a_job_that_an_admin_runs_again_is_still_its_owners(
     [created] = await store.events.events(EventQuery(subject=new.id))
     assert (created.owner, created.actor) == ("ada", "local")
     assert (await jobs.get(ADA, new.id)).job == new
+
+
+async def test_a_job_in_which_nothing_failed_is_not_said_to_be_retried_so(
+    store: Store, jobs: JobManager
+) -> None:
+    job = await crawled(store, Limits())
+    with pytest.raises(IllegalMove) as other_kind:
+        await jobs.retry_failed(ADA, job.id, (ErrorKind.TLS, ErrorKind.DNS))
+    flawless = await added(store, owner="ada")
+    claim = await claimed(store, flawless)
+    answer = await recorded(store, claim.lease, a_batch([GOOD], [done(GOOD)]))
+    await ended(store, answer.lease)
+    with pytest.raises(IllegalMove) as none:
+        await jobs.retry_failed(ADA, flawless.id)
+    with pytest.raises(IllegalMove) as no_rest:
+        await jobs.resume(ADA, flawless.id)
+
+    named = f"no URL of job {job.id} failed with dns or tls; what failed: 1 http_4xx, 1 timeout"
+    assert (str(other_kind.value), other_kind.value.allowed) == (named, ("retry_failed", "retry"))
+    again = f"crawl it again as a new job: crawlyard jobs retry {flawless.id}"
+    assert str(none.value) == f"no URL of job {flawless.id} failed; {again}"
+    assert str(no_rest.value) == f"job {flawless.id} has nothing left to fetch; {again}"
+    assert none.value.allowed == no_rest.value.allowed == ("retry",)

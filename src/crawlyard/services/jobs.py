@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
-from crawlyard.core.actions import DELETABLE, has_rest
+from crawlyard.core.actions import DELETABLE, Action, has_rest
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.editing import EDITABLE, edited
 from crawlyard.core.event import EventName
@@ -117,11 +117,7 @@ class JobManager(JobSubmitter):
             groups = await self._store.pages.errors(old.id)
             failed = [group for group in groups if not kinds or group.kind in kinds]
             if not failed:
-                wanted = ", ".join(sorted(kinds)) or "failed"
-                raise IllegalMove(
-                    f"job {job_id} has no URL to retry ({wanted})",
-                    allowed=tuple(LIFECYCLE[old.state]),
-                )
+                raise _none_failed(standing, kinds, groups)
             _check_limits(old, _without(standing.shard.usage, failed))
             await self._policy.check_granted(old.by_grant)
             try:
@@ -258,10 +254,36 @@ def _check_resumable(standing: Standing) -> None:
         return
     if not has_rest(usage):
         raise IllegalMove(
-            f"job {job.id} has nothing left to fetch; retry it instead",
-            allowed=(Move.RETRY_FAILED,),
+            f"job {job.id} has nothing left to fetch; {_retry_hint(job)}",
+            allowed=_restarts(standing, failed=bool(usage.errors)),
         )
     _check_limits(job, usage)
+
+
+def _none_failed(
+    standing: Standing, kinds: Collection[ErrorKind], groups: Sequence[ErrorGroup]
+) -> IllegalMove:
+    """Return the refusal to retry failed URLs of *kinds*, none of which is in *groups*."""
+    job = standing.job
+    if groups:
+        found = ", ".join(f"{group.count:,} {group.kind}" for group in groups)
+        asked = " or ".join(sorted(kinds))
+        message = f"no URL of job {job.id} failed with {asked}; what failed: {found}"
+    else:
+        message = f"no URL of job {job.id} failed; {_retry_hint(job)}"
+    return IllegalMove(message, allowed=_restarts(standing, failed=bool(groups)))
+
+
+def _retry_hint(job: Job) -> str:
+    return f"crawl it again as a new job: crawlyard jobs retry {job.id}"
+
+
+def _restarts(standing: Standing, *, failed: bool) -> tuple[str, ...]:
+    """Return what lets an ended job, or a copy of it, fetch something."""
+    job, usage = standing.job, standing.shard.usage
+    goes_on = has_rest(usage) and breach(job.limits, usage) is None
+    moves = [Move.RESUME] if goes_on else []
+    return (*moves, *([Move.RETRY_FAILED] if failed else []), Action.RETRY)
 
 
 def _without(usage: Usage, failed: Sequence[ErrorGroup]) -> Usage:
