@@ -63,7 +63,7 @@ async def test_workers_and_hosts_are_seen_while_they_are_at_it(
     job = await yard.jobs.submit(
         LOCAL, a_spec(server.url, per_host=3, delay=timedelta(seconds=0.2))
     )
-    worker = yard.worker()
+    worker = yard.worker(reserved=1)
     running = asyncio.create_task(worker.run())
     await published(yard, job.id, done=3)
 
@@ -75,7 +75,7 @@ async def test_workers_and_hosts_are_seen_while_they_are_at_it(
 
     [host] = hosts
     assert (host.jobs, host.others, host.at_once) == ((job.id,), 0, 3)
-    assert (report.id, report.slots) == (worker.id, 4)
+    assert (report.id, report.slots, report.reserved) == (worker.id, 4, 1)
     assert await watching(yard).hosts(BOB) == []
     assert narrowed[0].running == ()
     worker.stop()

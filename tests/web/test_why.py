@@ -85,6 +85,23 @@ class TestJobs:
 
         assert await reasons(rig, job["id"]) == ["slot", "queue"]
 
+    async def test_a_job_says_that_the_free_slots_are_reserved_for_urgent_ones(
+        self, rig: Rig
+    ) -> None:
+        await alive(rig, slots=2, reserved=1, running=("a",))
+        normal, urgent = await rig.job(), await rig.job(priority="urgent")
+
+        (wait, queue) = (await rig.get(f"jobs/{normal['id']}")).json()["waits_for"]
+
+        assert (wait["reason"], queue["reason"]) == ("slot", "queue")
+        assert wait["detail"] == "the only free slot is reserved for urgent jobs"
+        assert await reasons(rig, urgent["id"]) == ["queue"]
+        await alive(rig, slots=5, reserved=3, running=("a", "b"))
+        (wait, _) = (await rig.get(f"jobs/{normal['id']}")).json()["waits_for"]
+        assert wait["detail"] == "all 3 free slots are reserved for urgent jobs"
+        await alive(rig, slots=2, reserved=1)
+        assert await reasons(rig, normal["id"]) == ["queue"]
+
     async def test_a_job_says_that_no_worker_has_the_tags_that_it_needs(self, rig: Rig) -> None:
         await alive(rig, id="w1", tags=("eu",))
         job = await rig.job(worker_tags=["gpu", "eu"])

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from crawlyard.core.host_rule import HostState
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.priority import Priority
 from crawlyard.core.queue import can_run
 from crawlyard.core.quota import DAILY
 from crawlyard.core.watch import HostReport, WorkerReport
@@ -23,7 +24,7 @@ class WaitReason(StrEnum):
     LEASE = auto()  # pending: its last worker still stores what was in flight
     NO_WORKER = auto()  # pending: no worker is alive, or none of them takes jobs
     WORKER_TAGS = auto()  # pending: no worker has the tags that it needs
-    SLOT = auto()  # pending: all slots of the workers that may take it are taken
+    SLOT = auto()  # pending: all slots of the workers that may take it are taken or reserved
     QUEUE = auto()  # pending: its place among those that are due; `position`
     HOST = auto()  # running: all hosts that it asks hold it off, or are paused
 
@@ -54,11 +55,12 @@ class Surroundings(Struct, frozen=True, kw_only=True):
         """Return how many jobs may run at once."""
         return sum(worker.slots for worker in self.workers if worker.claims)
 
-    @property
-    def free(self) -> int:
-        """Return how many more may begin now."""
-        working = (worker for worker in self.workers if worker.claims)
-        return sum(max(0, worker.slots - len(worker.running)) for worker in working)
+    def free(self, level: Priority) -> int:
+        """Return how many more jobs of *level* may begin now."""
+        working = [worker for worker in self.workers if worker.claims]
+        kept = [0 if level is Priority.URGENT else worker.reserved for worker in working]
+        pairs = zip(working, kept, strict=True)
+        return sum(max(0, worker.slots - len(worker.running) - n) for worker, n in pairs)
 
     def for_tags(self, needs: Collection[str]) -> "Surroundings":
         """Return what a job is among that needs a worker with these tags."""
@@ -99,8 +101,11 @@ def pending_waits(
     if job.due_at > now or quota is not None:
         return tuple(waits)
     among = able
-    if among.slots and not among.free:
+    if among.slots and not among.free(job.level):
         detail = f"all {among.slots} slots of {len(among.workers)} workers are taken"
+        if reserved := among.free(Priority.URGENT):
+            which = "the only free slot is" if reserved == 1 else f"all {reserved} free slots are"
+            detail = f"{which} reserved for urgent jobs"
         waits.append(Wait(reason=WaitReason.SLOT, detail=detail))
     waits.append(_of_queue(place, among.counted))
     return tuple(waits)

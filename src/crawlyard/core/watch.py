@@ -113,6 +113,7 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
     pid: int
     version: str
     slots: int
+    reserved: int = 0  # of its slots, the last free ones, for urgent jobs
     tags: tuple[str, ...] = ()  # it takes jobs that ask for these, sorted
     running: tuple[str, ...] = ()  # ids of jobs
     pages: int = 0  # since it began

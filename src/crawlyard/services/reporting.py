@@ -67,6 +67,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     """What a worker is at right now."""
 
     slots: int
+    reserved: int = 0  # of its slots, the last free ones, for urgent jobs
     running: Collection[str]
     tags: tuple[str, ...] = ()
     quiet: bool = False
@@ -128,6 +129,7 @@ class Reporter:
             pid=os.getpid(),
             version=VERSION,
             slots=standing.slots,
+            reserved=standing.reserved,
             tags=standing.tags,
             running=tuple(standing.running),
             pages=deeds.pages,

@@ -130,6 +130,7 @@ def _narrowed(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
         pid=report.pid,
         version=report.version,
         slots=report.slots,
+        reserved=report.reserved,
         tags=report.tags,
         running=tuple(job_id for job_id in report.running if job_id in own),
         quiet=report.quiet,

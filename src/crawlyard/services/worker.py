@@ -160,6 +160,7 @@ class Worker:
         running = [run.job_id for run in self._runs.values()]
         return Standing(
             slots=self._rules.slots,
+            reserved=self._rules.reserved,
             tags=tuple(sorted(self._rules.tags)),
             running=running,
             quiet=self._quiet,
