@@ -85,11 +85,13 @@ def lifecycle() -> str:
         _table(["", *(f"`{m}`" for m in Move)], table),
         "```mermaid\n" + "\n".join(drawing) + "\n```",
         "A job that is pending may have to wait until its due time. A resumed job and one that "
-        "goes on after a lost worker keep their place in the queue.",
+        "goes on after a lost worker or a lost slot keep their place in the queue.",
         "## Reasons",
         "Beside its state, a job has a reason from this list, and often a sentence of detail.",
         _table(["reason", "state, and why"], [[f"`{r}`", reasons[r.name]] for r in StateReason]),
-        f"`{StateReason.PREEMPTED}` is there for later: no job gives way to another yet.",
+        "A `low` job that runs may have to give its slot to an urgent one: it is queued again as "
+        f"`{StateReason.PREEMPTED}`, see [Priorities and fair share]"
+        "(../howto/priorities-and-fair-share.md#urgent-jobs).",
         "All events, with what each of them carries, are in [Events](events.md).",
     )
 

@@ -10,7 +10,7 @@ class State(StrEnum):
     """Where a job is in its life."""
 
     PENDING = auto()  # waits for a worker, perhaps until its due time
-    RUNNING = auto()  # leased to one worker
+    RUNNING = auto()  # leased to a worker, or to several if it is spread
     PAUSED = auto()  # held by an operator; its frontier is kept
     COMPLETED = auto()  # nothing left to fetch, or a limit was reached
     FAILED = auto()  # given up, with the reason
@@ -31,7 +31,7 @@ class Move(StrEnum):
     CLAIM = auto()  # a worker takes it
     COMPLETE = auto()  # its worker is through
     FAIL = auto()  # its worker gives up
-    REQUEUE = auto()  # try later: a failed attempt, a lost or stopped worker
+    REQUEUE = auto()  # try later: a failed attempt, a lost or stopped worker, its slot given up
     PAUSE = auto()  # an operator holds it, no room is left for its pages, or a grant for it
     RESUME = auto()  # an operator queues it again, where it stands
     CANCEL = auto()  # an operator ends it
