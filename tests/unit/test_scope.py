@@ -115,6 +115,14 @@ def test_a_pattern_does_not_match(pattern: str) -> None:
     assert excluded.verdict(URL, 1) is None
 
 
+def test_a_caret_in_a_glob_matches_in_the_path_and_in_the_query() -> None:
+    boundary = a_boundary("http://h/", exclude=("/a^b?c^d",))
+
+    assert boundary.verdict("http://h/a%5Eb?c^d", 1) == "exclude: /a^b?c^d"
+    assert boundary.verdict("http://h/a%5Eb?c%5Ed", 1) == "exclude: /a^b?c^d"
+    assert boundary.verdict("http://h/ab?cd", 1) is None
+
+
 def test_what_is_not_ascii_in_a_glob_is_read_as_in_a_url() -> None:
     boundary = a_boundary("http://h/", exclude=("*/straße/*",))
 

@@ -68,6 +68,12 @@ JOINS = {
     "/%7Ea": "http://example.com/%7Ea",
     "/%c3%a4": "http://example.com/%c3%a4",
     "/ä?ö": "http://example.com/%C3%A4?%C3%B6",
+    # the percent-encode sets of a path, of a query and of a fragment differ
+    "/a^b?c^d#e^f": "http://example.com/a%5Eb?c^d",
+    "^": "http://example.com/a/b/%5E",
+    '/ "#': "http://example.com/%20%22",
+    "/<>`{}'|": "http://example.com/%3C%3E%60%7B%7D'|",
+    "/?<>`{}'|": "http://example.com/?%3C%3E`{}%27|",
     "/a//b": "http://example.com/a//b",
     # credentials are dropped
     "http://user:secret@h/x@y": "http://h/x@y",

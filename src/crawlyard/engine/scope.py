@@ -190,6 +190,8 @@ def _glob(character: str) -> str:
             return ".*"
         case "?":
             return "."
+        case "^":  # escaped in the path of a URL, but not in its query
+            return r"(?:\^|%5E)"
         case _:  # in URLs, what is not ASCII is escaped; a lone surrogate is in none
             raw = character if character.isascii() else quote(character, errors="replace")
             return str(re2.escape(raw.replace(" ", "%20")))

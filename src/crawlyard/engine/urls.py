@@ -205,6 +205,9 @@ def _kept(url: can_ada.URL) -> str | None:
         text = url.href
     if "#" in text:  # it is escaped everywhere but before the fragment
         text = text[: text.index("#")]
+    if "^" in text:  # the parser follows a standard without it among what a path escapes
+        path, mark, query = text.partition("?")
+        text = path.replace("^", "%5E") + mark + query
     return text if len(text) <= MAX_URL else None
 
 
