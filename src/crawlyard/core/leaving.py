@@ -47,7 +47,8 @@ def verdict_on(left: Leaving, last: Last, now: datetime) -> Verdict:
     """Return what a job becomes: completed by a limit or for want of URLs, failed, or queued."""
     job, usage, actor = left.job, left.usage, last.actor
     limit = breach(job.limits, usage)
-    fruitless = not usage.pages or usage.done == usage.errors + usage.redirects
+    good_redirects = usage.redirects - usage.bad_redirects
+    fruitless = not usage.pages or usage.done == usage.errors + good_redirects
     if limit is not None and not (limit == "errors" and fruitless):
         detail = ResourceLimiter(job.limits).describe(limit, usage)
         told = job.event(EventName.LIMIT_REACHED, now, actor, limit=limit, detail=detail)

@@ -42,7 +42,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     discovered: int = 0  # URLs that were worth a fetch: in scope, each once
     done: int = 0  # of those, how many need no further fetch, whatever came of it
     skipped: int = 0  # URLs that a rule kept out: scope, patterns, depth, robots, duplicates
-    redirects: int = 0  # hops that led to another URL
+    redirects: int = 0  # answers that were redirects, wherever they led
+    bad_redirects: int = 0  # of those, how many are errors: no usable Location, loops, long chains
+    needs_scripts: int = 0  # pages whose text is empty or partial without scripts
 
     def plus(self, other: "Usage") -> "Usage":
         """Return the sum, field by field."""

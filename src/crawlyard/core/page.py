@@ -42,7 +42,7 @@ class ErrorKind(StrEnum):
     DECODE = auto()  # a content coding that cannot be undone
     ROBOTS = auto()  # robots.txt could not be had
     BLOCKED_ADDRESS = auto()  # an address that may not be connected to
-    BAD_REDIRECT = auto()  # no usable Location, or too many hops
+    BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
     INTERNAL = auto()  # an error of ours
 
 
@@ -98,6 +98,7 @@ class Page(Struct, frozen=True, kw_only=True):
     links: int = 0  # distinct http(s) URLs that the page names
     truncated: str = ""  # why the body is not whole
     noindex: bool = False
+    needs_scripts: bool = False  # its text is empty or partial without them
     extracted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     error: ErrorKind | None = None
     error_detail: str = ""
@@ -123,6 +124,14 @@ class Outcome(Struct, frozen=True):
     page: Page | None = None
     bodies: Mapping[Body, bytes] = field(default_factory=dict)
     rule: str = ""
+
+    @property
+    def redirects(self) -> bool:
+        """Tell whether the answer was a redirect, wherever it led."""
+        if self.page is not None:
+            return self.page.error is ErrorKind.BAD_REDIRECT
+        kept_out = self.state is TargetState.SKIPPED and self.rule.startswith(RuleKind.REDIRECT)
+        return kept_out or self.state is TargetState.REDIRECTED
 
 
 class Skipped(Struct, frozen=True):

@@ -8,7 +8,7 @@ from crawlyard.core.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.guard import BlockedAddress, spec_guard
 from crawlyard.engine.scope import Boundary
-from crawlyard.engine.urls import canonical, hostname_of, port_of
+from crawlyard.engine.urls import canonical, has_credentials, hostname_of, port_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
@@ -66,9 +66,15 @@ def check_spec(spec: JobSpec) -> None:
 
 def _canonical(field: str, urls: Sequence[str]) -> list[str]:
     try:
-        return [canonical(url) for url in urls]
+        named = next((url for url in urls if "@" in url and has_credentials(url)), None)
+        spelled = [canonical(url) for url in urls]
     except Invalid as error:
         raise Invalid(field, error.message) from None
+    if named is not None:
+        why = "was given with a user name or password, which Crawlyard does not send from a URL"
+        instead = "send it as a header: --header 'Authorization: Basic …', headers in JSON"
+        raise Invalid(field, f"{canonical(named)} {why}; {instead}")
+    return spelled
 
 
 def _literal(hostname: str) -> str | None:

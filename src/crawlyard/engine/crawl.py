@@ -278,7 +278,9 @@ class Crawl:
         else:
             self._held.discard(target.fp)
             self._vetted.discard(target.fp)
-        if target.via in (Via.SEED, Via.SITEMAP) and not self._trouble:
+        started = target.via in (Via.SEED, Via.SITEMAP)
+        # what a redirect came to is told by the target that it led to
+        if started and outcome.state is not TargetState.REDIRECTED and not self._trouble:
             why = outcome.page.error_detail if outcome.page is not None else outcome.rule
             self._trouble = f"{target.url}: {why}" if why else ""
         if self._first_page is None:

@@ -112,6 +112,10 @@ class Discovery:
             return rule  # not for good: it may be found again on a shorter way
         return self._keep_out(target, rule)
 
+    def lost_credentials(self, count: int) -> None:
+        """Count links whose user name or password was dropped."""
+        self._draft.credentials += count
+
     def _offer_start(self, url: str, via: Via) -> None:
         """Take note of a URL that is in scope by definition, whatever its address."""
         fp = fingerprint(url)

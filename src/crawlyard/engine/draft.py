@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.limits import Usage
-from crawlyard.core.page import Outcome, Skipped, Target, TargetState
+from crawlyard.core.page import ErrorKind, Outcome, Skipped, Target, TargetState
 
 MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
 
@@ -23,6 +23,8 @@ class Tally(Struct):
     done: int = 0
     skipped: int = 0
     redirects: int = 0
+    bad_redirects: int = 0
+    needs_scripts: int = 0
 
     @classmethod
     def of(cls, usage: Usage) -> "Tally":
@@ -32,7 +34,7 @@ class Tally(Struct):
     @property
     def fruitless(self) -> bool:
         """Tell whether nothing came but errors and redirects."""
-        return not self.pages or self.done == self.errors + self.redirects
+        return not self.pages or self.done == self.errors + self.redirects - self.bad_redirects
 
     def spend(self, wire_bytes: int) -> None:
         """Count the body of an answer, whatever was asked for."""
@@ -54,6 +56,7 @@ class Draft(Struct):
     notes: list[Mapping[str, object]] = field(default_factory=list)
     current_url: str = ""
     notes_made: int = 0
+    credentials: int = 0  # links that had some, which were dropped
 
     @property
     def news(self) -> bool:
@@ -83,17 +86,21 @@ class Draft(Struct):
         if outcome.state is TargetState.WAITING:
             return
         tally.done += 1
-        if outcome.state is TargetState.SKIPPED:
-            tally.skipped += 1
-        elif outcome.state is TargetState.REDIRECTED:
-            tally.redirects += 1
+        tally.skipped += outcome.state is TargetState.SKIPPED
+        tally.redirects += outcome.redirects
         page = outcome.page
         if page is not None:
             tally.pages += page.status is not None
             tally.errors += page.error is not None
+            tally.needs_scripts += page.needs_scripts
+            tally.bad_redirects += page.error is ErrorKind.BAD_REDIRECT
 
     def batch(self, *, last: bool) -> Batch:
         """Return all of it as a batch, and begin the next one."""
+        if last and self.credentials:
+            many = f"{self.credentials:,} links" if self.credentials > 1 else "1 link"
+            told = f"{many} had a user name or password: they were followed without it"
+            self.notes.append({"note": told})
         batch = Batch(
             found=tuple(self.found),
             skipped=tuple(self.skipped),

@@ -44,6 +44,8 @@ class Extracted(Struct, frozen=True, kw_only=True):
     nofollow: tuple[str, ...] = ()  # the same, but not to be followed
     refresh: str | None = None  # where a <meta> refresh leads
     noindex: bool = False
+    needs_scripts: bool = False  # its text is empty or partial without them
+    credentials: int = 0  # links that had a user name or a password, which is dropped
     text: str | None = None  # None when none was wanted
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -201,6 +203,7 @@ def _extracted(
     refresh = next(filter(None, map(_refresh_target, meta.get("http-equiv=refresh", ()))), None)
     named = _href(document, "link[rel~=canonical i][href]")
     root = document.root
+    after = None if refresh is None else base.join(refresh)
     return Extracted(
         title=_line(_title(document), MAX_TITLE),
         description=_line(next(iter(meta.get("name=description", ())), None), MAX_DESCRIPTION),
@@ -208,8 +211,9 @@ def _extracted(
         canonical=(named and base.join(named)) or "",
         links=links,
         nofollow=nofollow,
-        refresh=None if refresh is None else base.join(refresh),
+        refresh=after,
         noindex=bool(directives & {"noindex", "none"}),
+        credentials=base.credentials,
         text=_text(document, wanted.text),
         extracted={name: _values(document, expression) for name, expression in wanted.css},
     )

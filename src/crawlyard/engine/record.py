@@ -65,6 +65,7 @@ def answered(
         links=len(found.links) + len(found.nofollow),
         truncated=response.truncated,
         noindex=found.noindex,
+        needs_scripts=found.needs_scripts and error is None,
         extracted={} if hidden else found.extracted,
         error=error,
         error_detail=detail,

@@ -33,6 +33,7 @@ class Sitemap(Struct, frozen=True):
 
     urls: tuple[str, ...] = ()  # of pages
     sitemaps: tuple[str, ...] = ()  # of further sitemaps, of an index
+    credentials: int = 0  # entries that had a user name or a password, which is dropped
     problem: str = ""  # what was not as it should be; what could be read is there all the same
 
 
@@ -57,7 +58,7 @@ def parse(body: bytes, url: str) -> Sitemap:
     if entries.dropped:
         dropped = f"{entries.dropped:,} of {entries.count:,} entries named no http(s) URL"
         problem = f"{problem}; {dropped}" if problem else dropped
-    return Sitemap(tuple(entries.pages), tuple(entries.sitemaps), problem)
+    return Sitemap(tuple(entries.pages), tuple(entries.sitemaps), entries.credentials, problem)
 
 
 class _Stopped(Exception):
@@ -74,6 +75,10 @@ class _Entries:
         self.pages: dict[str, None] = {}
         self.sitemaps: dict[str, None] = {}
 
+    @property
+    def credentials(self) -> int:
+        return self._base.credentials
+
     def add(self, text: str, *, sitemap: bool = False, relative: bool = True) -> None:
         """Take one entry; *relative*: its URL may be."""
         text = text.strip()
@@ -82,18 +87,19 @@ class _Entries:
         if self.count == MAX_ENTRIES:
             raise _Stopped(f"more than {MAX_ENTRIES:,} entries: the rest was not read")
         self.count += 1
-        url = self._base.join(text) if relative else _absolute(text)
+        url = self._base.join(text) if relative or _is_absolute(text) else None
         if url is None:
             self.dropped += 1
         else:
             (self.sitemaps if sitemap else self.pages)[url] = None
 
 
-def _absolute(text: str) -> str | None:
+def _is_absolute(text: str) -> bool:
     try:
-        return canonical(text)
+        canonical(text)
     except Invalid:
-        return None
+        return False
+    return True
 
 
 def _plain(body: bytes) -> tuple[bytes, str]:

@@ -1,5 +1,6 @@
 """One spelling for every URL, and what can be read off it."""
 
+import re
 from collections.abc import Iterable
 
 import can_ada
@@ -14,6 +15,7 @@ asks for 8,000 at least."""
 
 _SCHEMES = ("http://", "https://")
 _SHOWN = 200  # characters of a refused value in its message
+_USERINFO = re.compile(r"//[^/?#\s]*@")
 _SIGN = 1 << 63
 _JOINS = Joins()  # of all jobs: what a link leads to depends on nothing else
 _NO_HOST = frozenset("/?#@\\*")  # what ends or precedes a host in a URL; and no host has a star
@@ -45,19 +47,31 @@ def canonical(url: str) -> str:
     return kept
 
 
+def has_credentials(url: str) -> bool:
+    """Tell whether *url*, as somebody wrote it, has a user name or a password in it.
+
+    Raises:
+        Invalid: it is not an absolute http or https URL.
+    """
+    canonical(url)
+    return bool(can_ada.parse(url).has_credentials())
+
+
 class Base:
     """What the links of one page are relative to: its URL, or what its <base href> says.
 
     As in a browser, *href* (of the first <base> that has one) counts if it is a URL,
-    otherwise *url* does.
+    otherwise *url* does. `credentials` counts the joined links that had a user name or a
+    password, which is dropped.
 
     Raises:
         Invalid: *url* is not an absolute URL.
     """
 
-    __slots__ = ("_base",)
+    __slots__ = ("_base", "credentials")
 
     def __init__(self, url: str, href: str | None = None) -> None:
+        self.credentials = 0
         try:
             self._base = can_ada.parse(url)
         except (ValueError, TypeError):
@@ -76,9 +90,13 @@ class Base:
     def join(self, href: str) -> str | None:
         """Return the canonical URL that *href* leads to, ``None`` if it is no http(s) URL."""
         try:
-            return _kept(self._base + href)
+            url = self._base + href
         except (ValueError, TypeError):
             return None
+        named = "@" in href and url.has_credentials()
+        kept = _kept(url)
+        self.credentials += named and kept is not None
+        return kept
 
     def joined(self, hrefs: Iterable[str]) -> tuple[str, ...]:
         """Return what `join` makes of *hrefs*, each http(s) URL once, in their order."""
@@ -95,7 +113,7 @@ class Base:
                     url = before.get(href)
                     if url is None:
                         url = self.join(href) or ""
-                    if folder and is_simple(href):
+                    if folder and is_simple(href) and "@" not in href:  # credentials are counted
                         known[href] = url
                     urls[place] = url
             _JOINS.took(len(known) - had)
@@ -220,4 +238,5 @@ def _expected(url: can_ada.URL) -> str:
 
 
 def _shown(url: str) -> str:
+    url = _USERINFO.sub("//***@", url)
     return repr(url if len(url) <= _SHOWN else url[:_SHOWN] + "…")

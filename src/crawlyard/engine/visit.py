@@ -21,13 +21,14 @@ from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.robots import token_of
-from crawlyard.engine.urls import Base, canonical, spelled_origin_of
+from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
 MAX_HOPS = 10
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # sitemaps.org, protocol 0.9
 MAX_NESTING = 2
 """An index names sitemaps, by the protocol; one level more is taken, and an index of
 indexes of indexes ends there: nothing else would end it, as sitemaps are no pages."""
+MOST_CHAINS = 10_000  # redirects whose targets wait: older ones are told by their origin alone
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
@@ -45,6 +46,17 @@ class Finds(Protocol):
     def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
         """Take note of *url*; return "" if it will be fetched, else the rule against it."""
         ...
+
+    def lost_credentials(self, count: int) -> None:
+        """Count links whose user name or password was dropped."""
+        ...
+
+
+class _Chain(Struct, frozen=True):
+    """The redirects that led to a target."""
+
+    urls: tuple[str, ...] = ()
+    cookie: bool = False  # one of them set one
 
 
 class Tools(Struct, frozen=True):
@@ -65,6 +77,7 @@ class Visitor:
         self._tools = tools
         self._finds = finds
         self._agent = agent
+        self._chains: dict[int, _Chain] = {}  # by fp of the target that waits at its end
         self.adopt(spec)
 
     def adopt(self, spec: JobSpec) -> None:
@@ -101,6 +114,12 @@ class Visitor:
 
     async def visit(self, target: Target) -> Outcome:
         """Return what became of *target*; the caller holds its host's slot, given back here."""
+        outcome = await self._outcome(target)
+        if outcome.state is not TargetState.WAITING:
+            self._chains.pop(target.fp, None)
+        return outcome
+
+    async def _outcome(self, target: Target) -> Outcome:
         gate = self._tools.gate
         try:
             cap = MAX_SITEMAP_BYTES if target.via is Via.SITEMAP else None
@@ -141,6 +160,7 @@ class Visitor:
         return record.answered(target, response, extracted, self._spec, now)
 
     def _follow(self, target: Target, extracted: Extracted) -> None:
+        self._finds.lost_credentials(extracted.credentials)
         for url in self._finds.unknown(extracted.links):
             self._finds.offer(url, target, Via.LINK)
         if extracted.refresh is not None and target.hops < MAX_HOPS:
@@ -148,6 +168,7 @@ class Visitor:
 
     def _read_sitemap(self, target: Target, response: Response) -> Outcome:
         read = sitemaps.parse(response.body, target.url)
+        self._finds.lost_credentials(read.credentials)
         for url in read.sitemaps:
             if target.depth < MAX_NESTING:
                 self._finds.offer(url, target, Via.SITEMAP)
@@ -161,10 +182,16 @@ class Visitor:
     def _after_redirect(self, target: Target, response: Response) -> Outcome:
         now = self._tools.clock.now()
         locations = sorted(set(response.all_headers("location")))
-        url = Base(target.url).join(locations[0]) if len(locations) == 1 else None
+        base = Base(target.url)
+        url = base.join(locations[0]) if len(locations) == 1 else None
+        self._finds.lost_credentials(base.credentials)
+        before = self._chains.get(target.fp, _Chain())
+        cookie = before.cookie or bool(response.header("set-cookie"))
         problem = ""
         if url is None:
             problem = f"no usable Location: {json.dumps(locations)[:200]}"
+        elif url in {target.url, target.origin, *before.urls}:
+            problem = _loop(url, target, cookie=cookie)
         elif target.hops >= MAX_HOPS:
             problem = f"more than {MAX_HOPS} redirects, from {target.origin or target.url}"
         if url is None or problem:
@@ -173,6 +200,9 @@ class Visitor:
         rule = self._finds.offer(url, target, target.via, hop=True)
         if rule:  # it leads nowhere new: that is where its own way ends
             return Outcome(target, TargetState.SKIPPED, rule=f"redirect to {url}: {rule}")
+        if len(self._chains) >= MOST_CHAINS:
+            del self._chains[next(iter(self._chains))]
+        self._chains[fingerprint(url)] = _Chain((*before.urls, target.url), cookie)
         return Outcome(target, TargetState.REDIRECTED, rule=f"redirect to {url}")
 
     def _after_failure(self, target: Target, failure: FetchFailed) -> Outcome:
@@ -204,6 +234,12 @@ class Visitor:
     def _headers_for(self, url: str) -> Mapping[str, str]:
         trusted = spelled_origin_of(url) in self._trusted
         return self._secret_headers if trusted else self._headers
+
+
+def _loop(url: str, target: Target, *, cookie: bool) -> str:
+    if cookie:
+        return "redirect loop: the site sets a cookie first, and Crawlyard keeps none"
+    return f"redirect loop: it leads back to {'itself' if url == target.url else url}"
 
 
 def _plain(origin: str) -> bool:

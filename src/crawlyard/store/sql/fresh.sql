@@ -203,6 +203,7 @@ CREATE TABLE pages (
   links INTEGER NOT NULL,
   truncated TEXT NOT NULL,
   noindex BOOLEAN NOT NULL,
+  needs_scripts BOOLEAN NOT NULL,
   extracted TEXT,
   error VARCHAR(32),
   error_detail TEXT NOT NULL,
@@ -440,6 +441,8 @@ CREATE TABLE shards (
   done BIGINT NOT NULL,
   skipped BIGINT NOT NULL,
   redirects BIGINT NOT NULL,
+  bad_redirects BIGINT NOT NULL,
+  needs_scripts BIGINT NOT NULL,
   pulse TEXT NOT NULL,
   current_url TEXT NOT NULL,
   recorded_at BIGINT,
@@ -471,4 +474,4 @@ CREATE TABLE alembic_version (
 INSERT INTO users (id, role, quota, limited, version, created_at, updated_at)
   VALUES ('local', 'admin', '{}', 0, 1, 0, 0);
 INSERT INTO cursors (name, seq) VALUES ('webhooks', 0);
-INSERT INTO alembic_version (version_num) VALUES ('0010');
+INSERT INTO alembic_version (version_num) VALUES ('0011');

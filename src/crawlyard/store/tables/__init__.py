@@ -27,5 +27,5 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0010"
+SCHEMA = "0011"
 """The revision in `migrations/versions` that makes these tables."""

@@ -211,6 +211,8 @@ shards = Table(
     Column("done", BigInteger, nullable=False),
     Column("skipped", BigInteger, nullable=False),
     Column("redirects", BigInteger, nullable=False),
+    Column("bad_redirects", BigInteger, nullable=False),
+    Column("needs_scripts", BigInteger, nullable=False),
     Column("pulse", Text, nullable=False),  # JSON
     Column("current_url", CleanText, nullable=False),
     Column("recorded_at", Instant),
@@ -299,6 +301,7 @@ pages = Table(
     Column("links", Integer, nullable=False),
     Column("truncated", CleanText, nullable=False),
     Column("noindex", Boolean, nullable=False),
+    Column("needs_scripts", Boolean, nullable=False),
     Column("extracted", CleanText),  # JSON; NULL: nothing
     Column("error", String(32)),
     Column("error_detail", CleanText, nullable=False),

@@ -1,0 +1,131 @@
+"""Redirects that lead nowhere, and links with credentials: what is asked, and what is told."""
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from crawlyard import LOCAL, State, StateReason, Yard
+from crawlyard.core.page import ErrorKind
+from crawlyard.demo.site import HTML, Answer
+from tests.engine.rig import Outcome, a_spec, crawled, opened
+from tests.site import Serve
+
+COOKIE = ("Set-Cookie", "seen=1")
+COOKIE_FIRST = "redirect loop: the site sets a cookie first, and Crawlyard keeps none"
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
+        yield yard
+
+
+class Fixed:
+    """A site that answers each path as it is told."""
+
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self.answers = answers
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        return self.answers.get(path, Answer(404))
+
+
+def to(location: str, *headers: tuple[str, str]) -> Answer:
+    return Answer(302, (("Location", location), *headers))
+
+
+def html(body: str) -> Answer:
+    return Answer(200, (("Content-Type", HTML),), body.encode())
+
+
+def details(found: Outcome, base: str) -> dict[str, str]:
+    return {
+        page.final_url.removeprefix(base): page.error_detail for page in found.pages if page.error
+    }
+
+
+async def test_a_redirect_to_itself_is_an_error_that_is_asked_for_once(
+    yard: Yard, site_server: Serve
+) -> None:
+    answers = {
+        "/cookie": to("/cookie", COOKIE),
+        "/plain": to("/plain#top"),
+        "/dots": to("/x/../dots"),
+    }
+    server = await site_server(Fixed(answers))
+
+    found = await crawled(yard, a_spec(*(f"{server.url}{path}" for path in answers)))
+
+    assert details(found, server.url) == {
+        "/cookie": COOKIE_FIRST,
+        "/plain": "redirect loop: it leads back to itself",
+        "/dots": "redirect loop: it leads back to itself",
+    }
+    assert {page.error for page in found.pages} == {ErrorKind.BAD_REDIRECT}
+    assert sorted(hit.path for hit in server.hits if hit.path in answers) == sorted(answers)
+    assert (found.usage.redirects, found.usage.errors, found.usage.done) == (3, 3, 3)
+    assert found.job.state_reason is StateReason.START_FAILED
+    assert found.job.detail == f"{server.url}/cookie: {COOKIE_FIRST}"
+
+
+@pytest.mark.parametrize("where", ["/", "/check", "/home", "nowhere"])
+async def test_a_loop_of_several_redirects_is_an_error_of_the_job_too(
+    yard: Yard, site_server: Serve, where: str
+) -> None:
+    leads = {"/": "/check", "/check": "/home", "/home": "/check"}
+    server = await site_server(
+        Fixed(
+            {path: to(next_, *([COOKIE] if path == where else [])) for path, next_ in leads.items()}
+        )
+    )
+
+    found = await crawled(yard, a_spec(server.url))
+
+    back = f"redirect loop: it leads back to {server.url}/check"
+    told = back if where == "nowhere" else COOKIE_FIRST
+    assert details(found, server.url) == {"/home": told}
+    assert found.errors == {f"{server.url}/home": ErrorKind.BAD_REDIRECT}
+    assert found.usage.redirects == 3
+    assert (found.job.state, found.job.detail) == (State.FAILED, f"{server.url}/home: {told}")
+
+
+async def test_a_redirect_to_a_known_url_that_led_nowhere_is_no_loop(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(
+        Fixed(
+            {
+                "/": html('<a href="/a">a</a><a href="/b">b</a>'),
+                "/a": to("/", COOKIE),
+                "/b": to("/a"),
+            }
+        )
+    )
+
+    found = await crawled(yard, a_spec(server.url))
+
+    assert not found.errors
+    assert found.usage.redirects == 2
+    assert found.job.state is State.COMPLETED
+
+
+async def test_credentials_in_links_are_dropped_and_counted(yard: Yard, site_server: Serve) -> None:
+    site = Fixed({})
+    server = await site_server(site)
+    with_password = server.url.replace("http://", "http://ada:s3cret@")
+    site.answers = {
+        "/": html(f'<a href="{with_password}/a">a</a><a href="{with_password}/b">b</a>'),
+        "/a": html(f'<a href="{with_password}/b">b</a><a href="mailto:ada@example.org">m</a>'),
+        "/b": to(f"{with_password}/c"),
+        "/c": html("<p>c"),
+    }
+
+    found = await crawled(yard, a_spec(server.url))
+
+    assert found.ok == {f"{server.url}{path}" for path in ("/", "/a", "/c")}
+    assert not any("authorization" in map(str.lower, hit.headers) for hit in server.hits)
+    notes = [str(e.data.get("note", "")) for e in await yard.results.events(LOCAL, found.job.id)]
+    assert [note for note in notes if note] == [
+        "4 links had a user name or password: they were followed without it"
+    ]
