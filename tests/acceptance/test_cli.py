@@ -57,6 +57,31 @@ def test_extracted_values_reach_a_spreadsheet(either: Shell, site: str) -> None:
     assert row.startswith(f"{site}/,{site}/,200,text/html,The harbour handbook,")
 
 
+def test_a_crawl_of_a_shell_says_that_it_needs_scripts(either: Shell) -> None:
+    site = either.folder / "site"
+    site.mkdir()
+    (site / "index.html").write_text(
+        '<!doctype html><title>Shop</title><div id="root"></div><script src="/app.js"></script>'
+    )
+    with a_site("--folder", str(site)) as url:
+        ran = either.run("crawl", url, *FAST)
+
+    assert ran.returncode == 0, ran.stderr
+    [line] = [line for line in ran.stderr.splitlines() if "scripts" in line]
+    assert line.startswith(
+        "  1 page needs scripts, which Crawlyard does not run; its text is empty "
+    )
+    command = line.partition(": crawlyard ")[2].split()
+    assert command[:2] == ["jobs", "pages"]
+    [page] = json.loads(either.run(*command, "--json").stdout)
+    assert (page["url"], page["needs_scripts"]) == (f"{url}/", True)
+    usage = either.job()["usage"]
+    assert isinstance(usage, dict)
+    assert usage["needs_scripts"] == 1
+    everywhere = either.run("pages", "--needs-scripts", "-o", "plain")
+    assert url in everywhere.stdout
+
+
 def normal(text: str) -> str:
     """Return *text* without what differs from run to run."""
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)

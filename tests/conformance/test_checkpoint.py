@@ -40,6 +40,8 @@ class TestTheShard:
             done=4,
             skipped=5,
             redirects=6,
+            bad_redirects=7,
+            needs_scripts=8,
         )
         pulse = Pulse(rate=1 / 3, spread=0.1, growth=1e-9, samples=4)
         first = await recorded(

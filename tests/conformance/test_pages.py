@@ -37,6 +37,7 @@ async def test_a_page_comes_back_as_it_was_stored(store: Store) -> None:
         links=12,
         truncated="max_body",
         noindex=True,
+        needs_scripts=True,
         extracted={"price": ("1", "2"), "none": ()},
         error=ErrorKind.HTTP_4XX,
         error_detail="answered 404",
@@ -114,6 +115,16 @@ class TestQuery:
         ]
         assert await found(store, claim, failed=False) == [a_target("good").url]
         assert len(await found(store, claim)) == 3
+
+    async def test_of_those_that_need_scripts(self, store: Store) -> None:
+        claim = await claimed(store)
+        shell, page = a_target("shell"), a_target("page")
+        outcomes = [done(shell, needs_scripts=True), done(page)]
+        await recorded(store, claim.lease, a_batch([shell, page], outcomes))
+
+        assert await found(store, claim, needs_scripts=True) == [shell.url]
+        assert await found(store, claim, needs_scripts=False) == [page.url]
+        assert await found(store, claim) == [shell.url, page.url]
 
     async def test_by_kind(self, store: Store, claim: Claim) -> None:
         kinds = frozenset({ErrorKind.HTTP_4XX, ErrorKind.DNS})

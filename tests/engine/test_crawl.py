@@ -289,6 +289,26 @@ async def test_what_is_asked_for_is_kept_beside_the_record(yard: Yard, site_serv
     assert b"Content-Type" in bodies[Body.HEADERS]
 
 
+async def test_pages_that_need_scripts_are_marked_and_counted(
+    yard: Yard, site_server: Serve
+) -> None:
+    shell = b'<title>Shop</title><div id="root"></div><script src="/app.js"></script>'
+
+    class Shells(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            if path == "/":
+                return super().answer(method, path, host)
+            return Answer(404 if path == "/gone" else 200, (("Content-Type", "text/html"),), shell)
+
+    server = await site_server(Shells({"/": ["/a", "/b", "/gone"]}))
+
+    found = await crawled(yard, a_spec(server.url, text=TextMode.NONE))
+
+    marked = {page.url for page in found.pages if page.needs_scripts}
+    assert paths(server, marked) == {"/a", "/b"}  # what has failed is told by its error
+    assert found.usage.needs_scripts == 2
+
+
 async def test_credentials_go_to_the_start_host_alone(yard: Yard, site_server: Serve) -> None:
     seen: dict[str, list[str]] = {"start": [], "other": []}
 

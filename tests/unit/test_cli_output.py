@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from crawlyard.cli import output, views
-from crawlyard.cli.endings import exit_code, sentence
+from crawlyard.cli.endings import exit_code, scripts_needed, sentence
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.live import Lines, fraction, outlook, panel
 from crawlyard.cli.options import Style
@@ -229,6 +229,15 @@ def test_the_last_line_of_a_crawl_says_it_all() -> None:
     assert sentence(job, groups, "pages.jsonl 6.1 MB") == (
         "completed (limit_pages) in 24 s · 200 pages, 6.1 MB, 2 failed (1 timeout, 1 http_4xx)"
         " · pages.jsonl 6.1 MB"
+    )
+
+
+def test_a_crawl_ends_with_how_many_pages_need_scripts() -> None:
+    assert scripts_needed(1) == (
+        "1 page needs scripts, which Crawlyard does not run; its text is empty or partial"
+    )
+    assert scripts_needed(1_200) == (
+        "1,200 pages need scripts, which Crawlyard does not run; their text is empty or partial"
     )
 
 

@@ -35,6 +35,7 @@ FULL = replace(
     extracted={"price\udfff": ("1", "2\ud800")},
     truncated="the body broke off",
     noindex=True,
+    needs_scripts=True,
     error=ErrorKind.HTTP_4XX,
     error_detail="answered 404",
 )

@@ -32,7 +32,13 @@ async def crawled(rig: Rig, by: str = LOCAL.id, **form: Any) -> tuple[str, Check
         Body.HEADERS: json.dumps(HEADERS).encode(),
     }
     outcomes = [
-        done(good, bodies, title="=good", content_type="text/html; charset=utf-8"),
+        done(
+            good,
+            bodies,
+            title="=good",
+            content_type="text/html; charset=utf-8",
+            needs_scripts=True,
+        ),
         failed(slow),
         failed(gone, ErrorKind.HTTP_4XX, status=404),
     ]

@@ -81,6 +81,8 @@ class TestPages:
         [
             ("failed=true", ["slow", "gone"]),
             ("failed=false", ["good"]),
+            ("needs_scripts=true", ["good"]),
+            ("needs_scripts=false", ["slow", "gone"]),
             ("status=404", ["gone"]),
             ("status=2xx", ["good"]),
             ("status=4xx,200", ["good", "gone"]),

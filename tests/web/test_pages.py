@@ -64,6 +64,8 @@ async def test_a_walk_along_the_cursor_yields_each_page_once_while_others_come(r
         ("status=404", ["gone"]),
         ("status=4xx,200", ["gone", "good"]),
         ("failed=true", ["gone", "slow"]),
+        ("needs_scripts=true", ["good"]),
+        ("needs_scripts=false", ["gone", "slow"]),
         ("content_type=text/*", ["gone", "slow", "good"]),
         ("min_depth=1", []),
         ("max_depth=0&failed=false", ["good"]),

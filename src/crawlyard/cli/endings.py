@@ -38,6 +38,15 @@ def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> s
     return " · ".join([*parts, saved] if saved else parts)
 
 
+def scripts_needed(pages: int) -> str:
+    """Return what it means for a job that so many of its pages need scripts."""
+    need, text = ("page needs", "its text is") if pages == 1 else ("pages need", "their text is")
+    return (
+        f"{words.number(pages)} {need} scripts, which Crawlyard does not run; "
+        f"{text} empty or partial"
+    )
+
+
 def hints(session: Session, job: JobOut) -> list[str]:
     """Return the commands that make sense next, each with what it is for."""
     found: list[str] = []
@@ -50,6 +59,9 @@ def hints(session: Session, job: JobOut) -> list[str]:
         found.append(f"go on after all: {session.hint(f'jobs resume {job.id} --watch')}")
     elif job.state == "failed":
         found.append(f"what happened: {session.hint(f'jobs events {job.id}')}")
+    if job.usage.needs_scripts:
+        which = session.hint(f"jobs pages {job.id} --needs-scripts")
+        found.append(f"{scripts_needed(job.usage.needs_scripts)}: {which}")
     if job.usage.errors and job.state in ENDED:
         found.append(f"try the failed URLs again: {session.hint(f'jobs retry {job.id} --failed')}")
     return found

@@ -96,7 +96,13 @@ class HttpClient:
     async def pages(self, job_id: str, query: PageQuery) -> AsyncIterator[PageOut]:
         """Yield page records in the order they were stored."""
         kinds = sorted(query.kinds) or None
-        listed = self._jobs.pages(job_id, failed=query.failed, kind=kinds, q=query.text)
+        listed = self._jobs.pages(
+            job_id,
+            failed=query.failed,
+            needs_scripts=query.needs_scripts,
+            kind=kinds,
+            q=query.text,
+        )
         async with aclosing(listed) as found:
             async for page in found:
                 yield page

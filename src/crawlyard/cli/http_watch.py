@@ -120,6 +120,7 @@ def _filters(query: ArchiveQuery) -> PageFilters:
         "status": [f"{code}xx" if code < 10 else str(code) for code in sorted(pages.statuses)],
         "kind": sorted(pages.kinds),
         "failed": pages.failed,
+        "needs_scripts": pages.needs_scripts,
         "content_type": sorted(pages.content_types),
         "host": sorted(pages.hosts),
         "since": query.since,

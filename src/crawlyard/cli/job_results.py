@@ -26,6 +26,9 @@ Kinds = Annotated[
 ]
 Query = Annotated[str, option(str, "--query", "TEXT", "Only where URL or title has this in it.")]
 Skipped = Annotated[bool, flag("--skipped", text="The URLs that a rule kept out, and which.")]
+NeedsScripts = Annotated[
+    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
+]
 Out = Annotated[str, option(str, "--out", "FILE", "Where to; '-' is stdout, and the default.")]
 OutFormat = Annotated[
     Format | None, choice("--format", of=Format, text="Of --out, else by its suffix")
@@ -39,6 +42,7 @@ def pages(
     only: OnlyRecords = None,
     kind: Kinds = None,
     query: Query = "",
+    needs_scripts: NeedsScripts = False,
     skipped: Skipped = False,
     limit: Limit = 50,
     common: Common,
@@ -50,11 +54,12 @@ def pages(
     crawlyard jobs pages last --skipped
     """
     if skipped:
-        if only or kind or query:
+        if only or kind or query or needs_scripts:
             raise Invalid("--skipped", "lists URLs that were never fetched: no other filter fits")
         session.run(common, partial(reports.skipped, word=job, limit=limit, common=common))
     asked = PageQuery(
         failed=None if only is None else only is Only.FAILED,
+        needs_scripts=needs_scripts or None,
         kinds=frozenset(kind or ()),
         text=query,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.options import Common, Only, choice, flat, option
+from crawlyard.cli.options import Common, Only, choice, flag, flat, option
 from crawlyard.cli.when import When
 from crawlyard.core.page import ErrorKind, status_asked
 from crawlyard.lazy import lazily
@@ -48,6 +48,9 @@ OnlyRecords = Annotated[
 Kinds = Annotated[
     list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
 ]
+NeedsScripts = Annotated[
+    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
+]
 Since = Annotated[
     When | None,
     option(When.of, "--since", "WHEN", "Fetched from then on: 2h, 7d, or 2026-11-24T16:30."),
@@ -67,6 +70,7 @@ def pages(
     type: Types = None,  # noqa: A002 - the name of the option
     only: OnlyRecords = None,
     kind: Kinds = None,
+    needs_scripts: NeedsScripts = False,
     since: Since = None,
     until: Until = None,
     limit: Limit = 50,
@@ -89,6 +93,7 @@ def pages(
         types=tuple(type or ()),
         failed=None if only is None else only is Only.FAILED,
         kinds=tuple(kind or ()),
+        needs_scripts=needs_scripts or None,
         since=since,
         until=until,
     )

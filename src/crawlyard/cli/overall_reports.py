@@ -31,6 +31,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     types: tuple[str, ...] = ()
     failed: bool | None = None
     kinds: tuple[ErrorKind, ...] = ()
+    needs_scripts: bool | None = None
     since: When | None = None
     until: When | None = None
 
@@ -49,6 +50,7 @@ class Asked(Struct, frozen=True, kw_only=True):
             job_ids=frozenset(job_ids),
             pages=PageQuery(
                 failed=self.failed,
+                needs_scripts=self.needs_scripts,
                 kinds=frozenset(self.kinds),
                 statuses=frozenset(self.statuses),
                 content_types=frozenset(self.types),

@@ -19,6 +19,7 @@ class PageFilters(TypedDict, total=False):
     status: Several  # of HTTP, or a class: 4xx
     kind: Several  # of an error
     failed: bool | None
+    needs_scripts: bool | None
     content_type: Several
     depth: Several
     min_depth: int | None

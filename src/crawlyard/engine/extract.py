@@ -68,6 +68,20 @@ _REFRESH = re.compile(
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
 
+# What tells a page that needs scripts from one that has little to say. Counted are characters
+# other than white space; tried on shells of seven frameworks and on 5,700 pages of documentation.
+_ENOUGH = 2_500  # of text, white space included: such a page says something
+_PARTIAL = 1_000  # at most, around the empty root of a framework: header and footer
+_HINTED = 200  # at most, beside a <noscript> that speaks of JavaScript
+_WAITING = 30  # at most, in place of the content: "Loading, please wait…"
+_MUCH = 2_000  # of inline script, beside so little text
+_FEW_LINKS = 5
+_ROOTS = {"root", "app", "react-root", "react-app", "vue-app", "app-root", "q-app", "svelte"}
+_ROOTS |= {"__next", "__nuxt", "___gatsby"}
+_ROOT_TAGS = ("-root", "-app")  # custom elements: app-root, ion-app
+_OTHER_CONTENT = ("img", "iframe", "frame", "video", "audio", "object", "embed", "canvas", "input")
+_LEADS_ON = re.compile(r"\blocation(?:\.href)?\s*=[^=]|\blocation\.(?:replace|assign)\(")
+
 # Directives of X-Robots-Tag that have a value behind a colon, as agents' names have a directive
 _VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
 _AGENT = re.compile(r"[\w.*-]+")
@@ -203,6 +217,8 @@ def _extracted(
     refresh = next(filter(None, map(_refresh_target, meta.get("http-equiv=refresh", ()))), None)
     named = _href(document, "link[rel~=canonical i][href]")
     root = document.root
+    text = _text(document, wanted.text)
+    extracted = {name: _values(document, expression) for name, expression in wanted.css}
     after = None if refresh is None else base.join(refresh)
     return Extracted(
         title=_line(_title(document), MAX_TITLE),
@@ -214,8 +230,11 @@ def _extracted(
         refresh=after,
         noindex=bool(directives & {"noindex", "none"}),
         credentials=base.credentials,
-        text=_text(document, wanted.text),
-        extracted={name: _values(document, expression) for name, expression in wanted.css},
+        text=text,
+        extracted=extracted,
+        # last, since it takes the document apart
+        needs_scripts=after is None
+        and _needs_scripts(document, text or "", len(links) + len(nofollow)),
     )
 
 
@@ -285,6 +304,59 @@ def _text(document: turbohtml.Document, mode: TextMode) -> str | None:
             return document.main_text()
         case TextMode.MARKDOWN:
             return document.to_markdown()
+
+
+def _needs_scripts(document: turbohtml.Document, text: str, links: int) -> bool:
+    """Tell whether a page says next to nothing where scripts are not run.
+
+    Most pages are told by the length of their *text*, or by that of the document's; of the
+    others, the document is taken apart.
+    """
+    inline = [script.text for script in document.select("script")]
+    if not inline or len(text) > _ENOUGH:
+        return False
+    styles = (style.text for style in document.select("style"))
+    if len(document.text) - sum(map(len, inline)) - sum(map(len, styles)) > _ENOUGH:
+        return False
+    roots = list(_roots(document))
+    return (bool(roots) or links <= _FEW_LINKS) and _is_shell(document, roots, inline, links)
+
+
+def _is_shell(
+    document: turbohtml.Document,
+    roots: Sequence[turbohtml.Element],
+    inline: Sequence[str],
+    links: int,
+) -> bool:
+    """Tell whether a page of little text is there for scripts to fill; it is taken apart."""
+    hinted = any("javascript" in node.text.lower() for node in document.select("noscript"))
+    document.remove("script,style,noscript,title")
+    said = _length(document.text)
+    if said <= _PARTIAL and any(_length(node.text) <= _WAITING for node in roots):
+        return True
+    if hinted and said <= _HINTED and links <= _FEW_LINKS:
+        return True
+    if links or any(document.select(tag) for tag in _OTHER_CONTENT):
+        return False
+    if said <= _WAITING and (not said or sum(map(len, inline)) > _MUCH):
+        return True
+    return said <= _HINTED and any(map(_LEADS_ON.search, inline))
+
+
+def _roots(document: turbohtml.Document) -> Iterator[turbohtml.Element]:
+    """Yield the elements that are there for a framework to fill."""
+    for css in ("div[id]", "main[id]"):  # by tag: to look for an id, the whole page is read
+        for node in document.select(css):
+            if (node.attr("id") or "").lower() in _ROOTS:
+                yield node
+    body = document.select_one("body")
+    for child in body.children if body is not None else ():
+        if isinstance(child, turbohtml.Element) and child.tag.endswith(_ROOT_TAGS):
+            yield child
+
+
+def _length(text: str) -> int:
+    return sum(map(len, text.split()))
 
 
 def _values(document: turbohtml.Document, expression: str) -> tuple[str, ...]:

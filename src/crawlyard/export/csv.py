@@ -27,6 +27,7 @@ COLUMNS = (
     "links",
     "truncated",
     "noindex",
+    "needs_scripts",
     "error_kind",
     "error_detail",
 )

@@ -41,6 +41,7 @@ COLUMNS = {
     "links": pa.int32(),
     "truncated": pa.string(),
     "noindex": pa.bool_(),
+    "needs_scripts": pa.bool_(),
     "error_kind": pa.string(),
     "error_detail": pa.string(),
 }

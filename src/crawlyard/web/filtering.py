@@ -121,6 +121,9 @@ def _which_pages(
     status: Annotated[Values, _many("Of HTTP: `404`, or a class: `4xx`.")] = None,
     kind: Annotated[Values, _many("Kinds of errors: `timeout`, `http_4xx`, …")] = None,
     failed: Annotated[bool | None, Query(description="With an error, or without.")] = None,
+    needs_scripts: Annotated[
+        bool | None, Query(description="Its text is empty or partial without scripts, or not.")
+    ] = None,
     content_type: Annotated[Values, _many("`text/html`, or `text/*`.")] = None,
     depth: Annotated[Values, _many("Links from a start URL.")] = None,
     min_depth: Annotated[Depth, Query(description="At least so many.")] = None,
@@ -129,6 +132,7 @@ def _which_pages(
 ) -> PageQuery:
     return PageQuery(
         failed=failed,
+        needs_scripts=needs_scripts,
         kinds=frozenset(error_kind("kind", word) for word in words("kind", kind)),
         statuses=frozenset(_status(word) for word in words("status", status)),
         content_types=frozenset(word.lower() for word in words("content_type", content_type)),

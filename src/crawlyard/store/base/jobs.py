@@ -56,6 +56,7 @@ class PageQuery(Struct, frozen=True, kw_only=True):
     """Which page records of a job; an empty field asks nothing."""
 
     failed: bool | None = None  # True: with an error; False: without
+    needs_scripts: bool | None = None
     kinds: frozenset[ErrorKind] = frozenset()
     text: str = ""  # a part of the URL or title, whatever its case
     statuses: frozenset[int] = frozenset()  # of HTTP: 404, or by their class: 4 is 400 to 499

@@ -88,6 +88,7 @@ def asks_for(query: PageQuery, stored: StoredPage) -> bool:
     return (
         stored.id > query.after
         and query.failed in (None, page.error is not None)
+        and query.needs_scripts in (None, page.needs_scripts)
         and (not query.kinds or page.error in query.kinds)
         and (not text or text in page.url.lower() or text in page.title.lower())
         and (not query.statuses or _of_status(page.status or 0, query.statuses))

@@ -86,9 +86,7 @@ def page_columns(parent: FromClause) -> Iterator[ColumnElement[Any]]:
 
 def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
     """Return the conditions on the rows of `pages` that *query* asks for, but for `after`."""
-    asked: list[ColumnElement[bool]] = []
-    if query.failed is not None:
-        asked.append(FAILED if query.failed else ~FAILED)
+    asked = list(_flagged(query))
     if query.kinds:
         asked.append(pages.c.error.in_([k.value for k in query.kinds]))
     if query.text:
@@ -115,6 +113,13 @@ def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
     if query.content_types:
         asked.append(or_(*(_of_type(kind) for kind in sorted(map(clean, query.content_types)))))
     return asked
+
+
+def _flagged(query: PageQuery) -> Iterator[ColumnElement[bool]]:
+    if query.failed is not None:
+        yield FAILED if query.failed else ~FAILED
+    if query.needs_scripts is not None:
+        yield pages.c.needs_scripts.is_(query.needs_scripts)
 
 
 def _of_status(status: int) -> ColumnElement[bool]:

@@ -48,6 +48,7 @@ class UsageOut(Wire):
     done: int
     skipped: int
     redirects: int
+    needs_scripts: int
 
     @classmethod
     def of(cls, usage: Usage) -> "UsageOut":
@@ -322,6 +323,7 @@ class PageOut(Wire):
     extracted: Mapping[Text, tuple[Text, ...]]
     truncated: Text
     noindex: bool
+    needs_scripts: bool
     error: PageErrorOut | None
 
     @classmethod

@@ -47,6 +47,7 @@ def record_of(
         "extracted": {whole(n): [whole(v) for v in values] for n, values in page.extracted.items()},
         "truncated": whole(page.truncated),
         "noindex": page.noindex,
+        "needs_scripts": page.needs_scripts,
         "error": told,
     }
     for name in left_out:
