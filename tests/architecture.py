@@ -289,6 +289,7 @@ def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
 
 RESOURCES = frozenset(
     {
+        "importlib.metadata.requires",
         "importlib.metadata.version",
         "importlib.resources.abc.Traversable",
         "importlib.resources.files",

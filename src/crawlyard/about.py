@@ -1,5 +1,17 @@
-"""What this program is called, and at which version."""
+"""What this program is called, at which version, and what its extras consist of."""
 
-from importlib.metadata import version
+import shlex
+from importlib.metadata import requires, version
 
 VERSION = version("crawlyard")
+
+
+def install_line(extra: str) -> str:
+    """Return the command that installs the packages of *extra*.
+
+    It names them instead of ``crawlyard[extra]``: Crawlyard is not on PyPI, where anybody may
+    register that name.
+    """
+    given = (need.partition(";") for need in requires("crawlyard") or ())
+    needs = [name for name, _, marker in given if marker.strip() == f"extra == '{extra}'"]
+    return shlex.join(("pip", "install", *sorted(needs)))

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crawlyard.about import install_line
 from crawlyard.bus.base import Bus
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.clock import Clock, SystemClock
@@ -177,7 +178,7 @@ def _bus(settings: Settings, clock: Clock) -> Bus:
     if not settings.redis_url:
         return MemoryBus(clock)
     if not installed("redis"):
-        raise Unavailable("Redis needs redis: pip install 'crawlyard[redis]'")
+        raise Unavailable(f"Redis needs redis: {install_line('redis')}")
     return redis.RedisBus(settings.redis_url, clock)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from crawlyard.about import install_line
 from crawlyard.core.page import Body
 from crawlyard.core.spec import TextMode
 from crawlyard.errors import Invalid
@@ -87,9 +88,9 @@ def check_installed(form: Format) -> None:
     """
     needed = _NEEDED.get(form)
     if needed is not None and not installed(needed):
-        install = f"pip install 'crawlyard[{form}]'"
+        install = install_line(form)  # the extras are called as the formats are
         raise Invalid("format", f"{form} needs {needed}, which is not installed: {install}")
 
 
 _NEEDED = {Format.PARQUET: "pyarrow", Format.WARC: "warcio"}
-"""What writes a format; the extras are called as the formats are."""
+"""The package that writes a format."""

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from crawlyard.about import install_line
 from crawlyard.clock import Clock
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.base import Store
@@ -151,7 +152,7 @@ def _database(
         try:
             return _postgres(url, heralds, pooled=pooled)
         except ModuleNotFoundError as error:
-            install = "pip install 'crawlyard[postgres]'"
+            install = install_line("postgres")
             raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
     expected = "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
     raise Invalid("database_url", f"{expected}, got {url.render_as_string(hide_password=True)}")

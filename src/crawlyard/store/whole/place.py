@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from crawlyard.about import install_line
 from crawlyard.errors import Invalid, NotFound, StoreUnavailable
 from crawlyard.store.sql.faults import told
 from crawlyard.store.sql.open import url_of
@@ -183,6 +184,6 @@ def _postgres(place: Place, begin: str) -> Engine:
             connect_args={"application_name": "crawlyard db", "connect_timeout": 10},
         )
     except ModuleNotFoundError as error:
-        install = "pip install 'crawlyard[postgres]'"
+        install = install_line("postgres")
         raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
     return engine.execution_options(postgresql_readonly=reads)
