@@ -138,7 +138,7 @@ def test_one_that_is_removed_is_not_in_use(named: Shell) -> None:
     [
         (("add", "local", "http://a.example"), "and not local"),
         (("add", "a b", "http://a.example"), "expected letters"),
-        (("add", "prod", "a.example"), "expected a URL"),
+        (("add", "prod", "a.example"), "is not the URL of a server"),
         (("add", "lab", "http://other.example"), "remove it first"),
     ],
 )

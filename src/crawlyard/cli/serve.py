@@ -15,7 +15,7 @@ else:
 
 Host = Annotated[str, option(values.line, "--host", "ADDR", "Where to listen; else 127.0.0.1.")]
 Port = Annotated[
-    int, option(values.count, "--port", "N", "Where to listen; 0 is a free one; else 8700.")
+    int, option(values.port, "--port", "N", "Where to listen; 0 is a free one; else 8700.")
 ]
 Workers = Annotated[
     int | None,

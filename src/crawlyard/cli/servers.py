@@ -2,10 +2,17 @@
 
 import os
 import shlex
+from typing import TYPE_CHECKING
 
 from crawlyard.cli import kept
 from crawlyard.cli.options import Basics
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard import client
+else:  # a command on a yard that is here needs no client
+    client = lazily("crawlyard.client")
 
 SERVER = "CRAWLYARD_SERVER"
 CONTEXT = "CRAWLYARD_CONTEXT"
@@ -40,9 +47,11 @@ def server_named(basics: Basics, *, here: bool = False) -> str:
     context in use, though not before what the user says himself.
 
     Raises:
-        Invalid: as for `server_asked`, or what is kept cannot be read.
+        Invalid: as for `server_asked`, or it is not a URL, or what is kept cannot be read.
     """
     url, by = server_asked(basics)
+    if url:
+        client.check_url(url, by)
     return url if by or here else kept.read().server
 
 

@@ -15,7 +15,7 @@ from crawlyard.cli.options import Basics
 from crawlyard.cli.servers import server_named
 from crawlyard.cli.session import finish, traced
 from crawlyard.cli.stdout import write
-from crawlyard.client import AsyncClient, Server
+from crawlyard.client import AsyncClient, Server, check_url
 from crawlyard.errors import CrawlyardError, Invalid, Unauthenticated
 from crawlyard.export.jsonl import dumps
 
@@ -27,6 +27,8 @@ _BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")  # below no
 def login(url: str, basics: Basics) -> None:
     """Ask for a token, try it, and keep it."""
     with traced(debug=basics.debug):
+        if url:
+            check_url(url, "URL")
         finish(_login(url or server_named(basics) or DEFAULT_URL, quiet=basics.quiet))
 
 

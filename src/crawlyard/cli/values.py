@@ -30,6 +30,7 @@ __all__ = [
     "none_or",
     "or_none",
     "pair",
+    "port",
     "retention",
     "size",
     "size_text",
@@ -42,6 +43,7 @@ _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade"})
 """Headers that the client itself must write: another value would break or smuggle requests."""
 
+MAX_PORT = 65_535  # 16 bits, RFC 9293 section 3.1
 _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -116,6 +118,14 @@ def header(text: str) -> Pair:
     if name.lower() == "user-agent":
         raise ValueError("set the user agent by --user-agent: robots.txt is asked for it too")
     return Pair(name, value)
+
+
+def port(text: str) -> int:
+    """Return the port that *text* names; 0 stands for any free one."""
+    word = text.strip()
+    if not re.fullmatch("[0-9]{1,5}", word) or int(word) > MAX_PORT:
+        raise ValueError(f"expected a port from 0 to {MAX_PORT}, got {text!r}")
+    return int(word)
 
 
 def retention(text: str) -> timedelta:

@@ -14,6 +14,6 @@ errors of `crawlyard.errors`, with the whole answer as their ``problem``.
 from crawlyard.client.asynchronous.client import AsyncClient
 from crawlyard.client.messages import Message
 from crawlyard.client.synchronous.client import Client
-from crawlyard.client.transport import Server, server_of
+from crawlyard.client.transport import Server, check_url, server_of
 
-__all__ = ["AsyncClient", "Client", "Message", "Server", "server_of"]
+__all__ = ["AsyncClient", "Client", "Message", "Server", "check_url", "server_of"]

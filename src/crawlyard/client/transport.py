@@ -54,15 +54,7 @@ class Server:
     timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.url)
-            whole = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        except ValueError:
-            whole = False
-        if not whole:
-            raise Invalid(
-                "server", f"expected a URL such as http://127.0.0.1:8700, got {self.url!r}"
-            )
+        check_url(self.url)
         if not self.token.isascii() or not self.token.isprintable() or " " in self.token:
             raise Invalid("token", "expected a token: cyt_ and letters; got something else")
 
@@ -79,6 +71,23 @@ class Server:
             "User-Agent": f"crawlyard-client/{VERSION}",
             "Accept": "application/json",
         }
+
+
+def check_url(url: str, source: str = "server") -> None:
+    """Check that *url* can be that of a server.
+
+    Raises:
+        Invalid: it cannot; *source* is the option or setting that it came from.
+    """
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        why = "" if whole and parts.port != 0 else "expected"
+    except ValueError as error:  # a port out of range, an address without its bracket
+        why = f"{error}; expected"
+    if why:
+        said = f"{url!r} is not the URL of a server: {why} one such as http://127.0.0.1:8700"
+        raise Invalid(source, said)
 
 
 def server_of(url: str | None = None, token: str | None = None) -> Server:

@@ -1,0 +1,71 @@
+"""What the command line refuses, and what it says then."""
+
+import gc
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import pytest
+
+from crawlyard.cli.app import main
+
+
+class Said(NamedTuple):
+    code: object
+    out: str
+    err: str
+
+
+Crawlyard: TypeAlias = Callable[..., Said]
+
+
+@pytest.fixture
+def crawlyard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Crawlyard]:
+    """Runs a command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
+    root, ours = logging.getLogger(), logging.getLogger("crawlyard")
+    logged, thresholds = (root.handlers[:], root.level, ours.level), gc.get_threshold()
+
+    def run(*words: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["crawlyard", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Said(end.value.code, *capfd.readouterr())
+
+    yield run
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+    root.handlers[:], root.level, ours.level = logged
+
+
+def test_a_port_out_of_range_is_refused_with_what_it_may_be(crawlyard: Crawlyard) -> None:
+    for port in ("80000", "65536", "-1", "http", "1.5"):
+        said = crawlyard("serve", "--port", port)
+
+        assert (said.code, said.out) == (2, "")
+        expected = f"expected a port from 0 to 65535, got '{port}'"
+        assert f"error: invalid value for '--port': {expected}\n" in said.err
+
+
+def test_a_server_that_is_no_url_is_refused_before_a_token_is_asked_for(
+    crawlyard: Crawlyard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CRAWLYARD_SERVER", raising=False)
+    for url in ("nonsense", "yard:8700", "ftp://yard/", "http://yard:99999", "http://[::1"):
+        told = {
+            "--server": crawlyard("jobs", "list", "--server", url),
+            "URL": crawlyard("login", url),
+        }
+        with monkeypatch.context() as patch:
+            patch.setenv("CRAWLYARD_SERVER", url)
+            told["CRAWLYARD_SERVER"] = crawlyard("jobs", "list")
+
+        for source, said in told.items():
+            assert (said.code, said.out) == (2, "")
+            assert said.err.startswith(f"error: {source}: '{url}' is not the URL of a server: ")
+            assert "such as http://127.0.0.1:8700" in said.err
