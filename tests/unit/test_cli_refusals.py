@@ -69,3 +69,12 @@ def test_a_server_that_is_no_url_is_refused_before_a_token_is_asked_for(
             assert (said.code, said.out) == (2, "")
             assert said.err.startswith(f"error: {source}: '{url}' is not the URL of a server: ")
             assert "such as http://127.0.0.1:8700" in said.err
+
+
+def test_a_start_url_is_refused_with_what_it_should_have_been(crawlyard: Crawlyard) -> None:
+    bare = crawlyard("crawl", "docs.example.org")
+    far = crawlyard("crawl", "http://docs.example.org:99999/")
+
+    assert (bare.code, bare.out, far.code, far.out) == (2, "", 2, "")
+    assert "did you mean https://docs.example.org/?\n" in bare.err
+    assert "expected a port from 1 to 65535, got '99999'" in far.err

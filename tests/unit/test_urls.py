@@ -136,7 +136,7 @@ def test_base_href_moves_the_links_of_a_page(href: str | None, joined: str | Non
         ("", "got ''"),
         ("ftp://h/", "an http or https URL, got 'ftp://h/'"),
         ("mailto:a@b", "an http or https URL"),
-        ("http://", "absolute http or https URL"),
+        ("http://", "a host name or an IP address, got '' in 'http://'"),
         ("http://a..b/", "labels of 1 to 63 characters"),
         ("http://h/\ud800", r"'http://h/\\ud800'"),
         ("http://h/" + "a" * MAX_URL, "at most 8,192 characters"),
@@ -149,6 +149,59 @@ def test_what_is_no_url_is_refused_by_its_value(url: str, says: str) -> None:
 
     assert refused.value.field == "url"
     assert len(str(refused.value)) < 400
+
+
+def test_a_start_url_without_a_scheme_is_offered_with_one() -> None:
+    offered = {
+        "docs.example.org": "https://docs.example.org/",
+        "docs.example.org/a?b#c": "https://docs.example.org/a?b",
+        "docs.example.org:8443/x": "https://docs.example.org:8443/x",
+        "b\u00fccher.example": "https://xn--bcher-kva.example/",
+        "localhost:8000": "http://localhost:8000/",
+        "localhost": "http://localhost/",
+        "shop.localhost:8000/x": "http://shop.localhost:8000/x",
+        "intranet:8080/": "http://intranet:8080/",
+        "127.0.0.1:8000/x": "http://127.0.0.1:8000/x",
+        "[::1]:8000": "http://[::1]:8000/",
+    }
+    for url, whole in offered.items():
+        with pytest.raises(Invalid) as refused:
+            canonical(url)
+        assert refused.value.message.endswith(f", got {url!r}; did you mean {whole}?")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "docs", "/path.html", "docs.example.org:x", "mailto:a@b.example", "ftp://h.example/"],
+)
+def test_what_would_be_no_url_with_a_scheme_either_is_not_offered(url: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        canonical(url)
+
+    assert refused.value.message.endswith(f"got {url!r}")
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://host:99999/", "expected a port from 1 to 65535, got '99999' in "),
+        ("http://user@host:65536", "expected a port from 1 to 65535, got '65536' in "),
+        ("http://[::1]:x/", "expected a port from 1 to 65535, got 'x' in "),
+        (f"http://h:{'9' * 5000}/", "expected a port from 1 to 65535, got '999"),
+        ("http:///", "expected a host name or an IP address, got '' in "),
+        ("https://:80/", "expected a host name or an IP address, got '' in "),
+        ("http://a b/", "expected a host name or an IP address, got 'a b' in "),
+        ("http://256.1.1.1/", "expected a host name or an IP address, got '256.1.1.1' in "),
+        ("HTTP:\\\\[::1/", "expected a host name or an IP address, got '[::1' in "),
+    ],
+    ids=lambda v: v[:20],
+)
+def test_the_part_of_a_url_that_cannot_be_is_named(url: str, says: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        canonical(url)
+
+    assert refused.value.message.startswith(says)
+    assert len(str(refused.value)) < 500
 
 
 def test_one_page_has_one_spelling() -> None:

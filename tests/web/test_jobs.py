@@ -26,6 +26,7 @@ async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
         ({"urls": [URL], "limit": {}}, "/limit"),
         ({"urls": [URL], "limits": {"page": 1}}, "/limits/page"),
         ({}, "/urls"),
+        ({"urls": ["docs.example.org"]}, "/urls"),
         ({"urls": [URL], "params": {"a": 1}}, "/params"),
         ({"urls": [URL], "start_at": "tomorrow"}, "/start_at"),
         ({"urls": [URL], "concurrency": "many"}, "/concurrency"),

@@ -16,6 +16,14 @@ asks for 8,000 at least."""
 _SCHEMES = ("http://", "https://")
 _SHOWN = 200  # characters of a refused value in its message
 _USERINFO = re.compile(r"//[^/?#\s]*@")
+MAX_PORT = 65_535
+_AUTHORITY = re.compile(
+    r"\s*https?:[/\\]*(?:[^/\\?#]*@)?(?P<host>\[[^\]/]*\]?|[^:/\\?#]*)(?::(?P<port>[^/\\?#]*))?",
+    re.IGNORECASE,
+)
+_NO_SCHEME = re.compile(
+    r"(?P<host>[\w.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d+))?(?:[/?#].*)?", re.IGNORECASE
+)
 _SIGN = 1 << 63
 _JOINS = Joins()  # of all jobs: what a link leads to depends on nothing else
 _NO_HOST = frozenset("/?#@\\*")  # what ends or precedes a host in a URL; and no host has a star
@@ -40,10 +48,10 @@ def canonical(url: str) -> str:
     try:
         parsed = can_ada.parse(url)
     except (ValueError, TypeError):  # a lone surrogate is a TypeError
-        raise Invalid("url", f"expected an absolute http or https URL, got {_shown(url)}") from None
+        raise Invalid("url", f"expected {_parts_expected(url)}") from None
     kept = _kept(parsed)
     if kept is None:
-        raise Invalid("url", f"expected {_expected(parsed)}, got {_shown(url)}")
+        raise Invalid("url", f"expected {_expected(parsed)}, got {_shown(url)}{_offer(url)}")
     return kept
 
 
@@ -235,6 +243,33 @@ def _expected(url: can_ada.URL) -> str:
     if not url.has_valid_domain():
         return "a host name with labels of 1 to 63 characters, 253 in all"
     return f"a URL of at most {MAX_URL:,} characters"
+
+
+def _parts_expected(url: str) -> str:
+    """Return what was expected of a URL that cannot be parsed, and which part of it cannot be."""
+    found = _AUTHORITY.match(url)
+    if found is None or not url.isprintable():
+        return f"an absolute http or https URL, got {_shown(url)}{_offer(url)}"
+    host, port = found["host"], found["port"]
+    if host and port and not (len(port) <= 5 and port.isdecimal() and int(port) <= MAX_PORT):
+        return f"a port from 1 to {MAX_PORT}, got {_shown(port)} in {_shown(url)}"
+    return f"a host name or an IP address, got {_shown(host)} in {_shown(url)}"
+
+
+def _offer(url: str) -> str:
+    """Return the question whether *url* was meant with a scheme in front, if that makes a URL."""
+    found = _NO_SCHEME.fullmatch(url)
+    if found is None or len(url) > _SHOWN:
+        return ""
+    host = found["host"]
+    named = "." in host and not host.endswith(".localhost") and host.strip("0123456789.") != ""
+    if "." not in host and host != "localhost" and not host.startswith("[") and not found["port"]:
+        return ""  # any word could be a host
+    try:
+        whole = canonical(f"https://{url}" if named else f"http://{url}")
+    except Invalid:
+        return ""
+    return f"; did you mean {whole}?"
 
 
 def _shown(url: str) -> str:
