@@ -50,8 +50,10 @@ def without(package: str, shell: Shell, *words: str, **env: str) -> Run:
 def test_a_crawl_is_written_as_parquet_and_as_warc(either: Shell, site: str) -> None:
     ran = either.run("crawl", site, *FAST, *KEEPS, "--out", "pages.parquet")
     archived = either.run("jobs", "export", "last", "--out", "site.warc.gz")
+    plain = either.run("jobs", "export", "last", "--out", "site.warc")
 
-    assert (ran.returncode, archived.returncode) == (0, 0), ran.stderr + archived.stderr
+    for done in (ran, archived, plain):
+        assert done.returncode == 0, done.stderr
     reachable = {site + path for path in DemoSite(PAGES, faults=False).reachable()}
     frame = pd.read_parquet(either.folder / "pages.parquet")
     assert set(frame["url"]) == reachable
@@ -63,6 +65,8 @@ def test_a_crawl_is_written_as_parquet_and_as_warc(either: Shell, site: str) -> 
     html = frame[frame["html"].notna()]
     assert sorted(urls_of(either.folder / "site.warc.gz")) == sorted(html["url"])
     assert "written to site.warc.gz" in archived.stderr
+    assert (either.folder / "site.warc").read_bytes().startswith(b"WARC/1.1\r\n")
+    assert urls_of(either.folder / "site.warc") == urls_of(either.folder / "site.warc.gz")
 
 
 def test_what_is_no_text_goes_down_a_pipe_as_it_is(either: Shell, site: str) -> None:

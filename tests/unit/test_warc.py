@@ -3,6 +3,7 @@
 import gzip
 import io
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships
 )
 from warcio.checker import Checker  # type: ignore[import-untyped]  # it ships no types
 
+from crawlyard.cli.exports import Export, uncompressed
+from crawlyard.export.base import Format, format_of
 from crawlyard.export.warc import REBUILT, Capture, Warc, chunks
 from tests.builders import NOW
 
@@ -170,3 +173,27 @@ async def test_records_are_given_one_by_one() -> None:
     assert asked == [0]
     rest = [portion async for portion in stream]
     assert len(read(head + first + b"".join(rest))) == 101
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000_000])
+async def test_a_file_that_is_not_compressed_has_the_same_records(size: int) -> None:
+    packed = a_file(CAPTURE, replace(CAPTURE, key="crawlyard:1/2", body=b"x" * 200_000))
+
+    async def portions() -> AsyncGenerator[bytes]:
+        for start in range(0, len(packed), size):
+            yield packed[start : start + size]
+
+    plain = b"".join([portion async for portion in uncompressed(portions())])
+
+    assert plain == gzip.decompress(packed)
+    assert len(read(plain)) == 3
+
+
+def test_the_name_of_a_warc_says_whether_it_is_compressed(tmp_path: Path) -> None:
+    names = {"a.warc": False, "A.WARC": False, "a.warc.gz": True, "a.gz": True, "-": True}
+
+    for name, compressed in names.items():
+        where = name if name == "-" else str(tmp_path / name)
+        export = Export.of(where, Format.WARC)
+        assert export.is_plain_warc is not compressed
+    assert format_of("a.warc") is Format.WARC

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -20,6 +21,7 @@ from crawlyard.store.base import PageQuery
 from crawlyard.web.wire.jobs import JobOut
 
 STDOUT = "-"
+_GZIP = 16  # added to the bits of the window, it makes zlib read gzip
 
 
 class Export(Struct, frozen=True, kw_only=True):
@@ -32,6 +34,11 @@ class Export(Struct, frozen=True, kw_only=True):
     def to_stdout(self) -> bool:
         """Tell whether stdout gets the pages, and so nothing else."""
         return self.where == STDOUT
+
+    @property
+    def is_plain_warc(self) -> bool:
+        """Tell whether it is a WARC without compression: its name says so."""
+        return self.format is Format.WARC and self.where.lower().endswith(".warc")
 
     @property
     def options(self) -> str:
@@ -108,7 +115,8 @@ async def save(
     """
     asked = PageQuery(failed=failed)
     if not export.format.is_text:
-        return await _copy(client.export(job.id, asked, export.format), export)
+        portions = client.export(job.id, asked, export.format)
+        return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
     plan = Plan(
         format=export.format,
         text=TextMode(job.spec.text),
@@ -118,6 +126,18 @@ async def save(
     records = client.records(job.id, asked, plan)
     with _opened(export) as sink:
         return await write(records, plan.writer(), sink)
+
+
+async def uncompressed(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield what is in a file of gzip members, such as a WARC is made and sent."""
+    member = zlib.decompressobj(zlib.MAX_WBITS | _GZIP)
+    async for portion in portions:
+        rest = portion
+        while rest:
+            yield member.decompress(rest)
+            rest = member.unused_data
+            if member.eof:
+                member = zlib.decompressobj(zlib.MAX_WBITS | _GZIP)
 
 
 async def _copy(portions: AsyncIterator[bytes], export: Export) -> Written:

@@ -31,7 +31,11 @@ class Format(StrEnum):
         return ".warc.gz" if self is Format.WARC else f".{self}"
 
 
-SUFFIXES = {".ndjson": Format.JSONL, **{form.suffix: form for form in Format}}
+SUFFIXES = {
+    ".ndjson": Format.JSONL,
+    **{form.suffix: form for form in Format},
+    ".warc": Format.WARC,
+}
 """The formats by what the names of files end in, in lower case."""
 
 
