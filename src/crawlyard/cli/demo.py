@@ -19,12 +19,20 @@ Pages = Annotated[
     int, option(values.count, "--pages", "N", "How many pages the site has; else 300.")
 ]
 Out = Annotated[
-    str, option(str, "--out", "FILE", f"Export the pages to FILE; else {DATA_DIR}/pages.jsonl.")
+    str,
+    option(str, "--out", "FILE", "Export the pages to FILE; else to pages.jsonl in --data-dir."),
 ]
+_KEPT = f"Where the job is kept; else CRAWLYARD_DATA_DIR, or {DATA_DIR}."
+
+
+class DemoBasics(Basics, frozen=True, kw_only=True):
+    """What every command can be told; jobs have another folder by default."""
+
+    data_dir: Annotated[Path | None, option(Path, "--data-dir", "DIR", _KEPT)] = None
 
 
 @flat
-def demo(*, pages: Pages = 300, out: Out = "", basics: Basics) -> None:
+def demo(*, pages: Pages = 300, out: Out = "", basics: DemoBasics) -> None:
     """Crawl a small site that this command itself serves on loopback.
 
     crawlyard demo

@@ -201,16 +201,16 @@ def settings_of(
 ) -> Settings:
     """Return the settings, flags first: those of *flags* are a command's own, by their names.
 
+    *default_dir* is the data directory where neither a flag nor a setting names one.
+
     Raises:
         Invalid: a setting is out of range or unknown, wherever it was made.
     """
     given: dict[str, Any] = {name: said for name, said in flags.items() if said is not None}
     if basics.data_dir is not None:
         given["data_dir"] = basics.data_dir
-    elif default_dir is not None:
-        given["data_dir"] = default_dir
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -221,6 +221,9 @@ def settings_of(
         raise Invalid(name, f"{first['msg']}, got {first['input']!r} (from {source})") from None
     except ValueError as error:  # TOML that is none
         raise Invalid("crawlyard.toml", str(error)) from error
+    if default_dir is None or "data_dir" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"data_dir": default_dir})
 
 
 def option_for(data_dir: Path) -> str:

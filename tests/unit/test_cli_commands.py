@@ -1,4 +1,4 @@
-"""What the command line refuses, and what it says then."""
+"""Commands run in this process: what they refuse, what they say, where they keep things."""
 
 import gc
 import logging
@@ -78,3 +78,30 @@ def test_a_start_url_is_refused_with_what_it_should_have_been(crawlyard: Crawlya
     assert (bare.code, bare.out, far.code, far.out) == (2, "", 2, "")
     assert "did you mean https://docs.example.org/?\n" in bare.err
     assert "expected a port from 1 to 65535, got '99999'" in far.err
+
+
+def test_the_demo_keeps_its_job_where_a_setting_says_and_else_in_its_own_folder(
+    crawlyard: Crawlyard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CRAWLYARD_DATA_DIR", raising=False)
+    crawlyard("demo", "--pages", "3")
+    monkeypatch.setenv("CRAWLYARD_DATA_DIR", "by-setting")
+    by_setting = crawlyard("demo", "--pages", "3")
+    crawlyard("demo", "--pages", "3", "--data-dir", "by-option")
+
+    made = ["by-option", "by-setting", "crawlyard-demo"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == made
+    for name in made:
+        assert (tmp_path / name / "pages.jsonl").is_file()
+        assert (tmp_path / name / "crawlyard.db").is_file()
+    assert "crawlyard jobs show last --data-dir by-setting" in by_setting.err
+
+
+def test_the_help_of_the_demo_names_its_own_folder(crawlyard: Crawlyard) -> None:
+    said = " ".join(crawlyard("demo", "--help").out.replace("│", " ").split())
+
+    assert (
+        "--data-dir DIR Where the job is kept; else CRAWLYARD_DATA_DIR, or crawlyard-demo." in said
+    )
+    assert "--out FILE Export the pages to FILE; else to pages.jsonl in --data-dir." in said
+    assert "crawlyard-data" not in said
