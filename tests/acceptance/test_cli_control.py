@@ -193,7 +193,7 @@ def test_failed_urls_are_tried_again_in_the_same_job(either: Shell) -> None:
 
     job = json.loads(again.stdout)
     assert (again.returncode, job["state"], job["usage"]["errors"]) == (0, "completed", 2)
-    assert "1 failed URLs" in again.stderr
+    assert "1 failed URL of" in again.stderr
     assert json.loads(fresh.stdout)["retry_of"] == job["id"]
 
 

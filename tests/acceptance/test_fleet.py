@@ -182,10 +182,10 @@ def test_processes_are_started_again_when_they_die_and_stopped_together(
 ) -> None:
     with shell.started("work", "--processes", "2", "--jobs", "1") as process:
         until(process, "2 worker processes")
-        pids = [_worker(until(process, "runs up to 1 jobs")) for _ in range(2)]
+        pids = [_worker(until(process, "runs up to 1 job ")) for _ in range(2)]
 
         os.kill(pids[0], signal.SIGKILL)
-        another = _worker(until(process, "runs up to 1 jobs"))
+        another = _worker(until(process, "runs up to 1 job "))
         submitted = shell.run("crawl", slow_site, *SLOW, "--detach")
         assert submitted.returncode == 0, submitted.stderr
         until(process, "begun")

@@ -314,7 +314,7 @@ def test_a_database_that_holds_something_is_left_as_it_is(way: tuple[str, str]) 
     on_store(target, one_job)
     before = content(target)
 
-    with pytest.raises(Invalid, match=r"expected an empty database, got .*1 rows in jobs"):
+    with pytest.raises(Invalid, match=r"expected an empty database, got .*1 row in jobs"):
         copied(source, target)
 
     assert content(target) == before

@@ -125,7 +125,7 @@ def test_the_last_pages_in_flight_hold_up_further_ones_without_ending_the_job() 
 
     assert not decision.allowed
     assert (decision.limit, decision.used_up) == ("pages", False)
-    assert decision.detail == "the last 2 of 10 pages are in flight"
+    assert decision.detail == "the last pages of 10 are in flight: 2"
 
 
 def test_a_limit_that_was_passed_says_by_how_much() -> None:
@@ -134,7 +134,7 @@ def test_a_limit_that_was_passed_says_by_how_much() -> None:
     usage = Usage(bytes=1234, duration=1.5 * SECOND)
 
     assert limiter.describe("bytes", usage) == (
-        "the limit of 1000 bytes was reached and passed by 234 bytes"
+        "the limit of 1,000 bytes was reached and passed by 234 bytes"
     )
     assert limiter.describe("duration", usage) == (
         "the limit of 1.0 s was reached and passed by 0.5 s"

@@ -136,7 +136,7 @@ def test_what_could_be_read_is_kept_and_the_rest_is_said(body: str | bytes, prob
         ("<!DOCTYPE html><html><p>Not found</p></html>", "no sitemap: its root is <html>"),
         (gzip.compress(b"x" * 99, mtime=0)[:12], "the gzip stream ends early"),
         (b"\x1f\x8bnonsense", "broken gzip stream"),
-        (bytes(range(128, 256)) * 9, "1 of 1 entries named no http(s) URL"),
+        (bytes(range(128, 256)) * 9, "1 of 1 entry named no http(s) URL"),
         ("<urlset>", "malformed XML: no element found"),
         ("<!doctype html><p>Not found", "malformed XML: syntax error"),
         ("<?xml version='1.0' encoding='foo'?><urlset/>", "malformed XML: unknown encoding"),

@@ -254,7 +254,7 @@ class TestPending:
 
         (tick,) = await rig.yard.scheduler.runs(ADA, schedule.id)
         assert (tick.outcome, tick.reason) == ("skipped", "quota")
-        assert "1 jobs of ada" in tick.detail
+        assert "1 job of ada waits already" in tick.detail
 
 
 class TestDefaults:

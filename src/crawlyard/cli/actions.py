@@ -13,6 +13,7 @@ from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.views import jobs_view, title
 from crawlyard.cli.words import amount, printable
 from crawlyard.core.page import ErrorKind
+from crawlyard.core.quantity import counted
 from crawlyard.errors import CrawlyardError, Invalid
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.upkeep import FreedOut
@@ -63,7 +64,7 @@ async def retry_failed(
 
     async def again(job_id: str) -> JobOut:
         job, count = await session.client.retry_failed(job_id, kinds)
-        session.tell(f"{count:,} failed URLs of {job_id} wait again")
+        session.tell(f"{counted(count, 'failed URL')} of {job_id} queued again")
         return job
 
     if wish is not None:
@@ -116,7 +117,7 @@ async def delete(session: Session, words: Sequence[str], *, yes: bool) -> int:
 
 def _freed(rooms: Sequence[FreedOut]) -> str:
     """Return how many jobs were deleted, and how much room that freed where."""
-    count = "1 job" if len(rooms) == 1 else f"{len(rooms):,} jobs"
+    count = counted(len(rooms), "job")
     on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)
     if reusable:
         return f"deleted {count}, about {amount(reusable)} of the database can be used again"
@@ -127,7 +128,9 @@ def _agreed(session: Session, jobs: Sequence[JobOut]) -> bool:
     if not sys.stdin.isatty():
         raise Invalid("--yes", "deleting cannot be undone: nobody is there to ask, so say --yes")
     for job in jobs:
-        about = f"{job.id}  {job.state}  {job.usage.pages:,} pages  {printable(title(job))}"
+        about = (
+            f"{job.id}  {job.state}  {counted(job.usage.pages, 'page')}  {printable(title(job))}"
+        )
         session.err.print(about, markup=False, highlight=False)
     count = "this job" if len(jobs) == 1 else f"these {len(jobs):,} jobs"
     answer = session.err.input(f"Delete {count} and all pages? (y/N) ", markup=False)

@@ -19,6 +19,7 @@ from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.cli.words import amount
 from crawlyard.core.form import Form
+from crawlyard.core.quantity import counted
 from crawlyard.errors import IllegalMove, Invalid, Unavailable
 from crawlyard.web.wire.jobs import JobOut
 
@@ -204,7 +205,7 @@ async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
 def _left(session: Session, job: JobOut, wish: Wish, stop: Interrupts) -> int:
     """Say how a job is gone on with that a signal made us leave."""
     if job.state == "paused":
-        session.tell(f"paused after {job.usage.pages:,} pages; nothing is lost. Go on by")
+        session.tell(f"paused after {counted(job.usage.pages, 'page')}; nothing is lost. Go on by")
         session.tell(f"  {_resume(session, job.id, wish)}")
     else:
         session.tell(f"the job goes on ({job.state}). Watch it by")

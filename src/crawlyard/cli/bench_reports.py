@@ -10,6 +10,7 @@ from crawlyard.cli import output
 from crawlyard.cli.options import OBJECTS, Common, Style
 from crawlyard.cli.output import Column, View
 from crawlyard.cli.stdout import write_line
+from crawlyard.core.quantity import counted
 
 
 class CrawlOut(BaseModel):
@@ -80,8 +81,8 @@ def about(found: BenchOut) -> str:
     """Return what was measured, and on what, in a sentence."""
     return (
         f"Crawlyard {found.crawlyard}, Python {found.python}, {found.machine}, "
-        f"{found.cores} cores; a site of {found.pages:,} pages on loopback, {found.rounds} rounds, "
-        f"{found.jobs:,} jobs, in {found.took_s:g} s"
+        f"{counted(found.cores, 'core')}; a site of {counted(found.pages, 'page')} on loopback, "
+        f"{counted(found.rounds, 'round')}, {counted(found.jobs, 'job')}, in {found.took_s:g} s"
     )
 
 

@@ -21,6 +21,7 @@ from crawlyard.cli.bench_child import Crawled, Place, crawled, queued
 from crawlyard.cli.options import Common
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
+from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, Unavailable
 
 T = TypeVar("T")
@@ -65,7 +66,7 @@ def bench(asked: Asked, common: Common) -> None:
 
     with _folder(asked.folder) as folder, _served(asked.pages) as url:
         stored, bare = _crawls(asked, folder, url, tell)
-        tell(f"submitting and claiming {asked.jobs:,} jobs")
+        tell(f"submitting and claiming {counted(asked.jobs, 'job')}")
         queue = _apart(queued, Place(_new(folder), ""), url, asked.jobs)
     settings = Settings()
     bench_reports.write(
@@ -94,16 +95,20 @@ def _crawls(
     asked: Asked, folder: Path, url: str, tell: Callable[[str], None]
 ) -> tuple[list[Crawled], list[Crawled]]:
     """Return what crawls took that are stored, and that are not, in turns."""
-    tell(f"warming up: {asked.pages:,} pages")  # the site makes each page when it is first asked
+    tell(
+        f"warming up: {counted(asked.pages, 'page')}"
+    )  # the site makes each page when it is first asked
     _apart(crawled, Place(_new(folder), _MEMORY), url)
     stored, bare = [], []
     for turn in range(1, asked.rounds + 1):
-        tell(f"crawling {asked.pages:,} pages, on SQLite and with nothing stored ({turn})")
+        tell(f"crawling {counted(asked.pages, 'page')}, on SQLite and with nothing stored ({turn})")
         stored.append(_apart(crawled, Place(_new(folder), ""), url))
         bare.append(_apart(crawled, Place(_new(folder), _MEMORY), url))
     missed = {one.pages for one in (*stored, *bare)} - {asked.pages}
     if missed:
-        raise Unavailable(f"expected {asked.pages:,} pages in every crawl, got {min(missed):,}")
+        raise Unavailable(
+            f"expected {counted(asked.pages, 'page')} in every crawl, got {min(missed):,}"
+        )
     return stored, bare
 
 

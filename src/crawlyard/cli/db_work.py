@@ -17,6 +17,7 @@ from crawlyard.cli.session import settings_of, traced
 from crawlyard.cli.stdout import whole_stdout
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
+from crawlyard.core.quantity import counted
 from crawlyard.databases import Place
 from crawlyard.errors import Invalid, SchemaMismatch, StoreUnavailable
 
@@ -42,7 +43,8 @@ def copy(source: str, target: str, common: Common, *, restart: bool, force: bool
         db_reports.write(copied, db_reports.COPIED, common)
         _tell(
             common,
-            f"copied {words.number(rows)} rows of {len(done)} tables in {words.span(took)}; "
+            f"copied {counted(rows, 'row')} of {counted(len(done), 'table')} "
+            f"in {words.span(took)}; "
             f"{here.name} and {there.name} hold the same",
         )
 

@@ -7,6 +7,7 @@ from crawlyard.cli import words
 from crawlyard.cli.live import state_words
 from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text, size_text
+from crawlyard.core.quantity import counted
 from crawlyard.web.wire.jobs import ErrorGroupOut, JobOut, LimitsOut
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -31,7 +32,7 @@ def exit_code(job: JobOut) -> int:
 def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> str:
     """Return what became of the job: ``completed (limit_pages) in 24 s · 498 pages, …``."""
     failed = ", ".join(f"{words.number(g.count)} {g.kind}" for g in groups)
-    pages = f"{words.number(job.usage.pages)} pages, {words.amount(job.usage.bytes)}"
+    pages = f"{counted(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
     if groups:
         pages += f", {words.number(sum(g.count for g in groups))} failed ({failed})"
     parts = [f"{state_words(job)} in {words.span(job.usage.duration_s)}", pages]

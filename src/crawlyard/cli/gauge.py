@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from crawlyard.cli import words
+from crawlyard.core.quantity import counted
 from crawlyard.databases import Progress
 
 LINE_EVERY_S = 10.0
@@ -61,7 +62,7 @@ class Pace:
             self._first = progress.share
         parts = [f"{progress.share:.0%}", progress.doing]
         if progress.rows:
-            parts.append(f"{words.number(progress.rows)} rows")
+            parts.append(counted(progress.rows, "row"))
         passed, done = self._now() - self._began, progress.share - self._first
         if passed >= _SOON_S and done > 0:
             parts.append(f"{words.span(passed * (1 - progress.share) / done)} left")

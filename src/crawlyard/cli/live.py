@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from crawlyard.cli import words
 from crawlyard.cli.output import Screen
 from crawlyard.cli.views import STATE_STYLES, left, title
+from crawlyard.core.quantity import counted
 from crawlyard.lazy import lazily
 from crawlyard.web.wire.jobs import JobOut, LimitsOut
 
@@ -130,7 +131,7 @@ def state_words(job: JobOut) -> str:
 def numbers(job: JobOut) -> list[str]:
     """Return what was done so far, in the order of its weight."""
     progress = job.progress
-    parts = [f"{words.number(progress.done)}/{words.number(progress.discovered)} pages"]
+    parts = [f"{words.number(progress.done)}/{counted(progress.discovered, 'page')}"]
     if progress.failed:
         parts.append(f"{words.number(progress.failed)} failed")
     if progress.rate:
@@ -166,7 +167,7 @@ def ceiling(limits: LimitsOut, name: str) -> str:
     value = getattr(limits, _LIMIT_FIELDS[name])
     if name == "duration":
         return words.span(value)
-    return words.amount(value) if name == "bytes" else f"{words.number(value)} {name}"
+    return words.amount(value) if name == "bytes" else counted(value, name.removesuffix("s"))
 
 
 def fraction(job: JobOut) -> float:

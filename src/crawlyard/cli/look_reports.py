@@ -17,6 +17,7 @@ from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.views import jobs_view
 from crawlyard.core.lifecycle import State
+from crawlyard.core.quantity import counted
 from crawlyard.core.watch import Level
 from crawlyard.export.jsonl import dumps
 from crawlyard.store.base import JobQuery
@@ -115,9 +116,8 @@ async def exclude(
     else:
         for url in done.samples:
             write_line(words.printable(url))
-    count = done.pending_removed
     will = "would" if dry_run else "will"
-    session.tell(f"{count:,} waiting URL{'' if count == 1 else 's'} {will} be skipped: {pattern}")
+    session.tell(f"{counted(done.pending_removed, 'waiting URL')} {will} be skipped: {pattern}")
     return 0
 
 

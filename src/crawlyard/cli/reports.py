@@ -14,6 +14,7 @@ from crawlyard.cli.sheets import listed, nothing, show, whole
 from crawlyard.cli.values import duration_text
 from crawlyard.cli.views import PAGES, SKIPPED, errors_view, events_view, jobs_view
 from crawlyard.clock import SystemClock
+from crawlyard.core.quantity import counted
 from crawlyard.errors import NotFound
 from crawlyard.store.base import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import EventOut, JobOut
@@ -90,7 +91,7 @@ async def export(session: Session, *, word: str, where: Export, failed: bool | N
     written = await save(session.client, found, where, failed=failed)
     target = "stdout" if where.to_stdout else where.where
     size = words.amount(written.bytes)
-    count = "" if written.records is None else f"{written.records:,} records, "
+    count = "" if written.records is None else f"{counted(written.records, 'record')}, "
     session.tell(f"{count}{size}, written to {target}")
     return 0
 

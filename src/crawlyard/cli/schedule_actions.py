@@ -12,6 +12,7 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import instant_of
 from crawlyard.cli.words import printable
 from crawlyard.core.form import Form
+from crawlyard.core.quantity import counted
 from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.core.timetable import zone_of
 from crawlyard.errors import Invalid
@@ -97,7 +98,8 @@ async def backfill(
         await listed(session, would.runs, ledger_view(schedule.zone), common)
     verb = "would be submitted" if would.dry_run else "submitted"
     session.tell(
-        f"{len(would.runs):,} jobs {verb}; {would.kept:,} instants had run, wait or are to come"
+        f"{counted(len(would.runs), 'job')} {verb}; "
+        f"{counted(would.kept, 'instant')} had run, wait or are to come"
     )
     return 0
 
@@ -120,7 +122,7 @@ def _agreed(session: Session, schedule: ScheduleOut, would: BackfillOut) -> bool
         raise Invalid("--yes", message)
     for tick in would.runs:
         session.err.print(local(tick.due_at, schedule.zone), markup=False, highlight=False)
-    jobs = "one job" if len(would.runs) == 1 else f"{len(would.runs):,} jobs"
+    jobs = counted(len(would.runs), "job")
     return _yes(session, f"Submit {jobs} of {schedule.name} for these instants?")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from crawlyard.cli import words
 from crawlyard.cli.output import Column, View
-from crawlyard.core.quantity import duration_text
+from crawlyard.core.quantity import counted, duration_text
 from crawlyard.core.schedule import MISFIRE_HELP, OVERLAP_HELP, Misfire, Overlap, TickReason
 from crawlyard.core.timetable import zone_of
 from crawlyard.errors import Invalid
@@ -135,7 +135,7 @@ def facts(schedule: ScheduleOut) -> list[tuple[str, str]]:
         "starts": at(schedule.starts_at),
         "ends": at(schedule.ends_at),
         "runs left": numbered(schedule.runs_left),
-        "pause after": f"{schedule.pause_after:,} failures in a row"
+        "pause after": counted(schedule.pause_after, "failure", "failures in a row")
         if schedule.pause_after
         else "",
         "owner": schedule.owner,

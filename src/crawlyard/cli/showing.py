@@ -6,6 +6,7 @@ from crawlyard.cli.attend import Wish, attend
 from crawlyard.cli.exports import Export
 from crawlyard.cli.here import LocalSession
 from crawlyard.core.form import form_of
+from crawlyard.core.quantity import counted
 from crawlyard.core.spec import JobSpec
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import DemoSite
@@ -18,7 +19,7 @@ async def demo(session: LocalSession, *, pages: int, out: str, json: bool) -> in
     site = DemoSite(pages=pages)
     export = Export.of(out or str(session.settings.data_dir / "pages.jsonl"), None)
     async with SiteServer(site) as server:
-        session.tell(f"serving a site of {pages:,} pages at {server.url}/")
+        session.tell(f"serving a site of {counted(pages, 'page')} at {server.url}/")
         spec = JobSpec(
             urls=(f"{server.url}/",),
             name="demo",

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.config import Settings
+from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, StoreUnavailable
 
 MOST_PROCESSES = 64
@@ -56,7 +57,8 @@ async def supervise(
         raise Invalid("--processes", f"expected 1 to {MOST_PROCESSES}, got {processes}")
     crew = Crew(session)
     with interrupts(crew.kill) as stop:
-        session.tell(f"{processes} worker processes; the first runs what is beside the jobs")
+        started = counted(processes, "worker process", "worker processes")
+        session.tell(f"{started}; the first runs what is beside the jobs")
         words = [(*own, *(beside if n == 0 else NOTHING_BESIDE)) for n in range(processes)]
         working = asyncio.create_task(crew.work(words, stand_in))
         working.add_done_callback(lambda _: stop.nudge())

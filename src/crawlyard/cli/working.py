@@ -12,6 +12,7 @@ from msgspec import Struct
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.supervising import NOTHING_BESIDE, orphaned, supervise
+from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 from crawlyard.services.worker import Worker
 from crawlyard.yard import Yard
@@ -76,7 +77,8 @@ async def work(
     yard = session.yard
     worker = yard.worker(slots=slots)
     with interrupts(lambda: None) as stop:
-        session.tell(f"worker {worker.id} runs up to {slots or session.settings.jobs} jobs at once")
+        jobs = counted(slots or session.settings.jobs, "job")
+        session.tell(f"worker {worker.id} runs up to {jobs} at once")
         if drain:
             await _drain(session, worker, beside, stop)
         else:

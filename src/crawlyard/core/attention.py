@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.quantity import counted
 from crawlyard.core.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.core.user import Permit
 from crawlyard.core.watch import HostStanding
@@ -197,7 +198,7 @@ def _no_worker(facts: Facts) -> list[Notice]:
     waiting = facts.backlog
     if facts.workers or not waiting.count:
         return []
-    jobs = "1 job waits" if waiting.count == 1 else f"{waiting.count:,} jobs wait"
+    jobs = counted(waiting.count, "job waits", "jobs wait")
     return [
         Notice(
             trouble=Trouble.NO_WORKER,

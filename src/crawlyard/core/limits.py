@@ -7,6 +7,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.lifecycle import StateReason
+from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 
 
@@ -146,7 +147,7 @@ class ResourceLimiter(Struct, frozen=True):
             return Decision(
                 allowed=False,
                 limit="pages",
-                detail=f"the last {in_flight} of {ceiling} pages are in flight",
+                detail=f"the last pages of {ceiling:,} are in flight: {in_flight:,}",
             )
         return _ALLOWED
 
@@ -161,7 +162,7 @@ class ResourceLimiter(Struct, frozen=True):
 def _amount(name: str, value: int | timedelta) -> str:
     if isinstance(value, timedelta):
         return f"{value.total_seconds():.1f} s"
-    return f"{value} {name}"
+    return counted(value, name.removesuffix("s"))
 
 
 def reason_of(limit: str) -> StateReason:

@@ -78,6 +78,14 @@ def count(text: str) -> int:
     return number
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return *number* with the noun that goes with it: ``1 page``, ``2,000 pages``.
+
+    *many* is the plural where it is not *one* with an "s"; either may have a verb behind it.
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def _quoted(text: str) -> str:
     """Return *text* as a message names it, cut where it is long."""
     return repr(text if len(text) <= 100 else f"{text[:99]}…")

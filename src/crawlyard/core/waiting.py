@@ -11,6 +11,7 @@ from crawlyard.core.host_rule import HostState
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.priority import Priority
+from crawlyard.core.quantity import counted
 from crawlyard.core.queue import can_run
 from crawlyard.core.quota import DAILY
 from crawlyard.core.watch import HostReport, WorkerReport
@@ -102,7 +103,8 @@ def pending_waits(
         return tuple(waits)
     among = able
     if among.slots and not among.free(job.level):
-        detail = f"all {among.slots} slots of {len(among.workers)} workers are taken"
+        slots = counted(among.slots, "slot")
+        detail = f"every slot is taken ({slots} of {counted(len(among.workers), 'worker')})"
         if reserved := among.free(Priority.URGENT):
             which = "the only free slot is" if reserved == 1 else f"all {reserved} free slots are"
             detail = f"{which} reserved for urgent jobs"
@@ -171,11 +173,11 @@ def _of_tags(needs: Collection[str]) -> Wait:
     return Wait(reason=WaitReason.WORKER_TAGS, detail=detail)
 
 
-def _of_queue(place: int | None, counted: int) -> Wait:
+def _of_queue(place: int | None, most: int) -> Wait:
     if place is None:
-        detail = f"more than {counted:,} jobs go before it"
+        detail = f"more than {most:,} jobs go before it"
         return Wait(reason=WaitReason.QUEUE, detail=detail)
-    detail = "it is the next" if not place else f"{place:,} jobs go before it"
+    detail = "it is the next" if not place else f"{counted(place, 'job goes', 'jobs go')} before it"
     return Wait(reason=WaitReason.QUEUE, detail=detail, position=place + 1)
 
 

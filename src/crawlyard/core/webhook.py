@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.quantity import counted
 from crawlyard.core.user import Grant
 from crawlyard.errors import Invalid
 
@@ -294,7 +295,8 @@ def why_off(webhook: Webhook, delivery: Delivery) -> str:
     if not tried_out and not too_long:
         return ""
     return (
-        f"nothing has arrived since {since:%Y-%m-%d %H:%M} UTC: {webhook.failures} attempts failed"
+        f"nothing has arrived since {since:%Y-%m-%d %H:%M} UTC: "
+        f"{counted(webhook.failures, 'attempt')} failed"
     )
 
 

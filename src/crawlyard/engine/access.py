@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
+from crawlyard.core.quantity import counted
 from crawlyard.core.robots_file import RobotsFile
 from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.fetch import Response
@@ -227,7 +228,7 @@ class Access:
         kind = ErrorKind.ROBOTS if failure.kind is ErrorKind.TIMEOUT else failure.kind
         detail = f"{origin} is closed: {failure.detail}"
         if not failure.transient or tries >= most:
-            tried = f" ({tries} tries)" if tries > 1 else ""
+            tried = f" ({counted(tries, 'try', 'tries')})" if tries > 1 else ""
             closed = self._given_up[origin] = Closed(kind, detail + tried, None)
             return closed
         return Closed(kind, detail, float(2**tries))

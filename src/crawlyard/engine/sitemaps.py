@@ -9,6 +9,7 @@ from xml.parsers import expat
 
 from msgspec import Struct
 
+from crawlyard.core.quantity import counted
 from crawlyard.engine.decode import DecodeError, Decoder
 from crawlyard.engine.urls import Base, canonical
 from crawlyard.errors import Invalid
@@ -56,7 +57,8 @@ def parse(body: bytes, url: str) -> Sitemap:
         # XML that was cut is malformed at its end, which is no second problem
         problem = problem or str(stopped)
     if entries.dropped:
-        dropped = f"{entries.dropped:,} of {entries.count:,} entries named no http(s) URL"
+        every = counted(entries.count, "entry", "entries")
+        dropped = f"{entries.dropped:,} of {every} named no http(s) URL"
         problem = f"{problem}; {dropped}" if problem else dropped
     return Sitemap(tuple(entries.pages), tuple(entries.sitemaps), entries.credentials, problem)
 

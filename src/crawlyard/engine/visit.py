@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState, Via
+from crawlyard.core.quantity import counted
 from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine import record, sitemaps
@@ -174,7 +175,9 @@ class Visitor:
                 self._finds.offer(url, target, Via.SITEMAP)
         for url in read.urls:
             self._finds.offer(url, target, Via.LISTED)
-        rule = f"sitemap: {len(read.urls)} URLs, {len(read.sitemaps)} sitemaps"
+        rule = (
+            f"sitemap: {counted(len(read.urls), 'URL')}, {counted(len(read.sitemaps), 'sitemap')}"
+        )
         if read.problem or response.truncated:
             rule += f" ({read.problem or response.truncated})"
         return Outcome(target, TargetState.SKIPPED, rule=rule)
@@ -209,7 +212,7 @@ class Visitor:
         wait = self._wait(target) if failure.transient else None
         if wait is not None:
             return self._try_again(target, wait)
-        tries = f" ({target.tries + 1} tries)" if target.tries else ""
+        tries = f" ({counted(target.tries + 1, 'try', 'tries')})" if target.tries else ""
         now = self._tools.clock.now()
         return record.failed(target, failure.kind, failure.detail + tries, now)
 
@@ -220,7 +223,9 @@ class Visitor:
         held_s = self._tools.gate.refused(target.host, asked_s)
         if target.tries < self._spec.url_retries:
             return self._try_again(target, timedelta(seconds=held_s))
-        detail = f"answered {response.status} to the last ({target.tries + 1} tries)"
+        detail = (
+            f"answered {response.status} to the last ({counted(target.tries + 1, 'try', 'tries')})"
+        )
         return record.failed(target, ErrorKind.RATE_LIMITED, detail, now, status=response.status)
 
     def _wait(self, target: Target) -> timedelta | None:

@@ -16,6 +16,7 @@ from crawlyard.core.desk import OperationKind
 from crawlyard.core.filter import Condition, FilterKey
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
+from crawlyard.core.quantity import counted
 from crawlyard.core.user import Actor
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, Refused
 from crawlyard.services.jobs import JobManager
@@ -56,7 +57,7 @@ class Bulk:
         ids, count, upto = await self._meant(actor, chosen)
         if expected is not None and abs(count - expected) > expected * _TOLERANCE:
             raise Conflict(
-                f"expected {expected:,} jobs, and there are {count:,} by now; look again"
+                f"expected {counted(expected, 'job')}, and there are {count:,} by now; look again"
             )
         if dry_run:
             results = [await self._judged(actor, asked, job_id) for job_id in ids[:AT_ONCE]]

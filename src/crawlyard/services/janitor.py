@@ -15,6 +15,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.pausing import Step, due_step, ends_at, notice
 from crawlyard.core.policy import RETENTIONS, SectionName, days_of
+from crawlyard.core.quantity import counted
 from crawlyard.core.quota import day_of
 from crawlyard.errors import Conflict, StoreUnavailable
 from crawlyard.services.reporting import FORGOTTEN_AFTER
@@ -75,8 +76,9 @@ class Swept(Struct, frozen=True, kw_only=True):
         freed = self.freed
         room = f", {freed.bytes:,} bytes given back" if freed.bytes else ""
         room += f", about {freed.reusable:,} bytes reusable" if freed.reusable else ""
-        jobs = f"{self.warned} jobs warned, {self.cancelled} cancelled, {self.deleted} deleted"
-        return f"swept: {jobs}; {freed.rows} rows freed, {self.forgotten} forgotten{room}"
+        jobs = f"{counted(self.warned, 'job')} warned, {self.cancelled} cancelled"
+        rows = f"{counted(freed.rows, 'row')} freed"
+        return f"swept: {jobs}, {self.deleted} deleted; {rows}, {self.forgotten} forgotten{room}"
 
 
 _NOTHING = Swept()

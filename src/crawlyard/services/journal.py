@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Outcome, TargetState
+from crawlyard.core.quantity import counted
 from crawlyard.core.watch import MAX_MESSAGE, Course, Level, LogLine, Point
 
 MOST_PER_BATCH = 50
@@ -24,7 +25,11 @@ def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
     lines += [line for line in told if line is not None]
     left = len(lines) - MOST_PER_BATCH
     if left > 0:
-        rest = LogLine(at=now, level=Level.INFO, message=f"{left:,} more lines were left out")
+        rest = LogLine(
+            at=now,
+            level=Level.INFO,
+            message=f"{counted(left, 'more line was', 'more lines were')} left out",
+        )
         lines = [*lines[:MOST_PER_BATCH], rest]
     return tuple(lines)
 

@@ -12,6 +12,7 @@ from crawlyard.core.job import DIRECT, Origin
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import LIMIT_NAMES, Limits, clamped
 from crawlyard.core.policy import SectionName, ceilings_of, grants_of
+from crawlyard.core.quantity import counted
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import NO_QUOTA, Actor, Grant, Grants, Quota
 from crawlyard.errors import Forbidden, NotFound, QuotaExceeded
@@ -145,7 +146,8 @@ def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None
     """
     most = quota.pending
     if most is not None and waiting + more > most:
-        told = f"{waiting:,} jobs of {owner} wait already, and {most:,} may (quota.pending)"
+        one, many = f"job of {owner} waits", f"jobs of {owner} wait"
+        told = f"{counted(waiting, one, many)} already, and {most:,} may (quota.pending)"
         raise QuotaExceeded("pending", told)
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.event import EventName
+from crawlyard.core.quantity import counted
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.errors import Conflict
 from crawlyard.services.schedule_telling import BY, told
@@ -56,7 +57,7 @@ class Failures:
 
     async def _pause(self, schedule: CrawlSchedule) -> None:
         now = self._clock.now()
-        why = f"{schedule.pause_after} runs in a row have failed"
+        why = counted(schedule.pause_after or 0, "run has failed", "runs in a row have failed")
         paused = replace(
             schedule,
             paused_at=self._clock.wall(),

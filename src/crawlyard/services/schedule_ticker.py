@@ -12,6 +12,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.form import spec_of
 from crawlyard.core.job import DIRECT, Job
 from crawlyard.core.planning import planned
+from crawlyard.core.quantity import counted
 from crawlyard.core.schedule import CrawlSchedule, Tick, TickReason
 from crawlyard.core.ticking import Decision, Run, decide, released
 from crawlyard.core.user import Actor
@@ -279,8 +280,8 @@ class Ticker:
     ) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
             most = self._backlog.most(schedule.owner)
-            waiting = f"{most:,} jobs of {schedule.owner} wait already"
-            return _Refusal(TickReason.QUOTA, waiting)
+            one, many = f"job of {schedule.owner} waits", f"jobs of {schedule.owner} wait"
+            return _Refusal(TickReason.QUOTA, f"{counted(most, one, many)} already")
         try:
             job = await self.job(schedule, run.due_at, making=making)
         except (Unavailable, Conflict):

@@ -9,6 +9,7 @@ from crawlyard.core.fate import Fate, FateKind
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import KnownURL, TargetState, Via
+from crawlyard.core.quantity import counted
 from crawlyard.core.spec import JobSpec, Strategy
 from crawlyard.core.user import Actor
 from crawlyard.core.waiting import Surroundings, Wait, pending_waits, running_waits
@@ -120,7 +121,8 @@ class Why:
             return Fate(url=known.url, kind=FateKind.WAITING, detail=detail, known=known, rule=rule)
         deep = job.spec.strategy is Strategy.DEPTH_FIRST
         before = await self._store.inquiries.before(job.id, known, depth_first=deep)
-        detail = "it is the next" if not before else f"{before:,} URLs go before it"
+        ahead = counted(before, "URL goes", "URLs go")
+        detail = f"{ahead} before it" if before else "it is the next"
         return Fate(
             url=known.url,
             kind=FateKind.WAITING,

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy import column as column_of
 from sqlalchemy import table as table_of
 
+from crawlyard.core.quantity import counted
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Invalid, SchemaMismatch
 from crawlyard.store.sql.schema import UNFINISHED, migrate, version_of
@@ -105,7 +106,7 @@ def held(conn: Connection) -> Mapping[str, int]:
 
 def listing(found: Mapping[str, int]) -> str:
     """Return what `held` found, in words."""
-    return ", ".join(f"{count:,} rows in {table}" for table, count in found.items())
+    return ", ".join(f"{counted(count, 'row')} in {table}" for table, count in found.items())
 
 
 _MADE_WITH: Mapping[str, ColumnElement[bool]] = {

@@ -43,9 +43,10 @@ export const located = (pattern, item) =>
 /** What an attribute of a template means: what it writes, made of its value. */
 const BINDINGS = {
   f: (el, spec) => {
-    const [path, name = "str"] = spec.split("|");
+    const [path, format = "str"] = spec.split("|");
+    const [name, ...words] = format.split(":");
     const said = fmt[name];
-    if (el.localName !== "time") return [(item) => said(at(item, path), item), (text) => write(el, text)];
+    if (el.localName !== "time") return [(item) => said(at(item, path), ...(words.length ? words : [item])), (text) => write(el, text)];
     return [
       (item) => at(item, path) ?? "",
       (when) => {
@@ -71,7 +72,7 @@ const BINDINGS = {
 };
 
 /**
- * Return what fills *root* with an item, by its attributes: data-f="path|format",
+ * Return what fills *root* with an item, by its attributes: data-f="path|format" or "path|format:word:…",
  * data-href="/jobs/{id}", data-out="url" (of another site), data-tip and data-label="Select {name}", data-s="state" (which
  * sets data-is), data-icon="state", data-if="path" or "!path". Only what has changed is written.
  */

@@ -10,6 +10,8 @@ const NONE = "–";
 export const int = (n) => (n == null ? NONE : whole.format(n));
 /** The same where there is little room: "12.3M" of millions. */
 export const few = (n) => (n < 1e6 ? int(n) : n == null ? NONE : compact.format(n));
+/** A count with its noun: "1 job", "2 jobs". */
+export const counted = (n, one, many = `${one}s`) => `${few(n)} ${n === 1 ? one : many}`;
 export const rate = (n) => (n ? tenths.format(n) : NONE);
 export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)} %`);
 export const most = (n) => (n == null ? "no limit" : int(n));

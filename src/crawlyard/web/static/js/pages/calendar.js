@@ -1,5 +1,5 @@
 /** A week of all schedules: what begins in each hour, and where more begins than there are slots. */
-import { $, $$, complain, date, get, keys, load, on, query, rows, soon, write } from "../core/all.js";
+import { $, $$, complain, counted, date, get, keys, load, on, query, rows, soon, write } from "../core/all.js";
 
 const cells = $$("#grid button"); // hour by hour, in each the seven days
 const STEPS = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -7, ArrowDown: 7 };
@@ -37,7 +37,7 @@ function draw() {
     cell.className = clash ? "clash" : due.length ? "runs" : hours[i].length ? "held" : "";
     cell.style.setProperty("--n", Math.min(1, due.length / MANY));
     write(cell, due.length ? String(due.length) : "");
-    cell.ariaLabel = `${date(day(i % 7))}, ${Math.floor(i / 7)}:00: ${due.length} runs${clash ? ", more at one moment than slots" : ""}`;
+    cell.ariaLabel = `${date(day(i % 7))}, ${Math.floor(i / 7)}:00: ${counted(due.length, "run")}${clash ? ", more at one moment than slots" : ""}`;
   });
   write($("#slots"), String(slots));
   tell(current);

@@ -1,5 +1,5 @@
 /** A job: how far it has come, what can be done about it, and its tabs, which are addresses. */
-import { $, $$, act, ask, bind, clip, complain, copy, fill, get, int, keys, later, load, on, patch, post, toast } from "../core/all.js";
+import { $, $$, act, ask, bind, clip, complain, copy, counted, fill, get, int, keys, later, load, on, patch, post, toast } from "../core/all.js";
 import { clear, read, submits, write } from "../core/form.js";
 import { draw, merged } from "../parts/job.js";
 import { thing } from "../parts/told.js";
@@ -119,7 +119,7 @@ submits(exclusion, async (how) => {
   fill(exclusion, { ...told, list: told.samples.join("\n") });
   if (told.dry_run) return;
   $("#exclude").close();
-  toast(`Excluded: ${told.pending_removed} waiting URLs will be skipped`);
+  toast(`Excluded: ${counted(told.pending_removed, "waiting URL")} will be skipped`);
 });
 
 $("#save").onclick = async ({ target }) => {

@@ -1,5 +1,5 @@
 /** Jobs: found by a filter that the URL carries, watched, acted on one by one or all together. */
-import { $, $$, act, ask, bind, complain, fill, filled, get, int, keys, load, on, post, query, soon, toast, write } from "../core/all.js";
+import { $, $$, act, ask, bind, complain, counted, fill, filled, get, int, keys, load, on, post, query, soon, toast, write } from "../core/all.js";
 import { Table } from "../parts/table.js";
 import { tables } from "../parts/told.js";
 import { can, draw, merged } from "../parts/job.js";
@@ -19,7 +19,7 @@ fill($(".none"), { filtered: q || state });
 // --- the list
 
 const bulk = $("#bulk");
-const counted = bind($("#states"));
+const totals = bind($("#states"));
 let matching = 0;
 let every = false; // all that match are chosen, not only what is on this page
 
@@ -52,7 +52,7 @@ $("#clear").onclick = () => table.choose([]);
 
 async function count() {
   const { total, states } = await get(`/jobs/counts${query({ q })}`);
-  counted({ total, states });
+  totals({ total, states });
   matching = state ? states[state] : total;
   chose(table.chosen, every);
 }
@@ -109,8 +109,8 @@ bulk.addEventListener("click", async ({ target: button }) => {
 
 function say(action, good, bad, first) {
   const { said } = $(`[data-bulk=${action}]`).dataset;
-  if (bad) toast(`${said}: ${int(good)} of ${int(good + bad)} jobs. ${first.detail}`, true);
-  else toast(`${said}: ${int(good)} jobs`);
+  if (bad) toast(`${said}: ${int(good)} of ${counted(good + bad, "job")}. ${first.detail}`, true);
+  else toast(`${said}: ${counted(good, "job")}`);
 }
 
 /** Show an operation while it runs. */

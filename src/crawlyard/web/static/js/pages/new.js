@@ -1,5 +1,5 @@
 /** A new crawl: what is asked for, what it would do, and the same as a command. */
-import { $, $$, ask, bytes, clip, dur, get, h, int, later, load, post, rows, segment, user, write } from "../core/all.js";
+import { $, $$, ask, bytes, clip, counted, dur, get, h, int, later, load, post, rows, segment, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { chosen, params } from "../parts/params.js";
 
@@ -45,7 +45,7 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
   $("#ahead").hidden = true;
   $("#seen").hidden = false;
   const { pages, bytes: size, duration_s, errors } = config.limits;
-  const ends = [pages && `${int(pages)} pages`, duration_s && dur(duration_s), size && bytes(size), errors && `${int(errors)} errors`].filter(Boolean);
+  const ends = [pages && counted(pages, "page"), duration_s && dur(duration_s), size && bytes(size), errors && counted(errors, "error")].filter(Boolean);
   const depth = config.max_depth == null ? "to any depth" : `to depth ${config.max_depth}`;
   const end = ends.length ? `at ${ends.join(", ")}` : "when nothing is left: no limit";
   write($("#limits"), `Scope ${config.scope}, ${depth}; ends ${end}.`);

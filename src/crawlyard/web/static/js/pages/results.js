@@ -1,5 +1,5 @@
 /** The pages of all jobs: found by words, host, status and type. */
-import { $, $$, at, cap, int, query, write } from "../core/all.js";
+import { $, $$, at, cap, counted, query, write } from "../core/all.js";
 import { read } from "../core/form.js";
 import { list } from "../parts/told.js";
 
@@ -14,7 +14,7 @@ list(root, {
   }),
   shown: ({ searched, has_more }) => {
     const how = searched.cut_short ? "It was time to answer: go on with Older." : has_more ? "" : "That is all.";
-    write($("#looked"), searched.back_to ? `${int(searched.pages)} pages looked at, back to ${at(searched.back_to)}. ${how}` : "");
+    write($("#looked"), searched.back_to ? `${counted(searched.pages, "page")} looked at, back to ${at(searched.back_to)}. ${how}` : "");
     for (const link of $$("[data-export]")) link.href = `/api/v1/pages/export${query({ format: link.dataset.export, ...read($("form", root)) })}`;
   },
 });

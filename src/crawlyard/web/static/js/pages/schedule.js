@@ -1,5 +1,5 @@
 /** One schedule, or a new one: what it says, with what that means at once; what became of it. */
-import { $, $$, act, ask, at, bind, cap, complain, copy, dur, get, h, keys, later, load, on, patch, post, query, remove, rows, segment, soon, toast, user, write } from "../core/all.js";
+import { $, $$, act, ask, at, bind, cap, complain, copy, counted, dur, get, h, keys, later, load, on, patch, post, query, remove, rows, segment, soon, toast, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { bars } from "../parts/charts.js";
 import { chosen, params } from "../parts/params.js";
@@ -151,8 +151,8 @@ async function backfill({ currentTarget: button }) {
   if (!n) return toast("Nothing of that range is to be made up for");
   const fields = copy("instants", found);
   rows($("ol", fields), "instant", found.runs);
-  if (await ask({ title: `Submit ${n} jobs?`, verb: `Submit ${n}`, fields }))
-    await send({ ...range, to: found.until, dry_run: false }, `${n} jobs are on their way`);
+  if (await ask({ title: `Submit ${counted(n, "job")}?`, verb: `Submit ${n}`, fields }))
+    await send({ ...range, to: found.until, dry_run: false }, counted(n, "job is on its way", "jobs are on their way"));
 }
 
 async function drop({ currentTarget: button }) {

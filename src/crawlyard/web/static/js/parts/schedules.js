@@ -1,5 +1,5 @@
 /** How schedules stand, and what became of their ticks: words, which are icons and colours too. */
-import { at, cap } from "../core/all.js";
+import { at, cap, counted } from "../core/all.js";
 import { strip } from "./charts.js";
 
 const LATE_MS = 10000; // twice what a scheduler takes to see a change
@@ -24,5 +24,5 @@ export function shown(tick) {
 export function drawn(ticks) {
   const cells = ticks.map(({ is, due_at }) => ({ is, tip: `${at(due_at)} · ${cap(is)}` }));
   const failed = ticks.filter(({ is }) => is === "failed").length;
-  return strip(cells.reverse(), `Last ${ticks.length} ticks: ${failed} failed`);
+  return strip(cells.reverse(), `Last ${counted(ticks.length, "tick")}: ${failed} failed`);
 }
