@@ -145,6 +145,32 @@ async def test_a_table_fits_the_terminal_and_interprets_nothing(
     assert "[bold]" in lines[1]
 
 
+async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    name = "the documentation of a product, nightly"
+    url = "https://docs.example.org/a/page/far/down"
+    job = job_out(name=name)
+    group = ErrorGroup(
+        kind=ErrorKind.TIMEOUT, count=1_234, samples=(url,), first_at=NOW, last_at=NOW
+    )
+    lists: list[tuple[Any, Any, set[str]]] = [
+        (job, views.jobs_view(NOW), {job.id[-8:], name, "running"}),
+        (PageOut.of(a_page(url=url, error=ErrorKind.BAD_REDIRECT)), views.PAGES, {url}),
+        (ErrorGroupOut.of(group), views.errors_view(NOW), {"timeout", "1,234", url}),
+    ]
+    for item, view, told in lists:
+        out = Console(width=30, no_color=True, highlight=False)
+        await output.write_all(output.each([item, item]), view, Style.TABLE, out, quiet=False)
+        written = capsysbinary.readouterr().out.decode()
+
+        assert all(len(line) <= 30 for line in written.splitlines())
+        first, second = written.split("\n\n")
+        assert first.strip() == second.strip()
+        for one in told:
+            assert one.replace(" ", "") in "".join(first.split())
+
+
 async def test_json_output_is_an_array_and_jsonl_a_line_each(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:

@@ -29,7 +29,7 @@ else:  # a crawl whose stderr is no terminal does without Rich, and takes 0.015 
 M = TypeVar("M", bound=BaseModel)
 
 _GAP = 2  # blanks between two columns
-_LEAST = 8  # columns for what is cut; a terminal too narrow for that wraps
+_LEAST = 8  # columns for what is cut; a terminal too narrow for that gets no table
 
 
 class Column(Struct, Generic[M], frozen=True, kw_only=True):
@@ -232,6 +232,9 @@ async def _table(items: AsyncIterable[M], view: View[M], out: "rich_console.Cons
     taken = sum(need for need, c in zip(needs, columns, strict=True) if not c.wide)
     room = out.width - taken - _GAP * (len(columns) - 1)
     wide = [need for need, column in zip(needs, columns, strict=True) if column.wide]
+    if room < sum(min(need, _LEAST) for need in wide):
+        _stack(columns, rows, out)
+        return len(rows)
     widths = iter(_shared(wide, room))
     table = rich_table.Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for need, column in zip(needs, columns, strict=True):
@@ -248,11 +251,28 @@ async def _table(items: AsyncIterable[M], view: View[M], out: "rich_console.Cons
     return len(rows)
 
 
+def _stack(
+    columns: Sequence[Column[M]],
+    rows: Sequence[Sequence["rich_text.Text"]],
+    out: "rich_console.Console",
+) -> None:
+    """Write each row as lines of a name and a value, which is wrapped and never cut."""
+    for number, cells in enumerate(rows):
+        if number:
+            out.print()
+        sheet = rich_table.Table.grid(padding=(0, _GAP, 0, 0))
+        sheet.add_column(style="bold", no_wrap=True)
+        sheet.add_column(overflow="fold")
+        for column, text in zip(columns, cells, strict=True):
+            if text:
+                sheet.add_row(column.name, text)
+        out.print(sheet)
+
+
 def _shared(needs: Sequence[int], room: int) -> list[int]:
-    """Return a width for each of *needs*, together at most *room*: who needs little gets all."""
+    """Return a width for each of *needs*, together at most *room*; small needs are met in full."""
     widths = [0] * len(needs)
     for place, (need, index) in enumerate(sorted((need, i) for i, need in enumerate(needs))):
-        share = max(_LEAST, room) // (len(needs) - place)
-        widths[index] = max(1, min(need, share))
+        widths[index] = min(need, room // (len(needs) - place))
         room -= widths[index]
     return widths
