@@ -105,3 +105,15 @@ def test_the_help_of_the_demo_names_its_own_folder(crawlyard: Crawlyard) -> None
     )
     assert "--out FILE Export the pages to FILE; else to pages.jsonl in --data-dir." in said
     assert "crawlyard-data" not in said
+
+
+def test_an_empty_id_means_no_job_and_no_token(crawlyard: Crawlyard) -> None:
+    crawlyard("crawl", "-d", "https://docs.example.org/", "-q")
+    crawlyard("tokens", "create", "report", "-q")
+
+    for words in (("jobs", "delete", "", "--yes"), ("jobs", "show", ""), ("tokens", "revoke", "")):
+        said = crawlyard(*words)
+        assert (said.code, said.out) == (2, "")
+        assert "expected an id, got ''" in said.err
+    assert len(crawlyard("jobs", "list", "-q").out.splitlines()) == 1
+    assert "revoked" not in crawlyard("tokens", "list").out

@@ -9,7 +9,7 @@ import typer
 from msgspec import Struct
 
 from crawlyard.cli import values
-from crawlyard.cli.options import Basics, Common, choice, flat, option
+from crawlyard.cli.options import Basics, Common, an_id, choice, flat, option
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.user import Role
 from crawlyard.lazy import lazily
@@ -27,7 +27,9 @@ _or_none = values.none_or
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Where it is used.", show_default=False)]
 Tokens = Annotated[
     list[str],
-    typer.Argument(metavar="TOKEN", help="Ids, names or prefixes.", show_default=False),
+    typer.Argument(
+        parser=an_id, metavar="TOKEN", help="Ids, names or prefixes.", show_default=False
+    ),
 ]
 User = Annotated[str, typer.Argument(metavar="USER", help="His id.", show_default=False)]
 UserIds = Annotated[

@@ -175,9 +175,21 @@ def _fields(kind: Any) -> list[inspect.Parameter]:
     ]
 
 
+def an_id(word: str) -> str:
+    """Return *word*, which may be part of an id: each begins with an empty one.
+
+    Raises:
+        typer.BadParameter: it is empty, as an unset variable of a script is.
+    """
+    if not word.strip():
+        raise typer.BadParameter(f"expected an id, got {word!r}")
+    return word
+
+
 Ids = Annotated[
     list[str],
     typer.Argument(
+        parser=an_id,
         metavar="ID",
         help="Ids, their unique beginnings or ends, 'last', or '-' to read them from stdin.",
         show_default=False,
@@ -186,7 +198,10 @@ Ids = Annotated[
 Id = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="An id, its unique beginning or end, or 'last'.", show_default=False
+        parser=an_id,
+        metavar="ID",
+        help="An id, its unique beginning or end, or 'last'.",
+        show_default=False,
     ),
 ]
 

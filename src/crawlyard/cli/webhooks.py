@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.options import Basics, Common, choice, flag, flat, option
+from crawlyard.cli.options import Basics, Common, an_id, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.webhook import EVERYTHING, DeliveryState
@@ -39,17 +39,23 @@ def root(context: typer.Context) -> None:
 
 
 _ID = "An id, or its unique beginning or end"
-Id = Annotated[str, typer.Argument(metavar="ID", help=f"{_ID}.", show_default=False)]
+Id = Annotated[str, typer.Argument(parser=an_id, metavar="ID", help=f"{_ID}.", show_default=False)]
 Ids = Annotated[
     list[str],
     typer.Argument(
-        metavar="ID", help=f"{_ID}s, or '-' to read them from stdin.", show_default=False
+        parser=an_id,
+        metavar="ID",
+        help=f"{_ID}s, or '-' to read them from stdin.",
+        show_default=False,
     ),
 ]
 DeliveryIds = Annotated[
     list[str],
     typer.Argument(
-        metavar="ID", help="Ids of deliveries, or '-' to read them from stdin.", show_default=False
+        parser=an_id,
+        metavar="ID",
+        help="Ids of deliveries, or '-' to read them from stdin.",
+        show_default=False,
     ),
 ]
 Url = Annotated[

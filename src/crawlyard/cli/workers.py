@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crawlyard.cli.options import Basics, Common, flat
+from crawlyard.cli.options import Basics, Common, an_id, flat
 from crawlyard.cli.seeds import read_ids
 from crawlyard.cli.stdout import write_line
 from crawlyard.lazy import lazily
@@ -21,12 +21,16 @@ app = typer.Typer()
 Worker = Annotated[
     str,
     typer.Argument(
-        metavar="ID", help="A worker's id, or its beginning or end.", show_default=False
+        parser=an_id,
+        metavar="ID",
+        help="A worker's id, or its beginning or end.",
+        show_default=False,
     ),
 ]
 Workers = Annotated[
     list[str],
     typer.Argument(
+        parser=an_id,
         metavar="ID",
         help="Workers' ids, their beginnings or ends, or '-' to read them from stdin.",
         show_default=False,
