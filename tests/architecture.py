@@ -85,7 +85,11 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "backports": ("engine.decode", "store.codec"),
     # wherever untyped values enter or leave
     "pydantic": ("cli", "client", "config", "web"),
-    "msgspec": ("export.jsonl", "store.codec"),  # but for records, which are everywhere
+    "msgspec": (
+        "core.field_types",
+        "export.jsonl",
+        "store.codec",
+    ),  # but for records, which are everywhere
 }
 RECORDS = frozenset(
     {
@@ -233,7 +237,7 @@ def core_is_pure(tree: Tree) -> Iterator[str]:
         for imported in module.imports():
             top = imported.partition(".")[0]
             own = tree.own(imported)
-            known = top == "cronsim" or imported in RECORDS
+            known = top in {"cronsim", "msgspec"}
             known |= top in sys.stdlib_module_names and top not in impure
             if not known and own != "errors" and area_of(own or "") != "core":
                 yield f"{module.name} imports {imported}"

@@ -47,3 +47,11 @@ def test_one_limit_leaves_the_others() -> None:
 
     assert edited(spec, {"limits.pages": 5}).limits == Limits(pages=5, errors=2)
     assert edited(spec, {"limits": Limits(), "limits.pages": 5}).limits == Limits(pages=5)
+
+
+def test_a_change_of_another_type_is_refused_by_name() -> None:
+    for name, value in (("tags", "docs"), ("delay", 0.05), ("limits", 3), ("limits.pages", "3")):
+        with pytest.raises(Invalid) as refused:
+            edited(a_spec(), {name: value})
+
+        assert refused.value.field == name

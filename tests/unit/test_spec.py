@@ -1,10 +1,15 @@
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from crawlyard import JobSpec, Limits, Priority, Scope, Strategy, TextMode
+from crawlyard.core.retry import RetryPolicy, RetryReason
 from crawlyard.core.spec import FOREVER, MAX_PATTERNS, MAX_SEEDS
+from crawlyard.core.spread import Spread
+from crawlyard.core.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 
@@ -25,6 +30,7 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("url_retries", -1),
     ("url_retries", 11),
     ("max_depth", -1),
+    ("max_depth", 2**63),
     ("delay", -SECOND),
     ("timeout", timedelta(0)),
     ("timeout", -SECOND),
@@ -87,3 +93,111 @@ def test_a_crawl_is_unbounded_and_of_normal_priority_unless_asked_otherwise() ->
 def test_specs_of_the_same_wishes_are_equal() -> None:
     assert a_spec(tags=("a",)) == a_spec(tags=("a",))
     assert a_spec(tags=("a",)) != a_spec(tags=("b",))
+
+
+WRONG_TYPES: list[tuple[str, Any, str]] = [
+    ("urls", "http://a.example/", "expected a tuple of strings, got 'http://a.example/'"),
+    ("urls", ("http://a.example/", 3), "expected a tuple of strings, got ('http://a.example/', 3)"),
+    ("sitemaps", b"robots", "expected a tuple of strings, got b'robots'"),
+    ("name", None, "expected a string, got None"),
+    ("tags", "docs", "expected a tuple of strings, got 'docs'"),
+    ("priority", 7, "expected Priority.LOW, NORMAL, HIGH or URGENT, got 7"),
+    ("priority", "high", "expected Priority.LOW, NORMAL, HIGH or URGENT, got 'high'"),
+    ("worker_tags", "gpu", "expected a tuple of strings, got 'gpu'"),
+    ("spread", "many", "expected a whole number or Spread.AUTO, got 'many'"),
+    ("limits", 100, "expected Limits, got 100"),
+    ("limits", {"pages": "3"}, "expected Limits, got {'pages': '3'}"),
+    ("retry", 3, "expected RetryPolicy, got 3"),
+    ("scope", "prefx", "expected Scope.HOST, SUBDOMAINS, DOMAIN, PREFIX or ANY, got 'prefx'"),
+    ("include", "*/docs/*", "expected a tuple of strings, got '*/docs/*'"),
+    ("max_depth", "3", "expected a whole number or None, got '3'"),
+    ("strategy", "sideways", "expected Strategy.BREADTH_FIRST or DEPTH_FIRST, got 'sideways'"),
+    ("ignore_robots", "no", "expected True or False, got 'no'"),
+    ("delay", 0.05, "expected a timedelta, got 0.05"),
+    ("per_host", 1.5, "expected a whole number, got 1.5"),
+    ("per_host", True, "expected a whole number, got True"),
+    ("timeout", 30, "expected a timedelta, got 30"),
+    ("max_body", "8MB", "expected a whole number, got '8MB'"),
+    ("headers", {"Accept": "*/*"}, "expected a tuple of pairs of strings, got {'Accept'"),
+    ("headers", (("Accept",),), "expected a tuple of pairs of strings, got (('Accept',),)"),
+    ("text", "md", "expected TextMode.NONE, TEXT, MAIN or MARKDOWN, got 'md'"),
+    ("retention", 7, "expected a timedelta or None, got 7"),
+    ("webhooks", ("https://a.example/",), "expected a tuple of JobWebhook, got ('https://a"),
+]
+
+
+def test_a_value_of_another_type_is_refused_by_name_with_what_is_accepted() -> None:
+    for name, value, message in WRONG_TYPES:
+        with pytest.raises(Invalid) as refused:
+            a_spec(**{name: value})
+
+        assert (refused.value.field, refused.value.message[: len(message)]) == (name, message)
+
+
+OF_PARTS: list[tuple[Callable[..., object], str, Any, str]] = [
+    (Limits, "limits.pages", "3", "expected a whole number or None, got '3'"),
+    (Limits, "limits.pages", 10**30, "expected at most 9223372036854775807, got 1000"),
+    (Limits, "limits.duration", 60, "expected a timedelta or None, got 60"),
+    (RetryPolicy, "retry.attempts", "3", "expected a whole number, got '3'"),
+    (RetryPolicy, "retry.factor", "2", "expected a number, got '2'"),
+    (
+        RetryPolicy,
+        "retry.reasons",
+        "internal_error",
+        "expected a frozenset of RetryReason.START_UNREACHABLE, INTERNAL_ERROR or WORKER_LOST",
+    ),
+    (JobWebhook, "webhooks.url", None, "expected a string, got None"),
+    (partial(JobWebhook, url="x"), "webhooks.events", "*", "expected a tuple of strings, got '*'"),
+]
+
+
+def test_so_is_one_in_the_parts_of_a_spec() -> None:
+    for make, field, value, message in OF_PARTS:
+        with pytest.raises(Invalid) as refused:
+            make(**{field.partition(".")[2]: value})
+
+        assert (refused.value.field, refused.value.message[: len(message)]) == (field, message)
+
+
+def test_every_field_of_a_spec_and_its_parts_is_checked() -> None:
+    kinds: Mapping[Any, dict[str, Any]] = {
+        JobSpec: {"urls": ("http://a.example/",)},
+        Limits: {},
+        RetryPolicy: {},
+        JobWebhook: {"url": "https://a.example/"},
+    }
+    for kind, needs in kinds.items():
+        for name in kind.__struct_fields__:
+            with pytest.raises(Invalid) as refused:
+                kind(**(needs | {name: object()}))
+
+            assert refused.value.field.rpartition(".")[2] == name
+
+
+def test_what_is_meant_without_doubt_is_taken_and_kept_as_its_own_type() -> None:
+    spec = a_spec(
+        urls=["http://a.example/"],
+        tags={"docs"},
+        priority=2,
+        scope="prefix",
+        spread="auto",
+        limits=Limits(bytes=1e9),  # type: ignore[arg-type]  # the very test
+        retry=RetryPolicy(reasons=["worker_lost"], factor=2),  # type: ignore[arg-type]
+        headers=[["Accept", "*/*"]],
+        keep_html=1,
+    )
+
+    assert spec == a_spec(
+        urls=("http://a.example/",),
+        tags=("docs",),
+        priority=Priority.HIGH,
+        scope=Scope.PREFIX,
+        spread=Spread.AUTO,
+        limits=Limits(bytes=10**9),
+        retry=RetryPolicy(reasons=frozenset({RetryReason.WORKER_LOST}), factor=2.0),
+        headers=(("Accept", "*/*"),),
+        keep_html=True,
+    )
+    kinds = (spec.urls, spec.tags, spec.priority, spec.scope, spec.headers[0], spec.keep_html)
+    assert [type(one) for one in kinds] == [tuple, tuple, Priority, Scope, tuple, bool]
+    assert (type(spec.limits.bytes), type(spec.retry.factor)) == (int, float)

@@ -90,10 +90,10 @@ def edited(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     """Return *spec* with *changes*, whose names are some of `EDITABLE`.
 
     Raises:
-        Invalid: a value is out of its range.
+        Invalid: a value is of another type or out of its range.
     """
     prefix = "limits."
     single = {n.removeprefix(prefix): v for n, v in changes.items() if n.startswith(prefix)}
     fields = {n: v for n, v in changes.items() if not n.startswith(prefix)}
-    limits = replace(fields.pop("limits", spec.limits), **single)
-    return replace(spec, limits=limits, **fields)
+    spec = replace(spec, **fields)
+    return replace(spec, limits=replace(spec.limits, **single)) if single else spec

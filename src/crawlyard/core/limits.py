@@ -6,8 +6,9 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from crawlyard.core.field_types import check_types
 from crawlyard.core.lifecycle import StateReason
-from crawlyard.core.quantity import counted
+from crawlyard.core.quantity import LARGEST, counted
 from crawlyard.errors import Invalid
 
 
@@ -15,7 +16,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Ceilings for one job; ``None`` is no ceiling.
 
     Raises:
-        Invalid: a ceiling is not above zero.
+        Invalid: a ceiling is of another type, or not above zero.
     """
 
     pages: int | None = None  # targets with a final HTTP answer, whatever its status
@@ -24,10 +25,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     errors: int | None = None  # targets given up after their last retry
 
     def __post_init__(self) -> None:
+        check_types(self, "limits.")
         for name in LIMIT_NAMES:
             ceiling = getattr(self, name)
             if ceiling is not None and ceiling <= type(ceiling)():
                 raise Invalid(f"limits.{name}", f"expected more than 0, got {ceiling}")
+            if isinstance(ceiling, int) and ceiling > LARGEST:
+                raise Invalid(f"limits.{name}", f"expected at most {LARGEST}, got {ceiling}")
 
 
 LIMIT_NAMES = Limits.__struct_fields__

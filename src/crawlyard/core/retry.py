@@ -5,6 +5,7 @@ from enum import StrEnum, auto
 
 from msgspec import Struct
 
+from crawlyard.core.field_types import check_types
 from crawlyard.errors import Invalid
 
 
@@ -35,7 +36,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     not come back at once.
 
     Raises:
-        Invalid: a value is out of its range.
+        Invalid: a value is of another type or out of its range.
     """
 
     attempts: int = 1  # in all, the first included
@@ -46,6 +47,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     reasons: frozenset[RetryReason] = frozenset(RetryReason)  # what is worth a retry
 
     def __post_init__(self) -> None:
+        check_types(self, "retry.")
         if not 1 <= self.attempts <= MAX_ATTEMPTS:
             raise Invalid("retry.attempts", f"expected 1 to {MAX_ATTEMPTS}, got {self.attempts}")
         for name, wait in (("first", self.first), ("cap", self.cap)):

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum, auto
 
-from msgspec import Struct, field
+from msgspec import Struct
 
+from crawlyard.core.field_types import check_types
 from crawlyard.core.limits import Limits
 from crawlyard.core.priority import Priority
+from crawlyard.core.quantity import LARGEST
 from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.spread import Asked, check_spread
 from crawlyard.core.webhook import JobWebhook
@@ -68,7 +70,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     """One crawl as it was asked for; a job keeps it, and its edits replace it.
 
     Raises:
-        Invalid: a value is out of its range; the message names the field.
+        Invalid: a value is of another type or out of its range; the message names the field.
     """
 
     urls: tuple[str, ...] = ()
@@ -78,8 +80,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     priority: Priority = Priority.NORMAL
     worker_tags: tuple[str, ...] = ()  # only a worker that has all of them takes the job
     spread: Asked = 0  # over so many workers at once; 0 and 1: one has it all
-    limits: Limits = field(default_factory=Limits)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    limits: Limits = Limits()
+    retry: RetryPolicy = RetryPolicy()
 
     scope: Scope = Scope.HOST
     include: tuple[str, ...] = ()  # globs, or "re:" and a regular expression: one must match
@@ -111,6 +113,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     webhooks: tuple[JobWebhook, ...] = ()
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.urls and not self.sitemaps:
             raise Invalid("urls", "expected at least one start URL or sitemap, got none")
         _at_most("urls", len(self.urls), MAX_SEEDS)
@@ -125,8 +128,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         _between("concurrency", self.concurrency, 1, 1024)
         _between("max_body", self.max_body, 1, 1024**3)
         _between("url_retries", self.url_retries, 0, 10)
-        if self.max_depth is not None and self.max_depth < 0:
-            raise Invalid("max_depth", f"expected at least 0, got {self.max_depth}")
+        if self.max_depth is not None:
+            _between("max_depth", self.max_depth, 0, LARGEST)
         if self.delay < timedelta(0):
             raise Invalid("delay", f"expected at least 0 s, got {self.delay.total_seconds():g} s")
         if self.retention is not None and not timedelta(0) <= self.retention <= FOREVER:

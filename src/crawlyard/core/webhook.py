@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.field_types import check_types
 from crawlyard.core.quantity import counted
 from crawlyard.core.user import Grant
 from crawlyard.errors import Invalid
@@ -70,11 +71,18 @@ PAYLOAD_VERSION = 1
 
 
 class JobWebhook(Struct, frozen=True, kw_only=True):
-    """An endpoint for the events of one job, as its spec asks for it."""
+    """An endpoint for the events of one job, as its spec asks for it.
+
+    Raises:
+        Invalid: a value is of another type; the message names the field.
+    """
 
     url: str
     events: tuple[str, ...] = ("job.completed", "job.failed", "job.cancelled")
     secret: str = ""  # whsec_…; empty: one is made, and shown when it is rotated
+
+    def __post_init__(self) -> None:
+        check_types(self, "webhooks.")
 
 
 class Secret(Struct, frozen=True, kw_only=True):

@@ -39,7 +39,7 @@ def to_json(value: object) -> str:
 def decoder_of(kind: type[T]) -> Decoder[T]:
     """Return what reads records of *kind*.
 
-    Records check no types: what a caller gave, 1e9 for a whole number, say, is there to be read.
+    Most records check no types, and rows of earlier versions may hold 1e9 for a whole number.
     """
     return Decoder(kind, strict=False)
 
