@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -403,3 +405,31 @@ def test_a_worker_runs_one_job_at_least(shell: Shell) -> None:
 
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "expected 1 to 256, got 0" in ran.stderr
+
+
+def test_a_job_whose_row_is_damaged_stops_no_command_and_can_be_deleted(shell: Shell) -> None:
+    urls = ("http://127.0.0.1:9/a", "http://127.0.0.1:9/b")
+    ids = [shell.run("crawl", "-d", "-q", url, *FAST).stdout.strip() for url in urls]
+    with closing(sqlite3.connect(shell.folder / "crawlyard-data" / "crawlyard.db")) as database:
+        broken = """UPDATE jobs SET spec = '{"urls": "docs"}' WHERE id = ?"""
+        database.execute(broken, ids[:1])
+        database.commit()
+
+    before = shell.run("jobs", "list")
+    shown = shell.run("jobs", "show", ids[0])
+    worked = shell.run("work", "--drain")
+    after = shell.run("jobs", "list")
+    health = shell.run("health")
+    deleted = shell.run("jobs", "delete", ids[0], "--yes")
+
+    told = f"job {ids[0]} is damaged and cannot run; delete it by crawlyard jobs delete {ids[0]}"
+    assert [line.split("\t")[:2] for line in before.stdout.splitlines()] == [
+        ["pending", ids[1]],
+        ["damaged", ids[0]],
+    ]
+    assert "spec: urls: Expected `array`, got `str`" in shown.stdout
+    assert worked.returncode == 0, worked.stderr
+    assert [line.split("\t")[0] for line in after.stdout.splitlines()] == ["failed", "damaged"]
+    assert (told in before.stderr, told in health.stderr, health.returncode) == (True, True, 0)
+    assert deleted.returncode == 0, deleted.stderr
+    assert ids[0] not in shell.run("jobs", "list").stdout

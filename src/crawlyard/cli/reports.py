@@ -1,6 +1,6 @@
 """What commands tell of jobs, their pages, errors and events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from itertools import count
 
@@ -26,11 +26,19 @@ async def jobs(session: Session, query: JobQuery, limit: int, common: Common) ->
     """List jobs, newest first."""
     found = await session.client.find(query, limit or _ALL)
     await listed(session, found, jobs_view(session.clock.now()), common)
+    damaged(session, [job.id for job in found if job.damaged])
     if not found:
         session.tell("no job is like that" if query != JobQuery() else "there is no job yet")
     elif len(found) == limit:
         session.tell(f"the newest {limit:,} are shown; --limit 0 shows all")
     return 0
+
+
+def damaged(session: Session, ids: Sequence[str]) -> None:
+    """Say which jobs are damaged, and what to do about it."""
+    for job_id in ids:
+        delete = session.hint(f"jobs delete {job_id}")
+        session.tell(f"job {job_id} is damaged and cannot run; delete it by {delete}")
 
 
 def no_jobs(common: Common) -> int:

@@ -48,7 +48,7 @@ def jobs_view(now: datetime) -> View[JobOut]:
     return View(
         key=lambda job: job.id,
         columns=(
-            Column(name="STATE", value=lambda j: j.state),
+            Column(name="STATE", value=lambda j: "damaged" if j.damaged else j.state),
             Column(name="ID", value=lambda j: j.id, shown=lambda j: words.short(j.id)),
             Column(name="NAME", value=title, wide=True),
             _count("DONE", lambda j: j.progress.done),

@@ -1,12 +1,16 @@
 """What commands tell of operations, figures and health."""
 
+from contextlib import suppress
 from typing import Any
 
 from crawlyard.cli.options import Common
 from crawlyard.cli.output import Column, View
+from crawlyard.cli.reports import damaged
 from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, show
 from crawlyard.cli.when import When
+from crawlyard.core.attention import Trouble
+from crawlyard.errors import Refused
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.stats import StatsOut
 
@@ -59,9 +63,14 @@ def _range(found: StatsOut) -> dict[str, object]:
 
 
 async def health(session: Session) -> int:
-    """Say that the yard can work, and how its Redis is, if it has one."""
-    told = await session.clients.watch().health()
+    """Say that the yard can work, how its Redis is, if it has one, and which jobs are damaged."""
+    watch = session.clients.watch()
+    told = await watch.health()
     session.tell(_REDIS[told.redis])
+    with suppress(Refused):  # a server answers this only if one is signed in
+        notices = (await watch.attention()).items
+        ids = [n.job_id for n in notices if n.kind == Trouble.JOB_DAMAGED and n.job_id]
+        damaged(session, ids)
     return 0
 
 

@@ -90,6 +90,6 @@ def health(*, basics: Basics) -> None:
     crawlyard health
     crawlyard health --server http://127.0.0.1:8700
 
-    Exits with 6 if it cannot.
+    Names jobs whose rows are damaged. Exits with 6 if the yard cannot work.
     """
     session.run(basics, watch_reports.health)

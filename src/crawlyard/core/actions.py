@@ -46,6 +46,9 @@ def actions_on(job: Job, usage: Usage) -> tuple[str, ...]:
     """Return what may be done to a job that has used so much, in the order of `Action`."""
     moves = {Action(verb) for verb in actions_of(tuple(LIFECYCLE[job.state]))}
     goes_on = has_rest(usage) and breach(job.limits, usage) is None
+    if job.damaged:
+        end = Action.CANCEL if job.state is State.RUNNING else Action.DELETE
+        return (str(end),)
     if job.state.ended and not goes_on:
         moves.discard(Action.RESUME)
     if job.state is not State.CANCELLED:

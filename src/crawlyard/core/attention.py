@@ -6,7 +6,7 @@ from enum import StrEnum, auto
 
 from msgspec import Struct, field
 
-from crawlyard.core.job import Job
+from crawlyard.core.job import Job, damage_of
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedule import BY_ITSELF, CrawlSchedule
@@ -33,6 +33,7 @@ class Trouble(StrEnum):
 
     NO_WORKER = auto()  # jobs wait, and no worker takes any
     DISK_FULL = auto()  # the disk of the data directory is nearly full
+    JOB_DAMAGED = auto()  # the row of a job cannot be read
     SCHEDULE_OVERDUE = auto()  # a schedule should have been fired, and was not
     SCHEDULE_PAUSED = auto()  # a schedule was paused since its runs failed, or it is unreadable
     RUNS_FAILING = auto()  # the last jobs of a schedule, a template or a name have all failed
@@ -128,6 +129,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     lines: Mapping[Line, Sequence[End]] = field(default_factory=dict)  # the latest in front
     names: Mapping[Line, str] = field(default_factory=dict)  # of those whose subject is there
     paused: Sequence[Job] = ()
+    damaged: Sequence[Job] = ()
     hosts: Sequence[HostStanding] = ()
     webhooks: Sequence[Webhook] = ()
     cut: frozenset[Trouble] = frozenset()
@@ -294,6 +296,20 @@ def _jobs_paused(facts: Facts) -> list[Notice]:
     return found
 
 
+def _jobs_damaged(facts: Facts) -> list[Notice]:
+    return [
+        Notice(
+            trouble=Trouble.JOB_DAMAGED,
+            detail=f"it is {damage_of(job)}",
+            subject=SubjectKind.JOB,
+            key=job.id,
+            name=job.spec.name,
+            job_id=job.id,
+        )
+        for job in facts.damaged
+    ]
+
+
 def _hosts_refusing(facts: Facts) -> list[Notice]:
     return [
         Notice(
@@ -327,6 +343,7 @@ def _webhooks_off(facts: Facts) -> list[Notice]:
 _FIND = {
     Trouble.NO_WORKER: _no_worker,
     Trouble.DISK_FULL: _disk_full,
+    Trouble.JOB_DAMAGED: _jobs_damaged,
     Trouble.SCHEDULE_OVERDUE: _overdue,
     Trouble.SCHEDULE_PAUSED: _schedules_paused,
     Trouble.RUNS_FAILING: _runs_failing,

@@ -72,6 +72,7 @@ class Job(Struct, frozen=True, kw_only=True):
     retry_of: str | None = None
     origin: Origin = DIRECT
     by_grant: tuple[Grant, ...] = ()  # what its spec asks for by leave, which may be withdrawn
+    damaged: str = ""  # what of its row cannot be read; its spec is what is left of it
 
     def __eq__(self, other: object) -> bool:
         """Tell whether all is the same but the turn, which is the store's alone."""
@@ -255,6 +256,11 @@ class Job(Struct, frozen=True, kw_only=True):
         return Event(
             name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=told | data
         )
+
+
+def damage_of(job: Job) -> str:
+    """Return a sentence that says what of a damaged job cannot be read, and what to do."""
+    return f"damaged: its row cannot be read ({job.damaged}); it can only be deleted"
 
 
 _REASON_OF: Mapping[State, StateReason] = {

@@ -8,7 +8,7 @@ from crawlyard.core.actions import DELETABLE, Action, has_rest
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.editing import EDITABLE, edited
 from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
+from crawlyard.core.job import Job, damage_of
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.limits import Usage, breach, given_back
 from crawlyard.core.page import ErrorGroup, ErrorKind
@@ -84,6 +84,7 @@ class JobManager(JobSubmitter):
         """
         for _ in range(_TRIES):
             old = (await self._changeable(actor, job_id, version)).job
+            _check_sound(old)
             if not old.state.ended:
                 allowed = tuple(LIFECYCLE[old.state])
                 raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
@@ -113,6 +114,7 @@ class JobManager(JobSubmitter):
         for _ in range(_TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
+            _check_sound(old)
             job, event = old.moved(Move.RETRY_FAILED, self._clock.now(), actor=actor.id)
             groups = await self._store.pages.errors(old.id)
             failed = [group for group in groups if not kinds or group.kind in kinds]
@@ -164,6 +166,7 @@ class JobManager(JobSubmitter):
             raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
         for _ in range(_TRIES):
             old = (await self._changeable(actor, job_id, version)).job
+            _check_sound(old)
             spec = edited(old.spec, changes)
             check_spec(spec)
             within = await self._policy.clamped(old.owner, spec)
@@ -181,6 +184,8 @@ class JobManager(JobSubmitter):
 
     async def delete(self, actor: Actor, job_id: str, version: int | None = None) -> None:
         """Delete an ended or paused job with all its pages; `purge` frees the space.
+
+        A pending one that is damaged as well.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -201,7 +206,8 @@ class JobManager(JobSubmitter):
         """
         standing = await self._changeable(actor, job_id, version)
         state = standing.job.state
-        if state not in DELETABLE:
+        waits = standing.job.damaged and state is State.PENDING  # and will only fail
+        if state not in DELETABLE and not waits:
             message = f"cannot delete a job that is {state}; cancel it first"
             raise IllegalMove(message, allowed=tuple(LIFECYCLE[state]))
         return standing
@@ -222,6 +228,8 @@ class JobManager(JobSubmitter):
         for _ in range(_TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
+            if move is not Move.CANCEL:
+                _check_sound(old)
             if old.state is _ALREADY.get(move) and not old.waits_at(self._clock.now()):
                 return old
             job, event = old.moved(move, self._clock.now(), actor=actor.id, detail=why)
@@ -246,6 +254,13 @@ class JobManager(JobSubmitter):
 
 def _keeps_changing(job_id: str) -> Conflict:
     return Conflict(f"job {job_id} keeps changing; try again")
+
+
+def _check_sound(job: Job) -> None:
+    """Refuse to do anything with a damaged job but to end it."""
+    if job.damaged:
+        end = "cancel" if job.state is State.RUNNING else "delete"
+        raise IllegalMove(f"job {job.id} is {damage_of(job)}", allowed=(end,))
 
 
 def _check_resumable(standing: Standing) -> None:

@@ -23,6 +23,7 @@ from crawlyard.core.attention import (
     streak,
     suspects,
 )
+from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.moment import Moment
 from crawlyard.core.user import Actor, Permit, Role
@@ -42,6 +43,8 @@ FAILED_WITHIN = timedelta(days=30)
 _MOST_LINES = 100
 _MOST_ENDS = 20  # of one line
 _MOST_RUNNING = 1_000
+_LOOKED_AT = 50_000  # jobs, for damaged ones: it takes about a second
+_LOOKING = 100  # of the time, at most one part in so many is spent with that
 
 LookAtDisk = Callable[[], Awaitable[Disk | None]]
 
@@ -62,6 +65,8 @@ class Overview:
         self._clock = clock
         self._watching = watching
         self._disk = disk
+        self._damaged: Sequence[Job] = ()
+        self._look_again = 0.0  # at damaged jobs, by the monotonic clock
 
     async def attention(self, actor: Actor, permits: Collection[Permit]) -> Attention:
         """Return what needs a person, of what somebody with *permits* may be told of."""
@@ -135,9 +140,19 @@ class Overview:
             lines=lines,
             names=await self._names(actor, lines),
             paused=paused[: self._most],
+            damaged=[job for job in await self._damaged_jobs() if actor.may_see(job.owner)],
             hosts=await self._watching.hosts(actor),
             cut=facts.cut | cut,
         )
+
+    async def _damaged_jobs(self) -> Sequence[Job]:
+        """Return jobs that cannot be read, among the newest."""
+        began = self._clock.monotonic()
+        if began >= self._look_again:
+            self._damaged = await self._store.overview.damaged(self._most, _LOOKED_AT)
+            took = self._clock.monotonic() - began
+            self._look_again = began + took * _LOOKING  # a dashboard asks again and again
+        return self._damaged
 
     def _cut(self, found: Sequence[object], kinds: Collection[Trouble]) -> frozenset[Trouble]:
         """Return *kinds* if there may be more of them than are looked at."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import Job
+from crawlyard.core.job import Job, damage_of
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import UNREACHABLE, ErrorKind, Target
@@ -132,7 +132,7 @@ class JobRun:
         _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
         await self._shop.progress.happened()
         try:
-            if await self._is_held():
+            if await self._is_damaged() or await self._is_held():
                 return
             await self._crawl_it()
             if not self._lost:
@@ -155,6 +155,15 @@ class JobRun:
         finally:
             self._shop.progress.forget(self.job_id)
             await self._shop.progress.happened()
+
+    async def _is_damaged(self) -> bool:
+        """Fail the job if its row cannot be read; tell whether that is so."""
+        job = self._job
+        if job.damaged:
+            _log.error("job %s is damaged and set aside: %s", self.job_id, job.damaged)
+            now, detail = self._shop.clock.now(), damage_of(job)
+            await self._save(*job.moved(Move.FAIL, now, actor=self._actor, detail=detail))
+        return bool(job.damaged)
 
     async def _is_held(self) -> bool:
         """Pause the job if what it asks for is not granted any more; tell whether that is so."""

@@ -58,6 +58,13 @@ class OverviewStore(Protocol):
         """Return how many jobs are due at *now* and wait, and since when."""
         ...
 
+    async def damaged(self, limit: int, among: int) -> list[Job]:
+        """Return jobs of anybody that cannot be read as they are stored, newest first.
+
+        The newest *among* jobs are looked at, a portion at a time.
+        """
+        ...
+
     async def off(self, owner: str | None, limit: int) -> list[Webhook]:
         """Return webhooks that are switched off, the last that was changed first."""
         ...

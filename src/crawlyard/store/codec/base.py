@@ -1,14 +1,23 @@
 """What all rows share."""
 
+import json
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
-from msgspec import ValidationError
+from msgspec import Struct, ValidationError, convert
 from msgspec.json import Decoder, Encoder
+from msgspec.structs import fields
 
+from crawlyard.errors import Invalid
 from crawlyard.store.text import scrubbed
 
 T = TypeVar("T")
+
+UNREADABLE = datetime(1, 1, 1, tzinfo=UTC)
+"""What stands for an instant that cannot be read."""
 
 _NUL = b"\\u0000"  # as JSON has it
 
@@ -53,6 +62,32 @@ def decoded(decoder: Decoder[T], text: str) -> T:
         return decoder.decode(text)
     except ValidationError:
         return decoder.decode(_YEARS.sub(_in_days, text))
+
+
+def object_of(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that *text* is, ``None`` if it is none."""
+    try:
+        values = json.loads(text)
+    except (ValueError, TypeError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def flaws(kind: type[Struct], values: Mapping[str, Any]) -> dict[str, str]:
+    """Return by their names what is wrong with *values* that the fields of *kind* do not take."""
+    found = {}
+    for name, of in _types(kind).items():
+        try:
+            if name in values:
+                convert(values[name], of, strict=False)
+        except (ValidationError, Invalid) as error:
+            found[name] = str(error) if isinstance(error, Invalid) else f"{name}: {error}"
+    return found
+
+
+@cache
+def _types(kind: type[Struct]) -> dict[str, Any]:
+    return {field.name: field.type for field in fields(kind)}
 
 
 def _in_days(found: re.Match[str]) -> str:

@@ -2,9 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
+
+from msgspec import convert
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Shard
 from crawlyard.core.due import needs_text
@@ -13,10 +16,20 @@ from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.limits import USAGE_NAMES, Limits, Usage
 from crawlyard.core.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
+from crawlyard.core.priority import Priority
 from crawlyard.core.progress import Pulse
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Grant
-from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
+from crawlyard.errors import Invalid
+from crawlyard.store.codec.base import (
+    UNREADABLE,
+    Row,
+    decoded,
+    decoder_of,
+    flaws,
+    object_of,
+    to_json,
+)
 from crawlyard.store.codec.dates import is_dated
 
 if sys.version_info >= (3, 14):
@@ -24,6 +37,17 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
+
+_NOWHERE = "(unreadable)"  # as a start URL
+_INSTANTS = (
+    *("created_at", "updated_at", "since", "queued_at", "due_at"),
+    *("started_at", "ended_at"),
+)
+_OF_JOB = (
+    *("id", "owner", "state", "state_reason", "detail", "version", "turn", "failures", "losses"),
+    *("retry_of", "template_id", "template_version", "schedule_id", "tick_at"),
+    *("given", "by_grant", *_INSTANTS),
+)
 
 TAIL = 4
 """Characters of `jobs.tail`."""
@@ -81,8 +105,14 @@ def text_of(spec: JobSpec) -> str:
 
 
 def limits_of(text: str) -> Limits:
-    """Return the limits of a spec as its JSON has them."""
-    return decoded(_LIMITS, text)
+    """Return the limits of a spec as its JSON has them; none, if they are damaged.
+
+    A job that runs goes on with the others of its worker; the next claim finds the damage.
+    """
+    try:
+        return decoded(_LIMITS, text)
+    except (ValueError, TypeError, Invalid):
+        return Limits()
 
 
 def tail_of(part: str) -> str:
@@ -116,11 +146,26 @@ def new_job_row(job: Job) -> dict[str, Any]:
 
 
 def job_of(row: Row) -> Job:
-    """Return the job of a row of `jobs`."""
+    """Return the job of a row of `jobs`.
+
+    One that cannot be read, after an edit by hand, say, is `damaged`: nobody can run it, and
+    it does not keep all others from being read.
+    """
+    try:
+        job = _job_of(row)
+    except (ValueError, TypeError, Invalid):
+        return _damaged(row)
+    instants = (job.created_at, job.updated_at, job.since, job.queued_at, job.due_at)
+    return _damaged(row) if UNREADABLE in (*instants, job.started_at, job.ended_at) else job
+
+
+def _job_of(row: Row) -> Job:
+    spec, aged = decoded(_SPEC, row["spec"]), row["level"] - row["priority"]
+    Priority(spec.priority + aged)
     return Job(
         id=row["id"],
         owner=row["owner"],
-        spec=decoded(_SPEC, row["spec"]),
+        spec=spec,
         state=State(row["state"]),
         state_reason=StateReason(row["state_reason"]),
         detail=row["detail"],
@@ -133,7 +178,7 @@ def job_of(row: Row) -> Job:
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         turn=row["turn"],
-        aged=row["level"] - row["priority"],
+        aged=aged,
         failures=row["failures"],
         losses=row["losses"],
         retry_of=row["retry_of"],
@@ -146,6 +191,55 @@ def job_of(row: Row) -> Job:
         ),
         by_grant=tuple(Grant(word) for word in json.loads(row["by_grant"])),
     )
+
+
+_READ_AS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
+    "state": (State, State.FAILED),
+    "state_reason": (StateReason, StateReason.INTERNAL_ERROR),
+    "level": (Priority, Priority.NORMAL),
+    "priority": (Priority, Priority.NORMAL),
+    "given": (json.loads, "[]"),
+    "by_grant": (lambda text: [Grant(word) for word in json.loads(text)], "[]"),
+}
+"""How columns are read that may hold something else, and what stands in place of that."""
+
+
+def _damaged(row: Row) -> Job:
+    """Return what can be read of a row, and what cannot as `Job.damaged`."""
+    spec, flaws_found = _rest_of(row)
+    instead: dict[str, Any] = {"spec": to_json(spec)}
+    for name, (read, other) in _READ_AS.items():
+        try:
+            read(row[name])
+        except (ValueError, TypeError) as error:
+            flaws_found.append(f"{name}: {error}")
+            instead[name] = other
+    flaws_found += [f"{name}: no instant" for name in _INSTANTS if row[name] == UNREADABLE]
+    instead["level"] = instead["priority"] = spec.priority  # not aged
+    values = {name: row[name] for name in _OF_JOB} | instead
+    told = "; ".join(flaws_found) or "level: it is not of the priority"
+    return replace(_job_of(values), damaged=told)
+
+
+def _rest_of(row: Row) -> tuple[JobSpec, list[str]]:
+    """Return what can be read of the spec of a row, and what is wrong with the rest."""
+    stored = object_of(row["spec"])
+    values: dict[str, Any] = dict(stored or {})
+    wrong = flaws(JobSpec, values)
+    found = [f"spec: {flaw}" for flaw in wrong.values()]
+    if stored is None:
+        found.append("spec: it is no JSON object")
+    for name in wrong:
+        del values[name]
+    values = {"urls": [_NOWHERE], "name": str(row["name"])[:200]} | values
+    while True:
+        try:
+            return convert(values, JobSpec, strict=False), found
+        except Invalid as error:  # of the right type, and out of its range
+            found.append(f"spec: {error}")
+            name = error.field.partition(".")[0]
+            values = {n: v for n, v in values.items() if n != name}
+            values.setdefault("urls", [_NOWHERE])
 
 
 def shard_row(shard: Shard) -> dict[str, Any]:
@@ -173,13 +267,20 @@ def shard_of(row: Row) -> Shard:
         lease_until=row["lease_until"],
         seq=row["seq"],
         usage=Usage(**{name: row[name] for name in USAGE_NAMES}),
-        pulse=decoded(_PULSE, row["pulse"]),
+        pulse=_pulse_of(row["pulse"]),
         current_url=row["current_url"],
         updated_at=row["recorded_at"],
-        budget=json.loads(row["budget"]),
+        budget=object_of(row["budget"]) or {},
         deaths=row["deaths"],
         freed_at=row["freed_at"],
     )
+
+
+def _pulse_of(text: str) -> Pulse:
+    try:
+        return decoded(_PULSE, text)
+    except ValueError:  # damaged: what it estimates is estimated anew
+        return Pulse()
 
 
 def target_row(job_no: int, target: Target, state: TargetState, rule: str) -> dict[str, Any]:

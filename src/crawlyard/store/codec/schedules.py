@@ -1,15 +1,13 @@
 """Schedules and the rows of their ledger."""
 
 import json
-from functools import cache
 from typing import Any
 
-from msgspec import ValidationError, convert
-from msgspec.structs import fields
+from msgspec import convert
 
 from crawlyard.core.schedule import BY_ITSELF, CrawlSchedule, Tick, TickOutcome, TickReason
 from crawlyard.errors import Invalid
-from crawlyard.store.codec.base import Row, to_json
+from crawlyard.store.codec.base import Row, flaws, object_of, to_json
 
 _STATE = (
     *("runs_left", "paused_at", "next_at", "fire_at", "waiting_at"),
@@ -57,11 +55,11 @@ def schedule_of(row: Row) -> CrawlSchedule:
 def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedule:
     """Return the schedule of a row without those of its fields that are not what they must be."""
     fallback: dict[str, Any] = {"when": _NEVER, "name": str(columns["id"])}
-    values = fallback | _object(plan) | columns
-    flaws = _flaws(values)
-    for name in flaws:
+    values = fallback | (object_of(plan) or {}) | columns
+    wrong = flaws(CrawlSchedule, values)
+    for name in wrong:
         del values[name]
-    why = f"it could not be read: {next(iter(flaws.values()), first)}"
+    why = f"it could not be read: {next(iter(wrong.values()), first)}"
     paused = {"paused_at": columns["paused_at"] or columns["updated_at"]}
     told = {"paused_by": BY_ITSELF, "pause_reason": why, "flaw": why}
     while True:
@@ -71,31 +69,6 @@ def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedu
             if error.field not in values:
                 raise
             del values[error.field]
-
-
-def _flaws(values: dict[str, Any]) -> dict[str, str]:
-    """Return by their names what is wrong with the values that are not of their fields' kinds."""
-    found = {}
-    for name, kind in _kinds().items():
-        try:
-            if name in values:
-                convert(values[name], kind, strict=False)
-        except ValidationError as error:
-            found[name] = f"{name}: {error}"
-    return found
-
-
-@cache
-def _kinds() -> dict[str, Any]:
-    return {field.name: field.type for field in fields(CrawlSchedule)}
-
-
-def _object(plan: str) -> dict[str, Any]:
-    try:
-        values = json.loads(plan)
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def tick_row(tick: Tick) -> dict[str, Any]:

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType
-from crawlyard.store.codec.base import Row, to_json
+from crawlyard.errors import Invalid
+from crawlyard.store.codec.base import Row, object_of, to_json
 
 
 def template_row(template: CrawlTemplate) -> dict[str, Any]:
@@ -37,21 +38,38 @@ def version_row(template: CrawlTemplate) -> dict[str, Any]:
 
 
 def template_of(row: Row) -> CrawlTemplate:
-    """Return the template of a row of `template_versions` with its `owner` and `created_at`."""
+    """Return the template of a row of `template_versions` with its `owner` and `created_at`.
+
+    One that cannot be read has no spec, so that no job can be made of it, and its description
+    says why: it does not keep all others from being read.
+    """
+    try:
+        spec, description = _spec_of(row["spec"]), row["description"]
+        parameters = tuple(_parameter_of(p) for p in json.loads(row["parameters"]))
+    except (ValueError, TypeError, KeyError, AttributeError, Invalid) as error:
+        spec, parameters = {}, ()
+        description = f"damaged: its row cannot be read ({error}); delete it, or give it a spec"
     return CrawlTemplate(
         id=row["template_id"],
         owner=row["owner"],
         name=row["name"],
-        description=row["description"],
+        description=description,
         public=row["public"],
         version=row["version"],
-        spec=json.loads(row["spec"]),
-        parameters=tuple(_parameter_of(p) for p in json.loads(row["parameters"])),
+        spec=spec,
+        parameters=parameters,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         actor=row["actor"],
         trusted=row["trusted"],
     )
+
+
+def _spec_of(text: str) -> dict[str, Any]:
+    spec = object_of(text)
+    if spec is None:
+        raise ValueError("spec: it is no JSON object")
+    return spec
 
 
 def search_of(template: CrawlTemplate) -> str:

@@ -84,6 +84,10 @@ class MemoryOverview(Struct, frozen=True):
             return Backlog()
         return Backlog(count=len(due), oldest=oldest.id, since=oldest.due_at)
 
+    async def damaged(self, limit: int, among: int) -> list[Job]:
+        newest = sorted(self._jobs(None), key=lambda job: job.id, reverse=True)[:among]
+        return [job for job in newest if job.damaged][:limit]
+
     async def off(self, owner: str | None, limit: int) -> list[Webhook]:
         every = (endpoint.webhook for endpoint in self._shelf.post.endpoints.values())
         found = [w for w in every if owner in (None, w.owner) and not w.active]

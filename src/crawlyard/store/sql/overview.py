@@ -35,6 +35,8 @@ from crawlyard.store.tables.webhooks import webhooks
 
 _JOINED = 200  # queries in one: SQLite takes at most 500
 
+_AT_ONCE = 1000  # jobs of one look, between which others get their turn
+
 _END = (jobs.c.id, jobs.c.state, jobs.c.ended_at)
 _LINE = (jobs.c.owner, jobs.c.schedule_id, jobs.c.template_id, jobs.c.name)
 _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
@@ -111,6 +113,18 @@ class SqlOverview(Struct, frozen=True):
         for row in await self._rows(due):
             return Backlog(count=row["count_"], oldest=row["id"], since=row["due_at"])
         return Backlog()
+
+    async def damaged(self, limit: int, among: int) -> list[Job]:
+        found: list[Job] = []
+        newest = select(jobs).where(PRESENT).order_by(jobs.c.no.desc())
+        part = newest
+        while among > 0 and len(found) < limit:
+            rows = await self._rows(part.limit(min(among, _AT_ONCE)))
+            if not rows:
+                break
+            found += [job for job in map(job_of, rows) if job.damaged]
+            part, among = newest.where(jobs.c.no < rows[-1]["no"]), among - len(rows)
+        return found[:limit]
 
     async def off(self, owner: str | None, limit: int) -> list[Webhook]:
         found = (

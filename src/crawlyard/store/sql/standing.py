@@ -91,15 +91,16 @@ def change(
     """Replace version ``job.version - 1`` of the job and add the events.
 
     *before* is the job as it was read in this transaction, if it was: a spec that is
-    still the same object is not written again. *shard*, of the job with that key, is
-    replaced as well; the row of the job is locked then.
+    still the same object is not written again, nor is one that is damaged. *shard*, of the
+    job with that key, is replaced as well; the row of the job is locked then.
 
     Raises:
         Conflict: the stored version is another, or the job is gone.
     """
     job = back_in_line(conn, job)
     steps = moved(counted_as(conn, job, before), job)
-    same = before is not None and before.spec is job.spec
+    # what is left of a damaged spec must not take its place
+    same = bool(job.damaged) or (before is not None and before.spec is job.spec)
     row = job_row(job) if same else job_row(job) | spec_row(job.spec)
     at_once = told if same and is_postgres(conn) else ()
     if is_postgres(conn):

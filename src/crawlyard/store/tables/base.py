@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Integer, MetaData, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from crawlyard.store.codec.base import UNREADABLE
 from crawlyard.store.text import clean, is_clean
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,7 +22,10 @@ def _microseconds(value: datetime | None) -> int | None:
 
 
 def _instant(value: int | None) -> datetime | None:
-    return None if value is None else _EPOCH + timedelta(microseconds=value)
+    try:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+    except (TypeError, OverflowError):  # damaged: one row must not keep others from being read
+        return UNREADABLE
 
 
 def cleaned(value: Any) -> str | None:

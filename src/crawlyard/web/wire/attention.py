@@ -10,6 +10,7 @@ from crawlyard.web.wire.base import API, Instant, Text, Wire
 
 HELPS: Mapping[Trouble, str] = {
     Trouble.DISK_FULL: "PUT /settings/{section}",
+    Trouble.JOB_DAMAGED: "DELETE /jobs/{job_id}",
     Trouble.SCHEDULE_OVERDUE: "POST /schedules/{ref}/run",
     Trouble.SCHEDULE_PAUSED: "POST /schedules/{ref}/resume",
     Trouble.RUNS_FAILING: "POST /jobs/{job_id}/retry",

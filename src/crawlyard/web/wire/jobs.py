@@ -8,7 +8,7 @@ from crawlyard.core.actions import actions_on
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
 from crawlyard.core.filter import source_of
-from crawlyard.core.job import Job, Origin
+from crawlyard.core.job import Job, Origin, damage_of
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.progress import Progress, TimeLeft
@@ -220,6 +220,7 @@ class JobOut(Wire):
     state: str
     state_reason: str
     detail: str
+    damaged: Text  # why its row cannot be read; its spec is what is left; empty: it can
     allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
     url: Text  # the first that it begins with
     priority: str
@@ -258,6 +259,8 @@ class JobOut(Wire):
             object="job",
             name=hidden_urls(job.spec.name),
             state_reason=reason_shown(job, waits),
+            damaged=hidden_urls(job.damaged),
+            detail=detail_of(job),
             allowed_actions=actions_on(job, shard.usage),
             url=first_url(job),
             source=str(source_of(job)),
@@ -276,6 +279,11 @@ class JobOut(Wire):
             origin=OriginOut.of(job.origin),
             links=links_of(job.id),
         )
+
+
+def detail_of(job: Job) -> str:
+    """Return the sentence about the state of a job, or about its damage."""
+    return str(hidden_urls(damage_of(job))) if job.damaged else job.detail
 
 
 def first_url(job: Job) -> str:

@@ -13,7 +13,7 @@ from crawlyard.core.lifecycle import StateReason
 from crawlyard.core.progress import Progress
 from crawlyard.core.secrets import hidden_urls
 from crawlyard.web.wire.base import Instant, Text, Wire, seconds
-from crawlyard.web.wire.jobs import LimitsOut, OriginOut, changed_at, first_url
+from crawlyard.web.wire.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
 from crawlyard.web.wire.watch import LineOut, WorkerOut
 
 
@@ -79,6 +79,7 @@ class JobRowOut(Wire):
     state: str
     state_reason: str
     detail: str
+    damaged: Text
     allowed_actions: tuple[str, ...]
     priority: str
     tags: tuple[str, ...]
@@ -117,6 +118,8 @@ class JobRowOut(Wire):
             name=hidden_urls(job.spec.name),
             url=first_url(job),
             state_reason=reason,
+            detail=detail_of(job),
+            damaged=hidden_urls(job.damaged),
             allowed_actions=actions_on(job, standing.shard.usage),
             priority=str(job.priority),
             tags=job.spec.tags,

@@ -10,7 +10,8 @@ function way({ state, done, found, pages, bytes, elapsed_s, limits }) {
 }
 
 /** Why it is in its state, in short: "#3 in queue", "Waiting: no worker", "page limit". */
-function reason({ state, state_reason, detail, waits_for }) {
+function reason({ state, state_reason, detail, waits_for, damaged }) {
+  if (damaged) return "damaged";
   const [wait] = waits_for ?? [];
   const said = (wait?.reason ?? state_reason ?? "").replaceAll("_", " ");
   if (wait) return wait.position ? `#${wait.position} in queue` : `Waiting: ${said}`;

@@ -1,0 +1,177 @@
+"""Rows that cannot be read: they are shown as damaged, and keep nobody from all the others."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from crawlyard.core.checkpoint import Asker
+from crawlyard.core.event import EventName
+from crawlyard.core.job import Job, Origin
+from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.priority import Priority
+from crawlyard.errors import NotFound
+from crawlyard.store.base import JobQuery, Store, TemplateQuery
+from crawlyard.store.tables.jobs import jobs, shards
+from crawlyard.store.tables.templates import template_versions
+from tests.builders import LEASE, NOW, a_job, a_spec, its_event
+from tests.builders_templates import a_template, told_of
+from tests.conformance.steps import added, claimed
+from tests.conformance.test_counts_by_term import database_of
+
+pytestmark = pytest.mark.parametrize(
+    "backend", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+
+SPEC = {"urls": ["https://a.example/"], "name": "news", "tags": ["daily"]}
+
+DAMAGE: list[tuple[Mapping[str, Any], str]] = [
+    ({"spec": json.dumps(SPEC | {"tags": "docs"})}, "spec: tags: Expected `array`, got `str`"),
+    ({"spec": json.dumps(SPEC | {"scope": "prefx"})}, "spec: scope: Invalid enum value 'prefx'"),
+    ({"spec": json.dumps(SPEC | {"priority": 7})}, "spec: priority: Invalid enum value 7"),
+    ({"spec": json.dumps(SPEC | {"per_host": 0})}, "spec: per_host: expected 1 to 256, got 0"),
+    (
+        {"spec": json.dumps(SPEC | {"limits": {"pages": 0}})},
+        "spec: limits.pages: expected more than 0, got 0",
+    ),
+    ({"spec": json.dumps({"urls": 3})}, "spec: urls: Expected `array`, got `int`"),
+    ({"spec": "[]"}, "spec: it is no JSON object"),
+    ({"spec": '{"urls": ['}, "spec: it is no JSON object"),
+    ({"spec": ""}, "spec: it is no JSON object"),
+    ({"given": "{"}, "given: "),
+    ({"by_grant": '["everything"]'}, "by_grant: "),
+    ({"state_reason": "bored"}, "state_reason: "),
+    ({"level": 99}, "level: "),
+    ({"created_at": 2**62}, "created_at: "),
+]
+
+
+async def damaged(store: Store, job: Job, columns: Mapping[str, Any]) -> None:
+    """Write something else to the row of *job*, as no program of ours does."""
+    plain = {name: value for name, value in columns.items() if name != "created_at"}
+
+    def by_hand(conn: Any) -> None:
+        if plain:
+            conn.execute(update(jobs).where(jobs.c.id == job.id).values(plain))
+        for name in columns.keys() - plain.keys():
+            sql = f"UPDATE jobs SET {name} = {columns[name]} WHERE id = '{job.id}'"
+            conn.exec_driver_sql(sql)
+
+    await database_of(store).write(by_hand)
+
+
+async def test_a_list_shows_the_damaged_job_beside_all_others(store: Store) -> None:
+    sound = await added(store)
+    for columns, reason in DAMAGE:
+        job = await added(store, a_job(spec=a_spec(name="news")))
+        await damaged(store, job, columns)
+
+        found = {s.job.id: s.job for s in await store.jobs.find(JobQuery(), 100)}
+
+        assert found[sound.id] == sound
+        assert found[job.id].damaged[: len(reason)] == reason, columns
+        assert found[job.id].spec.urls, columns
+        assert (found[job.id].spec.name, found[job.id].state) == ("news", State.PENDING)
+        assert (await store.jobs.get(job.id)).job.damaged
+        assert sum((await store.jobs.counts()).values()) == 2
+        event = its_event(found[job.id], EventName.DELETED)
+        await store.jobs.delete(job.id, job.version, event)
+        with pytest.raises(NotFound):
+            await store.jobs.get(job.id)
+
+
+async def test_what_can_be_read_of_a_damaged_spec_is_shown(store: Store) -> None:
+    job = await added(store)
+    await damaged(store, job, {"spec": json.dumps(SPEC | {"text": "md", "keep_html": True})})
+
+    spec = (await store.jobs.get(job.id)).job.spec
+
+    assert (spec.urls, spec.tags, spec.keep_html) == (("https://a.example/",), ("daily",), True)
+
+
+async def test_a_move_leaves_a_damaged_spec_as_it_is_stored(store: Store) -> None:
+    job = await added(store)
+    text = json.dumps(SPEC | {"tags": "docs"})
+    await damaged(store, job, {"spec": text})
+    read = (await store.jobs.get(job.id)).job
+
+    await store.jobs.save(*read.moved(Move.CANCEL, NOW, actor="local"))
+
+    after = (await store.jobs.get(job.id)).job
+    assert (after.state, after.damaged) == (State.CANCELLED, read.damaged)
+    stored = select(jobs.c.spec)
+    assert await database_of(store).read(lambda conn: conn.scalar(stored)) == text
+
+
+async def test_everything_that_reads_jobs_gets_past_a_damaged_one(store: Store) -> None:
+    later = NOW + timedelta(days=100)
+    origin = Origin(schedule_id="s1", tick_at=NOW)
+    for state, reason in (
+        (State.PENDING, StateReason.WAITING_SLOT),
+        (State.PAUSED, StateReason.BY_USER),
+        (State.COMPLETED, StateReason.EXHAUSTED),
+    ):
+        ended = NOW if state.ended else None
+        job = a_job(state=state, state_reason=reason, ended_at=ended, origin=origin)
+        await added(store, job)
+        await damaged(store, job, {"spec": "{"})
+    held = (await claimed(store)).job
+    await damaged(store, held, {"spec": "{"})
+
+    assert len(await store.jobs.find(JobQuery(), 10)) == 4
+    assert len(await store.upkeep.expired(later, timedelta(days=1), 10)) == 1
+    assert len(await store.upkeep.paused(later, 10)) == 1
+    assert len(await store.overview.paused(None, later, (), 10)) == 1
+    assert len((await store.ticks.active(["s1"]))["s1"]) == 2
+    [back] = await store.leases.take_back(
+        NOW + LEASE, ("w1",), lambda job: job.lost(NOW + LEASE, actor="janitor", in_child=False)
+    )
+    assert (back.id, back.state) == (held.id, State.PENDING)
+    assert [job.id for job in await store.overview.damaged(10, 100)] == [
+        s.job.id for s in await store.jobs.find(JobQuery(), 10)
+    ]
+
+
+async def test_a_damaged_job_is_claimed_as_any_other_for_its_worker_to_fail_it(
+    store: Store,
+) -> None:
+    job = await added(store, a_job(spec=a_spec(priority=Priority.HIGH)))
+    sound = await added(store)
+    await damaged(store, job, {"spec": "{"})
+
+    claims = [await store.leases.claim(Asker("w1"), NOW, LEASE) for _ in range(3)]
+
+    assert [claim and claim.job.id for claim in claims] == [job.id, sound.id, None]
+    first = claims[0]
+    assert first is not None
+    assert first.job.damaged
+
+
+async def test_a_damaged_shard_is_read_without_its_progress(store: Store) -> None:
+    job = await added(store)
+    values = {"pulse": "{", "budget": "["}
+    await database_of(store).write(lambda c: c.execute(update(shards).values(values)))
+
+    assert (await store.jobs.get(job.id)).job == job
+
+
+async def test_a_damaged_template_is_listed_with_what_is_wrong_and_no_job_can_be_made_of_it(
+    store: Store,
+) -> None:
+    sound = a_template(name="sound")
+    await store.templates.add(sound, told_of(sound))
+    for columns in ({"spec": "{"}, {"spec": "[]"}, {"parameters": "{"}, {"parameters": "[3]"}):
+        template = a_template(name="broken")
+        await store.templates.add(template, told_of(template))
+        broken = update(template_versions).where(template_versions.c.template_id == template.id)
+        await database_of(store).write(lambda conn: conn.execute(broken.values(columns)))  # noqa: B023
+
+        found = {t.id: t for t in await store.templates.find(TemplateQuery(), 10)}
+
+        assert found[sound.id] == sound
+        assert found[template.id].description.startswith("damaged: its row cannot be read (")
+        assert found[template.id].spec == {}
+        await store.templates.delete(template.id, 1, told_of(template, EventName.TEMPLATE_DELETED))

@@ -1,0 +1,61 @@
+"""A job whose row cannot be read, over HTTP: it is in its place in lists, and can be deleted."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import update
+
+from crawlyard.store.base import Store
+from crawlyard.store.tables.jobs import jobs
+from tests.conformance.test_counts_by_term import database_of
+from tests.web.rig import Rig, a_rig, problem
+
+pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+
+REASON = "spec: tags: Expected `array`, got `str`"
+
+
+@pytest.fixture
+async def on_sql(store: Store) -> AsyncIterator[Rig]:
+    made = await a_rig(store)
+    yield made
+    await made.close()
+
+
+async def damaged(rig: Rig) -> str:
+    job_id = str((await rig.job())["id"])
+    spec = '{"urls": ["https://example.com/"], "tags": "docs"}'
+    broken = update(jobs).where(jobs.c.id == job_id).values(spec=spec)
+    await database_of(rig.yard.store).write(lambda conn: conn.execute(broken))
+    return job_id
+
+
+async def test_lists_show_it_as_damaged_beside_the_others(on_sql: Rig) -> None:
+    sound, job_id = (await on_sql.job())["id"], await damaged(on_sql)
+
+    found = {job["id"]: job for job in (await on_sql.get("jobs")).json()["items"]}
+
+    assert (found[sound]["damaged"], found[job_id]["damaged"]) == ("", REASON)
+    assert found[job_id]["allowed_actions"] == ["delete"]
+    assert "it can only be deleted" in found[job_id]["detail"]
+
+
+async def test_it_is_told_of_where_one_looks_for_trouble_with_what_helps(on_sql: Rig) -> None:
+    job_id = await damaged(on_sql)
+
+    items = (await on_sql.get("attention")).json()["items"]
+
+    [notice] = [one for one in items if one["kind"] == "job_damaged"]
+    assert (notice["subject"]["id"], REASON in notice["detail"]) == (job_id, True)
+    assert (await on_sql.ask(notice["help"]["method"], notice["help"]["path"])).is_success
+    assert (await on_sql.get(f"jobs/{job_id}")).status_code == 404
+
+
+async def test_what_would_run_it_is_refused(on_sql: Rig) -> None:
+    job_id = await damaged(on_sql)
+
+    refused = await on_sql.ask("POST", f"jobs/{job_id}/resume")
+
+    assert problem(refused) == (409, "invalid_transition")
+    assert REASON in refused.json()["detail"]
+    assert refused.json()["allowed_actions"] == ["delete"]
