@@ -220,7 +220,7 @@ class JobOut(Wire):
     state: str
     state_reason: str
     detail: str
-    damaged: Text  # why its row cannot be read; its spec is what is left; empty: it can
+    damaged: Text = ""  # why its row cannot be read; its spec is what is left; empty: it can
     allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
     url: Text  # the first that it begins with
     priority: str

@@ -79,7 +79,7 @@ class JobRowOut(Wire):
     state: str
     state_reason: str
     detail: str
-    damaged: Text
+    damaged: Text = ""
     allowed_actions: tuple[str, ...]
     priority: str
     tags: tuple[str, ...]
