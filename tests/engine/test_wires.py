@@ -8,10 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 
 import pytest
+import uvloop
 
 from crawlyard.core.page import ErrorKind
+from crawlyard.core.spec import JobSpec
 from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.guard import spec_guard
 from crawlyard.engine.kept import Kept
+from crawlyard.engine.names import Names
+from crawlyard.engine.reach import Dialler
 from crawlyard.engine.wire import Wire
 from tests.site import until
 
@@ -162,3 +167,25 @@ async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) ->
         assert freed() is None
     finally:
         gc.enable()
+
+
+async def _closes_after_a_cancelled_dial(url: str, ticks: int) -> None:
+    """Cancel a dial *ticks* rounds of the loop after it began, then close its connections."""
+    kept = Kept()
+    guard = spec_guard(JobSpec(urls=(url,), allow_private=True))
+    dialling = asyncio.create_task(Dialler(guard, Names(1)).dial(url, kept.made))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    dialling.cancel()
+    await asyncio.wait((dialling,))
+    async with asyncio.timeout(2):
+        await kept.close()
+
+
+def test_connections_close_whenever_making_one_of_them_was_cancelled() -> None:
+    # uvloop calls no `connection_lost` if it is cancelled just after `connection_made`
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        for run in (asyncio.run, uvloop.run):
+            for ticks in range(30):
+                run(_closes_after_a_cancelled_dial(url, ticks))

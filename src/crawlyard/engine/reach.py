@@ -63,7 +63,6 @@ class Dialler:
             self._guard.check(name, str(address[0]), int(address[1]))
             return socket.socket(family, kind, protocol)
 
-        loop = asyncio.get_running_loop()
         while True:
             async with asyncio.timeout(_CONNECT_S):
                 connected = await aiohappyeyeballs.start_connection(
@@ -71,11 +70,7 @@ class Dialler:
                 )
             there = connected.getpeername()
             try:
-                async with asyncio.timeout(_CONNECT_S):
-                    _, wire = await loop.create_connection(
-                        make, sock=connected, ssl=context, server_hostname=server_name
-                    )
-                    return wire
+                return await _over(connected, make(), context, server_name)
             except OSError:  # of the handshake: another address may do better
                 connected.close()
                 aiohappyeyeballs.remove_addr_infos(left, there)
@@ -120,6 +115,22 @@ class Dialler:
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         return infos
+
+
+async def _over(
+    connected: socket.socket, wire: Wire, context: ssl.SSLContext | None, server_name: str | None
+) -> Wire:
+    """Return *wire* once it works over a connected socket; it is lost if that breaks off."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await loop.create_connection(
+                lambda: wire, sock=connected, ssl=context, server_hostname=server_name
+            )
+    except BaseException:
+        wire.forsake()
+        raise
+    return wire
 
 
 def _literal(name: str, port: int) -> AddrInfo | None:

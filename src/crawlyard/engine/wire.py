@@ -70,6 +70,15 @@ class Wire(asyncio.Protocol):
             self._error = self._error or ConnectionAbortedError("the connection was given up")
             self._transport.abort()
 
+    def forsake(self) -> None:
+        """Count it as lost, as making it was broken off.
+
+        uvloop 0.23 calls no `connection_lost` if that happens between `connection_made` and
+        the return of `create_connection`: whoever waits for it would wait for ever.
+        """
+        self.abort()
+        self.connection_lost(None)
+
     def _late(self) -> None:
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(TimeoutError())
@@ -83,7 +92,10 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        self._opened(self)
+        if self._lost:
+            self.abort()
+        else:
+            self._opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Hand on what has come."""
@@ -95,6 +107,8 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End, and with it the answer that is under way."""
+        if self._lost:
+            return
         self._lost = True
         self._error = exc or self._error
         self._told_lost(self)
