@@ -11,10 +11,8 @@ async with Yard.open() as yard:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
-from crawlyard.about import VERSION
-
+TYPE_CHECKING = False  # typing takes 13 ms to load, in which Ctrl-C would print a traceback
 if TYPE_CHECKING:
     from crawlyard.config import Settings
     from crawlyard.core.event import Event, EventName
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from crawlyard.store.base.templates import TemplateQuery
     from crawlyard.yard import Yard
 
-__version__ = VERSION
+__version__: str
 
 __all__ = [
     "LIFECYCLE",
@@ -190,6 +188,8 @@ def __getattr__(name: str) -> object:
     Raises:
         AttributeError: there is none of that name.
     """
+    if name == "__version__":
+        return import_module("crawlyard.about").VERSION
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULE_OF[name]), name)

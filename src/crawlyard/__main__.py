@@ -1,5 +1,15 @@
 """The command ``crawlyard``, which is ``python -m crawlyard`` as well."""
 
+try:
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # While modules load, Ctrl-C ends the process at once and without a traceback;
+        # `cli.signals.interruptible` raises KeyboardInterrupt where there is something to tidy up.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
+
 import atexit
 import os
 import sys

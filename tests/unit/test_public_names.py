@@ -74,4 +74,4 @@ def test_the_package_is_imported_without_what_it_can_do() -> None:
 
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
 
-    assert said.stdout.split() == [b"crawlyard", b"crawlyard.about"]
+    assert said.stdout.split() == [b"crawlyard"]

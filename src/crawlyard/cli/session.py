@@ -18,6 +18,7 @@ from crawlyard.cli import LOOKS
 from crawlyard.cli.options import Basics
 from crawlyard.cli.output import Screen
 from crawlyard.cli.servers import server_named
+from crawlyard.cli.signals import interruptible
 from crawlyard.cli.stdout import whole_stdout
 from crawlyard.cli.words import printable
 from crawlyard.clock import Clock
@@ -244,7 +245,8 @@ def screens(basics: Basics) -> dict[str, Any]:
 def traced(*, debug: bool) -> Iterator[None]:
     """Show the traceback of an error where one is asked for, and unwrap what a task group made."""
     try:
-        yield
+        with interruptible():
+            yield
     except typer.Exit:
         raise
     except BaseExceptionGroup as group:

@@ -75,5 +75,19 @@ def interrupts(last_act: Callable[[], None]) -> Iterator[Interrupts]:
                 signal.signal(each, _quit)
 
 
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt at Ctrl-C within the block, where it would end the process."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_DFL:
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _quit(received: int, _frame: FrameType | None) -> None:
     os._exit(128 + received)

@@ -1,0 +1,46 @@
+"""Ctrl-C while a command still loads: it ends the command, and nothing is printed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.acceptance.shell import MINUTE, environment
+
+FIRST = " crawlyard"
+"""Ends the line of the import from which on it is ours; what Python does before is its own."""
+
+
+def interrupted(folder: Path, imports: int, *words: str) -> tuple[int, str]:
+    """Return how a command ends that gets Ctrl-C *imports* after ours, and what it wrote then."""
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "crawlyard", *words],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.rstrip().endswith(FIRST):
+                    break
+            for _ in range(imports):
+                assert process.stderr.readline().startswith("import time:")
+            process.send_signal(signal.SIGINT)
+            written = process.stderr.readlines()
+            code = process.wait(MINUTE)
+        finally:
+            process.kill()
+    return code, "".join(line for line in written if not line.startswith("import time:"))
+
+
+def test_ctrl_c_ends_a_command_without_a_word_while_it_loads(tmp_path: Path) -> None:
+    for words, steps in (
+        (("jobs", "list"), (20, 300)),
+        (("work", "-q"), (100, 350, 600)),
+    ):
+        for imports in steps:
+            code, written = interrupted(tmp_path, imports, *words)
+            assert (code in (130, -signal.SIGINT), written) == (True, ""), (words, imports)
