@@ -154,6 +154,8 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
             raise
         finally:
             display.close()
+    if session.deadline is not None:
+        session.deadline.met()
     # what our worker had in flight is stored only now
     job = await session.client.get(job_id)
     if stop.first is None or job.state in ENDED:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from crawlyard.cli.deadline import GRACE_S, Deadline
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.options import Basics
 from crawlyard.cli.servers import server_asked
@@ -64,6 +65,7 @@ class LocalSession(Session, frozen=True, kw_only=True):
 
     settings: Settings
     yard: Yard
+    deadline: Deadline  # of stops: of its own workers, or of all that the command does
 
 
 LocalAction: TypeAlias = Callable[[LocalSession], Awaitable[int]]
@@ -99,14 +101,22 @@ def run(
 
 async def act(settings: Settings, basics: Basics, action: LocalAction) -> int:
     """Open the yard that *settings* describe, and return what *action* does with it."""
-    async with Yard.open(settings) as yard:
-        session = LocalSession(
-            clients=_clients(yard),
-            clock=yard.clock,
-            where=option_for(settings.data_dir),
-            settings=settings,
-            yard=yard,
-            worker=lambda job_id: yard.worker(only=job_id),
-            **screens(basics),
-        )
-        return await action(session)
+    deadline = Deadline(settings.shutdown_s + GRACE_S)
+    try:
+        async with Yard.open(settings) as yard:
+            return await action(_session(settings, basics, yard, deadline))
+    finally:
+        deadline.met()
+
+
+def _session(settings: Settings, basics: Basics, yard: Yard, deadline: Deadline) -> LocalSession:
+    return LocalSession(
+        clients=_clients(yard),
+        clock=yard.clock,
+        where=option_for(settings.data_dir),
+        settings=settings,
+        yard=yard,
+        worker=lambda job_id: deadline.of(yard.worker(only=job_id)),
+        deadline=deadline,
+        **screens(basics),
+    )

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
+from crawlyard.cli.deadline import Deadline
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.cli.supervising import MOST_PROCESSES, NOTHING_BESIDE, Crew
@@ -69,8 +70,8 @@ async def _beside(session: LocalSession, wish: Wish, end: Callable[[], None]) ->
     Then the server begins to *end* while jobs are given back.
     """
     yard = session.yard
-    with interrupts(lambda: None) as stop:
-        worker = yard.worker() if wish.workers is None else None
+    with interrupts(lambda: None, session.deadline.begin) as stop:
+        worker = session.deadline.of(yard.worker()) if wish.workers is None else None
         services, newer = Beside().services(yard), None
         if worker is None:  # else it ends for newer tables, and all of this with it
             newer = asyncio.create_task(_newer(yard))
@@ -78,6 +79,7 @@ async def _beside(session: LocalSession, wish: Wish, end: Callable[[], None]) ->
 
         def let_go() -> None:
             session.tell("stopping; jobs go back to the queue; once more quits at once")
+            session.deadline.begin()
             end()
             if worker is not None:
                 worker.stop()
@@ -85,7 +87,9 @@ async def _beside(session: LocalSession, wish: Wish, end: Callable[[], None]) ->
 
         idle = asyncio.Event()
         try:
-            await run_together(partial(_jobs, worker, idle), services, stop, let_go)
+            await run_together(
+                partial(_jobs, worker, idle, session.deadline), services, stop, let_go
+            )
         finally:
             if newer is not None:
                 newer.cancel()
@@ -115,10 +119,12 @@ async def _newer(yard: Yard) -> None:
     _log.error("this server only answers from now on: %s", error)
 
 
-async def _jobs(worker: Worker | None, idle: asyncio.Event) -> None:
+async def _jobs(worker: Worker | None, idle: asyncio.Event, deadline: Deadline) -> None:
     """Run the worker of this process, if it has one, and wait: the server outlives it."""
     if worker is not None:
         await worker.run()
+        if not idle.is_set():
+            deadline.met()  # of a stop of the worker alone
     await idle.wait()
 
 
@@ -131,7 +137,9 @@ async def _processes(wish: Wish, session: LocalSession) -> AsyncIterator[None]:
     if not wish.workers:
         yield
         return
-    working = asyncio.create_task(Crew(session).work([NOTHING_BESIDE] * wish.workers))
+    crew = Crew(session)
+    session.deadline.before_the_end(crew.kill)
+    working = asyncio.create_task(crew.work([NOTHING_BESIDE] * wish.workers))
     try:
         yield
     finally:

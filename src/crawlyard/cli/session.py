@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from crawlyard.cli import here, logs, there
     from crawlyard.cli.account_client import AccountClient
     from crawlyard.cli.client import Client
+    from crawlyard.cli.deadline import Deadline
     from crawlyard.cli.event_client import EventClient
     from crawlyard.cli.fleet_client import FleetClient
     from crawlyard.cli.schedule_client import ScheduleClient
@@ -77,6 +78,7 @@ class Session(Struct, frozen=True, kw_only=True):
     stderr: Screen  # progress, hints, questions
     quiet: bool = False
     worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
+    deadline: "Deadline | None" = None  # of the stops of such workers
 
     @property
     def out(self) -> "Console":

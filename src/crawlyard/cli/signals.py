@@ -16,8 +16,11 @@ what comes so soon after the first is the same one."""
 class Interrupts:
     """What was received so far; `wait` is how a command sleeps between two looks."""
 
-    def __init__(self, last_act: Callable[[], None]) -> None:
+    def __init__(
+        self, last_act: Callable[[], None], began: Callable[[], object] = lambda: None
+    ) -> None:
         self._awake = asyncio.Event()
+        self._began = began
         self._first: signal.Signals | None = None
         self._last_act = last_act
         self._first_at = 0.0
@@ -49,20 +52,25 @@ class Interrupts:
         if self._first is None:
             self._first, self._first_at = received, now
             self._awake.set()
+            self._began()
         elif now - self._first_at > _SAME_S:
             self._last_act()
             os._exit(128 + received)  # no clean-up: what is stored is safe at any instant
 
 
 @contextlib.contextmanager
-def interrupts(last_act: Callable[[], None]) -> Iterator[Interrupts]:
+def interrupts(
+    last_act: Callable[[], None], began: Callable[[], object] = lambda: None
+) -> Iterator[Interrupts]:
     """Catch Ctrl-C, SIGTERM and SIGHUP for the block; *last_act* is done before an abrupt end.
+
+    *began* is called at the first of them.
 
     A signal that is ignored (``nohup``, a job in the background) stays ignored.
     """
     loop = asyncio.get_running_loop()
     caught = [s for s in _CAUGHT if signal.getsignal(s) is not signal.SIG_IGN]
-    found = Interrupts(last_act)
+    found = Interrupts(last_act, began)
     for each in caught:
         loop.add_signal_handler(each, found.receive, each)
     try:

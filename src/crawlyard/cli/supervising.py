@@ -8,8 +8,10 @@ import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
+from crawlyard.cli.deadline import PARENT_S
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.config import Settings
@@ -56,7 +58,8 @@ async def supervise(
     if not 1 <= processes <= MOST_PROCESSES:
         raise Invalid("--processes", f"expected 1 to {MOST_PROCESSES}, got {processes}")
     crew = Crew(session)
-    with interrupts(crew.kill) as stop:
+    session.deadline.before_the_end(crew.kill)
+    with interrupts(crew.kill, partial(session.deadline.begin, PARENT_S)) as stop:
         started = counted(processes, "worker process", "worker processes")
         session.tell(f"{started}; the first runs what is beside the jobs")
         words = [(*own, *(beside if n == 0 else NOTHING_BESIDE)) for n in range(processes)]

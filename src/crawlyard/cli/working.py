@@ -75,8 +75,8 @@ async def work(
         alone = stand_in if beside.any and not drain else None
         return await supervise(session, processes, own, beside.words, alone)
     yard = session.yard
-    worker = yard.worker(slots=slots)
-    with interrupts(lambda: None) as stop:
+    worker, deadline = session.deadline.of(yard.worker(slots=slots)), session.deadline
+    with interrupts(lambda: None, deadline.begin) as stop:
         jobs = counted(slots or session.settings.jobs, "job")
         session.tell(f"worker {worker.id} runs up to {jobs} at once")
         if drain:
@@ -84,6 +84,7 @@ async def work(
         else:
             services = beside.services(yard)
             await run_together(worker.run, services, stop, partial(_let_go, session, worker))
+    deadline.begin()  # of the end that all have: what is open is closed
     # SIGTERM is how a worker is meant to be stopped; Ctrl-C breaks off what somebody began
     return stop.exit_code if stop.first is signal.SIGINT else 0
 
@@ -108,9 +109,10 @@ async def run_together(
     """
     failures: list[Exception] = []
     async with asyncio.TaskGroup() as group:
-        working = group.create_task(jobs())
+        working = group.create_task(jobs(), name="jobs")
         beside = [
-            group.create_task(_watched(name, run, failures)) for name, run in services.items()
+            group.create_task(_watched(name, run, failures), name=name)
+            for name, run in services.items()
         ]
         beside.append(group.create_task(_stopped(stop)))
         await asyncio.wait((working, *beside), return_when=asyncio.FIRST_COMPLETED)

@@ -84,13 +84,26 @@ class Worker:
         self._failure: BaseException | None = None
         self._left: list[Lease] = []  # of runs that ended for want of the store
         self._away_since: float | None = None
+        self.on_stop: Callable[[], object] = lambda: None
+        """Called once, when it begins to stop; `run` returns when it has stopped."""
 
     def stop(self) -> None:
         """Claim no more; requests in flight get a few seconds, then leases are given back."""
-        self._stopping = True
-        for run in self._runs.values():
-            run.drain(self._options.shutdown_s)
+        self._begin_to_stop(self._options.shutdown_s)
         self._wake()
+
+    def _begin_to_stop(self, within_s: float) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self.on_stop()
+        for run in self._runs.values():
+            run.drain(within_s)
+
+    def kill_children(self) -> None:
+        """Kill the processes of jobs that run alone; their leases lapse."""
+        for run in tuple(self._runs.values()):
+            if isinstance(run, IsolatedRun):
+                run.drain(0)
 
     @property
     def stopped(self) -> bool:
@@ -229,9 +242,7 @@ class Worker:
                     break
                 await bell.wait(POLL_EVERY, least=self._least)
         except asyncio.CancelledError:
-            self._stopping = True
-            for run in self._runs.values():
-                run.drain(0)
+            self._begin_to_stop(0)
             raise
         finally:
             if self._runs:

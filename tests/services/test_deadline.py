@@ -1,0 +1,86 @@
+"""The deadline of a stop: a process that is still at it then ends, and says what did not end."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+from crawlyard import LOCAL, Settings, Yard
+from crawlyard.cli.deadline import Deadline
+from crawlyard.yard import IN_MEMORY
+from tests.builders import a_spec
+from tests.clock import settle
+
+PROGRAM = """
+import asyncio, sys
+from crawlyard.cli import deadline
+from crawlyard.cli.signals import Interrupts
+from crawlyard.cli.working import run_together
+
+async def jobs():
+    await asyncio.Event().wait()
+
+async def broken():
+    raise ZeroDivisionError
+
+async def work():
+    stop = deadline.Deadline(0.2)
+    stop.before_the_end(lambda: print("children killed", file=sys.stderr))
+    await run_together(jobs, {"janitor": broken}, Interrupts(lambda: None), stop.begin)
+
+asyncio.run(work())
+"""
+
+
+def test_a_process_that_does_not_stop_in_time_ends_with_an_error_that_names_what_goes_on() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    said = ended.stderr.splitlines()[-3:]
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert said[0] == "children killed"
+    assert said[1].startswith("error: the stop took longer than 0.2 s, so this process ends now")
+    assert said[2].startswith("  still going on: work (crawlyard.cli.working:")
+    assert ", jobs (__main__:" in said[2]
+
+
+async def test_an_event_loop_that_hangs_does_not_keep_the_deadline_from_coming() -> None:
+    came = threading.Event()
+    deadline = Deadline(0.05, end=lambda _: came.set())
+
+    deadline.begin()
+    deadline.begin()  # the first counts
+
+    assert came.wait(10)  # blocks the loop
+
+
+async def test_a_stop_that_ends_in_time_ends_nothing() -> None:
+    codes: list[int] = []
+    deadline = Deadline(0.02, end=codes.append)
+
+    deadline.begin()
+    deadline.met()
+    await asyncio.to_thread(time.sleep, 0.1)
+
+    assert codes == []
+
+
+async def test_a_worker_says_that_it_begins_to_stop_whoever_wants_it_to() -> None:
+    async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
+        await yard.jobs.submit(LOCAL, a_spec())
+        for cancelled in (False, True):
+            worker, told = yard.worker(), list[str]()
+            worker.on_stop = partial(told.append, "stops")
+            running = asyncio.create_task(worker.run())
+            await settle()
+            if cancelled:
+                running.cancel()
+            else:
+                worker.stop()
+                worker.stop()
+            await asyncio.wait((running,))
+
+            assert told == ["stops"]
