@@ -1,17 +1,25 @@
 import asyncio
 import io
 import os
+import re
 import signal
 import sys
+import threading
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from crawlyard.core.spec import TextMode
+from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine import heavy
 from crawlyard.engine.extract import ExtractError, Wanted, extract
-from crawlyard.engine.heavy import LARGE, HeavyPool, is_heavy, serve
+from crawlyard.engine.heavy import LARGE, HeavyPool, Room, serve
+from tests.clock import settle
+from tests.engine.rig import a_spec, crawled, opened
+from tests.site import Serve
 
 SENTENCE = (
     b"<p>A sentence of the page, with commas, and with <a href=/x rel=nofollow>links</a>.</p>"
@@ -41,24 +49,21 @@ def gone(pid: int) -> bool:
 
 
 async def test_a_heavy_page_gives_what_it_gives_in_this_process(pool: HeavyPool) -> None:
-    assert is_heavy(PAGE, WANTED)
-
     page = await pool.run(*ARGUMENTS)
 
     assert page == extract(*ARGUMENTS)
     assert len(pool._idle) == 1
 
 
-async def test_only_a_large_page_of_which_much_is_wanted_is_heavy(pool: HeavyPool) -> None:
-    small = PAGE[:LARGE]
-    for body, wanted in [
-        (small, WANTED),
-        (PAGE, Wanted(text=TextMode.TEXT)),
-        (PAGE, Wanted(text=TextMode.NONE)),
-    ]:
-        assert (await pool.run(body, None, "http://h/", (), "crawlyard", wanted)).title == "t"
+async def test_only_a_large_page_is_parsed_in_a_process(pool: HeavyPool) -> None:
+    for mode in TextMode:
+        wanted = Wanted(text=mode)
+        small = await pool.run(PAGE[:LARGE], None, "http://h/", (), "crawlyard", wanted)
+        assert (small.title, pool._idle) == ("t", [])
 
-    assert pool._idle == []  # no process was needed
+    large = await pool.run(PAGE, None, "http://h/", (), "crawlyard", Wanted(text=TextMode.NONE))
+
+    assert (large.title, len(pool._idle)) == ("t", 1)
 
 
 async def test_a_process_is_used_again(pool: HeavyPool) -> None:
@@ -170,3 +175,119 @@ def test_a_process_ends_with_its_questions() -> None:
     serve(io.BytesIO(), answers)
 
     assert answers.getvalue() == b""
+
+
+class Pieces:
+    """Pieces of work that each take room until they are ended."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self.begun: list[str] = []
+
+    async def wait(self, name: str, size: int) -> None:
+        """Let a piece of work wait for its turn."""
+
+        async def piece() -> None:
+            async with self._room.taken(size):
+                self.begun.append(name)
+                await asyncio.Event().wait()
+
+        self._under_way[name] = asyncio.create_task(piece())
+        await settle()
+
+    async def end(self, name: str) -> None:
+        """End a piece, at work or not."""
+        task = self._under_way.pop(name)
+        task.cancel()
+        await asyncio.wait((task,))
+        await settle()
+
+
+async def test_what_is_parsed_at_once_is_bounded_by_size_and_number() -> None:
+    pieces = Pieces(Room(2, 8))
+    for name, size in (("a", 3), ("b", 4), ("third", 1), ("large", 9)):
+        await pieces.wait(name, size)
+    assert pieces.begun == ["a", "b"]  # the third has to wait, though it would fit
+
+    await pieces.end("a")
+    assert pieces.begun == ["a", "b", "third"]
+    await pieces.end("b")
+    assert pieces.begun[3:] == []  # larger than all the room: it goes alone
+    await pieces.end("third")
+    assert pieces.begun[3:] == ["large"]
+    await pieces.end("large")
+
+
+async def test_neither_small_pages_nor_large_ones_keep_the_others_waiting() -> None:
+    pieces = Pieces(Room(1, 8))
+    await pieces.wait("first", 8)
+    for name, size in (("large 1", 8), ("large 2", 7), ("small 1", 1), ("small 2", 2)):
+        await pieces.wait(name, size)
+
+    for _ in range(4):
+        await pieces.end(pieces.begun[-1])
+
+    assert pieces.begun[1:] == ["small 1", "large 1", "small 2", "large 2"]
+    await pieces.end("large 2")
+
+
+async def test_what_no_longer_waits_takes_no_room() -> None:
+    pieces = Pieces(Room(1, 8))
+    for name in ("first", "gone", "next"):
+        await pieces.wait(name, 8)
+
+    await pieces.end("gone")
+    await pieces.end("first")
+
+    assert pieces.begun == ["first", "next"]
+    await pieces.end("next")
+    await pieces.wait("last", 8)
+    assert pieces.begun[2:] == ["last"]
+    await pieces.end("last")
+
+
+MIB = 1024 * 1024
+
+
+class LargePages:
+    """A site of four pages of 8 MiB, each of which takes 340 MB while it is parsed."""
+
+    page = b"<!doctype html><title>t</title>" + b"<li>a" * ((8 * MIB - 100) // 5)
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        links = b"".join(b"<a href=/%d>x</a>" % n for n in range(4))
+        return Answer(200, (("Content-Type", HTML),), links if path == "/" else self.page)
+
+
+def memory() -> int:
+    """Return the memory of this process and its children; what they share counts once."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text("ascii").split()
+    total = 0
+    for pid in (str(os.getpid()), *children):
+        with suppress(OSError):  # it has just ended
+            said = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
+            total += sum(map(int, re.findall(r"^Pss: +(\d+) kB", said, re.MULTILINE))) * 1024
+    return total
+
+
+async def test_large_pages_of_one_crawl_are_not_all_parsed_at_once(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    site, before, ended = await site_server(LargePages()), memory(), threading.Event()
+    seen = [before]
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            seen.append(memory())
+
+    looking = asyncio.create_task(asyncio.to_thread(look))
+    try:
+        async with opened(tmp_path) as yard:
+            result = await crawled(yard, a_spec(f"{site.url}/", text=TextMode.MAIN))
+    finally:
+        ended.set()
+        await looking
+
+    assert len(result.ok) == 5
+    assert max(seen) - before < 500 * MIB

@@ -1,7 +1,8 @@
-"""What can take long on a large page, in processes that can be killed.
+"""Large pages, parsed in processes that can be killed: at most so many bytes at once.
 
-They are plain child processes with a pipe, not `multiprocessing`: that would import the
-caller's main module again, and its pool does not outlive a worker that is killed.
+A page takes 10 to 70 times its size in memory while it is parsed. They are plain child
+processes with a pipe, not `multiprocessing`: that would import the caller's main module again,
+and its pool does not outlive a worker that is killed.
 """
 
 import asyncio
@@ -10,7 +11,8 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, BinaryIO
 
 from msgspec.structs import asdict
@@ -19,7 +21,10 @@ from crawlyard.core.spec import TextMode
 from crawlyard.engine.extract import Extracted, ExtractError, Wanted, extract
 
 LARGE = 1024 * 1024
-"""Bytes of a page from which on it is parsed elsewhere, if what is wanted can take long."""
+"""Bytes of a page from which on it is parsed elsewhere."""
+
+AT_ONCE = 8 * LARGE
+"""Bytes that are parsed at once by all processes of a pool: at 50 times as much memory, 400 MB."""
 
 LIMIT_S = 30.0
 """Seconds for one page. Real ones of 6 MB take 0.15."""
@@ -29,23 +34,66 @@ _LENGTH = 8  # bytes of the length before each message
 _COMMAND = (sys.executable, "-P", "-m", "crawlyard.engine.heavy")
 
 
-def is_heavy(body: bytes, wanted: Wanted) -> bool:
-    """Tell whether *body* should not be extracted in the event loop's thread."""
-    slow = wanted.text in {TextMode.MAIN, TextMode.MARKDOWN} or bool(wanted.css)
-    return slow and len(body) > LARGE
+class Room:
+    """Room for work of different sizes: *most* pieces at once, of *total* together.
+
+    What is larger than that has its turn alone. The smallest that waits is next, but every
+    other time the one that has waited longest: neither holds up the other for long.
+    """
+
+    def __init__(self, most: int, total: int) -> None:
+        self._most = most
+        self._total = total
+        self._taken: list[int] = []
+        self._waiting: dict[asyncio.Future[None], int] = {}  # the longest waiting first
+        self._overtaken = False  # the last turn was not that of the one that waited longest
+
+    @asynccontextmanager
+    async def taken(self, size: int) -> AsyncIterator[None]:
+        """Wait for room of *size*, and take it for the block."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = size
+        try:
+            self._give()
+            await turn
+            yield
+        finally:
+            if self._waiting.pop(turn, None) is None:
+                self._taken.remove(size)
+            self._give()
+
+    def _give(self) -> None:
+        while self._waiting:
+            longest = next(iter(self._waiting))
+            smallest = min(self._waiting, key=self._waiting.__getitem__)
+            turn = longest if self._overtaken else smallest
+            size = self._waiting[turn]
+            full = len(self._taken) >= self._most or sum(self._taken) + size > self._total
+            if self._taken and full:
+                return
+            self._overtaken = turn is not longest
+            self._taken.append(size)
+            del self._waiting[turn]
+            if not turn.done():  # its task may just have been cancelled: it gives back
+                turn.set_result(None)
 
 
 class HeavyPool:
     """Up to *size* child processes, each started when it is first needed.
 
-    *limit_s* is how long one page may take. *command* starts a process that answers as
-    `serve` does.
+    They parse up to *at_once* bytes together, or one page that is larger. *limit_s* is how
+    long one page may take. *command* starts a process that answers as `serve` does.
     """
 
     def __init__(
-        self, size: int = 2, *, limit_s: float = LIMIT_S, command: Sequence[str] = _COMMAND
+        self,
+        size: int = 2,
+        *,
+        at_once: int = AT_ONCE,
+        limit_s: float = LIMIT_S,
+        command: Sequence[str] = _COMMAND,
     ) -> None:
-        self._free = asyncio.Semaphore(size)
+        self._room = Room(size, at_once)
         self._limit_s = limit_s
         self._command = command
         self._idle: list[Process] = []
@@ -60,14 +108,14 @@ class HeavyPool:
         agent_token: str,
         wanted: Wanted,
     ) -> Extracted:
-        """Return what `extract` returns: at once, or from a process if the page `is_heavy`.
+        """Return what `extract` returns: at once, or from a process if the page is `LARGE`.
 
-        Such a page waits until a process is free; cancelling it kills the one at work.
+        Such a page waits until there is room for it; cancelling it kills the one at work.
 
         Raises:
             ExtractError: the parser failed, took longer than the limit or died of the page.
         """
-        if not is_heavy(body, wanted):
+        if len(body) <= LARGE:
             return extract(body, charset, url, robots_header, agent_token, wanted)
         question = {
             "charset": charset,
@@ -79,10 +127,10 @@ class HeavyPool:
             "follow_nofollow": wanted.follow_nofollow,
             "limit_s": self._limit_s,
         }
-        message = _framed(json.dumps(question).encode()) + _framed(body)
-        async with self._free:
+        head = _framed(json.dumps(question).encode()) + _length(body)
+        async with self._room.taken(len(body)):
             for _ in range(_TRIES):
-                answer = await self._ask(message)
+                answer = await self._ask(head, body)
                 if answer is not None:
                     return _extracted(answer)
         raise ExtractError("the process that parsed the page died of it")
@@ -93,13 +141,13 @@ class HeavyPool:
         while self._idle:
             await _killed(self._idle.pop())
 
-    async def _ask(self, message: bytes) -> dict[str, Any] | None:
-        """Return the answer of a process to *message*, ``None`` if it died."""
+    async def _ask(self, head: bytes, body: bytes) -> dict[str, Any] | None:
+        """Return the answer of a process to *head* and *body*, ``None`` if it died."""
         process = await self._process()
         keep = False
         try:
             async with asyncio.timeout(self._limit_s):
-                answer = await _exchanged(process, message)
+                answer = await _exchanged(process, head, body)
             keep = answer is not None and not self._closed
         except TimeoutError:
             raise ExtractError(f"took longer than {self._limit_s:g} s") from None
@@ -128,11 +176,12 @@ class HeavyPool:
             raise ExtractError(f"cannot start a process for it: {error}") from error
 
 
-async def _exchanged(process: Process, message: bytes) -> dict[str, Any] | None:
+async def _exchanged(process: Process, head: bytes, body: bytes) -> dict[str, Any] | None:
     if process.stdin is None or process.stdout is None:  # both are pipes
         return None
     try:
-        process.stdin.write(message)
+        process.stdin.write(head)
+        process.stdin.write(body)  # apart: together, it would be copied
         await process.stdin.drain()
         length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
         answer: dict[str, Any] = json.loads(await process.stdout.readexactly(length))
@@ -191,7 +240,11 @@ def _answer(question: dict[str, Any], body: bytes) -> dict[str, object]:
 
 
 def _framed(message: bytes) -> bytes:
-    return len(message).to_bytes(_LENGTH, "big") + message
+    return _length(message) + message
+
+
+def _length(message: bytes) -> bytes:
+    return len(message).to_bytes(_LENGTH, "big")
 
 
 def _read(stream: BinaryIO) -> bytes:
