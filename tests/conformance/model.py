@@ -65,7 +65,7 @@ class ModelJob:
         if self.deleted or lease.attempt != self.attempt:
             return Order.LOST
         if self.job.state is not State.RUNNING:
-            return Order.STOP
+            return Order.STOP if self.worker else Order.LOST
         return Order.CHANGED if lease.version != self.job.version else Order.GO_ON
 
     def claim(self, job: Job, worker: str, now: datetime) -> None:
@@ -77,8 +77,9 @@ class ModelJob:
 
     def write(self, lease: Lease, batch: Batch, now: datetime) -> None:
         self.seq += 1
-        self.worker, self.until = lease.worker, now + LEASE
-        if batch.last and self.job.state is not State.RUNNING:
+        if self.job.state is State.RUNNING or (self.worker and not batch.last):
+            self.worker, self.until = lease.worker, now + LEASE
+        else:
             self.free()
         for name in self.counts:
             self.counts[name] += getattr(batch.usage, name)

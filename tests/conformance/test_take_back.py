@@ -137,5 +137,23 @@ class TestTakeBack:
 
         answer = await recorded(store, claim.lease, a_batch([a_target()], last=True))
 
-        assert (answer.order, answer.usage.discovered) == (Order.STOP, 1)
+        assert (answer.order, answer.usage.discovered) == (Order.LOST, 1)
         assert (await shard_of(store, claim.job.id)).worker is None
+
+    @pytest.mark.parametrize("state", [State.PENDING, State.PAUSED])
+    async def test_a_worker_that_comes_back_does_not_hold_the_job_again(
+        self, store: Store, state: State
+    ) -> None:
+        claim = await claimed(store)
+        if state is State.PAUSED:
+            await moved(store, claim.job.id, Move.PAUSE)
+        await store.leases.take_back(LAPSED, [], requeued)
+
+        orders = await store.leases.orders([claim.lease])
+        answer = await recorded(store, claim.lease, a_batch([a_target()]))
+
+        assert (await store.jobs.get(claim.job.id)).job.state is state
+        assert [*orders, answer.order] == [Order.LOST, Order.LOST]
+        assert (await shard_of(store, claim.job.id)).worker is None
+        taken = await store.leases.claim(Asker("w2"), LAPSED, LEASE)
+        assert (taken is not None) == (state is State.PENDING)

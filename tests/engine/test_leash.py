@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -15,9 +16,11 @@ from crawlyard.core.checkpoint import Asker, Claim, Order
 from crawlyard.engine.fetch import Response
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.leash import Leash, LeashedFetcher, Licence
+from crawlyard.services.obeying import watch_orders
 from crawlyard.services.recorder import Recorder
 from crawlyard.services.run import JobRun
 from tests.clock import FakeClock
+from tests.conformance.steps import requeued
 from tests.engine.rig import a_spec, opened, outcome
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import around
@@ -82,9 +85,9 @@ async def test_no_request_is_sent_without_a_licence_and_all_are_with_it() -> Non
     assert (held, counting.fetched) == (0, 1)
 
 
-async def a_run(yard: Yard, server_url: str, lease: timedelta) -> JobRun:
+async def a_run(yard: Yard, server_url: str, lease: timedelta, **changes: Any) -> JobRun:
     """Return a run of a job that was just claimed."""
-    job = await yard.jobs.submit(LOCAL, a_spec(f"{server_url}/", concurrency=2))
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server_url}/", concurrency=2, **changes))
     clock = SystemClock()
     recorder = Recorder(yard.store.frontier, clock, lease)
     shop = replace(yard.workshop(), clock=clock, recorder=recorder)
@@ -152,3 +155,25 @@ async def test_a_run_that_hears_that_its_lease_is_lost_sends_nothing_before_its_
 
     assert tried[1] == tried[2] < len(site.reachable())
     assert len((await outcome(yard, run.job_id)).ok) == len(site.reachable())
+
+
+async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_requests(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(2, 2)), latency_s=60)
+    run = await a_run(yard, server.url, timedelta(seconds=60), ignore_robots=True)
+    running = asyncio.create_task(run.run())
+    shop = yard.workshop()
+    watching = asyncio.create_task(watch_orders(shop, lambda: [run], timedelta(seconds=0.05)))
+    async with asyncio.timeout(10):
+        while not server.hits:  # noqa: ASYNC110 - a list tells of nothing
+            await asyncio.sleep(0)
+
+        # as for a worker that was stopped for longer than its lease
+        [taken] = await yard.store.leases.take_back(yard.clock.now(), ["w"], requeued)
+        await running
+    watching.cancel()
+
+    standing = await yard.jobs.get(LOCAL, run.job_id)
+    assert taken.id == run.job_id
+    assert (standing.job.state, standing.shard.worker) == (State.PENDING, None)

@@ -124,7 +124,7 @@ class Order(StrEnum):
     GO_ON = auto()
     CHANGED = auto()  # the spec was edited: `Checkpoint.job` has it
     STOP = auto()  # the job is no longer running: finish what is in flight and let go
-    LOST = auto()  # a later attempt holds the job: let go at once, nothing more is taken
+    LOST = auto()  # the lease was taken back, or a later attempt holds the job: let go at once
 
 
 class Checkpoint(Struct, frozen=True, kw_only=True):

@@ -32,13 +32,21 @@ def worth(lease: Lease, shard: Shard | None) -> Worth:
 
 
 def order_of(
-    lease: Lease, attempt: int, state: State, version: int, *, yields: bool = False
+    lease: Lease,
+    attempt: int,
+    state: State,
+    version: int,
+    *,
+    yields: bool = False,
+    free: bool = False,
 ) -> Order:
     """Return what the holder of *lease* is to do about a job as it is stored.
 
-    *yields* tells that it is of a shard that was given up for an urgent job.
+    *yields*: the shard was given up for an urgent job. *free*: nobody holds the job. If it
+    does not run either, it was taken back from a worker that was stopped for longer than its
+    lease. Other workers may claim it now, so the old holder must not finish its requests first.
     """
-    if attempt != lease.attempt:
+    if attempt != lease.attempt or (free and state is not State.RUNNING):
         return Order.LOST
     if yields or state is not State.RUNNING:
         return Order.STOP
@@ -72,10 +80,11 @@ def carried(
 
     The last batch frees the lease, but not that of a running job: `settle` does,
     together with its next state. Else a worker that dies between the two would
-    leave a job that runs for ever with nobody's lease to lapse. A heartbeat brings
+    leave a job that runs for ever with nobody's lease to lapse. A job that was taken back
+    stays free: its old holder must not keep others from claiming it. A heartbeat brings
     neither pace nor URL: those before it stay.
     """
-    through = batch.last and state is not State.RUNNING
+    through = state is not State.RUNNING and (batch.last or shard.worker is None)
     return Shard(
         worker=None if through else lease.worker,
         attempt=shard.attempt,

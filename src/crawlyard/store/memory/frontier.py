@@ -59,7 +59,14 @@ class MemoryFrontier(Struct, frozen=True):
             usage = record.shard.usage if record else Usage()
             return Checkpoint(order=Order.LOST, lease=lease, usage=usage)
         job = record.job
-        order = order_of(lease, shard.attempt, job.state, job.version, yields=shard.yields)
+        order = order_of(
+            lease,
+            shard.attempt,
+            job.state,
+            job.version,
+            yields=shard.yields,
+            free=not lease.shard and shard.worker is None,
+        )
         if verdict is Worth.WRITE:
             told = record.shard.pulse.milestone
             before = len(record.frontier)
@@ -84,7 +91,7 @@ class MemoryFrontier(Struct, frozen=True):
             order=order,
             lease=replace(lease, seq=mine.seq, version=record.job.version),
             usage=record.shard.usage,
-            job=None if order is Order.GO_ON else record.job,
+            job=None if order in {Order.GO_ON, Order.LOST} else record.job,
             share=share_of(record, lease, batch) if lease.shard else None,
         )
 

@@ -41,13 +41,21 @@ class MemoryLeases(Struct, frozen=True):
         return None if job is None else take(shelf, job, asker, now, now + lease)
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
-        records = ((lease, self._shelf.find(lease.job_id)) for lease in leases)
-        return [
-            Order.LOST
-            if r is None or (shard := r.leased(lease)) is None
-            else order_of(lease, shard.attempt, r.job.state, r.job.version, yields=shard.yields)
-            for lease, r in records
-        ]
+        return [self._order(lease) for lease in leases]
+
+    def _order(self, lease: Lease) -> Order:
+        record = self._shelf.find(lease.job_id)
+        shard = record.leased(lease) if record is not None else None
+        if record is None or shard is None:
+            return Order.LOST
+        return order_of(
+            lease,
+            shard.attempt,
+            record.job.state,
+            record.job.version,
+            yields=shard.yields,
+            free=not lease.shard and shard.worker is None,
+        )
 
     async def settle(
         self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()

@@ -120,13 +120,17 @@ _MINE = locked(
         shards.c.attempt == bindparam("attempt", type_=Integer),
     )
 )
+_FREE = (~HELD & (shards.c.shard == 0)).label("free")
 _YIELDS = (HELD & shards.c.freed_at.is_not(None)).label("yields")
 
 
 def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
     # few columns: this is asked four times a second
     statement = (
-        select(jobs.c.no, jobs.c.state, jobs.c.version, shards.c.shard, shards.c.attempt, _YIELDS)
+        select(
+            *(jobs.c.no, jobs.c.state, jobs.c.version),
+            *(shards.c.shard, shards.c.attempt, _FREE, _YIELDS),
+        )
         .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
         .where(PRESENT, jobs.c.no.in_([lease.job_no for lease in leases]))
     )
@@ -135,7 +139,7 @@ def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
     return [
         Order.LOST
         if r is None
-        else order_of(lease, r.attempt, State(r.state), r.version, yields=r.yields)
+        else order_of(lease, r.attempt, State(r.state), r.version, yields=r.yields, free=r.free)
         for lease, r in told
     ]
 

@@ -83,7 +83,8 @@ def record_jobs(
             usage = job.shard.usage if job else Usage()
             answers.append(Checkpoint(order=Order.LOST, lease=lease, usage=usage))
             continue
-        order = order_of(lease, job.shard.attempt, job.state, job.version)
+        free = job.shard.worker is None
+        order = order_of(lease, job.shard.attempt, job.state, job.version, free=free)
         if verdict is Worth.WRITE:
             written.append((lease, batch))
             job.shard = carried(job.shard, lease, batch, job.state, now, until)
