@@ -17,7 +17,6 @@ from crawlyard.services.isolation import GO_ON, MAY_SEND, STORE_AWAY
 from crawlyard.services.leash import Licence
 from crawlyard.services.obeying import watch_orders
 from crawlyard.services.shard_run import run_of
-from crawlyard.services.worker import ORDERS_EVERY
 from crawlyard.yard import Yard
 
 
@@ -31,7 +30,7 @@ async def _run(settings: Settings) -> None:
         run = run_of(claim, shop, alone=True)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, run.drain, settings.shutdown_s)
-        watch = asyncio.create_task(watch_orders(shop, lambda: [run], ORDERS_EVERY))
+        watch = asyncio.create_task(watch_orders(shop, lambda: [run]))
         try:
             await run.run()
         finally:

@@ -36,6 +36,26 @@ async def test_a_booking_of_many_keeps_the_host_as_long_as_they_take(store: Stor
     assert await booked(store, "a", 0.5) == NOW + 5 * SECOND
 
 
+async def test_what_the_last_to_book_did_not_use_is_free_again(store: Store) -> None:
+    until = await booked(store, "a", 10, count=3) + 30 * SECOND
+    later = NOW + 0.5 * SECOND
+    again = Booking(host="a", every_s=10, last=until, free_at=later)
+
+    [start] = await store.hosts.book([again], NOW + 0.25 * SECOND)
+
+    assert start == later
+    assert await booked(store, "a") == later + 10 * SECOND
+
+
+async def test_what_was_booked_is_not_free_again_once_another_has_booked(store: Store) -> None:
+    until = await booked(store, "a", 10) + 10 * SECOND
+    assert await booked(store, "a", 10) == until
+
+    [start] = await store.hosts.book([Booking(host="a", every_s=10, last=until, free_at=NOW)], NOW)
+
+    assert start == until + 10 * SECOND
+
+
 async def test_hosts_do_not_wait_for_each_other(store: Store) -> None:
     await booked(store, "a", 100)
 

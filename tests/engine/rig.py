@@ -14,6 +14,8 @@ from crawlyard.core.checkpoint import Asker, Batch
 from crawlyard.core.page import SkippedURL, Target
 from crawlyard.core.progress import Progress
 from crawlyard.engine.urls import fingerprint, host_of
+from crawlyard.services.obeying import watch_orders
+from crawlyard.services.run import JobRun, Workshop
 from crawlyard.yard import IN_MEMORY
 
 
@@ -122,3 +124,14 @@ async def begun(yard: Yard, *seeds: str) -> None:
     await yard.store.frontier.record([(claim.lease, batch)], now, lease)
     job, event = claim.job.yielded(now, actor="worker:before")
     await yard.store.leases.settle(claim.lease, job, event)
+
+
+@asynccontextmanager
+async def watched(run: JobRun, shop: Workshop) -> AsyncIterator[None]:
+    """Read the orders of a run during the block, as its worker does."""
+    watching = asyncio.create_task(watch_orders(shop, lambda: [run]))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

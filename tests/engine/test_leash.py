@@ -1,8 +1,9 @@
 """A run sends nothing once its lease may be another's, by its own clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,22 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
-from crawlyard.clock import SystemClock
+from crawlyard.clock import Clock, SystemClock
 from crawlyard.core.checkpoint import Asker, Claim, Order
-from crawlyard.engine.fetch import Response
+from crawlyard.engine.by_wire import WireFetcher
+from crawlyard.engine.fetch import Fetcher
+from crawlyard.engine.guard import Guard
+from crawlyard.engine.names import Infos, Names, look_up
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.leash import Leash, LeashedFetcher, Licence
-from crawlyard.services.obeying import watch_orders
+from crawlyard.services.leash import Leash, Licence, RoundTrip
 from crawlyard.services.recorder import Recorder
-from crawlyard.services.run import JobRun
+from crawlyard.services.run import JobRun, Workshop
 from tests.clock import FakeClock
 from tests.conformance.steps import requeued
-from tests.engine.rig import a_spec, opened, outcome
+from tests.engine.rig import a_spec, opened, outcome, watched
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import around
-from tests.site import GraphSite, Serve
+from tests.site import JITTER_S, GraphSite, Serve
 
 SECOND = timedelta(seconds=1)
 
@@ -35,62 +38,149 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
         yield there
 
 
-@dataclass
-class Counting:
-    """A fetcher that counts."""
-
-    fetched: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
-        self.fetched += 1
-        return Response(200, (), b"", 0, "", 0)
-
-    async def close(self) -> None: ...
+def a_leash(clock: FakeClock, licence: Licence | None = None) -> Leash:
+    return Leash(licence or Licence(), clock, clock.now() + SECOND, clock.now() + SECOND)
 
 
 async def test_a_leash_ends_with_its_lease_and_is_renewed() -> None:
     clock = FakeClock()
-    leash = Leash(Licence(), clock, clock.now() + SECOND)
+    leash = a_leash(clock)
     before = leash.good()
 
     await clock.advance(SECOND)
     after = leash.good()
-    leash.renew(clock.now() + SECOND)
+    leash.renew(clock.now() + SECOND, clock.now())
 
     assert (before, after, leash.good()) == (True, False, True)
 
 
 async def test_a_lease_that_is_lost_ends_the_leash_at_once() -> None:
     clock = FakeClock()
-    leash = Leash(Licence(), clock, clock.now() + SECOND)
+    leash = a_leash(clock)
 
     leash.revoke()
 
     assert not leash.good()
 
 
-async def test_no_request_is_sent_without_a_licence_and_all_are_with_it() -> None:
-    clock, licence, counting = FakeClock(), Licence(good=False), Counting()
-    leash = Leash(licence, clock, clock.now() + 60 * SECOND)
-    fetcher = LeashedFetcher(counting, leash)
-    asked = asyncio.create_task(fetcher.fetch("https://example.com/", {}, 1))
-    await clock.advance(SECOND)
-    held = counting.fetched
+async def test_nothing_is_sent_on_orders_that_were_asked_for_400_ms_ago() -> None:
+    clock = FakeClock()
+    leash = Leash(Licence(), clock, clock.now() + 60 * SECOND, clock.now())
 
-    licence.good = True
-    await clock.advance(SECOND)
-    await asked
+    await clock.advance(timedelta(milliseconds=399))
+    good = [leash.good()]
+    await clock.advance(timedelta(milliseconds=1))
+    good.append(leash.good())
+    leash.hear(clock.now() - timedelta(milliseconds=250))  # its answer took so long
+    good.append(leash.good())
+    await clock.advance(timedelta(milliseconds=150))
+    leash.hear(clock.now() - SECOND)  # asked for earlier, and answered later
+    good.append(leash.good())
 
-    assert (held, counting.fetched) == (0, 1)
+    assert good == [True, False, True, False]
 
 
-async def a_run(yard: Yard, server_url: str, lease: timedelta, **changes: Any) -> JobRun:
+def test_orders_may_be_older_where_the_store_is_far_away_but_not_where_it_was_slow_once() -> None:
+    near, far = RoundTrip(), RoundTrip()
+    for took_s in (0.002, 3.0, 0.001):
+        near.took(took_s)
+    for took_s in (0.2, 0.25, 3.0):
+        far.took(took_s)
+
+    assert RoundTrip().oldest == near.oldest == timedelta(seconds=0.4)
+    assert far.oldest == timedelta(seconds=0.65)
+
+
+@pytest.mark.parametrize("away_s", [0.0, 0.1, 0.2, 0.5])
+async def test_a_distant_store_does_not_make_a_run_stutter(yard: Yard, away_s: float) -> None:
+    await yard.jobs.submit(LOCAL, a_spec("https://example.com/"))
+    clock = FakeClock(yard.clock.now())
+    claim = await yard.store.leases.claim(Asker("w"), clock.now(), 60 * SECOND)
+    assert claim is not None
+    recorder = Recorder(yard.store.frontier, clock, 60 * SECOND)
+    shop = replace(yard.workshop(), clock=clock, recorder=recorder)
+    around(yard, "leases", "orders", lambda: clock.sleep(timedelta(seconds=away_s)))
+    run = JobRun(claim, shop)
+    good = []
+
+    async with watched(run, shop):
+        await clock.advance(2 * SECOND)
+        for _ in range(200):
+            await clock.advance(SECOND / 100)
+            good.append(run.may_send())
+
+    assert set(good) == {True}
+
+
+async def test_a_run_that_cannot_read_its_orders_stops_sending_and_goes_on_when_it_can(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = GraphSite(tree(6, 3))
+    server = await site_server(site, latency_s=0.02)
+    asked_at = [time.monotonic()]
+    hangs, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        if hangs.is_set():
+            await goes_on.wait()
+        else:
+            asked_at.append(time.monotonic())
+
+    around(yard, "leases", "orders", hang)
+    around(yard, "frontier", "record", hang)
+    run = await a_run(yard, server.url, timedelta(seconds=60))
+    running = asyncio.create_task(run.run())
+    async with asyncio.timeout(60), watched(run, yard.workshop()):
+        while len(server.hits) < 30:  # noqa: ASYNC110 - a list tells of nothing
+            await asyncio.sleep(0)
+        hangs.set()
+        await asyncio.sleep(1.5)
+        sent = [hit.at for hit in server.hits]
+        goes_on.set()
+        await running
+
+    assert max(sent) < asked_at[-1] + 0.4 + JITTER_S
+    assert len(sent) < len(site.reachable())
+    assert len((await outcome(yard, run.job_id)).ok) == len(site.reachable())
+
+
+async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_sent(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(2, 2)))
+    begun, found = threading.Event(), threading.Event()
+
+    def slow(_: str, port: int) -> Infos:
+        begun.set()
+        found.wait(20)
+        return look_up("127.0.0.1", port)
+
+    def fetcher(guard: Guard, timeout: timedelta, clock: Clock) -> Fetcher:
+        return WireFetcher(guard, timeout, clock, Names(8, slow))
+
+    shop = replace(yard.workshop(), fetcher=fetcher)
+    url = f"http://site.test:{server.port}"
+    run = await a_run(yard, url, 60 * SECOND, shop=shop, ignore_robots=True)
+    running = asyncio.create_task(run.run())
+    async with asyncio.timeout(20), watched(run, shop):
+        await asyncio.to_thread(begun.wait)
+        await yard.jobs.pause(LOCAL, run.job_id)
+        await running
+    found.set()
+
+    assert server.hits == []
+    left = await outcome(yard, run.job_id)
+    assert (left.job.state, left.pages) == (State.PAUSED, [])
+
+
+async def a_run(
+    yard: Yard, server_url: str, lease: timedelta, *, shop: Workshop | None = None, **changes: Any
+) -> JobRun:
     """Return a run of a job that was just claimed."""
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server_url}/", concurrency=2, **changes))
     clock = SystemClock()
     recorder = Recorder(yard.store.frontier, clock, lease)
-    shop = replace(yard.workshop(), clock=clock, recorder=recorder)
+    shop = replace(shop or yard.workshop(), clock=clock, recorder=recorder)
     claim = await yard.store.leases.claim(Asker("w"), clock.now(), lease)
     assert isinstance(claim, Claim)
     assert claim.job.id == job.id
@@ -113,7 +203,7 @@ async def test_a_run_whose_store_does_not_answer_stops_sending_when_its_lease_en
     around(yard, "frontier", "record", hide)
     run = await a_run(yard, server.url, timedelta(seconds=0.5))
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(30), watched(run, yard.workshop()):
         # the first may come before the lease ends; two more are half a second apart each
         while len(tried) < 4:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
@@ -142,12 +232,12 @@ async def test_a_run_that_hears_that_its_lease_is_lost_sends_nothing_before_its_
     around(yard, "frontier", "record", hide)
     run = await a_run(yard, server.url, timedelta(seconds=60))
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(30), watched(run, yard.workshop()):
         while len(server.hits) < 10:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
 
         away.set()
-        run.obey(Order.LOST)
+        run.obey(Order.LOST, yard.clock.now())
         while len(tried) < 3:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
     away.clear()
@@ -163,16 +253,13 @@ async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_re
     server = await site_server(GraphSite(tree(2, 2)), latency_s=60)
     run = await a_run(yard, server.url, timedelta(seconds=60), ignore_robots=True)
     running = asyncio.create_task(run.run())
-    shop = yard.workshop()
-    watching = asyncio.create_task(watch_orders(shop, lambda: [run], timedelta(seconds=0.05)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(10), watched(run, yard.workshop()):
         while not server.hits:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
 
         # as for a worker that was stopped for longer than its lease
         [taken] = await yard.store.leases.take_back(yard.clock.now(), ["w"], requeued)
         await running
-    watching.cancel()
 
     standing = await yard.jobs.get(LOCAL, run.job_id)
     assert taken.id == run.job_id

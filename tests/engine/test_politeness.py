@@ -1,19 +1,28 @@
 """How hosts are treated, judged from the server's own log."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard import LOCAL, Scope, State, StateReason, Yard
+from crawlyard.clock import Clock
+from crawlyard.core.checkpoint import Asker
 from crawlyard.demo.site import Answer
 from crawlyard.engine.by_aiohttp import AiohttpFetcher
+from crawlyard.engine.by_wire import WireFetcher
 from crawlyard.engine.clients import CLIENTS
+from crawlyard.engine.fetch import Fetcher
 from crawlyard.engine.guard import Guard
-from tests.engine.rig import a_spec, crawled, opened
+from crawlyard.engine.names import Infos, Names, look_up
+from crawlyard.services.run import JobRun
+from tests.engine.rig import a_spec, crawled, opened, watched
 from tests.engine.test_crawl import paths, tree
 from tests.site import JITTER_S, GraphSite, Serve, after, hurried, most_at_once, refetched
 
@@ -37,6 +46,32 @@ async def test_requests_to_a_host_are_never_closer_than_the_delay(
 
     assert len(found.pages) == 21
     assert hurried(server.hits, 0.08) == {}  # robots.txt and all
+
+
+@pytest.mark.parametrize("client", [WireFetcher, AiohttpFetcher])
+async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up(
+    yard: Yard, site_server: Serve, client: type[WireFetcher | AiohttpFetcher]
+) -> None:
+    server = await site_server(GraphSite(tree(3, 1)), latency_s=0.05)
+
+    def slow(_: str, port: int) -> Infos:
+        time.sleep(0.4)
+        return look_up("127.0.0.1", port)
+
+    def fetcher(guard: Guard, timeout: timedelta, clock: Clock) -> Fetcher:
+        return client(guard, timeout, clock, Names(8, slow))
+
+    url = f"http://site.test:{server.port}/"
+    await yard.jobs.submit(LOCAL, a_spec(url, delay=timedelta(seconds=0.5)))
+    claim = await yard.store.leases.claim(Asker("w"), yard.clock.now(), yard.settings.lease)
+    assert claim is not None
+    run = JobRun(claim, replace(yard.workshop(), fetcher=fetcher))
+    async with watched(run, yard.workshop()):
+        await run.run()
+
+    arrived = [hit.at for hit in server.hits]
+    assert len(arrived) == 5
+    assert min(b - a for a, b in pairwise(arrived)) >= 0.5 - 0.02
 
 
 async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve) -> None:

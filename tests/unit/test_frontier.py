@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crawlyard import Strategy
 from crawlyard.core.page import Target
 from crawlyard.engine.frontier import Frontier, Turns
-from crawlyard.engine.hosts import NEVER, HostGate
+from crawlyard.engine.hosts import NEVER, HostGate, Slot
 from tests.builders import a_target
 from tests.clock import FakeClock
 
@@ -91,6 +91,7 @@ class Queue:
     at_once: int = 100
     clock: FakeClock = field(default_factory=FakeClock)
     woken: int = 0
+    slots: dict[str, Slot] = field(default_factory=dict)  # the last of each host
 
     def __post_init__(self) -> None:
         self.gate = HostGate(self.clock)
@@ -108,8 +109,9 @@ class Queue:
     def ready(self, settled: Callable[[Target], bool] = fetch) -> list[Target]:
         """Take all that may be asked now."""
         taken = []
-        while (target := self.turns.next(settled)) is not None:
-            taken.append(target)
+        while (turn := self.turns.next(settled)) is not None:
+            taken.append(turn[0])
+            self.slots[turn[0].host] = turn[1]
         return taken
 
 
@@ -137,7 +139,8 @@ def test_what_is_found_on_the_way_takes_its_place(
         found, targets = targets[: len(step)], targets[len(step) :]
         queue.push(*found)
         waiting += found
-        taken = queue.turns.next(fetch)
+        turn = queue.turns.next(fetch)
+        taken = turn[0] if turn is not None else None
         assert taken == (in_order(strategy, waiting)[0] if waiting else None)
         if taken is not None:
             waiting.remove(taken)
@@ -165,7 +168,7 @@ async def test_a_host_with_all_its_slots_taken_is_asked_again_when_one_is_given_
     assert queue.ready() == [first]
     assert queue.turns.wait_s() == NEVER
     assert queue.woken == 0
-    queue.gate.give(A)
+    queue.slots[A].give()
 
     assert queue.woken == 1
     assert queue.ready() == [second]
@@ -298,7 +301,7 @@ async def test_every_target_comes_exactly_once_and_at_the_pace_of_its_host(
         assert len({target.host for target in at_once}) == len(at_once)
         taken += at_once
         for target in at_once:
-            queue.gate.give(target.host)
+            queue.slots[target.host].give()
         await queue.clock.advance(SECOND)
 
     assert sorted(taken, key=targets.index) == targets

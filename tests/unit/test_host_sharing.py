@@ -1,10 +1,10 @@
 """Several gates on one store: seats, rules, holds and refusals are those of all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import cycle, pairwise, repeat
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.host_rule import HostRule, HostState
 from crawlyard.core.seats import LAST, HostTerms, SeatWish
 from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.hosts import NEVER, HostGate
+from crawlyard.engine.hosts import NEVER, HostGate, Slot
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import Store
 from crawlyard.store.memory import open_memory_store
@@ -103,6 +103,7 @@ class Process:
     at_once: int = 4
     crawls: int = 4
     sent: int = 0
+    prepares_s: Iterator[float] = field(default_factory=lambda: repeat(0.0))
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -116,12 +117,15 @@ class Process:
 
     async def _crawl(self, takes_s: float) -> None:
         while True:
-            await self.gate.acquire(HOST)
-            self.sent += 1
+            slot = await self.gate.acquire(HOST)
             try:
+                if prepares_s := next(self.prepares_s):
+                    await self.clock.sleep(timedelta(seconds=prepares_s))
+                await slot.go()
+                self.sent += 1
                 await self.site.asked(takes_s)
             finally:
-                self.gate.give(HOST)
+                slot.give()
 
     async def end(self) -> None:
         """End as on a signal: what is under way is broken off, seats are given back."""
@@ -170,12 +174,14 @@ class Rig:
         await self.clock.advance(duration)
         return [process.sent - was for process, was in zip(of, before, strict=True)]
 
-    async def taken(self, process: Process) -> None:
-        """Take a slot, which is to be had at once."""
+    async def taken(self, process: Process) -> Slot:
+        """Take a slot, which is to be had at once, and send a request."""
         taking = asyncio.get_running_loop().create_task(process.gate.acquire(HOST))
         await settle()
         assert taking.done()
-        await taking
+        slot = await taking
+        await slot.go()
+        return slot
 
     async def end(self) -> None:
         for process in self.processes:
@@ -369,8 +375,8 @@ async def test_seats_that_are_offered_to_others_are_not_used_meanwhile(rig: Rig)
 
 async def test_seats_that_are_being_given_back_are_not_used_any_more(rig: Rig) -> None:
     one, two = rig.process(crawls=4), rig.process(crawls=4)
-    await rig.taken(one)
-    one.gate.give(HOST)
+    slot = await rig.taken(one)
+    slot.give()
     one.line.slow = SECOND / 2
     await rig.clock.advance(3 * SECOND)  # a renewal has begun that wants none
 
@@ -393,6 +399,33 @@ async def test_a_long_delay_is_kept_exactly_also_where_the_store_is_slow(rig: Ri
     await rig.clock.advance(3 * MINUTE)
 
     assert [b - a for a, b in pairwise(rig.site.began)] == [30.0] * 6
+
+
+async def test_processes_keep_one_delay_however_long_their_requests_take_to_prepare(
+    rig: Rig,
+) -> None:
+    slow, quick = rig.process(delay_s=0.5), rig.process(delay_s=0.5)
+    slow.prepares_s = cycle([0.375, 0.0, 0.75, 0.125, 0.0])
+    for process in (slow, quick):
+        process.begin()
+
+    shares = await rig.sent_in(MINUTE, slow, quick)
+
+    assert min(b - a for a, b in pairwise(rig.site.began)) >= 0.5 - 0.05  # as late as may be
+    assert sum(shares) >= 90  # of 120: an instant that a slow connection missed is lost
+    assert min(shares) >= 20
+
+
+async def test_a_connection_that_takes_long_costs_no_long_delay(rig: Rig) -> None:
+    one = rig.process(delay_s=30.0)
+    one.prepares_s = repeat(0.25)
+    one.begin()
+
+    await rig.clock.advance(3 * MINUTE)
+
+    first, *rest = rig.site.began
+    assert first == rig.clock.monotonic() - 179.75
+    assert [b - a for a, b in pairwise([first, *rest])] == [30.0] * 5
 
 
 @pytest.mark.parametrize("shorter_s", [0.0, 0.5])
@@ -577,9 +610,9 @@ async def test_the_wait_doubles_whichever_process_is_refused(rig: Rig) -> None:
     holds = []
     for _ in range(4):
         process = rig.process()  # each knows of the others by the store alone
-        await rig.taken(process)
+        slot = await rig.taken(process)
         holds.append(process.gate.refused(HOST, None))
-        process.gate.give(HOST)
+        slot.give()
         await settle()
         await process.end()
         await rig.clock.advance(timedelta(seconds=holds[-1]))
@@ -618,13 +651,12 @@ async def test_a_slot_that_was_not_used_costs_no_delay(rig: Rig, delay_s: float)
     one.gate.ready_in(HOST)
     await settle()
     assert one.gate.ready_in(HOST) == 0.0
-    instant = one.gate.take(HOST)
+    slot = one.gate.take(HOST)
 
-    one.gate.give_unused(HOST, instant)
+    slot.give_unused()
 
     assert one.gate.ready_in(HOST) == 0.0
-    one.gate.take(HOST)
-    one.gate.give(HOST)
+    one.gate.take(HOST).give()
     assert one.gate.ready_in(HOST) > 0 or not delay_s
 
 
@@ -632,10 +664,10 @@ async def test_an_instant_that_was_missed_meanwhile_is_not_used_late(rig: Rig) -
     one = rig.process(delay_s=0.5)
     one.gate.ready_in(HOST)
     await settle()
-    instant = one.gate.take(HOST)
+    slot = one.gate.take(HOST)
     await rig.clock.advance(0.375 * SECOND)  # others may have booked the next one
 
-    one.gate.give_unused(HOST, instant)
+    slot.give_unused()
 
     assert one.gate.ready_in(HOST) > 0
 

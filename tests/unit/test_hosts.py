@@ -1,8 +1,8 @@
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import chain, cycle, pairwise, repeat
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crawlyard.core.checkpoint import Booking
 from crawlyard.core.seats import HostTerms, SeatWish
+from crawlyard.engine.failing import NotSent
 from crawlyard.engine.hosts import LONGEST_HOLD_S, NEVER, HostGate
 from crawlyard.engine.seating import Pacer
 from crawlyard.errors import StoreUnavailable
@@ -28,18 +29,22 @@ class Requests:
 
     gate: HostGate
     clock: FakeClock
+    prepares_s: Iterator[float] = field(default_factory=lambda: repeat(0.0))
     began: list[float] = field(default_factory=list)
     in_flight: int = 0
     most_at_once: int = 0
 
     async def send(self, takes_s: float = 0.0, host: str = HOST) -> None:
-        await self.gate.acquire(host)
+        slot = await self.gate.acquire(host)
+        if prepares_s := next(self.prepares_s):
+            await self.clock.sleep(timedelta(seconds=prepares_s))
+        await slot.go()
         self.began.append(self.clock.monotonic())
         self.in_flight += 1
         self.most_at_once = max(self.most_at_once, self.in_flight)
         await self.clock.sleep(timedelta(seconds=takes_s))
         self.in_flight -= 1
-        self.gate.give(host)
+        slot.give()
 
     def gaps(self) -> list[float]:
         return [later - earlier for earlier, later in pairwise(self.began)]
@@ -147,6 +152,63 @@ async def test_requests_are_a_delay_apart_however_fast_they_are_answered() -> No
     assert requests.gaps() == [0.5] * 4
 
 
+@pytest.mark.parametrize("paced", [False, True])
+async def test_the_delay_counts_from_when_a_request_is_sent(*, paced: bool) -> None:
+    clock = FakeClock()
+    pacer = open_memory_store().hosts if paced else None
+    gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
+    # a look-up, then connections that are there, then one that is not
+    requests = Requests(gate, clock, prepares_s=chain([0.375], repeat(0.0, 3), [0.25], repeat(0.0)))
+    began_at = clock.monotonic()
+
+    await within(clock, MINUTE, *(requests.send() for _ in range(8)))
+
+    assert requests.began[0] == began_at + 0.375
+    assert min(requests.gaps()) == 0.5
+    assert sum(requests.gaps()) <= 7 * 0.5 + 0.25
+
+
+@pytest.mark.parametrize("paced", [False, True])
+async def test_connections_are_made_ahead_and_slow_nothing_down(*, paced: bool) -> None:
+    clock = FakeClock()
+    pacer = open_memory_store().hosts if paced else None
+    gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
+    requests = Requests(gate, clock, prepares_s=cycle([0.375, 0.25]))
+
+    await within(clock, MINUTE, *(requests.send(0.125) for _ in range(10)))
+
+    assert requests.gaps() == [0.5] * 9
+
+
+async def test_a_hold_that_comes_while_a_request_is_prepared_keeps_it_back() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock)
+    soon, patient = [await gate.acquire(HOST) for _ in range(2)]
+    gate.refused(HOST, 30.0)
+
+    with pytest.raises(NotSent):
+        await soon.go_soon()
+    done = await within(clock, 29 * SECOND, patient.go())
+
+    assert done == [False]
+    assert not patient.sent
+
+
+async def test_a_request_that_is_prepared_waits_until_it_is_allowed() -> None:
+    clock = FakeClock()
+    slot = await a_gate(clock).acquire(HOST)
+    may_send = False
+    going = asyncio.get_running_loop().create_task(slot.go(lambda: may_send))
+    await clock.advance(SECOND)
+    before = slot.sent
+
+    may_send = True
+    await clock.advance(SECOND)
+    await going
+
+    assert (before, slot.sent) == (False, True)
+
+
 async def test_a_slow_answer_is_waited_for_without_the_delay_in_addition() -> None:
     clock = FakeClock()
     requests = Requests(a_gate(clock, delay_s=0.5, at_once=1), clock)
@@ -221,13 +283,12 @@ async def test_a_host_that_nobody_asks_for_is_forgotten_when_its_delay_is_over()
 async def test_whoever_waits_for_a_slot_is_called_once_when_one_is_given_back() -> None:
     clock, calls = FakeClock(), []
     gate = a_gate(clock, at_once=1)
-    gate.take(HOST)
+    slot = gate.take(HOST)
     assert gate.ready_in(HOST) is NEVER
     gate.when_ready(HOST, lambda: calls.append(clock.monotonic()))
 
-    gate.give(HOST)
-    gate.take(HOST)
-    gate.give(HOST)
+    slot.give()
+    gate.take(HOST).give()
 
     assert len(calls) == 1
     assert gate.ready_in(HOST) == 0.0

@@ -138,8 +138,14 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
 
 
 class Booking(Struct, frozen=True, kw_only=True):
-    """A wish for *count* requests to *host*, *every* apart."""
+    """A wish for *count* requests to *host*, *every* apart.
+
+    A process that has booked the host until *last* may have used less of that, or sent a request
+    late. If no other has booked it since, it is free from *free_at* on.
+    """
 
     host: str
     every_s: float
     count: int = 1
+    last: datetime | None = None
+    free_at: datetime | None = None

@@ -10,9 +10,9 @@ import aiohttp
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
 from crawlyard.engine.decode import DecodeError, Decoder
-from crawlyard.engine.dial import asked, guarded_session
+from crawlyard.engine.dial import asked, go_of, guarded_session
 from crawlyard.engine.failing import FetchFailed, plain
-from crawlyard.engine.fetch import Response
+from crawlyard.engine.fetch import Go, Response, at_once
 from crawlyard.engine.guard import BlockedAddress, Guard
 from crawlyard.engine.names import MOST_NAMES, Names
 
@@ -35,9 +35,12 @@ class AiohttpFetcher:
             guard, total, names or Names(MOST_NAMES), ca_file, keeps_alive=True
         )
 
-    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
+    async def fetch(
+        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
+    ) -> Response:
         """Return the answer to one GET of a canonical *url*; see `Fetcher`."""
         started = self._clock.monotonic()
+        go_of.set(go)
         try:
             async with self._session.get(
                 asked(url), headers=headers, allow_redirects=False

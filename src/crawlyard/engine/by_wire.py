@@ -9,7 +9,7 @@ from pathlib import Path
 from crawlyard.clock import Clock
 from crawlyard.core.page import ErrorKind
 from crawlyard.engine.failing import FetchFailed, plain
-from crawlyard.engine.fetch import Response
+from crawlyard.engine.fetch import Go, Response, at_once
 from crawlyard.engine.guard import BlockedAddress, Guard
 from crawlyard.engine.incoming import Incoming
 from crawlyard.engine.kept import Kept
@@ -34,30 +34,46 @@ class WireFetcher:
         self._dialler = Dialler(guard, names or Names(MOST_NAMES), ca_file)
         self._kept = Kept()
 
-    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
+    async def fetch(
+        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
+    ) -> Response:
         """Return the answer to one GET of a canonical *url*; see `Fetcher`."""
         started = self._clock.monotonic()
         try:
-            incoming = await self._asked(url, request_of(url, headers), max_body)
+            incoming, waited_s = await self._asked(url, request_of(url, headers), max_body, go)
         except (OSError, RuntimeError, ValueError) as error:
             raise _failure_of(error, self._timeout_s) from error
-        return incoming.response(round((self._clock.monotonic() - started) * 1000))
+        return incoming.response(round((self._clock.monotonic() - started - waited_s) * 1000))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._kept.close()
 
-    async def _asked(self, url: str, request: bytes, max_body: int) -> Incoming:
-        until = asyncio.get_running_loop().time() + self._timeout_s
+    async def _asked(
+        self, url: str, request: bytes, max_body: int, go: Go
+    ) -> tuple[Incoming, float]:
+        """Return the answer, and for how many seconds its request waited to be sent."""
+        loop = asyncio.get_running_loop()
+        until, waited_s = loop.time() + self._timeout_s, 0.0
         origin = origin_of(url)
-        wire = self._kept.take(origin)
-        if wire is None:
-            async with asyncio.timeout_at(until):
-                wire = await self._dialler.dial(url, self._kept.made)
-        incoming = await wire.ask(request, max_body, until)
+        while True:
+            wire = self._kept.take(origin)
+            if wire is None:
+                async with asyncio.timeout_at(until + waited_s):
+                    wire = await self._dialler.dial(url, self._kept.made)
+            before = loop.time()
+            try:
+                await go()
+            except BaseException:
+                self._kept.keep(origin, wire)
+                raise
+            waited_s += loop.time() - before
+            if wire.usable or loop.time() == before:
+                break  # else it was closed while it waited
+        incoming = await wire.ask(request, max_body, until + waited_s)
         if incoming.reusable:
             self._kept.keep(origin, wire)
-        return incoming
+        return incoming, waited_s
 
 
 def request_of(url: str, headers: Mapping[str, str]) -> bytes:

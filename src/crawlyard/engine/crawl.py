@@ -25,7 +25,7 @@ from crawlyard.engine.draft import Draft, Tally
 from crawlyard.engine.ends import NO_START, Breach, End, Start
 from crawlyard.engine.fetch import Fetcher, Metered
 from crawlyard.engine.frontier import Frontier, Turns
-from crawlyard.engine.hosts import BLOCKED
+from crawlyard.engine.hosts import BLOCKED, Slot
 from crawlyard.engine.learning import Learning
 from crawlyard.engine.manners import Manners
 from crawlyard.engine.urls import origin_of, path_of
@@ -61,7 +61,7 @@ class Crawl:
         self._draft = Draft(Tally.of(start.usage), start.usage)
         metered = Metered(fetcher, self._draft.tally.spend)
         self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
-        self._visitor = Visitor(spec, agent, metered, tools, self._discovery)
+        self._visitor = Visitor(spec, agent, metered, tools, self._discovery, start.may_send)
         self._event = asyncio.Event()
         self._turns = Turns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
         tools.gate.queue(start.key, self._turns.waiting)
@@ -77,6 +77,7 @@ class Crawl:
         self._vetted: set[int] = set()  # of those, what the present spec has let in
         self._broken: BaseException | None = None  # an error of ours in a task
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slots: dict[asyncio.Task[None], Slot] = {}  # of those that visit a target
         self._reserved = 0  # targets in flight: each may become a page
         self._spilled = len(start.waiting) >= WINDOW  # the store may hold more than memory
         self._idle = False  # requests are allowed, but no host is free for one
@@ -99,8 +100,10 @@ class Crawl:
         self._vetted.clear()
 
     def stop(self, within_s: float | None = None) -> None:
-        """Begin no more requests; those under way may finish, or get *within_s* seconds."""
+        """Send no more requests; those under way may finish, or get *within_s* seconds."""
         self._open, self._stopped = False, True
+        self._learning.cancel()
+        _cancel([task for task, slot in self._slots.items() if not slot.sent])
         if within_s is not None:
             self._give_up_at = self._clock.monotonic() + within_s
         self._event.set()
@@ -108,6 +111,10 @@ class Crawl:
     def nudge(self) -> None:
         """Yield a batch now: the answer to it is wanted."""
         self._batched = -math.inf
+        self._event.set()
+
+    def wake(self) -> None:
+        """Look again whether a request may be sent."""
         self._event.set()
 
     def change(self, spec: JobSpec) -> None:
@@ -184,7 +191,6 @@ class Crawl:
 
     async def _let_go(self) -> None:
         self._open = False
-        await asyncio.sleep(0)  # a task that never began could not give its slot back
         _cancel(self._tasks)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._gate.leave(self._start.key)
@@ -197,12 +203,12 @@ class Crawl:
             for host in deferred:
                 self._turns.unblock(host)
         while self._has_room():
-            target = self._turns.next(self._settled)
-            self._idle = target is None
-            if target is None:
+            turn = self._turns.next(self._settled)
+            self._idle = turn is None
+            if turn is None:
                 return
             self._reserved += 1
-            self._spawn(self._visit(target))
+            self._slots[self._spawn(self._visit(*turn))] = turn[1]
 
     def _has_room(self) -> bool:
         """Tell whether one more request may begin; end the crawl if a limit is used up."""
@@ -253,10 +259,10 @@ class Crawl:
             self._learning.begin(self._manners, origin, target.host)
         return None
 
-    async def _visit(self, target: Target) -> None:
+    async def _visit(self, target: Target, slot: Slot) -> None:
         self._draft.current_url = target.url
         try:
-            outcome = await self._visitor.visit(target)
+            outcome = await self._visitor.visit(target, slot)
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
             _log.exception("a page could not be handled: %s", target.url)
             detail = f"{type(error).__name__}: {error}"[:500]
@@ -393,6 +399,8 @@ class Crawl:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if (slot := self._slots.pop(task, None)) is not None:
+            slot.give()  # it was cancelled before it began
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken = error
         try:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import AddrInfoType
+from aiohttp.connector import AddrInfoType, Connection
 from yarl import URL
 
+from crawlyard.engine.fetch import Go, at_once
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Names
 from crawlyard.engine.urls import hostname_of
@@ -20,6 +21,9 @@ _LONGEST_HEADER = 64 * 1024
 _MOST_HEADERS = 256
 _CONNECT_S = 10.0
 _LOOK_UPS = 64  # of one session at once; the others wait for their turn
+
+go_of: ContextVar[Go] = ContextVar("go_of", default=at_once)
+"""When the request of a task may be sent, once it has a connection."""
 
 _host_asked: ContextVar[str] = ContextVar("host_asked")
 """The host of the URL that a task asks for: the socket factory sees only addresses."""
@@ -55,6 +59,15 @@ class _Resolver(AbstractResolver):
         """Return at once: it has nothing that is open."""
 
 
+class _Request(aiohttp.ClientRequest):
+    """A request that is sent when it may be."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Send it over a connection that is made."""
+        await go_of.get()()
+        return await super().send(conn)
+
+
 def guarded_session(
     guard: Guard, total_s: float, names: Names, ca_file: Path | None, *, keeps_alive: bool
 ) -> aiohttp.ClientSession:
@@ -84,6 +97,7 @@ def guarded_session(
     )
     session = aiohttp.ClientSession(
         connector=connector,
+        request_class=_Request,
         cookie_jar=aiohttp.DummyCookieJar(),  # nothing leaks between hosts, pages or jobs
         timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=min(_CONNECT_S, total_s)),
         auto_decompress=False,  # `Decoder` caps what comes out

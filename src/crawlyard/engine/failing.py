@@ -13,6 +13,10 @@ class FetchFailed(Exception):
         self.transient = transient
 
 
+class NotSent(Exception):
+    """A request was prepared, but its host may not be asked yet: it is sent some other time."""
+
+
 class NotAsked(Exception):
     """The receiver was not asked, for reasons that are not its own: it is not to be blamed."""
 

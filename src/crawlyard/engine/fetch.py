@@ -4,7 +4,7 @@ Redirects, retries, politeness and robots are not its business: it sends exactly
 request per call, to an address that the guard allows, and returns or says why not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol, TypeAlias
 
@@ -55,11 +55,23 @@ class Response(Struct, frozen=True):
         return charset_of(self.header("content-type"))
 
 
+Go: TypeAlias = Callable[[], Awaitable[None]]
+"""Awaited when the connection is made, directly before the request is written to it."""
+
+
+async def at_once() -> None:
+    """Let a request be sent as soon as its connection is made."""
+
+
 class Fetcher(Protocol):
     """Sends single requests."""
 
-    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
-        """Return the answer to one GET of a canonical *url*.
+    async def fetch(
+        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
+    ) -> Response:
+        """Return the answer to one GET of a canonical *url*, sent when *go* returns.
+
+        What *go* raises is raised here, and nothing is sent.
 
         Raises:
             FetchFailed: there was none, or none that can be used.
@@ -84,9 +96,11 @@ class Metered(Struct, frozen=True):
     fetcher: Fetcher
     spend: Callable[[int], None]
 
-    async def fetch(self, url: str, headers: Mapping[str, str], max_body: int) -> Response:
+    async def fetch(
+        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
+    ) -> Response:
         """Return the answer of the fetcher behind; see `Fetcher`."""
-        response = await self.fetcher.fetch(url, headers, max_body)
+        response = await self.fetcher.fetch(url, headers, max_body, go)
         self.spend(response.wire_bytes)
         return response
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from crawlyard.clock import Clock
 from crawlyard.core.page import Target
 from crawlyard.core.spec import Strategy
-from crawlyard.engine.hosts import NEVER, HostGate
+from crawlyard.engine.hosts import NEVER, HostGate, Slot
 
 Entry: TypeAlias = tuple[int, int, Target]
 """A target behind what it is sorted by."""
@@ -121,8 +121,8 @@ class Turns:
         """Return how many targets of *host* wait for their turn in memory."""
         return self._frontier.waiting(host)
 
-    def next(self, settled: Callable[[Target], bool]) -> Target | None:
-        """Take a slot and return the target it is for, or ``None`` when all must wait.
+    def next(self, settled: Callable[[Target], bool]) -> tuple[Target, Slot] | None:
+        """Take a slot and return it and the target it is for, or ``None`` when all must wait.
 
         Targets that *settled* says need no request are dropped on the way.
         """
@@ -144,9 +144,9 @@ class Turns:
                 continue
             target = self._first_to_fetch(host, settled)
             if target is not None:
-                self._gate.take(host)
+                slot = self._gate.take(host)
                 self._place(host)
-                return target
+                return target, slot
         return None
 
     def _first_to_fetch(self, host: str, settled: Callable[[Target], bool]) -> Target | None:

@@ -1,7 +1,8 @@
 """How often each host may be asked: one gate for all the crawls of a process.
 
-A slot is taken before the request exists, so that neither the delay nor the number
-of requests under way is ever exceeded. With a `Pacer`, several processes on one
+A slot is taken before the request exists, so that the number of requests under way is never
+exceeded. The delay counts from when a request is sent: its connection is made first, and then
+it waits for its instant. With a `Pacer`, several processes on one
 store keep one pace: they book their instants there, share its seats, and learn there
 what operators, and the refusals that others got, say of it.
 """
@@ -10,12 +11,13 @@ import asyncio
 import math
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeAlias
 
 from crawlyard.clock import Clock
 from crawlyard.core.host_rule import HostState
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.watch import HostReport
-from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.failing import FetchFailed, NotSent
 from crawlyard.engine.seating import Host, Pacer, Seating
 from crawlyard.ids import new_id
 
@@ -33,7 +35,65 @@ LONGEST_HOLD_S = 3600.0
 _BACKOFF_CAP_S = 300.0
 _IDLE_S = 15.0  # nobody has wanted to ask it: longer than anybody sleeps before he looks again
 _EARLY_S = 1.0  # before a booked instant: long enough for the store, and seats last until then
+_LOOK_AGAIN_S = 0.05  # whether a request is allowed
+_PATIENCE_S = 2.0  # for which a request that is prepared waits to be sent
 _LOOK_S = 10.0  # whoever waits for longer looks whether the host was blocked meanwhile
+
+
+Allowed: TypeAlias = Callable[[], bool]
+"""Tells whether a request may be sent at all, now."""
+
+
+def always() -> bool:
+    """Allow every request."""
+    return True
+
+
+class Slot:
+    """The right to one request to a host: it is prepared, then sent, and at last given back."""
+
+    def __init__(self, gate: "HostGate", host: str, taken_at: float) -> None:
+        self.sent = False
+        self._gate = gate
+        self._host = host
+        self._taken_at = taken_at
+        self._given = False
+
+    async def go(self, allowed: Allowed = always) -> None:
+        """Return when the request may be sent, which is at once; wait for as long as it takes.
+
+        Raises:
+            FetchFailed: an operator has blocked the host.
+        """
+        try:
+            await self._go(NEVER, allowed)
+        except NotSent as error:
+            detail = f"an operator has blocked {self._host}"
+            raise FetchFailed(ErrorKind.BLOCKED_ADDRESS, detail) from error
+
+    async def go_soon(self, allowed: Allowed = always) -> None:
+        """Return when the request may be sent, which is at once.
+
+        Raises:
+            NotSent: it would have to wait for long.
+        """
+        await self._go(_PATIENCE_S, allowed)
+
+    async def _go(self, patience_s: float, allowed: Allowed) -> None:
+        taken_at = None if self.sent else self._taken_at
+        await self._gate.depart(self._host, taken_at, patience_s, allowed)
+        self.sent = True
+
+    def give(self) -> None:
+        """Give it back: the request has ended, or is not sent. More than once, it does nothing."""
+        if not self._given:
+            self._given = True
+            self._gate.give(self._host, sent=self.sent)
+
+    def give_unused(self) -> None:
+        """Give it back before anything was prepared: another request may take its place."""
+        self._gate.undo(self._host, self._taken_at)
+        self.give()
 
 
 class HostGate:
@@ -83,7 +143,7 @@ class HostGate:
         state.asked_at = now
         wait = max(0.0, state.free_at - now)
         if self._seating is None:
-            return NEVER if state.in_flight >= state.at_once else wait
+            return NEVER if state.in_flight >= state.at_once else state.prepared_in(wait, now)
         if state.good_until is None or self._clock.now() >= state.good_until:
             self._seating.meet(host, state)
             return NEVER
@@ -106,12 +166,16 @@ class HostGate:
     def _booked_in(self, seating: Seating, name: str, host: Host, wait: float) -> float:
         now = self._clock.monotonic()
         host.drop_missed(now)
+        if len(host.booked) <= host.preparing:
+            seating.book(name, host)  # ahead, while others are prepared for the first of them
+            if not host.preparing:
+                return NEVER
         if host.booked:
-            wait = max(wait, host.booked[0] - now)
+            wait = max(wait, host.booked[min(host.preparing, len(host.booked) - 1)] - now)
             # with its terms looked up before: an instant that is missed costs a whole delay
-            return min(wait - _EARLY_S, _LOOK_S) if wait > 2 * _EARLY_S else wait
-        seating.book(name, host)
-        return NEVER
+            if wait > 2 * _EARLY_S:
+                return min(wait - _EARLY_S, _LOOK_S)
+        return host.prepared_in(wait, now)
 
     def is_blocked(self, host: str) -> bool:
         """Tell whether an operator has blocked *host*, as far as is known."""
@@ -121,49 +185,93 @@ class HostGate:
         """Call *wake* once, when a request to *host* has ended or a booking has come."""
         self._hosts[host].waiters.append(wake)
 
-    def take(self, host: str) -> float:
-        """Take a slot; the caller has just seen `ready_in` return 0.
-
-        Return the instant that is used up by it, for `give_unused`.
-        """
+    def take(self, host: str) -> Slot:
+        """Take a slot; the caller has just seen `ready_in` return 0."""
         state, now = self._hosts[host], self._clock.monotonic()
         state.in_flight += 1
+        state.preparing += 1
         state.peak = max(state.peak, state.in_flight)
-        state.free_at = max(state.free_at, now + state.delay_s)
-        return state.booked.popleft() if state.booked else now
+        state.next_at = now + state.delay_s
+        return Slot(self, host, now)
 
-    def give(self, host: str) -> None:
-        """Give a slot back: the request has ended."""
+    async def depart(
+        self, host: str, taken_at: float | None, patience_s: float, allowed: Allowed
+    ) -> None:
+        """Wait until a request may be sent, and is *allowed*; take note that it is sent.
+
+        Its slot was taken at *taken_at*; ``None``: it was to be sent before, but was not.
+
+        Raises:
+            NotSent: the host is blocked, or that would take longer than *patience_s*.
+        """
+        state, began = self._hosts[host], self._clock.monotonic()
+        if taken_at is not None and state.delay_s:
+            state.prepared(began - taken_at)
+        while (wait := self._sent_in(host, state) if allowed() else _LOOK_AGAIN_S) > 0:
+            waited = self._clock.monotonic() - began
+            held = state.state is HostState.PAUSED and patience_s is not NEVER
+            late = waited if wait is NEVER else waited + wait
+            if state.state is HostState.BLOCKED or held or late > patience_s:
+                raise NotSent(f"{host} may not be asked yet")
+            await self._until(host, wait)
+        if taken_at is not None:
+            state.preparing -= 1
+        if state.booked:
+            state.booked.popleft()
+        state.free_at = max(state.free_at, self._clock.monotonic() + state.delay_s)
+
+    def _sent_in(self, name: str, host: Host) -> float:
+        """Return in how many seconds a request that is prepared may be sent; see `ready_in`."""
+        now = self._clock.monotonic()
+        wait, delay = max(0.0, host.free_at - now), host.delay_s
+        if self._seating is None:
+            return wait
+        if host.good_until is None or self._clock.now() >= host.good_until:
+            self._seating.meet(name, host)
+            return NEVER
+        if host.state is not HostState.OPEN:
+            return NEVER
+        if not delay or wait > delay:
+            return wait
+        host.drop_missed(now)
+        if host.missed or not host.booked:
+            self._seating.book(name, host)
+            return NEVER
+        return max(wait, host.booked[0] - now)
+
+    def give(self, host: str, *, sent: bool) -> None:
+        """Count a request no more that has ended, or that is not *sent*; see `Slot.give`."""
         state = self._hosts[host]
         state.in_flight -= 1
+        state.preparing -= not sent
         state.wake()
 
-    def give_unused(self, host: str, instant: float) -> None:
-        """Give a slot back for which nothing was sent: its *instant* can still be used."""
-        state, now = self._hosts[host], self._clock.monotonic()
-        if not state.is_missed(instant, now):
-            # nobody has taken another slot since: the delay is not over
-            state.free_at = max(state.held_until, now)
-            if self._seating is not None:
-                state.booked.appendleft(instant)
-        self.give(host)
+    def undo(self, host: str, taken_at: float) -> None:
+        """Let another request be prepared in place of one that was not; see `give_unused`."""
+        state = self._hosts[host]
+        if state.next_at == taken_at + state.delay_s:  # nobody has taken another slot since
+            state.next_at = taken_at
 
-    async def acquire(self, host: str) -> None:
-        """Wait for a slot and take it; to be given back by `give`.
+    async def _until(self, host: str, wait: float) -> None:
+        if wait is NEVER:
+            event = asyncio.Event()
+            self.when_ready(host, event.set)
+            await event.wait()
+        else:
+            # no less than a duration can be: one that is rounded to 0 would be slept for ever
+            await self._clock.sleep(max(timedelta(seconds=wait), timedelta.resolution))
+
+    async def acquire(self, host: str) -> Slot:
+        """Wait for a slot and take it.
 
         Raises:
             FetchFailed: an operator has blocked the host.
         """
         while (wait := self.ready_in(host)) > 0:
-            if wait is NEVER:
-                event = asyncio.Event()
-                self.when_ready(host, event.set)
-                await event.wait()
-            else:
-                await self._clock.sleep(timedelta(seconds=wait))
+            await self._until(host, wait)
         if self.is_blocked(host):
             raise FetchFailed(ErrorKind.BLOCKED_ADDRESS, f"an operator has blocked {host}")
-        self.take(host)
+        return self.take(host)
 
     def answered(self, host: str) -> None:
         """Take note that *host* serves: its refusals are over."""

@@ -3,15 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeAlias
 
 from crawlyard.engine.fetch import Response
 from crawlyard.engine.frontier import Turns
-from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.hosts import Allowed, HostGate, Slot
 from crawlyard.engine.manners import Manners
 from crawlyard.engine.robots import MAX_PARSED
 from crawlyard.engine.urls import host_of
 
 _AFTER_DEFECT_S = 60.0
+
+Ask: TypeAlias = Callable[[str, Callable[[Allowed], Awaitable[None]], int], Awaitable[Response]]
+"""See `Visitor.ask`."""
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +27,7 @@ class Learning:
         self,
         gate: HostGate,
         turns: Turns,
-        ask: Callable[[str, int], Awaitable[Response]],
+        ask: Ask,
         spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
     ) -> None:
         self._gate = gate
@@ -31,14 +35,14 @@ class Learning:
         self._ask = ask
         self._spawn = spawn
         self._tasks: set[asyncio.Task[None]] = set()
-        # hosts of which a slot was taken for what is asked next, and its instant
-        self._taken: dict[str, float] = {}
+        self._taken: dict[str, Slot] = {}  # by host, for what is asked next
 
     def begin(self, manners: Manners, origin: str, host: str) -> None:
         """Ask for the robots.txt of *origin*, whose *host* may be asked now."""
         self._turns.block(host)
-        self._taken[host] = self._gate.take(host)
+        slot = self._taken[host] = self._gate.take(host)
         task = self._spawn(self._learn(manners, origin, host))
+        task.add_done_callback(lambda _: slot.give())  # if it was cancelled before it began
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -53,16 +57,15 @@ class Learning:
     async def ask(self, url: str, manners: Manners) -> Response:
         """Return the answer to one request for a robots.txt, or to a hop on the way to it."""
         host = host_of(url)
-        if host in self._taken:
-            del self._taken[host]
-        else:
+        slot = self._taken.pop(host, None)
+        if slot is None:
             manners.wish(host)
-            await self._gate.acquire(host)
+            slot = await self._gate.acquire(host)
         try:
             # its cap is the standard's, whatever the pages' is; what is cut off shows as cut
-            return await self._ask(url, MAX_PARSED + 1)
+            return await self._ask(url, slot.go, MAX_PARSED + 1)
         finally:
-            self._gate.give(host)
+            slot.give()
 
     async def _learn(self, manners: Manners, origin: str, host: str) -> None:
         try:
@@ -72,7 +75,7 @@ class Learning:
             again_in_s = _AFTER_DEFECT_S
         finally:
             if host in self._taken:  # the rules were kept, or there was no time to ask
-                self._gate.give_unused(host, self._taken.pop(host))
+                self._taken.pop(host).give_unused()
         if again_in_s is None:
             self._turns.unblock(host)
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address

@@ -156,11 +156,11 @@ class Scout(Struct):
             raise FetchFailed(ErrorKind.TOO_LARGE, _TOO_MUCH)
         host = host_of(url)
         self.gate.wish(self.key, host, self._delay_s(origin_of(url)), self.spec.per_host)
-        await self.gate.acquire(host)
+        slot = await self.gate.acquire(host)
         try:
             headers = {"User-Agent": self.agent, "Accept-Encoding": ACCEPT_ENCODING}
-            answer = await self.fetcher.fetch(url, headers, most)
+            answer = await self.fetcher.fetch(url, headers, most, slot.go)
         finally:
-            self.gate.give(host)
+            slot.give()
         self._bytes += answer.wire_bytes
         return answer

@@ -24,6 +24,8 @@ _ACTIVE_S = 2.5  # a host that nobody has wanted to ask for longer has its seats
 _BOOK_AHEAD_S = 0.25  # one booking covers this much of a fast pace
 _BOOK_AT_MOST = 16
 _STALE_S = 0.05  # an instant missed by more (or a quarter of the delay) is booked anew
+LONGEST_LEAD_S = 1.0  # a request is prepared so long before its instant at most
+_SPARE = 1.25  # times what the last one took: they differ
 _TRY_AGAIN = timedelta(seconds=0.5)  # while the store is away
 _PORTION = 500  # hosts of one transaction
 
@@ -66,7 +68,13 @@ class Host(Struct):
     held_until: float = 0.0  # by its last refusal
     strikes: int = 0  # refusals in a row (429, 503)
     news: int = 0  # rises with every refusal that begins a hold, and every answer that ends them
+    next_at: float = 0.0  # no request is prepared before: the delay after the last one was
+    preparing: int = 0  # of those in flight, requests that are not sent yet
+    lead_s: float = 0.0  # what a request has taken to be prepared: look-up, connection
     booked: deque[float] = field(default_factory=deque)  # instants that are ours
+    booked_from: datetime | None = None  # by us alone, until:
+    booked_until: datetime | None = None  # as the store has it
+    missed: bool = False  # instants that were booked went by unused
     booking: bool = False  # or its terms are being asked for
     wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at once
     wished_delay_s: float = 0.0  # the longest that they wish for
@@ -135,6 +143,23 @@ class Host(Struct):
         """Drop booked instants that have passed."""
         while self.booked and self.is_missed(self.booked[0], now):
             self.booked.popleft()
+            self.missed = True
+
+    def prepared_in(self, wait: float, now: float) -> float:
+        """Return in how many seconds to prepare a request that may be sent in *wait* seconds."""
+        return max(0.0, wait - self.lead_s if self.delay_s else wait, self.next_at - now)
+
+    def prepared(self, took_s: float) -> None:
+        """Learn how long before its instant a request has to be prepared."""
+        long_s = min(took_s * _SPARE, LONGEST_LEAD_S)
+        self.lead_s = max(long_s, (self.lead_s + long_s) / 2)
+
+    def book(self, first: datetime, every_s: float, count: int, start: float) -> None:
+        """Take note of *count* booked instants; *start* is the first by our monotonic clock."""
+        self.booked.extend(start + n * every_s for n in range(count))
+        if first != self.booked_until:
+            self.booked_from = first  # before it, others may have booked
+        self.booked_until, self.missed = first + timedelta(seconds=every_s) * count, False
 
     @property
     def is_idle(self) -> bool:
@@ -283,7 +308,7 @@ class Seating:
                 host.hold(until)
         if terms.first_at is not None:
             start = mono + (terms.first_at - wall).total_seconds()
-            host.booked.extend(start + n * terms.every_s for n in range(terms.booked))
+            host.book(terms.first_at, terms.every_s, terms.booked, start)
         if before != (host.seats, host.rule, host.others_s):
             host.wake()
 
@@ -291,10 +316,11 @@ class Seating:
         await asyncio.sleep(0)
         names, self._to_book = sorted(self._to_book), set()
         hosts = [self._hosts.setdefault(name, Host()) for name in names]
-        bookings = [
-            Booking(host=name, every_s=host.delay_s, count=ahead(host.delay_s))
-            for name, host in zip(names, hosts, strict=True)
-        ]
+        bookings = [self._booking(name, host) for name, host in zip(names, hosts, strict=True)]
+        left: list[deque[float]] = [deque() for _ in hosts]
+        for n, (host, booking) in enumerate(zip(hosts, bookings, strict=True)):
+            if booking.last is not None:  # nobody may use what is being given back
+                left[n], host.booked = host.booked, left[n]
         try:
             firsts = await self._pacer.book(bookings, self._clock.now())
         except Exception as error:  # noqa: BLE001 - whatever it is, the hosts are booked again
@@ -303,12 +329,25 @@ class Seating:
             await self._clock.sleep(_TRY_AGAIN)
             firsts = []
         mono, wall = self._clock.monotonic(), self._clock.now()
-        for host, booking, first in zip(hosts, bookings, firsts, strict=False):
-            start = mono + (first - wall).total_seconds()
-            host.booked.extend(start + n * booking.every_s for n in range(booking.count))
+        for host, booking, kept, first in zip(hosts, bookings, left, firsts, strict=False):
+            if booking.last is None or first >= booking.last:
+                host.booked.extend(kept)  # others have booked since: ours are as they were
+            start, every = mono + (first - wall).total_seconds(), booking.every_s
+            host.book(first, every, booking.count, start)
         for host in hosts:
             host.booking = False
             host.wake()
+
+    def _booking(self, name: str, host: Host) -> Booking:
+        """Return what to book: further instants, or others in place of those that went by."""
+        every_s, count = host.delay_s, ahead(host.delay_s)
+        last, since = host.booked_until, host.booked_from
+        if last is None or since is None or (host.booked and not host.missed):
+            return Booking(host=name, every_s=every_s, count=count)
+        free_at = self._clock.now() + timedelta(seconds=host.free_at - self._clock.monotonic())
+        return Booking(
+            host=name, every_s=every_s, count=count, last=last, free_at=max(free_at, since)
+        )
 
     async def _tell(self, telling: Coroutine[object, object, None]) -> None:
         try:

@@ -2,9 +2,10 @@
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
@@ -17,10 +18,10 @@ from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine import record, sitemaps
 from crawlyard.engine.extract import Extracted, ExtractError, Wanted
-from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.failing import FetchFailed, NotSent
 from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.heavy import HeavyPool
-from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.hosts import Allowed, HostGate, Slot, always
 from crawlyard.engine.robots import token_of
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
@@ -72,9 +73,16 @@ class Visitor:
     """Fetches targets of one job and says what became of them."""
 
     def __init__(
-        self, spec: JobSpec, agent: str, fetcher: Fetcher, tools: Tools, finds: Finds
+        self,
+        spec: JobSpec,
+        agent: str,
+        fetcher: Fetcher,
+        tools: Tools,
+        finds: Finds,
+        may_send: Allowed = always,
     ) -> None:
         self._fetcher = fetcher
+        self._may_send = may_send
         self._tools = tools
         self._finds = finds
         self._agent = agent
@@ -103,32 +111,37 @@ class Visitor:
         self._headers = left | dict(own[name] for name in own if name in _PLAIN_HEADERS)
         self._secret_headers = left | dict(own.values())
 
-    async def ask(self, url: str, max_body: int | None = None) -> Response:
-        """Return the answer to one request; the caller holds the slot.
+    async def ask(
+        self, url: str, go: Callable[[Allowed], Awaitable[None]], max_body: int | None = None
+    ) -> Response:
+        """Return the answer to one request, sent when *go* of its slot returns.
 
         Raises:
             FetchFailed: there was none that can be used.
         """
         return await self._fetcher.fetch(
-            url, self._headers_for(url), max_body or self._spec.max_body
+            url,
+            self._headers_for(url),
+            max_body or self._spec.max_body,
+            partial(go, self._may_send),
         )
 
-    async def visit(self, target: Target) -> Outcome:
-        """Return what became of *target*; the caller holds its host's slot, given back here."""
-        outcome = await self._outcome(target)
+    async def visit(self, target: Target, slot: Slot) -> Outcome:
+        """Return what became of *target*, whose *slot* is given back here."""
+        outcome = await self._outcome(target, slot)
         if outcome.state is not TargetState.WAITING:
             self._chains.pop(target.fp, None)
         return outcome
 
-    async def _outcome(self, target: Target) -> Outcome:
+    async def _outcome(self, target: Target, slot: Slot) -> Outcome:
         gate = self._tools.gate
         try:
             cap = MAX_SITEMAP_BYTES if target.via is Via.SITEMAP else None
-            response = await self.ask(target.url, cap)
-        except FetchFailed as failure:
+            response = await self.ask(target.url, slot.go_soon, cap)
+        except (FetchFailed, NotSent) as failure:
             return self._after_failure(target, failure)
         finally:
-            gate.give(target.host)
+            slot.give()
         if response.status == 429 or (response.status == 503 and response.header("retry-after")):
             return self._after_refusal(target, response)
         if response.status in _TRANSIENT and (wait := self._wait(target)) is not None:
@@ -208,7 +221,9 @@ class Visitor:
         self._chains[fingerprint(url)] = _Chain((*before.urls, target.url), cookie)
         return Outcome(target, TargetState.REDIRECTED, rule=f"redirect to {url}")
 
-    def _after_failure(self, target: Target, failure: FetchFailed) -> Outcome:
+    def _after_failure(self, target: Target, failure: FetchFailed | NotSent) -> Outcome:
+        if isinstance(failure, NotSent):
+            return Outcome(target, TargetState.WAITING)
         wait = self._wait(target) if failure.transient else None
         if wait is not None:
             return self._try_again(target, wait)

@@ -31,7 +31,7 @@ from crawlyard.errors import Conflict, NotFound, StoreFull, StoreUnavailable
 from crawlyard.services.granting import ungranted
 from crawlyard.services.journal import Diary, lines_of, told
 from crawlyard.services.knowing import known_urls
-from crawlyard.services.leash import Leash, LeashedFetcher, Licence
+from crawlyard.services.leash import Leash, Licence
 from crawlyard.services.policy import Policy
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
@@ -87,7 +87,9 @@ class JobRun:
         self._begun = False  # the log says so
         self._lost = False
         self._answer: Checkpoint | None = None  # to the last heartbeat before the crawl
-        self._leash = Leash(shop.licence, shop.clock, claim.shard.lease_until)
+        until, lease = claim.shard.lease_until, shop.recorder.lease
+        asked_at = shop.clock.now() - lease if until is None else until - lease
+        self._leash = Leash(shop.licence, shop.clock, until, asked_at)
 
     @property
     def job_id(self) -> str:
@@ -104,12 +106,20 @@ class JobRun:
         """Return which part of the job it has, as its log says; "" for all of it."""
         return ""
 
-    def obey(self, order: Order) -> None:
-        """Follow what the store says, between checkpoints."""
+    def may_send(self) -> bool:
+        """Tell whether a request may be sent now."""
+        return self._leash.good()
+
+    def obey(self, order: Order, asked_at: datetime) -> None:
+        """Follow what the store says, which was asked at that instant, between checkpoints."""
+        held = not self._leash.good()
+        self._leash.hear(asked_at)
         if order is Order.LOST:
             self._leash.revoke()
         if self._crawl is None:
             return
+        if held:
+            self._crawl.wake()
         if order is Order.STOP:
             self._ordered = True
             self._crawl.stop()
@@ -176,9 +186,7 @@ class JobRun:
 
     async def _crawl_it(self) -> None:
         spec, shop = self._job.spec, self._shop
-        fetcher = LeashedFetcher(
-            shop.fetcher(spec_guard(spec), spec.timeout, shop.clock), self._leash
-        )
+        fetcher = shop.fetcher(spec_guard(spec), spec.timeout, shop.clock)
         agent = spec.user_agent or shop.agent
         try:
             start = await self._start()
@@ -201,7 +209,7 @@ class JobRun:
 
     async def _start(self) -> Start | None:
         """Return what the crawl begins with; ``None``: the lease was lost meanwhile."""
-        start = Start(self.job_id, self._usage, load=self._load, may_send=self._leash.good)
+        start = Start(self.job_id, self._usage, load=self._load, may_send=self.may_send)
         if self._is_new:  # nothing was recorded: with four reads, a small job took 3 ms more
             return start
         frontier, no = self._shop.store.frontier, self.lease.job_no
@@ -213,14 +221,14 @@ class JobRun:
 
     async def _beat(self) -> bool:
         """Renew the lease, while what is known is read; tell whether it was still held."""
-        until = self._shop.clock.now() + self._shop.recorder.lease
+        asked_at = self._shop.clock.now()
         pulse = self._shop.progress.observe(self.job_id, self._usage)
         answer = await self._insist(Batch(pulse=replace(pulse, milestone=self._milestone)))
         # the version stays: the first batch of the crawl is told of an edit
         self.lease = replace(answer.lease, version=self.lease.version)
         self._answer, self._lost = answer, answer.order is Order.LOST
         if not self._lost:
-            self._leash.renew(until)
+            self._leash.renew(asked_at + self._shop.recorder.lease, asked_at)
         return not self._lost
 
     async def _course(self) -> Course:
@@ -246,7 +254,7 @@ class JobRun:
         batch = self._written_down(batch, usage)
         # a crawl that ended by itself keeps its lease until it is settled
         batch = replace(batch, pulse=pulse, events=events, last=batch.last and self._ordered)
-        until = self._shop.clock.now() + self._shop.recorder.lease
+        asked_at = self._shop.clock.now()
         answer = await self._insist(batch)
         self.lease, self._usage = answer.lease, answer.usage
         if batch.pages and self._job.losses:
@@ -257,7 +265,7 @@ class JobRun:
         if answer.order is Order.LOST:
             self._lost = True
             return
-        self._leash.renew(until)
+        self._leash.renew(asked_at + self._shop.recorder.lease, asked_at)
         self._shop.deeds.recorded(batch)
         if answer.order is Order.STOP:
             self._ordered = True

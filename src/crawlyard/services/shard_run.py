@@ -49,7 +49,8 @@ class ShardRun(JobRun):
             self._usage, self._share = claim.shard.usage, claim.share or Share()
             self._begun = False
             if claim.shard.lease_until is not None:
-                self._leash.renew(claim.shard.lease_until)
+                until = claim.shard.lease_until
+                self._leash.renew(until, until - self._shop.recorder.lease)
             await super()._crawl_it()
 
     async def _start(self) -> Start | None:

@@ -18,7 +18,8 @@ from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.claiming import Claiming, ClaimRules, listener_of
 from crawlyard.services.isolation import IsolatedRun, Isolation
-from crawlyard.services.obeying import watch_orders
+from crawlyard.services.leash import ORDERS_EVERY
+from crawlyard.services.obeying import read_orders, watch_orders
 from crawlyard.services.outdated import outdated
 from crawlyard.services.reporting import Reporter, Standing
 from crawlyard.services.rescue import Rescue
@@ -26,7 +27,6 @@ from crawlyard.services.run import JobRun, Workshop, yield_to
 from crawlyard.services.shard_run import run_of
 from crawlyard.services.signs import Signs
 
-ORDERS_EVERY = timedelta(milliseconds=250)
 POLL_EVERY = timedelta(seconds=1)  # for what no wake-up told us of
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is away
 PATIENCE_ALONE_S = 5.0
@@ -141,7 +141,7 @@ class Worker:
         shop.licence.good = self._signs.holding
         reporter = Reporter(self.id, shop.store.workers, shop.tools.gate, shop.deeds, shop.clock)
         beside = (
-            asyncio.create_task(watch_orders(shop, self._direct, ORDERS_EVERY)),
+            asyncio.create_task(watch_orders(shop, self._direct)),
             asyncio.create_task(reporter.run(self._standing, self.heed)),
             asyncio.create_task(self._until_outdated()),
         )
@@ -210,14 +210,11 @@ class Worker:
     async def _regain(self) -> None:
         """Send again, now that others see us: but not for jobs that they took meanwhile."""
         while self._signs.holding:
-            runs = self._direct()
             try:
-                orders = await self._shop.store.leases.orders([run.lease for run in runs])
+                await read_orders(self._shop, self._direct())
             except StoreUnavailable:
                 await self._shop.clock.sleep(ORDERS_EVERY)
                 continue
-            for run, order in zip(runs, orders, strict=True):
-                run.obey(order)
             if self._signs.holding:
                 self._license(good=True)
             return
@@ -283,7 +280,7 @@ class Worker:
         """Stop a job that waits again, or a shard of it: what is in flight is still stored."""
         for run in self._direct():
             if run.job_id == job_id and shard in {0, run.lease.shard}:
-                run.obey(Order.STOP)
+                run.obey(Order.STOP, self._shop.clock.now())
 
     def begin(self, claim: Claim) -> None:
         """Run a job that was claimed."""

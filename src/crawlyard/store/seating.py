@@ -20,9 +20,12 @@ class HostKept(Struct, frozen=True, kw_only=True):
     strikes: int = 0
     struck_at: datetime | None = None
 
-    def free_at(self, now: datetime) -> datetime:
-        """Return from when the host may be booked."""
-        return max(self.booked_until or now, self.held_until or now, now)
+    def free_at(self, now: datetime, booking: Booking | None = None) -> datetime:
+        """Return from when the host may be booked, by *booking* if one is given."""
+        booked = self.booked_until
+        if booking is not None and booked is not None and booked == booking.last:
+            booked = booking.free_at
+        return max(booked or now, self.held_until or now, now)
 
     def held(self, until: datetime, strikes: int, struck_at: datetime | None) -> "HostKept":
         """Return it with a hold until then, after so many refusals in a row."""

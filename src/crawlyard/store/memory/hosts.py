@@ -31,7 +31,7 @@ class MemoryHosts(Struct, frozen=True):
         starts: list[datetime] = []
         for booking in bookings:
             kept = self._hosts.get(booking.host, _NEW)
-            start, booked_until = slots(booking, kept.free_at(now), now)
+            start, booked_until = slots(booking, kept.free_at(now, booking), now)
             self._hosts[booking.host] = replace(kept, booked_until=booked_until)
             starts.append(start)
         return starts

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from crawlyard.core.checkpoint import Booking
@@ -76,16 +77,17 @@ class SqlHosts(Struct, frozen=True):
 
 def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
     names = [clean(b.host) for b in bookings]
-    free_at = {name: kept.free_at(now) for name, kept in _locked(conn, names).items()}
+    kept = _locked(conn, names)
     starts: list[datetime] = []
     for name, booking in zip(names, bookings, strict=True):
-        start, free_at[name] = slots(booking, free_at[name], now)
+        start, until = slots(booking, kept[name].free_at(now, booking), now)
+        kept[name] = replace(kept[name], booked_until=until)
         starts.append(start)
-    _keep_booked(conn, free_at)
+    _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
     return starts
 
 
-def _keep_booked(conn: Connection, free_at: Mapping[str, datetime]) -> None:
+def _keep_booked(conn: Connection, free_at: Mapping[str, datetime | None]) -> None:
     rows = [{"host": host, "booked_until": until} for host, until in free_at.items()]
     update_rows(conn, hosts, rows, ("host",))
 
