@@ -44,8 +44,9 @@ class JobManager(JobSubmitter):
     ) -> Job:
         """Hold a pending or running job; its frontier is kept. A paused one stays as it is.
 
-        True in the store at once; a worker makes no new request half a second later,
-        and what it had in flight is kept.
+        True in the store at once. A worker sends no request later than 400 ms after that (with
+        a database more than 75 ms away, 250 ms and two round trips), and what it had in flight
+        is kept.
 
         Raises:
             NotFound, Forbidden, IllegalMove, Stale: as the names say.
