@@ -94,11 +94,11 @@ class TestJobs:
         (wait, queue) = (await rig.get(f"jobs/{normal['id']}")).json()["waits_for"]
 
         assert (wait["reason"], queue["reason"]) == ("slot", "queue")
-        assert wait["detail"] == "the only free slot is reserved for urgent jobs"
+        assert wait["detail"] == "the 1 free slot is reserved for urgent jobs"
         assert await reasons(rig, urgent["id"]) == ["queue"]
         await alive(rig, slots=5, reserved=3, running=("a", "b"))
         (wait, _) = (await rig.get(f"jobs/{normal['id']}")).json()["waits_for"]
-        assert wait["detail"] == "all 3 free slots are reserved for urgent jobs"
+        assert wait["detail"] == "the 3 free slots are reserved for urgent jobs"
         await alive(rig, slots=2, reserved=1)
         assert await reasons(rig, normal["id"]) == ["queue"]
 

@@ -153,7 +153,7 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
         "limits": limits_words(found.limits),
         "skipped": f"{found.usage.skipped:,}" if found.usage.skipped else "",
         "redirects": f"{found.usage.redirects:,}" if found.usage.redirects else "",
-        "need scripts": f"{found.usage.needs_scripts:,} pages" if found.usage.needs_scripts else "",
+        "need scripts": counted(n, "page") if (n := found.usage.needs_scripts) else "",
         "scope": spec.scope,
         "include": ", ".join(spec.include),
         "exclude": ", ".join(spec.exclude),

@@ -106,8 +106,8 @@ def pending_waits(
         slots = counted(among.slots, "slot")
         detail = f"every slot is taken ({slots} of {counted(len(among.workers), 'worker')})"
         if reserved := among.free(Priority.URGENT):
-            which = "the only free slot is" if reserved == 1 else f"all {reserved} free slots are"
-            detail = f"{which} reserved for urgent jobs"
+            free = counted(reserved, "free slot is", "free slots are")
+            detail = f"the {free} reserved for urgent jobs"
         waits.append(Wait(reason=WaitReason.SLOT, detail=detail))
     waits.append(_of_queue(place, among.counted))
     return tuple(waits)

@@ -13,6 +13,7 @@ from crawlyard.core.filling import Rendered, blamed, check, fill
 from crawlyard.core.form import FIELDS, Form, form_of, spec_with, values_of
 from crawlyard.core.job import Origin
 from crawlyard.core.publication import takeover
+from crawlyard.core.quantity import counted
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.secrets import stripped
 from crawlyard.core.template import MAX_NAME, CrawlTemplate, Kept, Saved, TemplateDraft, is_id
@@ -397,11 +398,10 @@ class _Handover(Struct):
 def _unconfirmed(template: CrawlTemplate, kept: Sequence[Kept]) -> Unconfirmed:
     named = ", ".join(f"{one.name} ({', '.join(one.fields)})" for one in kept[:_NAMED])
     more = f" and {len(kept) - _NAMED:,} more" if kept[_NAMED:] else ""
-    alone = len(kept) == 1
-    thing, need = ("1 schedule", "needs") if alone else (f"{len(kept):,} schedules", "need")
     return Unconfirmed(
-        f"publishing template {template.name} takes out credentials that {thing} of "
-        f"{template.owner} {need}; confirm it to keep them there: {named}{more}",
+        f"publishing template {template.name} takes out credentials that "
+        f"{template.owner} needs in {counted(len(kept), 'schedule')}; "
+        f"confirm it to keep them there: {named}{more}",
         [asdict(one) for one in kept],
     )
 
