@@ -22,7 +22,7 @@ from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import Body, ErrorKind, Outcome, Skipped
 from crawlyard.core.priority import Priority
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse
 from crawlyard.core.room import Traffic
 from crawlyard.core.schedule import TickOutcome, TickReason
 from crawlyard.core.user import Permit, Quota, Role
@@ -351,7 +351,15 @@ _RUNS: dict[str, Any] = {
         skipped=1,
     ),
     "pulse": Pulse(
-        rate=4.0, spread=0.5, pages_rate=4.0, bytes_rate=110_000, growth=0.2, fresh=0.1, samples=30
+        rate=4.0,
+        spread=0.5,
+        pages_rate=4.0,
+        bytes_rate=110_000,
+        samples=30,
+        done=(60, 60),
+        found=(30, 12),
+        active_s=(15.0, 15.0),
+        quiet=9,
     ),
     "current_url": "https://shop.example/p/1212",
 }

@@ -15,13 +15,14 @@ from importlib import import_module
 TYPE_CHECKING = False  # typing takes 13 ms to load, in which Ctrl-C would print a traceback
 if TYPE_CHECKING:
     from crawlyard.config import Settings
+    from crawlyard.core.eta import Eta
     from crawlyard.core.event import Event, EventName
     from crawlyard.core.job import Job
     from crawlyard.core.lifecycle import LIFECYCLE, Move, State, StateReason
     from crawlyard.core.limits import Decision, Limits, ResourceLimiter, Usage
     from crawlyard.core.page import ErrorKind, Page
     from crawlyard.core.priority import Priority
-    from crawlyard.core.progress import Progress, TimeLeft
+    from crawlyard.core.progress import Progress
     from crawlyard.core.queue import PriorityQueue
     from crawlyard.core.retry import RetryPolicy, RetryReason
     from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
@@ -53,6 +54,7 @@ __all__ = [
     "CrawlTemplate",
     "Decision",
     "ErrorKind",
+    "Eta",
     "Event",
     "EventName",
     "Grants",
@@ -91,7 +93,6 @@ __all__ = [
     "TemplateManager",
     "TemplateQuery",
     "TextMode",
-    "TimeLeft",
     "Usage",
     "Webhook",
     "Webhooks",
@@ -101,6 +102,7 @@ __all__ = [
 
 _HOME = {
     "crawlyard.config": ("Settings",),
+    "crawlyard.core.eta": ("Eta",),
     "crawlyard.core.event": (
         "Event",
         "EventName",
@@ -123,10 +125,7 @@ _HOME = {
         "Page",
     ),
     "crawlyard.core.priority": ("Priority",),
-    "crawlyard.core.progress": (
-        "Progress",
-        "TimeLeft",
-    ),
+    "crawlyard.core.progress": ("Progress",),
     "crawlyard.core.queue": ("PriorityQueue",),
     "crawlyard.core.retry": (
         "RetryPolicy",

@@ -7,7 +7,7 @@ from typing import Any
 from crawlyard.core.checkpoint import Asker, Batch, Claim
 from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.limits import Usage
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse
 from tests.browser.rig import Stage
 
 LEASE = timedelta(minutes=10)

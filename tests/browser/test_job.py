@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, expect
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.page import Body, ErrorKind, Skipped
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse
 from crawlyard.core.user import LOCAL, Role
 from crawlyard.core.watch import Course, Level, LogLine, Point
 from crawlyard.demo.server import SiteServer
@@ -106,7 +106,7 @@ async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
         log=tuple(log),
         course=course,
         current_url=f"https://{HOST}/guide/page-31",
-        pulse=Pulse(rate=19.5, spread=4, pages_rate=19, bytes_rate=4e5, growth=0.4, samples=20),
+        pulse=Pulse(rate=19.5, spread=4, pages_rate=19, bytes_rate=4e5, samples=20),
     )
     batch = replace(batch, usage=replace(batch.usage, duration=timedelta(seconds=95)))
     [answer] = await store.frontier.record([(claim.lease, batch)], now, LEASE)

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from crawlyard.core.filter import parse
 from crawlyard.core.lifecycle import Move, StateReason
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse
 from crawlyard.core.user import LOCAL, Role
 from crawlyard.services.bulk import AT_ONCE
 from crawlyard.services.requests import JobRequest
@@ -22,7 +22,7 @@ from tests.browser.rig import NARROW, Stage, a_stage
 from tests.builders_serve import a_report
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-PACE = Pulse(rate=19.5, spread=9, pages_rate=3, growth=0.4, fresh=0.2, samples=8)
+PACE = Pulse(rate=19.5, spread=9, pages_rate=3, samples=8)
 FAR: dict[str, Any] = {"discovered": 4000, "done": 1000, "pages": 990, "errors": 10}
 
 
@@ -439,7 +439,7 @@ _CHANGE = """
     for (let n = 1; n <= rounds; n++) {
       const detail = rows.map((tr, i) => ({
         id: tr.dataset.id, done: 1000 + n * 4 + i, found: 4000 + n * 7, failed: n, pages: n,
-        bytes: n, elapsed_s: n, rate: 9 + n, eta_p50_s: 60 * n, eta_p90_s: 120 * n, v: 2,
+        bytes: n, elapsed_s: n, rate: 9 + n, eta_p10_s: 60 * n, eta_p90_s: 120 * n, v: 2,
       }));
       live.dispatchEvent(new CustomEvent("progress", { detail }));
       await new Promise(requestAnimationFrame);

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from crawlyard.core.checkpoint import Batch, Order, Shard
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse, Workload
 from crawlyard.store.base import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done, failed, noted
 from tests.conformance.steps import (
@@ -43,7 +43,14 @@ class TestTheShard:
             bad_redirects=7,
             needs_scripts=8,
         )
-        pulse = Pulse(rate=1 / 3, spread=0.1, growth=1e-9, samples=4)
+        pulse = Pulse(
+            rate=1 / 3,
+            spread=0.1,
+            samples=4,
+            done=(1, 2),
+            active_s=(1e-9, 0.5),
+            workload=Workload(barren=3),
+        )
         first = await recorded(
             store, claim.lease, Batch(usage=usage, pulse=Pulse(rate=9), current_url="https://1/")
         )

@@ -15,14 +15,17 @@ from crawlyard.bus.messages import (
     progress_bytes,
     progress_from,
 )
-from crawlyard.core.progress import Confidence, Progress, TimeLeft
+from crawlyard.core.eta import Confidence, Eta
+from crawlyard.core.progress import Progress
 
 COUNTS = st.integers(0, 2**63)
 DURATIONS = st.timedeltas(timedelta(0), timedelta(days=3650))
-LEFT = st.builds(
-    TimeLeft,
-    p50=DURATIONS,
-    p90=DURATIONS,
+SECONDS = st.floats(0, 1e9) | st.integers(0, 10)
+ETA = st.builds(
+    Eta,
+    p10_s=SECONDS,
+    p50_s=SECONDS,
+    p90_s=SECONDS,
     confidence=st.sampled_from(Confidence),
     limit=st.none() | st.text(),
 )
@@ -34,10 +37,10 @@ PROGRESS = st.builds(
     pages=COUNTS,
     bytes=COUNTS,
     elapsed=DURATIONS,
-    rate=st.floats(0, 1e9) | st.integers(0, 10),
+    rate=SECONDS,
     current_url=st.text(),
-    time_left=st.none() | LEFT,
-    unknown=st.text(),
+    eta=st.none() | ETA,
+    eta_unknown=st.text(),
 )
 
 
@@ -66,7 +69,7 @@ A_PROGRESS: dict[str, Any] = json.loads(
             elapsed=timedelta(seconds=1),
             rate=1.0,
             current_url="",
-            time_left=None,
+            eta=None,
         )
     )
 )
@@ -82,8 +85,8 @@ A_PROGRESS: dict[str, Any] = json.loads(
         {"rate": float("inf")},
         {"elapsed_s": 1e30},
         {"elapsed_s": "long"},
-        {"left": 1},
-        {"left": {"p50_s": 1.0, "p90_s": 1.0, "confidence": "sure", "limit": None}},
+        {"eta": 1},
+        {"eta": {"p10_s": 1.0, "p50_s": 1.0, "p90_s": 1.0, "confidence": "sure", "limit": None}},
         {"current_url": 7},
     ],
     ids=str,

@@ -17,11 +17,13 @@ from crawlyard.cli.live import Lines, fraction, outlook, panel
 from crawlyard.cli.options import Style
 from crawlyard.cli.output import Screen
 from crawlyard.cli.tree import tree
+from crawlyard.cli.views import left
 from crawlyard.core.checkpoint import Shard, Standing
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import ErrorGroup, ErrorKind
-from crawlyard.core.progress import Pulse, progress_of
+from crawlyard.core.progress import progress_of
+from crawlyard.core.pulse import Pulse
 from crawlyard.core.secrets import HIDDEN
 from crawlyard.core.spec import JobSpec
 from crawlyard.errors import (
@@ -33,7 +35,7 @@ from crawlyard.errors import (
     NotFound,
     StoreUnavailable,
 )
-from crawlyard.web.wire.jobs import ErrorGroupOut, JobOut, PageOut, SpecOut
+from crawlyard.web.wire.jobs import ErrorGroupOut, EtaOut, JobOut, PageOut, SpecOut
 from tests.builders import NOW, a_job, a_page, a_spec
 
 RUNNING = Shard(
@@ -45,7 +47,7 @@ RUNNING = Shard(
         discovered=400,
         done=210,
     ),
-    pulse=Pulse(rate=20, pages_rate=20, bytes_rate=6e5, growth=0.1, samples=9, spread=2),
+    pulse=Pulse(rate=20, pages_rate=20, bytes_rate=6e5, samples=9, spread=2),
     current_url="https://example.com/\x1b[31m",
 )
 
@@ -283,6 +285,21 @@ def test_the_limit_in_sight_is_named() -> None:
     assert outlook(job_out(limits=Limits(pages=260)))[1] == "then the limit of 260 pages"
     assert outlook(job_out(limits=Limits(pages=9000)))[1] == "limits: 9,000 pages"
     assert outlook(job_out())[0].endswith("left")
+
+
+def test_the_time_left_is_a_range() -> None:
+    eta = EtaOut(p10_s=9.6, p50_s=12.0, p90_s=19.2, confidence="high", limit=None)
+    job = job_out()
+    job = job.model_copy(update={"progress": job.progress.model_copy(update={"eta": eta})})
+
+    assert left(job) == "9\u201320 s"
+    assert outlook(job) == ["9\u201320 s left"]
+
+
+def test_before_a_url_is_done_the_time_left_is_being_estimated() -> None:
+    begun = job_out(shard=Shard(usage=Usage(discovered=1, duration=timedelta(seconds=1))))
+
+    assert outlook(begun) == ["time left: estimating… (no URL finished yet)"]
 
 
 def test_the_bar_follows_what_ends_first() -> None:

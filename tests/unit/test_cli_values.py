@@ -11,7 +11,8 @@ from crawlyard.core.checkpoint import Shard, Standing
 from crawlyard.core.editing import EDITABLE
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.priority import Priority
-from crawlyard.core.progress import Pulse, progress_of
+from crawlyard.core.progress import progress_of
+from crawlyard.core.pulse import Pulse
 from crawlyard.core.spec import FOREVER
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.jobs import JobOut
@@ -116,6 +117,24 @@ def test_a_span_has_two_units_at_most(seconds: float, text: str) -> None:
 )
 def test_an_amount_is_short(amount: int, text: str) -> None:
     assert words.amount(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.0, 0.4, "0\u20131 s"),
+        (12.3, 19.2, "12\u201320 s"),
+        (12.0, 12.0, "12 s"),
+        (40.0, 119.0, "40\u2013119 s"),
+        (50.4, 170.0, "50 s\u20133 min"),
+        (125.0, 235.0, "2\u20134 min"),
+        (3000.0, 7300.0, "50 min\u20133 h"),
+        (7300.0, 40_000.0, "2\u201312 h"),
+        (90_000.0, 260_000.0, "1\u20134 d"),
+    ],
+)
+def test_a_range_is_rounded_outwards(low: float, high: float, text: str) -> None:
+    assert words.span_range(low, high) == text
 
 
 def test_instants_are_told_by_their_distance() -> None:

@@ -1,13 +1,20 @@
+"""How far a job has come, and how long it will still take."""
+
+import math
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crawlyard import Limits, Progress, State, TimeLeft, Usage
+from crawlyard import Eta, Limits, Progress, State, Usage
+from crawlyard.core.eta import Confidence
 from crawlyard.core.limits import LIMIT_NAMES
-from crawlyard.core.progress import Confidence, Pulse, milestones, progress_of, pulse_of
+from crawlyard.core.progress import milestones, progress_of
+from crawlyard.core.pulse import Pulse, Sample, Workload, pulse_of, sample_of
 
 SECOND = timedelta(seconds=1)
 
@@ -22,15 +29,6 @@ usages = st.builds(
     discovered=amounts,
     done=amounts,
 )
-few = st.builds(
-    Usage,
-    pages=st.integers(0, 9),
-    bytes=st.integers(0, 9),
-    duration=st.integers(0, 9).map(lambda s: s * SECOND),
-    errors=st.integers(0, 9),
-    discovered=st.integers(0, 9),
-    done=st.integers(0, 9),
-)
 ceilings = st.integers(1, 10**15)
 all_limits = st.builds(
     Limits,
@@ -40,6 +38,21 @@ all_limits = st.builds(
     errors=st.none() | ceilings,
 )
 rates = st.floats(0, 1e12)
+seconds = st.floats(0, 1e9)
+workloads = st.builds(
+    Workload,
+    retries=amounts,
+    failed=amounts,
+    failed_s=seconds,
+    busy_s=seconds,
+    least_s=seconds,
+    hold_s=seconds,
+    holds=st.integers(0, 1000),
+    held_s=seconds,
+    lane_waiting=amounts,
+    lane_rate=rates,
+    barren=amounts,
+)
 pulses = st.builds(
     Pulse,
     rate=rates,
@@ -47,28 +60,80 @@ pulses = st.builds(
     pages_rate=rates,
     bytes_rate=rates,
     errors_rate=rates,
-    growth=rates,
     samples=st.integers(0, 30),
+    done=st.tuples(amounts, amounts),
+    found=st.tuples(amounts, amounts),
+    active_s=st.tuples(seconds, seconds),
+    busy=rates,
+    quiet=amounts,
+    workload=workloads,
+)
+samples = st.builds(
+    Sample,
+    at_s=st.floats(0, 9),
+    held_s=st.floats(0, 9),
+    busy_s=st.floats(0, 9),
+    done=st.integers(0, 9),
+    discovered=st.integers(0, 9),
+    pages=st.integers(0, 9),
+    bytes=st.integers(0, 9),
+    errors=st.integers(0, 9),
 )
 
-STEADY = Pulse(rate=10.0, spread=1.0, pages_rate=10.0, bytes_rate=1000.0, samples=30)
+
+def a_crawl(
+    seconds: int,
+    done: Callable[[float], float],
+    found: Callable[[float], float],
+    *,
+    workload: Workload | None = None,
+) -> tuple[Usage, Pulse]:
+    """Return how a crawl stands after some seconds; *found* is by how many URLs are done."""
+    workload = workload or Workload()
+
+    def usage(at_s: int) -> Usage:
+        n = int(done(at_s))
+        return Usage(
+            done=n,
+            pages=n,
+            bytes=1000 * n,
+            discovered=max(n, int(found(n))),
+            duration=at_s * SECOND,
+        )
+
+    first = max(0, seconds - 30)
+    return usage(seconds), pulse_of(
+        samples_of([usage(at_s) for at_s in range(seconds + 1)], workload)[first:], workload
+    )
 
 
-def a_pulse(**changes: float) -> Pulse:
-    values = {n: getattr(STEADY, n) for n in Pulse.__struct_fields__}
-    return Pulse(**(values | changes))
+def samples_of(usages: Sequence[Usage], workload: Workload) -> list[Sample]:
+    found: list[Sample] = []
+    for usage in usages:
+        found.append(sample_of(usage, workload, found[-1] if found else None))
+    return found
 
 
-def running(
-    limits: Limits | None = None, usage: Usage | None = None, pulse: Pulse = STEADY
-) -> Progress:
-    usage = usage or Usage(discovered=300, done=200, pages=200)
+def steady(seconds: int, found: int = 1000, **workload: Any) -> tuple[Usage, Pulse]:
+    """Return a crawl at ten URLs a second that has known all its URLs from the beginning."""
+    known = Workload(**workload)
+    return a_crawl(seconds, lambda at_s: 10 * at_s, lambda _: found, workload=known)
+
+
+def running(stands: tuple[Usage, Pulse], limits: Limits | None = None) -> Progress:
+    usage, pulse = stands
     return progress_of(limits or Limits(), usage, pulse, State.RUNNING, "http://a.example/x")
 
 
-def left(progress: Progress) -> TimeLeft:
-    assert progress.time_left is not None, progress.unknown
-    return progress.time_left
+def eta(stands: tuple[Usage, Pulse], limits: Limits | None = None) -> Eta:
+    progress = running(stands, limits)
+    assert progress.eta is not None, progress.eta_unknown
+    return progress.eta
+
+
+def width(estimate: Eta) -> float:
+    """Return how wide a range is, relative to its middle."""
+    return (estimate.p90_s - estimate.p10_s) / estimate.p50_s
 
 
 # --- what has been done
@@ -77,160 +142,276 @@ def left(progress: Progress) -> TimeLeft:
 def test_progress_says_how_far_a_job_has_come() -> None:
     usage = Usage(pages=7, bytes=4096, duration=90 * SECOND, errors=2, discovered=20, done=9)
 
-    progress = running(usage=usage)
+    progress = running((usage, Pulse(rate=10.0)))
 
     assert (progress.done, progress.discovered, progress.failed) == (9, 20, 2)
     assert (progress.pages, progress.bytes, progress.elapsed) == (7, 4096, 90 * SECOND)
     assert (progress.rate, progress.current_url) == (10.0, "http://a.example/x")
 
 
-@pytest.mark.parametrize("state", [s for s in State if s is not State.RUNNING])
-def test_a_job_that_does_not_run_has_neither_rate_nor_time_left(state: State) -> None:
-    progress = progress_of(Limits(), Usage(discovered=5), STEADY, state, "http://a.example/x")
+def test_a_job_that_does_not_run_has_neither_rate_nor_time_left() -> None:
+    usage, pulse = steady(40)
+    for state in State:
+        if state is State.RUNNING:
+            continue
 
-    assert (progress.rate, progress.current_url, progress.time_left) == (0.0, "", None)
-    assert progress.unknown == f"the job is {state}"
+        progress = progress_of(Limits(), usage, pulse, state, "http://a.example/x")
+
+        assert (progress.rate, progress.current_url, progress.eta) == (0.0, "", None)
+        assert progress.eta_unknown == f"the job is {state}"
 
 
-# --- how long it will still take
+# --- until the frontier runs out
 
 
-def test_a_frontier_that_does_not_grow_is_worked_off_at_its_pace() -> None:
-    estimate = left(running())
+def test_a_steady_crawl_ends_when_its_queue_is_worked_off() -> None:
+    estimate = eta(steady(40))
 
-    assert estimate.p50 == 10 * SECOND
-    assert 10 * SECOND < estimate.p90 < 11 * SECOND
+    assert estimate.p10_s < 60 < estimate.p90_s
+    assert estimate.p50_s == pytest.approx(60, rel=0.05)
+    assert width(estimate) < 0.5
     assert (estimate.limit, estimate.confidence) == (None, Confidence.HIGH)
 
 
-def test_new_urls_that_each_page_brings_are_counted_in() -> None:
-    estimate = left(running(pulse=a_pulse(growth=0.5, spread=0.0)))
+def test_an_estimate_narrows_as_a_crawl_goes_on() -> None:
+    early, late = eta(steady(3)), eta(steady(60))
 
-    assert estimate.p50 == 20 * SECOND
-    assert estimate.p90 == 40 * SECOND  # each may bring half as many again
-    assert estimate.confidence is Confidence.MEDIUM
+    assert width(early) > 2 * width(late)
+    assert early.p10_s < 97 < early.p90_s
 
 
-def test_an_estimate_is_of_low_confidence_while_the_frontier_still_grows() -> None:
-    estimate = left(running(pulse=a_pulse(growth=0.95)))
+def test_there_is_a_wide_range_as_soon_as_one_url_is_done() -> None:
+    usage = Usage(duration=SECOND, done=1, pages=1, discovered=11)
 
+    estimate = eta((usage, pulse_of([sample_of(usage, Workload())])))
+
+    assert estimate.p90_s > 5 * estimate.p10_s
     assert estimate.confidence is Confidence.LOW
-    assert estimate.p50 >= 100 * SECOND
 
 
-def test_there_is_no_estimate_while_each_url_brings_more_than_one_and_no_limit_is_set() -> None:
-    progress = running(pulse=a_pulse(growth=3.0))
+def test_before_one_is_done_the_time_left_is_still_estimated() -> None:
+    progress = running((Usage(discovered=1), Pulse()))
 
-    assert progress.time_left is None
-    assert progress.unknown == "the frontier still grows, and no limit is in sight"
-
-
-def test_few_samples_are_of_low_confidence() -> None:
-    assert left(running(pulse=a_pulse(samples=3))).confidence is Confidence.LOW
+    assert progress.eta is None
+    assert progress.eta_unknown == "estimating… (no URL finished yet)"
 
 
-def test_an_unsteady_pace_widens_the_range_and_lowers_the_confidence() -> None:
-    calm, wild = left(running()), left(running(pulse=a_pulse(spread=12.0)))
+def test_links_that_all_came_at_the_start_are_not_taken_for_growth() -> None:
+    """Half a minute of pace still has the start in it: that is no reason to expect more."""
+    burst = a_crawl(20, lambda at_s: 5 * at_s, lambda n: 1 if n < 5 else 1000)
 
-    assert wild.p50 == calm.p50
-    assert wild.p90 > calm.p90
-    assert wild.confidence is Confidence.MEDIUM
+    estimate = eta(burst)
 
-
-def test_without_a_pace_there_is_no_estimate() -> None:
-    progress = running(pulse=Pulse())
-
-    assert progress.time_left is None
-    assert progress.unknown == "no URL was finished lately"
+    assert estimate.p10_s < 180 < estimate.p90_s
+    assert estimate.p50_s == pytest.approx(180, rel=0.1)
 
 
-def test_what_is_through_has_no_time_left() -> None:
-    estimate = left(running(usage=Usage(discovered=200, done=200)))
+def test_discovery_that_decays_is_expected_to_go_on_decaying() -> None:
+    def found(n: float) -> float:
+        return 1000 * (1 - math.exp(-n / 200))
 
-    assert estimate.p50 == estimate.p90 == timedelta(0)
+    halfway = a_crawl(25, lambda at_s: 10 * at_s, found)
+
+    assert halfway[0].waiting < 500  # of the 750 that there will be
+    estimate = eta(halfway)
+    assert estimate.p10_s < 75 < estimate.p90_s
+    assert estimate.p50_s == pytest.approx(75, rel=0.25)
+
+
+def test_a_frontier_that_grows_without_end_has_a_wide_range_not_a_reason() -> None:
+    tree = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 3 * n + 1)
+
+    estimate = eta(tree)
+
+    assert estimate.p10_s >= tree[0].waiting / 10 - 10
+    assert estimate.p90_s > 3 * estimate.p10_s
+    assert estimate.confidence is Confidence.LOW
+
+
+def test_urls_at_the_maximum_depth_bring_no_more() -> None:
+    usage, pulse = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 3 * n + 1)
+    last = replace(pulse, workload=Workload(barren=usage.waiting))
+
+    estimate = eta((usage, last))
+
+    assert estimate.p50_s == pytest.approx(usage.waiting / 10, rel=0.05)
+    assert estimate.confidence is Confidence.HIGH
+
+
+def test_a_pace_that_falls_is_expected_to_fall_further() -> None:
+    slowing = a_crawl(60, lambda at_s: 100 * math.sqrt(at_s), lambda _: 1000)
+
+    rate = slowing[1].rate
+    now = slowing[0].waiting / rate
+    estimate = eta(slowing)
+
+    assert estimate.p50_s > now
+    assert estimate.p10_s < 40 < estimate.p90_s  # 100² seconds · 10⁻², less the 60
+
+
+def test_an_unsteady_pace_widens_the_range() -> None:
+    wild = a_crawl(40, lambda at_s: 10 * (at_s - at_s % 8), lambda _: 1000)
+
+    assert width(eta(wild)) > 1.2 * width(eta(steady(40)))
+
+
+def test_a_crawl_that_stands_still_has_a_wide_range() -> None:
+    stuck = a_crawl(60, lambda at_s: min(200, 10 * at_s), lambda _: 1000)
+
+    estimate = eta(stuck)
+
+    assert estimate.p90_s > 4 * estimate.p10_s
+    assert estimate.confidence is Confidence.LOW
+
+
+def test_what_is_through_ends_at_once() -> None:
+    estimate = eta(steady(100))
+
+    assert (estimate.p10_s, estimate.p50_s) == (0.0, 0.0)
+    assert estimate.p90_s <= 1.0
+
+
+# --- hosts that wait, retries
+
+
+def test_a_slow_host_outlasts_the_others() -> None:
+    """Ten a second are done in all, but those that wait are of a host that does two."""
+    estimate = eta(steady(40, lane_waiting=500, lane_rate=2.0))
+
+    assert estimate.p50_s == pytest.approx(250, rel=0.05)
+    assert estimate.p10_s > 200
+
+
+def test_a_host_that_only_waits_for_room_need_not_outlast_the_others() -> None:
+    estimate = eta(steady(40, lane_waiting=500, lane_rate=2.0, lane_full=False))
+
+    assert estimate.p50_s == pytest.approx(60, rel=0.05)
+    assert estimate.p90_s > 250
+
+
+def test_no_job_ends_before_its_delays_and_waits_are_over() -> None:
+    estimate = eta(steady(99, least_s=300.0))
+
+    assert estimate.p10_s == pytest.approx(300, abs=1)
+    assert 300 <= estimate.p50_s <= estimate.p90_s < 330
+
+
+def test_a_hold_of_all_hosts_is_added_to_the_time_and_changes_no_pace() -> None:
+    usage, _ = steady(40)
+    history = [Sample(at_s=at_s, done=10 * at_s, discovered=1000) for at_s in range(10, 41)]
+    history[-1] = replace(history[-1], at_s=70.0, held_s=30.0)
+    workload = Workload(hold_s=20.0, holds=1, held_s=30.0)
+    held = replace(usage, duration=70 * SECOND), pulse_of(history, workload)
+
+    estimate = eta(held)
+
+    assert 60 < estimate.p10_s <= 80  # a minute of work, a third of one to wait
+    assert estimate.p90_s > 110  # and perhaps another hold or two
+
+
+def test_urls_that_are_tried_again_take_longer_than_the_rest() -> None:
+    plain = eta(steady(90))
+    usage, pulse = steady(90, retries=20, failed=20, failed_s=600.0, busy_s=900.0)
+    again = eta((usage, replace(pulse, busy=10.0)))
+
+    assert again.p50_s > plain.p50_s + 20  # twenty times half a minute, ten at once
+    assert again.p90_s > again.p50_s + 20
 
 
 # --- which limit will stop it, and when
 
 
 def test_the_limit_that_comes_before_the_end_of_the_frontier_is_named() -> None:
-    estimate = left(running(Limits(pages=250)))
+    estimate = eta(steady(40), Limits(pages=450))
 
-    assert (estimate.limit, estimate.p50) == ("pages", 5 * SECOND)
+    assert estimate.limit == "pages"
+    assert estimate.p50_s == pytest.approx(5, rel=0.05)
+    assert estimate.p10_s <= 5 <= estimate.p90_s < 8
 
 
 def test_a_limit_that_comes_after_the_end_of_the_frontier_is_not_named() -> None:
-    assert left(running(Limits(pages=1000))).limit is None
+    assert eta(steady(40), Limits(pages=2000)).limit is None
 
 
 def test_the_nearest_of_several_limits_is_named() -> None:
-    usage = Usage(discovered=10**6, done=200, pages=200, bytes=5000)
+    limits = Limits(pages=900, bytes=420_000, duration=60 * SECOND)
 
-    estimate = left(running(Limits(pages=1000, bytes=7000, duration=60 * SECOND), usage))
+    estimate = eta(steady(40, 10**6), limits)
 
-    assert (estimate.limit, estimate.p50) == ("bytes", 2 * SECOND)
+    assert estimate.limit == "bytes"
+    assert estimate.p50_s == pytest.approx(2, rel=0.05)
 
 
-def test_a_limit_of_time_stops_it_to_the_second() -> None:
-    usage = Usage(discovered=10**6, done=200, pages=200, duration=50 * SECOND)
+def test_a_limit_of_time_stops_a_job_to_the_second() -> None:
+    wild = a_crawl(40, lambda at_s: 10 * (at_s - at_s % 8), lambda _: 10**6)
 
-    estimate = left(running(Limits(duration=60 * SECOND), usage, a_pulse(spread=30.0)))
+    estimate = eta(wild, Limits(duration=60 * SECOND))
 
-    assert estimate.limit == "duration"
-    assert estimate.p50 == estimate.p90 == 10 * SECOND
+    assert (estimate.limit, estimate.p50_s) == ("duration", 20.0)
+    assert estimate.p10_s > 19
+    assert estimate.p90_s <= 21
+
+
+def test_a_limit_of_time_is_known_before_any_url_is_done() -> None:
+    estimate = eta((Usage(discovered=1), Pulse()), Limits(duration=60 * SECOND))
+
+    assert (estimate.limit, estimate.p50_s) == ("duration", 60.0)
 
 
 def test_a_limit_bounds_a_crawl_whose_frontier_grows() -> None:
-    estimate = left(running(Limits(pages=1200), pulse=a_pulse(growth=8.0)))
+    tree = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 8 * n + 1)
 
-    assert (estimate.limit, estimate.p50) == ("pages", 100 * SECOND)
+    estimate = eta(tree, Limits(pages=1000))
+
+    assert estimate.limit == "pages"
+    assert estimate.p10_s < 70 < estimate.p90_s
     assert estimate.confidence is not Confidence.LOW
 
 
-def test_a_limit_that_was_passed_stops_it_now() -> None:
-    assert left(running(Limits(pages=100))).p50 == timedelta(0)
+def test_a_limit_that_was_passed_stops_a_job_now() -> None:
+    assert eta(steady(40), Limits(pages=100)).p50_s == 0.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(limits=all_limits, usage=usages, pulse=pulses, state=st.sampled_from(State))
-@example(
-    Limits(duration=SECOND), Usage(discovered=9), Pulse(rate=5e-324, spread=1.0), State.RUNNING
-)
-@example(Limits(), Usage(discovered=10**15), Pulse(rate=1e-6), State.RUNNING)
-@example(Limits(), Usage(discovered=9), Pulse(rate=1.0, growth=1.0), State.RUNNING)
-@example(Limits(pages=9), Usage(pages=9, done=9, discovered=9), STEADY, State.RUNNING)
+@example(Limits(duration=SECOND), Usage(discovered=9, done=1), Pulse(rate=5e-324), State.RUNNING)
+@example(Limits(), Usage(discovered=10**15, done=1), Pulse(rate=1e-6), State.RUNNING)
+@example(Limits(pages=9), Usage(pages=9, done=9, discovered=9), Pulse(rate=1.0), State.RUNNING)
 def test_an_estimate_is_a_range_that_is_never_negative_or_a_reason(
     limits: Limits, usage: Usage, pulse: Pulse, state: State
 ) -> None:
     progress = progress_of(limits, usage, pulse, state)
 
-    if progress.time_left is None:
-        assert progress.unknown
+    if progress.eta is None:
+        assert progress.eta_unknown
         return
-    assert not progress.unknown
-    assert timedelta(0) <= progress.time_left.p50 <= progress.time_left.p90
-    assert progress.time_left.limit in (None, *LIMIT_NAMES)
+    estimate = progress.eta
+    assert not progress.eta_unknown
+    assert 0 <= estimate.p10_s <= estimate.p50_s <= estimate.p90_s < math.inf
+    assert estimate.limit in (None, *LIMIT_NAMES)
 
 
 # --- the pace
 
 
-def a_history(*done: int, every: timedelta = SECOND, found: int = 0) -> list[Usage]:
+def a_history(*done: int, every_s: float = 1.0, found: int = 0) -> list[Sample]:
     return [
-        Usage(
+        Sample(
+            at_s=every_s * i,
             done=n,
             pages=n,
             bytes=100 * n,
             errors=n // 10,
             discovered=found * n,
-            duration=every * i,
+            busy_s=4 * every_s * i,
+            found_at=n,
         )
         for i, n in enumerate(done)
     ]
 
 
 def test_a_pace_is_what_was_done_over_running_time() -> None:
-    pulse = pulse_of(a_history(0, 10, 20, 30, found=2))
+    pulse = pulse_of(a_history(0, 10, 20, 30, 40, found=2))
 
     assert pulse == Pulse(
         rate=10.0,
@@ -238,9 +419,11 @@ def test_a_pace_is_what_was_done_over_running_time() -> None:
         pages_rate=10.0,
         bytes_rate=1000.0,
         errors_rate=1.0,
-        growth=2.0,
-        fresh=2.0,
-        samples=3,
+        samples=4,
+        done=(20, 20),
+        found=(40, 40),
+        active_s=(2.0, 2.0),
+        busy=4.0,
     )
 
 
@@ -250,80 +433,91 @@ def test_the_spread_of_a_pace_is_that_from_sample_to_sample() -> None:
     assert (pulse.rate, pulse.spread) == (10.0, 10.0)
 
 
-@pytest.mark.parametrize(
-    "history",
-    [[], [Usage(done=5)], a_history(0, 5, every=timedelta(0))],
-    ids=["nothing", "one sample", "no time"],
-)
-def test_no_pace_can_be_told_from(history: list[Usage]) -> None:
-    assert pulse_of(history) == Pulse()
+def test_time_in_which_everything_is_held_back_is_no_pace() -> None:
+    history = a_history(0, 10, 20, 20, 20)
+    held = [replace(one, held_s=max(0.0, one.at_s - 2)) for one in history]
+
+    pulse = pulse_of(held)
+
+    assert (pulse.rate, pulse.active_s, pulse.spread) == (5.0, (2.0, 0.0), 0.0)
+
+
+def test_links_that_stopped_growing_are_seen_at_once() -> None:
+    growing = [Usage(duration=n * SECOND, done=n, discovered=1 + 10 * n) for n in range(20)]
+    last = growing[-1]
+    still = [replace(last, duration=(19 + n) * SECOND, done=19 + n) for n in range(1, 5)]
+
+    assert pulse_of(samples_of(growing, Workload())).quiet == 0
+    assert pulse_of(samples_of(growing + still, Workload())).quiet == 4
+
+
+def test_a_lull_between_two_discoveries_is_remembered() -> None:
+    lists = [
+        Usage(duration=n * SECOND, done=10 * n, discovered=1 + 100 * (n // 5)) for n in range(20)
+    ]
+
+    pulse = pulse_of(samples_of(lists, Workload()))
+
+    assert (pulse.quiet, pulse.lull) == (40, 40)
+
+
+def test_no_pace_can_be_told_from_one_sample_or_no_time() -> None:
+    for history in ([], [Sample(at_s=1.0, done=5)], a_history(0, 5, every_s=0.0)):
+        assert pulse_of(history) == Pulse()
 
 
 def test_what_is_retried_is_no_negative_pace() -> None:
     pulse = pulse_of(a_history(20, 10))
 
-    assert (pulse.rate, pulse.pages_rate, pulse.growth) == (0.0, 0.0, 0.0)
+    assert (pulse.rate, pulse.pages_rate, pulse.done) == (0.0, 0.0, (0, 0))
 
 
 @settings(max_examples=50, deadline=None)
-@given(history=st.lists(few, max_size=8))
-def test_no_pace_is_ever_negative(history: list[Usage]) -> None:
+@given(history=st.lists(samples, max_size=8))
+def test_no_pace_is_ever_negative(history: list[Sample]) -> None:
     pulse = pulse_of(history)
 
-    assert all(getattr(pulse, name) >= 0 for name in Pulse.__struct_fields__)
+    for name in ("rate", "spread", "pages_rate", "bytes_rate", "errors_rate", "busy", "quiet"):
+        assert getattr(pulse, name) >= 0
+    assert min(*pulse.done, *pulse.found, *pulse.active_s) >= 0
 
 
 # --- milestones
 
 
-def passed(
-    done: int, discovered: int, told: int = 0, limits: Limits | None = None, **pulse: float
-) -> tuple[int, ...]:
-    usage = Usage(pages=done, done=done, discovered=discovered, errors=done)
-    return milestones(limits or Limits(), usage, a_pulse(**pulse), told)
+def passed(stands: tuple[Usage, Pulse], told: int = 0, **limits: Any) -> tuple[int, ...]:
+    return milestones(Limits(**limits), *stands, told)
 
 
-@pytest.mark.parametrize(
-    ("done", "marks"),
-    [(0, ()), (24, ()), (25, (25,)), (50, (25, 50)), (99, (25, 50, 75)), (100, ())],
-)
-def test_each_milestone_that_is_passed_is_told(done: int, marks: tuple[int, ...]) -> None:
-    assert passed(done, 100) == marks
-    assert passed(done, 10**6, limits=Limits(pages=100)) == marks
-    assert passed(done, 100, limits=Limits(pages=1000, errors=1)) == marks
+def test_each_milestone_that_is_passed_is_told() -> None:
+    for seconds, marks in [(24, ()), (26, (25,)), (51, (25, 50)), (99, (25, 50, 75)), (100, ())]:
+        assert passed(steady(seconds)) == marks
+        assert passed(steady(seconds, 10**6), pages=1000) == marks
+        assert passed(steady(seconds), pages=10_000, errors=1) == marks
 
 
 def test_each_milestone_is_told_once() -> None:
-    assert passed(80, 100, told=25) == (50, 75)
-    assert passed(80, 100, told=75) == ()
-    assert passed(30, 100, told=50) == ()
+    assert passed(steady(80), told=25) == (50, 75)
+    assert passed(steady(80), told=75) == ()
+    assert passed(steady(30), told=50) == ()
 
 
 def test_the_time_that_a_job_may_take_is_part_of_its_way() -> None:
     usage, limits = Usage(duration=60 * SECOND, discovered=900), Limits(duration=100 * SECOND)
 
-    assert milestones(limits, usage, STEADY, 0) == (25, 50)
+    assert milestones(limits, usage, Pulse(), 0) == (25, 50)
 
 
 def test_while_links_grow_nobody_can_tell_how_far_it_is() -> None:
-    assert passed(90, 100, fresh=0.9) == ()
-    assert passed(90, 100, samples=3) == ()
-    assert passed(90, 100, limits=Limits(pages=200), fresh=3.0) == (25,)
+    tree = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 1.1 * n + 1)
+
+    assert passed(tree) == ()
+    assert passed(tree, pages=600) == (25, 50)
+    assert milestones(Limits(), Usage(done=9, discovered=10, duration=SECOND), Pulse(), 0) == ()
 
 
 def test_links_that_are_still_to_be_found_lengthen_the_way() -> None:
-    assert passed(40, 80, fresh=0.0) == (25, 50)
-    assert passed(40, 80, fresh=0.5) == (25,)
+    grows = a_crawl(40, lambda at_s: 10 * at_s, lambda n: 400 + n / 2)
 
-
-def test_links_that_stopped_growing_are_seen_long_before_the_pace_forgets_them() -> None:
-    growing = [Usage(duration=n * SECOND, done=n, discovered=1 + 10 * n) for n in range(20)]
-    last = growing[-1]
-    still = [
-        replace(last, duration=last.duration + n * SECOND, done=last.done + n) for n in range(1, 5)
-    ]
-
-    pulse = pulse_of(growing + still)
-
-    assert pulse.growth > 8
-    assert pulse.fresh == 0
+    assert passed(steady(40, 600)) == (25, 50)
+    assert passed(grows) == (25,)

@@ -4,7 +4,7 @@ import pytest
 
 from crawlyard import Limits, ProgressTracker, State, Usage
 from crawlyard.bus.memory import MemoryBus
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse, Workload
 from crawlyard.services.progress import SAMPLES
 from tests.builders import a_job, a_spec
 from tests.clock import FakeClock
@@ -33,6 +33,13 @@ def test_the_pace_is_what_was_done_between_looks() -> None:
     assert (pulse.rate, pulse.samples) == (5.0, 1)
 
 
+def test_the_backlog_of_the_last_look_is_part_of_the_pace() -> None:
+    tracker = a_tracker()
+    tracker.observe("a", at(0, 0), Workload(hold_s=9.0))
+
+    assert tracker.observe("a", at(2, 10), Workload(hold_s=7.0)).workload.hold_s == 7.0
+
+
 def test_many_looks_within_a_second_are_one_sample() -> None:
     tracker = a_tracker()
     for look in range(300):
@@ -44,12 +51,32 @@ def test_many_looks_within_a_second_are_one_sample() -> None:
 
 def test_the_pace_is_that_of_the_last_half_minute() -> None:
     tracker = a_tracker()
-    for second in range(100):
+    for second in range(50):
         tracker.observe("a", at(second, 0))
     for second in range(SAMPLES):
-        pulse = tracker.observe("a", at(100 + second, 3 * (second + 1)))
+        pulse = tracker.observe("a", at(50 + second, 3 * (second + 1)))
 
     assert (pulse.rate, pulse.spread, pulse.samples) == (3.0, 0.0, SAMPLES)
+
+
+def test_a_long_crawl_is_looked_at_for_longer_but_its_rate_is_that_of_half_a_minute() -> None:
+    tracker = a_tracker()
+    for second in range(900):
+        pulse = tracker.observe("a", at(second, second + 9 * max(0, second - 840)))
+
+    assert sum(pulse.active_s) == pytest.approx(300, rel=0.15)
+    assert pulse.rate == pytest.approx(10.0)
+    assert pulse.samples == SAMPLES
+
+
+def test_the_pace_from_before_a_hold_is_still_known_after_it() -> None:
+    tracker = a_tracker()
+    for second in range(40):
+        tracker.observe("a", at(second, 10 * second))
+    for second in range(40, 200):
+        pulse = tracker.observe("a", at(second, 390), Workload(held_s=second - 39.0))
+
+    assert sum(pulse.done) / sum(pulse.active_s) == pytest.approx(10)
 
 
 def test_jobs_have_paces_of_their_own() -> None:
@@ -81,5 +108,6 @@ async def test_progress_is_published_for_whoever_looks() -> None:
 
     assert await tracker.latest(job.id) == told
     assert (told.done, told.discovered, told.current_url) == (40, 1000, "https://example.com/x")
-    assert told.time_left is not None
-    assert (told.time_left.limit, told.time_left.p50) == ("pages", 2.5 * SECOND)
+    assert told.eta is not None
+    assert told.eta.limit == "pages"
+    assert told.eta.p50_s == pytest.approx(2.5)

@@ -13,7 +13,8 @@ from crawlyard.config import Settings
 from crawlyard.core.checkpoint import Claim, Standing
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.progress import Pulse, progress_of
+from crawlyard.core.progress import progress_of
+from crawlyard.core.pulse import Pulse
 from crawlyard.core.user import LOCAL
 from crawlyard.store.base import JobQuery
 from crawlyard.store.memory import open_memory_store

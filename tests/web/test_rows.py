@@ -10,7 +10,7 @@ from crawlyard.core.filter import Source
 from crawlyard.core.job import Origin
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Limits
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse
 from crawlyard.ids import new_id
 from crawlyard.store.base import EventQuery
 from crawlyard.web.live.frames import Teller
@@ -41,7 +41,10 @@ def as_row(job: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         "v": job["version"],
         "found": progress["discovered"],
         "eta_unknown": progress["eta_unknown"],
-        **{f"eta_{name}": eta.get(name) for name in ("p50_s", "p90_s", "confidence", "limit")},
+        **{
+            f"eta_{name}": eta.get(name)
+            for name in ("p10_s", "p50_s", "p90_s", "confidence", "limit")
+        },
         **{n: progress[n] for n in ("done", "failed", "pages", "bytes", "elapsed_s", "rate")},
     }
     return {name: renamed[name] if name in renamed else job[name] for name in row}

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
-from crawlyard.core.progress import Confidence, Progress, TimeLeft
+from crawlyard.core.eta import Confidence, Eta
+from crawlyard.core.progress import Progress
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ def _parsed(data: bytes) -> Mapping[str, Any]:
 
 
 def _told(progress: Progress) -> Mapping[str, object]:
-    left = progress.time_left
+    eta = progress.eta
     return {
         "done": progress.done,
         "discovered": progress.discovered,
@@ -78,20 +79,21 @@ def _told(progress: Progress) -> Mapping[str, object]:
         "elapsed_s": progress.elapsed.total_seconds(),
         "rate": progress.rate,
         "current_url": progress.current_url,
-        "left": None
-        if left is None
+        "eta": None
+        if eta is None
         else {
-            "p50_s": left.p50.total_seconds(),
-            "p90_s": left.p90.total_seconds(),
-            "confidence": left.confidence,
-            "limit": left.limit,
+            "p10_s": eta.p10_s,
+            "p50_s": eta.p50_s,
+            "p90_s": eta.p90_s,
+            "confidence": eta.confidence,
+            "limit": eta.limit,
         },
-        "unknown": progress.unknown,
+        "eta_unknown": progress.eta_unknown,
     }
 
 
 def _progress(told: Mapping[str, Any]) -> Progress:
-    left = told.get("left")
+    eta = told.get("eta")
     return Progress(
         done=_is(told.get("done"), int),
         discovered=_is(told.get("discovered"), int),
@@ -101,16 +103,17 @@ def _progress(told: Mapping[str, Any]) -> Progress:
         elapsed=_duration(told.get("elapsed_s")),
         rate=_number(told.get("rate")),
         current_url=_is(told.get("current_url"), str),
-        time_left=None if left is None else _left(_is(left, dict)),
-        unknown=_is(told.get("unknown"), str),
+        eta=None if eta is None else _eta(_is(eta, dict)),
+        eta_unknown=_is(told.get("eta_unknown"), str),
     )
 
 
-def _left(told: Mapping[str, Any]) -> TimeLeft:
+def _eta(told: Mapping[str, Any]) -> Eta:
     limit = told.get("limit")
-    return TimeLeft(
-        p50=_duration(told.get("p50_s")),
-        p90=_duration(told.get("p90_s")),
+    return Eta(
+        p10_s=_number(told.get("p10_s")),
+        p50_s=_number(told.get("p50_s")),
+        p90_s=_number(told.get("p90_s")),
         confidence=Confidence(_is(told.get("confidence"), str)),
         limit=None if limit is None else _is(limit, str),
     )

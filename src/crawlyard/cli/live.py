@@ -148,7 +148,7 @@ def outlook(job: JobOut) -> list[str]:
     if job.state != "running":
         return [job.detail] if job.detail else []
     eta = job.progress.eta
-    parts = [f"{left(job)} left"] if eta else [f"time left unknown: {job.progress.eta_unknown}"]
+    parts = [f"{left(job)} left"] if eta else [f"time left: {job.progress.eta_unknown}"]
     if eta is not None and eta.limit is not None:
         parts.append(f"then the limit of {ceiling(job.limits, eta.limit)}")
     elif told := limits_words(job.limits):

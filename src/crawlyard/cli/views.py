@@ -26,8 +26,7 @@ def left(job: JobOut) -> str:
     eta = job.progress.eta
     if eta is None:
         return ""
-    early, late = words.span(eta.p50_s), words.span(eta.p90_s)
-    return early if early == late else f"{early} to {late}"
+    return words.span_range(eta.p10_s, eta.p90_s)
 
 
 def title(job: JobOut) -> str:
@@ -40,7 +39,7 @@ def _until(job: JobOut) -> str:
     """Return the time left of a job that runs, and the time until it may for one that waits."""
     if job.due_in_s:
         return f"in {words.span(job.due_in_s)}"
-    return words.span(job.progress.eta.p50_s) if job.progress.eta else ""
+    return left(job)
 
 
 def jobs_view(now: datetime) -> View[JobOut]:

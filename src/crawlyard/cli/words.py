@@ -1,5 +1,6 @@
 """Numbers, times and crawled text as people read them on a terminal."""
 
+import math
 import re
 from datetime import datetime, timedelta
 
@@ -10,6 +11,8 @@ _UNSAFE = re.compile(
 
 _UNSAFE_IN_LINES = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_TO = "\u2013"  # an en dash
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _ID_END = 8  # of a UUIDv7: its beginning is the time, its end is random
 
 
@@ -57,6 +60,17 @@ def span(seconds: float) -> str:
     if rest < 86_400:
         return f"{rest // 3600} h {rest % 3600 // 60:02} min"
     return f"{rest // 86_400:,} d {rest % 86_400 // 3600} h"
+
+
+def span_range(low_s: float, high_s: float) -> str:
+    """Return a range of durations, rounded outwards: ``12-20 s``, ``2-4 min``, ``50 min-3 h``."""
+    one, unit = next((n, name) for n, name in _UNITS if high_s >= 2 * n - 0.5 or n == 1)
+    high = f"{math.ceil(high_s / one):,} {unit}"
+    first, first_unit = next((n, name) for n, name in _UNITS if (n <= one and low_s >= n) or n == 1)
+    low = f"{math.floor(low_s / first):,} {first_unit}"
+    if low == high:
+        return high
+    return f"{low.removesuffix(f' {unit}')}{_TO}{high}"
 
 
 def number(value: float) -> str:

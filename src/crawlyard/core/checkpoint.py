@@ -11,7 +11,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.limits import Usage
 from crawlyard.core.page import Outcome, Skipped, Target
 from crawlyard.core.priority import Priority
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse, Workload
 from crawlyard.core.spread import Budget, Share
 from crawlyard.core.watch import Course, LogLine
 
@@ -104,6 +104,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     skipped: tuple[Skipped, ...] = ()  # new and kept out
     outcomes: tuple[Outcome, ...] = ()
     usage: Usage = field(default_factory=Usage)  # to be added to what is stored
+    workload: Workload = field(default_factory=Workload)
     pulse: Pulse = field(default_factory=Pulse)
     current_url: str = ""
     notes: tuple[Mapping[str, object], ...] = ()  # what the engine has to say about the crawl

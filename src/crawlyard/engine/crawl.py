@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from crawlyard.core.checkpoint import Batch
 from crawlyard.core.lifecycle import StateReason
 from crawlyard.core.limits import reason_of
@@ -26,6 +28,7 @@ from crawlyard.engine.ends import NO_START, Breach, End, Start
 from crawlyard.engine.fetch import Fetcher, Metered
 from crawlyard.engine.frontier import Frontier, Turns
 from crawlyard.engine.hosts import BLOCKED, Slot
+from crawlyard.engine.lanes import Lanes
 from crawlyard.engine.learning import Learning
 from crawlyard.engine.manners import Manners
 from crawlyard.engine.urls import origin_of, path_of
@@ -65,6 +68,7 @@ class Crawl:
         self._event = asyncio.Event()
         self._turns = Turns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
         tools.gate.queue(start.key, self._turns.waiting)
+        self._lanes = Lanes(self._turns, tools.gate, tools.clock)
         self._learning = Learning(tools.gate, self._turns, self._visitor.ask, self._spawn)
         self._manners = Manners(
             start.key,
@@ -261,6 +265,7 @@ class Crawl:
 
     async def _visit(self, target: Target, slot: Slot) -> None:
         self._draft.current_url = target.url
+        began = self._clock.monotonic()
         try:
             outcome = await self._visitor.visit(target, slot)
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
@@ -269,6 +274,10 @@ class Crawl:
             outcome = record.failed(target, ErrorKind.INTERNAL, detail, self._clock.now())
         finally:
             self._reserved -= 1
+        took_s = self._clock.monotonic() - began
+        self._lanes.visited(took_s)
+        if outcome.state is TargetState.WAITING:
+            self._lanes.failed(outcome.target, took_s)
         self._close(outcome)
 
     def _close(self, outcome: Outcome) -> bool:
@@ -284,6 +293,8 @@ class Crawl:
         else:
             self._held.discard(target.fp)
             self._vetted.discard(target.fp)
+            page = outcome.page
+            self._lanes.closed(target, failed=page is not None and page.error is not None)
         started = target.via in (Via.SEED, Via.SITEMAP)
         # what a redirect came to is told by the target that it led to
         if started and outcome.state is not TargetState.REDIRECTED and not self._trouble:
@@ -309,6 +320,7 @@ class Crawl:
 
     def _admit(self, target: Target) -> None:
         self._held.add(target.fp)
+        self._lanes.admitted(target)
         self._discovery.met(target)
         self._manners.wish(target.host)
         wait = (target.due_at - self._clock.now()).total_seconds() if target.due_at else 0.0
@@ -358,10 +370,13 @@ class Crawl:
         if self._open and self._spec.limits.duration is not None and not self._part.hungry:
             left = self._spec.limits.duration - self._draft.tally.duration
             waits.append(left.total_seconds())
+        held = self._open and not self._tasks and self._lanes.held()
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(waits))):
                 await self._event.wait()
         self._event.clear()
+        if held:
+            self._lanes.waited(now)
 
     def _batch_at(self) -> float:
         if self._first_page is not None:
@@ -382,7 +397,8 @@ class Crawl:
             # what was in flight counts; errors alone say that the site is out of reach
             told = End(self.end.reason, self._ended_by.describe(self._draft.tally))
             self.end = (self._unreached() if self._ended_by.limit == "errors" else None) or told
-        return self._draft.batch(last=last)
+        workload = self._lanes.workload(self._spec.max_depth, self._spec.url_retries)
+        return replace(self._draft.batch(last=last), workload=workload)
 
     def _tick(self) -> None:
         now = self._clock.monotonic()

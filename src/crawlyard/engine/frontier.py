@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
 from typing import TypeAlias
 
 from crawlyard.clock import Clock
@@ -58,6 +59,17 @@ class Frontier:
     def waiting(self, host: str) -> int:
         """Return how many targets of *host* are here."""
         return len(self._queues.get(host, ()))
+
+    def hosts(self) -> Iterator[str]:
+        """Yield the hosts that have targets here."""
+        return iter(self._queues)
+
+    def largest(self, most: int) -> list[tuple[str, int]]:
+        """Return the *most* hosts with the most targets, and how many targets each has."""
+        counts = ((host, len(queue)) for host, queue in self._queues.items())
+        if len(self._queues) <= most:
+            return list(counts)
+        return heapq.nlargest(most, counts, key=itemgetter(1))
 
     def __contains__(self, host: str) -> bool:
         return host in self._queues
@@ -120,6 +132,19 @@ class Turns:
     def waiting(self, host: str) -> int:
         """Return how many targets of *host* wait for their turn in memory."""
         return self._frontier.waiting(host)
+
+    def hosts(self) -> Iterator[str]:
+        """Yield the hosts whose targets wait for their turn in memory."""
+        return self._frontier.hosts()
+
+    def largest(self, most: int) -> list[tuple[str, int]]:
+        """Return the *most* hosts with the most such targets, and how many each has."""
+        return self._frontier.largest(most)
+
+    def last_due_s(self) -> float:
+        """Return in how many seconds the last of the targets that wait by themselves is due."""
+        now = self._clock.monotonic()
+        return max((due - now for due, *_ in self._later), default=0.0)
 
     def next(self, settled: Callable[[Target], bool]) -> tuple[Target, Slot] | None:
         """Take a slot and return it and the target it is for, or ``None`` when all must wait.

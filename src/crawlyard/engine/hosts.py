@@ -177,6 +177,20 @@ class HostGate:
                 return min(wait - _EARLY_S, _LOOK_S)
         return host.prepared_in(wait, now)
 
+    def pace_of(self, host: str) -> tuple[float, float]:
+        """Return in how many seconds *host* is free, and the delay between two requests."""
+        state = self._hosts[host]
+        return max(0.0, state.free_at - self._clock.monotonic()), state.delay_s
+
+    def is_full(self, host: str) -> bool:
+        """Tell whether *host* is asked as often as it may be at this moment."""
+        state = self._hosts[host]
+        return state.in_flight >= state.at_once or state.free_at > self._clock.monotonic()
+
+    def held_s(self, host: str) -> float:
+        """Return for how many seconds *host* is still held after a refusal."""
+        return max(0.0, self._hosts[host].held_until - self._clock.monotonic())
+
     def is_blocked(self, host: str) -> bool:
         """Tell whether an operator has blocked *host*, as far as is known."""
         return self._hosts[host].state is HostState.BLOCKED

@@ -1,17 +1,18 @@
 """Live progress: the pace of each running job, told to whoever looks."""
 
 from collections import deque
-from datetime import timedelta
 
 from crawlyard.bus.base import Bus
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Usage
-from crawlyard.core.progress import Progress, Pulse, progress_of, pulse_of
+from crawlyard.core.progress import Progress, progress_of
+from crawlyard.core.pulse import Pulse, Sample, Workload, pulse_of, sample_of
 
-SAMPLE_EVERY = timedelta(seconds=1)
 SAMPLES = 30
-"""The pace is that of the last half minute of running time."""
+_EVERY_S = 1.0, 30.0  # the narrowest and the widest sample
+
+_UNKNOWN = Workload()
 
 
 class ProgressTracker:
@@ -19,16 +20,21 @@ class ProgressTracker:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._history: dict[str, deque[Usage]] = {}
+        self._history: dict[str, deque[Sample]] = {}
 
-    def observe(self, job_id: str, usage: Usage) -> Pulse:
-        """Take note of a job's usage, at most once a second, and return its recent pace."""
+    def observe(self, job_id: str, usage: Usage, workload: Workload = _UNKNOWN) -> Pulse:
+        """Take note of a job's usage and workload, and return its recent pace."""
         history = self._history.setdefault(job_id, deque(maxlen=SAMPLES + 1))
-        if len(history) > 1 and history[-1].duration - history[-2].duration < SAMPLE_EVERY:
-            history[-1] = usage  # the newest sample moves until it is a second wide
+        sample = sample_of(usage, workload, history[-1] if history else None)
+        narrowest_s, widest_s = _EVERY_S
+        # what is looked at is the last third of the time: at least half a minute of it, and at
+        # most a quarter of an hour
+        every_s = min(max(narrowest_s, sample.at_s / 3 / SAMPLES), widest_s)
+        if len(history) > 1 and history[-1].active_s - history[-2].active_s < every_s:
+            history[-1] = sample  # the newest sample moves until it is wide enough
         else:
-            history.append(usage)
-        return pulse_of(history)
+            history.append(sample)
+        return pulse_of(history, workload)
 
     async def publish(self, job: Job, usage: Usage, pulse: Pulse, current_url: str) -> Progress:
         """Publish and return the progress of a running job."""

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Batch, Lease, Order, Shard
 from crawlyard.core.lifecycle import State
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse
 
 _NO_PACE = Pulse()
 

@@ -11,7 +11,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.limits import Limits, Usage, breach
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse
 from crawlyard.core.spread import REST, Share, granted, once, spent, usable
 from crawlyard.store.leasing import fenced, held
 

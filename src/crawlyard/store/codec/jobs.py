@@ -17,7 +17,7 @@ from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.limits import USAGE_NAMES, Limits, Usage
 from crawlyard.core.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
 from crawlyard.core.priority import Priority
-from crawlyard.core.progress import Pulse
+from crawlyard.core.pulse import Pulse
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Grant
 from crawlyard.errors import Invalid

@@ -6,12 +6,13 @@ from typing import Any, Literal, Self
 
 from crawlyard.core.actions import actions_on
 from crawlyard.core.checkpoint import Standing
+from crawlyard.core.eta import Eta
 from crawlyard.core.event import Event
 from crawlyard.core.filter import source_of
 from crawlyard.core.job import Job, Origin, damage_of
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import ErrorGroup, Page, SkippedURL
-from crawlyard.core.progress import Progress, TimeLeft
+from crawlyard.core.progress import Progress
 from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.secrets import hidden, hidden_urls
 from crawlyard.core.spec import JobSpec
@@ -57,17 +58,22 @@ class UsageOut(Wire):
 
 
 class EtaOut(Wire):
-    """Running time until the job ends by itself; *limit* is what will end it, if one will."""
+    """Seconds of running time until the job ends by itself, and what limit will end it, if any.
 
+    One of ten such jobs ends before *p10_s*, half before *p50_s*, nine of ten before *p90_s*.
+    """
+
+    p10_s: float
     p50_s: float
     p90_s: float
     confidence: str
     limit: str | None
 
     @classmethod
-    def of(cls, left: TimeLeft) -> "EtaOut":
-        """Return the shape of *left*."""
-        return cls.filled(left, p50_s=seconds(left.p50), p90_s=seconds(left.p90))
+    def of(cls, eta: Eta) -> "EtaOut":
+        """Return the shape of *eta*."""
+        rounded = {name: round(getattr(eta, name), 3) for name in ("p10_s", "p50_s", "p90_s")}
+        return cls.filled(eta, **rounded)
 
 
 class ProgressOut(Wire):
@@ -86,13 +92,11 @@ class ProgressOut(Wire):
     @classmethod
     def of(cls, progress: Progress) -> "ProgressOut":
         """Return the shape of *progress*."""
-        left = progress.time_left
         return cls.filled(
             progress,
             elapsed_s=seconds(progress.elapsed),
             rate=round(progress.rate, 3),
-            eta=None if left is None else EtaOut.of(left),
-            eta_unknown=progress.unknown,
+            eta=None if progress.eta is None else EtaOut.of(progress.eta),
         )
 
 

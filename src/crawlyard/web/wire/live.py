@@ -100,6 +100,7 @@ class JobRowOut(Wire):
     bytes: int
     elapsed_s: float
     rate: float
+    eta_p10_s: float | None
     eta_p50_s: float | None
     eta_p90_s: float | None
     eta_confidence: str | None
@@ -145,6 +146,7 @@ class JobProgressOut(Wire):
     bytes: int
     elapsed_s: float
     rate: float
+    eta_p10_s: float | None
     eta_p50_s: float | None
     eta_p90_s: float | None
     eta_confidence: str | None
@@ -224,7 +226,7 @@ def _word(event: Event, name: str) -> str | None:
 
 
 def _numbers(progress: Progress) -> dict[str, Any]:
-    left = progress.time_left
+    eta = progress.eta
     return {
         "done": progress.done,
         "found": progress.discovered,
@@ -233,9 +235,10 @@ def _numbers(progress: Progress) -> dict[str, Any]:
         "bytes": progress.bytes,
         "elapsed_s": seconds(progress.elapsed),
         "rate": round(progress.rate, 3),
-        "eta_p50_s": None if left is None else seconds(left.p50),
-        "eta_p90_s": None if left is None else seconds(left.p90),
-        "eta_confidence": None if left is None else str(left.confidence),
-        "eta_limit": None if left is None else left.limit,
-        "eta_unknown": progress.unknown,
+        "eta_p10_s": None if eta is None else round(eta.p10_s, 3),
+        "eta_p50_s": None if eta is None else round(eta.p50_s, 3),
+        "eta_p90_s": None if eta is None else round(eta.p90_s, 3),
+        "eta_confidence": None if eta is None else str(eta.confidence),
+        "eta_limit": None if eta is None else eta.limit,
+        "eta_unknown": progress.eta_unknown,
     }

@@ -41,10 +41,10 @@ export function dur(seconds) {
   return `${Math.floor(s / 86400)}d ${Math.floor(s / 3600) % 24}h`;
 }
 
-/** A range of seconds: half of such jobs end by *p50*, nine of ten by *p90*. */
-export function eta(p50, p90) {
-  if (p50 == null) return NONE;
-  const [from, to] = [coarse(p50), coarse(p90 ?? p50)];
+/** A range of seconds: one of ten such jobs ends before *p10*, nine of ten before *p90*. */
+export function eta(p10, p90) {
+  if (p10 == null) return NONE;
+  const [from, to] = [coarse(p10), coarse(p90 ?? p10)];
   return from === to ? from : `${from} – ${to}`;
 }
 

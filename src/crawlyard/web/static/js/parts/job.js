@@ -29,8 +29,8 @@ export function merged(known, news) {
   const v = news.v ?? version ?? known.v;
   if (v < known.v) return known;
   if (progress) {
-    const { p50_s = null, p90_s = null, confidence, limit } = progress.eta ?? {};
-    const ends = { eta_p50_s: p50_s, eta_p90_s: p90_s, eta_confidence: confidence, eta_limit: limit };
+    const { p10_s = null, p50_s = null, p90_s = null, confidence, limit } = progress.eta ?? {};
+    const ends = { eta_p10_s: p10_s, eta_p50_s: p50_s, eta_p90_s: p90_s, eta_confidence: confidence, eta_limit: limit };
     Object.assign(more, progress, ends, { found: progress.discovered });
   }
   if (news.spec) more.url = [...news.spec.urls, ...news.spec.sitemaps][0];
@@ -43,7 +43,7 @@ export function merged(known, news) {
     reason: reason(job),
     why: job.waits_for?.length ? job.waits_for.map((wait) => wait.detail).join("; ") : job.detail,
     way: way(job),
-    eta: eta(job.eta_p50_s, job.eta_p90_s),
+    eta: eta(job.eta_p10_s, job.eta_p90_s),
   });
 }
 
