@@ -61,7 +61,9 @@ async def test_delays_say_how_long_it_takes_at_least() -> None:
 async def test_a_retry_says_how_long_it_takes_at_least() -> None:
     site = Site(A)
     [target] = site.wait(1)
-    assert site.turns.next(lambda _: False) == target
+    turn = site.turns.next(lambda _: False)
+    assert turn is not None
+    assert turn[0] == target
     site.turns.push_later(replace(target, tries=1), 30.0)
 
     assert site.lanes.workload(None, 2).least_s == 30.0

@@ -276,7 +276,7 @@ class Crawl:
             self._reserved -= 1
         took_s = self._clock.monotonic() - began
         self._lanes.visited(took_s)
-        if outcome.state is TargetState.WAITING:
+        if outcome.target.tries > target.tries:  # else it was not sent
             self._lanes.failed(outcome.target, took_s)
         self._close(outcome)
 

@@ -185,7 +185,8 @@ class HostGate:
     def is_full(self, host: str) -> bool:
         """Tell whether *host* is asked as often as it may be at this moment."""
         state = self._hosts[host]
-        return state.in_flight >= state.at_once or state.free_at > self._clock.monotonic()
+        next_at = max(state.free_at, state.next_at)
+        return state.in_flight >= state.at_once or next_at > self._clock.monotonic()
 
     def held_s(self, host: str) -> float:
         """Return for how many seconds *host* is still held after a refusal."""
