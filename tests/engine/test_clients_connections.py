@@ -7,7 +7,7 @@ import pytest
 from crawlyard.core.page import ErrorKind
 from crawlyard.engine.by_wire import WireFetcher
 from crawlyard.engine.failing import FetchFailed
-from tests.engine.clients import Make, came, failure, got
+from tests.engine.clients import CAP, HEADERS, Make, came, failure, got
 from tests.engine.raw import Call, ServeRaw, answer, saying
 from tests.site import until
 
@@ -49,6 +49,25 @@ async def test_no_connection_is_used_again_whose_server(
         else:
             assert b"smuggled" not in response.body
     assert (server.connections, len(server.asked)) == (2, 2)
+
+
+@pytest.mark.parametrize("make", [WireFetcher], ids=["own"], indirect=True)
+async def test_a_server_that_closes_what_it_accepts_is_dialled_twice_at_most(make: Make) -> None:
+    closed: list[asyncio.StreamWriter] = []
+
+    def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        closed.append(writer)
+        writer.close()
+
+    async def go() -> None:
+        await asyncio.sleep(0.05)  # the request waits for its instant
+
+    listener = await asyncio.start_server(close, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with listener, asyncio.timeout(5):
+        failed = await failure(make().fetch(f"http://127.0.0.1:{port}/", HEADERS, CAP, go))
+
+    assert (failed.transient, len(closed)) == (True, 2)
 
 
 @pytest.mark.parametrize("make", [WireFetcher], ids=["own"], indirect=True)

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from crawlyard.core.event import EventName
 from crawlyard.core.form import form_of
 from crawlyard.core.job import Job
 from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import Unconfirmed
-from crawlyard.store.base import Store
+from crawlyard.store.base import EventQuery, Store
 from tests.services.schedule_rig import HOUR, Rig, a_rig
 
 ADA, BOB = Actor(id="ada"), Actor(id="bob")
@@ -132,6 +133,23 @@ async def test_whatever_else_is_taken_out_stays_in_the_owners_schedules(
 
     assert [one.fields for one in saved.kept] == [fields]
     assert form_of(after.spec) == form_of(before.spec)
+
+
+async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: Rig) -> None:
+    headers = {"Authorization": "Bearer {{token}}", "Cookie": "a=1"}
+    template = await a_template(rig, TOKEN, headers=headers)
+    first = await a_schedule(rig, template)
+    own = {"headers": {"Authorization": "Bearer {{token}}"}}
+    second = await a_schedule(rig, template, name="second", overrides=own)
+
+    saved = await rig.templates.publish(ADA, template.id, confirmed=True)
+
+    fields = {one.schedule_id: one.fields for one in saved.kept}
+    assert fields[first] != fields[second]
+    for schedule_id in (first, second):
+        query = EventQuery(subject=schedule_id, names=frozenset({EventName.SCHEDULE_UPDATED}))
+        [event] = await rig.store.events.events(query)
+        assert event.data["changed"] == sorted({f.partition(".")[0] for f in fields[schedule_id]})
 
 
 async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: Rig) -> None:

@@ -209,6 +209,20 @@ async def test_a_request_that_is_prepared_waits_until_it_is_allowed() -> None:
     assert (before, slot.sent) == (False, True)
 
 
+async def test_a_request_that_waits_for_another_connection_is_not_sent_yet() -> None:
+    clock = FakeClock()
+    slot = await a_gate(clock, delay_s=1.5).acquire(HOST)
+    await slot.go_soon()  # but its connection was lost
+    going = asyncio.get_running_loop().create_task(slot.go_soon())
+    await clock.advance(SECOND)
+    before = slot.sent
+
+    await clock.advance(SECOND)
+    await going
+
+    assert (before, slot.sent) == (False, True)
+
+
 async def test_a_slow_answer_is_waited_for_without_the_delay_in_addition() -> None:
     clock = FakeClock()
     requests = Requests(a_gate(clock, delay_s=0.5, at_once=1), clock)

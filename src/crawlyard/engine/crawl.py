@@ -25,6 +25,7 @@ from crawlyard.engine.access import Access, Closed, RobotsCache
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.draft import Draft, Tally
 from crawlyard.engine.ends import NO_START, Breach, End, Start
+from crawlyard.engine.failing import NotSent
 from crawlyard.engine.fetch import Fetcher, Metered
 from crawlyard.engine.frontier import Frontier, Turns
 from crawlyard.engine.hosts import BLOCKED, Slot
@@ -268,6 +269,9 @@ class Crawl:
         began = self._clock.monotonic()
         try:
             outcome = await self._visitor.visit(target, slot)
+        except NotSent:
+            self._turns.push(target)
+            return
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
             _log.exception("a page could not be handled: %s", target.url)
             detail = f"{type(error).__name__}: {error}"[:500]
@@ -276,7 +280,7 @@ class Crawl:
             self._reserved -= 1
         took_s = self._clock.monotonic() - began
         self._lanes.visited(took_s)
-        if outcome.target.tries > target.tries:  # else it was not sent
+        if outcome.state is TargetState.WAITING:
             self._lanes.failed(outcome.target, took_s)
         self._close(outcome)
 

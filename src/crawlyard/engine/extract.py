@@ -309,17 +309,18 @@ def _text(document: turbohtml.Document, mode: TextMode) -> str | None:
 def _needs_scripts(document: turbohtml.Document, text: str, links: int) -> bool:
     """Tell whether a page says next to nothing where scripts are not run.
 
-    Most pages are told by the length of their *text*, or by that of the document's; of the
-    others, the document is taken apart.
+    Looks that cost least come first: most pages have enough *text*, or links.
     """
-    inline = [script.text for script in document.select("script")]
-    if not inline or len(text) > _ENOUGH:
+    if len(text) > _ENOUGH or not (scripts := document.select("script")):
         return False
+    roots = list(_roots(document))
+    if not roots and links > _FEW_LINKS:
+        return False
+    inline = [script.text for script in scripts]
     styles = (style.text for style in document.select("style"))
     if len(document.text) - sum(map(len, inline)) - sum(map(len, styles)) > _ENOUGH:
         return False
-    roots = list(_roots(document))
-    return (bool(roots) or links <= _FEW_LINKS) and _is_shell(document, roots, inline, links)
+    return _is_shell(document, roots, inline, links)
 
 
 def _is_shell(

@@ -53,7 +53,8 @@ class Slot:
     """The right to one request to a host: it is prepared, then sent, and at last given back."""
 
     def __init__(self, gate: "HostGate", host: str, taken_at: float) -> None:
-        self.sent = False
+        self.sent = False  # it may be on its way, so a stop waits for its answer
+        self._departed = False  # it was to be sent, at least once
         self._gate = gate
         self._host = host
         self._taken_at = taken_at
@@ -80,15 +81,16 @@ class Slot:
         await self._go(_PATIENCE_S, allowed)
 
     async def _go(self, patience_s: float, allowed: Allowed) -> None:
-        taken_at = None if self.sent else self._taken_at
+        taken_at = None if self._departed else self._taken_at
+        self.sent = False  # a connection was lost before it was sent: it waits once more
         await self._gate.depart(self._host, taken_at, patience_s, allowed)
-        self.sent = True
+        self.sent = self._departed = True
 
     def give(self) -> None:
         """Give it back: the request has ended, or is not sent. More than once, it does nothing."""
         if not self._given:
             self._given = True
-            self._gate.give(self._host, sent=self.sent)
+            self._gate.give(self._host, sent=self._departed)
 
     def give_unused(self) -> None:
         """Give it back before anything was prepared: another request may take its place."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import TypeAlias
 
 from crawlyard.engine.fetch import Response
@@ -42,9 +43,16 @@ class Learning:
         self._turns.block(host)
         slot = self._taken[host] = self._gate.take(host)
         task = self._spawn(self._learn(manners, origin, host))
-        task.add_done_callback(lambda _: slot.give())  # if it was cancelled before it began
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._ended, host, slot))
+
+    def _ended(self, host: str, slot: Slot, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        slot.give()
+        if task.cancelled():  # perhaps before it began; and an edit may let the crawl go on
+            if self._taken.get(host) is slot:
+                del self._taken[host]
+            self._turns.unblock(host)
 
     def cancel(self) -> None:
         """Give up what is under way: no page is lost by it."""

@@ -18,7 +18,7 @@ from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine import record, sitemaps
 from crawlyard.engine.extract import Extracted, ExtractError, Wanted
-from crawlyard.engine.failing import FetchFailed, NotSent
+from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import Allowed, HostGate, Slot, always
@@ -127,7 +127,11 @@ class Visitor:
         )
 
     async def visit(self, target: Target, slot: Slot) -> Outcome:
-        """Return what became of *target*, whose *slot* is given back here."""
+        """Return what became of *target*, whose *slot* is given back here.
+
+        Raises:
+            NotSent: its host may not be asked yet; nothing has changed.
+        """
         outcome = await self._outcome(target, slot)
         if outcome.state is not TargetState.WAITING:
             self._chains.pop(target.fp, None)
@@ -138,7 +142,7 @@ class Visitor:
         try:
             cap = MAX_SITEMAP_BYTES if target.via is Via.SITEMAP else None
             response = await self.ask(target.url, slot.go_soon, cap)
-        except (FetchFailed, NotSent) as failure:
+        except FetchFailed as failure:
             return self._after_failure(target, failure)
         finally:
             slot.give()
@@ -221,9 +225,7 @@ class Visitor:
         self._chains[fingerprint(url)] = _Chain((*before.urls, target.url), cookie)
         return Outcome(target, TargetState.REDIRECTED, rule=f"redirect to {url}")
 
-    def _after_failure(self, target: Target, failure: FetchFailed | NotSent) -> Outcome:
-        if isinstance(failure, NotSent):
-            return Outcome(target, TargetState.WAITING)
+    def _after_failure(self, target: Target, failure: FetchFailed) -> Outcome:
         wait = self._wait(target) if failure.transient else None
         if wait is not None:
             return self._try_again(target, wait)

@@ -12,7 +12,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.filling import Rendered, blamed, check, fill
 from crawlyard.core.form import FIELDS, Form, form_of, spec_with, values_of
 from crawlyard.core.job import Origin
-from crawlyard.core.publication import takeover
+from crawlyard.core.publication import Takeover, takeover
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.secrets import stripped
@@ -385,13 +385,14 @@ class _Handover(Struct):
         self.kept = tuple(change.kept for change in changes)
         if changes and not self.confirmed:
             raise _unconfirmed(self.before, self.kept)
-        return [self._written(change.after, after.updated_at) for change in changes]
+        return [self._written(change, after.updated_at) for change in changes]
 
-    def _written(self, schedule: CrawlSchedule, now: datetime) -> tuple[CrawlSchedule, Event]:
+    def _written(self, change: Takeover, now: datetime) -> tuple[CrawlSchedule, Event]:
+        schedule = change.after
         new = replace(
             schedule, version=schedule.version + 1, beat=schedule.beat + 1, updated_at=now
         )
-        changed = sorted({path.partition(".")[0] for one in self.kept for path in one.fields})
+        changed = sorted({path.partition(".")[0] for path in change.kept.fields})
         return new, told(new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed)
 
 

@@ -1,0 +1,49 @@
+"""Asking for robots.txt, when it is broken off."""
+
+import asyncio
+from datetime import timedelta
+
+from crawlyard import JobSpec, Strategy
+from crawlyard.engine.access import Access, RobotsCache
+from crawlyard.engine.fetch import Response
+from crawlyard.engine.frontier import Frontier, Turns
+from crawlyard.engine.hosts import HostGate
+from crawlyard.engine.learning import Learning
+from crawlyard.engine.manners import Manners
+from tests.builders import a_target
+from tests.clock import FakeClock
+
+HOST = "a.example"
+
+
+async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off() -> None:
+    clock = FakeClock()
+    gate = HostGate(clock)
+    turns = Turns(Frontier(Strategy.BREADTH_FIRST), gate, clock, lambda: None)
+
+    async def never(*_: object) -> Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    learning = Learning(gate, turns, never, asyncio.get_running_loop().create_task)
+    access = Access("Test/1", RobotsCache(clock), lambda url: learning.ask(url, manners))
+    manners = Manners("job", gate, access, lambda _: None, lambda *_: None)
+    manners.adopt(JobSpec(urls=(f"http://{HOST}/",), delay=timedelta(0)))
+    manners.wish(HOST)
+    target = a_target("1", host=HOST)
+    turns.push(target)
+    for began in (False, True):
+        learning.begin(manners, f"http://{HOST}", HOST)
+        if began:
+            await asyncio.sleep(0)
+        learning.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+        turn = turns.next(lambda _: False)
+
+        assert turn is not None, began
+        assert turn[0] == target
+        turn[1].give_unused()
+        turns.push(target)
+    assert len(learning) == 0
