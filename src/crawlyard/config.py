@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     ca_file: Path | None = Field(
         default=None,
         description="PEM file of certificate authorities that crawls, webhooks and the client of "
-        "the command line trust beside the system's.",
+        "the command line trust in addition to the system's.",
     )
     paused_ttl_days: Days = Field(
         default=7.0,

@@ -422,7 +422,7 @@ def test_a_job_whose_row_is_damaged_stops_no_command_and_can_be_deleted(shell: S
     health = shell.run("health")
     deleted = shell.run("jobs", "delete", ids[0], "--yes")
 
-    told = f"job {ids[0]} is damaged and cannot run; delete it by crawlyard jobs delete {ids[0]}"
+    told = f"job {ids[0]} is damaged and cannot run; delete it with: crawlyard jobs delete {ids[0]}"
     assert [line.split("\t")[:2] for line in before.stdout.splitlines()] == [
         ["pending", ids[1]],
         ["damaged", ids[0]],

@@ -404,7 +404,7 @@ def test_publishing_lists_the_schedules_that_keep_credentials_and_asks(either: S
 
     assert alone.returncode == 2
     assert "1 schedule of local needs; confirm" in alone.stderr
-    assert "nightly (params.token); nobody is there to ask, so say --yes" in alone.stderr
+    assert "nightly (params.token); there is no terminal to ask on: pass --yes" in alone.stderr
     assert declined == 8
     assert "nightly (params.token)" in asked
     assert "nothing was published" in asked

@@ -95,3 +95,20 @@ async def test_the_sign_in_page_is_accessible_and_fits_a_phone(stage: Stage, dar
     async with stage.page("/signin", by="", dark=dark, bypass_csp=True, size=NARROW) as page:
         assert await faults_of(page) == []
         assert await overflow_of(page) == 0
+
+
+async def test_a_count_is_exact_and_a_range_of_time_is_rounded_outwards(stage: Stage) -> None:
+    async with stage.page("/") as page:
+        said = await page.evaluate(
+            """async () => {
+                const link = document.querySelector("link[href*='core/fmt.js']");
+                const { counted, eta } = await import(link.href);
+                return [counted(1234567, "page"), eta(59, 61), eta(0, 3599), eta(90000, 91000)];
+            }"""
+        )
+        assert said == [
+            "1,234,567 pages",
+            "59s \u2013 2m",
+            "0s \u2013 1h 00m",
+            "1d 1h \u2013 1d 2h",
+        ]

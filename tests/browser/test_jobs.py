@@ -120,6 +120,17 @@ async def test_news_older_than_what_is_shown_change_nothing(stage: Stage) -> Non
         await expect(row(page, "Versions")).to_contain_text("4 / 9")
 
 
+async def test_a_range_of_time_that_begins_at_zero_is_shown(stage: Stage) -> None:
+    job = await stage.job(name="Nearly done", tags=["nearly"])
+    async with stage.page("/jobs?q=tag:nearly") as page:
+        await expect(row(page, "Nearly done")).to_be_visible()
+        left = {"eta_p10_s": 0, "eta_p50_s": 4, "eta_p90_s": 9, "eta_confidence": "high"}
+        await page.evaluate(_TELL, {"id": job["id"], "v": 9, **left})
+
+        await expect(row(page, "Nearly done").locator("[data-c=eta] span")).to_be_visible()
+        await expect(row(page, "Nearly done").locator("[data-c=eta]")).to_have_text("0s \u2013 9s")
+
+
 _TELL = """
   async (news) => {
     const { live } = await import(document.querySelector("link[href*='core/live.js']").href);

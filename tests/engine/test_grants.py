@@ -17,7 +17,7 @@ from tests.engine.test_crawl import paths, tree
 from tests.site import GraphSite, Serve, after, refetched
 
 ADA = Actor(id="ada")
-TOLD = "allow_private: this yard does not grant it any more; once it does, resume the job"
+TOLD = "allow_private: not granted on this server any more; once it is, resume the job"
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -67,7 +67,7 @@ async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_ag
     assert len(held.pages) == len(asked)  # what was in flight is kept
     assert await names(yard, job.id) == ["job.created", "job.started", "job.paused"]
     advice = "an admin can grant it: crawlyard settings grants --private$"
-    with pytest.raises(Forbidden, match=f"allow_private: this yard does not grant it; {advice}"):
+    with pytest.raises(Forbidden, match=f"allow_private: not granted on this server; {advice}"):
         await yard.jobs.resume(ADA, job.id)
 
     await granted(yard, private=True)

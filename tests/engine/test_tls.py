@@ -7,10 +7,12 @@ import ssl
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from crawlyard import Settings, Yard
 from crawlyard.client import AsyncClient, Server
+from crawlyard.client.transport import verified
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Names, look_up
 from crawlyard.engine.post import Poster
@@ -144,6 +146,19 @@ async def test_a_client_trusts_the_authorities_that_the_environment_names(
     monkeypatch.setenv("CRAWLYARD_CA_FILE", str(CERTIFICATE))
     async with AsyncClient(server=there) as client:
         assert (await client.request("POST", "jobs")).content == b"[]"
+
+
+def test_a_client_with_a_ca_file_trusts_no_fewer_authorities_than_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without = httpx.create_ssl_context().get_ca_certs(binary_form=True)
+    monkeypatch.setenv("CRAWLYARD_CA_FILE", str(CERTIFICATE))
+
+    context = verified()
+
+    assert isinstance(context, ssl.SSLContext)
+    assert without
+    assert set(without) <= set(context.get_ca_certs(binary_form=True))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """The deadline of a stop: a process that is still at it then ends, and says what did not end."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
+from typing import TextIO
+
+import pytest
 
 from crawlyard import LOCAL, Settings, Yard
 from crawlyard.cli.deadline import Deadline
@@ -42,8 +47,11 @@ def test_a_process_that_does_not_stop_in_time_ends_with_an_error_that_names_what
     said = ended.stderr.splitlines()[-3:]
     assert (ended.returncode, ended.stdout) == (1, "")
     assert said[0] == "children killed"
-    assert said[1].startswith("error: the stop took longer than 0.2 s, so this process ends now")
-    assert said[2].startswith("  still going on: work (crawlyard.cli.working:")
+    assert said[1] == (
+        "error: stopping took longer than 0.2 s; this process exits now."
+        " Other workers will take over its jobs"
+    )
+    assert said[2].startswith("  still running: work (crawlyard.cli.working:")
     assert ", jobs (__main__:" in said[2]
 
 
@@ -55,6 +63,32 @@ async def test_an_event_loop_that_hangs_does_not_keep_the_deadline_from_coming()
     deadline.begin()  # the first counts
 
     assert came.wait(10)  # blocks the loop
+
+
+def a_full_pipe() -> tuple[int, TextIO]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while os.write(writer, b"x" * 65_536):
+            pass
+    os.set_blocking(writer, True)
+    return reader, os.fdopen(writer, "w", encoding="utf-8")
+
+
+async def test_an_error_stream_that_nobody_reads_does_not_keep_the_deadline_from_coming(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, full = a_full_pipe()
+    ended = threading.Event()
+    monkeypatch.setattr(sys, "stderr", full)
+    Deadline(0.01, end=lambda code: ended.set()).begin()
+
+    came = await asyncio.to_thread(ended.wait, 10)
+
+    os.close(reader)  # lets the thread that writes go
+    with suppress(BrokenPipeError):
+        full.close()
+    assert came
 
 
 async def test_a_stop_that_ends_in_time_ends_nothing() -> None:

@@ -25,7 +25,7 @@ API = Actor(id=LOCAL.id, role=Role.ADMIN)
 ADA = Actor(id="ada")
 INSIDE = {"urls": ["http://10.0.0.5/"], "allow_addresses": ["10.0.0.5"]}
 OUTSIDE = {"urls": ["https://example.com/"]}
-NOT_GRANTED = "allow_addresses: this yard does not grant it"
+NOT_GRANTED = "allow_addresses: not granted on this server"
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ class TestSchedules:
     ) -> None:
         schedule_id = await rig.create()
 
-        with pytest.raises(Forbidden, match="this yard does not grant it"):
+        with pytest.raises(Forbidden, match="not granted on this server"):
             await rig.scheduler.update(API, schedule_id, **{"changes": {}} | change)
 
     async def test_nor_can_one_that_is_created_there(self, rig: Rig) -> None:

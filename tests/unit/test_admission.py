@@ -16,9 +16,8 @@ def test_a_start_url_with_credentials_is_refused_without_repeating_them(field: s
             check_spec(replace(JobSpec(urls=given[:1]), **{field: given}))
 
         assert refused.value.field == field
-        assert str(refused.value).startswith(f"{field}: http://example.org/x?q was given with a ")
-        assert "--header 'Authorization: Basic …'" in str(refused.value)
-        assert "headers in JSON" in str(refused.value)
+        assert str(refused.value).startswith(f"{field}: http://example.org/x?q contains a user ")
+        assert "'Authorization: Basic …' (--header; headers in JSON)" in str(refused.value)
         assert not any(part in str(refused.value) for part in ("zoe", "s3cr", "%65t"))
 
 

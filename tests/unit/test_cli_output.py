@@ -16,6 +16,7 @@ from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.live import Lines, fraction, outlook, panel
 from crawlyard.cli.options import Style
 from crawlyard.cli.output import Screen
+from crawlyard.cli.reports import facts
 from crawlyard.cli.tree import tree
 from crawlyard.cli.views import left
 from crawlyard.core.checkpoint import Shard, Standing
@@ -26,6 +27,7 @@ from crawlyard.core.progress import progress_of
 from crawlyard.core.pulse import Pulse
 from crawlyard.core.secrets import HIDDEN
 from crawlyard.core.spec import JobSpec
+from crawlyard.core.waiting import Wait, WaitReason
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,
@@ -36,6 +38,7 @@ from crawlyard.errors import (
     StoreUnavailable,
 )
 from crawlyard.web.wire.jobs import ErrorGroupOut, EtaOut, JobOut, PageOut, SpecOut
+from crawlyard.web.wire.why import WaitOut
 from tests.builders import NOW, a_job, a_page, a_spec
 
 RUNNING = Shard(
@@ -372,3 +375,11 @@ def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
     Screen(file).say(sentence)
 
     assert file.getvalue() == f"{sentence}\n"
+
+
+def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
+    job = job_out(State.PENDING, StateReason.WAITING_SLOT)
+    waits = [WaitOut.of(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
+    shown = dict(facts(job.model_copy(update={"damaged": "spec: x", "waits_for": waits})))
+
+    assert (shown["state"], "waits for" in shown) == ("damaged", False)

@@ -13,6 +13,7 @@ from crawlyard.cli.crawl_options import (
     Pace,
     Reach,
     form_of,
+    options_named,
 )
 from crawlyard.cli.template_options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
@@ -180,3 +181,27 @@ def test_a_parameter_is_declared_in_a_word(word: str, parameter: Parameter) -> N
 def test_what_declares_no_parameter_is_refused(word: str) -> None:
     with pytest.raises(Invalid, match="param"):
         parameter_of(word)
+
+
+@pytest.mark.parametrize(
+    ("field", "option"),
+    [
+        ("urls", "URL"),
+        ("sitemaps", "--sitemap"),
+        ("include", "--include"),
+        ("webhooks.0.url", "--webhook"),
+        ("allow_addresses", "--allow-address"),
+        ("per_host", "--per-host"),
+        ("timeout", "--timeout"),
+        ("delay_s", "--delay"),
+        ("limits.pages", "--max-pages"),
+        ("limits.duration", "--max-duration"),
+        ("retry.attempts", "--attempts"),
+        ("params.site", "params.site"),
+    ],
+)
+def test_an_error_about_a_field_names_the_option_that_sets_it(field: str, option: str) -> None:
+    with pytest.raises(Invalid) as refused, options_named():
+        raise Invalid(field, "expected more")
+
+    assert str(refused.value) == f"{option}: expected more"

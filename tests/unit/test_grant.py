@@ -41,7 +41,7 @@ def test_what_is_not_granted_is_withheld() -> None:
 def test_what_is_missing_is_told_by_the_fields_of_the_spec() -> None:
     told = not_granted((Grant.PRIVATE, Grant.IGNORE_ROBOTS))
 
-    assert told == "allow_private, ignore_robots: this yard does not grant it"
+    assert told == "allow_private, ignore_robots: not granted on this server"
     assert not_granted(()) == ""
 
 

@@ -57,7 +57,7 @@ async def test_a_token_for_templates_opens_nothing_for_the_schedules_of_its_user
     tick = await decided(rig, schedule_id)
 
     assert (tick.job_id, tick.reason) == (None, TickReason.REFUSED)
-    assert "this yard does not grant it" in tick.detail
+    assert "not granted on this server" in tick.detail
 
 
 async def test_it_leads_no_address_that_was_opened_to_another_use(rig: Rig) -> None:

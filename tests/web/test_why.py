@@ -62,7 +62,7 @@ class TestJobs:
 
         places = {job["id"]: job["waits_for"][0]["position"] for job in listed}
         assert places == {urgent["id"]: 1, first["id"]: 2, second["id"]: 3}
-        assert alone["waits_for"][0]["detail"] == "2 jobs go before it"
+        assert alone["waits_for"][0]["detail"] == "2 jobs are ahead of it"
         assert alone == next(job for job in listed if job["id"] == second["id"])
 
     async def test_a_job_says_that_nobody_works(self, rig: Rig) -> None:

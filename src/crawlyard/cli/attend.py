@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from crawlyard.cli import output
+from crawlyard.cli.crawl_options import options_named
 from crawlyard.cli.endings import ENDED, STILL, exit_code, hints, sentence
 from crawlyard.cli.exports import Export, save
 from crawlyard.cli.live import Display, display_on
@@ -102,7 +103,8 @@ async def crawl(
     """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*."""
     if export is not None:
         export.check_installed(session)
-    job = await session.client.submit(form)
+    with options_named():
+        job = await session.client.submit(form)
     return await submitted(session, job, export=export, detach=detach, json=json)
 
 
@@ -207,7 +209,9 @@ async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
 def _left(session: Session, job: JobOut, wish: Wish, stop: Interrupts) -> int:
     """Say how a job is gone on with that a signal made us leave."""
     if job.state == "paused":
-        session.tell(f"paused after {counted(job.usage.pages, 'page')}; nothing is lost. Go on by")
+        session.tell(
+            f"paused after {counted(job.usage.pages, 'page')}; nothing is lost. Resume it with"
+        )
         session.tell(f"  {_resume(session, job.id, wish)}")
     else:
         session.tell(f"the job goes on ({job.state}). Watch it by")

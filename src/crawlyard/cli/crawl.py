@@ -14,6 +14,7 @@ from crawlyard.cli.crawl_options import (
     Pace,
     Reach,
     form_of,
+    options_named,
 )
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.seeds import read_seeds
@@ -78,7 +79,8 @@ def crawl(
     if filling is not None:
         doing = partial(template_use.crawl, filling=filling, **then)
     else:
-        spec = spec_of(form)  # what is wrong with it is said before anything is opened
+        with options_named():
+            spec = spec_of(form)  # what is wrong with it is said before anything is opened
         if export is not None:
             export.check_kept(html=spec.keep_html)
         doing = partial(attend.crawl, form=form, **then)

@@ -5,7 +5,8 @@ be taken for a wish. What the template asks for is taken away by ``--no-…``, o
 for a limit or a list.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum, auto
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from crawlyard.core.form import ENDLESS
 from crawlyard.core.priority import Priority
 from crawlyard.core.quantity import seconds
 from crawlyard.core.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
+from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 
 LIMITS, PACE, REACH, ACCESS, PAGES, JOB = "Limits", "Pace", "Reach", "Access", "Pages", "Job"
@@ -324,6 +326,37 @@ def form_of(urls: Sequence[str], *groups: Group) -> dict[str, object]:
             place = form.setdefault(inside, {}) if inside else form
             place[name] = _json(value.value if isinstance(value, values.Ceiling) else value)
     return form
+
+
+_OPTIONS: Mapping[str, str] = {"urls": "URL"} | {
+    _PATHS.get(name, name).removesuffix("_s"): f"--{name.replace('_', '-')}"
+    for group in (Bounds, Reach, Pace, Access, Kept, About)
+    for name in group.__struct_fields__
+}
+
+
+def option_of_field(path: str) -> str:
+    """Return the option that sets the field *path* of the form, else *path* itself.
+
+    A place within a list or an object belongs to the option of the whole.
+    """
+    whole = path
+    while whole:
+        option_ = _OPTIONS.get(whole.removesuffix("_s"))
+        if option_ is not None:
+            return option_
+        whole = whole.rpartition(".")[0]
+    return path
+
+
+@contextmanager
+def options_named(own: Collection[str] = ()) -> Iterator[None]:
+    """Let errors about fields of a spec name the options that set them, except fields in *own*."""
+    try:
+        yield
+    except Invalid as error:
+        named = error.field if error.field in own else option_of_field(error.field)
+        raise Invalid(named, error.message, error.position) from None
 
 
 def _json(value: object) -> object:

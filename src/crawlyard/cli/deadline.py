@@ -20,6 +20,7 @@ SQLite file that others write to, or for a Postgres that does not answer."""
 PARENT_S = 5.0
 """How much longer a process waits for the worker processes that it supervises."""
 
+_TELLING_S = 1.0
 _MOST_NAMED = 10
 _OURS = "crawlyard"
 
@@ -64,16 +65,25 @@ class Deadline:
             self._timer = None
 
     def _missed(self, within_s: float, loop: asyncio.AbstractEventLoop) -> None:
-        for act in self._last_acts:
-            with suppress(Exception):  # the process ends all the same
-                act()
-        ends = f"the stop took longer than {within_s:g} s, so this process ends now"
-        with suppress(OSError, ValueError):
-            sys.stderr.write(f"error: {ends}; other workers take its jobs over\n")
-            going_on = printable(", ".join(_going_on(loop)) or "nothing of the event loop")
-            sys.stderr.write(f"  still going on: {going_on}\n")
-            sys.stderr.flush()
-        self._end(1)
+        try:
+            for act in self._last_acts:
+                with suppress(Exception):
+                    act()
+            telling = threading.Thread(target=_tell, args=(within_s, loop), daemon=True)
+            telling.start()
+            telling.join(_TELLING_S)  # stderr may be a pipe that nobody reads
+        finally:
+            self._end(1)
+
+
+def _tell(within_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    exits = f"stopping took longer than {within_s:g} s; this process exits now"
+    with suppress(Exception):
+        sys.stderr.write(f"error: {exits}. Other workers will take over its jobs\n")
+        sys.stderr.flush()
+        running = printable(", ".join(_going_on(loop)) or "no task of the event loop")
+        sys.stderr.write(f"  still running: {running}\n")
+        sys.stderr.flush()
 
 
 def _going_on(loop: asyncio.AbstractEventLoop) -> list[str]:

@@ -38,7 +38,7 @@ def damaged(session: Session, ids: Sequence[str]) -> None:
     """Say which jobs are damaged, and what to do about it."""
     for job_id in ids:
         delete = session.hint(f"jobs delete {job_id}")
-        session.tell(f"job {job_id} is damaged and cannot run; delete it by {delete}")
+        session.tell(f"job {job_id} is damaged and cannot run; delete it with: {delete}")
 
 
 def no_jobs(common: Common) -> int:
@@ -142,9 +142,9 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
     told = {
         "id": found.id,
         "name": found.name,
-        "state": state_words(found),
+        "state": "damaged" if found.damaged else state_words(found),
         "detail": found.detail,
-        "waits for": "; ".join(wait.detail for wait in found.waits_for),
+        "waits for": "; ".join(wait.detail for wait in found.waits_for if not found.damaged),
         "urls": ", ".join(spec.urls[:3]) + (f" … ({len(spec.urls):,})" if spec.urls[3:] else ""),
         "sitemaps": ", ".join(spec.sitemaps),
         "progress": " · ".join(numbers(found)),

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from crawlyard.cli.actions import DECLINED
+from crawlyard.cli.crawl_options import options_named
 from crawlyard.cli.options import Common
 from crawlyard.cli.schedule_views import SCHEDULES, ledger_view, local
 from crawlyard.cli.session import Session
@@ -21,7 +22,8 @@ from crawlyard.web.wire.schedules import BackfillOut, ScheduleOut
 
 async def create(session: Session, *, draft: ScheduleDraft, common: Common) -> int:
     """Remember a new schedule."""
-    schedule = await session.schedules.create(draft)
+    with options_named(own=("name",)):
+        schedule = await session.schedules.create(draft)
     return await _told(session, common, "created", [schedule])
 
 

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from msgspec import Struct
 
-from crawlyard.cli.deadline import Deadline
+from crawlyard.cli.deadline import PARENT_S, Deadline
 from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.cli.supervising import MOST_PROCESSES, NOTHING_BESIDE, Crew
@@ -70,7 +70,8 @@ async def _beside(session: LocalSession, wish: Wish, end: Callable[[], None]) ->
     Then the server begins to *end* while jobs are given back.
     """
     yard = session.yard
-    with interrupts(lambda: None, session.deadline.begin) as stop:
+    begin = partial(session.deadline.begin, PARENT_S if wish.workers else 0.0)
+    with interrupts(lambda: None, begin) as stop:
         worker = session.deadline.of(yard.worker()) if wish.workers is None else None
         services, newer = Beside().services(yard), None
         if worker is None:  # else it ends for newer tables, and all of this with it
@@ -79,7 +80,7 @@ async def _beside(session: LocalSession, wish: Wish, end: Callable[[], None]) ->
 
         def let_go() -> None:
             session.tell("stopping; jobs go back to the queue; once more quits at once")
-            session.deadline.begin()
+            begin()
             end()
             if worker is not None:
                 worker.stop()

@@ -178,8 +178,8 @@ def check_there(
         return
     if absent is None:
         raise NotFound(
-            f"there is no job yet: the data directory "
-            f"{settings.data_dir} does not exist (--data-dir names another)"
+            f"there is no data directory yet: {settings.data_dir} does not exist "
+            f"(--data-dir names another)"
         )
     raise typer.Exit(absent())
 

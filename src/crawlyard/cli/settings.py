@@ -21,16 +21,21 @@ Addresses = Annotated[
     bool | None,
     flag(
         "--addresses/--no-addresses",
-        text="Let jobs and webhooks open addresses by --allow-address.",
+        text="Allow jobs and webhooks to open addresses with --allow-address.",
     ),
 ]
 Private = Annotated[
     bool | None,
-    flag("--private/--no-private", text="Let jobs open all private addresses."),
+    flag(
+        "--private/--no-private", text="Allow jobs to open all private addresses (--allow-private)."
+    ),
 ]
 IgnoreRobots = Annotated[
     bool | None,
-    flag("--ignore-robots/--no-ignore-robots", text="Let jobs ignore robots.txt."),
+    flag(
+        "--ignore-robots/--no-ignore-robots",
+        text="Allow jobs to ignore robots.txt (--ignore-robots).",
+    ),
 ]
 
 
@@ -54,14 +59,14 @@ def grants(
     ignore_robots: IgnoreRobots = None,
     common: Common,
 ) -> None:
-    """Show what jobs over the API may ask for, or change it; what is not named stays.
+    """Show or change what jobs over the API may ask for; options not given keep their value.
 
     crawlyard settings grants
     crawlyard settings grants --addresses --server http://127.0.0.1:8700
     crawlyard settings grants --no-private --no-ignore-robots
 
-    Only an admin changes grants. Jobs that need one that is taken back are paused. The
-    command line on the store's own files needs none.
+    Only an admin can change grants. Revoking a grant pauses the jobs that need it. Without
+    --server, the command line needs no grants.
     """
     asked = {"addresses": addresses, "private": private, "ignore_robots": ignore_robots}
     changes = {name: value for name, value in asked.items() if value is not None}

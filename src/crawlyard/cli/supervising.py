@@ -61,7 +61,7 @@ async def supervise(
     session.deadline.before_the_end(crew.kill)
     with interrupts(crew.kill, partial(session.deadline.begin, PARENT_S)) as stop:
         started = counted(processes, "worker process", "worker processes")
-        session.tell(f"{started}; the first runs what is beside the jobs")
+        session.tell(f"{started}; the first also runs schedules, webhooks and upkeep")
         words = [(*own, *(beside if n == 0 else NOTHING_BESIDE)) for n in range(processes)]
         working = asyncio.create_task(crew.work(words, stand_in))
         working.add_done_callback(lambda _: stop.nudge())

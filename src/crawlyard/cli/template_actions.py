@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.cli.actions import DECLINED
+from crawlyard.cli.crawl_options import options_named
 from crawlyard.cli.options import Common
 from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, show, whole
@@ -21,7 +22,9 @@ from crawlyard.web.wire.templates import SavedTemplateOut, TemplateOut
 
 async def create(session: Session, *, draft: TemplateDraft, common: Common) -> int:
     """Remember a new template."""
-    return await _told(session, common, "created", await session.templates.create(draft))
+    with options_named(own=("name",)):
+        made = await session.templates.create(draft)
+    return await _told(session, common, "created", made)
 
 
 async def take_in(session: Session, *, files: Sequence[str], update: bool, common: Common) -> int:
@@ -80,8 +83,8 @@ async def publish(session: Session, *, ref: str, yes: bool, common: Common) -> i
 
 def _confirmed(session: Session, error: Unconfirmed) -> bool:
     if not sys.stdin.isatty():
-        raise Invalid("--yes", f"{error}; nobody is there to ask, so say --yes")
-    session.err.print("These schedules need credentials that are taken out of the template:")
+        raise Invalid("--yes", f"{error}; there is no terminal to ask on: pass --yes")
+    session.err.print("These schedules use credentials that will be removed from the template:")
     for one in error.schedules:
         session.err.print(printable(f"  {_keeping(one)}"), markup=False, highlight=False)
     answer = session.err.input("Publish, and keep them in these schedules? (y/N) ", markup=False)

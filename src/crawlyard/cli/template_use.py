@@ -1,6 +1,7 @@
 """What commands make of a template: the whole spec of a job, and the job."""
 
 from crawlyard.cli.attend import submitted
+from crawlyard.cli.crawl_options import options_named
 from crawlyard.cli.exports import Export
 from crawlyard.cli.options import Common
 from crawlyard.cli.session import Session
@@ -13,9 +14,10 @@ async def crawl(
     session: Session, *, filling: Filling, export: Export | None, detach: bool, json: bool
 ) -> int:
     """Make a job of a template; run and watch it here, or leave it to `crawlyard work`."""
-    job_id = await session.templates.submit(
-        filling.ref, filling.params, filling.overrides, filling.version
-    )
+    with options_named():
+        job_id = await session.templates.submit(
+            filling.ref, filling.params, filling.overrides, filling.version
+        )
     job = await session.client.get(job_id)
     return await submitted(session, job, export=export, detach=detach, json=json)
 

@@ -193,8 +193,8 @@ def publish(template: Ref, *, yes: Yes = False, common: Common) -> None:
     crawlyard templates publish news
     crawlyard templates publish news --yes --json
 
-    Schedules of yours that need the credentials keep them as values of their own; they
-    are listed, and you are asked first.
+    Your schedules that use the credentials keep them as values of their own; the command
+    lists them and asks first.
     """
     doing = partial(template_actions.publish, ref=template, yes=yes, common=common)
     session.run(common, doing)

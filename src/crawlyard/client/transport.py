@@ -32,7 +32,7 @@ from crawlyard.errors import (
     Unconfirmed,
 )
 from crawlyard.ids import new_id
-from crawlyard.trust import CA_FILE, trusting
+from crawlyard.trust import CA_FILE, trust_also
 
 PREFIX = "/api/v1"
 
@@ -108,13 +108,20 @@ def server_of(url: str | None = None, token: str | None = None) -> Server:
 
 
 def verified() -> ssl.SSLContext | bool:
-    """Return what certificates are verified with: as httpx does, or as the environment says.
+    """Return what certificates are verified with.
+
+    It is what httpx trusts; with ``CRAWLYARD_CA_FILE``, also the system's and those of the file.
 
     Raises:
         Invalid: ``CRAWLYARD_CA_FILE`` names no file of certificates.
     """
     name = os.environ.get(CA_FILE, "")
-    return trusting(Path(name)) if name else True
+    if not name:
+        return True
+    context = httpx.create_ssl_context()  # has the authorities of certifi
+    context.load_default_certs()
+    trust_also(context, Path(name))
+    return context
 
 
 def token_given() -> str:

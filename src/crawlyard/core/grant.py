@@ -33,4 +33,4 @@ def not_granted(missing: Collection[Grant]) -> str:
     """Return what is said of what is missing, for whoever asks for it; empty: nothing is."""
     if not missing:
         return ""
-    return f"{', '.join(FIELD_OF[grant] for grant in missing)}: this yard does not grant it"
+    return f"{', '.join(FIELD_OF[grant] for grant in missing)}: not granted on this server"

@@ -175,9 +175,10 @@ def _of_tags(needs: Collection[str]) -> Wait:
 
 def _of_queue(place: int | None, most: int) -> Wait:
     if place is None:
-        detail = f"more than {most:,} jobs go before it"
+        detail = f"more than {most:,} jobs are ahead of it"
         return Wait(reason=WaitReason.QUEUE, detail=detail)
-    detail = "it is the next" if not place else f"{counted(place, 'job goes', 'jobs go')} before it"
+    ahead = f"{counted(place, 'job is', 'jobs are')} ahead of it"
+    detail = ahead if place else "it is next in line"
     return Wait(reason=WaitReason.QUEUE, detail=detail, position=place + 1)
 
 

@@ -71,9 +71,9 @@ def _canonical(field: str, urls: Sequence[str]) -> list[str]:
     except Invalid as error:
         raise Invalid(field, error.message) from None
     if named is not None:
-        why = "was given with a user name or password, which is never sent from a URL"
-        instead = "--header 'Authorization: Basic …' on the command line, headers in JSON"
-        raise Invalid(field, f"{canonical(named)} {why}; use a header: {instead}")
+        why = "contains a user name or password, which Crawlyard does not send"
+        instead = "use a header such as 'Authorization: Basic …' (--header; headers in JSON)"
+        raise Invalid(field, f"{canonical(named)} {why}; {instead}")
     return spelled
 
 

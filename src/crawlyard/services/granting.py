@@ -22,7 +22,7 @@ def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> 
     Raises:
         IllegalMove: it cannot be paused.
     """
-    detail = f"{not_granted(missing)} any more; once it does, resume the job"
+    detail = f"{not_granted(missing)} any more; once it is, resume the job"
     reason = StateReason.NOT_GRANTED
     return job.moved(Move.PAUSE, now, actor=actor, reason=reason, detail=detail)
 

@@ -400,9 +400,9 @@ def _unconfirmed(template: CrawlTemplate, kept: Sequence[Kept]) -> Unconfirmed:
     named = ", ".join(f"{one.name} ({', '.join(one.fields)})" for one in kept[:_NAMED])
     more = f" and {len(kept) - _NAMED:,} more" if kept[_NAMED:] else ""
     return Unconfirmed(
-        f"publishing template {template.name} takes out credentials that "
-        f"{template.owner} needs in {counted(len(kept), 'schedule')}; "
-        f"confirm it to keep them there: {named}{more}",
+        f"publishing template {template.name} removes credentials used by "
+        f"{counted(len(kept), 'schedule')} of {template.owner}; "
+        f"confirm to keep them there: {named}{more}",
         [asdict(one) for one in kept],
     )
 

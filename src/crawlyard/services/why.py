@@ -121,8 +121,8 @@ class Why:
             return Fate(url=known.url, kind=FateKind.WAITING, detail=detail, known=known, rule=rule)
         deep = job.spec.strategy is Strategy.DEPTH_FIRST
         before = await self._store.inquiries.before(job.id, known, depth_first=deep)
-        ahead = counted(before, "URL goes", "URLs go")
-        detail = f"{ahead} before it" if before else "it is the next"
+        ahead = counted(before, "URL is", "URLs are")
+        detail = f"{ahead} ahead of it" if before else "it is next in line"
         return Fate(
             url=known.url,
             kind=FateKind.WAITING,

@@ -25,8 +25,8 @@ MEANINGS: Mapping[str, str] = {
     "has those that it does allow.",
     "conflict": "Somebody changed it at the same time, or the name is taken. Read it again, and "
     "decide anew.",
-    "confirmation_required": "The change affects the things that `schedules` lists. Nothing was "
-    "changed; send the request again with `confirm=true` to make it.",
+    "confirmation_required": "The change also affects the schedules listed in `schedules`. "
+    "Nothing was changed; repeat the request with `confirm=true` to go ahead.",
     "idempotency_in_progress": "The first request with this key has not been answered yet. Wait "
     "as long as Retry-After says, and send it again.",
     "gone": "It was here, and has been deleted for good.",

@@ -122,7 +122,10 @@ def _which_pages(
     kind: Annotated[Values, _many("Kinds of errors: `timeout`, `http_4xx`, …")] = None,
     failed: Annotated[bool | None, Query(description="With an error, or without.")] = None,
     needs_scripts: Annotated[
-        bool | None, Query(description="Its text is empty or partial without scripts, or not.")
+        bool | None,
+        Query(
+            description="Whether the page needs scripts: without them its text is empty or partial."
+        ),
     ] = None,
     content_type: Annotated[Values, _many("`text/html`, or `text/*`.")] = None,
     depth: Annotated[Values, _many("Links from a start URL.")] = None,

@@ -59,7 +59,7 @@ KINDS: Mapping[str, Kind] = {
     "not_acceptable": Kind(406, "No such format"),
     "invalid_transition": Kind(409, "The state does not allow it"),
     "conflict": Kind(409, "It was changed meanwhile"),
-    "confirmation_required": Kind(409, "It has to be confirmed"),
+    "confirmation_required": Kind(409, "Confirmation required"),
     "idempotency_in_progress": Kind(409, "A request with this Idempotency-Key is under way"),
     "gone": Kind(410, "It is no longer here"),
     "precondition_failed": Kind(412, "It is at another version"),

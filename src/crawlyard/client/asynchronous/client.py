@@ -29,7 +29,7 @@ class AsyncClient:
 
     Without *url* and *token*, ``CRAWLYARD_SERVER`` and ``CRAWLYARD_TOKEN`` (or the file
     that ``CRAWLYARD_TOKEN_FILE`` names) say where and who. The certificate authorities in
-    the file that ``CRAWLYARD_CA_FILE`` names are trusted beside the system's.
+    the file that ``CRAWLYARD_CA_FILE`` names are trusted in addition to the system's.
 
     Raises:
         Invalid: nobody says it, or it cannot be right.

@@ -214,10 +214,10 @@ def _damaged(row: Row) -> Job:
         except (ValueError, TypeError) as error:
             flaws_found.append(f"{name}: {error}")
             instead[name] = other
-    flaws_found += [f"{name}: no instant" for name in _INSTANTS if row[name] == UNREADABLE]
+    flaws_found += [f"{name}: not a timestamp" for name in _INSTANTS if row[name] == UNREADABLE]
     instead["level"] = instead["priority"] = spec.priority  # not aged
     values = {name: row[name] for name in _OF_JOB} | instead
-    told = "; ".join(flaws_found) or "level: it is not of the priority"
+    told = "; ".join(flaws_found) or "level: does not match the priority"
     return replace(_job_of(values), damaged=told)
 
 
@@ -228,7 +228,7 @@ def _rest_of(row: Row) -> tuple[JobSpec, list[str]]:
     wrong = flaws(JobSpec, values)
     found = [f"spec: {flaw}" for flaw in wrong.values()]
     if stored is None:
-        found.append("spec: it is no JSON object")
+        found.append("spec: not a JSON object")
     for name in wrong:
         del values[name]
     values = {"urls": [_NOWHERE], "name": str(row["name"])[:200]} | values

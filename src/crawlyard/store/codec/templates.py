@@ -68,7 +68,7 @@ def template_of(row: Row) -> CrawlTemplate:
 def _spec_of(text: str) -> dict[str, Any]:
     spec = object_of(text)
     if spec is None:
-        raise ValueError("spec: it is no JSON object")
+        raise ValueError("spec: not a JSON object")
     return spec
 
 

@@ -11,7 +11,9 @@ export const int = (n) => (n == null ? NONE : whole.format(n));
 /** The same where there is little room: "12.3M" of millions. */
 export const few = (n) => (n < 1e6 ? int(n) : n == null ? NONE : compact.format(n));
 /** A count with its noun: "1 job", "2 jobs". */
-export const counted = (n, one, many = `${one}s`) => `${few(n)} ${n === 1 ? one : many}`;
+export const counted = (n, one, many = `${one}s`) => `${int(n)} ${n === 1 ? one : many}`;
+/** The same where there is little room: "12.3M pages". */
+export const countedFew = (n, one, many = `${one}s`) => `${few(n)} ${n === 1 ? one : many}`;
 export const rate = (n) => (n ? tenths.format(n) : NONE);
 export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)} %`);
 export const most = (n) => (n == null ? "no limit" : int(n));
@@ -44,7 +46,10 @@ export function dur(seconds) {
 /** A range of seconds: one of ten such jobs ends before *p10*, nine of ten before *p90*. */
 export function eta(p10, p90) {
   if (p10 == null) return NONE;
-  const [from, to] = [coarse(p10), coarse(p90 ?? p10)];
+  const step = (s) => (s < 60 ? 1 : s < 86400 ? 60 : 3600);
+  const down = (s) => coarse(Math.floor(s / step(s)) * step(s));
+  const up = (s) => coarse(Math.ceil(s / step(s)) * step(s));
+  const [from, to] = [down(p10), up(p90 ?? p10)];
   return from === to ? from : `${from} – ${to}`;
 }
 

@@ -20,7 +20,7 @@ function take(news) {
     left,
     said: { pages: int(job.pages), left: int(left), found: int(job.found) },
     is: Object.fromEntries(words.map((word) => [word, true])),
-    again: job.ended_at && job.failed,
+    again: job.ended_at && job.failed && !job.damaged,
     stopped: left && job.state_reason.startsWith("limit_"),
     rough: job.found && state !== "completed" && eta_confidence !== "high",
     used: {

@@ -58,18 +58,18 @@ async function publish(button, confirm) {
     }));
   if (!done) return;
   if (!done.schedules) {
-    toast(`Public; taken out: ${done.stripped.join(", ") || "nothing"}`);
+    toast(`Public; removed: ${done.stripped.join(", ") || "nothing"}`);
     return again();
   }
   const fields = h("ul", {}, ...done.schedules.map((one) => h("li", {}, `${one.name} (${one.fields.join(", ")})`)));
-  const text = "These schedules need its secrets, and keep them as values of their own:";
+  const text = "These schedules use its secrets and will keep them as values of their own:";
   if (await ask({ title: "Keep the secrets in its schedules?", text, verb: "Keep them and make it public", fields })) await publish(button, true);
 }
 
 addEventListener("click", async ({ target }) => {
   const button = target.closest("#publish");
   if (!button) return;
-  const text = "Everybody of this yard sees it and may use it. Passwords, cookies and other secrets in it are taken out for good.";
+  const text = "Everyone on this server can see and use it. Passwords, cookies and other secrets are removed for good.";
   if (await ask({ title: `Make ${thing.name} public?`, text, verb: "Make it public" })) await publish(button);
 });
 
