@@ -56,7 +56,8 @@ class WireFetcher:
         loop = asyncio.get_running_loop()
         until, waited_s = loop.time() + self._timeout_s, 0.0
         origin = origin_of(url)
-        for last in (False, True):
+        again = False
+        while True:
             wire = self._kept.take(origin)
             if wire is None:
                 async with asyncio.timeout_at(until + waited_s):
@@ -68,8 +69,9 @@ class WireFetcher:
                 self._kept.keep(origin, wire)
                 raise
             waited_s += loop.time() - before
-            if wire.usable or last:
-                break  # else it was closed while it waited; more than once is a failure
+            if wire.usable or again:
+                break
+            again = True  # it was closed while it waited; twice is a failure
         incoming = await wire.ask(request, max_body, until + waited_s)
         if incoming.reusable:
             self._kept.keep(origin, wire)
