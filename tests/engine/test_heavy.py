@@ -16,7 +16,7 @@ from crawlyard.core.spec import TextMode
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine import heavy
 from crawlyard.engine.extract import ExtractError, Wanted, extract
-from crawlyard.engine.heavy import LARGE, HeavyPool, Room, serve
+from crawlyard.engine.heavy import LARGE, LARGE_IF_SLOW, HeavyPool, Room, is_heavy, serve
 from tests.clock import settle
 from tests.engine.rig import a_spec, crawled, opened
 from tests.site import Serve
@@ -58,12 +58,23 @@ async def test_a_heavy_page_gives_what_it_gives_in_this_process(pool: HeavyPool)
 async def test_only_a_large_page_is_parsed_in_a_process(pool: HeavyPool) -> None:
     for mode in TextMode:
         wanted = Wanted(text=mode)
-        small = await pool.run(PAGE[:LARGE], None, "http://h/", (), "crawlyard", wanted)
+        small = await pool.run(PAGE[:LARGE_IF_SLOW], None, "http://h/", (), "crawlyard", wanted)
         assert (small.title, pool._idle) == ("t", [])
 
     large = await pool.run(PAGE, None, "http://h/", (), "crawlyard", Wanted(text=TextMode.NONE))
 
     assert (large.title, len(pool._idle)) == ("t", 1)
+
+
+def test_a_page_whose_parse_may_take_long_is_heavy_sooner() -> None:
+    for wanted, largest in (
+        (Wanted(text=TextMode.NONE), LARGE),
+        (Wanted(text=TextMode.TEXT), LARGE),
+        (Wanted(text=TextMode.MAIN), LARGE_IF_SLOW),
+        (Wanted(text=TextMode.MARKDOWN), LARGE_IF_SLOW),
+        (Wanted(text=TextMode.NONE, css=(("a", "p"),)), LARGE_IF_SLOW),
+    ):
+        assert [is_heavy(size, wanted) for size in (largest, largest + 1)] == [False, True]
 
 
 async def test_a_process_is_used_again(pool: HeavyPool) -> None:

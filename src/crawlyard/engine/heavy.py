@@ -20,10 +20,13 @@ from msgspec.structs import asdict
 from crawlyard.core.spec import TextMode
 from crawlyard.engine.extract import Extracted, ExtractError, Wanted, extract
 
-LARGE = 1024 * 1024
+LARGE = 2 * 1024 * 1024
 """Bytes of a page from which on it is parsed elsewhere."""
 
-AT_ONCE = 8 * LARGE
+LARGE_IF_SLOW = 1024 * 1024
+"""The same, if what is wanted can take long."""
+
+AT_ONCE = 4 * LARGE
 """Bytes that are parsed at once by all processes of a pool: at 50 times as much memory, 400 MB."""
 
 LIMIT_S = 30.0
@@ -32,6 +35,16 @@ LIMIT_S = 30.0
 _TRIES = 2  # a process that was killed from outside is not the page's fault; one that dies again is
 _LENGTH = 8  # bytes of the length before each message
 _COMMAND = (sys.executable, "-P", "-m", "crawlyard.engine.heavy")
+
+
+def is_heavy(size: int, wanted: Wanted) -> bool:
+    """Tell whether a page of *size* bytes should not be parsed in the event loop's thread.
+
+    Starting a process costs 35 MB and as much CPU as 500 pages: pages of one to two MiB, which
+    many sites have a few of, pay for that only where the time of their parse has no bound.
+    """
+    slow = wanted.text in {TextMode.MAIN, TextMode.MARKDOWN} or bool(wanted.css)
+    return size > (LARGE_IF_SLOW if slow else LARGE)
 
 
 class Room:
@@ -108,14 +121,14 @@ class HeavyPool:
         agent_token: str,
         wanted: Wanted,
     ) -> Extracted:
-        """Return what `extract` returns: at once, or from a process if the page is `LARGE`.
+        """Return what `extract` returns: at once, or from a process if the page `is_heavy`.
 
         Such a page waits until there is room for it; cancelling it kills the one at work.
 
         Raises:
             ExtractError: the parser failed, took longer than the limit or died of the page.
         """
-        if len(body) <= LARGE:
+        if not is_heavy(len(body), wanted):
             return extract(body, charset, url, robots_header, agent_token, wanted)
         question = {
             "charset": charset,
