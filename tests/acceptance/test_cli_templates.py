@@ -94,9 +94,9 @@ def test_what_a_template_asks_for_can_be_taken_away(either: Shell) -> None:
 
 
 def test_a_template_shows_no_credentials_in_its_parameters(either: Shell) -> None:
-    words = ("{{start}}", "--header", "Cookie: session={{token}}", "-p", "token=s3cret")
-    start = ("-p", "start:url=https://u:pw123@a.example/")
-    either.run("templates", "create", "docs", *words, *start)
+    words = ("https://a.example/", "--header", "Cookie: session={{token}}", "-p", "token=s3cret")
+    about = ("--user-agent", "Bot ({{about}})", "-p", "about:url=https://u:pw123@a.example/")
+    either.run("templates", "create", "docs", *words, *about)
 
     for command in ("show", "list", "versions"):
         for style in ("plain", "json"):
@@ -403,7 +403,7 @@ def test_publishing_lists_the_schedules_that_keep_credentials_and_asks(either: S
     done = either.run(*words, "--yes")
 
     assert alone.returncode == 2
-    assert "1 schedule of local needs; confirm" in alone.stderr
+    assert "used by 1 schedule of local; confirm" in alone.stderr
     assert "nightly (params.token); there is no terminal to ask on: pass --yes" in alone.stderr
     assert declined == 8
     assert "nightly (params.token)" in asked

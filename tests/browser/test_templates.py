@@ -77,7 +77,7 @@ async def test_publishing_takes_secrets_out_and_others_see_it_then(stage: Stage)
 async def test_publishing_asks_about_the_schedules_that_keep_secrets(stage: Stage) -> None:
     spec = SPEC | {"headers": {"Authorization": "Bearer {{token}}"}}
     parameters = {"token": {"default": "hidden"}}
-    asked = {"name": "open", "spec": spec, "parameters": parameters}
+    asked = {"name": "secretive", "spec": spec, "parameters": parameters}
     made = await stage.ask("POST", "/templates", asked)
     schedule = {"name": HOSTILE, "when": "0 3 * * *", "template": made["id"]}
     await stage.ask("POST", "/schedules", schedule)

@@ -52,7 +52,7 @@ def as_row(job: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("state", State)
 async def test_both_say_the_same_in_every_state(rig: Rig, state: State) -> None:
-    job_id = await in_state(rig, state, name=f"of {SECRET}", urls=[SECRET], tags=["a"])
+    job_id = await in_state(rig, state, name=f"of {SECRET}", tags=["a"])
 
     job, row = await rows(rig, job_id)
 
