@@ -43,7 +43,7 @@ def test_a_job_waits_for_one_job_before_it_and_for_the_one_slot() -> None:
 
     assert [wait.detail for wait in waits] == [
         "every slot is taken (1 slot of 1 worker)",
-        "1 job goes before it",
+        "1 job is ahead of it",
     ]
 
 
