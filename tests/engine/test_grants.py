@@ -135,7 +135,7 @@ async def test_what_a_job_ignores_of_robots_txt_is_held_as_well(
 
     held = await job_of(yard, job.id)
     assert held.state_reason is StateReason.NOT_GRANTED
-    assert held.detail.startswith("ignore_robots: this yard")
+    assert held.detail.startswith("ignore_robots: not granted")
 
 
 async def test_an_ended_job_is_not_taken_up_again_without_its_grant(
