@@ -60,7 +60,7 @@ def test_a_crawl_that_is_run_at_once_needs_no_worker_with_its_tags(shell: Shell,
     [
         (("work", "--drain", "--tag", "two words"), "expected 1 to 64 letters"),
         (("work", "--drain", "--reserve-urgent", "257"), "--reserve-urgent"),
-        (("crawl", "-d", "https://example.org", "--worker-tag", "a/b"), "worker_tags"),
+        (("crawl", "-d", "https://example.org", "--worker-tag", "a/b"), "--worker-tag:"),
     ],
 )
 def test_what_is_no_tag_or_number_of_slots_is_refused(

@@ -69,7 +69,7 @@ class TestCreate:
         [
             (("--when", "61 * * * *", URL), 2, "minute 61 is out of 0-59, at position 0"),
             (("--when", "@daily", "--tz", "Europe/Berlim", URL), 2, "Europe/Berlin?"),
-            (("--when", "@daily"), 2, "urls"),
+            (("--when", "@daily"), 2, "error: URL: expected"),
             (("--when", "@daily", "--overlap", "perhaps", URL), 2, "perhaps"),
             (("--when", "@daily", "--template", "none"), 3, "there is no template none"),
             ((URL,), 2, "--when"),

@@ -162,7 +162,7 @@ async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Sta
         await expect(page.get_by_role("heading", level=1)).to_have_text("Docs of the yard")
         await expect(page.locator(".head .st")).to_have_text("Running")
         far = page.get_by_label("How far it is")
-        for text in ("46.7 %", "rough estimate", "35 / 75", "medium confidence", "19.5", "1m 35s"):
+        for text in ("46.7 %", "rough estimate", "35 / 75", "low confidence", "19.5", "1m 35s"):
             await expect(far).to_contain_text(text, use_inner_text=True)
         await expect(far).to_contain_text("40 in the frontier")
         await expect(far).to_contain_text("Pages 10.0 % of 320")
