@@ -38,7 +38,7 @@ CODES: Mapping[str, int] = {
     "jobs list --context nowhere": 2,
     "crawl not-a-url": 2,
     f"jobs set {held} limits.pages=0": 2,
-    f"jobs delete {docs}": 2,  # nobody is there to ask
+    f"jobs delete {docs}": 2,  # no terminal to ask on
     "jobs show 0": 2,  # there are many
     "stats --since 1000d": 2,
     "users create a/b": 2,

@@ -126,7 +126,9 @@ def _freed(rooms: Sequence[FreedOut]) -> str:
 
 def _agreed(session: Session, jobs: Sequence[JobOut]) -> bool:
     if not sys.stdin.isatty():
-        raise Invalid("--yes", "deleting cannot be undone: nobody is there to ask, so say --yes")
+        raise Invalid(
+            "--yes", "deleting cannot be undone; there is no terminal to ask on: pass --yes"
+        )
     for job in jobs:
         about = (
             f"{job.id}  {job.state}  {counted(job.usage.pages, 'page')}  {printable(title(job))}"

@@ -120,7 +120,7 @@ async def delete(session: Session, *, refs: Sequence[str], yes: bool) -> int:
 
 def _agreed(session: Session, schedule: ScheduleOut, would: BackfillOut) -> bool:
     if not sys.stdin.isatty():
-        message = "nobody is there to ask, so say --yes, or --dry-run to see what would run"
+        message = "there is no terminal to ask on: pass --yes, or --dry-run to see what would run"
         raise Invalid("--yes", message)
     for tick in would.runs:
         session.err.print(local(tick.due_at, schedule.zone), markup=False, highlight=False)
@@ -130,7 +130,9 @@ def _agreed(session: Session, schedule: ScheduleOut, would: BackfillOut) -> bool
 
 def _sure(session: Session, schedules: Sequence[ScheduleOut]) -> bool:
     if not sys.stdin.isatty():
-        raise Invalid("--yes", "deleting cannot be undone: nobody is there to ask, so say --yes")
+        raise Invalid(
+            "--yes", "deleting cannot be undone; there is no terminal to ask on: pass --yes"
+        )
     for schedule in schedules:
         about = f"{schedule.name}  {schedule.when}  {schedule.id}"
         session.err.print(printable(about), markup=False, highlight=False)

@@ -129,7 +129,9 @@ async def delete(session: Session, *, refs: Sequence[str], yes: bool) -> int:
 
 def _agreed(session: Session, templates: Sequence[TemplateOut]) -> bool:
     if not sys.stdin.isatty():
-        raise Invalid("--yes", "deleting cannot be undone: nobody is there to ask, so say --yes")
+        raise Invalid(
+            "--yes", "deleting cannot be undone; there is no terminal to ask on: pass --yes"
+        )
     for template in templates:
         about = f"{template.name}  v{template.version}  {template.id}"
         session.err.print(printable(about), markup=False, highlight=False)

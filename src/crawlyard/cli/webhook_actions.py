@@ -151,7 +151,9 @@ def verify(secret: str, message_id: str, timestamp: str, signature: str) -> int:
 
 def _agreed(session: Session, found: Sequence[WebhookOut]) -> bool:
     if not sys.stdin.isatty():
-        raise Invalid("--yes", "deleting cannot be undone: nobody is there to ask, so say --yes")
+        raise Invalid(
+            "--yes", "deleting cannot be undone; there is no terminal to ask on: pass --yes"
+        )
     for each in found:
         session.err.print(
             printable(f"{each.id}  {state(each)}  {each.url}"), markup=False, highlight=False
