@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.web.rig import a_rig
 
 SNAPSHOT = Path(__file__).parent / "web" / "openapi.json"
@@ -107,7 +107,7 @@ def referred(document: Document, ref: str) -> Mapping[str, Any]:
 
 async def document_now() -> Document:
     """Return the document as the code makes it."""
-    rig = await a_rig(open_memory_store())
+    rig = await a_rig(open_in_memory())
     answer = await rig.get("openapi.json", by=None)
     told: Document = answer.json()
     return told

@@ -35,8 +35,8 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         architecture.imports_point_inward,
-        {"services.jobs": "from crawlyard.store.memory import open_memory_store"},
-        "services.jobs imports store.memory",
+        {"services.jobs": "from crawlyard.store.sql.in_memory import open_in_memory"},
+        "services.jobs imports store.sql.in_memory",
     ),
     (
         architecture.imports_point_inward,

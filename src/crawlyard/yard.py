@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from crawlyard.services.delivering import Deliverer
     from crawlyard.services.run import Workshop
     from crawlyard.services.worker import Worker
-    from crawlyard.store import memory
+    from crawlyard.store.sql import in_memory
 else:  # the engine takes longer to load than a list of jobs to be read
     works = lazily("crawlyard.works")
     redis = lazily("crawlyard.bus.redis")
     procrastinate = lazily("crawlyard.dispatch.procrastinate")
-    memory = lazily("crawlyard.store.memory")
+    in_memory = lazily("crawlyard.store.sql.in_memory")
 
 IN_MEMORY = "memory://"
 """As a database URL: nothing is kept after the process; for tests and trials."""
@@ -198,7 +198,7 @@ def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]
 
 async def _open_store(settings: Settings, heralds: Heralds) -> Store:
     if settings.database_url == IN_MEMORY:
-        return memory.open_memory_store(heralds.after)
+        return in_memory.open_in_memory(heralds)
     if settings.database_url:
         pooled = settings.database_direct_url not in ("", settings.database_url)
         return await open_sql_store(settings.database_url, heralds=heralds, pooled=pooled)

@@ -21,7 +21,7 @@ from crawlyard.errors import (
     Unauthenticated,
     Unavailable,
 )
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.wire.expanded import ExpandedScheduleOut
 from tests import sync_client
 from tests.builders import NOW
@@ -31,7 +31,7 @@ from tests.web.rig import BASE, URL, Rig, a_rig
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    made = await a_rig(open_memory_store())
+    made = await a_rig(open_in_memory())
     yield made
     await made.close()
 

@@ -4,7 +4,7 @@ import pytest
 
 from crawlyard.core.watch import Wish
 from crawlyard.errors import IllegalMove, Invalid, NotFound, Stale
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders_serve import a_report
 from tests.client.test_client import client_of
 from tests.web.rig import a_rig
@@ -13,7 +13,7 @@ ID = "host:1:x"
 
 
 async def test_workers_are_quiet_resumed_and_stopped() -> None:
-    rig = await a_rig(open_memory_store())
+    rig = await a_rig(open_in_memory())
     await rig.yard.store.workers.beat(a_report(beat_at=rig.clock.now()))
 
     async with client_of(rig) as yard:
@@ -30,7 +30,7 @@ async def test_workers_are_quiet_resumed_and_stopped() -> None:
 
 
 async def test_hosts_are_slowed_paused_blocked_resumed_and_forgotten() -> None:
-    rig = await a_rig(open_memory_store())
+    rig = await a_rig(open_in_memory())
 
     async with client_of(rig) as yard:
         slow = await yard.hosts.set("a.example", {"delay_s": 2, "at_once": 1}, version=0)

@@ -15,7 +15,7 @@ from crawlyard.core.lifecycle import Move
 from crawlyard.core.user import LOCAL
 from crawlyard.core.watch import Level
 from crawlyard.errors import NotFound, Unauthenticated
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.live import hub
 from crawlyard.web.wire.watch import LineOut
 from tests.scribe import Scribe, scribe_of
@@ -24,7 +24,7 @@ from tests.web.live_rig import PATIENCE_S, LiveRig, a_live_rig
 
 @pytest.fixture
 async def live() -> AsyncIterator[LiveRig]:
-    async with a_live_rig(open_memory_store()) as rig:
+    async with a_live_rig(open_in_memory()) as rig:
         yield rig
 
 

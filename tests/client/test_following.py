@@ -15,14 +15,14 @@ from crawlyard.client.messages import Message
 from crawlyard.core.credential import CredentialKind
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Unauthenticated, Unavailable
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.wire.jobs import EventOut
 from tests.web.live_rig import PATIENCE_S, LiveRig, a_live_rig
 
 
 @pytest.fixture
 async def live() -> AsyncIterator[LiveRig]:
-    async with a_live_rig(open_memory_store()) as rig:
+    async with a_live_rig(open_in_memory()) as rig:
         yield rig
 
 

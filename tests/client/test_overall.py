@@ -14,7 +14,7 @@ from crawlyard.cli.when import When
 from crawlyard.client import AsyncClient, Server
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.user import LOCAL
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.wire.attention import AttentionOut
 from tests.builders import NOW
 from tests.web.crawled import crawled
@@ -25,7 +25,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 async def rig() -> Rig:
-    rig = await a_rig(open_memory_store())
+    rig = await a_rig(open_in_memory())
     await rig.post("templates", {"name": "t", "spec": {"urls": [URL]}})
     await crawled(rig, name="first")
     await crawled(rig, template="t")

@@ -6,7 +6,7 @@ import pytest
 
 from crawlyard.client import AsyncClient
 from crawlyard.errors import Conflict, Stale
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.wire.expanded import ExpandedJobOut
 from tests.client.test_client import client_of
 from tests.web.rig import URL, a_rig
@@ -16,7 +16,7 @@ HOOK = "https://93.184.215.14/hook"
 
 @pytest.fixture
 async def yard() -> AsyncIterator[AsyncClient]:
-    async with client_of(await a_rig(open_memory_store())) as client:
+    async with client_of(await a_rig(open_in_memory())) as client:
         yield client
 
 

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.in_memory import open_in_memory
 
 STORES = ("memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 
@@ -20,7 +20,7 @@ class Backend:
     """Where a store's data is: it may be opened again and again, also at the same time."""
 
     where: str  # empty: in memory, where opening again is to go on
-    memory: Store = field(default_factory=open_memory_store)
+    memory: Store = field(default_factory=open_in_memory)
 
     @property
     def sql(self) -> bool:

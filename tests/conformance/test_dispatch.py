@@ -21,8 +21,8 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
 from crawlyard.dispatch.procrastinate import TicketDispatcher
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import Heralds, open_sql_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders import LEASE, a_batch, a_job, a_spec, a_target, its_event
 from tests.conformance.conftest import Backend
 from tests.rights import readable_folder, unprivileged
@@ -43,7 +43,7 @@ class Station:
     memory: Store = field(init=False)
 
     def __post_init__(self) -> None:
-        self.memory = open_memory_store(lambda: self.shared.announce(SystemClock().now()))
+        self.memory = open_in_memory(lambda: self.shared.announce(SystemClock().now()))
 
     async def another(self) -> tuple[Store, Dispatcher]:
         """Return the store and a dispatcher as another process would open them."""

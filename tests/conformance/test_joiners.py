@@ -16,8 +16,8 @@ from crawlyard.core.page import Target
 from crawlyard.core.priority import Priority
 from crawlyard.core.spread import REST, shard_of
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import Heralds, open_sql_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.store.sql.shards import waiting_buckets
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done
 from tests.conformance.conftest import Backend
@@ -77,11 +77,11 @@ class Herald:
 @pytest.fixture
 async def herald(backend: Backend) -> AsyncIterator[Herald]:
     made = Herald()
+    heralds = Heralds(within=made.tell_within, after=made.tell)
     if backend.sql:
-        heralds = Heralds(within=made.tell_within, after=made.tell)
         made.store = await open_sql_store(backend.where, heralds=heralds)
     else:
-        made.store = open_memory_store(made.tell)
+        made.store = open_in_memory(heralds)
     yield made
     await made.store.close()
 

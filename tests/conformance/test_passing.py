@@ -13,8 +13,8 @@ from crawlyard.core.checkpoint import Asker
 from crawlyard.core.job import Job
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import offers, open_sql_store, ripening
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 from tests.builders_serve import kept_user, quoted
 from tests.conformance.steps import added, claimed
@@ -92,7 +92,7 @@ async def test_an_urgent_job_behind_them_takes_a_slot_as_well(store: Store) -> N
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_they_are_passed_over_in_the_order_of_all_others(store: Store, seed: int) -> None:
-    chance, plain = Random(seed), open_memory_store()
+    chance, plain = Random(seed), open_in_memory()
     owners = [f"user{n}" for n in range(5)]
     for there in (store, plain):
         for n, owner in enumerate(owners):

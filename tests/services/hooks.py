@@ -19,7 +19,7 @@ from crawlyard.services.delivering import Deliverer, DeliveryOptions
 from crawlyard.services.receivers import Resolve
 from crawlyard.services.webhooks import Webhooks
 from crawlyard.store.base import EventQuery, Store
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders import a_job, its_event
 from tests.clock import FakeClock, settle
 from tests.receiver import Receiver
@@ -47,7 +47,7 @@ class JumpingClock(FakeClock):
 class Rig:
     """All that a test of webhooks needs."""
 
-    store: Store = field(default_factory=open_memory_store)
+    store: Store = field(default_factory=open_in_memory)
     clock: JumpingClock = field(default_factory=JumpingClock)
     timeout: timedelta = timedelta(seconds=5)
     options: DeliveryOptions = field(default_factory=DeliveryOptions)

@@ -15,7 +15,7 @@ from crawlyard.core.priority import Priority
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.claiming import Claiming, ClaimRules
 from crawlyard.store.base import LeaseStore, Store
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders import LEASE, a_job, a_spec, its_event
 from tests.clock import FakeClock
 
@@ -68,7 +68,7 @@ class Counting:
 
 @pytest.fixture
 def store() -> Store:
-    return open_memory_store()
+    return open_in_memory()
 
 
 @pytest.fixture

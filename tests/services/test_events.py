@@ -13,7 +13,7 @@ from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.events import LOOK_EVERY, Events, named
 from crawlyard.store.base import EVERY_EVENT, EventLog, EventQuery, Store
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders import NOW, a_job, its_event
 from tests.clock import FakeClock, settle
 from tests.conformance.conftest import Backend
@@ -109,7 +109,7 @@ class TestFollowing:
     async def test_who_asks_for_what_happens_from_now_on_gets_nothing_else(
         self, clock: FakeClock
     ) -> None:
-        memory = open_memory_store()
+        memory = open_in_memory()
         await added(memory)
         follower = Follower(Events(memory.events, clock).follow(LOCAL, after=None), clock)
         await settle()

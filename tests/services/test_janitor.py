@@ -22,7 +22,7 @@ from crawlyard.core.spec import FOREVER
 from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
 from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.store.tables.tallies import tally_steps
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_serve import a_reply, a_report, a_section, an_operation, given
@@ -380,7 +380,7 @@ class TestLeftovers:
     async def test_many_go_in_small_transactions_with_a_breath_between(
         self, clock: FakeClock
     ) -> None:
-        store = open_memory_store()
+        store = open_in_memory()
         for n in range(2500):
             await store.replies.begin(a_reply(key=str(n), created_at=NOW), NOW, NOW)
         await clock.advance(2 * DAY)
@@ -473,11 +473,11 @@ class TestRun:
 
     @pytest.fixture
     def frail(self) -> Frail:
-        return Frail(open_memory_store().upkeep)
+        return Frail(open_in_memory().upkeep)
 
     @pytest.fixture
     def memory(self, frail: Frail) -> Store:
-        return replace(open_memory_store(), upkeep=frail)
+        return replace(open_in_memory(), upkeep=frail)
 
     async def test_it_sweeps_at_once_and_then_every_ten_minutes(
         self, memory: Store, frail: Frail, clock: FakeClock
@@ -521,8 +521,8 @@ class TestRun:
     async def test_others_get_their_turn_between_two_steps_of_a_purge(
         self, clock: FakeClock
     ) -> None:
-        steps = Steps(open_memory_store().upkeep, clock)
-        memory = replace(open_memory_store(), upkeep=steps)
+        steps = Steps(open_in_memory().upkeep, clock)
+        memory = replace(open_in_memory(), upkeep=steps)
 
         await sweep(Janitor(memory, clock, JanitorOptions()), clock)
 
@@ -533,8 +533,8 @@ class TestRun:
         self, clock: FakeClock, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
-        steps = Steps(open_memory_store().upkeep, clock)
-        memory = replace(open_memory_store(), upkeep=steps)
+        steps = Steps(open_in_memory().upkeep, clock)
+        memory = replace(open_in_memory(), upkeep=steps)
         running = asyncio.create_task(Janitor(memory, clock, JanitorOptions()).run())
 
         await clock.advance(timedelta(minutes=1))
@@ -544,7 +544,7 @@ class TestRun:
         await ended_by_cancel(running)
 
     async def test_an_error_of_ours_ends_it(self, clock: FakeClock) -> None:
-        broken = replace(open_memory_store(), upkeep=None)
+        broken = replace(open_in_memory(), upkeep=None)
 
         with pytest.raises(AttributeError):
             await Janitor(broken, clock, JanitorOptions()).run()

@@ -13,7 +13,7 @@ from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.operations import LEASE, LOOK_EVERY, Operations, Portion
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.clock import FakeClock, settle
 
 
@@ -50,7 +50,7 @@ async def running(service: Operations) -> AsyncIterator[None]:
 
 
 async def test_what_is_started_here_begins_at_once() -> None:
-    store, clock, worker = open_memory_store(), FakeClock(), Counting()
+    store, clock, worker = open_in_memory(), FakeClock(), Counting()
     service = operations(store, clock, worker)
 
     async with running(service):
@@ -64,7 +64,7 @@ async def test_what_is_started_here_begins_at_once() -> None:
 
 
 async def test_what_others_have_started_is_seen_soon() -> None:
-    store, clock, worker = open_memory_store(), FakeClock(), Counting()
+    store, clock, worker = open_in_memory(), FakeClock(), Counting()
     elsewhere = operations(store, clock, Counting())
 
     async with running(operations(store, clock, worker)):
@@ -76,7 +76,7 @@ async def test_what_others_have_started_is_seen_soon() -> None:
 
 
 async def test_a_store_that_was_away_is_waited_for() -> None:
-    store, clock = open_memory_store(), FakeClock()
+    store, clock = open_in_memory(), FakeClock()
     worker = Counting(StoreUnavailable("away"))
     service = operations(store, clock, worker)
 
@@ -93,7 +93,7 @@ async def test_a_store_that_was_away_is_waited_for() -> None:
 
 
 async def test_an_error_of_ours_ends_it_and_is_told() -> None:
-    store, clock = open_memory_store(), FakeClock()
+    store, clock = open_in_memory(), FakeClock()
     service = operations(store, clock, Counting(RuntimeError("oops")))
     made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
 
@@ -104,7 +104,7 @@ async def test_an_error_of_ours_ends_it_and_is_told() -> None:
 
 
 async def test_two_servers_do_not_work_at_the_same_one() -> None:
-    store, clock, worker = open_memory_store(), FakeClock(), Counting()
+    store, clock, worker = open_in_memory(), FakeClock(), Counting()
     first, second = (operations(store, clock, worker) for _ in range(2))
     await first.start(LOCAL, OperationKind.JOBS, {}, 3)
 
@@ -115,7 +115,7 @@ async def test_two_servers_do_not_work_at_the_same_one() -> None:
 
 
 async def test_whose_lease_was_taken_over_writes_no_more() -> None:
-    store, clock, worker = open_memory_store(), FakeClock(), Counting()
+    store, clock, worker = open_in_memory(), FakeClock(), Counting()
     service = operations(store, clock, worker)
     made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     now = clock.now()
@@ -143,7 +143,7 @@ class Slow(Counting):
 
 
 async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -> None:
-    store, clock, slow, other = open_memory_store(), FakeClock(), Slow(), Counting()
+    store, clock, slow, other = open_in_memory(), FakeClock(), Slow(), Counting()
     service = operations(store, clock, slow)
     made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     task = asyncio.create_task(service.run())
@@ -164,7 +164,7 @@ async def test_whoever_is_cancelled_does_his_portion_and_gives_the_rest_back() -
 
 
 async def test_one_that_was_cancelled_meanwhile_is_not_given_back() -> None:
-    store, clock, slow = open_memory_store(), FakeClock(), Slow()
+    store, clock, slow = open_in_memory(), FakeClock(), Slow()
     service = operations(store, clock, slow)
     made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
     task = asyncio.create_task(service.run())
@@ -181,7 +181,7 @@ async def test_one_that_was_cancelled_meanwhile_is_not_given_back() -> None:
 
 class TestDrain:
     async def test_all_that_is_due_is_done(self) -> None:
-        store, clock, worker = open_memory_store(), FakeClock(), Counting()
+        store, clock, worker = open_in_memory(), FakeClock(), Counting()
         service = operations(store, clock, worker)
         made = [await service.start(LOCAL, OperationKind.JOBS, {}, 3) for _ in range(2)]
 
@@ -192,7 +192,7 @@ class TestDrain:
         assert states == [OperationState.COMPLETED] * 2
 
     async def test_what_a_dead_process_had_is_done_once_its_lease_has_lapsed(self) -> None:
-        store, clock, worker = open_memory_store(), FakeClock(), Counting()
+        store, clock, worker = open_in_memory(), FakeClock(), Counting()
         service = operations(store, clock, worker)
         made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
         await store.operations.claim(clock.now(), clock.now() + LEASE)  # and it dies
@@ -207,7 +207,7 @@ class TestDrain:
         assert (await service.get(LOCAL, made.id)).state is OperationState.COMPLETED
 
     async def test_what_somebody_else_works_at_is_left_to_him(self) -> None:
-        store, clock, worker = open_memory_store(), FakeClock(), Counting()
+        store, clock, worker = open_in_memory(), FakeClock(), Counting()
         service = operations(store, clock, worker)
         await service.start(LOCAL, OperationKind.JOBS, {}, 3)
         his = await store.operations.claim(clock.now(), clock.now() + LEASE)
@@ -228,7 +228,7 @@ class TestDrain:
     async def test_a_store_that_is_away_is_waited_for(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        store, clock = open_memory_store(), FakeClock()
+        store, clock = open_in_memory(), FakeClock()
         service = operations(store, clock, Counting(StoreUnavailable("away")))
         made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
 

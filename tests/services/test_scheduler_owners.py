@@ -9,7 +9,7 @@ from crawlyard.core.user import LOCAL, Actor, Role
 from crawlyard.errors import Conflict, Forbidden, NotFound
 from crawlyard.services.scheduler import Scheduler
 from crawlyard.store.base import ScheduleQuery, Store
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.services.schedule_rig import HOUR, MIDNIGHT, Rig, a_rig
 
 ADA = Actor(id="ada")
@@ -43,7 +43,7 @@ NOBODYS = {"is_due", "overdue", "secret_params", "after_run", "nudge", "round", 
 
 @pytest.fixture
 def store() -> Store:
-    return open_memory_store()  # rules about owners are none of the store's
+    return open_in_memory()  # rules about owners are none of the store's
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ async def test_who_may_only_look_may_look(rig: Rig, call: Call) -> None:
 @pytest.mark.parametrize("call", [*LOOKS.values(), *CHANGES.values()], ids=[*LOOKS, *CHANGES])
 async def test_an_admin_and_the_owner_may_do_all(store: Store, call: Call) -> None:
     for actor in (ADA, LOCAL):
-        rig = a_rig(open_memory_store())
+        rig = a_rig(open_in_memory())
         await rig.create(actor=ADA)
         await rig.clock.advance(2 * HOUR)
 

@@ -18,7 +18,7 @@ from crawlyard.core.timetable import timetable
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import Firing, Store
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend
 from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig
@@ -40,7 +40,7 @@ async def running(rig: Rig) -> AsyncIterator["asyncio.Task[None]"]:
 
 class TestRun:
     async def test_it_wakes_when_something_is_due(self) -> None:
-        rig = a_rig(open_memory_store())
+        rig = a_rig(open_in_memory())
         schedule_id = await rig.create()
 
         async with running(rig):
@@ -51,7 +51,7 @@ class TestRun:
             assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
     async def test_a_change_in_this_process_wakes_it_at_once(self) -> None:
-        rig = a_rig(open_memory_store())
+        rig = a_rig(open_in_memory())
 
         async with running(rig):
             schedule_id = await rig.create("at 2026-03-01T00:01:02")
@@ -60,7 +60,7 @@ class TestRun:
             assert len(await rig.submitted(schedule_id)) == 1
 
     async def test_a_change_in_another_is_seen_in_a_second(self) -> None:
-        rig = a_rig(open_memory_store())
+        rig = a_rig(open_in_memory())
         other = a_rig(rig.store, rig.clock)
         await rig.clock.advance(0.3 * SECOND)
 
@@ -73,7 +73,7 @@ class TestRun:
             assert len(await rig.submitted(schedule_id)) == 1
 
     async def test_a_clock_that_is_set_forward_is_followed_in_five_seconds(self) -> None:
-        rig = a_rig(open_memory_store())
+        rig = a_rig(open_in_memory())
         schedule_id = await rig.create()
 
         async with running(rig):
@@ -83,7 +83,7 @@ class TestRun:
             assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
     async def test_it_follows_jobs_that_end_elsewhere(self) -> None:
-        rig = a_rig(open_memory_store())
+        rig = a_rig(open_in_memory())
         queued = await rig.create(overlap=Overlap.QUEUE)
         failing = await rig.create(name="failing", pause_after=1)
 
@@ -97,7 +97,7 @@ class TestRun:
             assert (await rig.schedule(failing)).paused_by == "scheduler"
 
     async def test_a_nudge_after_a_run_lets_what_waits_begin_at_once(self) -> None:
-        rig = a_rig(open_memory_store())
+        rig = a_rig(open_in_memory())
         queued = await rig.create(overlap=Overlap.QUEUE)
 
         async with running(rig):
@@ -109,7 +109,7 @@ class TestRun:
             assert (await rig.ledger(queued))[1] == "2 ran overlap"
 
     async def test_it_ends_when_it_is_cancelled(self) -> None:
-        rig = a_rig(open_memory_store())
+        rig = a_rig(open_in_memory())
 
         async with running(rig) as task:
             task.cancel()
@@ -120,7 +120,7 @@ class TestRun:
     async def test_it_goes_on_by_itself_when_the_store_is_back(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        store = open_memory_store()
+        store = open_in_memory()
         absence = Absence()
         rig = a_rig(replace(store, ticks=Flaky(store, absence)))
         schedule_id = await rig.create()

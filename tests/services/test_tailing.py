@@ -16,7 +16,7 @@ from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.tailing import LOOK_EVERY, PORTION, Tailing, stretch
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders import LEASE, NOW
 from tests.clock import FakeClock
 from tests.conformance.purging import deleted
@@ -85,7 +85,7 @@ async def test_what_is_there_comes_first_then_what_is_said_up_to_the_end(
 
 
 async def test_level_and_place_are_kept_to(clock: FakeClock) -> None:
-    store = open_memory_store()
+    store = open_in_memory()
     scribe = await a_scribe(store, clock)
     for level in (Level.ERROR, Level.INFO, Level.WARNING, Level.DEBUG, Level.ERROR):
         await scribe.say(1, level)
@@ -99,7 +99,7 @@ async def test_level_and_place_are_kept_to(clock: FakeClock) -> None:
 
 
 async def test_a_cancelled_job_is_followed_to_its_last_batch(clock: FakeClock) -> None:
-    store = open_memory_store()
+    store = open_in_memory()
     scribe = await a_scribe(store, clock)
     reader = Reader(tailing(store, clock).follow(LOCAL, scribe.lease.job_id), clock)
     await moved(store, scribe.lease.job_id, Move.CANCEL)
@@ -112,7 +112,7 @@ async def test_a_cancelled_job_is_followed_to_its_last_batch(clock: FakeClock) -
 
 
 async def test_an_id_in_capitals_is_the_same_job(clock: FakeClock) -> None:
-    store = open_memory_store()
+    store = open_in_memory()
     scribe = await a_scribe(store, clock)
     await scribe.say(2)
     await scribe.end()
@@ -123,7 +123,7 @@ async def test_an_id_in_capitals_is_the_same_job(clock: FakeClock) -> None:
 
 
 async def test_a_job_that_is_deleted_is_followed_no_more(clock: FakeClock) -> None:
-    store = open_memory_store()
+    store = open_in_memory()
     scribe = await a_scribe(store, clock)
     reader = Reader(tailing(store, clock).follow(LOCAL, scribe.lease.job_id), clock)
     await scribe.say()
@@ -136,7 +136,7 @@ async def test_a_job_that_is_deleted_is_followed_no_more(clock: FakeClock) -> No
 
 
 async def test_a_job_of_another_cannot_be_followed(clock: FakeClock) -> None:
-    store = open_memory_store()
+    store = open_in_memory()
     job = await added(store, owner="bob")
 
     for actor, job_id in ((ADA, job.id), (LOCAL, "0192")):
@@ -147,7 +147,7 @@ async def test_a_job_of_another_cannot_be_followed(clock: FakeClock) -> None:
 async def test_a_store_that_is_away_is_waited_for(
     clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = open_memory_store()
+    store = open_in_memory()
     scribe = await a_scribe(store, clock)
     journal = Away(store)
     faulty = replace(store, journal=journal)

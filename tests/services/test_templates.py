@@ -18,7 +18,7 @@ from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFo
 from crawlyard.ids import new_id
 from crawlyard.services.templates import TemplateManager, check_draft
 from crawlyard.store.base import EVERY_EVENT, Store, TemplateQuery
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders import NOW
 from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft
 from tests.clock import FakeClock
@@ -32,7 +32,7 @@ SECRET = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer
 
 @pytest.fixture
 def store() -> Store:
-    return open_memory_store()
+    return open_in_memory()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from crawlyard.engine.fetch import Response
 from crawlyard.engine.robots import MAX_PARSED, Rules
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import RobotsStore
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.clock import FakeClock
 
 AGENT = "Crawlyard/0.1"
@@ -315,7 +315,7 @@ async def test_an_origin_that_is_given_up_is_so_for_its_job_alone() -> None:
 class Kept:
     """A keeper that counts how often it was asked and written to, and is away when told."""
 
-    store: RobotsStore = field(default_factory=lambda: open_memory_store().robots)
+    store: RobotsStore = field(default_factory=lambda: open_in_memory().robots)
     away: bool = False
     broken: bool = False
     puts: list[list[str]] = field(default_factory=list)

@@ -19,7 +19,7 @@ from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.hosts import NEVER, HostGate, Slot
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.builders import NOW
 from tests.clock import FakeClock, settle
 
@@ -145,7 +145,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.store = open_memory_store()
+        self.store = open_in_memory()
         self.site = Site(self.clock)
         self.processes: list[Process] = []
 

@@ -15,7 +15,7 @@ from crawlyard.engine.failing import NotSent
 from crawlyard.engine.hosts import LONGEST_HOLD_S, NEVER, HostGate
 from crawlyard.engine.seating import Pacer
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.clock import FakeClock, settle
 
 HOST = "a.example"
@@ -54,7 +54,7 @@ class Requests:
 class Watched:
     """A pacer that remembers what was booked, and is away at first, for as often as said."""
 
-    pacer: Pacer = field(default_factory=lambda: open_memory_store().hosts)
+    pacer: Pacer = field(default_factory=lambda: open_in_memory().hosts)
     away: int = 0
     booked: list[list[Booking]] = field(default_factory=list)
     sat: list[list[SeatWish]] = field(default_factory=list)
@@ -319,7 +319,7 @@ async def test_neither_delay_nor_number_is_ever_exceeded(
     delay: int, at_once: int, work: list[tuple[int, int]], *, paced: bool
 ) -> None:
     clock = FakeClock()
-    pacer = open_memory_store().hosts if paced else None
+    pacer = open_in_memory().hosts if paced else None
     gate = a_gate(clock, delay_s=delay / 8, at_once=at_once, pacer=pacer)
     requests = Requests(gate, clock)
 
@@ -420,7 +420,7 @@ async def test_refusals_of_one_burst_count_once() -> None:
 
 
 async def test_two_gates_on_one_store_keep_one_pace() -> None:
-    clock, store = FakeClock(), open_memory_store()
+    clock, store = FakeClock(), open_in_memory()
     gates = [a_gate(clock, delay_s=0.5, pacer=store.hosts) for _ in range(2)]
     requests = [Requests(gate, clock) for gate in gates]
 
@@ -483,7 +483,7 @@ async def test_a_store_that_is_away_is_asked_again_and_nothing_leaves_before() -
 
 
 async def test_a_refusal_holds_up_the_other_processes_as_well() -> None:
-    clock, store = FakeClock(), open_memory_store()
+    clock, store = FakeClock(), open_in_memory()
     refused, other = (a_gate(clock, delay_s=0.5, pacer=store.hosts) for _ in range(2))
     requests = Requests(other, clock)
     began_at = clock.monotonic()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.conformance.conftest import backend, sqlite_template, store
 from tests.web.rig import Rig, a_rig
 
@@ -14,6 +14,6 @@ __all__ = ["backend", "sqlite_template", "store"]
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     """A server on a store in memory, with a token of the admin's."""
-    made = await a_rig(open_memory_store())
+    made = await a_rig(open_in_memory())
     yield made
     await made.close()

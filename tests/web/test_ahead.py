@@ -17,8 +17,8 @@ from crawlyard.core.progress import progress_of
 from crawlyard.core.pulse import Pulse
 from crawlyard.core.user import LOCAL
 from crawlyard.store.base import JobQuery
-from crawlyard.store.memory import open_memory_store
-from crawlyard.store.memory.jobs import MemoryJobs
+from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.jobs import SqlJobs
 from crawlyard.web.app import create_app
 from crawlyard.web.live.ahead import HEAR_EVERY
 from crawlyard.web.live.hub import LOOK_EVERY, PULSE_EVERY
@@ -168,7 +168,7 @@ class Wide(MemoryBus):
         return Reach.AWAY if self.away else Reach.YARD
 
 
-class CountedJobs(MemoryJobs, frozen=True):
+class CountedJobs(SqlJobs, frozen=True):
     """The jobs of a store, counting how often somebody looks at those that run."""
 
     looks: list[JobQuery] = field(default_factory=list)
@@ -176,7 +176,7 @@ class CountedJobs(MemoryJobs, frozen=True):
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         if query.states == {State.RUNNING}:
             self.looks.append(query)
-        return await MemoryJobs.find(self, query, limit)
+        return await SqlJobs.find(self, query, limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,9 +196,9 @@ class WideRig:
 
 @pytest.fixture
 async def wide() -> WideRig:
-    clock, store = FakeClock(), open_memory_store()
-    assert isinstance(store.jobs, MemoryJobs)
-    jobs = CountedJobs(store.jobs._shelf)
+    clock, store = FakeClock(), open_in_memory()
+    assert isinstance(store.jobs, SqlJobs)
+    jobs = CountedJobs(store.jobs._database)
     yard = Yard(Settings(database_url=IN_MEMORY), replace(store, jobs=jobs), clock)
     yard.bus = bus = Wide(clock)
     site = await open_site(yard, SiteOptions(rate_limits=False))

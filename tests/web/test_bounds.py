@@ -9,7 +9,7 @@ from time import process_time
 
 import pytest
 
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.routes import DEEPEST
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
 from tests.web.live_rig import LiveRig, a_live_rig
@@ -24,14 +24,14 @@ GET = "GET /api/v1/meta HTTP/1.1"
 
 @pytest.fixture
 async def live() -> AsyncIterator[LiveRig]:
-    async with a_live_rig(open_memory_store()) as rig:
+    async with a_live_rig(open_in_memory()) as rig:
         yield rig
 
 
 @pytest.fixture
 async def hasty() -> AsyncIterator[LiveRig]:
     """A server that waits for a request for SOON_S alone, and for its begin a second."""
-    async with a_live_rig(open_memory_store(), request_s=SOON_S, idle_s=1) as rig:
+    async with a_live_rig(open_in_memory(), request_s=SOON_S, idle_s=1) as rig:
         yield rig
 
 

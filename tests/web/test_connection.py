@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web import connection
 from tests.web.live_rig import LiveRig, a_live_rig
 from tests.web.raw import END, Deaf, deaf, head, wire
@@ -21,16 +21,14 @@ ZIPPED = "Accept-Encoding: gzip"  # more than the system takes, less than makes 
 @pytest.fixture
 async def hasty() -> AsyncIterator[LiveRig]:
     """A server that waits for whole requests, and for readers, for SOON_S alone."""
-    async with a_live_rig(
-        open_memory_store(), send_buffer=4096, request_s=SOON_S, idle_s=1
-    ) as live:
+    async with a_live_rig(open_in_memory(), send_buffer=4096, request_s=SOON_S, idle_s=1) as live:
         yield live
 
 
 @pytest.fixture
 async def idle() -> AsyncIterator[LiveRig]:
     """The same, which waits long for a request to begin."""
-    async with a_live_rig(open_memory_store(), request_s=SOON_S) as live:
+    async with a_live_rig(open_in_memory(), request_s=SOON_S) as live:
         yield live
 
 

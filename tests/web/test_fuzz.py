@@ -6,8 +6,8 @@ import pytest
 
 from crawlyard.core.user import Role
 from crawlyard.store.base import Store
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from tests.web.fuzzing import PHASES, PREVIEW, Opener, Wish, fuzzed
 
 ALL = frozenset(PHASES)
@@ -15,7 +15,7 @@ DRAWN = frozenset({"fuzzing", "stateful"})
 
 
 async def in_memory() -> Store:
-    return open_memory_store()
+    return open_in_memory()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -13,8 +13,8 @@ from crawlyard.bus.memory import MemoryBus
 from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.app import create_app
 from crawlyard.web.explaining import MEANINGS
 from crawlyard.web.problems import KINDS
@@ -48,7 +48,7 @@ async def test_how_redis_is_is_told_and_a_server_is_ready_without_it(
     reach: Reach, said: str, figure: str
 ) -> None:
     clock = FakeClock()
-    yard = Yard(Settings(database_url=IN_MEMORY), open_memory_store(), clock)
+    yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), clock)
     yard.bus = bus = Switched(clock)
     bus.told = reach
     site = await open_site(yard, SiteOptions(rate_limits=False))
@@ -69,7 +69,7 @@ async def test_without_its_store_a_server_lives_and_is_not_ready() -> None:
     async def check() -> None:
         raise StoreUnavailable("the database /home/ada/secret.db is locked")
 
-    rig = await a_rig(replace(open_memory_store(), check=check))
+    rig = await a_rig(replace(open_in_memory(), check=check))
 
     live, ready = await rig.get("/healthz", by=None), await rig.get("/readyz", by=None)
 

@@ -18,7 +18,7 @@ from crawlyard.core.topic import TOPIC_OF, Topic, topics_for
 from crawlyard.core.user import LOCAL, PERMITS_OF, Permit, Role
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.base import EVERY_EVENT, EventLog, EventQuery
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY
 from crawlyard.web.live.stream import ROOM, Stream, Wish
@@ -301,13 +301,13 @@ class Log:
 
 @pytest.fixture
 def log() -> Log:
-    return Log(open_memory_store().events)
+    return Log(open_in_memory().events)
 
 
 @pytest.fixture
 async def faulty(log: Log) -> Rig:
     """A server whose event log is *log*, on a store of its own."""
-    store = open_memory_store()
+    store = open_in_memory()
     log.inner = store.events
     return await a_rig(replace(store, events=log))
 
@@ -315,7 +315,7 @@ async def faulty(log: Log) -> Rig:
 async def test_a_table_that_begins_anew_is_noticed(faulty: Rig, log: Log) -> None:
     for _ in range(5):
         await added(faulty.yard.store)
-    other = open_memory_store()
+    other = open_in_memory()
     async with listening(faulty) as ear:
         log.inner = other.events
         await added(other)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from crawlyard.core.page import Body, StoredPage
 from crawlyard.core.user import LOCAL, Permit
 from crawlyard.store.base import PageQuery, PageStore
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.app import PREFIX
 from crawlyard.web.site import SiteOptions
 from tests.builders import a_batch, a_target, done
@@ -339,7 +339,7 @@ class TestExport:
         assert problem(xml) == (422, "validation_failed")
 
     async def test_exports_have_a_rate_of_their_own(self) -> None:
-        rig = await a_rig(open_memory_store(), SiteOptions(rate_limits=True))
+        rig = await a_rig(open_in_memory(), SiteOptions(rate_limits=True))
         job_id, _ = await crawled(rig)
 
         answers = [await rig.get(f"jobs/{job_id}/export") for _ in range(11)]
@@ -375,7 +375,7 @@ class Counted:
 
 
 async def test_an_export_ends_when_its_reader_has_gone() -> None:
-    store = open_memory_store()
+    store = open_in_memory()
     counted = Counted(store.pages)
     rig = await a_rig(replace(store, pages=counted))
     job_id, answer = await crawled(rig)

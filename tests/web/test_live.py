@@ -14,8 +14,8 @@ from crawlyard.core.credential import CredentialKind
 from crawlyard.core.user import LOCAL, Permit
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.services.jobs import JobManager
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.live import hub, past
 from crawlyard.web.live.stream import ROOM
 from tests.builders import a_job, a_spec, its_event
@@ -25,7 +25,7 @@ from tests.web.rig import problem
 
 @pytest.fixture
 async def live() -> AsyncIterator[LiveRig]:
-    async with a_live_rig(open_memory_store()) as rig:
+    async with a_live_rig(open_in_memory()) as rig:
         yield rig
 
 
@@ -341,7 +341,7 @@ async def test_a_server_has_so_many_streams(live: LiveRig, monkeypatch: pytest.M
 async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with a_live_rig(open_memory_store(), send_buffer=4096) as live:
+    async with a_live_rig(open_in_memory(), send_buffer=4096) as live:
         reader, writer = await slow_reader(live)
         await until_open(live, 1)
         [stream] = live.rig.site.live.streams
@@ -392,7 +392,7 @@ async def until_open(live: LiveRig, count: int) -> None:
 
 
 async def test_a_server_that_ends_closes_its_streams_first() -> None:
-    async with a_live_rig(open_memory_store()) as live:
+    async with a_live_rig(open_in_memory()) as live:
         async with live.listen() as listener:
             await listener.until("hello")
             live.rig.site.live.close()

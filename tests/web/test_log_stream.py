@@ -18,8 +18,8 @@ from crawlyard.core.watch import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.tailing import PORTION
 from crawlyard.store.base import JournalStore, Store
-from crawlyard.store.memory import open_memory_store
 from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.live import hub
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY
 from crawlyard.web.live.stream import LogWish, Wish
@@ -33,7 +33,7 @@ from tests.web.test_live import slow_reader, until_open
 
 @pytest.fixture
 async def live() -> AsyncIterator[LiveRig]:
-    async with a_live_rig(open_memory_store()) as rig:
+    async with a_live_rig(open_in_memory()) as rig:
         yield rig
 
 
@@ -271,12 +271,12 @@ async def test_it_is_told_at_most_five_times_a_second_and_pinged_every_fifteen(r
 
 
 async def test_a_table_of_events_that_begins_anew_is_nothing_to_a_log() -> None:
-    store = open_memory_store()
+    store = open_in_memory()
     log = Log(store.events)
     rig = await a_rig(replace(store, events=log))
     scribe = await scribe_of(store, rig.clock, (await rig.job())["id"])
     async with following(rig, scribe) as ear:
-        log.inner = open_memory_store().events
+        log.inner = open_in_memory().events
         await rig.clock.advance(2 * LOOK_EVERY)
         await scribe.say()
         await rig.clock.advance(LOOK_EVERY)
@@ -396,7 +396,7 @@ class Costly:
 
 def counted() -> tuple[Store, Counted]:
     """Return a store in memory, and its journal."""
-    store = open_memory_store()
+    store = open_in_memory()
     journal = Counted(store.journal)
     return replace(store, journal=journal), journal
 

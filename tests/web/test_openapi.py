@@ -12,7 +12,7 @@ import pytest
 
 from crawlyard.core.lifecycle import State
 from crawlyard.core.user import LOCAL, Permit
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.app import PREFIX
 from tests.openapi import (
     SNAPSHOT,
@@ -174,7 +174,7 @@ async def test_every_example_of_a_body_is_taken(document: Document) -> None:
 
 async def answered(name: str, body: Any, kind: str) -> int:
     """Return how the admin of a new yard is answered, things of ada's being there."""
-    rig = await a_rig(open_memory_store())
+    rig = await a_rig(open_in_memory())
     await rig.user("ada")
     method, _, path = name.partition(" ")
     if (thing := THINGS[name]) and thing != "section":

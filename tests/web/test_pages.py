@@ -12,7 +12,7 @@ from crawlyard.core.archive import Bounds
 from crawlyard.core.page import Body
 from crawlyard.core.user import LOCAL, Permit
 from crawlyard.services.archive import Archive
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.app import create_app
 from crawlyard.web.site import SiteOptions
 from tests.builders import a_batch, a_target, done
@@ -207,7 +207,7 @@ class TestExport:
         assert (await rig.get("pages/export", by="bob")).text == ""
 
     async def test_it_is_counted_with_the_other_exports(self) -> None:
-        rig = await a_rig(open_memory_store(), SiteOptions(rate_limits=True))
+        rig = await a_rig(open_in_memory(), SiteOptions(rate_limits=True))
 
         answers = [await rig.get("pages/export") for _ in range(11)]
 

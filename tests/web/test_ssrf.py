@@ -18,7 +18,7 @@ from crawlyard.core.user import LOCAL
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine.clients import CLIENTS
-from crawlyard.store.memory import open_memory_store
+from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.app import create_app
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
@@ -78,7 +78,7 @@ class Paths:
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
     """A server whose time goes on; ada is an operator."""
-    yard = Yard(Settings(database_url=IN_MEMORY), open_memory_store(), SystemClock())
+    yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
     made = Rig(site=site, app=create_app(site), clock=FakeClock())
     await made.token(LOCAL.id)

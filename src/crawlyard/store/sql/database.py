@@ -162,8 +162,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA foreign_keys=ON")
             # KiB; the index of a frontier of a million URLs is written all over
             connection.execute("PRAGMA cache_size=-65536")
-            # SQLite's own knows the 26 letters of ASCII alone
-            connection.create_function("lower", 1, _lower, deterministic=True)
+            connection.create_function("lower", 1, lower, deterministic=True)
 
         @event.listens_for(engine, "begin")
         def start(connection: Connection) -> None:
@@ -199,7 +198,8 @@ def create_file(path: Path, busy: timedelta) -> None:
             connection.close()
 
 
-def _lower(text: str | None) -> str | None:
+def lower(text: str | None) -> str | None:
+    """Return *text* in lower case, in any alphabet: SQLite's own knows ASCII alone."""
     return text and text.lower()
 
 
