@@ -155,7 +155,7 @@ async def test_requests_are_a_delay_apart_however_fast_they_are_answered() -> No
 @pytest.mark.parametrize("paced", [False, True])
 async def test_the_delay_counts_from_when_a_request_is_sent(*, paced: bool) -> None:
     clock = FakeClock()
-    pacer = open_memory_store().hosts if paced else None
+    pacer = open_in_memory().hosts if paced else None
     gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
     # a look-up, then connections that are there, then one that is not
     requests = Requests(gate, clock, prepares_s=chain([0.375], repeat(0.0, 3), [0.25], repeat(0.0)))
@@ -171,7 +171,7 @@ async def test_the_delay_counts_from_when_a_request_is_sent(*, paced: bool) -> N
 @pytest.mark.parametrize("paced", [False, True])
 async def test_connections_are_made_ahead_and_slow_nothing_down(*, paced: bool) -> None:
     clock = FakeClock()
-    pacer = open_memory_store().hosts if paced else None
+    pacer = open_in_memory().hosts if paced else None
     gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
     requests = Requests(gate, clock, prepares_s=cycle([0.375, 0.25]))
 

@@ -79,16 +79,20 @@ def _paused(conn: Connection, before: datetime, limit: int, after: Job | None) -
 
 
 def _file(conn: Connection) -> Path | None:
-    """Return the file of an SQLite database."""
+    """Return the file of a SQLite database, ``None`` for one in memory or on Postgres."""
     if is_postgres(conn):
         return None
     named = "SELECT file FROM pragma_database_list WHERE name = 'main'"
-    return Path(conn.exec_driver_sql(named).scalar_one())
+    file = conn.exec_driver_sql(named).scalar_one()
+    return Path(file) if file else None
 
 
 def _size(conn: Connection) -> int:
+    if is_postgres(conn):
+        return conn.scalar(select(func.pg_database_size(func.current_database()))) or 0
     file = _file(conn)
     if file is None:
-        return conn.scalar(select(func.pg_database_size(func.current_database()))) or 0
+        size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        return int(conn.exec_driver_sql(size).scalar_one())
     parts = (file, file.with_name(f"{file.name}-wal"))
     return sum(part.stat().st_size for part in parts if part.exists())
