@@ -379,8 +379,8 @@ def test_too_many_errors_have_a_code_of_their_own(either: Shell) -> None:
 
 def test_a_job_waits_for_its_next_attempt_until_it_is_told_to_run_now(shell: Shell) -> None:
     words = ("--attempts", "3", "--retry-wait", "2h", "--max-errors", "1", "--ignore-robots")
-    words += ("--header", "Authorization: pw123")
-    shell.run("crawl", "-d", "http://127.0.0.1:9/", "--allow-private", *words)
+    secret = ("--header", "Authorization: pw123")
+    shell.run("crawl", "-d", "http://127.0.0.1:9/", "--allow-private", *words, *secret)
     with shell.started("work"):
         while (waiting := shell.job())["state_reason"] != "waiting_retry":
             assert waiting["state"] != "failed"

@@ -43,7 +43,8 @@ class Station:
     memory: Store = field(init=False)
 
     def __post_init__(self) -> None:
-        self.memory = open_in_memory(lambda: self.shared.announce(SystemClock().now()))
+        told = Heralds(after=lambda: self.shared.announce(SystemClock().now()))
+        self.memory = open_in_memory(told)
 
     async def another(self) -> tuple[Store, Dispatcher]:
         """Return the store and a dispatcher as another process would open them."""

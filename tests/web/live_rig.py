@@ -14,13 +14,13 @@ from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL
 from crawlyard.store.base import Store
-from crawlyard.web.app import PREFIX, create_app
+from crawlyard.web.app import PREFIX
 from crawlyard.web.connection import IDLE_S, REQUEST_S
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
-from tests.web.rig import Rig
+from tests.web.rig import Rig, an_app
 
 PATIENCE_S = 30  # more than anything here takes; a hang fails instead of blocking the suite
 
@@ -131,7 +131,7 @@ async def a_live_rig(
     """
     yard = Yard(Settings(database_url=IN_MEMORY), store, SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
-    rig = Rig(site=site, app=create_app(site), clock=FakeClock())
+    rig = Rig(site=site, app=an_app(site), clock=FakeClock())
     await rig.token(LOCAL.id)
     with listening("127.0.0.1", 0) as sock:
         if send_buffer is not None:

@@ -82,6 +82,23 @@ class Rig:
     async def close(self) -> None:
         """End what goes on behind the server, such as the seats of hosts; not its store."""
         await self.yard._close()
+        if self.app not in _unused:
+            _unused.append(self.app)
+
+
+_unused: list[FastAPI] = []
+
+
+def an_app(site: Site) -> FastAPI:
+    """Return an application that serves *site*: one used before if there is any.
+
+    Making one and asking it for the first time takes longer than most tests.
+    """
+    if not _unused:
+        return create_app(site)
+    app = _unused.pop()
+    app.state.site = site
+    return app
 
 
 async def a_rig(
@@ -91,7 +108,7 @@ async def a_rig(
     clock = clock or FakeClock()
     yard = Yard(Settings(database_url=IN_MEMORY), store, clock)
     site = await open_site(yard, options or SiteOptions(rate_limits=False))
-    rig = Rig(site=site, app=create_app(site), clock=clock)
+    rig = Rig(site=site, app=an_app(site), clock=clock)
     await rig.token(LOCAL.id)
     return rig
 

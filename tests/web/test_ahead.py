@@ -19,14 +19,13 @@ from crawlyard.core.user import LOCAL
 from crawlyard.store.base import JobQuery
 from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.store.sql.jobs import SqlJobs
-from crawlyard.web.app import create_app
 from crawlyard.web.live.ahead import HEAR_EVERY
 from crawlyard.web.live.hub import LOOK_EVERY, PULSE_EVERY
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
 from tests.conformance.steps import added
-from tests.web.rig import Rig
+from tests.web.rig import Rig, an_app
 from tests.web.test_hub import Ear, checkpoint, listening, progress, running
 
 AN_INSTANT = timedelta(microseconds=1)
@@ -202,7 +201,7 @@ async def wide() -> WideRig:
     yard = Yard(Settings(database_url=IN_MEMORY), replace(store, jobs=jobs), clock)
     yard.bus = bus = Wide(clock)
     site = await open_site(yard, SiteOptions(rate_limits=False))
-    rig = Rig(site=site, app=create_app(site), clock=clock)
+    rig = Rig(site=site, app=an_app(site), clock=clock)
     await rig.token(LOCAL.id)
     return WideRig(rig=rig, bus=bus, jobs=jobs)
 

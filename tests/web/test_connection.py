@@ -119,7 +119,7 @@ async def test_who_does_not_read_a_stream_is_let_go(hasty: LiveRig) -> None:
 
 async def test_who_reads_an_answer_slowly_gets_all_of_it() -> None:
     read = b""
-    async with a_live_rig(open_memory_store(), send_buffer=4096, request_s=1) as live:
+    async with a_live_rig(open_in_memory(), send_buffer=4096, request_s=1) as live:
         plain = {"Accept-Encoding": "identity"}
         whole = await live.client.get("/api/v1/openapi.json", headers=plain)
         async with deaf(live) as peer:

@@ -15,13 +15,12 @@ from crawlyard.core.user import LOCAL
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.web.app import create_app
 from crawlyard.web.explaining import MEANINGS
 from crawlyard.web.problems import KINDS
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
-from tests.web.rig import Rig, a_rig, problem
+from tests.web.rig import Rig, a_rig, an_app, problem
 
 
 async def test_a_server_lives_and_is_ready_for_whoever_asks(rig: Rig) -> None:
@@ -52,7 +51,7 @@ async def test_how_redis_is_is_told_and_a_server_is_ready_without_it(
     yard.bus = bus = Switched(clock)
     bus.told = reach
     site = await open_site(yard, SiteOptions(rate_limits=False))
-    rig = Rig(site=site, app=create_app(site), clock=clock)
+    rig = Rig(site=site, app=an_app(site), clock=clock)
     await rig.token(LOCAL.id)
 
     ready, figures = await rig.get("/readyz", by=None), await rig.get("/metrics")

@@ -19,13 +19,12 @@ from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine.clients import CLIENTS
 from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.web.app import create_app
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
 from tests.receiver import Receiver, answer
 from tests.web.matrix import HOOK
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, an_app, problem
 
 PATIENCE_S = 60
 
@@ -80,7 +79,7 @@ async def rig() -> AsyncIterator[Rig]:
     """A server whose time goes on; ada is an operator."""
     yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
-    made = Rig(site=site, app=create_app(site), clock=FakeClock())
+    made = Rig(site=site, app=an_app(site), clock=FakeClock())
     await made.token(LOCAL.id)
     await made.user("ada")
     yield made

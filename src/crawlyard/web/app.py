@@ -39,5 +39,5 @@ def create_app(site: Site, lifespan: Lifespan | None = None) -> FastAPI:
         app.include_router(router)
     app.openapi = document(app)  # type: ignore[method-assign] # as FastAPI's own pages tell
     app.add_middleware(GZipMiddleware, minimum_size=1024)
-    app.add_middleware(Gate, site=lambda: site)
+    app.add_middleware(Gate, site=lambda: app.state.site)
     return app

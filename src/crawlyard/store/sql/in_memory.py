@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import LRUCache
 
 from crawlyard.store.base import Store
 from crawlyard.store.sql import fresh
@@ -71,7 +72,7 @@ class MemoryDatabase:
             raise told(error, self.name) or error from error
 
 
-_COMPILED: dict[Any, Any] = {}
+_COMPILED: LRUCache[Any, Any] = LRUCache(1000)
 """Statements that SQLAlchemy has compiled: half of a test's time would go into doing it again."""
 
 
@@ -86,11 +87,15 @@ def _first() -> Engine:
 
 def _engine() -> Engine:
     first = _first()
-    pool = StaticPool(lambda: sqlite3.connect(":memory:", check_same_thread=False))
+    pool = StaticPool(_connect)
     event.listen(pool, "connect", _prepare)
     engine = Engine(pool, first.dialect, first.url, execution_options={"compiled_cache": _COMPILED})
     event.listen(engine, "begin", lambda connection: driver_of(connection).execute("BEGIN"))
     return engine
+
+
+def _connect() -> Any:  # what SQLAlchemy calls a DBAPI connection, by a Protocol of its own
+    return sqlite3.connect(":memory:", check_same_thread=False)
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
