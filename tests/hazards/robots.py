@@ -5,6 +5,7 @@ import gzip
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum, auto
+from functools import cache
 
 from crawlyard.demo.server import Raw
 from crawlyard.demo.site import Answer
@@ -85,6 +86,7 @@ _STATUSES = {
 _COMMENT = "# and so on, and so on\n"
 
 
+@cache
 def _texts() -> dict[Kind, bytes]:
     late = _COMMENT * (490 * 1024 // len(_COMMENT))
     # so that the last whole byte that counts ends "Disallow: /": read so, it closes everything
