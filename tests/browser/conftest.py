@@ -12,11 +12,16 @@ from tests.browser.rig import INSTALL, Stage, a_browser, a_stage, chromium
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Let all tests of this folder share one loop: a browser lives in the one that began it."""
+    """Let all tests with a browser share one loop, and mark them slow except the smoke test.
+
+    A browser lives in the loop that began it.
+    """
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents and inspect.iscoroutinefunction(item.function):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            if item.path.stem != "test_smoke":
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

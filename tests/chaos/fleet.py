@@ -192,7 +192,7 @@ async def harass(deeds: Sequence[Deed], seconds: float, chance: random.Random) -
     """
     end, left = monotonic() + seconds, chance.sample(deeds, len(deeds))
     async with asyncio.TaskGroup() as group:
-        while monotonic() < end:
+        while left or monotonic() < end:
             await asyncio.sleep(chance.uniform(0.3, 1.5))
             # each draws from a chance of its own: the next ones do not depend on how long it takes
             deed = left.pop() if left else chance.choice(deeds)

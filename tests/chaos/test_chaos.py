@@ -1,8 +1,8 @@
 """Jobs of a fleet that is killed, stopped and cut off at random: nothing is lost or doubled.
 
-A minute by default; ``CRAWLYARD_CHAOS_SECONDS=300`` takes five, with 200 jobs and more. What
-is done comes from a seed, which is printed; ``CRAWLYARD_CHAOS_SEED`` gives it again. Redis and
-faketime take part where they are.
+The default run has a smoke test of a few seconds; the tests marked slow take a minute, and five
+with ``CRAWLYARD_CHAOS_SECONDS=300``, with 200 jobs and more. What is done comes from a seed, which
+is printed; ``CRAWLYARD_CHAOS_SEED`` repeats it. Redis and faketime take part where they are.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -36,6 +37,18 @@ SEED = int(os.environ.get("CRAWLYARD_CHAOS_SEED", "0")) or random.randrange(1, 1
 SHOWN = {"spread", "paused", "resumed", "cancelled", "retried"}
 if SECONDS >= 300:  # an urgent job finds a free slot, now and then
     SHOWN.add("preempted")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How long a fleet is harassed, with how many jobs at first and how many schedules."""
+
+    seconds: float
+    first: int = FIRST
+    schedules: int = 3
+
+
+SMOKE = Size(3.0, first=4, schedules=0)
 
 _CUT = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -117,23 +130,23 @@ def of_redis(server: redis_server.Server, fleet: Fleet) -> list[Deed]:
     ]
 
 
-async def fought(campaign: Campaign, fleet: Fleet, deeds: list[Deed], seconds: float) -> History:
+async def fought(campaign: Campaign, fleet: Fleet, deeds: list[Deed], size: Size) -> History:
     """Give a fleet its jobs, harass it, wait for the end, and return what is left of it."""
-    jobs, under_fire = int(seconds * JOBS_PER_S), seconds * 0.55
-    for number in range(FIRST):
+    jobs, under_fire = int(size.seconds * JOBS_PER_S), size.seconds * 0.55
+    for number in range(size.first):
         await campaign.submit(number)
 
     async def trickle() -> None:
-        for number in range(FIRST, jobs // 2):
+        for number in range(size.first, jobs // 2):
             await campaign.submit(number)
-        for number in range(max(FIRST, jobs // 2), jobs):
+        for number in range(max(size.first, jobs // 2), jobs):
             await asyncio.sleep(under_fire / jobs)
             await campaign.submit(number)
 
     async with fleet.running(), asyncio.TaskGroup() as group:
         await campaign.under_way()
         until = later(under_fire + 5)
-        for number in range(3):
+        for number in range(size.schedules):
             await campaign.schedule(number, under_fire + 5)
         group.create_task(trickle())
         operators = group.create_task(operate(campaign, under_fire))
@@ -176,6 +189,7 @@ def kinds(fleet: Fleet) -> set[Kind]:
     return {fault.kind for fault in fleet.faults}
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.timeout(SECONDS + 600)
 async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
@@ -196,22 +210,30 @@ async def test_a_fleet_on_postgres_loses_nothing_whatever_is_done_to_it(
         deeds.append(fleet.step)
 
     async with a_campaign(tmp_path, url) as campaign:
-        history = await fought(campaign, fleet, deeds, SECONDS)
+        history = await fought(campaign, fleet, deeds, Size(SECONDS))
 
     assert judged(history, fleet) == []
     assert kinds(fleet) >= {Kind.KILL, Kind.STOP, Kind.RESTART, Kind.CUT}
     assert seen(history) >= SHOWN
 
 
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(SMOKE, id="smoke"),
+        pytest.param(Size(SECONDS / 2), id="long", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.timeout(SECONDS + 600)
 async def test_two_workers_on_one_file_lose_nothing_when_they_are_killed_and_stopped(
-    tmp_path: Path,
+    tmp_path: Path, size: Size
 ) -> None:
     settings = {"CRAWLYARD_DATABASE_URL": "", "CRAWLYARD_LEASE_S": str(LEASE_S)}
     fleet = Fleet(tmp_path, settings, [Place(0, ()), Place(1, ())], shared=True)
+    deeds: list[Deed] = [fleet.kill, fleet.kill, fleet.pause]
 
     async with a_campaign(tmp_path, "") as campaign:
-        history = await fought(campaign, fleet, [fleet.kill, fleet.kill, fleet.pause], SECONDS / 2)
+        history = await fought(campaign, fleet, deeds, size)
 
     assert judged(history, fleet) == []
     assert kinds(fleet) == {Kind.KILL, Kind.STOP}

@@ -100,6 +100,7 @@ async def test_a_child_begins_held_if_nothing_may_be_sent(yard: Yard, site_serve
     nursery = await a_nursery(yard, server.url)
     nursery.shop.licence.good = False
     running = asyncio.create_task(nursery.run.run())
+    await until(lambda: nursery.run._begun)  # before, the checkpoints are the parent's
     await nursery.after_checkpoints(2)
     held = len(server.hits)
 
