@@ -14,7 +14,6 @@ from crawlyard.core.event import EventName
 from crawlyard.core.user import Actor, Quota
 from crawlyard.core.waiting import reason_shown
 from crawlyard.services.why import Why
-from crawlyard.yard import IN_MEMORY
 from tests.builders_serve import about, kept_user
 from tests.engine.rig import a_spec, outcome, until_state
 from tests.engine.test_crawl import paths, tree
@@ -39,13 +38,9 @@ def clock() -> LateClock:
     return LateClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def yard(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: LateClock
-) -> AsyncIterator[Yard]:
-    where = IN_MEMORY if request.param == "memory" else ""
-    chosen = Settings(data_dir=tmp_path / "data", database_url=where)
-    async with Yard.open(chosen, clock) as yard:
+@pytest.fixture
+async def yard(tmp_path: Path, clock: LateClock) -> AsyncIterator[Yard]:
+    async with Yard.open(Settings(data_dir=tmp_path / "data"), clock) as yard:
         yield yard
 
 

@@ -20,9 +20,9 @@ SOON_S = 0.5 + 0.5  # by our promise, and what a busy machine may add to it
 """No new request leaves later than this after an operator said stop."""
 
 
-@pytest.fixture(params=["memory://", ""], ids=["memory", "sqlite"])
-async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path, database_url=request.param) as yard:
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path, database_url="") as yard:
         yield yard
 
 

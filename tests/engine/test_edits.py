@@ -35,12 +35,9 @@ def clock() -> SteppedClock:
     return SteppedClock()
 
 
-@pytest.fixture(params=["memory://", ""], ids=["memory", "sqlite"])
-async def yard(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: SteppedClock
-) -> AsyncIterator[Yard]:
-    settings = Settings(data_dir=tmp_path / "data", database_url=request.param)
-    async with Yard.open(settings, clock) as yard:
+@pytest.fixture
+async def yard(tmp_path: Path, clock: SteppedClock) -> AsyncIterator[Yard]:
+    async with Yard.open(Settings(data_dir=tmp_path / "data"), clock) as yard:
         yield yard
 
 

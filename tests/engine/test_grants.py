@@ -10,7 +10,6 @@ import pytest
 from crawlyard import LOCAL, Actor, Role, State, StateReason, Yard
 from crawlyard.core.job import Job
 from crawlyard.errors import Forbidden
-from crawlyard.yard import IN_MEMORY
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_control import SOON_S, running
 from tests.engine.test_crawl import paths, tree
@@ -20,18 +19,13 @@ ADA = Actor(id="ada")
 TOLD = "allow_private: not granted on this server any more; once it is, resume the job"
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def where(request: pytest.FixtureRequest) -> str:
-    """The URL of a database of our own."""
-    if request.param == "postgres":
-        url: str = request.getfixturevalue("postgres_url")
-        return url
-    return IN_MEMORY if request.param == "memory" else ""
-
-
-@pytest.fixture
-async def yard(where: str, tmp_path: Path) -> AsyncIterator[Yard]:
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])]
+)
+async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
     """A yard that grants what is not public."""
+    postgres = request.param == "postgres"
+    where = request.getfixturevalue("postgres_url") if postgres else ""
     async with opened(tmp_path, database_url=where) as yard:
         await granted(yard, private=True)
         yield yard

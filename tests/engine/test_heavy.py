@@ -282,6 +282,7 @@ def memory() -> int:
     return total
 
 
+@pytest.mark.slow
 async def test_large_pages_of_one_crawl_are_not_all_parsed_at_once(
     tmp_path: Path, site_server: Serve
 ) -> None:

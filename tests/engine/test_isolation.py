@@ -27,7 +27,7 @@ from tests.engine.test_worker import around
 from tests.site import GraphSite, Serve, until
 
 LEASE = timedelta(seconds=60)
-SITE = GraphSite(tree(6, 3))
+SITE = GraphSite(tree(5, 3))
 CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 
 

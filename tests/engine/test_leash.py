@@ -115,7 +115,7 @@ async def test_a_distant_store_does_not_make_a_run_stutter(yard: Yard, away_s: f
 async def test_a_run_that_cannot_read_its_orders_stops_sending_and_goes_on_when_it_can(
     yard: Yard, site_server: Serve
 ) -> None:
-    site = GraphSite(tree(6, 3))
+    site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.02)
     asked_at = [time.monotonic()]
     hangs, goes_on = asyncio.Event(), asyncio.Event()
@@ -190,7 +190,7 @@ async def a_run(
 async def test_a_run_whose_store_does_not_answer_stops_sending_when_its_lease_ends(
     yard: Yard, site_server: Serve
 ) -> None:
-    site = GraphSite(tree(6, 3))
+    site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.02)
     tried: list[int] = []
     away = asyncio.Event()
@@ -219,7 +219,7 @@ async def test_a_run_whose_store_does_not_answer_stops_sending_when_its_lease_en
 async def test_a_run_that_hears_that_its_lease_is_lost_sends_nothing_before_its_next_checkpoint(
     yard: Yard, site_server: Serve
 ) -> None:
-    site = GraphSite(tree(6, 3))
+    site = GraphSite(tree(5, 3))
     server = await site_server(site, latency_s=0.02)
     tried: list[int] = []
     away = asyncio.Event()

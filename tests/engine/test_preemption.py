@@ -16,10 +16,9 @@ from tests.site import GraphSite, Serve, refetched
 LOW, URGENT, NORMAL = Priority.LOW, Priority.URGENT, Priority.NORMAL
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
-    where = {} if request.param == "memory" else {"database_url": ""}
-    async with opened(tmp_path, preempt_after_s=0.1, **where) as yard:
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path, preempt_after_s=0.1, database_url="") as yard:
         yield yard
 
 

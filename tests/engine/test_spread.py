@@ -22,19 +22,13 @@ from tests.many_hosts import ManyHosts
 from tests.site import GraphSite, Serve
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def where(request: pytest.FixtureRequest) -> dict[str, Any]:
-    match request.param:
-        case "memory":
-            return {}
-        case "sqlite":
-            return {"database_url": ""}
-    return {"database_url": request.getfixturevalue("postgres_url")}
-
-
-@pytest.fixture
-async def yard(where: dict[str, Any], tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path, **where) as yard:
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])]
+)
+async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
+    postgres = request.param == "postgres"
+    where = request.getfixturevalue("postgres_url") if postgres else ""
+    async with opened(tmp_path, database_url=where) as yard:
         yield yard
 
 

@@ -18,9 +18,9 @@ from tests.site import GraphSite, Serve
 BOB = Actor(id="bob")
 
 
-@pytest.fixture(params=["memory://", ""], ids=["memory", "sqlite"])
-async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path, database_url=request.param) as yard:
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path, database_url="") as yard:
         yield yard
 
 

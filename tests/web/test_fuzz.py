@@ -1,6 +1,11 @@
-"""Whatever is sent: no error of the server, and every answer is as the document says."""
+"""Whatever is sent: no error of the server, and every answer is as the document says.
 
+The default run asks a few things of each operation, the tests marked slow many more.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
