@@ -3,8 +3,8 @@
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from tests.browser.job_page import crawled
 from tests.browser.rig import Stage
-from tests.browser.test_job import crawled
 
 MOST_TABS = 80
 SPEC = {"urls": ["https://docs.example.org/"]}

@@ -5,9 +5,9 @@ import json
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.job_page import HOSTILE, crawled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage
-from tests.browser.test_job import HOSTILE, crawled
 
 
 async def test_pages_of_all_jobs_are_found_by_words_status_and_host(stage: Stage) -> None:

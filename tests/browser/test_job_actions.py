@@ -1,0 +1,232 @@
+"""What can be done to a job on its page: pause, retry, edit, copy, delete."""
+
+import json
+import re
+
+from playwright.async_api import expect
+
+from crawlyard.core.lifecycle import Move, StateReason
+from crawlyard.core.user import LOCAL, Role
+from tests.browser.crawls import settled
+from tests.browser.job_page import (
+    HOST,
+    button,
+    crawled,
+    menu,
+    state_of,
+    tab,
+    toast,
+)
+from tests.browser.rig import Stage
+
+
+async def test_a_job_is_paused_resumed_and_cancelled_by_keys_alone(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await expect(button(page, "Pause")).to_be_visible()
+        await page.keyboard.press("p")
+        await expect(page.locator(".head .st")).to_have_text("Paused")
+        await page.keyboard.press("p")
+        await expect(page.locator(".head .st")).to_have_text("Pending")
+        await page.keyboard.press("c")
+        asked = page.get_by_role("dialog", name="Cancel this job?")
+        await expect(asked).to_contain_text("Its 32 pages stay")
+        await expect(asked).to_contain_text("40 URLs in the frontier are not fetched")
+        await asked.get_by_label("Reason").fill("no use")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".head .st")).to_have_text("Cancelled")
+        await expect(page.locator(".head")).to_contain_text("no use")
+        await expect(button(page, "Cancel")).to_be_hidden()
+    assert await state_of(stage, crawl) == "cancelled"
+
+
+async def test_one_kind_of_error_is_tried_again(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    await settled(stage, crawl.claim)
+    async with stage.page(f"/jobs/{crawl.id}/errors") as page:
+        rows = page.get_by_role("table", name="Errors by kind").locator("tbody tr:visible")
+        await rows.filter(has_text="timeout").get_by_role("button", name="Retry these").click()
+        await expect(page.locator(".head .st")).to_have_text("Pending")
+        await expect(rows).to_have_count(1)
+        await expect(rows).to_contain_text("http_4xx")
+        await expect(page.get_by_label("How far it is")).to_contain_text("43 in the frontier")
+
+
+async def test_all_failed_urls_are_tried_again_from_the_banner(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    await settled(stage, crawl.claim, Move.FAIL, StateReason.START_FAILED, "no start URL answered")
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        banner = page.locator(".banner:visible")
+        await expect(banner).to_contain_text("Start failed: no start URL answered")
+        await banner.get_by_role("button", name="Retry failed URLs").click()
+        await expect(toast(page)).to_contain_text("wait again")
+        await expect(page.locator(".head .st")).to_have_text("Pending")
+        await expect(page.get_by_label("How far it is")).to_contain_text("45 in the frontier")
+
+
+async def test_a_job_is_run_again_as_a_new_one(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    await settled(stage, crawl.claim)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await menu(page, "Retry", "Run again, as a new job")
+        await expect(page.get_by_role("link", name="runs another job again")).to_have_attribute(
+            "href", f"/jobs/{crawl.id}"
+        )
+
+
+async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: Stage) -> None:
+    crawl = await crawled(stage, limits={"pages": 32})
+    await settled(stage, crawl.claim, reason=StateReason.LIMIT_PAGES)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        banner = page.locator(".banner:visible")
+        await expect(banner).to_contain_text("Stopped by its page limit")
+        await banner.get_by_role("button", name="Raise it and resume").click()
+        form = page.get_by_role("dialog", name="Limits")
+        await expect(form.get_by_label("Pages")).to_have_value("32")
+        await form.get_by_label("Pages").fill("0")
+        await form.get_by_role("button", name="Save and resume").click()
+        await expect(form.locator(".error")).to_contain_text("expected more than 0")
+        await form.get_by_label("Pages").fill("500")
+        await form.get_by_label("Running time").fill("1h 30m")
+        await form.get_by_label("Data").fill("2 GB")
+        await form.get_by_role("button", name="Save and resume").click()
+        await expect(page.locator(".head .st")).to_have_text("Pending")
+        await expect(page.get_by_label("How far it is")).to_contain_text("of 2.0 GB")
+    told = await stage.ask("GET", f"/jobs/{crawl.id}")
+    assert told["limits"] == {"pages": 500, "bytes": 2 * 10**9, "duration_s": 5400, "errors": None}
+
+
+async def test_pace_and_rules_are_changed_while_a_job_runs(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await menu(page, "Change", "Priority and pace")
+        form = page.get_by_role("dialog", name="Priority and pace")
+        await form.get_by_label("Priority").select_option("high")
+        await form.get_by_label("Delay").fill("2s")
+        await form.get_by_role("button", name="Save").click()
+        await expect(page.locator(".dots")).to_contain_text("high priority")
+        await menu(page, "Change", "Name, tags, patterns")
+        form = page.get_by_role("dialog", name="Name, tags, patterns")
+        await form.get_by_label("Name").fill("Other docs")
+        await form.get_by_label("No URLs like these").fill("*/print/*\n*.zip")
+        await form.get_by_role("button", name="Save").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Other docs")
+    told = await stage.ask("GET", f"/jobs/{crawl.id}")
+    assert (told["priority"], told["spec"]["delay_s"]) == ("high", 2)
+    assert told["spec"]["exclude"] == ["*/print/*", "*.zip"]
+
+
+async def test_what_somebody_else_changed_meanwhile_is_told_and_kept(stage: Stage) -> None:
+    crawl = await crawled(stage, limits={"pages": 100})
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await menu(page, "Change", "Limits")
+        form = page.get_by_role("dialog", name="Limits")
+        await form.get_by_label("Failed URLs").fill("9")
+        await stage.ask("PATCH", f"/jobs/{crawl.id}", {"limits": {"pages": 200}})
+        await form.get_by_role("button", name="Save", exact=True).click()
+        await expect(form.locator(".errors")).to_contain_text("limits.pages 100 → 200")
+        await expect(form.get_by_label("Pages")).to_have_value("200")
+        await expect(form.get_by_label("Failed URLs")).to_have_value("9")
+        await form.get_by_role("button", name="Save", exact=True).click()
+        await expect(form).to_be_hidden()
+    told = await stage.ask("GET", f"/jobs/{crawl.id}")
+    assert (told["limits"]["pages"], told["limits"]["errors"]) == (200, 9)
+
+
+async def test_an_exclusion_tells_what_goes_before_it_goes(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await menu(page, "Change", "Exclude URLs")
+        form = page.get_by_role("dialog", name="Exclude URLs")
+        await form.get_by_label("Pattern").fill("*/print/*")
+        await page.keyboard.press("Enter")
+        await expect(form.get_by_role("status")).to_contain_text("40 waiting URLs would be skipped")
+        await expect(form.get_by_role("status")).to_contain_text(f"https://{HOST}/print/0")
+        assert (await stage.ask("GET", f"/jobs/{crawl.id}"))["spec"]["exclude"] == []
+        await form.get_by_label("Pattern").fill("re:(")
+        await form.get_by_role("button", name="Try").click()
+        await expect(form.locator(".error")).to_be_visible()
+        await form.get_by_label("Pattern").fill("*/print/*")
+        await form.get_by_role("button", name="Exclude", exact=True).click()
+        await expect(toast(page)).to_contain_text("40 waiting URLs will be skipped")
+    assert (await stage.ask("GET", f"/jobs/{crawl.id}"))["spec"]["exclude"] == ["*/print/*"]
+
+
+async def test_a_kind_of_errors_is_kept_out_by_a_pattern_like_its_first_sample(
+    stage: Stage,
+) -> None:
+    crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}/errors") as page:
+        rows = page.get_by_role("table", name="Errors by kind").locator("tbody tr:visible")
+        await rows.filter(has_text="timeout").get_by_role("button", name="Exclude").click()
+        form = page.get_by_role("dialog", name="Exclude URLs")
+        await expect(form.get_by_label("Pattern")).to_have_value(f"https://{HOST}/slow/0")
+
+
+async def test_a_job_becomes_a_template_and_is_copied(stage: Stage) -> None:
+    crawl = await crawled(stage, limits={"pages": 100})
+    async with stage.context(permissions=["clipboard-read", "clipboard-write"]) as context:
+        page = await context.new_page()
+        await page.goto(f"/jobs/{crawl.id}")
+        copied = {}
+        for item in ("as command line", "as curl", "its settings as JSON", "its id"):
+            await page.locator(".acts summary").last.click()
+            await page.get_by_role("button", name=f"Copy {item}").click()
+            await expect(toast(page)).to_contain_text("copied")
+            copied[item] = await page.evaluate("() => navigator.clipboard.readText()")
+            await toast(page).get_by_role("button").click()
+        assert copied["its id"] == crawl.id
+        assert copied["as command line"] == f"crawlyard jobs watch {crawl.id}"
+        assert f"/api/v1/jobs/{crawl.id}" in copied["as curl"]
+        own = json.loads(copied["its settings as JSON"])
+        assert (own["name"], own["limits"]["pages"]) == ("Docs of the yard", 100)
+        assert "scope" not in own
+
+        await page.locator(".acts summary").last.click()
+        await page.get_by_role("button", name="Save as template").click()
+        await page.get_by_role("dialog").get_by_label("Name").fill("made of a job")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(f"{stage.base}/templates/*")
+    [made] = (await stage.ask("GET", "/templates?q=made of a job"))["items"]
+    assert made["spec"]["limits"]["pages"] == 100
+    assert "delay_s" not in made["spec"]
+
+
+async def test_a_job_is_deleted_once_it_was_said_what_goes(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    await settled(stage, crawl.claim)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await page.locator(".acts summary").last.click()
+        await page.get_by_role("button", name="Delete").click()
+        asked = page.get_by_role("dialog", name="Delete this job?")
+        await expect(asked).to_contain_text("Its 32 pages")
+        await expect(asked).to_contain_text("75 URLs")
+        await asked.get_by_role("button", name="Delete for good").click()
+        await page.wait_for_url(f"{stage.base}/jobs")
+
+
+async def test_what_the_server_refuses_is_said(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await expect(button(page, "Pause")).to_be_visible()
+        await page.route("**/pause", lambda route: route.abort())
+        await button(page, "Pause").click()
+        await expect(toast(page)).to_contain_text("the server does not answer")
+        await expect(page.locator(".head .st")).to_have_text("Running")
+
+
+async def test_a_viewer_sees_the_same_and_that_he_may_not_act(stage: Stage) -> None:
+    await stage.user("vera")
+    crawl = await crawled(stage, by="vera")
+    await stage.site.users.update(LOCAL, "vera", role=Role.VIEWER)
+    async with stage.page(f"/jobs/{crawl.id}", by="vera") as page:
+        await expect(page.get_by_label("How far it is")).to_contain_text("35 / 75")
+        for name in ("Pause", "Cancel"):
+            await expect(button(page, name)).to_be_disabled()
+            await expect(button(page, name)).to_have_attribute(
+                "title", re.compile("may not do this")
+            )
+        await page.keyboard.press("p")
+        await tab(page, "Pages 32").click()
+        await expect(page.get_by_role("table", name="Pages").locator("tbody tr")).to_have_count(35)
+    assert await state_of(stage, crawl) == "running"
