@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
@@ -17,7 +19,11 @@ from crawlyard.services.receivers import Resolve
 from crawlyard.services.schedule_ticker import TickerOptions
 from crawlyard.services.scheduler import Scheduler
 from crawlyard.services.templates import TemplateManager
-from crawlyard.store.base import EventQuery, JobQuery, Store
+from crawlyard.store.base import (
+    EventQuery,
+    JobQuery,
+    Store,
+)
 from tests.clock import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -98,3 +104,13 @@ def a_rig(
     chosen = TickerOptions(**options)
     scheduler = Scheduler(store, jobs, templates, dispatcher, clock, chosen)
     return Rig(store, clock, jobs, templates, scheduler)
+
+
+ADA = Actor(id="ada")
+
+
+async def broken(rig: Rig, schedule_id: str) -> None:
+    """Let the zone of a schedule be no more."""
+    schedule = await rig.schedule(schedule_id)
+    gone = replace(schedule, zone="Mars/Olympus", version=2, beat=schedule.beat + 1)
+    await rig.store.schedules.save(gone, (await rig.store.events.events())[0])

@@ -1,0 +1,431 @@
+"""Ticks that are refused, runs that fail, and what a schedule looks like."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from crawlyard.core.lifecycle import State
+from crawlyard.core.schedule import Misfire, Overlap
+from crawlyard.core.template import TemplateDraft
+from crawlyard.core.user import LOCAL
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.schedule_backfill import MOST_BACKFILLED
+from crawlyard.store.base import (
+    Store,
+)
+from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
+
+
+@pytest.fixture
+def rig(store: Store) -> Rig:
+    return a_rig(store)
+
+
+class TestBackfill:
+    async def test_what_is_due_is_fired_before_and_runs_once(self, rig: Rig) -> None:
+        schedule_id = await rig.create(overlap=Overlap.ALLOW)
+        await rig.clock.advance(3.5 * HOUR)
+
+        dry = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + HOUR)
+        done = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + HOUR, dry_run=False)
+        await rig.scheduler.round()
+
+        assert await rig.ledger(schedule_id) == [
+            "1 caught_up backfill",
+            "2 caught_up backfill",
+            "3 caught_up late",
+        ]
+        assert len(await rig.submitted(schedule_id)) == 3
+        for told in (dry, done):
+            assert [t.due_at for t in told.runs] == [MIDNIGHT + HOUR, MIDNIGHT + 2 * HOUR]
+            assert (told.kept, told.until) == (1, rig.clock.wall())
+
+    async def test_what_its_jitter_delays_is_left_to_its_time(self, rig: Rig) -> None:
+        schedule_id = await rig.create(jitter=30 * MINUTE, grace=HOUR)
+        await rig.clock.advance(TO_ONE + timedelta(microseconds=1))
+
+        dry = await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT + 0.5 * HOUR)
+        done = await rig.scheduler.backfill(
+            LOCAL, schedule_id, MIDNIGHT + 0.5 * HOUR, dry_run=False
+        )
+        await rig.after(HOUR / 2)
+
+        assert (dry.runs, done.runs) == ((), ())
+        assert await rig.ledger(schedule_id) == ["1 ran on_time"]
+
+    async def test_what_was_made_up_for_after_the_end_is_not_run_again(self, rig: Rig) -> None:
+        schedule_id = await rig.create(runs_left=1, overlap=Overlap.ALLOW)
+        for _ in range(4):
+            await rig.after(HOUR)
+        await rig.scheduler.backfill(LOCAL, schedule_id, MIDNIGHT, dry_run=False)
+        rig.clock.step(-3 * HOUR)
+
+        await rig.scheduler.update(LOCAL, schedule_id, {"runs_left": 9})
+        await rig.after(4 * HOUR)
+
+        jobs = await rig.submitted(schedule_id)
+        assert len(jobs) == len({j.origin.tick_at for j in jobs}) == 6
+
+    async def test_a_dry_run_says_what_would_run_and_writes_nothing(self, rig: Rig) -> None:
+        schedule_id = await rig.create(misfire=Misfire.SKIP)
+        await rig.after(5 * HOUR)
+        events = await rig.store.events.last()
+
+        found = await rig.scheduler.backfill(
+            LOCAL, schedule_id, MIDNIGHT + 2 * HOUR, MIDNIGHT + 4 * HOUR
+        )
+
+        assert found.dry_run
+        assert [t.due_at for t in found.runs] == [MIDNIGHT + 2 * HOUR, MIDNIGHT + 3 * HOUR]
+        assert [t.job_id for t in found.runs] == [None, None]
+        assert await rig.store.events.last() == events
+
+    async def test_what_did_not_run_is_made_up_for_once(self, rig: Rig) -> None:
+        schedule_id = await rig.create(misfire=Misfire.RUN_ONCE)
+        await rig.after(5 * HOUR)
+        span = (MIDNIGHT - 2 * HOUR, MIDNIGHT + 5 * HOUR + MINUTE)
+
+        done = await rig.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False)
+        again = await rig.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False)
+        dry = await rig.scheduler.backfill(LOCAL, schedule_id, *span)
+
+        assert [r.split(" ", 1)[1] for r in await rig.ledger(schedule_id)] == [
+            *["caught_up backfill"] * 7,
+            "ran on_time",
+        ]
+        jobs = await rig.submitted(schedule_id)
+        assert {t.job_id for t in done.runs} == {j.id for j in jobs[1:]}
+        assert (len(done.runs), done.kept) == (7, 1)
+        assert (again.runs, again.kept) == (dry.runs, dry.kept) == ((), 8)
+
+    async def test_two_at_once_make_up_for_each_instant_once(self, rig: Rig) -> None:
+        schedule_id = await rig.create(misfire=Misfire.SKIP)
+        await rig.after(5.5 * HOUR)
+        span = (MIDNIGHT + HOUR, MIDNIGHT + 5 * HOUR)
+        others = [a_rig(rig.store, rig.clock) for _ in range(3)]
+
+        done = await asyncio.gather(
+            *(r.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False) for r in others)
+        )
+
+        assert sum(len(d.runs) for d in done) == len(await rig.submitted(schedule_id)) == 4
+
+    async def test_a_range_that_is_none_or_too_long_is_refused(self, rig: Rig) -> None:
+        schedule_id = await rig.create("every 10s")
+        long = timedelta(seconds=10 * MOST_BACKFILLED + 10)
+        await rig.clock.advance(long + MINUTE)
+        now = rig.clock.wall()
+
+        for since, until in ((now, now), (now - HOUR, now + MINUTE), (now - long, now)):
+            with pytest.raises(Invalid):
+                await rig.scheduler.backfill(LOCAL, schedule_id, since, until, dry_run=False)
+
+        assert await rig.submitted(schedule_id) == []
+
+
+class TestRefusals:
+    async def test_above_the_backlog_ticks_are_skipped_for_the_quota(self, store: Store) -> None:
+        rig = a_rig(store, backlog=2)
+        mine = [await rig.create(name=f"s{n}") for n in range(3)]
+        theirs = await rig.create(actor=ADA)
+
+        await rig.after(HOUR)
+
+        rows = sorted([(await rig.ledger(i))[0] for i in mine])
+        assert rows == ["1 ran on_time", "1 ran on_time", "1 skipped quota"]
+        assert await rig.ledger(theirs) == ["1 ran on_time"]
+
+    async def test_there_is_room_again_when_jobs_have_ended(self, store: Store) -> None:
+        rig = a_rig(store, backlog=1)
+        schedule_id = await rig.create(overlap=Overlap.ALLOW, runs_left=2)
+        await rig.after(HOUR)
+        await rig.after(HOUR)
+        [job] = await rig.submitted(schedule_id)
+        await rig.ends(job)
+
+        await rig.after(HOUR)
+
+        assert await rig.ledger(schedule_id) == [
+            "1 ran on_time",
+            "2 skipped quota",
+            "3 ran on_time",
+        ]
+
+    async def test_a_job_that_cannot_be_submitted_leaves_the_sentence(self, rig: Rig) -> None:
+        schedule_id = await shared(rig, pause_after=2)
+
+        await rig.after(HOUR)
+
+        assert await rig.ledger(schedule_id) == ["1 skipped refused"]
+        [tick] = await rig.scheduler.runs(LOCAL, schedule_id)
+        assert "template" in tick.detail
+        assert (await rig.schedule(schedule_id)).paused_at is None
+
+    async def test_refused_often_enough_it_is_paused(self, rig: Rig) -> None:
+        schedule_id = await shared(rig, pause_after=2)
+
+        await rig.after(HOUR)
+        await rig.after(HOUR)
+
+        schedule = await rig.schedule(schedule_id)
+        assert (schedule.paused_by, schedule.pause_reason) == (
+            "scheduler",
+            "2 runs in a row have failed",
+        )
+        assert await rig.told(schedule_id) == ["created", "paused"]
+
+
+async def shared(rig: Rig, **fields: Any) -> str:
+    """Return the id of a schedule whose template is not shared any more."""
+    draft = TemplateDraft(name="news", spec={"urls": ["https://a.example/"]})
+    template = await rig.templates.create(ADA, draft)
+    await rig.templates.publish(ADA, template.id)
+    schedule_id = await rig.create(template=template.id, overrides={}, **fields)
+    await rig.templates.unpublish(ADA, template.id)
+    return schedule_id
+
+
+class TestFailures:
+    async def test_failed_often_enough_in_a_row_it_is_paused(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=2)
+        for state in (State.FAILED, State.COMPLETED, State.FAILED):
+            await rig.after(HOUR)
+            await rig.ends((await rig.submitted(schedule_id))[-1], state)
+        await rig.after(HOUR)
+        assert (await rig.schedule(schedule_id)).paused_at is None
+
+        await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
+        await rig.scheduler.round()
+
+        schedule = await rig.schedule(schedule_id)
+        assert schedule.pause_reason == "2 runs in a row have failed"
+        await rig.after(HOUR)
+        assert (await rig.ledger(schedule_id))[-1] == "5 skipped paused"
+
+    async def test_switched_on_again_it_may_fail_as_often_as_before(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=2)
+        for _ in range(2):
+            await rig.after(HOUR)
+            await rig.scheduler.after_run(
+                await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
+            )
+        await rig.clock.advance(MINUTE)
+        await rig.scheduler.toggle(LOCAL, schedule_id, enabled=True)
+        await rig.after(HOUR)
+
+        job = await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
+        await rig.scheduler.after_run(job)
+
+        assert (await rig.schedule(schedule_id)).paused_at is None
+
+    async def test_a_scheduler_that_saw_no_end_runs_no_further_job(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=1)
+        await rig.after(HOUR)
+        await rig.ends((await rig.submitted(schedule_id))[0], State.FAILED)
+
+        await a_rig(rig.store, rig.clock).after(HOUR)
+
+        assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 skipped paused"]
+
+    async def test_an_edit_does_not_forgive_failures(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=2)
+        for n in range(2):
+            await rig.after(HOUR)
+            await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
+            await rig.clock.advance(MINUTE)
+            if not n:
+                await rig.scheduler.update(LOCAL, schedule_id, {"description": "why?"})
+
+        await rig.scheduler.round()
+
+        assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
+
+    async def test_another_number_of_failures_is_counted_anew(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
+        for _ in range(2):
+            await rig.after(HOUR)
+            await rig.ends((await rig.submitted(schedule_id))[-1], State.FAILED)
+
+        await rig.scheduler.update(LOCAL, schedule_id, {"pause_after": 1})
+        await rig.after(HOUR)
+
+        assert (await rig.schedule(schedule_id)).paused_at is None
+        assert len(await rig.submitted(schedule_id)) == 3
+
+    @pytest.mark.parametrize("by", [-5 * HOUR, 5 * HOUR])
+    async def test_failures_are_counted_whatever_clocks_do(self, rig: Rig, by: timedelta) -> None:
+        schedule_id = await rig.create(pause_after=2, overlap=Overlap.ALLOW)
+        await rig.scheduler.toggle(LOCAL, schedule_id, enabled=False)
+        rig.clock.step(by)
+        await rig.scheduler.toggle(LOCAL, schedule_id, enabled=True)
+
+        for _ in range(2):
+            job = await rig.scheduler.run_now(LOCAL, schedule_id)
+            await rig.scheduler.after_run(await rig.ends(job, State.FAILED))
+
+        assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
+
+    async def test_what_fails_of_a_backfill_pauses_nothing(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=2, misfire=Misfire.SKIP)
+        since = rig.clock.wall()
+        await rig.after(4 * HOUR)
+        made_up = await rig.scheduler.backfill(LOCAL, schedule_id, since, dry_run=False)
+        for tick in made_up.runs:
+            job = (await rig.store.jobs.get(tick.job_id or "")).job
+            await rig.scheduler.after_run(await rig.ends(job, State.FAILED))
+
+        await rig.after(HOUR)
+
+        assert len(made_up.runs) == 3
+        assert (await rig.schedule(schedule_id)).paused_at is None
+
+    async def test_a_cancelled_job_neither_counts_nor_ends_the_row(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=2)
+        for state in (State.FAILED, State.CANCELLED, State.FAILED):
+            await rig.after(HOUR)
+            await rig.ends((await rig.submitted(schedule_id))[-1], state)
+
+        await rig.scheduler.round()
+
+        assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
+
+    async def test_the_end_of_a_job_may_be_told_of_again_and_again(self, rig: Rig) -> None:
+        schedule_id = await rig.create(pause_after=1)
+        await rig.after(HOUR)
+        job = await rig.ends((await rig.submitted(schedule_id))[0], State.FAILED)
+
+        for _ in range(3):
+            await rig.scheduler.after_run(job)
+
+        assert await rig.told(schedule_id) == ["created", "paused"]
+
+    async def test_it_releases_no_tick_while_another_job_is_active(self, rig: Rig) -> None:
+        schedule_id = await rig.create(overlap=Overlap.QUEUE)
+        await rig.after(HOUR)
+        await rig.after(HOUR)
+        job = await rig.ends((await rig.submitted(schedule_id))[0])
+        await rig.scheduler.after_run(job)
+        await rig.after(HOUR)
+
+        await rig.scheduler.after_run(job)
+
+        assert await rig.ledger(schedule_id) == [
+            "1 ran on_time",
+            "2 ran overlap",
+            "3 waiting overlap",
+        ]
+
+    async def test_the_end_of_a_job_of_a_deleted_schedule_is_nothing(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
+        await rig.after(HOUR)
+        [job] = await rig.submitted(schedule_id)
+        await rig.scheduler.delete(LOCAL, schedule_id)
+
+        await rig.scheduler.after_run(await rig.ends(job))
+
+        assert [j.id for j in await rig.submitted(schedule_id)] == [job.id]
+        assert await rig.told(schedule_id) == ["created", "deleted"]
+
+
+class TestLooking:
+    async def test_a_schedule_is_due_when_its_time_has_come_and_it_is_on(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
+        schedule = await rig.schedule(schedule_id)
+
+        assert not rig.scheduler.is_due(schedule)
+        assert rig.scheduler.is_due(schedule, MIDNIGHT + HOUR)
+        await rig.clock.advance(TO_ONE)
+        assert rig.scheduler.is_due(schedule)
+        assert not rig.scheduler.is_due(replace(schedule, paused_at=MIDNIGHT))
+        assert not rig.scheduler.is_due(replace(schedule, fire_at=None))
+
+    async def test_the_next_runs_end_with_the_schedule(self, rig: Rig) -> None:
+        until = await rig.create(ends_at=MIDNIGHT + 3 * HOUR)
+        counted = await rig.create(name="counted", runs_left=2)
+
+        assert await rig.scheduler.next_runs(LOCAL, until, 9) == tuple(
+            MIDNIGHT + n * HOUR for n in (1, 2, 3)
+        )
+        assert await rig.scheduler.next_runs(LOCAL, until, 1) == (MIDNIGHT + HOUR,)
+        assert len(await rig.scheduler.next_runs(LOCAL, counted, 9)) == 2
+
+    async def test_the_next_runs_begin_now_and_what_is_overdue_is_told_apart(
+        self, rig: Rig
+    ) -> None:
+        schedule_id = await rig.create()
+        await rig.clock.advance(2.5 * HOUR)
+        schedule = await rig.schedule(schedule_id)
+
+        assert await rig.scheduler.next_runs(LOCAL, schedule_id, 2) == (
+            MIDNIGHT + 3 * HOUR,
+            MIDNIGHT + 4 * HOUR,
+        )
+        assert rig.scheduler.overdue(schedule) == MIDNIGHT + HOUR
+        await rig.scheduler.round()
+        assert rig.scheduler.overdue(await rig.schedule(schedule_id)) is None
+
+    @pytest.mark.parametrize("count", [-1, 1001])
+    async def test_no_more_than_a_thousand_are_told(self, rig: Rig, count: int) -> None:
+        schedule_id = await rig.create()
+
+        with pytest.raises(Invalid, match="1,000"):
+            await rig.scheduler.next_runs(LOCAL, schedule_id, count)
+
+        assert len(await rig.scheduler.next_runs(LOCAL, schedule_id, 1000)) == 1000
+        assert await rig.scheduler.next_runs(LOCAL, schedule_id, 0) == ()
+
+    async def test_one_whose_zone_is_gone_is_left_out_of_the_calendar(self, rig: Rig) -> None:
+        gone, other = await rig.create(), await rig.create(name="other")
+        await broken(rig, gone)
+
+        calendar = await rig.scheduler.calendar(LOCAL)
+
+        assert {o.schedule.id for o in calendar.occurrences} == {other}
+        assert not calendar.whole
+        assert [s.id for s in calendar.unreadable] == [gone]
+        with pytest.raises(Invalid, match="Mars/Olympus"):
+            await rig.scheduler.next_runs(LOCAL, gone)
+
+    async def test_no_instant_is_out_of_the_years_that_zones_can_say(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
+        first = datetime(1, 1, 1, tzinfo=UTC)
+
+        with pytest.raises(Invalid, match="1970"):
+            await rig.scheduler.calendar(LOCAL, first, MIDNIGHT)
+        with pytest.raises(Invalid, match="1970"):
+            await rig.scheduler.calendar(LOCAL, MIDNIGHT, datetime(9999, 1, 1, tzinfo=UTC))
+        with pytest.raises(Invalid, match="1970"):
+            await rig.scheduler.backfill(LOCAL, schedule_id, first)
+        with pytest.raises(Invalid, match="1970"):
+            await rig.scheduler.runs(LOCAL, schedule_id, first)
+
+    async def test_a_calendar_has_the_instants_of_all(self, rig: Rig) -> None:
+        one, two = await rig.create(), await rig.create("30 * * * *", name="half", runs_left=1)
+
+        calendar = await rig.scheduler.calendar(LOCAL, MIDNIGHT, MIDNIGHT + 3 * HOUR)
+
+        told = [((o.due_at - MIDNIGHT) / HOUR, o.schedule.id) for o in calendar.occurrences]
+        assert told == [(0, one), (0.5, two), (1, one), (2, one)]
+        assert calendar.whole
+
+    async def test_a_calendar_that_is_too_full_says_so(self, rig: Rig) -> None:
+        await rig.create("every 10s")
+
+        calendar = await rig.scheduler.calendar(LOCAL, MIDNIGHT, MIDNIGHT + 24 * HOUR)
+
+        assert len(calendar.occurrences) == 2000
+        assert not calendar.whole
+
+    async def test_a_deleted_schedule_is_gone_and_its_jobs_stay(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
+        await rig.after(HOUR)
+
+        await rig.scheduler.delete(LOCAL, schedule_id)
+        await rig.after(HOUR)
+
+        with pytest.raises(NotFound):
+            await rig.scheduler.get(LOCAL, schedule_id)
+        assert len(await rig.submitted(schedule_id)) == 1
