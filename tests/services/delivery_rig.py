@@ -1,0 +1,18 @@
+"""What several tests of deliveries ask."""
+
+from datetime import timedelta
+
+from crawlyard.core.webhook import (
+    Delivery,
+    Webhook,
+)
+
+SOON = timedelta(milliseconds=250)
+
+
+def secret_of(webhook: Webhook) -> str:
+    return webhook.secrets[0].value
+
+
+def words(delivery: Delivery) -> list[tuple[int | None, str]]:
+    return [(a.status, a.error) for a in delivery.attempts]

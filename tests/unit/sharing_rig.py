@@ -1,0 +1,183 @@
+"""Processes that share the seats of a host, on one line of time."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import repeat
+from typing import Any
+
+from crawlyard.core.checkpoint import Booking
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.host_rule import HostRule, HostState
+from crawlyard.core.seats import HostTerms, SeatWish
+from crawlyard.engine.hosts import HostGate, Slot
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.base import Store
+from crawlyard.store.sql.in_memory import open_in_memory
+from tests.builders import NOW
+from tests.clock import FakeClock, settle
+
+HOST = "a.example"
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass
+class Line:
+    """The store's hosts as one process reaches them: counted, and cut off when a test says so."""
+
+    store: Store
+    clock: FakeClock
+    slow: timedelta = timedelta(0)  # each way
+    cut: bool = False
+    said: list[int] = field(default_factory=list)  # hosts of each renewal
+
+    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        self._check()
+        return await self.store.hosts.book(bookings, now)
+
+    async def sit(
+        self, asker: str, wishes: Sequence[SeatWish], now: datetime, until: datetime
+    ) -> list[HostTerms]:
+        self._check()
+        self.said.append(len(wishes))
+        if not self.slow:
+            return await self.store.hosts.sit(asker, wishes, now, until)
+        await self.clock.sleep(self.slow)
+        terms = await self.store.hosts.sit(asker, wishes, now, until)
+        await self.clock.sleep(self.slow)
+        return terms
+
+    async def leave(self, asker: str) -> None:
+        self._check()
+        await self.store.hosts.leave(asker)
+
+    async def hold(
+        self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
+    ) -> None:
+        self._check()
+        await self.store.hosts.hold(host, until, strikes, struck_at)
+
+    async def forgive(self, host: str) -> None:
+        self._check()
+        await self.store.hosts.forgive(host)
+
+    def _check(self) -> None:
+        if self.cut:
+            raise StoreUnavailable("cut off")
+
+
+@dataclass
+class Site:
+    """A host that counts what is under way, whoever sends it."""
+
+    clock: FakeClock
+    began: list[float] = field(default_factory=list)
+    under_way: int = 0
+    most: int = 0
+
+    async def asked(self, takes_s: float) -> None:
+        self.began.append(self.clock.monotonic())
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self.clock.sleep(timedelta(seconds=takes_s))
+        finally:
+            self.under_way -= 1
+
+
+@dataclass
+class Process:
+    """One process: a gate of its own, and crawls that ask the host without a pause."""
+
+    clock: FakeClock
+    store: Store
+    site: Site
+    delay_s: float = 0.0
+    at_once: int = 4
+    crawls: int = 4
+    sent: int = 0
+    prepares_s: Iterator[float] = field(default_factory=lambda: repeat(0.0))
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.line = Line(self.store, self.clock)
+        self.gate = HostGate(self.clock, self.line)
+        self.gate.wish("job", HOST, self.delay_s, self.at_once)
+
+    def begin(self, takes_s: float = 0.25) -> None:
+        loop = asyncio.get_running_loop()
+        self.tasks = [loop.create_task(self._crawl(takes_s)) for _ in range(self.crawls)]
+
+    async def _crawl(self, takes_s: float) -> None:
+        while True:
+            slot = await self.gate.acquire(HOST)
+            try:
+                if prepares_s := next(self.prepares_s):
+                    await self.clock.sleep(timedelta(seconds=prepares_s))
+                await slot.go()
+                self.sent += 1
+                await self.site.asked(takes_s)
+            finally:
+                slot.give()
+
+    async def end(self) -> None:
+        """End as on a signal: what is under way is broken off, seats are given back."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.gate.close()
+
+    async def die(self) -> None:
+        """End as by kill -9: nothing is told to anybody."""
+        self.line.cut = True
+        await self.end()
+
+
+class Rig:
+    """A clock, a store and a site for processes."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.store = open_in_memory()
+        self.site = Site(self.clock)
+        self.processes: list[Process] = []
+
+    def process(self, **fields: Any) -> Process:
+        made = Process(self.clock, self.store, self.site, **fields)
+        self.processes.append(made)
+        return made
+
+    async def rule(self, version: int = 1, **fields: Any) -> None:
+        rule = HostRule(host=HOST, version=version, updated_at=NOW, **fields)
+        event = Event(name=EventName.HOST_UPDATED, subject=HOST, owner="", at=NOW, actor="ada")
+        await self.store.host_rules.put(rule, event)
+
+    async def barred(self) -> Process:
+        """Return a process that has heard that the host is blocked."""
+        await self.rule(state=HostState.BLOCKED)
+        process = self.process()
+        process.gate.ready_in(HOST)
+        await settle()
+        assert process.gate.is_blocked(HOST)
+        return process
+
+    async def sent_in(self, duration: timedelta, *of: Process) -> list[int]:
+        """Return how many requests each process sends while time passes."""
+        before = [process.sent for process in of]
+        await self.clock.advance(duration)
+        return [process.sent - was for process, was in zip(of, before, strict=True)]
+
+    async def taken(self, process: Process) -> Slot:
+        """Take a slot, which is to be had at once, and send a request."""
+        taking = asyncio.get_running_loop().create_task(process.gate.acquire(HOST))
+        await settle()
+        assert taking.done()
+        slot = await taking
+        await slot.go()
+        return slot
+
+    async def end(self) -> None:
+        for process in self.processes:
+            await process.end()

@@ -1,0 +1,253 @@
+"""Processes that share hosts: what operators say of a host, and what it answers itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from crawlyard.core.host_rule import HostState
+from crawlyard.engine.failing import FetchFailed
+from crawlyard.engine.hosts import NEVER
+from tests.clock import settle
+from tests.unit.sharing_rig import HOST, MINUTE, SECOND, Rig
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    made = Rig()
+    yield made
+    await made.end()
+
+
+# --- what operators say
+
+
+async def test_a_host_is_slowed_within_a_second(rig: Rig) -> None:
+    one = rig.process()
+    one.begin()
+    await rig.clock.advance(3 * SECOND)
+
+    await rig.rule(delay_s=2.0)
+    await rig.clock.advance(3 * SECOND)
+
+    assert await rig.sent_in(20 * SECOND, one) == [10]
+
+
+async def test_a_host_is_slowed_from_the_first_request_on(rig: Rig) -> None:
+    await rig.rule(delay_s=2.0, at_once=1)
+    one, two = rig.process(delay_s=0.01), rig.process()
+    one.begin()
+    two.begin()
+
+    await rig.clock.advance(MINUTE)
+
+    assert min(b - a for a, b in pairwise(rig.site.began)) >= 2.0
+    assert rig.site.most == 1
+
+
+async def test_fewer_requests_at_once_hold_within_two_seconds(rig: Rig) -> None:
+    one = rig.process()
+    one.begin()
+    await rig.clock.advance(3 * SECOND)
+
+    await rig.rule(at_once=1)
+    await rig.clock.advance(2 * SECOND)
+
+    assert await rig.sent_in(5 * SECOND, one) == [20]
+
+
+async def test_a_paused_host_is_asked_by_nobody_until_it_is_open_again(rig: Rig) -> None:
+    one = rig.process()
+    one.begin()
+    await rig.clock.advance(3 * SECOND)
+
+    await rig.rule(state=HostState.PAUSED)
+    await rig.clock.advance(SECOND)
+    paused = await rig.sent_in(MINUTE, one)
+    [report] = one.gate.reports()
+    await rig.rule(2)
+    await rig.clock.advance(SECOND)
+
+    assert paused == [0]
+    assert (report.state, report.idle) == (HostState.PAUSED, False)
+    assert await rig.sent_in(5 * SECOND, one) == [80]
+
+
+async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: Rig) -> None:
+    one = rig.process()
+    one.begin()
+    await rig.clock.advance(3 * SECOND)
+
+    await rig.rule(state=HostState.BLOCKED)
+    await rig.clock.advance(SECOND)
+
+    assert one.gate.ready_in(HOST) == 0.0
+    assert one.gate.is_blocked(HOST)
+    with pytest.raises(FetchFailed, match=r"an operator has blocked a\.example"):
+        await one.gate.acquire(HOST)
+    assert [type(task.exception()) for task in one.tasks] == [FetchFailed] * 4
+    assert await rig.sent_in(MINUTE, one) == [0]
+
+
+async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Rig) -> None:
+    one = await rig.barred()
+
+    await rig.rule(2)
+    await rig.clock.advance(5 * SECOND)
+    one.begin()
+
+    assert await rig.sent_in(SECOND, one) == [20]
+
+
+async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it_is_blocked(
+    rig: Rig,
+) -> None:
+    one = await rig.barred()
+
+    await rig.rule(2)
+    one.gate.leave("job")
+    one.gate.wish("another", HOST, 0.0, 4)
+
+    await rig.taken(one)
+
+
+@pytest.mark.parametrize("state", [HostState.PAUSED, HostState.BLOCKED])
+async def test_what_was_said_of_a_host_that_nobody_asked_meanwhile_is_looked_up_anew(
+    rig: Rig, state: HostState
+) -> None:
+    await rig.rule(state=state)
+    one = rig.process()
+    one.gate.ready_in(HOST)
+    await rig.clock.advance(4 * SECOND)
+
+    await rig.rule(2)
+    one.begin()
+
+    assert await rig.sent_in(SECOND, one) == [20]
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.5])
+async def test_a_refusal_holds_all_processes_within_a_second(rig: Rig, delay_s: float) -> None:
+    one, two = (rig.process(delay_s=delay_s) for _ in range(2))
+    one.begin()
+    two.begin()
+    await rig.clock.advance(5 * SECOND)
+
+    one.gate.refused(HOST, 30.0)
+    await rig.clock.advance(SECOND)
+
+    assert await rig.sent_in(28 * SECOND, one, two) == [0, 0]
+    assert sum(await rig.sent_in(5 * SECOND, one, two)) > 5
+
+
+async def test_who_waits_for_a_seat_when_a_refusal_comes_gets_one_after_it(rig: Rig) -> None:
+    processes = [rig.process(at_once=2, crawls=2) for _ in range(3)]
+    for process, takes_s in zip(processes, (20.0, 0.25, 0.25), strict=True):
+        process.begin(takes_s)
+    await rig.clock.advance(timedelta(milliseconds=500))
+    asking, waiting = ([p for p in processes if bool(p.sent) is sent] for sent in (True, False))
+
+    asking[0].gate.refused(HOST, 8.0)
+    await rig.clock.advance(8 * SECOND)
+    for process in asking:
+        await process.end()
+
+    assert waiting
+    assert min(await rig.sent_in(10 * SECOND, *waiting)) > 10
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.5])
+async def test_a_hold_is_kept_over_a_restart(rig: Rig, delay_s: float) -> None:
+    one = rig.process(delay_s=delay_s)
+    one.begin()
+    await rig.clock.advance(SECOND)
+    one.gate.refused(HOST, 30.0)
+    await settle()
+    await one.end()
+
+    two = rig.process(delay_s=delay_s)
+    two.begin()
+
+    assert await rig.sent_in(29 * SECOND, two) == [0]
+    assert (await rig.sent_in(5 * SECOND, two))[0] > 5
+
+
+async def test_the_wait_doubles_whichever_process_is_refused(rig: Rig) -> None:
+    holds = []
+    for _ in range(4):
+        process = rig.process()  # each knows of the others by the store alone
+        slot = await rig.taken(process)
+        holds.append(process.gate.refused(HOST, None))
+        slot.give()
+        await settle()
+        await process.end()
+        await rig.clock.advance(timedelta(seconds=holds[-1]))
+
+    assert holds == [1.0, 2.0, 4.0, 8.0]
+
+
+async def test_an_answer_to_one_process_ends_the_refusals_of_all(rig: Rig) -> None:
+    one, two = rig.process(), rig.process()
+    for _ in range(3):
+        one.gate.refused(HOST, None)
+        await rig.clock.advance(8 * SECOND)
+    one.gate.answered(HOST)
+    await settle()
+
+    await rig.taken(two)
+
+    assert two.gate.refused(HOST, None) == 1.0
+
+
+async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(rig: Rig) -> None:
+    one = rig.process()
+    one.gate.refused(HOST, None)
+    one.gate.answered(HOST)
+    await rig.clock.advance(SECOND)
+
+    assert one.gate.refused(HOST, None) == 2.0
+
+
+# --- slots that were not needed
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.5])
+async def test_a_slot_that_was_not_used_costs_no_delay(rig: Rig, delay_s: float) -> None:
+    one = rig.process(delay_s=delay_s, at_once=1)
+    one.gate.ready_in(HOST)
+    await settle()
+    assert one.gate.ready_in(HOST) == 0.0
+    slot = one.gate.take(HOST)
+
+    slot.give_unused()
+
+    assert one.gate.ready_in(HOST) == 0.0
+    one.gate.take(HOST).give()
+    assert one.gate.ready_in(HOST) > 0 or not delay_s
+
+
+async def test_an_instant_that_was_missed_meanwhile_is_not_used_late(rig: Rig) -> None:
+    one = rig.process(delay_s=0.5)
+    one.gate.ready_in(HOST)
+    await settle()
+    slot = one.gate.take(HOST)
+    await rig.clock.advance(0.375 * SECOND)  # others may have booked the next one
+
+    slot.give_unused()
+
+    assert one.gate.ready_in(HOST) > 0
+
+
+async def test_who_asks_after_the_end_begins_nothing_that_nobody_would_end(rig: Rig) -> None:
+    one = rig.process()
+    await one.end()
+
+    assert one.gate.ready_in(HOST) == NEVER
+    await settle()
+
+    assert asyncio.all_tasks() == {asyncio.current_task()}
