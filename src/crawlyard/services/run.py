@@ -247,9 +247,7 @@ class JobRun:
     async def _record(self, crawl: Crawl, batch: Batch) -> None:
         usage = self._usage.plus(batch.usage)
         pulse = self._shop.progress.observe(self.job_id, usage, batch.workload)
-        passed = (
-            () if self._ordered else milestones(self._job.limits, usage, pulse, self._milestone)
-        )
+        passed = milestones(self._job.limits, usage, pulse, self._milestone)
         self._milestone = max((self._milestone, *passed))
         pulse = replace(pulse, milestone=self._milestone)
         events = self._told(batch, usage, passed)
