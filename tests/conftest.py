@@ -8,6 +8,7 @@ from itertools import count
 import psycopg
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
@@ -24,6 +25,10 @@ __all__ = [
     "pytest_collection_modifyitems",
     "pytest_terminal_summary",
 ]
+
+# by default, an example may take 200 ms: tests of rules fail by that on a busy machine
+settings.register_profile("crawlyard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("crawlyard")
 
 _numbers = count(1)
 

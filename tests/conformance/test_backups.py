@@ -110,6 +110,22 @@ def test_a_database_is_restored_as_it_was_saved(way: tuple[str, str], tmp_path: 
     assert {n - 1 for n in next_numbers(target).values()} == {19}  # of the last of seven rows
 
 
+def test_a_backup_is_on_the_disk_before_it_has_its_name_and_its_name_is_too(
+    yard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sync = tmp_path / "yard.backup", os.fsync
+    synced: list[tuple[int, bool]] = []
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        synced.append((os.fstat(descriptor).st_ino, file.exists()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    saved(yard, file)
+
+    assert synced == [(file.stat().st_ino, False), (tmp_path.stat().st_ino, True)]
+
+
 @pytest.mark.parametrize("where", KINDS, indirect=True)
 def test_a_backup_is_one_file_that_nobody_else_may_read(where: str, tmp_path: Path) -> None:
     fill(where, seed=2)

@@ -8,6 +8,7 @@ from crawlyard.core.checkpoint import Claim
 from crawlyard.core.page import Body, ErrorGroup, ErrorKind, Outcome, RuleKind, Skipped, TargetState
 from crawlyard.store.base import PageQuery, Store
 from tests.builders import NOW, a_batch, a_page, a_target, done, failed
+from tests.conformance.purging import deleted, with_pages
 from tests.conformance.steps import claimed, recorded, urls
 
 
@@ -191,8 +192,27 @@ class TestQuery:
 
         assert [url.rpartition("/")[2] for url in await found(store, various, **asked)] == paths
 
+    async def test_a_class_of_statuses_ends_before_the_next(self, store: Store) -> None:
+        claim = await claimed(store)
+        targets = {status: a_target(f"{status}") for status in (399, 400, 499, 500)}
+        outcomes = [failed(t, ErrorKind.HTTP_4XX, status=n) for n, t in targets.items()]
+        await recorded(store, claim.lease, a_batch([*targets.values()], outcomes))
+
+        asked = frozenset({4})
+
+        assert await found(store, claim, statuses=asked) == [targets[400].url, targets[499].url]
+
 
 class TestBodies:
+    async def test_those_of_a_deleted_job_are_not_read(self, store: Store) -> None:
+        claim = await with_pages(store, 1)
+        [page] = await store.pages.pages(claim.job.id, PageQuery(), 10)
+        assert await store.pages.bodies([page.id], [Body.HTML])
+
+        await deleted(store, claim.job)
+
+        assert await store.pages.bodies([page.id], [Body.HTML]) == {}
+
     async def test_what_is_asked_for_comes(self, store: Store) -> None:
         claim = await claimed(store)
         one, two, three = a_target("1"), a_target("2"), a_target("3")

@@ -260,6 +260,26 @@ async def test_sitemaps_are_read_for_seeds_and_not_kept_as_pages(
     assert found.rules[f"{server.url}/sitemap.xml"].startswith("sitemap: ")
 
 
+async def test_an_index_of_sitemaps_may_name_another_one_and_no_more(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Nested(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            level = path.removeprefix("/index/")
+            if level == path or int(level) > 6:  # without a bound, its own error would end it
+                return super().answer(method, path, host)
+            entry = f"<sitemap><loc>http://{host}/index/{int(level) + 1}</loc></sitemap>"
+            body = f"<sitemapindex>{entry}</sitemapindex>"
+            return Answer(200, (("Content-Type", "application/xml"),), body.encode())
+
+    server = await site_server(Nested({"/": []}))
+
+    await crawled(yard, a_spec(server.url, sitemaps=(f"{server.url}/index/0",)))
+
+    asked = {hit.path for hit in server.hits if hit.path.startswith("/index/")}
+    assert asked == {"/index/0", "/index/1", "/index/2"}
+
+
 async def test_sitemaps_that_robots_names_are_read_when_asked_for(
     yard: Yard, site_server: Serve
 ) -> None:

@@ -20,6 +20,7 @@ from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Infos, Names, look_up
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.leash import Leash, Licence, RoundTrip
+from crawlyard.services.obeying import read_orders
 from crawlyard.services.recorder import Recorder
 from crawlyard.services.run import JobRun, Workshop
 from tests.clock import FakeClock
@@ -110,6 +111,28 @@ async def test_a_distant_store_does_not_make_a_run_stutter(yard: Yard, away_s: f
             good.append(run.may_send())
 
     assert set(good) == {True}
+
+
+async def test_the_age_of_orders_counts_from_the_start_of_their_read(yard: Yard) -> None:
+    await yard.jobs.submit(LOCAL, a_spec("https://example.com/"))
+    clock = FakeClock(yard.clock.now())
+    claim = await yard.store.leases.claim(Asker("w"), clock.now(), 60 * SECOND)
+    assert claim is not None
+    recorder = Recorder(yard.store.frontier, clock, 60 * SECOND)
+    shop = replace(yard.workshop(), clock=clock, recorder=recorder)
+    run = JobRun(claim, shop)
+    await read_orders(shop, [run])  # at once: the store is near
+    around(yard, "leases", "orders", lambda: clock.sleep(timedelta(milliseconds=300)))
+
+    reading = asyncio.create_task(read_orders(shop, [run]))
+    await clock.advance(timedelta(milliseconds=300))
+    await reading
+    good = []
+    for _ in range(2):
+        await clock.advance(timedelta(milliseconds=99))
+        good.append(run.may_send())
+
+    assert good == [True, False]
 
 
 async def test_a_run_that_cannot_read_its_orders_stops_sending_and_goes_on_when_it_can(

@@ -11,9 +11,9 @@ from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.page import ErrorKind
-from crawlyard.core.user import LOCAL, Actor
+from crawlyard.core.user import LOCAL, Actor, Role
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.errors import IllegalMove
+from crawlyard.errors import Forbidden, IllegalMove, NotFound
 from crawlyard.services.jobs import JobManager
 from crawlyard.store.base import EventQuery, Store
 from tests.builders import a_batch, a_spec, a_target, done, failed
@@ -127,3 +127,29 @@ async def test_a_job_in_which_nothing_failed_is_not_said_to_be_retried_so(
     assert str(none.value) == f"no URL of job {flawless.id} failed; {again}"
     assert str(no_rest.value) == f"job {flawless.id} has nothing left to fetch; {again}"
     assert none.value.allowed == no_rest.value.allowed == ("retry",)
+
+
+async def test_a_job_is_shown_to_its_owner_and_admins_and_changed_by_nobody_who_only_looks(
+    store: Store, jobs: JobManager
+) -> None:
+    job = await added(store, owner="ada")
+    changes = (jobs.pause, jobs.resume, jobs.cancel, jobs.retry, jobs.retry_now, jobs.delete)
+
+    for act in (jobs.get, *changes):
+        with pytest.raises(NotFound):
+            await act(Actor(id="eve"), job.id)
+    for act in changes:
+        with pytest.raises(Forbidden):
+            await act(Actor(id="ada", role=Role.VIEWER), job.id)
+    for actor in (ADA, LOCAL, Actor(id="ada", role=Role.VIEWER)):
+        assert (await jobs.get(actor, job.id)).job == job
+
+
+async def test_a_job_that_waits_or_runs_is_not_deleted(store: Store, jobs: JobManager) -> None:
+    job = await added(store, owner="ada")
+    with pytest.raises(IllegalMove, match="cannot delete a job that is pending; cancel it first"):
+        await jobs.delete(ADA, job.id)
+
+    await claimed(store, job)
+    with pytest.raises(IllegalMove, match="cannot delete a job that is running; cancel it first"):
+        await jobs.delete(ADA, job.id)

@@ -1,9 +1,12 @@
 """Commands run in this process: what they refuse, what they say, where they keep things."""
 
 import gc
+import json
 import logging
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -117,3 +120,31 @@ def test_an_empty_id_means_no_job_and_no_token(crawlyard: Crawlyard) -> None:
         assert "expected an id, got ''" in said.err
     assert len(crawlyard("jobs", "list", "-q").out.splitlines()) == 1
     assert "revoked" not in crawlyard("tokens", "list").out
+
+
+def test_a_check_of_a_database_fails_where_its_schema_is_older(
+    crawlyard: Crawlyard, tmp_path: Path
+) -> None:
+    crawlyard("db", "upgrade", "--data-dir", "yard")
+    sound = crawlyard("db", "check", "--data-dir", "yard")
+    with closing(sqlite3.connect(tmp_path / "yard" / "crawlyard.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+        database.commit()
+
+    older = crawlyard("db", "check", "--data-dir", "yard")
+
+    assert (sound.code, older.code) == (0, 6)
+    assert "0001 is older" in older.err
+
+
+def test_a_grant_that_is_changed_leaves_the_others_as_they_are(crawlyard: Crawlyard) -> None:
+    crawlyard("settings", "grants", "--private", "--ignore-robots")
+    crawlyard("settings", "grants", "--no-private", "--addresses")
+
+    said = crawlyard("settings", "grants", "-o", "json")
+
+    assert json.loads(said.out)["effective"] == {
+        "addresses": True,
+        "private": False,
+        "ignore_robots": True,
+    }

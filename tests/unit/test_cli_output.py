@@ -11,14 +11,16 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from crawlyard.cli import output, views
-from crawlyard.cli.endings import exit_code, scripts_needed, sentence
+from crawlyard.cli.endings import exit_code, hints, scripts_needed, sentence
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.live import Lines, fraction, outlook, panel
 from crawlyard.cli.options import Style
 from crawlyard.cli.output import Screen
 from crawlyard.cli.reports import facts
+from crawlyard.cli.session import Session
 from crawlyard.cli.tree import tree
-from crawlyard.cli.views import left
+from crawlyard.cli.views import jobs_view, left
+from crawlyard.clock import SystemClock
 from crawlyard.core.checkpoint import Shard, Standing
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.limits import Limits, Usage
@@ -272,6 +274,27 @@ def test_a_crawl_ends_with_how_many_pages_need_scripts() -> None:
     )
 
 
+def test_a_job_that_has_ended_comes_with_the_commands_that_make_sense_next() -> None:
+    nobody: Any = None
+    screen = Screen(io.StringIO())
+    session = Session(
+        clients=nobody, clock=SystemClock(), where=" --data-dir y", stdout=screen, stderr=screen
+    )
+
+    def told(**usage: int) -> list[str]:
+        job = job_out(State.COMPLETED, StateReason.EXHAUSTED)
+        used = job.usage.model_copy(update={"errors": 0, "needs_scripts": 0} | usage)
+        found = hints(session, job.model_copy(update={"usage": used}))
+        return [line.replace(job.id, "ID") for line in found]
+
+    scripts = f"{scripts_needed(3)}: crawlyard jobs pages ID --needs-scripts --data-dir y"
+    again = "try the failed URLs again: crawlyard jobs retry ID --failed --data-dir y"
+    assert told() == []
+    assert told(errors=2) == [again]
+    assert told(needs_scripts=3) == [scripts]
+    assert told(errors=1, needs_scripts=3) == [scripts, again]
+
+
 def test_the_live_display_fits_and_is_safe() -> None:
     job = job_out(limits=Limits(pages=500), name="x" * 200)
 
@@ -380,6 +403,9 @@ def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
 def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     job = job_out(State.PENDING, StateReason.WAITING_SLOT)
     waits = [WaitOut.of(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
-    shown = dict(facts(job.model_copy(update={"damaged": "spec: x", "waits_for": waits})))
+    damaged = job.model_copy(update={"damaged": "spec: x", "waits_for": waits})
+    shown = dict(facts(damaged))
+    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).columns}
 
+    assert listed["STATE"] == "damaged"
     assert (shown["state"], "waits for" in shown) == ("damaged", False)

@@ -155,6 +155,23 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["pages.jsonl"]
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, sync = tmp_path / "pages.jsonl", os.fsync
+    synced: dict[int, bool] = {}
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        synced[os.fstat(descriptor).st_ino] = path.exists()
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with whole_file(path) as sink:
+        sink(b"after")
+
+    assert synced == {path.stat().st_ino: False}
+
+
 def test_a_failed_export_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "pages.jsonl"
     path.write_text("before")

@@ -15,6 +15,7 @@ from crawlyard.core.webhook import (
     JITTER,
     LONGEST_HOLD,
     MAX_BODY,
+    ROTATION,
     WAITS,
     Attempt,
     Delivery,
@@ -283,6 +284,15 @@ class TestMessage:
         assert (event.data["job_id"], event.data["more"]) == ("j1", 1)
         assert "secret" not in repr(event)
         assert SECRET not in repr(event)
+
+
+def test_the_secret_before_the_current_one_signs_for_a_day_more() -> None:
+    rotated = a_webhook().rotated("whsec_new", NOW)
+
+    assert rotated.signing(NOW + ROTATION - timedelta(microseconds=1)) == ("whsec_new", SECRET)
+    assert rotated.signing(NOW + ROTATION) == ("whsec_new",)
+    again = rotated.rotated("whsec_newer", NOW + HOUR)
+    assert again.signing(NOW + HOUR) == ("whsec_newer", "whsec_new")
 
 
 def test_the_webhooks_of_a_job_have_its_id_owner_and_addresses() -> None:

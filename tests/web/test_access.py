@@ -222,6 +222,20 @@ async def test_users_are_the_admins_to_change(rig: Rig) -> None:
     assert problem(own) == (409, "invalid_transition")
 
 
+async def test_nobody_but_an_admin_makes_tokens_of_others(rig: Rig) -> None:
+    await rig.user("ada")
+    await rig.user("bob")
+
+    for other in ("local", "bob"):
+        refused = await rig.post("tokens", {"name": "x", "user": other}, by="ada")
+        assert problem(refused) == (403, "forbidden")
+    own = await rig.post("tokens", {"name": "x", "user": "ada"}, by="ada")
+    given = await rig.post("tokens", {"name": "x", "user": "bob"})
+
+    assert (own.status_code, given.status_code) == (201, 201)
+    assert (await rig.get("auth/me", secret=given.json()["token"])).json()["user"]["id"] == "bob"
+
+
 async def test_a_change_can_depend_on_the_version_that_was_seen(rig: Rig) -> None:
     await rig.user("ada")
     seen = (await rig.get("users/ada")).headers["etag"]

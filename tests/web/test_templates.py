@@ -173,6 +173,16 @@ async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> No
     assert file["spec"]["headers"] == {"Authorization": "Bearer hunter2"}
 
 
+async def test_a_parameter_that_fills_a_credential_shows_no_values(rig: Rig) -> None:
+    key = {"name": "key", "default": "one", "allowed": ["one", "two"]}
+    spec = {"urls": [URL], "headers": {"Authorization": "Bearer {{key}}"}}
+
+    made = await a_template(rig, spec=spec, parameters=[key])
+
+    [shown] = made["parameters"]
+    assert (shown["default"], shown["allowed"]) == ("***", ["***", "***"])
+
+
 async def test_a_name_that_is_taken_is_a_conflict(rig: Rig) -> None:
     await a_template(rig, name="a")
     await a_template(rig, name="b")

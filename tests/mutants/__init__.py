@@ -1,0 +1,1 @@
+"""Planted defects: does a test notice?"""

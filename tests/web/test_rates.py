@@ -1,0 +1,46 @@
+"""How many requests of each kind one asker may make in a minute."""
+
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.web.problems import Problem
+from crawlyard.web.rates import PER_MINUTE, Bucket, Rates
+from tests.clock import FakeClock
+
+
+async def test_so_many_may_come_at_once_and_then_one_as_soon_as_its_time_has_come() -> None:
+    for bucket, most in PER_MINUTE.items():
+        clock = FakeClock()
+        rates = Rates(clock)
+        left = [rates.take("ada", bucket)["RateLimit"] for _ in range(most)]
+
+        with pytest.raises(Problem) as refused:
+            rates.take("ada", bucket)
+        await clock.advance(timedelta(seconds=60.001 / most))
+        rates.take("ada", bucket)
+        with pytest.raises(Problem):
+            rates.take("ada", bucket)
+
+        wait_s = max(1, round(60 / most))
+        assert left[0].startswith(f'"{bucket}";r={most - 1};')
+        assert left[-1] == f'"{bucket}";r=0;t=60'
+        assert refused.value.code == "rate_limited"
+        assert refused.value.headers["Retry-After"] == str(wait_s)
+
+
+def test_each_asker_and_each_kind_is_counted_apart() -> None:
+    rates = Rates(FakeClock())
+    for _ in range(PER_MINUTE[Bucket.LOGIN]):
+        rates.take("ada", Bucket.LOGIN)
+
+    assert rates.take("bob", Bucket.LOGIN)
+    assert rates.take("ada", Bucket.READ)
+    with pytest.raises(Problem):
+        rates.take("ada", Bucket.LOGIN)
+
+
+def test_where_rates_are_off_nothing_is_counted() -> None:
+    rates = Rates(FakeClock(), on=False)
+
+    assert [rates.take("ada", Bucket.LOGIN) for _ in range(20)] == [{}] * 20
