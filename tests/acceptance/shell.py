@@ -9,12 +9,13 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.acceptance.fork_server import Forked
 from tests.site import read_log
 
 PAGES = 24  # of the site that is crawled once and then read by many tests
@@ -22,6 +23,7 @@ MANY = 200  # of the site that takes four seconds or more
 MINUTE = 60  # more than any command here takes; a hang fails instead of blocking the suite
 
 Run = subprocess.CompletedProcess[str]
+Process = subprocess.Popen[str]
 
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")  # the last names the tree that is tested
 
@@ -32,12 +34,20 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"PYTHONUTF8": "1"} | more
 
 
+def begun(module: str, *words: str, forked: bool = True, **given: Any) -> Process:
+    """Begin ``python -m MODULE …``: a fork of what is loaded already, or from nothing."""
+    if forked:
+        return Forked([module, *words], text=True, **given)
+    return Process([sys.executable, "-m", module, *words], text=True, **given)
+
+
 @dataclass(frozen=True, slots=True)
 class Shell:
     """A folder in which commands are run."""
 
     folder: Path
     env: Mapping[str, str] = field(default_factory=dict)  # of all of them
+    forks: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,32 +59,37 @@ class Shell:
         """Tell whether commands ask a server."""
         return "CRAWLYARD_SERVER" in self.env
 
-    def run(self, *words: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Run:
+    @property
+    def fresh(self) -> "Shell":
+        """Return a shell whose commands start from nothing, and load what they need."""
+        return replace(self, forks=False)
+
+    def begun(self, *words: str, env: Mapping[str, str] | None = None, **streams: int) -> Process:
+        """Begin ``crawlyard …``."""
+        env = self.environment | dict(env or {})
+        return begun("crawlyard", *words, forked=self.forks, cwd=self.folder, env=env, **streams)
+
+    def run(
+        self,
+        *words: str,
+        stdin: str = "",
+        stdout: int = subprocess.PIPE,
+        env: Mapping[str, str] | None = None,
+    ) -> Run:
         """Run ``crawlyard …`` to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "crawlyard", *words],
-            cwd=self.folder,
-            env=self.environment | dict(env or {}),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=MINUTE,
-            check=False,
-        )
+        streams = {"stdin": subprocess.PIPE, "stdout": stdout, "stderr": subprocess.PIPE}
+        with self.begun(*words, env=env, **streams) as process:
+            try:
+                out, err = process.communicate(stdin, timeout=MINUTE)
+            finally:
+                process.kill()
+        return Run(words, process.returncode, out, err)
 
     @contextmanager
-    def started(self, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    def started(self, *words: str) -> Iterator[Process]:
         """Run ``crawlyard …`` beside the block."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "crawlyard", *words],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with process:
+        pipe = subprocess.PIPE
+        with self.begun(*words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as process:
             try:
                 yield process
             finally:
@@ -96,14 +111,8 @@ class Shell:
 def on_terminal(shell: Shell, *words: str, typed: str = "", **env: str) -> tuple[int, str]:
     """Run a command on a terminal of 80 columns; return its exit code and all that it shows."""
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "crawlyard", *words],
-        cwd=shell.folder,
-        env=shell.environment | {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"} | env,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-    )
+    env = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm-256color"} | env
+    process = shell.begun(*words, env=env, stdin=follower, stdout=follower, stderr=follower)
     os.close(follower)
     os.write(leader, typed.encode())
     seen = b""
@@ -146,7 +155,7 @@ def serving(here: Shell, token: str, *options: str) -> Iterator[Shell]:
 
 
 @contextmanager
-def emptied(process: "subprocess.Popen[str]") -> Iterator[None]:
+def emptied(process: Process) -> Iterator[None]:
     """Read what a process writes on stderr, so that it never waits for a reader."""
     assert process.stderr is not None
     reader = threading.Thread(target=process.stderr.read, daemon=True)
@@ -159,12 +168,7 @@ def emptied(process: "subprocess.Popen[str]") -> Iterator[None]:
 @contextmanager
 def a_site(*options: str) -> Iterator[str]:
     """Serve the demo site in a process of its own, and yield its URL."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "crawlyard.demo", *options],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    with begun("crawlyard.demo", *options, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().strip().removesuffix("/")
@@ -172,7 +176,7 @@ def a_site(*options: str) -> Iterator[str]:
             process.terminate()
 
 
-def until(process: "subprocess.Popen[str]", words: str) -> str:
+def until(process: Process, words: str) -> str:
     """Read stderr up to the line that has *words* in it, and return that."""
     assert process.stderr is not None
     read: list[str] = []
@@ -183,7 +187,7 @@ def until(process: "subprocess.Popen[str]", words: str) -> str:
     pytest.fail(f"ended without {words!r}: {''.join(read)}")
 
 
-def rest(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+def rest(process: Process) -> tuple[int, str, str]:
     """Wait for the end; return exit code, stdout and what was still to come on stderr."""
     out, err = process.communicate(timeout=MINUTE)
     return process.returncode, out, err
