@@ -234,9 +234,15 @@ def built(folder: Path) -> Built:
     return Built(folder, now)
 
 
-def texts(yard: Built, shell: Shell) -> dict[str, str]:
-    """Return what commands write there, by the names of their files."""
-    lines = {name: [line for look in looks for line in look.lines] for name, looks in LOOKS.items()}
+def texts(yard: Built, shell: Shell, ends: tuple[str, ...] = ("",)) -> dict[str, str]:
+    """Return what commands write there, by the names of their files.
+
+    Commands that change nothing are run if they end with one of *ends*.
+    """
+    lines = {
+        name: [line for look in looks for line in look.lines if line.endswith(ends)]
+        for name, looks in LOOKS.items()
+    }
     lines["changes"] = [*CHANGES]  # the last ones: nothing else sees them
     every = [line for each in lines.values() for line in each]
     ran = in_turn(shell, [line.split() for line in every])
@@ -251,6 +257,12 @@ def texts(yard: Built, shell: Shell) -> dict[str, str]:
         )
         for name, each in lines.items()
     }
+
+
+def parts(text: str) -> dict[str, str]:
+    """Return what each command of a file wrote, without the empty lines behind it."""
+    _, *found = re.split(r"^\$ crawlyard (.*)\n", text, flags=re.MULTILINE)
+    return {line: out.rstrip("\n") for line, out in zip(found[::2], found[1::2], strict=True)}
 
 
 @dataclass(frozen=True)

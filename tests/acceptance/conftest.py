@@ -4,10 +4,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from shutil import copytree
+from typing import Protocol
 
 import pytest
 
-from tests.acceptance.shell import FAST, MANY, PAGES, Shell, a_site, served
+from tests.acceptance.shell import FAST, MANY, PAGES, Shell, a_site, serving
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,17 +31,43 @@ WHERE = ("local", "http")
 """Commands open the yard of the folder, or ask a server that has it open."""
 
 
-def _somewhere(folder: Path, where: str) -> AbstractContextManager[Shell]:
-    return served(folder) if where == "http" else nullcontext(Shell(folder))
+class Somewhere(Protocol):
+    """Opens an empty yard in a folder: here, or behind a server with these options."""
+
+    def __call__(
+        self, folder: Path, where: str, *options: str
+    ) -> AbstractContextManager[Shell]: ...
+
+
+@pytest.fixture(scope="session")
+def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Somewhere:
+    """What opens an empty yard.
+
+    What a yard grants to who owns its files, the server grants as well.
+    """
+    made = Shell(tmp_path_factory.mktemp("empty"))
+    token = made.run("tokens", "create", "tests").stdout.strip()
+    granted = made.run("settings", "grants", "--addresses", "--private", "--ignore-robots")
+    assert granted.returncode == 0, granted.stderr
+
+    def open_(folder: Path, where: str, *options: str) -> AbstractContextManager[Shell]:
+        if where == "local":
+            return nullcontext(Shell(folder))
+        copytree(made.folder, folder, dirs_exist_ok=True)
+        return serving(Shell(folder), token, *options)
+
+    return open_
 
 
 @pytest.fixture(scope="module", params=WHERE)
 def crawled(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    somewhere: Somewhere,
 ) -> Iterator[Shell]:
     """A yard with one completed job, to be read and not changed."""
     with (
-        _somewhere(tmp_path_factory.mktemp("crawled"), request.param) as shell,
+        somewhere(tmp_path_factory.mktemp("crawled"), request.param) as shell,
         a_site("--pages", str(PAGES)) as url,
     ):
         ran = shell.run("crawl", url, *FAST, "--max-depth", "3", "--name", "docs", "--tag", "a")
@@ -48,9 +76,9 @@ def crawled(
 
 
 @pytest.fixture(params=WHERE)
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
+def either(request: pytest.FixtureRequest, tmp_path: Path, somewhere: Somewhere) -> Iterator[Shell]:
     """An empty yard, here and behind a server."""
-    with _somewhere(tmp_path, request.param) as shell:
+    with somewhere(tmp_path, request.param) as shell:
         yield shell
 
 

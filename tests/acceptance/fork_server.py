@@ -132,11 +132,16 @@ def _end(running: Mapping[int, socket.socket]) -> NoReturn:
 
 def _load() -> None:
     """Import all of crawlyard, and what it imports when it is first needed."""
-    import crawlyard
-
-    for module in pkgutil.walk_packages(crawlyard.__path__, "crawlyard."):
+    package = importlib.import_module("crawlyard")
+    for module in pkgutil.walk_packages(package.__path__, "crawlyard."):
         if not module.name.endswith(("__main__", "migrations.env", "export.parquet")):
             vars(importlib.import_module(module.name))  # which loads it if it is lazy
+    # to make options of a group of commands takes as long as to run one of them
+    app: Any = importlib.import_module("crawlyard.cli.app")
+    typer: Any = importlib.import_module("typer.main")
+    app.tree, typer.get_command = map(functools.cache, (app.tree, typer.get_command))
+    for first in ("", *importlib.import_module("crawlyard.cli.tree").BRANCHES):
+        typer.get_command(app.tree(first))
     gc.collect()
     gc.freeze()
 
@@ -153,9 +158,11 @@ def _become(module: str, words: list[str], cwd: str, env: dict[str, str], fds: l
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    sys.stdin = sys.__stdin__ = open(0, errors="surrogateescape", closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, "w", errors="surrogateescape", closefd=False)
-    sys.stderr = sys.__stderr__ = open(2, "w", 1, errors="backslashreplace", closefd=False)
+    stdin = open(0, errors="surrogateescape", closefd=False)  # noqa: SIM115 - to the end
+    stdout = open(1, "w", errors="surrogateescape", closefd=False)  # noqa: SIM115
+    stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stdin, sys.stdout, sys.stderr = stdin, stdout, stderr
+    sys.__stdin__, sys.__stdout__, sys.__stderr__ = stdin, stdout, stderr  # type: ignore[misc]
     sys.path[0], sys.argv = cwd, [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -3,13 +3,20 @@
 Reads a JSON array of the words of commands; writes one of what became of each.
 """
 
+import functools
 import io
 import json
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 
-from crawlyard.cli.app import main
+import typer
+
+from crawlyard.cli import app
+
+# to make options of a group of commands takes as long as to run one of them
+app.tree = functools.cache(app.tree)
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 def ran(words: Sequence[str]) -> dict[str, object]:
@@ -20,7 +27,7 @@ def ran(words: Sequence[str]) -> dict[str, object]:
     code: object = None
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            main()
+            app.main()
         except SystemExit as end:
             code = end.code
     return {"code": code} | {name: buffer.getvalue().decode() for name, buffer in raw.items()}

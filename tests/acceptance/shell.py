@@ -125,21 +125,14 @@ def on_terminal(shell: Shell, *words: str, typed: str = "", **env: str) -> tuple
     return process.wait(timeout=MINUTE), seen.decode()
 
 
+def until_stored(shell: Shell) -> None:
+    """Return once the last job has recorded pages."""
+    while shell.run("jobs", "pages", "last", "-q").stdout == "":
+        pass
+
+
 GRANTS = '{"addresses": true, "private": true, "ignore_robots": true}'
-
-
-@contextmanager
-def served(folder: Path, *options: str) -> Iterator[Shell]:
-    """Serve the yard of a folder, and yield a shell whose commands ask that server.
-
-    What the yard grants to who owns its files, the server grants as well.
-    """
-    here = Shell(folder)
-    token = here.run("tokens", "create", "tests").stdout.strip()
-    with serving(here, token, *options) as shell:
-        opened = shell.run("api", "PUT", "settings/grants", "--input", "-", stdin=GRANTS)
-        assert opened.returncode == 0, opened.stderr
-        yield shell
+"""What a yard grants to who owns its files, for a server to grant it as well."""
 
 
 @contextmanager

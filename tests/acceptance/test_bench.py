@@ -9,6 +9,7 @@ from tests.acceptance.shell import Shell
 TINY = ("--pages", "20", "--rounds", "1", "--jobs", "3")
 
 
+@pytest.mark.slow
 def test_it_measures_crawls_and_the_queue_and_leaves_nothing(shell: Shell) -> None:
     ran = shell.run("bench", *TINY, "-o", "json")
 
@@ -24,6 +25,7 @@ def test_it_measures_crawls_and_the_queue_and_leaves_nothing(shell: Shell) -> No
     assert list(shell.folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_it_says_only_the_speed_when_quiet(shell: Shell) -> None:
     ran = shell.run("bench", *TINY, "-q")
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.shell import Shell, served
+from tests.acceptance.conftest import Somewhere
+from tests.acceptance.shell import Shell
 
 TOKEN = "CRAWLYARD_TOKEN"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def server(tmp_path_factory: pytest.TempPathFactory, somewhere: Somewhere) -> Iterator[Shell]:
     """A server with one job."""
-    with served(tmp_path_factory.mktemp("server"), "--no-worker") as shell:
+    with somewhere(tmp_path_factory.mktemp("server"), "http", "--no-worker") as shell:
         assert shell.run("crawl", "-d", "https://there.example/").returncode == 0
         yield shell
 

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 from pathlib import Path
+from time import sleep
 
 from tests.acceptance.shell import (
     FAST,
@@ -16,12 +17,14 @@ from tests.acceptance.shell import (
     records,
     rest,
     until,
+    until_stored,
 )
+from tests.site import read_log
 
 
 def test_ctrl_c_pauses_and_the_printed_command_goes_on(shell: Shell, slow_site: str) -> None:
     words = ("crawl", slow_site, *SLOW, "--data-dir", "my data", "--out", "pages.jsonl")
-    with shell.started(*words) as process:
+    with shell.fresh.started(*words) as process:
         until(process, "running")
         process.send_signal(signal.SIGINT)
         code, out, err = rest(process)
@@ -46,7 +49,7 @@ def test_a_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
     shell = Shell(tmp_path, {"CRAWLYARD_SHUTDOWN_S": "60"})
     with (
         a_site("--latency-ms", "25000", "--plain") as url,
-        shell.started("crawl", url, *FAST, "--ignore-robots") as process,
+        shell.fresh.started("crawl", url, *FAST, "--ignore-robots") as process,
     ):
         until(process, "running")
         process.send_signal(signal.SIGINT)
@@ -66,7 +69,7 @@ def test_a_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
 
 
 def test_sigterm_pauses_too(shell: Shell, slow_site: str) -> None:
-    with shell.started("crawl", slow_site, *SLOW) as process:
+    with shell.fresh.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
         process.terminate()
         code, _, err = rest(process)
@@ -77,9 +80,9 @@ def test_sigterm_pauses_too(shell: Shell, slow_site: str) -> None:
 
 
 def test_a_killed_crawl_goes_on_where_it_was(shell: Shell, slow_site: str) -> None:
-    with shell.started("crawl", slow_site, *SLOW) as process:
+    with shell.fresh.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")
-        shell.run("version")  # about as long as some pages take
+        asked(shell, 10)
         process.kill()
         rest(process)
 
@@ -127,6 +130,7 @@ def test_a_cancel_from_elsewhere_ends_the_crawl(either: Shell, slow_site: str) -
 def test_a_running_job_can_be_read_and_changed(either: Shell, slow_site: str) -> None:
     with either.started("crawl", slow_site, *SLOW, "--max-pages", "190", "--json") as process:
         until(process, "running")
+        until_stored(either)
         changed = either.run("jobs", "set", "last", "limits.pages=150", "priority=high", "--json")
         exported = either.run("jobs", "export", "last")
         code, out, _ = rest(process)
@@ -214,6 +218,13 @@ def test_the_demo_needs_nothing_and_says_what_to_do_next(shell: Shell) -> None:
     assert len(exported.splitlines()) == 42
     listed = shell.run(*shlex.split(_hint(ran.stderr, "jobs pages"))[1:])
     assert len(listed.stdout.splitlines()) == 42
+
+
+def asked(shell: Shell, times: int) -> None:
+    """Return once the slow site was asked so often."""
+    log = shell.folder / "hits.jsonl"
+    while not log.exists() or len(read_log(log)) < times:
+        sleep(0.02)
 
 
 def _hint(text: str, words: str) -> str:

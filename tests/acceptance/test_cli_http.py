@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.conftest import Somewhere
 from tests.acceptance.shell import (
     FAST,
     GRANTS,
@@ -22,7 +23,6 @@ from tests.acceptance.shell import (
     emptied,
     environment,
     rest,
-    served,
     serving,
     until,
 )
@@ -34,9 +34,9 @@ STORE = ("sqlalchemy", "alembic", "crawlyard.yard", "crawlyard.store.sql")
 
 
 @pytest.fixture(scope="module")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+def yard(tmp_path_factory: pytest.TempPathFactory, somewhere: Somewhere) -> Iterator[Shell]:
     """A server of an empty yard."""
-    with served(tmp_path_factory.mktemp("yard")) as shell:
+    with somewhere(tmp_path_factory.mktemp("yard"), "http") as shell:
         yield shell
 
 

@@ -64,24 +64,19 @@ class TestCreate:
         assert kept["params"] == {"start": URL}
         assert kept["overrides"] == {"limits": {"pages": 5}}
 
-    @pytest.mark.parametrize(
-        ("words", "code", "said"),
-        [
+    def test_what_could_never_run_is_refused(self, either: Shell) -> None:
+        for words, code, said in (
             (("--when", "61 * * * *", URL), 2, "minute 61 is out of 0-59, at position 0"),
             (("--when", "@daily", "--tz", "Europe/Berlim", URL), 2, "Europe/Berlin?"),
             (("--when", "@daily"), 2, "error: URL: expected"),
             (("--when", "@daily", "--overlap", "perhaps", URL), 2, "perhaps"),
             (("--when", "@daily", "--template", "none"), 3, "there is no template none"),
             ((URL,), 2, "--when"),
-        ],
-    )
-    def test_what_could_never_run_is_refused(
-        self, either: Shell, words: tuple[str, ...], code: int, said: str
-    ) -> None:
-        ran = schedules(either, "create", "nightly", *words, code=code)
+        ):
+            ran = schedules(either, "create", "nightly", *words, code=code)
 
-        assert said in ran.stderr
-        assert ran.stdout == ""
+            assert said in ran.stderr, words
+            assert ran.stdout == "", words
 
     def test_a_name_is_taken_once(self, nightly: Shell) -> None:
         ran = schedules(nightly, "create", "nightly", "--when", "@daily", URL, code=5)
@@ -181,40 +176,33 @@ class TestChange:
         assert "limits" not in after["overrides"]
         assert wrong.stderr.startswith("error: limits.pages: cannot be taken away")
 
-    @pytest.mark.parametrize(
-        ("words", "said"),
-        [
+    def test_a_wrong_edit_names_what_is_wrong(self, nightly: Shell) -> None:
+        for words, said in (
             (("--runs", "0"), "runs_left: no run is left"),
             (("--runs", "many"), "--runs: expected a whole number"),
             (("--ends", "2026-01-01"), "ends_at: no instant"),
             (("--starts", "0001-01-01T00:00+00:00"), "--starts: expected an instant of the years"),
             (("--starts", "soon"), "--starts: expected an instant such as"),
             (("--template-version", "old"), "--template-version: expected a whole number"),
-        ],
-    )
-    def test_a_wrong_edit_names_what_is_wrong(
-        self, nightly: Shell, words: tuple[str, ...], said: str
-    ) -> None:
-        assert schedules(nightly, "edit", "nightly", *words, code=2).stderr.startswith(
-            f"error: {said}"
-        )
+        ):
+            ran = schedules(nightly, "edit", "nightly", *words, code=2)
+
+            assert ran.stderr.startswith(f"error: {said}"), words
 
     def test_instants_are_of_the_new_zone_if_there_is_one(self, nightly: Shell) -> None:
         schedules(nightly, "edit", "nightly", "--tz", "Asia/Tokyo", "--ends", "2030-01-01T09:00")
 
         assert shown(nightly)["ends_at"] == "2030-01-01T00:00:00.000Z"
 
-    @pytest.mark.parametrize("verb", ["pause", "resume"])
-    def test_of_several_all_must_be_there(self, nightly: Shell, verb: str) -> None:
-        schedules(nightly, "create", "weekly", "--when", "@weekly", URL)
-        if verb == "resume":
+    def test_of_several_all_must_be_there(self, nightly: Shell) -> None:
+        for verb in ("pause", "resume"):
+            before = shown(nightly)
+
+            ran = schedules(nightly, verb, "nightly", "nope", code=3)
+
+            assert "nope" in ran.stderr, verb
+            assert shown(nightly) == before, verb
             schedules(nightly, "pause", "nightly")
-        before = shown(nightly)
-
-        ran = schedules(nightly, verb, "nightly", "nope", code=3)
-
-        assert "nope" in ran.stderr
-        assert shown(nightly) == before
 
     def test_deleting_wants_a_yes(self, nightly: Shell) -> None:
         refused = schedules(nightly, "delete", "nightly", code=2)
@@ -293,13 +281,11 @@ class TestAhead:
         assert [c["local"][11:19] for c in coming] == ["03:00:00"] * 3
         assert {c["zone"] for c in coming} <= {"CET", "CEST"}
 
-    @pytest.mark.parametrize("command", ["next", "explain"])
-    def test_a_thousand_instants_are_enough(self, nightly: Shell, command: str) -> None:
-        word = "nightly" if command == "next" else "@daily"
+    def test_a_thousand_instants_are_enough(self, nightly: Shell) -> None:
+        for words in (("next", "nightly"), ("explain", "@daily")):
+            ran = schedules(nightly, *words, "-n", "1001", code=2)
 
-        ran = schedules(nightly, command, word, "-n", "1001", code=2)
-
-        assert ran.stderr == "error: -n: expected at most 1,000, got 1,001\n"
+            assert ran.stderr == "error: -n: expected at most 1,000, got 1,001\n", words
 
     def test_none_at_all_are_no_end(self, nightly: Shell) -> None:
         ran = schedules(nightly, "next", "nightly", "-n", "0")

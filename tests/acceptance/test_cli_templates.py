@@ -120,9 +120,8 @@ def test_a_version_may_be_named(news: Shell, site: str) -> None:
     assert first["origin"]["template_version"] == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
+def test_a_wrong_value_names_the_parameter(news: Shell) -> None:
+    for words, code, said in (
         (("-p", "start_ur=x"), 2, "params.start_ur: there is no such parameter; did you mean"),
         (("-p", "start_url=x"), 2, "params.start_url: expected a URL of http or https, got 'x'"),
         ((), 2, "params.start_url: expected a value of type url, got none"),
@@ -130,15 +129,11 @@ def test_a_version_may_be_named(news: Shell, site: str) -> None:
         (("-p", "pages"), 2, "--param: expected NAME=VALUE"),
         (("--template-version", "9"), 3, "no version 9 of template"),
         (("--template", "none"), 3, "there is no template none"),
-    ],
-)
-def test_a_wrong_value_names_the_parameter(
-    news: Shell, words: tuple[str, ...], code: int, said: str
-) -> None:
-    ran = news.run("crawl", "-d", "--template", "news", *words)
+    ):
+        ran = news.run("crawl", "-d", "--template", "news", *words)
 
-    assert (ran.returncode, ran.stdout) == (code, "")
-    assert said in ran.stderr
+        assert (ran.returncode, ran.stdout) == (code, ""), words
+        assert said in ran.stderr, words
     assert news.json("jobs", "list") == []
 
 
@@ -219,17 +214,17 @@ def test_where_there_is_nothing_an_empty_list_is_written(either: Shell) -> None:
     assert (either.folder / "crawlyard-data").exists() == either.over_http
 
 
-@pytest.mark.parametrize("name", ["copy.yaml", "copy.json"])
-def test_a_template_goes_through_a_file_unchanged(news: Shell, name: str) -> None:
-    exported = news.run("templates", "export", "news", "--out", name)
-    again = news.run("templates", "import", "--update", name)
+def test_a_template_goes_through_a_file_unchanged(news: Shell) -> None:
+    for name in ("copy.yaml", "copy.json"):
+        exported = news.run("templates", "export", "news", "--out", name)
+        again = news.run("templates", "import", "--update", name)
 
-    assert (exported.returncode, exported.stdout) == (0, "")
-    assert (news.folder / name).stat().st_mode & 0o777 == 0o600
-    assert "unchanged: news v1" in again.stderr
-    assert news.run("templates", "import", name).returncode == 5
-    piped = news.run("templates", "validate", "-", stdin=(news.folder / name).read_text())
-    assert (piped.returncode, piped.stdout) == (0, "")
+        assert (exported.returncode, exported.stdout) == (0, ""), name
+        assert (news.folder / name).stat().st_mode & 0o777 == 0o600, name
+        assert "unchanged: news v1" in again.stderr, name
+        assert news.run("templates", "import", name).returncode == 5, name
+        piped = news.run("templates", "validate", "-", stdin=(news.folder / name).read_text())
+        assert (piped.returncode, piped.stdout) == (0, ""), name
 
 
 def test_what_is_wrong_with_a_file_is_told_with_its_place(shell: Shell) -> None:
@@ -319,13 +314,14 @@ def test_what_was_written_in_an_editor_is_not_lost_when_it_cannot_be_kept(news: 
     assert "name: docs" in kept.read_text()
 
 
-@pytest.mark.parametrize("command", ["vim '", "false", "no-such-editor"])
-def test_an_editor_that_cannot_be_run_leaves_no_file(news: Shell, command: str) -> None:
-    ran = news.run("templates", "edit", "news", env={"EDITOR": command, "TMPDIR": str(news.folder)})
+def test_an_editor_that_cannot_be_run_leaves_no_file(news: Shell) -> None:
+    for command in ("vim '", "false", "no-such-editor"):
+        env = {"EDITOR": command, "TMPDIR": str(news.folder)}
+        ran = news.run("templates", "edit", "news", env=env)
 
-    assert ran.returncode == 2
-    assert "$EDITOR: " in ran.stderr
-    assert list(news.folder.glob("crawlyard-*.yaml")) == []
+        assert ran.returncode == 2, command
+        assert "$EDITOR: " in ran.stderr, command
+        assert list(news.folder.glob("crawlyard-*.yaml")) == [], command
 
 
 def test_without_an_editor_an_edit_says_what_to_do(news: Shell) -> None:

@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
 from crawlyard import LOCAL, Settings, Yard
 from crawlyard.core.event import EventName
 from crawlyard.services.signing import new_secret, signed
@@ -74,21 +72,16 @@ def test_what_was_opened_is_closed_again(either: Shell) -> None:
     assert (edited["url"], edited["allow_addresses"]) == (url, [])
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
+def test_what_is_not_fit_is_a_usage_error(either: Shell) -> None:
+    for options, told in (
         (("http://127.0.0.1:9/",), "--allow-address 127.0.0.1 opens it"),
         (("ftp://127.0.0.1/",), "http or https"),
         ((*OPENED, "--event", "job.done"), "there are: job.created"),
-    ],
-)
-def test_what_is_not_fit_is_a_usage_error(
-    either: Shell, options: tuple[str, ...], told: str
-) -> None:
-    ran = either.run("webhooks", "create", *options)
+    ):
+        ran = either.run("webhooks", "create", *options)
 
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert told in ran.stderr
+        assert (ran.returncode, ran.stdout) == (2, ""), options
+        assert told in ran.stderr, options
 
 
 async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from crawlyard.store.tables import SCHEMA, metadata
 from crawlyard.store.whole.content import STORED
-from tests.acceptance.shell import MINUTE, SLOW, Run, Shell, a_site, rest, until
+from tests.acceptance.shell import MINUTE, SLOW, Run, Shell, a_site, rest, until, until_stored
 from tests.conformance.whole import content, fill, run_on
 from tests.site import read_log
 
@@ -135,6 +135,7 @@ def test_a_crawl_that_was_saved_while_it_ran_goes_on_where_it_is_restored(shell:
     with a_site("--pages", str(pages), "--plain", "--latency-ms", "80", "--log", str(log)) as url:
         with shell.started("crawl", url, *SLOW, "--per-host", "1") as crawl:
             until(crawl, "running")
+            until_stored(shell)
             said(shell.run("db", "backup", "yard.backup"))
             stored = {row[5] for row in content(shell.folder / "yard.backup")["pages"]}
         asked = len(read_log(log))

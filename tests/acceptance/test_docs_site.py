@@ -81,6 +81,7 @@ async def crawl(*words: str, folder: Path) -> None:
     assert (process.returncode, out) == (0, b""), err.decode()
 
 
+@pytest.mark.slow
 async def test_every_linked_page_is_stored_and_asked_for_once(crawled: Crawled) -> None:
     answered = {path: status for path, status in crawled.linked.items() if status not in {301, 302}}
     times = Counter(path for path, _ in crawled.stored)

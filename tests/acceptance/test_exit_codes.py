@@ -103,7 +103,7 @@ def test_what_an_error_says_has_no_traceback(ran: Mapping[str, Told], words: str
 
 
 def test_who_is_not_known_or_not_allowed_has_a_code(shell: Shell) -> None:
-    open_to_all = shell.run("serve", "--host", "0.0.0.0", "--port", "0")
+    open_to_all = shell.fresh.run("serve", "--host", "0.0.0.0", "--port", "0")
 
     assert (open_to_all.returncode, open_to_all.stdout) == (4, "")
     assert "tokens create" in open_to_all.stderr
@@ -155,7 +155,7 @@ def test_what_a_server_refuses_has_a_code(
 ) -> None:
     with answering(status, problem, Retry_After="3600") as url:
         env = {"CRAWLYARD_SERVER": url, "CRAWLYARD_TOKEN": "cyt_x"}
-        ran = shell.run("jobs", "list", "--json", env=env)
+        ran = shell.fresh.run("jobs", "list", "--json", env=env)
 
     assert (ran.returncode, ran.stdout) == (code, "")
     assert ran.stderr == "error: not now\n"

@@ -72,16 +72,12 @@ def test_a_crawl_is_written_as_parquet_and_as_warc(either: Shell, site: str) -> 
 def test_what_is_no_text_goes_down_a_pipe_as_it_is(either: Shell, site: str) -> None:
     either.run("crawl", site, *FAST, "--max-pages", "5")
 
-    ran = subprocess.run(
-        [sys.executable, "-m", "crawlyard", "jobs", "export", "last", "--format", "parquet"],
-        cwd=either.folder,
-        env=either.environment,
-        capture_output=True,
-        check=True,
-        timeout=MINUTE,
-    )
+    with either.started("jobs", "export", "last", "--format", "parquet") as process:
+        assert isinstance(process.stdout, io.TextIOWrapper)
+        written = process.stdout.buffer.read()
 
-    assert len(pd.read_parquet(io.BytesIO(ran.stdout))) == 5
+    assert process.returncode == 0
+    assert len(pd.read_parquet(io.BytesIO(written))) == 5
 
 
 def test_a_job_without_html_is_refused_before_anything_is_written(either: Shell, site: str) -> None:
@@ -137,16 +133,7 @@ def test_a_terminal_gets_no_parquet(shell: Shell, site: str) -> None:
     shell.run("crawl", site, *FAST, "--max-pages", "1")
     leader, follower = pty.openpty()
 
-    ran = subprocess.run(
-        [sys.executable, "-m", "crawlyard", "jobs", "export", "last", "--format", "parquet"],
-        cwd=shell.folder,
-        env=shell.environment,
-        stdout=follower,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=MINUTE,
-    )
+    ran = shell.run("jobs", "export", "last", "--format", "parquet", stdout=follower)
     os.close(follower)
     os.close(leader)
 

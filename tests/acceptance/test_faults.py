@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from crawlyard import LOCAL, State, StateReason, Yard
 from crawlyard.errors import StoreUnavailable
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
@@ -132,6 +134,7 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
     assert events.count("worker_lost") == 4
 
 
+@pytest.mark.slow
 async def test_a_child_that_starts_for_longer_than_a_lease_keeps_its_job(
     tmp_path: Path, site_server: Serve
 ) -> None:
@@ -183,6 +186,7 @@ async def test_the_job_of_a_killed_worker_goes_on_at_once_on_the_same_host(
     assert paths(server, found.ok) == site.reachable()
 
 
+@pytest.mark.slow
 async def test_a_worker_that_slept_past_its_lease_is_refused_when_it_wakes(
     tmp_path: Path, site_server: Serve
 ) -> None:

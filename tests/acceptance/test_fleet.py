@@ -155,6 +155,7 @@ def test_a_worker_without_its_lock_sends_nothing_until_it_holds_it_again(fleet: 
     assert asked_twice(Shell(fleet.folder)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_worker_that_was_stopped_past_its_lease_sends_nothing_for_a_job_that_is_another_s(
     fleet: Fleet,
@@ -199,6 +200,7 @@ def test_processes_are_started_again_when_they_die_and_stopped_together(
     assert not any(_lives(pid) for pid in (pids[1], another))
 
 
+@pytest.mark.slow
 def test_who_dies_again_and_again_is_waited_for_longer_each_time(shell: Shell) -> None:
     with shell.started("work", "--processes", "1") as process:
         for wait in ("1 s", "2 s"):
@@ -228,6 +230,7 @@ def test_of_several_processes_the_first_alone_runs_what_is_beside_the_jobs(shell
     ]
 
 
+@pytest.mark.slow
 def test_schedules_fire_on_when_somebody_stops_the_first_of_several_processes(
     shell: Shell, slow_site: str
 ) -> None:

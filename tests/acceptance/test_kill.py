@@ -19,8 +19,6 @@ from crawlyard.demo.hits import Hit, read_log
 from tests.engine.rig import a_spec, opened, outcome
 from tests.site import served_elsewhere
 
-PAGES = 1000
-KILLS = 20
 CONCURRENCY = 6
 
 CHECKPOINT_S = 1.0
@@ -82,7 +80,7 @@ def _excuses(kill: Kill, before: Hit, took_s: float | None, hit: Hit) -> bool:
     return took_s is None or before.epoch + took_s > kill.epoch - CHECKPOINT_S
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
         return ""
@@ -90,20 +88,29 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-async def test_twenty_kills_lose_no_page_and_refetch_only_what_was_in_flight(
-    database_url: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("database_url", "times", "pages"),
+    [
+        ("sqlite", 3, 300),
+        pytest.param("sqlite", 20, 1000, marks=pytest.mark.slow),
+        pytest.param("postgres", 20, 1000, marks=[pytest.mark.slow, pytest.mark.postgres]),
+    ],
+    indirect=["database_url"],
+)
+async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
+    database_url: str, times: int, pages: int, tmp_path: Path
 ) -> None:
     log = tmp_path / "hits.jsonl"
     chance = random.Random(20)
     kills: list[Kill] = []
-    options = ("--pages", str(PAGES), "--plain", "--latency-ms", "30", "--log", str(log))
+    options = ("--pages", str(pages), "--plain", "--latency-ms", "30", "--log", str(log))
     async with (
         served_elsewhere(*options) as site,
         opened(tmp_path, database_url=database_url) as yard,
     ):
         spec = a_spec(site, concurrency=CONCURRENCY, per_host=CONCURRENCY)
         job = await yard.jobs.submit(LOCAL, spec)
-        while len(kills) < KILLS:
+        while len(kills) < times:
             seen = hits_so_far(log)
             process = await a_worker(tmp_path / "data", database_url)
             await first_new_hit(log, seen, process)
@@ -119,8 +126,8 @@ async def test_twenty_kills_lose_no_page_and_refetch_only_what_was_in_flight(
     hits = read_log(log)
     asked = {hit.path for hit in hits} - {"/robots.txt"}
     assert found.job.state is State.COMPLETED
-    assert len(found.ok) == len(asked) == PAGES
+    assert len(found.ok) == len(asked) == pages
     assert max(found.stored.values()) == 1
-    assert found.usage.pages == PAGES
+    assert found.usage.pages == pages
     assert unexcused(hits, kills) == []
-    assert len(hits) > PAGES  # the kills did hit something
+    assert len(hits) > pages  # the kills did hit something

@@ -40,7 +40,7 @@ class Weary(GraphSite):
         return super().answer(method, path, host)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
     """The environment of commands that share a store."""
     at = {"CRAWLYARD_DATA_DIR": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path)}

@@ -19,6 +19,7 @@ HOSTS, PAGES = 40, 12
 AT_ONCE, LATENCY_S = 4, 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", DATABASES, indirect=True)
 async def test_one_of_two_workers_takes_the_urgent_job_and_no_page_is_asked_for_twice(
     where: str, tmp_path: Path, site_server: Serve

@@ -95,7 +95,9 @@ async def fired(yard: Yard, begun: datetime) -> None:
             await asyncio.sleep(0.05)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgres", marks=[pytest.mark.slow, pytest.mark.postgres])]
+)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     postgres = request.param == "postgres"
     url: str = request.getfixturevalue("postgres_url") if postgres else ""

@@ -20,7 +20,6 @@ from tests.builders import a_job
 from tests.builders_webhooks import SECRET, kept
 from tests.receiver import Manner, Receiver, answer
 
-ROUNDS = 6
 AT_ONCE = 10
 LEASE = timedelta(milliseconds=500)
 
@@ -73,7 +72,7 @@ async def submitted(store: Store, count: int) -> None:
         await store.jobs.add(job, job.event(EventName.CREATED, now, "local"))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     if request.param == "sqlite":
@@ -81,14 +80,23 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url"))
 
 
-async def test_no_event_is_lost_whenever_the_sender_is_killed(where: str) -> None:
+@pytest.mark.parametrize(
+    ("where", "rounds"),
+    [
+        ("sqlite", 2),
+        pytest.param("sqlite", 6, marks=pytest.mark.slow),
+        pytest.param("postgres", 6, marks=[pytest.mark.slow, pytest.mark.postgres]),
+    ],
+    indirect=["where"],
+)
+async def test_no_event_is_lost_whenever_the_sender_is_killed(where: str, rounds: int) -> None:
     chance = random.Random(1)
     store = await open_sql_store(where)
 
     async with Receiver() as receiver:
         address = receiver.authority
         await kept(store, url=receiver.url, allow_addresses=(address,), events=("job.*",))
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             process, killed = await deliverer(where), asyncio.Event()
             for _ in range(chance.randrange(AT_ONCE)):
                 receiver.next(answer(204))
@@ -105,7 +113,7 @@ async def test_no_event_is_lost_whenever_the_sender_is_killed(where: str) -> Non
         arrived[message.verified(SECRET)["data"]["seq"]].add(message.id)
     happened = await store.events.events(EventQuery(names=frozenset({EventName.CREATED})))
     await store.close()
-    assert len(happened) == ROUNDS * AT_ONCE
+    assert len(happened) == rounds * AT_ONCE
     assert arrived.keys() == {event.seq for event in happened}
     assert all(len(ids) == 1 for ids in arrived.values())
     assert len(set().union(*arrived.values())) == len(happened)

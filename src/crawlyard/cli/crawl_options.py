@@ -355,7 +355,9 @@ def options_named(own: Collection[str] = ()) -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        named = error.field if error.field in own else option_of_field(error.field)
+        named = error.field
+        if named not in own:
+            named = option_of_field(named.removeprefix("overrides."))  # of a schedule, over HTTP
         raise Invalid(named, error.message, error.position) from None
 
 
