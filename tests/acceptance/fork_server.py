@@ -32,8 +32,9 @@ class Forked(subprocess.Popen[str]):
 
     def _execute_child(self, args: Any, *rest: Any) -> None:
         cwd, env, pipes = rest[4] or Path.cwd(), rest[5] or os.environ, rest[9:15]
-        (in_, _, _, out, _, err), (module, *words) = pipes, args
-        given = [own if fd == -1 else fd for own, fd in enumerate((in_, out, err))]
+        module, *words = args
+        theirs = pipes[0], pipes[3], pipes[5]  # -1: ours
+        given = [own if fd == -1 else fd for own, fd in enumerate(theirs)]
         self._server, server = socket.socketpair()
         with server:
             socket.send_fds(_server(), [b"."], [server.fileno(), *given])
@@ -58,7 +59,10 @@ class Forked(subprocess.Popen[str]):
         return self.returncode
 
     def _told(self) -> int:
-        return int.from_bytes(self._server.recv(_INT, socket.MSG_WAITALL), "big")
+        told = self._server.recv(_INT, socket.MSG_WAITALL)
+        if len(told) < _INT:
+            raise RuntimeError("the fork server has ended; it may have said why on stderr")
+        return int.from_bytes(told, "big")
 
 
 @functools.cache
