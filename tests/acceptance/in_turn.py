@@ -12,10 +12,10 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import typer
 
-from crawlyard.cli import app
+from crawlyard.cli import app, tree
 
 # to make options of a group of commands takes as long as to run one of them
-app.tree = functools.cache(app.tree)
+vars(app)["tree"] = functools.cache(tree.tree)
 typer.main.get_command = functools.cache(typer.main.get_command)
 
 
