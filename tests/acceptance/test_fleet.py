@@ -107,6 +107,7 @@ def fleet(postgres_url: str, tmp_path: Path) -> Iterator[Fleet]:
         yield Fleet(tmp_path, postgres_url, database, site)
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(fleet: Fleet) -> None:
     one, two = (fleet.machine(name, lease_s=NEVER_S) for name in ("a", "b"))

@@ -92,6 +92,7 @@ async def test_processes_without_a_delay_share_the_requests_at_once_and_a_refusa
     assert [hit.path for hit in hits if quiet[0] < hit.at < quiet[1]] == []
 
 
+@pytest.mark.slow
 async def test_processes_share_the_delay_and_a_later_one_asks_no_robots_txt(
     yard: Mapping[str, str], site_server: Serve
 ) -> None:
