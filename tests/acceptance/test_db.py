@@ -64,7 +64,10 @@ def said(ran: Run) -> str:
 # --- copying
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.mark.parametrize(
+    "kind",
+    ["sqlite", pytest.param("postgres", marks=[pytest.mark.slow, pytest.mark.postgres])],
+)
 def test_a_copy_that_is_killed_goes_on_and_is_whole(
     request: pytest.FixtureRequest, shell: Shell, yard: Path, kind: str
 ) -> None:
@@ -164,6 +167,7 @@ def test_a_backup_that_is_killed_leaves_no_half_file(shell: Shell, yard: Path) -
     assert content(folder / "yard.backup") == content(yard)
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_restore_to_postgres_that_is_killed_goes_on(
     shell: Shell, yard: Path, empty_postgres_url: str
@@ -178,6 +182,7 @@ def test_a_restore_to_postgres_that_is_killed_goes_on(
     assert content(empty_postgres_url) == content(yard)
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_yard_on_postgres_is_saved_and_restored(
     shell: Shell, yard: Path, empty_postgres_url: str
