@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from crawlyard.store.sql import open_sql_store
 from tests import redis_server as redis
-from tests.leftovers import dropped, no_task_is_dropped
+from tests.leftovers import dropped, no_task_is_dropped, pytest_collection_finish
 from tests.postgres import NoPostgres, Server, a_server
 from tests.stores import pytest_collection_modifyitems
 from tests.times import pytest_terminal_summary
@@ -22,6 +22,7 @@ from tests.times import pytest_terminal_summary
 __all__ = [
     "dropped",
     "no_task_is_dropped",
+    "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_terminal_summary",
 ]

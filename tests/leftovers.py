@@ -30,6 +30,12 @@ class Dropped(logging.Handler):
         return found
 
 
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what is loaded by now: going through it takes a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def dropped() -> Iterator[Dropped]:
     """What tells of tasks that were dropped; in the end there is none of whom it did not."""

@@ -1,7 +1,6 @@
 """Databases filled with whatever their tables take, and what is in them, past our own code."""
 
 import asyncio
-import itertools
 import random
 import shutil
 import sqlite3
@@ -40,9 +39,13 @@ from crawlyard.store.tables import SCHEMA, metadata
 from tests.builders import NOW, a_job, its_event
 from tests.builders_serve import a_report
 
+_SLOW = (pytest.mark.postgres, pytest.mark.slow)
+
 WAYS = [
-    pytest.param(way, id="-".join(way), marks=pytest.mark.postgres if "postgres" in way else ())
-    for way in itertools.product(("sqlite", "postgres"), repeat=2)
+    pytest.param(("sqlite", "sqlite"), id="sqlite-sqlite", marks=pytest.mark.slow),
+    pytest.param(("sqlite", "postgres"), id="sqlite-postgres", marks=pytest.mark.postgres),
+    pytest.param(("postgres", "sqlite"), id="postgres-sqlite", marks=_SLOW),
+    pytest.param(("postgres", "postgres"), id="postgres-postgres", marks=_SLOW),
 ]
 """From where and to where: the kinds of two databases."""
 

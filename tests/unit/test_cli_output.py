@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import typer.main
+from click.testing import CliRunner
 from rich.console import Console
-from typer.testing import CliRunner
 
 from crawlyard.cli import output, views
 from crawlyard.cli.endings import exit_code, hints, scripts_needed, sentence
@@ -354,7 +354,8 @@ def every_command(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield from every_command(inside, (*path, name))
 
 
-COMMANDS = dict(every_command(typer.main.get_command(tree())))
+PROGRAM = typer.main.get_command(tree())
+COMMANDS = dict(every_command(PROGRAM))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -364,7 +365,7 @@ def test_help_is_narrow_and_begins_with_examples(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
 
-    result = CliRunner().invoke(tree(), [*command, "--help"], prog_name="crawlyard")
+    result = CliRunner().invoke(PROGRAM, [*command, "--help"], prog_name="crawlyard")
 
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -386,7 +387,7 @@ OPTIONS = """
 
 
 def test_crawl_has_the_options_it_promised() -> None:
-    result = CliRunner().invoke(tree(), ["crawl", "--help"])
+    result = CliRunner().invoke(PROGRAM, ["crawl", "--help"])
 
     assert [name for name in OPTIONS.split() if f" --{name} " not in result.stdout] == []
 

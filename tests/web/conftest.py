@@ -6,9 +6,9 @@ import pytest
 
 from crawlyard.store.sql.in_memory import open_in_memory
 from tests.conformance.conftest import backend, sqlite_template, store
-from tests.web.rig import Rig, a_rig
+from tests.web.rig import Rig, a_rig, apps_are_used_again
 
-__all__ = ["backend", "sqlite_template", "store"]
+__all__ = ["apps_are_used_again", "backend", "sqlite_template", "store"]
 
 
 @pytest.fixture

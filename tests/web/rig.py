@@ -1,10 +1,11 @@
 """The application in this process: no socket, a store in memory, time that stands still."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from crawlyard.config import Settings
@@ -82,23 +83,29 @@ class Rig:
     async def close(self) -> None:
         """End what goes on behind the server, such as the seats of hosts; not its store."""
         await self.yard._close()
-        if self.app not in _unused:
-            _unused.append(self.app)
 
 
 _unused: list[FastAPI] = []
+_used: list[FastAPI] = []
 
 
 def an_app(site: Site) -> FastAPI:
-    """Return an application that serves *site*: one used before if there is any.
+    """Return an application that serves *site*, for one test: if there is any, a used one.
 
     Making one and asking it for the first time takes longer than most tests.
     """
-    if not _unused:
-        return create_app(site)
-    app = _unused.pop()
+    app = _unused.pop() if _unused else create_app(site)
     app.state.site = site
+    _used.append(app)
     return app
+
+
+@pytest.fixture(autouse=True)
+def apps_are_used_again() -> Iterator[None]:
+    """Let later tests have the applications of a test that has ended."""
+    yield
+    _unused.extend(_used)
+    _used.clear()
 
 
 async def a_rig(
