@@ -17,7 +17,7 @@ from tests import redis_server as redis
 from tests.leftovers import dropped, no_task_is_dropped, pytest_collection_finish
 from tests.postgres import NoPostgres, Server, a_server
 from tests.stores import pytest_collection_modifyitems
-from tests.times import pytest_terminal_summary
+from tests.times import pytest_terminal_summary, pytest_xdist_auto_num_workers
 
 __all__ = [
     "dropped",
@@ -25,6 +25,7 @@ __all__ = [
     "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_terminal_summary",
+    "pytest_xdist_auto_num_workers",
 ]
 
 # by default, an example may take 200 ms: tests of rules fail by that on a busy machine

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -138,7 +139,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
 ALL_COMMANDS = tree()
 GROUPS = {group.name for group in ALL_COMMANDS.registered_groups}
 PLAIN = {"COLUMNS": "200", "TERM": "dumb"}
-PROGRAM = typer.main.get_command(ALL_COMMANDS)
+PROGRAM: Any = typer.main.get_command(ALL_COMMANDS)  # made once: that takes as long as its help
 
 
 @pytest.mark.parametrize("words", [pytest.param(words, id=told) for told, words in commands()])

@@ -1,11 +1,19 @@
-"""Where the time of a run went: its slowest tests, and the seconds of each folder."""
+"""A plugin: how many tests run side by side, and where the time of a run went."""
 
+import os
 from collections import defaultdict
 from pathlib import PurePosixPath
 
 import pytest
 
 SLOWEST = 15
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """Return half as many again as there are cores: many tests wait for other processes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 3 * (cores or 2) // 2
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

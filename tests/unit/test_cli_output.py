@@ -354,7 +354,7 @@ def every_command(of: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
         yield from every_command(inside, (*path, name))
 
 
-PROGRAM = typer.main.get_command(tree())
+PROGRAM: Any = typer.main.get_command(tree())  # made once: that takes as long as its help
 COMMANDS = dict(every_command(PROGRAM))
 
 
