@@ -18,7 +18,7 @@ from crawlyard.config import Settings
 from crawlyard.errors import Conflict, Invalid
 from crawlyard.services.reporting import ALIVE
 from crawlyard.store.sql.open import clock_offset
-from crawlyard.store.sql.schema import migrate, version_of
+from crawlyard.store.sql.schema import migrate, mismatch, version_of
 from crawlyard.store.tables import SCHEMA
 from crawlyard.store.tables.watch import workers
 from crawlyard.store.whole.copy import CopiedTable, Progress, Tell
@@ -43,6 +43,7 @@ __all__ = [
     "backup",
     "copy_database",
     "look",
+    "mismatch",
     "now_at",
     "place_of",
     "restore",
@@ -123,7 +124,7 @@ def backup(source: Place, file: Path, tell: Tell, *, force: bool) -> Saved:
     Raises:
         NotFound: there is no source.
         Invalid: there is such a file already.
-        SchemaMismatch: a Postgres has not the tables of this program.
+        SchemaMismatch: the source has tables that this program does not know.
         StoreUnavailable: the source cannot be read, or the file not written.
         OSError: the file cannot be written.
     """
@@ -136,7 +137,7 @@ def backup(source: Place, file: Path, tell: Tell, *, force: bool) -> Saved:
         else:
             save(source, Place.of(part), tell)
         settled(part)
-        return Saved(version=looked_over(part), bytes=part.stat().st_size)
+        return Saved(version=looked_over(part, source.name), bytes=part.stat().st_size)
 
 
 def restore(file: Path, target: Place, now: datetime, tell: Tell, *, force: bool) -> Saved:
@@ -148,10 +149,10 @@ def restore(file: Path, target: Place, now: datetime, tell: Tell, *, force: bool
         NotFound: there is no such file.
         Invalid: the target holds something already.
         Conflict: workers are alive on the target.
-        SchemaMismatch: a newer Crawlyard wrote the file, or it is none of Crawlyard's.
+        SchemaMismatch: a Crawlyard of another schema wrote the file, or another program.
         StoreUnavailable: the file is damaged, or the target cannot be used.
     """
-    version = looked_over(file)
+    version = looked_over(file, f"the backup {file}")
     if target.file is not None and target.file.exists():
         if target.file.samefile(file):
             raise Invalid("FILE", "expected another file than the database itself")
@@ -174,7 +175,7 @@ def upgrade(place: Place) -> Upgrade:
     """Make the tables of the database at *place*, or bring them up to date.
 
     Raises:
-        SchemaMismatch: a newer Crawlyard has changed them, or it is an unfinished copy.
+        SchemaMismatch: they cannot be upgraded, or it is an unfinished copy.
         StoreUnavailable: it cannot be used.
     """
     made(place)

@@ -113,7 +113,7 @@ class Yard:
             Invalid: a URL that is set is none, or names no database; or `ca_file` cannot be used.
             StoreUnavailable: the store cannot be opened; the message says what to do.
             Unavailable: what is set is not installed; the message says how it is.
-            SchemaMismatch: it was written by a newer Crawlyard.
+            SchemaMismatch: its schema is not one that this program can use or upgrade.
         """
         settings = settings or Settings()
         if settings.ca_file is not None:

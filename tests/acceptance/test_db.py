@@ -241,8 +241,8 @@ def test_a_check_says_what_there_is_and_what_is_wrong(shell: Shell, yard: Path) 
 @pytest.mark.parametrize(
     ("stored", "advice"),
     [
-        ("0001", f"0001 is older than {SCHEMA}, which this version needs: crawlyard db upgrade"),
-        ("9999", f"9999 is newer than {SCHEMA}, which this version needs: install the version"),
+        ("0001", "has schema 0001, which was written before the first release"),
+        ("9999", f"has schema 9999, and this Crawlyard knows only {SCHEMA}: install the version"),
     ],
 )
 def test_a_check_fails_where_the_schema_is_of_another_version(
@@ -256,6 +256,22 @@ def test_a_check_fails_where_the_schema_is_of_another_version(
     assert advice in ran.stderr
     found = json.loads(ran.stdout)
     assert (found["schema_version"], found["current"]) == (stored, False)
+
+
+def test_every_command_refuses_a_schema_from_before_the_first_release(shell: Shell) -> None:
+    said(shell.run("db", "upgrade"))
+    database = shell.folder / "crawlyard-data" / "crawlyard.db"
+    run_on(database, "UPDATE alembic_version SET version_num = '0011'")
+    before = database.read_bytes()
+
+    commands = ("db check", "db upgrade", "health", "jobs list", "serve --port 0")
+    refused = [shell.run(*words.split()) for words in commands]
+
+    assert [ran.returncode for ran in refused] == [6] * len(commands)
+    (told,) = {ran.stderr.splitlines()[-1] for ran in refused}
+    assert "crawlyard.db has schema 0011, which was written before the first release" in told
+    assert "crawlyard jobs export" in told
+    assert database.read_bytes() == before
 
 
 @pytest.mark.parametrize("style", ["table", "csv", "yaml"])

@@ -11,6 +11,7 @@ import pytest_asyncio
 from crawlyard.store.base import Store
 from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.in_memory import open_in_memory
+from tests.conformance.older import give_an_older_schema
 
 STORES = ("memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 
@@ -37,6 +38,12 @@ async def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = await open_sql_store(path)
     await store.close()
     return path
+
+
+@pytest.fixture
+def older(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schema that this program can upgrade: see `tests.conformance.older`."""
+    give_an_older_schema(tmp_path_factory.mktemp("scripts"), monkeypatch)
 
 
 @pytest.fixture(params=STORES)

@@ -30,7 +30,7 @@ from crawlyard.store.sql import open_sql_store
 from crawlyard.store.tables import SCHEMA, metadata
 from crawlyard.store.whole.content import STORED
 from tests.builders import NOW
-from tests.conformance.test_schema import on, upgraded_to
+from tests.conformance.older import OLDER
 from tests.conformance.whole import (
     WAYS,
     Stopped,
@@ -280,14 +280,21 @@ def test_a_folder_that_is_not_there_is_named(yard: Path, tmp_path: Path) -> None
         saved(yard, tmp_path / "none" / "yard.backup")
 
 
-def test_an_older_database_is_saved_as_it_is(tmp_path: Path) -> None:
-    old = tmp_path / "old.db"
-    on(f"sqlite:///{old}", lambda c: upgraded_to(c, "0006"))
+@pytest.mark.usefixtures("older")
+def test_an_older_database_is_saved_as_it_is(yard: Path, tmp_path: Path) -> None:
+    _older(yard)
 
-    done = backup(Place.of(old), tmp_path / "old.backup", silent, force=False)
+    done = backup(Place.of(yard), tmp_path / "old.backup", silent, force=False)
 
-    assert done.version == "0006"
-    assert look(Place.of(tmp_path / "old.backup")).version == "0006"
+    assert done.version == OLDER
+    assert look(Place.of(tmp_path / "old.backup")).version == OLDER
+
+
+def test_a_database_from_before_the_first_release_is_not_saved(yard: Path, tmp_path: Path) -> None:
+    _from_before_the_first_release(yard)
+
+    with pytest.raises(SchemaMismatch, match=f"{yard} has schema 0011, which was written before"):
+        backup(Place.of(yard), tmp_path / "old.backup", silent, force=False)
 
 
 # --- restoring
@@ -381,16 +388,18 @@ def test_a_new_folder_may_be_restored_to(yard: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", KINDS, indirect=True)
-def test_a_backup_of_an_older_version_is_brought_up_to_date(where: str, tmp_path: Path) -> None:
-    old = tmp_path / "old.db"
-    on(f"sqlite:///{old}", lambda c: upgraded_to(c, "0006"))
-    run_on(old, "INSERT INTO cursors (name, seq) VALUES ('old', 7)")
+@pytest.mark.usefixtures("older")
+def test_a_backup_of_an_older_version_is_brought_up_to_date(
+    where: str, sqlite_template: Path, tmp_path: Path
+) -> None:
+    old = Path(shutil.copy(sqlite_template, tmp_path / "old.db"))
+    _older(old)
     file = saved(old, tmp_path / "old.backup")
     before = file.read_bytes()
 
     restored(file, where)
 
-    assert ("old", 7) in content(where)["cursors"]
+    assert ("upgraded", 7) in content(where)["cursors"]
     assert look(Place.of(where)).version == SCHEMA
     assert file.read_bytes() == before
 
@@ -425,10 +434,17 @@ def _of_another_program_at_our_version(file: Path) -> None:
     _of_another_program(file, SCHEMA)
 
 
+def _older(file: Path) -> None:
+    run_on(file, f"UPDATE alembic_version SET version_num = '{OLDER}'")
+
+
 def _older_with_a_table_that_is_gone(file: Path) -> None:
-    file.unlink()
-    on(f"sqlite:///{file}", lambda c: upgraded_to(c, "0006"))
-    run_on(file, "DROP TABLE hosts")
+    _older(file)
+    run_on(file, "DROP TABLE cursors")
+
+
+def _from_before_the_first_release(file: Path) -> None:
+    run_on(file, "UPDATE alembic_version SET version_num = '0011'")
 
 
 def _newer(file: Path) -> None:
@@ -448,12 +464,14 @@ def _unfinished(file: Path) -> None:
         (_another_database, "has no tables of Crawlyard"),
         (_of_another_program, "but those of something else"),
         (_of_another_program_at_our_version, "but those of something else"),
-        (_older_with_a_table_that_is_gone, "no such table: hosts"),
+        (_older_with_a_table_that_is_gone, "no such table: cursors"),
+        (_from_before_the_first_release, "schema 0011, .* before the first release"),
         (_newer, "schema 0999, .* knows only"),
         (_unfinished, "not come to its end"),
         (Path.unlink, "there is no file"),
     ],
 )
+@pytest.mark.usefixtures("older")
 def test_what_is_no_whole_backup_is_refused(
     yard: Path, tmp_path: Path, spoil: Callable[[Path], None], said: str
 ) -> None:
@@ -529,10 +547,10 @@ def test_postgres_is_vacuumed_as_well(postgres_url: str) -> None:
     assert 0 < after <= before + len(STORED) * 2**16
 
 
-def test_tables_are_brought_up_to_date(tmp_path: Path) -> None:
-    old = Place.of(tmp_path / "old.db")
-    on(f"sqlite:///{tmp_path / 'old.db'}", lambda c: upgraded_to(c, "0006"))
+@pytest.mark.usefixtures("older")
+def test_tables_are_brought_up_to_date(yard: Path) -> None:
+    _older(yard)
 
-    done = [upgrade(old), upgrade(old)]
+    done = [upgrade(Place.of(yard)), upgrade(Place.of(yard))]
 
-    assert [(each.before, each.after) for each in done] == [("0006", SCHEMA), (SCHEMA, SCHEMA)]
+    assert [(each.before, each.after) for each in done] == [(OLDER, SCHEMA), (SCHEMA, SCHEMA)]

@@ -20,6 +20,7 @@ from crawlyard.store.whole.copy import Tell
 from crawlyard.store.whole.marks import Terms
 from crawlyard.store.whole.transfer import copy
 from tests.builders import NOW
+from tests.conformance.older import OLDER
 from tests.conformance.test_counts_by_term import check, some_jobs
 from tests.conformance.whole import (
     WAYS,
@@ -335,9 +336,15 @@ def test_a_source_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("version", "said"), [("0003", "crawlyard db upgrade"), ("0999", "install the version")]
-)
+OF_ANOTHER_SCHEMA = [
+    ("0011", "before the first release"),
+    (OLDER, "crawlyard db upgrade"),
+    ("0999", "install the version"),
+]
+
+
+@pytest.mark.usefixtures("older")
+@pytest.mark.parametrize(("version", "said"), OF_ANOTHER_SCHEMA)
 def test_a_source_of_another_schema_is_refused(
     files: tuple[Path, Path], version: str, said: str
 ) -> None:
@@ -347,10 +354,14 @@ def test_a_source_of_another_schema_is_refused(
         copied(*files)
 
 
-def test_a_target_of_another_schema_is_refused(files: tuple[Path, Path]) -> None:
-    run_on(files[1], "UPDATE alembic_version SET version_num = '0003'")
+@pytest.mark.usefixtures("older")
+@pytest.mark.parametrize(("version", "said"), OF_ANOTHER_SCHEMA)
+def test_a_target_of_another_schema_is_refused(
+    files: tuple[Path, Path], version: str, said: str
+) -> None:
+    run_on(files[1], f"UPDATE alembic_version SET version_num = '{version}'")
 
-    with pytest.raises(SchemaMismatch, match="crawlyard db upgrade"):
+    with pytest.raises(SchemaMismatch, match=said):
         copied(*files)
 
 

@@ -350,7 +350,6 @@ async def test_the_steps_of_a_program_that_knows_no_terms_are_counted_by_and_by(
     store: Store,
 ) -> None:
     await some_jobs(store)
-    # as the default of a migrated table has it
     await database_of(store).write(lambda conn: conn.execute(update(tally_steps).values(terms="")))
     every = await store.jobs.counts()
     await store.upkeep.tidy()

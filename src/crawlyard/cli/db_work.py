@@ -118,19 +118,7 @@ def check(common: Common) -> None:
         if found.damage:
             raise StoreUnavailable(f"{place.name} is damaged: {'; '.join(found.damage)}")
         if not current:
-            raise SchemaMismatch(f"{place.name}: {_mismatch(found.version)}")
-
-
-def _mismatch(version: str | None) -> str:
-    """Return what is wrong with a schema, and what to do about it."""
-    needs = f"{databases.SCHEMA}, which this version needs"
-    if version is None:
-        return f"there are no tables yet, expected schema {needs}: crawlyard db upgrade"
-    if version.isdigit() and version < databases.SCHEMA:
-        return f"schema {version} is older than {needs}: crawlyard db upgrade"
-    if version.isdigit():
-        return f"schema {version} is newer than {needs}: install the version that wrote it"
-    return f"{version}: run the same db copy again to complete it"
+            raise SchemaMismatch(databases.mismatch(place.name, found.version))
 
 
 def vacuum(common: Common) -> None:

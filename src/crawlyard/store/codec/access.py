@@ -6,7 +6,7 @@ from typing import Any
 from crawlyard.core.credential import Credential, CredentialKind
 from crawlyard.core.quota import limited
 from crawlyard.core.user import Permit, Quota, Role, User
-from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
+from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _QUOTA = decoder_of(Quota)
 
@@ -40,7 +40,7 @@ def user_of(row: Row) -> User:
 
 def quota_of(row: Row) -> Quota:
     """Return the quota of a row of `users`."""
-    return decoded(_QUOTA, row["quota"])
+    return _QUOTA.decode(row["quota"])
 
 
 def credential_row(credential: Credential) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What all rows share."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -20,11 +19,6 @@ UNREADABLE = datetime(1, 1, 1, tzinfo=UTC)
 """What stands for an instant that cannot be read."""
 
 _NUL = b"\\u0000"  # as JSON has it
-
-# Only of durations: any other text may be "P1Y". Within a text, quotes stand behind a backslash.
-_YEARS = re.compile(
-    r'"(retention|duration|delay|crawl_delay_cap|timeout|first|cap)":"(-?)P(\d+)Y(?:(\d+)D)?'
-)
 
 
 class Row(Protocol):
@@ -48,20 +42,9 @@ def to_json(value: object) -> str:
 def decoder_of(kind: type[T]) -> Decoder[T]:
     """Return what reads records of *kind*.
 
-    Most records check no types, and rows of earlier versions may hold 1e9 for a whole number.
+    Most records check no types, and rows may hold 1e9 for a whole number.
     """
     return Decoder(kind, strict=False)
-
-
-def decoded(decoder: Decoder[T], text: str) -> T:
-    """Return the record that `to_json` made *text* of, or an earlier version.
-
-    That wrote a duration of a year and more with its years: `P1Y35DT3H`.
-    """
-    try:
-        return decoder.decode(text)
-    except ValidationError:
-        return decoder.decode(_YEARS.sub(_in_days, text))
 
 
 def object_of(text: str) -> dict[str, Any] | None:
@@ -88,11 +71,6 @@ def flaws(kind: type[Struct], values: Mapping[str, Any]) -> dict[str, str]:
 @cache
 def _types(kind: type[Struct]) -> dict[str, Any]:
     return {field.name: field.type for field in fields(kind)}
-
-
-def _in_days(found: re.Match[str]) -> str:
-    name, sign, years, days = found.groups("0")
-    return f'"{name}":"{sign}P{365 * int(years) + int(days)}D'
 
 
 def _plain(value: object) -> str:

@@ -12,7 +12,7 @@ from crawlyard.core.desk import (
     SavedView,
     Section,
 )
-from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
+from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _FAILURES = decoder_of(tuple[Failure, ...])
 
@@ -50,7 +50,7 @@ def operation_of(row: Row) -> Operation:
         kind=OperationKind(row["kind"]),
         state=OperationState(row["state"]),
         request=json.loads(row["request"]),
-        failures=decoded(_FAILURES, row["failures"]),
+        failures=_FAILURES.decode(row["failures"]),
     )
 
 

@@ -24,7 +24,6 @@ from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import (
     UNREADABLE,
     Row,
-    decoded,
     decoder_of,
     flaws,
     object_of,
@@ -110,7 +109,7 @@ def limits_of(text: str) -> Limits:
     A job that runs goes on with the others of its worker; the next claim finds the damage.
     """
     try:
-        return decoded(_LIMITS, text)
+        return _LIMITS.decode(text)
     except (ValueError, TypeError, Invalid):
         return Limits()
 
@@ -160,7 +159,7 @@ def job_of(row: Row) -> Job:
 
 
 def _job_of(row: Row) -> Job:
-    spec, aged = decoded(_SPEC, row["spec"]), row["level"] - row["priority"]
+    spec, aged = _SPEC.decode(row["spec"]), row["level"] - row["priority"]
     Priority(spec.priority + aged)
     return Job(
         id=row["id"],
@@ -278,7 +277,7 @@ def shard_of(row: Row) -> Shard:
 
 def _pulse_of(text: str) -> Pulse:
     try:
-        return decoded(_PULSE, text)
+        return _PULSE.decode(text)
     except ValueError:  # damaged: what it estimates is estimated anew
         return Pulse()
 

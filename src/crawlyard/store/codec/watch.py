@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from crawlyard.core.page import TargetState, Via
 from crawlyard.core.watch import Course, Level, LogLine, Wish, WorkerReport
 from crawlyard.store.base import KnownURL
-from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
+from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _REPORT = decoder_of(WorkerReport)
 _COURSE = decoder_of(Course)
@@ -21,7 +21,7 @@ def worker_row(report: WorkerReport) -> dict[str, Any]:
 
 def worker_of(row: Row) -> WorkerReport:
     """Return the report of a row of `workers`."""
-    return replace(decoded(_REPORT, row["report"]), wish=Wish(row["wish"]))
+    return replace(_REPORT.decode(row["report"]), wish=Wish(row["wish"]))
 
 
 def line_row(job_no: int, n: int, line: LogLine) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def course_row(job_no: int, course: Course) -> dict[str, Any]:
 
 def course_of(text: str) -> Course:
     """Return the course that was stored as *text*."""
-    return decoded(_COURSE, text)
+    return _COURSE.decode(text)
 
 
 def known_of(row: Row) -> KnownURL:

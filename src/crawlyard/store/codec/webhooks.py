@@ -5,7 +5,7 @@ from typing import Any
 
 from crawlyard.core.user import Grant
 from crawlyard.core.webhook import Attempt, Delivery, DeliveryState, Secret, Webhook
-from crawlyard.store.codec.base import Row, decoded, decoder_of, to_json
+from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _SECRETS = decoder_of(tuple[Secret, ...])
 _ATTEMPTS = decoder_of(tuple[Attempt, ...])
@@ -43,7 +43,7 @@ def webhook_of(row: Row) -> Webhook:
         url=row["url"],
         description=row["description"],
         events=tuple(json.loads(row["events"])),
-        secrets=decoded(_SECRETS, row["secrets"]),
+        secrets=_SECRETS.decode(row["secrets"]),
         allow_addresses=tuple(json.loads(row["allow_addresses"])),
         by_grant=tuple(Grant(word) for word in json.loads(row["by_grant"])),
         active=row["active"],
@@ -82,7 +82,7 @@ def delivery_of(row: Row) -> Delivery:
         seq=row["seq"],
         name=row["name"],
         state=DeliveryState(row["state"]),
-        attempts=decoded(_ATTEMPTS, row["attempts"]),
+        attempts=_ATTEMPTS.decode(row["attempts"]),
         due_at=row["due_at"],
         created_at=row["created_at"],
         ended_at=row["ended_at"],

@@ -1,4 +1,4 @@
-"""What Alembic runs: the steps, on the connection that it was handed."""
+"""Alembic's environment: runs the revisions on the connection of `upgrade`."""
 
 from alembic import context
 

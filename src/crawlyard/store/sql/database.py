@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 Work = Callable[[Connection], T]
 
+_INCREMENTAL = 2  # as `PRAGMA auto_vacuum` tells it
+
 
 class Database(Protocol):
     """Runs work in transactions: all of it is written, or nothing.
@@ -191,8 +193,9 @@ def create_file(path: Path, busy: timedelta) -> None:
         connection = sqlite3.connect(path, timeout=busy.total_seconds())
         try:
             # In this order: WAL writes the first page, which fixes the vacuum mode.
-            # A file that has both already is left as it is.
-            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            # A file that has both already is left as it is: to set the mode again would write.
+            if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import LRUCache
 
 from crawlyard.store.base import Store
-from crawlyard.store.sql import fresh
+from crawlyard.store.sql.creation import create_tables
 from crawlyard.store.sql.database import Work, lower
 from crawlyard.store.sql.driver import driver_of
 from crawlyard.store.sql.dues import NOBODY, Heralds, gathered
@@ -108,5 +108,5 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 def _empty() -> bytes:
     """Return the image of a database with all tables and no rows."""
     with create_engine("sqlite://", poolclass=StaticPool).begin() as connection:
-        fresh.make(connection)
+        create_tables(connection)
         return driver_of(connection).serialize()

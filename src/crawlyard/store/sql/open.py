@@ -66,7 +66,7 @@ async def open_sql_store(
     Raises:
         Invalid: *where* is none of these.
         StoreUnavailable: it cannot be opened; the message says why.
-        SchemaMismatch: a newer Crawlyard wrote it.
+        SchemaMismatch: its schema is not one that this program can use or upgrade.
     """
     database = _database(where, busy, heralds, pooled=pooled)
     try:

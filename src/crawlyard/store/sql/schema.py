@@ -1,13 +1,14 @@
-"""Whether the tables are those that this program knows, and making them so."""
+"""Schema check: creates the tables of an empty database, upgrades older ones, refuses others."""
 
 import importlib
 
-from sqlalchemy import Connection, String, column, func, inspect, select, table
+from sqlalchemy import Connection, func, inspect, select
 
 from crawlyard.errors import SchemaMismatch
-from crawlyard.store.sql import fresh
+from crawlyard.store.sql import creation
 from crawlyard.store.sql.database import Database, is_postgres
-from crawlyard.store.tables import SCHEMA
+from crawlyard.store.tables import FIRST, SCHEMA
+from crawlyard.store.tables.base import versions
 
 # "CYsc": any number will do that nothing else on the database locks
 _SCHEMA_LOCK = 0x43597363
@@ -15,16 +16,14 @@ _SCHEMA_LOCK = 0x43597363
 UNFINISHED = "unfinished copy"
 """Stands for the revision while a copy is under way: programs of every version refuse it."""
 
-_VERSION = select(column("version_num", String)).select_from(table("alembic_version"))
-
 
 async def bring_up(database: Database, name: str) -> None:
-    """Make or change the tables unless they are as this program needs them.
+    """Create or upgrade the tables unless they are as this program needs them.
 
     Any number of processes may do so at once: one works, the others wait for it.
 
     Raises:
-        SchemaMismatch: a newer Crawlyard has changed them.
+        SchemaMismatch: they cannot be upgraded to those of this program.
     """
     if await database.read(lambda conn: _is_current(conn, name)):
         return
@@ -44,39 +43,60 @@ async def check(database: Database, name: str) -> None:
 
 def _is_current(conn: Connection, name: str) -> bool:
     stored = version_of(conn)
-    if stored == UNFINISHED:
-        raise SchemaMismatch(
-            f"{name} is a copy that has not come to its end: go on with the same command, "
-            "or begin it anew with --restart"
-        )
-    if stored is not None and stored > SCHEMA:
-        raise SchemaMismatch(
-            f"{name} has schema {stored}, and this Crawlyard knows only {SCHEMA}: "
-            "install the version that wrote it, or a later one"
-        )
+    if stored is not None and not is_upgradable(stored):
+        raise SchemaMismatch(mismatch(name, stored))
     return stored == SCHEMA
 
 
 def version_of(conn: Connection) -> str | None:
     """Return the revision of the tables, ``None`` when there are none."""
-    if not inspect(conn).has_table("alembic_version"):
+    if not inspect(conn).has_table(versions.name):
         return None
-    return conn.execute(_VERSION).scalar()
+    return conn.scalar(select(versions.c.version_num))
+
+
+def is_upgradable(version: str) -> bool:
+    """Tell whether tables of *version* are those of this program, or can become them."""
+    return version != UNFINISHED and FIRST <= version <= SCHEMA
+
+
+def mismatch(name: str, version: str | None) -> str:
+    """Return why the database *name*, of another *version*, cannot be used, and what to do."""
+    if version is None:
+        return f"{name} has no tables of Crawlyard; crawlyard db upgrade creates them"
+    if version == UNFINISHED:
+        return (
+            f"{name} is a copy that has not come to its end: run the same crawlyard db copy again, "
+            "or start it anew with --restart"
+        )
+    if version > SCHEMA:
+        return (
+            f"{name} has schema {version}, and this Crawlyard knows only {SCHEMA}: "
+            "install the version that wrote it, or a later one"
+        )
+    if version < FIRST:
+        return (
+            f"{name} has schema {version}, which was written before the first release and cannot "
+            "be upgraded. Nothing in it was changed. Save what you need with the version that "
+            "wrote it (crawlyard jobs export, crawlyard templates export), then start with a new "
+            "data directory or an empty database"
+        )
+    return f"{name} has schema {version}, and this Crawlyard needs {SCHEMA}: crawlyard db upgrade"
 
 
 def migrate(conn: Connection, name: str) -> None:
-    """Make or change the tables unless they are as this program needs them.
+    """Create or upgrade the tables unless they are as this program needs them.
 
     Raises:
-        SchemaMismatch: a newer Crawlyard has changed them.
+        SchemaMismatch: they cannot be upgraded to those of this program.
     """
     if is_postgres(conn):
         conn.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
     # SQLite: the transaction itself, begun as a writer's, keeps others out
     if _is_current(conn, name):
         return
-    if not is_postgres(conn) and not inspect(conn).get_table_names():
-        fresh.make(conn)
+    if version_of(conn) is None:
+        creation.create_tables(conn)
         return
     # imported only now: Alembic takes 0.2 s, and nearly every start has no use for it
     importlib.import_module("crawlyard.store.migrations").upgrade(conn)

@@ -1,4 +1,4 @@
-"""The schema, once, for SQLite and Postgres alike; `migrations/` makes it step by step."""
+"""The schema, for SQLite and Postgres alike; `migrations/` upgrades older databases to it."""
 
 from crawlyard.store.tables import (
     access,
@@ -14,6 +14,7 @@ from crawlyard.store.tables import (
 from crawlyard.store.tables.base import metadata
 
 __all__ = [
+    "FIRST",
     "SCHEMA",
     "access",
     "desk",
@@ -27,5 +28,8 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0011"
-"""The revision in `migrations/versions` that makes these tables."""
+SCHEMA = "0100"
+"""The last revision in `migrations/versions`: databases are created with it."""
+
+FIRST = "0100"
+"""The oldest schema that can be upgraded: that of the first release."""

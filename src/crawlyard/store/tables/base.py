@@ -2,11 +2,21 @@
 
 # ruff: noqa: ARG002  # SQLAlchemy passes the dialect, and no type here asks for it
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, MetaData, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    event,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -97,7 +107,7 @@ class CleanText(TypeDecorator[str]):
 Key = BigInteger().with_variant(Integer(), "sqlite")
 """A key that counts up by itself; on SQLite only INTEGER does."""
 
-# Indexes of some rows have `sqlite_where` alone: on Postgres the migrations make them, and
+# Partial indexes have `sqlite_where` alone, which `sql/creation.py` applies on Postgres as well:
 # `postgresql_where` would load its dialect for each yard on SQLite (17 ms).
 metadata = MetaData(
     naming_convention={
@@ -108,3 +118,23 @@ metadata = MetaData(
         "pk": "%(table_name)s_pkey",
     }
 )
+
+versions = Table(
+    "alembic_version",
+    MetaData(),  # Alembic's own
+    Column("version_num", String(32), primary_key=True),
+)
+"""The schema of a database, in its only row."""
+
+
+@event.listens_for(Index, "after_parent_attach")
+def _number(index: Index, table: Table) -> None:
+    index.info["number"] = len(table.indexes)
+
+
+def in_order(indexes: Iterable[Index]) -> list[Index]:
+    """Return the indexes of a table in the order of their definitions.
+
+    Of two equally good indexes, SQLite uses the one that was created later.
+    """
+    return sorted(indexes, key=lambda index: index.info["number"])

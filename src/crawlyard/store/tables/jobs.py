@@ -66,8 +66,7 @@ jobs = Table(
     Column("tail", String(4), nullable=False),  # of the id: people name jobs by its end
     Column("dated", SmallInteger, nullable=False),  # 1: its id says when it was made
     UniqueConstraint("id"),
-    # named as the first migration has it, which is convention's prefix and suffix twice
-    CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="jobs_state_check"),
+    CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # a key is never given twice: an old lease may still name it
 )
 
@@ -75,6 +74,21 @@ jobs = Table(
 PENDING = jobs.c.state == literal_column("'pending'")
 RUNNING = jobs.c.state == literal_column("'running'")
 PRESENT = jobs.c.deleted_at.is_(None)
+ENDED = jobs.c.ended_at.is_not(None) & PRESENT
+HELD_BACK = jobs.c.state == literal_column("'paused'")
+GIVEN_UP = jobs.c.state == literal_column("'failed'")
+OF_TEMPLATE = jobs.c.template_id.is_not(None)
+OF_SCHEDULE = jobs.c.schedule_id.is_not(None)
+
+# The order matters: of two equally good indexes, SQLite uses the later one.
+Index("jobs_running", jobs.c.no, sqlite_where=RUNNING)
+Index("jobs_deleted", jobs.c.no, sqlite_where=jobs.c.deleted_at.is_not(None))
+Index("jobs_owner", jobs.c.owner, jobs.c.id)
+Index("jobs_ended", jobs.c.ended_at, jobs.c.retention, sqlite_where=ENDED)
+Index("jobs_paused", jobs.c.since, sqlite_where=HELD_BACK)
+Index("jobs_template", jobs.c.template_id, jobs.c.id, sqlite_where=OF_TEMPLATE)
+Index("jobs_schedule", jobs.c.schedule_id, jobs.c.id, sqlite_where=OF_SCHEDULE)
+Index("jobs_failed", jobs.c.ended_at, sqlite_where=GIVEN_UP)
 
 CLAIM_ORDER = (jobs.c.level.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
 """As `core.queue.claim_key` orders; a test compares the two."""
@@ -83,15 +97,10 @@ Index("jobs_claim", *CLAIM_ORDER, sqlite_where=PENDING)
 # Claims read READY alone: a million jobs of tomorrow are not passed one by one.
 READY = PENDING & (jobs.c.ready == literal_column("1"))
 UNREADY = PENDING & (jobs.c.ready == literal_column("0"))
-# `ready` is in it, though it has one value: else SQLite may as well take `jobs_claim`
-Index("jobs_ready", jobs.c.ready, *CLAIM_ORDER, sqlite_where=READY)
+NEEDY = PENDING & (jobs.c.needs != literal_column("''"))
 Index("jobs_unready", jobs.c.due_at, sqlite_where=UNREADY)
-Index(
-    "jobs_ripe",
-    jobs.c.level,
-    jobs.c.due_at,
-    sqlite_where=UNREADY,
-)
+Index("jobs_needs", jobs.c.needs, sqlite_where=NEEDY)
+Index("jobs_ripe", jobs.c.level, jobs.c.due_at, sqlite_where=UNREADY)
 Index(
     "jobs_turn",
     jobs.c.owner,
@@ -101,61 +110,17 @@ Index(
     jobs.c.id,
     sqlite_where=PENDING,
 )
-NEEDY = PENDING & (jobs.c.needs != literal_column("''"))
-Index("jobs_needs", jobs.c.needs, sqlite_where=NEEDY)
-Index("jobs_running", jobs.c.no, sqlite_where=RUNNING)
-Index("jobs_owner", jobs.c.owner, jobs.c.id)
+# `ready` is in it, though it has one value: else SQLite may as well take `jobs_claim`
+Index("jobs_ready", jobs.c.ready, *CLAIM_ORDER, sqlite_where=READY)
 
-ENDED = jobs.c.ended_at.is_not(None) & PRESENT
-HELD_BACK = jobs.c.state == literal_column("'paused'")
-GIVEN_UP = jobs.c.state == literal_column("'failed'")
-OF_TEMPLATE = jobs.c.template_id.is_not(None)
-OF_SCHEDULE = jobs.c.schedule_id.is_not(None)
-
-Index(
-    "jobs_ended",
-    jobs.c.ended_at,
-    jobs.c.retention,
-    sqlite_where=ENDED,
-)
-Index(
-    "jobs_failed",
-    jobs.c.ended_at,
-    sqlite_where=GIVEN_UP,
-)
-Index("jobs_paused", jobs.c.since, sqlite_where=HELD_BACK)
-Index(
-    "jobs_template",
-    jobs.c.template_id,
-    jobs.c.id,
-    sqlite_where=OF_TEMPLATE,
-)
-Index(
-    "jobs_schedule",
-    jobs.c.schedule_id,
-    jobs.c.id,
-    sqlite_where=OF_SCHEDULE,
-)
 # Spelled so that lists alone match it: SQLite would take an index that begins with the state
 # for each claim, and sort all that waits.
 LISTED = jobs.c.deleted_at.op("+")(literal_column("0")).is_(None)
 Index("jobs_state", jobs.c.state, jobs.c.id, sqlite_where=LISTED)
-Index(
-    "jobs_owner_state",
-    jobs.c.owner,
-    jobs.c.state,
-    jobs.c.id,
-    sqlite_where=LISTED,
-)
+Index("jobs_owner_state", jobs.c.owner, jobs.c.state, jobs.c.id, sqlite_where=LISTED)
 # nearly all jobs are of the normal priority, and found along their ids
 UNUSUAL = jobs.c.priority != literal_column("1")
-_UNUSUAL = PRESENT & UNUSUAL
-Index(
-    "jobs_priority",
-    jobs.c.priority,
-    jobs.c.id,
-    sqlite_where=_UNUSUAL,
-)
+Index("jobs_priority", jobs.c.priority, jobs.c.id, sqlite_where=PRESENT & UNUSUAL)
 RETRIED = jobs.c.retry_of.is_not(None)
 Index("jobs_retries", jobs.c.id, sqlite_where=RETRIED)
 Index("jobs_tail", jobs.c.tail)
@@ -163,11 +128,6 @@ Index("jobs_tail", jobs.c.tail)
 DATED = jobs.c.dated == literal_column("1")
 UNDATED = jobs.c.dated == literal_column("0")
 Index("jobs_undated", jobs.c.id, sqlite_where=UNDATED)
-Index(
-    "jobs_deleted",
-    jobs.c.no,
-    sqlite_where=jobs.c.deleted_at.is_not(None),
-)
 
 job_tags = Table(
     "job_tags",
@@ -252,6 +212,8 @@ WAITING = frontier.c.state == literal_column(str(TargetState.WAITING.value))
 SKIPPED = frontier.c.state == literal_column(str(TargetState.SKIPPED.value))
 SEED_HOP = (frontier.c.via == literal_column("'seed'")) & (frontier.c.hops > literal_column("0"))
 
+DEALT = WAITING & frontier.c.bucket.is_not(None)
+
 Index(
     "frontier_waiting",
     frontier.c.job_no,
@@ -259,7 +221,8 @@ Index(
     frontier.c.id,
     sqlite_where=WAITING,
 )
-DEALT = WAITING & frontier.c.bucket.is_not(None)
+Index("frontier_skipped", frontier.c.job_no, frontier.c.id, sqlite_where=SKIPPED)
+Index("frontier_roots", frontier.c.job_no, sqlite_where=SEED_HOP)
 Index(
     "frontier_bucket",
     frontier.c.job_no,
@@ -268,13 +231,6 @@ Index(
     frontier.c.id,
     sqlite_where=DEALT,
 )
-Index(
-    "frontier_skipped",
-    frontier.c.job_no,
-    frontier.c.id,
-    sqlite_where=SKIPPED,
-)
-Index("frontier_roots", frontier.c.job_no, sqlite_where=SEED_HOP)
 
 pages = Table(
     "pages",

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from crawlyard.errors import Invalid, NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.store.sql.database import create_file
-from crawlyard.store.sql.schema import UNFINISHED
+from crawlyard.store.sql.schema import is_upgradable, mismatch
 from crawlyard.store.tables import SCHEMA, metadata
 from crawlyard.store.whole.copy import Progress, Tell
 from crawlyard.store.whole.place import BUSY_S, telling
@@ -85,17 +85,18 @@ def settled(part: Path) -> None:
         saved.execute("PRAGMA journal_mode=DELETE").fetchone()
 
 
-def looked_over(file: Path) -> str:
-    """Return the schema of a backup that is whole and that this program can read.
+def looked_over(file: Path, name: str) -> str:
+    """Return the schema of a backup that is whole and that this program can use or upgrade.
+
+    Messages call it *name*.
 
     Raises:
         NotFound: there is no such file.
         StoreUnavailable: it is damaged, or something else.
-        SchemaMismatch: a newer Crawlyard wrote it, or another program.
+        SchemaMismatch: a Crawlyard of another schema wrote it, or another program.
     """
     if not file.is_file():
         raise NotFound(f"there is no file {file}")
-    name = f"the backup {file}"
     with telling(name), closing(_connected(file, "ro")) as saved:
         [said] = saved.execute("PRAGMA quick_check(1)").fetchone()
         if said != "ok":
@@ -105,16 +106,11 @@ def looked_over(file: Path) -> str:
         except (sqlite3.OperationalError, TypeError):
             raise SchemaMismatch(f"{name} has no tables of Crawlyard") from None
         there = {str(row[0]) for row in saved.execute("SELECT name FROM sqlite_master")}
-    if version == UNFINISHED:
-        raise SchemaMismatch(f"{name} is a copy that has not come to its end")
-    if version > SCHEMA:
-        raise SchemaMismatch(
-            f"{name} has schema {version}, and this Crawlyard knows only {SCHEMA}: "
-            "install the version that wrote it, or a later one"
-        )
     needed = metadata.tables.keys() if version == SCHEMA else _FROM_THE_FIRST
-    if not needed <= there:  # Alembic serves other programs as well
+    if version <= SCHEMA and not needed <= there:  # Alembic serves other programs as well
         raise SchemaMismatch(f"{name} has no tables of Crawlyard, but those of something else")
+    if not is_upgradable(version):
+        raise SchemaMismatch(mismatch(name, version))
     return str(version)
 
 

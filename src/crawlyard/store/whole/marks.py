@@ -18,15 +18,14 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy import column as column_of
-from sqlalchemy import table as table_of
 
 from crawlyard.core.quantity import counted
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Invalid, SchemaMismatch
-from crawlyard.store.sql.schema import UNFINISHED, migrate, version_of
+from crawlyard.store.sql.schema import UNFINISHED, migrate, mismatch, version_of
 from crawlyard.store.tables import SCHEMA
 from crawlyard.store.tables.access import users
+from crawlyard.store.tables.base import versions
 from crawlyard.store.tables.webhooks import cursors
 from crawlyard.store.whole.content import STORED
 
@@ -41,7 +40,6 @@ MARKS = Table(
 )
 
 _SOURCE = ""
-_VERSION = table_of("alembic_version", column_of("version_num"))
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -79,17 +77,14 @@ def mark(conn: Connection, name: str, source: str, terms: Terms) -> None:
             said = f"expected an empty database, got {listing(found)}"
             raise Invalid(terms.field, f"{said}{terms.hint}")
     else:
-        raise SchemaMismatch(
-            f"{name} has schema {version}, and a copy needs {SCHEMA}: "
-            "bring it up to date first (crawlyard db upgrade), or name an empty database"
-        )
+        raise SchemaMismatch(mismatch(name, version))
     _begin(conn, source)
 
 
 def unmark(conn: Connection) -> None:
     """Open the database to everybody: it is complete."""
     MARKS.drop(conn)
-    conn.execute(update(_VERSION).values(version_num=SCHEMA))
+    conn.execute(update(versions).values(version_num=SCHEMA))
 
 
 def held(conn: Connection) -> Mapping[str, int]:
@@ -113,7 +108,7 @@ _MADE_WITH: Mapping[str, ColumnElement[bool]] = {
     "users": users.c.id == LOCAL.id,
     "cursors": cursors.c.name.is_not(None),  # all: they say how far events were looked at
 }
-"""The rows that migrations put there: nobody has to have been here."""
+"""The rows that databases are created with: nobody has to have been here."""
 
 
 def _begin(conn: Connection, source: str) -> None:
@@ -123,4 +118,4 @@ def _begin(conn: Connection, source: str) -> None:
         conn.execute(of.plain.delete())
     positions = {_SOURCE: source, **dict.fromkeys(STORED, BEGUN)}
     conn.execute(insert(MARKS), [{"name": n, "position": p} for n, p in positions.items()])
-    conn.execute(update(_VERSION).values(version_num=UNFINISHED))
+    conn.execute(update(versions).values(version_num=UNFINISHED))

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store.sql.database import create_file
-from crawlyard.store.sql.schema import UNFINISHED, version_of
+from crawlyard.store.sql.schema import mismatch, version_of
 from crawlyard.store.tables import SCHEMA
 from crawlyard.store.whole.copy import MOST_ROWS, CopiedTable, Copier, Tell
 from crawlyard.store.whole.marks import Terms, mark
@@ -59,7 +59,7 @@ def _copied(
     with reading(source) as here, here.transaction() as read:
         version = version_of(read)
         if version != SCHEMA:
-            raise SchemaMismatch(_unfit(here.name, version))
+            raise SchemaMismatch(mismatch(here.name, version))
         made(target)
         with writing(target, kept=kept) as there:
             with there.transaction() as write:
@@ -85,19 +85,3 @@ def _analyze(there: Opened) -> None:
     """Let Postgres count its new rows now: until it has, its plans are those for empty tables."""
     with there.transaction() as write:
         write.execute(text("ANALYZE"))
-
-
-def _unfit(name: str, version: str | None) -> str:
-    if version is None:
-        return f"{name} has no tables of Crawlyard"
-    if version == UNFINISHED:
-        return f"{name} is itself a copy that has not come to its end"
-    if version > SCHEMA:
-        return (
-            f"{name} has schema {version}, and this Crawlyard knows only {SCHEMA}: "
-            "install the version that wrote it, or a later one"
-        )
-    return (
-        f"{name} has schema {version}, and a copy needs {SCHEMA}: "
-        "bring it up to date first (crawlyard db upgrade)"
-    )

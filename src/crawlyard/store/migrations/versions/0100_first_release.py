@@ -1,0 +1,10 @@
+"""The schema of the first release: databases are created with it, or with a later one."""
+
+revision = "0100"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
