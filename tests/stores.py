@@ -14,7 +14,7 @@ FILES = frozenset(
 
 POSTGRES = frozenset(
     {"checkpoint", "counts", "damaged", "desk", "dispatch", "frontier", "jobs", "leases"}
-    | {"record", "retry_failed", "schema", "seats", "ticks", "walks"}
+    | {"record", "retry_failed", "schema", "seats", "ticks"}
 )
 """The same, on Postgres."""
 

@@ -271,7 +271,7 @@ def test_the_version_is_told_in_three_ways(shell: Shell) -> None:
         (("jobs", "resume", "last"), 5, "nothing left to fetch"),
         (("jobs", "set", "last", "colour=red"), 2, "expected FIELD=VALUE"),
         (("jobs", "set", "last", "limits.pages=many"), 2, "got 'many'"),
-        (("jobs", "delete", "last"), 2, "say --yes"),
+        (("jobs", "delete", "last"), 2, "pass --yes"),
         (("jobs", "list", "--state", "asleep"), 2, "'asleep' is not one of 'pending'"),
         (("jobs", "list", "--json", "-o", "csv"), 2, "expected one format"),
         (("jobs", "lst"), 2, "Did you mean 'list'"),

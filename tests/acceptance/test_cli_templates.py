@@ -356,7 +356,7 @@ def test_a_copy_is_made_and_templates_are_deleted(news: Shell) -> None:
     gone = news.run("templates", "delete", "news", "news copy", "--yes")
 
     assert asked.returncode == 2
-    assert "say --yes" in asked.stderr
+    assert "pass --yes" in asked.stderr
     assert gone.returncode == 0
     assert [t["name"] for t in _listed(news)] == ["other"]
     assert news.run("templates", "show", "news").returncode == 3

@@ -133,6 +133,7 @@ def test_workers_at_work_are_in_the_way_of_a_copy_and_not_of_a_backup(shell: She
 # --- saving and restoring
 
 
+@pytest.mark.slow
 def test_a_crawl_that_was_saved_while_it_ran_goes_on_where_it_is_restored(shell: Shell) -> None:
     pages, log = 120, shell.folder / "hits.jsonl"
     with a_site("--pages", str(pages), "--plain", "--latency-ms", "80", "--log", str(log)) as url:

@@ -107,6 +107,7 @@ def command(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
+@pytest.mark.slow
 async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
     tmp_path: Path, site_server: Serve
 ) -> None:

@@ -5,6 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.shell import Shell, a_site, environment, rest, until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "http-api.md").read_text("utf-8")
@@ -23,6 +25,7 @@ def script(server: str, code: str, site: str) -> str:
     return "set -euo pipefail\n" + text.replace("https://docs.example.org", site)
 
 
+@pytest.mark.slow
 def test_the_page_about_the_http_api_can_be_typed(shell: Shell) -> None:
     with (
         a_site("--pages", "60", "--plain", "--latency-ms", "40") as site,

@@ -15,6 +15,8 @@ from tests.acceptance.shell import MINUTE, environment
 from tests.engine.test_crawl import tree
 from tests.site import JITTER_S, GraphSite, Serve, hurried, most_at_once, site_server
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["site_server"]
 
 PROCESSES = 3
@@ -40,7 +42,7 @@ class Weary(GraphSite):
         return super().answer(method, path, host)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
     """The environment of commands that share a store."""
     at = {"CRAWLYARD_DATA_DIR": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path)}
@@ -92,7 +94,6 @@ async def test_processes_without_a_delay_share_the_requests_at_once_and_a_refusa
     assert [hit.path for hit in hits if quiet[0] < hit.at < quiet[1]] == []
 
 
-@pytest.mark.slow
 async def test_processes_share_the_delay_and_a_later_one_asks_no_robots_txt(
     yard: Mapping[str, str], site_server: Serve
 ) -> None:

@@ -16,10 +16,7 @@ __all__ = ["site_server"]
 
 ALONE = ("--jobs", "1", "--no-scheduler", "--no-webhooks", "--no-janitor")
 AT_ONCE, LATENCY_S = 4, 0.1
-DATABASES = (
-    "sqlite",
-    pytest.param("postgres", marks=[pytest.mark.slow, pytest.mark.postgres]),
-)
+DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 
 
 @pytest.fixture
@@ -51,8 +48,9 @@ async def until_ended(yard: Yard, job_id: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", DATABASES, indirect=True)
-@pytest.mark.parametrize("most", [pytest.param(None, marks=pytest.mark.slow), 500])
+@pytest.mark.parametrize("most", [None, 500])
 async def test_a_killed_worker_of_three_costs_no_page_and_no_limit_is_passed(
     where: str, tmp_path: Path, site_server: Serve, most: int | None
 ) -> None:

@@ -33,6 +33,7 @@ class MovingWalk(Walk):
         self.store = self.run(self.backend.open())
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_any_walk_goes_on_in_a_copy_as_it_would_have_gone(
     sqlite_template: Path, postgres_url: str, tmp_path: Path
