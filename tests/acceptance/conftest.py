@@ -75,7 +75,8 @@ def crawled(
         yield shell
 
 
-@pytest.fixture(params=WHERE)
+# what each command writes and how it ends, test_golden and test_exit_codes see over HTTP as well
+@pytest.fixture(params=["local", pytest.param("http", marks=pytest.mark.slow)])
 def either(request: pytest.FixtureRequest, tmp_path: Path, somewhere: Somewhere) -> Iterator[Shell]:
     """An empty yard, here and behind a server."""
     with somewhere(tmp_path, request.param) as shell:

@@ -66,7 +66,8 @@ def test_a_yard_is_saved_and_restored_as_the_page_says(crawled: Shell) -> None:
 
 
 def test_a_yard_is_upgraded_and_put_back_as_the_page_says(crawled: Shell) -> None:
-    lines = typed("upgrade.md")
+    # but for what is typed in an older version, for one from before the first release
+    lines = [line for line in typed("upgrade.md") if "news" not in line]
     assert lines.count("crawlyard db backup before-upgrade.backup") == 2
 
     first = True

@@ -91,7 +91,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize(
     ("database_url", "times", "pages"),
     [
-        ("sqlite", 3, 300),
+        ("sqlite", 2, 200),
         pytest.param("sqlite", 20, 1000, marks=pytest.mark.slow),
         pytest.param("postgres", 20, 1000, marks=[pytest.mark.slow, pytest.mark.postgres]),
     ],

@@ -34,7 +34,7 @@ from crawlyard.errors import Conflict
 from crawlyard.store.base import EventQuery, JobQuery, PageQuery, Store
 from crawlyard.store.tables import metadata
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
-from tests.conformance.conftest import STORES, Backend
+from tests.conformance.conftest import Backend
 from tests.conformance.model import Fate, Model, ModelJob
 
 T = TypeVar("T")
@@ -318,7 +318,10 @@ def _outcome(target: Target, end: str) -> Outcome:
             return failed(target, ErrorKind.TIMEOUT)
 
 
-@pytest.fixture(params=STORES)
+SLOWLY = pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])
+
+
+@pytest.fixture(params=["memory", "sqlite", SLOWLY])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Backend]:
     """Makes the data of an empty store, one for each walk."""
 

@@ -102,8 +102,10 @@ async def test_nobody_starves_where_there_are_fewer_seats_than_processes(rig: Ri
     assert sum(sent) > 300  # of 480 at best: a seat is idle while it changes hands
 
 
-@pytest.mark.parametrize("takes_s", [5, 10, 20, 30, 40])
-@pytest.mark.parametrize("many", [2, 3])
+@pytest.mark.parametrize(
+    "takes_s", [5, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 20, 30)), 40]
+)
+@pytest.mark.parametrize("many", [2, pytest.param(3, marks=pytest.mark.slow)])
 async def test_nobody_starves_however_slow_the_host_is(rig: Rig, many: int, takes_s: int) -> None:
     processes = [rig.process(at_once=1) for _ in range(many)]
     for process in processes:
