@@ -22,8 +22,8 @@ from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.postgres import PostgresDatabase
 from crawlyard.store.sql.standing import change
 from tests.builders import LEASE, NOW, a_batch, a_job, its_event
+from tests.conformance.spread_rig import begun
 from tests.conformance.steps import added, claimed
-from tests.conformance.test_spread import begun
 
 pytestmark = pytest.mark.postgres
 

@@ -27,8 +27,8 @@ from crawlyard.store.sql.jobs import _add
 from crawlyard.store.sql.open import store_on
 from crawlyard.store.sql.postgres import PostgresDatabase
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event, noted
+from tests.conformance.spread_rig import begun, left, sent, targets
 from tests.conformance.steps import added, claimed, recorded
-from tests.conformance.test_spread import begun, left, sent, targets
 from tests.postgres import Server
 
 pytestmark = pytest.mark.postgres

@@ -9,8 +9,8 @@ from crawlyard.core.priority import Priority
 from crawlyard.core.spread import REST
 from crawlyard.store.base import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, done
+from tests.conformance.spread_rig import begun, joined, left, sent, state, state_of_lease, targets
 from tests.conformance.steps import added, names, requeued
-from tests.conformance.test_spread import begun, joined, left, sent, state, state_of_lease, targets
 
 LATER = NOW + timedelta(seconds=2)
 PATIENCE = timedelta(seconds=1)

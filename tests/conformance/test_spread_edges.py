@@ -11,8 +11,8 @@ from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, its_event
+from tests.conformance.spread_rig import begun, left, sent, state, targets
 from tests.conformance.steps import added, claimed, moved, requeued
-from tests.conformance.test_spread import begun, left, sent, state, targets
 
 LATER = NOW + LEASE * 2
 
