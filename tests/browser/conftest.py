@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
-from tests.browser.rig import INSTALL, Stage, a_browser, a_stage, chromium
+from tests.browser.rig import INSTALL, PATIENCE_MS, Stage, a_browser, a_stage, chromium
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:

@@ -26,7 +26,11 @@ INSTALL = "apt-get install chromium"
 WIDE = (1440, 900)
 NARROW = (390, 844)
 _ENDED_WITHIN_S = 10
+PATIENCE_MS = 30_000
+"""How long a page may take to be there, or to show something, on a busy machine."""
+
 _TOLD = ("status of 4", "ERR_", 'MIME type ("application/problem+json")')  # pages tell of them
+_LATE = ("Transition was aborted",)  # the browser gives up to animate a page that came late
 _WATCH = """
   addEventListener("securitypolicyviolation", (event) =>
     console.error(`refused by policy: ${event.violatedDirective} ${event.blockedURI}`));
@@ -100,7 +104,7 @@ class Stage:
             timezone_id="Europe/Berlin",
             **options,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         await context.add_init_script(_WATCH)
         context.on("page", self._listen)
         if by:
@@ -122,14 +126,14 @@ class Stage:
             yield page
 
     def _listen(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.faults.append(f"{page.url}: {error}"))
+        page.on("pageerror", lambda error: self._hear(page.url, str(error)))
         page.on(
             "console",
             lambda said: self._hear(page.url, said.text) if said.type == "error" else None,
         )
 
     def _hear(self, url: str, said: str) -> None:
-        if not any(known in said for known in _TOLD):
+        if not any(known in said for known in (*_TOLD, *_LATE)):
             self.faults.append(f"{url}: {said}")
 
 
