@@ -228,6 +228,7 @@ class TestFinding:
         [of_job] = await rig.webhooks.find(LOCAL, WebhookQuery(job_id=job.id))
         assert of_job.id == f"{job.id}:0"
 
+    @pytest.mark.slow
     async def test_one_is_found_however_many_came_after_it(self) -> None:
         rig = a_rig()
         first = await rig.webhooks.create(ADA, URL)

@@ -338,6 +338,7 @@ async def test_a_server_has_so_many_streams(live: LiveRig, monkeypatch: pytest.M
             assert two.answer.headers["retry-after"]
 
 
+@pytest.mark.slow
 async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
