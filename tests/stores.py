@@ -6,15 +6,12 @@ written and read by several at once; the rest is run there as well, but marked s
 
 import pytest
 
-FILES = frozenset(
-    {"backups", "checkpoint", "copies", "damaged", "dispatch", "kill", "leases", "record"}
-    | {"schema", "upkeep", "walks"}
-)
+FILES = frozenset({"checkpoint", "damaged", "dispatch", "kill", "leases", "record", "upkeep"})
 """Of `tests/conformance`: what runs on a SQLite file by default."""
 
 POSTGRES = frozenset(
     {"checkpoint", "counts", "damaged", "desk", "dispatch", "frontier", "jobs", "leases"}
-    | {"record", "retry_failed", "schema", "seats", "ticks"}
+    | {"record", "retry_failed", "seats", "ticks"}
 )
 """The same, on Postgres."""
 

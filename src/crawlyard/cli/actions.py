@@ -1,6 +1,5 @@
 """What commands do to jobs: one call each for one job or many, and what became of it."""
 
-import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from crawlyard.cli.attend import Wish, attend
@@ -125,10 +124,7 @@ def _freed(rooms: Sequence[FreedOut]) -> str:
 
 
 def _agreed(session: Session, jobs: Sequence[JobOut]) -> bool:
-    if not sys.stdin.isatty():
-        raise Invalid(
-            "--yes", "deleting cannot be undone; there is no terminal to ask on: pass --yes"
-        )
+    session.check_can_ask()
     for job in jobs:
         about = (
             f"{job.id}  {job.state}  {counted(job.usage.pages, 'page')}  {printable(title(job))}"

@@ -129,10 +129,7 @@ def _agreed(session: Session, schedule: ScheduleOut, would: BackfillOut) -> bool
 
 
 def _sure(session: Session, schedules: Sequence[ScheduleOut]) -> bool:
-    if not sys.stdin.isatty():
-        raise Invalid(
-            "--yes", "deleting cannot be undone; there is no terminal to ask on: pass --yes"
-        )
+    session.check_can_ask()
     for schedule in schedules:
         about = f"{schedule.name}  {schedule.when}  {schedule.id}"
         session.err.print(printable(about), markup=False, highlight=False)

@@ -90,6 +90,15 @@ class Session(Struct, frozen=True, kw_only=True):
         """Return what writes to stderr, and asks there."""
         return self.stderr.console
 
+    def check_can_ask(self, why: str = "deleting cannot be undone") -> None:
+        """Check that a question can be answered.
+
+        Raises:
+            Invalid: there is no terminal; *why* says what the question is about.
+        """
+        if not sys.stdin.isatty():
+            raise Invalid("--yes", f"{why}; there is no terminal to ask on: pass --yes")
+
     @property
     def client(self) -> "Client":
         """Return what is asked about jobs."""

@@ -1,6 +1,5 @@
 """What commands do to templates, and what became of them."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from crawlyard.cli.template_views import templates_view
 from crawlyard.cli.template_words import draft_from, edited
 from crawlyard.cli.words import printable
 from crawlyard.core.template import TemplateDraft
-from crawlyard.errors import Invalid, NotFound, Unconfirmed
+from crawlyard.errors import NotFound, Unconfirmed
 from crawlyard.services.template_files import draft_of
 from crawlyard.web.wire.templates import SavedTemplateOut, TemplateOut
 
@@ -82,8 +81,7 @@ async def publish(session: Session, *, ref: str, yes: bool, common: Common) -> i
 
 
 def _confirmed(session: Session, error: Unconfirmed) -> bool:
-    if not sys.stdin.isatty():
-        raise Invalid("--yes", f"{error}; there is no terminal to ask on: pass --yes")
+    session.check_can_ask(str(error))
     session.err.print("These schedules use credentials that will be removed from the template:")
     for one in error.schedules:
         session.err.print(printable(f"  {_keeping(one)}"), markup=False, highlight=False)
@@ -128,10 +126,7 @@ async def delete(session: Session, *, refs: Sequence[str], yes: bool) -> int:
 
 
 def _agreed(session: Session, templates: Sequence[TemplateOut]) -> bool:
-    if not sys.stdin.isatty():
-        raise Invalid(
-            "--yes", "deleting cannot be undone; there is no terminal to ask on: pass --yes"
-        )
+    session.check_can_ask()
     for template in templates:
         about = f"{template.name}  v{template.version}  {template.id}"
         session.err.print(printable(about), markup=False, highlight=False)

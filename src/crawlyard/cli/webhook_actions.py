@@ -150,10 +150,7 @@ def verify(secret: str, message_id: str, timestamp: str, signature: str) -> int:
 
 
 def _agreed(session: Session, found: Sequence[WebhookOut]) -> bool:
-    if not sys.stdin.isatty():
-        raise Invalid(
-            "--yes", "deleting cannot be undone; there is no terminal to ask on: pass --yes"
-        )
+    session.check_can_ask()
     for each in found:
         session.err.print(
             printable(f"{each.id}  {state(each)}  {each.url}"), markup=False, highlight=False
