@@ -281,7 +281,7 @@ def after(hits: Iterable[Hit], instant: float) -> list[Hit]:
 async def until(claim: Callable[[], bool]) -> None:
     """Return once *claim* holds, looking again whenever the loop has had a turn."""
     turns = count()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not claim():  # noqa: ASYNC110 - any claim, not one that somebody signals
             # after a while it waits for another process, which wants the processor as well
             await asyncio.sleep(0 if next(turns) < 10_000 else 0.001)

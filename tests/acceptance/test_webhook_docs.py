@@ -50,7 +50,7 @@ def free_port() -> int:
 
 async def listening(port: int) -> None:
     """Return once somebody listens."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

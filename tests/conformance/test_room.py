@@ -109,7 +109,7 @@ async def test_a_job_that_another_janitor_purges_is_left_to_it(postgres_url: str
     other = await psycopg.AsyncConnection.connect(postgres_url)
     await other.execute("SELECT 1 FROM jobs WHERE no = %s FOR UPDATE", [theirs.lease.job_no])
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while_locked = sum(await purged(store), Freed())
     await other.rollback()  # a lock outlives the end of its connection for a moment
     await other.close()

@@ -30,7 +30,7 @@ def fleet_of(yard: Yard) -> Fleet:
 
 async def until(yard: Yard, worker: Worker, holds: Callable[[WorkerReport], bool]) -> WorkerReport:
     """Return what *worker* says of itself once *holds* is true of it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             for report in await yard.store.workers.find():
                 if report.id == worker.id and holds(report):
@@ -74,7 +74,7 @@ async def test_a_worker_that_is_told_to_stop_gives_its_job_back_and_ends(
     await published(yard, job.id, done=3)
 
     await fleet_of(yard).stop(LOCAL, worker.id)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await working
 
     given_back = await yard.jobs.get(LOCAL, job.id)
@@ -95,7 +95,7 @@ async def test_a_quiet_worker_can_be_stopped(yard: Yard) -> None:
     await until(yard, worker, lambda report: report.quiet)
 
     await fleet_of(yard).stop(LOCAL, worker.id)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await working
 
     assert await yard.store.workers.find() == []

@@ -110,6 +110,7 @@ def test_trespasses_are_forbidden_paths_and_other_methods() -> None:
 # --- every hazard
 
 
+@pytest.mark.slow
 async def test_a_hazard_harms_nobody_but_its_client(
     server: SiteServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,7 +102,7 @@ async def test_a_paused_host_is_waited_for_and_its_crawl_goes_on(
 
     async with asyncio.TaskGroup() as group:
         group.create_task(yard.worker(only=job.id).run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (shown := await paused_hosts(yard)):  # noqa: ASYNC110
                 await asyncio.sleep(0)
         asked = list(server.hits)
@@ -164,7 +164,7 @@ async def test_a_robots_txt_that_need_not_be_asked_for_costs_no_delay(
     async with opened(tmp_path, database_url="") as one:
         await crawled(one, a_spec(f"{server.url}/nothing"))
     async with opened(tmp_path, database_url="") as two:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             found = await crawled(two, spec)
 
     assert paths(server, found.ok) == {"/"}

@@ -185,7 +185,7 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
     url = f"http://site.test:{server.port}"
     run = await a_run(yard, url, 60 * SECOND, shop=shop, ignore_robots=True)
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(20), watched(run, shop):
+    async with asyncio.timeout(60), watched(run, shop):
         await asyncio.to_thread(begun.wait)
         await yard.jobs.pause(LOCAL, run.job_id)
         await running

@@ -19,7 +19,7 @@ from crawlyard.demo.server import SiteServer
 from tests.engine.rig import a_spec
 from tests.site import GraphSite
 
-STOPS = 50
+STOPS = 20
 AT_ONCE = 4
 LONGEST_S = 20.0  # of one of these; a hang fails instead of blocking the suite
 _PAGES = [f"/{n}" for n in range(200)]

@@ -92,7 +92,7 @@ async def test_workers_at_rest_join_a_job_as_soon_as_it_has_something_for_them(
         fields = {"scope": Scope.ANY, "spread": 3, "ignore_robots": True}
         spec = a_spec(site.start(server.port), **fields)
         job = await yard.jobs.submit(LOCAL, spec)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await holders(yard, job.id) != {one.id for one in workers}:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

@@ -62,7 +62,7 @@ async def test_a_worker_claims_as_soon_as_others_see_it_and_not_at_its_next_poll
     server = await site_server(GraphSite(tree(2, 1)))
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await run(yard, job.id)
 
     assert (await outcome(yard, job.id)).job.state is State.COMPLETED
@@ -77,7 +77,7 @@ async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server:
         worker.stop()
 
     around(yard, "leases", "claim", stop)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await worker.run()
 
     left = await yard.jobs.get(LOCAL, job.id)

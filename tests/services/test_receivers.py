@@ -166,7 +166,7 @@ class TestNames:
             webhook = await stored(rig, url, owner="bob", allow_addresses=("quick.test",))
             await rig.happened("bob")
             await rig.ended(webhook, 1)
-            async with asyncio.timeout(20):  # in the threads that all share
+            async with asyncio.timeout(60):  # in the threads that all share
                 await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80)
 
         assert len(receiver.messages) == 1

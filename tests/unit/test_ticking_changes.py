@@ -350,7 +350,7 @@ def due_instants(schedule: CrawlSchedule, until: datetime) -> list[datetime]:
 
 
 @given(fields=_SCHEDULES, steps=_STEPS, limit=st.sampled_from([1, 3, 200]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_instant_is_decided_once_whatever_time_does(
     fields: dict[str, Any], steps: Sequence[Step], limit: int
 ) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -259,6 +259,7 @@ class TestMessage:
         assert len(data["details"]["urls"]) == 100
         assert len(encoded(told)) < MAX_BODY
 
+    @settings(max_examples=30)
     @given(data=st.dictionaries(st.text(), JSON), who=st.text(max_size=5000))
     def test_it_is_never_too_long_and_always_the_same(self, data: dict[str, Any], who: str) -> None:
         event = an_event(data=data, actor=who)

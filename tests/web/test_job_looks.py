@@ -83,7 +83,7 @@ class Waits:
 
     async def answered(self) -> httpx.Response | None:
         """Return what came, or ``None`` once it waits for time to pass."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             # a turn of the loop is not enough: a request may pass through a thread
             while not (self.task.done() or self.clock.sleepers > self.others):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)

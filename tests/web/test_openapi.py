@@ -160,6 +160,7 @@ def test_every_body_has_an_example(document: Document) -> None:
     assert without == []
 
 
+@pytest.mark.slow
 async def test_every_example_of_a_body_is_taken(document: Document) -> None:
     for name, told in named(document):
         for kind, body in bodies_of(document, told):
