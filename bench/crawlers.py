@@ -107,12 +107,6 @@ _MEMORY = ("CRAWLYARD_DATABASE_URL", "memory://")
 # the others in the comparison keep no text either
 CRAWLYARD = Crawler("Crawlyard, no text", _with_options("--text", "none"), _found_by_crawlyard)
 IN_MEMORY = Crawler("Crawlyard, nothing stored", CRAWLYARD.command, _found_by_crawlyard, (_MEMORY,))
-ON_AIOHTTP = Crawler(
-    "Crawlyard, on aiohttp",
-    CRAWLYARD.command,
-    _found_by_crawlyard,
-    (("CRAWLYARD_HTTP_CLIENT", "aiohttp"),),
-)
 WITH_TEXT = (
     Crawler("Crawlyard, default", _with_options(), _found_by_crawlyard),
     Crawler("Crawlyard, Markdown", _with_options("--text", "markdown"), _found_by_crawlyard),
@@ -126,5 +120,5 @@ TUNED = Crawler(
     _found_by_scrapy,
 )
 
-OURS = (CRAWLYARD, IN_MEMORY, ON_AIOHTTP, *WITH_TEXT)
+OURS = (CRAWLYARD, IN_MEMORY, *WITH_TEXT)
 OF_SCRAPY = (SCRAPY, RESUMABLE, TUNED)

@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = (
     "crawlyard",
-    "aiohttp",
     "httptools",
     "turbohtml",
     "can-ada",

@@ -46,7 +46,6 @@ MAY_IMPORT: Mapping[str, set[str]] = {
 HOMES: Mapping[str, tuple[str, ...]] = {
     # dependency: the one module or folder that imports it
     "aiohappyeyeballs": ("engine.reach",),
-    "aiohttp": ("engine.by_aiohttp", "engine.sending", "engine.dial"),
     "alembic": ("store.migrations",),
     "brotli": ("engine.decode",),
     "can_ada": ("engine.urls",),
@@ -80,7 +79,6 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "warcio": ("export.warc",),
     "xxhash": ("engine.urls",),
     "yaml": ("services.plain_yaml",),
-    "yarl": ("engine.dial",),  # aiohttp's own URLs
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.decode", "store.codec"),
     # wherever untyped values enter or leave

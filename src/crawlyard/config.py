@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import (
@@ -95,11 +95,6 @@ class Settings(BaseSettings):
         default="Crawlyard/0.1",
         min_length=1,
         description="Sent with every request; its first product token is matched in robots.txt.",
-    )
-    http_client: Literal["own", "aiohttp"] = Field(
-        default="own",
-        description="What fetches pages, own or aiohttp: own costs less CPU, and both pass the "
-        "same tests.",
     )
     ca_file: Path | None = Field(
         default=None,

@@ -1,13 +1,14 @@
 """What works in a yard: its workers, and what delivers to webhooks."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.core.spec import check_worker_tags
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.access import RobotsCache
-from crawlyard.engine.clients import fetcher_maker
+from crawlyard.engine.by_wire import WireFetcher
 from crawlyard.engine.heavy import HeavyPool
 from crawlyard.engine.hosts import HostGate
 from crawlyard.engine.post import Poster
@@ -103,7 +104,7 @@ class Works:
             recorder=Recorder(self._store.frontier, self._clock, self._settings.lease),
             progress=self._progress,
             agent=self._settings.user_agent,
-            fetcher=fetcher_maker(self._settings.http_client, self._settings.ca_file),
+            fetcher=partial(WireFetcher, ca_file=self._settings.ca_file),
         )
 
     async def close(self) -> None:

@@ -236,7 +236,7 @@ def test_deleting_asks_first(crawled: Shell) -> None:
 
 def test_help_and_completion_do_not_wait_for_the_engine() -> None:
     heavy = [
-        "aiohttp",
+        "httptools",
         "sqlalchemy",
         "pydantic",
         "pydantic_settings",

@@ -28,7 +28,7 @@ from tests.acceptance.shell import (
 )
 
 NOBODY = {"CRAWLYARD_SERVER": "http://127.0.0.1:9", "CRAWLYARD_TOKEN": "cyt_x"}
-ENGINE = ("aiohttp", "turbohtml", "can_ada", "isal")
+ENGINE = ("httptools", "turbohtml", "can_ada", "isal")
 SERVER = ("fastapi", "starlette", "uvicorn", "prometheus_client")
 STORE = ("sqlalchemy", "alembic", "crawlyard.yard", "crawlyard.store.sql")
 
@@ -369,7 +369,7 @@ def loaded(shell: Shell, words: tuple[str, ...], names: tuple[str, ...]) -> list
 
 def test_a_list_loads_no_more_than_it_needs(crawled: Shell) -> None:
     beside = STORE if crawled.over_http else ("httpx",)
-    engine = ENGINE if crawled.over_http else ("aiohttp", "turbohtml", "isal")
+    engine = ENGINE if crawled.over_http else ("httptools", "turbohtml", "isal")
     unneeded = (*engine, *SERVER, *beside, "alembic", "structlog", "yaml")
 
     found = loaded(crawled, ("jobs", "list"), unneeded)
@@ -382,7 +382,7 @@ def test_a_crawl_loads_no_more_than_it_needs(shell: Shell, site: str) -> None:
     files = ("pyarrow", "warcio", "yaml", "structlog")
     screen = ("rich.console", "rich.table", "rich.live")
     elsewhere = ("redis", "psycopg", "procrastinate", "sqlalchemy.dialects.postgresql", "alembic")
-    unneeded = (*SERVER, *files, *screen, *elsewhere, "aiohttp", "httpx", "multiprocessing")
+    unneeded = (*SERVER, *files, *screen, *elsewhere, "httpx", "multiprocessing")
 
     found = loaded(shell, ("crawl", site, *FAST, "--out", "all.jsonl"), unneeded)
 

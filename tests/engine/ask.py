@@ -1,31 +1,25 @@
-"""Asks one URL with one client and prints what came: run as a process, for its own trust store.
+"""Fetch one URL and print what came: run as a process, for its own trust store.
 
-python -m tests.engine.ask CLIENT URL ADDRESS
+python -m tests.engine.ask URL ADDRESS
 """
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 from crawlyard.clock import SystemClock
-from crawlyard.engine.by_aiohttp import AiohttpFetcher
 from crawlyard.engine.by_wire import WireFetcher
 from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.fetch import Fetcher
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Names, look_up
 
-CLIENTS: Mapping[str, Callable[..., Fetcher]] = {"own": WireFetcher, "aiohttp": AiohttpFetcher}
 
-
-async def ask(client: str, url: str, address: str, ca_file: Path | None = None) -> str:
+async def ask(url: str, address: str, ca_file: Path | None = None) -> str:
     """Return the body, or the kind of the failure; every name leads to *address*."""
     names = Names(8, lambda _, port: look_up(address, port))
-    fetcher = CLIENTS[client](
-        Guard(allow_private=True), timedelta(seconds=10), SystemClock(), names, ca_file
-    )
+    guard = Guard(allow_private=True)
+    fetcher = WireFetcher(guard, timedelta(seconds=10), SystemClock(), names, ca_file)
     try:
         response = await fetcher.fetch(url, {}, 10_000)
     except FetchFailed as failed:
@@ -37,5 +31,5 @@ async def ask(client: str, url: str, address: str, ca_file: Path | None = None) 
 
 
 if __name__ == "__main__":
-    client, url, address = sys.argv[1:]
-    sys.stdout.write(asyncio.run(ask(client, url, address)))
+    url, address = sys.argv[1:]
+    sys.stdout.write(asyncio.run(ask(url, address)))

@@ -1,4 +1,4 @@
-"""Both HTTP clients, for tests that ask the same of them; see `raw` for who answers."""
+"""The HTTP client, for tests of its requests; see `raw` for who answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -9,7 +9,6 @@ from typing import Protocol
 import pytest
 
 from crawlyard.clock import SystemClock
-from crawlyard.engine.by_aiohttp import AiohttpFetcher
 from crawlyard.engine.by_wire import WireFetcher
 from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.fetch import Fetcher, Response
@@ -29,8 +28,8 @@ class Make(Protocol):
     ) -> Fetcher: ...
 
 
-@pytest.fixture(params=[WireFetcher, AiohttpFetcher], ids=["own", "aiohttp"])
-async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+@pytest.fixture
+async def make() -> AsyncIterator[Make]:
     broken: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
     async with AsyncExitStack() as stack:
@@ -42,7 +41,7 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
             look: Look = look_up,
         ) -> Fetcher:
             timeout = timedelta(seconds=timeout_s)
-            fetcher: Fetcher = request.param(guard, timeout, SystemClock(), Names(64, look))
+            fetcher = WireFetcher(guard, timeout, SystemClock(), Names(64, look))
             stack.push_async_callback(fetcher.close)
             return fetcher
 

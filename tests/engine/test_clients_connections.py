@@ -1,11 +1,10 @@
-"""Both HTTP clients, and connections: which are used again, and which are closed."""
+"""Connections of the HTTP client: which are used again, and which are closed."""
 
 import asyncio
 
 import pytest
 
 from crawlyard.core.page import ErrorKind
-from crawlyard.engine.by_wire import WireFetcher
 from crawlyard.engine.failing import FetchFailed
 from tests.engine.clients import CAP, HEADERS, Make, came, failure, got
 from tests.engine.raw import Call, ServeRaw, answer, saying
@@ -51,7 +50,6 @@ async def test_no_connection_is_used_again_whose_server(
     assert (server.connections, len(server.asked)) == (2, 2)
 
 
-@pytest.mark.parametrize("make", [WireFetcher], ids=["own"], indirect=True)
 async def test_a_server_that_closes_what_it_accepts_is_dialled_twice_at_most(make: Make) -> None:
     closed: list[asyncio.StreamWriter] = []
 
@@ -70,11 +68,9 @@ async def test_a_server_that_closes_what_it_accepts_is_dialled_twice_at_most(mak
     assert (failed.transient, len(closed)) == (True, 2)
 
 
-@pytest.mark.parametrize("make", [WireFetcher], ids=["own"], indirect=True)
 async def test_what_comes_between_two_requests_is_nobodys_answer(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    """Aiohttp takes it for the next one: connections of one job to one origin, at least."""
     heard = asyncio.Event()
 
     async def twice(call: Call) -> None:
@@ -173,5 +169,5 @@ async def test_closing_ends_what_is_kept_and_what_is_under_way(
     await fetcher.close()
 
     assert kept.body == b"x"
-    assert (await failure(waiting)).kind in {ErrorKind.CONNECT, ErrorKind.PROTOCOL}
+    assert (await failure(waiting)).kind is ErrorKind.CONNECT
     await until(lambda: server.left == other.left == 1)

@@ -9,7 +9,6 @@ import pytest
 
 from crawlyard import LOCAL, Limits, Scope, StateReason, Yard
 from crawlyard.core.page import Page
-from crawlyard.engine.clients import CLIENTS
 from tests.engine.rig import Outcome, a_spec, crawled, opened
 from tests.hazards import (
     EXPECTED,
@@ -29,13 +28,6 @@ from tests.site import GraphSite, Serve, refetched
 @pytest.fixture
 async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
     async with opened(tmp_path) as yard:
-        yield yard
-
-
-@pytest.fixture(params=sorted(CLIENTS))
-async def each_client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
-    """A yard for each HTTP client."""
-    async with opened(tmp_path, http_client=request.param) as yard:
         yield yard
 
 
@@ -66,7 +58,7 @@ TIMED = tuple(path for path, words in EXPECTED.items() if "failed:timeout" in wo
 
 @pytest.mark.parametrize("group", sorted(set(GROUPS) - {"trap", "sm"}))
 async def test_each_hazard_of_a_group_comes_to_what_it_must(
-    each_client: Yard, site_server: Serve, group: str
+    yard: Yard, site_server: Serve, group: str
 ) -> None:
     other = await site_server(HazardSite(World()), host="127.0.0.2")
     canary = await site_server(GraphSite({"/": []}), host="127.0.0.3")
@@ -92,7 +84,7 @@ async def test_each_hazard_of_a_group_comes_to_what_it_must(
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    found = await crawled(each_client, spec)
+    found = await crawled(yard, spec)
 
     assert found.job.state_reason is StateReason.EXHAUSTED
     skipped = {u.removeprefix(server.url) for u, rule in found.rules.items() if "exclude" in rule}
@@ -115,7 +107,7 @@ async def test_each_hazard_of_a_group_comes_to_what_it_must(
 
 
 async def test_what_only_a_time_out_ends_comes_to_what_it_must(
-    each_client: Yard, site_server: Serve
+    yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(HazardSite())
     spec = a_spec(
@@ -129,7 +121,7 @@ async def test_what_only_a_time_out_ends_comes_to_what_it_must(
     )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    found = await crawled(each_client, spec)
+    found = await crawled(yard, spec)
 
     assert found.job.state_reason is StateReason.EXHAUSTED
     came = {path: verdict(found, f"{server.url}{path}") for path in TIMED}
@@ -191,7 +183,7 @@ async def test_endless_traps_end_by_a_limit_and_the_good_pages_come_first(
 
 
 async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
-    each_client: Yard, site_server: Serve
+    yard: Yard, site_server: Serve
 ) -> None:
     servers = {}
     for kind, must in VERDICTS.items():
@@ -204,9 +196,9 @@ async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
             # what never answers is asked again for a minute: it is enough to see it stay closed
             limits=Limits() if must.open else Limits(duration=timedelta(seconds=3)),
         )
-        await each_client.jobs.submit(LOCAL, spec)
+        await yard.jobs.submit(LOCAL, spec)
 
-    await each_client.worker(slots=len(servers)).run(drain=True)
+    await yard.worker(slots=len(servers)).run(drain=True)
 
     assert servers.keys() == set(Kind)
     for kind, server in servers.items():

@@ -15,9 +15,7 @@ from crawlyard import LOCAL, Scope, State, StateReason, Yard
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Asker
 from crawlyard.demo.site import Answer
-from crawlyard.engine.by_aiohttp import AiohttpFetcher
 from crawlyard.engine.by_wire import WireFetcher
-from crawlyard.engine.clients import CLIENTS
 from crawlyard.engine.fetch import Fetcher
 from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Infos, Names, look_up
@@ -28,13 +26,9 @@ from tests.site import JITTER_S, GraphSite, Serve, after, hurried, most_at_once,
 
 
 @pytest.fixture
-async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
-    client = getattr(request, "param", "own")
-    async with opened(tmp_path, http_client=client) as yard:
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path) as yard:
         yield yard
-
-
-on_both_clients = pytest.mark.parametrize("yard", sorted(CLIENTS), indirect=True)
 
 
 async def test_requests_to_a_host_are_never_closer_than_the_delay(
@@ -48,9 +42,8 @@ async def test_requests_to_a_host_are_never_closer_than_the_delay(
     assert hurried(server.hits, 0.08) == {}  # robots.txt and all
 
 
-@pytest.mark.parametrize("client", [WireFetcher, AiohttpFetcher])
 async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up(
-    yard: Yard, site_server: Serve, client: type[WireFetcher | AiohttpFetcher]
+    yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(3, 1)), latency_s=0.05)
 
@@ -59,7 +52,7 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
         return look_up("127.0.0.1", port)
 
     def fetcher(guard: Guard, timeout: timedelta, clock: Clock) -> Fetcher:
-        return client(guard, timeout, clock, Names(8, slow))
+        return WireFetcher(guard, timeout, clock, Names(8, slow))
 
     url = f"http://site.test:{server.port}/"
     await yard.jobs.submit(LOCAL, a_spec(url, delay=timedelta(seconds=0.5)))
@@ -230,7 +223,6 @@ async def test_ignoring_robots_asks_for_none(yard: Yard, site_server: Serve) -> 
     assert "/robots.txt" not in {hit.path for hit in server.hits}
 
 
-@on_both_clients
 async def test_the_client_sends_nothing_again_behind_our_back(
     yard: Yard, site_server: Serve
 ) -> None:
@@ -245,14 +237,10 @@ async def test_the_client_sends_nothing_again_behind_our_back(
 
     found = await crawled(yard, a_spec(f"{server.url}/", concurrency=1))
 
-    fetcher = AiohttpFetcher(Guard(), timedelta(seconds=1), yard.clock)
-    assert fetcher._session._retry_connection is False
-    await fetcher.close()
     assert not refetched(server.hits)
     assert found.errors == {f"{server.url}/0": "connect"}
 
 
-@on_both_clients
 async def test_a_transient_failure_is_tried_again_and_a_lasting_one_is_not(
     yard: Yard, site_server: Serve
 ) -> None:
@@ -278,7 +266,6 @@ async def test_a_transient_failure_is_tried_again_and_a_lasting_one_is_not(
     assert found.errors == {f"{server.url}/1": "http_4xx"}
 
 
-@on_both_clients
 @pytest.mark.parametrize("how", ["link", "redirect"])
 async def test_an_inner_address_is_never_connected_to(
     yard: Yard, site_server: Serve, how: str
@@ -308,7 +295,6 @@ async def test_an_inner_address_is_never_connected_to(
     assert f"{server.url}/" in found.ok
 
 
-@on_both_clients
 async def test_a_name_that_resolves_to_an_inner_address_is_blocked(
     yard: Yard, site_server: Serve
 ) -> None:

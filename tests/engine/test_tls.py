@@ -1,4 +1,4 @@
-"""Both HTTP clients over TLS: whom they trust, and what they tell the server."""
+"""Clients over TLS: whom they trust, and what they tell the server."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from crawlyard.engine.guard import Guard
 from crawlyard.engine.names import Names, look_up
 from crawlyard.engine.post import Poster
 from crawlyard.errors import Invalid, Unavailable
-from tests.engine.ask import CLIENTS, ask
+from tests.engine.ask import ask
 from tests.engine.raw import ServeRaw, answer, saying
 
 CERTIFICATE = Path(__file__).with_name("site_test.pem")
@@ -36,13 +36,13 @@ def context(told: list[str | None]) -> ssl.SSLContext:
     return made
 
 
-async def asked(client: str, url: str, *, trusted: bool) -> str:
+async def asked(url: str, *, trusted: bool) -> str:
     """Return what a process says that asks *url*, and trusts the certificate or not."""
     env = {"PATH": "", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     env |= {"SSL_CERT_FILE": str(CERTIFICATE)} if trusted else {}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "tests.engine.ask", client, url, "127.0.0.1"),
+        *("-m", "tests.engine.ask", url, "127.0.0.1"),
         cwd=Path(__file__).parents[2],
         env=env,
         stdout=asyncio.subprocess.PIPE,
@@ -51,56 +51,48 @@ async def asked(client: str, url: str, *, trusted: bool) -> str:
     return out.decode().strip()
 
 
-@pytest.mark.parametrize("client", CLIENTS)
 async def test_a_server_with_a_trusted_certificate_for_its_name_is_asked(
-    raw_server: ServeRaw, client: str
+    raw_server: ServeRaw,
 ) -> None:
     told: list[str | None] = []
     server = await raw_server(saying(answer(b"safe")), tls=context(told))
 
-    said = await asked(client, f"https://site.test:{server.port}/", trusted=True)
+    said = await asked(f"https://site.test:{server.port}/", trusted=True)
 
     assert said == "safe"
     assert told == ["site.test"]
     assert b"\r\nHost: site.test:" in server.asked[0]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-async def test_a_dot_at_the_end_of_a_name_is_not_asked_for(
-    raw_server: ServeRaw, client: str
-) -> None:
+async def test_a_dot_at_the_end_of_a_name_is_not_asked_for(raw_server: ServeRaw) -> None:
     told: list[str | None] = []
     server = await raw_server(saying(answer(b"safe")), tls=context(told))
 
-    said = await asked(client, f"https://site.test.:{server.port}/", trusted=True)
+    said = await asked(f"https://site.test.:{server.port}/", trusted=True)
 
     assert said == "safe"
     assert told == ["site.test"]
 
 
-@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(
     ("host", "trusted"), [("site.test", False), ("other.test", True), ("127.0.0.1", True)]
 )
 async def test_a_server_that_is_not_to_be_trusted_is_not_asked(
-    raw_server: ServeRaw, client: str, host: str, trusted: bool
+    raw_server: ServeRaw, host: str, trusted: bool
 ) -> None:
     server = await raw_server(saying(answer(b"safe")), tls=context([]))
 
-    said = await asked(client, f"https://{host}:{server.port}/", trusted=trusted)
+    said = await asked(f"https://{host}:{server.port}/", trusted=trusted)
 
     assert said.startswith("tls: no trusted connection: ")
     assert "certificate verify failed" in said
     assert server.asked == []
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-async def test_a_server_without_tls_is_not_asked_for_a_secure_page(
-    raw_server: ServeRaw, client: str
-) -> None:
+async def test_a_server_without_tls_is_not_asked_for_a_secure_page(raw_server: ServeRaw) -> None:
     server = await raw_server(saying(answer(b"plain")), welcome=b"HTTP/1.1 400 No\r\n\r\n")
 
-    said = await asked(client, f"https://site.test:{server.port}/", trusted=True)
+    said = await asked(f"https://site.test:{server.port}/", trusted=True)
 
     assert said.startswith("tls: ")
     assert server.asked == []
@@ -109,15 +101,14 @@ async def test_a_server_without_tls_is_not_asked_for_a_secure_page(
 # --- authorities of one's own: the setting `ca_file`
 
 
-@pytest.mark.parametrize("client", CLIENTS)
 async def test_a_crawl_trusts_the_authorities_of_ca_file_beside_the_systems(
-    raw_server: ServeRaw, client: str
+    raw_server: ServeRaw,
 ) -> None:
     server = await raw_server(saying(answer(b"safe")), tls=context([]))
     url = f"https://site.test:{server.port}/"
 
-    assert await ask(client, url, "127.0.0.1", CERTIFICATE) == "safe"
-    assert (await ask(client, url, "127.0.0.1")).startswith("tls: no trusted connection")
+    assert await ask(url, "127.0.0.1", CERTIFICATE) == "safe"
+    assert (await ask(url, "127.0.0.1")).startswith("tls: no trusted connection")
 
 
 async def test_webhooks_trust_the_authorities_of_ca_file(raw_server: ServeRaw) -> None:

@@ -1,4 +1,4 @@
-"""Edges of our own client that the shared suite of both clients does not have."""
+"""Edges of the HTTP client."""
 
 import asyncio
 import socket
@@ -16,6 +16,7 @@ from crawlyard.core.page import ErrorKind
 from crawlyard.engine.by_wire import WireFetcher
 from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.guard import Guard
+from crawlyard.engine.incoming import Incoming
 from crawlyard.engine.kept import Kept
 from crawlyard.engine.names import Infos, Look, Names, look_up
 from tests.engine.raw import Call, ServeRaw, answer, saying
@@ -149,7 +150,7 @@ async def test_a_connection_whose_answer_nobody_takes_is_closed(raw_server: Serv
     kept = Kept()
     connecting = asyncio.get_running_loop().create_connection(kept.made, "127.0.0.1", server.port)
     _, wire = await connecting
-    asking = asyncio.create_task(wire.ask(b"GET / HTTP/1.1\r\n\r\n", CAP, in_5_s()))
+    asking = asyncio.create_task(wire.ask(b"GET / HTTP/1.1\r\n\r\n", Incoming(CAP), in_5_s()))
     await asked.wait()
     wire.data_received(answer(b"x"))  # it is over now, and its task has not woken yet
     asking.cancel()

@@ -1,4 +1,4 @@
-"""The connections of our own client, without its requests."""
+"""The connections of the HTTP client, without its requests."""
 
 import asyncio
 import gc
@@ -14,6 +14,7 @@ from crawlyard.core.page import ErrorKind
 from crawlyard.core.spec import JobSpec
 from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.guard import spec_guard
+from crawlyard.engine.incoming import Incoming
 from crawlyard.engine.kept import Kept
 from crawlyard.engine.names import Names
 from crawlyard.engine.reach import Dialler
@@ -77,7 +78,7 @@ async def test_what_came_before_the_request_is_no_answer_to_it(peers: Peers) -> 
     await until(lambda: not wire.usable)
 
     with pytest.raises(FetchFailed) as raised:
-        await wire.ask(b"GET / HTTP/1.1\r\n\r\n", 1000, in_5_s())
+        await wire.ask(b"GET / HTTP/1.1\r\n\r\n", Incoming(1000), in_5_s())
 
     assert raised.value.kind is ErrorKind.PROTOCOL
     await until(lambda: peers.closed() == [True])
@@ -156,7 +157,8 @@ async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) ->
         far.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
 
     answering = asyncio.create_task(answer())
-    incoming = await wire.ask(b"GET / HTTP/1.1\r\n\r\n", 1000, in_5_s())
+    incoming = Incoming(1000)
+    await wire.ask(b"GET / HTTP/1.1\r\n\r\n", incoming, in_5_s())
     await answering
     assert incoming.response(0).body == b"x"
 

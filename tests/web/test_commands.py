@@ -14,7 +14,6 @@ HERE: Mapping[str, str] = {
     "work": "runs jobs on files or a database of its own",
     "serve": "is what makes the API",
     "demo": "serves a site and crawls it, without a yard",
-    "bench": "measures this machine, without a yard",
     "logout": "forgets what this machine keeps",
     "api": "is any endpoint",
     **dict.fromkeys(

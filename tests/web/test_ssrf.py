@@ -17,7 +17,6 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.user import LOCAL
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
-from crawlyard.engine.clients import CLIENTS
 from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
@@ -185,12 +184,6 @@ async def inside() -> AsyncIterator[tuple[str, Paths]]:
         yield server.url, secret
 
 
-@pytest.fixture(params=sorted(CLIENTS))
-def http_client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the yard of a test fetch with each of the clients."""
-    monkeypatch.setenv("CRAWLYARD_HTTP_CLIENT", request.param)
-
-
 async def crawled(rig: Rig, outside: Paths, **form: Any) -> dict[str, Any]:
     """Return the job that has crawled a site, whose address alone is opened."""
     body = {"addresses": True}
@@ -264,7 +257,6 @@ WAYS: Mapping[str, Callable[[str], dict[str, Answer]]] = {
 }
 
 
-@pytest.mark.usefixtures("http_client")
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def test_no_site_leads_a_crawl_inside(
     rig: Rig, inside: tuple[str, Paths], way: Callable[[str], dict[str, Answer]]
@@ -281,7 +273,6 @@ async def test_no_site_leads_a_crawl_inside(
     assert kinds <= {"blocked_address", "robots"}
 
 
-@pytest.mark.usefixtures("http_client")
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def test_the_same_ways_lead_to_what_is_opened(
     rig: Rig, inside: tuple[str, Paths], way: Callable[[str], dict[str, Answer]]

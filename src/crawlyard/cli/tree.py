@@ -17,7 +17,6 @@ from crawlyard.lazy import lazily
 if TYPE_CHECKING:
     from crawlyard.cli import (
         accounts,
-        bench,
         contexts,
         crawl,
         db,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     )
 else:  # a command line names one of them
     accounts = lazily("crawlyard.cli.accounts")
-    bench = lazily("crawlyard.cli.bench")
     contexts = lazily("crawlyard.cli.contexts")
     crawl = lazily("crawlyard.cli.crawl")
     db = lazily("crawlyard.cli.db")
@@ -84,7 +82,6 @@ BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "stats": lambda: watching.stats,
     "health": lambda: watching.health,
     "demo": lambda: demo.demo,
-    "bench": lambda: bench.bench,
 }
 """What each first word leads to: a command, or a group of them, which help shows after them."""
 

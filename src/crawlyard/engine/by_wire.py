@@ -13,7 +13,7 @@ from crawlyard.engine.fetch import Go, Response, at_once
 from crawlyard.engine.guard import BlockedAddress, Guard
 from crawlyard.engine.incoming import Incoming
 from crawlyard.engine.kept import Kept
-from crawlyard.engine.names import MOST_NAMES, Names
+from crawlyard.engine.names import MOST_NAMES, Crowded, Names
 from crawlyard.engine.reach import Dialler
 from crawlyard.engine.urls import host_of, origin_of, path_of
 
@@ -42,7 +42,7 @@ class WireFetcher:
         try:
             incoming, waited_s = await self._asked(url, request_of(url, headers), max_body, go)
         except (OSError, RuntimeError, ValueError) as error:
-            raise _failure_of(error, self._timeout_s) from error
+            raise failure_of(error, self._timeout_s) from error
         return incoming.response(round((self._clock.monotonic() - started - waited_s) * 1000))
 
     async def close(self) -> None:
@@ -72,36 +72,42 @@ class WireFetcher:
             if wire.usable or again:
                 break
             again = True  # it was closed while it waited; twice is a failure
-        incoming = await wire.ask(request, max_body, until + waited_s)
+        incoming = Incoming(max_body)
+        await wire.ask(request, incoming, until + waited_s)
         if incoming.reusable:
             self._kept.keep(origin, wire)
         return incoming, waited_s
 
 
-def request_of(url: str, headers: Mapping[str, str]) -> bytes:
-    """Return the bytes that ask for a canonical *url*.
+def request_of(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
+    """Return the bytes of a GET of a canonical *url*, or of a POST if there is a *body*.
 
     Raises:
-        ValueError: a line of it would be two.
+        ValueError: the URL or a header has a line break in it.
     """
+    method = "GET" if body is None else "POST"
     # a dot at the end is for resolvers: hosts are not configured with one
     host, colon, port = host_of(url).partition(":") if "[" not in url else (host_of(url), "", "")
-    lines = [f"GET {path_of(url)} HTTP/1.1", f"Host: {host.rstrip('.')}{colon}{port}"]
+    lines = [f"{method} {path_of(url)} HTTP/1.1", f"Host: {host.rstrip('.')}{colon}{port}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
     text = "\r\n".join(lines)
     breaks = len(lines) - 1
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise ValueError("a line break in the URL or in a header of the request")
-    return f"{text}\r\n\r\n".encode()
+    return f"{text}\r\n\r\n".encode() + (body or b"")
 
 
-def _failure_of(error: Exception, timeout_s: float) -> FetchFailed:
+def failure_of(error: Exception, timeout_s: float) -> FetchFailed:
     """Return what went wrong before an answer could be read, as one of ours."""
     match error:
         case ssl.SSLError():
             return FetchFailed(ErrorKind.TLS, f"no trusted connection: {plain(error)}")
         case BlockedAddress():
             return FetchFailed(ErrorKind.BLOCKED_ADDRESS, str(error))
+        case Crowded():
+            return FetchFailed(ErrorKind.DNS, str(error), transient=True)
         case TimeoutError():
             detail = f"no whole answer within {timeout_s:g} s"
             return FetchFailed(ErrorKind.TIMEOUT, detail, transient=True)

@@ -36,11 +36,12 @@ class _Refused(Exception):
 class Incoming:
     """One answer, whose body has at most *max_body* bytes on the wire and decoded.
 
+    Without *decodes*, the body stays as it was sent, whatever its Content-Encoding.
     Once *over*, it is whole or has failed. *reusable* then says whether its connection may
     carry another request: the answer ended where it said, and nothing followed.
     """
 
-    def __init__(self, max_body: int) -> None:
+    def __init__(self, max_body: int, *, decodes: bool = True) -> None:
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         # what servers get wrong and everyone takes; what framing hangs on stays strict
         self._parser.set_dangerous_leniencies(
@@ -49,6 +50,7 @@ class Incoming:
             lenient_spaces_after_chunk_size=True,
         )
         self._max_body = max_body
+        self._decodes = decodes
         self._headers: list[tuple[str, str]] = []
         self._decoder: Decoder | None = None  # until the headers are complete
         self._framed = False  # it says itself where it ends
@@ -59,6 +61,11 @@ class Incoming:
         self._whole = False
         self.over = False
         self.reusable = False
+
+    @property
+    def has_head(self) -> bool:
+        """Whether status and headers have come, and are none that was refused."""
+        return self._decoder is not None
 
     def feed(self, data: bytes) -> bool:
         """Take the next piece off the wire; tell whether it is over."""
@@ -159,7 +166,7 @@ class Incoming:
         codings, transfer = [], ""
         for name, value in self._headers:
             match name.lower():
-                case "content-encoding":
+                case "content-encoding" if self._decodes:
                     codings.append(value)
                 case "content-length":
                     self._framed = True

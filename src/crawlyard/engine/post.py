@@ -1,22 +1,21 @@
-"""One message to one receiver: sent to an address that a guard allows, and nowhere else."""
+"""Messages to webhooks: one POST each, to an address that a guard allows, and nowhere else."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from crawlyard.core.webhook import EXCERPT
+from crawlyard.engine.by_wire import failure_of, request_of
+from crawlyard.engine.failing import NotAsked
 from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Names
+from crawlyard.engine.incoming import Incoming
+from crawlyard.engine.kept import Kept
+from crawlyard.engine.names import Crowded, Names
+from crawlyard.engine.reach import Dialler
 from crawlyard.engine.urls import canonical
-from crawlyard.lazy import lazily
-
-if TYPE_CHECKING:
-    from crawlyard.engine import sending
-else:
-    sending = lazily("crawlyard.engine.sending")  # 60 ms and 10 MB: most yards send nothing
 
 TIMEOUT = timedelta(seconds=15)
 """For a message and its answer together.
@@ -56,18 +55,40 @@ class Poster:
         The status decides: an answer whose body never ends, or breaks off, is one.
 
         Raises:
-            FetchFailed: there was none.
-            NotAsked: nobody was asked, as too much else is under way.
-            Invalid: *url* is none.
+            FetchFailed: there was no answer.
+            NotAsked: the receiver was not asked, as too many names are being looked up.
+            Invalid: *url* is not a URL.
         """
+        url = canonical(url)
         own = {
             "Content-Type": "application/json",
             "User-Agent": self._agent,
             "Accept-Encoding": "identity",
+            "Connection": "close",
         }
-        message = sending.Message(url=canonical(url), headers=own | dict(headers), body=body)
-        way = sending.Sending(guard, self._names, self._timeout_s, EXCERPT, self._ca_file)
-        status, retry_after, beginning = await way.send(message)
+        incoming = Incoming(EXCERPT, decodes=False)
+        try:
+            await self._send(url, request_of(url, own | dict(headers), body), guard, incoming)
+        except Crowded as error:
+            raise NotAsked(str(error)) from error
+        except (OSError, RuntimeError, ValueError) as error:
+            if not incoming.has_head:
+                raise failure_of(error, self._timeout_s) from error
+            incoming.end(error)
+        response = incoming.response(0)
         return Answer(
-            status=status, retry_after=retry_after, excerpt=beginning.decode(errors="replace")
+            status=response.status,
+            retry_after=response.header("retry-after"),
+            excerpt=response.body.decode(errors="replace"),
         )
+
+    async def _send(self, url: str, request: bytes, guard: Guard, incoming: Incoming) -> None:
+        """Send *request* and return once its answer is over and the connection is closed."""
+        until = asyncio.get_running_loop().time() + self._timeout_s
+        kept = Kept()
+        try:
+            async with asyncio.timeout_at(until):
+                wire = await Dialler(guard, self._names, self._ca_file).dial(url, kept.made)
+            await wire.ask(request, incoming, until)
+        finally:
+            await kept.close()

@@ -14,7 +14,7 @@ import aiohappyeyeballs
 from crawlyard.core.page import ErrorKind
 from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.guard import BlockedAddress, Guard
-from crawlyard.engine.names import Infos, Names
+from crawlyard.engine.names import Crowded, Infos, Names
 from crawlyard.engine.urls import hostname_of, port_of
 from crawlyard.engine.wire import Wire
 from crawlyard.trust import trusting
@@ -48,6 +48,7 @@ class Dialler:
 
         Raises:
             FetchFailed: the name has no address.
+            Crowded: it was not looked up, as too many others are.
             BlockedAddress: the guard allows none of them.
             TimeoutError: none answered in time.
             OSError, RuntimeError: none could be connected to, or be trusted (`ssl.SSLError`).
@@ -107,6 +108,8 @@ class Dialler:
         try:
             async with self._turns:
                 infos = await self._names.addresses(name, port)
+        except Crowded:
+            raise
         except (OSError, UnicodeError) as error:
             raise _nameless(name) from error
         if not infos:

@@ -31,10 +31,10 @@ class Wire(asyncio.Protocol):
         transport = self._transport
         return not (self._unasked or self._lost or transport is None or transport.is_closing())
 
-    async def ask(self, request: bytes, max_body: int, until: float) -> Incoming:
-        """Send *request* and return the answer once it is over; it is closed if that breaks off.
+    async def ask(self, request: bytes, incoming: Incoming, until: float) -> None:
+        """Send *request* and return once *incoming*, its answer, is over.
 
-        Nothing is ever sent twice.
+        The connection is closed if that breaks off. Nothing is ever sent twice.
 
         Raises:
             TimeoutError: it was not over at *until*, by the clock of the loop.
@@ -44,7 +44,7 @@ class Wire(asyncio.Protocol):
             detail = "not an HTTP answer: it came before it was asked for"
             raise FetchFailed(ErrorKind.PROTOCOL, detail)
         loop = asyncio.get_running_loop()
-        incoming = self._incoming = Incoming(max_body)
+        self._incoming = incoming
         answered = self._answered = loop.create_future()
         timer = loop.call_at(until, self._late)
         try:
@@ -62,7 +62,6 @@ class Wire(asyncio.Protocol):
             self._incoming = self._answered = None
             if not incoming.reusable:
                 self.abort()
-        return incoming
 
     def abort(self) -> None:
         """Close it at once; whoever waits for an answer gets what there is."""
