@@ -94,7 +94,7 @@ async def test_workers_at_rest_join_a_job_as_soon_as_it_has_something_for_them(
         job = await yard.jobs.submit(LOCAL, spec)
         # on a slow machine a joiner may have a second shard before the third worker asks
         async with asyncio.timeout(60):
-            while len(held := await holders(yard, job.id)) < 3 or len({*held}) < 2:
+            while len(held := await holders(yard, job.id)) < 3 or len({*held}) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
