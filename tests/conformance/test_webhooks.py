@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.room import Traffic
-from crawlyard.core.webhook import Attempt, DeliveryState, JobWebhook, Secret, Webhook, webhooks_of
+from crawlyard.core.webhook import Attempt, DeliveryState, JobWebhook, Secret, Webhook
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.base import EventQuery, Store, WebhookQuery
 from tests.builders import NOW, a_job, a_spec
@@ -290,7 +290,7 @@ class TestOfAJob:
         job = await added(store, spec=a_spec(webhooks=asked, allow_addresses=("10.0.0.1",)))
 
         found = await store.webhooks.find(WebhookQuery(job_id=job.id), 10)
-        assert found == list(reversed(webhooks_of(job)))
+        assert found == list(reversed(job.webhooks()))
         assert [w.url for w in found] == ["https://b.example/", "https://a.example/"]
         assert {w.allow_addresses for w in found} == {("10.0.0.1",)}
 

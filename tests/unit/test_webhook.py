@@ -26,7 +26,6 @@ from crawlyard.core.webhook import (
     message,
     message_id,
     wait_after,
-    webhooks_of,
     why_off,
 )
 from crawlyard.engine.post import TIMEOUT
@@ -300,11 +299,11 @@ def test_the_webhooks_of_a_job_have_its_id_owner_and_addresses() -> None:
     asked = (JobWebhook(url="https://a.example/", secret=SECRET), JobWebhook(url="https://b/"))
     job = a_job(owner="ada", spec=a_spec(webhooks=asked, allow_addresses=("10.0.0.1",)))
 
-    one, two = webhooks_of(job)
+    one, two = job.webhooks()
 
     assert (one.id, two.id) == (f"{job.id}:0", f"{job.id}:1")
     assert (one.owner, one.job_id, one.url) == ("ada", job.id, "https://a.example/")
     assert one.events == ("job.completed", "job.failed", "job.cancelled")
     assert (one.allow_addresses, one.secrets[0].value) == (("10.0.0.1",), SECRET)
-    assert webhooks_of(job) == [one, two]
+    assert job.webhooks() == [one, two]
     assert EXCERPT == 1024

@@ -13,6 +13,7 @@ from crawlyard.core.priority import Priority
 from crawlyard.core.retry import RetryReason
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import Grant
+from crawlyard.core.webhook import Secret, Webhook
 from crawlyard.errors import IllegalMove
 
 LOSSES_ALLOWED = 3
@@ -100,6 +101,25 @@ class Job(Struct, frozen=True, kw_only=True):
     def isolated(self) -> bool:
         """Tell whether it must run alone in a child process: a worker died of it."""
         return self.losses > 0
+
+    def webhooks(self) -> list[Webhook]:
+        """Return the webhooks that its spec asks for, each with an id made of the job's."""
+        everywhere = ("0.0.0.0/0", "::/0") if self.spec.allow_private else ()
+        return [
+            Webhook(
+                id=f"{self.id}:{number}",
+                owner=self.owner,
+                url=asked.url,
+                events=asked.events,
+                secrets=(Secret(value=asked.secret),),
+                allow_addresses=self.spec.allow_addresses + everywhere,
+                by_grant=tuple(g for g in self.by_grant if g is not Grant.IGNORE_ROBOTS),
+                job_id=self.id,
+                created_at=self.created_at,
+                updated_at=self.created_at,
+            )
+            for number, asked in enumerate(self.spec.webhooks)
+        ]
 
     def waits_at(self, now: datetime) -> bool:
         """Tell whether it is pending and not due yet."""

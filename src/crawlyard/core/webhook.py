@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,9 +15,6 @@ from crawlyard.core.field_types import check_types
 from crawlyard.core.quantity import counted
 from crawlyard.core.user import Grant
 from crawlyard.errors import Invalid
-
-if TYPE_CHECKING:
-    from crawlyard.core.job import Job  # its spec has our `JobWebhook`
 
 EVERYTHING = "*"
 
@@ -330,26 +326,6 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
             known = ", ".join(names)
             told = pattern[:_LONGEST_PATTERN]
             raise Invalid("events", f"no event is named like {told!r}; there are: {known}")
-
-
-def webhooks_of(job: "Job") -> list[Webhook]:
-    """Return the webhooks that the spec of a job asks for, each with an id made of the job's."""
-    everywhere = ("0.0.0.0/0", "::/0") if job.spec.allow_private else ()
-    return [
-        Webhook(
-            id=f"{job.id}:{number}",
-            owner=job.owner,
-            url=asked.url,
-            events=asked.events,
-            secrets=(Secret(value=asked.secret),),
-            allow_addresses=job.spec.allow_addresses + everywhere,
-            by_grant=tuple(g for g in job.by_grant if g is not Grant.IGNORE_ROBOTS),
-            job_id=job.id,
-            created_at=job.created_at,
-            updated_at=job.created_at,
-        )
-        for number, asked in enumerate(job.spec.webhooks)
-    ]
 
 
 # --- what is told

@@ -25,7 +25,6 @@ from crawlyard.core.event import Event
 from crawlyard.core.filter import hosts_in
 from crawlyard.core.job import Job
 from crawlyard.core.spec import JobSpec
-from crawlyard.core.webhook import webhooks_of
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import event_row, new_job_row, shard_row, text_of
 from crawlyard.store.codec.webhooks import webhook_row
@@ -66,7 +65,7 @@ def add_jobs(
     turns = turns or Turns(conn)
     rows = [new_job_row(job) | {"turn": turns.next(job.owner, job.level)} for job in new]
     # from its first event on: a job's own webhook hears of nothing else
-    asked = [webhook_row(webhook) | {"since_seq": 0} for job in new for webhook in webhooks_of(job)]
+    asked = [webhook_row(webhook) | {"since_seq": 0} for job in new for webhook in job.webhooks()]
     at_once: Sequence[Event] = ()
     if is_postgres(conn):
         at_once = () if asked else told
