@@ -93,12 +93,14 @@ async def test_workers_at_rest_join_a_job_as_soon_as_it_has_something_for_them(
         spec = a_spec(site.start(server.port), **fields)
         job = await yard.jobs.submit(LOCAL, spec)
         # on a slow machine a joiner may have a second shard before the third worker asks
+        held: dict[int, str] = {}
         async with asyncio.timeout(60):
-            while len(held := await holders(yard, job.id)) < 3 or len({*held}) < 2:  # noqa: ASYNC110
+            while len(held) < 3 or len({*held.values()}) < 2:
+                held |= await holders(yard, job.id)
                 await asyncio.sleep(0.01)
 
 
-async def holders(yard: Yard, job_id: str) -> list[str]:
+async def holders(yard: Yard, job_id: str) -> dict[int, str]:
     """Return who has each shard of a job that somebody has."""
-    shards = (await yard.store.spread.shards(job_id)).values()
-    return [shard.worker for shard in shards if shard.worker is not None]
+    shards = await yard.store.spread.shards(job_id)
+    return {number: one.worker for number, one in shards.items() if one.worker is not None}
