@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import values
+from crawlyard.cli.loop import traced
 from crawlyard.cli.options import Common, Style, choice, flag, flat, option
-from crawlyard.cli.session import traced
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:

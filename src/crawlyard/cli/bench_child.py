@@ -8,7 +8,7 @@ from statistics import quantiles
 
 from msgspec import Struct
 
-from crawlyard.cli.session import result_of
+from crawlyard.cli.loop import result_of
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.checkpoint import Asker

@@ -17,8 +17,8 @@ from crawlyard.lazy import lazily
 if TYPE_CHECKING:
     from crawlyard.cli import (
         accounts,
+        api,
         bench,
-        contexts,
         crawl,
         db,
         demo,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     )
 else:  # a command line names one of them
     accounts = lazily("crawlyard.cli.accounts")
+    api = lazily("crawlyard.cli.api")
     bench = lazily("crawlyard.cli.bench")
-    contexts = lazily("crawlyard.cli.contexts")
     crawl = lazily("crawlyard.cli.crawl")
     db = lazily("crawlyard.cli.db")
     demo = lazily("crawlyard.cli.demo")
@@ -78,8 +78,7 @@ BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "whoami": lambda: accounts.whoami,
     "login": lambda: login.login,
     "logout": lambda: login.logout,
-    "api": lambda: login.api,
-    "context": lambda: contexts.app,
+    "api": lambda: api.api,
     "db": lambda: db.app,
     "stats": lambda: watching.stats,
     "health": lambda: watching.health,
