@@ -84,6 +84,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # wherever untyped values enter or leave
     "pydantic": ("cli", "client", "config", "web"),
     "msgspec": (
+        "bus.redis",
         "core.field_types",
         "export.jsonl",
         "store.codec",

@@ -134,7 +134,6 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     "settings grants": [Look("settings grants", "effective,version")],
     "whoami": [Look("whoami", "id,role")],
     "stats": [Look("stats", "cards.jobs.running,cards.workers")],
-    "context list": [Look("context list", "name,server")],
 }
 """Commands, as files are named, and how they are called."""
 

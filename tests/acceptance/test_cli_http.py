@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -153,27 +152,6 @@ def test_jobs_are_waited_for_in_any_format(crawled: Shell) -> None:
     assert told[2].stdout == crawled.run("jobs", "list", "-o", "csv").stdout
     assert listed == {"id": job["id"]}  # a job that is named twice is one
     assert (gone.returncode, gone.stdout) == (3, "")
-
-
-def test_signing_in_keeps_a_token_for_its_owner_alone(yard: Shell, tmp_path: Path) -> None:
-    url, token = yard.env["CRAWLYARD_SERVER"], yard.env["CRAWLYARD_TOKEN"]
-    shell = Shell(tmp_path, {"XDG_CONFIG_HOME": str(tmp_path / "config")})
-
-    before = shell.run("jobs", "list", "--server", url)
-    wrong = shell.run("login", url, stdin="cyt_wrong\n")
-    right = shell.run("login", url, stdin=f"{token}\n")
-    after = shell.run("whoami", "--server", url, "-q")
-    out = shell.run("logout", url)
-    gone = shell.run("whoami", "--server", url)
-
-    assert (before.returncode, "crawlyard login" in before.stderr) == (4, True)
-    assert (wrong.returncode, right.returncode) == (4, 0)
-    assert token not in right.stdout + right.stderr
-    kept = tmp_path / "config" / "crawlyard" / "config.toml"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert (after.returncode, after.stdout) == (0, "local\n")
-    assert (out.returncode, gone.returncode) == (0, 4)
-    assert token not in kept.read_text()
 
 
 def test_a_token_may_come_from_a_file(yard: Shell, tmp_path: Path) -> None:

@@ -34,8 +34,6 @@ CODES: Mapping[str, int] = {
     "jobs list --fields id,colour": 2,
     "jobs list --fields state.name": 2,
     "jobs list --fields id -q": 2,
-    "jobs list --server http://127.0.0.1:9 --context prod": 2,
-    "jobs list --context nowhere": 2,
     "crawl not-a-url": 2,
     f"jobs set {held} limits.pages=0": 2,
     f"jobs delete {docs}": 2,  # no terminal to ask on
@@ -53,7 +51,6 @@ CODES: Mapping[str, int] = {
     "ops show nothing": 3,
     "tokens revoke nothing": 3,
     "users set nobody --role admin": 3,
-    "context use nowhere": 3,
     # 5: it is not in that state, or somebody was faster
     f"jobs pause {docs}": 5,
     f"jobs pause {docs} --json": 5,

@@ -103,9 +103,9 @@ async def test_a_schedule_is_made_by_keyboard_alone_and_its_ticks_are_seen_as_th
 async def test_the_form_tells_what_a_time_table_means_and_where_it_is_wrong(stage: Stage) -> None:
     async with stage.page("/schedules/new") as page:
         when, said = page.get_by_label("Time table"), page.locator("#said")
-        await when.fill("30 8-10 * * mon-fri")
+        await when.fill("30 8,9,10 * * mon-fri")
         await expect(said).to_have_text(
-            "At 08:30, 09:30 and 10:30 on Monday to Friday (Europe/Berlin)"
+            "At 08:30, 09:30, and 10:30 on Monday through Friday (Europe/Berlin)"
         )
         await expect(page.locator("#next li")).to_have_count(5)
         await expect(page.locator("#next li").first).to_contain_text(re.compile(r"30 CE[S]?T"))

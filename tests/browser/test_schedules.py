@@ -35,7 +35,7 @@ async def test_a_row_says_when_how_it_went_and_when_it_is_next(stage: Stage) -> 
     async with stage.page("/schedules?q=Row") as page:
         row = row_of(page, "Row")
         for text in (
-            "At 08:30 on Monday to Friday",
+            "At 08:30 on Monday through Friday",
             "30 8 * * mon-fri",
             "Europe/Berlin",
             "All of it",
@@ -297,7 +297,7 @@ async def week(
         ("/schedules", "the wiki is being moved"),
         ("/schedules/calendar", "News sweep"),
         ("/schedules/new", "Without one"),
-        ("/schedules/{Price watch}", "Monday to Friday"),
+        ("/schedules/{Price watch}", "Monday through Friday"),
         ("/schedules/{Wiki snapshot}", "the wiki is being moved"),
     ],
 )

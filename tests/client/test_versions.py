@@ -7,7 +7,6 @@ import pytest
 from crawlyard.client import AsyncClient
 from crawlyard.errors import Conflict, Stale
 from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.web.wire.expanded import ExpandedJobOut
 from tests.client.test_client import client_of
 from tests.web.rig import URL, a_rig
 
@@ -80,22 +79,3 @@ async def test_a_job_is_planned_and_not_made(yard: AsyncClient) -> None:
     assert (plan.limits.pages, plan.config["urls"], plan.cut) == (5, [URL], ())
     assert plan.sources["urls"] == "template v1"
     assert [job async for job in yard.jobs.list()] == []
-
-
-async def test_what_a_job_belongs_to_is_read_with_it(yard: AsyncClient) -> None:
-    _, job_id = await filled(yard)
-
-    job = await yard.jobs.get(job_id, expand=["template", "schedule"])
-    listed = [one async for one in yard.jobs.list(expand=["owner"])]
-    schedule = await yard.schedules.get("s", expand=["template", "owner"])
-
-    assert job.expanded.template is not None
-    assert job.expanded.schedule is not None
-    assert (job.expanded.template.name, job.expanded.schedule.name) == ("t", "s")
-    assert job.expanded.owner is None
-    assert schedule.expanded.owner is not None
-    assert (schedule.name, schedule.expanded.owner.id) == ("s", "local")
-    [one] = listed
-    assert isinstance(one, ExpandedJobOut)
-    assert one.expanded.owner == schedule.expanded.owner
-    assert not isinstance(await yard.jobs.get(job_id), ExpandedJobOut)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import timedelta
 from typing import Any
 
 from crawlyard import Limits, Progress, State, Usage
@@ -14,7 +15,8 @@ _TURN_S = 0.01
 
 
 def a_progress(done: int = 1) -> Progress:
-    return progress_of(Limits(), Usage(done=done), Pulse(), State.RUNNING)
+    usage = Usage(done=done, duration=timedelta(seconds=1, microseconds=1))
+    return progress_of(Limits(pages=50), usage, Pulse(), State.RUNNING, "https://example.org/é")
 
 
 async def until(claim: Callable[[], bool]) -> None:

@@ -1,6 +1,7 @@
 """The bus over a Redis that dies, hangs, is flushed, comes back: only news are slower."""
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import AsyncIterator, Callable
@@ -8,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
@@ -196,7 +198,9 @@ async def test_every_key_is_ours_by_its_name_and_goes_after_a_day(join: Join, ra
     assert all(day - 600 < seconds <= day for seconds in left)
 
 
-async def test_what_is_no_word_of_ours_is_passed_over(join: Join, raw: Redis) -> None:
+async def test_what_cannot_be_read_is_skipped(
+    join: Join, raw: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     ours, theirs, job = join(), join(), new_id()
     with theirs.listen() as ear:
         await there(theirs)
@@ -205,15 +209,29 @@ async def test_what_is_no_word_of_ours_is_passed_over(join: Join, raw: Redis) ->
             b"[]",
             b"{}",
             b'{"origin": 1}',
-            b"[" * 100_000,
-            b'{"jobs": {"a": 1}}',
+            b'{"later": ' + b"[" * 100_000,
+            b'{"origin": "a", "progress": {"a": 1}}',
+            b'{"origin": "a", "progress": {"a": {"done": 1}}}',
         ):
             raw.publish(CHANNEL, word)
-        raw.set(f"{PREFIX}progress:{job}", b'{"done": "many"}', ex=60)
+        for word in (b'{"done": "many"}', b'{"later": ' + b"[" * 100_000):
+            raw.set(f"{PREFIX}progress:{job}", word, ex=60)
+            assert await theirs.latest(job) is None
 
-        assert await theirs.latest(job) is None
         await ours.publish(job, a_progress(7))
         assert (await heard(ear, job))[job] == a_progress(7)
+    assert not said(caplog)
+
+
+async def test_fields_of_another_version_are_ignored(join: Join, raw: Redis) -> None:
+    bus, job = join(), new_id()
+    told = msgspec.to_builtins(a_progress(7)) | {"later": [1]}
+    with bus.listen() as ear:
+        await there(bus)
+        raw.publish(CHANNEL, json.dumps({"origin": "a", "progress": {job: told}, "later": {}}))
+        assert (await heard(ear, job))[job] == a_progress(7)
+    raw.set(f"{PREFIX}progress:{job}", json.dumps(told), ex=60)
+    assert await bus.latest(job) == a_progress(7)
 
 
 async def test_the_user_of_the_docs_may_do_all_that_is_needed(

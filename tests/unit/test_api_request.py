@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.cli.signing_in import Request
+from crawlyard.cli.api import Request
 
 
 @pytest.mark.parametrize(

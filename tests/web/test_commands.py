@@ -17,10 +17,6 @@ HERE: Mapping[str, str] = {
     "logout": "forgets what this machine keeps",
     "api": "is any endpoint",
     **dict.fromkeys(
-        ("context list", "context use", "context add", "context remove"),
-        "names servers for this machine",
-    ),
-    **dict.fromkeys(
         ("db copy", "db backup", "db restore", "db upgrade", "db check", "db vacuum"),
         "works on a whole database, also one that no server could open",
     ),

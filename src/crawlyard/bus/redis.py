@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
+from msgspec import Struct
+from msgspec.json import Decoder, encode
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
@@ -18,13 +20,6 @@ from redis.backoff import NoBackoff
 
 from crawlyard.bus.base import KEPT, Ear, Reach
 from crawlyard.bus.memory import MemoryBus
-from crawlyard.bus.messages import (
-    Message,
-    message_bytes,
-    message_of,
-    progress_bytes,
-    progress_from,
-)
 from crawlyard.clock import Clock
 from crawlyard.core.progress import Progress
 from crawlyard.errors import Invalid
@@ -47,7 +42,21 @@ _READ_WITHIN_S = 0.5  # somebody waits for what is read
 _PORTION = 200  # jobs in one message
 _MOST_WAITING = 1_000  # jobs whose last word waits for a Redis that is away
 
+_UNREADABLE = (ValueError, RecursionError)  # msgspec raises the second one where it nests too deep
+
 _log = logging.getLogger(__name__)
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """What one process tells all others, as JSON."""
+
+    origin: str  # the bus that sent it
+    progress: Mapping[str, Progress] = {}  # by the ids of the jobs
+    happened: bool = False  # events were stored
+
+
+_messages = Decoder(Message)
+_progress = Decoder(Progress)
 
 
 class RedisBus:
@@ -117,8 +126,8 @@ class RedisBus:
         try:
             async with asyncio.timeout(_READ_WITHIN_S):
                 data = await self._redis.get(_key(job_id))
-            return progress_from(data) if isinstance(data, bytes) else None
-        except ValueError as error:
+            return _progress.decode(data) if isinstance(data, bytes) else None
+        except _UNREADABLE as error:
             _log.debug("what Redis has of job %s cannot be read: %s", job_id, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, memory knows something
             self._well = False  # nobody waits for it again before it has answered
@@ -217,10 +226,10 @@ class RedisBus:
     async def _tell(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for job_id, one in progress.items():
-            pipeline.set(_key(job_id), progress_bytes(one), ex=KEPT)
+            pipeline.set(_key(job_id), encode(one), ex=KEPT)
         if progress or happened or self._memory.heard:  # who listens wants to hear himself
             message = Message(origin=self._origin, progress=progress, happened=happened)
-            pipeline.publish(CHANNEL, message_bytes(message))
+            pipeline.publish(CHANNEL, encode(message))
         else:
             pipeline.ping()
         await pipeline.execute()
@@ -248,8 +257,8 @@ class RedisBus:
     def _take_up(self, data: bytes) -> None:
         """Tell those who listen what came."""
         try:
-            message = message_of(data)
-        except ValueError as error:  # of a later version, or from somebody else
+            message = _messages.decode(data)
+        except _UNREADABLE as error:  # of another version, or from somebody else
             _log.debug("what came over Redis cannot be read: %s", error)
             return
         if message.origin == self._origin:

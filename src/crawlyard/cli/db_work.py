@@ -11,9 +11,10 @@ from crawlyard import databases
 from crawlyard.cli import db_reports, output, words
 from crawlyard.cli.db_reports import Checked, Saved, TableCopied, TableTaken, Upgraded, Vacuumed
 from crawlyard.cli.gauge import Gauge, gauge_on
+from crawlyard.cli.login import server_asked
+from crawlyard.cli.loop import traced
 from crawlyard.cli.options import OBJECTS, Basics, Common
-from crawlyard.cli.servers import server_asked
-from crawlyard.cli.session import settings_of, traced
+from crawlyard.cli.session import settings_of
 from crawlyard.cli.stdout import whole_stdout
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings

@@ -5,18 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from crawlyard.cli.deadline import GRACE_S, Deadline
+from crawlyard.cli.login import server_asked
 from crawlyard.cli.logs import log_to_stderr
+from crawlyard.cli.loop import finish, traced
 from crawlyard.cli.options import Basics
-from crawlyard.cli.servers import server_asked
 from crawlyard.cli.session import (
     NO_FLAGS,
     Clients,
     Session,
-    finish,
     option_for,
     screens,
     settings_of,
-    traced,
 )
 from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL

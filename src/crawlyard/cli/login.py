@@ -1,40 +1,42 @@
-"""`crawlyard login | logout | api`: who you are to a server, and any request to it."""
+"""Which server commands use and who they are there: `login`, `logout`, `--server`."""
 
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.cli.loop import finish, traced
+from crawlyard.cli.options import Basics, flat
+from crawlyard.errors import Invalid, Unauthenticated
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import signing_in
-else:
-    signing_in = lazily("crawlyard.cli.signing_in")
+    import getpass
+    import tomllib
+
+    from crawlyard import client
+else:  # a command on a yard that is here needs none of them
+    getpass, tomllib = lazily("getpass"), lazily("tomllib")
+    client = lazily("crawlyard.client")
+
+SERVER = "CRAWLYARD_SERVER"
+DEFAULT_URL = "http://127.0.0.1:8700"
+
+_KEYS = frozenset({"server", "token"} | {"context", "contexts", "servers"})
+_OURS_ALONE = 0o600
 
 Url = Annotated[
     str,
     typer.Argument(
         metavar="URL",
-        help="Of the yard; else --server, else http://127.0.0.1:8700.",
+        help=f"Of the yard; else --server, else the last one, else {DEFAULT_URL}.",
         show_default=False,
     ),
 ]
-Method = Annotated[
-    str, typer.Argument(metavar="METHOD", help="GET, POST, PATCH, …", show_default=False)
-]
-Path = Annotated[
-    str, typer.Argument(metavar="PATH", help="Below /api/v1, such as jobs.", show_default=False)
-]
-Fields = Annotated[
-    list[str] | None,
-    option(str, "-F", "NAME=VALUE", "A member of the body; of GET, a parameter. Repeatable."),
-]
-Input = Annotated[str, option(str, "--input", "FILE", "The body, as JSON; '-' is stdin.")]
-Paginate = Annotated[
-    bool, flag("--paginate", text="GET a list to its end; an item a line, as JSON Lines.")
-]
-Include = Annotated[bool, flag("--include", "-i", text="Status and headers as well.")]
 
 
 @flat
@@ -44,40 +46,161 @@ def login(url: Url = "", *, basics: Basics) -> None:
     crawlyard login http://127.0.0.1:8700
     crawlyard login https://yard.example.org < token.txt
 
-    It is kept in ~/.config/crawlyard/config.toml, which nobody else may read. A token in
-    CRAWLYARD_TOKEN, or in the file that CRAWLYARD_TOKEN_FILE names, goes before it.
+    Commands use this yard until `crawlyard logout`, unless something else takes
+    precedence: --server or --data-dir, CRAWLYARD_SERVER, or a data directory or database
+    that the environment or crawlyard.toml names.
+
+    URL and token are kept in ~/.config/crawlyard/config.toml, which only you can read. They
+    replace those of an earlier login. A token in CRAWLYARD_TOKEN, or in the file that
+    CRAWLYARD_TOKEN_FILE names, takes precedence.
     """
-    signing_in.login(url, basics)
+    with traced(debug=basics.debug):
+        if url:
+            client.check_url(url, "URL")
+        finish(_login(url or server_named(basics) or DEFAULT_URL, quiet=basics.quiet))
+
+
+async def _login(url: str, *, quiet: bool) -> int:
+    _read()  # a file that is not ours is refused before a token is asked for
+    token = _asked(url)
+    async with client.AsyncClient(url, token) as server:
+        me = await server.users.me()
+    _write(Login(server=_key(url), token=token))
+    if not quiet:
+        sys.stderr.write(f"signed in to {url} as {me.user.id} ({me.user.role})\n")
+        if os.environ.get(SERVER):
+            sys.stderr.write(f"  {SERVER} is set and takes precedence\n")
+        else:
+            sys.stderr.write("  commands use it until: crawlyard logout\n")
+    return 0
+
+
+def _asked(url: str) -> str:
+    there = sys.stdin.isatty()
+    token = getpass.getpass(f"Token for {url}: ") if there else sys.stdin.readline()
+    if not token.strip():
+        raise Invalid("token", "expected one on stdin; `crawlyard tokens create NAME` makes one")
+    return token.strip()
 
 
 @flat
-def logout(url: Url = "", *, basics: Basics) -> None:
-    """Forget the token for a yard.
+def logout(*, basics: Basics) -> None:
+    """Forget the yard and the token of the last login. The token stays valid.
 
-    crawlyard logout http://127.0.0.1:8700
+    crawlyard logout
     """
-    raise typer.Exit(signing_in.logout(url, basics))
+    with traced(debug=basics.debug):
+        kept = _read()
+        if basics.server and _key(basics.server) != kept.server:
+            raise Unauthenticated(f"not signed in to {basics.server}")
+        try:
+            config_file().unlink()
+        except FileNotFoundError:
+            raise Unauthenticated("not signed in to any server") from None
+    if not basics.quiet:
+        sys.stderr.write(f"signed out of {kept.server or 'all servers'}\n")
+        sys.stderr.write("  the token stays valid until: crawlyard tokens revoke NAME\n")
 
 
-@flat
-def api(
-    method: Method,
-    path: Path,
-    *,
-    field: Fields = None,
-    input: Input = "",  # noqa: A002 - the name of the option
-    paginate: Paginate = False,
-    include: Include = False,
-    basics: Basics,
-) -> None:
-    """Send any request to a yard, and write its answer.
+# --- which server
 
-    crawlyard api GET jobs -F state=running -F limit=5
-    crawlyard api POST jobs -F 'urls=["https://docs.example.org/"]' -F limits.pages=50
-    crawlyard api PATCH jobs/ID --input changes.json
-    crawlyard api GET events --paginate
 
-    Of what changes something, the latest version is meant (If-Match: *).
+def server_asked(basics: Basics) -> tuple[str, str]:
+    """Return the URL that an option or the environment names, and which of them does.
+
+    Both are empty if none does. With ``--data-dir``, the yard is here and the URL is empty.
     """
-    request = signing_in.Request.of(method.upper(), path, field or (), input)
-    signing_in.call(request, basics, paginate=paginate, include=include)
+    if basics.server:
+        return basics.server, "--server"
+    if basics.data_dir is not None:
+        return "", "--data-dir"
+    url = os.environ.get(SERVER, "")
+    return url, SERVER if url else ""
+
+
+def server_named(basics: Basics, *, here: bool = False) -> str:
+    """Return the URL of the server to use; empty: the yard is on this machine.
+
+    *here* tells that the settings name a place on this machine, which takes precedence
+    over the last login, but not over options and ``CRAWLYARD_SERVER``.
+
+    Raises:
+        Invalid: it is not a URL, or the file of the last login cannot be read.
+    """
+    url, by = server_asked(basics)
+    if url:
+        client.check_url(url, by)
+    return url if by or here else _read().server
+
+
+def token_for(url: str) -> str:
+    """Return the token for the server at *url*.
+
+    Raises:
+        Unauthenticated: there is none.
+    """
+    token = client.transport.token_given()
+    if not token:
+        kept = _read()
+        token = kept.token if kept.server == _key(url) else ""
+    if not token:
+        raise Unauthenticated(f"no token for {url}: sign in by `crawlyard login {url}`")
+    return token
+
+
+# --- the file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """The server that commands use, and the token for it."""
+
+    server: str = ""
+    token: str = field(default="", repr=False)
+
+
+def config_file() -> Path:
+    """Return where the last login is kept."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "crawlyard" / "config.toml"
+
+
+def _read() -> Login:
+    file = config_file()
+    try:
+        found = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return Login()
+    except (OSError, ValueError) as error:
+        raise Invalid(str(file), f"cannot be read: {error}") from None
+    try:
+        # earlier versions kept tokens of several servers, and the name of the one in use
+        named = found.get("contexts", {}).get(found.get("context"), {})
+        server = str(found.get("server", named.get("server", "")))
+        kept = found.get("servers", {}).get(server, {})
+        token = str(found.get("token", kept.get("token", "")))
+        foreign = not found.keys() <= _KEYS
+    except (AttributeError, TypeError):
+        foreign = True
+    if foreign:
+        raise Invalid(str(file), "expected server and token; delete it and sign in again")
+    return Login(server=server, token=token)
+
+
+def _write(login: Login) -> None:
+    """Keep *login* and nothing else, as a whole or not at all."""
+    file = config_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _OURS_ALONE)
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
+        os.fchmod(handle, _OURS_ALONE)
+        # a JSON string is a basic string of TOML as well
+        out.write(f"server = {json.dumps(login.server)}\ntoken = {json.dumps(login.token)}\n")
+        out.flush()
+        os.fsync(handle)
+    new.replace(file)
+
+
+def _key(url: str) -> str:
+    return url.rstrip("/")

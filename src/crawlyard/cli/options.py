@@ -92,10 +92,8 @@ class Basics(Struct, frozen=True, kw_only=True):
         option(Path, "--data-dir", "DIR", "Where jobs are kept; else crawlyard-data."),
     ] = None
     server: Annotated[
-        str, option(str, "--server", "URL", "A yard over HTTP; else CRAWLYARD_SERVER, or here.")
-    ] = ""
-    context: Annotated[
-        str, option(str, "--context", "NAME", "The same, by its name; see crawlyard context.")
+        str,
+        option(str, "--server", "URL", "A yard over HTTP; else CRAWLYARD_SERVER, or as signed in."),
     ] = ""
     json: Annotated[bool, flag("--json", text="Write JSON to stdout.")] = False
     quiet: Annotated[bool, flag("--quiet", "-q", text="No progress; ids only.")] = False

@@ -1,11 +1,9 @@
-"""One command on a yard, from its settings to its exit code, and the event loop that it runs in."""
+"""One command on a yard, from its settings to its exit code."""
 
 import contextlib
-import gc
 import shlex
 import sys
-import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,12 +12,10 @@ import typer
 from msgspec import Struct
 from pydantic import ValidationError
 
-from crawlyard.cli import LOOKS
+from crawlyard.cli.login import server_named
+from crawlyard.cli.loop import finish, traced
 from crawlyard.cli.options import Basics
 from crawlyard.cli.output import Screen
-from crawlyard.cli.servers import server_named
-from crawlyard.cli.signals import interruptible
-from crawlyard.cli.stdout import whole_stdout
 from crawlyard.cli.words import printable
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
@@ -43,11 +39,6 @@ if TYPE_CHECKING:
 else:  # each loads half of the package, and a command needs one of them
     here, there = lazily("crawlyard.cli.here"), lazily("crawlyard.cli.there")
     logs = lazily("crawlyard.cli.logs")
-
-try:
-    from uvloop import run as run_loop
-except ImportError:  # where it has no build, asyncio's own loop does as well
-    from asyncio import run as run_loop  # type: ignore[assignment]  # called alike here
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
 NO_FLAGS: Mapping[str, object] = MappingProxyType({})
@@ -193,21 +184,6 @@ def check_there(
     raise typer.Exit(absent())
 
 
-def finish(work: Any) -> None:
-    """Run what a command does to its end, and leave with its exit code."""
-    code = 0  # also where whoever read stdout has gone
-    with whole_stdout():
-        code = result_of(work)
-    raise typer.Exit(code)
-
-
-def result_of(work: Any) -> Any:
-    """Run a coroutine as commands run theirs, and return what it returns."""
-    gc.freeze()  # what was imported stays
-    gc.set_threshold(*LOOKS)
-    return run_loop(work)
-
-
 def settings_of(
     basics: Basics, default_dir: Path | None = None, flags: Mapping[str, object] = NO_FLAGS
 ) -> Settings:
@@ -250,26 +226,3 @@ def screens(basics: Basics) -> dict[str, Any]:
         "stderr": Screen(sys.stderr),
         "quiet": basics.quiet,
     }
-
-
-@contextlib.contextmanager
-def traced(*, debug: bool) -> Iterator[None]:
-    """Show the traceback of an error where one is asked for, and unwrap what a task group made."""
-    try:
-        with interruptible():
-            yield
-    except typer.Exit:
-        raise
-    except BaseExceptionGroup as group:
-        if debug:
-            traceback.print_exc()
-        raise _first(group) from None
-    except Exception:
-        if debug:
-            traceback.print_exc()
-        raise
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner

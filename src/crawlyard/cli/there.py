@@ -1,10 +1,10 @@
 """Commands on a yard that is asked over HTTP."""
 
+import shlex
 from typing import TYPE_CHECKING
 
-from crawlyard.cli.logins import token_for
+from crawlyard.cli.login import token_for
 from crawlyard.cli.options import Basics
-from crawlyard.cli.servers import option_for
 from crawlyard.cli.session import Action, Clients, Session, screens
 from crawlyard.client import AsyncClient, Server
 from crawlyard.clock import SystemClock
@@ -54,7 +54,7 @@ async def act(url: str, basics: Basics, action: Action) -> int:
     """
     server = Server(url=url, token=token_for(url))
     async with AsyncClient(server=server) as client:
-        where = option_for(basics)
+        where = f" --server {shlex.quote(basics.server)}" if basics.server else ""
         session = Session(
             clients=_clients(client), clock=SystemClock(), where=where, **screens(basics)
         )

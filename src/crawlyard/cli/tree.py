@@ -17,7 +17,7 @@ from crawlyard.lazy import lazily
 if TYPE_CHECKING:
     from crawlyard.cli import (
         accounts,
-        contexts,
+        api,
         crawl,
         db,
         demo,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
 else:  # a command line names one of them
     accounts = lazily("crawlyard.cli.accounts")
-    contexts = lazily("crawlyard.cli.contexts")
+    api = lazily("crawlyard.cli.api")
     crawl = lazily("crawlyard.cli.crawl")
     db = lazily("crawlyard.cli.db")
     demo = lazily("crawlyard.cli.demo")
@@ -76,8 +76,7 @@ BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "whoami": lambda: accounts.whoami,
     "login": lambda: login.login,
     "logout": lambda: login.logout,
-    "api": lambda: login.api,
-    "context": lambda: contexts.app,
+    "api": lambda: api.api,
     "db": lambda: db.app,
     "stats": lambda: watching.stats,
     "health": lambda: watching.health,

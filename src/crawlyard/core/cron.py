@@ -66,11 +66,6 @@ class Term(Struct, frozen=True, kw_only=True):
     star: bool = False  # written as "*"
     nth: int | None = None  # of a weekday: 1 to 5, or LAST: which one of the month
 
-    @property
-    def single(self) -> bool:
-        """Tell whether it is one number."""
-        return self.first == self.last
-
     def __str__(self) -> str:
         special = {LAST: "L", LAST_WORKDAY: "LW"}.get(self.first)
         if special is not None:
@@ -80,7 +75,7 @@ class Term(Struct, frozen=True, kw_only=True):
         by = f"/{self.step}" if self.step > 1 else ""
         if self.star:
             return f"*{by}"
-        return str(self.first) if self.single else f"{self.first}-{self.last}{by}"
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}{by}"
 
 
 class Cron(Struct, frozen=True, kw_only=True):
@@ -100,14 +95,6 @@ class Cron(Struct, frozen=True, kw_only=True):
         the clocks do; the others follow the clock on the wall.
         """
         return not (self.minutes[0].star or self.hours[0].star)
-
-    @property
-    def both_days(self) -> bool:
-        """Tell whether a day must be right by date *and* by weekday; else either does.
-
-        Source: crontab(5) of Debian, "Note": both, if one of the fields begins with "*".
-        """
-        return self.days[0].star or self.weekdays[0].star
 
     def __str__(self) -> str:
         fields = (self.minutes, self.hours, self.days, self.months, self.weekdays)

@@ -13,7 +13,6 @@ from cronsim import CronSim, CronSimError
 from msgspec import Struct
 
 from crawlyard.core.cron import Cron, parse_cron
-from crawlyard.core.cron_words import cron_words
 from crawlyard.core.instant import FIRST_YEAR, LAST_YEAR
 from crawlyard.core.quantity import duration, duration_text
 from crawlyard.errors import Invalid
@@ -155,7 +154,12 @@ class _Crontab(Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        return f"{cron_words(self.cron)} ({self.zone.key})"
+        cron = CronSim(self.pattern, _START)
+        every_day = cron.days >= set(range(1, 32)) or cron.weekdays >= set(range(7))
+        if every_day and not cron.day_and:
+            # explain() omits a day field that covers every day, even where one match is enough
+            cron.parts[3] = cron.parts[5] = "*"
+        return f"{cron.explain()} ({self.zone.key})"
 
     def after(self, instant: datetime) -> datetime | None:
         try:

@@ -1,121 +1,103 @@
-"""`expand`: what a job or a schedule belongs to, put beside it."""
+"""`expand`: what a job belongs to and a schedule's last ticks, added to an answer."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Query, Request
+from msgspec import Struct
 
-from crawlyard.core.credential import Caller
 from crawlyard.core.job import Job
 from crawlyard.core.schedule import CrawlSchedule
+from crawlyard.core.template import CrawlTemplate
 from crawlyard.core.user import Actor, Permit
-from crawlyard.errors import Forbidden, Invalid
-from crawlyard.services.relating import Related, Relation
+from crawlyard.errors import Forbidden, Invalid, NotFound
 from crawlyard.web.asking import SiteOf, proved
 from crawlyard.web.filtering import Values, of_parameter, words
 from crawlyard.web.site import Site
-from crawlyard.web.wire.access import UserOut
-from crawlyard.web.wire.expanded import (
-    ExpandedJobOut,
-    ExpandedScheduleOut,
-    JobTiesOut,
-    RecentTickOut,
-    ScheduleTiesOut,
-)
+from crawlyard.web.wire.expanded import ExpandedJobOut, JobTiesOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.schedules import ScheduleOut
 from crawlyard.web.wire.templates import TemplateOut
 
-NEEDS: Mapping[Relation, Permit] = {
-    Relation.TEMPLATE: Permit.TEMPLATES_READ,
-    Relation.SCHEDULE: Permit.SCHEDULES_READ,
-    Relation.RECENT: Permit.JOBS_READ,
-}
-"""What it takes to see a thing by itself, and so beside another."""
+T = TypeVar("T")
 
-Asked = frozenset[Relation]
+Asked = frozenset[str]
 
 
-def _expansion(*allowed: Relation) -> Callable[..., Awaitable[Asked]]:
-    names = [relation.value for relation in allowed]
-    told = f"Adds `expanded` with what is named: {', '.join(f'`{name}`' for name in names)}."
+def _expansion(needs: Mapping[str, Permit]) -> Callable[..., Awaitable[Asked]]:
+    """Return a dependency that reads `expand`; *needs* has its words and what each one takes."""
+    told = f"Adds `expanded` with what is named: {', '.join(f'`{name}`' for name in needs)}."
 
     async def asked(
         request: Request,
         site: SiteOf,
-        expand: Annotated[Values, Query(max_length=len(names), description=told)] = None,
+        expand: Annotated[Values, Query(max_length=len(needs), description=told)] = None,
     ) -> Asked:
         found = words("expand", expand)
-        unknown = next((word for word in found if word not in names), None)
+        unknown = next((word for word in found if word not in needs), None)
         with of_parameter("expand"):
             if unknown is not None:
-                raise Invalid("expand", f"expected {', '.join(names)}, got {unknown!r}")
-        relations = frozenset(map(Relation, found))
-        if relations:
-            _check(await proved(request, site), relations)
-        return relations
+                raise Invalid("expand", f"expected {', '.join(needs)}, got {unknown!r}")
+        if found:
+            caller = await proved(request, site)
+            missing = sorted({needs[word] for word in found} - caller.permits)
+            if missing:
+                raise Forbidden(f"expand needs {', '.join(missing)}, which you do not have")
+        return frozenset(found)
 
     return asked
 
 
-def _check(caller: Caller, asked: Asked) -> None:
-    """Check that *caller* may see by itself what he asks for beside another thing.
-
-    Raises:
-        Forbidden: his role or his token does not permit it.
-    """
-    missing = sorted({NEEDS[one] for one in asked if one in NEEDS} - caller.permits)
-    if missing:
-        raise Forbidden(f"expand needs {', '.join(missing)}, which you do not have")
-
-
 JobExpansion = Annotated[
-    Asked, Depends(_expansion(Relation.TEMPLATE, Relation.SCHEDULE, Relation.OWNER))
+    Asked,
+    Depends(_expansion({"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ})),
 ]
-ScheduleExpansion = Annotated[
-    Asked, Depends(_expansion(Relation.TEMPLATE, Relation.OWNER, Relation.RECENT))
-]
+ScheduleExpansion = Annotated[Asked, Depends(_expansion({"recent": Permit.JOBS_READ}))]
 
 
-async def related(
-    site: Site, actor: Actor, things: Sequence[Job | CrawlSchedule], asked: Asked
-) -> list[Related | None]:
-    """Return what each of *things* belongs to, in their order; ``None``: nobody asked."""
+class Ties(Struct, frozen=True, kw_only=True):
+    """What a job belongs to; ``None``: nothing, not asked for, or not visible to the actor."""
+
+    template: CrawlTemplate | None = None  # at the version that the job was made of
+    schedule: CrawlSchedule | None = None
+
+    @property
+    def versions(self) -> tuple[object, ...]:
+        """Return what changes when one of them does."""
+        template, schedule = self.template, self.schedule
+        return (
+            template and template.version,
+            schedule and (schedule.version, schedule.beat),  # its runs make no version
+        )
+
+
+async def ties_of(site: Site, actor: Actor, job: Job, asked: Asked) -> Ties | None:
+    """Return what *job* belongs to, ``None`` if nothing was asked for."""
     if not asked:
-        return [None] * len(things)
-    return [*await site.relations.of(actor, things, asked)]
+        return None
+    origin, template, schedule = job.origin, None, None
+    if "template" in asked and origin.template_id is not None:
+        found = site.yard.templates.get(actor, origin.template_id, origin.template_version)
+        template = await _visible(found)
+    if "schedule" in asked and origin.schedule_id is not None:
+        schedule = await _visible(site.yard.scheduler.get(actor, origin.schedule_id))
+    return Ties(template=template, schedule=schedule)
 
 
-async def expanded_jobs(
-    site: Site, shapes: Sequence[JobOut], found: Sequence[Related | None]
-) -> list[JobOut]:
-    """Return the shapes of jobs with what they belong to, where that was asked for."""
-    schedules = [one.schedule for one in found if one and one.schedule]
-    secret = await site.yard.scheduler.secret_params(schedules)
-
-    def expanded(shape: JobOut, one: Related | None) -> JobOut:
-        if one is None:
-            return shape
-        at = one.schedule
-        schedule = None if at is None else ScheduleOut.of(at, secret[at.id])
-        ties = JobTiesOut(template=_template(one), owner=_owner(one), schedule=schedule)
-        return ExpandedJobOut(**dict(shape), expanded=ties)
-
-    return [expanded(*pair) for pair in zip(shapes, found, strict=True)]
+async def expanded(site: Site, shape: JobOut, ties: Ties) -> ExpandedJobOut:
+    """Return the shape of a job with what it belongs to."""
+    template = schedule = None
+    if ties.template is not None:
+        template = TemplateOut.of(ties.template)
+    if ties.schedule is not None:
+        secret = await site.yard.scheduler.secret_params([ties.schedule])
+        schedule = ScheduleOut.of(ties.schedule, secret[ties.schedule.id])
+    told = JobTiesOut(template=template, schedule=schedule)
+    return ExpandedJobOut(**dict(shape), expanded=told)
 
 
-def expanded_schedule(shape: ScheduleOut, one: Related | None) -> ScheduleOut:
-    """Return the shape of a schedule with what it belongs to, where that was asked for."""
-    if one is None:
-        return shape
-    recent = None if one.recent is None else tuple(map(RecentTickOut.of, one.recent))
-    ties = ScheduleTiesOut(template=_template(one), owner=_owner(one), recent=recent)
-    return ExpandedScheduleOut(**dict(shape), expanded=ties)
-
-
-def _template(one: Related) -> TemplateOut | None:
-    return None if one.template is None else TemplateOut.of(one.template)
-
-
-def _owner(one: Related) -> UserOut | None:
-    return None if one.owner is None else UserOut.of(one.owner)
+async def _visible(look: Awaitable[T]) -> T | None:
+    try:
+        return await look
+    except NotFound:
+        return None

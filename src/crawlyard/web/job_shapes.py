@@ -8,9 +8,8 @@ from fastapi import Request, Response
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.waiting import Wait
 from crawlyard.services.job_reader import progress_of_standing
-from crawlyard.services.relating import Related
 from crawlyard.web.etags import tag_of, unchanged
-from crawlyard.web.expanding import expanded_jobs
+from crawlyard.web.expanding import Ties, expanded
 from crawlyard.web.site import Site
 from crawlyard.web.wire.jobs import JobOut
 
@@ -27,24 +26,21 @@ async def job_if_changed(
     standing: Standing,
     request: Request,
     response: Response,
-    beside: Related | None = None,
+    ties: Ties | None = None,
 ) -> JobOut | Response:
-    """Return the shape of a job with what is *beside* it, or a 304 if the asker has it already."""
+    """Return the shape of a job, with its *ties* if any, or a 304 if the asker has it already."""
     waits = (await site.why.waits([standing])).get(standing.job.id, ())
-    same = unchanged(request, response, _tag(standing, waits, beside))
+    same = unchanged(request, response, _tag(standing, waits, ties))
     if same is not None:
         return same
-    [shape] = await expanded_jobs(site, [_shape(site, standing, waits)], [beside])
-    return shape
+    shape = _shape(site, standing, waits)
+    return shape if ties is None else await expanded(site, shape, ties)
 
 
-async def jobs_out(
-    site: Site, standings: Sequence[Standing], beside: Sequence[Related | None]
-) -> list[JobOut]:
-    """Return the shapes of jobs, in their order, with what is *beside* each."""
+async def jobs_out(site: Site, standings: Sequence[Standing]) -> list[JobOut]:
+    """Return the shapes of jobs, in their order."""
     waits = await site.why.waits(standings)
-    shapes = [_shape(site, one, waits.get(one.job.id, ())) for one in standings]
-    return await expanded_jobs(site, shapes, beside)
+    return [_shape(site, one, waits.get(one.job.id, ())) for one in standings]
 
 
 def _shape(site: Site, standing: Standing, waits: Sequence[Wait]) -> JobOut:
@@ -52,10 +48,10 @@ def _shape(site: Site, standing: Standing, waits: Sequence[Wait]) -> JobOut:
     return JobOut.of(standing, progress_of_standing(standing), now, waits)
 
 
-def _tag(standing: Standing, waits: Sequence[Wait], beside: Related | None = None) -> str:
-    """Return the tag of a job; another place in the queue makes another, or a change *beside*."""
+def _tag(standing: Standing, waits: Sequence[Wait], ties: Ties | None = None) -> str:
+    """Return the tag of a job; another place in the queue makes another, or a change of *ties*."""
     # while it waits there are no checkpoints that would count `seq` up
     beat = crc32(repr(waits).encode()) if waits else standing.shard.seq
-    if beside is not None:
-        beat = crc32(repr((beat, beside.versions)).encode())
+    if ties is not None:
+        beat = crc32(repr((beat, ties.versions)).encode())
     return tag_of(standing.job.version, beat)

@@ -19,7 +19,6 @@ from crawlyard.services.gauging import Gauging
 from crawlyard.services.hosts import Hosts
 from crawlyard.services.overview import Overview
 from crawlyard.services.preview import Preview
-from crawlyard.services.relating import Relations
 from crawlyard.services.requests import Requests
 from crawlyard.services.stats import Stats
 from crawlyard.services.template_intake import TemplateIntake
@@ -74,7 +73,6 @@ class Site(Struct, frozen=True, kw_only=True):
     bulk: Bulk
     backfills: Backfills
     views: Views
-    relations: Relations
     stats: Stats
     overview: Overview
     live: Hub
@@ -90,12 +88,10 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
     access = Access(yard.store, yard.clock)
     watching = Watching(yard.store, yard.jobs, yard.clock)
     requests = Requests(yard.jobs, yard.templates, yard.site_settings)
-    users = Users(yard.store, yard.clock)
     return Site(
         yard=yard,
         access=access,
-        users=users,
-        relations=Relations(yard.templates, yard.scheduler, users),
+        users=Users(yard.store, yard.clock),
         requests=requests,
         waiting=Waiting(yard.jobs, yard.store.events, yard.clock),
         configs=Configs(yard.jobs, yard.templates, yard.site_settings, yard.store.events),

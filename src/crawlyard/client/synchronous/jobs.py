@@ -3,13 +3,11 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
-from typing import overload
 
 from crawlyard.client.synchronous.looks import Looks
 from crawlyard.client.synchronous.results import Words
 from crawlyard.client.transport import if_match, part, without_none
 from crawlyard.web.wire.batch import BatchOut
-from crawlyard.web.wire.expanded import ExpandedJobOut
 from crawlyard.web.wire.job_looks import CountsOut, DeletionOut
 from crawlyard.web.wire.job_plan import JobPlanOut
 from crawlyard.web.wire.jobs import JobOut
@@ -44,12 +42,9 @@ class Jobs(Looks):
         id: str | None = None,  # noqa: A002 - the name of the parameter
         q: str = "",
         sort: str = "-created_at",
-        expand: Words = None,
         limit: int | None = None,
     ) -> Generator[JobOut]:
         """Yield jobs, newest first unless *sort* is ``created_at``.
-
-        With *expand* (``template``, ``schedule``, ``owner``) each is an `ExpandedJobOut`.
 
         *id* is a whole one, or what one begins or ends with.
         *q* is in the filter language: ``state:failed host:x -tag:y "free text"``.
@@ -68,28 +63,17 @@ class Jobs(Looks):
             "id": id,
             "q": q or None,
             "sort": sort,
-            "expand": expand,
         }
-        shape = ExpandedJobOut if expand else JobOut
-        return self._calls.every(shape, _JOBS, asked, limit)
+        return self._calls.every(JobOut, _JOBS, asked, limit)
 
     def counts(self, *, q: str = "", **filters: Words) -> CountsOut:
         """Return how many jobs there are by state and by priority; filters as in `list`."""
         asked = {**filters, "q": q or None}
         return self._calls.one(CountsOut, "GET", f"{_JOBS}/counts", params=asked)
 
-    @overload
-    def get(self, job_id: str) -> JobOut: ...
-
-    @overload
-    def get(self, job_id: str, *, expand: Sequence[str]) -> ExpandedJobOut: ...
-
-    def get(self, job_id: str, *, expand: Sequence[str] | None = None) -> JobOut:
-        """Return a job; with what is named of ``template``, ``schedule`` and ``owner``."""
-        if expand is None:
-            return self._calls.one(JobOut, "GET", _path(job_id))
-        asked = {"expand": expand}
-        return self._calls.one(ExpandedJobOut, "GET", _path(job_id), params=asked)
+    def get(self, job_id: str) -> JobOut:
+        """Return a job."""
+        return self._calls.one(JobOut, "GET", _path(job_id))
 
     def create(
         self,

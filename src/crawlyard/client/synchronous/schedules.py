@@ -1,14 +1,12 @@
 # made of asynchronous/schedules.py by `python -m tests.sync_client`; a test compares it
 """Schedules: made, changed, paused, and what became of their instants."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from datetime import datetime
-from typing import overload
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
 from crawlyard.web.wire.deletions import ScheduleDeletionOut
-from crawlyard.web.wire.expanded import ExpandedScheduleOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.schedule_looks import TimetablePreviewOut
 from crawlyard.web.wire.schedules import (
@@ -39,35 +37,15 @@ class Schedules:
         template: str | None = None,
         owner: str | None = None,
         q: str = "",
-        expand: Sequence[str] = (),
         limit: int | None = None,
     ) -> Generator[ScheduleOut]:
-        """Yield schedules by name.
+        """Yield schedules by name."""
+        asked = {"paused": paused, "template": template, "owner": owner, "q": q or None}
+        return self._calls.every(ScheduleOut, _SCHEDULES, asked, limit)
 
-        With *expand* (``template``, ``owner``, ``recent``) each is an `ExpandedScheduleOut`.
-        """
-        asked = {
-            "paused": paused,
-            "template": template,
-            "owner": owner,
-            "q": q or None,
-            "expand": expand,
-        }
-        shape = ExpandedScheduleOut if expand else ScheduleOut
-        return self._calls.every(shape, _SCHEDULES, asked, limit)
-
-    @overload
-    def get(self, ref: str) -> ScheduleOut: ...
-
-    @overload
-    def get(self, ref: str, *, expand: Sequence[str]) -> ExpandedScheduleOut: ...
-
-    def get(self, ref: str, *, expand: Sequence[str] | None = None) -> ScheduleOut:
-        """Return a schedule; with what is named of ``template``, ``owner``, ``recent``."""
-        if expand is None:
-            return self._calls.one(ScheduleOut, "GET", _path(ref))
-        asked = {"expand": expand}
-        return self._calls.one(ExpandedScheduleOut, "GET", _path(ref), params=asked)
+    def get(self, ref: str) -> ScheduleOut:
+        """Return a schedule."""
+        return self._calls.one(ScheduleOut, "GET", _path(ref))
 
     def create(self, schedule: Mapping[str, object]) -> ScheduleOut:
         """Make a schedule of its ``name``, ``when``, ``template``, ``params`` and so on."""

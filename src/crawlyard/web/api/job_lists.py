@@ -8,12 +8,10 @@ from msgspec.structs import replace
 from crawlyard.store.base import JobQuery
 from crawlyard.web.asking import ReadsJobs, SiteOf
 from crawlyard.web.documenting import problems
-from crawlyard.web.expanding import JobExpansion, related
 from crawlyard.web.filtering import JobFilter
 from crawlyard.web.job_shapes import jobs_out
 from crawlyard.web.paging import Pages
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.expanded import ExpandedJobOut
 from crawlyard.web.wire.job_looks import CountsOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.lists import ListOut
@@ -46,11 +44,10 @@ async def list_(
     site: SiteOf,
     pages: Pages,
     where: JobFilter,
-    expand: JobExpansion,
     id_part: IdPart = "",
     sort: Sort = "-created_at",
     count: Count = None,
-) -> ListOut[JobOut | ExpandedJobOut]:
+) -> ListOut[JobOut]:
     """List jobs, newest first unless asked otherwise.
 
     A walk along the cursor yields each job once, whatever is submitted meanwhile.
@@ -70,9 +67,7 @@ async def list_(
         total = sum((await site.yard.jobs.counts(actor, every)).values())
     elif count == "estimate":
         total = await site.yard.jobs.count_to(actor, COUNTED_TO, every)
-    listed = found[: pages.limit]
-    beside = await related(site, actor, [one.job for one in listed], expand)
-    shown = {job.id: job for job in await jobs_out(site, listed, beside)}
+    shown = {job.id: job for job in await jobs_out(site, found[: pages.limit])}
     return pages.page(
         found,
         lambda one: shown[one.job.id],

@@ -13,7 +13,7 @@ from crawlyard.services.requests import JobRequest
 from crawlyard.web.asking import ReadsJobs, SiteOf, WritesJobs
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version
-from crawlyard.web.expanding import JobExpansion, related
+from crawlyard.web.expanding import JobExpansion, ties_of
 from crawlyard.web.job_shapes import job_if_changed, job_out
 from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
@@ -71,8 +71,8 @@ async def get(
 ) -> JobOut | Response:
     """Return a job, and how far it has come."""
     standing = await site.yard.jobs.get(actor, job_id)
-    [beside] = await related(site, actor, [standing.job], expand)
-    return await job_if_changed(site, standing, request, response, beside)
+    ties = await ties_of(site, actor, standing.job, expand)
+    return await job_if_changed(site, standing, request, response, ties)
 
 
 @router.post("/{job_id}/pause", status_code=202, responses=problems(401, 403, 404, 409, 412, 422))

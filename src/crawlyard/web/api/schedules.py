@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 from typing import Annotated
-from zlib import crc32
 
 from fastapi import APIRouter, Query, Request, Response, Security
 
@@ -12,13 +11,12 @@ from crawlyard.core.template import is_id
 from crawlyard.core.timetable import timetable
 from crawlyard.core.user import Actor, Permit
 from crawlyard.errors import NotFound
-from crawlyard.services.relating import Related
 from crawlyard.store.base import ScheduleQuery
 from crawlyard.web.asking import ReadsSchedules, SiteOf, WritesSchedules, caller_of
 from crawlyard.web.blame import blaming
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged
-from crawlyard.web.expanding import ScheduleExpansion, expanded_schedule, related
+from crawlyard.web.expanding import ScheduleExpansion
 from crawlyard.web.job_shapes import job_out
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import Pages
@@ -82,11 +80,13 @@ async def list_(
     found = () if hidden else await site.yard.scheduler.list(actor, query, pages.more)
     listed = found[: pages.limit]
     secret = await site.yard.scheduler.secret_params(listed)
-    beside = await related(site, actor, listed, expand)
-    shown = {
-        one.id: expanded_schedule(ScheduleOut.of(one, secret[one.id]), ties)
-        for one, ties in zip(listed, beside, strict=True)
-    }
+    shown = {one.id: ScheduleOut.of(one, secret[one.id]) for one in listed}
+    if expand:
+        recent = await site.yard.scheduler.recent(actor, listed)
+        shown = {
+            key: ExpandedScheduleOut.with_recent(shape, recent.get(key, ()))
+            for key, shape in shown.items()
+        }
     return pages.page(found, lambda one: shown[one.id], lambda one: [one.name, one.id])
 
 
@@ -131,22 +131,16 @@ async def calendar(
 
 @router.get(
     "/{ref}",
-    response_model=ScheduleOut | ExpandedScheduleOut,
+    response_model=ScheduleOut,
     responses=problems(401, 403, 404, 422) | NOT_MODIFIED,
 )
 async def get(
-    ref: Ref,
-    actor: ReadsSchedules,
-    site: SiteOf,
-    expand: ScheduleExpansion,
-    request: Request,
-    response: Response,
+    ref: Ref, actor: ReadsSchedules, site: SiteOf, request: Request, response: Response
 ) -> ScheduleOut | Response:
     """Return a schedule."""
     schedule = await _found(site, actor, ref)
-    [beside] = await related(site, actor, [schedule], expand)
-    same = unchanged(request, response, _tag(schedule, beside))
-    return same or expanded_schedule(await _shown(site, schedule), beside)
+    same = unchanged(request, response, _tag(schedule))
+    return same or await _shown(site, schedule)
 
 
 @router.patch("/{ref}", responses=problems(401, 403, 404, 409, 412, 422, 428))
@@ -292,11 +286,8 @@ async def next_(
     return AheadOut.of(schedule, overdue_at, instants, site.yard.clock.wall())
 
 
-def _tag(schedule: CrawlSchedule, beside: Related | None = None) -> str:
-    beat = schedule.beat
-    if beside is not None:
-        beat = crc32(repr((beat, beside.versions)).encode())
-    return tag_of(schedule.version, beat)
+def _tag(schedule: CrawlSchedule) -> str:
+    return tag_of(schedule.version, schedule.beat)
 
 
 async def _shown(site: Site, schedule: CrawlSchedule) -> ScheduleOut:

@@ -1,7 +1,8 @@
-"""The shapes of jobs and schedules with what they belong to, as `expand` asks for it."""
+"""The shapes of jobs and schedules with what `expand` adds."""
+
+from collections.abc import Sequence
 
 from crawlyard.core.schedule_records import RecentTick
-from crawlyard.web.wire.access import UserOut
 from crawlyard.web.wire.base import Instant, Wire
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.schedules import ScheduleOut
@@ -23,25 +24,19 @@ class RecentTickOut(Wire):
         return cls.filled(recent.tick, job_state=recent.state)
 
 
-class TiesOut(Wire):
-    """What a thing belongs to."""
+class ScheduleTiesOut(Wire):
+    """What is added to a schedule."""
 
-    template: TemplateOut | None = None  # at the version that it fixes; else the latest
-    owner: UserOut | None = None
-
-
-class ScheduleTiesOut(TiesOut):
-    """What a schedule belongs to; null: nothing, not asked for, or not for you to see."""
-
-    recent: tuple[RecentTickOut, ...] | None = None  # its last 60 ticks, the latest first
+    recent: tuple[RecentTickOut, ...]  # its last 60 ticks, the latest first
 
 
-class JobTiesOut(TiesOut):
+class JobTiesOut(Wire):
     """What a job belongs to; null: nothing, not asked for, or not for you to see.
 
     The template is that of the version which the job was made of.
     """
 
+    template: TemplateOut | None = None
     schedule: ScheduleOut | None = None
 
 
@@ -52,6 +47,12 @@ class ExpandedJobOut(JobOut):
 
 
 class ExpandedScheduleOut(ScheduleOut):
-    """One schedule, what it belongs to, and what became of its last instants."""
+    """One schedule, and what became of its last instants."""
 
     expanded: ScheduleTiesOut
+
+    @classmethod
+    def with_recent(cls, shape: ScheduleOut, recent: Sequence[RecentTick]) -> "ExpandedScheduleOut":
+        """Return *shape* with the last ticks of its schedule."""
+        ties = ScheduleTiesOut(recent=tuple(map(RecentTickOut.of, recent)))
+        return cls(**dict(shape), expanded=ties)

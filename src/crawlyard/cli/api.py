@@ -1,66 +1,70 @@
-"""What `login`, `logout` and `api` do: each asks one server."""
+"""`crawlyard api`: any request to a server."""
 
-import getpass
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qsl
 
+import typer
 from msgspec import Struct
 
-from crawlyard.cli import logins
-from crawlyard.cli.options import Basics
-from crawlyard.cli.servers import server_named
-from crawlyard.cli.session import finish, traced
+from crawlyard.cli.login import server_named, token_for
+from crawlyard.cli.loop import finish, traced
+from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.stdout import write
-from crawlyard.client import AsyncClient, Server, check_url
-from crawlyard.errors import CrawlyardError, Invalid, Unauthenticated
+from crawlyard.errors import CrawlyardError, Invalid
 from crawlyard.export.jsonl import dumps
+from crawlyard.lazy import lazily
 
-DEFAULT_URL = "http://127.0.0.1:8700"
+if TYPE_CHECKING:
+    from crawlyard import client
+    from crawlyard.client import AsyncClient
+else:  # help needs no client
+    client = lazily("crawlyard.client")
 
 _BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")  # below no version
 
-
-def login(url: str, basics: Basics) -> None:
-    """Ask for a token, try it, and keep it."""
-    with traced(debug=basics.debug):
-        if url:
-            check_url(url, "URL")
-        finish(_login(url or server_named(basics) or DEFAULT_URL, quiet=basics.quiet))
-
-
-async def _login(url: str, *, quiet: bool) -> int:
-    server = Server(url=url, token=_asked(url))
-    async with AsyncClient(server=server) as client:
-        me = await client.users.me()
-    logins.keep(url, server.token)
-    if not quiet:
-        sys.stderr.write(f"signed in to {url} as {me.user.id} ({me.user.role})\n")
-        sys.stderr.write(f"  use it: crawlyard jobs list --server {url}\n")
-    return 0
+Method = Annotated[
+    str, typer.Argument(metavar="METHOD", help="GET, POST, PATCH, …", show_default=False)
+]
+Path = Annotated[
+    str, typer.Argument(metavar="PATH", help="Below /api/v1, such as jobs.", show_default=False)
+]
+Fields = Annotated[
+    list[str] | None,
+    option(str, "-F", "NAME=VALUE", "A member of the body; of GET, a parameter. Repeatable."),
+]
+Input = Annotated[str, option(str, "--input", "FILE", "The body, as JSON; '-' is stdin.")]
+Paginate = Annotated[
+    bool, flag("--paginate", text="GET a list to its end; an item a line, as JSON Lines.")
+]
+Include = Annotated[bool, flag("--include", "-i", text="Status and headers as well.")]
 
 
-def _asked(url: str) -> str:
-    there = sys.stdin.isatty()
-    token = getpass.getpass(f"Token for {url}: ") if there else sys.stdin.readline()
-    if not token.strip():
-        raise Invalid("token", "expected one on stdin; `crawlyard tokens create NAME` makes one")
-    return token.strip()
+@flat
+def api(
+    method: Method,
+    path: Path,
+    *,
+    field: Fields = None,
+    input: Input = "",  # noqa: A002 - the name of the option
+    paginate: Paginate = False,
+    include: Include = False,
+    basics: Basics,
+) -> None:
+    """Send any request to a yard, and write its answer.
 
+    crawlyard api GET jobs -F state=running -F limit=5
+    crawlyard api POST jobs -F 'urls=["https://docs.example.org/"]' -F limits.pages=50
+    crawlyard api PATCH jobs/ID --input changes.json
+    crawlyard api GET events --paginate
 
-def logout(url: str, basics: Basics) -> int:
-    """Forget the token for a server; it stays good."""
-    with traced(debug=basics.debug):
-        named = url or server_named(basics) or DEFAULT_URL
-        if not logins.forget(named):
-            raise Unauthenticated(f"there is no token for {named} to be forgotten")
-    if not basics.quiet:
-        said = f"the token for {named} is forgotten; to revoke it: crawlyard tokens revoke NAME\n"
-        sys.stderr.write(said)
-    return 0
+    Of what changes something, the latest version is meant (If-Match: *).
+    """
+    request = Request.of(method.upper(), path, field or (), input)
+    call(request, basics, paginate=paginate, include=include)
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -128,13 +132,12 @@ def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> 
 
 
 async def _call(url: str, request: Request, *, paginate: bool, include: bool) -> int:
-    server = Server(url=url, token=logins.token_for(url))
-    async with AsyncClient(server=server) as client:
+    async with client.AsyncClient(url, token_for(url)) as server:
         try:
             if paginate:
-                await _all(client, request)
+                await _all(server, request)
                 return 0
-            answer = await client.request(request.method, request.path, **request.rest())
+            answer = await server.request(request.method, request.path, **request.rest())
         except CrawlyardError as error:
             if error.problem:
                 write(json.dumps(dict(error.problem), indent=2).encode() + b"\n")
@@ -148,11 +151,11 @@ async def _call(url: str, request: Request, *, paginate: bool, include: bool) ->
     return 0
 
 
-async def _all(client: AsyncClient, request: Request) -> None:
+async def _all(server: "AsyncClient", request: Request) -> None:
     """Write the items of all pages of a list, a line each."""
     asked = request.rest()
     while True:
-        answer = await client.request(request.method, request.path, **asked)
+        answer = await server.request(request.method, request.path, **asked)
         items, cursor = _page(answer.content)
         if items is None:
             raise Invalid("--paginate", f"expected a list behind {request.path}")
