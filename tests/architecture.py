@@ -142,7 +142,10 @@ class Module:
         return (node for node in ast.walk(self.tree) if isinstance(node, Function))
 
     def imports(self, *, typing: bool = True) -> Iterator[str]:
-        """Yield what it imports, with the names of `from` imports; *typing*: for checkers too."""
+        """Yield what it imports, with the names of `from` imports and what it loads lazily.
+
+        *typing*: what it imports for type checkers as well.
+        """
         skipped = set() if typing else self._typing_only()
         for node in ast.walk(self.tree):
             if node in skipped:
@@ -152,6 +155,8 @@ class Module:
             elif isinstance(node, ast.ImportFrom):
                 base = node.module or ""
                 yield from (f"{base}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "lazily":
+                yield from (ast.literal_eval(named) for named in node.args)
 
     def _typing_only(self) -> set[ast.AST]:
         return {
@@ -275,7 +280,8 @@ def functions_are_short(tree: Tree) -> Iterator[str]:
 
 
 def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
-    edges = {module.name: tree.edges(module, typing=False) for module in tree.modules}
+    # the package itself names its parts to type checkers alone
+    edges = {m.name: tree.edges(m, typing=m.name != "") for m in tree.modules}
     through: set[str] = set()
 
     def walk(name: str, path: tuple[str, ...]) -> Iterator[str]:

@@ -110,6 +110,19 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
         "core.a → core.b → core.c → core.a",
     ),
     (
+        architecture.imports_make_no_cycle,
+        {
+            "core.a": "if TYPE_CHECKING:\n    from crawlyard.core.b import x",
+            "core.b": "from crawlyard.core import a",
+        },
+        "core.a → core.b → core.a",
+    ),
+    (
+        architecture.imports_make_no_cycle,
+        {"cli.a": 'b = lazily("crawlyard.cli.b")', "cli.b": "from crawlyard.cli import a"},
+        "cli.a → cli.b → cli.a",
+    ),
+    (
         architecture.imports_stand_at_the_top,
         {"core.job": "def f() -> None:\n    import os"},
         "core.job.f imports",

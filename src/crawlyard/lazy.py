@@ -16,9 +16,9 @@ def lazily(name: str) -> ModuleType:
     Use it beside an import for the type checker, so that both see the same module::
 
         if TYPE_CHECKING:
-            from crawlyard.cli import session
+            from crawlyard.cli import invoke
         else:
-            session = lazily("crawlyard.cli.session")
+            invoke = lazily("crawlyard.cli.invoke")
 
     Raises:
         ModuleNotFoundError: there is no such module.

@@ -15,10 +15,10 @@ from crawlyard.core.user import Role
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import account_reports, session
+    from crawlyard.cli import account_reports, invoke
 else:
     account_reports = lazily("crawlyard.cli.account_reports")
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
 
 tokens_app, users_app = typer.Typer(), typer.Typer()
 
@@ -133,7 +133,7 @@ def list_tokens(*, limit: Limit = 50, common: Common) -> None:
     crawlyard tokens list
     crawlyard tokens list --json
     """
-    session.run(common, partial(account_reports.tokens, limit=limit, common=common))
+    invoke.run(common, partial(account_reports.tokens, limit=limit, common=common))
 
 
 @tokens_app.command("create")
@@ -160,7 +160,7 @@ def create_token(
         lasts=expires,
         common=common,
     )
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 @tokens_app.command("revoke")
@@ -170,7 +170,7 @@ def revoke_tokens(tokens: Tokens, *, basics: Basics) -> None:
 
     crawlyard tokens revoke laptop
     """
-    session.run(basics, partial(account_reports.revoke, words=tokens))
+    invoke.run(basics, partial(account_reports.revoke, words=tokens))
 
 
 @users_app.command("list")
@@ -181,7 +181,7 @@ def list_users(*, limit: Limit = 50, common: Common) -> None:
     crawlyard users list
     crawlyard users list -o csv
     """
-    session.run(common, partial(account_reports.users, limit=limit, common=common))
+    invoke.run(common, partial(account_reports.users, limit=limit, common=common))
 
 
 @users_app.command("create")
@@ -200,7 +200,7 @@ def create_user(user: User, *, role: NewRole = Role.OPERATOR, quota: Quota, comm
         quota=quota.given(),
         common=common,
     )
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 @users_app.command("set")
@@ -218,7 +218,7 @@ def set_user(user: User, *, role: OtherRole = None, quota: Quota, common: Common
         quota=quota.given(),
         common=common,
     )
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @users_app.command("disable")
@@ -229,7 +229,7 @@ def disable_users(users: UserIds, *, common: Common) -> None:
     crawlyard users disable bob
     """
     doing = partial(account_reports.disable, ids=users, disabled=True, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @users_app.command("enable")
@@ -240,7 +240,7 @@ def enable_users(users: UserIds, *, common: Common) -> None:
     crawlyard users enable bob
     """
     doing = partial(account_reports.disable, ids=users, disabled=False, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @flat
@@ -250,4 +250,4 @@ def whoami(*, common: Common) -> None:
     crawlyard whoami
     crawlyard whoami --server http://127.0.0.1:8700 --json
     """
-    session.run(common, partial(account_reports.whoami, common=common))
+    invoke.run(common, partial(account_reports.whoami, common=common))

@@ -24,10 +24,10 @@ from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import attend, exports, session, template_use
+    from crawlyard.cli import attend, exports, invoke, template_use
 else:
     attend, exports = lazily("crawlyard.cli.attend"), lazily("crawlyard.cli.exports")
-    session, template_use = lazily("crawlyard.cli.session"), lazily("crawlyard.cli.template_use")
+    invoke, template_use = lazily("crawlyard.cli.invoke"), lazily("crawlyard.cli.template_use")
 
 Urls = Annotated[
     list[str] | None,
@@ -84,4 +84,4 @@ def crawl(
         if export is not None:
             export.check_kept(html=spec.keep_html)
         doing = partial(attend.crawl, form=form, **then)
-    session.run(basics, doing, creates=True)
+    invoke.run(basics, doing, creates=True)

@@ -9,10 +9,10 @@ from crawlyard.cli.when import When
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import event_reports, session
+    from crawlyard.cli import event_reports, invoke
 else:
     event_reports = lazily("crawlyard.cli.event_reports")
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
 
 
 Follow = Annotated[bool, flag("--follow", "-f", text="Go on with what happens, until Ctrl-C.")]
@@ -56,4 +56,4 @@ def events(
     )
     doing = partial(event_reports.events, asked=asked, common=common)
     absent = None if follow else partial(event_reports.none, asked=asked, common=common)
-    session.run(common, doing, creates=follow, absent=absent)
+    invoke.run(common, doing, creates=follow, absent=absent)

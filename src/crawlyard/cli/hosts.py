@@ -14,10 +14,10 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import fleet_reports, session
+    from crawlyard.cli import fleet_reports, invoke
 else:
     fleet_reports = lazily("crawlyard.cli.fleet_reports")
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
 
 app = typer.Typer()
 
@@ -73,7 +73,7 @@ def list_(*, limit: Limit = 50, common: Common) -> None:
     crawlyard hosts list -o csv
     """
     doing = partial(fleet_reports.hosts, limit=limit, common=common)
-    session.run(common, doing, absent=partial(fleet_reports.no_hosts, common))
+    invoke.run(common, doing, absent=partial(fleet_reports.no_hosts, common))
 
 
 @app.command()
@@ -83,7 +83,7 @@ def show(host: Host, *, common: Common) -> None:
 
     crawlyard hosts show docs.example.org
     """
-    session.run(common, partial(fleet_reports.host, name=host, common=common))
+    invoke.run(common, partial(fleet_reports.host, name=host, common=common))
 
 
 @app.command("set")
@@ -110,7 +110,7 @@ def set_(
         changes=_changes(delay, per_host, note),
         common=common,
     )
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 @app.command()
@@ -121,7 +121,7 @@ def pause(hosts: Hosts, *, note: Note = None, common: Common) -> None:
     crawlyard hosts pause example.org --note 'Down until Friday'
     """
     doing = partial(fleet_reports.pause_hosts, names=read_ids(hosts), note=note, common=common)
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 @app.command()
@@ -132,7 +132,7 @@ def block(hosts: Hosts, *, note: Note = None, common: Common) -> None:
     crawlyard hosts block ads.example.org
     """
     doing = partial(fleet_reports.block_hosts, names=read_ids(hosts), note=note, common=common)
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 @app.command()
@@ -142,7 +142,7 @@ def resume(hosts: Hosts, *, common: Common) -> None:
 
     crawlyard hosts resume example.org
     """
-    session.run(common, partial(fleet_reports.resume_hosts, names=read_ids(hosts), common=common))
+    invoke.run(common, partial(fleet_reports.resume_hosts, names=read_ids(hosts), common=common))
 
 
 @app.command()
@@ -152,7 +152,7 @@ def unset(hosts: Hosts, *, basics: Basics) -> None:
 
     crawlyard hosts unset example.org
     """
-    session.run(basics, partial(fleet_reports.unset_hosts, names=read_ids(hosts)))
+    invoke.run(basics, partial(fleet_reports.unset_hosts, names=read_ids(hosts)))
 
 
 def _changes(delay: object, per_host: object, note: str | None) -> Mapping[str, object]:

@@ -15,10 +15,10 @@ from crawlyard.lazy import lazily
 from crawlyard.store.base import JobQuery
 
 if TYPE_CHECKING:
-    from crawlyard.cli import look_reports, session
+    from crawlyard.cli import invoke, look_reports
 else:
     look_reports = lazily("crawlyard.cli.look_reports")
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
 
 
 class LevelWord(StrEnum):
@@ -62,7 +62,7 @@ def log(
     """
     least = Level[level.name]
     doing = partial(look_reports.log, word=job, least=least, follow=follow, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @flat
@@ -72,7 +72,7 @@ def frontier(job: Id, *, limit: Limit = 50, common: Common) -> None:
     crawlyard jobs frontier last
     crawlyard jobs frontier last --limit 0 -q > waiting.txt
     """
-    session.run(common, partial(look_reports.frontier, word=job, limit=limit, common=common))
+    invoke.run(common, partial(look_reports.frontier, word=job, limit=limit, common=common))
 
 
 @flat
@@ -82,7 +82,7 @@ def shards(job: Id, *, common: Common) -> None:
     crawlyard jobs shards last
     crawlyard jobs shards last --json
     """
-    session.run(common, partial(look_reports.shards, word=job, common=common))
+    invoke.run(common, partial(look_reports.shards, word=job, common=common))
 
 
 @flat
@@ -92,7 +92,7 @@ def config(job: Id, *, diff: Diff = False, common: Common) -> None:
     crawlyard jobs config last
     crawlyard jobs config last --diff
     """
-    session.run(common, partial(look_reports.config, word=job, diff=diff, common=common))
+    invoke.run(common, partial(look_reports.config, word=job, diff=diff, common=common))
 
 
 @flat
@@ -103,7 +103,7 @@ def exclude(job: Id, pattern: Pattern, *, dry_run: DryRun = False, common: Commo
     crawlyard jobs exclude last '*/print/*'
     """
     doing = partial(look_reports.exclude, word=job, pattern=pattern, dry_run=dry_run, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @flat
@@ -113,7 +113,7 @@ def why(job: Id, url: Url, *, common: Common) -> None:
     crawlyard jobs why last https://docs.example.org/private/
     crawlyard jobs why last https://docs.example.org/ --json
     """
-    session.run(common, partial(look_reports.why, word=job, url=url, common=common))
+    invoke.run(common, partial(look_reports.why, word=job, url=url, common=common))
 
 
 @flat
@@ -124,7 +124,7 @@ def counts(*, tag: Tags = None, query: Query = "", common: Common) -> None:
     crawlyard jobs counts --tag nightly --json
     """
     asked = JobQuery(tags=frozenset(tag or ()), text=query)
-    session.run(common, partial(look_reports.counts, query=asked, common=common))
+    invoke.run(common, partial(look_reports.counts, query=asked, common=common))
 
 
 @flat
@@ -137,4 +137,4 @@ def wait(jobs: Ids, *, timeout: Timeout = None, common: Common) -> None:
     Exits with 10 if one failed, 11 if one was cancelled, 124 if the time ran out.
     """
     doing = partial(look_reports.wait, ids=read_ids(jobs), longest=timeout, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)

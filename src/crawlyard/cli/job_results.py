@@ -12,10 +12,10 @@ from crawlyard.lazy import lazily
 from crawlyard.store.base import PageQuery
 
 if TYPE_CHECKING:
-    from crawlyard.cli import exports, reports, session
+    from crawlyard.cli import exports, invoke, reports
 else:
     exports, reports = lazily("crawlyard.cli.exports"), lazily("crawlyard.cli.reports")
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
 
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 OnlyRecords = Annotated[
@@ -56,14 +56,14 @@ def pages(
     if skipped:
         if only or kind or query or needs_scripts:
             raise Invalid("--skipped", "lists URLs that were never fetched: no other filter fits")
-        session.run(common, partial(reports.skipped, word=job, limit=limit, common=common))
+        invoke.run(common, partial(reports.skipped, word=job, limit=limit, common=common))
     asked = PageQuery(
         failed=None if only is None else only is Only.FAILED,
         needs_scripts=needs_scripts or None,
         kinds=frozenset(kind or ()),
         text=query,
     )
-    session.run(common, partial(reports.pages, word=job, query=asked, limit=limit, common=common))
+    invoke.run(common, partial(reports.pages, word=job, query=asked, limit=limit, common=common))
 
 
 @flat
@@ -73,7 +73,7 @@ def errors(job: Id, *, common: Common) -> None:
     crawlyard jobs errors last
     crawlyard jobs errors last --json
     """
-    session.run(common, partial(reports.errors, word=job, common=common))
+    invoke.run(common, partial(reports.errors, word=job, common=common))
 
 
 @flat
@@ -83,7 +83,7 @@ def events(job: Id, *, common: Common) -> None:
     crawlyard jobs events last
     crawlyard jobs events last -o jsonl
     """
-    session.run(common, partial(reports.events, word=job, common=common))
+    invoke.run(common, partial(reports.events, word=job, common=common))
 
 
 @flat
@@ -105,4 +105,4 @@ def export(
     """
     where = exports.Export.of(out, format)
     failed = None if only is None else only is Only.FAILED
-    session.run(basics, partial(reports.export, word=job, where=where, failed=failed))
+    invoke.run(basics, partial(reports.export, word=job, where=where, failed=failed))

@@ -17,10 +17,10 @@ from crawlyard.lazy import lazily
 from crawlyard.store.base import JobQuery
 
 if TYPE_CHECKING:
-    from crawlyard.cli import actions, attend, reports, session
+    from crawlyard.cli import actions, attend, invoke, reports
 else:
     actions, attend = lazily("crawlyard.cli.actions"), lazily("crawlyard.cli.attend")
-    reports, session = lazily("crawlyard.cli.reports"), lazily("crawlyard.cli.session")
+    reports, invoke = lazily("crawlyard.cli.reports"), lazily("crawlyard.cli.invoke")
 
 app = typer.Typer()
 
@@ -86,7 +86,7 @@ def list_(
         text=query,
     )
     doing = partial(reports.jobs, query=asked, limit=limit, common=common)
-    session.run(common, doing, absent=partial(reports.no_jobs, common))
+    invoke.run(common, doing, absent=partial(reports.no_jobs, common))
 
 
 @app.command()
@@ -97,7 +97,7 @@ def show(job: Id, *, common: Common) -> None:
     crawlyard jobs show last
     crawlyard jobs show 7f3a91c2 --json
     """
-    session.run(common, partial(reports.job, word=job, common=common))
+    invoke.run(common, partial(reports.job, word=job, common=common))
 
 
 @app.command()
@@ -111,7 +111,7 @@ def watch(job: Id, *, basics: Basics) -> None:
     Exits with 10 if it failed, 11 if it was cancelled, 12 if it had too many errors.
     """
     wish = attend.Wish(works=False, json=basics.json)
-    session.run(basics, partial(attend.watch, word=job, wish=wish))
+    invoke.run(basics, partial(attend.watch, word=job, wish=wish))
 
 
 @app.command()
@@ -122,7 +122,7 @@ def pause(jobs: Ids, *, common: Common) -> None:
     crawlyard jobs pause last
     crawlyard jobs list -q --state running | crawlyard jobs pause -
     """
-    session.run(common, partial(actions.pause, words=read_ids(jobs), common=common))
+    invoke.run(common, partial(actions.pause, words=read_ids(jobs), common=common))
 
 
 @app.command()
@@ -135,7 +135,7 @@ def resume(jobs: Ids, *, here: Watch, common: Common) -> None:
     """
     wish = attend.Wish.of(here, json=common.json)
     doing = partial(actions.resume, words=read_ids(jobs), common=common, wish=wish)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command()
@@ -146,7 +146,7 @@ def cancel(jobs: Ids, *, common: Common) -> None:
     crawlyard jobs cancel 7f3a91c2
     crawlyard jobs list -q --tag trial | crawlyard jobs cancel -
     """
-    session.run(common, partial(actions.cancel, words=read_ids(jobs), common=common))
+    invoke.run(common, partial(actions.cancel, words=read_ids(jobs), common=common))
 
 
 @app.command()
@@ -177,7 +177,7 @@ def retry(
     elif failed or kind:
         kinds = frozenset(kind or ())
         doing = partial(actions.retry_failed, words=ids, common=common, wish=wish, kinds=kinds)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command("set")
@@ -193,7 +193,7 @@ def set_(job: Id, changes: Assignments, *, common: Common) -> None:
     concurrency, limits.pages, limits.bytes, limits.duration, limits.errors.
     In a list, +VALUE adds and -VALUE takes away; 'none' clears.
     """
-    session.run(common, partial(actions.edit, word=job, assignments=changes, common=common))
+    invoke.run(common, partial(actions.edit, word=job, assignments=changes, common=common))
 
 
 app.command("pages")(job_results.pages)
@@ -218,4 +218,4 @@ def delete(jobs: Ids, *, yes: Yes = False, basics: Basics) -> None:
     crawlyard jobs delete 7f3a91c2
     crawlyard jobs list -q --state cancelled | crawlyard jobs delete --yes -
     """
-    session.run(basics, partial(actions.delete, words=read_ids(jobs), yes=yes))
+    invoke.run(basics, partial(actions.delete, words=read_ids(jobs), yes=yes))

@@ -12,10 +12,10 @@ from crawlyard.core.page import ErrorKind, status_asked
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import overall_reports, session
+    from crawlyard.cli import invoke, overall_reports
 else:
     overall_reports = lazily("crawlyard.cli.overall_reports")
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
 
 Words = Annotated[
     list[str] | None,
@@ -99,7 +99,7 @@ def pages(
     )
     doing = partial(overall_reports.pages, asked=asked, limit=limit, common=common)
     absent = partial(overall_reports.no_pages, common=common)
-    session.run(common, doing, absent=absent)
+    invoke.run(common, doing, absent=absent)
 
 
 @flat
@@ -111,4 +111,4 @@ def attention(*, common: Common) -> None:
 
     Your own things, as an admin all; of each kind at most 20.
     """
-    session.run(common, partial(overall_reports.attention, common=common))
+    invoke.run(common, partial(overall_reports.attention, common=common))

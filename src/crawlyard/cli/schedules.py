@@ -26,9 +26,9 @@ from crawlyard.lazy import lazily
 from crawlyard.store.base import ScheduleQuery
 
 if TYPE_CHECKING:
-    from crawlyard.cli import schedule_actions, schedule_explain, schedule_reports, session
+    from crawlyard.cli import invoke, schedule_actions, schedule_explain, schedule_reports
 else:
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
     schedule_explain = lazily("crawlyard.cli.schedule_explain")
     schedule_actions = lazily("crawlyard.cli.schedule_actions")
     schedule_reports = lazily("crawlyard.cli.schedule_reports")
@@ -143,7 +143,7 @@ def list_(
     asked = ScheduleQuery(text=query, paused=state, owner=owner or None)
     doing = partial(schedule_reports.schedules, query=asked, template=template, limit=limit)
     doing = partial(doing, common=common)
-    session.run(common, doing, absent=partial(schedule_reports.no_schedules, common))
+    invoke.run(common, doing, absent=partial(schedule_reports.no_schedules, common))
 
 
 @app.command()
@@ -154,7 +154,7 @@ def show(schedule: Ref, *, common: Common) -> None:
     crawlyard schedules show nightly
     crawlyard schedules show nightly --json
     """
-    session.run(common, partial(schedule_reports.schedule, ref=schedule, common=common))
+    invoke.run(common, partial(schedule_reports.schedule, ref=schedule, common=common))
 
 
 @app.command()
@@ -198,7 +198,7 @@ def create(
         ),
     )
     doing = partial(schedule_actions.create, draft=draft, common=common)
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 @app.command()
@@ -237,7 +237,7 @@ def edit(
 
     doing = partial(schedule_actions.edit, ref=schedule, changes=changes, overrides=form)
     doing = partial(doing, params=params_of(use.param or ()), unset=use.unset or ())
-    session.run(common, partial(doing, common=common))
+    invoke.run(common, partial(doing, common=common))
 
 
 @app.command()
@@ -249,7 +249,7 @@ def pause(schedules: Refs, *, reason: Reason = "", common: Common) -> None:
     crawlyard schedules list -q | crawlyard schedules pause -
     """
     doing = partial(schedule_actions.toggle, refs=read_ids(schedules), enabled=False)
-    session.run(common, partial(doing, reason=reason, common=common))
+    invoke.run(common, partial(doing, reason=reason, common=common))
 
 
 @app.command()
@@ -260,7 +260,7 @@ def resume(schedules: Refs, *, common: Common) -> None:
     crawlyard schedules resume nightly
     """
     doing = partial(schedule_actions.toggle, refs=read_ids(schedules), enabled=True)
-    session.run(common, partial(doing, reason="", common=common))
+    invoke.run(common, partial(doing, reason="", common=common))
 
 
 @app.command()
@@ -271,7 +271,7 @@ def run(schedule: Ref, *, common: Common) -> None:
     crawlyard schedules run nightly
     crawlyard jobs watch "$(crawlyard schedules run nightly -q)"
     """
-    session.run(common, partial(schedule_actions.run, ref=schedule, common=common))
+    invoke.run(common, partial(schedule_actions.run, ref=schedule, common=common))
 
 
 @app.command()
@@ -283,7 +283,7 @@ def runs(schedule: Ref, *, before: Before = "", limit: Limit = 50, common: Commo
     crawlyard schedules runs nightly --before 2026-11-24 -o csv
     """
     doing = partial(schedule_reports.runs, ref=schedule, before=before, limit=limit)
-    session.run(common, partial(doing, common=common))
+    invoke.run(common, partial(doing, common=common))
 
 
 @app.command("next")
@@ -294,7 +294,7 @@ def next_(schedule: Ref, *, number: Number = 5, common: Common) -> None:
     crawlyard schedules next nightly -n 10
     """
     doing = partial(schedule_reports.next_runs, ref=schedule, count=number, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command()
@@ -314,7 +314,7 @@ def backfill(
     crawlyard schedules backfill nightly --from 2026-11-01 --yes
     """
     doing = partial(schedule_actions.backfill, ref=schedule, since=since, until=until)
-    session.run(common, partial(doing, dry_run=dry_run, yes=yes, common=common))
+    invoke.run(common, partial(doing, dry_run=dry_run, yes=yes, common=common))
 
 
 @app.command()
@@ -326,7 +326,7 @@ def calendar(*, since: Start = "", until: End = "", tz: Zone = "UTC", common: Co
     crawlyard schedules calendar --from 2026-12-01 --until 2027-01-01 --json
     """
     doing = partial(schedule_reports.calendar, since=since, until=until, zone=tz, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command()
@@ -337,4 +337,4 @@ def delete(schedules: Refs, *, yes: Yes = False, basics: Basics) -> None:
     crawlyard schedules delete nightly
     crawlyard schedules list --paused -q | crawlyard schedules delete --yes -
     """
-    session.run(basics, partial(schedule_actions.delete, refs=read_ids(schedules), yes=yes))
+    invoke.run(basics, partial(schedule_actions.delete, refs=read_ids(schedules), yes=yes))

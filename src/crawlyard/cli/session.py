@@ -8,24 +8,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import typer
 from msgspec import Struct
 from pydantic import ValidationError
 
-from crawlyard.cli.login import server_named
-from crawlyard.cli.loop import finish, traced
 from crawlyard.cli.options import Basics
 from crawlyard.cli.output import Screen
 from crawlyard.cli.words import printable
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
-from crawlyard.errors import Invalid, NotFound
-from crawlyard.lazy import lazily
+from crawlyard.errors import Invalid
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crawlyard.cli import here, logs, there
     from crawlyard.cli.account_client import AccountClient
     from crawlyard.cli.client import Client
     from crawlyard.cli.deadline import Deadline
@@ -36,9 +31,6 @@ if TYPE_CHECKING:
     from crawlyard.cli.watch_client import WatchClient
     from crawlyard.cli.webhook_client import WebhookClient
     from crawlyard.services.worker import Worker
-else:  # each loads half of the package, and a command needs one of them
-    here, there = lazily("crawlyard.cli.here"), lazily("crawlyard.cli.there")
-    logs = lazily("crawlyard.cli.logs")
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
 NO_FLAGS: Mapping[str, object] = MappingProxyType({})
@@ -137,51 +129,6 @@ class Session(Struct, frozen=True, kw_only=True):
 
 Action: TypeAlias = Callable[[Session], Awaitable[int]]
 """What a command does with a yard, wherever that is; it returns the exit code."""
-
-
-def run(
-    basics: Basics,
-    action: Action,
-    *,
-    creates: bool = False,
-    absent: Callable[[], int] | None = None,
-) -> None:
-    """Do *action* on the yard that settings and flags name, and end the command.
-
-    Without *creates*, a data directory that does not exist is not made: *absent* is
-    done instead, or `NotFound` raised.
-
-    Raises:
-        typer.Exit: always, if nothing else is raised; with what *action* returned.
-        CrawlyardError: what went wrong; `cli.app` turns it into a sentence and a code.
-    """
-    with traced(debug=basics.debug):
-        settings = settings_of(basics)
-        logs.log_to_stderr(settings.log_level)
-        url = server_named(basics, here=bool(settings.model_fields_set & PLACES))
-        if url:
-            finish(there.act(url, basics, action))
-        check_there(settings, creates=creates, absent=absent)
-        finish(here.act(settings, basics, action))
-
-
-def check_there(
-    settings: Settings, *, creates: bool, absent: Callable[[], int] | None = None
-) -> None:
-    """Check that there is a store, or that one may be made.
-
-    Raises:
-        NotFound: there is none, and nothing else to do instead.
-        typer.Exit: *absent* was done instead.
-    """
-    if creates or settings.database_url or settings.data_dir.exists():
-        return
-    if absent is None:
-        raise NotFound(
-            f"there is no data directory yet: {settings.data_dir} does not exist "
-            f"(--data-dir names another)"
-        )
-    raise typer.Exit(absent())
 
 
 def settings_of(

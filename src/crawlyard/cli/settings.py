@@ -10,10 +10,10 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import account_reports, session
+    from crawlyard.cli import account_reports, invoke
 else:
     account_reports = lazily("crawlyard.cli.account_reports")
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
 
 app = typer.Typer()
 
@@ -71,4 +71,4 @@ def grants(
     asked = {"addresses": addresses, "private": private, "ignore_robots": ignore_robots}
     changes = {name: value for name, value in asked.items() if value is not None}
     doing = partial(account_reports.grants, changes=changes, common=common)
-    session.run(common, doing, creates=bool(changes))
+    invoke.run(common, doing, creates=bool(changes))

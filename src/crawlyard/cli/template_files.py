@@ -15,10 +15,10 @@ from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import session, template_actions, template_reports, template_words
+    from crawlyard.cli import invoke, template_actions, template_reports, template_words
 else:
-    session, template_words = (
-        lazily("crawlyard.cli.session"),
+    invoke, template_words = (
+        lazily("crawlyard.cli.invoke"),
         lazily("crawlyard.cli.template_words"),
     )
     template_actions = lazily("crawlyard.cli.template_actions")
@@ -65,7 +65,7 @@ def edit(
         description=description,
         common=common,
     )
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @flat
@@ -102,7 +102,7 @@ def import_(files: Files, *, update: Update = False, common: Common) -> None:
     crawlyard templates import --update news.yaml
     """
     doing = partial(template_actions.take_in, files=files, update=update, common=common)
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 @flat
@@ -120,4 +120,4 @@ def export(
     crawlyard templates export news --version 2 --format json | jq .spec
     """
     doing = partial(template_reports.export, ref=template, version=version, out=out, form=format)
-    session.run(basics, doing)
+    invoke.run(basics, doing)

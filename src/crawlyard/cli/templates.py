@@ -25,9 +25,9 @@ from crawlyard.lazy import lazily
 from crawlyard.store.base import TemplateQuery
 
 if TYPE_CHECKING:
-    from crawlyard.cli import session, template_actions, template_reports, template_use
+    from crawlyard.cli import invoke, template_actions, template_reports, template_use
 else:
-    session, template_use = lazily("crawlyard.cli.session"), lazily("crawlyard.cli.template_use")
+    invoke, template_use = lazily("crawlyard.cli.invoke"), lazily("crawlyard.cli.template_use")
     template_actions = lazily("crawlyard.cli.template_actions")
     template_reports = lazily("crawlyard.cli.template_reports")
 
@@ -101,7 +101,7 @@ def list_(
     """
     asked = TemplateQuery(text=query, public=True if public else None)
     doing = partial(template_reports.templates, query=asked, mine=mine, limit=limit, common=common)
-    session.run(common, doing, absent=partial(template_reports.no_templates, common))
+    invoke.run(common, doing, absent=partial(template_reports.no_templates, common))
 
 
 @app.command()
@@ -112,7 +112,7 @@ def show(template: Ref, *, version: Version = None, common: Common) -> None:
     crawlyard templates show news
     crawlyard templates show ada/news --version 3 --json
     """
-    session.run(
+    invoke.run(
         common, partial(template_reports.template, ref=template, version=version, common=common)
     )
 
@@ -148,7 +148,7 @@ def create(
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
     doing = partial(template_actions.create, draft=draft, common=common)
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 app.command("edit")(template_files.edit)
@@ -182,7 +182,7 @@ def render(
         overrides=form_of(read_seeds(urls or ()), bounds, reach, pace, access, kept, about),
         version=version,
     )
-    session.run(common, partial(template_use.render, filling=filling, common=common))
+    invoke.run(common, partial(template_use.render, filling=filling, common=common))
 
 
 @app.command()
@@ -197,7 +197,7 @@ def publish(template: Ref, *, yes: Yes = False, common: Common) -> None:
     lists them and asks first.
     """
     doing = partial(template_actions.publish, ref=template, yes=yes, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command()
@@ -208,7 +208,7 @@ def unpublish(template: Ref, *, common: Common) -> None:
     crawlyard templates unpublish news
     crawlyard templates unpublish news --json
     """
-    session.run(common, partial(template_actions.unpublish, ref=template, common=common))
+    invoke.run(common, partial(template_actions.unpublish, ref=template, common=common))
 
 
 @app.command()
@@ -224,7 +224,7 @@ def duplicate(
     doing = partial(
         template_actions.duplicate, ref=template, name=name, version=version, common=common
     )
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command()
@@ -235,7 +235,7 @@ def versions(template: Ref, *, common: Common) -> None:
     crawlyard templates versions news
     crawlyard templates versions news -o jsonl
     """
-    session.run(common, partial(template_reports.versions, ref=template, common=common))
+    invoke.run(common, partial(template_reports.versions, ref=template, common=common))
 
 
 @app.command()
@@ -247,7 +247,7 @@ def restore(template: Ref, version: Number, *, common: Common) -> None:
     crawlyard templates versions news && crawlyard templates restore news 5
     """
     doing = partial(template_actions.restore, ref=template, version=version, common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 app.command("import")(template_files.import_)
@@ -262,4 +262,4 @@ def delete(templates: Refs, *, yes: Yes = False, basics: Basics) -> None:
     crawlyard templates delete news
     crawlyard templates list --mine --query trial -q | xargs crawlyard templates delete --yes
     """
-    session.run(basics, partial(template_actions.delete, refs=templates, yes=yes))
+    invoke.run(basics, partial(template_actions.delete, refs=templates, yes=yes))

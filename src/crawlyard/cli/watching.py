@@ -12,9 +12,9 @@ from crawlyard.cli.when import When
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import session, watch_reports
+    from crawlyard.cli import invoke, watch_reports
 else:
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
     watch_reports = lazily("crawlyard.cli.watch_reports")
 
 ops_app = typer.Typer()
@@ -48,7 +48,7 @@ def list_operations(*, limit: Limit = 50, common: Common) -> None:
     crawlyard ops list
     crawlyard ops list --json
     """
-    session.run(common, partial(watch_reports.operations, limit=limit, common=common))
+    invoke.run(common, partial(watch_reports.operations, limit=limit, common=common))
 
 
 @ops_app.command("show")
@@ -58,7 +58,7 @@ def show_operation(operation: Operation, *, common: Common) -> None:
 
     crawlyard ops show ID
     """
-    session.run(common, partial(watch_reports.operation, word=operation, common=common))
+    invoke.run(common, partial(watch_reports.operation, word=operation, common=common))
 
 
 @ops_app.command("cancel")
@@ -68,7 +68,7 @@ def cancel_operation(operation: Operation, *, common: Common) -> None:
 
     crawlyard ops cancel ID
     """
-    session.run(common, partial(watch_reports.cancel, word=operation, common=common))
+    invoke.run(common, partial(watch_reports.cancel, word=operation, common=common))
 
 
 @flat
@@ -80,7 +80,7 @@ def stats(*, since: Since = None, common: Common) -> None:
 
     Your own jobs, as an admin all; days are of UTC. JSON has hours and days as well.
     """
-    session.run(common, partial(watch_reports.stats, since=since, common=common))
+    invoke.run(common, partial(watch_reports.stats, since=since, common=common))
 
 
 @flat
@@ -92,4 +92,4 @@ def health(*, basics: Basics) -> None:
 
     Names jobs whose rows are damaged. Exits with 6 if the yard cannot work.
     """
-    session.run(basics, watch_reports.health)
+    invoke.run(basics, watch_reports.health)

@@ -16,9 +16,9 @@ from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import session, webhook_actions
+    from crawlyard.cli import invoke, webhook_actions
 else:
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
     webhook_actions = lazily("crawlyard.cli.webhook_actions")
 
 app = typer.Typer()
@@ -101,7 +101,7 @@ def list_(*, job: OfJob = "", limit: Limit = 50, common: Common) -> None:
     crawlyard webhooks list --job last --json
     """
     doing = partial(webhook_actions.webhooks, job=job, limit=limit, common=common)
-    session.run(common, doing, absent=partial(webhook_actions.no_webhooks, common))
+    invoke.run(common, doing, absent=partial(webhook_actions.no_webhooks, common))
 
 
 @app.command()
@@ -112,7 +112,7 @@ def show(webhook: Id, *, common: Common) -> None:
     crawlyard webhooks show 7f3a91c2
     crawlyard webhooks show 7f3a91c2 --json
     """
-    session.run(common, partial(webhook_actions.webhook, word=webhook, common=common))
+    invoke.run(common, partial(webhook_actions.webhook, word=webhook, common=common))
 
 
 @app.command()
@@ -138,7 +138,7 @@ def create(
         allowed=allow_address or (),
         common=common,
     )
-    session.run(common, doing, creates=True)
+    invoke.run(common, doing, creates=True)
 
 
 @app.command()
@@ -167,7 +167,7 @@ def edit(
         allowed=() if none else allow_address,
         common=common,
     )
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command()
@@ -177,7 +177,7 @@ def test(webhook: Id, *, common: Common) -> None:
 
     crawlyard webhooks test 7f3a91c2
     """
-    session.run(common, partial(webhook_actions.test, word=webhook, common=common))
+    invoke.run(common, partial(webhook_actions.test, word=webhook, common=common))
 
 
 @app.command()
@@ -191,7 +191,7 @@ def deliveries(webhook: Id, *, state: OfState = None, limit: Limit = 50, common:
     doing = partial(
         webhook_actions.deliveries, word=webhook, state=state, limit=limit, common=common
     )
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command()
@@ -202,7 +202,7 @@ def replay(delivery: DeliveryIds, *, common: Common) -> None:
     crawlyard webhooks replay msg_6d1c4f0f3c1f4c0d9a55f7a0c2f3b1aa
     """
     doing = partial(webhook_actions.replay, ids=read_ids(delivery), common=common)
-    session.run(common, doing)
+    invoke.run(common, doing)
 
 
 @app.command()
@@ -213,7 +213,7 @@ def rotate(webhook: Id, *, common: Common) -> None:
     crawlyard webhooks rotate 7f3a91c2
     crawlyard webhooks rotate 7f3a91c2 --json
     """
-    session.run(common, partial(webhook_actions.rotate, word=webhook, common=common))
+    invoke.run(common, partial(webhook_actions.rotate, word=webhook, common=common))
 
 
 @app.command()
@@ -224,7 +224,7 @@ def enable(webhook: Ids, *, common: Common) -> None:
     crawlyard webhooks enable 7f3a91c2
     """
     words = read_ids(webhook)
-    session.run(common, partial(webhook_actions.switch, words=words, on=True, common=common))
+    invoke.run(common, partial(webhook_actions.switch, words=words, on=True, common=common))
 
 
 @app.command()
@@ -235,7 +235,7 @@ def disable(webhook: Ids, *, common: Common) -> None:
     crawlyard webhooks disable 7f3a91c2
     """
     words = read_ids(webhook)
-    session.run(common, partial(webhook_actions.switch, words=words, on=False, common=common))
+    invoke.run(common, partial(webhook_actions.switch, words=words, on=False, common=common))
 
 
 @app.command()
@@ -246,7 +246,7 @@ def delete(webhook: Ids, *, yes: Yes = False, basics: Basics) -> None:
     crawlyard webhooks delete 7f3a91c2
     crawlyard webhooks list -q | crawlyard webhooks delete --yes -
     """
-    session.run(basics, partial(webhook_actions.delete, words=read_ids(webhook), yes=yes))
+    invoke.run(basics, partial(webhook_actions.delete, words=read_ids(webhook), yes=yes))
 
 
 SecretFile = Annotated[

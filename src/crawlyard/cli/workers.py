@@ -11,10 +11,10 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import fleet_reports, session
+    from crawlyard.cli import fleet_reports, invoke
 else:
     fleet_reports = lazily("crawlyard.cli.fleet_reports")
-    session = lazily("crawlyard.cli.session")
+    invoke = lazily("crawlyard.cli.invoke")
 
 app = typer.Typer()
 
@@ -58,7 +58,7 @@ def list_(*, common: Common) -> None:
     crawlyard workers list --json
     """
     doing = partial(fleet_reports.workers, common=common)
-    session.run(common, doing, absent=partial(fleet_reports.no_workers, common))
+    invoke.run(common, doing, absent=partial(fleet_reports.no_workers, common))
 
 
 @app.command()
@@ -69,7 +69,7 @@ def show(worker: Worker, *, common: Common) -> None:
     crawlyard workers show ID
     crawlyard workers show ID --json
     """
-    session.run(common, partial(fleet_reports.worker, word=worker, common=common))
+    invoke.run(common, partial(fleet_reports.worker, word=worker, common=common))
 
 
 @app.command()
@@ -80,7 +80,7 @@ def quiet(workers: Workers, *, common: Common) -> None:
     crawlyard workers quiet ID
     crawlyard workers list -q | crawlyard workers quiet -
     """
-    session.run(common, partial(fleet_reports.quiet, words=read_ids(workers), common=common))
+    invoke.run(common, partial(fleet_reports.quiet, words=read_ids(workers), common=common))
 
 
 @app.command()
@@ -90,7 +90,7 @@ def resume(workers: Workers, *, common: Common) -> None:
 
     crawlyard workers resume ID
     """
-    session.run(common, partial(fleet_reports.resume, words=read_ids(workers), common=common))
+    invoke.run(common, partial(fleet_reports.resume, words=read_ids(workers), common=common))
 
 
 @app.command()
@@ -103,7 +103,7 @@ def stop(workers: Workers, *, common: Common) -> None:
     As a SIGTERM would: requests in flight get some seconds. Whatever starts workers where they
     run (systemd, a container's restart policy) may start another one.
     """
-    session.run(common, partial(fleet_reports.stop, words=read_ids(workers), common=common))
+    invoke.run(common, partial(fleet_reports.stop, words=read_ids(workers), common=common))
 
 
 @app.command()
@@ -113,4 +113,4 @@ def forget(workers: Workers, *, basics: Basics) -> None:
 
     crawlyard workers forget ID
     """
-    session.run(basics, partial(fleet_reports.forget, words=read_ids(workers)))
+    invoke.run(basics, partial(fleet_reports.forget, words=read_ids(workers)))
