@@ -74,7 +74,10 @@ class Jobs(Looks):
         return self._calls.every(shape, _JOBS, asked, limit)
 
     def counts(self, *, q: str = "", **filters: Words) -> CountsOut:
-        """Return how many jobs there are by state and by priority; filters as in `list`."""
+        """Return how many jobs there are by state and by priority; filters as in `list`.
+
+        By a filter, no more than 10,000 of a state are counted: see `CountsOut`.
+        """
         asked = {**filters, "q": q or None}
         return self._calls.one(CountsOut, "GET", f"{_JOBS}/counts", params=asked)
 
