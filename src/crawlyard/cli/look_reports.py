@@ -91,8 +91,8 @@ async def counts(session: Session, *, query: JobQuery, common: Common) -> int:
     if common.style_on(terminal=session.out.is_terminal) is not Style.TABLE:
         told: list[tuple[str, object]] = list(counts.items())
     else:
-        stop = query.counted_to
-        told = [(name, f"{n:,}+" if n == stop else n) for name, n in counts.items()]
+        stopped = found.total == query.counted_to
+        told = [(name, f"{n:,}+" if stopped else n) for name, n in counts.items()]
     return await show(session, found, told, common, key=str(found.total))
 
 

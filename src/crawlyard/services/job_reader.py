@@ -74,7 +74,7 @@ class JobReader:
     ) -> Mapping[tuple[State, Priority], int]:
         """Return how many jobs of `find` are in each state and priority, zeros left out.
 
-        *most* bounds how many are read, as `JobStore.counts` says.
+        *most* bounds how many are read: see `JobStore.counts`.
         """
         return await self._store.jobs.counts(await meant(self._store, actor, query), most)
 

@@ -126,8 +126,8 @@ class JobStore(Protocol):
     ) -> Mapping[tuple[State, Priority], int]:
         """Return how many jobs of *query* are in each state and priority, zeros left out.
 
-        With *most*, a count that reads jobs stops once it has that many of a state; it may
-        go beyond. A state with fewer is counted in full.
+        With *most*, a count that reads jobs reads about as many and stops: if that is the
+        sum, or less than it, there may be more of each.
         """
         ...
 

@@ -3,13 +3,12 @@
 # ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
 
 from msgspec import Struct
-from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
+from sqlalchemy import Connection, RowMapping, func, select, update
 
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
@@ -110,18 +109,11 @@ def _kept(conn: Connection, query: JobQuery) -> tuple[_Counts, bool]:
 
 
 def _counted(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
-    few = rarely(conn, query, _FEW_TO_COUNT)
-    if few or most is None:
-        return _grouped(conn, *([PRESENT, *few, *conditions(query), *at] for at in when(query)))
-    found = _grouped(conn, [jobs.c.no.in_(picked(conn, query, most))])
-    if sum(found.values()) < most:
-        return found
-    # Not at once: of a filter that few jobs fit, all jobs of each state would be read.
-    of_each = replace(query, states=query.states or frozenset(State))
-    return _grouped(conn, [jobs.c.no.in_(picked(conn, of_each, most))])
-
-
-def _grouped(conn: Connection, *parts: Sequence[ColumnElement[bool]]) -> _Counts:
+    if most is None:
+        few = rarely(conn, query, _FEW_TO_COUNT)
+        parts = [[PRESENT, *few, *conditions(query), *dated] for dated in when(query)]
+    else:
+        parts = [[jobs.c.no.in_(picked(conn, query, most, _FEW_TO_COUNT))]]
     group, counts = (jobs.c.state, jobs.c.priority), Counter[tuple[State, Priority]]()
     for part in parts:
         rows = conn.execute(select(*group, func.count()).where(*part).group_by(*group))

@@ -58,8 +58,9 @@ _BELONGING: Mapping[FilterKey, tuple[Column[int], Column[str]]] = {
 }
 
 
-def rarely(conn: Connection, query: JobQuery, rare: int) -> list[ColumnElement[bool]]:
-    """Return conditions that *query* implies, and that fewer than *rare* jobs meet, if any."""
+def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[ColumnElement[bool]]:
+    """Return conditions that *query* implies, and along which few jobs are looked at."""
+    rare = RARE if rare is None else rare
     asked: list[tuple[FilterKey, tuple[str, ...]]] = [
         (FilterKey.TAG, (tag,)) for tag in sorted(query.tags)
     ]
@@ -95,9 +96,12 @@ def _numbers(conn: Connection, numbers: Sequence[int]) -> Select[int]:
     return select(func.json_each(f"[{listed}]").table_valued(column("value", Integer)).c.value)
 
 
-def picked(conn: Connection, query: JobQuery, limit: int) -> Select[int]:
-    """Return a query for the keys of the first *limit* jobs of *query*, and perhaps of more."""
-    few = rarely(conn, query, RARE)
+def picked(conn: Connection, query: JobQuery, limit: int, rare: int | None = None) -> Select[int]:
+    """Return a query for the keys of the first *limit* jobs of *query*, and perhaps of more.
+
+    Of what *rare* jobs have, `RARE` unless it is given, all these are looked at.
+    """
+    few = rarely(conn, query, rare)
     order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
     parts = [
         select(jobs.c.no).where(PRESENT, *few, *asked, *dated).order_by(order).limit(limit)

@@ -67,7 +67,7 @@ async def list_(
     if count is not None:
         most = COUNTED_TO if count == "estimate" else None
         total = sum((await site.yard.jobs.counts(actor, every, most)).values())
-        total = min(total, most or total)
+        total = min(most or total, total)
     listed = found[: pages.limit]
     beside = await related(site, actor, [one.job for one in listed], expand)
     shown = {job.id: job for job in await jobs_out(site, listed, beside)}
@@ -83,8 +83,8 @@ async def list_(
 async def counts(actor: ReadsJobs, site: SiteOf, where: JobFilter) -> CountsOut:
     """Count jobs by state and by priority; the filters are those of the list.
 
-    Of owners, states and priorities alone, the counts are exact. By anything else, 10,000 jobs
-    of a state are counted and no further: a number of 10,000 means that many or more.
+    Counts by owner, state and priority alone are exact. By anything else, a count stops at
+    10,000: such a total means that many or more, in each state and priority as well.
     `GET /jobs?count=exact` counts all.
     """
     query = JobQuery(where=where)

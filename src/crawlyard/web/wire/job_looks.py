@@ -16,8 +16,8 @@ from crawlyard.web.wire.jobs import LimitsOut, ProgressOut
 class CountsOut(Wire):
     """How many jobs there are, by state and by priority; what has none is there with 0.
 
-    Counts by anything but owner, state and priority stop at 10,000 jobs of a state: `total` or
-    a state of 10,000 means that many or more, and the priorities are those of the counted jobs.
+    Counts by anything but owner, state and priority stop at 10,000: such a `total` means that
+    many or more, and there may be more in each state and priority than are counted.
     """
 
     object: Literal["job_counts"] = "job_counts"
@@ -29,18 +29,14 @@ class CountsOut(Wire):
     def of(
         cls, counts: Mapping[tuple[State, Priority], int], most: int | None = None
     ) -> "CountsOut":
-        """Return the shape of *counts*; no number is above *most*, where they stopped."""
+        """Return the shape of *counts* that stop at *most*."""
         states = dict.fromkeys(map(str, State), 0)
         priorities = dict.fromkeys(map(str, reversed(Priority)), 0)
         for (state, priority), count in counts.items():
             states[str(state)] += count
             priorities[str(priority)] += count
         total = sum(counts.values())
-        if most is not None:
-            total = min(most, total)
-            states = {state: min(most, count) for state, count in states.items()}
-            priorities = {level: min(most, count) for level, count in priorities.items()}
-        return cls(total=total, states=states, priorities=priorities)
+        return cls(total=min(most or total, total), states=states, priorities=priorities)
 
 
 class JobProgressOut(ProgressOut):

@@ -15,10 +15,8 @@ export const few = (n) => (n < 1e6 ? int(n) : n == null ? NONE : compact.format(
 export const counted = (n, one, many = `${one}s`) => `${int(n)} ${n === 1 ? one : many}`;
 /** The same where there is little room: "12.3M pages". */
 export const countedFew = (n, one, many = `${one}s`) => `${few(n)} ${n === 1 ? one : many}`;
-/** A count of jobs that stops at 10,000, as the API's do by a filter. */
-export const upto = (n) => (n === STOP ? `${int(n)}+` : int(n));
-/** The same with its noun: "10,000+ jobs". */
-export const countedUpto = (n, one, many = `${one}s`) => `${upto(n)} ${n === 1 ? one : many}`;
+/** A total of jobs by a filter, which the API counts to 10,000: "10,000+ jobs". */
+export const total = (n, one, many = `${one}s`) => (n === STOP ? `${int(n)}+ ${many}` : counted(n, one, many));
 export const rate = (n) => (n ? tenths.format(n) : NONE);
 export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)} %`);
 export const most = (n) => (n == null ? "no limit" : int(n));
