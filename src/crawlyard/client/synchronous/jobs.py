@@ -76,7 +76,7 @@ class Jobs(Looks):
     def counts(self, *, q: str = "", **filters: Words) -> CountsOut:
         """Return how many jobs there are by state and by priority; filters as in `list`.
 
-        By a filter, no more than 10,000 of a state are counted: see `CountsOut`.
+        Counts by more than owner, state and priority stop at 10,000: see `CountsOut`.
         """
         asked = {**filters, "q": q or None}
         return self._calls.one(CountsOut, "GET", f"{_JOBS}/counts", params=asked)

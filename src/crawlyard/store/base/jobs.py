@@ -33,7 +33,7 @@ from crawlyard.core.page import (
 from crawlyard.core.priority import Priority
 
 COUNTED_TO = 10_000
-"""At how many jobs a count stops that has to read them."""
+"""Number of jobs at which a count stops that has to read them."""
 
 _KEPT = frozenset({FilterKey.OWNER, FilterKey.STATE, FilterKey.PRIORITY, FilterKey.PRIORITY_GTE})
 
@@ -64,7 +64,7 @@ class JobQuery(Struct, frozen=True, kw_only=True):
 
     @property
     def counted_to(self) -> int | None:
-        """At how many jobs a count stops that people look at; ``None``: it is kept."""
+        """Bound of a count for people to look at; ``None``: the count is kept, and exact."""
         return None if self.counts_are_kept else COUNTED_TO
 
 
@@ -126,8 +126,8 @@ class JobStore(Protocol):
     ) -> Mapping[tuple[State, Priority], int]:
         """Return how many jobs of *query* are in each state and priority, zeros left out.
 
-        With *most*, a count that reads jobs reads about as many and stops: if that is the
-        sum, or less than it, there may be more of each.
+        With *most*, a count that has to read jobs stops there: if the sum is *most* or more,
+        there may be more in each state and priority.
         """
         ...
 
