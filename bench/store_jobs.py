@@ -24,9 +24,8 @@ from sqlalchemy import func as sql
 
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import LOCAL
-from crawlyard.store.sql.agreeing import agree
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.tallies import sum_up
+from crawlyard.store.sql.tallies import agree, sum_up
 from crawlyard.store.tables.jobs import job_hosts, job_tags, job_texts, jobs, shards
 from crawlyard.yard import Yard
 

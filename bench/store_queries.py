@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 from bench.store_jobs import OWNERS, SITES, schedule_id, template_id
 from crawlyard.core.filter import parse
 from crawlyard.core.user import LOCAL, Actor, Role
-from crawlyard.store.base import JobQuery
+from crawlyard.store.base import COUNTED_TO, JobQuery
 from crawlyard.store.sql.database import Database
 from crawlyard.yard import Yard
 
@@ -32,6 +32,7 @@ FILTERS = (
     "state:pending,running",
     "priority:urgent",
     "tag:daily",
+    "tag:shop",
     "tag:rare",
     "tag:none-has-it",
     "-tag:daily",
@@ -48,10 +49,6 @@ FILTERS = (
     f"site-{SITES // 2:06}",
     "none-has-it",
 )
-
-
-_MOST = 10_000  # as `count=estimate` of the API counts
-_MANY = ("all", "tag:daily", "-tag:daily", "tag:rare", "origin:schedule", FILTERS[-4], FILTERS[-2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +85,8 @@ def questions(yard: Yard, middle: str, day: tuple[str, str]) -> Iterator[tuple[s
     yield "list a user's own state:running", _found(jobs.find, USER, queries["state:running"])
     for name, query in queries.items():
         yield f"count {name}", _counted(jobs.counts, LOCAL, query)
-    for name in _MANY:
-        yield f"count to {_MOST:,} {name}", _estimated(jobs.count_to, LOCAL, queries[name])
+        if query.counted_to is not None:
+            yield f"count to {COUNTED_TO:,} {name}", _counted(jobs.counts, LOCAL, query, COUNTED_TO)
     yield "count a user's own", _counted(jobs.counts, USER, JobQuery())
 
 
@@ -100,16 +97,9 @@ def _found(find: Callable[..., Awaitable[list[Any]]], actor: Actor, query: JobQu
     return ask
 
 
-def _counted(count: Callable[..., Awaitable[Any]], actor: Actor, query: JobQuery) -> Ask:
+def _counted(count: Callable[..., Awaitable[Any]], *asked: object) -> Ask:
     async def ask() -> int:
-        return sum((await count(actor, query)).values())
-
-    return ask
-
-
-def _estimated(count_to: Callable[..., Awaitable[int]], actor: Actor, query: JobQuery) -> Ask:
-    async def ask() -> int:
-        return await count_to(actor, _MOST, query)
+        return sum((await count(*asked)).values())
 
     return ask
 

@@ -11,10 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
 from crawlyard.cli.options import Style
 from crawlyard.demo.site import DemoSite
 from tests.acceptance.shell import FAST, MINUTE, PAGES, SLOW, Shell, a_site, on_terminal, records
+from tests.conformance.copying import copy_job
 
 
 def test_a_crawl_writes_its_pages_and_says_how_it_ended(either: Shell, site: str) -> None:
@@ -390,6 +392,23 @@ def test_a_job_waits_for_its_next_attempt_until_it_is_told_to_run_now(shell: She
     refused = shell.run("jobs", "retry", "last", "--failed")
     assert (refused.returncode, "you can: " in refused.stderr) == (5, True)
     assert "retry --now" in refused.stderr
+
+
+def test_counts_by_a_tag_stop_at_ten_thousand(shell: Shell) -> None:
+    made = shell.run("crawl", "https://docs.example.org/", "--detach", "--tag", "mass", "-q")
+    engine = create_engine(f"sqlite:///{shell.folder / 'crawlyard-data' / 'crawlyard.db'}")
+    with engine.begin() as connection:
+        copy_job(connection, made.stdout.strip(), 10_010)
+    engine.dispose()
+
+    asked = ("jobs", "counts", "--tag", "mass", "-o")
+    table = [line.split() for line in shell.run(*asked, "table").stdout.splitlines()]
+    plain = shell.run(*asked, "plain").stdout.splitlines()
+
+    assert [table[0], table[1], table[-1]] == [
+        ["pending", "10,000+"], ["running", "0+"], ["total", "10,000+"],
+    ]  # fmt: skip
+    assert plain[-1] == "total\t10000"
 
 
 def test_a_worker_runs_one_job_at_least(shell: Shell) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 from tests.builders_serve import a_report
+from tests.conformance.copying import copy_job
+from tests.conformance.steps import database_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 PACE = Pulse(rate=19.5, spread=9, pages_rate=3, samples=8)
@@ -326,6 +329,23 @@ async def test_all_that_match_are_cancelled_by_an_operation_that_shows_how_far_i
         await expect(page.locator("#operation")).to_be_hidden()
         await expect(tab(page, "Cancelled")).to_have_text(f"Cancelled{count}")
     assert (await empty.ask("GET", f"/jobs/{kept['id']}"))["state"] == "pending"
+
+
+async def test_counts_by_a_filter_stop_and_what_is_done_to_all_is_counted_in_full(
+    empty: Stage,
+) -> None:
+    job = await empty.job(name="one of many", tags=["mass"])
+    await database_of(empty.yard.store).write(partial(copy_job, job_id=job["id"], count=10_010))
+    await empty.yard.store.upkeep.tidy()
+    async with empty.page("/jobs?q=tag:mass") as page:
+        await expect(tab(page, "All")).to_have_text("All10,000+")
+        await expect(tab(page, "Pending")).to_have_text("Pending10,000+")
+        await expect(tab(page, "Failed")).to_have_text("Failed0+")
+        await page.get_by_label("Select all on this page").check()
+        await page.get_by_role("button", name="Select all 10,000+ that match").click()
+        await expect(page.locator("#bulk")).to_contain_text("All 10,011 that match are selected")
+        await page.goto("/jobs")
+        await expect(tab(page, "Pending")).to_have_text("Pending10,011")
 
 
 async def test_without_a_filter_all_jobs_are_meant_and_what_cannot_be_is_told(

@@ -11,6 +11,11 @@ from crawlyard.store.base import EventQuery, PageQuery, Store
 from tests.builders import LEASE, NOW, a_job, its_event
 
 
+def database_of(store: Store) -> Any:
+    """Return what a store on SQL works on."""
+    return store.upkeep._database  # type: ignore[attr-defined]  # of the SQL stores
+
+
 async def added(store: Store, job: Job | None = None, **fields: Any) -> Job:
     """Return a job that the store has."""
     job = job or a_job(**fields)

@@ -21,7 +21,7 @@ from crawlyard.store.whole.marks import Terms
 from crawlyard.store.whole.transfer import copy
 from tests.builders import NOW
 from tests.conformance.older import OLDER
-from tests.conformance.test_counts_by_term import check, some_jobs
+from tests.conformance.test_counts import check, some_of_each
 from tests.conformance.whole import (
     WAYS,
     Stopped,
@@ -104,21 +104,21 @@ def test_a_number_of_a_row_that_is_gone_is_not_given_again(way: tuple[str, str])
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
-def test_jobs_are_counted_by_tag_and_origin_in_a_copy(way: tuple[str, str]) -> None:
+def test_jobs_are_counted_in_a_copy(way: tuple[str, str]) -> None:
     source, target = way
-    on_store(source, jobs_of_tags)
+    on_store(source, jobs_of_all_kinds)
 
     copied(source, target)
 
     on_store(target, check)
-    on_store(target, jobs_of_tags)
+    on_store(target, jobs_of_all_kinds)
     on_store(target, check)
 
 
-async def jobs_of_tags(store: Store) -> None:
-    await some_jobs(store)
+async def jobs_of_all_kinds(store: Store) -> None:
+    await some_of_each(store)
     await store.upkeep.tidy()
-    await some_jobs(store)  # of these, the steps are copied
+    await some_of_each(store)  # of these, the steps are copied
 
 
 def test_tables_have_the_same_digest_on_both_databases_and_none_of_two_that_differ(

@@ -1,31 +1,63 @@
-"""Counts of jobs are kept as they change: they are those of the jobs, whatever has happened."""
+"""Counts of jobs: kept as jobs change, or read from the jobs as far as a bound."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, insert, select, update
 
+from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName
 from crawlyard.core.filter import fits, parse
+from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.priority import Priority
 from crawlyard.store.base import EVERY_JOB, JobQuery, Store
+from crawlyard.store.sql import jobs as counting
+from crawlyard.store.sql import tallies
+from crawlyard.store.sql.tallies import agrees, sum_up
 from crawlyard.store.tables.tallies import tally_steps
-from tests.builders import LEASE, NOW, a_spec, its_event
-from tests.conformance.steps import added, claimed, ended, in_state, moved, requeued
+from tests.builders import LEASE, NOW, a_job, a_spec, its_event
+from tests.conformance.conftest import Backend
+from tests.conformance.statements import planned
+from tests.conformance.steps import (
+    added,
+    claimed,
+    database_of,
+    ended,
+    in_state,
+    moved,
+    requeued,
+)
+from tests.conformance.test_intake import entered
 
 Counts = Mapping[tuple[State, Priority], int]
 
 LATER = NOW + 2 * LEASE
+
+KEPT = (
+    EVERY_JOB,
+    JobQuery(owner="ada"),
+    JobQuery(owner="ada", states=frozenset({State.FAILED, State.RUNNING})),
+    JobQuery(priorities=frozenset({Priority.LOW, Priority.URGENT})),
+    JobQuery(owner="bob", where=parse("owner:ada")),
+    JobQuery(where=parse("-owner:ada priority_gte:high state:pending,completed")),
+)
+"""Queries whose counts are kept."""
 
 
 async def counted(store: Store, query: JobQuery = EVERY_JOB) -> Counts:
     """Return the counts, one job after the other."""
     found = await store.jobs.find(query, 1000)
     return dict(Counter((s.job.state, s.job.priority) for s in found))
+
+
+async def check(store: Store) -> None:
+    """Check that each count that is kept is that of the jobs."""
+    for query in KEPT:
+        assert await store.jobs.counts(query) == await counted(store, query), query
 
 
 async def some_of_each(store: Store) -> None:
@@ -119,22 +151,148 @@ async def test_counts_are_those_of_the_jobs_that_a_filter_finds(store: Store, te
     assert sum(counts.values()) == sum(all(fits(c, s.job) for c in query.where) for s in every)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        JobQuery(owner="ada"),
-        JobQuery(owner="ada", states=frozenset({State.FAILED, State.RUNNING})),
-        JobQuery(priorities=frozenset({Priority.LOW, Priority.URGENT})),
-        JobQuery(owner="bob", where=parse("owner:ada")),
-        JobQuery(states=frozenset({State.PENDING}), tags=frozenset({"none"})),
-    ],
-)
-async def test_counts_are_those_of_the_jobs_that_a_query_finds(
-    store: Store, query: JobQuery
-) -> None:
+async def test_counts_are_those_of_the_jobs_that_a_query_finds(store: Store) -> None:
     await some_of_each(store)
 
-    assert await store.jobs.counts(query) == await counted(store, query)
+    await check(store)
+
+
+async def claims(store: Store, jobs: list[Job]) -> None:
+    claim = await claimed(store, jobs[0])
+    await claimed(store, jobs[1])
+    await ended(store, claim.lease)
+    await moved(store, jobs[2].id, Move.CANCEL)
+
+
+async def retries(store: Store, jobs: list[Job]) -> None:
+    claim = await claimed(store, jobs[0])
+    job = await ended(store, claim.lease)
+    again, event = job.moved(Move.RETRY_FAILED, NOW, actor="local")
+    await store.jobs.retry_failed(again, event, ())
+    copy = a_job(owner="ada", retry_of=job.id)
+    await store.jobs.add(copy, its_event(copy), like=(await store.jobs.get(job.id)).job)
+
+
+async def lost(store: Store, jobs: list[Job]) -> None:
+    await claimed(store, jobs[0])
+    await store.leases.take_back(LATER, (), requeued)
+
+
+async def edits(store: Store, jobs: list[Job]) -> None:
+    paused = await moved(store, jobs[0].id, Move.PAUSE)
+    for job, change in ((paused, {"priority": Priority.LOW}), (jobs[1], {"tags": ("daily",)})):
+        edited = replace(job, spec=replace(job.spec, **change), version=job.version + 1)
+        await store.jobs.save(edited, its_event(edited, EventName.EDITED))
+
+
+async def deletes(store: Store, jobs: list[Job]) -> None:
+    for job in jobs[1:3]:
+        await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
+    while await store.upkeep.purge(rows=3):
+        await check(store)
+
+
+async def many_come(store: Store, _jobs: list[Job]) -> None:
+    await entered(store, *(a_job(owner=owner) for owner in ("ada", "bob", "ada")))
+
+
+@pytest.mark.parametrize("happens", [claims, retries, lost, edits, deletes, many_come])
+async def test_counts_follow_jobs_through_their_lives(
+    store: Store, happens: Callable[[Store, list[Job]], Awaitable[None]]
+) -> None:
+    jobs = [await added(store, owner="ada"), await added(store, owner="bob")]
+    await store.upkeep.tidy()
+    jobs += [await added(store, owner="ada")]  # this one is not summed up yet
+
+    await happens(store, jobs)
+
+    await check(store)
+    assert await database_of(store).read(agrees)
+    await store.upkeep.tidy()
+    await check(store)
+
+
+async def test_at_no_moment_does_a_count_miss_what_others_write(backend: Backend) -> None:
+    stores = [await backend.open() for _ in range(3)]
+    seen: list[tuple[int, ...]] = []
+
+    async def work(store: Store, owner: str) -> None:
+        for _ in range(8):
+            await added(store, owner=owner)
+            claim = await store.leases.claim(Asker(f"w-{owner}"), NOW, LEASE)
+            if claim is not None:
+                await ended(store, claim.lease)
+
+    async def look(store: Store) -> None:
+        for _ in range(12):
+            queries = (JobQuery(owner="ada"), JobQuery(owner="bob"), EVERY_JOB)
+            counts = [sum((await store.jobs.counts(query)).values()) for query in queries]
+            seen.append(tuple(counts))
+            await store.upkeep.tidy()
+
+    await asyncio.gather(work(stores[0], "ada"), work(stores[1], "bob"), look(stores[2]))
+
+    assert all(a + b <= every for a, b, every in seen)  # each is asked later than the one before
+    assert all(max(numbers) <= 16 and min(numbers) >= 0 for numbers in seen)
+    await check(stores[0])
+    for store in stores[1:] if backend.sql else ():
+        await store.close()
+    await stores[0].close()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_to_count_by_owner_state_and_priority_no_job_is_looked_at(backend: Backend) -> None:
+    async def ask(store: Store) -> None:
+        for query in KEPT:
+            await store.jobs.counts(query)
+            await store.jobs.counts(query, 1)
+
+    steps = [step for _, plan in await planned(backend.where, ask) for step in plan]
+
+    assert any("tallies" in step for step in steps)
+    assert not [step for step in steps if "jobs" in step]
+
+
+async def test_steps_are_summed_up_portion_by_portion(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies, "AT_ONCE", 3)
+    for _ in range(5):
+        await added(store)
+
+    more = [await database_of(store).write(sum_up) for _ in range(2)]
+
+    assert more == [True, False]
+    assert await store.jobs.counts() == {(State.PENDING, Priority.NORMAL): 5}
+
+
+@pytest.mark.parametrize("few", [2, 50])
+async def test_counts_that_read_jobs_stop_at_the_bound(
+    store: Store, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(counting, "_FEW_TO_COUNT", few)
+    for n, state in enumerate(3 * [State.PENDING, State.FAILED, State.PAUSED]):
+        spec = a_spec(tags=("daily", f"run-{n}"), priority=list(Priority)[n % 4])
+        await added(store, in_state(state, spec=spec, owner="ada"))
+    await added(store, owner="bob")
+
+    for text in (
+        "tag:daily",
+        "tag:daily,none owner:ada",
+        "-tag:none owner:ada",
+        "owner:ada origin:direct,retry",
+        "owner:ada example",
+        "owner:ada created_after:2001-01-01",
+    ):
+        query = JobQuery(where=parse(text))
+        every = await counted(store, query)
+        for most in (1, 3, 8, 9):
+            found = await store.jobs.counts(query, most)
+            assert sum(found.values()) == most, (text, most)
+            assert all(count <= every[group] for group, count in found.items())
+        for bound in (10, 100, None):
+            assert await store.jobs.counts(query, bound) == every
+    assert sum((await store.jobs.counts(JobQuery(owner="ada"), 1)).values()) == 9
 
 
 async def test_counts_are_the_same_when_the_janitor_has_been_there(store: Store) -> None:
@@ -158,12 +316,12 @@ async def test_counts_are_the_same_when_the_janitor_has_been_there(store: Store)
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"], indirect=True)
 async def test_counts_that_others_have_made_wrong_are_made_right_by_and_by(store: Store) -> None:
     await some_of_each(store)
-    database: Any = store.upkeep._database  # type: ignore[attr-defined]  # of the SQL stores
+    database = database_of(store)
 
     def by_hand(conn: Connection) -> None:
         conn.execute(update(tally_steps).values(jobs=tally_steps.c.jobs + 1))
         group = {"owner": "eve", "state": "failed", "priority": 1}
-        conn.execute(insert(tally_steps).values(**group, terms="", jobs=3))
+        conn.execute(insert(tally_steps).values(**group, jobs=3))
 
     await database.write(by_hand)
     wrong = await store.jobs.counts()

@@ -19,8 +19,7 @@ from crawlyard.store.tables.jobs import jobs, shards
 from crawlyard.store.tables.templates import template_versions
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 from tests.builders_templates import a_template, told_of
-from tests.conformance.steps import added, claimed
-from tests.conformance.test_counts_by_term import database_of
+from tests.conformance.steps import added, claimed, database_of
 
 pytestmark = pytest.mark.parametrize(
     "backend", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True

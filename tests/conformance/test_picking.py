@@ -11,6 +11,7 @@ from crawlyard.core.filter import fits, parse
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State
 from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.sql import jobs as counting
 from crawlyard.store.sql import picking
 from tests.builders import NOW, a_job, a_spec
 from tests.conformance.statements import planned
@@ -54,8 +55,7 @@ async def test_of_several_words_the_newest_are_shown_whichever_word_they_fit(
 
     assert await found(store, query) == ids
     assert await found(store, query, 5) == ids[:5]
-    assert await store.jobs.count_to(100, query) == len(ids)
-    assert await store.jobs.count_to(5, query) == 5
+    assert sum((await store.jobs.counts(query, 100)).values()) == len(ids)
     behind = JobQuery(where=parse(words), before=ids[4])
     assert await found(store, behind, 4) == ids[5:9]
     oldest = JobQuery(where=parse(words), oldest_first=True)
@@ -78,6 +78,7 @@ async def test_tags_that_few_jobs_have_are_found_among_many(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(picking, "RARE", 3)
+    monkeypatch.setattr(counting, "_FEW_TO_COUNT", 3)
     jobs = []
     for n in range(8):
         tags = tuple(tag for tag, every in (("all", 1), ("half", 2), ("few", 4)) if n % every == 0)
@@ -88,8 +89,7 @@ async def test_tags_that_few_jobs_have_are_found_among_many(
         fit = [j.id for j in reversed(jobs) if all(fits(one, j) for one in query.where)]
         assert await found(store, query) == fit
         assert sum((await store.jobs.counts(query)).values()) == len(fit)
-        assert await store.jobs.count_to(100, query) == len(fit)
-        assert await store.jobs.count_to(2, query) == min(2, len(fit))
+        assert sum((await store.jobs.counts(query, 100)).values()) == len(fit)
     few = frozenset({"all", "few"})
     assert await found(store, JobQuery(tags=few)) == [jobs[4].id, jobs[0].id]
     without = JobQuery(where=parse("-tag:few"))
@@ -100,6 +100,7 @@ async def test_hosts_and_words_that_few_jobs_have_are_found_among_many(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(picking, "RARE", 3)
+    monkeypatch.setattr(counting, "_FEW_TO_COUNT", 3)
     jobs = []
     for n in range(8):
         hosts = [f"{part}.example" for part, every in (("half", 2), ("few", 4)) if n % every == 0]
@@ -127,8 +128,7 @@ async def test_hosts_and_words_that_few_jobs_have_are_found_among_many(
         assert await found(store, query) == fit, text
         assert await found(store, query, 2) == fit[:2]
         assert sum((await store.jobs.counts(query)).values()) == len(fit)
-        assert await store.jobs.count_to(100, query) == len(fit)
-        assert await store.jobs.count_to(2, query) == min(2, len(fit))
+        assert sum((await store.jobs.counts(query, 100)).values()) == len(fit)
     assert await found(store, JobQuery(text="JOB 4")) == [jobs[4].id]
 
 
@@ -170,8 +170,7 @@ async def test_jobs_are_found_by_when_they_were_made_whatever_their_ids_say(stor
         assert await found(store, query, 3) == fit[:3]
         assert await found(store, replace(query, oldest_first=True), 3) == fit[::-1][:3]
         assert sum((await store.jobs.counts(query)).values()) == len(fit)
-        assert await store.jobs.count_to(100, query) == len(fit)
-        assert await store.jobs.count_to(2, query) == min(2, len(fit))
+        assert sum((await store.jobs.counts(query, 100)).values()) == len(fit)
 
 
 @pytest.mark.parametrize("part", ["", "0", "019", "7a", "b3c", "2b3c", "00000012b3c"])
@@ -193,7 +192,7 @@ async def test_a_job_is_found_by_any_part_that_its_id_begins_or_ends_with(
         fit = [i for i in sorted(ids, reverse=True) if i.startswith(asked) or i.endswith(asked)]
         assert await found(store, JobQuery(id_part=asked.upper())) == fit
         assert await found(store, JobQuery(id_part=asked), 1) == fit[:1]
-        assert await store.jobs.count_to(100, JobQuery(id_part=asked)) == len(fit)
+        assert sum((await store.jobs.counts(JobQuery(id_part=asked), 100)).values()) == len(fit)
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ async def test_an_older_schema_is_upgraded_once_by_whoever_is_first(new: str) ->
 
 
 async def test_a_schema_from_before_the_first_release_is_refused_and_left_alone(new: str) -> None:
-    for version in ("0001", "0011"):
+    for version in ("0001", "0011", "0100"):
         on(new, partial(stamp, version=version))
 
         with pytest.raises(SchemaMismatch) as refused:

@@ -17,7 +17,7 @@ from crawlyard.store.base import EventQuery
 from crawlyard.store.tables.jobs import jobs
 from crawlyard.yard import Yard
 from tests.builders import a_spec
-from tests.conformance.test_counts_by_term import database_of
+from tests.conformance.steps import database_of
 
 
 async def a_damaged_job(yard: Yard) -> Job:

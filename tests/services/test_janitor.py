@@ -29,7 +29,7 @@ from tests.builders_serve import a_reply, a_report, a_section, an_operation, giv
 from tests.clock import FakeClock, settle
 from tests.conformance.conftest import Backend
 from tests.conformance.purging import deleted, with_pages
-from tests.conformance.steps import added, claimed, in_state, moved, recorded
+from tests.conformance.steps import added, claimed, database_of, in_state, moved, recorded
 from tests.docs import undocumented
 
 T = TypeVar("T")
@@ -310,11 +310,11 @@ class TestEvents:
     @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
     async def test_jobs_are_counted_all_the_same(self, store: Store, clock: FakeClock) -> None:
         await added(store)
-        database: Any = store.upkeep._database  # type: ignore[attr-defined]  # of the SQL stores
 
         await sweep(Janitor(store, clock, JanitorOptions(events=None)), clock)
 
-        left = await database.read(lambda conn: conn.scalar(select(func.count(tally_steps.c.no))))
+        steps = select(func.count(tally_steps.c.no))
+        left = await database_of(store).read(lambda conn: conn.scalar(steps))
         assert left == 0
         assert sum((await store.jobs.counts()).values()) == 1
 
@@ -442,8 +442,8 @@ class Frail:
     async def forget(self, before: datetime, rows: int = 1000) -> int:
         return await self._inner.forget(before, rows)
 
-    async def tidy(self, rows: int = 1000) -> None:
-        await self._inner.tidy(rows)
+    async def tidy(self) -> None:
+        await self._inner.tidy()
 
     async def purge(self, rows: int = 1000) -> Freed:
         self.asked += 1

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from crawlyard.store.base import Store
 from crawlyard.store.tables.jobs import jobs
-from tests.conformance.test_counts_by_term import database_of
+from tests.conformance.steps import database_of
 from tests.web.rig import Rig, a_rig, problem
 
 pytestmark = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)

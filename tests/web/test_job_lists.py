@@ -7,6 +7,8 @@ import pytest
 from crawlyard.core.event import EventName
 from crawlyard.core.lifecycle import State
 from crawlyard.core.user import LOCAL
+from crawlyard.store.base import jobs
+from crawlyard.web.api import job_lists
 from tests.builders import a_job, a_spec, its_event
 from tests.web.crawled import in_state
 from tests.web.rig import URL, Rig, problem
@@ -147,6 +149,28 @@ async def test_a_total_counts_all_that_fit_whatever_the_page(rig: Rig) -> None:
     assert (await rig.get("jobs?count=exact&tag=odd&limit=1")).json()["total"] == 2
     assert (await rig.get("jobs?count=estimate&tag=odd&limit=1")).json()["total"] == 2
     assert (await rig.get("jobs")).json()["total"] is None
+
+
+async def test_counts_by_a_tag_stop_and_those_that_are_kept_do_not(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "COUNTED_TO", 2)
+    monkeypatch.setattr(job_lists, "COUNTED_TO", 2)
+    made = [await rig.job(tags=["odd"], priority="high") for _ in range(4)]
+    await rig.post(f"jobs/{made[0]['id']}/pause")
+
+    kept = (await rig.get("jobs/counts?owner=me&priority=high")).json()
+    tagged = (await rig.get("jobs/counts?tag=odd")).json()
+    totals = [
+        (await rig.get(f"jobs?tag=odd&count={count}")).json()["total"]
+        for count in ("exact", "estimate")
+    ]
+    chosen = {"action": "cancel", "filter": {"tag": ["odd"]}, "dry_run": True}
+
+    assert (kept["total"], kept["states"]["pending"], kept["priorities"]["high"]) == (4, 3, 4)
+    assert (tagged["total"], tagged["states"]["pending"], tagged["priorities"]["high"]) == (2, 2, 2)
+    assert totals == [4, 2]
+    assert (await rig.post("jobs/bulk", chosen)).json()["count"] == 4
 
 
 async def test_others_are_in_no_list_and_no_count(various: Rig) -> None:

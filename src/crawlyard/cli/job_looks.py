@@ -122,6 +122,8 @@ def counts(*, tag: Tags = None, query: Query = "", common: Common) -> None:
 
     crawlyard jobs counts
     crawlyard jobs counts --tag nightly --json
+
+    With --tag or --query, counts stop at 10,000.
     """
     asked = JobQuery(tags=frozenset(tag or ()), text=query)
     invoke.run(common, partial(look_reports.counts, query=asked, common=common))

@@ -51,7 +51,8 @@ class LocalWatch:
 
     async def counts(self, query: JobQuery) -> CountsOut:
         """Return how many jobs of *query* there are, by state and by priority."""
-        return CountsOut.of(await self._yard.jobs.counts(self._actor, query))
+        most = query.counted_to
+        return CountsOut.of(await self._yard.jobs.counts(self._actor, query, most), most)
 
     async def config(self, job_id: str) -> ConfigOut:
         """Return the settings in force, and where each comes from."""

@@ -87,7 +87,12 @@ async def shards(session: Session, *, word: str, common: Common) -> int:
 async def counts(session: Session, *, query: JobQuery, common: Common) -> int:
     """Count jobs by state."""
     found = await session.clients.watch().counts(query)
-    told = [*found.states.items(), ("total", found.total)]
+    counts = {**found.states, "total": found.total}
+    if common.style_on(terminal=session.out.is_terminal) is not Style.TABLE:
+        told: list[tuple[str, object]] = list(counts.items())
+    else:
+        stopped = found.total == query.counted_to
+        told = [(name, f"{n:,}+" if stopped else n) for name, n in counts.items()]
     return await show(session, found, told, common, key=str(found.total))
 
 

@@ -67,7 +67,10 @@ class Jobs(Looks):
         return self._calls.every(JobOut, _JOBS, asked, limit)
 
     def counts(self, *, q: str = "", **filters: Words) -> CountsOut:
-        """Return how many jobs there are by state and by priority; filters as in `list`."""
+        """Return how many jobs there are by state and by priority; filters as in `list`.
+
+        Counts by more than owner, state and priority stop at 10,000: see `CountsOut`.
+        """
         asked = {**filters, "q": q or None}
         return self._calls.one(CountsOut, "GET", f"{_JOBS}/counts", params=asked)
 

@@ -17,6 +17,7 @@ from crawlyard.store.base.hosts import HostRuleStore, HostStore, RobotsStore
 from crawlyard.store.base.inquiry import InquiryStore
 from crawlyard.store.base.intake import Entered, Entrant, IntakeStore, Rules
 from crawlyard.store.base.jobs import (
+    COUNTED_TO,
     EVERY_EVENT,
     EVERY_JOB,
     EventLog,
@@ -38,6 +39,7 @@ from crawlyard.store.base.watch import JournalStore, WorkerStore
 from crawlyard.store.base.webhooks import Claimed, DeliveryStore, WebhookQuery, WebhookStore
 
 __all__ = [
+    "COUNTED_TO",
     "EVERY_EVENT",
     "EVERY_JOB",
     "ArchiveQuery",

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import (
     Asker,
@@ -16,7 +17,7 @@ from crawlyard.core.checkpoint import (
     Standing,
 )
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.filter import Condition
+from crawlyard.core.filter import Condition, FilterKey
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.page import (
@@ -30,6 +31,11 @@ from crawlyard.core.page import (
     Target,
 )
 from crawlyard.core.priority import Priority
+
+COUNTED_TO = 10_000
+"""Number of jobs at which a count stops that has to read them."""
+
+_KEPT = frozenset({FilterKey.OWNER, FilterKey.STATE, FilterKey.PRIORITY, FilterKey.PRIORITY_GTE})
 
 
 class JobQuery(Struct, frozen=True, kw_only=True):
@@ -47,6 +53,19 @@ class JobQuery(Struct, frozen=True, kw_only=True):
     before: str | None = None  # ids below this one: the last of the page before
     after: str | None = None  # ids above this one
     oldest_first: bool = False
+
+    @property
+    def counts_are_kept(self) -> bool:
+        """Whether it asks for owners, states and priorities alone: such counts are kept ready."""
+        none: frozenset[Any] = frozenset()
+        kept = {"owner": None, "states": none, "priorities": none, "where": ()}
+        rest = replace(self, **kept, oldest_first=False)
+        return rest == EVERY_JOB and all(one.key in _KEPT for one in self.where)
+
+    @property
+    def counted_to(self) -> int | None:
+        """Bound of a count for people to look at; ``None``: the count is kept, and exact."""
+        return None if self.counts_are_kept else COUNTED_TO
 
 
 EVERY_JOB = JobQuery()
@@ -102,12 +121,14 @@ class JobStore(Protocol):
         """
         ...
 
-    async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
-        """Return how many jobs of *query* are in each state and priority, zeros left out."""
-        ...
+    async def counts(
+        self, query: JobQuery = EVERY_JOB, most: int | None = None
+    ) -> Mapping[tuple[State, Priority], int]:
+        """Return how many jobs of *query* are in each state and priority, zeros left out.
 
-    async def count_to(self, most: int, query: JobQuery) -> int:
-        """Return how many jobs *query* has, or *most* if it has more: none beyond are read."""
+        With *most*, a count that has to read jobs stops there: if the sum is *most* or more,
+        there may be more in each state and priority.
+        """
         ...
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:

@@ -33,11 +33,8 @@ class UpkeepStore(Protocol):
         """
         ...
 
-    async def tidy(self, rows: int = 1000) -> None:
-        """Sum up the counts that are kept of jobs, *rows* at a time, and set right what is wrong.
-
-        What is wrong was made so by an older version, or by somebody's own SQL.
-        """
+    async def tidy(self) -> None:
+        """Sum up the counts that are kept of jobs, and correct those that other SQL made wrong."""
         ...
 
     async def purge(self, rows: int = 1000) -> Freed:

@@ -92,7 +92,7 @@ _RETRIED, _TIMED, _MADE = (
     column.is_not(None) for column in (jobs.c.retry_of, jobs.c.schedule_id, jobs.c.template_id)
 )
 
-FROM: Mapping[Source, ColumnElement[bool]] = {
+_FROM: Mapping[Source, ColumnElement[bool]] = {
     Source.RETRY: _RETRIED,
     Source.SCHEDULE: and_(not_(_RETRIED), _TIMED),
     Source.TEMPLATE: and_(not_(_RETRIED), not_(_TIMED), _MADE),
@@ -109,7 +109,7 @@ _SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
     FilterKey.TEMPLATE: _in(jobs.c.template_id),
     FilterKey.SCHEDULE: _in(jobs.c.schedule_id),
     FilterKey.OWNER: jobs.c.owner.in_,
-    FilterKey.ORIGIN: _each(lambda word: FROM[Source(word)]),
+    FilterKey.ORIGIN: _each(lambda word: _FROM[Source(word)]),
     FilterKey.CREATED_AFTER: _each(lambda word: jobs.c.created_at >= datetime.fromisoformat(word)),
     FilterKey.CREATED_BEFORE: _each(lambda word: jobs.c.created_at < datetime.fromisoformat(word)),
     FilterKey.TEXT: _each(_has),

@@ -38,6 +38,8 @@ from crawlyard.store.tables.jobs import PRESENT, jobs
 _FEW_TO_COUNT = 50_000
 """Jobs with a tag, a host or a word that are looked at to be counted."""
 
+_Counts = Mapping[tuple[State, Priority], int]
+
 
 class SqlJobs(Struct, frozen=True):
     """`JobStore` on a database."""
@@ -56,15 +58,16 @@ class SqlJobs(Struct, frozen=True):
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         return await self._database.read(partial(_find, query=query, limit=limit))
 
-    async def counts(self, query: JobQuery = EVERY_JOB) -> Mapping[tuple[State, Priority], int]:
-        found, many_steps = await self._database.read(partial(_counts, query=query))
+    async def counts(
+        self, query: JobQuery = EVERY_JOB, most: int | None = None
+    ) -> Mapping[tuple[State, Priority], int]:
+        if not query.counts_are_kept:
+            return await self._database.read(partial(_counted, query=query, most=most))
+        found, many_steps = await self._database.read(partial(_kept, query=query))
         if many_steps:
             with suppress(StoreUnavailable):  # the janitor does so as well
                 await self._database.write(sum_up)
         return found
-
-    async def count_to(self, most: int, query: JobQuery) -> int:
-        return await self._database.read(partial(_count_to, most=most, query=query))
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
         return await self._database.write(
@@ -100,29 +103,22 @@ def _seen(row: RowMapping) -> Standing:
     return Standing(job=job_of(row), shard=shard_of(row), sharers=row[SHARERS.name])
 
 
-def _counts(conn: Connection, query: JobQuery) -> tuple[Mapping[tuple[State, Priority], int], bool]:
+def _kept(conn: Connection, query: JobQuery) -> tuple[_Counts, bool]:
     """Return the counts, and whether they took more steps than they should."""
-    found = sums(conn, query)
-    if found is not None:
-        return found, has_many_steps(conn)
-    few, counted = rarely(conn, query), Counter[tuple[State, Priority]]()
-    for dated in when(query):
-        rows = conn.execute(
-            select(jobs.c.state, jobs.c.priority, func.count())
-            .where(PRESENT, *few, *conditions(query), *dated)
-            .group_by(jobs.c.state, jobs.c.priority)
-        )
-        counted.update({(State(state), Priority(level)): count for state, level, count in rows})
-    return counted, False
+    return sums(conn, query), has_many_steps(conn)
 
 
-def _count_to(conn: Connection, most: int, query: JobQuery) -> int:
-    found = sums(conn, query)
-    if found is not None:
-        return min(most, sum(found.values()))
-    keys = picked(conn, query, most, rare=_FEW_TO_COUNT).subquery()
-    count = conn.scalar(select(func.count(keys.c.no.distinct()))) or 0
-    return min(most, count)
+def _counted(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
+    if most is None:
+        few = rarely(conn, query, _FEW_TO_COUNT)
+        parts = [[PRESENT, *few, *conditions(query), *dated] for dated in when(query)]
+    else:
+        parts = [[jobs.c.no.in_(picked(conn, query, most, _FEW_TO_COUNT))]]
+    group, counts = (jobs.c.state, jobs.c.priority), Counter[tuple[State, Priority]]()
+    for part in parts:
+        rows = conn.execute(select(*group, func.count()).where(*part).group_by(*group))
+        counts.update({(State(state), Priority(level)): count for state, level, count in rows})
+    return counts
 
 
 def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:

@@ -12,11 +12,10 @@ from sqlalchemy import BigInteger, Connection, and_, func, literal, or_, select,
 from crawlyard.core.job import Job
 from crawlyard.store.base import Freed
 from crawlyard.store.codec.jobs import job_of
-from crawlyard.store.sql.agreeing import agree, agrees
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.sql.forget import forget
 from crawlyard.store.sql.purge import fold, purge
-from crawlyard.store.sql.tallies import drop_zeros, sum_up
+from crawlyard.store.sql.tallies import agree, agrees, sum_up
 from crawlyard.store.tables.base import Instant
 from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, jobs
 
@@ -37,10 +36,8 @@ class SqlUpkeep(Struct, frozen=True):
     async def forget(self, before: datetime, rows: int = 1000) -> int:
         return await self._database.write(partial(forget, before=before, rows=rows))
 
-    async def tidy(self, rows: int = 1000) -> None:
+    async def tidy(self) -> None:
         while await self._database.write(sum_up):
-            pass
-        while await self._database.write(partial(drop_zeros, rows=rows)) == rows:
             pass
         # looked at beside those who write: on SQLite it would keep them out for a second
         if not await self._database.read(agrees):

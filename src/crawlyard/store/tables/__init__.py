@@ -28,8 +28,8 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0100"
+SCHEMA = "0101"
 """The last revision in `migrations/versions`: databases are created with it."""
 
-FIRST = "0100"
+FIRST = "0101"
 """The oldest schema that can be upgraded: that of the first release."""

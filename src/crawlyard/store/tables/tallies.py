@@ -1,4 +1,4 @@
-"""How many jobs there are, kept ready: nobody counts a million rows to show a number."""
+"""How many jobs there are of each user, state and priority: kept ready, not counted."""
 
 from typing import Any
 
@@ -24,17 +24,6 @@ tallies = Table(
     PrimaryKeyConstraint("owner", "state", "priority"),
 )
 
-# The same of the jobs that a term of the filter language fits: `tag:daily`, `origin:retry`.
-term_tallies = Table(
-    "term_tallies",
-    metadata,
-    Column("term", CleanText, nullable=False),
-    *_group(),
-    Column("jobs", BigInteger, nullable=False),
-    PrimaryKeyConstraint("term", "owner", "state", "priority"),
-    sqlite_with_rowid=False,  # the key is nearly all that a row has
-)
-
 # Each change adds rows here, and somebody sums them up later: were it to write the sum
 # itself, all changes of a moment would wait for one row.
 tally_steps = Table(
@@ -42,6 +31,5 @@ tally_steps = Table(
     metadata,
     Column("no", Key, primary_key=True),
     *_group(),
-    Column("terms", CleanText, nullable=False),  # that fit these jobs, as JSON, each behind a comma
     Column("jobs", BigInteger, nullable=False),  # more, or fewer
 )

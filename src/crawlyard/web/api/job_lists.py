@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from msgspec.structs import replace
 
-from crawlyard.store.base import JobQuery
+from crawlyard.store.base import COUNTED_TO, JobQuery
 from crawlyard.web.asking import ReadsJobs, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.filtering import JobFilter
@@ -21,14 +21,12 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=Route)
 Sort = Annotated[
     Literal["-created_at", "created_at"], Query(description="Newest first, or oldest first.")
 ]
-COUNTED_TO = 10_000
-"""Jobs by an estimate of how many there are."""
 
 Count = Annotated[
     Literal["exact", "estimate"] | None,
     Query(
         description="Adds `total`: how many there are in all. An `estimate` counts to "
-        f"{COUNTED_TO:,} and no further."
+        f"{COUNTED_TO:,} and no further: a total of {COUNTED_TO:,} means that many or more."
     ),
 ]
 
@@ -63,10 +61,10 @@ async def list_(
     pages.response.headers["X-Event-Seq"] = str(await site.yard.store.events.last())
     found = await site.yard.jobs.find(actor, query, pages.more)
     total = None
-    if count == "exact":
-        total = sum((await site.yard.jobs.counts(actor, every)).values())
-    elif count == "estimate":
-        total = await site.yard.jobs.count_to(actor, COUNTED_TO, every)
+    if count is not None:
+        most = COUNTED_TO if count == "estimate" else None
+        total = sum((await site.yard.jobs.counts(actor, every, most)).values())
+        total = min(most or total, total)
     shown = {job.id: job for job in await jobs_out(site, found[: pages.limit])}
     return pages.page(
         found,
@@ -78,5 +76,12 @@ async def list_(
 
 @router.get("/counts", responses=problems(401, 403, 422))
 async def counts(actor: ReadsJobs, site: SiteOf, where: JobFilter) -> CountsOut:
-    """Count jobs by state and by priority; the filters are those of the list."""
-    return CountsOut.of(await site.yard.jobs.counts(actor, JobQuery(where=where)))
+    """Count jobs by state and by priority; the filters are those of the list.
+
+    Counts by owner, state and priority alone are exact. By anything else, a count stops at
+    10,000: such a total means that many or more, in each state and priority as well.
+    `GET /jobs?count=exact` counts all.
+    """
+    query = JobQuery(where=where)
+    most = query.counted_to
+    return CountsOut.of(await site.yard.jobs.counts(actor, query, most), most)

@@ -14,7 +14,11 @@ from crawlyard.web.wire.jobs import LimitsOut, ProgressOut
 
 
 class CountsOut(Wire):
-    """How many jobs there are, by state and by priority; what has none is there with 0."""
+    """How many jobs there are, by state and by priority; what has none is there with 0.
+
+    Counts by anything but owner, state and priority stop at 10,000: such a `total` means that
+    many or more, and there may be more in each state and priority than are counted.
+    """
 
     object: Literal["job_counts"] = "job_counts"
     total: int
@@ -22,14 +26,17 @@ class CountsOut(Wire):
     priorities: Mapping[str, int]
 
     @classmethod
-    def of(cls, counts: Mapping[tuple[State, Priority], int]) -> "CountsOut":
-        """Return the shape of *counts*."""
+    def of(
+        cls, counts: Mapping[tuple[State, Priority], int], most: int | None = None
+    ) -> "CountsOut":
+        """Return the shape of *counts* that stop at *most*."""
         states = dict.fromkeys(map(str, State), 0)
         priorities = dict.fromkeys(map(str, reversed(Priority)), 0)
         for (state, priority), count in counts.items():
             states[str(state)] += count
             priorities[str(priority)] += count
-        return cls(total=sum(counts.values()), states=states, priorities=priorities)
+        total = sum(counts.values())
+        return cls(total=min(most or total, total), states=states, priorities=priorities)
 
 
 class JobProgressOut(ProgressOut):

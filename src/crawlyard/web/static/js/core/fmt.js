@@ -6,6 +6,7 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
 const NONE = "–";
+export const STOP = 10_000;
 
 export const int = (n) => (n == null ? NONE : whole.format(n));
 /** The same where there is little room: "12.3M" of millions. */
@@ -14,6 +15,8 @@ export const few = (n) => (n < 1e6 ? int(n) : n == null ? NONE : compact.format(
 export const counted = (n, one, many = `${one}s`) => `${int(n)} ${n === 1 ? one : many}`;
 /** The same where there is little room: "12.3M pages". */
 export const countedFew = (n, one, many = `${one}s`) => `${few(n)} ${n === 1 ? one : many}`;
+/** A total of jobs by a filter, which the API counts to 10,000: "10,000+ jobs". */
+export const total = (n, one, many = `${one}s`) => (n === STOP ? `${int(n)}+ ${many}` : counted(n, one, many));
 export const rate = (n) => (n ? tenths.format(n) : NONE);
 export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)} %`);
 export const most = (n) => (n == null ? "no limit" : int(n));

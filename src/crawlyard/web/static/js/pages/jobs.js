@@ -1,5 +1,5 @@
 /** Jobs: found by a filter that the URL carries, watched, acted on one by one or all together. */
-import { $, $$, act, ask, bind, complain, counted, fill, filled, get, int, keys, load, on, post, query, soon, toast, write } from "../core/all.js";
+import { $, $$, act, ask, bind, complain, counted, fill, filled, get, int, keys, load, on, post, query, soon, STOP, toast, write } from "../core/all.js";
 import { Table } from "../parts/table.js";
 import { tables } from "../parts/told.js";
 import { can, draw, merged } from "../parts/job.js";
@@ -21,6 +21,8 @@ fill($(".none"), { filtered: q || state });
 const bulk = $("#bulk");
 const totals = bind($("#states"));
 let matching = 0;
+let stopped = false; // there are more than were counted
+const told = (n) => `${int(n)}${stopped ? "+" : ""}`;
 let every = false; // all that match are chosen, not only what is on this page
 
 const table = new Table({
@@ -44,16 +46,23 @@ function chose(chosen, all = false) {
   every = all;
   bulk.hidden = !chosen.size;
   write($("strong", bulk), all ? `All ${int(matching)} that match are selected` : `${int(chosen.size)} selected`);
-  $("#match").hidden = all || chosen.size < table.rows.size || chosen.size >= matching;
-  write($("#match"), `Select all ${int(matching)} that match this filter`);
+  $("#match").hidden = all || chosen.size < table.rows.size || (chosen.size >= matching && !stopped);
+  write($("#match"), `Select all ${told(matching)} that match this filter`);
 }
-$("#match").onclick = () => chose(table.chosen, true);
+$("#match").onclick = ({ target }) => {
+  every = true;
+  act(target, count);
+};
 $("#clear").onclick = () => table.choose([]);
 
 async function count() {
   const { total, states } = await get(`/jobs/counts${query({ q })}`);
-  totals({ total, states });
-  matching = state ? states[state] : total;
+  stopped = Boolean(q) && total === STOP; // without a filter, no count stops
+  totals(Object.fromEntries(Object.entries({ total, ...states }).map(([name, n]) => [name, told(n)])));
+  let fit = state ? states[state] : total;
+  // a bulk action names how many jobs it expects: these are counted in full
+  if (every && stopped) fit = (await get(`/jobs${query({ q, state, count: "exact", limit: 1 })}`)).total;
+  matching = fit;
   chose(table.chosen, every);
 }
 

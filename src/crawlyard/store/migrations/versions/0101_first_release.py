@@ -1,6 +1,6 @@
 """The schema of the first release: databases are created with it, or with a later one."""
 
-revision = "0100"
+revision = "0101"
 down_revision = None
 branch_labels = None
 depends_on = None
