@@ -28,10 +28,10 @@ from crawlyard.core.priority import Priority
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import LOCAL, Quota
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.database import Database, SqliteDatabase
+from crawlyard.store.sql.open import open_sql_store
 from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs, shards
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from sqlalchemy import text
@@ -31,15 +31,19 @@ from crawlyard.core.schedule import CrawlSchedule, Overlap, Tick
 from crawlyard.core.template import Parameter, TemplateDraft
 from crawlyard.core.user import LOCAL
 from crawlyard.ids import new_id
-from crawlyard.store.base import Firing, Store, TickStore
 from crawlyard.store.codec.schedules import schedule_row
-from crawlyard.store.sql import clock_offset, open_sql_store
+from crawlyard.store.queries import Firing
 from crawlyard.store.sql.bulk import insert_new
 from crawlyard.store.sql.database import Database, SqliteDatabase
+from crawlyard.store.sql.open import clock_offset, open_sql_store
 from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.store.sql.ticks import TickStore
 from crawlyard.store.tables.base import metadata
 from crawlyard.store.tables.schedules import schedules as table
 from crawlyard.yard import Yard
+
+if TYPE_CHECKING:
+    from crawlyard.store.store import Store
 
 _PORTION = 5_000
 _LEAD = timedelta(seconds=3)  # between the idle time and the first tick

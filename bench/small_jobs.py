@@ -29,7 +29,7 @@ from crawlyard import LOCAL, JobSpec, Settings, TextMode, Yard
 from crawlyard.core.lifecycle import State
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 
 _AT_ONCE = 50  # submissions under way
 _PORTION = 500  # jobs of one look at the results

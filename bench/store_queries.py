@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 from bench.store_jobs import OWNERS, SITES, schedule_id, template_id
 from crawlyard.core.filter import parse
 from crawlyard.core.user import LOCAL, Actor, Role
-from crawlyard.store.base import COUNTED_TO, JobQuery
+from crawlyard.store.queries import COUNTED_TO, JobQuery
 from crawlyard.store.sql.database import Database
 from crawlyard.yard import Yard
 

@@ -12,12 +12,12 @@ PACKAGE = "crawlyard"
 MOST_LINES = 600
 MOST_FUNCTION_LINES = 60
 
-PORTS = ("store.base", "bus.base", "dispatch.base")
+PORTS = ("bus.base", "dispatch.base")
 SHAPES = "web.wire"  # what travels: clients need it without the rest of `web`
-BACKENDS = ("store", "bus", "dispatch")
+BACKENDS = ("bus", "dispatch")
 BASICS = frozenset({"about", "clock", "errors", "ids", "config", "lazy"})
 
-_SERVICES = {"services", "engine", *PORTS, "core"}
+_SERVICES = {"services", "engine", "store", *PORTS, "core"}
 MAY_IMPORT: Mapping[str, set[str]] = {
     # area: which other areas it may import, beside BASICS; the wider the further out
     **{basic: set() for basic in BASICS},
@@ -25,14 +25,14 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "trust": set(),  # of TLS: for the engine and for clients
     "engine": {"core", "trust"},
     **{port: {"core"} for port in PORTS},
-    "store": {"store.base", "core"},
+    "store": {"core"},
     "bus": {"bus.base", "core"},
     "dispatch": {"dispatch.base", "core"},
     "export": {"core"},
-    "services": {"engine", *PORTS, "core", "export"},
+    "services": {"engine", "store", *PORTS, "core", "export"},
     "works": _SERVICES,
     "yard": {"works", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
-    "databases": {"store", *_SERVICES},  # whole ones: names backends as well
+    "databases": {*_SERVICES},  # whole ones
     "child": {"yard", *_SERVICES},
     SHAPES: {"core"},
     "web": {SHAPES, "yard", "export", *_SERVICES},

@@ -10,7 +10,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.schedule import CrawlSchedule, Tick, TickOutcome, TickReason
 from crawlyard.ids import new_id
-from crawlyard.store.base import Firing
+from crawlyard.store.queries import Firing
 from tests.builders import NOW, a_job, its_event
 
 

@@ -10,7 +10,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.user import Quota, User
 from crawlyard.core.watch import Level, LogLine, WorkerReport
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.webhook import Delivery, Secret, Webhook
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()

@@ -29,7 +29,7 @@ from crawlyard.core.user import Permit, Quota, Role
 from crawlyard.core.watch import HostReport, Level
 from crawlyard.core.webhook import Attempt
 from crawlyard.services.hosts import told_of_host
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
 from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told
 from tests.builders_serve import a_credential, a_line, a_report, a_user, about, an_operation

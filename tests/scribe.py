@@ -4,7 +4,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Asker, Lease
 from crawlyard.core.lifecycle import Move
 from crawlyard.core.watch import Level
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, a_batch
 from tests.builders_serve import a_line
 

@@ -30,13 +30,8 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         architecture.imports_point_inward,
-        {"engine.crawl": "from crawlyard.store import base"},
-        "engine.crawl imports store.base",
-    ),
-    (
-        architecture.imports_point_inward,
-        {"services.jobs": "from crawlyard.store.sql.in_memory import open_in_memory"},
-        "services.jobs imports store.sql.in_memory",
+        {"engine.crawl": "from crawlyard.store import queries"},
+        "engine.crawl imports store.queries",
     ),
     (
         architecture.imports_point_inward,

@@ -39,9 +39,7 @@ if TYPE_CHECKING:
     from crawlyard.services.templates import TemplateManager
     from crawlyard.services.webhooks import Webhooks
     from crawlyard.services.worker import Worker
-    from crawlyard.store.base.jobs import JobQuery, PageQuery
-    from crawlyard.store.base.schedules import ScheduleQuery
-    from crawlyard.store.base.templates import TemplateQuery
+    from crawlyard.store.queries import JobQuery, PageQuery, ScheduleQuery, TemplateQuery
     from crawlyard.yard import Yard
 
 __version__: str
@@ -167,12 +165,7 @@ _HOME = {
     "crawlyard.services.templates": ("TemplateManager",),
     "crawlyard.services.webhooks": ("Webhooks",),
     "crawlyard.services.worker": ("Worker",),
-    "crawlyard.store.base.jobs": (
-        "JobQuery",
-        "PageQuery",
-    ),
-    "crawlyard.store.base.schedules": ("ScheduleQuery",),
-    "crawlyard.store.base.templates": ("TemplateQuery",),
+    "crawlyard.store.queries": ("JobQuery", "PageQuery", "ScheduleQuery", "TemplateQuery"),
     "crawlyard.yard": ("Yard",),
 }
 """Where each public name lives: modules are imported when they are asked for, since the

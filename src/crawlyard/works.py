@@ -22,7 +22,7 @@ from crawlyard.services.recorder import Recorder
 from crawlyard.services.run import Workshop
 from crawlyard.services.signs import Signs
 from crawlyard.services.worker import Worker, WorkerOptions, worker_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 
 class Works:

@@ -29,8 +29,9 @@ from crawlyard.services.scheduler import Scheduler
 from crawlyard.services.site_settings import SiteSettings
 from crawlyard.services.templates import TemplateManager
 from crawlyard.services.webhooks import Webhooks
-from crawlyard.store.base import Store
-from crawlyard.store.sql import Heralds, check_direct_url, clock_offset, open_sql_store
+from crawlyard.store.sql.dues import Heralds
+from crawlyard.store.sql.open import check_direct_url, clock_offset, open_sql_store
+from crawlyard.store.store import Store
 from crawlyard.trust import trusting
 
 if TYPE_CHECKING:

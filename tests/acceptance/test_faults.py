@@ -222,7 +222,7 @@ async def test_a_full_disk_pauses_the_job_whole_and_it_goes_on_when_there_is_roo
     server = await site_server(site)
     async with opened(tmp_path, database_url="") as yard:
         job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", keep_html=True))
-        database: Any = yard.store.jobs._database  # type: ignore[attr-defined]  # of the SQL store
+        database: Any = yard.store.jobs._database
         await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
         with suppress(StoreUnavailable):
             await run(yard, job.id)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Priority, Scope, State, StateReason
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from tests.acceptance.test_faults import a_worker
 from tests.acceptance.test_spread import ALONE, DATABASES, until_all_work, until_ended, where
 from tests.engine.rig import a_spec, opened, outcome

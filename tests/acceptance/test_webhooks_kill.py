@@ -14,8 +14,9 @@ from crawlyard.core.event import EventName
 from crawlyard.core.room import Traffic
 from crawlyard.engine.post import Poster
 from crawlyard.services.delivering import Deliverer, DeliveryOptions
-from crawlyard.store.base import EventQuery, Store
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from tests.builders import a_job
 from tests.builders_webhooks import SECRET, kept
 from tests.receiver import Manner, Receiver, answer
@@ -29,7 +30,7 @@ from datetime import timedelta
 from crawlyard.clock import SystemClock
 from crawlyard.engine.post import Poster
 from crawlyard.services.delivering import Deliverer, DeliveryOptions
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.open import open_sql_store
 
 async def deliver(where, lease_s):
     store = await open_sql_store(where)

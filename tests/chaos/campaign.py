@@ -32,7 +32,7 @@ from crawlyard.core.timetable import timetable
 from crawlyard.demo.hits import read_log
 from crawlyard.errors import Conflict, StoreUnavailable
 from crawlyard.services.results import every_event
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
 from tests.chaos.site import FAILING, MEND, asked, fails, hosts_of, reachable, start_path

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from tests.conformance.older import give_an_older_schema
 
 STORES = ("memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres))

@@ -6,9 +6,10 @@ from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.event import EventName
+from crawlyard.core.freed import Freed
 from crawlyard.core.job import Job
 from crawlyard.core.page import Body
-from crawlyard.store.base import Freed, Store
+from crawlyard.store.store import Store
 from tests.builders import a_batch, a_target, done, its_event
 from tests.conformance.steps import claimed, recorded
 

@@ -10,7 +10,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.leaving import Last, Leaving, Verdict, verdict_on
 from crawlyard.core.page import ErrorKind, Target
 from crawlyard.core.spread import shard_of
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_spec, a_target
 from tests.conformance.steps import added
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 
 Planned: TypeAlias = tuple[str, list[str]]
 """A statement, and the steps of its plan."""

@@ -7,13 +7,14 @@ from typing import Any
 from crawlyard.core.checkpoint import Asker, Batch, Checkpoint, Claim, Lease, Shard
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.store.base import EventQuery, PageQuery, Store
+from crawlyard.store.queries import EventQuery, PageQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event
 
 
 def database_of(store: Store) -> Any:
     """Return what a store on SQL works on."""
-    return store.upkeep._database  # type: ignore[attr-defined]  # of the SQL stores
+    return store.upkeep._database
 
 
 async def added(store: Store, job: Job | None = None, **fields: Any) -> Job:

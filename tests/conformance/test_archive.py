@@ -13,7 +13,8 @@ from crawlyard.core.filter import FilterKey, condition
 from crawlyard.core.job import Origin
 from crawlyard.core.page import ErrorKind
 from crawlyard.ids import new_id
-from crawlyard.store.base import ArchiveQuery, JobQuery, PageQuery, Store
+from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, failed, its_event
 from tests.conformance.steps import added, claimed, ended, recorded
 

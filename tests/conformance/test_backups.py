@@ -25,8 +25,8 @@ from crawlyard.databases import (
 )
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.services.reporting import ALIVE
-from crawlyard.store.base import JobQuery
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.sql.open import open_sql_store
 from crawlyard.store.tables import SCHEMA, metadata
 from crawlyard.store.whole.content import STORED
 from tests.builders import NOW

@@ -10,7 +10,7 @@ from crawlyard.core.checkpoint import Batch, Order, Shard
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
 from crawlyard.core.pulse import Pulse, Workload
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done, failed, noted
 from tests.conformance.steps import (
     added,

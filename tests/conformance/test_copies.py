@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from crawlyard.databases import Place, Progress, copy_database
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
 from crawlyard.services.reporting import ALIVE
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from crawlyard.store.tables import metadata
 from crawlyard.store.whole.copy import Tell
 from crawlyard.store.whole.marks import Terms

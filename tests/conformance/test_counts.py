@@ -14,10 +14,11 @@ from crawlyard.core.filter import fits, parse
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.priority import Priority
-from crawlyard.store.base import EVERY_JOB, JobQuery, Store
+from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.store.sql import jobs as counting
 from crawlyard.store.sql import tallies
 from crawlyard.store.sql.tallies import agrees, sum_up
+from crawlyard.store.store import Store
 from crawlyard.store.tables.tallies import tally_steps
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 from tests.conformance.conftest import Backend

@@ -10,7 +10,8 @@ from crawlyard.core.credential import Credential, CredentialKind
 from crawlyard.core.event import EventName
 from crawlyard.core.user import Permit
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import EventQuery, Proof, Store
+from crawlyard.store.queries import EventQuery, Proof
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_serve import a_credential, given, kept_user, of_token
 from tests.conformance.conftest import Backend

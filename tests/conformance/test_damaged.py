@@ -14,7 +14,8 @@ from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.priority import Priority
 from crawlyard.errors import NotFound
-from crawlyard.store.base import JobQuery, Store, TemplateQuery
+from crawlyard.store.queries import JobQuery, TemplateQuery
+from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs, shards
 from crawlyard.store.tables.templates import template_versions
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event

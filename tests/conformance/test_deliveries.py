@@ -21,7 +21,8 @@ from crawlyard.core.webhook import (
     message_id,
 )
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import Claimed, EventQuery, Store
+from crawlyard.store.queries import Claimed, EventQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_spec
 from tests.builders_webhooks import LEASE, SECOND, SECRET, kept, switched
 from tests.conformance.conftest import Backend

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from crawlyard.core.desk import Failure, Operation, OperationKind, OperationState, Section
 from crawlyard.core.event import Event, EventName
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_serve import a_section, a_view, an_operation
 from tests.conformance.conftest import Backend

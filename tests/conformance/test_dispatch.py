@@ -20,9 +20,10 @@ from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
 from crawlyard.dispatch.procrastinate import TicketDispatcher
-from crawlyard.store.base import Store
-from crawlyard.store.sql import Heralds, open_sql_store
+from crawlyard.store.sql.dues import Heralds
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, a_batch, a_job, a_spec, a_target, its_event
 from tests.conformance.conftest import Backend
 from tests.rights import readable_folder, unprivileged

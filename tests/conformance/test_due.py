@@ -5,7 +5,7 @@ from datetime import timedelta
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.due import Due
 from crawlyard.core.priority import Priority
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 
 SECOND = timedelta(seconds=1)

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.lifecycle import Move
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, noted
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added, moved

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.page import Outcome, Skipped, TargetState, Via
-from crawlyard.store.base import Store
 from crawlyard.store.sql import frontier
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_target, done, failed
 from tests.conformance.steps import claimed, fingerprints, recorded, waiting
 

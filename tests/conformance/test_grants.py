@@ -5,7 +5,8 @@ from msgspec.structs import replace
 from crawlyard.core.event import EventName
 from crawlyard.core.user import Grant
 from crawlyard.core.webhook import JobWebhook
-from crawlyard.store.base import ScheduleQuery, Store, TemplateQuery, WebhookQuery
+from crawlyard.store.queries import ScheduleQuery, TemplateQuery, WebhookQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_schedules import a_firing, a_schedule, edited, told
 from tests.builders_templates import a_template, told_of

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.open import open_sql_store
 from tests.builders import a_job, its_event
 
 pytestmark = pytest.mark.postgres

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crawlyard.core.checkpoint import Booking
 from crawlyard.core.watch import HostBooking
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.conformance.conftest import Backend
 

@@ -13,7 +13,7 @@ from crawlyard.core.page import ErrorKind, TargetState, Via
 from crawlyard.core.priority import Priority
 from crawlyard.core.queue import claim_key, claimable
 from crawlyard.core.stats import FailingHost
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.builders_serve import quoted
 from tests.conformance.conftest import Backend

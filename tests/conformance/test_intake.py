@@ -17,7 +17,8 @@ from crawlyard.core.priority import Priority
 from crawlyard.core.user import NO_QUOTA, Quota
 from crawlyard.core.webhook import JobWebhook
 from crawlyard.errors import Conflict, Forbidden, QuotaExceeded
-from crawlyard.store.base import Entered, Entrant, JobQuery, Rules, Store, WebhookQuery
+from crawlyard.store.queries import Entered, Entrant, JobQuery, Rules, WebhookQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 from tests.builders_serve import quoted
 from tests.conformance.conftest import Backend

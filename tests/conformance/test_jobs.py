@@ -17,7 +17,8 @@ from crawlyard.core.priority import Priority
 from crawlyard.core.retry import RetryPolicy
 from crawlyard.core.spec import JobSpec, Scope, Strategy, TextMode
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import EventQuery, JobQuery, PageQuery, Store
+from crawlyard.store.queries import EventQuery, JobQuery, PageQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done, its_event
 from tests.conformance.steps import (
     added,

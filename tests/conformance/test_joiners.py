@@ -15,10 +15,11 @@ from crawlyard.core.lifecycle import Move
 from crawlyard.core.page import Target
 from crawlyard.core.priority import Priority
 from crawlyard.core.spread import REST, shard_of
-from crawlyard.store.base import Store
-from crawlyard.store.sql import Heralds, open_sql_store
+from crawlyard.store.sql.dues import Heralds
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.open import open_sql_store
 from crawlyard.store.sql.shards import waiting_buckets
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added, moved, recorded, requeued

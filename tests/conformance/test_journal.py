@@ -10,10 +10,10 @@ from sqlalchemy import create_engine, func, make_url, select
 from crawlyard.core.checkpoint import Batch, Claim
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
-from crawlyard.core.page import Outcome, Skipped, TargetState, Via
+from crawlyard.core.page import KnownURL, Outcome, Skipped, TargetState, Via
 from crawlyard.core.quota import day_of
 from crawlyard.core.watch import MOST_LINES, Course, HostReport, Level, LogEnd, LogLine, Point
-from crawlyard.store.base import KnownURL, Store
+from crawlyard.store.store import Store
 from crawlyard.store.tables.watch import courses, log_lines
 from tests.builders import LEASE, NOW, a_batch, a_target, done, failed, fp_of
 from tests.builders_serve import a_line, a_report, some_lines

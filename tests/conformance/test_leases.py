@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from crawlyard.core.checkpoint import Asker, Lease, Order
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.errors import Conflict
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import (

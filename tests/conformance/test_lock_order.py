@@ -17,10 +17,10 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move
 from crawlyard.core.user import Quota
 from crawlyard.errors import Conflict
-from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.open import open_sql_store
 from crawlyard.store.sql.postgres import PostgresDatabase
 from crawlyard.store.sql.standing import change
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, its_event
 from tests.conformance.spread_rig import begun
 from tests.conformance.steps import added, claimed

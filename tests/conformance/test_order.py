@@ -11,7 +11,7 @@ from crawlyard.core.checkpoint import Asker
 from crawlyard.core.job import Job
 from crawlyard.core.priority import Priority
 from crawlyard.core.queue import claim_key
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job
 from tests.builders_schedules import a_firing, a_schedule, told
 from tests.conformance.conftest import Backend

@@ -10,7 +10,7 @@ from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, told
 from tests.builders_webhooks import kept as kept_webhook

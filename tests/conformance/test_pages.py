@@ -6,7 +6,8 @@ import pytest
 
 from crawlyard.core.checkpoint import Claim
 from crawlyard.core.page import Body, ErrorGroup, ErrorKind, Outcome, RuleKind, Skipped, TargetState
-from crawlyard.store.base import PageQuery, Store
+from crawlyard.store.queries import PageQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_page, a_target, done, failed
 from tests.conformance.purging import deleted, with_pages
 from tests.conformance.steps import claimed, recorded, urls

@@ -12,9 +12,10 @@ import pytest
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.job import Job
 from crawlyard.core.priority import Priority
-from crawlyard.store.base import Store
-from crawlyard.store.sql import offers, open_sql_store, ripening
+from crawlyard.store.sql import offers, ripening
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 from tests.builders_serve import kept_user, quoted
 from tests.conformance.steps import added, claimed

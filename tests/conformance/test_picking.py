@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from crawlyard.core.filter import fits, parse
 from crawlyard.core.job import Job, Origin
 from crawlyard.core.lifecycle import State
-from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.sql import jobs as counting
 from crawlyard.store.sql import picking
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec
 from tests.conformance.statements import planned
 from tests.conformance.steps import added, in_state

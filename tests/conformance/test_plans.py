@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.priority import Priority
 from crawlyard.core.user import Quota
-from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event
 from tests.conformance.statements import planned
 from tests.conformance.steps import requeued

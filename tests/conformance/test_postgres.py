@@ -21,11 +21,11 @@ from crawlyard.core.user import LOCAL
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.jobs import JobManager
-from crawlyard.store.base import JobQuery, Store
-from crawlyard.store.sql import clock_offset, open_sql_store
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.sql.jobs import _add
-from crawlyard.store.sql.open import store_on
+from crawlyard.store.sql.open import clock_offset, open_sql_store, store_on
 from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event, noted
 from tests.conformance.spread_rig import begun, left, sent, targets
 from tests.conformance.steps import added, claimed, recorded

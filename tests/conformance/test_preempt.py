@@ -10,7 +10,8 @@ from crawlyard.core.checkpoint import Asker, Order
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.priority import Priority
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_serve import quoted
 from tests.conformance.conftest import Backend

@@ -7,7 +7,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.priority import Priority
 from crawlyard.core.spread import REST
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, done
 from tests.conformance.spread_rig import begun, joined, left, sent, state, state_of_lease, targets
 from tests.conformance.steps import added, names, requeued

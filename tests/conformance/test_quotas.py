@@ -14,7 +14,8 @@ from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.limits import Usage
 from crawlyard.core.priority import Priority
 from crawlyard.core.user import NO_QUOTA, Quota
-from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event
 from tests.builders_serve import about, kept_user, quoted
 from tests.conformance.conftest import Backend

@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.checkpoint import Batch, Order
 from crawlyard.core.page import Body, Outcome, Skipped, Target, TargetState, Via
-from crawlyard.store.base import EventQuery, PageQuery, Store
+from crawlyard.store.queries import EventQuery, PageQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_target, done, noted
 from tests.conformance.steps import (
     claimed,

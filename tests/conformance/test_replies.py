@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from crawlyard.core.desk import Reply
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_serve import a_reply
 from tests.conformance.conftest import Backend

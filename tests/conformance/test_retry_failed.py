@@ -7,7 +7,8 @@ from crawlyard.core.checkpoint import Claim
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.page import Body, ErrorKind
 from crawlyard.errors import Conflict
-from crawlyard.store.base import PageQuery, Store
+from crawlyard.store.queries import PageQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed
 from tests.conformance.steps import (
     claimed,

@@ -11,9 +11,9 @@ from sqlalchemy import create_engine, make_url
 from crawlyard.core.checkpoint import Asker
 from crawlyard.core.lifecycle import Move
 from crawlyard.core.priority import Priority
-from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.claims import FIRST_LOOK
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs
 from tests.builders import LEASE, NOW, a_spec
 from tests.conformance.statements import planned

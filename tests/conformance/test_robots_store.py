@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.core.robots_file import RobotsFile
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW
 
 DAY = timedelta(days=1)

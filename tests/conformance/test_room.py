@@ -10,8 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crawlyard.store.base import Freed, Store
-from crawlyard.store.sql import open_sql_store
+from crawlyard.core.freed import Freed
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from tests.conformance.purging import deleted, purged, with_pages
 from tests.conformance.steps import stored
 

@@ -12,9 +12,10 @@ from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
 from crawlyard.core.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.ids import new_id
-from crawlyard.store.base import EventQuery, ScheduleQuery, Store
+from crawlyard.store.queries import EventQuery, ScheduleQuery
 from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.schedules import SqlSchedules
+from crawlyard.store.sql.schedules import ScheduleStore
+from crawlyard.store.store import Store
 from crawlyard.store.tables.schedules import schedules as table
 from tests.builders import NOW
 from tests.builders_schedules import a_firing, a_schedule, a_tick, edited, told
@@ -36,7 +37,7 @@ async def names(store: Store, schedule: CrawlSchedule) -> list[str]:
 
 
 def database_of(store: Store) -> Database:
-    assert isinstance(store.schedules, SqlSchedules)
+    assert isinstance(store.schedules, ScheduleStore)
     return store.schedules._database
 
 

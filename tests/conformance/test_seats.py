@@ -13,7 +13,7 @@ from crawlyard.core.host_rule import HostRule, HostState
 from crawlyard.core.seats import LAST, STRIKES_LAST, TURN, HostTerms, SeatWish
 from crawlyard.core.watch import HostBooking
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.conformance.conftest import Backend
 

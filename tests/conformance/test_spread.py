@@ -8,7 +8,8 @@ from crawlyard.core.checkpoint import Asker
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.limits import Limits
 from crawlyard.core.spread import REST
-from crawlyard.store.base import EVERY_JOB, EventQuery, Store
+from crawlyard.store.queries import EVERY_JOB, EventQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done
 from tests.conformance.spread_rig import (
     HOSTS,

@@ -9,7 +9,7 @@ from crawlyard.core.event import EventName
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.priority import Priority
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, its_event
 from tests.conformance.spread_rig import begun, left, sent, state, targets
 from tests.conformance.steps import added, claimed, moved, requeued

@@ -15,7 +15,8 @@ from crawlyard.core.priority import Priority
 from crawlyard.core.spread import REST, Spread
 from crawlyard.core.user import Quota
 from crawlyard.errors import Conflict
-from crawlyard.store.base import PageQuery, Store
+from crawlyard.store.queries import PageQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, done, failed, its_event
 from tests.conformance.spread_rig import (
     HOSTS,

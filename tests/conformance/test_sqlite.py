@@ -14,12 +14,12 @@ from crawlyard.core.event import EventName
 from crawlyard.core.lifecycle import Move
 from crawlyard.core.page import Body, ErrorKind, Outcome, TargetState
 from crawlyard.errors import StoreFull, StoreUnavailable
-from crawlyard.store.base import JobQuery, Store
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.sql.database import SqliteDatabase
 from crawlyard.store.sql.faults import told
-from crawlyard.store.sql.open import store_on
+from crawlyard.store.sql.open import open_sql_store, store_on
 from crawlyard.store.sql.schema import bring_up
+from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import bodies
 from tests.builders import NOW, a_batch, a_job, a_page, a_target, done, its_event
 from tests.conformance.steps import added, claimed, ended, recorded

@@ -9,7 +9,7 @@ from crawlyard.core.checkpoint import Asker, Claim, Order
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_target
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import (

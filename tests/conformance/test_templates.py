@@ -14,7 +14,8 @@ from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.ids import new_id
-from crawlyard.store.base import EventQuery, Store, TemplateQuery
+from crawlyard.store.queries import EventQuery, TemplateQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_templates import a_template, told_of
 

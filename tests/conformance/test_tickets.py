@@ -28,9 +28,10 @@ from crawlyard.dispatch.ticket_bell import TicketBell
 from crawlyard.dispatch.tickets import CHORES, MOST_TAGS, QUEUE, TICKET, Queues, queue_of
 from crawlyard.errors import Conflict
 from crawlyard.services.claiming import ClaimRules, listener_of
-from crawlyard.store.base import Store
-from crawlyard.store.sql import Heralds, open_sql_store
 from crawlyard.store.sql.creation import TICKETS_STEP
+from crawlyard.store.sql.dues import Heralds
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, its_event
 from tests.listening import heard
 

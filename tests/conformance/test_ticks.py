@@ -14,7 +14,8 @@ from crawlyard.core.lifecycle import Move, State
 from crawlyard.core.schedule import CrawlSchedule, TickOutcome, TickReason
 from crawlyard.errors import NotFound
 from crawlyard.ids import new_id
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW, its_event
 from tests.builders_schedules import a_firing, a_schedule, a_tick, edited, its_job, ran, told
 from tests.conformance.conftest import Backend

@@ -15,7 +15,8 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.priority import Priority
 from crawlyard.core.queue import PriorityQueue, takes
-from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 from tests.conformance.model import turn_of
 from tests.conformance.steps import added, claimed, ended, moved

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from crawlyard.core.checkpoint import Asker
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import Store
 from crawlyard.store.sql.database import SqliteDatabase
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added, claimed, requeued

@@ -14,7 +14,8 @@ from crawlyard.core.room import Room, Traffic
 from crawlyard.core.schedule import TickOutcome
 from crawlyard.core.spec import FOREVER
 from crawlyard.core.webhook import Delivery, DeliveryState, JobWebhook
-from crawlyard.store.base import Store, WebhookQuery
+from crawlyard.store.queries import WebhookQuery
+from crawlyard.store.store import Store
 from tests.builders import (
     NOW,
     a_batch,

@@ -10,7 +10,8 @@ from crawlyard.core.event import EventName
 from crawlyard.core.limits import Limits
 from crawlyard.core.user import NO_QUOTA, Quota, Role, User
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_serve import a_user, about, kept_user
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 import pytest
@@ -31,11 +31,14 @@ from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Conflict
-from crawlyard.store.base import EventQuery, JobQuery, PageQuery, Store
+from crawlyard.store.queries import EventQuery, JobQuery, PageQuery
 from crawlyard.store.tables import metadata
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.conformance.conftest import Backend
 from tests.conformance.model import Fate, Model, ModelJob
+
+if TYPE_CHECKING:
+    from crawlyard.store.store import Store
 
 T = TypeVar("T")
 

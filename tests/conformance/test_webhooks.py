@@ -10,7 +10,8 @@ from crawlyard.core.event import EventName
 from crawlyard.core.room import Traffic
 from crawlyard.core.webhook import Attempt, DeliveryState, JobWebhook, Secret, Webhook
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import EventQuery, Store, WebhookQuery
+from crawlyard.store.queries import EventQuery, WebhookQuery
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_webhooks import SECOND, SECRET, a_webhook, kept, switched
 from tests.conformance.steps import added

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.watch import Wish
 from crawlyard.errors import Conflict
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_serve import a_report
 

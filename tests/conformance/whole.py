@@ -33,8 +33,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from crawlyard.core.lifecycle import State
 from crawlyard.databases import Progress, Tell
-from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from crawlyard.store.tables import SCHEMA, metadata
 from tests.builders import NOW, a_job, its_event
 from tests.builders_serve import a_report

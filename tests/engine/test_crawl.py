@@ -24,7 +24,7 @@ from crawlyard.demo.site import Answer, DemoSite
 from crawlyard.engine import crawl
 from crawlyard.errors import IllegalMove, Invalid
 from crawlyard.services import run as services_run
-from crawlyard.store.base import PageQuery
+from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, opened, outcome, run
 from tests.site import GraphSite, Serve, refetched
 

@@ -18,8 +18,9 @@ from crawlyard.engine.post import Poster
 from crawlyard.services.delivering import Deliverer, DeliveryOptions
 from crawlyard.services.receivers import Resolve
 from crawlyard.services.webhooks import Webhooks
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.store import Store
 from tests.builders import a_job, its_event
 from tests.clock import FakeClock, settle
 from tests.receiver import Receiver

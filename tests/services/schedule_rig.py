@@ -19,11 +19,8 @@ from crawlyard.services.receivers import Resolve
 from crawlyard.services.schedule_ticker import TickerOptions
 from crawlyard.services.scheduler import Scheduler
 from crawlyard.services.templates import TemplateManager
-from crawlyard.store.base import (
-    EventQuery,
-    JobQuery,
-    Store,
-)
+from crawlyard.store.queries import EventQuery, JobQuery
+from crawlyard.store.store import Store
 from tests.clock import FakeClock
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)

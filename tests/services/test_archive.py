@@ -11,7 +11,9 @@ from crawlyard.core.archive import Bounds, Findings, FoundPage, Look
 from crawlyard.core.page import Body
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.services.archive import Archive
-from crawlyard.store.base import ArchiveQuery, ArchiveStore, PageQuery, Store
+from crawlyard.store.queries import ArchiveQuery, PageQuery
+from crawlyard.store.sql.archive import ArchiveStore
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_target, done
 from tests.clock import FakeClock
 from tests.conformance.steps import added, claimed, recorded

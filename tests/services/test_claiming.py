@@ -14,8 +14,9 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.claiming import Claiming, ClaimRules
-from crawlyard.store.base import LeaseStore, Store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.leases import LeaseStore
+from crawlyard.store.store import Store
 from tests.builders import LEASE, a_job, a_spec, its_event
 from tests.clock import FakeClock
 

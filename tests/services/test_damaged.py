@@ -13,7 +13,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State, StateReason
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import IllegalMove, NotFound
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from crawlyard.store.tables.jobs import jobs
 from crawlyard.yard import Yard
 from tests.builders import a_spec

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from msgspec import field
 from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
@@ -12,8 +13,10 @@ from crawlyard.core.lifecycle import Move
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.events import LOOK_EVERY, Events, named
-from crawlyard.store.base import EVERY_EVENT, EventLog, EventQuery, Store
+from crawlyard.store.queries import EVERY_EVENT, EventQuery
+from crawlyard.store.sql.events import EventLog
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, its_event
 from tests.clock import FakeClock, settle
 from tests.conformance.conftest import Backend
@@ -181,33 +184,31 @@ class TestFollowing:
         await follower.end()
 
 
-class Away:
+class Away(EventLog, frozen=True):
     """An event log that is away every other time it is asked."""
 
-    def __init__(self, inner: EventLog) -> None:
-        self._inner = inner
-        self._asked = 0
+    asked: list[int] = field(default_factory=list)
 
     async def events(
         self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
         self._fail()
-        return await self._inner.events(query, after, limit)
+        return await super().events(query, after, limit)
 
     async def last(self) -> int:
         self._fail()
-        return await self._inner.last()
+        return await super().last()
 
     def _fail(self) -> None:
-        self._asked += 1
-        if self._asked % 3 == 2:
+        self.asked.append(1)
+        if len(self.asked) % 3 == 2:
             raise StoreUnavailable("the database is away")
 
 
 async def test_a_store_that_is_away_delays_a_follower_and_loses_nothing(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    follower = Follower(Events(Away(store.events), clock).follow(LOCAL), clock)
+    follower = Follower(Events(Away(store.events._database), clock).follow(LOCAL), clock)
 
     for n in range(6):
         await added(store)
@@ -218,25 +219,26 @@ async def test_a_store_that_is_away_delays_a_follower_and_loses_nothing(
     await follower.end()
 
 
-class Busy:
+class Busy(EventLog, frozen=True, kw_only=True):
     """An event log in which something happens between any two looks."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    store: Store
 
     async def events(
         self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        await added(self._store)
-        return await self._store.events.events(query, after, limit)
+        await added(self.store)
+        return await super().events(query, after, limit)
 
     async def last(self) -> int:
-        await added(self._store)
-        return await self._store.events.last()
+        await added(self.store)
+        return await super().last()
 
 
 async def test_what_happens_between_two_looks_is_told_once(store: Store, clock: FakeClock) -> None:
-    follower = Follower(Events(Busy(store), clock).follow(LOCAL), clock)
+    follower = Follower(
+        Events(Busy(store.events._database, store=store), clock).follow(LOCAL), clock
+    )
 
     found = await follower.until(20)
 

@@ -15,7 +15,9 @@ from crawlyard.errors import Forbidden, Invalid, QuotaExceeded, StoreUnavailable
 from crawlyard.services import intake, submitting
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.submitting import PORTION, Submission
-from crawlyard.store.base import Entered, Entrant, IntakeStore, JobQuery, Store
+from crawlyard.store.queries import Entered, Entrant, JobQuery
+from crawlyard.store.sql.intake import IntakeStore
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_spec
 from tests.builders_serve import quoted
 from tests.clock import FakeClock

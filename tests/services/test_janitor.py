@@ -13,6 +13,7 @@ from crawlyard.core.checkpoint import Batch, Booking
 from crawlyard.core.credential import CredentialKind
 from crawlyard.core.desk import OperationState
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.freed import Freed
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, State, StateReason
 from crawlyard.core.limits import Usage
@@ -21,8 +22,10 @@ from crawlyard.core.robots_file import RobotsFile
 from crawlyard.core.spec import FOREVER
 from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
-from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
+from crawlyard.store.queries import EventQuery
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.upkeep import UpkeepStore
+from crawlyard.store.store import Store
 from crawlyard.store.tables.tallies import tally_steps
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_serve import a_reply, a_report, a_section, an_operation, given

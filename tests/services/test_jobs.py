@@ -15,7 +15,8 @@ from crawlyard.core.user import LOCAL, Actor, Role
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, IllegalMove, NotFound
 from crawlyard.services.jobs import JobManager
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 from tests.builders import a_batch, a_spec, a_target, done, failed
 from tests.clock import FakeClock
 from tests.conformance.steps import added, claimed, ended, recorded

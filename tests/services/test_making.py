@@ -9,7 +9,8 @@ from crawlyard.core.event import Event
 from crawlyard.core.policy import SectionName
 from crawlyard.core.template import TemplateDraft
 from crawlyard.core.user import LOCAL
-from crawlyard.store.base import SettingStore, Store
+from crawlyard.store.sql.desk import SettingStore
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.services.schedule_rig import HOUR, TO_ONE, a_rig
 

@@ -12,8 +12,8 @@ from crawlyard.core.desk import Failure, Operation, OperationKind, OperationStat
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.operations import LEASE, LOOK_EVERY, Operations, Portion
-from crawlyard.store.base import Store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.store import Store
 from tests.clock import FakeClock, settle
 
 

@@ -21,7 +21,7 @@ from crawlyard.services.disk import DataDisk, folder_of
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.overview import MOST, Overview
 from crawlyard.services.watching import Watching
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_schedules import a_schedule
 from tests.builders_schedules import told as of_schedule

@@ -10,7 +10,8 @@ from crawlyard.core.job import Job
 from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
 from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import Unconfirmed
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 from tests.services.schedule_rig import HOUR, Rig, a_rig
 
 ADA, BOB = Actor(id="ada"), Actor(id="bob")

@@ -23,7 +23,7 @@ from crawlyard.core.webhook import (
 from crawlyard.engine.names import Infos, look_up
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.delivering import DeliveryOptions
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import SECRET, a_webhook
 from tests.hazards import ssrf

@@ -14,11 +14,9 @@ from crawlyard.core.template import Parameter, TemplateDraft
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Conflict, IllegalMove, Invalid
 from crawlyard.ids import new_id
-from crawlyard.store.base import (
-    ScheduleQuery,
-    ScheduleStore,
-    Store,
-)
+from crawlyard.store.queries import ScheduleQuery
+from crawlyard.store.sql.schedules import ScheduleStore
+from crawlyard.store.store import Store
 from tests.clock import FakeClock
 from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig
 

@@ -13,9 +13,7 @@ from crawlyard.core.template import TemplateDraft
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.schedule_backfill import MOST_BACKFILLED
-from crawlyard.store.base import (
-    Store,
-)
+from crawlyard.store.store import Store
 from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
 
 

@@ -11,7 +11,7 @@ from crawlyard.core.template import TemplateDraft
 from crawlyard.core.user import LOCAL
 from crawlyard.core.webhook import JobWebhook
 from crawlyard.errors import Invalid
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.builders import a_spec
 from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
 

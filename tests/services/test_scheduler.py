@@ -15,13 +15,9 @@ from crawlyard.core.template import TemplateDraft
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import Conflict, Invalid, NotFound
 from crawlyard.ids import new_id
-from crawlyard.store.base import (
-    EventQuery,
-    Firing,
-    ScheduleQuery,
-    Store,
-    TickStore,
-)
+from crawlyard.store.queries import EventQuery, Firing, ScheduleQuery
+from crawlyard.store.sql.ticks import TickStore
+from crawlyard.store.store import Store
 from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
 
 

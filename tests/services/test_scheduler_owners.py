@@ -8,8 +8,9 @@ from crawlyard.core.template import TemplateDraft
 from crawlyard.core.user import LOCAL, Actor, Role
 from crawlyard.errors import Conflict, Forbidden, NotFound
 from crawlyard.services.scheduler import Scheduler
-from crawlyard.store.base import ScheduleQuery, Store
+from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.store import Store
 from tests.services.schedule_rig import HOUR, MIDNIGHT, Rig, a_rig
 
 ADA = Actor(id="ada")

@@ -17,8 +17,9 @@ from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickO
 from crawlyard.core.timetable import timetable
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import Firing, Store
+from crawlyard.store.queries import Firing
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.store import Store
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend
 from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, Rig, a_rig

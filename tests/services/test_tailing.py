@@ -15,8 +15,8 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.tailing import LOOK_EVERY, PORTION, Tailing, stretch
-from crawlyard.store.base import Store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW
 from tests.clock import FakeClock
 from tests.conformance.purging import deleted

@@ -17,8 +17,9 @@ from crawlyard.core.user import LOCAL, Actor, Role
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound
 from crawlyard.ids import new_id
 from crawlyard.services.templates import TemplateManager, check_draft
-from crawlyard.store.base import EVERY_EVENT, Store, TemplateQuery
+from crawlyard.store.queries import EVERY_EVENT, TemplateQuery
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft
 from tests.clock import FakeClock

@@ -16,7 +16,7 @@ from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.janitor import JanitorOptions
 from crawlyard.services.site_settings import SiteSettings
 from crawlyard.services.webhooks import Webhooks
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
 
 API = Actor(id=LOCAL.id, role=Role.ADMIN)

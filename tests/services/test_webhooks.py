@@ -17,7 +17,7 @@ from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.policy import Policy
 from crawlyard.services.webhooks import Webhooks
-from crawlyard.store.base import EventQuery, WebhookQuery
+from crawlyard.store.queries import EventQuery, WebhookQuery
 from tests.builders import NOW, a_spec
 from tests.builders_webhooks import SECRET
 from tests.hazards import ssrf

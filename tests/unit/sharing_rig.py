@@ -13,8 +13,8 @@ from crawlyard.core.host_rule import HostRule, HostState
 from crawlyard.core.seats import HostTerms, SeatWish
 from crawlyard.engine.hosts import HostGate, Slot
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import Store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.clock import FakeClock, settle
 

@@ -10,7 +10,7 @@ from crawlyard.config import Settings
 from crawlyard.errors import CrawlyardError
 from crawlyard.export.base import Format
 from crawlyard.export.plan import check_installed
-from crawlyard.store.sql import open_sql_store
+from crawlyard.store.sql.open import open_sql_store
 from crawlyard.store.whole.place import Place, reading
 from crawlyard.yard import Yard
 

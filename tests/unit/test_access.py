@@ -12,8 +12,8 @@ from crawlyard.engine.failing import FetchFailed
 from crawlyard.engine.fetch import Response
 from crawlyard.engine.robots import MAX_PARSED, Rules
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import RobotsStore
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.robots import RobotsStore
 from tests.clock import FakeClock
 
 AGENT = "Crawlyard/0.1"

@@ -16,7 +16,7 @@ from schemathesis.python import asgi
 from schemathesis.schemas import BaseSchema
 
 from crawlyard.core.user import LOCAL, Role
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from crawlyard.web.app import PREFIX
 from crawlyard.web.site import SiteOptions
 from tests.web.matrix import MAKERS

@@ -13,7 +13,7 @@ import httpx
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from crawlyard.web.app import PREFIX
 from crawlyard.web.connection import IDLE_S, REQUEST_S
 from crawlyard.web.serving import listening, serving

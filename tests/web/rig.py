@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL, Permit, Role
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from crawlyard.web.app import PREFIX, create_app
 from crawlyard.web.site import Site, SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard

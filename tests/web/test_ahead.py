@@ -16,9 +16,9 @@ from crawlyard.core.limits import Limits, Usage
 from crawlyard.core.progress import progress_of
 from crawlyard.core.pulse import Pulse
 from crawlyard.core.user import LOCAL
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.jobs import SqlJobs
+from crawlyard.store.sql.jobs import JobStore
 from crawlyard.web.live.ahead import HEAR_EVERY
 from crawlyard.web.live.hub import LOOK_EVERY, PULSE_EVERY
 from crawlyard.web.site import SiteOptions, open_site
@@ -167,7 +167,7 @@ class Wide(MemoryBus):
         return Reach.AWAY if self.away else Reach.YARD
 
 
-class CountedJobs(SqlJobs, frozen=True):
+class CountedJobs(JobStore, frozen=True):
     """The jobs of a store, counting how often somebody looks at those that run."""
 
     looks: list[JobQuery] = field(default_factory=list)
@@ -175,7 +175,7 @@ class CountedJobs(SqlJobs, frozen=True):
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         if query.states == {State.RUNNING}:
             self.looks.append(query)
-        return await SqlJobs.find(self, query, limit)
+        return await JobStore.find(self, query, limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +196,7 @@ class WideRig:
 @pytest.fixture
 async def wide() -> WideRig:
     clock, store = FakeClock(), open_in_memory()
-    assert isinstance(store.jobs, SqlJobs)
+    assert isinstance(store.jobs, JobStore)
     jobs = CountedJobs(store.jobs._database)
     yard = Yard(Settings(database_url=IN_MEMORY), replace(store, jobs=jobs), clock)
     yard.bus = bus = Wide(clock)

@@ -4,7 +4,7 @@ from typing import Any
 
 from crawlyard.core.job import Job
 from crawlyard.core.user import LOCAL
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 from crawlyard.web.wire.batch import MOST_JOBS
 from tests.builders_serve import quoted
 from tests.web.rig import URL, Rig, problem

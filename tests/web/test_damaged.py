@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import update
 
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs
 from tests.conformance.steps import database_of
 from tests.web.rig import Rig, a_rig, problem

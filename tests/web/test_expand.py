@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.schedule_records import RecentTick
 from crawlyard.core.user import LOCAL, Permit
-from crawlyard.store.base import OverviewStore
+from crawlyard.store.sql.overview import OverviewStore
 from tests.web.rig import URL, Rig, a_rig, problem
 
 WHOLE = "template,schedule"

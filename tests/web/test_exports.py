@@ -10,7 +10,7 @@ from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships
 
 from crawlyard.core.user import LOCAL
 from crawlyard.export.base import Format
-from crawlyard.store.base import PageQuery
+from crawlyard.store.queries import PageQuery
 from crawlyard.web.exporting import exported
 from tests.web.crawled import HEADERS, HOSTILE, crawled
 from tests.web.rig import Rig, problem

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from crawlyard.core.user import Role
-from crawlyard.store.base import Store
-from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.store import Store
 from tests.web.fuzzing import PHASES, PREVIEW, Opener, Wish, fuzzed
 
 ALL = frozenset(PHASES)

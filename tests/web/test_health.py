@@ -13,8 +13,8 @@ from crawlyard.bus.memory import MemoryBus
 from crawlyard.config import Settings
 from crawlyard.core.user import LOCAL
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.open import open_sql_store
 from crawlyard.web.explaining import MEANINGS
 from crawlyard.web.problems import KINDS
 from crawlyard.web.site import SiteOptions, open_site

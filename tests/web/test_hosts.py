@@ -10,7 +10,7 @@ from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName
 from crawlyard.core.topic import Topic
 from crawlyard.core.watch import HostReport
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from tests.builders import LEASE
 from tests.builders_serve import a_report
 from tests.docs import undocumented

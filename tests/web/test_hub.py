@@ -17,7 +17,8 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.topic import TOPIC_OF, Topic, topics_for
 from crawlyard.core.user import LOCAL, PERMITS_OF, Permit, Role
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import EVERY_EVENT, EventLog, EventQuery
+from crawlyard.store.queries import EVERY_EVENT, EventQuery
+from crawlyard.store.sql.events import EventLog
 from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY

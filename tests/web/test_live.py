@@ -14,8 +14,8 @@ from crawlyard.core.credential import CredentialKind
 from crawlyard.core.user import LOCAL, Permit
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.services.jobs import JobManager
-from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.open import open_sql_store
 from crawlyard.web.live import hub, past
 from crawlyard.web.live.stream import ROOM
 from tests.builders import a_job, a_spec, its_event

@@ -17,9 +17,10 @@ from crawlyard.core.user import LOCAL
 from crawlyard.core.watch import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.tailing import PORTION
-from crawlyard.store.base import JournalStore, Store
-from crawlyard.store.sql import open_sql_store
 from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.sql.watch import JournalStore
+from crawlyard.store.store import Store
 from crawlyard.web.live import hub
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY
 from crawlyard.web.live.stream import LogWish, Wish

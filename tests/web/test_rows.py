@@ -12,7 +12,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.limits import Limits
 from crawlyard.core.pulse import Pulse
 from crawlyard.ids import new_id
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.frames import Teller
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_serve import quoted

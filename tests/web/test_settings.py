@@ -12,7 +12,7 @@ from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import LOCAL, Actor, Role
 from crawlyard.errors import Forbidden, QuotaExceeded
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from tests.web.rig import URL, Rig, problem
 
 ADA = Actor(id="ada")

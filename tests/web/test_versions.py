@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.lifecycle import State
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from tests.web.crawled import in_state
 from tests.web.rig import URL, Rig, a_rig, problem
 

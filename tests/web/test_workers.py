@@ -8,7 +8,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.topic import Topic
 from crawlyard.core.user import LOCAL, Role
 from crawlyard.core.watch import Wish
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from tests.builders_serve import a_report
 from tests.docs import undocumented
 from tests.web.rig import Rig, problem

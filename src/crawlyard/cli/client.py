@@ -7,7 +7,7 @@ from crawlyard.core.form import Form
 from crawlyard.core.page import ErrorKind
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
-from crawlyard.store.base import JobQuery, PageQuery
+from crawlyard.store.queries import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 from crawlyard.web.wire.upkeep import FreedOut
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from crawlyard.web.wire.jobs import EventOut
 
 

@@ -18,7 +18,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.events import named
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from crawlyard.web.wire.jobs import EventOut
 
 _SHOWN = 50

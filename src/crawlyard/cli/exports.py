@@ -17,7 +17,7 @@ from crawlyard.errors import Invalid
 from crawlyard.export.base import SUFFIXES, Format, Written, format_of, write
 from crawlyard.export.files import Sink, check_writable, whole_file
 from crawlyard.export.plan import NO_HTML, Plan, check_installed
-from crawlyard.store.base import PageQuery
+from crawlyard.store.queries import PageQuery
 from crawlyard.web.wire.jobs import JobOut
 
 STDOUT = "-"

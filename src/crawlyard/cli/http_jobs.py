@@ -11,7 +11,7 @@ from crawlyard.core.template import is_id
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
-from crawlyard.store.base import JobQuery, PageQuery
+from crawlyard.store.queries import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
 _PORTION = 500  # events that are asked for at once

@@ -9,7 +9,7 @@ from crawlyard.core.form import Form
 from crawlyard.core.merging import patch_between
 from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.services.schedule_edits import Edit
-from crawlyard.store.base import ScheduleQuery
+from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.wire.schedules import (
     AheadOut,
     BackfillOut,

@@ -7,7 +7,7 @@ from crawlyard.core.form import Form
 from crawlyard.core.merging import patch_between
 from crawlyard.core.template import FileFormat, TemplateDraft
 from crawlyard.services.template_files import data_of, read
-from crawlyard.store.base import TemplateQuery
+from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.wire.templates import (
     RenderedOut,
     SavedTemplateOut,

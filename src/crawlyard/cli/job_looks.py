@@ -12,7 +12,7 @@ from crawlyard.cli.options import Common, Id, Ids, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
 from crawlyard.core.watch import Level
 from crawlyard.lazy import lazily
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke, look_reports

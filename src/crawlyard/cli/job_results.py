@@ -9,7 +9,7 @@ from crawlyard.core.page import ErrorKind
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
-from crawlyard.store.base import PageQuery
+from crawlyard.store.queries import PageQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import exports, invoke, reports

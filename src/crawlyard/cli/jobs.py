@@ -14,7 +14,7 @@ from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import actions, attend, invoke, reports

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from crawlyard.core.user import Actor
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from crawlyard.web.wire.jobs import EventOut
 from crawlyard.yard import Yard
 

@@ -14,7 +14,7 @@ from crawlyard.lazy import lazily
 from crawlyard.services.job_reader import progress_of_standing
 from crawlyard.services.requests import JobRequest, Requests
 from crawlyard.services.why import Why
-from crawlyard.store.base import JobQuery, PageQuery
+from crawlyard.store.queries import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 from crawlyard.web.wire.pages import StoredPageOut
 from crawlyard.web.wire.upkeep import FreedOut

@@ -7,7 +7,7 @@ from crawlyard.core.form import Form
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.core.user import Actor
-from crawlyard.store.base import ScheduleQuery
+from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.wire.schedules import (
     AheadOut,
     BackfillOut,

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from crawlyard.core.form import Form
 from crawlyard.core.template import CrawlTemplate, TemplateDraft
 from crawlyard.core.user import Actor
-from crawlyard.store.base import TemplateQuery
+from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.wire.templates import (
     RenderedOut,
     SavedTemplateOut,

@@ -20,7 +20,7 @@ from crawlyard.services.tailing import Tailing
 from crawlyard.services.waiting import Waiting
 from crawlyard.services.watching import Watching
 from crawlyard.services.why import Why
-from crawlyard.store.base import ArchiveQuery, JobQuery
+from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.readiness import ready
 from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut

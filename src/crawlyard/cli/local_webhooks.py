@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from crawlyard.core.user import Actor
 from crawlyard.core.webhook import DeliveryState
-from crawlyard.store.base import WebhookQuery
+from crawlyard.store.queries import WebhookQuery
 from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 from crawlyard.yard import Yard
 

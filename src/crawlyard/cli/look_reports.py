@@ -20,7 +20,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.quantity import counted
 from crawlyard.core.watch import Level
 from crawlyard.export.jsonl import dumps
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 from crawlyard.web.wire.job_looks import ConfigOut, DifferenceOut, ShardOut
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.pages import WaitingOut

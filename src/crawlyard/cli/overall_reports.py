@@ -15,7 +15,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.archive import words_of
 from crawlyard.core.filter import Condition, FilterKey, condition
 from crawlyard.core.page import ErrorKind
-from crawlyard.store.base import ArchiveQuery, JobQuery, PageQuery
+from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery
 from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut, NoticeOut
 

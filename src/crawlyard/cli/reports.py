@@ -16,7 +16,7 @@ from crawlyard.cli.views import PAGES, SKIPPED, errors_view, events_view, jobs_v
 from crawlyard.clock import SystemClock
 from crawlyard.core.quantity import counted
 from crawlyard.errors import NotFound
-from crawlyard.store.base import JobQuery, PageQuery
+from crawlyard.store.queries import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import EventOut, JobOut
 
 _ALL = 2**31

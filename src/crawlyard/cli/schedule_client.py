@@ -6,7 +6,7 @@ from typing import Protocol
 
 from crawlyard.core.form import Form
 from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.store.base import ScheduleQuery
+from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.wire.schedules import (
     AheadOut,
     BackfillOut,

@@ -9,7 +9,7 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, nothing, show
 from crawlyard.cli.when import instant_of
 from crawlyard.core.timetable import zone_of
-from crawlyard.store.base import ScheduleQuery
+from crawlyard.store.queries import ScheduleQuery
 
 _ALL = 2**31
 

@@ -23,7 +23,7 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.cli.template_options import Use, params_of
 from crawlyard.core.schedule_records import ScheduleDraft
 from crawlyard.lazy import lazily
-from crawlyard.store.base import ScheduleQuery
+from crawlyard.store.queries import ScheduleQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke, schedule_actions, schedule_explain, schedule_reports

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from crawlyard.core.form import Form
 from crawlyard.core.template import TemplateDraft
-from crawlyard.store.base import TemplateQuery
+from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.wire.templates import (
     RenderedOut,
     SavedTemplateOut,

@@ -14,7 +14,7 @@ from crawlyard.core.secrets import credentials
 from crawlyard.core.template import FileFormat
 from crawlyard.export.files import check_writable, whole_file
 from crawlyard.services.template_files import draft_of, written
-from crawlyard.store.base import TemplateQuery
+from crawlyard.store.queries import TemplateQuery
 
 _ALL = 2**31
 _OURS_ALONE = 0o600  # there may be credentials in a file

@@ -22,7 +22,7 @@ from crawlyard.cli.template_options import (
 )
 from crawlyard.core.template import TemplateDraft
 from crawlyard.lazy import lazily
-from crawlyard.store.base import TemplateQuery
+from crawlyard.store.queries import TemplateQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke, template_actions, template_reports, template_use

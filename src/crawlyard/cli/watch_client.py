@@ -6,7 +6,7 @@ from typing import Protocol
 
 from crawlyard.core.lifecycle import State
 from crawlyard.core.watch import Level
-from crawlyard.store.base import ArchiveQuery, JobQuery
+from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut
 from crawlyard.web.wire.exclusions import ExclusionOut

@@ -22,7 +22,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.user import Actor, Permit, Role
 from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 Randomness = Callable[[int], bytes]
 

@@ -7,7 +7,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Lease
 from crawlyard.core.job import Job
 from crawlyard.services.holding import hold
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 
 async def hold_spent(store: Store, clock: Clock, held: Sequence[tuple[Lease, Job]]) -> None:

@@ -13,7 +13,8 @@ from crawlyard.core.archive import BOUNDS, Bounds, Findings, FoundPage, Look, ex
 from crawlyard.core.page import Body
 from crawlyard.core.user import Actor
 from crawlyard.services.finding import meant
-from crawlyard.store.base import ArchiveQuery, PageQuery, Store
+from crawlyard.store.queries import ArchiveQuery, PageQuery
+from crawlyard.store.store import Store
 
 MOST = 500
 """Pages that are found at once, at most."""

@@ -21,7 +21,7 @@ from crawlyard.core.user import Actor
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, Refused
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.operations import Operations
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 
 AT_ONCE = 200
 """Jobs that an answer waits for; more make an operation."""

@@ -13,7 +13,7 @@ from crawlyard.core.checkpoint import Asker, Claim, Preemption
 from crawlyard.core.due import Due
 from crawlyard.core.priority import Priority
 from crawlyard.dispatch.base import Listener
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 LOOK_EVERY_S = 1.0
 """How often a worker without a free slot looks for an urgent job that has waited."""

@@ -16,7 +16,8 @@ from crawlyard.services.policy import CEILING
 from crawlyard.services.results import every_event
 from crawlyard.services.site_settings import SETTINGS, SiteSettings
 from crawlyard.services.templates import DEFAULT, THIS_JOB, TemplateManager
-from crawlyard.store.base import EventLog, EventQuery
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.sql.events import EventLog
 
 _DEFAULTS = {**form_of(JobSpec(urls=("https://example.com/",))), "urls": []}
 

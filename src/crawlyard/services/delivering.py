@@ -27,7 +27,8 @@ from crawlyard.engine.visit import retry_after_s
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.policy import Policy
 from crawlyard.services.signing import signed
-from crawlyard.store.base import Claimed, Store
+from crawlyard.store.queries import Claimed
+from crawlyard.store.store import Store
 
 _POLL = timedelta(seconds=1)  # for what other processes wrote: no wake-up tells of that
 _NOT_YET = timedelta(seconds=5)  # until a message is tried that there was no room to send

@@ -12,7 +12,8 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.user import Actor, Role
 from crawlyard.core.webhook import check_patterns
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import EVERY_EVENT, EventLog, EventQuery
+from crawlyard.store.queries import EVERY_EVENT, EventQuery
+from crawlyard.store.sql.events import EventLog
 
 LOOK_EVERY = timedelta(milliseconds=300)
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is away

@@ -11,7 +11,7 @@ from crawlyard.core.user import Actor
 from crawlyard.engine.scope import Boundary
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
 from crawlyard.services.jobs import JobManager
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 MOST_SAMPLES = 10
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from crawlyard.core.filter import ME, Condition, FilterKey
 from crawlyard.core.template import is_id
 from crawlyard.core.user import Actor, Role
-from crawlyard.store.base import JobQuery, ScheduleQuery, Store, TemplateQuery
+from crawlyard.store.queries import JobQuery, ScheduleQuery, TemplateQuery
+from crawlyard.store.store import Store
 
 _Finder: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
 

@@ -8,7 +8,7 @@ from crawlyard.core.user import Actor, Role
 from crawlyard.core.watch import Wish, WorkerReport, WorkerState
 from crawlyard.errors import Conflict, Forbidden, IllegalMove
 from crawlyard.services.watching import Watching
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 _TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
 

@@ -15,7 +15,7 @@ from crawlyard.core.user import Actor, Role
 from crawlyard.core.watch import WorkerReport
 from crawlyard.errors import Forbidden
 from crawlyard.services.reporting import ALIVE
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 _FIRST_DAY = date(2000, 1, 1)
 

@@ -13,7 +13,7 @@ from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.user import Grant
 from crawlyard.services.holding import hold
 from crawlyard.services.policy import Policy
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 
 def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> tuple[Job, Event]:

@@ -10,7 +10,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.spread import Share
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 _TRIES = 8  # a move that loses a race is read and tried again
 

@@ -13,7 +13,7 @@ from crawlyard.core.watch import HostStanding
 from crawlyard.engine.urls import host_named
 from crawlyard.errors import Conflict, Forbidden, NotFound, check_version
 from crawlyard.services.watching import Watching
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 _TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
 

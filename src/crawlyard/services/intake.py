@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import Entered, Entrant, IntakeStore
+from crawlyard.store.queries import Entered, Entrant
+from crawlyard.store.sql.intake import IntakeStore
 
 MOST = 500
 """Jobs of one transaction: others who write wait for all of them (50 ms on SQLite)."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.desk import REPLIES_LAST
 from crawlyard.core.event import EventName
+from crawlyard.core.freed import Freed
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import Move, StateReason
 from crawlyard.core.pausing import Step, due_step, ends_at, notice
@@ -19,7 +20,9 @@ from crawlyard.core.quantity import counted
 from crawlyard.core.quota import day_of
 from crawlyard.errors import Conflict, StoreUnavailable
 from crawlyard.services.reporting import FORGOTTEN_AFTER
-from crawlyard.store.base import EventQuery, Freed, Store, UpkeepStore
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.sql.upkeep import UpkeepStore
+from crawlyard.store.store import Store
 
 NAME = "janitor"
 """As the actor of what it does."""

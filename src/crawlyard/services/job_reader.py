@@ -10,7 +10,8 @@ from crawlyard.core.template import is_id
 from crawlyard.core.user import Actor
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.finding import meant
-from crawlyard.store.base import EVERY_JOB, JobQuery, Store
+from crawlyard.store.queries import EVERY_JOB, JobQuery
+from crawlyard.store.store import Store
 
 
 class JobReader:

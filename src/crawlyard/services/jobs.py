@@ -8,6 +8,7 @@ from crawlyard.core.actions import DELETABLE, Action, has_rest
 from crawlyard.core.checkpoint import Standing
 from crawlyard.core.editing import EDITABLE, edited
 from crawlyard.core.event import EventName
+from crawlyard.core.freed import Freed
 from crawlyard.core.job import Job, damage_of
 from crawlyard.core.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.limits import Usage, breach, given_back
@@ -17,7 +18,6 @@ from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
 from crawlyard.services.janitor import purged
 from crawlyard.services.submitting import JobSubmitter
-from crawlyard.store.base import Freed
 
 _TRIES = 8  # a move that loses a race is read and tried again; more losses mean a bug
 

@@ -26,7 +26,8 @@ from crawlyard.services.policy import (
 )
 from crawlyard.services.receivers import with_webhooks
 from crawlyard.services.templates import TemplateManager
-from crawlyard.store.base import Entrant, Rules, Store
+from crawlyard.store.queries import Entrant, Rules
+from crawlyard.store.store import Store
 
 
 async def prepared(

@@ -21,7 +21,7 @@ from crawlyard.core.desk import (
 from crawlyard.core.user import Actor, Role
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, NotFound, StoreUnavailable
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 LEASE = timedelta(seconds=30)
 """Without a portion done, an operation is taken over."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from crawlyard.clock import Clock
 from crawlyard.errors import SchemaMismatch, StoreUnavailable
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 LOOK_EVERY = timedelta(seconds=2)
 

@@ -31,7 +31,8 @@ from crawlyard.core.watch import WorkerReport
 from crawlyard.errors import NotFound
 from crawlyard.services.job_reader import progress_of_standing
 from crawlyard.services.watching import Watching
-from crawlyard.store.base import JobQuery, ScheduleQuery, Store
+from crawlyard.store.queries import JobQuery, ScheduleQuery
+from crawlyard.store.store import Store
 
 MOST = 500
 """Things of one kind that are looked at."""

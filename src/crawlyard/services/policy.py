@@ -16,7 +16,8 @@ from crawlyard.core.quantity import counted
 from crawlyard.core.spec import JobSpec
 from crawlyard.core.user import NO_QUOTA, Actor, Grant, Grants, Quota
 from crawlyard.errors import Forbidden, NotFound, QuotaExceeded
-from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
 
 CEILING = "ceiling"
 """Where a limit comes from that was cut."""

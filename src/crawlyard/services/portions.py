@@ -11,7 +11,7 @@ from crawlyard.services.bulk import asked_of, result_of, where_of
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.operations import Portion, Worker
 from crawlyard.services.scheduler import Scheduler
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 
 _JOBS = 20  # a cancelled operation goes on for as many
 _INSTANTS = 100

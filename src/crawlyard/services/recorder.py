@@ -8,7 +8,7 @@ from typing import TypeAlias
 from crawlyard.clock import Clock
 from crawlyard.core.checkpoint import Batch, Checkpoint, Lease
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import FrontierStore
+from crawlyard.store.sql.frontier import FrontierStore
 
 _Waiting: TypeAlias = tuple[Lease, Batch, "asyncio.Future[Checkpoint]"]
 

@@ -20,7 +20,7 @@ from crawlyard.core.job import Job
 from crawlyard.core.watch import WAIT_BOUNDS_S, Wish, WorkerReport
 from crawlyard.engine.hosts import HostGate
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.base import WorkerStore
+from crawlyard.store.sql.watch import WorkerStore
 
 LOOK_EVERY = timedelta(milliseconds=500)
 """Between two looks at what is wanted of a worker."""

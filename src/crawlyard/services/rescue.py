@@ -7,7 +7,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.services.signs import Signs
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 LOOK_EVERY = timedelta(seconds=1)
 

@@ -10,6 +10,7 @@ from crawlyard.core.event import Event
 from crawlyard.core.page import (
     Body,
     ErrorGroup,
+    KnownURL,
     RuleKind,
     SkippedGroup,
     SkippedURL,
@@ -19,7 +20,9 @@ from crawlyard.core.page import (
 from crawlyard.core.template import is_id
 from crawlyard.core.user import Actor
 from crawlyard.errors import NotFound
-from crawlyard.store.base import EventLog, EventQuery, KnownURL, PageQuery, Store
+from crawlyard.store.queries import EventQuery, PageQuery
+from crawlyard.store.sql.events import EventLog
+from crawlyard.store.store import Store
 
 _CHUNK = 500
 

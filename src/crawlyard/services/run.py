@@ -36,7 +36,7 @@ from crawlyard.services.policy import Policy
 from crawlyard.services.progress import ProgressTracker
 from crawlyard.services.recorder import Recorder
 from crawlyard.services.reporting import Deeds
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 PATIENCE_S = 60.0
 """A store that does not answer is tried again for this long before a job is let go; its

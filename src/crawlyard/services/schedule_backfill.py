@@ -14,7 +14,8 @@ from crawlyard.errors import Invalid, check_version
 from crawlyard.services.schedule_reader import instants_of
 from crawlyard.services.schedule_telling import backfilled, is_open, ticked
 from crawlyard.services.schedule_ticker import TRIES, Ticker, keeps_changing
-from crawlyard.store.base import Firing, Store
+from crawlyard.store.queries import Firing
+from crawlyard.store.store import Store
 
 MOST_BACKFILLED = 1000
 """Instants that one backfill may have in its range."""

@@ -12,7 +12,7 @@ from crawlyard.core.quantity import counted
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.errors import Conflict
 from crawlyard.services.schedule_telling import BY, told
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 
 class Failures:

@@ -17,7 +17,8 @@ from crawlyard.core.template import is_id
 from crawlyard.core.timetable import timetable
 from crawlyard.core.user import Actor, Role
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.store.base import ScheduleQuery, Store
+from crawlyard.store.queries import ScheduleQuery
+from crawlyard.store.store import Store
 
 MOST_OCCURRENCES = 2000
 """Instants that one calendar shows."""

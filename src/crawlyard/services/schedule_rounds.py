@@ -8,7 +8,8 @@ from crawlyard.clock import Clock
 from crawlyard.core.event import EventName
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.schedule_ticker import Ticker
-from crawlyard.store.base import EventQuery, Store
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 
 LOOK_EVERY = timedelta(seconds=5)
 """How long a clock that was set forward, or an event that was missed, may go unnoticed."""

@@ -24,7 +24,8 @@ from crawlyard.services.making import Making, prepared
 from crawlyard.services.policy import Policy
 from crawlyard.services.schedule_failures import Failures
 from crawlyard.services.schedule_telling import BY, cancelled, ticked, told
-from crawlyard.store.base import Firing, Store
+from crawlyard.store.queries import Firing
+from crawlyard.store.store import Store
 
 TRIES = 8
 """A change that loses a race is read and tried again; more losses mean a bug."""

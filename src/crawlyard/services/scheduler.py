@@ -27,7 +27,8 @@ from crawlyard.services.schedule_rounds import Rounds
 from crawlyard.services.schedule_telling import cancelled, ticked, told
 from crawlyard.services.schedule_ticker import TRIES, Ticker, TickerOptions, keeps_changing
 from crawlyard.services.templates import TemplateManager
-from crawlyard.store.base import Firing, Store
+from crawlyard.store.queries import Firing
+from crawlyard.store.store import Store
 
 _NOTHING: Mapping[str, object] = {}
 _MICROSECOND = timedelta(microseconds=1)

@@ -16,7 +16,7 @@ from crawlyard.core.user import Actor, Role
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Conflict, Forbidden, NotFound, check_version
 from crawlyard.services.janitor import JanitorOptions, kept
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 _TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
 

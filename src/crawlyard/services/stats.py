@@ -11,7 +11,8 @@ from crawlyard.core.stats import DayFigures, Figures, Step
 from crawlyard.core.user import Actor, Role
 from crawlyard.errors import Invalid
 from crawlyard.services.reporting import ALIVE
-from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
 
 MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)

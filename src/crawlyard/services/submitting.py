@@ -19,7 +19,8 @@ from crawlyard.services.job_reader import JobReader
 from crawlyard.services.making import Draft, check_maker, drafted, prepared
 from crawlyard.services.policy import Policy
 from crawlyard.services.receivers import Resolve, check_names
-from crawlyard.store.base import Entered, Store
+from crawlyard.store.queries import Entered
+from crawlyard.store.store import Store
 
 PORTION = 250
 """Jobs of `submit_many` in one transaction: they are judged in 10 to 20 ms, in which nothing

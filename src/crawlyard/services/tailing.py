@@ -11,7 +11,7 @@ from crawlyard.core.user import Actor
 from crawlyard.core.watch import Level, LogEnd, LogLine
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs import JobManager
-from crawlyard.store.base import JournalStore
+from crawlyard.store.sql.watch import JournalStore
 
 LOOK_EVERY = timedelta(milliseconds=200)
 """Between two looks at whether there are more lines."""

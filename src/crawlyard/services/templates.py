@@ -30,7 +30,8 @@ from crawlyard.errors import (
 from crawlyard.ids import new_id
 from crawlyard.services.receivers import with_webhooks
 from crawlyard.services.schedule_telling import told
-from crawlyard.store.base import Store, TemplateQuery
+from crawlyard.store.queries import TemplateQuery
+from crawlyard.store.store import Store
 
 DEFAULT, THIS_JOB = "default", "this job"
 """Where a value of a filled spec comes from, if not from the template."""

@@ -8,7 +8,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.user import LOCAL, NO_QUOTA, Actor, Quota, Role, User
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, check_version
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 _TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
 

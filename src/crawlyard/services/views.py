@@ -9,7 +9,7 @@ from crawlyard.core.desk import SavedView
 from crawlyard.core.user import Actor
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, check_version
 from crawlyard.ids import new_id
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 MOST_VIEWS = 200
 """Of one user."""

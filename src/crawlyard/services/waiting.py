@@ -9,7 +9,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.user import Actor
 from crawlyard.services.events import LOOK_EVERY
 from crawlyard.services.jobs import JobManager
-from crawlyard.store.base import EventLog
+from crawlyard.store.sql.events import EventLog
 
 LONGEST = timedelta(seconds=60)
 

@@ -19,7 +19,8 @@ from crawlyard.core.watch import (
 from crawlyard.errors import Forbidden, IllegalMove, NotFound
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.reporting import ALIVE
-from crawlyard.store.base import JobQuery, Store
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
 
 _MOST_JOBS = 10_000
 

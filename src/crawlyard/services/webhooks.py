@@ -35,7 +35,8 @@ from crawlyard.ids import new_id
 from crawlyard.services.policy import Policy
 from crawlyard.services.receivers import Resolve, receiver
 from crawlyard.services.signing import new_secret
-from crawlyard.store.base import Store, WebhookQuery
+from crawlyard.store.queries import WebhookQuery
+from crawlyard.store.store import Store
 
 _TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
 

@@ -18,7 +18,7 @@ from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.services.jobs import JobManager
 from crawlyard.services.reporting import ALIVE
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 
 MOST_PLACES = 1_000
 """Of the queue that are counted for a list."""

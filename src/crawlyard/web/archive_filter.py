@@ -8,7 +8,7 @@ from msgspec import Struct
 from crawlyard.core.archive import MAX_TEXT, words_of
 from crawlyard.core.filter import FilterKey, condition
 from crawlyard.core.template import is_id
-from crawlyard.store.base import ArchiveQuery, JobQuery
+from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.filtering import Values, WhichPages, of_parameter, words
 from crawlyard.web.wire.schedule_asks import AskedInstant
 

@@ -12,7 +12,7 @@ from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.results import Results
-from crawlyard.store.base import PageQuery
+from crawlyard.store.queries import PageQuery
 from crawlyard.web.wire.records import record_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from crawlyard.core.filter import (
 )
 from crawlyard.core.page import ErrorKind, status_asked
 from crawlyard.errors import Invalid
-from crawlyard.store.base import PageQuery
+from crawlyard.store.queries import PageQuery
 from crawlyard.web.problems import Problem
 from crawlyard.web.wire.problems import FieldErrorOut
 

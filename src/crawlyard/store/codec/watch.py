@@ -4,9 +4,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.page import TargetState, Via
+from crawlyard.core.page import KnownURL, TargetState, Via
 from crawlyard.core.watch import Course, Level, LogLine, Wish, WorkerReport
-from crawlyard.store.base import KnownURL
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _REPORT = decoder_of(WorkerReport)

@@ -1,6 +1,4 @@
-"""`UserStore` and `CredentialStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The accounts, and what each has used. The secrets that were given out, by their digests."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -14,8 +12,8 @@ from crawlyard.core.event import Event
 from crawlyard.core.limits import Usage
 from crawlyard.core.user import User
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import Proof
 from crawlyard.store.codec.access import credential_of, credential_row, user_of, user_row
+from crawlyard.store.queries import Proof
 from crawlyard.store.sql.bulk import delete_first, insert_new
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.names import plainly
@@ -23,30 +21,52 @@ from crawlyard.store.sql.standing import tell
 from crawlyard.store.tables.access import credentials, days, users
 
 
-class SqlUsers(Struct, frozen=True):
-    """`UserStore` on a database."""
+class UserStore(Struct, frozen=True):
+    """The accounts, and what each has used."""
 
     _database: Database
 
     async def add(self, user: User, event: Event) -> None:
+        """Remember a new user.
+
+        Raises:
+            Conflict: the id is taken.
+        """
         await self._database.write(partial(_add_user, user=user, event=event))
 
     async def get(self, user_id: str) -> User:
+        """Return a user.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
         return await self._database.read(partial(_user, user_id=user_id))
 
     async def save(self, user: User, event: Event) -> None:
+        """Replace version ``user.version - 1`` and add the event.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
         await self._database.write(partial(_save_user, user=user, event=event))
 
     async def find(self, after: str, limit: int) -> list[User]:
+        """Return users with an id above *after*, in the order of their ids, at most *limit*."""
         return await self._database.read(partial(_users, after=after, limit=limit))
 
     async def day(self, owner: str, day: date) -> Usage:
+        """Return what the jobs of *owner* have used on a day, of UTC: pages, bytes and errors."""
         return await self._database.read(partial(_day, owner=owner, day=day))
 
     async def days(self, owner: str | None, since: date) -> Mapping[date, Usage]:
+        """Return what was used on each day from *since* on, of one owner or all together.
+
+        Days without anything are left out.
+        """
         return await self._database.read(partial(_days, owner=owner, since=since))
 
     async def forget_days(self, before: date, rows: int = 1000) -> int:
+        """Delete what was used on up to *rows* days before *before*; return how many."""
         return await self._database.write(partial(_forget_days, before=before, rows=rows))
 
 
@@ -101,23 +121,36 @@ def _forget_days(conn: Connection, before: date, rows: int) -> int:
     return delete_first(conn, (days.c.owner, days.c.day), days.c.day < before, rows)
 
 
-class SqlCredentials(Struct, frozen=True):
-    """`CredentialStore` on a database."""
+class CredentialStore(Struct, frozen=True):
+    """The secrets that were given out, by their digests."""
 
     _database: Database
 
     async def add(self, credential: Credential, event: Event | None = None) -> None:
+        """Remember a new one.
+
+        Raises:
+            Conflict: its id or digest is taken.
+            NotFound: its user is gone.
+        """
         await self._database.write(partial(_add, credential=credential, event=event))
 
     async def shown(self, digest: str) -> Proof | None:
+        """Return what a secret with this digest is, good or not; ``None``: there is none."""
         return await self._database.read(partial(_shown, digest=digest))
 
     async def get(self, credential_id: str) -> Credential:
+        """Return one.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
         return await self._database.read(partial(_get, credential_id=credential_id))
 
     async def find(
         self, user_id: str | None, kind: CredentialKind, before: str | None, limit: int
     ) -> list[Credential]:
+        """Return those of a user, or of all, with ids below *before*, newest first."""
         asked = [credentials.c.kind == kind.value]
         if user_id is not None:
             asked.append(credentials.c.user_id == user_id)
@@ -126,16 +159,20 @@ class SqlCredentials(Struct, frozen=True):
         return await self._database.read(partial(_find, asked=asked, limit=limit))
 
     async def touch(self, credential_id: str, now: datetime) -> None:
+        """Note that it was used."""
         await self._database.write(partial(_touch, credential_id=credential_id, now=now))
 
     async def revoke(self, credential_id: str, now: datetime, event: Event | None = None) -> None:
+        """Make it, and what was had by it, prove nothing any more; once it is so, it stays so."""
         work = partial(_revoke, credential_id=credential_id, now=now, event=event)
         await self._database.write(work)
 
     async def spend(self, link: str, session: Credential) -> bool:
+        """Revoke the link of this id and add *session*, together; ``False``: it was spent."""
         return await self._database.write(partial(_spend, link=link, session=session))
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* that were revoked or expired before *before*; return how many."""
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 

@@ -1,6 +1,4 @@
-"""`ArchiveStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The pages of all jobs, the last that was stored in front."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -11,8 +9,8 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, func, select, union_all
 
 from crawlyard.core.archive import FoundPage, Look
-from crawlyard.store.base import ArchiveQuery
 from crawlyard.store.codec.jobs import page_of
+from crawlyard.store.queries import ArchiveQuery
 from crawlyard.store.sql.asked import conditions
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.pages import asked_of, page_columns
@@ -24,12 +22,17 @@ _APART = timedelta(minutes=1)  # that the clocks of two machines may be
 _BEYOND = 2**63 - 1  # above every id
 
 
-class SqlArchive(Struct, frozen=True):
-    """`ArchiveStore` on a database."""
+class ArchiveStore(Struct, frozen=True):
+    """The pages of all jobs, the last that was stored in front."""
 
     _database: Database
 
     async def look(self, query: ArchiveQuery, rows: int) -> Look:
+        """Look at the next *rows* pages of the jobs that *query* asks for, newest first.
+
+        The time that it takes grows with *rows* and with the number of these jobs, not
+        with that of the pages that there are; pages of other jobs are not looked at.
+        """
         return await self._database.read(partial(_look, query=query, rows=rows))
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Column, ColumnElement, and_, exists, false, literal_colum
 from crawlyard.core.filter import Condition, FilterKey, Source
 from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.tables.jobs import UNUSUAL, job_hosts, job_tags, job_texts, jobs
 
 

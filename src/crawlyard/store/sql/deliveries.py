@@ -1,9 +1,7 @@
-"""`DeliveryStore` on SQL.
+"""What is to be delivered, and what became of it.
 
 Locks are taken in one order: the cursor, a webhook, its deliveries, the events.
 """
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -19,9 +17,9 @@ from crawlyard.core.event import Event
 from crawlyard.core.room import Traffic
 from crawlyard.core.webhook import Delivery, DeliveryState, Webhook, message_id
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import Claimed
 from crawlyard.store.codec.jobs import event_of
 from crawlyard.store.codec.webhooks import delivery_of, delivery_row, webhook_of, webhook_row
+from crawlyard.store.queries import Claimed
 from crawlyard.store.sql.bulk import insert_new
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.post import give_up, give_up_all, locked
@@ -32,21 +30,38 @@ from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, we
 _CURSOR = "webhooks"
 
 
-class SqlDeliveries(Struct, frozen=True):
-    """`DeliveryStore` on a database."""
+class DeliveryStore(Struct, frozen=True):
+    """What is to be delivered, and what became of it."""
 
     _database: Database
 
     async def fan_out(self, now: datetime, limit: int = 500) -> int:
+        """Make deliveries, due at *now*, of the next events that no call has looked at.
+
+        One transaction for at most *limit* events, each looked at once by all callers
+        together; an active webhook gets each event that it `wants` once. Return how many
+        events were looked at; those of users without a webhook are passed over.
+        """
         return await self._database.write(partial(_fan_out, now=now, limit=limit))
 
     async def claim(self, now: datetime, lease: timedelta, traffic: Traffic) -> list[Claimed]:
+        """Lease due deliveries, the earliest first, as far as *traffic* has room for them.
+
+        Their webhooks are active, and no receiver of them has asked for a rest. *traffic*
+        counts them. Two callers never get the same one until its lease has lapsed.
+        """
         work = partial(_claim, now=now, until=now + lease, traffic=traffic)
         return await self._database.write(work)
 
     async def settle(
         self, claimed: Delivery, after: Delivery, held_until: datetime | None = None
     ) -> Event | None:
+        """Write what became of a *claimed* delivery and free it; let its webhook hear of it.
+
+        Return the event that was written if that switched the webhook off, as
+        `Webhook.heard` says. Nothing is written if the delivery is not as it was claimed
+        any more: another has settled it, it is to be made again, or it is gone.
+        """
         work = partial(_settle, claimed=claimed, after=after, held_until=held_until)
         event = await self._database.write(work)
         if event is not None:
@@ -54,11 +69,17 @@ class SqlDeliveries(Struct, frozen=True):
         return event
 
     async def get(self, delivery_id: str) -> Delivery:
+        """Return a delivery.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
         return await self._database.read(partial(_get, delivery_id=delivery_id))
 
     async def find(
         self, webhook_id: str, state: DeliveryState | None, before: int | None, limit: int
     ) -> list[Delivery]:
+        """Return deliveries with a key below *before*, newest first, at most *limit*."""
         asked = [deliveries.c.webhook_id == webhook_id]
         if state is not None:
             asked.append(deliveries.c.state == state.value)
@@ -67,15 +88,28 @@ class SqlDeliveries(Struct, frozen=True):
         return await self._database.read(partial(_find, asked=asked, limit=limit))
 
     async def again(self, delivery_id: str, now: datetime) -> Delivery:
+        """Make a delivery due once more, whatever its state; its attempts begin anew.
+
+        A rest that its receiver asked for is over.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: its webhook is switched off.
+        """
         return await self._database.write(partial(_again, delivery_id=delivery_id, now=now))
 
     async def next_at(self, now: datetime, traffic: Traffic) -> datetime | None:
         # asked every second, and mostly there is none: then one short query, or none, is enough
+        """Return when `claim` will find something again, ``None`` if nothing waits.
+
+        Perhaps an instant that is over; what *traffic* has no room for is left out.
+        """
         if not await self._database.known(_is_any_undelivered):
             return None
         return await self._database.read(partial(_next_at, now=now, traffic=traffic))
 
     async def events(self, deliveries: Sequence[Delivery]) -> list[Event | None]:
+        """Return the event of each delivery, ``None`` where it has been forgotten."""
         seqs = [delivery.seq for delivery in deliveries]
         return await self._database.read(partial(_events, seqs=seqs)) if seqs else []
 

@@ -1,6 +1,8 @@
-"""`ViewStore`, `OperationStore` and `SettingStore` on SQL."""
+"""Saved views. Names are unique per owner and page.
 
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+Long operations, and who works at them.
+Sections of settings that an admin changes while the yard runs.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -30,24 +32,45 @@ from crawlyard.store.sql.standing import tell
 from crawlyard.store.tables.desk import UNDER_WAY, operations, settings, views
 
 
-class SqlViews(Struct, frozen=True):
-    """`ViewStore` on a database."""
+class ViewStore(Struct, frozen=True):
+    """Saved views. Names are unique per owner and page."""
 
     _database: Database
 
     async def add(self, view: SavedView) -> None:
+        """Remember a new one.
+
+        Raises:
+            Conflict: its id is taken, or its owner has one of that name.
+        """
         await self._database.write(partial(_add_view, view=view))
 
     async def get(self, view_id: str) -> SavedView:
+        """Return one.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
         return await self._database.read(partial(_view, view_id=view_id))
 
     async def save(self, view: SavedView) -> None:
+        """Replace version ``view.version - 1``.
+
+        Raises:
+            Conflict: the stored version is another, it is gone, or the name is taken.
+        """
         await self._database.write(partial(_save_view, view=view))
 
     async def find(self, owner: str, page: str | None = None) -> list[SavedView]:
+        """Return the views of a user, by (page, name)."""
         return await self._database.read(partial(_views, owner=owner, page=page))
 
     async def delete(self, view_id: str, version: int) -> None:
+        """Delete one.
+
+        Raises:
+            Conflict: the stored version is another, or it is gone.
+        """
         await self._database.write(partial(_delete_view, view_id=view_id, version=version))
 
 
@@ -89,21 +112,37 @@ def _delete_view(conn: Connection, view_id: str, version: int) -> None:
         raise Conflict(f"view {view_id} is not at version {version} any more")
 
 
-class SqlOperations(Struct, frozen=True):
-    """`OperationStore` on a database."""
+class OperationStore(Struct, frozen=True):
+    """Long operations, and who works at them."""
 
     _database: Database
 
     async def add(self, operation: Operation) -> None:
+        """Remember a new one.
+
+        Raises:
+            Conflict: its id is taken.
+        """
         await self._database.write(partial(_add_operation, operation=operation))
 
     async def get(self, operation_id: str) -> Operation:
+        """Return one.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
         return await self._database.read(partial(_operation, operation_id=operation_id))
 
     async def save(self, operation: Operation) -> None:
+        """Replace version ``operation.version - 1``.
+
+        Raises:
+            Conflict: the stored version is another: somebody cancelled it, or works at it.
+        """
         await self._database.write(partial(_save_operation, operation=operation))
 
     async def find(self, owner: str | None, before: str | None, limit: int) -> list[Operation]:
+        """Return those of a user, or of all, with ids below *before*, newest first."""
         asked: list[ColumnElement[bool]] = []
         if owner is not None:
             asked.append(operations.c.owner == owner)
@@ -113,6 +152,10 @@ class SqlOperations(Struct, frozen=True):
 
     async def claim(self, now: datetime, until: datetime) -> Operation | None:
         # asked every second, and nearly always in vain: writers need not wait for that
+        """Take a running one that nobody works at, until *until*; ``None``: there is none.
+
+        Two callers never get the same one while its lease lasts.
+        """
         database = self._database
         if not await database.known(_is_any_under_way):
             return None
@@ -121,9 +164,11 @@ class SqlOperations(Struct, frozen=True):
         return await database.write(partial(_claim, now=now, until=until))
 
     async def under_way(self) -> Mapping[str, int]:
+        """Return the versions of those that have not ended, by their ids."""
         return await self._database.read(_under_way)
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* that ended before *before*; return how many."""
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 
@@ -191,15 +236,21 @@ def _sweep(conn: Connection, before: datetime, rows: int) -> int:
     return delete_first(conn, (operations.c.id,), operations.c.ended_at < before, rows)
 
 
-class SqlSettings(Struct, frozen=True):
-    """`SettingStore` on a database."""
+class SettingStore(Struct, frozen=True):
+    """Sections of settings that an admin changes while the yard runs."""
 
     _database: Database
 
     async def get(self, name: str) -> Section:
+        """Return a section; one that was never written is empty, at version 0."""
         return await self._database.read(partial(_section, name=name))
 
     async def save(self, section: Section, event: Event | None = None) -> None:
+        """Replace version ``section.version - 1`` and add the event.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
         await self._database.write(partial(_save_section, section=section, event=event))
 
 

@@ -1,6 +1,4 @@
-"""`EventLog` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""What has happened, in commit order."""
 
 from functools import partial
 
@@ -8,23 +6,28 @@ from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from crawlyard.core.event import Event
-from crawlyard.store.base import EVERY_EVENT, EventQuery
 from crawlyard.store.codec.jobs import event_of
+from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.store.sql.database import Database
 from crawlyard.store.tables.jobs import events
 
 
-class SqlEvents(Struct, frozen=True):
-    """`EventLog` on a database."""
+class EventLog(Struct, frozen=True):
+    """What has happened, in commit order."""
 
     _database: Database
 
     async def events(
         self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
+        """Return events with a seq above *after*, at most *limit*.
+
+        Oldest first, unless the query wants the newest first: then the *limit* newest.
+        """
         return await self._database.read(partial(_events, query=query, after=after, limit=limit))
 
     async def last(self) -> int:
+        """Return the seq of the newest event, 0 when there is none."""
         return await self._database.known(_last)
 
 

@@ -1,6 +1,4 @@
-"""`FrontierStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The URLs of a job, and the checkpoints that carry them forward."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, timedelta
@@ -21,14 +19,27 @@ CHUNK = 50_000
 """Fingerprints read at once: 0.1 s and 4 MB."""
 
 
-class SqlFrontier(Struct, frozen=True):
-    """`FrontierStore` on a database."""
+class FrontierStore(Struct, frozen=True):
+    """The URLs of a job, and the checkpoints that carry them forward."""
 
     _database: Database
 
     async def record(
         self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
     ) -> list[Checkpoint]:
+        """Write batches of several jobs in ONE transaction; return an answer to each.
+
+        For each entry: pages kept, targets closed, new ones offered (a known fp is
+        left as it is), usage added to the job and to its owner's day, lines added to its
+        log, of which the newest `MOST_LINES` are kept, its course replaced, the lease
+        renewed until ``now + lease``. The last batch frees it, unless the job still
+        runs: then `settle` does. A batch is taken
+        while its attempt is the current one, whatever the job's state; otherwise it is
+        refused whole and its answer is LOST, without harm to the other entries. A batch
+        that was already written (its commit got no answer) is answered without being
+        written again.
+        A recorded page sets the job's losses to 0.
+        """
         if not entries:
             return []
         # compressing is a third of the work of a batch with bodies: not while others wait to write
@@ -39,6 +50,11 @@ class SqlFrontier(Struct, frozen=True):
     async def load(
         self, job_no: int, limit: int, *, depth_first: bool, without: Collection[str] = ()
     ) -> list[Target]:
+        """Return waiting targets in the order of the strategy, at most *limit*.
+
+        Breadth first is by (depth, found first), depth first by (depth, found last)
+        with the deepest in front. Hosts in *without* are left out.
+        """
         return await self._database.read(
             partial(
                 _load, job_no=job_no, limit=limit, depth_first=depth_first, without=sorted(without)
@@ -46,6 +62,7 @@ class SqlFrontier(Struct, frozen=True):
         )
 
     async def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
+        """Yield the fp of every target ever found or skipped, in chunks, in no order."""
         after: int | None = None
         while True:
             fps = await self._database.read(partial(_known, job_no=job_no, after=after))
@@ -56,6 +73,7 @@ class SqlFrontier(Struct, frozen=True):
             after = fps[-1]
 
     async def roots(self, job_no: int) -> list[str]:
+        """Return the URLs that redirects of seeds led to: the scope takes them as seeds."""
         return await self._database.read(partial(_roots, job_no=job_no))
 
 

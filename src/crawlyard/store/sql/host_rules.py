@@ -1,6 +1,4 @@
-"""`HostRuleStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""What operators say of hosts; a host without a rule is treated as its jobs wish."""
 
 from functools import partial
 
@@ -19,21 +17,37 @@ from crawlyard.store.tables.hosts import host_rules
 from crawlyard.store.text import clean
 
 
-class SqlHostRules(Struct, frozen=True):
-    """`HostRuleStore` on a database."""
+class HostRuleStore(Struct, frozen=True):
+    """What operators say of hosts; a host without a rule is treated as its jobs wish."""
 
     _database: Database
 
     async def find(self, after: str, limit: int) -> list[HostRule]:
+        """Return the rules of hosts behind *after*, by host, at most *limit*."""
         return await self._database.read(partial(_find, after=clean(after), limit=limit))
 
     async def get(self, host: str) -> HostRule:
+        """Return the rule of a host.
+
+        Raises:
+            NotFound: it has none.
+        """
         return await self._database.read(partial(_get, host=host))
 
     async def put(self, rule: HostRule, event: Event) -> None:
+        """Keep a rule in place of version ``rule.version - 1``; version 1 is a new one.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
         await self._database.write(partial(_put, rule=rule, event=event))
 
     async def delete(self, host: str, version: int, event: Event) -> None:
+        """Delete the rule of a host.
+
+        Raises:
+            Conflict: the stored version is another, or there is none.
+        """
         await self._database.write(partial(_delete, host=host, version=version, event=event))
 
 

@@ -1,10 +1,8 @@
-"""`HostStore` on SQL.
+"""How each host is asked by all processes on one store together.
 
 Whoever books a host, holds it or gives out its seats locks its row of `hosts`, several in
 the order of their names: nobody waits in a circle, and its seats change one at a time.
 """
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -38,12 +36,17 @@ _LIVE = select(host_seats).where(
 )
 
 
-class SqlHosts(Struct, frozen=True):
-    """`HostStore` on a database."""
+class HostStore(Struct, frozen=True):
+    """How each host is asked by all processes on one store together."""
 
     _database: Database
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        """Book requests; return when the first of each may leave, in the order asked.
+
+        The others of a booking follow *every_s* apart. Bookings of one host never
+        overlap, whoever made them, and none begins before the host's hold ends.
+        """
         if not bookings:
             return []
         return await self._database.write(partial(_book, bookings=bookings, now=now))
@@ -51,27 +54,45 @@ class SqlHosts(Struct, frozen=True):
     async def sit(
         self, asker: str, wishes: Sequence[SeatWish], now: datetime, until: datetime
     ) -> list[HostTerms]:
+        """Renew the seats of a process until *until*; return its terms, in the order asked.
+
+        As `core.seats.seats_of` says, with the bookings that it asks for; a host is
+        named once. The seats of a row that is not renewed are free from its *until* on.
+        """
         if not wishes:
             return []
         work = partial(_sit, asker=asker, wishes=wishes, now=now, until=until)
         return await self._database.write(work)
 
     async def leave(self, asker: str) -> None:
+        """Give all seats of a process back."""
         await self._database.write(partial(_leave, asker=asker))
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
     ) -> None:
+        """Let no booking of *host* begin before *until*; an earlier one changes nothing.
+
+        *strikes*: the refusals in a row that led to it, the last of them at *struck_at*.
+        A number that is lower than what still counts changes nothing.
+        """
         work = partial(_hold, host=clean(host), until=until, strikes=strikes, struck_at=struck_at)
         await self._database.write(work)
 
     async def forgive(self, host: str) -> None:
+        """Count no refusals of *host* any more: it has answered."""
         await self._database.write(partial(_forgive, host=clean(host)))
 
     async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
+        """Return how far ahead these hosts are booked; one that nobody has booked is left out."""
         return await self._database.read(partial(_booked, names=hosts)) if hosts else {}
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* rows of hosts and seats that ended before *before*.
+
+        Of hosts: bookings and holds; of seats: those that lapsed. Return how many.
+        Whoever asks one of these hosts next is the first to do so.
+        """
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 

@@ -11,13 +11,13 @@ from sqlalchemy import Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import LRUCache
 
-from crawlyard.store.base import Store
 from crawlyard.store.sql.creation import create_tables
 from crawlyard.store.sql.database import Work, lower
 from crawlyard.store.sql.driver import driver_of
 from crawlyard.store.sql.dues import NOBODY, Heralds, gathered
 from crawlyard.store.sql.faults import told
 from crawlyard.store.sql.open import store_on
+from crawlyard.store.store import Store
 
 T = TypeVar("T")
 

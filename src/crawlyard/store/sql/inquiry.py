@@ -1,6 +1,4 @@
-"""`InquiryStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""Why jobs and URLs wait, and how much has been done."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
@@ -45,12 +43,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class SqlInquiries(Struct, frozen=True):
-    """`InquiryStore` on a database."""
+class InquiryStore(Struct, frozen=True):
+    """Why jobs and URLs wait, and how much has been done."""
 
     _database: Database
 
     async def front(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[str]:
+        """Return the ids of the jobs that a claim takes next, the first in front.
+
+        Jobs of users in *without* are passed over.
+        """
         asked = (
             select(jobs.c.id)
             .select_from(STANDING)
@@ -63,6 +65,10 @@ class SqlInquiries(Struct, frozen=True):
     async def ahead(
         self, job: Job, now: datetime, limit: int, without: Collection[str] = ()
     ) -> int:
+        """Return how many jobs a claim takes before *job*; counting ends at *limit*.
+
+        Those of *without* are not counted.
+        """
         counted = (
             select(jobs.c.no)
             .select_from(STANDING)
@@ -73,12 +79,18 @@ class SqlInquiries(Struct, frozen=True):
         return await self._database.read(lambda conn: conn.scalar(asked) or 0)
 
     async def held_back(self, now: datetime) -> Mapping[str, str]:
+        """Return which part of their quota lets no job of some users begin, by user.
+
+        As `core.quota.held_back` says.
+        """
         return await self._database.read(partial(parts_held_back, now=now))
 
     async def page_of(self, job_id: str, fp: int) -> StoredPage | None:
+        """Return the page record of a target, ``None`` if it has none."""
         return await self._database.read(partial(_page_of, job_id=job_id, fp=fp))
 
     async def before(self, job_id: str, known: KnownURL, *, depth_first: bool) -> int:
+        """Return how many URLs of a job wait before a waiting one, as `FrontierStore.load` says."""
         depth, key = frontier.c.depth, frontier.c.id
         if depth_first:
             first = or_(depth > known.depth, and_(depth == known.depth, key > known.key))
@@ -92,6 +104,7 @@ class SqlInquiries(Struct, frozen=True):
         return await self._database.read(lambda conn: conn.scalar(asked) or 0)
 
     async def roots(self, job_id: str) -> list[str]:
+        """Return the URLs that redirects of seeds led to: the scope takes them as seeds."""
         asked = (
             select(frontier.c.url)
             .where(frontier.c.job_no == _number(job_id), SEED_HOP)
@@ -102,6 +115,10 @@ class SqlInquiries(Struct, frozen=True):
     async def ended(
         self, owner: str | None, since: datetime, until: datetime, step: timedelta
     ) -> Mapping[tuple[int, State], int]:
+        """Return how many jobs of a user, or of all, ended in each step from *since* to *until*.
+
+        By the number of the step, from 0, and the state that they have now; zeros left out.
+        """
         return await self._database.read(
             partial(_ended, owner=owner, since=since, until=until, step=step)
         )
@@ -109,6 +126,11 @@ class SqlInquiries(Struct, frozen=True):
     async def failing(
         self, owner: str | None, since: datetime, until: datetime, most: int
     ) -> list[FailingHost]:
+        """Return the hosts whose URLs failed from *since* up to and without *until*.
+
+        In jobs of a user, or of all, as their pages are now; as `core.stats.failing_hosts`
+        orders them. Of more than *most* failures, the latest count alone.
+        """
         work = partial(_failing, owner=owner, since=since, until=until, most=most)
         return await self._database.read(work)
 

@@ -1,6 +1,4 @@
-"""`IntakeStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""New jobs."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -18,8 +16,8 @@ from crawlyard.core.priority import Priority
 from crawlyard.core.queue import Line
 from crawlyard.core.user import NO_QUOTA
 from crawlyard.errors import Conflict, Refused
-from crawlyard.store.base.intake import Entered, Entrant, Rules, check_like
 from crawlyard.store.codec.access import quota_of
+from crawlyard.store.queries import Entered, Entrant, Rules, check_like
 from crawlyard.store.sql.arrivals import add_jobs
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.sql.driving import one_row
@@ -33,12 +31,21 @@ from crawlyard.store.tables.jobs import PENDING, PRESENT, jobs
 _ITS_OWNER = bindparam("owner", type_=CleanText)
 
 
-class SqlIntake(Struct, frozen=True):
-    """`IntakeStore` on a database."""
+class IntakeStore(Struct, frozen=True):
+    """New jobs."""
 
     _database: Database
 
     async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
+        """Let jobs in, in their order and in ONE transaction; return an answer to each.
+
+        Each is judged by what holds in that transaction; those of the same owner before it
+        count as waiting. No two transactions let in more of an owner than his quota says. One
+        that is refused, or whose `like` has another version by now, harms no other.
+
+        Raises:
+            Conflict: an id is taken; nothing is written.
+        """
         return await self._database.write(partial(_enter, entrants=entrants))
 
 

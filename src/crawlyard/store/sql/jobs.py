@@ -1,6 +1,4 @@
-"""`JobStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The jobs. A deleted job is gone for every method but `UpkeepStore.purge`."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -17,9 +15,9 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.page import ErrorKind
 from crawlyard.core.priority import Priority
 from crawlyard.errors import Conflict, NotFound, StoreUnavailable
-from crawlyard.store.base import EVERY_JOB, JobQuery
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.leasing import fenced, held
+from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.store.sql.arrivals import add_jobs
 from crawlyard.store.sql.asked import conditions
 from crawlyard.store.sql.database import Database
@@ -41,26 +39,50 @@ _FEW_TO_COUNT = 50_000
 _Counts = Mapping[tuple[State, Priority], int]
 
 
-class SqlJobs(Struct, frozen=True):
-    """`JobStore` on a database."""
+class JobStore(Struct, frozen=True):
+    """The jobs. A deleted job is gone for every method but `UpkeepStore.purge`."""
 
     _database: Database
 
     async def add(self, job: Job, event: Event, like: Job | None = None) -> None:
+        """Remember a new job, made *like* another one, if one is given.
+
+        Raises:
+            Conflict: its id is taken; or the other one has another version by now, or is gone.
+        """
         await self._database.write(partial(_add, job=job, event=event, like=like))
 
     async def get(self, job_id: str) -> Standing:
+        """Return a job and how far it has come.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
         return await self._database.read(partial(_get, job_id=job_id))
 
     async def save(self, job: Job, *events: Event) -> None:
+        """Replace version ``job.version - 1`` of the job and add the events.
+
+        Raises:
+            Conflict: the stored version is another, or the job is gone.
+        """
         await self._database.write(lambda conn: change(conn, job, *events))
 
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
+        """Return the jobs that *query* asks for, newest first unless it says so, at most *limit*.
+
+        By their ids: one that is added later is newer.
+        """
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def counts(
         self, query: JobQuery = EVERY_JOB, most: int | None = None
     ) -> Mapping[tuple[State, Priority], int]:
+        """Return how many jobs of *query* are in each state and priority, zeros left out.
+
+        With *most*, a count that has to read jobs stops there: if the sum is *most* or more,
+        there may be more in each state and priority.
+        """
         if not query.counts_are_kept:
             return await self._database.read(partial(_counted, query=query, most=most))
         found, many_steps = await self._database.read(partial(_kept, query=query))
@@ -70,11 +92,24 @@ class SqlJobs(Struct, frozen=True):
         return found
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
+        """Save the job and let its failed targets of *kinds* (empty: all) wait again.
+
+        Their page records go, what they used of pages and errors is given back, and
+        their tries begin anew. Return how many there were.
+
+        Raises:
+            Conflict: as for `save`, or its lease is still held: try again.
+        """
         return await self._database.write(
             partial(_retry_failed, job=job, event=event, kinds=frozenset(kinds))
         )
 
     async def delete(self, job_id: str, version: int, event: Event) -> None:
+        """Hide a job at once and for good; `UpkeepStore.purge` frees its space.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
         await self._database.write(partial(_delete, job_id=job_id, version=version, event=event))
 
 

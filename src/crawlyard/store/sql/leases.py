@@ -1,6 +1,4 @@
-"""`LeaseStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""Who crawls what, and until when."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -52,14 +50,20 @@ class _LastClaim(Struct):
     in_vain: bool = False
 
 
-class SqlLeases(Struct, frozen=True):
-    """`LeaseStore` on a database."""
+class LeaseStore(Struct, frozen=True):
+    """Who crawls what, and until when."""
 
     _database: Database
     _last: _LastClaim = field(default_factory=_LastClaim)
 
     async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
         # a worker at rest claims every second: it looks first, and keeps nobody from writing
+        """Lease the due job with a free lease that `core.queue.claim_key` puts first.
+
+        Of those that *asker* takes, as `core.queue.takes` says. Two callers never get the
+        same job. Jobs of a user whose quota is used up are passed over, as
+        `core.quota.held_back` says.
+        """
         if self._last.in_vain:
             marked, first = await self._database.known(soonest)
             if not marked and (first is None or first > now):
@@ -77,15 +81,25 @@ class SqlLeases(Struct, frozen=True):
         return None if isinstance(got, Again) else got
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
+        """Return what each holder is to do, in the order asked; writes nothing."""
         return await self._database.read(partial(_orders, leases=leases)) if leases else []
 
     async def settle(
         self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()
     ) -> None:
+        """Save the job as for `JobStore.save` and free the lease, in one transaction.
+
+        Its spec is that of the version before. Its failed targets of the kinds *again*
+        (empty: none) wait again, as after `JobStore.retry_failed`.
+
+        Raises:
+            Conflict: the lease is another's, or the job's version has moved on.
+        """
         work = partial(_settle, lease=lease, job=job, events=events, again=again)
         await self._database.write(work)
 
     async def free(self, lease: Lease) -> None:
+        """Let a lease go; does nothing if it is no longer ours."""
         await self._database.write(partial(_free, lease=lease))
 
     async def take_back(
@@ -94,6 +108,12 @@ class SqlLeases(Struct, frozen=True):
         dead: Collection[str],
         decide: Callable[[Job], tuple[Job, Event]],
     ) -> list[Job]:
+        """Free the leases that have lapsed at *now* or belong to *dead* workers.
+
+        Jobs that were running under them are saved as *decide* says, each in its own
+        transaction with its event, and returned; jobs in another state just become
+        free. Two callers never take the same job back twice.
+        """
         if not await self._database.known(_is_any_at_work):
             return []
         lapsed = HELD & or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead)))
@@ -107,6 +127,7 @@ class SqlLeases(Struct, frozen=True):
         return taken + await take_parts_back(self._database, now, dead, decide)
 
     async def holders(self) -> Mapping[str, int]:
+        """Return the workers that hold leases, and how many each."""
         return await self._database.known(_holders)
 
 

@@ -14,34 +14,34 @@ from sqlalchemy.exc import ArgumentError
 from crawlyard.about import install_line
 from crawlyard.clock import Clock
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.store.base import Store
-from crawlyard.store.sql.access import SqlCredentials, SqlUsers
-from crawlyard.store.sql.archive import SqlArchive
+from crawlyard.store.sql.access import CredentialStore, UserStore
+from crawlyard.store.sql.archive import ArchiveStore
 from crawlyard.store.sql.database import Database, SqliteDatabase
-from crawlyard.store.sql.deliveries import SqlDeliveries
-from crawlyard.store.sql.desk import SqlOperations, SqlSettings, SqlViews
+from crawlyard.store.sql.deliveries import DeliveryStore
+from crawlyard.store.sql.desk import OperationStore, SettingStore, ViewStore
 from crawlyard.store.sql.dues import NOBODY, Heralds
-from crawlyard.store.sql.events import SqlEvents
-from crawlyard.store.sql.frontier import SqlFrontier
-from crawlyard.store.sql.host_rules import SqlHostRules
-from crawlyard.store.sql.hosts import SqlHosts
-from crawlyard.store.sql.inquiry import SqlInquiries
-from crawlyard.store.sql.intake import SqlIntake
-from crawlyard.store.sql.jobs import SqlJobs
-from crawlyard.store.sql.leases import SqlLeases
-from crawlyard.store.sql.overview import SqlOverview
-from crawlyard.store.sql.pages import SqlPages
-from crawlyard.store.sql.queue import SqlQueue
-from crawlyard.store.sql.replies import SqlReplies
-from crawlyard.store.sql.robots import SqlRobots
-from crawlyard.store.sql.schedules import SqlSchedules
+from crawlyard.store.sql.events import EventLog
+from crawlyard.store.sql.frontier import FrontierStore
+from crawlyard.store.sql.host_rules import HostRuleStore
+from crawlyard.store.sql.hosts import HostStore
+from crawlyard.store.sql.inquiry import InquiryStore
+from crawlyard.store.sql.intake import IntakeStore
+from crawlyard.store.sql.jobs import JobStore
+from crawlyard.store.sql.leases import LeaseStore
+from crawlyard.store.sql.overview import OverviewStore
+from crawlyard.store.sql.pages import PageStore
+from crawlyard.store.sql.queue import QueueStore
+from crawlyard.store.sql.replies import ReplyStore
+from crawlyard.store.sql.robots import RobotsStore
+from crawlyard.store.sql.schedules import ScheduleStore
 from crawlyard.store.sql.schema import bring_up, check
-from crawlyard.store.sql.spread import SqlSpread
-from crawlyard.store.sql.templates import SqlTemplates
-from crawlyard.store.sql.ticks import SqlTicks
-from crawlyard.store.sql.upkeep import SqlUpkeep
-from crawlyard.store.sql.watch import SqlJournal, SqlWorkers
-from crawlyard.store.sql.webhooks import SqlWebhooks
+from crawlyard.store.sql.spread import SpreadStore
+from crawlyard.store.sql.templates import TemplateStore
+from crawlyard.store.sql.ticks import TickStore
+from crawlyard.store.sql.upkeep import UpkeepStore
+from crawlyard.store.sql.watch import JournalStore, WorkerStore
+from crawlyard.store.sql.webhooks import WebhookStore
+from crawlyard.store.store import Store
 
 _POSTGRES = frozenset({"postgresql", "postgres"})  # as a URL may call it
 _TICKETS = "procrastinate"  # its tables are made with ours, and carry wake-ups
@@ -82,34 +82,34 @@ async def open_sql_store(
 def store_on(database: Database) -> Store:
     """Return a store on a database that has its tables."""
     return Store(
-        jobs=SqlJobs(database),
-        intake=SqlIntake(database),
-        leases=SqlLeases(database),
-        spread=SqlSpread(database),
-        queue=SqlQueue(database),
-        frontier=SqlFrontier(database),
-        pages=SqlPages(database),
-        archive=SqlArchive(database),
-        events=SqlEvents(database),
-        hosts=SqlHosts(database),
-        host_rules=SqlHostRules(database),
-        robots=SqlRobots(database),
-        templates=SqlTemplates(database),
-        schedules=SqlSchedules(database),
-        ticks=SqlTicks(database),
-        webhooks=SqlWebhooks(database),
-        deliveries=SqlDeliveries(database),
-        users=SqlUsers(database),
-        credentials=SqlCredentials(database),
-        views=SqlViews(database),
-        operations=SqlOperations(database),
-        settings=SqlSettings(database),
-        replies=SqlReplies(database),
-        workers=SqlWorkers(database),
-        journal=SqlJournal(database),
-        inquiries=SqlInquiries(database),
-        overview=SqlOverview(database),
-        upkeep=SqlUpkeep(database),
+        jobs=JobStore(database),
+        intake=IntakeStore(database),
+        leases=LeaseStore(database),
+        spread=SpreadStore(database),
+        queue=QueueStore(database),
+        frontier=FrontierStore(database),
+        pages=PageStore(database),
+        archive=ArchiveStore(database),
+        events=EventLog(database),
+        hosts=HostStore(database),
+        host_rules=HostRuleStore(database),
+        robots=RobotsStore(database),
+        templates=TemplateStore(database),
+        schedules=ScheduleStore(database),
+        ticks=TickStore(database),
+        webhooks=WebhookStore(database),
+        deliveries=DeliveryStore(database),
+        users=UserStore(database),
+        credentials=CredentialStore(database),
+        views=ViewStore(database),
+        operations=OperationStore(database),
+        settings=SettingStore(database),
+        replies=ReplyStore(database),
+        workers=WorkerStore(database),
+        journal=JournalStore(database),
+        inquiries=InquiryStore(database),
+        overview=OverviewStore(database),
+        upkeep=UpkeepStore(database),
         check=partial(check, database, database.name),
         close=database.close,
     )

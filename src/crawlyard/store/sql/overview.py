@@ -1,6 +1,4 @@
-"""`OverviewStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""Things of a user, or of all (``None``), that a person should know of."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -47,18 +45,26 @@ _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
 """The column that has the key of a line, and those that are empty in it."""
 
 
-class SqlOverview(Struct, frozen=True):
-    """`OverviewStore` on a database."""
+class OverviewStore(Struct, frozen=True):
+    """Things of a user, or of all (``None``), that a person should know of."""
 
     _database: Database
 
     async def recent(
         self, schedule_ids: Collection[str], limit: int
     ) -> Mapping[str, Sequence[RecentTick]]:
+        """Return the last *limit* ticks of each of these schedules, the latest first.
+
+        With the states of their jobs, all of one moment. One without any is left out.
+        """
         work = partial(_recent, schedule_ids=sorted(set(schedule_ids)), limit=limit)
         return await self._database.read(work)
 
     async def overdue(self, owner: str | None, before: datetime, limit: int) -> list[CrawlSchedule]:
+        """Return schedules that should have been fired before *before*, the latest due last.
+
+        One that is paused is not late.
+        """
         late = (
             select(schedules)
             .where(
@@ -80,6 +86,7 @@ class SqlOverview(Struct, frozen=True):
         reasons: Collection[StateReason],
         limit: int,
     ) -> list[Job]:
+        """Return jobs paused before *before*, or for one of *reasons*, the longest first."""
         short = jobs.c.state_reason.in_([reason.value for reason in reasons])
         held = (
             select(jobs)
@@ -92,6 +99,7 @@ class SqlOverview(Struct, frozen=True):
     async def failures(
         self, owner: str | None, since: datetime, limit: int
     ) -> Sequence[tuple[Line | None, End]]:
+        """Return the jobs that have failed since *since* with their lines, the last first."""
         failed = (
             select(*_END, *_LINE)
             .where(GIVEN_UP, PRESENT, jobs.c.ended_at >= since, *_of(jobs.c.owner, owner))
@@ -101,9 +109,14 @@ class SqlOverview(Struct, frozen=True):
         return [(_line_of(row), _end_of(row)) for row in await self._rows(failed)]
 
     async def ends(self, lines: Mapping[Line, datetime], last: int) -> Mapping[Line, Sequence[End]]:
+        """Return how the jobs of *lines* have ended since the instant of each, the last first.
+
+        At most *last* of each; who was cancelled is left out.
+        """
         return await self._database.read(partial(_ends, lines=lines, last=last))
 
     async def backlog(self, owner: str | None, now: datetime) -> Backlog:
+        """Return how many jobs are due at *now* and wait, and since when."""
         due = (
             select(jobs.c.id, jobs.c.due_at, func.count().over().label("count_"))
             .where(PENDING, PRESENT, jobs.c.due_at <= now, *_of(jobs.c.owner, owner))
@@ -115,6 +128,10 @@ class SqlOverview(Struct, frozen=True):
         return Backlog()
 
     async def damaged(self, limit: int, among: int) -> list[Job]:
+        """Return jobs of anybody that cannot be read as they are stored, newest first.
+
+        The newest *among* jobs are looked at, a portion at a time.
+        """
         found: list[Job] = []
         newest = select(jobs).where(PRESENT).order_by(jobs.c.no.desc())
         part = newest
@@ -127,6 +144,7 @@ class SqlOverview(Struct, frozen=True):
         return found[:limit]
 
     async def off(self, owner: str | None, limit: int) -> list[Webhook]:
+        """Return webhooks that are switched off, the last that was changed first."""
         found = (
             select(webhooks)
             .where(~webhooks.c.active, *_of(webhooks.c.owner, owner))

@@ -1,6 +1,4 @@
-"""`PageStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""What was fetched."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -20,8 +18,8 @@ from crawlyard.core.page import (
     StoredPage,
     starts_of,
 )
-from crawlyard.store.base import PageQuery
 from crawlyard.store.codec.jobs import PAGE_READ, decompressed, page_of
+from crawlyard.store.queries import PageQuery
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.standing import no_of
 from crawlyard.store.tables.jobs import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
@@ -31,33 +29,41 @@ SAMPLES = 5
 """URLs shown for each kind of error."""
 
 
-class SqlPages(Struct, frozen=True):
-    """`PageStore` on a database."""
+class PageStore(Struct, frozen=True):
+    """What was fetched."""
 
     _database: Database
 
     async def pages(self, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
+        """Return page records in the order they were stored, at most *limit*."""
         return await self._database.read(partial(_pages, job_id=job_id, query=query, limit=limit))
 
     async def bodies(
         self, page_ids: Sequence[int], kinds: Collection[Body]
     ) -> Mapping[tuple[int, Body], bytes]:
+        """Return what is kept of these pages, decompressed; what is not kept is left out."""
         found = await self._database.read(partial(_bodies, page_ids=page_ids, kinds=kinds))
         return await self._database.compute(
             lambda: {key: decompressed(data) for key, data in found.items()}
         )
 
     async def errors(self, job_id: str) -> list[ErrorGroup]:
+        """Return the failed URLs grouped by kind, the most frequent first."""
         return await self._database.read(partial(_errors, job_id=job_id))
 
     async def skipped(
         self, job_id: str, after: int, limit: int, kinds: Collection[RuleKind] = ()
     ) -> list[tuple[int, SkippedURL]]:
+        """Return URLs that rules of *kinds* (empty: all) kept out with their keys above *after*.
+
+        In the order they were found, at most *limit*.
+        """
         return await self._database.read(
             partial(_skipped, job_id=job_id, after=after, limit=limit, kinds=kinds)
         )
 
     async def skipped_by(self, job_id: str) -> list[SkippedGroup]:
+        """Return the URLs that rules kept out by kinds of rules, the most frequent first."""
         return await self._database.read(partial(_skipped_by, job_id=job_id))
 
 

@@ -24,9 +24,9 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.filter import FilterKey
-from crawlyard.store.base import JobQuery
 from crawlyard.store.codec.dates import least_id, most_id
 from crawlyard.store.codec.jobs import TAIL, tail_of
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.sql.asked import conditions, says
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.sql.dialects import postgresql

@@ -19,7 +19,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from crawlyard.store.base import Freed
+from crawlyard.core.freed import Freed
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.tables.jobs import (
     bodies,

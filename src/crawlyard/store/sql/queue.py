@@ -1,6 +1,4 @@
-"""`QueueStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""Who makes room for whom, and who has waited long."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -51,8 +49,8 @@ _LEVELS = Priority.HIGH - Priority.LOW
 _URGENT: ColumnElement[int] = literal_column(str(int(Priority.URGENT)))
 
 
-class SqlQueue(Struct, frozen=True):
-    """`QueueStore` on a database."""
+class QueueStore(Struct, frozen=True):
+    """Who makes room for whom, and who has waited long."""
 
     _database: Database
 
@@ -60,6 +58,14 @@ class SqlQueue(Struct, frozen=True):
         self, asker: Asker, now: datetime, lease: timedelta, patience: timedelta
     ) -> Preemption | None:
         # most often there is nothing to do: that is seen without a lock
+        """Claim an urgent job in place of a low one that *asker* runs, in one transaction.
+
+        As `core.queue.may_preempt` and `core.queue.yields` say: the urgent job that a
+        claim by *asker* would take, if it has waited for *patience*; of the low ones, that
+        which began last. It waits again where it stood, reason ``preempted``, and its
+        lease is its worker's until the last batch is recorded, as after a pause. Two
+        workers never yield to one urgent job.
+        """
         pair = await self._database.read(
             partial(_pair, asker=asker, now=now, patience=patience, lock=False)
         )
@@ -69,18 +75,35 @@ class SqlQueue(Struct, frozen=True):
         return await self._database.write(work)
 
     async def age(self, now: datetime, step: timedelta, rows: int = 1000) -> int:
+        """Raise up to *rows* pending jobs to the levels that `core.queue.aged` says.
+
+        Each is the last of its owner in its new level. Return how many rose: 0 when none
+        is left. It is no move: neither version nor events tell of it.
+        """
         due = partial(_ripe, now=now, step=step, rows=rows)
         if not await self._database.read(lambda conn: conn.execute(due()).first()):
             return 0
         return await self._database.write(lambda conn: _age(conn, now, step, rows))
 
     async def due(self, now: datetime) -> Collection[Due]:
+        """Return what jobs wait and are due at *now*: once for all that are alike to a worker.
+
+        Leases and quotas are not looked at.
+        """
         return await self._database.read(partial(_due, now=now))
 
     async def spent(self, now: datetime) -> Mapping[str, str]:
+        """Return which part of their quota is used up for the day, by user.
+
+        As `core.quota.spent` says; only of those that have fetched something today.
+        """
         return await self._database.read(partial(parts_spent, now=now))
 
     async def waiting(self, tags: Collection[str], least: Priority = Priority.LOW) -> int:
+        """Return how many jobs wait, due or not, that a worker with *tags* may take.
+
+        Those of a level below *least* are not counted.
+        """
         return await self._database.read(partial(_waiting, tags=frozenset(tags), least=least))
 
 

@@ -1,6 +1,4 @@
-"""`ReplyStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""Answers to requests that may be repeated."""
 
 from datetime import datetime
 from functools import partial
@@ -18,22 +16,30 @@ from crawlyard.store.tables.desk import replies
 _OPEN = replies.c.status == 0
 
 
-class SqlReplies(Struct, frozen=True):
-    """`ReplyStore` on a database."""
+class ReplyStore(Struct, frozen=True):
+    """Answers to requests that may be repeated."""
 
     _database: Database
 
     async def begin(self, reply: Reply, forgotten: datetime, dead: datetime) -> Reply | None:
+        """Remember that a request is under way, if it is the first; else return what is known.
+
+        What was kept before *forgotten* is not known any more; what has been under way
+        since before *dead* is taken over.
+        """
         work = partial(_begin, reply=reply, forgotten=forgotten, dead=dead)
         return await self._database.write(work)
 
     async def settle(self, reply: Reply) -> None:
+        """Keep the answer of a request that is under way."""
         await self._database.write(partial(_settle, reply=reply))
 
     async def drop(self, asker: str, key: str) -> None:
+        """Forget a request that is under way: it may be tried again."""
         await self._database.write(partial(_drop, asker=asker, key=key))
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* that were kept before *before*; return how many."""
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 

@@ -1,6 +1,4 @@
-"""`RobotsStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The robots.txt that was had of each origin."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,19 +16,22 @@ from crawlyard.store.tables.hosts import robots
 from crawlyard.store.text import clean
 
 
-class SqlRobots(Struct, frozen=True):
-    """`RobotsStore` on a database."""
+class RobotsStore(Struct, frozen=True):
+    """The robots.txt that was had of each origin."""
 
     _database: Database
 
     async def get(self, origin: str, now: datetime) -> RobotsFile | None:
+        """Return the file of an origin if it still holds at *now*."""
         return await self._database.read(partial(_get, origin=clean(origin), now=now))
 
     async def put(self, files: Sequence[RobotsFile]) -> None:
+        """Keep files, each in place of one that was had earlier; an origin is named once."""
         if files:
             await self._database.write(partial(_put, files=files))
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* files that ceased to hold before *before*; return how many."""
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 

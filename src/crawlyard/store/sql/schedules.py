@@ -1,6 +1,4 @@
-"""`ScheduleStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The schedules. Names are unique per owner; a deleted one is gone with its ledger."""
 
 from functools import partial
 
@@ -11,9 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from crawlyard.core.event import Event
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import ScheduleQuery
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
 from crawlyard.store.naming import taken
+from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.sql.bulk import insert_new
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.names import behind, by_name
@@ -22,28 +20,55 @@ from crawlyard.store.tables.schedules import schedules, ticks
 from crawlyard.store.tables.templates import templates
 
 
-class SqlSchedules(Struct, frozen=True):
-    """`ScheduleStore` on a database."""
+class ScheduleStore(Struct, frozen=True):
+    """The schedules. Names are unique per owner; a deleted one is gone with its ledger.
+
+    One of which something cannot be read comes without that, paused, and has a `flaw`.
+    """
 
     _database: Database
 
     async def add(self, schedule: CrawlSchedule, event: Event) -> None:
+        """Remember a new schedule.
+
+        Raises:
+            Conflict: its id is taken, or its owner has one of that name.
+            NotFound: its template is gone.
+        """
         await self._database.write(partial(_add, schedule=schedule, event=event))
 
     async def get(self, schedule_id: str) -> CrawlSchedule:
+        """Return a schedule.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
         return await self._database.read(partial(_get, schedule_id=schedule_id))
 
     async def save(self, schedule: CrawlSchedule, event: Event) -> None:
+        """Replace the schedule of version ``version - 1`` and beat ``beat - 1``.
+
+        Raises:
+            Conflict: it has been edited or has fired meanwhile, is gone, or the name is taken.
+            NotFound: its template is gone.
+        """
         await self._database.write(partial(_save, schedule=schedule, event=event))
 
     async def find(self, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
+        """Return the schedules that *query* asks for, by (name, id), at most *limit*."""
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def runs(self, schedule_id: str) -> int:
+        """Return how many rows the ledger of a schedule has."""
         counted = select(func.count()).where(ticks.c.schedule_id == schedule_id)
         return await self._database.read(lambda conn: conn.scalar(counted) or 0)
 
     async def delete(self, schedule_id: str, version: int, event: Event) -> None:
+        """Delete a schedule and its ledger; its jobs stay.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
         work = partial(_delete, schedule_id=schedule_id, version=version, event=event)
         await self._database.write(work)
 

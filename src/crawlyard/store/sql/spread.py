@@ -1,6 +1,4 @@
-"""`SpreadStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The shards of running jobs: `LeaseStore.claim` begins a job with one of them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -57,25 +55,49 @@ from crawlyard.store.tables.jobs import (
 )
 
 
-class SqlSpread(Struct, frozen=True):
-    """`SpreadStore` on a database."""
+class SpreadStore(Struct, frozen=True):
+    """The shards of running jobs: `LeaseStore.claim` begins a job with one of them.
+
+    A running job that is spread has at least one shard under a lease. Its totals are
+    those of shard 0; what its shards may still use and what was used never come to
+    more than its limits.
+    """
 
     _database: Database
 
     async def join(
         self, asker: Asker, now: datetime, lease: timedelta, *, in_turn: bool
     ) -> Claim | None:
+        """Lease a free shard of a running job that has something waiting.
+
+        Of the jobs that *asker* may take, that which `core.queue.claim_key` puts first;
+        with *in_turn* only if no pending job comes before it. Pages per day of its
+        owner's quota must be left, and something of each of its limits. Who has a
+        shard of the job takes another one only when it was free for `REST`.
+        """
         return await join(self._database, asker, now, lease, in_turn=in_turn)
 
     async def leave(
         self, lease: Lease, now: datetime, until: datetime, decide: Decide, *, further: bool
     ) -> Claim | None:
+        """Give a shard back, with what it might still have used; all in one transaction.
+
+        With *further*, another shard of the job that has something waiting is leased to
+        the same worker until *until*, and returned. Otherwise, if no shard is leased any
+        more and the job runs, it is saved as *decide* says. Does nothing if the lease is
+        no longer ours.
+        """
         work = partial(_leave, lease=lease, now=now, until=until, decide=decide, further=further)
         return await self._database.write(work)
 
     async def lose(
         self, lease: Lease, now: datetime, decide: Callable[[Job], tuple[Job, Event]]
     ) -> Job | None:
+        """Take a shard from its holder, who died of it: see `LeaseStore.take_back`.
+
+        Return the job if it was saved as *decide* says: it was the last shard, or has
+        killed too many.
+        """
         mine = (HELD, shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
         work = partial(_take, no=lease.job_no, gone=mine, now=now, decide=decide)
         return await self._database.write(work)
@@ -83,15 +105,22 @@ class SqlSpread(Struct, frozen=True):
     async def load(
         self, lease: Lease, limit: int, *, depth_first: bool, without: Collection[str] = ()
     ) -> list[Target]:
+        """Return waiting targets of the hosts of a shard: see `FrontierStore.load`."""
         work = partial(_load, lease=lease, limit=limit, deep=depth_first, without=sorted(without))
         return await self._database.read(work)
 
     async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Due]:
+        """Return what shards wait for somebody to `join`: once for all that are alike to a worker.
+
+        With *besides*, a worker, those alone that it has to leave to others until they were
+        free for `REST`. Leftovers of limits and quotas are not looked at.
+        """
         if not await self._database.known(is_any_spread):
             return ()
         return await self._database.read(partial(joinable, now=now, besides=besides))
 
     async def shards(self, job_id: str) -> Mapping[int, Shard]:
+        """Return the shards that a job is cut into by their numbers, none if it is not."""
         return await self._database.read(partial(_shards, job_id=job_id))
 
 

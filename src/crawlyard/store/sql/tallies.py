@@ -29,7 +29,7 @@ from crawlyard.core.filter import Condition, FilterKey
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.priority import Priority
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.sql.bulk import Rows, insert_new, put_rows, rows_of
 from crawlyard.store.sql.database import is_postgres
 from crawlyard.store.tables.jobs import PRESENT, jobs

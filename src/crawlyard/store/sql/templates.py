@@ -1,6 +1,4 @@
-"""`TemplateStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The templates, with all their versions. Names are unique per owner."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,10 +12,10 @@ from crawlyard.core.event import Event
 from crawlyard.core.schedule import CrawlSchedule
 from crawlyard.core.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base import Carry, TemplateQuery
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
 from crawlyard.store.codec.templates import template_of, template_row, version_row
 from crawlyard.store.naming import in_use, taken
+from crawlyard.store.queries import Carry, TemplateQuery
 from crawlyard.store.sql.bulk import insert_new
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.names import behind, by_name
@@ -30,32 +28,65 @@ _BEYOND = 2**31  # what a column of versions holds, and one more
 _LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
 
 
-class SqlTemplates(Struct, frozen=True):
-    """`TemplateStore` on a database."""
+class TemplateStore(Struct, frozen=True):
+    """The templates, with all their versions. Names are unique per owner."""
 
     _database: Database
 
     async def add(self, template: CrawlTemplate, event: Event) -> None:
+        """Remember a new template, at version 1.
+
+        Raises:
+            Conflict: its id is taken, or its owner has one of that name.
+        """
         await self._database.write(partial(_add, template=template, event=event))
 
     async def get(self, template_id: str, version: int | None = None) -> CrawlTemplate:
+        """Return a template as it was at *version*, the latest by default.
+
+        Raises:
+            NotFound: there is none of that id, or no such version.
+        """
         return await self._database.read(partial(_get, template_id=template_id, version=version))
 
     async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None = None) -> None:
+        """Add version ``template.version``, which follows the latest. Earlier ones stay.
+
+        In the same transaction *carry* is given the schedules of the template's owner that
+        follow its latest version, by id, and what it returns of them is saved, their ids,
+        names and templates unchanged. Nothing is written if it raises.
+
+        Raises:
+            Conflict: the latest is another, the template is gone, or the name is taken.
+        """
         await self._database.write(partial(_save, template=template, event=event, carry=carry))
 
     async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
+        """Return the latest versions that *query* asks for, by (name, id), at most *limit*."""
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
+        """Return all versions of a template, the newest first; none if there is no template."""
         return await self._database.read(partial(_versions, template_id=template_id))
 
     async def check_unused(self, template_id: str, seen_by: str | None = None) -> None:
+        """Check that no schedule uses a template.
+
+        Raises:
+            Conflict: one does, as for `delete`.
+        """
         await self._database.read(lambda conn: _check_unused(conn, template_id, seen_by))
 
     async def delete(
         self, template_id: str, version: int, event: Event, seen_by: str | None = None
     ) -> None:
+        """Delete a template with all versions.
+
+        Raises:
+            Conflict: the latest version is another, or a schedule uses the template: the
+                message names the schedules of *seen_by*, ``None``: all of them, and
+                counts the others.
+        """
         work = partial(_delete, template_id=template_id, version=version, event=event)
         await self._database.write(partial(work, seen_by=seen_by))
 

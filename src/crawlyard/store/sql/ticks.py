@@ -1,6 +1,4 @@
-"""`TickStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""When schedules fire, and the ledger of what became of each instant."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -14,9 +12,9 @@ from crawlyard.core.event import Event
 from crawlyard.core.job import Job
 from crawlyard.core.lifecycle import State
 from crawlyard.core.schedule import CrawlSchedule, Tick, TickReason
-from crawlyard.store.base import Firing
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.codec.schedules import schedule_of, state_row, tick_of, tick_row
+from crawlyard.store.queries import Firing
 from crawlyard.store.sql.arrivals import add_jobs
 from crawlyard.store.sql.bulk import insert_new, update_rows
 from crawlyard.store.sql.database import Database
@@ -37,39 +35,65 @@ REFUSED = ticks.c.reason == TickReason.REFUSED.value
 _PORTION = 1000  # keys of the ledger in one statement
 
 
-class SqlTicks(Struct, frozen=True):
-    """`TickStore` on a database."""
+class TickStore(Struct, frozen=True):
+    """When schedules fire, and the ledger of what became of each instant."""
 
     _database: Database
 
     async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+        """Return schedules whose `fire_at` has come, the earliest first, at most *limit*.
+
+        One of which something cannot be read comes without that, and has a `flaw`.
+        """
         return await self._database.read(partial(_due, now=now, limit=limit))
 
     async def waiting(self, limit: int) -> list[CrawlSchedule]:
+        """Return schedules with a tick that waits for the run before it, and no active job."""
         return await self._database.read(partial(_waiting, limit=limit))
 
     async def next_at(self) -> datetime | None:
+        """Return the earliest `fire_at` of all schedules, ``None`` if none will fire."""
         return await self._database.read(_next_at)
 
     async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
+        """Return the jobs of these schedules that have not ended, the oldest first.
+
+        Jobs of instants that were backfilled are left out: they stand in nobody's way.
+        A schedule without any is left out.
+        """
         return await self._database.read(partial(_active, schedule_ids=schedule_ids))
 
     async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
+        """Return of each of these schedules how many of its *last* jobs failed.
+
+        Those of ticks since its `fresh_beat` count, the latest instants first. A tick whose
+        job was refused counts as one that failed; one whose job has not ended, was
+        cancelled, or is deleted, is left out, and so is one that was backfilled: what went
+        wrong then says nothing about now. A schedule without a failure may be left out.
+        """
         work = partial(_failures, schedule_ids=schedule_ids, last=last)
         return await self._database.read(work)
 
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
+        """Write firings in ONE transaction; tell of each whether it was the first to be written.
+
+        A firing is left out whole whose schedule is gone or not at beat ``after.beat - 1``
+        any more, one of whose moved jobs has moved on, or one of whose ticks has a row with
+        another job: any number of callers fire each instant once.
+        """
         return await self._database.write(partial(_fire, firings=firings)) if firings else []
 
     async def ticks(
         self, schedule_id: str, before: datetime | None = None, limit: int = 100
     ) -> list[Tick]:
+        """Return ticks due before *before*, the latest first, at most *limit*."""
         work = partial(_ticks, schedule_id=schedule_id, before=before, limit=limit)
         return await self._database.read(work)
 
     async def ticks_between(
         self, schedule_id: str, since: datetime, until: datetime
     ) -> Mapping[datetime, Tick]:
+        """Return the ticks due from *since* up to and without *until*, by their instants."""
         work = partial(_between, schedule_id=schedule_id, since=since, until=until)
         return await self._database.read(work)
 

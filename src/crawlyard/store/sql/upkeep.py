@@ -1,6 +1,4 @@
-"""`UpkeepStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""Finds what has had its time, and frees its space in small transactions."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,8 +7,8 @@ from pathlib import Path
 from msgspec import Struct
 from sqlalchemy import BigInteger, Connection, and_, func, literal, or_, select, type_coerce
 
+from crawlyard.core.freed import Freed
 from crawlyard.core.job import Job
-from crawlyard.store.base import Freed
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.sql.database import Database, is_postgres
 from crawlyard.store.sql.forget import forget
@@ -20,23 +18,38 @@ from crawlyard.store.tables.base import Instant
 from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, jobs
 
 
-class SqlUpkeep(Struct, frozen=True):
-    """`UpkeepStore` on a database."""
+class UpkeepStore(Struct, frozen=True):
+    """Finds what has had its time, and frees its space in small transactions."""
 
     _database: Database
 
     async def expired(self, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
+        """Return ended jobs that were kept as long as asked, the longest ended first.
+
+        *retention* is for those whose spec says nothing; ``None`` keeps them for ever.
+        """
         work = partial(_expired, now=now, retention=retention, limit=limit)
         return await self._database.read(work)
 
     async def paused(self, before: datetime, limit: int, after: Job | None = None) -> list[Job]:
+        """Return jobs that have been paused since *before* or earlier, the earliest first.
+
+        With *after*: those that come behind that one in this order.
+        """
         work = partial(_paused, before=before, limit=limit, after=after)
         return await self._database.read(work)
 
     async def forget(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* events, deliveries and ticks older than *before*; return how many.
+
+        A delivery that still waits stays, and so does its event; so do, while a webhook is
+        active, events that `DeliveryStore.fan_out` has not looked at, and a tick that waits
+        for its run. The newest event always stays: readers go on from its seq.
+        """
         return await self._database.write(partial(forget, before=before, rows=rows))
 
     async def tidy(self) -> None:
+        """Sum up the counts that are kept of jobs, and correct those that other SQL made wrong."""
         while await self._database.write(sum_up):
             pass
         # looked at beside those who write: on SQLite it would keep them out for a second
@@ -44,12 +57,19 @@ class SqlUpkeep(Struct, frozen=True):
             await self._database.write(agree)
 
     async def purge(self, rows: int = 1000) -> Freed:
+        """Delete up to *rows* rows of deleted jobs, or give free room back to the disk.
+
+        Fewer where they are large. Return what that freed: nothing when all is done.
+        The webhooks of a job go with it. Its events stay: whoever reads on from the
+        last it has seen may not have read them yet.
+        """
         freed = await self._database.write(partial(purge, rows=rows))
         if not freed and (file := await self._database.read(_file)) is not None:
             await self._database.compute(partial(fold, file))
         return freed
 
     async def size(self) -> int:
+        """Return the bytes that the database takes on its disk; 0 in memory."""
         return await self._database.read(_size)
 
 

@@ -1,6 +1,7 @@
-"""`WorkerStore` and `JournalStore` on SQL."""
+"""What workers say of themselves, and what operators want of them.
 
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+The log and the course of each job, by its id; `FrontierStore.record` writes them.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -25,10 +26,9 @@ from sqlalchemy import (
 
 from crawlyard.core.event import Event
 from crawlyard.core.lifecycle import State
-from crawlyard.core.page import TargetState
+from crawlyard.core.page import KnownURL, TargetState
 from crawlyard.core.watch import MOST_LINES, Course, Level, LogEnd, LogLine, Wish, WorkerReport
 from crawlyard.errors import Conflict
-from crawlyard.store.base import KnownURL
 from crawlyard.store.codec.watch import course_of, known_of, line_of, worker_of, worker_row
 from crawlyard.store.sql.bulk import put_rows
 from crawlyard.store.sql.database import Database
@@ -38,31 +38,44 @@ from crawlyard.store.tables.watch import courses, log_lines, workers
 from crawlyard.store.text import clean
 
 
-class SqlWorkers(Struct, frozen=True):
-    """`WorkerStore` on a database."""
+class WorkerStore(Struct, frozen=True):
+    """What workers say of themselves, and what operators want of them."""
 
     _database: Database
 
     async def beat(self, report: WorkerReport) -> Wish:
+        """Keep the report of a worker in place of its last one; return what is wanted of it.
+
+        What *report* itself says of that is not kept.
+        """
         return await self._database.write(partial(_beat, report=report))
 
     async def wish(self, worker_id: str) -> Wish:
+        """Return what is wanted of a worker; of one that has no report, nothing."""
         return await self._database.known(_wish, worker_id)
 
     async def ask(self, worker_id: str, wish: Wish, was: Wish, event: Event) -> None:
+        """Want *wish* of a worker of whom *was* has been wanted, and add the event.
+
+        Raises:
+            Conflict: something else is wanted of it by now, or it has no report any more.
+        """
         of_it = (workers.c.id == worker_id, workers.c.wish == was.value)
         asked = update(workers).where(*of_it).values(wish=wish.value)
         await self._database.write(partial(_ask, asked=asked, worker_id=worker_id, event=event))
 
     async def find(self) -> list[WorkerReport]:
+        """Return all reports, the worker that began first in front."""
         found = await self._database.read(_workers)
         return sorted(found, key=lambda r: (r.started_at, r.id))
 
     async def forget(self, worker_id: str) -> bool:
+        """Delete a report; tell whether there was one."""
         gone = delete(workers).where(workers.c.id == worker_id)
         return bool(await self._database.write(lambda conn: conn.execute(gone).rowcount))
 
     async def sweep(self, before: datetime) -> int:
+        """Delete the reports of workers that have said nothing since *before*; return how many."""
         gone = delete(workers).where(workers.c.beat_at < before)
         return await self._database.write(lambda conn: conn.execute(gone).rowcount)
 
@@ -89,14 +102,15 @@ def _workers(conn: Connection) -> list[WorkerReport]:
     return [worker_of(row) for row in conn.execute(select(workers)).mappings()]
 
 
-class SqlJournal(Struct, frozen=True):
-    """`JournalStore` on a database."""
+class JournalStore(Struct, frozen=True):
+    """The log and the course of each job, by its id; `FrontierStore.record` writes them."""
 
     _database: Database
 
     async def lines(
         self, job_id: str, least: Level, after: int, limit: int, text: str = ""
     ) -> list[LogLine]:
+        """Return lines with an *n* above *after*, oldest first, at most *limit*."""
         asked = [
             log_lines.c.n > after,
             # more are there until the next time that older ones are deleted
@@ -108,17 +122,27 @@ class SqlJournal(Struct, frozen=True):
         return await self._database.read(partial(_lines, job_id=job_id, asked=asked, limit=limit))
 
     async def last(self, job_id: str) -> int:
+        """Return the *n* of the newest line, 0 when there is none."""
         return await self._database.read(lambda conn: conn.scalar(_newest(job_id)) or 0)
 
     async def ends(self, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
+        """Return where the logs of jobs end, by their ids, without those that are not there.
+
+        Number and state of each are of one moment.
+        """
         if not job_ids:
             return {}
         return await self._database.read(partial(_ends, job_ids=job_ids))
 
     async def course(self, job_id: str) -> Course:
+        """Return how a job went, empty if it has not begun."""
         return await self._database.read(partial(_course, job_id=job_id))
 
     async def known(self, job_id: str, fp: int) -> KnownURL | None:
+        """Return what became of the URL of this hash, ``None`` if the job never found it.
+
+        By its `engine.urls.fingerprint`, not by its text, for which there is no index.
+        """
         query = _known().where(frontier.c.job_no == _number(job_id), frontier.c.fp == fp)
         found = await self._database.read(partial(_found, query=query))
         return found[0] if found else None
@@ -126,6 +150,7 @@ class SqlJournal(Struct, frozen=True):
     async def upcoming(
         self, job_id: str, after: int, limit: int, states: Sequence[TargetState]
     ) -> list[KnownURL]:
+        """Return URLs in *states* with a key above *after*, in their order, at most *limit*."""
         if not states:
             return []
         ids = union_all(*(_first(job_id, state, after, limit) for state in set(states)))
@@ -133,6 +158,7 @@ class SqlJournal(Struct, frozen=True):
         return await self._database.read(partial(_found, query=query))
 
     async def waits(self, now: datetime) -> timedelta:
+        """Return how long the job that is due longest has waited, nothing if none is."""
         return await self._database.read(partial(_waits, now=now))
 
 

@@ -1,6 +1,4 @@
-"""`WebhookStore` on SQL."""
-
-# ruff: noqa: D102  # the Protocols in store/base say what each method does
+"""The endpoints that events are delivered to."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, upd
 from crawlyard.core.event import Event
 from crawlyard.core.webhook import DeliveryState, Webhook
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.base.webhooks import WebhookQuery
 from crawlyard.store.codec.webhooks import webhook_of, webhook_row
+from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.sql.bulk import insert_new
 from crawlyard.store.sql.database import Database
 from crawlyard.store.sql.post import drop, give_up, give_up_all, locked
@@ -21,25 +19,50 @@ from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import deliveries, webhooks
 
 
-class SqlWebhooks(Struct, frozen=True):
-    """`WebhookStore` on a database."""
+class WebhookStore(Struct, frozen=True):
+    """The endpoints that events are delivered to."""
 
     _database: Database
 
     async def add(self, webhook: Webhook, event: Event) -> None:
+        """Remember a new webhook; it gets the events that are written from now on.
+
+        Raises:
+            Conflict: its id is taken.
+        """
         await self._database.write(partial(_add, webhook=webhook, event=event))
 
     async def get(self, webhook_id: str) -> Webhook:
+        """Return a webhook.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
         return await self._database.read(partial(_get, webhook_id=webhook_id))
 
     async def save(self, webhook: Webhook, event: Event) -> None:
+        """Replace version ``webhook.version - 1`` and add the event.
+
+        What `DeliveryStore.settle` writes stays as it is: whether it fails, and since when.
+        Only switched on does it begin anew. A rest that its receiver asked for is over.
+
+        One that is switched off is through with what waits for it: those deliveries have
+        failed. One that is switched on gets the events that are written from now on. Where
+        much waits, that is done in further transactions, which make it true again if they
+        were broken off.
+
+        Raises:
+            Conflict: the stored version is another, or it is gone.
+        """
         if await self._database.write(partial(_save, webhook=webhook, event=event)):
             await give_up_all(self._database, webhook.id, webhook.updated_at)
 
     async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
+        """Return the webhooks that *query* asks for, newest first, at most *limit*."""
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
+        """Return how many deliveries a webhook has in each state, zeros left out."""
         counted = (
             select(deliveries.c.state, func.count())
             .where(deliveries.c.webhook_id == webhook_id)
@@ -49,6 +72,11 @@ class SqlWebhooks(Struct, frozen=True):
         return {DeliveryState(state): count for state, count in rows}
 
     async def delete(self, webhook_id: str, version: int, event: Event) -> None:
+        """Delete a webhook with its deliveries; of many, most go in transactions before.
+
+        Raises:
+            Conflict: the stored version is another, or it is gone.
+        """
         emptied = partial(_emptied, webhook_id=webhook_id, version=version)
         while await self._database.write(emptied):
             pass

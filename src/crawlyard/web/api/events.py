@@ -12,7 +12,7 @@ from crawlyard.core.event import EventName
 from crawlyard.core.topic import Topic, names_of, topics_for
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.events import named
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from crawlyard.web.asking import Anybody, FollowsJobs, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.filtering import Values

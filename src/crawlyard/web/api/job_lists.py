@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from msgspec.structs import replace
 
-from crawlyard.store.base import COUNTED_TO, JobQuery
+from crawlyard.store.queries import COUNTED_TO, JobQuery
 from crawlyard.web.asking import ReadsJobs, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.filtering import JobFilter

@@ -11,7 +11,7 @@ from crawlyard.core.user import Actor
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.jsonl import dumps
 from crawlyard.services.readable import readable
-from crawlyard.store.base import PageQuery
+from crawlyard.store.queries import PageQuery
 from crawlyard.web.asking import ReadsResults, SiteOf
 from crawlyard.web.documenting import Responses, problems
 from crawlyard.web.filtering import PageFilter, Values, error_kind, of_parameter, words

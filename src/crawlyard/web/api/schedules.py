@@ -11,7 +11,7 @@ from crawlyard.core.template import is_id
 from crawlyard.core.timetable import timetable
 from crawlyard.core.user import Actor, Permit
 from crawlyard.errors import NotFound
-from crawlyard.store.base import ScheduleQuery
+from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.asking import ReadsSchedules, SiteOf, WritesSchedules, caller_of
 from crawlyard.web.blame import blaming
 from crawlyard.web.documenting import NOT_MODIFIED, problems

@@ -15,7 +15,7 @@ from crawlyard.core.user import Actor, Permit
 from crawlyard.errors import Invalid
 from crawlyard.services.template_files import data_of, draft_of
 from crawlyard.services.templates import check_draft
-from crawlyard.store.base import TemplateQuery
+from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.asking import ReadsTemplates, SiteOf, WritesTemplates, caller_of
 from crawlyard.web.blame import blaming
 from crawlyard.web.documenting import NOT_MODIFIED, problems

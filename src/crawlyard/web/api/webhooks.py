@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from crawlyard.core.user import Actor
 from crawlyard.core.webhook import DeliveryState, Webhook
 from crawlyard.errors import NotFound
-from crawlyard.store.base import WebhookQuery
+from crawlyard.store.queries import WebhookQuery
 from crawlyard.web.asking import ReadsWebhooks, SiteOf, WritesWebhooks
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged

@@ -13,7 +13,7 @@ from crawlyard.core.lifecycle import State
 from crawlyard.core.waiting import reason_at
 from crawlyard.errors import NotFound
 from crawlyard.services.job_reader import progress_of_standing
-from crawlyard.store.base import Store
+from crawlyard.store.store import Store
 from crawlyard.web.wire.base import Wire
 from crawlyard.web.wire.live import HappenedOut, JobRowOut
 

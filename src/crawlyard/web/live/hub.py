@@ -24,7 +24,7 @@ from crawlyard.core.user import Actor
 from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
 from crawlyard.services.access import Access
 from crawlyard.services.watching import Watching
-from crawlyard.store.base import JobQuery
+from crawlyard.store.queries import JobQuery
 from crawlyard.web.live.ahead import HEAR_EVERY, Ahead
 from crawlyard.web.live.boards import Board, ProgressBoard
 from crawlyard.web.live.frames import Frame, Teller, beginning, frame

@@ -16,7 +16,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.watch import Level, LogEnd
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.tailing import stretch
-from crawlyard.store.base import JournalStore
+from crawlyard.store.sql.watch import JournalStore
 from crawlyard.web.live.frames import beginning, frame
 from crawlyard.web.live.stream import LogWish, Stream, missed
 from crawlyard.web.wire.live import LogEndedOut, LogHelloOut, LogLinesOut

@@ -11,7 +11,7 @@ from crawlyard.core.event import Event
 from crawlyard.core.topic import Topic, names_of
 from crawlyard.core.user import Role
 from crawlyard.core.watch import Level
-from crawlyard.store.base import EventQuery
+from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.wire.live import ByeOut, ResyncOut
 
