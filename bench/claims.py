@@ -20,17 +20,17 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.engine import make_url
 
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.access.user import LOCAL, Quota
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.priority import Priority
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import LOCAL, Quota
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.ids import new_id
-from crawlyard.store.sql.database import Database, SqliteDatabase
-from crawlyard.store.sql.open import open_sql_store
-from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.store.db.database import Database, SqliteDatabase
+from crawlyard.store.db.postgres import PostgresDatabase
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs, shards
 

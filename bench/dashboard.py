@@ -17,7 +17,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.browser.crawls import begun, moved_on
 from tests.browser.rig import Stage, a_browser, a_stage, chromium
 
-from crawlyard.core.checkpoint import Claim
+from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.web.live import hub
 
 JOBS = 200

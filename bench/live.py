@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from crawlyard import LOCAL, JobSpec, Settings, Yard
-from crawlyard.services.access import Access
+from crawlyard.services.access.credentials import Credentials
 from crawlyard.web.live.hub import MOST_OF_ONE
 
 _ANSWERS_WITHIN_S = 60.0
@@ -121,7 +121,7 @@ async def _prepared(settings: Settings, streams: int, *, logs: bool) -> list[tup
     """Return path and token of each stream; what they need is made."""
     asked: list[tuple[str, str]] = []
     async with Yard.open(settings) as yard:
-        access = Access(yard.store, yard.clock)
+        access = Credentials(yard.store, yard.clock)
         while len(asked) < streams:
             token = (await access.create_token(LOCAL, "bench")).secret
             path = "events/stream"

@@ -27,10 +27,10 @@ from bench.crawlers import OUT
 from bench.workers import a_spec
 from crawlyard import LOCAL, Settings, TextMode, Yard
 from crawlyard.clock import SystemClock
-from crawlyard.engine.by_wire import WireFetcher
-from crawlyard.engine.extract import Wanted, extract
-from crawlyard.engine.fetch import Fetcher, Response
-from crawlyard.engine.guard import spec_guard
+from crawlyard.engine.extract.page import Wanted, extract
+from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.fetch import Fetcher, Response
+from crawlyard.engine.http.guard import spec_guard
 
 TOOK = "loop.json"
 
@@ -69,7 +69,7 @@ async def engine(url: str, at_once: int) -> None:
 async def known(url: str, at_once: int, paths: Sequence[str], read: Read | None) -> None:
     """Fetch all *paths* of the site of *url*, so many at once, and *read* each page."""
     settings, spec = Settings(), a_spec(url, at_once)
-    fetcher = WireFetcher(spec_guard(spec), spec.timeout, SystemClock())
+    fetcher = HttpFetcher(spec_guard(spec), spec.timeout, SystemClock())
     origin = url[: url.index("/", len("https://"))]
     urls = iter([f"{origin}{path}" for path in paths])  # joined, "//x" would be another host
     headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "gzip"}

@@ -17,14 +17,14 @@ from sqlalchemy.engine import make_url
 from bench.queues import Queue, emptied, snapshot
 from bench.store_jobs import tallied
 from crawlyard.config import Settings
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import DemoSite
-from crawlyard.services.submitting import Submission
-from crawlyard.store.sql.database import Database, SqliteDatabase
-from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.services.jobs.submission import Submission
+from crawlyard.store.db.database import Database, SqliteDatabase
+from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.tables.jobs import job_hosts, job_texts, jobs, shards
 from crawlyard.yard import Yard
 
@@ -63,7 +63,7 @@ class Ours:
 
     async def work(self, begun: Callable[[str], None]) -> None:
         """Run jobs; the line that a run writes first in the log is the first of the job."""
-        logger = logging.getLogger("crawlyard.services.run")
+        logger = logging.getLogger("crawlyard.services.worker.run")
         handler = _FirstLines(begun)
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)

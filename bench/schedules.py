@@ -25,19 +25,19 @@ from sqlalchemy.engine import make_url
 
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
-from crawlyard.core.job import Job
-from crawlyard.core.planning import planned
-from crawlyard.core.schedule import CrawlSchedule, Overlap, Tick
-from crawlyard.core.template import Parameter, TemplateDraft
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.schedules.planning import planned
+from crawlyard.core.schedules.schedule import CrawlSchedule, Overlap, Tick
+from crawlyard.core.templates.template import Parameter, TemplateDraft
 from crawlyard.ids import new_id
 from crawlyard.store.codec.schedules import schedule_row
+from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.database import Database, SqliteDatabase
+from crawlyard.store.db.postgres import PostgresDatabase
+from crawlyard.store.open import clock_offset, open_sql_store
 from crawlyard.store.queries import Firing
-from crawlyard.store.sql.bulk import insert_new
-from crawlyard.store.sql.database import Database, SqliteDatabase
-from crawlyard.store.sql.open import clock_offset, open_sql_store
-from crawlyard.store.sql.postgres import PostgresDatabase
-from crawlyard.store.sql.ticks import TickStore
+from crawlyard.store.schedules.ticks import TickStore
 from crawlyard.store.tables.base import metadata
 from crawlyard.store.tables.schedules import schedules as table
 from crawlyard.yard import Yard

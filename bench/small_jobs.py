@@ -26,7 +26,7 @@ from tests.many_hosts import address
 
 from bench.queues import emptied
 from crawlyard import LOCAL, JobSpec, Settings, TextMode, Yard
-from crawlyard.core.lifecycle import State
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.store.queries import JobQuery

@@ -25,8 +25,8 @@ from bench.queues import emptied
 from bench.store_jobs import filled, submitted_per_s
 from bench.store_queries import Timed, middle_of, plan, questions, timed
 from crawlyard.config import Settings
-from crawlyard.store.sql.database import Database, SqliteDatabase
-from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.store.db.database import Database, SqliteDatabase
+from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.yard import Yard
 
 _GOAL_MS = 50.0

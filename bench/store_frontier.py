@@ -21,9 +21,9 @@ from sqlalchemy import Connection, text
 
 from bench.workers import command, environment
 from crawlyard.config import Settings
-from crawlyard.core.spec import JobSpec, TextMode
-from crawlyard.core.user import LOCAL
-from crawlyard.store.sql.database import Database
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.spec import JobSpec, TextMode
+from crawlyard.store.db.database import Database
 from crawlyard.yard import Yard
 
 _PORTION = 500_000

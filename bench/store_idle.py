@@ -15,7 +15,7 @@ from bench.schedules import others
 from bench.store_jobs import filled
 from bench.store_serving import served
 from crawlyard.config import Settings
-from crawlyard.store.sql.database import Database
+from crawlyard.store.db.database import Database
 from crawlyard.yard import Yard
 
 _SETTLED_S = 10.0  # after its start: the first sweep of the janitor is over

@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy import func as sql
 
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import LOCAL
-from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.tallies import agree, sum_up
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.store.db.database import Database
+from crawlyard.store.jobs.counts import agree, sum_up
 from crawlyard.store.tables.jobs import job_hosts, job_tags, job_texts, jobs, shards
 from crawlyard.yard import Yard
 

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 
 from bench.store_jobs import OWNERS, SITES, schedule_id, template_id
-from crawlyard.core.filter import parse
-from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.jobs.filter import parse
+from crawlyard.store.db.database import Database
 from crawlyard.store.queries import COUNTED_TO, JobQuery
-from crawlyard.store.sql.database import Database
 from crawlyard.yard import Yard
 
 Ask = Callable[[], Awaitable[object]]

@@ -29,12 +29,12 @@ from bench.store import empty_store, stores
 from bench.store_jobs import filled
 from bench.store_serving import served
 from crawlyard.config import Settings
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import DemoSite
-from crawlyard.services.access import Access
-from crawlyard.store.sql.database import Database
+from crawlyard.services.access.credentials import Credentials
+from crawlyard.store.db.database import Database
 from crawlyard.yard import Yard
 
 _PAGES = 200  # of the job whose pages are read
@@ -175,7 +175,9 @@ async def _prepared(settings: Settings, database: Database, jobs: int) -> tuple[
             spec = JobSpec(urls=(f"{site.url}/",), allow_private=True, delay=timedelta(0))
             job = await yard.jobs.submit(LOCAL, spec)
             await yard.worker(only=job.id).run()
-        return job.id, (await Access(yard.store, yard.clock).create_token(LOCAL, "bench")).secret
+        return job.id, (
+            await Credentials(yard.store, yard.clock).create_token(LOCAL, "bench")
+        ).secret
 
 
 def _asks(job_id: str) -> Mapping[str, Ask]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard import LOCAL, JobSpec, Settings, TextMode, Yard
-from crawlyard.core.job import Job
+from crawlyard.core.jobs.job import Job
 
 _WORK = ("work", "--jobs", "1", "--no-scheduler", "--no-webhooks", "--no-janitor")
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,8 @@ from pathlib import Path
 PACKAGE = "crawlyard"
 MOST_LINES = 600
 MOST_FUNCTION_LINES = 60
+MOST_FILES = 25
+LARGE_FOLDERS = frozenset({"cli", "web", "web.api", "web.wire"})  # in which nouns are still mixed
 
 PORTS = ("bus.base", "dispatch.base")
 SHAPES = "web.wire"  # what travels: clients need it without the rest of `web`
@@ -30,8 +33,8 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "dispatch": {"dispatch.base", "core"},
     "export": {"core"},
     "services": {"engine", "store", *PORTS, "core", "export"},
-    "works": _SERVICES,
-    "yard": {"works", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
+    "worker_factory": _SERVICES,
+    "yard": {"worker_factory", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
     "databases": {*_SERVICES},  # whole ones
     "child": {"yard", *_SERVICES},
     SHAPES: {"core"},
@@ -45,16 +48,16 @@ MAY_IMPORT: Mapping[str, set[str]] = {
 
 HOMES: Mapping[str, tuple[str, ...]] = {
     # dependency: the one module or folder that imports it
-    "aiohappyeyeballs": ("engine.reach",),
+    "aiohappyeyeballs": ("engine.http.connect",),
     "alembic": ("store.migrations",),
-    "brotli": ("engine.decode",),
+    "brotli": ("engine.http.decode",),
     "can_ada": ("engine.urls",),
-    "cronsim": ("core.timetable",),
+    "cronsim": ("core.schedules.timetable",),
     "fastapi": ("web",),
     "h11": ("web.connection",),  # of uvicorn's connections
-    "httptools": ("engine.incoming",),
+    "httptools": ("engine.http.response_parser",),
     "httpx": ("client",),
-    "isal": ("engine.decode",),
+    "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
     "procrastinate": ("dispatch",),
     "prometheus_client": ("web.gauges",),
@@ -68,19 +71,19 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "rich": ("cli",),
     "rjsmin": ("web.assets",),
     "sqlalchemy": ("store",),
-    "standardwebhooks": ("services.signing",),
+    "standardwebhooks": ("services.webhooks.signing",),
     "starlette": ("web",),  # what FastAPI is made of: its own types stand where FastAPI has none
     "structlog": ("cli",),
-    "turbohtml": ("engine.extract",),
+    "turbohtml": ("engine.extract.page",),
     "typer": ("cli",),
     "uuid_utils": ("ids",),
     "uvicorn": ("web.serving", "web.connection"),
     "uvloop": ("cli",),
     "warcio": ("export.warc",),
     "xxhash": ("engine.urls",),
-    "yaml": ("services.plain_yaml",),
+    "yaml": ("services.templates.yaml",),
     # zstd, part of Python itself from 3.14 on
-    "backports": ("engine.decode", "store.codec"),
+    "backports": ("engine.http.decode", "store.codec"),
     # wherever untyped values enter or leave
     "pydantic": ("cli", "client", "config", "web"),
     "msgspec": (
@@ -104,7 +107,7 @@ KEEPS_TIME = (
     "client.synchronous",  # waits for a server without a loop
     "demo",  # its site writes a log of its own, in real time
 )
-LOADS_LATE = ("", "lazy", "store.sql.open", "store.sql.schema")  # by name, for a quick start
+LOADS_LATE = ("", "lazy", "store.open", "store.db.schema")  # by name, for a quick start
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
 _CLOCKS = re.compile(
@@ -271,6 +274,15 @@ def modules_are_short(tree: Tree) -> Iterator[str]:
             yield f"{module.name} has {lines} lines"
 
 
+def folders_are_small(tree: Tree) -> Iterator[str]:
+    names = [module.name for module in tree.modules]
+    folders = {name.rpartition(".")[0] for name in names}
+    files = Counter(name if name in folders else name.rpartition(".")[0] for name in names)
+    for folder, many in files.items():
+        if (many > MOST_FILES) is not (folder in LARGE_FOLDERS):
+            yield f"{folder} has {many} files"
+
+
 def functions_are_short(tree: Tree) -> Iterator[str]:
     for module in tree.modules:
         for function in module.functions():
@@ -353,6 +365,7 @@ RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
     core_is_pure,
     dependencies_are_at_home,
     modules_are_short,
+    folders_are_small,
     functions_are_short,
     imports_make_no_cycle,
     imports_stand_at_the_top,

@@ -6,14 +6,14 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from crawlyard.core.checkpoint import Batch
+from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, Skipped, Target, TargetState
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.limits import Usage
-from crawlyard.core.page import Body, ErrorKind, Outcome, Page, Skipped, Target, TargetState
-from crawlyard.core.priority import Priority
-from crawlyard.core.spec import JobSpec
+from crawlyard.core.jobs.checkpoint import Batch
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.ids import new_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)

@@ -7,8 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.schedule import CrawlSchedule, Tick, TickOutcome, TickReason
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.schedules.schedule import CrawlSchedule, Tick, TickOutcome, TickReason
 from crawlyard.ids import new_id
 from crawlyard.store.queries import Firing
 from tests.builders import NOW, a_job, its_event

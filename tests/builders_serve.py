@@ -4,10 +4,10 @@ import hashlib
 from datetime import timedelta
 from typing import Any
 
-from crawlyard.core.credential import Credential, CredentialKind
+from crawlyard.core.access.credential import Credential, CredentialKind
+from crawlyard.core.access.user import Quota, User
 from crawlyard.core.desk import Operation, OperationKind, Reply, SavedView, Section
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.user import Quota, User
 from crawlyard.core.watch import Level, LogLine, WorkerReport
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store

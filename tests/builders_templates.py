@@ -3,7 +3,7 @@
 from typing import Any
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
 from crawlyard.ids import new_id
 from tests.builders import NOW
 

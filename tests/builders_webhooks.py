@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.webhook import Delivery, Secret, Webhook
+from crawlyard.core.webhooks.webhook import Delivery, Secret, Webhook
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW

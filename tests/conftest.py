@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.open import open_sql_store
 from tests import redis_server as redis
 from tests.leftovers import dropped, no_task_is_dropped, pytest_collection_finish
 from tests.postgres import NoPostgres, Server, a_server

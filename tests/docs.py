@@ -13,16 +13,17 @@ from msgspec.structs import replace
 from pydantic.fields import FieldInfo
 
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, StateReason
-from crawlyard.core.cron import ALIASES
-from crawlyard.core.cron import FIELDS as CRON_FIELDS
 from crawlyard.core.event import Event
-from crawlyard.core.form import FIELDS, at, form_of
-from crawlyard.core.job import EVENT_OF
-from crawlyard.core.lifecycle import ENDED
-from crawlyard.core.limits import Limits
+from crawlyard.core.jobs.job import EVENT_OF
+from crawlyard.core.jobs.lifecycle import ENDED
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
 from crawlyard.core.quantity import duration_text
-from crawlyard.core.retry import RetryPolicy
-from crawlyard.core.schedule import (
+from crawlyard.core.schedules.cron import ALIASES
+from crawlyard.core.schedules.cron import FIELDS as CRON_FIELDS
+from crawlyard.core.schedules.schedule import (
     MISFIRE_HELP,
     MOST_CATCH_UP,
     OVERLAP_HELP,
@@ -31,9 +32,8 @@ from crawlyard.core.schedule import (
     TickOutcome,
     TickReason,
 )
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.timetable import SHORTEST, timetable
-from crawlyard.core.webhook import MAX_BODY, message
+from crawlyard.core.schedules.timetable import SHORTEST, timetable
+from crawlyard.core.webhooks.webhook import MAX_BODY, message
 from crawlyard.export.jsonl import dumps
 from crawlyard.web.wire.jobs import EventOut
 from tests import docs_limits, docs_streams

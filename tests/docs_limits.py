@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from crawlyard.core.archive import BOUNDS, MOST_WORDS
-from crawlyard.core.archive import MAX_WORD as MAX_SOUGHT
-from crawlyard.core.bulk import MOST_IDS
+from crawlyard.core.crawl.page_search import BOUNDS, MOST_WORDS
+from crawlyard.core.crawl.page_search import MAX_WORD as MAX_SOUGHT
 from crawlyard.core.desk import REPLIES_LAST
-from crawlyard.core.filter import MAX_WORD, MOST_TERMS, MOST_VALUES
-from crawlyard.core.schedule import MOST_CATCH_UP
-from crawlyard.core.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
-from crawlyard.core.template import MAX_CONTENT_BYTES, MAX_PARAMETERS
+from crawlyard.core.jobs.bulk import MOST_IDS
+from crawlyard.core.jobs.filter import MAX_WORD, MOST_TERMS, MOST_VALUES
+from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
+from crawlyard.core.schedules.schedule import MOST_CATCH_UP
+from crawlyard.core.templates.template import MAX_CONTENT_BYTES, MAX_PARAMETERS
 from crawlyard.engine.urls import MAX_URL
-from crawlyard.services.backfills import MOST_INSTANTS
-from crawlyard.services.preview import LONGEST as LONGEST_PREVIEW
-from crawlyard.services.preview import MOST_TESTED
-from crawlyard.services.views import MOST_VIEWS
-from crawlyard.services.waiting import LONGEST as LONGEST_WAIT
+from crawlyard.services.access.views import MOST_VIEWS
+from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
+from crawlyard.services.jobs.preview import MOST_TESTED
+from crawlyard.services.jobs.wait import LONGEST as LONGEST_WAIT
+from crawlyard.services.schedules.backfills import MOST_INSTANTS
 from crawlyard.web.connection import IDLE_S, LINGER_S, REQUEST_S
 from crawlyard.web.filtering import LONGEST_ITEM
 from crawlyard.web.live.hub import MOST_OF_ONE

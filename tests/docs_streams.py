@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from crawlyard.core.event import EventName
 from crawlyard.core.watch import MOST_LINES
-from crawlyard.services.tailing import PORTION
+from crawlyard.services.jobs.log_follow import PORTION
 from crawlyard.web.live.ahead import HEAR_EVERY
 from crawlyard.web.live.frames import RETRY, event_word
 from crawlyard.web.live.hub import LOOK_EVERY, MOST, MOST_OF_ONE, PING_EVERY, PULSE_EVERY

@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from crawlyard.cli.options import Style
-from crawlyard.core.webhook import message_id
+from crawlyard.core.webhooks.webhook import message_id
 from tests.acceptance.shell import MINUTE, Shell, serving
 from tests.golden_yard import (
     BROKEN,

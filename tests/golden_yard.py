@@ -12,23 +12,23 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard import Settings, Yard
-from crawlyard.core.checkpoint import Asker, Lease
-from crawlyard.core.credential import digest_of
+from crawlyard.core.access.credential import digest_of
+from crawlyard.core.access.user import Permit, Quota, Role
+from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Skipped
 from crawlyard.core.desk import Failure, OperationState
 from crawlyard.core.event import EventName
-from crawlyard.core.host_rule import HostRule, HostState
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import Move, StateReason
-from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.page import Body, ErrorKind, Outcome, Skipped
-from crawlyard.core.priority import Priority
-from crawlyard.core.pulse import Pulse
-from crawlyard.core.room import Traffic
-from crawlyard.core.schedule import TickOutcome, TickReason
-from crawlyard.core.user import Permit, Quota, Role
+from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.jobs.checkpoint import Asker, Lease
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.lifecycle import Move, StateReason
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.watch import HostReport, Level
-from crawlyard.core.webhook import Attempt
-from crawlyard.services.hosts import told_of_host
+from crawlyard.core.webhooks.delivery_limits import Traffic
+from crawlyard.core.webhooks.webhook import DeliveryAttempt
+from crawlyard.services.fleet.hosts import told_of_host
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
 from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told
@@ -227,7 +227,7 @@ class _Builder:
         for status, excerpt in ((200, "thanks"), (410, "gone")):
             for claimed in await self._store.deliveries.claim(at, HOUR, Traffic()):
                 if status == 410 or "chat" in claimed.webhook.url:
-                    attempt = Attempt(
+                    attempt = DeliveryAttempt(
                         at=at, latency=timedelta(seconds=0.25), status=status, excerpt=excerpt
                     )
                     after = claimed.delivery.tried(attempt, chance=0)

@@ -4,12 +4,12 @@ import asyncio
 
 import psycopg
 
-from crawlyard.core.due import Due
+from crawlyard.core.wakeup import Wakeup
 from crawlyard.dispatch.tickets import RECONCILE, TICKET, queue_of
 from tests.builders import NOW
 
 _SOON_S = 20.0
-_LAST = queue_of(Due(NOW, urgent=True, shard=True))
+_LAST = queue_of(Wakeup(NOW, urgent=True, shard=True))
 """The queue that a worker without tags listens to last."""
 
 _LISTENING = f"""

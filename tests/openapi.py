@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from tests.web.rig import a_rig
 
 SNAPSHOT = Path(__file__).parent / "web" / "openapi.json"

@@ -1,8 +1,8 @@
 """A worker that crawls nothing: it says what it is told to, in the log of one job."""
 
 from crawlyard.clock import Clock
-from crawlyard.core.checkpoint import Asker, Lease
-from crawlyard.core.lifecycle import Move
+from crawlyard.core.jobs.checkpoint import Asker, Lease
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.watch import Level
 from crawlyard.store.store import Store
 from tests.builders import LEASE, a_batch

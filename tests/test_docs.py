@@ -16,9 +16,9 @@ import crawlyard
 from crawlyard.cli.failures import EXIT_CODES
 from crawlyard.cli.tree import tree
 from crawlyard.config import Settings
-from crawlyard.core.filter import FilterKey
-from crawlyard.core.policy import RETENTIONS, SectionName
-from crawlyard.core.user import Grant, Permit, Quota, Role
+from crawlyard.core.access.policy import RETENTIONS, SectionName
+from crawlyard.core.access.user import Grant, Permit, Quota, Role
+from crawlyard.core.jobs.filter import FilterKey
 from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS
 from crawlyard.store.tables import metadata

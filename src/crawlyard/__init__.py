@@ -15,30 +15,35 @@ from importlib import import_module
 TYPE_CHECKING = False  # typing takes 13 ms to load, in which Ctrl-C would print a traceback
 if TYPE_CHECKING:
     from crawlyard.config import Settings
-    from crawlyard.core.eta import Eta
+    from crawlyard.core.access.user import LOCAL, Actor, Grants, Role
+    from crawlyard.core.crawl.page import ErrorKind, Page
     from crawlyard.core.event import Event, EventName
-    from crawlyard.core.job import Job
-    from crawlyard.core.lifecycle import LIFECYCLE, Move, State, StateReason
-    from crawlyard.core.limits import Decision, Limits, ResourceLimiter, Usage
-    from crawlyard.core.page import ErrorKind, Page
-    from crawlyard.core.priority import Priority
-    from crawlyard.core.progress import Progress
-    from crawlyard.core.queue import PriorityQueue
-    from crawlyard.core.retry import RetryPolicy, RetryReason
-    from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
-    from crawlyard.core.schedule_records import ScheduleDraft
-    from crawlyard.core.spec import JobSpec, Scope, Strategy, TextMode
-    from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
-    from crawlyard.core.user import LOCAL, Actor, Grants, Role
-    from crawlyard.core.webhook import JobWebhook, Webhook
-    from crawlyard.services.jobs import JobManager
-    from crawlyard.services.progress import ProgressTracker
-    from crawlyard.services.results import Results
-    from crawlyard.services.scheduler import Scheduler
-    from crawlyard.services.submitting import Submission
-    from crawlyard.services.templates import TemplateManager
-    from crawlyard.services.webhooks import Webhooks
-    from crawlyard.services.worker import Worker
+    from crawlyard.core.jobs.eta import Eta
+    from crawlyard.core.jobs.job import Job
+    from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State, StateReason
+    from crawlyard.core.jobs.limits import Decision, Limits, ResourceLimiter, Usage
+    from crawlyard.core.jobs.priority import Priority
+    from crawlyard.core.jobs.progress import Progress
+    from crawlyard.core.jobs.queue import PriorityQueue
+    from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
+    from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
+    from crawlyard.core.schedules.records import ScheduleDraft
+    from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
+    from crawlyard.core.templates.template import (
+        CrawlTemplate,
+        Parameter,
+        ParameterType,
+        TemplateDraft,
+    )
+    from crawlyard.core.webhooks.webhook import JobWebhook, Webhook
+    from crawlyard.services.jobs.manager import JobManager
+    from crawlyard.services.jobs.results import Results
+    from crawlyard.services.jobs.submission import Submission
+    from crawlyard.services.schedules.scheduler import Scheduler
+    from crawlyard.services.templates.manager import TemplateManager
+    from crawlyard.services.webhooks.manager import Webhooks
+    from crawlyard.services.worker.progress import ProgressTracker
+    from crawlyard.services.worker.worker import Worker
     from crawlyard.store.queries import JobQuery, PageQuery, ScheduleQuery, TemplateQuery
     from crawlyard.yard import Yard
 
@@ -100,71 +105,71 @@ __all__ = [
 
 _HOME = {
     "crawlyard.config": ("Settings",),
-    "crawlyard.core.eta": ("Eta",),
+    "crawlyard.core.jobs.eta": ("Eta",),
     "crawlyard.core.event": (
         "Event",
         "EventName",
     ),
-    "crawlyard.core.job": ("Job",),
-    "crawlyard.core.lifecycle": (
+    "crawlyard.core.jobs.job": ("Job",),
+    "crawlyard.core.jobs.lifecycle": (
         "LIFECYCLE",
         "Move",
         "State",
         "StateReason",
     ),
-    "crawlyard.core.limits": (
+    "crawlyard.core.jobs.limits": (
         "Decision",
         "Limits",
         "ResourceLimiter",
         "Usage",
     ),
-    "crawlyard.core.page": (
+    "crawlyard.core.crawl.page": (
         "ErrorKind",
         "Page",
     ),
-    "crawlyard.core.priority": ("Priority",),
-    "crawlyard.core.progress": ("Progress",),
-    "crawlyard.core.queue": ("PriorityQueue",),
-    "crawlyard.core.retry": (
+    "crawlyard.core.jobs.priority": ("Priority",),
+    "crawlyard.core.jobs.progress": ("Progress",),
+    "crawlyard.core.jobs.queue": ("PriorityQueue",),
+    "crawlyard.core.jobs.retry": (
         "RetryPolicy",
         "RetryReason",
     ),
-    "crawlyard.core.schedule": (
+    "crawlyard.core.schedules.schedule": (
         "CrawlSchedule",
         "Misfire",
         "Overlap",
     ),
-    "crawlyard.core.spec": (
+    "crawlyard.core.jobs.spec": (
         "JobSpec",
         "Scope",
         "Strategy",
         "TextMode",
     ),
-    "crawlyard.core.template": (
+    "crawlyard.core.templates.template": (
         "CrawlTemplate",
         "Parameter",
         "ParameterType",
         "TemplateDraft",
     ),
-    "crawlyard.core.user": (
+    "crawlyard.core.access.user": (
         "LOCAL",
         "Actor",
         "Grants",
         "Role",
     ),
-    "crawlyard.core.webhook": (
+    "crawlyard.core.webhooks.webhook": (
         "JobWebhook",
         "Webhook",
     ),
-    "crawlyard.services.jobs": ("JobManager",),
-    "crawlyard.services.progress": ("ProgressTracker",),
-    "crawlyard.services.results": ("Results",),
-    "crawlyard.core.schedule_records": ("ScheduleDraft",),
-    "crawlyard.services.scheduler": ("Scheduler",),
-    "crawlyard.services.submitting": ("Submission",),
-    "crawlyard.services.templates": ("TemplateManager",),
-    "crawlyard.services.webhooks": ("Webhooks",),
-    "crawlyard.services.worker": ("Worker",),
+    "crawlyard.services.jobs.manager": ("JobManager",),
+    "crawlyard.services.worker.progress": ("ProgressTracker",),
+    "crawlyard.services.jobs.results": ("Results",),
+    "crawlyard.core.schedules.records": ("ScheduleDraft",),
+    "crawlyard.services.schedules.scheduler": ("Scheduler",),
+    "crawlyard.services.jobs.submission": ("Submission",),
+    "crawlyard.services.templates.manager": ("TemplateManager",),
+    "crawlyard.services.webhooks.manager": ("Webhooks",),
+    "crawlyard.services.worker.worker": ("Worker",),
     "crawlyard.store.queries": ("JobQuery", "PageQuery", "ScheduleQuery", "TemplateQuery"),
     "crawlyard.yard": ("Yard",),
 }

@@ -10,13 +10,13 @@ from contextlib import suppress
 from typing import Any
 
 from crawlyard.config import Settings
-from crawlyard.core.checkpoint import Lease
+from crawlyard.core.jobs.checkpoint import Lease
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.holding import reclaimed
-from crawlyard.services.isolation import GO_ON, MAY_SEND, STORE_AWAY
-from crawlyard.services.leash import Licence
-from crawlyard.services.obeying import watch_orders
-from crawlyard.services.shard_run import run_of
+from crawlyard.services.worker.isolation import GO_ON, MAY_SEND, STORE_AWAY
+from crawlyard.services.worker.lease_guard import SendPermit
+from crawlyard.services.worker.leased_moves import reclaimed
+from crawlyard.services.worker.order_watch import watch_orders
+from crawlyard.services.worker.shard_run import run_of
 from crawlyard.yard import Yard
 
 
@@ -37,7 +37,7 @@ async def _run(settings: Settings) -> None:
             watch.cancel()
 
 
-def _given(licence: Licence) -> Lease:
+def _given(licence: SendPermit) -> Lease:
     """Tell the parent that we are ready, and return the lease that it gives.
 
     From then on, *licence* is as the parent says.
@@ -62,7 +62,7 @@ def _line() -> bytes:
     return line
 
 
-def _heed_parent(licence: Licence) -> None:
+def _heed_parent(licence: SendPermit) -> None:
     """Send or hold as the parent says, and die with it."""
     while said := os.read(0, 1024):  # returns nothing when the other end of the pipe is gone
         licence.good = said.endswith(GO_ON)

@@ -16,26 +16,26 @@ from msgspec import Struct
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.errors import Conflict, Invalid
-from crawlyard.services.reporting import ALIVE
-from crawlyard.store.sql.open import clock_offset
-from crawlyard.store.sql.schema import migrate, mismatch, version_of
+from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.store.admin.copy import CopiedTable, CopyProgress, Tell
+from crawlyard.store.admin.files import looked_over, published, put_back, settled, snapshot
+from crawlyard.store.admin.looks import DatabaseReport, TableSize, look, vacuum
+from crawlyard.store.admin.marks import Terms, held, listing
+from crawlyard.store.admin.place import DATABASE, DatabaseLocation, reading, writing
+from crawlyard.store.admin.transfer import copy, copy_of, made, save
+from crawlyard.store.db.schema import migrate, mismatch, version_of
+from crawlyard.store.open import clock_offset
 from crawlyard.store.tables import SCHEMA
 from crawlyard.store.tables.watch import workers
-from crawlyard.store.whole.copy import CopiedTable, Progress, Tell
-from crawlyard.store.whole.files import looked_over, published, put_back, settled, snapshot
-from crawlyard.store.whole.looks import Look, TableSize, look, vacuum
-from crawlyard.store.whole.marks import Terms, held, listing
-from crawlyard.store.whole.place import DATABASE, Place, reading, writing
-from crawlyard.store.whole.transfer import copy, copy_of, made, save
 
 __all__ = [
     "DATABASE",
     "SCHEMA",
     "CopiedTable",
-    "Look",
-    "Place",
-    "Progress",
-    "Saved",
+    "CopyProgress",
+    "DatabaseLocation",
+    "DatabaseReport",
+    "SavedDatabase",
     "TableSize",
     "Tell",
     "Upgrade",
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-class Saved(Struct, frozen=True, kw_only=True):
+class SavedDatabase(Struct, frozen=True, kw_only=True):
     """What a backup is."""
 
     bytes: int
@@ -66,22 +66,22 @@ class Upgrade(Struct, frozen=True, kw_only=True):
     after: str
 
 
-def place_of(settings: Settings) -> Place:
+def place_of(settings: Settings) -> DatabaseLocation:
     """Return where the yard of *settings* has its database.
 
     Raises:
         Invalid: it has none that outlives its process.
     """
     if not settings.database_url:
-        return Place.of(settings.data_dir / DATABASE)
-    place = Place.of(settings.database_url)
+        return DatabaseLocation.of(settings.data_dir / DATABASE)
+    place = DatabaseLocation.of(settings.database_url)
     if place.file is None and settings.database_direct_url:
         # a pooler between sessions may end one that holds a snapshot for long
-        return Place.of(settings.database_direct_url)
+        return DatabaseLocation.of(settings.database_direct_url)
     return place
 
 
-def now_at(place: Place, clock: Clock) -> datetime:
+def now_at(place: DatabaseLocation, clock: Clock) -> datetime:
     """Return what time it is at *place*, whose clock may differ from this machine's.
 
     Raises:
@@ -94,7 +94,13 @@ def now_at(place: Place, clock: Clock) -> datetime:
 
 
 def copy_database(
-    source: Place, target: Place, now: datetime, tell: Tell, *, restart: bool, force: bool
+    source: DatabaseLocation,
+    target: DatabaseLocation,
+    now: datetime,
+    tell: Tell,
+    *,
+    restart: bool,
+    force: bool,
 ) -> Sequence[CopiedTable]:
     """Copy *source* to *target*, which must be empty, or hold the beginning of the same copy.
 
@@ -115,7 +121,7 @@ def copy_database(
     return copy(source, target, Terms(field="--to", restart=restart), tell)
 
 
-def backup(source: Place, file: Path, tell: Tell, *, force: bool) -> Saved:
+def backup(source: DatabaseLocation, file: Path, tell: Tell, *, force: bool) -> SavedDatabase:
     """Save *source* as it is at this moment to *file*.
 
     Who works on it goes on meanwhile. With *force*, a file of that name is replaced once
@@ -135,12 +141,14 @@ def backup(source: Place, file: Path, tell: Tell, *, force: bool) -> Saved:
             with reading(source):
                 snapshot(source.file, part, tell)
         else:
-            save(source, Place.of(part), tell)
+            save(source, DatabaseLocation.of(part), tell)
         settled(part)
-        return Saved(version=looked_over(part, source.name), bytes=part.stat().st_size)
+        return SavedDatabase(version=looked_over(part, source.name), bytes=part.stat().st_size)
 
 
-def restore(file: Path, target: Place, now: datetime, tell: Tell, *, force: bool) -> Saved:
+def restore(
+    file: Path, target: DatabaseLocation, now: datetime, tell: Tell, *, force: bool
+) -> SavedDatabase:
     """Make *target* what it was when it, or another, was saved to *file*.
 
     With *force*, what it holds is given up. A backup of an older version is brought up to date.
@@ -161,17 +169,17 @@ def restore(file: Path, target: Place, now: datetime, tell: Tell, *, force: bool
         _check_nobody_works(target, now)
         with _up_to_date(file, version) as place:
             terms = Terms(field="database_url", replace=force, hint=" (--force replaces it)")
-            copy_of(place, Place.of(file).label, target, terms, tell)
+            copy_of(place, DatabaseLocation.of(file).label, target, terms, tell)
     else:
         if not force:
             _check_empty(target)
         # first: a target that could not be brought up to date afterwards would be lost
         with _up_to_date(file, version) as place:
             put_back(place.file or file, target.file, tell)
-    return Saved(version=version, bytes=file.stat().st_size)
+    return SavedDatabase(version=version, bytes=file.stat().st_size)
 
 
-def upgrade(place: Place) -> Upgrade:
+def upgrade(place: DatabaseLocation) -> Upgrade:
     """Make the tables of the database at *place*, or bring them up to date.
 
     Raises:
@@ -185,7 +193,7 @@ def upgrade(place: Place) -> Upgrade:
     return Upgrade(before=before, after=SCHEMA)
 
 
-def alive(place: Place, now: datetime) -> Sequence[str]:
+def alive(place: DatabaseLocation, now: datetime) -> Sequence[str]:
     """Return the workers that have said lately that they work on the database at *place*.
 
     Raises:
@@ -198,7 +206,7 @@ def alive(place: Place, now: datetime) -> Sequence[str]:
         return [row.id for row in read.execute(lately.order_by(workers.c.id))]
 
 
-def _check_nobody_works(place: Place, now: datetime) -> None:
+def _check_nobody_works(place: DatabaseLocation, now: datetime) -> None:
     found = alive(place, now)
     if found:
         raise Conflict(
@@ -207,7 +215,7 @@ def _check_nobody_works(place: Place, now: datetime) -> None:
         )
 
 
-def _check_empty(place: Place) -> None:
+def _check_empty(place: DatabaseLocation) -> None:
     if place.file is None or not place.file.exists():
         return
     with reading(place) as opened, opened.transaction() as read:
@@ -219,12 +227,12 @@ def _check_empty(place: Place) -> None:
 
 
 @contextmanager
-def _up_to_date(file: Path, version: str) -> Iterator[Place]:
+def _up_to_date(file: Path, version: str) -> Iterator[DatabaseLocation]:
     """Yield a backup with the tables of this program: the file, or a copy that goes again."""
     if version == SCHEMA:
-        yield Place.of(file)
+        yield DatabaseLocation.of(file)
         return
     with tempfile.TemporaryDirectory(prefix="crawlyard-") as folder:
-        place = Place.of(Path(shutil.copy(file, Path(folder) / DATABASE)))
+        place = DatabaseLocation.of(Path(shutil.copy(file, Path(folder) / DATABASE)))
         upgrade(place)
         yield place

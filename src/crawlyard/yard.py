@@ -16,37 +16,37 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
 from crawlyard.errors import Unavailable
 from crawlyard.lazy import installed, lazily
-from crawlyard.services.events import Events
-from crawlyard.services.janitor import Janitor, JanitorOptions
-from crawlyard.services.jobs import JobManager
-from crawlyard.services.operations import Operations
-from crawlyard.services.policy import Policy
-from crawlyard.services.portions import workers_of
-from crawlyard.services.progress import ProgressTracker
-from crawlyard.services.results import Results
-from crawlyard.services.schedule_ticker import TickerOptions
-from crawlyard.services.scheduler import Scheduler
-from crawlyard.services.site_settings import SiteSettings
-from crawlyard.services.templates import TemplateManager
-from crawlyard.services.webhooks import Webhooks
-from crawlyard.store.sql.dues import Heralds
-from crawlyard.store.sql.open import check_direct_url, clock_offset, open_sql_store
+from crawlyard.services.access.policy import Policy
+from crawlyard.services.access.settings import SiteSettings
+from crawlyard.services.fleet.events import Events
+from crawlyard.services.jobs.bulk_steps import workers_of
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.operations import Operations
+from crawlyard.services.jobs.results import Results
+from crawlyard.services.schedules.scheduler import Scheduler
+from crawlyard.services.schedules.ticker import TickerOptions
+from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.services.webhooks.manager import Webhooks
+from crawlyard.services.worker.janitor import Janitor, JanitorOptions
+from crawlyard.services.worker.progress import ProgressTracker
+from crawlyard.store.db.wakeups import Heralds
+from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.trust import trusting
 
 if TYPE_CHECKING:
-    from crawlyard import works
+    from crawlyard import worker_factory
     from crawlyard.bus import redis
     from crawlyard.dispatch import procrastinate
-    from crawlyard.services.delivering import Deliverer
-    from crawlyard.services.run import Workshop
-    from crawlyard.services.worker import Worker
-    from crawlyard.store.sql import in_memory
+    from crawlyard.services.webhooks.delivery import Deliverer
+    from crawlyard.services.worker.run import WorkerContext
+    from crawlyard.services.worker.worker import Worker
+    from crawlyard.store.db import in_memory
 else:  # the engine takes longer to load than a list of jobs to be read
-    works = lazily("crawlyard.works")
+    worker_factory = lazily("crawlyard.worker_factory")
     redis = lazily("crawlyard.bus.redis")
     procrastinate = lazily("crawlyard.dispatch.procrastinate")
-    in_memory = lazily("crawlyard.store.sql.in_memory")
+    in_memory = lazily("crawlyard.store.db.in_memory")
 
 IN_MEMORY = "memory://"
 """As a database URL: nothing is kept after the process; for tests and trials."""
@@ -70,7 +70,7 @@ class Yard:
         self.store = store
         self.clock = clock
         self._dispatcher = dispatcher or LocalDispatcher()
-        self._made: works.Works | None = None
+        self._made: worker_factory.Works | None = None
         self.bus = _bus(settings, clock)
         self.progress = ProgressTracker(self.bus)
         self.policy = Policy(store)
@@ -150,16 +150,16 @@ class Yard:
         nudge = self.scheduler.nudge
         return self._works.worker(nudge, only=only, slots=slots, tags=tags, reserved=reserved)
 
-    def workshop(self) -> "Workshop":
+    def workshop(self) -> "WorkerContext":
         """Return what the jobs of one worker share; the host gate is the whole yard's."""
         return self._works.workshop()
 
     @property
-    def _works(self) -> "works.Works":
+    def _works(self) -> "worker_factory.Works":
         """Return what works; it is made, and loaded, when it is first wanted."""
         if self._made is None:
             self.bus.begin()
-            self._made = works.Works(
+            self._made = worker_factory.Works(
                 self.settings,
                 self.store,
                 self.clock,

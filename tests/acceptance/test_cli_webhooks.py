@@ -6,7 +6,7 @@ from typing import Any
 
 from crawlyard import LOCAL, Settings, Yard
 from crawlyard.core.event import EventName
-from crawlyard.services.signing import new_secret, signed
+from crawlyard.services.webhooks.signing import new_secret, signed
 from tests.acceptance.shell import Shell
 from tests.builders import a_job, its_event
 from tests.receiver import Receiver, answer

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from crawlyard.store.admin.content import STORED
 from crawlyard.store.tables import SCHEMA, metadata
-from crawlyard.store.whole.content import STORED
 from tests.acceptance.shell import MINUTE, SLOW, Run, Shell, a_site, rest, until, until_stored
 from tests.conformance.whole import content, fill, run_on
 from tests.site import read_log

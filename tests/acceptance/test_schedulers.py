@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, CrawlSchedule, EventName, JobQuery, Misfire, Overlap, Settings, Yard
-from crawlyard.core.planning import planned
-from crawlyard.core.schedule import TickOutcome
-from crawlyard.core.timetable import timetable
+from crawlyard.core.schedules.planning import planned
+from crawlyard.core.schedules.schedule import TickOutcome
+from crawlyard.core.schedules.timetable import timetable
 from tests.builders_schedules import a_schedule, told
 
 SCHEDULES = 30

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from crawlyard.clock import SystemClock
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.post import Poster
-from crawlyard.services.signing import new_secret, signed
+from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.webhook_post import Poster
+from crawlyard.services.webhooks.signing import new_secret, signed
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "webhooks.md").read_text("utf-8")
 BODY = b'{"type":"job.completed","data":{"subject":"j1","seq":1}}'

@@ -11,11 +11,11 @@ import pytest
 
 from crawlyard.clock import SystemClock
 from crawlyard.core.event import EventName
-from crawlyard.core.room import Traffic
-from crawlyard.engine.post import Poster
-from crawlyard.services.delivering import Deliverer, DeliveryOptions
+from crawlyard.core.webhooks.delivery_limits import Traffic
+from crawlyard.engine.http.webhook_post import Poster
+from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import EventQuery
-from crawlyard.store.sql.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import a_job
 from tests.builders_webhooks import SECRET, kept
@@ -28,9 +28,9 @@ DELIVER = """
 import asyncio, sys
 from datetime import timedelta
 from crawlyard.clock import SystemClock
-from crawlyard.engine.post import Poster
-from crawlyard.services.delivering import Deliverer, DeliveryOptions
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.engine.http.webhook_post import Poster
+from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
+from crawlyard.store.open import open_sql_store
 
 async def deliver(where, lease_s):
     store = await open_sql_store(where)

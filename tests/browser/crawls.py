@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from crawlyard.core.checkpoint import Asker, Batch, Claim
-from crawlyard.core.lifecycle import Move, StateReason
-from crawlyard.core.limits import Usage
-from crawlyard.core.pulse import Pulse
+from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
+from crawlyard.core.jobs.lifecycle import Move, StateReason
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.pulse import Pulse
 from tests.browser.rig import Stage
 
 LEASE = timedelta(minutes=10)

@@ -8,9 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 from playwright.async_api import Page, expect
 
-from crawlyard.core.checkpoint import Claim
-from crawlyard.core.page import Body, ErrorKind, Skipped
-from crawlyard.core.pulse import Pulse
+from crawlyard.core.crawl.page import Body, ErrorKind, Skipped
+from crawlyard.core.jobs.checkpoint import Claim
+from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.watch import Course, Level, LogLine, Point
 from tests.browser.crawls import LEASE, begun
 from tests.browser.rig import Stage

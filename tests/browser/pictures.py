@@ -17,7 +17,7 @@ from typing import Any
 
 from playwright.async_api import BrowserContext
 
-from crawlyard.core.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL, Role
 from tests.browser.rig import NARROW, WIDE, Stage, a_browser, a_stage, chromium
 from tests.site import served_elsewhere
 

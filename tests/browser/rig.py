@@ -14,8 +14,8 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
-from crawlyard.core.user import LOCAL, Role
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.store.open import open_sql_store
 from crawlyard.web.app import PREFIX, create_app
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import Site, SiteOptions, open_site

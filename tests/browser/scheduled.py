@@ -6,10 +6,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.job import Origin
-from crawlyard.core.lifecycle import Move, StateReason
-from crawlyard.core.schedule import TickOutcome, TickReason
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.lifecycle import Move, StateReason
+from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.rig import Stage
 from tests.builders import a_job

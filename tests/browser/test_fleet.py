@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from crawlyard.core.user import Role
-from crawlyard.core.watch import HostReport, Wish
+from crawlyard.core.access.user import Role
+from crawlyard.core.watch import HostReport, WorkerWish
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 from tests.builders_serve import a_report
@@ -61,7 +61,7 @@ async def test_a_worker_shows_its_tags_and_what_was_wanted_before_it_has_heard(
 
         await workers.get_by_role("button", name="claim no more jobs").click()
         await expect(workers).to_contain_text("Quiet")
-        assert await stage.yard.store.workers.wish("w1") is Wish.QUIET
+        assert await stage.yard.store.workers.wish("w1") is WorkerWish.QUIET
 
 
 async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stage) -> None:

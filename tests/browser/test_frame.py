@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 from playwright.async_api import expect
 
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
 from crawlyard.web.assets import ASSETS
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage

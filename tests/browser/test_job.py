@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from crawlyard.core.lifecycle import Move, StateReason
+from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.demo.server import SiteServer
 from tests.browser.crawls import moved_on, settled
 from tests.browser.job_page import HOST, TABS, button, crawled, menu, tab, toast, turned

@@ -5,8 +5,8 @@ import re
 
 from playwright.async_api import expect
 
-from crawlyard.core.lifecycle import Move, StateReason
-from crawlyard.core.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.core.jobs.lifecycle import Move, StateReason
 from tests.browser.crawls import settled
 from tests.browser.job_page import (
     HOST,

@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from crawlyard.core.filter import parse
-from crawlyard.core.lifecycle import Move, StateReason
-from crawlyard.core.pulse import Pulse
-from crawlyard.core.user import LOCAL, Role
-from crawlyard.services.bulk import AT_ONCE
-from crawlyard.services.requests import JobRequest
+from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.core.jobs.filter import parse
+from crawlyard.core.jobs.lifecycle import Move, StateReason
+from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.services.jobs.bulk import AT_ONCE
+from crawlyard.services.jobs.requests import JobRequest
 from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage

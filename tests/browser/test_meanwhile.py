@@ -2,7 +2,7 @@
 
 from playwright.async_api import Page, expect
 
-from crawlyard.core.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL, Role
 from tests.browser.rig import Stage
 from tests.browser.scheduled import a_schedule
 

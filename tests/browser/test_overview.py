@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.lifecycle import Move
 from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
+from crawlyard.core.access.user import Role
 from crawlyard.core.event import EventName
-from crawlyard.core.user import Role
 from crawlyard.core.watch import WorkerReport
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, WIDE, Stage, a_stage

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from crawlyard.core.user import Role
+from crawlyard.core.access.user import Role
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage
 

@@ -26,12 +26,12 @@ from crawlyard import (
     State,
     Yard,
 )
-from crawlyard.core.checkpoint import Standing
-from crawlyard.core.lifecycle import StateReason
-from crawlyard.core.timetable import timetable
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.schedules.timetable import timetable
 from crawlyard.demo.hits import read_log
 from crawlyard.errors import Conflict, StoreUnavailable
-from crawlyard.services.results import every_event
+from crawlyard.services.jobs.results import every_event
 from crawlyard.store.queries import EventQuery
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.priority import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

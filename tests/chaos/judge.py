@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import State, StateReason
+from crawlyard.core.jobs.lifecycle import State, StateReason
 from tests.chaos.history import Asked, Fault, History, Hold, holds
 from tests.chaos.judge_moves import (
     CHECKPOINT_S,

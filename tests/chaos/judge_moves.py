@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.priority import Priority
 from tests.chaos.history import Asked, Fault, History, Told
 
 OBEYED_S = 0.5 + 0.25

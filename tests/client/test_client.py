@@ -11,7 +11,7 @@ from crawlyard.about import VERSION
 from crawlyard.client import AsyncClient, Client, Server
 from crawlyard.client.messages import Parser
 from crawlyard.client.transport import server_of
-from crawlyard.core.lifecycle import State
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import (
     Conflict,
     Forbidden,
@@ -21,7 +21,7 @@ from crawlyard.errors import (
     Unauthenticated,
     Unavailable,
 )
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from tests import sync_client
 from tests.builders import NOW
 from tests.web.crawled import HOSTILE, crawled, in_state

@@ -2,9 +2,9 @@
 
 import pytest
 
-from crawlyard.core.watch import Wish
+from crawlyard.core.watch import WorkerWish
 from crawlyard.errors import IllegalMove, Invalid, NotFound, Stale
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders_serve import a_report
 from tests.client.test_client import client_of
 from tests.web.rig import a_rig
@@ -26,7 +26,7 @@ async def test_workers_are_quiet_resumed_and_stopped() -> None:
             await yard.workers.quiet("nobody")
 
     assert [one.state for one in (quiet, resumed, stopped)] == ["quiet", "idle", "stopping"]
-    assert await rig.yard.store.workers.wish(ID) is Wish.STOP
+    assert await rig.yard.store.workers.wish(ID) is WorkerWish.STOP
 
 
 async def test_hosts_are_slowed_paused_blocked_resumed_and_forgotten() -> None:

@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from crawlyard.client import AsyncClient, Client, Server
-from crawlyard.core.credential import CredentialKind
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.credential import CredentialKind
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.watch import Level
 from crawlyard.errors import NotFound, Unauthenticated
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.live import hub
 from crawlyard.web.wire.watch import LineOut
 from tests.scribe import Scribe, scribe_of

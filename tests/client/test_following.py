@@ -12,10 +12,10 @@ import pytest
 from crawlyard.client import AsyncClient, Client, Server
 from crawlyard.client.following import Place
 from crawlyard.client.messages import Message
-from crawlyard.core.credential import CredentialKind
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.credential import CredentialKind
+from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import Unauthenticated, Unavailable
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.wire.jobs import EventOut
 from tests.web.live_rig import PATIENCE_S, LiveRig, a_live_rig
 

@@ -12,9 +12,9 @@ from crawlyard.cli.overall_reports import Asked, left_out
 from crawlyard.cli.watch_client import WatchClient
 from crawlyard.cli.when import When
 from crawlyard.client import AsyncClient, Server
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.user import LOCAL
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.wire.attention import AttentionOut
 from tests.builders import NOW
 from tests.web.crawled import crawled

@@ -6,7 +6,7 @@ import pytest
 
 from crawlyard.client import AsyncClient
 from crawlyard.errors import Conflict, Stale
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from tests.client.test_client import client_of
 from tests.web.rig import URL, a_rig
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from crawlyard import Limits, Progress, State, Usage
 from crawlyard.bus.base import Bus, Ear
-from crawlyard.core.progress import progress_of
-from crawlyard.core.pulse import Pulse
+from crawlyard.core.jobs.progress import progress_of
+from crawlyard.core.jobs.pulse import Pulse
 
 PATIENCE_S = 30  # more than anything here takes; a hang fails instead of blocking the suite
 _TURN_S = 0.01

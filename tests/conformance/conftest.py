@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.conformance.older import give_an_older_schema
 

@@ -11,11 +11,11 @@ from enum import Enum, auto
 
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Batch, Lease, Order
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State
-from crawlyard.core.page import ErrorKind, Target, TargetState
-from crawlyard.core.queue import claim_key
+from crawlyard.core.crawl.page import ErrorKind, Target, TargetState
+from crawlyard.core.jobs.checkpoint import Batch, Lease, Order
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.queue import claim_key
 from tests.builders import LEASE
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from crawlyard.store import migrations
-from crawlyard.store.sql import schema
+from crawlyard.store.db import schema
 from crawlyard.store.tables import SCHEMA
 
 OLDER = "0099"

@@ -4,11 +4,11 @@ import os
 
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Claim
+from crawlyard.core.crawl.page import Body
 from crawlyard.core.event import EventName
-from crawlyard.core.freed import Freed
-from crawlyard.core.job import Job
-from crawlyard.core.page import Body
+from crawlyard.core.jobs.checkpoint import Claim
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.purge_result import PurgeResult
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_target, done, its_event
 from tests.conformance.steps import claimed, recorded
@@ -18,7 +18,7 @@ async def deleted(store: Store, job: Job) -> None:
     await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
 
 
-async def purged(store: Store, rows: int = 1000) -> list[Freed]:
+async def purged(store: Store, rows: int = 1000) -> list[PurgeResult]:
     """Purge to the end and return what each step freed."""
     steps = []
     while freed := await store.upkeep.purge(rows):

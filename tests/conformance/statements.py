@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 
 Planned: TypeAlias = tuple[str, list[str]]

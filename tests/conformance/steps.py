@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from crawlyard.core.checkpoint import Asker, Batch, Checkpoint, Claim, Lease, Shard
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Claim, Lease, Shard
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.store.queries import EventQuery, PageQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.archive import FoundPage
-from crawlyard.core.checkpoint import Claim
-from crawlyard.core.filter import FilterKey, condition
-from crawlyard.core.job import Origin
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.crawl.page_search import FoundPage
+from crawlyard.core.jobs.checkpoint import Claim
+from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.jobs.job import Origin
 from crawlyard.ids import new_id
 from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery
 from crawlyard.store.store import Store

@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from crawlyard.databases import (
-    Place,
-    Progress,
+    CopyProgress,
+    DatabaseLocation,
     backup,
     copy_database,
     look,
@@ -24,11 +24,11 @@ from crawlyard.databases import (
     vacuum,
 )
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch, StoreUnavailable
-from crawlyard.services.reporting import ALIVE
+from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.store.admin.content import STORED
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.sql.open import open_sql_store
 from crawlyard.store.tables import SCHEMA, metadata
-from crawlyard.store.whole.content import STORED
 from tests.builders import NOW
 from tests.conformance.older import OLDER
 from tests.conformance.whole import (
@@ -73,13 +73,13 @@ def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, s
 
 def saved(where: str | Path, file: Path) -> Path:
     """Save a database, and return the file."""
-    backup(Place.of(where), file, silent, force=False)
+    backup(DatabaseLocation.of(where), file, silent, force=False)
     return file
 
 
 def restored(file: Path, where: str | Path, *, force: bool = False) -> None:
     """Restore a database."""
-    restore(file, Place.of(where), NOW, silent, force=force)
+    restore(file, DatabaseLocation.of(where), NOW, silent, force=force)
 
 
 def large(where: str | Path) -> None:
@@ -146,13 +146,13 @@ def test_what_is_written_meanwhile_neither_stops_a_backup_nor_gets_into_it(
     fill(yard, seed=3)
     large(yard)
     before = content(yard)
-    told: list[Progress] = []
+    told: list[CopyProgress] = []
 
-    def write(progress: Progress) -> None:
+    def write(progress: CopyProgress) -> None:
         told.append(progress)
         run_on(yard, f"INSERT INTO bodies VALUES ({len(told)}, 'new', zeroblob(100000))")
 
-    backup(Place.of(yard), tmp_path / "yard.backup", write, force=False)
+    backup(DatabaseLocation.of(yard), tmp_path / "yard.backup", write, force=False)
 
     assert content(tmp_path / "yard.backup") == before
     assert len(told) > 4
@@ -200,7 +200,7 @@ def test_a_file_is_replaced_only_if_that_was_asked_for(yard: Path, tmp_path: Pat
         saved(yard, file)
     assert content(file)["jobs"] == []
 
-    backup(Place.of(yard), file, silent, force=True)
+    backup(DatabaseLocation.of(yard), file, silent, force=True)
     assert len(content(file)["jobs"]) == 1
 
 
@@ -215,7 +215,7 @@ def test_a_backup_that_fails_leaves_the_one_before_and_nothing_else(
     fill(where, seed=4)
 
     with pytest.raises(Stopped):
-        backup(Place.of(where), file, stopping_after(1), force=True)
+        backup(DatabaseLocation.of(where), file, stopping_after(1), force=True)
 
     assert listed(folder) == ["yard.backup"]
     assert file.read_bytes() == before
@@ -239,7 +239,7 @@ def test_what_a_killed_backup_left_goes_with_the_next(yard: Path, tmp_path: Path
 
 def test_a_database_is_not_saved_onto_itself(yard: Path) -> None:
     with pytest.raises(Invalid, match="FILE"):
-        backup(Place.of(yard), yard, silent, force=True)
+        backup(DatabaseLocation.of(yard), yard, silent, force=True)
 
     on_store(yard, nothing)
 
@@ -252,7 +252,7 @@ def test_what_is_no_file_is_not_replaced_by_one(
     made(there)
 
     with pytest.raises(Invalid, match="something else"):
-        backup(Place.of(yard), there, silent, force=True)
+        backup(DatabaseLocation.of(yard), there, silent, force=True)
 
     assert there.exists()
     assert not there.is_file()
@@ -284,17 +284,17 @@ def test_a_folder_that_is_not_there_is_named(yard: Path, tmp_path: Path) -> None
 def test_an_older_database_is_saved_as_it_is(yard: Path, tmp_path: Path) -> None:
     _older(yard)
 
-    done = backup(Place.of(yard), tmp_path / "old.backup", silent, force=False)
+    done = backup(DatabaseLocation.of(yard), tmp_path / "old.backup", silent, force=False)
 
     assert done.version == OLDER
-    assert look(Place.of(tmp_path / "old.backup")).version == OLDER
+    assert look(DatabaseLocation.of(tmp_path / "old.backup")).version == OLDER
 
 
 def test_a_database_from_before_the_first_release_is_not_saved(yard: Path, tmp_path: Path) -> None:
     _from_before_the_first_release(yard)
 
     with pytest.raises(SchemaMismatch, match=f"{yard} has schema 0011, which was written before"):
-        backup(Place.of(yard), tmp_path / "old.backup", silent, force=False)
+        backup(DatabaseLocation.of(yard), tmp_path / "old.backup", silent, force=False)
 
 
 # --- restoring
@@ -327,7 +327,7 @@ def test_a_restore_that_fails_leaves_the_yard_as_it_was(yard: Path, tmp_path: Pa
     before = content(yard)
 
     with pytest.raises(Stopped):
-        restore(file, Place.of(yard), NOW, stopping_after(3), force=True)
+        restore(file, DatabaseLocation.of(yard), NOW, stopping_after(3), force=True)
 
     assert content(yard) == before
 
@@ -354,7 +354,7 @@ def test_workers_that_are_alive_are_in_the_way_of_a_restore(where: str, tmp_path
 
     with pytest.raises(Conflict, match="w-7"):
         restored(file, where, force=True)
-    restore(file, Place.of(where), NOW + ALIVE * 1.01, silent, force=True)
+    restore(file, DatabaseLocation.of(where), NOW + ALIVE * 1.01, silent, force=True)
 
     assert content(where)["workers"] == []
 
@@ -367,7 +367,14 @@ def test_what_is_restored_or_copied_to_a_new_file_nobody_else_may_read(
     restored_to, copied_to = (tmp_path / name / "crawlyard.db" for name in ("one", "two"))
 
     restored(file, restored_to)
-    copy_database(Place.of(yard), Place.of(copied_to), NOW, silent, restart=False, force=True)
+    copy_database(
+        DatabaseLocation.of(yard),
+        DatabaseLocation.of(copied_to),
+        NOW,
+        silent,
+        restart=False,
+        force=True,
+    )
     with closing(sqlite3.connect(copied_to)) as conn:  # the files beside it, while it is open
         conn.execute("CREATE TABLE t (n)")
         modes = {path.stat().st_mode & 0o777 for path in copied_to.parent.glob("*.db-*")}
@@ -400,7 +407,7 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(
     restored(file, where)
 
     assert ("upgraded", 7) in content(where)["cursors"]
-    assert look(Place.of(where)).version == SCHEMA
+    assert look(DatabaseLocation.of(where)).version == SCHEMA
     assert file.read_bytes() == before
 
 
@@ -495,7 +502,7 @@ def test_what_is_no_whole_backup_is_refused(
 def test_a_look_tells_the_schema_and_what_each_table_takes(where: str) -> None:
     fill(where, seed=7)
 
-    found = look(Place.of(where))
+    found = look(DatabaseLocation.of(where))
 
     assert (found.version, list(found.damage)) == (SCHEMA, [])
     assert {t.table: t.rows for t in found.tables} == {
@@ -512,7 +519,7 @@ def test_a_look_tells_what_is_damaged(yard: Path) -> None:
     run_on(yard, "DELETE FROM jobs WHERE no = 1")
     _garbled(yard)
 
-    found = look(Place.of(yard))
+    found = look(DatabaseLocation.of(yard))
 
     assert found.damage
     assert list(found.tables) == []
@@ -522,7 +529,7 @@ def test_a_look_tells_of_rows_whose_parents_are_not_there(yard: Path) -> None:
     fill(yard, seed=9)
     run_on(yard, "DELETE FROM users WHERE id != 'local'")
 
-    found = look(Place.of(yard))
+    found = look(DatabaseLocation.of(yard))
 
     assert any("of credentials refers to a row of users" in line for line in found.damage)
 
@@ -531,7 +538,7 @@ def test_room_that_is_free_is_given_back(yard: Path) -> None:
     large(yard)
     run_on(yard, "DELETE FROM bodies")
 
-    before, after = vacuum(Place.of(yard))
+    before, after = vacuum(DatabaseLocation.of(yard))
 
     assert before > 40 * 2**20
     assert after < 2 * 2**20
@@ -541,7 +548,7 @@ def test_room_that_is_free_is_given_back(yard: Path) -> None:
 def test_postgres_is_vacuumed_as_well(postgres_url: str) -> None:
     fill(postgres_url, seed=10)
 
-    before, after = vacuum(Place.of(postgres_url))
+    before, after = vacuum(DatabaseLocation.of(postgres_url))
 
     # a table gets maps of its free room, of 32 KiB
     assert 0 < after <= before + len(STORED) * 2**16
@@ -551,6 +558,6 @@ def test_postgres_is_vacuumed_as_well(postgres_url: str) -> None:
 def test_tables_are_brought_up_to_date(yard: Path) -> None:
     _older(yard)
 
-    done = [upgrade(Place.of(yard)), upgrade(Place.of(yard))]
+    done = [upgrade(DatabaseLocation.of(yard)), upgrade(DatabaseLocation.of(yard))]
 
     assert [(each.before, each.after) for each in done] == [(OLDER, SCHEMA), (SCHEMA, SCHEMA)]

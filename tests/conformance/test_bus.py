@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from crawlyard.bus.base import Bus, Reach
+from crawlyard.bus.base import Bus, BusReach
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.bus.redis import RedisBus
 from crawlyard.clock import SystemClock
@@ -49,7 +49,7 @@ async def test_the_last_progress_of_each_job_is_known_to_all(join: Callable[[], 
 async def test_nothing_is_known_of_a_job_that_never_told(join: Callable[[], Bus]) -> None:
     bus = join()
     bus.begin()
-    await until(lambda: bus.reach is not Reach.AWAY)
+    await until(lambda: bus.reach is not BusReach.AWAY)
 
     assert await bus.latest(new_id()) is None
 
@@ -57,7 +57,7 @@ async def test_nothing_is_known_of_a_job_that_never_told(join: Callable[[], Bus]
 async def test_who_listens_hears_how_far_jobs_have_come(join: Callable[[], Bus]) -> None:
     ours, theirs, one, other = join(), join(), new_id(), new_id()
     with theirs.listen() as ear:
-        await until(lambda: theirs.reach is not Reach.AWAY)
+        await until(lambda: theirs.reach is not BusReach.AWAY)
 
         await ours.publish(one, a_progress(1))
         await ours.publish(other, a_progress(2))
@@ -69,7 +69,7 @@ async def test_who_listens_hears_how_far_jobs_have_come(join: Callable[[], Bus])
 async def test_of_each_job_the_last_word_alone_waits(join: Callable[[], Bus]) -> None:
     ours, theirs, job, last = join(), join(), new_id(), new_id()
     with theirs.listen() as slow, theirs.listen() as quick:
-        await until(lambda: theirs.reach is not Reach.AWAY)
+        await until(lambda: theirs.reach is not BusReach.AWAY)
         for done in range(1, 100):
             await ours.publish(job, a_progress(done))
         await ours.publish(last, a_progress())
@@ -91,7 +91,7 @@ async def test_who_publishes_hears_it_as_well(join: Callable[[], Bus]) -> None:
 async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]) -> None:
     ours, theirs = join(), join()
     with theirs.listen() as ear:
-        await until(lambda: theirs.reach is not Reach.AWAY)
+        await until(lambda: theirs.reach is not BusReach.AWAY)
         ear.take()
 
         await ours.happened()
@@ -107,9 +107,9 @@ async def test_who_listens_hears_that_events_were_stored(join: Callable[[], Bus]
 async def test_who_listens_no_more_hears_nothing(join: Callable[[], Bus]) -> None:
     ours, theirs, job = join(), join(), new_id()
     with theirs.listen() as first:
-        await until(lambda: theirs.reach is not Reach.AWAY)
+        await until(lambda: theirs.reach is not BusReach.AWAY)
     with theirs.listen() as second:
-        await until(lambda: theirs.reach is not Reach.AWAY)
+        await until(lambda: theirs.reach is not BusReach.AWAY)
         await ours.publish(job, a_progress(1))
         await heard(second, job)
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Batch, Order, Shard
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.limits import Usage
-from crawlyard.core.pulse import Pulse, Workload
+from crawlyard.core.jobs.checkpoint import Batch, Order, Shard
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.pulse import Pulse, Workload
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done, failed, noted
 from tests.conformance.steps import (

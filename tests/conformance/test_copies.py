@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawlyard.databases import Place, Progress, copy_database
+from crawlyard.databases import CopyProgress, DatabaseLocation, copy_database
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
-from crawlyard.services.reporting import ALIVE
+from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.store.admin.copy import Tell
+from crawlyard.store.admin.marks import Terms
+from crawlyard.store.admin.transfer import copy
 from crawlyard.store.store import Store
 from crawlyard.store.tables import metadata
-from crawlyard.store.whole.copy import Tell
-from crawlyard.store.whole.marks import Terms
-from crawlyard.store.whole.transfer import copy
 from tests.builders import NOW
 from tests.conformance.older import OLDER
 from tests.conformance.test_counts import check, some_of_each
@@ -59,7 +59,9 @@ def files(sqlite_template: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 def copied(source: str | Path, target: str | Path, tell: Tell = silent) -> list[str]:
     """Copy in small batches; return the names of the tables."""
-    done = copy(Place.of(source), Place.of(target), TERMS, tell, most_rows=SMALL)
+    done = copy(
+        DatabaseLocation.of(source), DatabaseLocation.of(target), TERMS, tell, most_rows=SMALL
+    )
     return [table.table for table in done]
 
 
@@ -126,9 +128,9 @@ def test_tables_have_the_same_digest_on_both_databases_and_none_of_two_that_diff
 ) -> None:
     source, other = files
     fill(source, seed=3)
-    there, back = Place.of(postgres_url), Place.of(other)
+    there, back = DatabaseLocation.of(postgres_url), DatabaseLocation.of(other)
 
-    out = copy(Place.of(source), there, TERMS, silent)
+    out = copy(DatabaseLocation.of(source), there, TERMS, silent)
     home = copy(there, back, TERMS, silent)
 
     assert out == home
@@ -151,7 +153,9 @@ def test_whatever_is_in_a_database_is_copied(
     if rows:
         fill(source, seed, rows)
 
-    copy(Place.of(source), Place.of(target), TERMS, silent, most_rows=most_rows)
+    copy(
+        DatabaseLocation.of(source), DatabaseLocation.of(target), TERMS, silent, most_rows=most_rows
+    )
 
     assert content(target) == content(source)
 
@@ -174,11 +178,11 @@ def test_a_new_file_is_made_ready_for_a_yard(files: tuple[Path, Path], tmp_path:
 def test_a_copy_that_was_broken_off_goes_on_where_it_was(way: tuple[str, str], after: int) -> None:
     source, target = way
     fill(source, seed=5)
-    last: list[Progress] = []
+    last: list[CopyProgress] = []
     with pytest.raises(Stopped):
         copied(source, target, stopping_after(after, last))
     before = sum(map(len, content(target).values()))
-    told: list[Progress] = []
+    told: list[CopyProgress] = []
 
     copied(source, target, told.append)
 
@@ -234,7 +238,7 @@ def test_a_copy_of_something_else_is_not_gone_on_with(
     with pytest.raises(Invalid, match="--restart") as refused:
         copied(other, target)
     restarted = Terms(field="--to", restart=True)
-    copy(Place.of(other), Place.of(target), restarted, silent)
+    copy(DatabaseLocation.of(other), DatabaseLocation.of(target), restarted, silent)
 
     assert str(source) in str(refused.value)
     assert content(target) == content(other)
@@ -243,9 +247,9 @@ def test_a_copy_of_something_else_is_not_gone_on_with(
 def test_two_copies_into_one_database_do_not_mix(files: tuple[Path, Path]) -> None:
     source, target = files
     fill(source, seed=9)
-    told: list[Progress] = []
+    told: list[CopyProgress] = []
 
-    def rival(progress: Progress) -> None:
+    def rival(progress: CopyProgress) -> None:
         told.append(progress)
         if len(told) == 1:
             with pytest.raises(Stopped):
@@ -267,7 +271,7 @@ def test_what_is_written_after_the_beginning_is_not_copied(way: tuple[str, str])
     fill(source, seed=10)
     before = content(source)
 
-    def meanwhile(progress: Progress) -> None:
+    def meanwhile(progress: CopyProgress) -> None:
         run_on(source, f"INSERT INTO cursors (name, seq) VALUES ('{id(progress)}', 1)")
         run_on(source, "DELETE FROM workers")
 
@@ -281,7 +285,7 @@ def once(tell: Tell) -> Tell:
     """Return what tells of the first progress alone."""
     tells = itertools.chain([tell], itertools.repeat(silent))
 
-    def told(progress: Progress) -> None:
+    def told(progress: CopyProgress) -> None:
         next(tells)(progress)
 
     return told
@@ -289,7 +293,7 @@ def once(tell: Tell) -> Tell:
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
 def test_workers_that_are_alive_are_in_the_way_of_a_copy(way: tuple[str, str]) -> None:
-    source, target = map(Place.of, way)
+    source, target = map(DatabaseLocation.of, way)
     on_store(way[0], one_worker)
 
     with pytest.raises(Conflict, match="w-7"):
@@ -300,7 +304,7 @@ def test_workers_that_are_alive_are_in_the_way_of_a_copy(way: tuple[str, str]) -
 
 
 def test_a_worker_that_has_saidnothing_lately_is_not(files: tuple[Path, Path]) -> None:
-    source, target = map(Place.of, files)
+    source, target = map(DatabaseLocation.of, files)
     on_store(files[0], one_worker)
 
     later = NOW + ALIVE * 1.01
@@ -323,7 +327,10 @@ def test_a_database_that_holds_something_is_left_as_it_is(way: tuple[str, str]) 
 
 
 def test_a_database_is_not_copied_to_itself(files: tuple[Path, Path]) -> None:
-    place, same = Place.of(files[0]), Place.of(f"sqlite:///{files[0].parent}/./from.db")
+    place, same = (
+        DatabaseLocation.of(files[0]),
+        DatabaseLocation.of(f"sqlite:///{files[0].parent}/./from.db"),
+    )
 
     with pytest.raises(Invalid, match="--to"):
         copy_database(place, same, NOW, silent, restart=False, force=False)
@@ -366,7 +373,7 @@ def test_a_target_of_another_schema_is_refused(
 
 
 def test_a_password_is_neither_told_nor_kept() -> None:
-    place = Place.of("postgresql://ada:secret@db.example.org/yard")
+    place = DatabaseLocation.of("postgresql://ada:secret@db.example.org/yard")
 
     assert "secret" not in place.name + place.label
     assert place.label == "postgresql://db.example.org:5432/yard"
@@ -375,7 +382,7 @@ def test_a_password_is_neither_told_nor_kept() -> None:
 @pytest.mark.parametrize("where", ["", "mysql://h/d", "sqlite://", "memory://"])
 def test_what_names_no_database_is_refused_without_its_password(where: str) -> None:
     with pytest.raises(Invalid, match="--from: expected"):
-        Place.of(where, "--from")
+        DatabaseLocation.of(where, "--from")
 
 
 def test_every_table_has_a_key_that_tells_its_rows_apart() -> None:

@@ -8,16 +8,16 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, insert, select, update
 
-from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName
-from crawlyard.core.filter import fits, parse
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.filter import fits, parse
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.store.jobs import counts
+from crawlyard.store.jobs import jobs as counting
+from crawlyard.store.jobs.counts import agrees, sum_up
 from crawlyard.store.queries import EVERY_JOB, JobQuery
-from crawlyard.store.sql import jobs as counting
-from crawlyard.store.sql import tallies
-from crawlyard.store.sql.tallies import agrees, sum_up
 from crawlyard.store.store import Store
 from crawlyard.store.tables.tallies import tally_steps
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
@@ -257,7 +257,7 @@ async def test_to_count_by_owner_state_and_priority_no_job_is_looked_at(backend:
 async def test_steps_are_summed_up_portion_by_portion(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tallies, "AT_ONCE", 3)
+    monkeypatch.setattr(counts, "AT_ONCE", 3)
     for _ in range(5):
         await added(store)
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.credential import Credential, CredentialKind
+from crawlyard.core.access.credential import Credential, CredentialKind
+from crawlyard.core.access.user import Permit
 from crawlyard.core.event import EventName
-from crawlyard.core.user import Permit
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery, Proof
 from crawlyard.store.store import Store

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import JobQuery, TemplateQuery
 from crawlyard.store.store import Store

@@ -10,11 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
-from crawlyard.core.room import Room, Traffic
-from crawlyard.core.webhook import (
+from crawlyard.core.webhooks.delivery_limits import DeliveryRoom, Traffic
+from crawlyard.core.webhooks.webhook import (
     WAITS,
-    Attempt,
     Delivery,
+    DeliveryAttempt,
     DeliveryState,
     JobWebhook,
     Webhook,
@@ -28,9 +28,9 @@ from tests.builders_webhooks import LEASE, SECOND, SECRET, kept, switched
 from tests.conformance.conftest import Backend
 from tests.conformance.steps import added
 
-GOOD = Attempt(at=NOW, latency=SECOND, status=204, excerpt="thanks \x00ü")
-BAD = Attempt(at=NOW, latency=SECOND, error="nobody listens")
-GONE = Attempt(at=NOW, latency=SECOND, status=410)
+GOOD = DeliveryAttempt(at=NOW, latency=SECOND, status=204, excerpt="thanks \x00ü")
+BAD = DeliveryAttempt(at=NOW, latency=SECOND, error="nobody listens")
+GONE = DeliveryAttempt(at=NOW, latency=SECOND, status=410)
 ROOMY = {"in_all": 1000, "of_owner": 1000, "to_receiver": 1000, "to_failing": 1000}
 
 
@@ -51,17 +51,19 @@ async def taken(
     store: Store, now: datetime = NOW, under_way: Sequence[Webhook] = (), **room: int
 ) -> list[Claimed]:
     """Return what is claimed beside the messages to *under_way*."""
-    return await store.deliveries.claim(now, LEASE, Traffic(Room(**(ROOMY | room)), under_way))
+    return await store.deliveries.claim(
+        now, LEASE, Traffic(DeliveryRoom(**(ROOMY | room)), under_way)
+    )
 
 
 async def next_at(
     store: Store, now: datetime = NOW, under_way: Sequence[Webhook] = (), **room: int
 ) -> datetime | None:
-    return await store.deliveries.next_at(now, Traffic(Room(**(ROOMY | room)), under_way))
+    return await store.deliveries.next_at(now, Traffic(DeliveryRoom(**(ROOMY | room)), under_way))
 
 
 async def settled(
-    store: Store, delivery: Delivery, attempt: Attempt, held_until: datetime | None = None
+    store: Store, delivery: Delivery, attempt: DeliveryAttempt, held_until: datetime | None = None
 ) -> Delivery:
     """Return a claimed delivery once *attempt* was written."""
     after = delivery.tried(attempt, chance=0.5)
@@ -328,7 +330,7 @@ class TestClaim:
 class TestSettle:
     @pytest.mark.parametrize("attempt", [GOOD, BAD])
     async def test_what_became_of_it_is_kept_and_it_is_free(
-        self, store: Store, attempt: Attempt
+        self, store: Store, attempt: DeliveryAttempt
     ) -> None:
         webhook = await due(store)
         [delivery] = await claimed(store)
@@ -424,7 +426,7 @@ class TestSettle:
         self, store: Store, monkeypatch: pytest.MonkeyPatch, *, many: bool
     ) -> None:
         if many:
-            monkeypatch.setattr("crawlyard.store.sql.post.AT_ONCE", 2)
+            monkeypatch.setattr("crawlyard.store.webhooks.outbox.AT_ONCE", 2)
         webhook = await due(store, events=8)
         delivery = (await claimed(store, limit=1))[0]
 

@@ -12,17 +12,17 @@ from time import monotonic
 import pytest
 
 from crawlyard.clock import SystemClock
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
 from crawlyard.dispatch.procrastinate import TicketDispatcher
-from crawlyard.store.sql.dues import Heralds
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.db.wakeups import Heralds
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import LEASE, a_batch, a_job, a_spec, a_target, its_event
 from tests.conformance.conftest import Backend

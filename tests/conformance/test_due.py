@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.due import Due
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 
@@ -20,7 +20,7 @@ async def test_what_is_due_is_told_once_for_all_that_need_the_same(store: Store)
         job = a_job(spec=a_spec(worker_tags=tags))
         await store.jobs.add(job, its_event(job))
 
-    assert sorted(await store.queue.due(NOW)) == [Due(NOW, n) for n in ("", "eu\ngpu", "gpu")]
+    assert sorted(await store.queue.due(NOW)) == [Wakeup(NOW, n) for n in ("", "eu\ngpu", "gpu")]
 
 
 async def test_what_is_urgent_is_told_apart(store: Store) -> None:
@@ -33,7 +33,7 @@ async def test_what_is_urgent_is_told_apart(store: Store) -> None:
     await store.leases.claim(Asker("w", frozenset({"gpu"})), NOW, LEASE)  # marks what is due
     then = sorted(await store.queue.due(NOW))
 
-    kinds = [Due(NOW, needs, urgent=u) for needs in ("", "gpu") for u in (False, True)]
+    kinds = [Wakeup(NOW, needs, urgent=u) for needs in ("", "gpu") for u in (False, True)]
     assert once == then == kinds
 
 
@@ -44,7 +44,7 @@ async def test_what_waits_for_its_time_is_not_due_before(store: Store) -> None:
 
     assert set(await store.queue.due(NOW)) == set()
     later = NOW + SECOND
-    assert sorted(await store.queue.due(later)) == [Due(later), Due(later, "gpu")]
+    assert sorted(await store.queue.due(later)) == [Wakeup(later), Wakeup(later, "gpu")]
 
 
 async def test_what_runs_or_was_deleted_is_not_due(store: Store) -> None:

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.lifecycle import Move
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, noted

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.page import Outcome, Skipped, TargetState, Via
-from crawlyard.store.sql import frontier
+from crawlyard.core.crawl.page import Outcome, Skipped, TargetState, Via
+from crawlyard.store.crawl import frontier
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_target, done, failed
 from tests.conformance.steps import claimed, fingerprints, recorded, waiting

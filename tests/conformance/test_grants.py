@@ -2,9 +2,9 @@
 
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import Grant
 from crawlyard.core.event import EventName
-from crawlyard.core.user import Grant
-from crawlyard.core.webhook import JobWebhook
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.store.queries import ScheduleQuery, TemplateQuery, WebhookQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from crawlyard.core.lifecycle import State
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import Conflict
-from crawlyard.store.sql.database import SqliteDatabase
-from crawlyard.store.sql.dues import Heralds, gather
-from crawlyard.store.sql.grouping import MOST
+from crawlyard.store.db.database import SqliteDatabase
+from crawlyard.store.db.group_commit import MOST
+from crawlyard.store.db.wakeups import Heralds, gather
 from tests.builders import a_job
 
 

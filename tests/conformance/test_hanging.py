@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.open import open_sql_store
 from tests.builders import a_job, its_event
 
 pytestmark = pytest.mark.postgres
@@ -14,7 +14,7 @@ HANG = """
 import asyncio, sys, time
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from crawlyard.store.sql.postgres import PostgresDatabase
+from crawlyard.store.db.postgres import PostgresDatabase
 
 def work(connection):
     connection.execute(text("LOCK TABLE events"))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.checkpoint import Booking
+from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.core.watch import HostBooking
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store

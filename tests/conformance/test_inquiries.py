@@ -6,13 +6,13 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.checkpoint import Batch, Lease
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.limits import Usage
-from crawlyard.core.page import ErrorKind, TargetState, Via
-from crawlyard.core.priority import Priority
-from crawlyard.core.queue import claim_key, claimable
-from crawlyard.core.stats import FailingHost
+from crawlyard.core.crawl.page import ErrorKind, TargetState, Via
+from crawlyard.core.jobs.checkpoint import Batch, Lease
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.queue import claim_key, claimable
+from crawlyard.core.overview.stats import FailingHost
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.builders_serve import quoted

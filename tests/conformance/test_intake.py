@@ -6,18 +6,18 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.access.policy import SectionName, grants_of
+from crawlyard.core.access.user import NO_QUOTA, Quota
 from crawlyard.core.desk import Section
 from crawlyard.core.event import Event
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State
-from crawlyard.core.limits import Limits
-from crawlyard.core.policy import SectionName, grants_of
-from crawlyard.core.priority import Priority
-from crawlyard.core.user import NO_QUOTA, Quota
-from crawlyard.core.webhook import JobWebhook
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Conflict, Forbidden, QuotaExceeded
-from crawlyard.store.queries import Entered, Entrant, JobQuery, Rules, WebhookQuery
+from crawlyard.store.queries import Entered, Entrant, IntakeRules, JobQuery, WebhookQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 from tests.builders_serve import quoted
@@ -29,7 +29,7 @@ OLDEST = JobQuery(oldest_first=True)
 GRANTED_NONE = grants_of({})
 
 
-def let_in(job: Job, rules: Rules) -> tuple[Job, Event]:
+def let_in(job: Job, rules: IntakeRules) -> tuple[Job, Event]:
     """Let a job in if as many may wait as there are then."""
     most = rules.quota.pending
     if most is not None and rules.waiting >= most:
@@ -42,7 +42,7 @@ def entrant(job: Job, like: Job | None = None) -> Entrant:
 
 
 def refused(job: Job) -> Entrant:
-    def judge(_: Rules) -> tuple[Job, Event]:
+    def judge(_: IntakeRules) -> tuple[Job, Event]:
         raise Forbidden("not you")
 
     return Entrant(owner=job.owner, level=job.level, judge=judge)
@@ -164,11 +164,11 @@ class TestWhoIsRefused:
 
 
 class TestWhatTheyAreJudgedBy:
-    async def seen(self, store: Store, owner: str) -> Rules:
+    async def seen(self, store: Store, owner: str) -> IntakeRules:
         """Return what a new job of *owner* is judged by."""
-        seen: list[Rules] = []
+        seen: list[IntakeRules] = []
 
-        def judge(rules: Rules) -> tuple[Job, Event]:
+        def judge(rules: IntakeRules) -> tuple[Job, Event]:
             seen.append(rules)
             raise Forbidden("only looking")
 
@@ -178,7 +178,7 @@ class TestWhatTheyAreJudgedBy:
     async def test_nobody_has_said_anything(self, store: Store) -> None:
         rules = await self.seen(store, "nobody")
 
-        assert rules == Rules(ceilings=Limits(), grants=GRANTED_NONE, quota=NO_QUOTA)
+        assert rules == IntakeRules(ceilings=Limits(), grants=GRANTED_NONE, quota=NO_QUOTA)
 
     async def test_the_settings_and_the_quota_as_they_are_now(self, store: Store) -> None:
         await quoted(store, pending=5, ceilings=Limits(pages=7))

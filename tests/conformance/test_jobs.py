@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.crawl.page import Body, Skipped
 from crawlyard.core.event import EventName
-from crawlyard.core.filter import Condition, FilterKey, condition, fits, parse
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.limits import Limits
-from crawlyard.core.page import Body, Skipped
-from crawlyard.core.priority import Priority
-from crawlyard.core.retry import RetryPolicy
-from crawlyard.core.spec import JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.filter import Condition, FilterKey, condition, fits, parse
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery, JobQuery, PageQuery
 from crawlyard.store.store import Store

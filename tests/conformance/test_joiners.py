@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from crawlyard.core.checkpoint import Asker, Batch, Claim
-from crawlyard.core.due import Due
-from crawlyard.core.leaving import Last, Leaving, Verdict, verdict_on
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.page import Target
-from crawlyard.core.priority import Priority
-from crawlyard.core.spread import REST, shard_of
-from crawlyard.store.sql.dues import Heralds
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.open import open_sql_store
-from crawlyard.store.sql.shards import waiting_buckets
+from crawlyard.core.crawl.page import Target
+from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
+from crawlyard.core.jobs.lifecycle import Move
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.shard_end import Last, ShardEnd, Verdict, verdict_on
+from crawlyard.core.jobs.spread import REST, shard_of
+from crawlyard.core.wakeup import Wakeup
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.db.wakeups import Heralds
+from crawlyard.store.jobs.shards import waiting_buckets
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done
 from tests.conformance.conftest import Backend
@@ -38,7 +38,7 @@ class Herald:
     def tell(self) -> None:
         self.told += 1
 
-    async def tell_within(self, _connection: Any, dues: Collection[Due]) -> None:
+    async def tell_within(self, _connection: Any, dues: Collection[Wakeup]) -> None:
         assert dues
         self.told += 1
 
@@ -65,13 +65,13 @@ class Herald:
         """Give a shard back, as a worker that ends does."""
         last = Last(actor="worker:w1", stopped=True)
 
-        def decide(leaving: Leaving) -> Verdict:
+        def decide(leaving: ShardEnd) -> Verdict:
             return verdict_on(leaving, last, NOW)
 
         lease, until = claim.lease, NOW + LEASE
         await self.store.spread.leave(lease, NOW, until, decide, further=False)
 
-    async def joinable(self, besides: str | None = None, now: Any = NOW) -> set[Due]:
+    async def joinable(self, besides: str | None = None, now: Any = NOW) -> set[Wakeup]:
         return set(await self.store.spread.joinable(now, besides))
 
 
@@ -177,7 +177,7 @@ async def test_a_shard_that_is_freed_while_others_go_on_is_told(herald: Herald, 
             await store.leases.take_back(NOW, {"w2"}, requeued)
 
     assert herald.heard() == 1
-    assert await herald.joinable() == {Due(NOW, shard=True)}
+    assert await herald.joinable() == {Wakeup(NOW, shard=True)}
 
 
 async def test_a_shard_that_has_run_dry_is_left_without_a_word(herald: Herald) -> None:
@@ -251,7 +251,7 @@ async def test_what_can_be_joined_is_told_apart_by_tags_and_level(herald: Herald
     await herald.joined("w2")
     await herald.joined("w3")
 
-    assert (nothing, some) == (set(), {Due(NOW, "gpu", urgent=True, shard=True)})
+    assert (nothing, some) == (set(), {Wakeup(NOW, "gpu", urgent=True, shard=True)})
     assert await herald.joinable() == set()
 
 
@@ -262,4 +262,4 @@ async def test_who_has_a_shard_leaves_others_to_others_for_a_while(herald: Heral
     mine, theirs = await herald.joinable("w1"), await herald.joinable("w2")
     rested = await herald.joinable("w1", NOW + REST + timedelta(milliseconds=1))
 
-    assert (mine, theirs, rested) == ({Due(NOW, shard=True)}, set(), set())
+    assert (mine, theirs, rested) == ({Wakeup(NOW, shard=True)}, set(), set())

@@ -7,11 +7,11 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine, func, make_url, select
 
-from crawlyard.core.checkpoint import Batch, Claim
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.limits import Usage
-from crawlyard.core.page import KnownURL, Outcome, Skipped, TargetState, Via
-from crawlyard.core.quota import day_of
+from crawlyard.core.access.quota import day_of
+from crawlyard.core.crawl.page import KnownURL, Outcome, Skipped, TargetState, Via
+from crawlyard.core.jobs.checkpoint import Batch, Claim
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.watch import MOST_LINES, Course, HostReport, Level, LogEnd, LogLine, Point
 from crawlyard.store.store import Store
 from crawlyard.store.tables.watch import courses, log_lines

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.store.queries import PageQuery
 from tests.builders import LEASE, NOW, a_job, its_event
 from tests.conformance.conftest import Backend
@@ -14,8 +14,8 @@ from tests.conformance.steps import fingerprints, requeued
 
 CRAWL = """
 import asyncio, sys
-from crawlyard.core.checkpoint import Asker
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.store.open import open_sql_store
 from tests.builders import LEASE, NOW, a_batch, a_target, done
 
 async def crawl(where, job_id):

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker, Lease, Order
-from crawlyard.core.lifecycle import Move, State
+from crawlyard.core.jobs.checkpoint import Asker, Lease, Order
+from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.errors import Conflict
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store

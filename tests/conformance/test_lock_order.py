@@ -11,15 +11,15 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, make_url
 
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.access.user import Quota
 from crawlyard.core.event import Event
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.user import Quota
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import Conflict
-from crawlyard.store.sql.open import open_sql_store
-from crawlyard.store.sql.postgres import PostgresDatabase
-from crawlyard.store.sql.standing import change
+from crawlyard.store.db.postgres import PostgresDatabase
+from crawlyard.store.jobs.job_rows import change
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, its_event
 from tests.conformance.spread_rig import begun

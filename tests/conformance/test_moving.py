@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import rule, run_state_machine_as_test
 
-from crawlyard.databases import Place
-from crawlyard.store.whole.marks import Terms
-from crawlyard.store.whole.transfer import copy
+from crawlyard.databases import DatabaseLocation
+from crawlyard.store.admin.marks import Terms
+from crawlyard.store.admin.transfer import copy
 from tests.conformance.conftest import Backend
 from tests.conformance.test_walks import WALKS, Walk
 from tests.conformance.whole import silent
@@ -28,7 +28,13 @@ class MovingWalk(Walk):
         self.run(self.store.close())
         where = self.places[self.backend.where == self.places[0]]
         terms = Terms(field="--to", replace=True)
-        copy(Place.of(self.backend.where), Place.of(where), terms, silent, most_rows=3)
+        copy(
+            DatabaseLocation.of(self.backend.where),
+            DatabaseLocation.of(where),
+            terms,
+            silent,
+            most_rows=3,
+        )
         self.backend = Backend(where)
         self.store = self.run(self.backend.open())
 

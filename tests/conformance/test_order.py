@@ -7,10 +7,10 @@ from datetime import datetime
 from itertools import accumulate, count
 from random import Random
 
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.job import Job
-from crawlyard.core.priority import Priority
-from crawlyard.core.queue import claim_key
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.queue import claim_key
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job
 from tests.builders_schedules import a_firing, a_schedule, told

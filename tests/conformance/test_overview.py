@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.attention import Backlog, Line, SubjectKind
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.core.schedule import CrawlSchedule
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.overview.attention import NoticeLine, OwnerBacklog, SubjectKind
+from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
@@ -139,9 +139,9 @@ class TestLines:
 
         assert [(line, end.job_id) for line, end in every] == [
             (None, alone),
-            (Line(kind=SubjectKind.JOB, key="x", owner="bob"), by_name),
-            (Line(kind=SubjectKind.TEMPLATE, key=template, owner="bob"), by_template),
-            (Line(kind=SubjectKind.SCHEDULE, key=schedule, owner="local"), by_schedule),
+            (NoticeLine(kind=SubjectKind.JOB, key="x", owner="bob"), by_name),
+            (NoticeLine(kind=SubjectKind.TEMPLATE, key=template, owner="bob"), by_template),
+            (NoticeLine(kind=SubjectKind.SCHEDULE, key=schedule, owner="local"), by_schedule),
         ]
         assert [end.state for _, end in every] == [State.FAILED] * 4
         own = await store.overview.failures("local", NOW, 10)
@@ -169,11 +169,13 @@ class TestLines:
         }
         await ended_job(store, State.FAILED, 9, owner="bob", **fields[kind])
         await added(store, a_job(spec=a_spec(name="n")))
-        own = Line(kind=kind, key=keys.get(kind, "n"), owner="local")
+        own = NoticeLine(kind=kind, key=keys.get(kind, "n"), owner="local")
 
         every = await store.overview.ends({own: NOW}, 10)
         late = await store.overview.ends({own: NOW + MINUTE}, 1)
-        both = await store.overview.ends({own: NOW, Line(kind=kind, key="?", owner="x"): NOW}, 10)
+        both = await store.overview.ends(
+            {own: NOW, NoticeLine(kind=kind, key="?", owner="x"): NOW}, 10
+        )
 
         first, second, _, fourth = jobs[kind]
         assert [end.job_id for end in every[own]] == [fourth, second, first]
@@ -194,9 +196,9 @@ class TestLines:
             for line, fields in of.items()
         }
         bobs = await ended_job(store, State.FAILED, 1, "a", owner="bob")
-        a, b = (Line(kind=SubjectKind.JOB, key=key, owner="local") for key in "ab")
-        t = Line(kind=SubjectKind.TEMPLATE, key=template, owner="local")
-        his = Line(kind=SubjectKind.JOB, key="a", owner="bob")
+        a, b = (NoticeLine(kind=SubjectKind.JOB, key=key, owner="local") for key in "ab")
+        t = NoticeLine(kind=SubjectKind.TEMPLATE, key=template, owner="local")
+        his = NoticeLine(kind=SubjectKind.JOB, key="a", owner="bob")
 
         found = await store.overview.ends({a: NOW + 2 * MINUTE, b: NOW, t: NOW, his: NOW}, 2)
 
@@ -209,7 +211,7 @@ class TestLines:
 
 
 async def test_what_waits_is_counted_with_since_when(store: Store) -> None:
-    assert await store.overview.backlog(None, NOW) == Backlog()
+    assert await store.overview.backlog(None, NOW) == OwnerBacklog()
     await added(store, a_job(due_at=NOW, owner="ada"))
     oldest = await added(store, a_job(due_at=NOW - MINUTE, owner="bob"))
     await added(store, a_job(due_at=NOW + MINUTE, owner="ada"))
@@ -218,7 +220,7 @@ async def test_what_waits_is_counted_with_since_when(store: Store) -> None:
     every = await store.overview.backlog(None, NOW)
     own = await store.overview.backlog("ada", NOW)
 
-    assert every == Backlog(count=2, oldest=oldest.id, since=NOW - MINUTE)
+    assert every == OwnerBacklog(count=2, oldest=oldest.id, since=NOW - MINUTE)
     assert (own.count, own.since) == (1, NOW)
 
 

@@ -4,8 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.checkpoint import Claim
-from crawlyard.core.page import Body, ErrorGroup, ErrorKind, Outcome, RuleKind, Skipped, TargetState
+from crawlyard.core.crawl.page import (
+    Body,
+    ErrorGroup,
+    ErrorKind,
+    Outcome,
+    RuleKind,
+    Skipped,
+    TargetState,
+)
+from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_page, a_target, done, failed

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.filter import fits, parse
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import State
+from crawlyard.core.jobs.filter import fits, parse
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.store.jobs import jobs as counting
+from crawlyard.store.jobs import list_keys
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.sql import jobs as counting
-from crawlyard.store.sql import picking
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec
 from tests.conformance.statements import planned
@@ -78,7 +78,7 @@ async def test_states_of_a_query_and_words_of_its_filter_must_both_fit(store: St
 async def test_tags_that_few_jobs_have_are_found_among_many(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(picking, "RARE", 3)
+    monkeypatch.setattr(list_keys, "RARE", 3)
     monkeypatch.setattr(counting, "_FEW_TO_COUNT", 3)
     jobs = []
     for n in range(8):
@@ -100,7 +100,7 @@ async def test_tags_that_few_jobs_have_are_found_among_many(
 async def test_hosts_and_words_that_few_jobs_have_are_found_among_many(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(picking, "RARE", 3)
+    monkeypatch.setattr(list_keys, "RARE", 3)
     monkeypatch.setattr(counting, "_FEW_TO_COUNT", 3)
     jobs = []
     for n in range(8):

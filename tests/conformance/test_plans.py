@@ -6,10 +6,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.priority import Priority
-from crawlyard.core.user import Quota
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.core.access.user import Quota
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event
 from tests.conformance.statements import planned

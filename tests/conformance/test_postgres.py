@@ -15,16 +15,16 @@ from sqlalchemy import Connection, event, make_url, text
 
 from crawlyard import Settings, Yard
 from crawlyard.clock import SystemClock
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.services.jobs import JobManager
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.store.db.postgres import PostgresDatabase
+from crawlyard.store.jobs.jobs import _add
+from crawlyard.store.open import clock_offset, open_sql_store, store_on
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.sql.jobs import _add
-from crawlyard.store.sql.open import clock_offset, open_sql_store, store_on
-from crawlyard.store.sql.postgres import PostgresDatabase
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event, noted
 from tests.conformance.spread_rig import begun, left, sent, targets

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.checkpoint import Asker, Order
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.checkpoint import Asker, Order
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done

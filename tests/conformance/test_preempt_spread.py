@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from crawlyard.core.checkpoint import Asker, Lease, Order, Preemption
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.priority import Priority
-from crawlyard.core.spread import REST
+from crawlyard.core.jobs.checkpoint import Asker, Lease, Order, Preemption
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spread import REST
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, done
 from tests.conformance.spread_rig import begun, joined, left, sent, state, state_of_lease, targets

@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker, Batch
+from crawlyard.core.access.user import NO_QUOTA, Quota
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.limits import Usage
-from crawlyard.core.priority import Priority
-from crawlyard.core.user import NO_QUOTA, Quota
+from crawlyard.core.jobs.checkpoint import Asker, Batch
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event

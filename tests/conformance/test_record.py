@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Batch, Order
-from crawlyard.core.page import Body, Outcome, Skipped, Target, TargetState, Via
+from crawlyard.core.crawl.page import Body, Outcome, Skipped, Target, TargetState, Via
+from crawlyard.core.jobs.checkpoint import Batch, Order
 from crawlyard.store.queries import EventQuery, PageQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_target, done, noted

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from crawlyard.bus.base import KEPT, Reach
+from crawlyard.bus.base import KEPT, BusReach
 from crawlyard.bus.redis import CHANNEL, PREFIX, RedisBus
 from crawlyard.clock import SystemClock
 from crawlyard.errors import Invalid
@@ -63,11 +63,11 @@ def strike(server: Server, fault: str) -> None:
 
 
 async def there(bus: RedisBus) -> None:
-    await until(lambda: bus.reach is Reach.YARD)
+    await until(lambda: bus.reach is BusReach.YARD)
 
 
 async def away(bus: RedisBus) -> None:
-    await until(lambda: bus.reach is Reach.AWAY)
+    await until(lambda: bus.reach is BusReach.AWAY)
 
 
 async def speaks(ours: RedisBus, theirs: RedisBus) -> None:
@@ -83,7 +83,7 @@ async def speaks(ours: RedisBus, theirs: RedisBus) -> None:
 async def test_who_asks_is_told_how_it_is(join: Join, redis_server: Server, fault: str) -> None:
     strike(redis_server, fault)
 
-    assert await join().check() is (Reach.AWAY if fault else Reach.YARD)
+    assert await join().check() is (BusReach.AWAY if fault else BusReach.YARD)
 
 
 @pytest.mark.parametrize("fault", ["kill", "hang"])
@@ -125,7 +125,7 @@ async def test_a_redis_that_is_not_there_at_the_start_is_found_when_it_comes(
         assert ear.take()[0] == {job: a_progress(2)}  # this process hears itself
     assert await ours.latest(job) == a_progress(2)
     for _ in range(2):  # the first may have been under way: the other has tried to send it
-        assert await ours.check() is Reach.AWAY
+        assert await ours.check() is BusReach.AWAY
 
     redis_server.start()
 

@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Claim
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.page import Body, ErrorKind
+from crawlyard.core.crawl.page import Body, ErrorKind
+from crawlyard.core.jobs.checkpoint import Claim
+from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.errors import Conflict
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url
 
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.priority import Priority
-from crawlyard.store.sql.claims import FIRST_LOOK
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.lifecycle import Move
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.store.jobs.claims import FIRST_LOOK
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs
 from tests.builders import LEASE, NOW, a_spec

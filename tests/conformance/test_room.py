@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from crawlyard.core.freed import Freed
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.core.purge_result import PurgeResult
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.conformance.purging import deleted, purged, with_pages
 from tests.conformance.steps import stored
@@ -47,7 +47,7 @@ async def test_the_file_shrinks_by_what_is_said_while_others_have_it_open(
     before = on_disk(file)
     await deleted(store, claim.job)
 
-    freed = sum(await purged(store), Freed())
+    freed = sum(await purged(store), PurgeResult())
 
     assert freed.bytes == before - on_disk(file) > 400 * 10_000
     assert freed.reusable == 0
@@ -59,7 +59,7 @@ async def test_the_file_shrinks_by_what_is_said_while_others_have_it_open(
 async def test_it_is_given_back_in_steps_of_so_many_pages(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawlyard.store.sql.purge.MOST_PAGES", 50)
+    monkeypatch.setattr("crawlyard.store.crawl.purge.MOST_PAGES", 50)
     await deleted(store, (await with_pages(store, 100, size=10_000)).job)
 
     steps = await purged(store)
@@ -92,7 +92,7 @@ async def test_a_reader_in_its_way_is_not_waited_for(store: Store, file: Path) -
         before = reader.execute("SELECT count(*) FROM pages").fetchone()
         await deleted(store, claim.job)
 
-        freed = sum(await purged(store), Freed())
+        freed = sum(await purged(store), PurgeResult())
 
         assert freed.bytes > 100 * 10_000
         assert reader.execute("SELECT count(*) FROM pages").fetchone() == before
@@ -111,10 +111,10 @@ async def test_a_job_that_another_janitor_purges_is_left_to_it(postgres_url: str
     await other.execute("SELECT 1 FROM jobs WHERE no = %s FOR UPDATE", [theirs.lease.job_no])
 
     async with asyncio.timeout(60):
-        while_locked = sum(await purged(store), Freed())
+        while_locked = sum(await purged(store), PurgeResult())
     await other.rollback()  # a lock outlives the end of its connection for a moment
     await other.close()
-    then = sum(await purged(store), Freed())
+    then = sum(await purged(store), PurgeResult())
 
     await store.close()
     assert while_locked.rows == then.rows >= 10 + 10 + 10
@@ -125,7 +125,7 @@ async def test_postgres_says_how_much_can_be_used_again(postgres_url: str) -> No
     store = await open_sql_store(postgres_url)
     await deleted(store, (await with_pages(store, 200, size=10_000)).job)
 
-    freed = sum(await purged(store), Freed())
+    freed = sum(await purged(store), PurgeResult())
 
     await store.close()
     assert freed.bytes == 0

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 from sqlalchemy import update
 
 from crawlyard.core.event import EventName
-from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
-from crawlyard.core.template import CrawlTemplate
+from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
+from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.ids import new_id
+from crawlyard.store.db.database import Database
 from crawlyard.store.queries import EventQuery, ScheduleQuery
-from crawlyard.store.sql.database import Database
-from crawlyard.store.sql.schedules import ScheduleStore
+from crawlyard.store.schedules.schedules import ScheduleStore
 from crawlyard.store.store import Store
 from crawlyard.store.tables.schedules import schedules as table
 from tests.builders import NOW

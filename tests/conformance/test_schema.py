@@ -19,8 +19,8 @@ from sqlalchemy.exc import IntegrityError
 
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store import migrations
-from crawlyard.store.sql import creation
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.db import creation
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.tables import FIRST, SCHEMA, jobs, metadata
 from tests.builders import a_job, its_event
 from tests.conformance.older import OLDER, stamp
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 OPEN = """
 import asyncio, sys
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.open import open_sql_store
 asyncio.run(asyncio.wait_for(open_sql_store(sys.argv[1]), 30))
 print("alembic" in sys.modules)
 """

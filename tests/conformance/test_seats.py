@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.host_rule import HostRule, HostState
-from crawlyard.core.seats import LAST, STRIKES_LAST, TURN, HostTerms, SeatWish
+from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.slots import LAST, STRIKES_LAST, TURN, HostTerms, SlotRequest
 from crawlyard.core.watch import HostBooking
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
@@ -23,7 +23,7 @@ HOST = "a.example"
 
 async def sat(store: Store, asker: str, now: datetime = NOW, **fields: Any) -> HostTerms:
     defaults: dict[str, Any] = {"host": HOST, "wanted": 4, "at_once": 4}
-    wish = SeatWish(**(defaults | fields))
+    wish = SlotRequest(**(defaults | fields))
     [terms] = await store.hosts.sit(asker, [wish], now, now + LAST)
     return terms
 
@@ -205,7 +205,7 @@ async def test_refusals_of_long_ago_count_no_more(store: Store) -> None:
 
 async def test_terms_come_in_the_order_asked(store: Store) -> None:
     await store.hosts.hold("b", NOW + SECOND, 2, NOW)
-    wishes = [SeatWish(host=host, wanted=1, at_once=n) for n, host in enumerate("cab", 1)]
+    wishes = [SlotRequest(host=host, wanted=1, at_once=n) for n, host in enumerate("cab", 1)]
 
     terms = await store.hosts.sit("w1", wishes, NOW, NOW + LAST)
 
@@ -217,7 +217,7 @@ async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_
     store: Store, backend: Backend
 ) -> None:
     stores = [store, *[await backend.open() for _ in range(3)]]
-    wishes = [SeatWish(host=host, wanted=3, at_once=5) for host in ("a", "b")]
+    wishes = [SlotRequest(host=host, wanted=3, at_once=5) for host in ("a", "b")]
 
     async def sit(number: int) -> list[HostTerms]:
         asker, mine = f"w{number}", stores[number % len(stores)]
@@ -225,7 +225,7 @@ async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_
         for second in range(3):
             now, order = NOW + second * SECOND, (1, -1)[number % 2]
             asked = [
-                SeatWish(host=w.host, wanted=3, at_once=5, keeps=many)
+                SlotRequest(host=w.host, wanted=3, at_once=5, keeps=many)
                 for w, many in zip(wishes, keeps, strict=True)
             ]
             terms = (await mine.hosts.sit(asker, asked[::order], now, now + LAST))[::order]

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.core.limits import Limits
-from crawlyard.core.spread import REST
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.spread import REST
 from crawlyard.store.queries import EVERY_JOB, EventQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done

@@ -6,14 +6,14 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker, Claim, Lease, Order
+from crawlyard.core.access.user import Quota
 from crawlyard.core.event import Event
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.core.limits import Limits
-from crawlyard.core.priority import Priority
-from crawlyard.core.spread import REST, Spread
-from crawlyard.core.user import Quota
+from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Order
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spread import REST, Spread
 from crawlyard.errors import Conflict
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store

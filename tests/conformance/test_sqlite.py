@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import OperationalError
 
+from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, TargetState
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.page import Body, ErrorKind, Outcome, TargetState
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreFull, StoreUnavailable
+from crawlyard.store.db.database import SqliteDatabase
+from crawlyard.store.db.faults import told
+from crawlyard.store.db.schema import bring_up
+from crawlyard.store.open import open_sql_store, store_on
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.sql.database import SqliteDatabase
-from crawlyard.store.sql.faults import told
-from crawlyard.store.sql.open import open_sql_store, store_on
-from crawlyard.store.sql.schema import bring_up
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import bodies
 from tests.builders import NOW, a_batch, a_job, a_page, a_target, done, its_event

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.checkpoint import Asker, Claim, Order
 from crawlyard.core.event import Event
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.checkpoint import Asker, Claim, Order
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_target
 from tests.conformance.conftest import Backend

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
-from crawlyard.core.schedule import CrawlSchedule
-from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery, TemplateQuery

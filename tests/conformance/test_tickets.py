@@ -17,20 +17,20 @@ from msgspec.structs import replace
 from psycopg.rows import dict_row
 
 from crawlyard.clock import SystemClock
-from crawlyard.core.checkpoint import Asker, Lease
-from crawlyard.core.due import Due
-from crawlyard.core.job import Job
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.checkpoint import Asker, Lease
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.wakeup import Wakeup
 from crawlyard.dispatch import procrastinate
 from crawlyard.dispatch.base import Bell, Listener
 from crawlyard.dispatch.procrastinate import TicketDispatcher
 from crawlyard.dispatch.ticket_bell import TicketBell
 from crawlyard.dispatch.tickets import CHORES, MOST_TAGS, QUEUE, TICKET, Queues, queue_of
 from crawlyard.errors import Conflict
-from crawlyard.services.claiming import ClaimRules, listener_of
-from crawlyard.store.sql.creation import TICKETS_STEP
-from crawlyard.store.sql.dues import Heralds
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.services.worker.claiming import ClaimRules, listener_of
+from crawlyard.store.db.creation import TICKETS_STEP
+from crawlyard.store.db.wakeups import Heralds
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, its_event
 from tests.listening import heard
@@ -163,7 +163,7 @@ async def test_what_is_due_much_later_has_no_ticket(office: Office) -> None:
 
 async def test_what_is_due_in_the_same_second_has_one_ticket(office: Office) -> None:
     then = (SystemClock().now() + timedelta(seconds=30)).replace(microsecond=0)
-    dues = {Due(then + timedelta(milliseconds=n)) for n in range(0, 1000, 50)}
+    dues = {Wakeup(then + timedelta(milliseconds=n)) for n in range(0, 1000, 50)}
 
     async with await psycopg.AsyncConnection.connect(office.url) as connection:
         await office.dispatcher.defer(connection, dues)
@@ -173,7 +173,7 @@ async def test_what_is_due_in_the_same_second_has_one_ticket(office: Office) -> 
 
 async def test_one_ticket_tells_of_all_that_a_transaction_makes_due(office: Office) -> None:
     now = SystemClock().now()
-    dues = {Due(now - timedelta(milliseconds=n)) for n in range(20)}
+    dues = {Wakeup(now - timedelta(milliseconds=n)) for n in range(20)}
 
     async with await psycopg.AsyncConnection.connect(office.url) as connection:
         await office.dispatcher.defer(connection, dues)
@@ -343,7 +343,7 @@ async def test_word_of_a_shard_goes_on_to_a_worker_that_may_have_it(office: Offi
         async with office.dispatcher.bell(office.listener("two")) as two:
             await look(two)
 
-        assert ticket["queue_name"] == queue_of(Due(NOW, shard=True))
+        assert ticket["queue_name"] == queue_of(Wakeup(NOW, shard=True))
         assert not again.done()
         again.cancel()
 
@@ -383,7 +383,7 @@ async def test_lost_word_of_a_shard_is_deferred_again(office: Office) -> None:
     await office.dispatcher.reconcile(office.listener())
 
     (ticket,) = office.rows()
-    assert ticket["queue_name"] == queue_of(Due(NOW, shard=True))
+    assert ticket["queue_name"] == queue_of(Wakeup(NOW, shard=True))
 
 
 async def test_a_job_that_turns_urgent_has_a_ticket_as_such(office: Office) -> None:
@@ -394,7 +394,7 @@ async def test_a_job_that_turns_urgent_has_a_ticket_as_such(office: Office) -> N
     await office.store.jobs.save(hurried, its_event(hurried))
 
     queues = [ticket["queue_name"] for ticket in office.rows()]
-    assert queues == [QUEUE, queue_of(Due(NOW, urgent=True))]
+    assert queues == [QUEUE, queue_of(Wakeup(NOW, urgent=True))]
 
 
 async def test_nothing_is_passed_on_when_nothing_is_due(office: Office) -> None:
@@ -444,7 +444,7 @@ def test_a_worker_with_many_tags_listens_for_single_ones_and_for_all() -> None:
     queues = Queues(tags).of(Priority.LOW, shards=False)
 
     needs = ["", *tags, "\n".join(tags)]
-    assert queues == [queue_of(Due(NOW, n, urgent=u)) for u in (False, True) for n in needs]
+    assert queues == [queue_of(Wakeup(NOW, n, urgent=u)) for u in (False, True) for n in needs]
     assert len(Queues(tags[:MOST_TAGS]).of(Priority.URGENT, jobs=False)) == 2**MOST_TAGS
 
 
@@ -471,7 +471,7 @@ async def test_lost_tickets_are_deferred_again(office: Office) -> None:
     once = office.rows()
     await office.dispatcher.reconcile(office.listener())
 
-    assert sorted(ticket["queue_name"] for ticket in once) == [QUEUE, queue_of(Due(NOW, "gpu"))]
+    assert sorted(ticket["queue_name"] for ticket in once) == [QUEUE, queue_of(Wakeup(NOW, "gpu"))]
     assert office.rows() == once
 
 

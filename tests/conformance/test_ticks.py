@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.schedule import CrawlSchedule, TickOutcome, TickReason
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.schedules.schedule import CrawlSchedule, TickOutcome, TickReason
 from crawlyard.errors import NotFound
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery

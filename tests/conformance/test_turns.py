@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.priority import Priority
-from crawlyard.core.queue import PriorityQueue, takes
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.queue import PriorityQueue, takes
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event

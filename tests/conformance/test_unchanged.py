@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.sql.database import SqliteDatabase
+from crawlyard.store.db.database import SqliteDatabase
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job
 from tests.conformance.conftest import Backend

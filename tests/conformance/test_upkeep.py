@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.room import Room, Traffic
-from crawlyard.core.schedule import TickOutcome
-from crawlyard.core.spec import FOREVER
-from crawlyard.core.webhook import Delivery, DeliveryState, JobWebhook
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.spec import FOREVER
+from crawlyard.core.schedules.schedule import TickOutcome
+from crawlyard.core.webhooks.delivery_limits import DeliveryRoom, Traffic
+from crawlyard.core.webhooks.webhook import Delivery, DeliveryState, JobWebhook
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.store import Store
 from tests.builders import (
@@ -33,7 +33,7 @@ from tests.conformance.steps import added, claimed, in_state, moved, recorded, s
 
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
-ROOMY = Room(to_receiver=100)
+ROOMY = DeliveryRoom(to_receiver=100)
 
 
 async def ended_at(store: Store, at: datetime, retention: timedelta | None = None) -> Job:
@@ -315,7 +315,7 @@ class TestPurge:
     async def test_large_bodies_make_a_step_small(
         self, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.store.sql.purge.MOST_BYTES", 10_000)
+        monkeypatch.setattr("crawlyard.store.crawl.purge.MOST_BYTES", 10_000)
         claim = await with_pages(store, 20, size=3_000)
         await deleted(store, claim.job)
 
@@ -328,7 +328,7 @@ class TestPurge:
     async def test_one_body_that_is_larger_than_a_step_goes_too(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.store.sql.purge.MOST_BYTES", 1_000)
+        monkeypatch.setattr("crawlyard.store.crawl.purge.MOST_BYTES", 1_000)
         claim = await with_pages(store, 2, size=3_000)
         await deleted(store, claim.job)
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import NO_QUOTA, Quota, Role, User
 from crawlyard.core.event import EventName
-from crawlyard.core.limits import Limits
-from crawlyard.core.user import NO_QUOTA, Quota, Role, User
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store

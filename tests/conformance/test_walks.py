@@ -24,12 +24,12 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker, Batch, Checkpoint, Lease, Order
+from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Lease, Order
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Conflict
 from crawlyard.store.queries import EventQuery, JobQuery, PageQuery
 from crawlyard.store.tables import metadata

@@ -7,8 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
-from crawlyard.core.room import Traffic
-from crawlyard.core.webhook import Attempt, DeliveryState, JobWebhook, Secret, Webhook
+from crawlyard.core.webhooks.delivery_limits import Traffic
+from crawlyard.core.webhooks.webhook import (
+    DeliveryAttempt,
+    DeliveryState,
+    JobWebhook,
+    Secret,
+    Webhook,
+)
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery, WebhookQuery
 from crawlyard.store.store import Store
@@ -17,8 +23,8 @@ from tests.builders_webhooks import SECOND, SECRET, a_webhook, kept, switched
 from tests.conformance.steps import added
 
 UPDATED = EventName.WEBHOOK_UPDATED
-GOOD = Attempt(at=NOW, latency=SECOND, status=204)
-BAD = Attempt(at=NOW, latency=SECOND, status=500)
+GOOD = DeliveryAttempt(at=NOW, latency=SECOND, status=204)
+BAD = DeliveryAttempt(at=NOW, latency=SECOND, status=500)
 
 
 async def told(store: Store, webhook: Webhook) -> list[str]:
@@ -147,7 +153,7 @@ class TestDelete:
     async def test_many_deliveries_go_in_steps(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.store.sql.post.AT_ONCE", 3)
+        monkeypatch.setattr("crawlyard.store.webhooks.outbox.AT_ONCE", 3)
         webhook = await kept(store)
         for _ in range(7):
             await added(store)
@@ -224,7 +230,7 @@ class TestSwitching:
     async def test_much_that_waits_has_failed_in_steps(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.store.sql.post.AT_ONCE", 3)
+        monkeypatch.setattr("crawlyard.store.webhooks.outbox.AT_ONCE", 3)
         webhook = await kept(store)
         for _ in range(7):
             await added(store)

@@ -31,9 +31,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from crawlyard.core.lifecycle import State
-from crawlyard.databases import Progress, Tell
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.databases import CopyProgress, Tell
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.store.tables import SCHEMA, metadata
 from tests.builders import NOW, a_job, its_event
@@ -198,15 +198,15 @@ class Stopped(BaseException):
     """What a test breaks a copy off with."""
 
 
-def silent(_progress: Progress) -> None:
+def silent(_progress: CopyProgress) -> None:
     """Tell nobody."""
 
 
-def stopping_after(times: int, told: list[Progress] | None = None) -> Tell:
+def stopping_after(times: int, told: list[CopyProgress] | None = None) -> Tell:
     """Return what breaks a copy off when it has told of its progress so many times."""
     told = [] if told is None else told
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: CopyProgress) -> None:
         told.append(progress)
         if len(told) == times:
             raise Stopped

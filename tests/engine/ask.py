@@ -9,17 +9,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from crawlyard.clock import SystemClock
-from crawlyard.engine.by_wire import WireFetcher
-from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Names, look_up
+from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.dns import Resolver, look_up
+from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.guard import Guard
 
 
 async def ask(url: str, address: str, ca_file: Path | None = None) -> str:
     """Return the body, or the kind of the failure; every name leads to *address*."""
-    names = Names(8, lambda _, port: look_up(address, port))
+    names = Resolver(8, lambda _, port: look_up(address, port))
     guard = Guard(allow_private=True)
-    fetcher = WireFetcher(guard, timedelta(seconds=10), SystemClock(), names, ca_file)
+    fetcher = HttpFetcher(guard, timedelta(seconds=10), SystemClock(), names, ca_file)
     try:
         response = await fetcher.fetch(url, {}, 10_000)
     except FetchFailed as failed:

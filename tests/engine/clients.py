@@ -9,11 +9,11 @@ from typing import Protocol
 import pytest
 
 from crawlyard.clock import SystemClock
-from crawlyard.engine.by_wire import WireFetcher
-from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.fetch import Fetcher, Response
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Look, Names, look_up
+from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.dns import Look, Resolver, look_up
+from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import Fetcher, Response
+from crawlyard.engine.http.guard import Guard
 from tests.engine.raw import RawServer
 
 CAP = 256 * 1024
@@ -41,7 +41,7 @@ async def make() -> AsyncIterator[Make]:
             look: Look = look_up,
         ) -> Fetcher:
             timeout = timedelta(seconds=timeout_s)
-            fetcher = WireFetcher(guard, timeout, SystemClock(), Names(64, look))
+            fetcher = HttpFetcher(guard, timeout, SystemClock(), Resolver(64, look))
             stack.push_async_callback(fetcher.close)
             return fetcher
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from crawlyard import LOCAL, Job, JobSpec, Page, Settings, State, Usage, Yard
-from crawlyard.core.checkpoint import Asker, Batch
-from crawlyard.core.page import SkippedURL, Target
-from crawlyard.core.progress import Progress
+from crawlyard.core.crawl.page import SkippedURL, Target
+from crawlyard.core.jobs.checkpoint import Asker, Batch
+from crawlyard.core.jobs.progress import Progress
 from crawlyard.engine.urls import fingerprint, host_of
-from crawlyard.services.obeying import watch_orders
-from crawlyard.services.run import JobRun, Workshop
+from crawlyard.services.worker.order_watch import watch_orders
+from crawlyard.services.worker.run import JobRun, WorkerContext
 from crawlyard.yard import IN_MEMORY
 
 
@@ -127,7 +127,7 @@ async def begun(yard: Yard, *seeds: str) -> None:
 
 
 @asynccontextmanager
-async def watched(run: JobRun, shop: Workshop) -> AsyncIterator[None]:
+async def watched(run: JobRun, shop: WorkerContext) -> AsyncIterator[None]:
     """Read the orders of a run during the block, as its worker does."""
     watching = asyncio.create_task(watch_orders(shop, lambda: [run]))
     try:

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from crawlyard import Job, Settings, State, StateReason, Yard
 from crawlyard.clock import SystemClock
+from crawlyard.core.access.user import Actor, Quota
 from crawlyard.core.event import EventName
-from crawlyard.core.user import Actor, Quota
-from crawlyard.core.waiting import reason_shown
-from crawlyard.services.why import Why
+from crawlyard.core.jobs.waiting import reason_shown
+from crawlyard.services.jobs.why import Why
 from tests.builders_serve import about, kept_user
 from tests.engine.rig import a_spec, outcome, until_state
 from tests.engine.test_crawl import paths, tree

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from crawlyard.core.page import ErrorKind
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Infos, look_up
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.engine.http.dns import Infos, look_up
+from crawlyard.engine.http.guard import Guard
 from tests.engine.clients import CAP, HEADERS, Make, failure
 from tests.engine.raw import ServeRaw, answer, saying
 

@@ -5,8 +5,8 @@ import gzip
 
 import pytest
 
-from crawlyard.core.page import ErrorKind
-from crawlyard.engine.names import look_up
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.engine.http.dns import look_up
 from tests.engine.clients import CAP, HEADERS, Make, failure, got
 from tests.engine.raw import CHUNKED, Call, ServeRaw, answer, saying
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from crawlyard.core.page import ErrorKind
-from crawlyard.engine.failing import FetchFailed
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.engine.http.errors import FetchFailed
 from tests.engine.clients import CAP, HEADERS, Make, came, failure, got
 from tests.engine.raw import Call, ServeRaw, answer, saying
 from tests.site import until

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
 from tests.engine.clients import CAP, Make, failure, got
 from tests.engine.raw import CHUNKED, Call, ServeRaw, answer, saying
 from tests.site import until

@@ -18,12 +18,12 @@ from crawlyard import (
     TextMode,
     Yard,
 )
-from crawlyard.core.page import Body
+from crawlyard.core.crawl.page import Body
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer, DemoSite
 from crawlyard.engine import crawl
 from crawlyard.errors import IllegalMove, Invalid
-from crawlyard.services import run as services_run
+from crawlyard.services.worker import run as services_run
 from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, opened, outcome, run
 from tests.site import GraphSite, Serve, refetched

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Event, EventName, Limits, State, Yard
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.lifecycle import Move
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.lifecycle import Move
 from tests.docs import undocumented
 from tests.engine.rig import a_spec, crawled, opened, run
 from tests.engine.test_crawl import tree

@@ -9,10 +9,10 @@ import pytest
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.watch import WorkerReport, WorkerState
-from crawlyard.services.fleet import Fleet
-from crawlyard.services.hosts import Hosts
-from crawlyard.services.watching import Watching
-from crawlyard.services.worker import Worker
+from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.status import Watching
+from crawlyard.services.fleet.workers import Fleet
+from crawlyard.services.worker.worker import Worker
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
 from tests.site import GraphSite, Serve

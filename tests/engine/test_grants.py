@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from crawlyard import LOCAL, Actor, Role, State, StateReason, Yard
-from crawlyard.core.job import Job
+from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Forbidden
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_control import SOON_S, running

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 import brotli  # type: ignore[import-untyped]  # it has no types of its own
 import pytest
 
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.demo.hits import Hit
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Limits, Scope, StateReason, Yard
-from crawlyard.core.page import Page
+from crawlyard.core.crawl.page import Page
 from tests.engine.rig import Outcome, a_spec, crawled, opened
 from tests.hazards import (
     EXPECTED,

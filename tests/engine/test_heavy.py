@@ -12,11 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard.core.spec import TextMode
+from crawlyard.core.jobs.spec import TextMode
 from crawlyard.demo.site import HTML, Answer
-from crawlyard.engine import heavy
-from crawlyard.engine.extract import ExtractError, Wanted, extract
-from crawlyard.engine.heavy import LARGE, LARGE_IF_SLOW, HeavyPool, Room, is_heavy, serve
+from crawlyard.engine.extract import parse_pool
+from crawlyard.engine.extract.page import ExtractError, Wanted, extract
+from crawlyard.engine.extract.parse_pool import (
+    LARGE,
+    LARGE_IF_SLOW,
+    ParseBudget,
+    ParsePool,
+    is_heavy,
+    serve,
+)
 from tests.clock import settle
 from tests.engine.rig import a_spec, crawled, opened
 from tests.site import Serve
@@ -34,8 +41,8 @@ DYING = (sys.executable, "-c", "import sys; sys.stdin.buffer.read(9)")
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[HeavyPool]:
-    pool = HeavyPool(size=1)
+async def pool() -> AsyncIterator[ParsePool]:
+    pool = ParsePool(size=1)
     yield pool
     await pool.close()
 
@@ -48,14 +55,14 @@ def gone(pid: int) -> bool:
     return False
 
 
-async def test_a_heavy_page_gives_what_it_gives_in_this_process(pool: HeavyPool) -> None:
+async def test_a_heavy_page_gives_what_it_gives_in_this_process(pool: ParsePool) -> None:
     page = await pool.run(*ARGUMENTS)
 
     assert page == extract(*ARGUMENTS)
     assert len(pool._idle) == 1
 
 
-async def test_only_a_large_page_is_parsed_in_a_process(pool: HeavyPool) -> None:
+async def test_only_a_large_page_is_parsed_in_a_process(pool: ParsePool) -> None:
     for mode in TextMode:
         wanted = Wanted(text=mode)
         small = await pool.run(PAGE[:LARGE_IF_SLOW], None, "http://h/", (), "crawlyard", wanted)
@@ -77,7 +84,7 @@ def test_a_page_whose_parse_may_take_long_is_heavy_sooner() -> None:
         assert [is_heavy(size, wanted) for size in (largest, largest + 1)] == [False, True]
 
 
-async def test_a_process_is_used_again(pool: HeavyPool) -> None:
+async def test_a_process_is_used_again(pool: ParsePool) -> None:
     await pool.run(*ARGUMENTS)
     first = pool._idle[0].pid
 
@@ -87,7 +94,7 @@ async def test_a_process_is_used_again(pool: HeavyPool) -> None:
 
 
 async def test_a_page_that_takes_too_long_ends_with_its_process() -> None:
-    pool = HeavyPool(size=1, limit_s=0.05, command=SILENT)
+    pool = ParsePool(size=1, limit_s=0.05, command=SILENT)
 
     for _ in range(2):  # the pool goes on
         with pytest.raises(ExtractError, match=r"took longer than 0\.05 s"):
@@ -97,7 +104,7 @@ async def test_a_page_that_takes_too_long_ends_with_its_process() -> None:
 
 
 async def test_a_page_of_which_the_process_dies_is_tried_once_more() -> None:
-    pool = HeavyPool(size=1, command=DYING)
+    pool = ParsePool(size=1, command=DYING)
 
     with pytest.raises(ExtractError, match="died of it"):
         await pool.run(*ARGUMENTS)
@@ -105,7 +112,7 @@ async def test_a_page_of_which_the_process_dies_is_tried_once_more() -> None:
     assert pool._idle == []
 
 
-async def test_a_process_that_was_killed_is_replaced(pool: HeavyPool) -> None:
+async def test_a_process_that_was_killed_is_replaced(pool: ParsePool) -> None:
     await pool.run(*ARGUMENTS)
     killed = pool._idle[0]
     killed.send_signal(signal.SIGKILL)
@@ -117,12 +124,12 @@ async def test_a_process_that_was_killed_is_replaced(pool: HeavyPool) -> None:
 
 
 async def test_a_process_known_to_be_gone_costs_no_try(
-    pool: HeavyPool, monkeypatch: pytest.MonkeyPatch
+    pool: ParsePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pool.run(*ARGUMENTS)
     pool._idle[0].kill()
     await pool._idle[0].wait()
-    monkeypatch.setattr(heavy, "_TRIES", 1)
+    monkeypatch.setattr(parse_pool, "_TRIES", 1)
 
     page = await pool.run(*ARGUMENTS)
 
@@ -130,14 +137,14 @@ async def test_a_process_known_to_be_gone_costs_no_try(
 
 
 async def test_a_command_that_cannot_be_started_is_an_error_of_the_page() -> None:
-    pool = HeavyPool(command=("/nonexistent/python",))
+    pool = ParsePool(command=("/nonexistent/python",))
 
     with pytest.raises(ExtractError, match="cannot start a process"):
         await pool.run(*ARGUMENTS)
 
 
 async def test_a_page_that_is_no_longer_wanted_ends_with_its_process() -> None:
-    pool = HeavyPool(size=1, command=SILENT)
+    pool = ParsePool(size=1, command=SILENT)
     started: list[Process] = []
     at_work = asyncio.Event()
     original = pool._process
@@ -160,7 +167,7 @@ async def test_a_page_that_is_no_longer_wanted_ends_with_its_process() -> None:
 
 
 async def test_a_closed_pool_has_no_processes() -> None:
-    pool = HeavyPool(size=2)
+    pool = ParsePool(size=2)
     await asyncio.gather(pool.run(*ARGUMENTS), pool.run(*ARGUMENTS))
     pids = [process.pid for process in pool._idle]
 
@@ -171,7 +178,7 @@ async def test_a_closed_pool_has_no_processes() -> None:
     assert all(gone(pid) for pid in pids)
 
 
-async def test_an_error_of_the_parser_comes_back_as_such(pool: HeavyPool) -> None:
+async def test_an_error_of_the_parser_comes_back_as_such(pool: ParsePool) -> None:
     wanted = Wanted(css=(("x", "["),))
 
     with pytest.raises(ExtractError, match="SelectorSyntaxError"):
@@ -191,7 +198,7 @@ def test_a_process_ends_with_its_questions() -> None:
 class Pieces:
     """Pieces of work that each take room until they are ended."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ParseBudget) -> None:
         self._room = room
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self.begun: list[str] = []
@@ -216,7 +223,7 @@ class Pieces:
 
 
 async def test_what_is_parsed_at_once_is_bounded_by_size_and_number() -> None:
-    pieces = Pieces(Room(2, 8))
+    pieces = Pieces(ParseBudget(2, 8))
     for name, size in (("a", 3), ("b", 4), ("third", 1), ("large", 9)):
         await pieces.wait(name, size)
     assert pieces.begun == ["a", "b"]  # the third has to wait, though it would fit
@@ -231,7 +238,7 @@ async def test_what_is_parsed_at_once_is_bounded_by_size_and_number() -> None:
 
 
 async def test_neither_small_pages_nor_large_ones_keep_the_others_waiting() -> None:
-    pieces = Pieces(Room(1, 8))
+    pieces = Pieces(ParseBudget(1, 8))
     await pieces.wait("first", 8)
     for name, size in (("large 1", 8), ("large 2", 7), ("small 1", 1), ("small 2", 2)):
         await pieces.wait(name, size)
@@ -244,7 +251,7 @@ async def test_neither_small_pages_nor_large_ones_keep_the_others_waiting() -> N
 
 
 async def test_what_no_longer_waits_takes_no_room() -> None:
-    pieces = Pieces(Room(1, 8))
+    pieces = Pieces(ParseBudget(1, 8))
     for name in ("first", "gone", "next"):
         await pieces.wait(name, 8)
 

@@ -12,14 +12,14 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.isolation import IsolatedRun, Isolation
-from crawlyard.services.recorder import Recorder
-from crawlyard.services.rescue import LATE, Rescue
-from crawlyard.services.run import Workshop
-from crawlyard.services.signs import Signs
+from crawlyard.services.worker.isolation import IsolatedRun, Isolation
+from crawlyard.services.worker.liveness import Liveness
+from crawlyard.services.worker.reclaim import LATE, Reclaimer
+from crawlyard.services.worker.recorder import Recorder
+from crawlyard.services.worker.run import WorkerContext
 from tests.clock import LeapingClock
 from tests.engine.rig import a_spec, opened, outcome
 from tests.engine.test_crawl import tree
@@ -36,7 +36,7 @@ class Nursery:
     """A yard with one job, which a child is to run."""
 
     yard: Yard
-    shop: Workshop
+    shop: WorkerContext
     run: IsolatedRun
     clock: LeapingClock  # of the parent
 
@@ -227,7 +227,7 @@ async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard:
     job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
     for _ in range(5):
         await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
-        rescue = Rescue("w", yard.store, yard.clock, Signs("w", LocalDispatcher(), None))
+        rescue = Reclaimer("w", yard.store, yard.clock, Liveness("w", LocalDispatcher(), None))
         assert await rescue.take_back()
 
     left = (await yard.jobs.get(LOCAL, job.id)).job

@@ -10,11 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
-from crawlyard.core.checkpoint import Asker, Claim
 from crawlyard.core.event import EventName
-from crawlyard.core.limits import Limits
-from crawlyard.services.recorder import Recorder
-from crawlyard.services.run import JobRun
+from crawlyard.core.jobs.checkpoint import Asker, Claim
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.services.worker.recorder import Recorder
+from crawlyard.services.worker.run import JobRun
 from tests.builders import its_event
 from tests.clock import LeapingClock
 from tests.conformance.steps import requeued

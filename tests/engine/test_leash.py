@@ -13,16 +13,16 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.clock import Clock, SystemClock
-from crawlyard.core.checkpoint import Asker, Claim, Order
-from crawlyard.engine.by_wire import WireFetcher
-from crawlyard.engine.fetch import Fetcher
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Infos, Names, look_up
+from crawlyard.core.jobs.checkpoint import Asker, Claim, Order
+from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.dns import Infos, Resolver, look_up
+from crawlyard.engine.http.fetch import Fetcher
+from crawlyard.engine.http.guard import Guard
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.leash import Leash, Licence, RoundTrip
-from crawlyard.services.obeying import read_orders
-from crawlyard.services.recorder import Recorder
-from crawlyard.services.run import JobRun, Workshop
+from crawlyard.services.worker.lease_guard import LeaseGuard, RoundTrip, SendPermit
+from crawlyard.services.worker.order_watch import read_orders
+from crawlyard.services.worker.recorder import Recorder
+from crawlyard.services.worker.run import JobRun, WorkerContext
 from tests.clock import FakeClock
 from tests.conformance.steps import requeued
 from tests.engine.rig import a_spec, opened, outcome, watched
@@ -39,8 +39,8 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
         yield there
 
 
-def a_leash(clock: FakeClock, licence: Licence | None = None) -> Leash:
-    return Leash(licence or Licence(), clock, clock.now() + SECOND, clock.now() + SECOND)
+def a_leash(clock: FakeClock, licence: SendPermit | None = None) -> LeaseGuard:
+    return LeaseGuard(licence or SendPermit(), clock, clock.now() + SECOND, clock.now() + SECOND)
 
 
 async def test_a_leash_ends_with_its_lease_and_is_renewed() -> None:
@@ -66,7 +66,7 @@ async def test_a_lease_that_is_lost_ends_the_leash_at_once() -> None:
 
 async def test_nothing_is_sent_on_orders_that_were_asked_for_400_ms_ago() -> None:
     clock = FakeClock()
-    leash = Leash(Licence(), clock, clock.now() + 60 * SECOND, clock.now())
+    leash = LeaseGuard(SendPermit(), clock, clock.now() + 60 * SECOND, clock.now())
 
     await clock.advance(timedelta(milliseconds=399))
     good = [leash.good()]
@@ -179,7 +179,7 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
         return look_up("127.0.0.1", port)
 
     def fetcher(guard: Guard, timeout: timedelta, clock: Clock) -> Fetcher:
-        return WireFetcher(guard, timeout, clock, Names(8, slow))
+        return HttpFetcher(guard, timeout, clock, Resolver(8, slow))
 
     shop = replace(yard.workshop(), fetcher=fetcher)
     url = f"http://site.test:{server.port}"
@@ -197,7 +197,12 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
 
 
 async def a_run(
-    yard: Yard, server_url: str, lease: timedelta, *, shop: Workshop | None = None, **changes: Any
+    yard: Yard,
+    server_url: str,
+    lease: timedelta,
+    *,
+    shop: WorkerContext | None = None,
+    **changes: Any,
 ) -> JobRun:
     """Return a run of a job that was just claimed."""
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server_url}/", concurrency=2, **changes))

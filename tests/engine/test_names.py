@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from crawlyard.engine.names import Crowded, Infos, Names, look_up
+from crawlyard.engine.http.dns import Crowded, Infos, Resolver, look_up
 
 FOUND: Infos = [(2, 1, 6, "", ("192.0.2.1", 80))]
 
@@ -40,7 +40,7 @@ async def asked(slow: Slow, count: int) -> None:
 
 
 async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: Slow) -> None:
-    names = Names(1, slow.look)
+    names = Resolver(1, slow.look)
     waiting = [asyncio.create_task(names.addresses("a.example", 80)) for _ in range(5)]
     await asked(slow, 1)
 
@@ -53,7 +53,7 @@ async def test_who_asks_for_the_same_name_waits_for_the_same_look_up(slow: Slow)
 
 
 async def test_one_that_nobody_waits_for_any_more_still_counts(slow: Slow) -> None:
-    names = Names(1, slow.look)
+    names = Resolver(1, slow.look)
     given_up = asyncio.create_task(names.addresses("a.example", 80))
     await asked(slow, 1)
     given_up.cancel()
@@ -68,7 +68,7 @@ async def test_one_that_nobody_waits_for_any_more_still_counts(slow: Slow) -> No
 
 
 async def test_a_name_that_is_unknown_is_an_error_for_all_who_asked(slow: Slow) -> None:
-    names = Names(1, slow.look)
+    names = Resolver(1, slow.look)
     slow.over.set()
 
     for _ in range(2):
@@ -77,7 +77,7 @@ async def test_a_name_that_is_unknown_is_an_error_for_all_who_asked(slow: Slow) 
 
 
 async def test_names_are_looked_up_as_the_system_does() -> None:
-    infos = await Names(1, look_up).addresses("127.0.0.1", 8080)
+    infos = await Resolver(1, look_up).addresses("127.0.0.1", 8080)
 
     assert [address for *_, address in infos] == [("127.0.0.1", 8080)]
 
@@ -85,7 +85,7 @@ async def test_names_are_looked_up_as_the_system_does() -> None:
 async def test_a_name_for_which_there_is_no_thread_can_be_looked_up_later(
     slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = Names(1, slow.look)
+    names = Resolver(1, slow.look)
     slow.over.set()
 
     def no_more(_: threading.Thread) -> None:

@@ -13,13 +13,13 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, Scope, State, StateReason, Yard
 from crawlyard.clock import Clock
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.demo.site import Answer
-from crawlyard.engine.by_wire import WireFetcher
-from crawlyard.engine.fetch import Fetcher
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Infos, Names, look_up
-from crawlyard.services.run import JobRun
+from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.dns import Infos, Resolver, look_up
+from crawlyard.engine.http.fetch import Fetcher
+from crawlyard.engine.http.guard import Guard
+from crawlyard.services.worker.run import JobRun
 from tests.engine.rig import a_spec, crawled, opened, watched
 from tests.engine.test_crawl import paths, tree
 from tests.site import JITTER_S, GraphSite, Serve, after, hurried, most_at_once, refetched
@@ -52,7 +52,7 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
         return look_up("127.0.0.1", port)
 
     def fetcher(guard: Guard, timeout: timedelta, clock: Clock) -> Fetcher:
-        return WireFetcher(guard, timeout, clock, Names(8, slow))
+        return HttpFetcher(guard, timeout, clock, Resolver(8, slow))
 
     url = f"http://site.test:{server.port}/"
     await yard.jobs.submit(LOCAL, a_spec(url, delay=timedelta(seconds=0.5)))

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.webhook import EXCERPT
-from crawlyard.engine.failing import FetchFailed, NotAsked
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Infos, Names, look_up
-from crawlyard.engine.post import Answer, Poster
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.webhooks.webhook import EXCERPT
+from crawlyard.engine.http.dns import Infos, Resolver, look_up
+from crawlyard.engine.http.errors import FetchFailed, NotAsked
+from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.webhook_post import PostAnswer, Poster
 from crawlyard.errors import Invalid
 from tests.engine.raw import CHUNKED, Call, RawServer, Say, ServeRaw, answer, saying
 from tests.site import until
@@ -21,7 +21,7 @@ OPEN = Guard(allow_private=True)
 BODY = b'{"type":"job.created"}'
 
 
-async def posted(server: RawServer, timeout_s: float = 5.0, agent: str = "Test/1") -> Answer:
+async def posted(server: RawServer, timeout_s: float = 5.0, agent: str = "Test/1") -> PostAnswer:
     poster = Poster(agent, timedelta(seconds=timeout_s))
     return await poster.post(server.url, {"webhook-id": "msg_1"}, BODY, OPEN)
 
@@ -57,7 +57,7 @@ async def test_a_message_is_one_request_on_a_connection_of_its_own(raw_server: S
         "",
     ]
     assert bodies == [BODY, BODY]
-    assert said == [Answer(status=200, retry_after="7", excerpt="thanks")] * 2
+    assert said == [PostAnswer(status=200, retry_after="7", excerpt="thanks")] * 2
     assert (server.connections, len(server.asked)) == (2, 2)
     await until(lambda: server.left == 2)  # though the server would keep them
 
@@ -220,7 +220,7 @@ async def test_the_time_for_a_message_includes_the_look_up() -> None:
         over.wait(20)
         return look_up("127.0.0.1", port)
 
-    poster = Poster("Test/1", timedelta(seconds=0.2), Names(8, look))
+    poster = Poster("Test/1", timedelta(seconds=0.2), Resolver(8, look))
     failed = await failure("http://site.test/", poster)
     over.set()
 
@@ -228,7 +228,7 @@ async def test_the_time_for_a_message_includes_the_look_up() -> None:
 
 
 async def test_a_receiver_whose_name_cannot_be_looked_up_now_was_not_asked() -> None:
-    poster = Poster("Test/1", names=Names(0))
+    poster = Poster("Test/1", names=Resolver(0))
 
     with pytest.raises(NotAsked, match="0 other names are being looked up"):
         await poster.post("http://site.test/", {}, BODY, OPEN)
@@ -240,7 +240,7 @@ async def test_a_name_without_an_address_and_a_closed_port_are_failures() -> Non
             raise OSError("no such name")
         return look_up("127.0.0.1", port)
 
-    poster = Poster("Test/1", names=Names(8, look))
+    poster = Poster("Test/1", names=Resolver(8, look))
 
     nameless = await failure("http://no.test/", poster)
     closed = await failure("http://site.test:1/", poster)
@@ -254,7 +254,7 @@ async def test_no_connection_is_made_to_an_address_that_the_guard_refuses(
     raw_server: ServeRaw, host: str
 ) -> None:
     server = await raw_server(saying(answer(b"x")))
-    poster = Poster("Test/1", names=Names(8, lambda _, port: look_up("127.0.0.1", port)))
+    poster = Poster("Test/1", names=Resolver(8, lambda _, port: look_up("127.0.0.1", port)))
 
     failed = await failure(f"http://{host}:{server.port}/", poster, Guard())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, State, StateReason, Yard
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.demo.site import HTML, Answer
 from tests.engine.rig import Outcome, a_spec, crawled, opened
 from tests.site import Serve

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from crawlyard import LOCAL, State
-from crawlyard.bus.base import Reach
+from crawlyard.bus.base import BusReach
 from tests.conformance.buses import heard, until
 from tests.engine.rig import a_spec, opened, outcome, published
 from tests.engine.test_control import running
@@ -79,7 +79,7 @@ async def test_other_processes_hear_of_a_crawl(
     ):
         job = await works.jobs.submit(LOCAL, a_spec(f"{served.url}/"))
         with listens.bus.listen() as ear:
-            await until(lambda: listens.bus.reach is Reach.YARD)
+            await until(lambda: listens.bus.reach is BusReach.YARD)
             await works.worker(only=job.id).run()
             told = await heard(ear, job.id)
 

@@ -21,15 +21,15 @@ from crawlyard import (
     StateReason,
     Yard,
 )
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.page import UNREACHABLE
-from crawlyard.core.retry import RetryReason
+from crawlyard.core.crawl.page import UNREACHABLE
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
-from crawlyard.engine.access import RobotsCache
-from crawlyard.engine.robots import Rules
+from crawlyard.engine.robots.cache import RobotsCache
+from crawlyard.engine.robots.rules import RobotsRules
 from crawlyard.errors import IllegalMove
-from crawlyard.services.run import JobRun
+from crawlyard.services.worker.run import JobRun
 from tests.clock import SteppedClock
 from tests.engine.rig import a_spec, outcome
 from tests.site import GraphSite, Serve
@@ -279,7 +279,7 @@ def test_failures_of_a_site_as_a_whole_are_worth_a_retry_and_no_others() -> None
 class BrokenRobots(RobotsCache):
     """A cache with a bug in it."""
 
-    def get(self, origin: str, agent: str, since: float = 0.0) -> Rules | None:
+    def get(self, origin: str, agent: str, since: float = 0.0) -> RobotsRules | None:
         raise KeyError(origin, agent)
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
 from crawlyard.core.event import EventName
-from crawlyard.core.spread import Spread, shard_of
+from crawlyard.core.jobs.spread import Spread, shard_of
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
-from crawlyard.services.worker import Worker
+from crawlyard.services.worker.worker import Worker
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
 from tests.many_hosts import ManyHosts
 from tests.site import GraphSite, Serve

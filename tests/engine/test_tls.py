@@ -13,9 +13,9 @@ import pytest
 from crawlyard import Settings, Yard
 from crawlyard.client import AsyncClient, Server
 from crawlyard.client.transport import verified
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.names import Names, look_up
-from crawlyard.engine.post import Poster
+from crawlyard.engine.http.dns import Resolver, look_up
+from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.errors import Invalid, Unavailable
 from tests.engine.ask import ask
 from tests.engine.raw import ServeRaw, answer, saying
@@ -113,7 +113,7 @@ async def test_a_crawl_trusts_the_authorities_of_ca_file_beside_the_systems(
 
 async def test_webhooks_trust_the_authorities_of_ca_file(raw_server: ServeRaw) -> None:
     server = await raw_server(saying(answer(b"heard")), tls=context([]))
-    names = Names(8, lambda _, port: look_up("127.0.0.1", port))
+    names = Resolver(8, lambda _, port: look_up("127.0.0.1", port))
     poster = Poster("test", names=names, ca_file=CERTIFICATE)
 
     said = await poster.post(

@@ -10,7 +10,7 @@ import pytest
 from crawlyard import LOCAL, Actor, Yard
 from crawlyard.core.watch import Level
 from crawlyard.errors import NotFound
-from crawlyard.services.watching import Watching
+from crawlyard.services.fleet.status import Watching
 from tests.engine.rig import a_spec, crawled, opened, published
 from tests.engine.test_crawl import tree
 from tests.site import GraphSite, Serve

@@ -12,13 +12,13 @@ import pytest
 
 from crawlyard import State
 from crawlyard.clock import SystemClock
-from crawlyard.core.page import ErrorKind
-from crawlyard.engine.by_wire import WireFetcher
-from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.guard import Guard
-from crawlyard.engine.incoming import Incoming
-from crawlyard.engine.kept import Kept
-from crawlyard.engine.names import Infos, Look, Names, look_up
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.dns import Infos, Look, Resolver, look_up
+from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.response_parser import ResponseParser
 from tests.engine.raw import Call, ServeRaw, answer, saying
 from tests.engine.rig import a_spec, crawled, opened
 from tests.engine.test_crawl import tree
@@ -30,15 +30,15 @@ CAP = 100_000
 
 
 @asynccontextmanager
-async def a_fetcher(guard: Guard = OPEN, look: Look = look_up) -> AsyncIterator[WireFetcher]:
-    fetcher = WireFetcher(guard, timedelta(seconds=5), SystemClock(), Names(8, look))
+async def a_fetcher(guard: Guard = OPEN, look: Look = look_up) -> AsyncIterator[HttpFetcher]:
+    fetcher = HttpFetcher(guard, timedelta(seconds=5), SystemClock(), Resolver(8, look))
     try:
         yield fetcher
     finally:
         await fetcher.close()
 
 
-async def refused(fetcher: WireFetcher, url: str) -> FetchFailed:
+async def refused(fetcher: HttpFetcher, url: str) -> FetchFailed:
     with pytest.raises(FetchFailed) as raised:
         await fetcher.fetch(url, {}, CAP)
     return raised.value
@@ -147,10 +147,10 @@ async def test_a_connection_whose_answer_nobody_takes_is_closed(raw_server: Serv
         await call.gone()
 
     server = await raw_server(wait)
-    kept = Kept()
+    kept = ConnectionPool()
     connecting = asyncio.get_running_loop().create_connection(kept.made, "127.0.0.1", server.port)
     _, wire = await connecting
-    asking = asyncio.create_task(wire.ask(b"GET / HTTP/1.1\r\n\r\n", Incoming(CAP), in_5_s()))
+    asking = asyncio.create_task(wire.ask(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(CAP), in_5_s()))
     await asked.wait()
     wire.data_received(answer(b"x"))  # it is over now, and its task has not woken yet
     asking.cancel()

@@ -10,26 +10,26 @@ from contextlib import closing
 import pytest
 import uvloop
 
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.spec import JobSpec
-from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.guard import spec_guard
-from crawlyard.engine.incoming import Incoming
-from crawlyard.engine.kept import Kept
-from crawlyard.engine.names import Names
-from crawlyard.engine.reach import Dialler
-from crawlyard.engine.wire import Wire
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.http.connect import Connector
+from crawlyard.engine.http.connection import HttpConnection
+from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.dns import Resolver
+from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.guard import spec_guard
+from crawlyard.engine.http.response_parser import ResponseParser
 from tests.site import until
 
 
 class Peers:
     """Connections with the far end of each, whose near ends are those of one fetcher."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: ConnectionPool) -> None:
         self.kept = kept
         self.ends: list[socket.socket] = []
 
-    async def wire(self) -> Wire:
+    async def wire(self) -> HttpConnection:
         near, far = socket.socketpair()
         self.ends.append(far)
         loop = asyncio.get_running_loop()
@@ -64,7 +64,7 @@ def in_5_s() -> float:
 
 @pytest.fixture
 async def peers(request: pytest.FixtureRequest) -> AsyncIterator[Peers]:
-    peers = Peers(Kept(**getattr(request, "param", {})))
+    peers = Peers(ConnectionPool(**getattr(request, "param", {})))
     yield peers
     await peers.kept.close()
     for end in peers.ends:
@@ -78,7 +78,7 @@ async def test_what_came_before_the_request_is_no_answer_to_it(peers: Peers) -> 
     await until(lambda: not wire.usable)
 
     with pytest.raises(FetchFailed) as raised:
-        await wire.ask(b"GET / HTTP/1.1\r\n\r\n", Incoming(1000), in_5_s())
+        await wire.ask(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(1000), in_5_s())
 
     assert raised.value.kind is ErrorKind.PROTOCOL
     await until(lambda: peers.closed() == [True])
@@ -157,7 +157,7 @@ async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) ->
         far.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
 
     answering = asyncio.create_task(answer())
-    incoming = Incoming(1000)
+    incoming = ResponseParser(1000)
     await wire.ask(b"GET / HTTP/1.1\r\n\r\n", incoming, in_5_s())
     await answering
     assert incoming.response(0).body == b"x"
@@ -173,9 +173,9 @@ async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) ->
 
 async def _closes_after_a_cancelled_dial(url: str, ticks: int) -> None:
     """Cancel a dial *ticks* rounds of the loop after it began, then close its connections."""
-    kept = Kept()
+    kept = ConnectionPool()
     guard = spec_guard(JobSpec(urls=(url,), allow_private=True))
-    dialling = asyncio.create_task(Dialler(guard, Names(1)).dial(url, kept.made))
+    dialling = asyncio.create_task(Connector(guard, Resolver(1)).dial(url, kept.made))
     for _ in range(ticks):
         await asyncio.sleep(0)
     dialling.cancel()

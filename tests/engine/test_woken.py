@@ -12,7 +12,7 @@ import pytest
 from crawlyard import LOCAL, Priority, Scope, State, Yard
 from crawlyard.dispatch import procrastinate
 from crawlyard.dispatch.tickets import QUEUE
-from crawlyard.services import worker as working
+from crawlyard.services.worker import worker as working
 from tests.engine.rig import a_spec, opened, until_state
 from tests.engine.test_crawl import tree
 from tests.listening import heard, waiting

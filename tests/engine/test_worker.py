@@ -11,14 +11,14 @@ import pytest
 from msgspec.structs import force_setattr
 
 from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.demo.site import Answer
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services import worker as worker_module
-from crawlyard.services.rescue import LATE, LOOK_EVERY, Rescue
-from crawlyard.services.signs import Signs
+from crawlyard.services.worker import worker as worker_module
+from crawlyard.services.worker.liveness import Liveness
+from crawlyard.services.worker.reclaim import LATE, LOOK_EVERY, Reclaimer
 from tests.clock import FakeClock
 from tests.engine.rig import a_spec, begun, crawled, opened, outcome, published, run
 from tests.engine.test_crawl import paths, tree
@@ -169,14 +169,14 @@ async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -
     job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
     clock = FakeClock(yard.clock.now())
-    rescue = Rescue("w", yard.store, clock, Signs("w", LocalDispatcher(), None))
+    rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))
     rescue.excuse()
 
     assert await looks(rescue, clock) == [False] * 5 + [True]
     assert (await yard.jobs.get(LOCAL, job.id)).job.state is State.PENDING
 
 
-async def looks(rescue: Rescue, clock: FakeClock) -> list[bool]:
+async def looks(rescue: Reclaimer, clock: FakeClock) -> list[bool]:
     """Look for lost workers once a second, until some seconds after an excuse would be over."""
     found = [await rescue.take_back()]
     while not found[-1] and len(found) < 10:
@@ -187,7 +187,7 @@ async def looks(rescue: Rescue, clock: FakeClock) -> list[bool]:
 
 async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(yard: Yard) -> None:
     clock = FakeClock(yard.clock.now())
-    rescue = Rescue("w", yard.store, clock, Signs("w", LocalDispatcher(), None))
+    rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))
     await rescue.take_back()
     await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
@@ -199,7 +199,7 @@ async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(
 
 async def test_who_is_always_slow_takes_lapsed_leases_back_all_the_same(yard: Yard) -> None:
     clock = FakeClock(yard.clock.now())
-    rescue = Rescue("w", yard.store, clock, Signs("w", LocalDispatcher(), None))
+    rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))
     await rescue.take_back()
     await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from crawlyard.core.webhook import (
+from crawlyard.core.webhooks.webhook import (
     Delivery,
     Webhook,
 )

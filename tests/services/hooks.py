@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from crawlyard.core.access.user import LOCAL, Actor, Grants
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import Job
-from crawlyard.core.user import LOCAL, Actor, Grants
-from crawlyard.core.webhook import Delivery, Webhook
-from crawlyard.engine.lookup import addresses_of
-from crawlyard.engine.names import Look, Names, look_up
-from crawlyard.engine.post import Poster
-from crawlyard.services.delivering import Deliverer, DeliveryOptions
-from crawlyard.services.receivers import Resolve
-from crawlyard.services.webhooks import Webhooks
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.webhooks.webhook import Delivery, Webhook
+from crawlyard.engine.http.dns import Look, Resolver, addresses_of, look_up
+from crawlyard.engine.http.webhook_post import Poster
+from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
+from crawlyard.services.webhooks.manager import Webhooks
+from crawlyard.services.webhooks.receivers import Resolve
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import EventQuery
-from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.builders import a_job, its_event
 from tests.clock import FakeClock, settle
@@ -62,7 +61,7 @@ class Rig:
         return Webhooks(self.store, self.clock, self.grants, self.lookup)
 
     def deliverer(self) -> Deliverer:
-        poster = Poster("Crawlyard/test", self.timeout, Names(self.most_names, self.look))
+        poster = Poster("Crawlyard/test", self.timeout, Resolver(self.most_names, self.look))
         return Deliverer(self.store, poster, self.clock, self.options, chance=lambda: 0.5)
 
     @asynccontextmanager

@@ -6,19 +6,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.schedule import CrawlSchedule, Tick
-from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.core.user import LOCAL, Actor
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.engine.lookup import addresses_of
-from crawlyard.services.jobs import JobManager
-from crawlyard.services.receivers import Resolve
-from crawlyard.services.schedule_ticker import TickerOptions
-from crawlyard.services.scheduler import Scheduler
-from crawlyard.services.templates import TemplateManager
+from crawlyard.engine.http.dns import addresses_of
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.schedules.scheduler import Scheduler
+from crawlyard.services.schedules.ticker import TickerOptions
+from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.services.webhooks.receivers import Resolve
 from crawlyard.store.queries import EventQuery, JobQuery
 from crawlyard.store.store import Store
 from tests.clock import FakeClock

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.archive import Bounds, Findings, FoundPage, Look
-from crawlyard.core.page import Body
-from crawlyard.core.user import LOCAL, Actor
-from crawlyard.services.archive import Archive
+from crawlyard.core.access.user import LOCAL, Actor
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.crawl.page_search import Findings, FoundPage, SearchBounds, SearchStep
+from crawlyard.services.jobs.page_search import Archive
+from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.queries import ArchiveQuery, PageQuery
-from crawlyard.store.sql.archive import ArchiveStore
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_target, done
 from tests.clock import FakeClock
@@ -28,7 +28,7 @@ def archive(store: Store) -> Archive:
 
 
 def bounded(store: Store, clock: FakeClock | None = None, **bounds: Any) -> Archive:
-    return Archive(store, clock or FakeClock(), Bounds(**bounds))
+    return Archive(store, clock or FakeClock(), SearchBounds(**bounds))
 
 
 async def filled(store: Store, count: int, owner: str = "local", text: str = "") -> str:
@@ -188,6 +188,6 @@ class Slow:
     clock: FakeClock
     EACH = timedelta(milliseconds=100)
 
-    async def look(self, query: ArchiveQuery, rows: int) -> Look:
+    async def look(self, query: ArchiveQuery, rows: int) -> SearchStep:
         await self.clock.advance(self.EACH)
         return await self.of.look(query, rows)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker, Claim
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.checkpoint import Asker, Claim
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.claiming import Claiming, ClaimRules
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.leases import LeaseStore
+from crawlyard.services.worker.claiming import Claiming, ClaimRules
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.jobs.leases import LeaseStore
 from crawlyard.store.store import Store
 from tests.builders import LEASE, a_job, a_spec, its_event
 from tests.clock import FakeClock

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import update
 
 from crawlyard.config import Settings
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.errors import IllegalMove, NotFound
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.tables.jobs import jobs

@@ -7,18 +7,18 @@ from email.utils import format_datetime
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.desk import Section
 from crawlyard.core.event import EventName
-from crawlyard.core.policy import SectionName
-from crawlyard.core.user import LOCAL, Actor
-from crawlyard.core.webhook import (
+from crawlyard.core.webhooks.webhook import (
     EXCERPT,
     LONGEST_HOLD,
     WAITS,
     DeliveryState,
     JobWebhook,
 )
-from crawlyard.services.webhooks import Webhooks
+from crawlyard.services.webhooks.manager import Webhooks
 from tests.builders import NOW, a_spec
 from tests.builders_webhooks import SECRET
 from tests.receiver import (

@@ -8,14 +8,14 @@ import pytest
 from msgspec import field
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.user import LOCAL, Actor
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.services.events import LOOK_EVERY, Events, named
+from crawlyard.services.fleet.events import LOOK_EVERY, Events, named
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
-from crawlyard.store.sql.events import EventLog
-from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, its_event
 from tests.clock import FakeClock, settle
@@ -145,7 +145,7 @@ class TestFollowing:
     async def test_it_keeps_up_with_more_than_it_reads_at_once(
         self, store: Store, events: Events, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.services.events._CHUNK", 3)
+        monkeypatch.setattr("crawlyard.services.fleet.events._CHUNK", 3)
         for _ in range(9):
             await added(store)
         follower = Follower(events.follow(LOCAL, after=1), clock)

@@ -8,15 +8,15 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.job import Job
-from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.jobs.job import Job
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, Invalid, QuotaExceeded, StoreUnavailable
-from crawlyard.services import intake, submitting
-from crawlyard.services.jobs import JobManager
-from crawlyard.services.submitting import PORTION, Submission
+from crawlyard.services.jobs import intake, submission
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.submission import PORTION, Submission
+from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, JobQuery
-from crawlyard.store.sql.intake import IntakeStore
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_spec
 from tests.builders_serve import quoted
@@ -164,7 +164,7 @@ class TestMany:
     async def test_those_with_many_urls_take_more_of_them(
         self, yard: Yard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in (intake, submitting):
+        for module in (intake, submission):
             monkeypatch.setattr(module, "HEAVIEST", 5)
         heavy = a_spec(urls=tuple(f"https://example.com/{n}" for n in range(4)))
 

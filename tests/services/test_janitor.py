@@ -9,22 +9,22 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import func, select
 
-from crawlyard.core.checkpoint import Batch, Booking
-from crawlyard.core.credential import CredentialKind
+from crawlyard.core.access.credential import CredentialKind
+from crawlyard.core.access.policy import SectionName
 from crawlyard.core.desk import OperationState
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.freed import Freed
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.core.limits import Usage
-from crawlyard.core.policy import SectionName
-from crawlyard.core.robots_file import RobotsFile
-from crawlyard.core.spec import FOREVER
+from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.core.jobs.checkpoint import Batch, Booking
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.spec import FOREVER
+from crawlyard.core.purge_result import PurgeResult
 from crawlyard.errors import NotFound, StoreUnavailable
-from crawlyard.services.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
+from crawlyard.services.worker.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.fleet.upkeep import UpkeepStore
 from crawlyard.store.queries import EventQuery
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.upkeep import UpkeepStore
 from crawlyard.store.store import Store
 from crawlyard.store.tables.tallies import tally_steps
 from tests.builders import NOW, a_job, a_spec, its_event
@@ -142,7 +142,7 @@ class TestPauses:
     async def test_more_paused_jobs_than_are_looked_at_together_are_all_seen_to(
         self, store: Store, clock: FakeClock, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.services.janitor._JOBS", 3)
+        monkeypatch.setattr("crawlyard.services.worker.janitor._JOBS", 3)
         for _ in range(8):
             await paused(store)
 
@@ -261,7 +261,7 @@ class TestRetention:
     async def test_more_than_are_looked_at_together_go_in_one_sweep(
         self, store: Store, clock: FakeClock, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.services.janitor._JOBS", 3)
+        monkeypatch.setattr("crawlyard.services.worker.janitor._JOBS", 3)
         for _ in range(8):
             await ended(store, NOW - 31 * DAY)
 
@@ -448,7 +448,7 @@ class Frail:
     async def tidy(self) -> None:
         await self._inner.tidy()
 
-    async def purge(self, rows: int = 1000) -> Freed:
+    async def purge(self, rows: int = 1000) -> PurgeResult:
         self.asked += 1
         if self.away:
             raise StoreUnavailable("the database is away")
@@ -466,9 +466,9 @@ class Steps(Frail):
         self.at: list[datetime] = []
         self._clock = clock
 
-    async def purge(self, rows: int = 1000) -> Freed:
+    async def purge(self, rows: int = 1000) -> PurgeResult:
         self.at.append(self._clock.now())
-        return Freed(10, reusable=1000) if len(self.at) <= 3 else await super().purge(rows)
+        return PurgeResult(10, reusable=1000) if len(self.at) <= 3 else await super().purge(rows)
 
 
 class TestRun:

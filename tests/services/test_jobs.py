@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Standing
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import State
-from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, IllegalMove, NotFound
-from crawlyard.services.jobs import JobManager
+from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_spec, a_target, done, failed

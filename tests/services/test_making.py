@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.desk import Section
 from crawlyard.core.event import Event
-from crawlyard.core.policy import SectionName
-from crawlyard.core.template import TemplateDraft
-from crawlyard.core.user import LOCAL
-from crawlyard.store.sql.desk import SettingStore
+from crawlyard.core.templates.template import TemplateDraft
+from crawlyard.store.access.desk import SettingStore
 from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.services.schedule_rig import HOUR, TO_ONE, a_rig

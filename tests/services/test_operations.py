@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.desk import Failure, Operation, OperationKind, OperationState
-from crawlyard.core.user import LOCAL, Actor
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.operations import LEASE, LOOK_EVERY, Operations, Portion
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.services.jobs.operations import LEASE, LOOK_EVERY, Operations, Portion
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.clock import FakeClock, settle
 

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from crawlyard.config import Settings
-from crawlyard.core.attention import Attention, Disk, Notice, Trouble
-from crawlyard.core.job import Origin
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.moment import Moment
-from crawlyard.core.schedule import BY_ITSELF
-from crawlyard.core.user import LOCAL, PERMITS_OF, Actor, Permit
+from crawlyard.core.access.user import LOCAL, PERMITS_OF, Actor, Permit
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.overview.attention import Attention, Disk, Notice, Trouble
+from crawlyard.core.overview.snapshot import Snapshot
+from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.core.watch import HostReport
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id
-from crawlyard.services.disk import DataDisk, folder_of
-from crawlyard.services.jobs import JobManager
-from crawlyard.services.overview import MOST, Overview
-from crawlyard.services.watching import Watching
+from crawlyard.services.fleet.overview import MOST, Overview
+from crawlyard.services.fleet.status import Watching
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.worker.disk import DataDisk, folder_of
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_schedules import a_schedule
@@ -200,15 +200,15 @@ class TestMoment:
         own = await overview.moment(ADA, PERMITS_OF[ADA.role])
         mine_alone = await overview.moment(LOCAL, frozenset(Permit), own=True)
 
-        assert every == Moment(
+        assert every == Snapshot(
             slots=4, slots_used=2, oldest_wait=2 * HOUR, pages_per_s=7.5, disk=ROOM
         )
         assert narrow.disk is None
-        assert own == Moment(slots=4, slots_used=1, oldest_wait=HOUR, pages_per_s=0.0)
+        assert own == Snapshot(slots=4, slots_used=1, oldest_wait=HOUR, pages_per_s=0.0)
         assert (mine_alone.slots_used, mine_alone.oldest_wait) == (0, None)
 
     async def test_where_nothing_is_nothing_is_told(self, overview: Overview) -> None:
-        assert await overview.moment(ADA, {Permit.JOBS_READ}) == Moment()
+        assert await overview.moment(ADA, {Permit.JOBS_READ}) == Snapshot()
 
 
 class TestDisk:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import EventName
-from crawlyard.core.form import form_of
-from crawlyard.core.job import Job
-from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
-from crawlyard.core.user import LOCAL, Actor
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.spec_json import form_of
+from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
 from crawlyard.errors import Unconfirmed
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store

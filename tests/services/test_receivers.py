@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import Actor
 from crawlyard.core.event import EventName
-from crawlyard.core.room import Room
-from crawlyard.core.user import Actor
-from crawlyard.core.webhook import (
+from crawlyard.core.webhooks.delivery_limits import DeliveryRoom
+from crawlyard.core.webhooks.webhook import (
     DeliveryState,
     JobWebhook,
     Secret,
     Webhook,
 )
-from crawlyard.engine.names import Infos, look_up
+from crawlyard.engine.http.dns import Infos, look_up
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.delivering import DeliveryOptions
+from crawlyard.services.webhooks.delivery import DeliveryOptions
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import SECRET, a_webhook
@@ -42,20 +42,20 @@ class TestOthers:
         async with Receiver(silent) as slow, Receiver() as quick, rig.delivering():
             asked = JobWebhook(url=slow.url, events=("job.created",), secret=SECRET)
             spec = a_spec(webhooks=(asked,), allow_addresses=(slow.authority,))
-            for _ in range(Room().in_all + 10):
+            for _ in range(DeliveryRoom().in_all + 10):
                 job = a_job(owner="ada", spec=spec)
                 await rig.store.jobs.add(job, its_event(job))
             await rig.clock.jump(timedelta(seconds=1))
-            await until(lambda: slow.connections == Room().to_receiver)
+            await until(lambda: slow.connections == DeliveryRoom().to_receiver)
 
             webhook = await rig.hooked(quick, Actor(id="bob"))
             await rig.happened("bob")
             await rig.ended(webhook, 1)
 
-        assert slow.connections == Room().to_receiver
+        assert slow.connections == DeliveryRoom().to_receiver
 
     async def test_an_owner_of_many_slow_receivers_does_not_hold_up_another(self) -> None:
-        room = Room(in_all=20, of_owner=8, to_receiver=2)
+        room = DeliveryRoom(in_all=20, of_owner=8, to_receiver=2)
         rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(room=room))
         async with AsyncExitStack() as stack:
             slow = [await stack.enter_async_context(Receiver(silent)) for _ in range(10)]
@@ -88,10 +88,12 @@ class TestOthers:
             await rig.ended(webhook, 30)
 
         assert len(quick.said(secret_of(webhook))) == 30
-        assert all(r.connections <= Room().to_receiver for r in slow)
+        assert all(r.connections <= DeliveryRoom().to_receiver for r in slow)
 
     async def test_no_more_are_under_way_than_are_allowed_in_all(self) -> None:
-        rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(room=Room(in_all=3)))
+        rig = Rig(
+            timeout=timedelta(seconds=60), options=DeliveryOptions(room=DeliveryRoom(in_all=3))
+        )
         async with AsyncExitStack() as stack:
             slow = [await stack.enter_async_context(Receiver(silent)) for _ in range(3)]
             for receiver in slow:
@@ -106,7 +108,9 @@ class TestOthers:
         assert sum(r.connections for r in slow) == 3
 
     async def test_no_more_are_under_way_to_one_than_are_allowed(self) -> None:
-        rig = Rig(timeout=timedelta(seconds=60), options=DeliveryOptions(room=Room(to_receiver=2)))
+        rig = Rig(
+            timeout=timedelta(seconds=60), options=DeliveryOptions(room=DeliveryRoom(to_receiver=2))
+        )
         async with Receiver(silent) as receiver, rig.delivering():
             await rig.hooked(receiver)
 
@@ -243,7 +247,7 @@ class TestAddresses:
         assert canary.connections == 0
 
     async def test_no_spelling_of_loopback_gets_a_connection(self) -> None:
-        rig = Rig(options=DeliveryOptions(room=Room(to_receiver=200)))
+        rig = Rig(options=DeliveryOptions(room=DeliveryRoom(to_receiver=200)))
         async with Receiver() as canary, rig.delivering():
             webhooks = [
                 a_webhook(url=url, events=("job.created",), id=f"w{n}")

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import Event
-from crawlyard.core.lifecycle import State
-from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap
-from crawlyard.core.template import Parameter, TemplateDraft
-from crawlyard.core.user import LOCAL
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
+from crawlyard.core.templates.template import Parameter, TemplateDraft
 from crawlyard.errors import Conflict, IllegalMove, Invalid
 from crawlyard.ids import new_id
 from crawlyard.store.queries import ScheduleQuery
-from crawlyard.store.sql.schedules import ScheduleStore
+from crawlyard.store.schedules.schedules import ScheduleStore
 from crawlyard.store.store import Store
 from tests.clock import FakeClock
 from tests.services.schedule_rig import HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig

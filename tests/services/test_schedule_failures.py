@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.lifecycle import State
-from crawlyard.core.schedule import Misfire, Overlap
-from crawlyard.core.template import TemplateDraft
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.schedule_backfill import MOST_BACKFILLED
+from crawlyard.services.schedules.backfill import MOST_BACKFILLED
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.lifecycle import State
-from crawlyard.core.template import TemplateDraft
-from crawlyard.core.user import LOCAL
-from crawlyard.core.webhook import JobWebhook
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.templates.template import TemplateDraft
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from crawlyard.store.store import Store
 from tests.builders import a_spec

@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import EventName
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick
-from crawlyard.core.template import TemplateDraft
-from crawlyard.core.user import LOCAL
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, Tick
+from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import Conflict, Invalid, NotFound
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery, Firing, ScheduleQuery
-from crawlyard.store.sql.ticks import TickStore
+from crawlyard.store.schedules.ticks import TickStore
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
 

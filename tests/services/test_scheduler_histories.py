@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from crawlyard.core.lifecycle import State
-from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickReason
-from crawlyard.core.timetable import timetable
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickReason
+from crawlyard.core.schedules.timetable import timetable
 from crawlyard.errors import Conflict, IllegalMove
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend

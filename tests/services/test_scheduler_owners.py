@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
-from crawlyard.core.template import TemplateDraft
-from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import Conflict, Forbidden, NotFound
-from crawlyard.services.scheduler import Scheduler
+from crawlyard.services.schedules.scheduler import Scheduler
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import ScheduleQuery
-from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import HOUR, MIDNIGHT, Rig, a_rig
 

@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State
-from crawlyard.core.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickOutcome
-from crawlyard.core.timetable import timetable
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickOutcome
+from crawlyard.core.schedules.timetable import timetable
 from crawlyard.errors import StoreUnavailable
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import Firing
-from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as Verifier
 
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.webhook import JobWebhook
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
-from crawlyard.services.receivers import with_webhooks
-from crawlyard.services.signing import check_secret, new_secret, signed, why_unverified
+from crawlyard.services.webhooks.receivers import with_webhooks
+from crawlyard.services.webhooks.signing import check_secret, new_secret, signed, why_unverified
 from tests.builders import a_spec
 from tests.builders_webhooks import SECRET
 from tests.services.hooks import JumpingClock

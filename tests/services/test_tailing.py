@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.user import LOCAL, Actor
+from crawlyard.core.access.user import LOCAL, Actor
+from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.watch import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import NotFound, StoreUnavailable
-from crawlyard.services.jobs import JobManager
-from crawlyard.services.tailing import LOOK_EVERY, PORTION, Tailing, stretch
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.services.jobs.log_follow import LOOK_EVERY, PORTION, Tailing, stretch
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW
 from tests.clock import FakeClock

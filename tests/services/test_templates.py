@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.event import Event
-from crawlyard.core.form import FIELDS, form_of, spec_of
-from crawlyard.core.job import Origin
-from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType
-from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.spec_json import FIELDS, form_of, spec_of
+from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound
 from crawlyard.ids import new_id
-from crawlyard.services.templates import TemplateManager, check_draft
+from crawlyard.services.templates.manager import TemplateManager, check_draft
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import EVERY_EVENT, TemplateQuery
-from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft

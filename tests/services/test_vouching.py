@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.job import Job
-from crawlyard.core.schedule import Misfire, Overlap, TickReason
-from crawlyard.core.template import TemplateDraft
-from crawlyard.core.user import LOCAL, Actor, Grant, Role
+from crawlyard.core.access.user import LOCAL, Actor, Grant, Role
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.schedules.schedule import Misfire, Overlap, TickReason
+from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import Forbidden, Invalid
-from crawlyard.services.janitor import JanitorOptions
-from crawlyard.services.site_settings import SiteSettings
-from crawlyard.services.webhooks import Webhooks
+from crawlyard.services.access.settings import SiteSettings
+from crawlyard.services.webhooks.manager import Webhooks
+from crawlyard.services.worker.janitor import JanitorOptions
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
 

@@ -9,14 +9,14 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import LOCAL, Actor, Grants, Role
 from crawlyard.core.event import EventName
-from crawlyard.core.user import LOCAL, Actor, Grants, Role
-from crawlyard.core.webhook import ROTATION, Delivery, DeliveryState, JobWebhook, Webhook
+from crawlyard.core.webhooks.webhook import ROTATION, Delivery, DeliveryState, JobWebhook, Webhook
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound
-from crawlyard.services.jobs import JobManager
-from crawlyard.services.policy import Policy
-from crawlyard.services.webhooks import Webhooks
+from crawlyard.services.access.policy import Policy
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.webhooks.manager import Webhooks
 from crawlyard.store.queries import EventQuery, WebhookQuery
 from tests.builders import NOW, a_spec
 from tests.builders_webhooks import SECRET

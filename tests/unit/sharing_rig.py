@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from itertools import repeat
 from typing import Any
 
-from crawlyard.core.checkpoint import Booking
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.host_rule import HostRule, HostState
-from crawlyard.core.seats import HostTerms, SeatWish
-from crawlyard.engine.hosts import HostGate, Slot
+from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.slots import HostTerms, SlotRequest
+from crawlyard.core.jobs.checkpoint import Booking
+from crawlyard.engine.hosts.gate import HostGate, Slot
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.clock import FakeClock, settle
@@ -38,7 +38,7 @@ class Line:
         return await self.store.hosts.book(bookings, now)
 
     async def sit(
-        self, asker: str, wishes: Sequence[SeatWish], now: datetime, until: datetime
+        self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
     ) -> list[HostTerms]:
         self._check()
         self.said.append(len(wishes))

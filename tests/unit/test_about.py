@@ -10,8 +10,8 @@ from crawlyard.config import Settings
 from crawlyard.errors import CrawlyardError
 from crawlyard.export.base import Format
 from crawlyard.export.plan import check_installed
-from crawlyard.store.sql.open import open_sql_store
-from crawlyard.store.whole.place import Place, reading
+from crawlyard.store.admin.place import DatabaseLocation, reading
+from crawlyard.store.open import open_sql_store
 from crawlyard.yard import Yard
 
 POSTGRES = "postgresql://127.0.0.1:1/none"
@@ -30,7 +30,7 @@ async def postgres() -> None:
 
 
 async def copy_of_postgres() -> None:
-    with reading(Place.of(POSTGRES)):
+    with reading(DatabaseLocation.of(POSTGRES)):
         pass
 
 

@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from crawlyard import ErrorKind
-from crawlyard.core.robots_file import RobotsFile
-from crawlyard.engine.access import FRESH_S, MAX_HOPS, Access, Closed, RobotsCache
-from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.fetch import Response
-from crawlyard.engine.robots import MAX_PARSED, Rules
+from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.robots.cache import FRESH_S, MAX_HOPS, Closed, RobotsAccess, RobotsCache
+from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.robots import RobotsStore
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.hosts.robots import RobotsStore
 from tests.clock import FakeClock
 
 AGENT = "Crawlyard/0.1"
@@ -50,24 +50,24 @@ class Web:
 
 def an_access(
     answer: Response | FetchFailed, cache: RobotsCache | None = None
-) -> tuple[Access, Web]:
+) -> tuple[RobotsAccess, Web]:
     web = Web({ROBOTS: answer})
-    return Access(AGENT, cache or RobotsCache(FakeClock()), web.ask), web
+    return RobotsAccess(AGENT, cache or RobotsCache(FakeClock()), web.ask), web
 
 
-async def rules_of(access: Access) -> Rules:
+async def rules_of(access: RobotsAccess) -> RobotsRules:
     known = await access.learn(ORIGIN)
-    assert isinstance(known, Rules)
+    assert isinstance(known, RobotsRules)
     return known
 
 
-async def closed(access: Access) -> Closed:
+async def closed(access: RobotsAccess) -> Closed:
     known = await access.learn(ORIGIN)
     assert isinstance(known, Closed)
     return known
 
 
-async def waits_of(access: Access) -> list[float | None]:
+async def waits_of(access: RobotsAccess) -> list[float | None]:
     """Ask until the origin is given up; return the waits between the tries, None at the end."""
     waits: list[float | None] = []
     while not waits or waits[-1] is not None:
@@ -188,7 +188,7 @@ async def test_an_origin_that_is_only_closed_so_far_is_not_known() -> None:
 
 async def test_an_origin_that_answers_in_the_end_has_all_its_tries_again() -> None:
     clock, answers = FakeClock(), dict[str, Response | FetchFailed]()
-    access = Access(AGENT, RobotsCache(clock), Web(answers).ask)
+    access = RobotsAccess(AGENT, RobotsCache(clock), Web(answers).ask)
     answers[ROBOTS] = an_answer(503)
     for _ in range(4):
         await closed(access)
@@ -206,7 +206,7 @@ async def test_an_origin_that_answers_in_the_end_has_all_its_tries_again() -> No
 async def test_rules_that_are_found_elsewhere_are_those_of_the_origin() -> None:
     elsewhere = "http://b.example/x/robots.txt"
     web = Web({ROBOTS: an_answer(301, location=elsewhere), elsewhere: an_answer(body=SECRET)})
-    access = Access(AGENT, RobotsCache(FakeClock()), web.ask)
+    access = RobotsAccess(AGENT, RobotsCache(FakeClock()), web.ask)
 
     rules = await rules_of(access)
 
@@ -223,14 +223,14 @@ def a_chain(hops: int) -> Web:
 
 
 async def test_five_redirects_are_followed() -> None:
-    access = Access(AGENT, RobotsCache(FakeClock()), a_chain(MAX_HOPS).ask)
+    access = RobotsAccess(AGENT, RobotsCache(FakeClock()), a_chain(MAX_HOPS).ask)
 
     assert (await rules_of(access)).verdict("/secret") is not None
 
 
 async def test_a_longer_chain_is_taken_as_no_robots_txt() -> None:
     web = a_chain(MAX_HOPS + 1)
-    access = Access(AGENT, RobotsCache(FakeClock()), web.ask)
+    access = RobotsAccess(AGENT, RobotsCache(FakeClock()), web.ask)
 
     assert (await rules_of(access)).verdict("/secret") is None
     assert len(web.asked) == 1 + MAX_HOPS
@@ -247,7 +247,7 @@ async def test_a_redirect_that_leads_nowhere_is_taken_as_no_robots_txt(location:
 async def test_a_redirect_to_what_is_down_closes_the_origin() -> None:
     elsewhere = "http://b.example/robots.txt"
     web = Web({ROBOTS: an_answer(301, location=elsewhere), elsewhere: an_answer(500)})
-    access = Access(AGENT, RobotsCache(FakeClock()), web.ask)
+    access = RobotsAccess(AGENT, RobotsCache(FakeClock()), web.ask)
 
     assert (await closed(access)).retry_in_s == 2.0
 

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Invalid
 

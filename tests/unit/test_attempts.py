@@ -5,9 +5,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.attempts import TELLING, attempts_of
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.lifecycle import LIFECYCLE, Move
+from crawlyard.core.jobs.attempts import TELLING, attempts_of
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move
 from tests.builders import NOW, a_job
 
 SECOND = timedelta(seconds=1)

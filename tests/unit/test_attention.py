@@ -7,18 +7,20 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.attention import (
+from crawlyard.core.access.user import PERMITS_OF, Permit, Role
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.overview.attention import (
     IN_A_ROW,
     LATE,
     MOST_OF_KIND,
     NEEDS,
     PAUSED_LONG,
-    Backlog,
     Disk,
-    End,
     Facts,
-    Line,
+    JobEnd,
     Notice,
+    NoticeLine,
+    OwnerBacklog,
     SubjectKind,
     Trouble,
     attention,
@@ -27,9 +29,7 @@ from crawlyard.core.attention import (
     streak,
     suspects,
 )
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.schedule import BY_ITSELF
-from crawlyard.core.user import PERMITS_OF, Permit, Role
+from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.core.watch import HostStanding
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_schedules import a_schedule
@@ -40,17 +40,17 @@ MINUTE = timedelta(minutes=1)
 GIB = 1 << 30
 NOTHING = Facts(now=NOW, wall=NOW)
 EVERY = frozenset(Trouble)
-NIGHTLY = Line(kind=SubjectKind.SCHEDULE, key="s1", owner="ada")
+NIGHTLY = NoticeLine(kind=SubjectKind.SCHEDULE, key="s1", owner="ada")
 
 
 def notices(**facts: Any) -> tuple[Notice, ...]:
     return attention(replace(NOTHING, **facts), EVERY).notices
 
 
-def ends(*states: State) -> list[End]:
+def ends(*states: State) -> list[JobEnd]:
     """Return how jobs ended, the latest first, a minute apart."""
     return [
-        End(job_id=f"j{n}", state=state, ended_at=NOW - n * MINUTE)
+        JobEnd(job_id=f"j{n}", state=state, ended_at=NOW - n * MINUTE)
         for n, state in enumerate(states)
     ]
 
@@ -85,7 +85,7 @@ def test_where_all_is_well_nobody_is_needed() -> None:
         now=NOW,
         wall=NOW,
         workers=1,
-        backlog=Backlog(count=5, oldest="j1", since=NOW),
+        backlog=OwnerBacklog(count=5, oldest="j1", since=NOW),
         disk=Disk(folder="x", free=50 * GIB, total=100 * GIB),
         schedules=[a_schedule()],
         lines={NIGHTLY: ends(State.COMPLETED)},
@@ -108,7 +108,7 @@ class TestNoWorker:
     def test_jobs_that_wait_for_one_are_counted(
         self, workers: int, count: int, told: str | None
     ) -> None:
-        backlog = Backlog(count=count, oldest="j1" if count else None, since=NOW - MINUTE)
+        backlog = OwnerBacklog(count=count, oldest="j1" if count else None, since=NOW - MINUTE)
 
         found = notices(workers=workers, backlog=backlog)
 
@@ -215,7 +215,7 @@ class TestLines:
             assert ("at least" in notice.detail) is (len(states) == count)
 
     def test_jobs_of_a_name_are_told_by_the_last_of_them(self) -> None:
-        line = Line(kind=SubjectKind.JOB, key="news", owner="ada")
+        line = NoticeLine(kind=SubjectKind.JOB, key="news", owner="ada")
 
         [found] = notices(lines={line: ends(*[self.F] * 3)}, names={line: "news"})
 
@@ -240,7 +240,9 @@ class TestLines:
         kind: SubjectKind,
         key: str,
     ) -> None:
-        assert line_of("ada", schedule, template, name) == Line(kind=kind, key=key, owner="ada")
+        assert line_of("ada", schedule, template, name) == NoticeLine(
+            kind=kind, key=key, owner="ada"
+        )
         assert line_of("ada", None, None, "") is None
 
     def test_lines_with_enough_failures_are_looked_at_since_the_first_of_them(self) -> None:
@@ -326,7 +328,7 @@ class TestTogether:
 
     def test_kinds_come_in_the_order_of_their_urgency(self) -> None:
         found = notices(
-            backlog=Backlog(count=1, oldest="j1", since=NOW),
+            backlog=OwnerBacklog(count=1, oldest="j1", since=NOW),
             hosts=[a_host(refusals=9)],
             paused=[a_paused_job(StateReason.DISK_FULL, NOW - timedelta(days=9))],
         )

@@ -2,8 +2,8 @@ from datetime import timedelta
 
 from crawlyard import Limits, Progress, State, Usage
 from crawlyard.bus.memory import MemoryBus
-from crawlyard.core.progress import progress_of
-from crawlyard.core.pulse import Pulse
+from crawlyard.core.jobs.progress import progress_of
+from crawlyard.core.jobs.pulse import Pulse
 from tests.clock import FakeClock
 
 DAY = timedelta(hours=24)

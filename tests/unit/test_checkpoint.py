@@ -1,8 +1,8 @@
 from datetime import timedelta
 
 from crawlyard import Usage
-from crawlyard.core.checkpoint import Batch, Shard
-from crawlyard.core.page import Outcome, TargetState
+from crawlyard.core.crawl.page import Outcome, TargetState
+from crawlyard.core.jobs.checkpoint import Batch, Shard
 from tests.builders import a_batch, a_target, done, failed
 
 

@@ -11,9 +11,9 @@ from crawlyard.cli import output
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.output import View
 from crawlyard.cli.picking import Fields, pairs
-from crawlyard.core.checkpoint import Shard, Standing
-from crawlyard.core.limits import Limits
-from crawlyard.core.progress import progress_of
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.progress import progress_of
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.base import Wire
 from crawlyard.web.wire.jobs import EventOut, JobOut

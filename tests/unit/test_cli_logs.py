@@ -8,7 +8,7 @@ import pytest
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.errors import Invalid
 
-OURS = "crawlyard.services.run"
+OURS = "crawlyard.services.worker.run"
 OTHERS = ("alembic.runtime.migration", "uvicorn.error", "httpx")
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 

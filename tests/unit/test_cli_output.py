@@ -21,15 +21,15 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.tree import tree
 from crawlyard.cli.views import jobs_view, left
 from crawlyard.clock import SystemClock
-from crawlyard.core.checkpoint import Shard, Standing
-from crawlyard.core.lifecycle import Move, State, StateReason
-from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.page import ErrorGroup, ErrorKind
-from crawlyard.core.progress import progress_of
-from crawlyard.core.pulse import Pulse
-from crawlyard.core.secrets import HIDDEN
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.waiting import Wait, WaitReason
+from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.progress import progress_of
+from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.waiting import Wait, WaitReason
+from crawlyard.core.templates.secrets import HIDDEN
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from crawlyard.cli import values, words
 from crawlyard.cli.edits import FIELDS, changes_of
-from crawlyard.core.checkpoint import Shard, Standing
-from crawlyard.core.editing import EDITABLE
-from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.priority import Priority
-from crawlyard.core.progress import progress_of
-from crawlyard.core.pulse import Pulse
-from crawlyard.core.spec import FOREVER
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.edits import EDITABLE
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.progress import progress_of
+from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spec import FOREVER
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.jobs import JobOut
 from tests.builders import NOW, a_job, a_spec

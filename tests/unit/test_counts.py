@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from crawlyard.cli.live import ceiling
-from crawlyard.core.limits import Limits, ResourceLimiter, Usage
+from crawlyard.core.jobs.limits import Limits, ResourceLimiter, Usage
+from crawlyard.core.jobs.waiting import Surroundings, pending_waits
 from crawlyard.core.quantity import counted
-from crawlyard.core.waiting import Surroundings, pending_waits
 from tests.builders import NOW, a_job
 from tests.builders_serve import a_report
 from tests.unit.test_cli_output import job_out

@@ -17,11 +17,11 @@ from crawlyard.cli.crawl_options import (
 )
 from crawlyard.cli.template_options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
-from crawlyard.core.form import FIELDS, spec_of, values_of
-from crawlyard.core.limits import Limits
-from crawlyard.core.priority import Priority
-from crawlyard.core.spec import FOREVER, Scope, Strategy, TextMode
-from crawlyard.core.template import Parameter, ParameterType
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import FOREVER, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec_json import FIELDS, spec_of, values_of
+from crawlyard.core.templates.template import Parameter, ParameterType
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.credential import (
+from crawlyard.core.access.credential import (
     SECRET_BYTES,
     TOUCH_EVERY,
     CredentialKind,
@@ -13,7 +13,7 @@ from crawlyard.core.credential import (
     prefix_of,
     spelled,
 )
-from crawlyard.core.user import PERMITS_OF, Permit, Role
+from crawlyard.core.access.user import PERMITS_OF, Permit, Role
 from crawlyard.errors import Invalid
 from tests.builders import NOW
 from tests.builders_serve import a_credential, a_user

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.engine.decode import DecodeError, Decoder
+from crawlyard.engine.http.decode import DecodeError, Decoder
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -2,12 +2,12 @@
 
 import pytest
 
-from crawlyard.core.limits import Usage
-from crawlyard.core.page import Target, Via
-from crawlyard.core.spec import JobSpec
+from crawlyard.core.crawl.page import Target, Via
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine import discovery
+from crawlyard.engine.batch import BatchDraft, Tally
 from crawlyard.engine.discovery import Discovery
-from crawlyard.engine.draft import Draft, Tally
 from crawlyard.engine.urls import fingerprint
 
 START = "http://h/"
@@ -23,7 +23,7 @@ def found() -> list[str]:
 @pytest.fixture
 def finds(found: list[str]) -> Discovery:
     """What is found within three links of the start."""
-    draft = Draft(Tally(), Usage())
+    draft = BatchDraft(Tally(), Usage())
     finds = Discovery(set(), (), draft, lambda target: found.append(target.url))
     finds.adopt(JobSpec(urls=(START,), max_depth=3))
     finds.begin()

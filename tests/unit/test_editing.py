@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.editing import EDITABLE, changes_of, edited, name_of
-from crawlyard.core.form import FIELDS
-from crawlyard.core.limits import Limits
+from crawlyard.core.jobs.edits import EDITABLE, changes_of, edited, name_of
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.spec_json import FIELDS
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 

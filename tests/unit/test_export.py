@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.errors import Conflict
 from crawlyard.export.base import CHUNK, Format, Record, Writer, write
 from crawlyard.export.csv import COLUMNS, Csv, cell

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.spec import TextMode
-from crawlyard.engine.extract import (
+from crawlyard.core.jobs.spec import TextMode
+from crawlyard.engine.extract.page import (
     MAX_DESCRIPTION,
     MAX_TITLE,
     MAX_VALUE,

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from crawlyard.engine.fetch import Response
+from crawlyard.engine.http.fetch import Response
 
 
 def test_headers_are_found_by_name_also_when_something_else_was_replaced() -> None:

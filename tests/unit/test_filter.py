@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.filter import (
+from crawlyard.core.jobs.filter import (
     MOST_TERMS,
     MOST_VALUES,
     Condition,
@@ -16,9 +16,9 @@ from crawlyard.core.filter import (
     hosts_in,
     parse,
 )
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import State
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec
 

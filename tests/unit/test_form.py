@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import fields, replace
 
-from crawlyard.core.form import FIELDS, at, form_of, spec_of, values_of
-from crawlyard.core.limits import Limits
-from crawlyard.core.priority import Priority
-from crawlyard.core.retry import RetryPolicy, RetryReason
-from crawlyard.core.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
-from crawlyard.core.spread import Spread
-from crawlyard.core.webhook import JobWebhook
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
+from crawlyard.core.jobs.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of
+from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import Strategy
-from crawlyard.core.page import Target
-from crawlyard.engine.frontier import Frontier, Turns
-from crawlyard.engine.hosts import NEVER, HostGate, Slot
+from crawlyard.core.crawl.page import Target
+from crawlyard.engine.frontier import Frontier, HostTurns
+from crawlyard.engine.hosts.gate import NEVER, HostGate, Slot
 from tests.builders import a_target
 from tests.clock import FakeClock
 
@@ -97,7 +97,7 @@ class Queue:
         self.gate = HostGate(self.clock)
         for host in (A, B, C):
             self.gate.wish("job", host, self.delay_s, self.at_once)
-        self.turns = Turns(Frontier(self.strategy), self.gate, self.clock, self._wake)
+        self.turns = HostTurns(Frontier(self.strategy), self.gate, self.clock, self._wake)
 
     def _wake(self) -> None:
         self.woken += 1

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.grant import FIELD_OF, asked_for, not_granted, withheld
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import LOCAL, Actor, Grant, Grants, Role
+from crawlyard.core.access.grant import FIELD_OF, asked_for, not_granted, withheld
+from crawlyard.core.access.user import LOCAL, Actor, Grant, Grants, Role
+from crawlyard.core.jobs.spec import JobSpec
 from tests.builders import a_spec
 
 

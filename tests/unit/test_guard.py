@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.spec import JobSpec
-from crawlyard.engine.guard import BlockedAddress, Guard, spec_guard
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.http.guard import BlockedAddress, Guard, spec_guard
 from crawlyard.engine.urls import canonical, hostname_of
 from crawlyard.errors import Invalid
 

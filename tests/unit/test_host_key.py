@@ -2,9 +2,9 @@
 
 import pytest
 
-from crawlyard.core.filter import hosts_in
-from crawlyard.core.spec import JobSpec, Scope
-from crawlyard.engine.guard import BlockedAddress, Guard
+from crawlyard.core.jobs.filter import hosts_in
+from crawlyard.core.jobs.spec import JobSpec, Scope
+from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import (
     canonical,

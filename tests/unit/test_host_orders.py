@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from crawlyard.core.host_rule import HostState
-from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.hosts import NEVER
+from crawlyard.core.hosts.rule import HostState
+from crawlyard.engine.hosts.gate import NEVER
+from crawlyard.engine.http.errors import FetchFailed
 from tests.clock import settle
 from tests.unit.sharing_rig import HOST, MINUTE, SECOND, Rig
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.host_rule import HostRule
+from crawlyard.core.hosts.rule import HostRule
 from crawlyard.errors import Invalid
 from tests.builders import NOW
 

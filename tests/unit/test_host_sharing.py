@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.seats import LAST
+from crawlyard.core.hosts.slots import LAST
 from tests.clock import settle
 from tests.unit.sharing_rig import MINUTE, SECOND, Rig
 

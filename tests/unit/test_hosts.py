@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.checkpoint import Booking
-from crawlyard.core.seats import HostTerms, SeatWish
-from crawlyard.engine.failing import NotSent
-from crawlyard.engine.hosts import LONGEST_HOLD_S, NEVER, HostGate
-from crawlyard.engine.seating import Pacer
+from crawlyard.core.hosts.slots import HostTerms, SlotRequest
+from crawlyard.core.jobs.checkpoint import Booking
+from crawlyard.engine.hosts.gate import LONGEST_HOLD_S, NEVER, HostGate
+from crawlyard.engine.hosts.ledger import Pacer
+from crawlyard.engine.http.errors import NotSent
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from tests.clock import FakeClock, settle
 
 HOST = "a.example"
@@ -57,7 +57,7 @@ class Watched:
     pacer: Pacer = field(default_factory=lambda: open_in_memory().hosts)
     away: int = 0
     booked: list[list[Booking]] = field(default_factory=list)
-    sat: list[list[SeatWish]] = field(default_factory=list)
+    sat: list[list[SlotRequest]] = field(default_factory=list)
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
         self._answer()
@@ -65,7 +65,7 @@ class Watched:
         return await self.pacer.book(bookings, now)
 
     async def sit(
-        self, asker: str, wishes: Sequence[SeatWish], now: datetime, until: datetime
+        self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
     ) -> list[HostTerms]:
         self._answer()
         self.sat.append(list(wishes))

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard import LIFECYCLE, EventName, Job, Limits, Move, Priority, State, StateReason
-from crawlyard.core.job import EVENT_OF, LOSSES_ALLOWED
-from crawlyard.core.retry import RetryPolicy, RetryReason
+from crawlyard.core.jobs.job import EVENT_OF, LOSSES_ALLOWED
+from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.errors import IllegalMove
 from tests.builders import NOW, a_job, a_spec
 

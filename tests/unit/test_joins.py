@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from crawlyard.engine.joins import Joins, folder_of, is_simple
+from crawlyard.engine.link_cache import LinkCache, folder_of, is_simple
 from crawlyard.engine.urls import Base
 
 PAGES = (
@@ -39,7 +39,7 @@ def test_a_base_element_moves_all_links(href: str) -> None:
 
 
 def test_the_oldest_links_are_forgotten_together() -> None:
-    joins = Joins(most=3)
+    joins = LinkCache(most=3)
     known, _ = joins.of("http://h/a/")
     known.update(x="http://h/a/x", y="http://h/a/y")
     joins.took(2)

@@ -5,10 +5,10 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from crawlyard import Strategy
-from crawlyard.core.page import Target
-from crawlyard.engine.frontier import Frontier, Turns
-from crawlyard.engine.hosts import HostGate
-from crawlyard.engine.lanes import Lanes
+from crawlyard.core.crawl.page import Target
+from crawlyard.engine.frontier import Frontier, HostTurns
+from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.hosts.lanes import Lanes
 from tests.builders import a_target
 from tests.clock import FakeClock
 
@@ -22,7 +22,9 @@ class Site:
     def __init__(self, *hosts: str, delay_s: float = 0.0) -> None:
         self.clock = FakeClock()
         self.gate = HostGate(self.clock)
-        self.turns = Turns(Frontier(Strategy.BREADTH_FIRST), self.gate, self.clock, lambda: None)
+        self.turns = HostTurns(
+            Frontier(Strategy.BREADTH_FIRST), self.gate, self.clock, lambda: None
+        )
         self.lanes = Lanes(self.turns, self.gate, self.clock)
         for host in hosts:
             self.gate.wish("job", host, delay_s, 2)

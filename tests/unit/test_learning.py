@@ -4,12 +4,12 @@ import asyncio
 from datetime import timedelta
 
 from crawlyard import JobSpec, Strategy
-from crawlyard.engine.access import Access, RobotsCache
-from crawlyard.engine.fetch import Response
-from crawlyard.engine.frontier import Frontier, Turns
-from crawlyard.engine.hosts import HostGate
-from crawlyard.engine.learning import Learning
-from crawlyard.engine.manners import Manners
+from crawlyard.engine.frontier import Frontier, HostTurns
+from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.hosts.politeness import Politeness
+from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.robots.cache import RobotsAccess, RobotsCache
+from crawlyard.engine.robots.queue import RobotsQueue
 from tests.builders import a_target
 from tests.clock import FakeClock
 
@@ -19,15 +19,15 @@ HOST = "a.example"
 async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off() -> None:
     clock = FakeClock()
     gate = HostGate(clock)
-    turns = Turns(Frontier(Strategy.BREADTH_FIRST), gate, clock, lambda: None)
+    turns = HostTurns(Frontier(Strategy.BREADTH_FIRST), gate, clock, lambda: None)
 
     async def never(*_: object) -> Response:
         await asyncio.Event().wait()
         raise AssertionError
 
-    learning = Learning(gate, turns, never, asyncio.get_running_loop().create_task)
-    access = Access("Test/1", RobotsCache(clock), lambda url: learning.ask(url, manners))
-    manners = Manners("job", gate, access, lambda _: None, lambda *_: None)
+    learning = RobotsQueue(gate, turns, never, asyncio.get_running_loop().create_task)
+    access = RobotsAccess("Test/1", RobotsCache(clock), lambda url: learning.ask(url, manners))
+    manners = Politeness("job", gate, access, lambda _: None, lambda *_: None)
     manners.adopt(JobSpec(urls=(f"http://{HOST}/",), delay=timedelta(0)))
     manners.wish(HOST)
     target = a_target("1", host=HOST)

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import LIFECYCLE, Move, State, StateReason
-from crawlyard.core.job import EVENT_OF
-from crawlyard.core.lifecycle import ENDED, after
+from crawlyard.core.jobs.job import EVENT_OF
+from crawlyard.core.jobs.lifecycle import ENDED, after
 from crawlyard.errors import IllegalMove, Refused
 
 ALL = [(state, move) for state in State for move in Move]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import Decision, Limits, ResourceLimiter, StateReason, Usage
-from crawlyard.core.limits import LIMIT_NAMES, USAGE_NAMES, Pace, breach, reason_of, reserve
+from crawlyard.core.jobs.limits import LIMIT_NAMES, USAGE_NAMES, Pace, breach, reason_of, reserve
 from crawlyard.errors import Invalid
 from tests.builders import NOW
 

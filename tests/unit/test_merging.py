@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.core.merging import merged
+from crawlyard.core.merge_patch import merged
 
 # RFC 7396, appendix A, but for those whose result is null as a whole
 EXAMPLES: list[tuple[object, object, object]] = [

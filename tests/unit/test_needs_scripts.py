@@ -2,8 +2,8 @@
 
 import pytest
 
-from crawlyard.core.spec import TextMode
-from crawlyard.engine.extract import Wanted, extract
+from crawlyard.core.jobs.spec import TextMode
+from crawlyard.engine.extract.page import Wanted, extract
 
 SCRIPT = '<script type="module" src="/assets/index-4f2a.js"></script>'
 ANALYTICS = (

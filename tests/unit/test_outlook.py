@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crawlyard.core.outlook import Bounds, Concern, outlook
-from crawlyard.core.timetable import timetable
+from crawlyard.core.schedules.forecast import Concern, ForecastBounds, outlook
+from crawlyard.core.schedules.timetable import timetable
 
 NOW = datetime(2027, 3, 26, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -14,13 +14,13 @@ HOUR = timedelta(hours=1)
 def concerns(
     when: str, count: int = 5, zone: str = "Europe/Berlin", **bounds: object
 ) -> list[Concern]:
-    found = outlook(timetable(when, zone, NOW), NOW, count, Bounds(**bounds))  # type: ignore[arg-type]  # of each field's own
+    found = outlook(timetable(when, zone, NOW), NOW, count, ForecastBounds(**bounds))  # type: ignore[arg-type]  # of each field's own
     return [warning.concern for warning in found.warnings]
 
 
 def test_runs_come_in_their_order_within_their_bounds() -> None:
     table = timetable("every 1h", "UTC", NOW)
-    bounds = Bounds(starts_at=NOW + 2 * HOUR, ends_at=NOW + 4 * HOUR)
+    bounds = ForecastBounds(starts_at=NOW + 2 * HOUR, ends_at=NOW + 4 * HOUR)
 
     found = outlook(table, NOW, 10, bounds)
 

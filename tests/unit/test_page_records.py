@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.page import ErrorKind, Page
+from crawlyard.core.crawl.page import ErrorKind, Page
 from crawlyard.web.wire.jobs import PageOut
 from crawlyard.web.wire.records import record_of
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.export.base import Record
 from crawlyard.export.parquet import COLUMNS, MOST_CHARACTERS, MOST_ROWS, Parquet, chunks
 from crawlyard.web.wire.jobs import PageOut

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.pausing import Step, due_step, ends_at, notice
+from crawlyard.core.jobs.pausing import PausingStep, due_step, ends_at, notice
 from tests.builders import NOW
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 WEEK = 7 * DAY
 
 
-def step(days: float, *warned: float, ttl: timedelta = WEEK) -> Step | None:
+def step(days: float, *warned: float, ttl: timedelta = WEEK) -> PausingStep | None:
     """Return what is due so many days after a pause began."""
     return due_step(NOW, [NOW + DAY * w for w in warned], ttl, NOW + DAY * days)
 
@@ -23,23 +23,23 @@ def step(days: float, *warned: float, ttl: timedelta = WEEK) -> Step | None:
     ("days", "warned", "due"),
     [
         (3.4, (), None),
-        (3.5, (), Step.WARN),
+        (3.5, (), PausingStep.WARN),
         (5.9, (3.5,), None),
-        (6, (3.5,), Step.WARN),
+        (6, (3.5,), PausingStep.WARN),
         (6.9, (3.5, 6), None),
-        (7, (3.5, 6), Step.CANCEL),
-        (8, (3.5, 6), Step.CANCEL),
-        (6.5, (), Step.WARN),  # nobody looked at half of its time: one warning is enough
+        (7, (3.5, 6), PausingStep.CANCEL),
+        (8, (3.5, 6), PausingStep.CANCEL),
+        (6.5, (), PausingStep.WARN),  # nobody looked at half of its time: one warning is enough
         (7.4, (6.5,), None),
-        (7.5, (6.5,), Step.CANCEL),
-        (30, (), Step.WARN),  # nobody looked for a month
-        (30, (3.5,), Step.WARN),
+        (7.5, (6.5,), PausingStep.CANCEL),
+        (30, (), PausingStep.WARN),  # nobody looked for a month
+        (30, (3.5,), PausingStep.WARN),
         (30.9, (30,), None),
-        (31, (30,), Step.CANCEL),
+        (31, (30,), PausingStep.CANCEL),
     ],
 )
 def test_it_is_warned_of_at_half_of_its_time_and_a_day_before_its_end(
-    days: float, warned: Sequence[float], due: Step | None
+    days: float, warned: Sequence[float], due: PausingStep | None
 ) -> None:
     assert step(days, *warned) is due
 
@@ -60,10 +60,10 @@ def test_nobody_is_surprised_whenever_the_janitor_looks(
     told_end = NOW
     for look in sorted(looks):
         due = due_step(NOW, warned, ttl, NOW + look)
-        if due is Step.WARN:
+        if due is PausingStep.WARN:
             warned.append(NOW + look)
             told_end = ends_at(NOW, ttl, NOW + look)
-        if due is Step.CANCEL:
+        if due is PausingStep.CANCEL:
             assert look >= ttl
             assert NOW + look >= told_end >= warned[-1] + notice(ttl)
             break

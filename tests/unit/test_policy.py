@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.limits import LIMIT_NAMES, Limits, clamped
-from crawlyard.core.policy import (
+from crawlyard.core.access.policy import (
     SectionName,
     ceilings_of,
     days_of,
@@ -15,8 +14,9 @@ from crawlyard.core.policy import (
     grants_of,
     section_read,
 )
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import NO_GRANTS, Grants
+from crawlyard.core.access.user import NO_GRANTS, Grants
+from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, clamped
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid
 
 whole = st.none() | st.integers(1, 1000)

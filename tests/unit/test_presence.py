@@ -4,14 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from crawlyard.services.presence import Presence
+from crawlyard.services.worker.host_locks import HostLocks
 from tests.rights import readable_folder, unprivileged
 
 HOLD = """
 import sys
 from pathlib import Path
-from crawlyard.services.presence import Presence
-with Presence(Path(sys.argv[1]), "other"):
+from crawlyard.services.worker.host_locks import HostLocks
+with HostLocks(Path(sys.argv[1]), "other"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -20,7 +20,7 @@ with Presence(Path(sys.argv[1]), "other"):
 def test_a_worker_is_dead_when_its_process_was_killed_and_not_before(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with (
-        Presence(tmp_path, "me") as presence,
+        HostLocks(tmp_path, "me") as presence,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other,
     ):
         assert other.stdout is not None
@@ -35,13 +35,13 @@ def test_a_worker_is_dead_when_its_process_was_killed_and_not_before(tmp_path: P
 
 
 def test_a_worker_of_another_host_is_not_judged(tmp_path: Path) -> None:
-    with Presence(tmp_path, "me") as presence:
+    with HostLocks(tmp_path, "me") as presence:
         assert presence.known({"elsewhere"}) == set()
         assert presence.dead({"elsewhere"}) == set()
 
 
 def test_a_worker_of_another_user_is_not_judged() -> None:
-    with readable_folder() as folder, Presence(folder, "me") as presence:
+    with readable_folder() as folder, HostLocks(folder, "me") as presence:
         file = folder / "theirs.lock"
         file.touch(0o000)
         with unprivileged(folder):
@@ -55,7 +55,7 @@ def test_a_worker_of_another_user_is_not_judged() -> None:
 def test_a_sweep_leaves_the_files_of_those_who_live_or_hold_leases(tmp_path: Path) -> None:
     for name in ("gone", "holder"):
         (tmp_path / f"{name}.lock").touch()
-    with Presence(tmp_path, "alive"), Presence(tmp_path, "me") as presence:
+    with HostLocks(tmp_path, "alive"), HostLocks(tmp_path, "me") as presence:
         presence.sweep({"holder"})
 
         assert {file.stem for file in tmp_path.glob("*.lock")} == {"alive", "holder", "me"}

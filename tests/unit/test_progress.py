@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard import Eta, Limits, Progress, State, Usage
-from crawlyard.core.eta import Confidence
-from crawlyard.core.limits import LIMIT_NAMES
-from crawlyard.core.progress import milestones, progress_of
-from crawlyard.core.pulse import Pulse, Sample, Workload, pulse_of, sample_of
+from crawlyard.core.jobs.eta import Confidence
+from crawlyard.core.jobs.limits import LIMIT_NAMES
+from crawlyard.core.jobs.progress import milestones, progress_of
+from crawlyard.core.jobs.pulse import Pulse, Sample, Workload, pulse_of, sample_of
 
 SECOND = timedelta(seconds=1)
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import Job, Move, Priority, PriorityQueue, State
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.queue import (
-    Line,
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.queue import (
+    QueueEntry,
     aged,
     claim_key,
     claimable,
@@ -121,18 +121,18 @@ def test_a_job_that_has_aged_is_before_one_of_its_priority() -> None:
 @pytest.mark.parametrize(
     ("line", "turn"),
     [
-        (Line(), 0),
-        (Line(head=3), 3),
-        (Line(served=5), 5),
-        (Line(head=3, served=5), 5),
-        (Line(head=6, served=5), 6),
-        (Line(head=3, served=5, last=3), 5),
-        (Line(head=3, served=5, last=5), 6),
-        (Line(head=3, last=9), 10),
+        (QueueEntry(), 0),
+        (QueueEntry(head=3), 3),
+        (QueueEntry(served=5), 5),
+        (QueueEntry(head=3, served=5), 5),
+        (QueueEntry(head=6, served=5), 6),
+        (QueueEntry(head=3, served=5, last=3), 5),
+        (QueueEntry(head=3, served=5, last=5), 6),
+        (QueueEntry(head=3, last=9), 10),
     ],
 )
 def test_a_new_job_is_behind_its_owners_last_and_not_before_what_is_served(
-    line: Line, turn: int
+    line: QueueEntry, turn: int
 ) -> None:
     assert turn_of_new(line) == turn
 
@@ -140,16 +140,16 @@ def test_a_new_job_is_behind_its_owners_last_and_not_before_what_is_served(
 @pytest.mark.parametrize(
     ("line", "turn"),
     [
-        (Line(), 4),
-        (Line(head=5), 4),
-        (Line(head=3, served=9), 3),
-        (Line(head=0, last=8), 4),
-        (Line(head=0, last=1), 2),
-        (Line(head=2, last=0), 2),
+        (QueueEntry(), 4),
+        (QueueEntry(head=5), 4),
+        (QueueEntry(head=3, served=9), 3),
+        (QueueEntry(head=0, last=8), 4),
+        (QueueEntry(head=0, last=1), 2),
+        (QueueEntry(head=2, last=0), 2),
     ],
 )
 def test_a_job_that_comes_back_is_where_it_was_unless_turns_began_anew(
-    line: Line, turn: int
+    line: QueueEntry, turn: int
 ) -> None:
     assert turn_of_returned(4, line) == turn
 

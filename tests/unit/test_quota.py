@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from crawlyard.core.limits import Usage
-from crawlyard.core.quota import day_of, held_back, limited, spent
-from crawlyard.core.user import NO_QUOTA, Quota
+from crawlyard.core.access.quota import day_of, held_back, limited, spent
+from crawlyard.core.access.user import NO_QUOTA, Quota
+from crawlyard.core.jobs.limits import Usage
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.engine.robots import ALLOW_ALL, MAX_PARSED, parse, token_of
+from crawlyard.engine.robots.rules import ALLOW_ALL, MAX_PARSED, parse, token_of
 
 AGENT = "CrawlyardBot/1.0 (+https://example.org/bot)"
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from crawlyard.core.audience import Audience
 from crawlyard.core.event import EventName
-from crawlyard.core.room import DEFAULT_ROOM, Room, Traffic
-from crawlyard.core.webhook import Webhook
+from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
+from crawlyard.core.webhooks.subscribers import Subscribers
+from crawlyard.core.webhooks.webhook import Webhook
 from tests.builders import NOW
 from tests.builders_webhooks import a_webhook, an_event
 
@@ -18,18 +18,18 @@ def test_no_owner_and_no_receiver_can_take_all_the_room() -> None:
 @pytest.mark.parametrize(
     ("room", "more", "fits"),
     [
-        (Room(), a_webhook(), True),
-        (Room(in_all=1), a_webhook(owner="bob", url="https://b.example/"), False),
-        (Room(of_owner=1), a_webhook(url="https://b.example/"), False),
-        (Room(of_owner=1), a_webhook(owner="bob"), True),
-        (Room(to_receiver=1), a_webhook(owner="bob", url="https://a.example?b"), False),
-        (Room(to_receiver=1), a_webhook(url="https://a.example:8443/"), True),
-        (Room(), a_webhook(id="w", failing_since=NOW), False),
-        (Room(), a_webhook(id="x", failing_since=NOW), True),
+        (DeliveryRoom(), a_webhook(), True),
+        (DeliveryRoom(in_all=1), a_webhook(owner="bob", url="https://b.example/"), False),
+        (DeliveryRoom(of_owner=1), a_webhook(url="https://b.example/"), False),
+        (DeliveryRoom(of_owner=1), a_webhook(owner="bob"), True),
+        (DeliveryRoom(to_receiver=1), a_webhook(owner="bob", url="https://a.example?b"), False),
+        (DeliveryRoom(to_receiver=1), a_webhook(url="https://a.example:8443/"), True),
+        (DeliveryRoom(), a_webhook(id="w", failing_since=NOW), False),
+        (DeliveryRoom(), a_webhook(id="x", failing_since=NOW), True),
     ],
 )
 def test_a_message_needs_room_in_all_of_its_owner_and_to_its_receiver(
-    room: Room, more: Webhook, *, fits: bool
+    room: DeliveryRoom, more: Webhook, *, fits: bool
 ) -> None:
     traffic = Traffic(room, [a_webhook(id="w", url="https://a.example/hook")])
 
@@ -39,7 +39,7 @@ def test_a_message_needs_room_in_all_of_its_owner_and_to_its_receiver(
 def test_each_event_finds_the_webhooks_of_its_owner_its_job_and_itself() -> None:
     own, other = a_webhook(id="own"), a_webhook(id="other", owner="bob")
     of_job, of_another = a_webhook(id="j:0", job_id="j"), a_webhook(id="k:0", job_id="k")
-    audience = Audience([(own, 0), (other, 0), (of_job, 7), (of_another, 0)])
+    audience = Subscribers([(own, 0), (other, 0), (of_job, 7), (of_another, 0)])
 
     def heard(seq: int, subject: str, name: str = "job.completed") -> list[str]:
         event = an_event(EventName(name), subject=subject, seq=seq)

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.cli.schedule_views import REASONS, facts, local, status
-from crawlyard.core.schedule import TickReason
+from crawlyard.core.schedules.schedule import TickReason
 from crawlyard.web.wire.schedules import ScheduleOut
 from tests.builders import NOW
 from tests.builders_schedules import a_schedule

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.spec import MAX_PATTERN, JobSpec, Scope
+from crawlyard.core.jobs.spec import MAX_PATTERN, JobSpec, Scope
 from crawlyard.engine.scope import Boundary
 from crawlyard.errors import Invalid
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from crawlyard import JobSpec, Limits, Priority, Scope, Strategy, TextMode
-from crawlyard.core.retry import RetryPolicy, RetryReason
-from crawlyard.core.spec import FOREVER, MAX_PATTERNS, MAX_SEEDS
-from crawlyard.core.spread import Spread
-from crawlyard.core.webhook import JobWebhook
+from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
+from crawlyard.core.jobs.spec import FOREVER, MAX_PATTERNS, MAX_SEEDS
+from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 

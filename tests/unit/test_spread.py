@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.spread import (
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.spread import (
     BUCKETS,
     MOST_SHARDS,
     Allowance,

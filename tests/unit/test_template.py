@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.filling import blamed, check, fill, outline
-from crawlyard.core.secrets import (
+from crawlyard.core.templates.render import blamed, check, fill, outline
+from crawlyard.core.templates.secrets import (
     HIDDEN,
     credentials,
     hidden,
@@ -13,7 +13,7 @@ from crawlyard.core.secrets import (
     secret_names,
     stripped,
 )
-from crawlyard.core.template import Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.template import Parameter, ParameterType, TemplateDraft
 from crawlyard.errors import Invalid
 from tests.builders_templates import PAGES, START_URL, a_draft, a_plain_draft, a_template
 

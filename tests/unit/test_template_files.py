@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.spec import MAX_SEEDS
-from crawlyard.core.template import FileFormat, Parameter, ParameterType
+from crawlyard.core.jobs.spec import MAX_SEEDS
+from crawlyard.core.templates.template import FileFormat, Parameter, ParameterType
 from crawlyard.errors import Invalid
-from crawlyard.services.template_files import MAX_BYTES, draft_of, read, written
+from crawlyard.services.templates.files import MAX_BYTES, draft_of, read, written
 from tests.builders_templates import a_draft, a_plain_draft
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn"]), max_size=9)

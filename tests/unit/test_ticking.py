@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.planning import fire_at
-from crawlyard.core.schedule import (
+from crawlyard.core.schedules.decision import (
+    TickDecision,
+    decide,
+    released,
+)
+from crawlyard.core.schedules.planning import fire_at
+from crawlyard.core.schedules.schedule import (
     Misfire,
     Overlap,
     TickOutcome,
     TickReason,
-)
-from crawlyard.core.ticking import (
-    Decision,
-    decide,
-    released,
 )
 from crawlyard.errors import Invalid
 from tests.unit.ticking_rig import (
@@ -114,7 +114,7 @@ def test_a_tick_is_decided_once_its_jitter_has_passed() -> None:
     before = decide(schedule, fires - timedelta(microseconds=1), [], ALL)
     then = decide(schedule, fires, [], ALL)
 
-    assert before == Decision(schedule_after=schedule)
+    assert before == TickDecision(schedule_after=schedule)
     assert rows(then) == [(at(1), "ran", "on_time")]
     assert then.schedule_after.fire_at == fire_at(schedule, at(2))
 
@@ -161,7 +161,7 @@ def test_late_ticks_go_by_the_misfire_policy(
 def test_many_ticks_are_decided_alike_however_few_at_a_time(misfire: Misfire, limit: int) -> None:
     schedule = planned_one(misfire=misfire, catch_up=3, overlap=Overlap.ALLOW)
     now = at(30.5)
-    parts: list[Decision] = []
+    parts: list[TickDecision] = []
     while schedule.fire_at is not None and schedule.fire_at <= now:
         parts.append(decide(schedule, now, [], limit))
         schedule = parts[-1].schedule_after

@@ -10,9 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crawlyard.core.job import Job
-from crawlyard.core.planning import fire_at, never_due, planned
-from crawlyard.core.schedule import (
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.schedules.decision import (
+    TickDecision,
+    asked_for,
+    decide,
+    foreseen,
+    released,
+    resumed,
+)
+from crawlyard.core.schedules.planning import fire_at, never_due, planned
+from crawlyard.core.schedules.schedule import (
     MISFIRE_HELP,
     OVERLAP_HELP,
     CrawlSchedule,
@@ -22,15 +30,7 @@ from crawlyard.core.schedule import (
     TickOutcome,
     TickReason,
 )
-from crawlyard.core.ticking import (
-    Decision,
-    asked_for,
-    decide,
-    foreseen,
-    released,
-    resumed,
-)
-from crawlyard.core.timetable import timetable
+from crawlyard.core.schedules.timetable import timetable
 from crawlyard.errors import Invalid
 from tests.builders_schedules import a_schedule
 from tests.unit.ticking_rig import (
@@ -277,7 +277,7 @@ class Yard:
         self.jobs.clear()
         self.write(released(self.schedule, now), now)
 
-    def write(self, decision: Decision, now: datetime) -> None:
+    def write(self, decision: TickDecision, now: datetime) -> None:
         """Store a decision, as a store would."""
         for job in decision.cancels:
             self.jobs.remove(job)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.cron import ALIASES
-from crawlyard.core.timetable import Kind, Timetable, timetable
+from crawlyard.core.schedules.cron import ALIASES
+from crawlyard.core.schedules.timetable import Timetable, TimetableKind, timetable
 from crawlyard.errors import Invalid
 from tests import cron_oracle
 
@@ -321,7 +321,7 @@ def test_an_interval_counts_from_its_anchor_whatever_the_clocks_do() -> None:
 
     expected = ["10-30 08:00 CEST", "10-30 20:00 CEST", "10-31 07:00 CET", "10-31 19:00 CET"]
     assert shown(BERLIN, found) == expected
-    assert table.kind is Kind.EVERY
+    assert table.kind is TimetableKind.EVERY
 
 
 def test_an_interval_counts_in_whole_seconds_and_not_from_before() -> None:
@@ -345,7 +345,7 @@ def test_a_single_instant_comes_once(when: str, at: str) -> None:
     table = timetable(when, BERLIN, ANCHOR)
 
     assert coming(table, ANCHOR, 2) == [datetime.fromisoformat(at)]
-    assert table.kind is Kind.AT
+    assert table.kind is TimetableKind.AT
 
 
 def test_the_calendar_ends_without_an_error() -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from crawlyard import Limits, ProgressTracker, State, Usage
 from crawlyard.bus.memory import MemoryBus
-from crawlyard.core.pulse import Pulse, Workload
-from crawlyard.services.progress import SAMPLES
+from crawlyard.core.jobs.pulse import Pulse, Workload
+from crawlyard.services.worker.progress import SAMPLES
 from tests.builders import a_job, a_spec
 from tests.clock import FakeClock
 

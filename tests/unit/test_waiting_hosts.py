@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from crawlyard.core.host_rule import HostState
-from crawlyard.core.lifecycle import State
-from crawlyard.core.waiting import WaitReason, running_waits
+from crawlyard.core.hosts.rule import HostState
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.waiting import WaitReason, running_waits
 from crawlyard.core.watch import HostReport
 from tests.builders import NOW, a_job
 from tests.builders_serve import a_report

@@ -5,11 +5,11 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.checkpoint import Batch
-from crawlyard.core.limits import Usage
-from crawlyard.core.page import ErrorKind, Outcome, TargetState
+from crawlyard.core.crawl.page import ErrorKind, Outcome, TargetState
+from crawlyard.core.jobs.checkpoint import Batch
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.watch import FIRST_STEP_S, MOST_POINTS, Course, Level, Point
-from crawlyard.services.journal import MOST_PER_BATCH, Diary, lines_of
+from crawlyard.services.worker.job_log import MOST_PER_BATCH, JobLog, lines_of
 from tests.builders import NOW, a_batch, a_target, done, failed
 
 spans = st.lists(
@@ -40,7 +40,7 @@ def test_latency_is_the_mean_over_pages_and_waiting_the_last() -> None:
 
 
 def test_a_course_is_written_when_a_point_is_complete_and_at_the_end() -> None:
-    diary = Diary(Course())
+    diary = JobLog(Course())
 
     def follow(seconds: float, *, last: bool = False) -> bool:
         usage = Usage(duration=timedelta(seconds=seconds), pages=1)

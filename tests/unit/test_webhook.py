@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
-from crawlyard.core.webhook import (
+from crawlyard.core.webhooks.webhook import (
     EXCERPT,
     JITTER,
     LONGEST_HOLD,
     MAX_BODY,
     ROTATION,
     WAITS,
-    Attempt,
     Delivery,
+    DeliveryAttempt,
     DeliveryState,
     JobWebhook,
     check_patterns,
@@ -28,9 +28,9 @@ from crawlyard.core.webhook import (
     wait_after,
     why_off,
 )
-from crawlyard.engine.post import TIMEOUT
+from crawlyard.engine.http.webhook_post import TIMEOUT
 from crawlyard.errors import Invalid
-from crawlyard.services.delivering import DeliveryOptions
+from crawlyard.services.webhooks.delivery import DeliveryOptions
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_webhooks import SECRET, a_delivery, a_webhook, an_event
 
@@ -46,7 +46,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 def tried(delivery: Delivery, *statuses: int | None, **asked: Any) -> Delivery:
     """Return a delivery after attempts, each made when it was due."""
     for status in statuses:
-        attempt = Attempt(at=delivery.due_at, latency=SECOND, status=status)
+        attempt = DeliveryAttempt(at=delivery.due_at, latency=SECOND, status=status)
         delivery = delivery.tried(attempt, **({"chance": 0.5} | asked))
     return delivery
 

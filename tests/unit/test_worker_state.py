@@ -2,16 +2,16 @@
 
 import pytest
 
-from crawlyard.core.watch import Wish, WorkerState
+from crawlyard.core.watch import WorkerState, WorkerWish
 from tests.builders_serve import a_report
 
 CASES: list[tuple[dict[str, object], WorkerState, bool]] = [
     ({}, WorkerState.IDLE, True),
     ({"running": ("1",)}, WorkerState.RUNNING, True),
     ({"quiet": True}, WorkerState.QUIET, False),
-    ({"wish": Wish.QUIET, "running": ("1",)}, WorkerState.QUIET, False),
+    ({"wish": WorkerWish.QUIET, "running": ("1",)}, WorkerState.QUIET, False),
     ({"stopping": True, "quiet": True}, WorkerState.STOPPING, False),
-    ({"wish": Wish.STOP, "running": ("1",)}, WorkerState.STOPPING, False),
+    ({"wish": WorkerWish.STOP, "running": ("1",)}, WorkerState.STOPPING, False),
 ]
 
 

@@ -3,15 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.planning import planned
-from crawlyard.core.schedule import (
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.schedules.decision import (
+    Run,
+    TickDecision,
+)
+from crawlyard.core.schedules.planning import planned
+from crawlyard.core.schedules.schedule import (
     CrawlSchedule,
     Tick,
-)
-from crawlyard.core.ticking import (
-    Decision,
-    Run,
 )
 from tests.builders import a_job
 from tests.builders_schedules import a_schedule
@@ -37,12 +37,12 @@ def its_job(schedule: CrawlSchedule, due_at: datetime | None = None, **fields: A
     return a_job(origin=Origin(schedule_id=schedule.id, tick_at=due_at), **fields)
 
 
-def rows(decision: Decision) -> list[tuple[datetime, str, str]]:
+def rows(decision: TickDecision) -> list[tuple[datetime, str, str]]:
     """Return instants with outcome and reason, jobs included, in order."""
     every: list[Tick | Run] = [*decision.ticks, *decision.runs]
     return sorted((each.due_at, each.outcome.value, each.reason.value) for each in every)
 
 
-def outcomes(decision: Decision) -> list[str]:
+def outcomes(decision: TickDecision) -> list[str]:
     """Return the outcomes alone, in the order of the instants."""
     return [outcome for _, outcome, _ in rows(decision)]

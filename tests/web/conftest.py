@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from tests.conformance.conftest import backend, sqlite_template, store
 from tests.web.rig import Rig, a_rig, apps_are_used_again
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Checkpoint
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.page import Body, ErrorKind, Skipped
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.crawl.page import Body, ErrorKind, Skipped
+from crawlyard.core.jobs.checkpoint import Checkpoint
+from crawlyard.core.jobs.lifecycle import Move, State
 from tests.builders import a_batch, a_target, done, failed
 from tests.conformance.steps import claimed, recorded
 from tests.web.rig import Rig

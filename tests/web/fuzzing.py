@@ -15,7 +15,7 @@ from schemathesis.generation.case import Case
 from schemathesis.python import asgi
 from schemathesis.schemas import BaseSchema
 
-from crawlyard.core.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.store.store import Store
 from crawlyard.web.app import PREFIX
 from crawlyard.web.site import SiteOptions

@@ -12,7 +12,7 @@ import httpx
 
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
 from crawlyard.store.store import Store
 from crawlyard.web.app import PREFIX
 from crawlyard.web.connection import IDLE_S, REQUEST_S

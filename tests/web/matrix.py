@@ -12,9 +12,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker
+from crawlyard.core.access.user import Actor
 from crawlyard.core.desk import OperationKind
-from crawlyard.core.user import Actor
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.watch import HostReport, WorkerReport
 from tests.builders import LEASE, NOW
 from tests.web.crawled import crawled

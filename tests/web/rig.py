@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from crawlyard.config import Settings
-from crawlyard.core.user import LOCAL, Permit, Role
+from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.store.store import Store
 from crawlyard.web.app import PREFIX, create_app
 from crawlyard.web.site import Site, SiteOptions, open_site

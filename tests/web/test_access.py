@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.core.credential import LINK_LASTS
+from crawlyard.core.access.credential import LINK_LASTS
+from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.desk import Reply
-from crawlyard.core.user import LOCAL, Permit, Role
 from tests.web.rig import BASE, Rig, problem
 
 SAME_ORIGIN = {"Origin": BASE, "Content-Type": "application/json"}

@@ -7,18 +7,18 @@ import pytest
 from msgspec import field
 from msgspec.structs import replace
 
-from crawlyard.bus.base import Reach
+from crawlyard.bus.base import BusReach
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.config import Settings
-from crawlyard.core.checkpoint import Claim, Standing
-from crawlyard.core.lifecycle import State
-from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.progress import progress_of
-from crawlyard.core.pulse import Pulse
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.checkpoint import Claim, Standing
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.progress import progress_of
+from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.jobs.jobs import JobStore
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.jobs import JobStore
 from crawlyard.web.live.ahead import HEAR_EVERY
 from crawlyard.web.live.hub import LOOK_EVERY, PULSE_EVERY
 from crawlyard.web.site import SiteOptions, open_site
@@ -163,8 +163,8 @@ class Wide(MemoryBus):
     away = False
 
     @property
-    def reach(self) -> Reach:
-        return Reach.AWAY if self.away else Reach.YARD
+    def reach(self) -> BusReach:
+        return BusReach.AWAY if self.away else BusReach.YARD
 
 
 class CountedJobs(JobStore, frozen=True):

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from crawlyard.core.attention import Disk, Notice, SubjectKind, Trouble
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.schedule import BY_ITSELF
-from crawlyard.core.user import LOCAL, Permit
-from crawlyard.services.overview import Overview
+from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.overview.attention import Disk, Notice, SubjectKind, Trouble
+from crawlyard.core.schedules.schedule import BY_ITSELF
+from crawlyard.services.fleet.overview import Overview
 from crawlyard.web.app import create_app
 from crawlyard.web.wire.attention import HELPS, NoticeOut
 from tests.builders import NOW, a_job, a_spec

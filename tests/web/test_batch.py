@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from crawlyard.core.job import Job
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.job import Job
 from crawlyard.store.queries import JobQuery
 from crawlyard.web.wire.batch import MOST_JOBS
 from tests.builders_serve import quoted

@@ -9,7 +9,7 @@ from time import process_time
 
 import pytest
 
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.routes import DEEPEST
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
 from tests.web.live_rig import LiveRig, a_live_rig

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.desk import OperationState
-from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.core.schedules.records import ScheduleDraft
 from crawlyard.ids import new_id
-from crawlyard.services import bulk, portions
-from crawlyard.services.operations import LEASE
+from crawlyard.services.jobs import bulk, bulk_steps
+from crawlyard.services.jobs.operations import LEASE
 from tests.web.rig import URL, Rig, problem
 
 ADA = Actor(id="ada")
@@ -31,7 +31,7 @@ async def states(rig: Rig, ids: Sequence[str]) -> list[str]:
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let three jobs be many."""
     monkeypatch.setattr(bulk, "AT_ONCE", 3)
-    monkeypatch.setattr(portions, "_JOBS", 2)
+    monkeypatch.setattr(bulk_steps, "_JOBS", 2)
 
 
 class TestAtOnce:

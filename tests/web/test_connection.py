@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web import connection
 from tests.web.live_rig import LiveRig, a_live_rig
 from tests.web.raw import END, Deaf, deaf, head, wire

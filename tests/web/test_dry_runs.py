@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crawlyard.core.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL, Role
 from tests.web.rig import URL, Rig, problem
 
 HOOK = "https://93.184.215.14/hook"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.user import LOCAL, Permit
+from crawlyard.core.access.user import LOCAL, Permit
 from tests.web.rig import Rig, problem
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.page import Via
-from crawlyard.core.user import Role
+from crawlyard.core.access.user import Role
+from crawlyard.core.crawl.page import Via
+from crawlyard.core.jobs.checkpoint import Asker
 from tests.builders import LEASE, a_batch, a_target, done
 from tests.web.rig import URL, Rig, problem
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.schedule_records import RecentTick
-from crawlyard.core.user import LOCAL, Permit
-from crawlyard.store.sql.overview import OverviewStore
+from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.schedules.records import RecentTick
+from crawlyard.store.fleet.overview import OverviewStore
 from tests.web.rig import URL, Rig, a_rig, problem
 
 WHOLE = "template,schedule"

@@ -8,7 +8,7 @@ from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships
     ArchiveIterator,
 )
 
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
 from crawlyard.export.base import Format
 from crawlyard.store.queries import PageQuery
 from crawlyard.web.exporting import exported

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard.core.user import Role
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.core.access.user import Role
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.web.fuzzing import PHASES, PREVIEW, Opener, Wish, fuzzed
 

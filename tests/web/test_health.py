@@ -8,13 +8,13 @@ import pytest
 import sqlalchemy
 from msgspec.structs import replace
 
-from crawlyard.bus.base import Reach
+from crawlyard.bus.base import BusReach
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.config import Settings
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.open import open_sql_store
 from crawlyard.web.explaining import MEANINGS
 from crawlyard.web.problems import KINDS
 from crawlyard.web.site import SiteOptions, open_site
@@ -33,18 +33,18 @@ async def test_a_server_lives_and_is_ready_for_whoever_asks(rig: Rig) -> None:
 class Switched(MemoryBus):
     """A bus that reaches whom a test says."""
 
-    told = Reach.PROCESS
+    told = BusReach.PROCESS
 
     @property
-    def reach(self) -> Reach:
+    def reach(self) -> BusReach:
         return self.told
 
 
 @pytest.mark.parametrize(
-    ("reach", "said", "figure"), [(Reach.YARD, "well", "1.0"), (Reach.AWAY, "away", "0.0")]
+    ("reach", "said", "figure"), [(BusReach.YARD, "well", "1.0"), (BusReach.AWAY, "away", "0.0")]
 )
 async def test_how_redis_is_is_told_and_a_server_is_ready_without_it(
-    reach: Reach, said: str, figure: str
+    reach: BusReach, said: str, figure: str
 ) -> None:
     clock = FakeClock()
     yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), clock)

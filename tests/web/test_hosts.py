@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker
 from crawlyard.core.event import EventName
-from crawlyard.core.topic import Topic
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.stream_topic import Topic
 from crawlyard.core.watch import HostReport
 from crawlyard.store.queries import EventQuery
 from tests.builders import LEASE

@@ -10,16 +10,16 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker, Claim
-from crawlyard.core.credential import Caller, CredentialKind
+from crawlyard.core.access.credential import Caller, CredentialKind
+from crawlyard.core.access.user import LOCAL, PERMITS_OF, Permit, Role
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.lifecycle import State
-from crawlyard.core.topic import TOPIC_OF, Topic, topics_for
-from crawlyard.core.user import LOCAL, PERMITS_OF, Permit, Role
+from crawlyard.core.jobs.checkpoint import Asker, Claim
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.stream_topic import TOPIC_OF, Topic, topics_for
 from crawlyard.errors import StoreUnavailable
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
-from crawlyard.store.sql.events import EventLog
-from crawlyard.store.sql.in_memory import open_in_memory
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY
 from crawlyard.web.live.stream import ROOM, Stream, Wish

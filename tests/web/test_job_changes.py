@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from crawlyard.core.actions import actions_of
-from crawlyard.core.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.user import Role
+from crawlyard.core.access.user import Role
+from crawlyard.core.jobs.actions import actions_of
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from tests.clock import settle
 from tests.web.crawled import crawled, in_state
 from tests.web.rig import Rig, problem

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import State
-from crawlyard.core.user import LOCAL
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store import queries
 from crawlyard.web.api import job_lists
 from tests.builders import a_job, a_spec, its_event

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from crawlyard.client.following import stands_still
-from crawlyard.core.checkpoint import Asker, Lease
-from crawlyard.core.lifecycle import Move, State
-from crawlyard.core.user import LOCAL, Actor, Role
+from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.jobs.checkpoint import Asker, Lease
+from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.web.wire.jobs import JobOut
 from tests.builders import LEASE, a_batch, a_target, done
 from tests.clock import FakeClock

@@ -10,11 +10,11 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.page import Body, StoredPage
-from crawlyard.core.user import LOCAL, Permit
+from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.crawl.page import Body, StoredPage
+from crawlyard.store.crawl.pages import PageStore
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import PageQuery
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.pages import PageStore
 from crawlyard.web.app import PREFIX
 from crawlyard.web.site import SiteOptions
 from tests.builders import a_batch, a_target, done

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
 from tests.web.rig import URL, Rig, problem
 
 

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from crawlyard.clock import SystemClock
-from crawlyard.core.credential import CredentialKind
-from crawlyard.core.user import LOCAL, Permit
+from crawlyard.core.access.credential import CredentialKind
+from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.services.jobs import JobManager
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.open import open_sql_store
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.open import open_sql_store
 from crawlyard.web.live import hub, past
 from crawlyard.web.live.stream import ROOM
 from tests.builders import a_job, a_spec, its_event

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.credential import CredentialKind
-from crawlyard.core.lifecycle import Move
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.credential import CredentialKind
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.watch import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.tailing import PORTION
-from crawlyard.store.sql.in_memory import open_in_memory
-from crawlyard.store.sql.open import open_sql_store
-from crawlyard.store.sql.watch import JournalStore
+from crawlyard.services.jobs.log_follow import PORTION
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.fleet.workers import JournalStore
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.web.live import hub
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY

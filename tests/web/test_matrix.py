@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from crawlyard.core.user import LOCAL, Permit
+from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.web.api import ROOT, ROUTERS
 from crawlyard.web.app import PREFIX
 from tests.web.matrix import (

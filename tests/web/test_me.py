@@ -1,6 +1,6 @@
 """Who asks, over HTTP."""
 
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
 from tests.web.rig import Rig
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from crawlyard.core.lifecycle import State
-from crawlyard.core.user import LOCAL, Permit
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.app import PREFIX
 from tests.openapi import (
     SNAPSHOT,

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from crawlyard.core.archive import Bounds
-from crawlyard.core.page import Body
-from crawlyard.core.user import LOCAL, Permit
-from crawlyard.services.archive import Archive
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.crawl.page_search import SearchBounds
+from crawlyard.services.jobs.page_search import Archive
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.app import create_app
 from crawlyard.web.site import SiteOptions
 from tests.builders import a_batch, a_target, done
@@ -153,7 +153,7 @@ async def test_a_token_needs_the_scope_of_results(rig: Rig, path: str) -> None:
 
 
 async def test_an_answer_that_was_cut_short_says_so_and_goes_on(rig: Rig) -> None:
-    hasty = Archive(rig.yard.store, rig.clock, Bounds(pages=2))
+    hasty = Archive(rig.yard.store, rig.clock, SearchBounds(pages=2))
     rig = replace(rig, app=create_app(structs.replace(rig.site, archive=hasty)))
     await crawled(rig)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.user import Role
+from crawlyard.core.access.user import Role
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
-from crawlyard.engine.scout import MOST_SITEMAPS
+from crawlyard.engine.probe import MOST_SITEMAPS
 from tests.web.rig import URL, Rig, problem
 
 XML = (("Content-Type", "application/xml"),)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.filter import Source
-from crawlyard.core.job import Origin
-from crawlyard.core.lifecycle import State
-from crawlyard.core.limits import Limits
-from crawlyard.core.pulse import Pulse
+from crawlyard.core.jobs.filter import Source
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.frames import Teller

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.user import LOCAL
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
-from crawlyard.store.sql.in_memory import open_in_memory
+from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from crawlyard.about import VERSION
-from crawlyard.core.checkpoint import Asker, Batch
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.limits import Usage
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.checkpoint import Asker, Batch
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.limits import Usage
 from tests.builders import LEASE, a_batch, a_target, failed
 from tests.builders_serve import a_report
 from tests.web.crawled import crawled

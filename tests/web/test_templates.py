@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.user import LOCAL, Permit, Role
+from crawlyard.core.access.user import LOCAL, Permit, Role
 from tests.web.rig import URL, Rig, problem
 
 ANY = {"If-Match": "*"}

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.lifecycle import State
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.store import Store
 from tests.web.crawled import in_state
 from tests.web.rig import URL, Rig, a_rig, problem

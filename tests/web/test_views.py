@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.core.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL, Role
 from tests.web.rig import Rig, problem
 
 FAILED = {"name": "failed", "query": "state:failed"}

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.schedule import Tick, TickReason
-from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.core.template import TemplateDraft
-from crawlyard.core.user import LOCAL, Permit
+from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import Tick, TickReason
+from crawlyard.core.templates.template import TemplateDraft
 from tests.web.rig import URL, Rig, problem
 
 INSIDE = {"urls": ["http://10.0.0.5/"], "allow_addresses": ["10.0.0.5"]}

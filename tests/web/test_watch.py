@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from crawlyard.core.checkpoint import Asker
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.watch import Course, HostReport, Level, LogLine, Point, WorkerReport
 from tests.builders import LEASE, NOW, a_batch, a_target, done
 from tests.web.rig import Rig, problem

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from crawlyard.core.room import Traffic
-from crawlyard.core.user import LOCAL, NO_GRANTS, Grants, Permit, Role
-from crawlyard.core.webhook import Attempt, Delivery
-from crawlyard.services.webhooks import Webhooks
+from crawlyard.core.access.user import LOCAL, NO_GRANTS, Grants, Permit, Role
+from crawlyard.core.webhooks.delivery_limits import Traffic
+from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt
+from crawlyard.services.webhooks.manager import Webhooks
 from tests.web.rig import Rig, problem
 
 HOOK = "https://hooks.example.org/crawls"
@@ -265,7 +265,7 @@ async def failed(rig: Rig, delivery_id: str) -> Delivery:
     now = rig.clock.now()
     claimed = await rig.yard.store.deliveries.claim(now, timedelta(seconds=30), Traffic())
     for one in claimed:
-        attempt = Attempt(at=now, latency=timedelta(seconds=1), status=500, excerpt="no")
+        attempt = DeliveryAttempt(at=now, latency=timedelta(seconds=1), status=500, excerpt="no")
         ended = one.delivery.tried(attempt, chance=0.5).given_up(now)
         await rig.yard.store.deliveries.settle(one.delivery, ended, None)
     return await rig.yard.store.deliveries.get(delivery_id)

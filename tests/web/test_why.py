@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Asker, Batch, Claim
-from crawlyard.core.limits import Usage
-from crawlyard.core.page import Outcome, Skipped, TargetState, Via
+from crawlyard.core.crawl.page import Outcome, Skipped, TargetState, Via
+from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.watch import HostReport
 from tests.builders import LEASE, a_batch, a_target, done, failed
 from tests.builders_serve import a_report

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.topic import Topic
-from crawlyard.core.user import LOCAL, Role
-from crawlyard.core.watch import Wish
+from crawlyard.core.stream_topic import Topic
+from crawlyard.core.watch import WorkerWish
 from crawlyard.store.queries import EventQuery
 from tests.builders_serve import a_report
 from tests.docs import undocumented
@@ -40,7 +40,7 @@ async def test_a_worker_is_quiet_and_goes_on_as_is_wanted(rig: Rig) -> None:
     wanted = await rig.yard.store.workers.wish(ID)
     resumed = await rig.post(f"workers/{ID}/resume")
 
-    assert (quiet.status_code, quiet.json()["state"], wanted) == (202, "quiet", Wish.QUIET)
+    assert (quiet.status_code, quiet.json()["state"], wanted) == (202, "quiet", WorkerWish.QUIET)
     assert (resumed.status_code, resumed.json()["state"]) == (202, "idle")
     assert await names(rig) == [EventName.WORKER_QUIETED, EventName.WORKER_RESUMED]
 

@@ -7,13 +7,13 @@ from datetime import timedelta
 from enum import StrEnum, auto
 from typing import Protocol
 
-from crawlyard.core.progress import Progress
+from crawlyard.core.jobs.progress import Progress
 
 KEPT = timedelta(hours=24)
 """How long the last progress of a job is known."""
 
 
-class Reach(StrEnum):
+class BusReach(StrEnum):
     """Whom a bus reaches now."""
 
     PROCESS = auto()  # its own process, as it is meant to
@@ -54,7 +54,7 @@ class Bus(Protocol):
     """Carries what may be lost. No method waits for another machine that does not answer."""
 
     @property
-    def reach(self) -> Reach:
+    def reach(self) -> BusReach:
         """Return whom it reaches now."""
         ...
 
@@ -62,7 +62,7 @@ class Bus(Protocol):
         """Look for what carries it to other processes, if anything does, before it is needed."""
         ...
 
-    async def check(self) -> Reach:
+    async def check(self) -> BusReach:
         """Return whom it reaches, asked just now: after some seconds at most."""
         ...
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from crawlyard.bus.base import KEPT, Ear, Reach
+from crawlyard.bus.base import KEPT, BusReach, Ear
 from crawlyard.clock import Clock
-from crawlyard.core.progress import Progress
+from crawlyard.core.jobs.progress import Progress
 
 
 class MemoryBus:
@@ -17,9 +17,9 @@ class MemoryBus:
         self._ears: list[Ear] = []
 
     @property
-    def reach(self) -> Reach:
+    def reach(self) -> BusReach:
         """Return that it reaches its own process."""
-        return Reach.PROCESS
+        return BusReach.PROCESS
 
     @property
     def heard(self) -> bool:
@@ -29,7 +29,7 @@ class MemoryBus:
     def begin(self) -> None:
         """Do nothing: there is nothing to look for."""
 
-    async def check(self) -> Reach:
+    async def check(self) -> BusReach:
         """Return that it reaches its own process."""
         return self.reach
 

@@ -18,10 +18,10 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from crawlyard.bus.base import KEPT, Ear, Reach
+from crawlyard.bus.base import KEPT, BusReach, Ear
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.clock import Clock
-from crawlyard.core.progress import Progress
+from crawlyard.core.jobs.progress import Progress
 from crawlyard.errors import Invalid
 from crawlyard.ids import new_id
 
@@ -47,7 +47,7 @@ _UNREADABLE = (ValueError, RecursionError)  # msgspec raises the second one wher
 _log = logging.getLogger(__name__)
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class BusMessage(Struct, frozen=True, kw_only=True):
     """What one process tells all others, as JSON."""
 
     origin: str  # the bus that sent it
@@ -55,7 +55,7 @@ class Message(Struct, frozen=True, kw_only=True):
     happened: bool = False  # events were stored
 
 
-_messages = Decoder(Message)
+_messages = Decoder(BusMessage)
 _progress = Decoder(Progress)
 
 
@@ -79,16 +79,20 @@ class RedisBus:
         self._closed = False
 
     @property
-    def reach(self) -> Reach:
+    def reach(self) -> BusReach:
         """Return whom it reaches now: for one who listens, also who reaches him."""
-        return Reach.YARD if self._well and (self._hears or not self._memory.heard) else Reach.AWAY
+        return (
+            BusReach.YARD
+            if self._well and (self._hears or not self._memory.heard)
+            else BusReach.AWAY
+        )
 
     def begin(self) -> None:
         """Look for Redis, and keep looking until `close`."""
         if self._work is None and not self._closed:
             self._work = asyncio.create_task(self._run(), name="redis bus")
 
-    async def check(self) -> Reach:
+    async def check(self) -> BusReach:
         """Return whom it reaches, once Redis has answered or was found to be away."""
         self._known.clear()
         self._send()
@@ -228,7 +232,7 @@ class RedisBus:
         for job_id, one in progress.items():
             pipeline.set(_key(job_id), encode(one), ex=KEPT)
         if progress or happened or self._memory.heard:  # who listens wants to hear himself
-            message = Message(origin=self._origin, progress=progress, happened=happened)
+            message = BusMessage(origin=self._origin, progress=progress, happened=happened)
             pipeline.publish(CHANNEL, encode(message))
         else:
             pipeline.ping()

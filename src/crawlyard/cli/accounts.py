@@ -11,7 +11,7 @@ from msgspec import Struct
 from crawlyard.cli import values
 from crawlyard.cli.options import Basics, Common, an_id, choice, flat, option
 from crawlyard.cli.stdout import write_line
-from crawlyard.core.user import Role
+from crawlyard.core.access.user import Role
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.views import jobs_view, title
 from crawlyard.cli.words import amount, printable
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.quantity import counted
 from crawlyard.errors import CrawlyardError, Invalid
 from crawlyard.web.wire.jobs import JobOut

@@ -19,13 +19,13 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.cli.words import amount
-from crawlyard.core.form import Form
+from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.quantity import counted
 from crawlyard.errors import IllegalMove, Invalid, Unavailable
 from crawlyard.web.wire.jobs import JobOut
 
 if TYPE_CHECKING:
-    from crawlyard.services.worker import Worker
+    from crawlyard.services.worker.worker import Worker
 
 POLL_S = 0.5
 REJOIN = timedelta(seconds=5)

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Protocol
 
-from crawlyard.core.form import Form
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.spec_json import Form
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.store.queries import JobQuery, PageQuery

@@ -19,7 +19,7 @@ from crawlyard.cli.crawl_options import (
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.seeds import read_seeds
 from crawlyard.cli.template_options import Use
-from crawlyard.core.form import spec_of
+from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 

@@ -15,10 +15,10 @@ from msgspec import Struct
 
 from crawlyard.cli import values
 from crawlyard.cli.options import choice, flag, option
-from crawlyard.core.form import ENDLESS
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec_json import ENDLESS
 from crawlyard.core.quantity import seconds
-from crawlyard.core.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 

@@ -19,7 +19,7 @@ from crawlyard.cli.stdout import whole_stdout
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.quantity import counted
-from crawlyard.databases import Place
+from crawlyard.databases import DatabaseLocation
 from crawlyard.errors import Invalid, SchemaMismatch, StoreUnavailable
 
 
@@ -135,7 +135,9 @@ def vacuum(common: Common) -> None:
         )
 
 
-def _saved(file: Path, saved: databases.Saved, place: Place, took: float) -> Saved:
+def _saved(
+    file: Path, saved: databases.SavedDatabase, place: DatabaseLocation, took: float
+) -> Saved:
     return Saved(
         file=str(file),
         bytes=saved.bytes,
@@ -145,12 +147,12 @@ def _saved(file: Path, saved: databases.Saved, place: Place, took: float) -> Sav
     )
 
 
-def _place(word: str, option: str) -> Place:
+def _place(word: str, option: str) -> DatabaseLocation:
     """Return what a word names: what has no suffix and is no file is a data directory."""
     path = Path(word)
     if word and "://" not in word and not path.suffix and not path.is_file():
-        return Place.of(path / databases.DATABASE, option)
-    return Place.of(word, option)
+        return DatabaseLocation.of(path / databases.DATABASE, option)
+    return DatabaseLocation.of(word, option)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from crawlyard.cli import values
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.jobs import JobOut
 

@@ -17,7 +17,7 @@ from crawlyard.cli.when import When
 from crawlyard.clock import SystemClock
 from crawlyard.core.event import EventName
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.events import named
+from crawlyard.services.fleet.events import named
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.wire.jobs import EventOut
 

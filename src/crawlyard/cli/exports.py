@@ -12,7 +12,7 @@ from msgspec import Struct
 from crawlyard.cli import stdout
 from crawlyard.cli.client import ResultReader
 from crawlyard.cli.session import Session
-from crawlyard.core.spec import TextMode
+from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
 from crawlyard.export.base import SUFFIXES, Format, Written, format_of, write
 from crawlyard.export.files import Sink, check_writable, whole_file

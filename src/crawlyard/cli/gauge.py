@@ -10,7 +10,7 @@ from rich.table import Table
 
 from crawlyard.cli import words
 from crawlyard.core.quantity import counted
-from crawlyard.databases import Progress
+from crawlyard.databases import CopyProgress
 
 LINE_EVERY_S = 10.0
 _BAR = 24  # columns
@@ -20,7 +20,7 @@ _SOON_S = 1.0  # before that nobody can tell how long it takes
 class Gauge(Protocol):
     """Shows progress again and again, until it is closed."""
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: CopyProgress) -> None:
         """Show how far it is now."""
         ...
 
@@ -41,7 +41,7 @@ def gauge_on(console: Console, now: Callable[[], float], *, quiet: bool) -> Gaug
 class Nothing:
     """Shows nothing."""
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: CopyProgress) -> None:
         """Do nothing."""
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class Pace:
         self._began = now()
         self._first: float | None = None  # the share that an earlier run has done
 
-    def sentence(self, progress: Progress) -> str:
+    def sentence(self, progress: CopyProgress) -> str:
         """Return how far it is, in words."""
         if self._first is None:
             self._first = progress.share
@@ -78,7 +78,7 @@ class Lines:
         self._pace = Pace(now)
         self._due = now()
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: CopyProgress) -> None:
         """Write a line if it is time for one."""
         sentence = self._pace.sentence(progress)
         if self._now() >= self._due:
@@ -98,7 +98,7 @@ class Bar:
             console=console, refresh_per_second=4, transient=True, redirect_stdout=False
         )
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: CopyProgress) -> None:
         """Draw how far it is now."""
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=1.0, completed=progress.share, width=_BAR)

@@ -18,7 +18,7 @@ from crawlyard.cli.session import (
     settings_of,
 )
 from crawlyard.config import Settings
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.yard import Yard

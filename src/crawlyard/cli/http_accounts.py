@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from crawlyard.client import AsyncClient
-from crawlyard.core.policy import SectionName
+from crawlyard.core.access.policy import SectionName
 from crawlyard.web.wire.access import NewTokenOut, TokenOut, UserOut
 from crawlyard.web.wire.settings import SectionOut
 

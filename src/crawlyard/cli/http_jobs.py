@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import aclosing
 
 from crawlyard.client import AsyncClient
-from crawlyard.core.editing import path_of
-from crawlyard.core.form import FIELDS, Form
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.template import is_id
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.edits import path_of
+from crawlyard.core.jobs.spec_json import FIELDS, Form
+from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan

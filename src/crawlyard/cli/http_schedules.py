@@ -5,10 +5,10 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from crawlyard.client import AsyncClient
-from crawlyard.core.form import Form
-from crawlyard.core.merging import patch_between
-from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.services.schedule_edits import Edit
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.merge_patch import patch_between
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.services.schedules.edits import Edit
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.wire.schedules import (
     AheadOut,

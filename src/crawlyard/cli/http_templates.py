@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from crawlyard.client import AsyncClient
-from crawlyard.core.form import Form
-from crawlyard.core.merging import patch_between
-from crawlyard.core.template import FileFormat, TemplateDraft
-from crawlyard.services.template_files import data_of, read
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.merge_patch import patch_between
+from crawlyard.core.templates.template import FileFormat, TemplateDraft
+from crawlyard.services.templates.files import data_of, read
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.wire.templates import (
     RenderedOut,

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from crawlyard.cli.http_jobs import filter_of
 from crawlyard.client import AsyncClient
 from crawlyard.client.filters import PageFilters
-from crawlyard.core.filter import FilterKey
-from crawlyard.core.lifecycle import State
+from crawlyard.core.jobs.filter import FilterKey
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.watch import Level
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.wire.archive import FoundPageOut

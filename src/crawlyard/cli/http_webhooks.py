@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from crawlyard.client import AsyncClient
 from crawlyard.client.transport import without_none
-from crawlyard.core.template import is_id
-from crawlyard.core.webhook import DeliveryState
+from crawlyard.core.templates.template import is_id
+from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import values
 from crawlyard.cli.options import Basics, Common, Id, Only, choice, flag, flat, option
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 from crawlyard.lazy import lazily

@@ -9,9 +9,9 @@ from crawlyard.cli import job_looks, job_results, values
 from crawlyard.cli.options import Basics, Common, Id, Ids, Watch, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
 from crawlyard.cli.stdout import write_line
-from crawlyard.core.lifecycle import State
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.priority import Priority
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.store.queries import JobQuery

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from crawlyard.core.credential import permits_named
-from crawlyard.core.policy import SectionName
-from crawlyard.core.user import Actor
-from crawlyard.services.access import Access
-from crawlyard.services.users import Users
+from crawlyard.core.access.credential import permits_named
+from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.user import Actor
+from crawlyard.services.access.credentials import Credentials
+from crawlyard.services.access.users import Users
 from crawlyard.web.wire.access import NewTokenOut, TokenOut, UserAsk, UserOut, UserPatch
 from crawlyard.web.wire.settings import SectionOut
 from crawlyard.yard import Yard
@@ -17,7 +17,7 @@ class LocalAccounts:
     """Calls the services of a yard that is open in this process."""
 
     def __init__(self, yard: Yard, actor: Actor) -> None:
-        self._access = Access(yard.store, yard.clock)
+        self._access = Credentials(yard.store, yard.clock)
         self._users = Users(yard.store, yard.clock)
         self._settings = yard.site_settings
         self._actor = actor

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.wire.jobs import EventOut
 from crawlyard.yard import Yard

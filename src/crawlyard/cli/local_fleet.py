@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
 from crawlyard.core.watch import WorkerReport
-from crawlyard.services.fleet import Fleet
-from crawlyard.services.hosts import Hosts
-from crawlyard.services.watching import Watching
+from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.status import Watching
+from crawlyard.services.fleet.workers import Fleet
 from crawlyard.web.wire.watch import HostOut, WorkerOut
 from crawlyard.yard import Yard
 

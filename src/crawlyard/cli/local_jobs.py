@@ -3,17 +3,17 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from crawlyard.core.checkpoint import Standing
-from crawlyard.core.form import Form
-from crawlyard.core.job import Job
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.spec_json import Form
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
-from crawlyard.services.job_reader import progress_of_standing
-from crawlyard.services.requests import JobRequest, Requests
-from crawlyard.services.why import Why
+from crawlyard.services.jobs.reader import progress_of_standing
+from crawlyard.services.jobs.requests import JobRequest, Requests
+from crawlyard.services.jobs.why import Why
 from crawlyard.store.queries import JobQuery, PageQuery
 from crawlyard.web.wire.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 from crawlyard.web.wire.pages import StoredPageOut

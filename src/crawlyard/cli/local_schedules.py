@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from crawlyard.core.form import Form
-from crawlyard.core.schedule import CrawlSchedule
-from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.wire.schedules import (
     AheadOut,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from crawlyard.core.form import Form
-from crawlyard.core.template import CrawlTemplate, TemplateDraft
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.templates.template import CrawlTemplate, TemplateDraft
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.wire.templates import (
     RenderedOut,

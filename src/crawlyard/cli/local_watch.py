@@ -5,21 +5,21 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from crawlyard.core.archive import words_of
-from crawlyard.core.lifecycle import State
-from crawlyard.core.user import PERMITS_OF, Actor
+from crawlyard.core.access.user import PERMITS_OF, Actor
+from crawlyard.core.crawl.page_search import words_of
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.watch import Level
-from crawlyard.services.archive import Archive
-from crawlyard.services.configuring import Configs
-from crawlyard.services.disk import DataDisk
-from crawlyard.services.exclusions import Exclusions
-from crawlyard.services.job_reader import progress_of_standing
-from crawlyard.services.overview import Overview
-from crawlyard.services.stats import Stats
-from crawlyard.services.tailing import Tailing
-from crawlyard.services.waiting import Waiting
-from crawlyard.services.watching import Watching
-from crawlyard.services.why import Why
+from crawlyard.services.fleet.overview import Overview
+from crawlyard.services.fleet.stats import Stats
+from crawlyard.services.fleet.status import Watching
+from crawlyard.services.jobs.effective_config import Configs
+from crawlyard.services.jobs.exclusions import Exclusions
+from crawlyard.services.jobs.log_follow import Tailing
+from crawlyard.services.jobs.page_search import Archive
+from crawlyard.services.jobs.reader import progress_of_standing
+from crawlyard.services.jobs.wait import Waiting
+from crawlyard.services.jobs.why import Why
+from crawlyard.services.worker.disk import DataDisk
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.readiness import ready
 from crawlyard.web.wire.archive import FoundPageOut

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from crawlyard.core.user import Actor
-from crawlyard.core.webhook import DeliveryState
+from crawlyard.core.access.user import Actor
+from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 from crawlyard.yard import Yard

@@ -16,7 +16,7 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.views import jobs_view
-from crawlyard.core.lifecycle import State
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
 from crawlyard.core.watch import Level
 from crawlyard.export.jsonl import dumps

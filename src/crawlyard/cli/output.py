@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich import table as rich_table
     from rich import text as rich_text
 
-    from crawlyard.services import plain_yaml
+    from crawlyard.services.templates import yaml
 else:  # a crawl whose stderr is no terminal does without Rich, and takes 0.015 s of CPU less
-    plain_yaml = lazily("crawlyard.services.plain_yaml")
+    yaml = lazily("crawlyard.services.templates.yaml")
     rich_console, rich_table = lazily("rich.console"), lazily("rich.table")
     rich_text = lazily("rich.text")
 
@@ -129,7 +129,7 @@ def write_one(item: BaseModel, style: Style, fields: Fields | None = None) -> No
     """
     record = _record(item, fields)
     if style is Style.YAML:
-        write(b"---\n" + plain_yaml.dumped(record).encode())  # another may follow
+        write(b"---\n" + yaml.dumped(record).encode())  # another may follow
     else:
         write(dumps(record, indent=None if style is Style.JSONL else 2).encode() + b"\n")
 
@@ -185,7 +185,7 @@ async def _objects(items: AsyncIterable[M], style: Style, fields: Fields | None)
     if style is Style.JSONL:
         return await _lines(items, lambda item: dumps(_record(item, fields)))
     if style is Style.YAML:
-        count = await _bytes(items, lambda i: plain_yaml.dumped([_record(i, fields)]).encode())
+        count = await _bytes(items, lambda i: yaml.dumped([_record(i, fields)]).encode())
         if not count:
             write(b"[]\n")
         return count

@@ -8,7 +8,7 @@ import typer
 from crawlyard.cli import values
 from crawlyard.cli.options import Common, Only, choice, flag, flat, option
 from crawlyard.cli.when import When
-from crawlyard.core.page import ErrorKind, status_asked
+from crawlyard.core.crawl.page import ErrorKind, status_asked
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:

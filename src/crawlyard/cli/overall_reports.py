@@ -12,9 +12,9 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, nothing
 from crawlyard.cli.when import When
 from crawlyard.clock import SystemClock
-from crawlyard.core.archive import words_of
-from crawlyard.core.filter import Condition, FilterKey, condition
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.crawl.page_search import words_of
+from crawlyard.core.jobs.filter import Condition, FilterKey, condition
 from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery
 from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut, NoticeOut

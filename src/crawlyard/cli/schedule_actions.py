@@ -12,10 +12,10 @@ from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import instant_of
 from crawlyard.cli.words import printable
-from crawlyard.core.form import Form
+from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.quantity import counted
-from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.core.timetable import zone_of
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.schedules import BackfillOut, ScheduleOut
 

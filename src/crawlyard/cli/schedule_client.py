@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from crawlyard.core.form import Form
-from crawlyard.core.schedule_records import ScheduleDraft
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.schedules.records import ScheduleDraft
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.wire.schedules import (
     AheadOut,

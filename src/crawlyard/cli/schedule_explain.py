@@ -11,7 +11,7 @@ from crawlyard.cli.when import instant_of
 from crawlyard.cli.words import printable
 from crawlyard.clock import SystemClock
 from crawlyard.core.quantity import duration_text
-from crawlyard.core.timetable import timetable, zone_of
+from crawlyard.core.schedules.timetable import timetable, zone_of
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.timetables import ComingOut, TimetableOut
 

@@ -15,9 +15,9 @@ from crawlyard.cli import values
 from crawlyard.cli.options import choice, option
 from crawlyard.cli.template_options import TEMPLATE, Params
 from crawlyard.cli.when import instant_of
-from crawlyard.core.schedule import Misfire, Overlap
-from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.core.timetable import zone_of
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.errors import Invalid
 
 TIMES, POLICY = "Times", "Policies"

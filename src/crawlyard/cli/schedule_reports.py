@@ -8,7 +8,7 @@ from crawlyard.cli.schedule_views import SCHEDULES, calendar_view, facts, ledger
 from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, nothing, show
 from crawlyard.cli.when import instant_of
-from crawlyard.core.timetable import zone_of
+from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.store.queries import ScheduleQuery
 
 _ALL = 2**31

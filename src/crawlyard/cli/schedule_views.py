@@ -7,8 +7,14 @@ from typing import Any
 from crawlyard.cli import words
 from crawlyard.cli.output import Column, View
 from crawlyard.core.quantity import counted, duration_text
-from crawlyard.core.schedule import MISFIRE_HELP, OVERLAP_HELP, Misfire, Overlap, TickReason
-from crawlyard.core.timetable import zone_of
+from crawlyard.core.schedules.schedule import (
+    MISFIRE_HELP,
+    OVERLAP_HELP,
+    Misfire,
+    Overlap,
+    TickReason,
+)
+from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
 from crawlyard.web.wire.schedules import OccurrenceOut, ScheduleOut, TickOut

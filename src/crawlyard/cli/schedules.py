@@ -21,7 +21,7 @@ from crawlyard.cli.schedule_options import (
 from crawlyard.cli.seeds import read_ids, read_seeds
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.template_options import Use, params_of
-from crawlyard.core.schedule_records import ScheduleDraft
+from crawlyard.core.schedules.records import ScheduleDraft
 from crawlyard.lazy import lazily
 from crawlyard.store.queries import ScheduleQuery
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from crawlyard.core.spec import MAX_SEEDS
+from crawlyard.core.jobs.spec import MAX_SEEDS
 from crawlyard.errors import Invalid
 
 STDIN = "-"

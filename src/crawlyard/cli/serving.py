@@ -15,11 +15,11 @@ from crawlyard.cli.here import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.cli.supervising import MOST_PROCESSES, NOTHING_BESIDE, Crew
 from crawlyard.cli.working import Beside, Service, run_together
-from crawlyard.core.user import LOCAL
+from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import Forbidden, Invalid
-from crawlyard.services.access import Access
-from crawlyard.services.outdated import outdated
-from crawlyard.services.worker import Worker
+from crawlyard.services.access.credentials import Credentials
+from crawlyard.services.worker.schema_watch import outdated
+from crawlyard.services.worker.worker import Worker
 from crawlyard.web.app import create_app
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import SiteOptions, open_site
@@ -44,7 +44,7 @@ async def serve(session: LocalSession, *, wish: Wish) -> int:
     if wish.workers is not None and wish.workers > MOST_PROCESSES:
         raise Invalid("--workers", f"expected at most {MOST_PROCESSES}, got {wish.workers}")
     yard = session.yard
-    access = Access(yard.store, yard.clock)
+    access = Credentials(yard.store, yard.clock)
     local = _is_loopback(wish.host)
     if not local and not await access.any_token():
         raise Forbidden(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.template_client import TemplateClient
     from crawlyard.cli.watch_client import WatchClient
     from crawlyard.cli.webhook_client import WebhookClient
-    from crawlyard.services.worker import Worker
+    from crawlyard.services.worker.worker import Worker
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
 NO_FLAGS: Mapping[str, object] = MappingProxyType({})

@@ -5,9 +5,9 @@ from datetime import timedelta
 from crawlyard.cli.attend import Wish, attend
 from crawlyard.cli.exports import Export
 from crawlyard.cli.here import LocalSession
-from crawlyard.core.form import form_of
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import form_of
 from crawlyard.core.quantity import counted
-from crawlyard.core.spec import JobSpec
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import DemoSite
 

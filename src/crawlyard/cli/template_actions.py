@@ -13,9 +13,9 @@ from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.template_views import templates_view
 from crawlyard.cli.template_words import draft_from, edited
 from crawlyard.cli.words import printable
-from crawlyard.core.template import TemplateDraft
+from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import NotFound, Unconfirmed
-from crawlyard.services.template_files import draft_of
+from crawlyard.services.templates.files import draft_of
 from crawlyard.web.wire.templates import SavedTemplateOut, TemplateOut
 
 

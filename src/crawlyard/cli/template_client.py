@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from crawlyard.core.form import Form
-from crawlyard.core.template import TemplateDraft
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.wire.templates import (
     RenderedOut,

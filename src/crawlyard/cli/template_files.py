@@ -10,7 +10,7 @@ from crawlyard.cli import values
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.options import Basics, Common, choice, flag, flat, option
 from crawlyard.cli.template_options import Ref, Version
-from crawlyard.core.template import FileFormat
+from crawlyard.core.templates.template import FileFormat
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 

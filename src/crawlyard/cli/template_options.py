@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from crawlyard.cli import values
 from crawlyard.cli.options import flag, option
-from crawlyard.core.form import Form
-from crawlyard.core.reading import boolean, number
-from crawlyard.core.template import Parameter, ParameterType
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.parse import boolean, number
+from crawlyard.core.templates.template import Parameter, ParameterType
 from crawlyard.errors import Invalid
 
 TEMPLATE = "Template"

@@ -10,10 +10,10 @@ from crawlyard.cli.stdout import write
 from crawlyard.cli.template_views import facts, templates_view, versions_view
 from crawlyard.cli.template_words import format_for
 from crawlyard.clock import SystemClock
-from crawlyard.core.secrets import credentials
-from crawlyard.core.template import FileFormat
+from crawlyard.core.templates.secrets import credentials
+from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.files import check_writable, whole_file
-from crawlyard.services.template_files import draft_of, written
+from crawlyard.services.templates.files import draft_of, written
 from crawlyard.store.queries import TemplateQuery
 
 _ALL = 2**31

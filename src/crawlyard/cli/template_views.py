@@ -6,7 +6,7 @@ from typing import Any
 
 from crawlyard.cli import words
 from crawlyard.cli.output import Column, View
-from crawlyard.core.form import FIELDS, at
+from crawlyard.core.jobs.spec_json import FIELDS, at
 from crawlyard.export.jsonl import dumps
 from crawlyard.web.wire.base import Wire
 from crawlyard.web.wire.templates import ParameterOut, RenderedOut, TemplateOut

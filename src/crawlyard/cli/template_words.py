@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from crawlyard.cli.seeds import STDIN
-from crawlyard.core.template import FileFormat, TemplateDraft
+from crawlyard.core.templates.template import FileFormat, TemplateDraft
 from crawlyard.errors import Invalid
-from crawlyard.services.template_files import read, written
-from crawlyard.services.templates import check_draft
+from crawlyard.services.templates.files import read, written
+from crawlyard.services.templates.manager import check_draft
 
 _SUFFIXES: Mapping[str, FileFormat] = {".json": FileFormat.JSON}
 

@@ -20,7 +20,7 @@ from crawlyard.cli.template_options import (
     parameter_of,
     params_of,
 )
-from crawlyard.core.template import TemplateDraft
+from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.lazy import lazily
 from crawlyard.store.queries import TemplateQuery
 

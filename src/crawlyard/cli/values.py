@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from crawlyard.core.form import ENDLESS
+from crawlyard.core.jobs.spec import FOREVER
+from crawlyard.core.jobs.spec_json import ENDLESS
+from crawlyard.core.jobs.spread import Asked, Spread
 from crawlyard.core.quantity import count, duration, duration_text, size, size_text
-from crawlyard.core.spec import FOREVER
-from crawlyard.core.spread import Asked, Spread
 
 __all__ = [
     "NONE",

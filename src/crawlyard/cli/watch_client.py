@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from crawlyard.core.lifecycle import State
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.watch import Level
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.wire.archive import FoundPageOut

@@ -9,7 +9,7 @@ from crawlyard.cli.reports import damaged
 from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, show
 from crawlyard.cli.when import When
-from crawlyard.core.attention import Trouble
+from crawlyard.core.overview.attention import Trouble
 from crawlyard.errors import Refused
 from crawlyard.web.wire.operations import OperationOut
 from crawlyard.web.wire.stats import StatsOut

@@ -10,9 +10,9 @@ from crawlyard.cli.sheets import listed, nothing, show
 from crawlyard.cli.webhook_views import deliveries_view, facts, state, webhooks_view
 from crawlyard.cli.words import printable
 from crawlyard.clock import SystemClock
-from crawlyard.core.webhook import DeliveryState
+from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.errors import Invalid
-from crawlyard.services.signing import why_unverified
+from crawlyard.services.webhooks.signing import why_unverified
 from crawlyard.web.wire.webhooks import DeliveryOut, WebhookOut
 
 _ALL = 2**31

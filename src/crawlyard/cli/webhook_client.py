@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from crawlyard.core.webhook import DeliveryState
+from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 

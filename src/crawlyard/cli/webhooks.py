@@ -11,7 +11,7 @@ from crawlyard.cli import values
 from crawlyard.cli.options import Basics, Common, an_id, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
 from crawlyard.cli.stdout import write_line
-from crawlyard.core.webhook import EVERYTHING, DeliveryState
+from crawlyard.core.webhooks.webhook import EVERYTHING, DeliveryState
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 

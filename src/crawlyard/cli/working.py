@@ -14,7 +14,7 @@ from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.supervising import NOTHING_BESIDE, orphaned, supervise
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
-from crawlyard.services.worker import Worker
+from crawlyard.services.worker.worker import Worker
 from crawlyard.yard import Yard
 
 _MOST = 256  # as the setting `jobs`

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from crawlyard.client.messages import Message
-from crawlyard.core.lifecycle import ENDED
-from crawlyard.core.webhook import PAYLOAD_VERSION
+from crawlyard.core.jobs.lifecycle import ENDED
+from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
 from crawlyard.errors import CrawlyardError, QuotaExceeded, RateLimited, Unavailable
 from crawlyard.web.wire.jobs import EventOut, JobOut
 from crawlyard.web.wire.live import HappenedOut, HelloOut, LogLinesOut

@@ -8,8 +8,8 @@ from enum import IntEnum, StrEnum, auto
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.host_rule import HostRule, HostState
-from crawlyard.core.lifecycle import State
+from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.jobs.lifecycle import State
 
 
 class Level(IntEnum):
@@ -87,7 +87,7 @@ class HostBooking(Struct, frozen=True, kw_only=True):
     held_until: datetime | None = None  # it asked for a rest
 
 
-class Wish(StrEnum):
+class WorkerWish(StrEnum):
     """What an operator wants of a worker."""
 
     NONE = ""  # that it works
@@ -127,7 +127,7 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
     load: float = 0.0  # of its machine, the last minute
     quiet: bool = False
     stopping: bool = False
-    wish: Wish = Wish.NONE  # the store's: what it reports of that itself is not kept
+    wish: WorkerWish = WorkerWish.NONE  # the store's: what it reports of that itself is not kept
     hosts: tuple[HostReport, ...] = ()
     started_at: datetime
     beat_at: datetime
@@ -135,15 +135,15 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
     @property
     def claims(self) -> bool:
         """Tell whether it takes jobs, as far as anybody has said."""
-        return not (self.quiet or self.stopping or self.wish is not Wish.NONE)
+        return not (self.quiet or self.stopping or self.wish is not WorkerWish.NONE)
 
     def state(self, *, alive: bool) -> WorkerState:
         """Return how it is; what an operator wants of it is true at once."""
         if not alive:
             return WorkerState.GONE
-        if self.stopping or self.wish is Wish.STOP:
+        if self.stopping or self.wish is WorkerWish.STOP:
             return WorkerState.STOPPING
-        if self.quiet or self.wish is Wish.QUIET:
+        if self.quiet or self.wish is WorkerWish.QUIET:
             return WorkerState.QUIET
         return WorkerState.RUNNING if self.running else WorkerState.IDLE
 

@@ -10,10 +10,10 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct, field
 
-from crawlyard.core.due import Due
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.wakeup import Wakeup
 
-LookForDue: TypeAlias = Callable[[], Awaitable[Collection[Due]]]
+LookForDue: TypeAlias = Callable[[], Awaitable[Collection[Wakeup]]]
 """Returns what waits for a worker: jobs that are due, and shards of those that run."""
 
 

@@ -5,14 +5,14 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from crawlyard.core.due import Due
+from crawlyard.core.wakeup import Wakeup
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener, Presence
 
 
 class Deferring(Dispatcher, Protocol):
     """A dispatcher that is told of work within the transaction that makes it due."""
 
-    async def defer(self, connection: Any, dues: Collection[Due]) -> None:
+    async def defer(self, connection: Any, dues: Collection[Wakeup]) -> None:
         """Let others hear of *dues* once the transaction that *connection* is in is committed."""
         ...
 
@@ -29,7 +29,7 @@ class LateDispatcher:
         if self._made is not None:
             self._made.announce(due_at)
 
-    async def defer(self, connection: Any, dues: Collection[Due]) -> None:
+    async def defer(self, connection: Any, dues: Collection[Wakeup]) -> None:
         """Let others hear of *dues* once the transaction that *connection* is in is committed."""
         await self._needed().defer(connection, dues)
 

@@ -19,7 +19,7 @@ from psycopg import Error
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from crawlyard.clock import Clock
-from crawlyard.core.due import Due
+from crawlyard.core.wakeup import Wakeup
 from crawlyard.dispatch.base import Bell, Listener, LookForDue, Presence
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.locks import LockPresence
@@ -102,7 +102,7 @@ class TicketDispatcher(LocalDispatcher):
         reconcile = self._app.task(name=RECONCILE, pass_context=True)(_reconciled)
         self._app.periodic(cron="* * * * *", queue=CHORES)(reconcile)
 
-    async def defer(self, connection: Any, dues: Collection[Due]) -> None:
+    async def defer(self, connection: Any, dues: Collection[Wakeup]) -> None:
         """Defer tickets in the transaction that *connection*, one of psycopg, is in.
 
         One for all that needs the same and is due by now, or in the same second: who takes it
@@ -220,7 +220,7 @@ class TicketDispatcher(LocalDispatcher):
         return rows
 
 
-def _by_the_second(due: Due, now: datetime) -> Due:
+def _by_the_second(due: Wakeup, now: datetime) -> Wakeup:
     """Return *due* at the end of its second: of what is due soon, there are but so many."""
     soon = due.at.replace(microsecond=0) + timedelta(seconds=1)
     return replace(due, at=now if due.at <= now else soon)

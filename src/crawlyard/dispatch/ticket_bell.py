@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Protocol
 
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.dispatch.base import Listener, LookForDue
 from crawlyard.dispatch.local import LocalBell
 from crawlyard.dispatch.tickets import Queues

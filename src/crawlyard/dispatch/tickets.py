@@ -11,8 +11,8 @@ from procrastinate.jobs import Job, Notification
 from procrastinate.manager import JobManager, NotificationCallback
 from psycopg import AsyncConnection
 
-from crawlyard.core.due import Due
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.wakeup import Wakeup
 
 TICKET = "crawlyard.due"
 """The task that is deferred when work becomes due."""
@@ -61,7 +61,7 @@ def plain(url: str) -> str:
     return _SCHEME.sub("postgresql://", url)
 
 
-def queue_of(due: Due) -> str:
+def queue_of(due: Wakeup) -> str:
     """Return the queue for the tickets of what is due."""
     return _queue(due.needs, urgent=due.urgent, shard=due.shard)
 

@@ -4,18 +4,18 @@ import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crawlyard.core.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
-from crawlyard.engine.guard import BlockedAddress, spec_guard
+from crawlyard.engine.http.guard import BlockedAddress, spec_guard
 from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import canonical, has_credentials, hostname_of, port_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.engine import extract
+    from crawlyard.engine.extract import page
 else:  # it loads the parser, which few specs need before they are crawled
-    extract = lazily("crawlyard.engine.extract")
+    page = lazily("crawlyard.engine.extract.page")
 
 _FORBIDDEN_HEADERS = frozenset(
     {
@@ -48,7 +48,7 @@ def check_spec(spec: JobSpec) -> None:
     if spec.include or spec.exclude:  # nothing else of a boundary can be wrong
         Boundary(spec, urls)
     if spec.extract:
-        extract.check_wanted(extract.Wanted(spec.text, spec.extract, spec.follow_nofollow))
+        page.check_wanted(page.Wanted(spec.text, spec.extract, spec.follow_nofollow))
     guard = spec_guard(spec)
     for url in urls:
         host = hostname_of(url)

@@ -14,24 +14,24 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Batch
-from crawlyard.core.lifecycle import StateReason
-from crawlyard.core.limits import reason_of
-from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState, Via
-from crawlyard.core.spec import JobSpec, Strategy
-from crawlyard.core.spread import Share
-from crawlyard.engine import record
-from crawlyard.engine.access import Access, Closed, RobotsCache
+from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
+from crawlyard.core.jobs.checkpoint import Batch
+from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.jobs.limits import reason_of
+from crawlyard.core.jobs.spec import JobSpec, Strategy
+from crawlyard.core.jobs.spread import Share
+from crawlyard.engine.batch import BatchDraft, Tally
+from crawlyard.engine.crawl_end import NO_START, Breach, CrawlEnd, Start
 from crawlyard.engine.discovery import Discovery
-from crawlyard.engine.draft import Draft, Tally
-from crawlyard.engine.ends import NO_START, Breach, End, Start
-from crawlyard.engine.failing import NotSent
-from crawlyard.engine.fetch import Fetcher, Metered
-from crawlyard.engine.frontier import Frontier, Turns
-from crawlyard.engine.hosts import BLOCKED, Slot
-from crawlyard.engine.lanes import Lanes
-from crawlyard.engine.learning import Learning
-from crawlyard.engine.manners import Manners
+from crawlyard.engine.extract import record
+from crawlyard.engine.frontier import Frontier, HostTurns
+from crawlyard.engine.hosts.gate import BLOCKED, Slot
+from crawlyard.engine.hosts.lanes import Lanes
+from crawlyard.engine.hosts.politeness import Politeness
+from crawlyard.engine.http.errors import NotSent
+from crawlyard.engine.http.fetch import Fetcher, Metered
+from crawlyard.engine.robots.cache import Closed, RobotsAccess, RobotsCache
+from crawlyard.engine.robots.queue import RobotsQueue
 from crawlyard.engine.urls import origin_of, path_of
 from crawlyard.engine.visit import Tools, Visitor
 
@@ -62,19 +62,19 @@ class Crawl:
     ) -> None:
         self._clock, self._gate = tools.clock, tools.gate
         self._start, self._part = start, start.part
-        self._draft = Draft(Tally.of(start.usage), start.usage)
+        self._draft = BatchDraft(Tally.of(start.usage), start.usage)
         metered = Metered(fetcher, self._draft.tally.spend)
         self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
         self._visitor = Visitor(spec, agent, metered, tools, self._discovery, start.may_send)
         self._event = asyncio.Event()
-        self._turns = Turns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
+        self._turns = HostTurns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
         tools.gate.queue(start.key, self._turns.waiting)
         self._lanes = Lanes(self._turns, tools.gate, tools.clock)
-        self._learning = Learning(tools.gate, self._turns, self._visitor.ask, self._spawn)
-        self._manners = Manners(
+        self._learning = RobotsQueue(tools.gate, self._turns, self._visitor.ask, self._spawn)
+        self._manners = Politeness(
             start.key,
             tools.gate,
-            Access(agent, robots, lambda url: self._learning.ask(url, self._manners)),
+            RobotsAccess(agent, robots, lambda url: self._learning.ask(url, self._manners)),
             self._draft.note,
             self._discovery.listed_by_robots,
         )
@@ -94,7 +94,7 @@ class Crawl:
         self._trouble = ""  # why the first start URL failed
         self._ticked = self._batched = tools.clock.monotonic()
         self._first_page: float | None = None
-        self.end: End | None = None
+        self.end: CrawlEnd | None = None
         self._adopt(spec)
 
     def _adopt(self, spec: JobSpec) -> None:
@@ -141,7 +141,7 @@ class Crawl:
         """Take up what the store says of the rest of the job, to the last batch."""
         self._part.allow(share, self._draft.told)
         if share.over is not None and self._open:
-            self._finish(End(reason_of(share.over)))
+            self._finish(CrawlEnd(reason_of(share.over)))
         self._event.set()
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -180,16 +180,18 @@ class Crawl:
         if self._tasks:
             return False
         if self._open and not (len(self._turns) or self._spilled or self._part.open):
-            self._finish(self._unreached() or End(StateReason.EXHAUSTED))
+            self._finish(self._unreached() or CrawlEnd(StateReason.EXHAUSTED))
         return not self._open
 
-    def _unreached(self) -> End | None:
+    def _unreached(self) -> CrawlEnd | None:
         """Return the end of a crawl that brought nothing but errors, ``None`` for another."""
         if not self._draft.tally.fruitless:
             return None
-        return End(StateReason.START_FAILED, self._trouble or self._discovery.trouble or NO_START)
+        return CrawlEnd(
+            StateReason.START_FAILED, self._trouble or self._discovery.trouble or NO_START
+        )
 
-    def _finish(self, end: End) -> None:
+    def _finish(self, end: CrawlEnd) -> None:
         self._open = False
         self.end = end
         self._event.set()
@@ -222,7 +224,7 @@ class Crawl:
         decision = self._limiter.decide(self._draft.tally, self._reserved)
         if decision.used_up and decision.limit is not None:
             self._ended_by = Breach(decision.limit, self._limiter)
-            self._finish(End(reason_of(decision.limit), decision.detail))
+            self._finish(CrawlEnd(reason_of(decision.limit), decision.detail))
         busy = self._reserved + len(self._learning) >= self._spec.concurrency
         return decision.allowed and not busy and len(self._draft.outcomes) < BACKLOG
 
@@ -399,7 +401,7 @@ class Crawl:
         self._batched, self._first_page = self._clock.monotonic(), None
         if last and self.end is not None and self._ended_by is not None:
             # what was in flight counts; errors alone say that the site is out of reach
-            told = End(self.end.reason, self._ended_by.describe(self._draft.tally))
+            told = CrawlEnd(self.end.reason, self._ended_by.describe(self._draft.tally))
             self.end = (self._unreached() if self._ended_by.limit == "errors" else None) or told
         workload = self._lanes.workload(self._spec.max_depth, self._spec.url_retries)
         return replace(self._draft.batch(last=last), workload=workload)

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from crawlyard.core.page import Target, Via
-from crawlyard.core.spec import JobSpec
-from crawlyard.engine.draft import Draft
+from crawlyard.core.crawl.page import Target, Via
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.batch import BatchDraft
 from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import Base, canonical, fingerprint, fingerprints, host_of, origin_of
 
@@ -22,7 +22,7 @@ class Discovery:
         self,
         known: set[int],
         roots: Sequence[str],
-        draft: Draft,
+        draft: BatchDraft,
         admit: Callable[[Target], None],
     ) -> None:
         self._known = known

@@ -7,9 +7,9 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from crawlyard.clock import Clock
-from crawlyard.core.page import Target
-from crawlyard.core.spec import Strategy
-from crawlyard.engine.hosts import NEVER, HostGate, Slot
+from crawlyard.core.crawl.page import Target
+from crawlyard.core.jobs.spec import Strategy
+from crawlyard.engine.hosts.gate import NEVER, HostGate, Slot
 
 Entry: TypeAlias = tuple[int, int, Target]
 """A target behind what it is sorted by."""
@@ -78,7 +78,7 @@ class Frontier:
         return self._count
 
 
-class Turns:
+class HostTurns:
     """Whose turn it is: the first target in order whose host may be asked now.
 
     A host that must wait holds up none of the others. Each host with targets is in

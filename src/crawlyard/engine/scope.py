@@ -7,7 +7,7 @@ from urllib.parse import quote
 import re2  # type: ignore[import-untyped]  # it ships no types
 from publicsuffixlist import PublicSuffixList
 
-from crawlyard.core.spec import MAX_PATTERN, JobSpec, Scope
+from crawlyard.core.jobs.spec import MAX_PATTERN, JobSpec, Scope
 from crawlyard.engine import urls
 from crawlyard.errors import Invalid
 

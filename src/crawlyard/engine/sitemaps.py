@@ -10,7 +10,7 @@ from xml.parsers import expat
 from msgspec import Struct
 
 from crawlyard.core.quantity import counted
-from crawlyard.engine.decode import DecodeError, Decoder
+from crawlyard.engine.http.decode import DecodeError, Decoder
 from crawlyard.engine.urls import Base, canonical
 from crawlyard.errors import Invalid
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import can_ada
 import xxhash
 
-from crawlyard.engine.joins import Joins, folder_of, is_simple
+from crawlyard.engine.link_cache import LinkCache, folder_of, is_simple
 from crawlyard.errors import Invalid
 
 MAX_URL = 8_192
@@ -25,7 +25,7 @@ _NO_SCHEME = re.compile(
     r"(?P<host>[\w.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d+))?(?:[/?#].*)?", re.IGNORECASE
 )
 _SIGN = 1 << 63
-_JOINS = Joins()  # of all jobs: what a link leads to depends on nothing else
+_JOINS = LinkCache()  # of all jobs: what a link leads to depends on nothing else
 _NO_HOST = frozenset("/?#@\\*")  # what ends or precedes a host in a URL; and no host has a star
 
 

@@ -12,17 +12,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.page import ErrorKind, Outcome, Target, TargetState, Via
+from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
+from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.quantity import counted
-from crawlyard.core.retry import RetryPolicy
-from crawlyard.core.spec import JobSpec
-from crawlyard.engine import record, sitemaps
-from crawlyard.engine.extract import Extracted, ExtractError, Wanted
-from crawlyard.engine.failing import FetchFailed
-from crawlyard.engine.fetch import ACCEPT_ENCODING, Fetcher, Response
-from crawlyard.engine.heavy import HeavyPool
-from crawlyard.engine.hosts import Allowed, HostGate, Slot, always
-from crawlyard.engine.robots import token_of
+from crawlyard.engine import sitemaps
+from crawlyard.engine.extract import record
+from crawlyard.engine.extract.page import Extracted, ExtractError, Wanted
+from crawlyard.engine.extract.parse_pool import ParsePool
+from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot, always
+from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
+from crawlyard.engine.robots.rules import token_of
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
 MAX_HOPS = 10
@@ -66,7 +67,7 @@ class Tools(Struct, frozen=True):
 
     clock: Clock
     gate: HostGate
-    heavy: HeavyPool
+    heavy: ParsePool
 
 
 class Visitor:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from crawlyard.about import install_line
-from crawlyard.core.page import Body
-from crawlyard.core.spec import TextMode
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
 from crawlyard.export import base
 from crawlyard.export.base import Format, Record, Writer, file_name

@@ -7,19 +7,19 @@ from typing import Any, TypeAlias
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.credential import Credential
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.filter import Condition, FilterKey
-from crawlyard.core.job import Job
-from crawlyard.core.lifecycle import State
-from crawlyard.core.limits import Limits
-from crawlyard.core.page import (
+from crawlyard.core.access.credential import Credential
+from crawlyard.core.access.user import Grants, Quota, User
+from crawlyard.core.crawl.page import (
     ErrorKind,
 )
-from crawlyard.core.priority import Priority
-from crawlyard.core.schedule import CrawlSchedule, Tick
-from crawlyard.core.user import Grants, Quota, User
-from crawlyard.core.webhook import Delivery, Webhook
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.filter import Condition, FilterKey
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
+from crawlyard.core.webhooks.webhook import Delivery, Webhook
 from crawlyard.errors import Conflict, Refused
 
 COUNTED_TO = 10_000
@@ -115,7 +115,7 @@ class ArchiveQuery(Struct, frozen=True, kw_only=True):
         return self == ArchiveQuery(pages=self.pages, before=self.before)
 
 
-class Rules(Struct, frozen=True, kw_only=True):
+class IntakeRules(Struct, frozen=True, kw_only=True):
     """What holds for one more job of a user, as the transaction that writes it sees it."""
 
     ceilings: Limits  # of the yard, for one job
@@ -124,7 +124,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     waiting: int = 0  # of his jobs; counted only where his quota says how many may
 
 
-Judge: TypeAlias = Callable[[Rules], tuple[Job, Event]]
+Judge: TypeAlias = Callable[[IntakeRules], tuple[Job, Event]]
 """Returns a new job and its event, or raises `Refused`. It may be called more than once."""
 
 

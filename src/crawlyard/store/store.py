@@ -8,30 +8,30 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
-from crawlyard.store.sql.access import CredentialStore, UserStore
-from crawlyard.store.sql.archive import ArchiveStore
-from crawlyard.store.sql.deliveries import DeliveryStore
-from crawlyard.store.sql.desk import OperationStore, SettingStore, ViewStore
-from crawlyard.store.sql.events import EventLog
-from crawlyard.store.sql.frontier import FrontierStore
-from crawlyard.store.sql.host_rules import HostRuleStore
-from crawlyard.store.sql.hosts import HostStore
-from crawlyard.store.sql.inquiry import InquiryStore
-from crawlyard.store.sql.intake import IntakeStore
-from crawlyard.store.sql.jobs import JobStore
-from crawlyard.store.sql.leases import LeaseStore
-from crawlyard.store.sql.overview import OverviewStore
-from crawlyard.store.sql.pages import PageStore
-from crawlyard.store.sql.queue import QueueStore
-from crawlyard.store.sql.replies import ReplyStore
-from crawlyard.store.sql.robots import RobotsStore
-from crawlyard.store.sql.schedules import ScheduleStore
-from crawlyard.store.sql.spread import SpreadStore
-from crawlyard.store.sql.templates import TemplateStore
-from crawlyard.store.sql.ticks import TickStore
-from crawlyard.store.sql.upkeep import UpkeepStore
-from crawlyard.store.sql.watch import JournalStore, WorkerStore
-from crawlyard.store.sql.webhooks import WebhookStore
+from crawlyard.store.access.desk import OperationStore, SettingStore, ViewStore
+from crawlyard.store.access.idempotency import ReplyStore
+from crawlyard.store.access.users import CredentialStore, UserStore
+from crawlyard.store.crawl.frontier import FrontierStore
+from crawlyard.store.crawl.page_search import ArchiveStore
+from crawlyard.store.crawl.pages import PageStore
+from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.fleet.overview import OverviewStore
+from crawlyard.store.fleet.upkeep import UpkeepStore
+from crawlyard.store.fleet.workers import JournalStore, WorkerStore
+from crawlyard.store.hosts.hosts import HostStore
+from crawlyard.store.hosts.robots import RobotsStore
+from crawlyard.store.hosts.rules import HostRuleStore
+from crawlyard.store.jobs.diagnostics import InquiryStore
+from crawlyard.store.jobs.intake import IntakeStore
+from crawlyard.store.jobs.jobs import JobStore
+from crawlyard.store.jobs.leases import LeaseStore
+from crawlyard.store.jobs.queue import QueueStore
+from crawlyard.store.jobs.spread import SpreadStore
+from crawlyard.store.schedules.schedules import ScheduleStore
+from crawlyard.store.schedules.ticks import TickStore
+from crawlyard.store.templates import TemplateStore
+from crawlyard.store.webhooks.deliveries import DeliveryStore
+from crawlyard.store.webhooks.webhooks import WebhookStore
 
 
 class Store(Struct, frozen=True, kw_only=True):

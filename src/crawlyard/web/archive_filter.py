@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import Depends, Query
 from msgspec import Struct
 
-from crawlyard.core.archive import MAX_TEXT, words_of
-from crawlyard.core.filter import FilterKey, condition
-from crawlyard.core.template import is_id
+from crawlyard.core.crawl.page_search import MAX_TEXT, words_of
+from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.templates.template import is_id
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.filtering import Values, WhichPages, of_parameter, words
 from crawlyard.web.wire.schedule_asks import AskedInstant

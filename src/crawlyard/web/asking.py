@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
 
-from crawlyard.core.credential import Caller, CredentialKind
-from crawlyard.core.user import Actor, Permit
+from crawlyard.core.access.credential import Caller, CredentialKind
+from crawlyard.core.access.user import Actor, Permit
 from crawlyard.errors import Forbidden, Unauthenticated
 from crawlyard.web.problems import Problem
 from crawlyard.web.rates import Bucket

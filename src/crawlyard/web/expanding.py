@@ -6,10 +6,10 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Query, Request
 from msgspec import Struct
 
-from crawlyard.core.job import Job
-from crawlyard.core.schedule import CrawlSchedule
-from crawlyard.core.template import CrawlTemplate
-from crawlyard.core.user import Actor, Permit
+from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.errors import Forbidden, Invalid, NotFound
 from crawlyard.web.asking import SiteOf, proved
 from crawlyard.web.filtering import Values, of_parameter, words

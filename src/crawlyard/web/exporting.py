@@ -5,22 +5,22 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from crawlyard.core.job import Job
-from crawlyard.core.page import Body
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.jobs.job import Job
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
-from crawlyard.services.results import Results
+from crawlyard.services.jobs.results import Results
 from crawlyard.store.queries import PageQuery
 from crawlyard.web.wire.records import record_of
 
 if TYPE_CHECKING:
     from crawlyard.export import warc
-    from crawlyard.services import readable
+    from crawlyard.services.jobs import body_text
 else:  # the one needs an extra, the other loads the parser
     warc = lazily("crawlyard.export.warc")
-    readable = lazily("crawlyard.services.readable")
+    body_text = lazily("crawlyard.services.jobs.body_text")
 
 
 def exported(
@@ -47,7 +47,7 @@ async def records(
     """Yield the pages of a job that are *asked* for, as *plan* writes them."""
     async with aclosing(results.records(actor, job_id, asked, plan.kept)) as found:
         async for stored, bodies in found:
-            kept = readable.readable(bodies) if bodies else {}
+            kept = body_text.readable(bodies) if bodies else {}
             yield record_of(stored.page, kept, plan.left_out)
 
 

@@ -11,7 +11,8 @@ from fastapi import Depends, Query
 from msgspec.structs import replace
 from pydantic import Field
 
-from crawlyard.core.filter import (
+from crawlyard.core.crawl.page import ErrorKind, status_asked
+from crawlyard.core.jobs.filter import (
     MAX_WORD,
     MOST_VALUES,
     Condition,
@@ -19,7 +20,6 @@ from crawlyard.core.filter import (
     condition,
     parse,
 )
-from crawlyard.core.page import ErrorKind, status_asked
 from crawlyard.errors import Invalid
 from crawlyard.store.queries import PageQuery
 from crawlyard.web.problems import Problem

@@ -16,16 +16,16 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from crawlyard.about import VERSION
-from crawlyard.bus.base import Reach
-from crawlyard.core.lifecycle import State
-from crawlyard.core.priority import Priority
+from crawlyard.bus.base import BusReach
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.watch import WAIT_BOUNDS_S, WorkerReport
-from crawlyard.services.gauging import Figures
+from crawlyard.services.fleet.metrics import MetricValues
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
-def exposed(figures: Figures) -> bytes:
+def exposed(figures: MetricValues) -> bytes:
     """Return *figures* as text."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(figures))
@@ -33,7 +33,7 @@ def exposed(figures: Figures) -> bytes:
 
 
 class _Collector(Collector):
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: MetricValues) -> None:
         self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
@@ -42,7 +42,7 @@ class _Collector(Collector):
         yield from _of_workers(self._figures.workers)
 
 
-def _of_jobs(figures: Figures) -> Iterator[Metric]:
+def _of_jobs(figures: MetricValues) -> Iterator[Metric]:
     jobs = GaugeMetricFamily(
         "crawlyard_jobs", "Jobs by state and priority.", labels=("state", "priority")
     )
@@ -67,7 +67,7 @@ def _of_jobs(figures: Figures) -> Iterator[Metric]:
     )
 
 
-def _of_work(figures: Figures) -> Iterator[Metric]:
+def _of_work(figures: MetricValues) -> Iterator[Metric]:
     used = figures.used
     yield _counter("crawlyard_pages", "Pages stored, by all jobs ever.", used.pages)
     yield _counter("crawlyard_bytes", "Bytes of bodies fetched, by all jobs ever.", used.bytes)
@@ -80,8 +80,8 @@ def _of_work(figures: Figures) -> Iterator[Metric]:
         "How long a small read of the store took just now.",
         figures.store_latency_s,
     )
-    if figures.reach is not Reach.PROCESS:
-        well = figures.reach is Reach.YARD
+    if figures.reach is not BusReach.PROCESS:
+        well = figures.reach is BusReach.YARD
         yield _gauge("crawlyard_redis_up", "Whether Redis answers this server.", float(well))
     info = GaugeMetricFamily("crawlyard_build_info", "The version.", labels=("version",))
     info.add_metric((VERSION,), 1)

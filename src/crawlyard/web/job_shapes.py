@@ -5,9 +5,9 @@ from zlib import crc32
 
 from fastapi import Request, Response
 
-from crawlyard.core.checkpoint import Standing
-from crawlyard.core.waiting import Wait
-from crawlyard.services.job_reader import progress_of_standing
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.waiting import Wait
+from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.web.etags import tag_of, unchanged
 from crawlyard.web.expanding import Ties, expanded
 from crawlyard.web.site import Site

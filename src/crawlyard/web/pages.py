@@ -9,11 +9,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
 
-from crawlyard.core.actions import actions_of
-from crawlyard.core.credential import Caller
+from crawlyard.core.access.credential import Caller
 from crawlyard.core.event import EventName
-from crawlyard.core.lifecycle import LIFECYCLE
-from crawlyard.core.schedule import MISFIRE_HELP, OVERLAP_HELP
+from crawlyard.core.jobs.actions import actions_of
+from crawlyard.core.jobs.lifecycle import LIFECYCLE
+from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.errors import NotFound, Unauthenticated
 from crawlyard.web.asking import SiteOf, proved
 from crawlyard.web.assets import ASSETS, ROOT, VERSION, modules_of

@@ -1,7 +1,7 @@
 """What a job would do, as an answer has it."""
 
-from crawlyard.engine.scout import SeenOrigin, SeenSitemap
-from crawlyard.services.preview import Previewed, TestedURL
+from crawlyard.engine.probe import SeenOrigin, SeenSitemap
+from crawlyard.services.jobs.preview import Previewed, TestedURL
 from crawlyard.web.wire.preview import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
 
 _MOST_SHOWN = 50  # sitemaps that one robots.txt names

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from crawlyard.core.actions import actions_of
+from crawlyard.core.jobs.actions import actions_of
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from crawlyard.bus.base import Reach
+from crawlyard.bus.base import BusReach
 from crawlyard.web.wire.health import ReadyOut
 
-_REDIS: Mapping[Reach, Literal["well", "away"] | None] = {
-    Reach.PROCESS: None,
-    Reach.YARD: "well",
-    Reach.AWAY: "away",
+_REDIS: Mapping[BusReach, Literal["well", "away"] | None] = {
+    BusReach.PROCESS: None,
+    BusReach.YARD: "well",
+    BusReach.AWAY: "away",
 }
 
 
-def ready(reach: Reach) -> ReadyOut:
+def ready(reach: BusReach) -> ReadyOut:
     """Return that it can work, with a bus of such a *reach*."""
     return ReadyOut(redis=_REDIS[reach])

@@ -7,26 +7,26 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.errors import Conflict
-from crawlyard.services.access import Access
-from crawlyard.services.archive import Archive
-from crawlyard.services.backfills import Backfills
-from crawlyard.services.bulk import Bulk
-from crawlyard.services.configuring import Configs
-from crawlyard.services.disk import DataDisk
-from crawlyard.services.exclusions import Exclusions
-from crawlyard.services.fleet import Fleet
-from crawlyard.services.gauging import Gauging
-from crawlyard.services.hosts import Hosts
-from crawlyard.services.overview import Overview
-from crawlyard.services.preview import Preview
-from crawlyard.services.requests import Requests
-from crawlyard.services.stats import Stats
-from crawlyard.services.template_intake import TemplateIntake
-from crawlyard.services.users import Users
-from crawlyard.services.views import Views
-from crawlyard.services.waiting import Waiting
-from crawlyard.services.watching import Watching
-from crawlyard.services.why import Why
+from crawlyard.services.access.credentials import Credentials
+from crawlyard.services.access.users import Users
+from crawlyard.services.access.views import Views
+from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.metrics import Metrics
+from crawlyard.services.fleet.overview import Overview
+from crawlyard.services.fleet.stats import Stats
+from crawlyard.services.fleet.status import Watching
+from crawlyard.services.fleet.workers import Fleet
+from crawlyard.services.jobs.bulk import Bulk
+from crawlyard.services.jobs.effective_config import Configs
+from crawlyard.services.jobs.exclusions import Exclusions
+from crawlyard.services.jobs.page_search import Archive
+from crawlyard.services.jobs.preview import Preview
+from crawlyard.services.jobs.requests import Requests
+from crawlyard.services.jobs.wait import Waiting
+from crawlyard.services.jobs.why import Why
+from crawlyard.services.schedules.backfills import Backfills
+from crawlyard.services.templates.intake import TemplateIntake
+from crawlyard.services.worker.disk import DataDisk
 from crawlyard.web.live.hub import Hub
 from crawlyard.web.paging import Cursors
 from crawlyard.web.rates import Rates
@@ -58,7 +58,7 @@ class Site(Struct, frozen=True, kw_only=True):
     """The yard, as it is opened to others."""
 
     yard: Yard
-    access: Access
+    access: Credentials
     users: Users
     requests: Requests
     waiting: Waiting
@@ -76,7 +76,7 @@ class Site(Struct, frozen=True, kw_only=True):
     stats: Stats
     overview: Overview
     live: Hub
-    gauging: Gauging
+    gauging: Metrics
     cursors: Cursors
     rates: Rates
     intake: TemplateIntake = field(default_factory=TemplateIntake)
@@ -85,7 +85,7 @@ class Site(Struct, frozen=True, kw_only=True):
 
 async def open_site(yard: Yard, options: SiteOptions) -> Site:
     """Return the site of a yard: what seals its cursors is made once, and kept in the store."""
-    access = Access(yard.store, yard.clock)
+    access = Credentials(yard.store, yard.clock)
     watching = Watching(yard.store, yard.jobs, yard.clock)
     requests = Requests(yard.jobs, yard.templates, yard.site_settings)
     return Site(
@@ -108,7 +108,7 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         backfills=Backfills(yard.scheduler, yard.operations, yard.clock),
         preview=Preview(requests, yard.policy, yard.workshop()),
         live=Hub(yard, access, watching),
-        gauging=Gauging(yard.store, yard.bus, yard.clock),
+        gauging=Metrics(yard.store, yard.bus, yard.clock),
         cursors=Cursors(await _sealing_key(yard)),
         rates=Rates(yard.clock, on=options.rate_limits),
         options=options,

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from crawlyard.core.credential import Credential, CredentialKind
-from crawlyard.core.quota import limited
-from crawlyard.core.user import Permit, Quota, Role, User
+from crawlyard.core.access.credential import Credential, CredentialKind
+from crawlyard.core.access.quota import limited
+from crawlyard.core.access.user import Permit, Quota, Role, User
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _QUOTA = decoder_of(Quota)

@@ -11,7 +11,7 @@ from msgspec.json import Decoder, Encoder
 from msgspec.structs import fields
 
 from crawlyard.errors import Invalid
-from crawlyard.store.text import scrubbed
+from crawlyard.store.db.clean_text import scrubbed
 
 T = TypeVar("T")
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from crawlyard.core.host_rule import HostRule, HostState
-from crawlyard.core.robots_file import RobotsFile
+from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.core.hosts.rule import HostRule, HostState
 from crawlyard.store.codec.base import Row
 from crawlyard.store.codec.jobs import compressed, decompressed
 

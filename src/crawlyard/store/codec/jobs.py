@@ -9,17 +9,17 @@ from typing import Any
 from msgspec import convert
 from msgspec.structs import replace
 
-from crawlyard.core.checkpoint import Shard
-from crawlyard.core.due import needs_text
+from crawlyard.core.access.user import Grant
+from crawlyard.core.crawl.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import Job, Origin
-from crawlyard.core.lifecycle import State, StateReason
-from crawlyard.core.limits import USAGE_NAMES, Limits, Usage
-from crawlyard.core.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
-from crawlyard.core.priority import Priority
-from crawlyard.core.pulse import Pulse
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.user import Grant
+from crawlyard.core.jobs.checkpoint import Shard
+from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.limits import USAGE_NAMES, Limits, Usage
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.wakeup import needs_text
 from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import (
     UNREADABLE,

@@ -5,7 +5,13 @@ from typing import Any
 
 from msgspec import convert
 
-from crawlyard.core.schedule import BY_ITSELF, CrawlSchedule, Tick, TickOutcome, TickReason
+from crawlyard.core.schedules.schedule import (
+    BY_ITSELF,
+    CrawlSchedule,
+    Tick,
+    TickOutcome,
+    TickReason,
+)
 from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import Row, flaws, object_of, to_json
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from crawlyard.core.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
 from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import Row, object_of, to_json
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.page import KnownURL, TargetState, Via
-from crawlyard.core.watch import Course, Level, LogLine, Wish, WorkerReport
+from crawlyard.core.crawl.page import KnownURL, TargetState, Via
+from crawlyard.core.watch import Course, Level, LogLine, WorkerReport, WorkerWish
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _REPORT = decoder_of(WorkerReport)
@@ -14,13 +14,13 @@ _COURSE = decoder_of(Course)
 
 def worker_row(report: WorkerReport) -> dict[str, Any]:
     """Return the columns of a row of `workers` that its worker writes."""
-    said = to_json(replace(report, wish=Wish.NONE))
+    said = to_json(replace(report, wish=WorkerWish.NONE))
     return {"id": report.id, "report": said, "beat_at": report.beat_at}
 
 
 def worker_of(row: Row) -> WorkerReport:
     """Return the report of a row of `workers`."""
-    return replace(_REPORT.decode(row["report"]), wish=Wish(row["wish"]))
+    return replace(_REPORT.decode(row["report"]), wish=WorkerWish(row["wish"]))
 
 
 def line_row(job_no: int, n: int, line: LogLine) -> dict[str, Any]:

@@ -3,12 +3,18 @@
 import json
 from typing import Any
 
-from crawlyard.core.user import Grant
-from crawlyard.core.webhook import Attempt, Delivery, DeliveryState, Secret, Webhook
+from crawlyard.core.access.user import Grant
+from crawlyard.core.webhooks.webhook import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    Secret,
+    Webhook,
+)
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _SECRETS = decoder_of(tuple[Secret, ...])
-_ATTEMPTS = decoder_of(tuple[Attempt, ...])
+_ATTEMPTS = decoder_of(tuple[DeliveryAttempt, ...])
 
 
 def webhook_row(webhook: Webhook) -> dict[str, Any]:

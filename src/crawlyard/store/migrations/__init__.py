@@ -1,10 +1,10 @@
 """Upgrades of older schemas to the one in `crawlyard.store.tables`.
 
-An empty database needs none of them: it is created from the tables (`store/sql/creation.py`).
+An empty database needs none of them: it is created from the tables (`store/db/creation.py`).
 
 To change the schema:
 
-1. Change `store/tables`, and the rows in `store/sql/creation.py` if those change.
+1. Change `store/tables`, and the rows in `store/db/creation.py` if those change.
 2. Add ``versions/NNNN_subject.py`` with the next number as its `revision` and the last one as its
    `down_revision`, whose `upgrade` turns the old tables into the new ones with Alembic's `op`.
    Give Postgres the indexes that `creation` gives it: `op.create_index` with `sqlite_where` and

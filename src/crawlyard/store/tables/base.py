@@ -21,7 +21,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from crawlyard.store.codec.base import UNREADABLE
-from crawlyard.store.text import clean, is_clean
+from crawlyard.store.db.clean_text import clean, is_clean
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -23,8 +23,8 @@ from sqlalchemy import (
     literal_column,
 )
 
-from crawlyard.core.lifecycle import State
-from crawlyard.core.page import TargetState
+from crawlyard.core.crawl.page import TargetState
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.tables.base import CleanText, Instant, Key, Span, metadata
 
 jobs = Table(

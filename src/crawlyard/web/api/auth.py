@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from crawlyard.core.credential import SESSION_LASTS, CredentialKind
+from crawlyard.core.access.credential import SESSION_LASTS, CredentialKind
 from crawlyard.web.asking import Anybody, SiteOf, address_of, cookie_name, count
 from crawlyard.web.documenting import problems
 from crawlyard.web.rates import Bucket

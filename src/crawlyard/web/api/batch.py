@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from crawlyard.errors import Refused
-from crawlyard.services.requests import JobRequest
+from crawlyard.services.jobs.requests import JobRequest
 from crawlyard.web.api.jobs import request_of
 from crawlyard.web.asking import SiteOf, WritesJobs
 from crawlyard.web.documenting import problems

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Response
 
-from crawlyard.core.bulk import BulkAction, Chosen
-from crawlyard.core.filter import Condition, FilterKey, condition, parse
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.bulk import BulkAction, Chosen
+from crawlyard.core.jobs.filter import Condition, FilterKey, condition, parse
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Invalid
 from crawlyard.web.asking import SiteOf, WritesJobs
 from crawlyard.web.blame import blaming

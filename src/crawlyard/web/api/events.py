@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from msgspec.structs import replace
 
-from crawlyard.core.credential import Caller
+from crawlyard.core.access.credential import Caller
 from crawlyard.core.event import EventName
-from crawlyard.core.topic import Topic, names_of, topics_for
+from crawlyard.core.stream_topic import Topic, names_of, topics_for
 from crawlyard.errors import Forbidden, Invalid
-from crawlyard.services.events import named
+from crawlyard.services.fleet.events import named
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.asking import Anybody, FollowsJobs, SiteOf
 from crawlyard.web.documenting import problems

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from crawlyard.core.editing import EDITABLE, changes_of, name_of
-from crawlyard.core.form import FIELDS
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
+from crawlyard.core.jobs.edits import EDITABLE, changes_of, name_of
+from crawlyard.core.jobs.spec_json import FIELDS
 from crawlyard.errors import Invalid
 from crawlyard.web.asking import SiteOf, WritesJobs
 from crawlyard.web.documenting import problems

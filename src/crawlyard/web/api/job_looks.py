@@ -5,10 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from crawlyard.core.filter import FilterKey, condition
-from crawlyard.core.lifecycle import State
-from crawlyard.services.job_reader import progress_of_standing
-from crawlyard.services.waiting import LONGEST
+from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.services.jobs.reader import progress_of_standing
+from crawlyard.services.jobs.wait import LONGEST
 from crawlyard.web.asking import ReadsJobs, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import tag_of, unchanged

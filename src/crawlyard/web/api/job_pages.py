@@ -6,11 +6,11 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from msgspec.structs import replace
 
-from crawlyard.core.page import Body, RuleKind
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import Body, RuleKind
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.jsonl import dumps
-from crawlyard.services.readable import readable
+from crawlyard.services.jobs.body_text import readable
 from crawlyard.store.queries import PageQuery
 from crawlyard.web.asking import ReadsResults, SiteOf
 from crawlyard.web.documenting import Responses, problems

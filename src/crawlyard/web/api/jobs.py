@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from crawlyard.core.checkpoint import Shard, Standing
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
+from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.errors import Invalid
-from crawlyard.services.requests import JobRequest
+from crawlyard.services.jobs.requests import JobRequest
 from crawlyard.web.asking import ReadsJobs, SiteOf, WritesJobs
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version

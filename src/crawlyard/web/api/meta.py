@@ -6,14 +6,14 @@ from typing import Any
 from fastapi import APIRouter
 
 from crawlyard.about import VERSION
-from crawlyard.core.bulk import MOST_IDS
 from crawlyard.core.desk import REPLIES_LAST
-from crawlyard.core.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
+from crawlyard.core.jobs.bulk import MOST_IDS
+from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
 from crawlyard.engine.urls import MAX_URL
-from crawlyard.services.bulk import AT_ONCE
-from crawlyard.services.glossary import glossary
-from crawlyard.services.preview import LONGEST, MOST_TESTED
-from crawlyard.services.views import MOST_VIEWS
+from crawlyard.services.access.views import MOST_VIEWS
+from crawlyard.services.fleet.enum_docs import glossary
+from crawlyard.services.jobs.bulk import AT_ONCE
+from crawlyard.services.jobs.preview import LONGEST, MOST_TESTED
 from crawlyard.web.asking import Anybody, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.paging import DEFAULT, MOST

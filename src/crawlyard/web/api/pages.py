@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from msgspec.structs import replace
 
-from crawlyard.core.page import Body
-from crawlyard.core.user import Actor
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import Body
 from crawlyard.export.base import Format, Record, chunks
 from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines, dumps
 from crawlyard.export.plan import check_installed
 from crawlyard.lazy import lazily
-from crawlyard.services.readable import readable
+from crawlyard.services.jobs.body_text import readable
 from crawlyard.web.api.job_export import MEDIA_TYPES, accepted, stream_of
 from crawlyard.web.archive_filter import ArchiveFilter, Sought
 from crawlyard.web.asking import ReadsResults, SiteOf, count, proved

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Body
 
 from crawlyard.engine.urls import MAX_URL
 from crawlyard.errors import Invalid
-from crawlyard.services.preview import MOST_TESTED
+from crawlyard.services.jobs.preview import MOST_TESTED
 from crawlyard.web.api.jobs import request_of
 from crawlyard.web.asking import SiteOf, WritesJobs
 from crawlyard.web.documenting import problems

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response, Security
 
-from crawlyard.core.outlook import Bounds, outlook
-from crawlyard.core.schedule import CrawlSchedule
-from crawlyard.core.template import is_id
-from crawlyard.core.timetable import timetable
-from crawlyard.core.user import Actor, Permit
+from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.schedules.forecast import ForecastBounds, outlook
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.schedules.timetable import timetable
+from crawlyard.core.templates.template import is_id
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.asking import ReadsSchedules, SiteOf, WritesSchedules, caller_of
@@ -106,7 +106,7 @@ async def preview(ask: PreviewAsk, site: SiteOf) -> TimetablePreviewOut:
     """Tell what a time table means, its next runs, and what to think of before it is kept."""
     now = site.yard.clock.wall()
     table = timetable(ask.when, ask.zone, ask.starts_at or now)
-    bounds = Bounds(
+    bounds = ForecastBounds(
         starts_at=ask.starts_at, ends_at=ask.ends_at, jitter=timedelta(seconds=ask.jitter_s)
     )
     found = outlook(table, now, ask.count, bounds)

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Body, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from crawlyard.core.credential import Caller
-from crawlyard.core.merging import merged_object
-from crawlyard.core.secrets import stripped
-from crawlyard.core.template import CrawlTemplate, FileFormat, TemplateDraft
-from crawlyard.core.user import Actor, Permit
+from crawlyard.core.access.credential import Caller
+from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.merge_patch import merged_object
+from crawlyard.core.templates.secrets import stripped
+from crawlyard.core.templates.template import CrawlTemplate, FileFormat, TemplateDraft
 from crawlyard.errors import Invalid
-from crawlyard.services.template_files import data_of, draft_of
-from crawlyard.services.templates import check_draft
+from crawlyard.services.templates.files import data_of, draft_of
+from crawlyard.services.templates.manager import check_draft
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.asking import ReadsTemplates, SiteOf, WritesTemplates, caller_of
 from crawlyard.web.blame import blaming

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from fastapi import APIRouter, Response
 
-from crawlyard.core.credential import Credential, CredentialKind, permits_named
+from crawlyard.core.access.credential import Credential, CredentialKind, permits_named
 from crawlyard.web.asking import Anybody, OwnAccount, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.paging import Pages

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from crawlyard.core.access.user import Actor
 from crawlyard.core.desk import SavedView
-from crawlyard.core.user import Actor
 from crawlyard.web.asking import Anybody, OwnAccount, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged

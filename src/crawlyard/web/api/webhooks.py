@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from crawlyard.core.user import Actor
-from crawlyard.core.webhook import DeliveryState, Webhook
+from crawlyard.core.access.user import Actor
+from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.web.asking import ReadsWebhooks, SiteOf, WritesWebhooks

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from crawlyard.bus.base import Bus
 from crawlyard.clock import Clock
-from crawlyard.core.progress import Progress
+from crawlyard.core.jobs.progress import Progress
 
 HEAR_EVERY = timedelta(milliseconds=100)
 """At most this often, news are taken from the bus; those that come first do not wait."""

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from crawlyard.core.checkpoint import Standing
-from crawlyard.core.limits import Usage
-from crawlyard.core.progress import Progress
-from crawlyard.core.topic import Topic
-from crawlyard.core.user import Actor
-from crawlyard.services.job_reader import progress_of_standing
+from crawlyard.core.access.user import Actor
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.stream_topic import Topic
+from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
 from crawlyard.web.wire.base import Wire

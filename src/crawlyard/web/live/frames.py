@@ -6,13 +6,13 @@ from datetime import timedelta
 from msgspec import Struct
 
 from crawlyard.clock import Clock
-from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.job import EVENT_OF
-from crawlyard.core.lifecycle import State
-from crawlyard.core.waiting import reason_at
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import EVENT_OF
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.waiting import reason_at
 from crawlyard.errors import NotFound
-from crawlyard.services.job_reader import progress_of_standing
+from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.store.store import Store
 from crawlyard.web.wire.base import Wire
 from crawlyard.web.wire.live import HappenedOut, JobRowOut

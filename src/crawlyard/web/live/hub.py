@@ -13,17 +13,17 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.about import VERSION
-from crawlyard.bus.base import Reach
-from crawlyard.core.checkpoint import Standing
-from crawlyard.core.credential import Caller
+from crawlyard.bus.base import BusReach
+from crawlyard.core.access.credential import Caller
+from crawlyard.core.access.user import Actor
 from crawlyard.core.event import Event
-from crawlyard.core.lifecycle import State
-from crawlyard.core.progress import Progress
-from crawlyard.core.topic import Topic
-from crawlyard.core.user import Actor
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.stream_topic import Topic
 from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
-from crawlyard.services.access import Access
-from crawlyard.services.watching import Watching
+from crawlyard.services.access.credentials import Credentials
+from crawlyard.services.fleet.status import Watching
 from crawlyard.store.queries import JobQuery
 from crawlyard.web.live.ahead import HEAR_EVERY, Ahead
 from crawlyard.web.live.boards import Board, ProgressBoard
@@ -64,7 +64,7 @@ _RUNNING = JobQuery(states=frozenset({State.RUNNING}))
 class Hub:
     """Lets clients listen, and tells them what happens."""
 
-    def __init__(self, yard: Yard, access: Access, watching: Watching) -> None:
+    def __init__(self, yard: Yard, access: Credentials, watching: Watching) -> None:
         self._yard = yard
         self._events = yard.store.events
         self._clock = yard.clock
@@ -236,7 +236,7 @@ class Hub:
 
     async def _pulse(self) -> None:
         for beat in itertools.count(1):
-            behind = self._yard.bus.reach is not Reach.YARD or beat % _PULSES_BEHIND == 0
+            behind = self._yard.bus.reach is not BusReach.YARD or beat % _PULSES_BEHIND == 0
             await _unless_away(self._stand(look=beat % _PULSES_A_LOOK == 0, behind=behind))
             now, every = self._clock.now(), beat % _PULSES_A_CHECK == 0
             suspects = [s for s in self._streams if every or not s.caller.credential.good(now)]

@@ -15,8 +15,8 @@ from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.watch import Level, LogEnd
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.tailing import stretch
-from crawlyard.store.sql.watch import JournalStore
+from crawlyard.services.jobs.log_follow import stretch
+from crawlyard.store.fleet.workers import JournalStore
 from crawlyard.web.live.frames import beginning, frame
 from crawlyard.web.live.stream import LogWish, Stream, missed
 from crawlyard.web.wire.live import LogEndedOut, LogHelloOut, LogLinesOut

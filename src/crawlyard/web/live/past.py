@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.errors import StoreUnavailable
+from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EventQuery
-from crawlyard.store.sql.events import EventLog
 from crawlyard.web.live.frames import Teller
 from crawlyard.web.live.stream import Stream, missed
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
-from crawlyard.core.credential import Caller
+from crawlyard.core.access.credential import Caller
+from crawlyard.core.access.user import Role
 from crawlyard.core.event import Event
-from crawlyard.core.topic import Topic, names_of
-from crawlyard.core.user import Role
+from crawlyard.core.stream_topic import Topic, names_of
 from crawlyard.core.watch import Level
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.frames import Frame, frame

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crawlyard.core.credential import MAX_LABEL, Caller, Credential, Given
-from crawlyard.core.limits import Limits
-from crawlyard.core.user import MAX_USER_ID, NO_DATE, Quota, Role, User
+from crawlyard.core.access.credential import MAX_LABEL, Caller, Credential, Given
+from crawlyard.core.access.user import MAX_USER_ID, NO_DATE, Quota, Role, User
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.web.wire.base import Ask, Instant, Wire, example
 from crawlyard.web.wire.jobs import LimitsOut
 

@@ -1,8 +1,8 @@
 """The shapes of pages over all jobs."""
 
-from crawlyard.core.archive import Findings, FoundPage
-from crawlyard.core.page import StoredPage
-from crawlyard.core.secrets import hidden_urls
+from crawlyard.core.crawl.page import StoredPage
+from crawlyard.core.crawl.page_search import Findings, FoundPage
+from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.web.wire.base import Instant, Text, Wire
 from crawlyard.web.wire.lists import ListOut
 from crawlyard.web.wire.pages import StoredPageOut

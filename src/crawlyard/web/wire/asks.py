@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from crawlyard.core.form import FIELDS
-from crawlyard.core.page import ErrorKind
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.spec_json import FIELDS
 from crawlyard.web.wire.base import Ask, example
 from crawlyard.web.wire.template_asks import MAX_VERSION
 

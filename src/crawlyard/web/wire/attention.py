@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import quote
 
-from crawlyard.core.attention import Attention, Notice, SubjectKind, Trouble
-from crawlyard.core.secrets import hidden_urls
+from crawlyard.core.overview.attention import Attention, Notice, SubjectKind, Trouble
+from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.web.wire.base import API, Instant, Text, Wire
 
 HELPS: Mapping[Trouble, str] = {

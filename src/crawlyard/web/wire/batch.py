@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from crawlyard.core.job import Job
+from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Conflict, Invalid, Refused
 from crawlyard.web.wire.base import Ask, Text, Wire, example
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from crawlyard.core.schedule import CrawlSchedule
-from crawlyard.core.template import CrawlTemplate
-from crawlyard.core.webhook import DeliveryState, Webhook
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.templates.template import CrawlTemplate
+from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
 from crawlyard.web.wire.base import Wire
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crawlyard.core.exclusion import Excluded
-from crawlyard.core.spec import MAX_PATTERN
+from crawlyard.core.jobs.exclusion import Excluded
+from crawlyard.core.jobs.spec import MAX_PATTERN
 from crawlyard.web.wire.base import Ask, Text, Wire, example
 
 

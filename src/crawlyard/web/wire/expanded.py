@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from crawlyard.core.schedule_records import RecentTick
+from crawlyard.core.schedules.records import RecentTick
 from crawlyard.web.wire.base import Instant, Wire
 from crawlyard.web.wire.jobs import JobOut
 from crawlyard.web.wire.schedules import ScheduleOut

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from crawlyard.core.fate import Fate
+from crawlyard.core.crawl.url_outcome import UrlOutcome
 from crawlyard.web.wire.base import Instant, Text, Wire
 
 
@@ -27,7 +27,7 @@ class FateOut(Wire):
     due_at: Instant | None  # of one that is tried again: not before
 
     @classmethod
-    def of(cls, fate: Fate) -> "FateOut":
+    def of(cls, fate: UrlOutcome) -> "FateOut":
         """Return the shape of *fate*."""
         known, stored = fate.known, fate.page
         page = stored.page if stored is not None else None

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from crawlyard.core.attempts import Attempt
-from crawlyard.core.checkpoint import Shard, Standing
-from crawlyard.core.lifecycle import State
-from crawlyard.core.priority import Priority
-from crawlyard.core.progress import Progress
-from crawlyard.core.provenance import Config
+from crawlyard.core.jobs.attempts import Attempt
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.jobs.provenance import Config
 from crawlyard.web.wire.base import Instant, Text, Wire
 from crawlyard.web.wire.jobs import LimitsOut, ProgressOut
 

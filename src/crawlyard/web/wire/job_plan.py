@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from crawlyard.core.job import Job
-from crawlyard.core.secrets import hidden_urls
-from crawlyard.core.waiting import Wait, reason_shown
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.waiting import Wait, reason_shown
+from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.web.wire.base import Instant, Wire
 from crawlyard.web.wire.jobs import LimitsOut, OriginOut
 from crawlyard.web.wire.why import WaitOut

@@ -4,21 +4,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 
-from crawlyard.core.actions import actions_on
-from crawlyard.core.checkpoint import Standing
-from crawlyard.core.eta import Eta
+from crawlyard.core.crawl.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.event import Event
-from crawlyard.core.filter import source_of
-from crawlyard.core.job import Job, Origin, damage_of
-from crawlyard.core.limits import Limits, Usage
-from crawlyard.core.page import ErrorGroup, Page, SkippedURL
-from crawlyard.core.progress import Progress
-from crawlyard.core.retry import RetryPolicy
-from crawlyard.core.secrets import hidden, hidden_urls
-from crawlyard.core.spec import JobSpec
-from crawlyard.core.spread import Spread
-from crawlyard.core.waiting import Wait, reason_shown
-from crawlyard.core.webhook import PAYLOAD_VERSION, JobWebhook
+from crawlyard.core.jobs.actions import actions_on
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.eta import Eta
+from crawlyard.core.jobs.filter import source_of
+from crawlyard.core.jobs.job import Job, Origin, damage_of
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.jobs.waiting import Wait, reason_shown
+from crawlyard.core.templates.secrets import hidden, hidden_urls
+from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION, JobWebhook
 from crawlyard.web.wire.base import API, Instant, Text, Wire, seconds
 from crawlyard.web.wire.why import WaitOut
 

@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from crawlyard.core.actions import actions_on
-from crawlyard.core.checkpoint import Standing
 from crawlyard.core.event import Event
-from crawlyard.core.filter import source_of
-from crawlyard.core.lifecycle import StateReason
-from crawlyard.core.progress import Progress
-from crawlyard.core.secrets import hidden_urls
+from crawlyard.core.jobs.actions import actions_on
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.filter import source_of
+from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.web.wire.base import Instant, Text, Wire, seconds
 from crawlyard.web.wire.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
 from crawlyard.web.wire.watch import LineOut, WorkerOut

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from crawlyard.core.bulk import MOST_IDS, BulkDone, JobAction, Result, RetryScope
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.desk import Failure, Operation
-from crawlyard.core.page import ErrorKind
-from crawlyard.core.priority import Priority
+from crawlyard.core.jobs.bulk import MOST_IDS, BulkDone, JobAction, Result, RetryScope
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.web.wire.asks import MAX_REASON
 from crawlyard.web.wire.base import API, Ask, Instant, Text, Wire, example
 

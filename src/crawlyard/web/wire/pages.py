@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-from crawlyard.core.page import Body, ErrorGroup, KnownURL, SkippedGroup, StoredPage
+from crawlyard.core.crawl.page import Body, ErrorGroup, KnownURL, SkippedGroup, StoredPage
 from crawlyard.web.wire.base import API, Instant, Text, Wire
 from crawlyard.web.wire.jobs import ErrorGroupOut, PageOut
 

@@ -7,7 +7,7 @@ pages, one part in twenty.
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from crawlyard.core.page import Page
+from crawlyard.core.crawl.page import Page
 from crawlyard.web.wire.base import rfc3339, whole
 
 

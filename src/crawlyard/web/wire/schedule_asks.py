@@ -8,8 +8,9 @@ from msgspec import NODEFAULT
 from msgspec.structs import fields
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from crawlyard.core.merging import merged_object
-from crawlyard.core.schedule import (
+from crawlyard.core.merge_patch import merged_object
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import (
     LONGEST_GRACE,
     LONGEST_JITTER,
     MOST_CATCH_UP,
@@ -17,8 +18,7 @@ from crawlyard.core.schedule import (
     Misfire,
     Overlap,
 )
-from crawlyard.core.schedule_records import ScheduleDraft
-from crawlyard.core.template import MAX_DESCRIPTION, MAX_NAME
+from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.asks import MAX_REASON
 from crawlyard.web.wire.base import LONGEST_REF, Ask, example

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from crawlyard.core.outlook import Outlook
-from crawlyard.core.timetable import Timetable, zone_of
+from crawlyard.core.schedules.forecast import Forecast
+from crawlyard.core.schedules.timetable import Timetable, zone_of
 from crawlyard.web.wire.base import Instant, Wire
 from crawlyard.web.wire.timetables import ComingOut, TimetableOut
 
@@ -23,7 +23,7 @@ class TimetablePreviewOut(TimetableOut):
 
     @classmethod
     def looked(
-        cls, table: Timetable, when: str, zone: str, found: Outlook, now: datetime
+        cls, table: Timetable, when: str, zone: str, found: Forecast, now: datetime
     ) -> "TimetablePreviewOut":
         """Return the shape of what was *found* of *table* at *now*."""
         place = zone_of(zone)

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.schedule import CrawlSchedule, Tick
-from crawlyard.core.schedule_records import Backfilled, Calendar, Occurrence
-from crawlyard.core.secrets import hidden, hidden_params
-from crawlyard.core.timetable import timetable, zone_of
+from crawlyard.core.schedules.records import Backfilled, Calendar, Occurrence
+from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
+from crawlyard.core.schedules.timetable import timetable, zone_of
+from crawlyard.core.templates.secrets import hidden, hidden_params
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.base import Instant, Text, Wire, seconds
 from crawlyard.web.wire.timetables import ComingOut

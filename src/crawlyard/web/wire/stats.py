@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Literal
 
-from crawlyard.core.moment import Moment
-from crawlyard.core.stats import DayFigures, FailingHost, Figures, Step
+from crawlyard.core.overview.snapshot import Snapshot
+from crawlyard.core.overview.stats import DayFigures, FailingHost, Figures, StatsStep
 from crawlyard.web.wire.base import Instant, Wire, seconds
 
 
@@ -16,7 +16,7 @@ class StepOut(Wire):
     ended: Mapping[str, int]
 
     @classmethod
-    def of(cls, step: Step) -> "StepOut":
+    def of(cls, step: StatsStep) -> "StepOut":
         """Return the shape of *step*."""
         return cls(at=step.at, ended={str(state): n for state, n in step.ended.items()})
 
@@ -71,7 +71,7 @@ class CardsOut(Wire):
     disk_total_bytes: int | None
 
     @classmethod
-    def of(cls, figures: Figures, moment: Moment) -> "CardsOut":
+    def of(cls, figures: Figures, moment: Snapshot) -> "CardsOut":
         """Return the shape of *figures* and of the *moment* at which they were asked for."""
         today, disk, wait = figures.today, moment.disk, moment.oldest_wait
         every = [day.usage for day in figures.days]
@@ -107,7 +107,7 @@ class StatsOut(Wire):
     failing_hosts: tuple[FailingHostOut, ...]  # at most ten: those that failed most often first
 
     @classmethod
-    def of(cls, figures: Figures, moment: Moment) -> "StatsOut":
+    def of(cls, figures: Figures, moment: Snapshot) -> "StatsOut":
         """Return the shape of *figures* and of the *moment* at which they were asked for."""
         return cls(
             since=figures.since,

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from crawlyard.core.secrets import credentials, hidden
-from crawlyard.core.template import (
+from crawlyard.core.templates.secrets import credentials, hidden
+from crawlyard.core.templates.template import (
     MAX_CONTENT_BYTES,
     MAX_DESCRIPTION,
     MAX_NAME,

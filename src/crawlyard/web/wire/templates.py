@@ -3,9 +3,15 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from crawlyard.core.filling import Rendered
-from crawlyard.core.secrets import hidden, hidden_params, secret_names
-from crawlyard.core.template import CrawlTemplate, Kept, Parameter, Saved, TemplateDraft
+from crawlyard.core.templates.render import Rendered
+from crawlyard.core.templates.secrets import hidden, hidden_params, secret_names
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    KeptTemplate,
+    Parameter,
+    SavedTemplate,
+    TemplateDraft,
+)
 from crawlyard.web.wire.base import Instant, Wire
 
 
@@ -73,7 +79,7 @@ class KeptOut(Wire):
     fields: tuple[str, ...]  # where it keeps them: "params.token", "overrides.headers"
 
     @classmethod
-    def of(cls, kept: Kept) -> "KeptOut":
+    def of(cls, kept: KeptTemplate) -> "KeptOut":
         """Return the shape of *kept*."""
         return cls.filled(kept)
 
@@ -85,7 +91,7 @@ class SavedTemplateOut(TemplateOut):
     kept: tuple[KeptOut, ...] = ()  # of publishing
 
     @classmethod
-    def saved(cls, saved: Saved) -> "SavedTemplateOut":
+    def saved(cls, saved: SavedTemplate) -> "SavedTemplateOut":
         """Return the shape of *saved*."""
         return cls(
             **TemplateOut.of(saved.template).model_dump(),

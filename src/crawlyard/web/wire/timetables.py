@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from crawlyard.core.timetable import Timetable
+from crawlyard.core.schedules.timetable import Timetable
 from crawlyard.web.wire.base import Instant, Wire, seconds
 
 

@@ -1,6 +1,6 @@
 """How much room was freed, as the API writes it."""
 
-from crawlyard.core.freed import Freed
+from crawlyard.core.purge_result import PurgeResult
 from crawlyard.web.wire.base import Wire
 
 
@@ -11,6 +11,6 @@ class FreedOut(Wire):
     reusable: int  # bytes, about, that stay in the database for what comes
 
     @classmethod
-    def of(cls, freed: Freed) -> "FreedOut":
+    def of(cls, freed: PurgeResult) -> "FreedOut":
         """Return the shape of *freed*."""
         return cls.filled(freed)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from crawlyard.core.host_rule import (
+from crawlyard.core.hosts.rule import (
     LONGEST_DELAY_S,
     MAX_NOTE,
     MOST_AT_ONCE,

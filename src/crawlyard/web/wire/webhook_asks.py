@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from crawlyard.core.webhook import EVERYTHING, MAX_DESCRIPTION, MAX_PATTERNS
+from crawlyard.core.webhooks.webhook import EVERYTHING, MAX_DESCRIPTION, MAX_PATTERNS
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.base import Ask, example
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from crawlyard.core.webhook import Attempt, Delivery, DeliveryState, Webhook
+from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryState, Webhook
 from crawlyard.web.wire.base import Instant, Text, Wire, seconds
 
 
@@ -54,7 +54,7 @@ class AttemptOut(Wire):
     error: Text
 
     @classmethod
-    def of(cls, attempt: Attempt) -> "AttemptOut":
+    def of(cls, attempt: DeliveryAttempt) -> "AttemptOut":
         """Return the shape of *attempt*."""
         return cls.filled(attempt, latency_s=seconds(attempt.latency))
 

@@ -1,6 +1,6 @@
 """The shape of what a job waits for."""
 
-from crawlyard.core.waiting import Wait
+from crawlyard.core.jobs.waiting import Wait
 from crawlyard.web.wire.base import Instant, Wire
 
 

@@ -1,0 +1,1 @@
+"""Users, credentials, grants, quotas, policy."""

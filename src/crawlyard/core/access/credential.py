@@ -1,0 +1,137 @@
+"""What proves who somebody is: tokens for programs, sessions for browsers, links to sign in by.
+
+Only the SHA-256 of a secret is kept. A secret has 256 random bits, so that a slow
+hash would add nothing.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, User
+from crawlyard.errors import Invalid
+
+SECRET_BYTES = 32
+MAX_LABEL = 100
+SESSION_LASTS = timedelta(days=14)
+LINK_LASTS = timedelta(minutes=15)
+
+TOUCH_EVERY = timedelta(minutes=1)
+"""How exact `Credential.used_at` is: not every request is a write."""
+
+
+class CredentialKind(StrEnum):
+    """What a secret is for."""
+
+    TOKEN = auto()  # of a program: sent with each request
+    SESSION = auto()  # of a browser: its cookie
+    LINK = auto()  # signs in once
+
+
+_PREFIXES: Mapping[CredentialKind, str] = {
+    CredentialKind.TOKEN: "cyt_",
+    CredentialKind.SESSION: "cys_",
+    CredentialKind.LINK: "cyl_",
+}
+_SHOWN = 12  # characters of a secret by which its owner knows it again
+
+
+class Credential(Struct, frozen=True, kw_only=True):
+    """A secret that was given out, without the secret."""
+
+    id: str
+    kind: CredentialKind
+    user_id: str
+    label: str = ""
+    prefix: str  # the first characters of the secret
+    digest: str  # SHA-256 of the secret, hex
+    permits: frozenset[Permit] | None = None  # None: all that its user's role has
+    parent_id: str | None = None  # of a session: the token or link that it was had by
+    created_at: datetime
+    expires_at: datetime | None = None
+    used_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.label) > MAX_LABEL or not self.label.isprintable():
+            expected = f"expected at most {MAX_LABEL} characters on one line"
+            raise Invalid("name", f"{expected}, got {self.label!r}")
+
+    def good(self, now: datetime) -> bool:
+        """Tell whether it proves anything at *now*."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def permits_of(self, user: User) -> frozenset[Permit]:
+        """Return what *user* may do with it."""
+        own = PERMITS_OF[user.role]
+        return own if self.permits is None else own & self.permits
+
+    def stale(self, now: datetime) -> bool:
+        """Tell whether its use at *now* is worth a note."""
+        return self.used_at is None or now - self.used_at >= TOUCH_EVERY
+
+    def revoked(self, now: datetime) -> "Credential":
+        """Return it as it is once it proves nothing any more."""
+        return replace(self, revoked_at=self.revoked_at or now)
+
+
+def spelled(kind: CredentialKind, random: bytes) -> str:
+    """Return the secret that *random* bytes make."""
+    return _PREFIXES[kind] + base64.urlsafe_b64encode(random).decode().rstrip("=")
+
+
+def digest_of(secret: str) -> str:
+    """Return what is kept of a secret."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def prefix_of(secret: str) -> str:
+    """Return what is shown of a secret."""
+    return secret[:_SHOWN]
+
+
+def kind_of(secret: str) -> CredentialKind | None:
+    """Return what *secret* is for, by its first letters; ``None``: it is none of ours."""
+    return next((kind for kind, prefix in _PREFIXES.items() if secret.startswith(prefix)), None)
+
+
+def permits_named(words: Iterable[str]) -> frozenset[Permit]:
+    """Return the permits of these names; ``jobs:*`` means all of jobs.
+
+    Raises:
+        Invalid: there is no such permit; the message has all of them.
+    """
+    found: set[Permit] = set()
+    for word in words:
+        area = word.removesuffix("*") if word.endswith(":*") else None
+        meant = {p for p in Permit if (p.startswith(area) if area else p == word)}
+        if not meant:
+            known = ", ".join(Permit)
+            raise Invalid("scopes", f"expected some of {known}, got {word!r}")
+        found |= meant
+    return frozenset(found)
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Somebody who has proved who he is, and what he may do with that proof."""
+
+    user: User
+    credential: Credential
+    permits: frozenset[Permit]
+
+    @property
+    def actor(self) -> Actor:
+        """Return him as the services see him."""
+        return self.user.actor
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """A secret that was just made, to be shown this once."""
+
+    credential: Credential
+    secret: str

@@ -1,0 +1,186 @@
+"""Settings that an admin changes while the yard runs: what they say, section by section.
+
+A section is kept as a JSON object. What it leaves out is as the server's own settings say,
+or as if nobody had written it.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from enum import StrEnum, auto
+from types import MappingProxyType
+from typing import Any
+
+from crawlyard.core.access.user import Grant, Grants
+from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
+from crawlyard.core.jobs.spec import JobSpec, is_secret
+from crawlyard.core.jobs.spec_json import FIELDS, Form, spec_with, values_of
+from crawlyard.core.parse import boolean, number, size, span, unknown, whole
+from crawlyard.core.quantity import seconds
+from crawlyard.errors import Invalid
+
+MOST_DAYS = 3650.0
+"""Of a retention, as in the server's own settings."""
+
+RETENTIONS = (
+    "paused_ttl_days",
+    "retention_days",
+    "events_days",
+    "operations_days",
+    "credentials_days",
+    "usage_days",
+)
+"""What the section `retention` may say; the names are those of the server's own settings."""
+
+_GRANTS = tuple(grant.value for grant in Grant)
+
+_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "webhooks"})
+"""Fields of a spec that say what one job is: none of them is the same for all."""
+
+_LARGEST = 10**15
+
+
+class SectionName(StrEnum):
+    """The sections of the settings."""
+
+    GRANTS = auto()  # what jobs may ask for that opens a way inside, or sets robots.txt aside
+    CEILINGS = auto()  # of one job, whoever's it is: what it asks beyond is cut
+    RETENTION = auto()  # how long things are kept
+    DEFAULTS = auto()  # fields of a spec, laid under every job that is submitted over the API
+
+
+def section_read(name: SectionName, value: Mapping[str, object]) -> dict[str, object]:
+    """Return what a section is to say, in its canonical form.
+
+    Raises:
+        Invalid: a field is unknown, or its value is not what is expected.
+    """
+    return _READERS[name](value)
+
+
+def grants_of(value: Mapping[str, object]) -> Grants:
+    """Return what a kept section grants: what it does not name, it does not grant."""
+    return Grants(**{name: bool(value.get(name, False)) for name in _GRANTS})
+
+
+def ceilings_of(value: Mapping[str, object]) -> Limits:
+    """Return the ceilings that a kept section sets."""
+    return _limits(value)
+
+
+def days_of(
+    value: Mapping[str, object], name: str, otherwise: timedelta | None
+) -> timedelta | None:
+    """Return how long a kept section lets things be kept; ``None`` is for ever.
+
+    *name* is one of `RETENTIONS`; a section that does not say it leaves it as *otherwise*.
+    """
+    days = value.get(name)
+    if not isinstance(days, (int, float)):
+        return otherwise
+    return timedelta(days=days) if days else None
+
+
+def defaults_of(value: Form, spec: JobSpec, free: Callable[[str], bool]) -> JobSpec:
+    """Return *spec* with a kept section's defaults where *free* says of a path that nobody has.
+
+    Raises:
+        Invalid: together they are out of range.
+    """
+    under = {path: found for path, found in values_of(value).items() if free(path)}
+    return spec_with(under, spec) if under else spec
+
+
+def _read_grants(value: Mapping[str, object]) -> dict[str, object]:
+    _check_names(value, _GRANTS)
+    return {name: _read(name, boolean, value.get(name, False)) for name in _GRANTS}
+
+
+def _read_ceilings(value: Mapping[str, object]) -> dict[str, object]:
+    readers: Mapping[str, Callable[[object], object]] = {
+        "pages": whole,
+        "bytes": size,
+        "duration_s": lambda asked: seconds(span(asked)),
+        "errors": whole,
+    }
+    _check_names(value, tuple(readers))
+    read = {
+        name: None if value.get(name) is None else _read(name, reader, value[name])
+        for name, reader in readers.items()
+    }
+    for name, found in read.items():
+        if isinstance(found, (int, float)) and found > _LARGEST:
+            raise Invalid(name, f"expected at most {_LARGEST}, got {found}")
+    try:
+        _limits(read)
+    except Invalid as error:
+        prefix, path = f"{error.field}: ", error.field.removeprefix("limits.")
+        raise Invalid(
+            "duration_s" if path == "duration" else path, str(error).removeprefix(prefix)
+        ) from None
+    return dict(read)
+
+
+def _limits(value: Mapping[str, object]) -> Limits:
+    given: dict[str, Any] = {name: value.get(name) for name in LIMIT_NAMES}
+    duration_s = value.get("duration_s")
+    if isinstance(duration_s, (int, float)):
+        given["duration"] = timedelta(seconds=duration_s)
+    return Limits(**given)
+
+
+def _read_retention(value: Mapping[str, object]) -> dict[str, object]:
+    _check_names(value, RETENTIONS)
+    return {
+        name: None if value.get(name) is None else _read(name, _days, value[name])
+        for name in RETENTIONS
+    }
+
+
+def _days(value: object) -> float:
+    days = number(value)
+    if not 0 <= days <= MOST_DAYS:
+        raise ValueError(f"expected 0 to {MOST_DAYS:g} days (0: for ever), got {days:g}")
+    return days
+
+
+def _read_defaults(value: Mapping[str, object]) -> dict[str, object]:
+    values = values_of(value)
+    for path in values:
+        if path in _NO_DEFAULTS:
+            raise Invalid(path, "each job says that for itself: it cannot be a default")
+    for name, _ in values.get("headers", ()):
+        if is_secret(name):
+            hint = "everybody may read these settings; put it into a template"
+            raise Invalid("headers", f"{name} looks like a credential, and {hint}")
+    spec_with(values | {"urls": ("https://example.com/",)})
+    form: dict[str, Any] = {}
+    for path, found in values.items():
+        group, _, name = path.rpartition(".")
+        place = form.setdefault(group, {}) if group else form
+        place[name] = FIELDS[path].write(found)
+    return form
+
+
+_READERS: Mapping[SectionName, Callable[[Mapping[str, object]], dict[str, object]]] = (
+    MappingProxyType(
+        {
+            SectionName.GRANTS: _read_grants,
+            SectionName.CEILINGS: _read_ceilings,
+            SectionName.RETENTION: _read_retention,
+            SectionName.DEFAULTS: _read_defaults,
+        }
+    )
+)
+
+
+def _check_names(value: Mapping[str, object], known: tuple[str, ...]) -> None:
+    for name in value:
+        if name not in known:
+            raise unknown(str(name), str(name), known, "field")
+
+
+def _read(name: str, read: Callable[[object], object], value: object) -> object:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise Invalid(name, str(error)) from None

@@ -1,0 +1,1 @@
+"""Hosts: rules, slots, robots.txt files."""

@@ -1,0 +1,1 @@
+"""Jobs: their spec, life, limits, queue and progress."""

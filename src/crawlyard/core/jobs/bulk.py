@@ -1,0 +1,123 @@
+"""What is done to many jobs at once."""
+
+from collections.abc import Mapping
+from enum import StrEnum, auto
+
+from msgspec import Struct
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.desk import Operation
+from crawlyard.core.jobs.filter import Condition
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.errors import IllegalMove, Invalid
+
+MOST_IDS = 10_000
+"""Of jobs that are named one by one."""
+
+
+class JobAction(StrEnum):
+    """What may be done to many jobs."""
+
+    PAUSE = auto()
+    RESUME = auto()
+    CANCEL = auto()
+    RETRY = auto()
+    DELETE = auto()
+    SET_PRIORITY = auto()
+
+
+class RetryScope(StrEnum):
+    """What of a job is tried again."""
+
+    ALL = auto()  # a new job with the same spec
+    FAILED = auto()  # the same job, its failed URLs
+    NOW = auto()  # the wait of a pending one is over
+
+
+class BulkAction(Struct, frozen=True, kw_only=True):
+    """One action, and what it needs beside the jobs.
+
+    Raises:
+        Invalid: `set_priority` without a priority, or one without it.
+    """
+
+    action: JobAction
+    reason: str = ""
+    priority: Priority | None = None  # of SET_PRIORITY
+    scope: RetryScope = RetryScope.ALL  # of RETRY
+    kinds: frozenset[ErrorKind] = frozenset()  # of RETRY, where the scope is FAILED
+
+    def __post_init__(self) -> None:
+        wanted = self.action is JobAction.SET_PRIORITY
+        if wanted is (self.priority is None):
+            needs = "expected one for set_priority" if wanted else "only set_priority takes one"
+            raise Invalid("priority", needs)
+
+    @property
+    def doubles(self) -> bool:
+        """Tell whether doing it twice makes two of something."""
+        return self.action is JobAction.RETRY and self.scope is RetryScope.ALL
+
+
+class Chosen(Struct, frozen=True, kw_only=True):
+    """Which jobs: these, or those that fit all conditions."""
+
+    ids: tuple[str, ...] | None = None
+    where: tuple[Condition, ...] = ()
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """What became of one job."""
+
+    id: str
+    code: str = ""  # empty: it was done
+    detail: str = ""
+    state: str | None = None  # of the job now; None: it is gone, or cannot be seen
+    new_id: str | None = None  # of the job that a retry has made
+
+
+class BulkDone(Struct, frozen=True, kw_only=True):
+    """What became of all jobs, or what would."""
+
+    count: int
+    dry_run: bool
+    results: tuple[Result, ...]  # of a dry run, the first few
+    operation: Operation | None = None  # does the rest, where there are too many
+
+
+_MOVES: Mapping[JobAction, Move] = {
+    JobAction.PAUSE: Move.PAUSE,
+    JobAction.RESUME: Move.RESUME,
+    JobAction.CANCEL: Move.CANCEL,
+}
+_ALREADY = {JobAction.PAUSE: State.PAUSED, JobAction.CANCEL: State.CANCELLED}
+
+
+def check_possible(asked: BulkAction, job: Job) -> None:
+    """Check that the state of *job* allows an action; more may stand in its way.
+
+    Raises:
+        IllegalMove: it does not.
+    """
+    if job.state is _ALREADY.get(asked.action):
+        return
+    word = asked.action.value.replace("_", " ")
+    if not _allowed(asked, job.state):
+        message = f"cannot {word} a job that is {job.state}"
+        raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
+
+
+def _allowed(asked: BulkAction, state: State) -> bool:
+    match asked.action:
+        case JobAction.DELETE:
+            return state.ended or state is State.PAUSED
+        case JobAction.SET_PRIORITY:
+            return state is not State.CANCELLED
+        case JobAction.RETRY if asked.scope is RetryScope.NOW:
+            return Move.RETRY_NOW in LIFECYCLE[state]
+        case JobAction.RETRY:
+            return state.ended
+        case _:
+            return _MOVES[asked.action] in LIFECYCLE[state]

@@ -1,0 +1,308 @@
+"""The filter language of jobs: `state:failed host:x -tag:y "free text"`.
+
+Terms stand between blanks and must all hold. A term is `key:value`, or text that a
+name or a start URL has in it; `-` in front turns it round; several values between
+commas mean any of them; `"…"` keeps blanks, commas and colons together.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum, auto
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.errors import Invalid
+
+MOST_TERMS = 50
+MOST_VALUES = 100
+"""Of one term."""
+
+MAX_WORD = 500
+"""Characters of a value."""
+
+ME = "me"
+"""As an owner: whoever asks."""
+
+
+class FilterKey(StrEnum):
+    """What a term is about."""
+
+    STATE = auto()
+    PRIORITY = auto()
+    PRIORITY_GTE = auto()  # that or a higher one
+    TAG = auto()
+    HOST = auto()  # of a start URL, with or without its port
+    TEMPLATE = auto()
+    SCHEDULE = auto()
+    OWNER = auto()
+    ORIGIN = auto()
+    CREATED_AFTER = auto()  # at that instant, or after it
+    CREATED_BEFORE = auto()
+    TEXT = auto()  # a part of the name or of a start URL, whatever its case
+
+
+class Source(StrEnum):
+    """Where a job comes from, in a word."""
+
+    DIRECT = auto()  # somebody submitted a spec of his own
+    TEMPLATE = auto()
+    SCHEDULE = auto()
+    RETRY = auto()  # of another job
+
+
+class Condition(Struct, frozen=True, kw_only=True):
+    """One term, its words as `condition` writes them: any of them will do."""
+
+    key: FilterKey
+    words: tuple[str, ...]
+    negated: bool = False
+
+
+def parse(text: str) -> tuple[Condition, ...]:
+    """Return the conditions that *text* states, in its order.
+
+    Raises:
+        Invalid: it cannot be read; its *position* is that of the first character that
+            is to blame.
+    """
+    found: list[Condition] = []
+    for term in _terms(text):
+        if len(found) == MOST_TERMS:
+            raise _refused(term.at, f"expected at most {MOST_TERMS} terms")
+        found.append(_condition_of(term))
+    return tuple(found)
+
+
+def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) -> Condition:
+    """Return the condition that any of *words* fits.
+
+    Raises:
+        Invalid: a word is not what its *key* expects; the field is the key.
+    """
+    read = _READ[key]
+    given = tuple(words)
+    if len(given) > MOST_VALUES:
+        raise Invalid(key.value, f"expected at most {MOST_VALUES} values, got {len(given)}")
+    if any(len(word) > MAX_WORD for word in given):
+        raise Invalid(key.value, f"expected at most {MAX_WORD} characters")
+    try:
+        return Condition(key=key, words=tuple(read(word) for word in given), negated=negated)
+    except ValueError as error:
+        raise Invalid(key.value, str(error)) from None
+
+
+def fits(asked: Condition, job: Job) -> bool:
+    """Tell whether *job* is what a condition asks for."""
+    return asked.negated is not any(_IS[asked.key](job, word) for word in asked.words)
+
+
+def source_of(job: Job) -> Source:
+    """Return where *job* comes from."""
+    if job.retry_of is not None:
+        return Source.RETRY
+    if job.origin.schedule_id is not None:
+        return Source.SCHEDULE
+    return Source.DIRECT if job.origin.template_id is None else Source.TEMPLATE
+
+
+def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
+    """Return the hosts of *urls*, each once; one with a port of its own with and without it."""
+    found: dict[str, None] = {}
+    for url in urls:
+        plain = _PLAIN.match(url)
+        if plain is not None:  # as nearly all are, in a tenth of the time
+            found[plain[1]] = None
+            continue
+        try:
+            parts = urlsplit(url.strip())
+            host, port = (parts.hostname or "").removesuffix("."), parts.port
+        except ValueError:
+            continue
+        found[host] = None
+        if port is not None and port != _PORTS.get(parts.scheme.lower()):
+            found[f"{host}:{port}"] = None
+    found.pop("", None)
+    return tuple(found)
+
+
+_PORTS = {"http": 80, "https": 443}
+_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # in lower case, and no port
+
+
+# --- the words of each key
+
+
+def _one_of(known: Iterable[str]) -> Callable[[str], str]:
+    words = tuple(known)
+
+    def read(word: str) -> str:
+        if word.lower() not in words:
+            raise ValueError(f"expected one of {', '.join(words)}, got {word[:100]!r}")
+        return word.lower()
+
+    return read
+
+
+def _instant(word: str) -> str:
+    expected = "expected a day or an instant such as 2027-01-31 or 2027-01-31T08:00:00Z"
+    try:
+        # a day begins at midnight UTC
+        at = datetime.fromisoformat(f"{word}T00:00Z" if len(word) == _DAY else word.upper())
+        # without an offset, this is an error as well
+        return (at - _EPOCH + _EPOCH).isoformat()
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"{expected}, got {word[:100]!r}") from None
+
+
+_DAY = len("2027-01-31")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _any(word: str) -> str:
+    return word
+
+
+_PRIORITIES = tuple(str(priority) for priority in reversed(Priority))
+
+_READ: Mapping[FilterKey, Callable[[str], str]] = {
+    FilterKey.STATE: _one_of(State),
+    FilterKey.PRIORITY: _one_of(_PRIORITIES),
+    FilterKey.PRIORITY_GTE: _one_of(_PRIORITIES),
+    FilterKey.TAG: _any,
+    FilterKey.HOST: str.lower,
+    FilterKey.TEMPLATE: _any,
+    FilterKey.SCHEDULE: _any,
+    FilterKey.OWNER: _any,
+    FilterKey.ORIGIN: _one_of(Source),
+    FilterKey.CREATED_AFTER: _instant,
+    FilterKey.CREATED_BEFORE: _instant,
+    FilterKey.TEXT: _any,
+}
+
+_IS: Mapping[FilterKey, Callable[[Job, str], bool]] = {
+    FilterKey.STATE: lambda job, word: job.state == word,
+    FilterKey.PRIORITY: lambda job, word: job.priority == Priority.of(word),
+    FilterKey.PRIORITY_GTE: lambda job, word: job.priority >= Priority.of(word),
+    FilterKey.TAG: lambda job, word: word in job.spec.tags,
+    FilterKey.HOST: lambda job, word: word in hosts_in(job.spec.urls),
+    FilterKey.TEMPLATE: lambda job, word: job.origin.template_id == word,
+    FilterKey.SCHEDULE: lambda job, word: job.origin.schedule_id == word,
+    FilterKey.OWNER: lambda job, word: job.owner == word,
+    FilterKey.ORIGIN: lambda job, word: source_of(job) == word,
+    FilterKey.CREATED_AFTER: lambda job, word: job.created_at >= datetime.fromisoformat(word),
+    FilterKey.CREATED_BEFORE: lambda job, word: job.created_at < datetime.fromisoformat(word),
+    FilterKey.TEXT: lambda job, word: (
+        word.casefold() in "\n".join((job.spec.name, *job.spec.urls)).casefold()
+    ),
+}
+
+
+# --- the text
+
+
+class _Word(Struct, frozen=True):
+    """A value, without its quotes, and where it begins."""
+
+    at: int
+    text: str
+
+
+class _Term(Struct, frozen=True):
+    at: int
+    negated: bool
+    key: str | None  # None: text
+    words: tuple[_Word, ...]
+
+
+def _terms(text: str) -> Iterator[_Term]:
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        term, at = _term(text, at)
+        yield term
+
+
+def _term(text: str, begin: int) -> tuple[_Term, int]:
+    negated = text[begin] == "-"
+    at = begin + negated
+    if at == len(text) or text[at].isspace():
+        raise _refused(begin, "expected a term behind -")
+    if text[at] != '"':
+        end = _end(text, at, ' :"')
+        if text[end : end + 1] == ":" and text[end : end + 3] != "://":
+            words, after = _values(text, end + 1)
+            return _Term(begin, negated, text[at:end], words), after
+        end = _end(text, at, "")
+        return _Term(begin, negated, None, (_Word(at, text[at:end]),)), end
+    word, after = _quoted(text, at)
+    return _Term(begin, negated, None, (word,)), after
+
+
+def _values(text: str, begin: int) -> tuple[tuple[_Word, ...], int]:
+    """Return the values that begin there, and where the next term may."""
+    words: list[_Word] = []
+    at = begin
+    while True:
+        if text[at : at + 1] == '"':
+            word, at = _quoted(text, at)
+        else:
+            end = _end(text, at, ",")
+            word, at = _Word(at, text[at:end]), end
+        if not word.text:
+            raise _refused(min(word.at, len(text)) - 1, "expected a value behind it")
+        words.append(word)
+        if text[at : at + 1] != ",":
+            return tuple(words), at
+        at += 1
+
+
+def _quoted(text: str, begin: int) -> tuple[_Word, int]:
+    said: list[str] = []
+    at = begin + 1
+    while at < len(text) and text[at] != '"':
+        at += text[at] == "\\" and at + 1 < len(text)
+        said.append(text[at])
+        at += 1
+    if at >= len(text):
+        raise _refused(begin, 'expected another " that ends the text')
+    if text[at + 1 : at + 2].strip() not in ("", ","):
+        raise _refused(at + 1, 'expected a blank behind the text in "…"')
+    return _Word(begin, "".join(said)), at + 1
+
+
+def _end(text: str, begin: int, marks: str) -> int:
+    """Return where a word ends: at a blank, at one of *marks*, or with the text."""
+    at = begin
+    while at < len(text) and not text[at].isspace() and text[at] not in marks:
+        at += 1
+    return at
+
+
+def _condition_of(term: _Term) -> Condition:
+    if term.key is None:
+        return condition(FilterKey.TEXT, [term.words[0].text], negated=term.negated)
+    key = term.key.lower()
+    if key not in set(FilterKey):
+        known = ", ".join(FilterKey)
+        hint = 'put text with a colon in "…"'
+        raise _refused(term.at, f"there is no key {term.key[:100]!r}; {hint}, or use {known}")
+    words: list[str] = []
+    for word in term.words:
+        try:
+            words += condition(FilterKey(key), [word.text]).words
+        except Invalid as error:
+            raise _refused(word.at, str(error)) from None
+    if len(words) > MOST_VALUES:
+        raise _refused(term.at, f"expected at most {MOST_VALUES} values, got {len(words)}")
+    return Condition(key=FilterKey(key), words=tuple(words), negated=term.negated)
+
+
+def _refused(position: int, message: str) -> Invalid:
+    return Invalid("q", f"{message} (at character {position})", position)

@@ -1,0 +1,293 @@
+"""A job: one crawl's request, and where it is in its life."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Grant
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State, StateReason, after
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.retry import RetryReason
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.webhooks.webhook import Secret, Webhook
+from crawlyard.errors import IllegalMove
+
+LOSSES_ALLOWED = 3
+"""Deaths of a child process, in a row and without a page, that fail its job."""
+
+EVENT_OF: Mapping[Move, EventName] = {
+    Move.CLAIM: EventName.STARTED,
+    Move.COMPLETE: EventName.COMPLETED,
+    Move.FAIL: EventName.FAILED,
+    Move.REQUEUE: EventName.REQUEUED,
+    Move.PAUSE: EventName.PAUSED,
+    Move.RESUME: EventName.RESUMED,
+    Move.CANCEL: EventName.CANCELLED,
+    Move.RETRY_FAILED: EventName.RETRIED,
+    Move.RETRY_NOW: EventName.HURRIED,
+}
+"""What tells of a move; that of a lost worker says so itself."""
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Where a job comes from: nothing, where somebody submitted a spec of his own."""
+
+    template_id: str | None = None
+    template_version: int | None = None
+    schedule_id: str | None = None
+    tick_at: datetime | None = None  # the instant at which the schedule was due
+    given: tuple[str, ...] = ()  # fields of the spec that this job sets over its template
+
+
+DIRECT = Origin()
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One crawl. It changes only by moves and edits; each raises *version* by one.
+
+    What changes while it crawls (usage, lease, current URL) is its `Shard`.
+    """
+
+    id: str
+    owner: str
+    spec: JobSpec
+    state: State
+    state_reason: StateReason
+    detail: str = ""  # a sentence about the reason
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime  # of the last move or edit
+    since: datetime  # when it came into its state
+    queued_at: datetime  # kept by resume, retry wait, preemption and loss: its place in the queue
+    due_at: datetime
+    started_at: datetime | None = None  # the first claim
+    ended_at: datetime | None = None
+    turn: int = 0  # the store's: its owner's turn in its level
+    aged: int = 0  # levels above its priority, for having waited long
+    failures: int = 0  # attempts that failed: the retry budget
+    losses: int = 0  # workers that died of it
+    retry_of: str | None = None
+    origin: Origin = DIRECT
+    by_grant: tuple[Grant, ...] = ()  # what its spec asks for by leave, which may be withdrawn
+    damaged: str = ""  # what of its row cannot be read; its spec is what is left of it
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether all is the same but the turn, which is the store's alone."""
+        return isinstance(other, Job) and Struct.__eq__(self, replace(other, turn=self.turn))
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version))
+
+    @property
+    def priority(self) -> Priority:
+        """Return the level of the queue that was asked for."""
+        return self.spec.priority
+
+    @property
+    def level(self) -> Priority:
+        """Return the level that it waits in: its priority, or above it if it has aged."""
+        return Priority(self.priority + self.aged) if self.aged else self.priority
+
+    @property
+    def limits(self) -> Limits:
+        """Return its ceilings as they are now."""
+        return self.spec.limits
+
+    @property
+    def isolated(self) -> bool:
+        """Tell whether it must run alone in a child process: a worker died of it."""
+        return self.losses > 0
+
+    def webhooks(self) -> list[Webhook]:
+        """Return the webhooks that its spec asks for, each with an id made of the job's."""
+        everywhere = ("0.0.0.0/0", "::/0") if self.spec.allow_private else ()
+        return [
+            Webhook(
+                id=f"{self.id}:{number}",
+                owner=self.owner,
+                url=asked.url,
+                events=asked.events,
+                secrets=(Secret(value=asked.secret),),
+                allow_addresses=self.spec.allow_addresses + everywhere,
+                by_grant=tuple(g for g in self.by_grant if g is not Grant.IGNORE_ROBOTS),
+                job_id=self.id,
+                created_at=self.created_at,
+                updated_at=self.created_at,
+            )
+            for number, asked in enumerate(self.spec.webhooks)
+        ]
+
+    def waits_at(self, now: datetime) -> bool:
+        """Tell whether it is pending and not due yet."""
+        return self.state is State.PENDING and self.due_at > now
+
+    @staticmethod
+    def new(
+        job_id: str,
+        owner: str,
+        spec: JobSpec,
+        now: datetime,
+        *,
+        due_at: datetime | None = None,
+        origin: Origin = DIRECT,
+        by_grant: tuple[Grant, ...] = (),
+        actor: str | None = None,
+    ) -> "tuple[Job, Event]":
+        """Return a pending job and the event that tells of it; *actor*: by default its owner."""
+        due = max(now, due_at or now)
+        job = Job(
+            id=job_id,
+            owner=owner,
+            spec=spec,
+            state=State.PENDING,
+            state_reason=StateReason.SCHEDULED if due > now else StateReason.WAITING_SLOT,
+            created_at=now,
+            updated_at=now,
+            since=now,
+            queued_at=now,
+            due_at=due,
+            origin=origin,
+            by_grant=by_grant,
+        )
+        return job, job.event(EventName.CREATED, now, actor or owner)
+
+    def moved(
+        self,
+        move: Move,
+        now: datetime,
+        *,
+        actor: str,
+        reason: StateReason | None = None,
+        detail: str = "",
+        due_at: datetime | None = None,
+    ) -> "tuple[Job, Event]":
+        """Return the job after *move* and the event that tells of it.
+
+        Raises:
+            IllegalMove: its state does not allow the move.
+        """
+        state = after(self.state, move)
+        afresh = move in (Move.RESUME, Move.RETRY_FAILED)
+        job = replace(
+            self,
+            state=state,
+            state_reason=reason or _REASON_OF[state],
+            detail=detail,
+            version=self.version + 1,
+            updated_at=now,
+            since=self.since if state is self.state else now,
+            due_at=due_at or now if state is State.PENDING else self.due_at,
+            started_at=self.started_at or (now if move is Move.CLAIM else None),
+            ended_at=now if state.ended else None,
+            aged=self.aged if state in (self.state, State.RUNNING) else 0,
+            failures=0 if afresh else self.failures + (move is Move.FAIL),
+        )
+        lost = move is Move.REQUEUE and reason is StateReason.WORKER_LOST
+        name = EventName.WORKER_LOST if lost else EVENT_OF[move]
+        return job, job.event(name, now, actor)
+
+    def failed_attempt(
+        self, now: datetime, due_at: datetime, *, actor: str, detail: str
+    ) -> "tuple[Job, Event]":
+        """Return the job waiting until *due_at* for its next attempt, one failure more."""
+        job, event = self.moved(
+            Move.REQUEUE,
+            now,
+            actor=actor,
+            reason=StateReason.WAITING_RETRY,
+            detail=detail,
+            due_at=due_at,
+        )
+        told = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
+        return replace(job, failures=self.failures + 1), replace(event, data=told)
+
+    def yielded(self, now: datetime, *, actor: str) -> "tuple[Job, Event]":
+        """Return the job waiting again, since a more urgent one takes its slot."""
+        detail = "a more urgent job took its slot"
+        reason = StateReason.PREEMPTED
+        return self.moved(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
+
+    def spent(self, now: datetime, *, actor: str, part: str) -> "tuple[Job, Event]":
+        """Return the job waiting again, since that *part* of its owner's quota is used up."""
+        detail = f"quota.{part} of {self.owner} is used up until midnight (UTC)"
+        reason = StateReason.WAITING_QUOTA
+        return self.moved(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
+
+    def retry_wait(self, reason: RetryReason, chance: float) -> timedelta | None:
+        """Return how long to wait if the attempt under way fails; ``None``: it was the last.
+
+        *chance* is a random number from 0 to 1 that the caller draws: 0 is the
+        longest wait.
+        """
+        policy = self.spec.retry
+        return policy.wait(self.failures + 1, chance) if reason in policy.reasons else None
+
+    def lost(
+        self, now: datetime, *, actor: str, in_child: bool, chance: float = 0
+    ) -> "tuple[Job, Event]":
+        """Return the job after its worker died: queued again in its old place, or failed.
+
+        The first death, in a worker that had other jobs as well, may not be its
+        fault: it runs next alone in a child process, and only deaths there count on.
+        Too many of them are a failed attempt; the next one is alone from its beginning.
+        """
+        losses = self.losses + 1 if in_child else max(1, self.losses)
+        died = f"its child process died, {losses - 1} in a row" if in_child else "its worker died"
+        move = Move.REQUEUE
+        if in_child and losses > LOSSES_ALLOWED:
+            wait = self.retry_wait(RetryReason.WORKER_LOST, chance)
+            if wait is not None:
+                job, event = self.failed_attempt(now, now + wait, actor=actor, detail=died)
+                return replace(job, losses=1), event
+            move = Move.FAIL
+        job, event = self.moved(move, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died)
+        return replace(job, losses=losses), event
+
+    def edited(
+        self, spec: JobSpec, now: datetime, *, actor: str, changed: Mapping[str, object]
+    ) -> "tuple[Job, Event]":
+        """Return the job with another spec; *changed* names the fields and their new values.
+
+        Raises:
+            IllegalMove: it has been cancelled.
+        """
+        if self.state is State.CANCELLED:
+            message = "cannot change a job that is cancelled; resume it first"
+            raise IllegalMove(message, allowed=tuple(LIFECYCLE[self.state]))
+        aged = self.aged if spec.priority is self.priority else 0
+        job = replace(self, spec=spec, aged=aged, version=self.version + 1, updated_at=now)
+        return job, job.event(EventName.EDITED, now, actor, changed=dict(changed))
+
+    def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
+        """Return an event about this job as it is, with *data* beside its state."""
+        told: dict[str, object] = {
+            "state": self.state.value,
+            "reason": self.state_reason.value,
+            "detail": self.detail,
+            "version": self.version,
+            "name": self.spec.name,
+        }
+        if self.origin.schedule_id is not None:
+            told["schedule_id"] = self.origin.schedule_id
+        return Event(
+            name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=told | data
+        )
+
+
+def damage_of(job: Job) -> str:
+    """Return a sentence that says what of a damaged job cannot be read, and what to do."""
+    return f"damaged: its row cannot be read ({job.damaged}); it can only be deleted"
+
+
+_REASON_OF: Mapping[State, StateReason] = {
+    State.PENDING: StateReason.WAITING_SLOT,
+    State.RUNNING: StateReason.CRAWLING,
+    State.PAUSED: StateReason.BY_USER,
+    State.COMPLETED: StateReason.EXHAUSTED,
+    State.FAILED: StateReason.INTERNAL_ERROR,
+    State.CANCELLED: StateReason.BY_USER,
+}

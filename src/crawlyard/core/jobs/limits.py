@@ -1,0 +1,194 @@
+"""Ceilings of a job, what has been used of them, and the pace of requests to a host."""
+
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.core.field_types import check_types
+from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.quantity import LARGEST, counted
+from crawlyard.errors import Invalid
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Ceilings for one job; ``None`` is no ceiling.
+
+    Raises:
+        Invalid: a ceiling is of another type, or not above zero.
+    """
+
+    pages: int | None = None  # targets with a final HTTP answer, whatever its status
+    bytes: int | None = None  # of response bodies, on the wire
+    duration: timedelta | None = None  # running, pauses excluded
+    errors: int | None = None  # targets given up after their last retry
+
+    def __post_init__(self) -> None:
+        check_types(self, "limits.")
+        for name in LIMIT_NAMES:
+            ceiling = getattr(self, name)
+            if ceiling is not None and ceiling <= type(ceiling)():
+                raise Invalid(f"limits.{name}", f"expected more than 0, got {ceiling}")
+            if isinstance(ceiling, int) and ceiling > LARGEST:
+                raise Invalid(f"limits.{name}", f"expected at most {LARGEST}, got {ceiling}")
+
+
+LIMIT_NAMES = Limits.__struct_fields__
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What a job has used and done; each field only ever grows, but for retried failures."""
+
+    pages: int = 0
+    bytes: int = 0
+    duration: timedelta = timedelta(0)
+    errors: int = 0
+    discovered: int = 0  # URLs that were worth a fetch: in scope, each once
+    done: int = 0  # of those, how many need no further fetch, whatever came of it
+    skipped: int = 0  # URLs that a rule kept out: scope, patterns, depth, robots, duplicates
+    redirects: int = 0  # answers that were redirects, wherever they led
+    bad_redirects: int = 0  # of those, how many are errors: no usable Location, loops, long chains
+    needs_scripts: int = 0  # pages whose text is empty or partial without scripts
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Return the sum, field by field."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in USAGE_NAMES})
+
+    @property
+    def waiting(self) -> int:
+        """Return how many discovered URLs are still to be fetched; never negative."""
+        return max(0, self.discovered - self.done)
+
+
+USAGE_NAMES = Usage.__struct_fields__
+
+
+def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
+    """Return *usage* without what failed targets used, before they are tried again."""
+    return replace(
+        usage,
+        pages=max(0, usage.pages - pages),
+        errors=max(0, usage.errors - errors),
+        done=max(0, usage.done - targets),
+    )
+
+
+class Used(Protocol):
+    """What a limit is compared with: a `Usage`, or counters that still run."""
+
+    @property
+    def pages(self) -> int:
+        """Return how many targets got a final HTTP answer."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Return how large the response bodies were, on the wire."""
+        ...
+
+    @property
+    def duration(self) -> timedelta:
+        """Return the running time."""
+        ...
+
+    @property
+    def errors(self) -> int:
+        """Return how many targets were given up."""
+        ...
+
+
+def breach(limits: Limits, usage: Used) -> str | None:
+    """Return the name of the first limit that is used up, or ``None``."""
+    for name in LIMIT_NAMES:
+        ceiling = getattr(limits, name)
+        if ceiling is not None and getattr(usage, name) >= ceiling:
+            return name
+    return None
+
+
+def clamped(limits: Limits, *ceilings: Limits) -> Limits:
+    """Return *limits* with none above the smallest of *ceilings*; no limit counts as above."""
+
+    def smallest(name: str) -> Any:
+        found = (getattr(each, name) for each in (limits, *ceilings))
+        return min((value for value in found if value is not None), default=None)
+
+    return Limits(**{name: smallest(name) for name in LIMIT_NAMES})
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """Whether one more fetch may begin and, if not, why."""
+
+    allowed: bool
+    limit: str | None = None  # the limit that stands in the way
+    used_up: bool = False  # nothing in flight can free it again: the job ends here
+    detail: str = ""
+
+
+_ALLOWED = Decision(allowed=True)
+
+
+class ResourceLimiter(Struct, frozen=True):
+    """Decides whether a job may fetch one more target.
+
+    Exact for pages: what is in flight is counted as if it had been answered, so
+    that recorded + in flight never exceeds the limit. Bytes, duration and errors
+    are known only afterwards: they overshoot by at most what was in flight.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+
+    def decide(self, usage: Used, in_flight: int = 0) -> Decision:
+        """Return whether a fetch may begin, *in_flight* others being under way."""
+        name = breach(self.limits, usage)
+        if name is not None:
+            return Decision(
+                allowed=False, limit=name, used_up=True, detail=self.describe(name, usage)
+            )
+        ceiling = self.limits.pages
+        if ceiling is not None and usage.pages + in_flight >= ceiling:
+            return Decision(
+                allowed=False,
+                limit="pages",
+                detail=f"the last pages of {ceiling:,} are in flight: {in_flight:,}",
+            )
+        return _ALLOWED
+
+    def describe(self, name: str, usage: Used) -> str:
+        """Return a sentence about the limit *name*: its ceiling, and by how much it was passed."""
+        ceiling, used = getattr(self.limits, name), getattr(usage, name)
+        over = used - ceiling
+        sentence = f"the limit of {_amount(name, ceiling)} was reached"
+        return f"{sentence} and passed by {_amount(name, over)}" if over else sentence
+
+
+def _amount(name: str, value: int | timedelta) -> str:
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.1f} s"
+    return counted(value, name.removesuffix("s"))
+
+
+def reason_of(limit: str) -> StateReason:
+    """Return the state reason that says that *limit* ended the job."""
+    return StateReason(f"limit_{limit}")
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """How often a host may be asked."""
+
+    every: timedelta
+    burst: int = 1
+
+
+def reserve(pace: Pace, booked: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """Book one request to a host; return ``(send_at, booked)``.
+
+    *booked* is what the last call returned for this host, ``None`` at first:
+    one instant is all the state there is.
+
+    Source: GCRA, the virtual scheduling form (ITU-T I.371, annex A).
+    """
+    booked = max(booked or now, now)
+    send_at = max(now, booked - pace.every * (pace.burst - 1))
+    return send_at, booked + pace.every

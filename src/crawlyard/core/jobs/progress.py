@@ -1,0 +1,77 @@
+"""How far a job has come, how fast it goes, and how long it will still take."""
+
+from datetime import timedelta
+
+from msgspec import Struct
+
+from crawlyard.core.jobs.eta import Eta, eta_of, work_left
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, Usage
+from crawlyard.core.jobs.pulse import Pulse
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far a job has come."""
+
+    done: int
+    discovered: int
+    failed: int
+    pages: int
+    bytes: int
+    elapsed: timedelta  # running time
+    rate: float  # targets done per second, lately
+    current_url: str
+    eta: Eta | None  # None: not known yet, or not running
+    eta_unknown: str = ""  # why there is no estimate
+
+
+def progress_of(
+    limits: Limits, usage: Usage, pulse: Pulse, state: State, current_url: str = ""
+) -> Progress:
+    """Return the progress of a job from what it has used and its recent pace."""
+    runs = state is State.RUNNING
+    eta = eta_of(limits, usage, pulse) if runs else None
+    unknown = "estimating… (no URL finished yet)" if runs else f"the job is {state}"
+    return Progress(
+        done=usage.done,
+        discovered=usage.discovered,
+        failed=usage.errors,
+        pages=usage.pages,
+        bytes=usage.bytes,
+        elapsed=usage.duration,
+        rate=pulse.rate if runs else 0.0,
+        current_url=current_url if runs else "",
+        eta=eta,
+        eta_unknown="" if eta else unknown,
+    )
+
+
+MILESTONES = (25, 50, 75)
+"""Per cent of a job's way to its end."""
+
+
+def milestones(limits: Limits, usage: Usage, pulse: Pulse, told: int) -> tuple[int, ...]:
+    """Return the milestones that have been passed since *told*, the last one that was.
+
+    A job ends at a limit or when its frontier runs out: it is as far as the further of the
+    two. None is passed by a job that is at its end.
+    """
+    share = max(_share_of_limits(limits, usage), _share_of_frontier(usage, pulse))
+    if share >= 1:
+        return ()
+    return tuple(m for m in MILESTONES if told < m <= 100 * share)
+
+
+def _share_of_limits(limits: Limits, usage: Usage) -> float:
+    """Return how much of the limit that is nearest to its end is used up."""
+    shares = [
+        getattr(usage, name) / ceiling
+        for name in LIMIT_NAMES
+        if (ceiling := getattr(limits, name)) and name != "errors"  # no job is meant to end so
+    ]
+    return max(shares, default=0.0)
+
+
+def _share_of_frontier(usage: Usage, pulse: Pulse) -> float:
+    """Return how much is done of all that will be found, if as much is found as may well be."""
+    return usage.done / max(1.0, usage.done + work_left(usage, pulse).high)

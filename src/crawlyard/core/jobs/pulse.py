@@ -1,0 +1,147 @@
+"""Recent pace of a crawl: how fast it goes, what it discovers, and what is in its way."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from msgspec import Struct, field
+
+from crawlyard.core.jobs.limits import Usage
+
+
+class Workload(Struct, frozen=True, kw_only=True):
+    """What the engine knows, at one moment, of the work that is left."""
+
+    retries: int = 0  # further requests that URLs which failed before may still cost
+    failed: int = 0  # requests so far that failed and are tried again
+    failed_s: float = 0.0  # what they took, added up
+    retried: int = 0  # requests so far that tried a URL again
+    failed_again: int = 0  # of those, how many failed
+    busy_s: float = 0.0  # what all requests so far took, added up
+    least_s: float = 0.0  # time left by delays, holds and waits before retries alone
+    hold_s: float = 0.0  # until the first host may be asked again, if all are held back
+    holds: int = 0  # times so far that all were
+    held_s: float = 0.0  # running time so far in which they were
+    lane_waiting: int = 0  # URLs of the host that will take longest at its own pace
+    lane_rate: float = 0.0  # that pace, in URLs per second
+    lane_full: bool = True  # that host is asked as often as it may be
+    barren: int = 0  # URLs at the maximum depth: no links are followed from them
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """What a job had done by one moment of its running time."""
+
+    at_s: float
+    held_s: float = 0.0
+    busy_s: float = 0.0
+    done: int = 0
+    discovered: int = 0
+    pages: int = 0
+    bytes: int = 0
+    errors: int = 0
+    found_at: int = 0  # URLs done when one was last discovered
+    lull: int = 0  # URLs that were lately done between two discoveries, at most
+
+    @property
+    def active_s(self) -> float:
+        """Return the running time in which requests could be sent."""
+        return self.at_s - self.held_s
+
+
+def sample_of(usage: Usage, workload: Workload, before: Sample | None = None) -> Sample:
+    """Return what is kept of a job's usage to tell its pace; *before* is the previous sample."""
+    found_at, lull = usage.done, 0
+    if before is not None and usage.discovered <= before.discovered:
+        found_at, lull = min(before.found_at, usage.done), before.lull
+    elif before is not None:
+        lull = max(before.done - before.found_at, before.lull * 4 // 5)
+    return Sample(
+        at_s=usage.duration.total_seconds(),
+        held_s=workload.held_s,
+        busy_s=workload.busy_s,
+        done=usage.done,
+        discovered=usage.discovered,
+        pages=usage.pages,
+        bytes=usage.bytes,
+        errors=usage.errors,
+        found_at=found_at,
+        lull=lull,
+    )
+
+
+class Pulse(Struct, frozen=True, kw_only=True):
+    """The recent pace of a crawl. Rates are per second of running time."""
+
+    rate: float = 0.0  # URLs done
+    spread: float = 0.0  # standard deviation of that rate from sample to sample
+    pages_rate: float = 0.0
+    bytes_rate: float = 0.0
+    errors_rate: float = 0.0
+    samples: int = 0
+    milestone: int = 0  # the last of `MILESTONES` that was told
+    # the older and the newer half of the window apart: they tell the trend
+    done: tuple[int, int] = (0, 0)
+    found: tuple[int, int] = (0, 0)
+    active_s: tuple[float, float] = (0.0, 0.0)  # time in which requests could be sent
+    busy: float = 0.0  # requests under way, on average
+    quiet: int = 0  # URLs done since one was last discovered
+    lull: int = 0  # the same between two discoveries, lately, at most
+    workload: Workload = field(default_factory=Workload)
+
+
+RECENT_S = 30.0
+"""Rates are those of the last half minute; the halves of the window may reach further back."""
+
+
+def pulse_of(history: Sequence[Sample], workload: Workload | None = None) -> Pulse:
+    """Return the pace over *history*: samples of one job, oldest first."""
+    workload = workload or Workload()
+    if len(history) < 2:
+        return Pulse(workload=workload)
+    first, middle, last = history[0], history[(len(history) - 1) // 2], history[-1]
+    if last.at_s <= first.at_s:
+        return Pulse(workload=workload)
+    recent = next((one for one in reversed(history) if last.at_s - one.at_s >= RECENT_S), first)
+    seconds = last.at_s - recent.at_s
+    active_s = max(1e-3, last.active_s - first.active_s)
+    spread, samples = _spread(history)
+    return Pulse(
+        rate=max(0.0, (last.done - recent.done) / seconds),
+        spread=spread,
+        pages_rate=max(0.0, (last.pages - recent.pages) / seconds),
+        bytes_rate=max(0.0, (last.bytes - recent.bytes) / seconds),
+        errors_rate=max(0.0, (last.errors - recent.errors) / seconds),
+        samples=samples,
+        done=(max(0, middle.done - first.done), max(0, last.done - middle.done)),
+        found=(
+            max(0, middle.discovered - first.discovered),
+            max(0, last.discovered - middle.discovered),
+        ),
+        active_s=(
+            max(0.0, middle.active_s - first.active_s),
+            max(0.0, last.active_s - middle.active_s),
+        ),
+        busy=max(0.0, last.busy_s - first.busy_s) / active_s,
+        quiet=max(0, last.done - last.found_at),
+        lull=last.lull,
+        workload=workload,
+    )
+
+
+def _spread(history: Sequence[Sample]) -> tuple[float, int]:
+    """Return the standard deviation of the rate, held time left out, and the samples it is of."""
+    total_s = total = squares = 0.0
+    samples = 0
+    for a, b in itertools.pairwise(history):
+        span_s = b.active_s - a.active_s
+        if span_s <= 0:
+            continue
+        done = b.done - a.done
+        samples += 1
+        total_s += span_s
+        total += done
+        squares += done * done / span_s
+    if not samples:
+        return 0.0, 0
+    mean = total / total_s
+    return math.sqrt(max(0.0, squares / total_s - mean * mean)), samples

@@ -1,0 +1,193 @@
+"""What a job waits for, one reason after the other."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crawlyard.core.access.quota import DAILY
+from crawlyard.core.hosts.rule import HostState
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.queue import can_run
+from crawlyard.core.quantity import counted
+from crawlyard.core.watch import HostReport, WorkerReport
+
+
+class WaitReason(StrEnum):
+    """What stands between a job and its next page: the closed list."""
+
+    DUE_TIME = auto()  # pending: it may not begin before
+    QUOTA = auto()  # pending: its owner's quota is used up
+    LEASE = auto()  # pending: its last worker still stores what was in flight
+    NO_WORKER = auto()  # pending: no worker is alive, or none of them takes jobs
+    WORKER_TAGS = auto()  # pending: no worker has the tags that it needs
+    SLOT = auto()  # pending: all slots of the workers that may take it are taken or reserved
+    QUEUE = auto()  # pending: its place among those that are due; `position`
+    HOST = auto()  # running: all hosts that it asks hold it off, or are paused
+
+
+_NOBODY = "no worker is alive (crawlyard work runs one)"
+_NOBODY_TAKES = "no worker takes jobs: those there are were told to be quiet, or are stopping"
+
+
+class Wait(Struct, frozen=True, kw_only=True):
+    """One thing that a job waits for."""
+
+    reason: WaitReason
+    detail: str
+    until: datetime | None = None  # when it is over, where that is known
+    quota: str | None = None  # of QUOTA: running, pages_per_day or bytes_per_day
+    position: int | None = None  # of QUEUE, from 1; None: beyond what was counted
+    hosts: tuple[str, ...] = ()  # of HOST
+
+
+class Surroundings(Struct, frozen=True, kw_only=True):
+    """What a job waits among."""
+
+    workers: tuple[WorkerReport, ...]  # those that are alive
+    counted: int  # places of the queue that were counted
+
+    @property
+    def slots(self) -> int:
+        """Return how many jobs may run at once."""
+        return sum(worker.slots for worker in self.workers if worker.claims)
+
+    def free(self, level: Priority) -> int:
+        """Return how many more jobs of *level* may begin now."""
+        working = [worker for worker in self.workers if worker.claims]
+        kept = [0 if level is Priority.URGENT else worker.reserved for worker in working]
+        pairs = zip(working, kept, strict=True)
+        return sum(max(0, worker.slots - len(worker.running) - n) for worker, n in pairs)
+
+    def for_tags(self, needs: Collection[str]) -> "Surroundings":
+        """Return what a job is among that needs a worker with these tags."""
+        able = tuple(w for w in self.workers if can_run(frozenset(w.tags), needs))
+        return replace(self, workers=able)
+
+
+def pending_waits(
+    job: Job,
+    now: datetime,
+    quota: str | None,
+    place: int | None,
+    *,
+    held: bool,
+    among: Surroundings,
+) -> tuple[Wait, ...]:
+    """Return what a pending job waits for, what is over first in front.
+
+    *quota* is the part of its owner's that is used up, *place* how many go before it
+    (``None``: more than were counted), *held*: its last worker has not let go of it.
+    """
+    waits: list[Wait] = []
+    if job.due_at > now:
+        what = "its next attempt" if job.state_reason is StateReason.WAITING_RETRY else "its start"
+        detail = f"{what} is due in {_told(job.due_at - now)}"
+        waits.append(Wait(reason=WaitReason.DUE_TIME, detail=detail, until=job.due_at))
+    if quota is not None:
+        waits.append(_of_quota(job.owner, quota, now))
+    if held:
+        detail = "its last worker still stores what was in flight"
+        waits.append(Wait(reason=WaitReason.LEASE, detail=detail))
+    if not among.slots:
+        detail = _NOBODY if not among.workers else _NOBODY_TAKES
+        waits.append(Wait(reason=WaitReason.NO_WORKER, detail=detail))
+    able = among.for_tags(job.spec.worker_tags)
+    if among.slots and not able.slots:
+        waits.append(_of_tags(job.spec.worker_tags))
+    if job.due_at > now or quota is not None:
+        return tuple(waits)
+    among = able
+    if among.slots and not among.free(job.level):
+        slots = counted(among.slots, "slot")
+        detail = f"every slot is taken ({slots} of {counted(len(among.workers), 'worker')})"
+        if reserved := among.free(Priority.URGENT):
+            free = counted(reserved, "free slot is", "free slots are")
+            detail = f"the {free} reserved for urgent jobs"
+        waits.append(Wait(reason=WaitReason.SLOT, detail=detail))
+    waits.append(_of_queue(place, among.counted))
+    return tuple(waits)
+
+
+def running_waits(job: Job, now: datetime, workers: Collection[WorkerReport]) -> tuple[Wait, ...]:
+    """Return what a running job waits for: for its hosts, if all of them hold it off."""
+    every = (host for worker in workers for host in worker.hosts if job.id in host.jobs)
+    asked = [host for host in every if not host.idle]
+    shut = [host for host in asked if host.state is HostState.PAUSED]
+    held = [host for host in asked if host not in shut and host.is_held(now)]
+    if not asked or len(shut) + len(held) < len(asked) or any(host.in_flight for host in asked):
+        return ()
+    until = min((host.held_until for host in held if host.held_until is not None), default=None)
+    details = [f"an operator has paused {_some(shut)}"] if shut else []
+    if until is not None:
+        details.append(f"{_some(held)} refused requests; asked again in {_told(until - now)}")
+    names = tuple(sorted({host.host for host in asked}))[:20]
+    return (Wait(reason=WaitReason.HOST, detail="; ".join(details), until=until, hosts=names),)
+
+
+def _some(hosts: Collection[HostReport]) -> str:
+    """Return the names of hosts, the first few of many."""
+    names = sorted({host.host for host in hosts})
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def reason_shown(job: Job, waits: Collection[Wait]) -> StateReason:
+    """Return the state reason of a job as it is shown: a quota goes before a slot."""
+    parts = [wait.quota for wait in waits if wait.reason is WaitReason.QUOTA]
+    due = not any(wait.reason is WaitReason.DUE_TIME for wait in waits)
+    return _reason(job, parts[0] if parts else None, due=due)
+
+
+def reason_at(job: Job, now: datetime, quota: str | None) -> StateReason:
+    """Return the same without the waits; *quota* is the part of its owner's that is used up."""
+    return _reason(job, quota, due=job.due_at <= now)
+
+
+def _reason(job: Job, quota: str | None, *, due: bool) -> StateReason:
+    if job.state is not State.PENDING or not due:
+        return job.state_reason
+    if quota is not None:
+        return StateReason.WAITING_QUOTA
+    # it was used up while the job ran, and is not any more
+    over = job.state_reason is StateReason.WAITING_QUOTA
+    return StateReason.WAITING_SLOT if over else job.state_reason
+
+
+def _of_quota(owner: str, part: str, now: datetime) -> Wait:
+    if part == "running":
+        detail = f"as many jobs of {owner} run as may (quota.running)"
+        return Wait(reason=WaitReason.QUOTA, detail=detail, quota=part)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    detail = f"the {DAILY[part]} of {owner} for today are used up (quota.{part})"
+    return Wait(reason=WaitReason.QUOTA, detail=detail, quota=part, until=midnight)
+
+
+def _of_tags(needs: Collection[str]) -> Wait:
+    tags = sorted(set(needs))
+    asked = " ".join(f"--tag {tag}" for tag in tags)
+    detail = f"no worker has {' and '.join(tags)} (crawlyard work {asked} runs one)"
+    return Wait(reason=WaitReason.WORKER_TAGS, detail=detail)
+
+
+def _of_queue(place: int | None, most: int) -> Wait:
+    if place is None:
+        detail = f"more than {most:,} jobs are ahead of it"
+        return Wait(reason=WaitReason.QUEUE, detail=detail)
+    ahead = f"{counted(place, 'job is', 'jobs are')} ahead of it"
+    detail = ahead if place else "it is next in line"
+    return Wait(reason=WaitReason.QUEUE, detail=detail, position=place + 1)
+
+
+def _told(length: timedelta) -> str:
+    """Return a length in its two largest units."""
+    seconds = max(1, round(length.total_seconds()))
+    parts = []
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, seconds = divmod(seconds, size)
+        if number:
+            parts.append(f"{number}{unit}")
+    return " ".join(parts[:2])

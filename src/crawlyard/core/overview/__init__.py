@@ -1,0 +1,1 @@
+"""Figures and notices for a dashboard."""

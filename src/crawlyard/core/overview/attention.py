@@ -1,0 +1,357 @@
+"""What needs a person: which things are in trouble, since when, and in which words."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+
+from msgspec import Struct, field
+
+from crawlyard.core.access.user import Permit
+from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.quantity import counted
+from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
+from crawlyard.core.watch import HostStanding
+from crawlyard.core.webhooks.webhook import Webhook
+
+IN_A_ROW = 3
+"""Failed jobs, or refused requests, one after the other, that are worth a look."""
+
+LATE = timedelta(minutes=1)
+"""A schedule that should have been fired so long ago is overdue."""
+
+PAUSED_LONG = timedelta(days=1)
+MOST_OF_KIND = 20
+
+_LEAST_FREE = 1 << 30  # bytes: a disk with less is full soon, however small it is
+_PLENTY = 10 << 30  # bytes: one with more has room, however large it is
+_SHARE = 0.05  # of a disk: between the two, so much is to be free
+
+
+class Trouble(StrEnum):
+    """What can be in need of a person, the most urgent first."""
+
+    NO_WORKER = auto()  # jobs wait, and no worker takes any
+    DISK_FULL = auto()  # the disk of the data directory is nearly full
+    JOB_DAMAGED = auto()  # the row of a job cannot be read
+    SCHEDULE_OVERDUE = auto()  # a schedule should have been fired, and was not
+    SCHEDULE_PAUSED = auto()  # a schedule was paused since its runs failed, or it is unreadable
+    RUNS_FAILING = auto()  # the last jobs of a schedule, a template or a name have all failed
+    JOB_PAUSED = auto()  # a job was paused for want of room or of a grant, or long ago
+    HOST_REFUSING = auto()  # a host answers with 429 or 503, and nothing else
+    WEBHOOK_OFF = auto()  # a webhook was switched off since nothing arrived
+
+
+NEEDS: Mapping[Trouble, Permit] = {
+    Trouble.DISK_FULL: Permit.ADMIN,
+    Trouble.SCHEDULE_OVERDUE: Permit.SCHEDULES_READ,
+    Trouble.SCHEDULE_PAUSED: Permit.SCHEDULES_READ,
+    Trouble.WEBHOOK_OFF: Permit.WEBHOOKS_READ,
+}
+"""What it takes to be told of it, beside `Permit.JOBS_READ`."""
+
+SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED})
+"""Why jobs are paused by the yard itself."""
+
+
+class SubjectKind(StrEnum):
+    """What a notice may be about."""
+
+    JOB = auto()
+    SCHEDULE = auto()
+    TEMPLATE = auto()
+    HOST = auto()
+    WEBHOOK = auto()
+
+
+class NoticeLine(Struct, frozen=True, kw_only=True):
+    """Jobs that follow each other: of one schedule, else of one template, else of one name."""
+
+    kind: SubjectKind  # SCHEDULE, TEMPLATE, or JOB: of a name
+    key: str  # the id, or the name
+    owner: str
+
+
+def line_of(
+    owner: str, schedule_id: str | None, template_id: str | None, name: str
+) -> NoticeLine | None:
+    """Return the line that such a job is in, ``None`` where it stands for itself."""
+    for kind, key in (
+        (SubjectKind.SCHEDULE, schedule_id),
+        (SubjectKind.TEMPLATE, template_id),
+        (SubjectKind.JOB, name),
+    ):
+        if key:
+            return NoticeLine(kind=kind, key=key, owner=owner)
+    return None
+
+
+class JobEnd(Struct, frozen=True, kw_only=True):
+    """How a job of a line ended: completed or failed."""
+
+    job_id: str
+    state: State
+    ended_at: datetime
+
+
+class OwnerBacklog(Struct, frozen=True, kw_only=True):
+    """The jobs that are due and wait."""
+
+    count: int = 0
+    oldest: str | None = None  # the id of the one that is due longest
+    since: datetime | None = None  # when that was due
+
+
+class Disk(Struct, frozen=True, kw_only=True):
+    """The disk on which the data directory is."""
+
+    folder: str
+    free: int  # bytes
+    total: int
+
+    @property
+    def nearly_full(self) -> bool:
+        """Tell whether room is to be made."""
+        return self.free < max(_LEAST_FREE, min(_PLENTY, self.total * _SHARE))
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What is known of things that may be in trouble: those of one user, or of all.
+
+    None of the sequences needs to be narrowed to what is; *cut* are the kinds of trouble of
+    which there may be more than they have.
+    """
+
+    now: datetime
+    wall: datetime  # what the clock on the wall says: schedules go by it
+    workers: int = 0  # that are alive, and take jobs
+    backlog: OwnerBacklog = field(default_factory=OwnerBacklog)
+    disk: Disk | None = None
+    schedules: Sequence[CrawlSchedule] = ()
+    lines: Mapping[NoticeLine, Sequence[JobEnd]] = field(
+        default_factory=dict
+    )  # the latest in front
+    names: Mapping[NoticeLine, str] = field(default_factory=dict)  # of those whose subject is there
+    paused: Sequence[Job] = ()
+    damaged: Sequence[Job] = ()
+    hosts: Sequence[HostStanding] = ()
+    webhooks: Sequence[Webhook] = ()
+    cut: frozenset[Trouble] = frozenset()
+
+
+class Notice(Struct, frozen=True, kw_only=True):
+    """One thing that needs a person."""
+
+    trouble: Trouble
+    detail: str  # a sentence without the name of the subject
+    subject: SubjectKind | None = None
+    key: str = ""  # the id of the subject, or the host
+    name: str = ""
+    job_id: str | None = None  # the job that something can be done to
+    since: datetime | None = None  # None: nobody knows
+
+
+class Attention(Struct, frozen=True, kw_only=True):
+    """All that needs a person, the most urgent kind first, in each the longest first."""
+
+    at: datetime
+    notices: tuple[Notice, ...] = ()  # at most `MOST_OF_KIND` of each kind
+    counts: Mapping[Trouble, int] = field(default_factory=dict)  # zeros left out
+    cut: frozenset[Trouble] = frozenset()  # of these, there may be more than their count
+
+
+def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
+    """Return what somebody with *permits* may be told of."""
+    return frozenset(kind for kind in Trouble if NEEDS.get(kind, Permit.JOBS_READ) in permits)
+
+
+def attention(facts: Facts, kinds: Collection[Trouble]) -> Attention:
+    """Return what of *facts* needs a person, of these *kinds*."""
+    shown: list[Notice] = []
+    counts: dict[Trouble, int] = {}
+    for kind in Trouble:
+        found = _FIND[kind](facts) if kind in kinds else []
+        if found:
+            counts[kind] = len(found)
+            shown += sorted(found, key=lambda n: n.since or facts.now)[:MOST_OF_KIND]
+    cut = frozenset(facts.cut & set(kinds))
+    return Attention(at=facts.now, notices=tuple(shown), counts=counts, cut=cut)
+
+
+def suspects(failures: Iterable[tuple[NoticeLine | None, JobEnd]]) -> Mapping[NoticeLine, datetime]:
+    """Return the lines in which enough jobs have failed, with when the first of these did.
+
+    In the order of their last failures, which *failures* begin with.
+    """
+    found: dict[NoticeLine, list[JobEnd]] = {}
+    for line, end in failures:
+        if line is not None:
+            found.setdefault(line, []).append(end)
+    return {line: ends[-1].ended_at for line, ends in found.items() if len(ends) >= IN_A_ROW}
+
+
+def streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
+    """Return the failures in front of *ends*, the latest of which is the first."""
+    failed: list[JobEnd] = []
+    for end in ends:
+        if end.state is not State.FAILED:
+            break
+        failed.append(end)
+    return failed
+
+
+def _no_worker(facts: Facts) -> list[Notice]:
+    waiting = facts.backlog
+    if facts.workers or not waiting.count:
+        return []
+    jobs = counted(waiting.count, "job waits", "jobs wait")
+    return [
+        Notice(
+            trouble=Trouble.NO_WORKER,
+            detail=f"{jobs}, and no worker takes any (crawlyard work runs one)",
+            subject=SubjectKind.JOB,
+            key=waiting.oldest or "",
+            job_id=waiting.oldest,
+            since=waiting.since,
+        )
+    ]
+
+
+def _disk_full(facts: Facts) -> list[Notice]:
+    disk = facts.disk
+    if disk is None or not disk.nearly_full:
+        return []
+    free = f"{disk.free / (1 << 30):.1f} of {disk.total / (1 << 30):,.0f} GiB are free"
+    detail = f"the disk of {disk.folder} is nearly full: {free}"
+    return [Notice(trouble=Trouble.DISK_FULL, detail=detail)]
+
+
+def _overdue(facts: Facts) -> list[Notice]:
+    late = "it should have been fired: no scheduler runs, or it is behind"
+    return [
+        _of_schedule(Trouble.SCHEDULE_OVERDUE, one, late, one.fire_at)
+        for one in facts.schedules
+        if one.paused_at is None and one.fire_at is not None and one.fire_at < facts.wall - LATE
+    ]
+
+
+def _schedules_paused(facts: Facts) -> list[Notice]:
+    return [
+        _of_schedule(
+            Trouble.SCHEDULE_PAUSED, one, f"it was paused: {one.pause_reason}", one.paused_at
+        )
+        for one in facts.schedules
+        if one.paused_at is not None and one.paused_by == BY_ITSELF
+    ]
+
+
+def _of_schedule(
+    trouble: Trouble, schedule: CrawlSchedule, detail: str, since: datetime | None
+) -> Notice:
+    return Notice(
+        trouble=trouble,
+        detail=detail,
+        subject=SubjectKind.SCHEDULE,
+        key=schedule.id,
+        name=schedule.name,
+        since=since,
+    )
+
+
+def _runs_failing(facts: Facts) -> list[Notice]:
+    found: list[Notice] = []
+    for line, ends in facts.lines.items():
+        failed = streak(ends)
+        if len(failed) >= IN_A_ROW and line in facts.names:
+            # as many as were looked at: there may be more before them
+            more = "at least " if len(failed) == len(ends) else ""
+            named = line.kind is SubjectKind.JOB
+            found.append(
+                Notice(
+                    trouble=Trouble.RUNS_FAILING,
+                    detail=f"its last jobs have failed, {more}{len(failed)} in a row",
+                    subject=line.kind,
+                    key=failed[0].job_id if named else line.key,
+                    name=facts.names[line],
+                    job_id=failed[0].job_id,
+                    since=failed[-1].ended_at,
+                )
+            )
+    return found
+
+
+def _jobs_paused(facts: Facts) -> list[Notice]:
+    found: list[Notice] = []
+    for job in facts.paused:
+        short = job.state_reason in SHORT_OF
+        if job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG):
+            why = f": {job.detail}" if job.detail else ""
+            found.append(
+                Notice(
+                    trouble=Trouble.JOB_PAUSED,
+                    detail=f"it is paused ({job.state_reason}){why}",
+                    subject=SubjectKind.JOB,
+                    key=job.id,
+                    name=job.spec.name,
+                    job_id=job.id,
+                    since=job.since,
+                )
+            )
+    return found
+
+
+def _jobs_damaged(facts: Facts) -> list[Notice]:
+    return [
+        Notice(
+            trouble=Trouble.JOB_DAMAGED,
+            detail=f"it is {damage_of(job)}",
+            subject=SubjectKind.JOB,
+            key=job.id,
+            name=job.spec.name,
+            job_id=job.id,
+        )
+        for job in facts.damaged
+    ]
+
+
+def _hosts_refusing(facts: Facts) -> list[Notice]:
+    return [
+        Notice(
+            trouble=Trouble.HOST_REFUSING,
+            detail=f"it has refused the last {host.refusals} requests (429 or 503)",
+            subject=SubjectKind.HOST,
+            key=host.host,
+            name=host.host,
+            job_id=next(iter(host.jobs), None),
+        )
+        for host in facts.hosts
+        if host.refusals >= IN_A_ROW
+    ]
+
+
+def _webhooks_off(facts: Facts) -> list[Notice]:
+    return [
+        Notice(
+            trouble=Trouble.WEBHOOK_OFF,
+            detail=f"it was switched off: {webhook.disabled_reason}",
+            subject=SubjectKind.WEBHOOK,
+            key=webhook.id,
+            name=webhook.receiver,
+            since=webhook.failing_since or webhook.updated_at,
+        )
+        for webhook in facts.webhooks
+        if webhook.off_by_itself
+    ]
+
+
+_FIND = {
+    Trouble.NO_WORKER: _no_worker,
+    Trouble.DISK_FULL: _disk_full,
+    Trouble.JOB_DAMAGED: _jobs_damaged,
+    Trouble.SCHEDULE_OVERDUE: _overdue,
+    Trouble.SCHEDULE_PAUSED: _schedules_paused,
+    Trouble.RUNS_FAILING: _runs_failing,
+    Trouble.JOB_PAUSED: _jobs_paused,
+    Trouble.HOST_REFUSING: _hosts_refusing,
+    Trouble.WEBHOOK_OFF: _webhooks_off,
+}

@@ -1,0 +1,145 @@
+"""What a value from outside may be, read into what it means: for forms and parameters alike."""
+
+# ruff: noqa: TRY004  # whatever is wrong with a value is a `ValueError`, as of `float`
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import TypeGuard
+
+from crawlyard.core import quantity
+from crawlyard.core.jobs.spec import FOREVER
+from crawlyard.errors import Invalid
+
+
+def text(value: object) -> str:
+    """Return *value* if it is text.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(value, str):
+        hint = "; put it in quotes" if isinstance(value, (int, float)) else ""
+        raise ValueError(f"expected text, got {shown(value)}{hint}")
+    return value
+
+
+def whole(value: object) -> int:
+    """Return a whole number: as such, or as text like ``20k``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, str):
+        return quantity.count(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"expected a whole number such as 500 or 20k, got {shown(value)}")
+    return _held(value)
+
+
+def size(value: object) -> int:
+    """Return bytes: a whole number, or text like ``500MB``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(value, str):
+        return quantity.size(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"expected a size such as 500MB or 1048576, got {shown(value)}")
+    return _held(value)
+
+
+def span(value: object) -> timedelta:
+    """Return a duration: a number of seconds, or text like ``1h30m``.
+
+    Raises:
+        ValueError: it is none of these, negative, or more than a hundred years.
+    """
+    if isinstance(value, str):
+        return quantity.duration(value)
+    expected = "expected seconds, or a duration such as 90s, 2h or 1h30m"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{expected}, got {shown(value)}")
+    if not 0 <= value <= FOREVER.total_seconds():  # NaN is neither
+        raise ValueError(f"{expected}, got {value:g}")
+    return timedelta(seconds=value)
+
+
+def number(value: object) -> float:
+    """Return a finite number: as such, or as text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError  # noqa: TRY301 - told below, with what `float` refuses
+        found = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"expected a number, got {shown(value)}") from None
+    if not math.isfinite(found):
+        raise ValueError(f"expected a finite number, got {shown(value)}")
+    return found
+
+
+def boolean(value: object) -> bool:
+    """Return *value* if it is true or false, or one of these words.
+
+    Raises:
+        ValueError: it is not.
+    """
+    word = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(word, bool):
+        return word
+    if word in ("true", "false"):
+        return word == "true"
+    raise ValueError(f"expected true or false, got {shown(value)}")
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """Return a list of texts; one alone may stand without its list.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(value, str):
+        return (value,)
+    if not is_list(value):
+        raise ValueError(f"expected a list of texts, got {shown(value)}")
+    return tuple(text(item) for item in value)
+
+
+def shown(value: object) -> str:
+    """Return *value* as a message names it: as JSON would, cut where it is long."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "an object"
+    if is_list(value):
+        return "a list"
+    if isinstance(value, int) and abs(value) > quantity.LARGEST:
+        return "a number of more than 18 digits"  # with thousands of them, `repr` fails
+    told = repr(value)
+    return told if len(told) <= 100 else f"{told[:99]}…"
+
+
+def unknown(path: str, name: str, known: Sequence[str], what: str) -> Invalid:
+    """Return the refusal of *name* at *path*, with what may have been meant among *known*."""
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    return Invalid(path, f"there is no such {what}; {hint}")
+
+
+def _held(value: int) -> int:
+    if abs(value) > quantity.LARGEST:
+        raise ValueError(f"expected at most {quantity.LARGEST}, got {shown(value)}")
+    return value
+
+
+def is_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Tell whether *value* is a list: text is none."""
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

@@ -1,0 +1,1 @@
+"""Schedules: when one is due, and what becomes of each instant."""

@@ -1,0 +1,378 @@
+"""What becomes of each instant at which a schedule is due: decided here, written elsewhere.
+
+A scheduler reads a schedule, asks `decide`, makes a job of each `Run`, and writes all of
+it in one transaction. Until that is written, nothing has happened: whoever decides next
+starts from the same stored schedule, so that a crash in between loses and doubles nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from sys import maxsize
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.schedules.planning import fire_at, following
+from crawlyard.core.schedules.schedule import (
+    CrawlSchedule,
+    Misfire,
+    Overlap,
+    Tick,
+    TickOutcome,
+    TickReason,
+)
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """An instant for which a job is to be submitted now, and what its row is to say."""
+
+    due_at: datetime
+    outcome: TickOutcome  # RAN or CAUGHT_UP
+    reason: TickReason
+    detail: str = ""
+
+    def tick(self, schedule_id: str, job_id: str, now: datetime) -> Tick:
+        """Return its row of the ledger, once it has its job."""
+        return Tick(
+            schedule_id=schedule_id,
+            due_at=self.due_at,
+            outcome=self.outcome,
+            reason=self.reason,
+            detail=self.detail,
+            job_id=job_id,
+            decided_at=now,
+        )
+
+
+class TickDecision(Struct, frozen=True, kw_only=True):
+    """What is to be written of one schedule, in one transaction."""
+
+    ticks: tuple[Tick, ...] = ()  # of instants without a run; and of jobs that are replaced
+    runs: tuple[Run, ...] = ()  # the earliest first
+    cancels: tuple[Job, ...] = ()  # make room for the runs
+    schedule_after: CrawlSchedule  # one beat on; the very one that was given if nothing is decided
+    next_at: datetime | None = None  # as it would be with runs left
+    fire_at: datetime | None = None  # as it would be with runs left
+    waited_at: datetime | None = None  # the instant of a tick that waited, and made room
+
+    def refused(self, run: Run, reason: TickReason, detail: str, now: datetime) -> "TickDecision":
+        """Return the decision without *run*, whose job could not be submitted: its row says why.
+
+        It does not count as one of the runs that are left, and if it was the only one
+        to be submitted, the jobs that had to make room go on, and what waited still does.
+        """
+        after = self.schedule_after
+        if after.runs_left is not None:
+            left = after.runs_left + 1
+            after = replace(after, runs_left=left, next_at=self.next_at, fire_at=self.fire_at)
+        skipped = Tick(
+            schedule_id=after.id,
+            due_at=run.due_at,
+            outcome=TickOutcome.SKIPPED,
+            reason=reason,
+            detail=detail,
+            decided_at=now,
+        )
+        runs = tuple(other for other in self.runs if other != run)
+        if runs:
+            return replace(self, ticks=(*self.ticks, skipped), runs=runs, schedule_after=after)
+        jobs = frozenset(job.id for job in self.cancels)
+        others = (t for t in self.ticks if t.job_id not in jobs and t.due_at != self.waited_at)
+        if self.waited_at is not None:
+            after = replace(after, waiting_at=self.waited_at)
+        return replace(
+            self,
+            ticks=(*others, skipped),
+            runs=(),
+            cancels=(),
+            schedule_after=after,
+            waited_at=None,
+        )
+
+
+def decide(
+    schedule: CrawlSchedule,
+    now: datetime,
+    active: Sequence[Job],
+    limit: int,
+    *,
+    early: bool = False,
+) -> TickDecision:
+    """Return what becomes of the instants that are due at *now*: the earliest *limit* of them.
+
+    *active*: its jobs that have not ended, the oldest first. While ``fire_at`` of the
+    schedule after has come, there is more to decide. *early*: nothing is left to its jitter.
+
+    - Paused: skipped.
+    - In time, by its grace: runs by the overlap policy.
+    - Late: by the misfire policy missed, or caught up, which then runs by the overlap policy.
+
+    A run that is decided here counts as active for the ticks behind it. So of several
+    that are caught up at once, `Overlap.SKIP` runs the first, `QUEUE` the first and, after
+    it, the second, `CANCEL_PREVIOUS` the last, and only `ALLOW` all. A tick that waits runs
+    before any other if nothing is active any more.
+    """
+    most = schedule.catch_up if schedule.misfire is Misfire.RUN_ALL else 1
+    # enough to know the last *most*
+    due = list(islice(_due(schedule, now, early=early), limit + most))
+    late = sum(fires < now - schedule.grace for _, fires in due)
+    made_up_from = _made_up_from(schedule, len(due), late)
+    deciding = _Deciding(schedule, active, now)
+    if due:
+        deciding.release()
+    upto = None
+    for index, (due_at, fires) in enumerate(due[:limit]):
+        if deciding.runs_left == 0:
+            break
+        upto = due_at
+        was_on = schedule.paused_at is None or (index < late and fires < schedule.paused_at)
+        if not was_on:
+            deciding.note(due_at, TickOutcome.SKIPPED, TickReason.PAUSED, schedule.pause_reason)
+        elif index >= late:
+            deciding.run(Run(due_at=due_at, outcome=TickOutcome.RAN, reason=TickReason.ON_TIME))
+        elif index >= made_up_from and schedule.paused_at is None:
+            deciding.run(Run(due_at=due_at, outcome=TickOutcome.CAUGHT_UP, reason=TickReason.LATE))
+        else:
+            deciding.note(due_at, TickOutcome.MISSED, TickReason.NO_SCHEDULER, _missed(schedule))
+    return deciding.decision(upto)
+
+
+def foreseen(
+    schedule: CrawlSchedule, now: datetime, active: Sequence[Job]
+) -> tuple[CrawlSchedule, Mapping[datetime, Tick]]:
+    """Return a schedule as it will be when all that is due at *now* is decided, and the rows.
+
+    Rows with a run have the id of no job yet, which is not ``None``.
+    """
+    decision = decide(schedule, now, active, maxsize >> 1)
+    rows = {run.due_at: run.tick(schedule.id, "", now) for run in decision.runs}
+    return decision.schedule_after, rows | {tick.due_at: tick for tick in decision.ticks}
+
+
+def asked_for(
+    schedule: CrawlSchedule, at: datetime, active: Sequence[Job], by: str
+) -> tuple[Run, TickDecision]:
+    """Return the run that *by* wants at once, for the instant *at*, and what makes room for it.
+
+    It does not count as one of the runs that are left.
+    """
+    detail = f"asked for by {by}"
+    run = Run(due_at=at, outcome=TickOutcome.RAN, reason=TickReason.BY_USER, detail=detail)
+    deciding = _Deciding(schedule, active, at)
+    if schedule.overlap is Overlap.CANCEL_PREVIOUS:
+        deciding.make_room(run)
+    deciding.runs.append(run)
+    return run, deciding.decision(None)
+
+
+def released(schedule: CrawlSchedule, now: datetime) -> TickDecision:
+    """Return what becomes of the tick that waits, now that no job of the schedule is active."""
+    deciding = _Deciding(schedule, (), now)
+    deciding.release()
+    return deciding.decision(None)
+
+
+def resumed(
+    schedule: CrawlSchedule, now: datetime, skipped: Iterable[Tick] = (), active: Sequence[Job] = ()
+) -> TickDecision:
+    """Return the decision that switches a paused schedule on, one beat later.
+
+    Nothing of the past fires, but with `Misfire.RUN_ALL`: of *skipped*, its rows since
+    `paused_at`, the latest `catch_up` that were skipped for the pause run by the overlap
+    policy. Decide what is due first: what still is would count as not paused.
+    """
+    instants: list[datetime] = []
+    if schedule.misfire is Misfire.RUN_ALL and schedule.paused_at is not None:
+        since = schedule.paused_at
+        for_pause = (t.due_at for t in skipped if t.reason is TickReason.PAUSED)
+        instants = sorted(due_at for due_at in for_pause if due_at >= since)[-schedule.catch_up :]
+    on = replace(
+        schedule,
+        paused_at=None,
+        paused_by="",
+        pause_reason="",
+        fresh_beat=schedule.beat + 1,
+    )
+    deciding = _Deciding(on, active, now)
+    for due_at in instants:
+        if deciding.runs_left == 0:
+            break
+        late = Run(due_at=due_at, outcome=TickOutcome.CAUGHT_UP, reason=TickReason.LATE)
+        deciding.run(late)
+    decision = deciding.decision(None)
+    if decision.schedule_after is on:
+        return replace(decision, schedule_after=replace(on, beat=on.beat + 1))
+    return decision
+
+
+class _Deciding(Struct):
+    """A decision while it is made: what is active and what waits, tick after tick."""
+
+    schedule: CrawlSchedule
+    active: Sequence[Job]
+    now: datetime
+    runs_left: int | None = None
+    waiting_at: datetime | None = None
+    waited_at: datetime | None = None
+    ticks: list[Tick] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    cancels: list[Job] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.runs_left, self.waiting_at = self.schedule.runs_left, self.schedule.waiting_at
+
+    def note(
+        self,
+        due_at: datetime,
+        outcome: TickOutcome,
+        reason: TickReason,
+        detail: str,
+        job_id: str | None = None,
+    ) -> None:
+        """Write a row of the ledger for an instant that does not run now."""
+        self.ticks.append(
+            Tick(
+                schedule_id=self.schedule.id,
+                due_at=due_at,
+                outcome=outcome,
+                reason=reason,
+                detail=detail,
+                job_id=job_id,
+                decided_at=self.now,
+            )
+        )
+
+    def run(self, run: Run) -> None:
+        """Do as the overlap policy says."""
+        busy, policy = self._busy(), self.schedule.overlap
+        if not busy or policy is Overlap.ALLOW:
+            self._start(run)
+        elif policy is Overlap.CANCEL_PREVIOUS:
+            self.make_room(run)
+            self._start(run)
+        elif policy is Overlap.QUEUE and self.waiting_at is None:
+            self.waiting_at = run.due_at
+            self.note(run.due_at, TickOutcome.WAITING, TickReason.OVERLAP, busy)
+        else:
+            if policy is Overlap.QUEUE and self.waiting_at is not None:
+                busy = f"{busy}, and the tick of {_said(self.waiting_at)} waits"
+            self.note(run.due_at, TickOutcome.SKIPPED, TickReason.OVERLAP, busy)
+
+    def make_room(self, run: Run) -> None:
+        """Cancel what is active; what is to run or waits never begins."""
+        why = f"for the tick of {_said(run.due_at)}"
+        for job in self.active:
+            self.cancels.append(job)
+            # of an instant whose job was submitted again, the row is the first one's
+            if job.origin.tick_at is not None and job.retry_of is None:
+                self._replaced(job.origin.tick_at, f"cancelled {why}", job.id)
+        for other in self.runs:
+            self._replaced(other.due_at, f"never began, {why}")
+            if self.runs_left is not None:
+                self.runs_left += 1
+        if self.waiting_at is not None:
+            self._replaced(self.waiting_at, f"never began, {why}")
+            self.waited_at = self.waiting_at
+        self.active, self.runs, self.waiting_at = (), [], None
+
+    def release(self) -> None:
+        """Let the tick that waits have its turn, if nothing is active."""
+        if self.waiting_at is None or self.active:
+            return
+        due_at, self.waiting_at = self.waiting_at, None
+        if self.schedule.paused_at is not None:
+            detail = self.schedule.pause_reason
+            self.note(due_at, TickOutcome.SKIPPED, TickReason.PAUSED, detail)
+        elif self.runs_left == 0:
+            detail = "the schedule has no runs left"
+            self.note(due_at, TickOutcome.SKIPPED, TickReason.NO_RUNS, detail)
+        else:
+            detail = "it waited for the job before"
+            run = Run(
+                due_at=due_at, outcome=TickOutcome.RAN, reason=TickReason.OVERLAP, detail=detail
+            )
+            self._start(run)
+
+    def decision(self, upto: datetime | None) -> TickDecision:
+        """Return what was decided, of instants up to *upto* if any came."""
+        before = self.schedule
+        if not self.ticks and not self.runs:
+            return TickDecision(schedule_after=before)
+        next_at, then = before.next_at, before.fire_at
+        if upto is not None:
+            next_at, then = following(before, upto)
+        ended = self.runs_left == 0
+        after = replace(
+            before,
+            runs_left=self.runs_left,
+            waiting_at=self.waiting_at,
+            decided_to=before.decided_to if upto is None else upto,
+            next_at=None if ended else next_at,
+            fire_at=None if ended else then,
+            beat=before.beat + 1,
+        )
+        return TickDecision(
+            ticks=tuple(self.ticks),
+            runs=tuple(self.runs),
+            cancels=tuple(self.cancels),
+            schedule_after=after,
+            next_at=next_at,
+            fire_at=then,
+            waited_at=self.waited_at,
+        )
+
+    def _busy(self) -> str:
+        """Return what stands in the way of a run, nothing if nothing does."""
+        if self.active:
+            return f"job {self.active[0].id} was {self.active[0].state}"
+        return (
+            f"the tick of {_said(self.runs[-1].due_at)} ran at the same moment" if self.runs else ""
+        )
+
+    def _start(self, run: Run) -> None:
+        self.runs.append(run)
+        if self.runs_left is not None:
+            self.runs_left -= 1
+
+    def _replaced(self, due_at: datetime, detail: str, job_id: str | None = None) -> None:
+        self.note(due_at, TickOutcome.REPLACED, TickReason.OVERLAP, detail, job_id)
+
+
+def _due(
+    schedule: CrawlSchedule, now: datetime, *, early: bool
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the instants that are due at *now* and not decided yet, each with its `fire_at`.
+
+    *early*: also those that their jitter delays still.
+    """
+    due_at = schedule.next_at
+    fires = None if due_at is None else fire_at(schedule, due_at)
+    while due_at is not None and fires is not None and (due_at if early else fires) <= now:
+        yield due_at, fires
+        due_at, fires = following(schedule, due_at)
+
+
+def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
+    """Return from which of *due* instants on the *late* ones, which come first, may run."""
+    return {
+        Misfire.SKIP: late,
+        Misfire.RUN_ONCE: due - 1,
+        Misfire.RUN_ALL: late - schedule.catch_up,
+    }[schedule.misfire]
+
+
+def _missed(schedule: CrawlSchedule) -> str:
+    """Return why the misfire policy let a tick go."""
+    if schedule.paused_at is not None:
+        return "nothing late runs while the schedule is paused"
+    return {
+        Misfire.SKIP: "what is late stays missed",
+        Misfire.RUN_ONCE: "of the late ones only the latest can run",
+        Misfire.RUN_ALL: f"only the latest {schedule.catch_up} are made up for",
+    }[schedule.misfire]
+
+
+def _said(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

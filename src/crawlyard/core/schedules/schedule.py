@@ -1,0 +1,201 @@
+"""Schedules: when a crawl is to be run again, and what is done where that cannot be."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+from typing import TypeVar
+
+from msgspec import Struct, field
+
+from crawlyard.core.parse import shown
+from crawlyard.core.templates.template import MAX_DESCRIPTION
+from crawlyard.core.time_range import check_instant
+from crawlyard.errors import Invalid
+
+
+class Overlap(StrEnum):
+    """What a tick does while a job of the schedule has not ended."""
+
+    SKIP = auto()  # does not run
+    QUEUE = auto()  # runs once that job has ended; one tick can wait, later ones are skipped
+    CANCEL_PREVIOUS = auto()  # cancels that job, and runs
+    ALLOW = auto()  # runs beside it
+
+
+class Misfire(StrEnum):
+    """What becomes of ticks whose grace had passed before a scheduler saw them."""
+
+    RUN_ONCE = auto()  # the latest runs, the others are missed
+    RUN_ALL = auto()  # the latest ones run, as many as `catch_up` says
+    SKIP = auto()  # all are missed
+
+
+OVERLAP_HELP: Mapping[Overlap, str] = {
+    Overlap.SKIP: "While a job of the schedule has not ended, no other is started.",
+    Overlap.QUEUE: "The next job starts when the one before has ended; one can wait, not more.",
+    Overlap.CANCEL_PREVIOUS: "The job before is cancelled, and the new one starts at once.",
+    Overlap.ALLOW: "The new job starts beside those that have not ended.",
+}
+"""What each policy does, as a user is told; a mapping each, for the words are in both."""
+
+MISFIRE_HELP: Mapping[Misfire, str] = {
+    Misfire.RUN_ONCE: "After a time without a scheduler, only the latest missed run is made up.",
+    Misfire.RUN_ALL: (
+        "After a time without a scheduler or a pause, the latest missed runs are made up, "
+        "as many as catch_up says; the overlap policy holds for them as well."
+    ),
+    Misfire.SKIP: "What was missed stays missed; the next run comes at its time.",
+}
+
+MOST_CATCH_UP = 1000
+"""The most ticks that `Misfire.RUN_ALL` can make up for at once."""
+
+MOST_FAILURES = 1000
+"""The most failures in a row that a schedule can be told to bear."""
+
+MOST_RUNS = 1_000_000_000
+"""The most runs that can be left: one every 10 seconds for 300 years."""
+
+LONGEST_GRACE = timedelta(days=31)
+LONGEST_JITTER = timedelta(days=1)
+
+
+BY_ITSELF = "scheduler"
+"""As `paused_by`, and as the actor of what no user does."""
+
+
+class TickOutcome(StrEnum):
+    """What became of one instant at which a schedule was due."""
+
+    RAN = auto()  # a job was submitted
+    CAUGHT_UP = auto()  # a job was submitted, late or by a backfill
+    WAITING = auto()  # a job will be submitted when the one before has ended
+    SKIPPED = auto()  # on purpose: the reason says why
+    MISSED = auto()  # no scheduler was there in time, and the policy lets it go
+    REPLACED = auto()  # its job was cancelled for the next tick's
+
+
+class TickReason(StrEnum):
+    """Why a tick had its outcome."""
+
+    ON_TIME = auto()  # ran: within its grace
+    BY_USER = auto()  # ran: somebody asked for a run now
+    LATE = auto()  # caught_up: by the misfire policy
+    BACKFILL = auto()  # caught_up: somebody asked for it
+    OVERLAP = auto()  # skipped, waiting, replaced: another job was active; ran: it waited for that
+    PAUSED = auto()  # skipped: the schedule was paused
+    QUOTA = auto()  # skipped: its owner has too many jobs waiting
+    REFUSED = auto()  # skipped: the job could not be submitted; the detail says why
+    NO_RUNS = auto()  # skipped: it waited, and the schedule has no runs left
+    NO_SCHEDULER = auto()  # missed
+
+
+class Tick(Struct, frozen=True, kw_only=True):
+    """One row of the ledger; there is one for each instant at which a schedule was due."""
+
+    schedule_id: str
+    due_at: datetime
+    outcome: TickOutcome
+    reason: TickReason
+    detail: str = ""
+    job_id: str | None = None
+    decided_at: datetime
+    beat: int = 0  # of the schedule with which it was written: rows of one beat are of one moment
+
+
+class CrawlSchedule(Struct, frozen=True, kw_only=True):
+    """When to run a crawl. Edits raise *version*; *beat* rises with whatever changes it.
+
+    What *when* and *zone* may be is said, and held to, by `core.timetable.timetable`.
+
+    Raises:
+        Invalid: a value is out of its range.
+    """
+
+    id: str
+    owner: str
+    name: str
+    description: str = ""
+    template_id: str | None = None  # None: *overrides* say all
+    template_version: int | None = None  # None: the latest when it runs
+    params: Mapping[str, object] = field(default_factory=dict)
+    overrides: Mapping[str, object] = field(default_factory=dict)  # as `CrawlTemplate.spec`
+    trusted: bool = False  # what it crawls was said by one who is `Actor.trusted`
+    when: str  # "0 3 * * *", "@daily", "every 6h", "at 2027-01-01T08:00"
+    zone: str = "UTC"  # IANA
+    overlap: Overlap = Overlap.SKIP
+    misfire: Misfire = Misfire.RUN_ONCE
+    grace: timedelta = timedelta(minutes=5)  # so late a tick still counts as on time
+    catch_up: int = 10  # ticks that RUN_ALL makes up for at most
+    jitter: timedelta = timedelta(0)  # each tick is delayed by up to this, always the same
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    runs_left: int | None = None  # None: no end
+    pause_after: int | None = None  # failed jobs in a row that pause it; None: never
+    paused_at: datetime | None = None  # None: it is on
+    paused_by: str = ""
+    pause_reason: str = ""
+    next_at: datetime | None = None  # the next instant at which it is due; None: none comes
+    fire_at: datetime | None = None  # next_at with its jitter
+    waiting_at: datetime | None = None  # the instant of a tick that waits for the job before
+    decided_to: datetime | None = None  # up to it every instant is decided, whatever clocks say
+    anchored_at: datetime | None = None  # what the clock on the wall said when it was created
+    fresh_beat: int = 0  # failures in a row are counted from this beat on: of the last resume
+    flaw: str = ""  # what of its row could not be read, and has been left out; never stored
+    beat: int = 0
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+
+    def __post_init__(self) -> None:
+        for name, (kinds, expected) in _KINDS.items():
+            value: object = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise Invalid(name, f"expected {expected}, got {shown(value)}")
+        if not self.name.strip():
+            raise Invalid("name", "expected a name, got nothing")
+        if len(self.description) > MAX_DESCRIPTION:
+            got = f"got {len(self.description)}"
+            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {got}")
+        _within("template_version", self.template_version, 1, 2**31 - 1)
+        _within("grace", self.grace, timedelta(0), LONGEST_GRACE)
+        _within("jitter", self.jitter, timedelta(0), LONGEST_JITTER)
+        _within("catch_up", self.catch_up, 1, MOST_CATCH_UP)
+        _within("runs_left", self.runs_left, 0, MOST_RUNS)
+        _within("pause_after", self.pause_after, 1, MOST_FAILURES)
+        for name, instant in (("starts_at", self.starts_at), ("ends_at", self.ends_at)):
+            if instant is not None:
+                check_instant(name, instant)
+        if self.starts_at is not None and self.ends_at is not None:
+            _within("ends_at", self.ends_at, self.starts_at)
+
+    @property
+    def anchor(self) -> datetime:
+        """Return the instant that intervals are counted from."""
+        return self.starts_at or self.anchored_at or self.created_at
+
+
+_NONE = type(None)
+_TEXT, _OBJECT = ((str,), "text"), ((Mapping,), "an object")
+_COUNT = ((int, _NONE), "a whole number, or null")
+_SPAN = ((timedelta,), "a duration")
+_INSTANT = ((datetime, _NONE), "an instant, or null")
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    **dict.fromkeys(("name", "description", "when", "zone"), _TEXT),
+    **dict.fromkeys(("params", "overrides"), _OBJECT),
+    **dict.fromkeys(("template_version", "runs_left", "pause_after"), _COUNT),
+    "catch_up": ((int,), "a whole number"),
+    "overlap": ((Overlap,), f"one of {', '.join(Overlap)}"),
+    "misfire": ((Misfire,), f"one of {', '.join(Misfire)}"),
+    **dict.fromkeys(("grace", "jitter"), _SPAN),
+    **dict.fromkeys(("starts_at", "ends_at"), _INSTANT),
+}
+"""What the values that a user gives must be; a checker does not see what comes from outside."""
+
+V = TypeVar("V", int, timedelta, datetime)
+
+
+def _within(name: str, value: V | None, least: V, most: V | None = None) -> None:
+    if value is not None and (value < least or (most is not None and value > most)):
+        span = f"at least {least}" if most is None else f"{least} to {most}"
+        raise Invalid(name, f"expected {span}, got {value}")

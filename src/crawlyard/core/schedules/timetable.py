@@ -1,0 +1,350 @@
+"""When a schedule is due: cron expressions, intervals and single instants, in a time zone."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum, auto
+from functools import lru_cache
+from typing import Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from cronsim import CronSim, CronSimError
+from msgspec import Struct
+
+from crawlyard.core.quantity import duration, duration_text
+from crawlyard.core.schedules.cron import Cron, parse_cron
+from crawlyard.core.time_range import FIRST_YEAR, LAST_YEAR
+from crawlyard.errors import Invalid
+
+SHORTEST = timedelta(seconds=10)
+"""The shortest interval that a schedule may have: each tick leaves a row and may start a crawl."""
+
+HORIZON = timedelta(days=366 * 50)
+"""How far ahead a run is looked for: 29 February on a given weekday can take 40 years."""
+
+_CLOCKS_BACK = timedelta(hours=3)  # no zone sets its clocks back further; Debian's cron agrees
+_SECOND = timedelta(seconds=1)
+_START = datetime(
+    2025, 1, 1, tzinfo=UTC
+)  # to see whether there ever is a run: zones as they are now
+_OF_THE_MACHINE = "localtime"  # the system's own name for its zone: another one on the next
+_EVERY = re.compile(r"\s*every\b\s*(.*?)\s*", re.IGNORECASE)
+_AT = re.compile(r"\s*at\b\s*(.*?)\s*", re.IGNORECASE)
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?",
+    re.IGNORECASE,
+)
+
+
+class TimetableKind(StrEnum):
+    """What a timetable is made of."""
+
+    CRON = auto()  # times of the clock on the wall
+    EVERY = auto()  # an interval, whatever the clocks do
+    AT = auto()  # one instant
+
+
+class Timetable(Protocol):
+    """The instants at which a schedule is due."""
+
+    @property
+    def kind(self) -> TimetableKind:
+        """Return what it is made of."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """Return it as a person would say it, with its zone."""
+        ...
+
+    def after(self, instant: datetime) -> datetime | None:
+        """Return the first instant strictly after *instant*, in UTC; ``None`` if none comes."""
+        ...
+
+    def remark(self, instant: datetime) -> str:
+        """Return what a clock change has to do with the run at *instant*, mostly nothing."""
+        ...
+
+
+def timetable(when: str, zone: str, anchor: datetime) -> Timetable:
+    """Return the instants that *when* means in the IANA time zone *zone*.
+
+    *when* is a cron expression or its short name (`core.cron.parse_cron`), ``every 6h``
+    (the multiples from *anchor*, whole seconds, at least `SHORTEST`), or
+    ``at 2027-01-01T08:00`` (in the zone, unless it has an offset of its own).
+
+    Raises:
+        Invalid: of ``when`` or ``zone``, saying what is wrong, where, and what is allowed.
+    """
+    place = zone_of(zone)
+    if found := _EVERY.fullmatch(when):
+        length = _length(found[1], found.start(1))
+        return _Every(length=length, anchor=anchor.replace(microsecond=0), zone=place)
+    if found := _AT.fullmatch(when):
+        return _At(local=_written(found[1], found.start(1)), zone=place)
+    return _crontab(when, place)
+
+
+@lru_cache(maxsize=1024)
+def zone_of(name: str) -> ZoneInfo:
+    """Return the IANA time zone *name*.
+
+    Raises:
+        Invalid: there is none of that name; the message has the nearest one.
+    """
+    try:
+        if name != _OF_THE_MACHINE:
+            return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a folder
+        pass
+    known = {zone.casefold(): zone for zone in available_timezones() - {_OF_THE_MACHINE}}
+    sought = name.casefold().replace(" ", "_")
+    near = difflib.get_close_matches(sought, known, n=1) or [
+        low for low in sorted(known) if low.rpartition("/")[2] == sought
+    ]
+    hint = f"did you mean {known[near[0]]}?" if near else "an example is Europe/Berlin"
+    raise Invalid("zone", f"there is no time zone {name!r}; {hint}")
+
+
+# --- cron: matched in local time without a zone, and then put on the line of instants
+
+
+@lru_cache(maxsize=4096)
+def _crontab(when: str, zone: ZoneInfo) -> "_Crontab":
+    """Return the timetable of a cron expression.
+
+    Raises:
+        Invalid: it cannot be understood, or has no run at any time.
+    """
+    cron = parse_cron(when)
+    table = _Crontab(cron=cron, pattern=str(cron), zone=zone)
+    try:
+        first = table.after(_START)
+    except CronSimError:
+        first = None
+    if first is None:
+        raise Invalid(
+            "when",
+            f"{when!r} never comes: its months have no such day of month or weekday, "
+            "or the clocks skip it each time",
+        )
+    return table
+
+
+class _Crontab(Struct, frozen=True, kw_only=True):
+    """Times of the clock on the wall, as Debian's cron follows its changes.
+
+    Fixed times (`Cron.fixed`): one that the clocks skip runs right after the gap, once
+    for all that is skipped; one that comes twice runs the first time. All others run
+    whenever the clock shows a time that matches.
+
+    cronsim matches times without a zone alone: with one, it steps over a change of 30
+    minutes (Lord Howe) by whole hours, and from a start in a repeated hour it gives
+    instants before that start.
+    """
+
+    cron: Cron
+    pattern: str  # of *cron*, as cronsim reads it
+    zone: ZoneInfo
+
+    @property
+    def kind(self) -> TimetableKind:
+        return TimetableKind.CRON
+
+    @property
+    def text(self) -> str:
+        cron = CronSim(self.pattern, _START)
+        every_day = cron.days >= set(range(1, 32)) or cron.weekdays >= set(range(7))
+        if every_day and not cron.day_and:
+            # explain() omits a day field that covers every day, even where one match is enough
+            cron.parts[3] = cron.parts[5] = "*"
+        return f"{cron.explain()} ({self.zone.key})"
+
+    def after(self, instant: datetime) -> datetime | None:
+        try:
+            return self._fixed(instant) if self.cron.fixed else self._wild(instant)
+        except OverflowError:  # the calendar ends with the year 9999
+            return None
+
+    def _fixed(self, instant: datetime) -> datetime | None:
+        # a later local time never runs earlier here: the first one that is ahead is the next
+        for match in self._matches(_local(instant, self.zone)):
+            found = _once(match, self.zone)
+            if found > instant:
+                return found
+        return None
+
+    def _wild(self, instant: datetime) -> datetime | None:
+        local = _local(instant, self.zone)
+        # what the clocks repeat from here on, if they go back soon, matches once more
+        back = max(timedelta(0), local + _CLOCKS_BACK - _local(instant + _CLOCKS_BACK, self.zone))
+        best: datetime | None = None
+        for match in self._matches(local - back):
+            passes = _passes(match, self.zone)
+            if best is not None and passes and passes[0] > best:
+                break
+            best = min((p for p in (best, *passes) if p is not None and p > instant), default=None)
+            if best is not None and not back:
+                break
+        return best
+
+    def _matches(self, local: datetime) -> Iterator[datetime]:
+        """Yield matching local times after *local*, in order, up to the horizon."""
+        end = local + HORIZON
+        for match in CronSim(self.pattern, local):
+            if match > end:
+                return
+            yield match
+
+    def remark(self, instant: datetime) -> str:
+        local = _local(instant, self.zone)
+        twice = _passes(local, self.zone)
+        if len(twice) > 1:
+            return _doubled(local, first=instant == twice[0])
+        unchanged = _local(instant - _SECOND, self.zone) + _SECOND
+        if self.cron.fixed and unchanged < local:
+            wished = next(self._matches(unchanged - _SECOND), local)
+            if wished < local:
+                return _skipped(wished)
+        return ""
+
+
+# --- intervals and single instants
+
+
+class _Every(Struct, frozen=True, kw_only=True):
+    """The multiples of a length of time, the first one at the anchor itself."""
+
+    length: timedelta
+    anchor: datetime
+    zone: ZoneInfo
+
+    @property
+    def kind(self) -> TimetableKind:
+        return TimetableKind.EVERY
+
+    @property
+    def text(self) -> str:
+        return f"Every {duration_text(self.length)}, counted from {_said(self.anchor, self.zone)}"
+
+    def after(self, instant: datetime) -> datetime | None:
+        if instant < self.anchor:
+            return self.anchor.astimezone(UTC)
+        try:
+            passed = (instant - self.anchor) // self.length
+            return self.anchor.astimezone(UTC) + (passed + 1) * self.length
+        except OverflowError:  # the calendar ends with the year 9999
+            return None
+
+    def remark(self, instant: datetime) -> str:  # noqa: ARG002 - no clock changes it
+        return ""
+
+
+class _At(Struct, frozen=True, kw_only=True):
+    """One instant: a fixed time, so where clocks change it does as a cron expression's."""
+
+    local: datetime  # without a zone, or with an offset of its own
+    zone: ZoneInfo
+
+    @property
+    def kind(self) -> TimetableKind:
+        return TimetableKind.AT
+
+    @property
+    def text(self) -> str:
+        return f"Once, at {_said(self._at, self.zone)}"
+
+    @property
+    def _at(self) -> datetime:
+        if self.local.tzinfo is not None:
+            return self.local.astimezone(UTC)
+        return _once(self.local, self.zone)
+
+    def after(self, instant: datetime) -> datetime | None:
+        return self._at if self._at > instant else None
+
+    def remark(self, instant: datetime) -> str:
+        if self.local.tzinfo is not None or instant != self._at:
+            return ""
+        passes = _passes(self.local, self.zone)
+        if not passes:
+            return _skipped(self.local)
+        return _doubled(self.local, first=True) if len(passes) > 1 else ""
+
+
+def _written(text: str, at: int) -> datetime:
+    """Return the instant that *text*, at position *at* of an expression, names."""
+    expected = (
+        f"expected 'at 2027-01-01T08:00', perhaps with an offset such as Z or +02:00, got {text!r}"
+    )
+    if not _INSTANT.fullmatch(text):
+        raise Invalid("when", f"{expected}, at position {at}")
+    try:
+        written = datetime.fromisoformat(text.upper())
+    except ValueError as error:
+        raise Invalid("when", f"{text!r} is no instant: {error}, at position {at}") from None
+    if not FIRST_YEAR <= written.year <= LAST_YEAR:
+        years = f"{FIRST_YEAR} to {LAST_YEAR}"
+        raise Invalid("when", f"{text!r} is out of the years {years}, at position {at}")
+    return written
+
+
+def _length(text: str, at: int) -> timedelta:
+    """Return the length of time that *text*, at position *at* of an expression, names."""
+    try:
+        length = duration(text)
+    except ValueError as error:
+        raise Invalid("when", f"{error}, at position {at}") from None
+    if length < SHORTEST:
+        least = duration_text(SHORTEST)
+        raise Invalid("when", f"expected at least {least}, got {text!r}, at position {at}")
+    return length
+
+
+# --- the clock on the wall
+
+
+def _local(instant: datetime, zone: tzinfo) -> datetime:
+    """Return what the clock shows at *instant*, without a zone."""
+    return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def _passes(local: datetime, zone: tzinfo) -> list[datetime]:
+    """Return the instants at which the clock shows *local*, in order: none, one or two."""
+    either = {local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
+    return sorted(instant for instant in either if _local(instant, zone) == local)
+
+
+def _once(local: datetime, zone: tzinfo) -> datetime:
+    """Return when a fixed time runs: the first time it comes, or right after it was skipped."""
+    passes = _passes(local, zone)
+    if passes:
+        return passes[0]
+    # In a gap, fold 1 counts by the offset behind it, fold 0 by the one before (PEP 495):
+    # the change is between what they give.
+    low, high = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (1, 0))
+    while high - low > _SECOND:
+        middle = low + timedelta(seconds=(high - low) // _SECOND // 2)
+        if _local(middle, zone) < local:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+# --- words
+
+
+def _doubled(local: datetime, *, first: bool) -> str:
+    return f"the {'first' if first else 'second'} {local:%H:%M} of two: the clocks go back"
+
+
+def _skipped(local: datetime) -> str:
+    return f"in place of {local:%H:%M}: the clocks go forward"
+
+
+def _said(instant: datetime, zone: ZoneInfo) -> str:
+    local = instant.astimezone(zone)
+    time = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
+    return f"{local:%Y-%m-%d} {time} {local.tzname()} ({zone.key})"

@@ -1,0 +1,1 @@
+"""Templates: parameters, rendering, publication."""

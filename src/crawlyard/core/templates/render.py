@@ -1,0 +1,250 @@
+"""How the open places of a template are found, checked and filled."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import spec_of
+from crawlyard.core.parse import is_list, unknown
+from crawlyard.core.templates.secrets import HIDDEN, frames, secret_names, texts_in
+from crawlyard.core.templates.template import (
+    MAX_DESCRIPTION,
+    MAX_PARAMETERS,
+    NAME,
+    PLACE,
+    CrawlTemplate,
+    TemplateDraft,
+    check_name,
+)
+from crawlyard.errors import Invalid
+
+_DEEPEST = 6  # a spec has lists of objects with lists: five
+_LEFT_OUT = object()
+_ANYWHERE = JobSpec(urls=("https://example.com/",))  # a template need not say where to start
+
+
+class Placeholder(Struct, frozen=True):
+    """Where in a spec a parameter is used."""
+
+    path: str  # "urls.0"
+    name: str
+
+
+def places(value: object, path: str = "") -> Iterator[Placeholder]:
+    """Yield the open places of a spec, or of a part of it at *path*, in their order.
+
+    Raises:
+        Invalid: a name is none, stands where a field's name does, or it is nested too deep.
+    """
+    if path.count(".") >= _DEEPEST:
+        raise Invalid(path, f"expected at most {_DEEPEST} levels")
+    if isinstance(value, str):
+        for found in PLACE.finditer(value):
+            name = found[1].strip()
+            if not NAME.fullmatch(name):
+                raise Invalid(
+                    path, f"expected {{{{name}}}} with the name of a parameter, got {found[0]}"
+                )
+            yield Placeholder(path, name)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if PLACE.search(str(key)):
+                raise Invalid(f"{path}.{key}".lstrip("."), "a parameter can fill values, not names")
+            yield from places(inner, f"{path}.{key}".lstrip("."))
+    elif is_list(value):
+        for index, inner in enumerate(value):
+            yield from places(inner, f"{path}.{index}")
+
+
+def fill(template: CrawlTemplate | TemplateDraft, given: Mapping[str, object]) -> dict[str, object]:
+    """Return the spec of *template* with its open places filled.
+
+    A text that is exactly ``{{name}}`` becomes the value, with its type; a list that
+    stands so in a list is put in its place item by item. Inside longer text a value
+    becomes text. Where a parameter has no value, what it is exactly the text of is
+    left out, and inside longer text there is nothing; ``Bearer {{token}}`` is left out
+    whole, and so is an object in a list whose ``url`` is.
+
+    Raises:
+        Invalid: a parameter is unknown, missing, or its value is not what is expected;
+            the field is ``params.NAME``.
+    """
+    known = {parameter.name: parameter for parameter in template.parameters}
+    for name in given:
+        if name not in known:
+            if not known:
+                raise Invalid(f"params.{name}", f"template {template.name} has no parameters")
+            raise unknown(f"params.{name}", str(name), tuple(known), "parameter")
+    values: dict[str, object] = {}
+    for name, parameter in known.items():
+        if name in given:
+            values[name] = parameter.value(given[name])
+        elif parameter.default is not None:
+            values[name] = parameter.value(parameter.default)
+        elif parameter.required:
+            about = f" ({parameter.description})" if parameter.description else ""
+            raise Invalid(
+                f"params.{name}", f"expected a value of type {parameter.type}{about}, got none"
+            )
+    filled: dict[str, object] = _filled(template.spec, values, open_as="")
+    return filled
+
+
+def outline(template: CrawlTemplate | TemplateDraft) -> dict[str, object]:
+    """Return the spec of *template* as far as it is known before anything is given.
+
+    Parameters have their default or one of their allowed values; what depends on
+    others is left out, also a list of nothing else.
+    """
+    samples = {p.name: p.sample for p in template.parameters if p.sample is not None}
+    filled: dict[str, object] = _filled(template.spec, samples, open_as=None)
+    return filled
+
+
+def check(draft: TemplateDraft) -> JobSpec:
+    """Check a template that is to be kept; return its outline as a spec.
+
+    Where the template does not say where to start, the spec begins at some URL.
+
+    Raises:
+        Invalid: something in it is not what is expected, an open place has no parameter,
+            or a parameter no place; the message names the field.
+    """
+    check_name(draft.name)
+    if len(draft.description) > MAX_DESCRIPTION:
+        got = f"got {len(draft.description)}"
+        raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {got}")
+    if len(draft.parameters) > MAX_PARAMETERS:
+        got = f"got {len(draft.parameters)}"
+        raise Invalid("parameters", f"expected at most {MAX_PARAMETERS}, {got}")
+    _check_places(draft)
+    _check_nothing_hidden(draft)
+    known = outline(draft)
+    for name in ("urls", "sitemaps"):
+        if known.get(name) == []:
+            del known[name]
+    return spec_of(known, _ANYWHERE)
+
+
+def blamed(error: Invalid, template: CrawlTemplate) -> Invalid:
+    """Return *error*, of a field of the filled spec, as one of the parameter that filled it.
+
+    The same error, if the field was not filled by one parameter alone.
+    """
+    field = error.field
+    names = {
+        place.name
+        for place in places(template.spec)
+        if place.path in (field, f"{field}_s")
+        or place.path.startswith(f"{field}.")
+        or field.startswith(f"{place.path}.")
+    }
+    if len(names) != 1:
+        return error
+    return Invalid(f"params.{names.pop()}", f"{error.message}, as {field} of the spec")
+
+
+def _check_places(draft: TemplateDraft) -> None:
+    declared = [parameter.name for parameter in draft.parameters]
+    for name in declared:
+        if declared.count(name) > 1:
+            raise Invalid(f"parameters.{name}", "expected once, got it twice")
+    used = set()
+    for place in places(draft.spec):
+        if place.name not in declared:
+            if not declared:
+                raise Invalid(place.path, f"{{{{{place.name}}}}} is declared by no parameter")
+            raise unknown(place.path, place.name, declared, f"parameter as {{{{{place.name}}}}}")
+        used.add(place.name)
+    for name in declared:
+        if name not in used:
+            raise Invalid(
+                f"parameters.{name}", f"no {{{{{name}}}}} in the spec; use it, or take it away"
+            )
+
+
+def _check_nothing_hidden(draft: TemplateDraft) -> None:
+    told = f"{HIDDEN} stands for a value that was hidden; give the value itself"
+    for field in ("headers", "webhooks"):
+        if HIDDEN in texts_in(draft.spec.get(field)):
+            raise Invalid(field, told)
+    for field, value in draft.spec.items():
+        if any(f"://{HIDDEN}@" in text for text in texts_in(value)):
+            raise Invalid(field, told)
+    secret = secret_names(draft.spec)
+    for parameter in draft.parameters:
+        whole = parameter.name in secret
+        for field, value in (("default", parameter.default), ("allowed", parameter.allowed)):
+            if any((whole and t == HIDDEN) or f"://{HIDDEN}@" in t for t in texts_in(value)):
+                raise Invalid(f"parameters.{parameter.name}.{field}", told)
+
+
+def _filled(value: object, values: Mapping[str, object], open_as: str | None) -> Any:
+    """Return *value* filled; *open_as* stands inside text for what has no value.
+
+    With ``None``, text that has such a place in it is left out.
+    """
+    if isinstance(value, str):
+        return _filled_text(value, values, open_as)
+    if isinstance(value, Mapping):
+        inner = {key: _filled(item, values, open_as) for key, item in value.items()}
+        return {key: item for key, item in inner.items() if item is not _LEFT_OUT}
+    if is_list(value):
+        filled = _filled_list([(item, _filled(item, values, open_as)) for item in value])
+        # of a list that nothing is known of, it is not known either that it is empty
+        return _LEFT_OUT if open_as is None and value and not filled else filled
+    return value
+
+
+def _filled_text(value: str, values: Mapping[str, object], open_as: str | None) -> object:
+    names = [name.strip() for name in PLACE.findall(value)]
+    if names and PLACE.fullmatch(value):
+        return values.get(names[0], _LEFT_OUT)
+    if open_as is None and not values.keys() >= set(names):
+        return _LEFT_OUT
+    if names and values.keys().isdisjoint(names) and frames(value):
+        return _LEFT_OUT
+    # what is put in is not looked at again: a value cannot name another parameter
+    return PLACE.sub(lambda found: _as_text(values.get(found[1].strip(), open_as)), value)
+
+
+def _filled_list(items: list[tuple[object, object]]) -> list[object]:
+    filled: list[object] = []
+    for before, after in items:
+        if after is _LEFT_OUT:
+            continue
+        if isinstance(before, str) and is_list(after):
+            filled += after
+        elif is_list(after) and is_list(before) and len(after) < len(before):
+            continue  # a pair is whole, or left out
+        elif isinstance(before, Mapping) and isinstance(after, Mapping) and _lost(before, after):
+            continue
+        else:
+            filled.append(after)
+    return filled
+
+
+def _lost(before: Mapping[object, object], after: Mapping[object, object]) -> bool:
+    """Tell whether a webhook has lost its URL: nothing is left of it then."""
+    return "url" in before and "url" not in after
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if is_list(value):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+class Rendered(Struct, frozen=True, kw_only=True):
+    """A template filled for one job."""
+
+    template: CrawlTemplate
+    spec: JobSpec
+    form: Mapping[str, object]  # the same in its JSON form, every field
+    sources: Mapping[str, str]  # "default", "template v3" or "this job", by path of the form
+    origin: Origin  # what the job is to be submitted with

@@ -1,0 +1,219 @@
+"""Templates: crawls with a name and open places, filled in when one is run."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import StrEnum, auto
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from crawlyard.core.parse import boolean, is_list, number, shown, size, span, text, texts, whole
+from crawlyard.core.quantity import seconds
+from crawlyard.errors import Invalid
+
+MAX_NAME = 100
+MAX_DESCRIPTION = 2_000
+MAX_CONTENT_BYTES = 2 << 20
+"""Of a file that comes from others."""
+
+MAX_PARAMETERS = 100
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+"""The name of a parameter."""
+
+PLACE = re.compile(r"\{\{([^{}]*)\}\}")
+"""An open place in a text of a spec; blanks inside the braces say nothing."""
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class ParameterType(StrEnum):
+    """What a parameter's value must be."""
+
+    TEXT = auto()
+    URL = auto()  # http or https
+    INTEGER = auto()
+    NUMBER = auto()
+    BOOLEAN = auto()
+    DURATION = auto()  # 90s, 2h, or seconds
+    SIZE = auto()  # 500MB, or bytes
+    LIST = auto()  # of text
+
+
+class FileFormat(StrEnum):
+    """How a template is written to a file; what begins with ``{`` is read as JSON."""
+
+    YAML = auto()
+    JSON = auto()
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """An open place of a template, written ``{{name}}`` in its spec.
+
+    Raises:
+        Invalid: the name is none, or default or allowed values do not fit the type.
+    """
+
+    name: str
+    type: ParameterType = ParameterType.TEXT
+    description: str = ""
+    required: bool = False
+    default: object = None  # None: no default
+    allowed: tuple[object, ...] = ()  # empty: whatever the type allows
+
+    def __post_init__(self) -> None:
+        path = f"parameters.{self.name}"
+        if not NAME.fullmatch(self.name):
+            expected = "expected a lower-case name of letters, digits and '_', at most 40 of them"
+            raise Invalid("parameters", f"{expected}, got {self.name!r}")
+        if self.required and self.default is not None:
+            raise Invalid(f"{path}.default", "expected none: a required parameter is always given")
+        for value in self.allowed:
+            _typed(f"{path}.allowed", self.type, [value] if self._lists else value)
+        if self.default is not None:
+            self._value(f"{path}.default", self.default)
+
+    def value(self, given: object) -> object:
+        """Return *given* as a JSON value of the type: durations in seconds, sizes in bytes.
+
+        Raises:
+            Invalid: it does not fit; the message says what was expected.
+        """
+        return self._value(f"params.{self.name}", given)
+
+    @property
+    def sample(self) -> object:
+        """Return a value that fits, as `value` would: the default, or one that is allowed.
+
+        ``None``: there is neither.
+        """
+        if self.default is not None:
+            return self.value(self.default)
+        return self.value(self.allowed[0]) if self.allowed else None
+
+    @property
+    def _lists(self) -> bool:
+        return self.type is ParameterType.LIST
+
+    def _value(self, path: str, given: object) -> object:
+        value = _typed(path, self.type, given)
+        if not self.allowed:
+            return value
+        items = value if is_list(value) else [value]
+        choices = (
+            self.allowed if self._lists else [_typed(path, self.type, a) for a in self.allowed]
+        )
+        for item in items:
+            if item not in choices:
+                known = ", ".join(shown(choice) for choice in self.allowed)
+                raise Invalid(path, f"expected one of {known}, got {shown(item)}")
+        return value
+
+
+class TemplateDraft(Struct, frozen=True, kw_only=True):
+    """What its author writes of a template, and a file holds; `filling.check` judges it."""
+
+    name: str
+    description: str = ""
+    spec: Mapping[str, object]
+    parameters: tuple[Parameter, ...] = ()
+
+
+class CrawlTemplate(Struct, frozen=True, kw_only=True):
+    """One version of a template; versions never change, and the latest stands for it."""
+
+    id: str
+    owner: str
+    name: str
+    description: str = ""
+    public: bool = False  # others may see and use this version
+    version: int = 1
+    spec: Mapping[str, object]  # fields of `JobSpec` in their JSON form, with {{name}} in them
+    parameters: tuple[Parameter, ...] = ()
+    created_at: datetime  # of version 1
+    updated_at: datetime  # of this version
+    actor: str = ""  # who made this version
+    trusted: bool = False  # what it says was said by one who is `Actor.trusted`
+
+    @property
+    def draft(self) -> TemplateDraft:
+        """Return what its author wrote."""
+        return TemplateDraft(
+            name=self.name,
+            description=self.description,
+            spec=self.spec,
+            parameters=self.parameters,
+        )
+
+
+def check_name(name: str) -> None:
+    """Check the name of a template: it must not be taken for an id, or for OWNER/NAME.
+
+    Raises:
+        Invalid: it is empty, too long, or has something in it that a name cannot have.
+    """
+    if not name.strip() or name != name.strip() or not name.isprintable():
+        raise Invalid("name", f"expected a name on one line, got {name!r}")
+    if len(name) > MAX_NAME:
+        raise Invalid("name", f"expected at most {MAX_NAME} characters, got {len(name)}")
+    if "/" in name:
+        raise Invalid("name", f"expected a name without '/', which follows an owner, got {name!r}")
+    if is_id(name):
+        raise Invalid("name", f"expected a name that is no id, got {name!r}")
+
+
+def is_id(word: str) -> bool:
+    """Tell whether *word* is spelled as an id is."""
+    return _ID.fullmatch(word) is not None
+
+
+def _url(value: object) -> str:
+    url = text(value).strip()
+    expected = f"expected a URL of http or https, got {shown(value)}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme.lower() not in {"http", "https"} or not parts.hostname or not url.isprintable():
+        raise ValueError(expected)
+    return url
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int) and not isinstance(value, bool) else number(value)
+
+
+_READ: Mapping[ParameterType, Callable[[object], object]] = {
+    ParameterType.TEXT: text,
+    ParameterType.URL: _url,
+    ParameterType.INTEGER: whole,
+    ParameterType.NUMBER: _number,
+    ParameterType.BOOLEAN: boolean,
+    ParameterType.DURATION: lambda value: seconds(span(value)),
+    ParameterType.SIZE: size,
+    ParameterType.LIST: lambda value: list(texts(value)),
+}
+
+
+def _typed(path: str, kind: ParameterType, given: object) -> object:
+    try:
+        return _READ[kind](given)
+    except ValueError as error:
+        raise Invalid(path, str(error)) from None
+
+
+class KeptTemplate(Struct, frozen=True, kw_only=True):
+    """A schedule that keeps credentials which its template was published without."""
+
+    schedule_id: str
+    name: str
+    fields: tuple[str, ...]  # where it keeps them: "params.token", "overrides.headers"
+
+
+class SavedTemplate(Struct, frozen=True, kw_only=True):
+    """A template after a change, and the paths of the credentials that it was kept without."""
+
+    template: CrawlTemplate
+    stripped: tuple[str, ...] = ()
+    kept: tuple[KeptTemplate, ...] = ()  # by the schedules of its owner

@@ -1,0 +1,1 @@
+"""Webhooks: subscribers, messages, delivery limits."""

@@ -1,0 +1,82 @@
+"""How many messages may be under way at once: in all, of one owner, to one receiver."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from crawlyard.core.webhooks.webhook import Webhook
+
+
+class DeliveryRoom(Struct, frozen=True, kw_only=True):
+    """How many messages may be under way at once, from one sender."""
+
+    in_all: int = 256
+    of_owner: int = 64  # however many receivers he has: others have room beside him
+    to_receiver: int = 4  # one host and port, however many webhooks lead there
+    to_failing: int = 1  # to one webhook that fails: they find out whether it answers again
+
+
+DEFAULT_ROOM = DeliveryRoom()
+
+
+class Traffic:
+    """The messages that are under way, counted against their room."""
+
+    def __init__(
+        self, room: DeliveryRoom = DEFAULT_ROOM, under_way: Iterable[Webhook] = ()
+    ) -> None:
+        self._room = room
+        self._of_owner: Counter[str] = Counter()
+        self._to_receiver: Counter[str] = Counter()
+        self._to_webhook: Counter[str] = Counter()
+        for webhook in under_way:
+            self._count(webhook)
+
+    @property
+    def free(self) -> int:
+        """Return how many more there is room for."""
+        return max(0, self._room.in_all - self._to_webhook.total())
+
+    @property
+    def owners(self) -> list[str]:
+        """Return whose messages have no room any more."""
+        return _at_least(self._room.of_owner, self._of_owner)
+
+    @property
+    def receivers(self) -> list[str]:
+        """Return the receivers to which no more may go."""
+        return _at_least(self._room.to_receiver, self._to_receiver)
+
+    @property
+    def busy(self) -> list[str]:
+        """Return the ids of webhooks to which no more may go if they fail."""
+        return _at_least(self._room.to_failing, self._to_webhook)
+
+    def fits(self, webhook: Webhook) -> bool:
+        """Tell whether there is room for one more message to *webhook*."""
+        return (
+            self.free > 0
+            and self._of_owner[webhook.owner] < self._room.of_owner
+            and self._to_receiver[webhook.receiver] < self._room.to_receiver
+            and (
+                webhook.failing_since is None
+                or self._to_webhook[webhook.id] < self._room.to_failing
+            )
+        )
+
+    def take(self, webhook: Webhook) -> bool:
+        """Count one more message to *webhook* if there is room for it; tell whether there was."""
+        fits = self.fits(webhook)
+        if fits:
+            self._count(webhook)
+        return fits
+
+    def _count(self, webhook: Webhook) -> None:
+        self._of_owner[webhook.owner] += 1
+        self._to_receiver[webhook.receiver] += 1
+        self._to_webhook[webhook.id] += 1
+
+
+def _at_least(room: int, counted: Counter[str]) -> list[str]:
+    return sorted(key for key, count in counted.items() if count >= room)

@@ -1,0 +1,382 @@
+"""Webhooks: where events are delivered to, what is told, and when it is tried again."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum, auto
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Grant
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.field_types import check_types
+from crawlyard.core.quantity import counted
+from crawlyard.errors import Invalid
+
+EVERYTHING = "*"
+
+WAITS = (
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=14),
+    timedelta(hours=16),
+)
+"""Between the attempts of one delivery: nine in 47 h 35 min.
+
+Source: Standard Webhooks, "Retry schedule", its tail shortened to two days.
+"""
+
+_IN_ALL = sum(WAITS, timedelta(0))
+
+JITTER = 0.1
+"""A wait is longer or shorter by up to this part of itself: what failed together comes apart."""
+
+LONGEST_HOLD = timedelta(hours=24)
+"""The most that a Retry-After is taken for."""
+
+GONE = 410
+"""The status by which a receiver says that it is not to be asked again."""
+
+ROTATION = timedelta(hours=24)
+"""For how long the secret before the current one signs as well."""
+
+BY_HAND = "switched off by "
+"""What the reason begins with where a user has done it."""
+
+SENDER = "webhooks"
+"""As the actor of what deliveries bring about."""
+
+MAX_PATTERNS = 100
+_LONGEST_PATTERN = 64
+MAX_DESCRIPTION = 500
+MAX_BODY = 20_000
+"""Bytes of a message. Source: Standard Webhooks, "Payload size", asks for less than 20 kB."""
+
+EXCERPT = 1024
+"""Bytes of a response's body that are kept."""
+
+PAYLOAD_VERSION = 1
+"""`data.v` of a message, `v` of an event: fields never change their meaning within a version."""
+
+
+class JobWebhook(Struct, frozen=True, kw_only=True):
+    """An endpoint for the events of one job, as its spec asks for it.
+
+    Raises:
+        Invalid: a value is of another type; the message names the field.
+    """
+
+    url: str
+    events: tuple[str, ...] = ("job.completed", "job.failed", "job.cancelled")
+    secret: str = ""  # whsec_…; empty: one is made, and shown when it is rotated
+
+    def __post_init__(self) -> None:
+        check_types(self, "webhooks.")
+
+
+class Secret(Struct, frozen=True, kw_only=True):
+    """A key that messages are signed with."""
+
+    value: str  # whsec_…
+    until: datetime | None = None  # not used any more from then on; None: the current one
+
+
+class Webhook(Struct, frozen=True, kw_only=True):
+    """An endpoint and what it wants to hear of."""
+
+    id: str
+    owner: str
+    url: str
+    description: str = ""
+    events: tuple[str, ...] = (EVERYTHING,)  # names, or patterns such as "job.*"
+    secrets: tuple[Secret, ...]  # the current one first; two during rotation
+    active: bool = True
+    disabled_reason: str = ""  # why it is not active
+    failing_since: datetime | None = None  # no delivery has succeeded since
+    failures: int = 0  # attempts that have failed since then
+    held_until: datetime | None = None  # its receiver asked not to be sent anything before
+    allow_addresses: tuple[str, ...] = ()  # as in a spec: opened beside public addresses
+    by_grant: tuple[Grant, ...] = ()  # what opens them; withdrawn, they are closed
+    job_id: str | None = None  # it belongs to this job, and goes with it
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def receiver(self) -> str:
+        """Return the host and port that messages go to, as the URL has them."""
+        return self.url.partition("://")[2].partition("/")[0].partition("?")[0]
+
+    @property
+    def off_by_itself(self) -> bool:
+        """Tell whether it is switched off, and no user has done it."""
+        return not self.active and not self.disabled_reason.startswith(BY_HAND)
+
+    def wants(self, event: Event) -> bool:
+        """Tell whether *event* is to be delivered here.
+
+        It is its owner's, of its job where it belongs to one, and fits a pattern. A test
+        is for the webhook that it is about, and for no other.
+        """
+        if event.owner != self.owner:
+            return False
+        if event.name is EventName.WEBHOOK_TEST:
+            return event.subject == self.id
+        if self.job_id not in (None, event.subject):
+            return False
+        return any(fnmatchcase(event.name, pattern) for pattern in self.events)
+
+    def signing(self, now: datetime) -> tuple[str, ...]:
+        """Return the secrets that sign at *now*, the current one first."""
+        return tuple(s.value for s in self.secrets if s.until is None or now < s.until)
+
+    def rotated(self, value: str, now: datetime) -> "Webhook":
+        """Return it with *value* as its current secret; the one before signs for `ROTATION` more.
+
+        There are never more than two: what the one before had replaced ends at once.
+        """
+        before = replace(self.secrets[0], until=now + ROTATION)
+        return replace(
+            self,
+            secrets=(Secret(value=value), before),
+            version=self.version + 1,
+            updated_at=now,
+        )
+
+    def switched(self, now: datetime, *, on: bool, reason: str = "") -> "Webhook":
+        """Return it switched on, with its failures forgotten, or off for *reason*."""
+        return replace(
+            self,
+            active=on,
+            disabled_reason=reason,
+            failing_since=None if on else self.failing_since,
+            failures=0 if on else self.failures,
+            held_until=None,
+            version=self.version + 1,
+            updated_at=now,
+        )
+
+    def heard(
+        self, delivery: "Delivery", held_until: datetime | None = None
+    ) -> "tuple[Webhook, Event | None]":
+        """Return it after the last attempt of *delivery*, which is part of that already.
+
+        With an event if that switched it off, as `why_off` says. *held_until*: until when
+        its receiver asked for a rest.
+        """
+        last = delivery.attempts[-1]
+        if last.ok:
+            return replace(self, failing_since=None, failures=0), None
+        asked = [until for until in (self.held_until, held_until) if until is not None]
+        failing = replace(
+            self,
+            failing_since=self.failing_since or last.at,
+            failures=self.failures + 1,
+            held_until=max(asked, default=None),
+        )
+        why = why_off(failing, delivery) if self.active else ""
+        if not why:
+            return failing, None
+        now = last.at + last.latency
+        off = failing.switched(now, on=False, reason=why)
+        return off, off.event(EventName.WEBHOOK_DISABLED, now, SENDER)
+
+    def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
+        """Return an event about this webhook as it is, with *data* beside.
+
+        It names the host alone: whoever knows the rest of the URL may post to it.
+        """
+        told: dict[str, object] = {
+            "host": self.receiver,
+            "events": list(self.events),
+            "active": self.active,
+            "reason": self.disabled_reason,
+            "version": self.version,
+        }
+        if self.job_id is not None:
+            told["job_id"] = self.job_id
+        return Event(
+            name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=told | data
+        )
+
+
+class DeliveryState(StrEnum):
+    """What has become of a delivery."""
+
+    PENDING = auto()  # waits for its next attempt
+    DELIVERED = auto()  # answered with 2xx
+    FAILED = auto()  # given up after the last attempt, or its webhook was switched off
+
+
+class DeliveryAttempt(Struct, frozen=True, kw_only=True):
+    """One try to deliver, and its answer."""
+
+    at: datetime
+    latency: timedelta
+    status: int | None = None  # None: no answer
+    excerpt: str = ""  # the beginning of the response's body
+    error: str = ""  # why it was none that counts
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the receiver took the message."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """One event for one webhook; its id is the message id, the same at every attempt."""
+
+    no: int  # the store's own key, rising
+    id: str  # msg_…
+    webhook_id: str
+    seq: int  # of the event
+    name: str  # of the event
+    state: DeliveryState = DeliveryState.PENDING
+    attempts: tuple[DeliveryAttempt, ...] = ()  # the first ones first
+    due_at: datetime
+    created_at: datetime
+    ended_at: datetime | None = None
+
+    def tried(
+        self, attempt: DeliveryAttempt, *, chance: float, retry_after: timedelta | None = None
+    ) -> "Delivery":
+        """Return it after *attempt*: delivered, due again, or given up.
+
+        *retry_after* is what the receiver asked for; *chance* is a random number from
+        0 to 1 that the caller draws.
+        """
+        attempts = (*self.attempts, attempt)
+        ended_at = attempt.at + attempt.latency
+        if attempt.ok:
+            state = DeliveryState.DELIVERED
+            return replace(self, state=state, attempts=attempts, ended_at=ended_at)
+        wait = None if attempt.status == GONE else wait_after(len(attempts), chance)
+        if wait is None:
+            return replace(self, state=DeliveryState.FAILED, attempts=attempts, ended_at=ended_at)
+        asked = min(retry_after or timedelta(0), LONGEST_HOLD)
+        return replace(self, attempts=attempts, due_at=ended_at + max(wait, asked))
+
+    def given_up(self, now: datetime) -> "Delivery":
+        """Return it without a further attempt."""
+        return replace(self, state=DeliveryState.FAILED, ended_at=now)
+
+
+def wait_after(attempts: int, chance: float) -> timedelta | None:
+    """Return how long to wait after *attempts* that failed, ``None`` to give up.
+
+    *chance* is a random number from 0 to 1 that the caller draws.
+    """
+    if attempts > len(WAITS):
+        return None
+    return WAITS[attempts - 1] * (1 + JITTER * (2 * chance - 1))
+
+
+def why_off(webhook: Webhook, delivery: Delivery) -> str:
+    """Return why a webhook is switched off after *delivery* went as it did; empty: it is not.
+
+    It is when the receiver says 410; when all attempts of a delivery have failed and
+    nothing else has arrived since the first of them; and when nothing has for as long as
+    these take, in at least as many attempts: of many deliveries that wait for each other,
+    none may have been tried so often by then.
+    """
+    if not delivery.attempts or delivery.attempts[-1].ok:
+        return ""
+    first, last = delivery.attempts[0], delivery.attempts[-1]
+    if last.status == GONE:
+        return "the receiver answered 410 (gone)"
+    since = webhook.failing_since
+    if since is None:
+        return ""
+    tried_out = delivery.state is DeliveryState.FAILED and since <= first.at
+    too_long = since <= last.at - _IN_ALL and webhook.failures > len(WAITS)
+    if not tried_out and not too_long:
+        return ""
+    return (
+        f"nothing has arrived since {since:%Y-%m-%d %H:%M} UTC: "
+        f"{counted(webhook.failures, 'attempt')} failed"
+    )
+
+
+def message_id(webhook_id: str, seq: int) -> str:
+    """Return the id under which a webhook gets the event *seq*: always the same."""
+    digest = hashlib.blake2b(f"{webhook_id}:{seq}".encode(), digest_size=16)
+    return f"msg_{digest.hexdigest()}"
+
+
+def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
+    """Check that each pattern fits an event, of *kind* if one is named.
+
+    Raises:
+        Invalid: one fits none, there are none, or there are too many.
+    """
+    asked = tuple(patterns)
+    if not 1 <= len(asked) <= MAX_PATTERNS:
+        raise Invalid("events", f"expected 1 to {MAX_PATTERNS} names or patterns, got {len(asked)}")
+    names = [n for n in EventName if kind in ("", n.kind)]
+    for pattern in asked:
+        fits = len(pattern) <= _LONGEST_PATTERN and any(fnmatchcase(n, pattern) for n in names)
+        if not fits:
+            known = ", ".join(names)
+            told = pattern[:_LONGEST_PATTERN]
+            raise Invalid("events", f"no event is named like {told!r}; there are: {known}")
+
+
+# --- what is told
+
+
+def message(event: Event) -> dict[str, object]:
+    """Return what a webhook is told of *event*: JSON values, fewer than `MAX_BODY` bytes.
+
+    What is too long is cut, and `data.cut` says so.
+
+    Source: Standard Webhooks, "Payload structure".
+    """
+    for chars, items in _CUTS:
+        told = _told(event, {n: _cut(v, chars, items) for n, v in event.data.items()})
+        if len(encoded(told)) < MAX_BODY:
+            return told
+    return _told(event, {})
+
+
+def encoded(told: Mapping[str, object]) -> bytes:
+    """Return the body of a message: JSON in ASCII, the same bytes at every attempt."""
+    return json.dumps(told, separators=(",", ":")).encode()
+
+
+_WHOLE = 2**31
+_CUTS = ((_WHOLE, _WHOLE), (2000, 100), (200, 20), (50, 5))
+"""Characters of a text and members of a list that are kept: the first that fits is taken."""
+
+
+def _told(event: Event, details: dict[str, object]) -> dict[str, object]:
+    data: dict[str, object] = {
+        "v": PAYLOAD_VERSION,
+        "seq": event.seq,
+        "subject": event.subject,
+        "job_id": event.subject if event.name.kind == "job" else None,
+        "owner": _cut(event.owner, 200, 0),
+        "actor": _cut(event.actor, 200, 0),
+        "details": details,
+    }
+    if details != event.data:
+        data["cut"] = True
+    at = event.at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return {"type": event.name.value, "timestamp": at.replace("+00:00", "Z"), "data": data}
+
+
+def _cut(value: object, chars: int, items: int) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= chars else f"{value[:chars]}…"
+    if isinstance(value, Mapping):
+        kept = list(value.items())[:items]
+        return {str(k)[:chars]: _cut(v, chars, items) for k, v in kept}
+    if isinstance(value, (list, tuple)):
+        return [_cut(v, chars, items) for v in value[:items]]
+    return value

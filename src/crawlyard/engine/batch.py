@@ -1,0 +1,115 @@
+"""What a crawl has done since its last batch, and the counters that run along."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from msgspec import Struct, field
+
+from crawlyard.core.crawl.page import ErrorKind, Outcome, Skipped, Target, TargetState
+from crawlyard.core.jobs.checkpoint import Batch
+from crawlyard.core.jobs.limits import Usage
+
+MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
+
+
+class Tally(Struct):
+    """The counters of a `Usage`, running."""
+
+    pages: int = 0
+    bytes: int = 0
+    duration: timedelta = timedelta(0)
+    errors: int = 0
+    discovered: int = 0
+    done: int = 0
+    skipped: int = 0
+    redirects: int = 0
+    bad_redirects: int = 0
+    needs_scripts: int = 0
+
+    @classmethod
+    def of(cls, usage: Usage) -> "Tally":
+        """Return counters that go on from *usage*."""
+        return cls(**{name: getattr(usage, name) for name in cls.__struct_fields__})
+
+    @property
+    def fruitless(self) -> bool:
+        """Tell whether nothing came but errors and redirects."""
+        return not self.pages or self.done == self.errors + self.redirects - self.bad_redirects
+
+    def spend(self, wire_bytes: int) -> None:
+        """Count the body of an answer, whatever was asked for."""
+        self.bytes += wire_bytes
+
+    def since(self, before: Usage) -> Usage:
+        """Return what was added after *before*."""
+        return Usage(**{n: getattr(self, n) - getattr(before, n) for n in Tally.__struct_fields__})
+
+
+class BatchDraft(Struct):
+    """A batch in the making, and the tally of the whole job."""
+
+    tally: Tally
+    told: Usage  # the tally as of the last batch
+    found: list[Target] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    notes: list[Mapping[str, object]] = field(default_factory=list)
+    current_url: str = ""
+    notes_made: int = 0
+    credentials: int = 0  # links that had some, which were dropped
+
+    @property
+    def news(self) -> bool:
+        """Tell whether it has anything about targets."""
+        return bool(self.found or self.outcomes)
+
+    def note(self, text: str) -> None:
+        """Take note of what there is to say, unless much has been said."""
+        if self.notes_made < MOST_NOTES:
+            self.notes_made += 1
+            self.notes.append({"note": text})
+
+    def add_found(self, target: Target) -> None:
+        """Take note of a new target."""
+        self.found.append(target)
+        self.tally.discovered += 1
+
+    def add_skipped(self, target: Target, rule: str) -> None:
+        """Take note of a new URL that *rule* keeps out."""
+        self.skipped.append(Skipped(target, rule))
+        self.tally.skipped += 1
+
+    def close(self, outcome: Outcome) -> None:
+        """Take note of what became of a target."""
+        self.outcomes.append(outcome)
+        tally = self.tally
+        if outcome.state is TargetState.WAITING:
+            return
+        tally.done += 1
+        tally.skipped += outcome.state is TargetState.SKIPPED
+        tally.redirects += outcome.redirects
+        page = outcome.page
+        if page is not None:
+            tally.pages += page.status is not None
+            tally.errors += page.error is not None
+            tally.needs_scripts += page.needs_scripts
+            tally.bad_redirects += page.error is ErrorKind.BAD_REDIRECT
+
+    def batch(self, *, last: bool) -> Batch:
+        """Return all of it as a batch, and begin the next one."""
+        if last and self.credentials:
+            many = f"{self.credentials:,} links" if self.credentials > 1 else "1 link"
+            told = f"{many} had a user name or password: they were followed without it"
+            self.notes.append({"note": told})
+        batch = Batch(
+            found=tuple(self.found),
+            skipped=tuple(self.skipped),
+            outcomes=tuple(self.outcomes),
+            usage=self.tally.since(self.told),
+            current_url=self.current_url,
+            notes=tuple(self.notes),
+            last=last,
+        )
+        self.told = self.told.plus(batch.usage)
+        self.found, self.skipped, self.outcomes, self.notes = [], [], [], []
+        return batch

@@ -1,0 +1,112 @@
+"""From an answer to the page record that is kept of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, Target, TargetState
+from crawlyard.core.jobs.spec import JobSpec, TextMode
+from crawlyard.engine.extract.page import Extracted
+from crawlyard.engine.http.fetch import Response
+
+HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+
+
+def is_html(response: Response) -> bool:
+    """Tell whether a body is to be parsed: by its type or, without one, by its first byte."""
+    kind = response.content_type
+    if kind:
+        return kind in HTML_TYPES
+    return response.body[:512].lstrip().startswith(b"<")
+
+
+def status_error(status: int) -> tuple[ErrorKind | None, str]:
+    """Return the error that a final *status* is, and a sentence; ``None`` below 400."""
+    if status < 400:
+        return None, ""
+    if status == 429:
+        return ErrorKind.RATE_LIMITED, "answered 429 to the last"
+    kind = ErrorKind.HTTP_4XX if status < 500 else ErrorKind.HTTP_5XX
+    return kind, f"answered {status}"
+
+
+def answered(
+    target: Target,
+    response: Response,
+    extracted: Extracted | None,
+    spec: JobSpec,
+    now: datetime,
+) -> Outcome:
+    """Return the outcome of a target that got its final answer.
+
+    *extracted* is what was read from its markup, ``None`` for what is not HTML. A page
+    that says noindex keeps its record, marked, without title, text and body.
+    """
+    error, detail = status_error(response.status)
+    found = extracted or Extracted()
+    hidden = found.noindex and not spec.store_noindex
+    page = Page(
+        url=target.origin or target.url,
+        final_url=target.url,
+        status=response.status,
+        content_type=response.content_type,
+        title="" if hidden else found.title,
+        description="" if hidden else found.description,
+        lang=found.lang,
+        canonical=found.canonical,
+        depth=target.depth,
+        fetched_at=now,
+        elapsed_ms=response.elapsed_ms,
+        bytes=response.wire_bytes,
+        sha256=hashlib.sha256(response.body).hexdigest(),
+        etag=response.header("etag")[:1000],
+        last_modified=response.header("last-modified")[:100],
+        links=len(found.links) + len(found.nofollow),
+        truncated=response.truncated,
+        noindex=found.noindex,
+        needs_scripts=found.needs_scripts and error is None,
+        extracted={} if hidden else found.extracted,
+        error=error,
+        error_detail=detail,
+    )
+    state = TargetState.FAILED if error else TargetState.DONE
+    bodies = {} if hidden else _bodies(response, extracted, spec)
+    return Outcome(target, state, page, bodies)
+
+
+def failed(
+    target: Target, kind: ErrorKind, detail: str, now: datetime, status: int | None = None
+) -> Outcome:
+    """Return the outcome of a target that is given up; *status* if it was answered at all."""
+    page = Page(
+        url=target.origin or target.url,
+        final_url=target.url,
+        status=status,
+        depth=target.depth,
+        fetched_at=now,
+        error=kind,
+        error_detail=detail,
+    )
+    return Outcome(target, TargetState.FAILED, page)
+
+
+def _bodies(response: Response, extracted: Extracted | None, spec: JobSpec) -> Mapping[Body, bytes]:
+    bodies: dict[Body, bytes] = {}
+    text = extracted.text if extracted is not None else _plain_text(response, spec)
+    if text is not None:
+        bodies[Body.TEXT] = text.encode("utf-8", "replace")
+    if spec.keep_html and extracted is not None:
+        bodies[Body.HTML] = response.body
+        bodies[Body.HEADERS] = json.dumps(list(response.headers)).encode()
+    return bodies
+
+
+def _plain_text(response: Response, spec: JobSpec) -> str | None:
+    """Return the text of what is text already: text/plain, text/markdown and the like."""
+    if spec.text is TextMode.NONE or not response.content_type.startswith("text/"):
+        return None
+    try:
+        return response.body.decode(response.charset or "utf-8", "replace")
+    except LookupError:  # a charset that nobody knows
+        return response.body.decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""Pace: how often each host is asked."""

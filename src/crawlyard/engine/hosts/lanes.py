@@ -1,0 +1,144 @@
+"""How long the hosts of one crawl will keep it busy: what waits for each, and its pace."""
+
+import math
+from collections import Counter
+
+from msgspec import Struct
+
+from crawlyard.clock import Clock
+from crawlyard.core.crawl.page import Target, Via
+from crawlyard.core.jobs.pulse import Workload
+from crawlyard.engine.frontier import HostTurns
+from crawlyard.engine.hosts.gate import HostGate
+
+_WINDOW_S = 10.0  # a host's pace is that of the last one or two of these
+_APART_S = 0.5  # between two holds
+_MOST_HOSTS = 100  # 0.3 ms for so many; all of 10,000 took 50
+_FEWEST = 5  # URLs done: the pace of fewer is mostly chance
+
+
+class _Lane(Struct):
+    """The URLs of one host that are done, and when that was last noted."""
+
+    done: int = 0
+    older: tuple[float, int] = (0.0, 0)  # an instant, and how many were done then
+    newer: tuple[float, int] = (0.0, 0)
+
+
+class Lanes:
+    """Follows the targets and hosts of a crawl, to say what work is left and how fast it goes."""
+
+    def __init__(self, turns: HostTurns, gate: HostGate, clock: Clock) -> None:
+        self._turns = turns
+        self._gate = gate
+        self._clock = clock
+        self._lanes: dict[str, _Lane] = {}
+        self._depths: Counter[int] = Counter()  # of targets that lead to pages
+        self._tries: Counter[int] = Counter()  # of targets that failed before
+        self._failed = self._retried = self._failed_again = self._holds = 0
+        self._failed_s = self._busy_s = self._held_s = 0.0
+        self._held_until = self._looked = -math.inf
+        self._looked_at: list[tuple[str, int]] = []
+
+    def admitted(self, target: Target) -> None:
+        """Count a target that waits in memory."""
+        if target.via is not Via.SITEMAP:
+            self._depths[target.depth] += 1
+        if target.tries:
+            self._tries[target.tries] += 1
+
+    def visited(self, took_s: float) -> None:
+        """Count the time of a request."""
+        self._busy_s += took_s
+
+    def failed(self, again: Target, took_s: float) -> None:
+        """Count a request that failed; *again* is its target, to be tried once more."""
+        self._failed += 1
+        self._failed_s += took_s
+        if again.tries > 1:
+            self._tries[again.tries - 1] -= 1
+            self._retried += 1
+            self._failed_again += 1
+        self._tries[again.tries] += 1
+
+    def closed(self, target: Target, *, failed: bool = False) -> None:
+        """Count a target that needs no further fetch."""
+        if target.via is not Via.SITEMAP:
+            self._depths[target.depth] -= 1
+        if target.tries:
+            self._tries[target.tries] -= 1
+            self._retried += 1
+            self._failed_again += failed
+        now = self._active_s()
+        lane = self._lanes.get(target.host)
+        if lane is None:
+            lane = self._lanes[target.host] = _Lane(older=(now, 0), newer=(now, 0))
+        if now - lane.newer[0] >= _WINDOW_S:
+            lane.older, lane.newer = lane.newer, (now, lane.done)
+        lane.done += 1
+
+    def held(self) -> bool:
+        """Tell whether all that waits is held back: by refusals of its hosts, or for a retry."""
+        return all(self._gate.held_s(host) > 0 for host in self._turns.hosts())
+
+    def waited(self, since: float) -> None:
+        """Count the time from *since* on, in which everything was held back."""
+        if since - self._held_until > _APART_S:
+            self._holds += 1
+        self._held_until = self._clock.monotonic()
+        self._held_s += self._held_until - since
+
+    def workload(self, max_depth: int | None, url_retries: int) -> Workload:
+        """Return what is known of the targets that wait, and of their hosts."""
+        now = self._active_s()
+        least_s = self._turns.last_due_s()
+        longest: tuple[float, int, float, str] = (0.0, 0, 0.0, "")
+        hold_s = math.inf if self.held() else 0.0
+        for host, waiting in self._largest():
+            free_s, delay_s = self._gate.pace_of(host)
+            least_s = max(least_s, free_s + (waiting - 1) * delay_s)
+            hold_s = min(hold_s, free_s)
+            rate = self._rate(host, now)
+            if rate > 0 and waiting / rate > longest[0]:
+                longest = (waiting / rate, waiting, rate, host)
+        hold_s = hold_s if hold_s < math.inf else 0.0
+        barren = 0
+        if max_depth is not None:
+            barren = sum(count for depth, count in self._depths.items() if depth >= max_depth)
+        retries = sum(
+            count * max(1, url_retries - tries + 1) for tries, count in self._tries.items()
+        )
+        return Workload(
+            retries=retries,
+            failed=self._failed,
+            failed_s=self._failed_s,
+            retried=self._retried,
+            failed_again=self._failed_again,
+            busy_s=self._busy_s,
+            least_s=least_s,
+            hold_s=hold_s,
+            holds=self._holds,
+            held_s=self._held_s,
+            lane_waiting=longest[1],
+            lane_rate=longest[2],
+            lane_full=not longest[3] or self._gate.is_full(longest[3]),
+            barren=max(0, barren),
+        )
+
+    def _largest(self) -> list[tuple[str, int]]:
+        """Return the hosts to look at: of very many, some, and new ones only each second."""
+        now = self._clock.monotonic()
+        if len(self._looked_at) < _MOST_HOSTS or now - self._looked >= 1.0:
+            self._looked_at, self._looked = self._turns.largest(_MOST_HOSTS), now
+        return self._looked_at
+
+    def _active_s(self) -> float:
+        """Return an instant on a clock that stands still while everything is held back."""
+        return self._clock.monotonic() - self._held_s
+
+    def _rate(self, host: str, now: float) -> float:
+        lane = self._lanes.get(host)
+        if lane is None or now <= lane.older[0]:
+            return 0.0
+        done = lane.done - lane.older[1]
+        return done / (now - lane.older[0]) if done >= _FEWEST else 0.0

@@ -1,0 +1,385 @@
+"""How a process keeps one pace with all others on its store: seats, bookings, holds, rules."""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from msgspec import Struct, field
+
+from crawlyard.clock import Clock
+from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.slots import LAST, MARGIN, HostTerms, SlotRequest
+from crawlyard.core.jobs.checkpoint import Booking
+from crawlyard.errors import Unavailable
+
+RENEW_EVERY = timedelta(seconds=1)
+"""Seats, and with them what operators and other processes say of the hosts that are asked."""
+
+_SOON = timedelta(seconds=0.25)  # instead, once, where others wait for seats of ours
+_ACTIVE_S = 2.5  # a host that nobody has wanted to ask for longer has its seats given back
+_BOOK_AHEAD_S = 0.25  # one booking covers this much of a fast pace
+_BOOK_AT_MOST = 16
+_STALE_S = 0.05  # an instant missed by more (or a quarter of the delay) is booked anew
+LONGEST_LEAD_S = 1.0  # a request is prepared so long before its instant at most
+_SPARE = 1.25  # times what the last one took: they differ
+_TRY_AGAIN = timedelta(seconds=0.5)  # while the store is away
+_PORTION = 500  # hosts of one transaction
+
+_log = logging.getLogger(__name__)
+
+
+class Pacer(Protocol):
+    """What processes share about hosts: see `HostStore`."""
+
+    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        """Book requests; return when the first of each may leave, in the order asked."""
+        ...
+
+    async def sit(
+        self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
+    ) -> list[HostTerms]:
+        """Renew the seats of a process until *until*; return its terms, in the order asked."""
+        ...
+
+    async def leave(self, asker: str) -> None:
+        """Give all seats of a process back."""
+        ...
+
+    async def hold(
+        self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
+    ) -> None:
+        """Let no booking of *host* begin before *until*, after so many refusals in a row."""
+        ...
+
+    async def forgive(self, host: str) -> None:
+        """Count no refusals of *host* any more."""
+        ...
+
+
+class Host(Struct):
+    """What a process knows of a host, and does to it."""
+
+    in_flight: int = 0
+    free_at: float = 0.0  # no request before: the delay after the last one, or a hold
+    held_until: float = 0.0  # by its last refusal
+    strikes: int = 0  # refusals in a row (429, 503)
+    news: int = 0  # rises with every refusal that begins a hold, and every answer that ends them
+    next_at: float = 0.0  # no request is prepared before: the delay after the last one was
+    preparing: int = 0  # of those in flight, requests that are not sent yet
+    lead_s: float = 0.0  # what a request has taken to be prepared: look-up, connection
+    booked: deque[float] = field(default_factory=deque)  # instants that are ours
+    booked_from: datetime | None = None  # by us alone, until:
+    booked_until: datetime | None = None  # as the store has it
+    missed: bool = False  # instants that were booked went by unused
+    booking: bool = False  # or its terms are being asked for
+    wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at once
+    wished_delay_s: float = 0.0  # the longest that they wish for
+    wished_at_once: int = 1  # the fewest requests
+    waiters: list[Callable[[], None]] = field(default_factory=list)  # first come, first called
+    rule: HostRule | None = None
+    others_s: float = 0.0  # the longest delay that jobs of other processes wish for
+    seats: int = 0
+    good_until: datetime | None = None  # of seats and rule, by our clock; None: not known
+    sat: bool = False  # the store may have seats of ours
+    asked_at: float = -math.inf  # when somebody last wanted to ask it
+    peak: int = 0  # requests at once since the last renewal
+    short: bool = False  # somebody had to wait for a seat since then
+
+    def wish(self, job: str, delay_s: float, at_once: int) -> None:
+        """Take up what *job* wishes for."""
+        self.wishes[job] = (delay_s, at_once)
+        self._sum_up()
+
+    def forget(self, job: str) -> bool:
+        """Drop what *job* wishes for; tell whether it did."""
+        wished = self.wishes.pop(job, None) is not None
+        if wished:
+            self._sum_up()
+        return wished
+
+    def _sum_up(self) -> None:
+        # once a wish: what comes of it is asked five times a request
+        self.wished_delay_s = max([delay for delay, _ in self.wishes.values()], default=0.0)
+        self.wished_at_once = min([at_once for _, at_once in self.wishes.values()], default=1)
+
+    @property
+    def delay_s(self) -> float:
+        """Return the delay that holds."""
+        wished = max(self.wished_delay_s, self.others_s)
+        return wished if self.rule is None else self.rule.slowed(wished)
+
+    @property
+    def at_once(self) -> int:
+        """Return how many requests may be under way, whoever sends them."""
+        wished = self.wished_at_once
+        return wished if self.rule is None else self.rule.narrowed(wished)
+
+    @property
+    def state(self) -> HostState:
+        """Return what operators say of it."""
+        return HostState.OPEN if self.rule is None else self.rule.state
+
+    def wake(self) -> None:
+        """Call all that wait for it, once."""
+        waiters, self.waiters = self.waiters, []
+        for wake in waiters:
+            wake()
+
+    def hold(self, until: float) -> None:
+        """Let no request leave before *until*, whatever was booked."""
+        self.held_until = until
+        self.free_at = max(self.free_at, until)
+        self.booked.clear()
+
+    def is_missed(self, instant: float, now: float) -> bool:
+        """Tell whether a booked instant has passed: another may come right after it."""
+        return instant < now - min(_STALE_S, self.delay_s / 4)
+
+    def drop_missed(self, now: float) -> None:
+        """Drop booked instants that have passed."""
+        while self.booked and self.is_missed(self.booked[0], now):
+            self.booked.popleft()
+            self.missed = True
+
+    def prepared_in(self, wait: float, now: float) -> float:
+        """Return in how many seconds to prepare a request that may be sent in *wait* seconds."""
+        return max(0.0, wait - self.lead_s if self.delay_s else wait, self.next_at - now)
+
+    def prepared(self, took_s: float) -> None:
+        """Learn how long before its instant a request has to be prepared."""
+        long_s = min(took_s * _SPARE, LONGEST_LEAD_S)
+        self.lead_s = max(long_s, (self.lead_s + long_s) / 2)
+
+    def book(self, first: datetime, every_s: float, count: int, start: float) -> None:
+        """Take note of *count* booked instants; *start* is the first by our monotonic clock."""
+        self.booked.extend(start + n * every_s for n in range(count))
+        if first != self.booked_until:
+            self.booked_from = first  # before it, others may have booked
+        self.booked_until, self.missed = first + timedelta(seconds=every_s) * count, False
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nobody asks it, and the store knows of nobody here who does."""
+        return not (self.wishes or self.in_flight or self.sat or self.booking)
+
+    def is_wanted(self, now: float, lately_s: float) -> bool:
+        """Tell whether somebody asks it, waits for it, or has wanted to ask it lately."""
+        lately = now - self.asked_at < lately_s
+        return bool(self.wishes) and (lately or self.in_flight > 0 or bool(self.waiters))
+
+    def demand(self, now: float) -> int:
+        """Return how many seats there is a use for."""
+        if not self.is_wanted(now, _ACTIVE_S) or self.held_until > now + _ACTIVE_S:
+            return 0
+        most = self.wished_at_once
+        return most if self.short or self.waiters else min(most, self.peak + 1)
+
+
+class HostLedger:
+    """Speaks with the store about hosts, many at once in one transaction."""
+
+    def __init__(self, clock: Clock, pacer: Pacer, asker: str, hosts: dict[str, Host]) -> None:
+        self._clock = clock
+        self._pacer = pacer
+        self._asker = asker
+        self._hosts = hosts
+        self._to_book: set[str] = set()
+        self._to_meet: set[str] = set()
+        self._turn = asyncio.Lock()  # of what is said of seats: one after the other
+        self._renewing = False
+        self._owes = False  # others wait for seats that were in use at the last renewal
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def meet(self, name: str, host: Host) -> None:
+        """Ask for the terms of a host, seats and bookings included; who waits is woken."""
+        if not (host.booking or self._closed):
+            host.booking = True
+            self._to_meet.add(name)
+            if len(self._to_meet) == 1:  # those that come before it runs share its transaction
+                self._spawn(self._meet())
+
+    def book(self, name: str, host: Host) -> None:
+        """Book the next requests to a host; who waits is woken."""
+        if not (host.booking or self._closed):
+            host.booking = True
+            self._to_book.add(name)
+            if len(self._to_book) == 1:
+                self._spawn(self._book())
+
+    def tell_hold(self, name: str, hold_s: float, strikes: int) -> None:
+        """Let the other processes know of a refusal."""
+        now = self._clock.now()
+        until = now + timedelta(seconds=hold_s)
+        self._spawn(self._tell(self._pacer.hold(name, until, strikes, now)))
+
+    def tell_answer(self, name: str) -> None:
+        """Let the other processes know that a host serves again."""
+        self._spawn(self._tell(self._pacer.forgive(name)))
+
+    async def close(self) -> None:
+        """Stop what runs in the background, and give the seats back; none is asked for again."""
+        self._closed = True
+        while tasks := tuple(self._tasks):  # one that ends just now may have begun another
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if any(host.sat for host in self._hosts.values()):
+            await self._tell(self._pacer.leave(self._asker))
+
+    async def _meet(self) -> None:
+        await asyncio.sleep(0)
+        async with self._turn:
+            names, self._to_meet = sorted(self._to_meet), set()
+            hosts = [self._hosts.setdefault(name, Host()) for name in names]
+            met = await self._sat(names, first=True)
+        if not met:
+            await self._clock.sleep(_TRY_AGAIN)
+        for host in hosts:
+            host.booking = False
+            host.wake()
+        if met and not self._renewing:
+            self._renewing = True
+            self._spawn(self._renew())
+
+    async def _renew(self) -> None:
+        """Renew the seats until there are none."""
+        soon = False
+        while True:
+            await self._clock.sleep(_SOON if soon else RENEW_EVERY)
+            async with self._turn:
+                names = [name for name, host in self._hosts.items() if host.sat]
+                if not names:
+                    self._renewing = False
+                    return
+                self._owes = False
+                await self._sat(names)
+                soon = self._owes and not soon
+
+    async def _sat(self, names: Sequence[str], *, first: bool = False) -> bool:
+        """Renew the seats of some hosts; tell whether the store has done so."""
+        try:
+            for at in range(0, len(names), _PORTION):
+                await self._sit(names[at : at + _PORTION], first=first)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the hosts are asked for again
+            if not isinstance(error, Unavailable):
+                _log.exception("the seats of hosts could not be renewed")
+            return False
+        return True
+
+    async def _sit(self, names: Sequence[str], *, first: bool) -> None:
+        now, mono = self._clock.now(), self._clock.monotonic()
+        hosts = [self._hosts.setdefault(name, Host()) for name in names]
+        wishes = [
+            _wish(name, host, mono, now, first=first)
+            for name, host in zip(names, hosts, strict=True)
+        ]
+        news = [host.news for host in hosts]
+        for wish, host in zip(wishes, hosts, strict=True):
+            host.sat = True
+            host.seats = min(host.seats, wish.keeps)  # until the answer is there
+            host.peak, host.short = host.in_flight, False
+            if not wish.wanted:
+                host.good_until = None  # whoever wants to ask it now asks for its terms first
+        terms = await self._pacer.sit(self._asker, wishes, now, now + LAST)
+        for host, wish, told, heard in zip(hosts, wishes, terms, news, strict=True):
+            self._adopt(host, told, known=host.news == heard)
+            self._owes |= told.seats < wish.keeps
+            if wish.wanted or first:
+                host.good_until = now + LAST - MARGIN
+            if not wish.wanted and not host.in_flight:
+                host.sat = False
+                host.wake()  # who waits for a seat asks anew: nobody renews the terms any more
+
+    def _adopt(self, host: Host, terms: HostTerms, *, known: bool) -> None:
+        """Take up what the store says; *known*: there is no news of ours meanwhile."""
+        before = (host.seats, host.rule, host.others_s)
+        host.seats, host.rule, host.others_s = terms.seats, terms.rule, terms.others_s
+        if known:
+            host.strikes = terms.strikes
+        mono, wall = self._clock.monotonic(), self._clock.now()
+        if terms.held_until is not None and terms.held_until > wall:
+            until = mono + (terms.held_until - wall).total_seconds()
+            if until > host.held_until + _STALE_S:
+                host.hold(until)
+        if terms.first_at is not None:
+            start = mono + (terms.first_at - wall).total_seconds()
+            host.book(terms.first_at, terms.every_s, terms.booked, start)
+        if before != (host.seats, host.rule, host.others_s):
+            host.wake()
+
+    async def _book(self) -> None:
+        await asyncio.sleep(0)
+        names, self._to_book = sorted(self._to_book), set()
+        hosts = [self._hosts.setdefault(name, Host()) for name in names]
+        bookings = [self._booking(name, host) for name, host in zip(names, hosts, strict=True)]
+        left: list[deque[float]] = [deque() for _ in hosts]
+        for n, (host, booking) in enumerate(zip(hosts, bookings, strict=True)):
+            if booking.last is not None:  # nobody may use what is being given back
+                left[n], host.booked = host.booked, left[n]
+        try:
+            firsts = await self._pacer.book(bookings, self._clock.now())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the hosts are booked again
+            if not isinstance(error, Unavailable):
+                _log.exception("hosts could not be booked")
+            await self._clock.sleep(_TRY_AGAIN)
+            firsts = []
+        mono, wall = self._clock.monotonic(), self._clock.now()
+        for host, booking, kept, first in zip(hosts, bookings, left, firsts, strict=False):
+            if booking.last is None or first >= booking.last:
+                host.booked.extend(kept)  # others have booked since: ours are as they were
+            start, every = mono + (first - wall).total_seconds(), booking.every_s
+            host.book(first, every, booking.count, start)
+        for host in hosts:
+            host.booking = False
+            host.wake()
+
+    def _booking(self, name: str, host: Host) -> Booking:
+        """Return what to book: further instants, or others in place of those that went by."""
+        every_s, count = host.delay_s, ahead(host.delay_s)
+        last, since = host.booked_until, host.booked_from
+        if last is None or since is None or (host.booked and not host.missed):
+            return Booking(host=name, every_s=every_s, count=count)
+        free_at = self._clock.now() + timedelta(seconds=host.free_at - self._clock.monotonic())
+        return Booking(
+            host=name, every_s=every_s, count=count, last=last, free_at=max(free_at, since)
+        )
+
+    async def _tell(self, telling: Coroutine[object, object, None]) -> None:
+        try:
+            await telling
+        except Unavailable:
+            return  # we know it all the same; others will be told by the host
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> SlotRequest:
+    """Return what there is to wish for of a host; *first*: its terms are not known."""
+    held = host.held_until > mono + host.delay_s
+    seated = host.good_until is not None and now < host.good_until
+    host.drop_missed(mono)
+    wanted = host.demand(mono)
+    if first:
+        wanted = 0 if held else host.wished_at_once
+    return SlotRequest(
+        host=name,
+        wanted=wanted,
+        at_once=host.wished_at_once,
+        # used while this is on its way; the other half can be given to others by it
+        keeps=max(host.in_flight, (host.seats + 1) // 2 if seated and wanted else 0),
+        every_s=host.wished_delay_s,
+        book=ahead(host.wished_delay_s) if first and not held and not host.booked else 0,
+    )
+
+
+def ahead(delay_s: float) -> int:
+    """Return how many requests are booked at once at a pace."""
+    return max(1, min(_BOOK_AT_MOST, int(_BOOK_AHEAD_S / delay_s))) if delay_s else 1

@@ -1,0 +1,1 @@
+"""The HTTP client: connections, parsing, decoding, the address guard."""

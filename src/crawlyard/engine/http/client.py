@@ -1,0 +1,117 @@
+"""Our own client: HTTP/1.1 over connections that are kept for the next request of their job."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from crawlyard.clock import Clock
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.engine.http.connect import Connector
+from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.dns import MOST_NAMES, Crowded, Resolver
+from crawlyard.engine.http.errors import FetchFailed, plain
+from crawlyard.engine.http.fetch import Go, Response, at_once
+from crawlyard.engine.http.guard import BlockedAddress, Guard
+from crawlyard.engine.http.response_parser import ResponseParser
+from crawlyard.engine.urls import host_of, origin_of, path_of
+
+
+class HttpFetcher:
+    """A fetcher for one job; see `MakeFetcher`."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        timeout: timedelta,
+        clock: Clock,
+        names: Resolver | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._clock = clock
+        self._timeout_s = timeout.total_seconds()
+        self._dialler = Connector(guard, names or Resolver(MOST_NAMES), ca_file)
+        self._kept = ConnectionPool()
+
+    async def fetch(
+        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
+    ) -> Response:
+        """Return the answer to one GET of a canonical *url*; see `Fetcher`."""
+        started = self._clock.monotonic()
+        try:
+            incoming, waited_s = await self._asked(url, request_of(url, headers), max_body, go)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise failure_of(error, self._timeout_s) from error
+        return incoming.response(round((self._clock.monotonic() - started - waited_s) * 1000))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._kept.close()
+
+    async def _asked(
+        self, url: str, request: bytes, max_body: int, go: Go
+    ) -> tuple[ResponseParser, float]:
+        """Return the answer, and for how many seconds its request waited to be sent."""
+        loop = asyncio.get_running_loop()
+        until, waited_s = loop.time() + self._timeout_s, 0.0
+        origin = origin_of(url)
+        again = False
+        while True:
+            wire = self._kept.take(origin)
+            if wire is None:
+                async with asyncio.timeout_at(until + waited_s):
+                    wire = await self._dialler.dial(url, self._kept.made)
+            before = loop.time()
+            try:
+                await go()
+            except BaseException:
+                self._kept.keep(origin, wire)
+                raise
+            waited_s += loop.time() - before
+            if wire.usable or again:
+                break
+            again = True  # it was closed while it waited; twice is a failure
+        incoming = ResponseParser(max_body)
+        await wire.ask(request, incoming, until + waited_s)
+        if incoming.reusable:
+            self._kept.keep(origin, wire)
+        return incoming, waited_s
+
+
+def request_of(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
+    """Return the bytes of a GET of a canonical *url*, or of a POST if there is a *body*.
+
+    Raises:
+        ValueError: the URL or a header has a line break in it.
+    """
+    method = "GET" if body is None else "POST"
+    # a dot at the end is for resolvers: hosts are not configured with one
+    host, colon, port = host_of(url).partition(":") if "[" not in url else (host_of(url), "", "")
+    lines = [f"{method} {path_of(url)} HTTP/1.1", f"Host: {host.rstrip('.')}{colon}{port}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+        raise ValueError("a line break in the URL or in a header of the request")
+    return f"{text}\r\n\r\n".encode() + (body or b"")
+
+
+def failure_of(error: Exception, timeout_s: float) -> FetchFailed:
+    """Return what went wrong before an answer could be read, as one of ours."""
+    match error:
+        case ssl.SSLError():
+            return FetchFailed(ErrorKind.TLS, f"no trusted connection: {plain(error)}")
+        case BlockedAddress():
+            return FetchFailed(ErrorKind.BLOCKED_ADDRESS, str(error))
+        case Crowded():
+            return FetchFailed(ErrorKind.DNS, str(error), transient=True)
+        case TimeoutError():
+            detail = f"no whole answer within {timeout_s:g} s"
+            return FetchFailed(ErrorKind.TIMEOUT, detail, transient=True)
+        case ValueError():
+            return FetchFailed(ErrorKind.PROTOCOL, f"not a request: {plain(error)}")
+        case _:
+            return FetchFailed(ErrorKind.CONNECT, plain(error), transient=True)

@@ -1,0 +1,155 @@
+"""From a URL to a connection of our own client: none is made that a guard has not allowed."""
+
+import asyncio
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TypeAlias
+
+import aiohappyeyeballs
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.engine.http.connection import HttpConnection
+from crawlyard.engine.http.dns import Crowded, Infos, Resolver
+from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.guard import BlockedAddress, Guard
+from crawlyard.engine.urls import hostname_of, port_of
+from crawlyard.trust import trusting
+
+AddrInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
+
+_CONNECT_S = 10.0
+_HEAD_START_S = 0.25
+"""For one address before the next is tried beside it. Source: RFC 8305, section 5."""
+
+_LOOK_UPS = 64  # of one job at once; the others wait for their turn
+_FRESH_S = 60.0  # for so long addresses hold
+_MOST_KNOWN = 4096  # names whose addresses are held
+_MOST_TRIED = 16  # addresses of a name: whose owner may point it at anybody
+
+
+class Connector:
+    """Makes the connections of one job; each passes *guard* with the address it is made to."""
+
+    def __init__(self, guard: Guard, names: Resolver, ca_file: Path | None = None) -> None:
+        self._guard = guard
+        self._ca_file = ca_file
+        self._names = names
+        self._turns = asyncio.Semaphore(_LOOK_UPS)
+        self._known: OrderedDict[tuple[str, int], tuple[float, Infos]] = OrderedDict()
+
+    async def dial(self, url: str, make: Callable[[], HttpConnection]) -> HttpConnection:
+        """Return a connection to the server of a canonical *url*.
+
+        Its addresses are tried in their order, each a little after the one before.
+
+        Raises:
+            FetchFailed: the name has no address.
+            Crowded: it was not looked up, as too many others are.
+            BlockedAddress: the guard allows none of them.
+            TimeoutError: none answered in time.
+            OSError, RuntimeError: none could be connected to, or be trusted (`ssl.SSLError`).
+        """
+        name, port = hostname_of(url), port_of(url)
+        left = self._allowed(name, await self._addresses(name, port))
+        secure = url.startswith("https:")
+        context = trusting(self._ca_file) if secure else None
+        # a dot at the end is for resolvers: no certificate has one
+        server_name = name.rstrip(".") if secure else None
+
+        def socket_for(info: AddrInfo) -> socket.socket:
+            family, kind, protocol, _, address = info
+            self._guard.check(name, str(address[0]), int(address[1]))
+            return socket.socket(family, kind, protocol)
+
+        while True:
+            async with asyncio.timeout(_CONNECT_S):
+                connected = await aiohappyeyeballs.start_connection(
+                    left, happy_eyeballs_delay=_HEAD_START_S, socket_factory=socket_for
+                )
+            there = connected.getpeername()
+            try:
+                return await _over(connected, make(), context, server_name)
+            except OSError:  # of the handshake: another address may do better
+                connected.close()
+                aiohappyeyeballs.remove_addr_infos(left, there)
+                if not left:
+                    raise
+
+    def _allowed(self, host: str, infos: Infos) -> list[AddrInfo]:
+        """Return the addresses that may be connected to, as many as are tried.
+
+        Raises:
+            BlockedAddress: none of them may.
+        """
+        allowed, refused = [], []
+        for info in infos[:_MOST_TRIED]:
+            try:
+                self._guard.check(host, str(info[4][0]), int(info[4][1]))
+            except BlockedAddress as error:
+                refused.append(error)
+            else:
+                allowed.append(info)
+        if refused and not allowed:
+            raise refused[0]
+        return allowed
+
+    async def _addresses(self, name: str, port: int) -> Infos:
+        literal = _literal(name, port)
+        if literal is not None:
+            return (literal,)
+        now = asyncio.get_running_loop().time()
+        held = self._known.get((name, port))
+        if held is not None and now < held[0]:
+            return held[1]
+        try:
+            async with self._turns:
+                infos = await self._names.addresses(name, port)
+        except Crowded:
+            raise
+        except (OSError, UnicodeError) as error:
+            raise _nameless(name) from error
+        if not infos:
+            raise _nameless(name)
+        self._known[name, port] = (now + _FRESH_S, infos)
+        self._known.move_to_end((name, port))
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return infos
+
+
+async def _over(
+    connected: socket.socket,
+    wire: HttpConnection,
+    context: ssl.SSLContext | None,
+    server_name: str | None,
+) -> HttpConnection:
+    """Return *wire* once it works over a connected socket; it is lost if that breaks off."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await loop.create_connection(
+                lambda: wire, sock=connected, ssl=context, server_hostname=server_name
+            )
+    except BaseException:
+        wire.forsake()
+        raise
+    return wire
+
+
+def _literal(name: str, port: int) -> AddrInfo | None:
+    """Return the address that a name is by itself: no resolver needs to see it."""
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return None
+    if address.version == 4:
+        return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (name, port)
+    return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (name, port, 0, 0)
+
+
+def _nameless(name: str) -> FetchFailed:
+    return FetchFailed(ErrorKind.DNS, f"{name} has no address", transient=True)

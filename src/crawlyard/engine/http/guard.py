@@ -1,0 +1,219 @@
+"""Which addresses may be connected to: a server that takes URLs from users must not reach inside.
+
+Pure: the fetcher asks about every connection, with the address it is about to use.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine import urls
+from crawlyard.errors import Invalid
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+# Source: the IANA special-purpose address registries (RFC 6890 and its updates). Kept here,
+# since ipaddress.is_private misses some and differs between Python versions.
+_CLOSED_V4 = tuple(
+    (IPv4Network(network), why)
+    for network, why in (
+        ("0.0.0.0/8", "unspecified"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "shared by a carrier (CGNAT)"),
+        ("127.0.0.0/8", "loopback"),
+        ("168.63.129.16/32", "a cloud host's own service"),  # Azure's, on a public address
+        ("169.254.0.0/16", "link-local"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved for protocols"),
+        ("192.0.2.0/24", "for documentation"),
+        ("192.88.99.0/24", "reserved (6to4 relays)"),
+        ("192.168.0.0/16", "private"),
+        ("198.18.0.0/15", "for benchmarks"),
+        ("198.51.100.0/24", "for documentation"),
+        ("203.0.113.0/24", "for documentation"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+    )
+)
+_CLOSED_V6 = tuple(
+    (IPv6Network(network), why)
+    for network, why in (
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("::/96", "an IPv4 address in a form given up (IPv4-compatible)"),
+        ("64:ff9b:1::/48", "of a local translator (NAT64)"),
+        ("2001::/32", "a Teredo tunnel"),
+        ("2001::/23", "reserved for protocols"),
+        ("2001:db8::/32", "for documentation"),
+        ("3fff::/20", "for documentation"),
+        ("fc00::/7", "private"),
+        ("fe80::/10", "link-local"),
+        ("fec0::/10", "private (site-local)"),
+        ("ff00::/8", "multicast"),
+    )
+)
+_PUBLIC_V6 = IPv6Network("2000::/3")  # all that is given out: the rest is refused unseen
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is the last 32 bits
+_6TO4 = IPv6Network("2002::/16")  # RFC 3056: the IPv4 address follows the first 16 bits
+
+
+class BlockedAddress(OSError):
+    """The address may not be connected to; the message names it, its host and the reason.
+
+    An OSError, since it is raised where a connection would be made.
+    """
+
+
+class _Opening(Struct, frozen=True):
+    """What one entry opens: a host by its name or a network, on one port or on all."""
+
+    host: str | None = None
+    network: Network | None = None
+    port: int | None = None
+
+    def covers(self, host: str, address: Address, port: int) -> bool:
+        if self.port not in {None, port}:
+            return False
+        if self.network is not None:
+            return address in self.network
+        return host == self.host
+
+
+class Guard:
+    """Says which connections are refused.
+
+    Each entry of *allow* opens exactly what it names: a host by the name that the URL
+    has (wherever it leads), an address or a CIDR network whichever name leads there,
+    each with ``:PORT`` that port alone. IPv6 with a port is written ``[::1]:8080``.
+    *allow_private* opens everything.
+
+    Raises:
+        Invalid: an entry is none of these; the message quotes it.
+    """
+
+    def __init__(self, allow: Sequence[str] = (), *, allow_private: bool = False) -> None:
+        self._openings = tuple(_opening(entry) for entry in allow)
+        self._allow_private = allow_private
+
+    def check(self, host: str, address: str, port: int) -> None:
+        """Return if *address* may be connected to on *port*, for a URL with the name *host*.
+
+        *host* is as `urls.hostname_of` gives it; an address that is none is refused.
+
+        Raises:
+            BlockedAddress: it may not.
+        """
+        if self._allow_private:
+            return
+        try:
+            parsed = _plain(ip_address(address))
+        except ValueError:
+            raise BlockedAddress(f"{host}: {address!r} is no IP address") from None
+        why = _closed(parsed)
+        if why is None or any(o.covers(host, parsed, port) for o in self._openings):
+            return
+        leads = address if host == address else f"{host} leads to {address}, which"
+        raise BlockedAddress(f"{leads} is {why}; --allow-address {parsed} opens it")
+
+    def opens(self, host: str, address: str, port: int) -> bool:
+        """Tell whether an entry names this address, be it public or not; as for `check`."""
+        parsed = _plain(ip_address(address))
+        return self._allow_private or any(o.covers(host, parsed, port) for o in self._openings)
+
+
+def spec_guard(spec: JobSpec) -> Guard:
+    """Return the guard that *spec* asks for.
+
+    Raises:
+        Invalid: an entry of its *allow_addresses* names nothing.
+    """
+    return Guard(spec.allow_addresses, allow_private=spec.allow_private)
+
+
+def _closed(address: Address) -> str | None:
+    """Return what makes *address* one that is not public, ``None`` if it is."""
+    if isinstance(address, IPv4Address):
+        return next((why for network, why in _CLOSED_V4 if address in network), None)
+    inner = _embedded(address)
+    if inner is not None:
+        why = _closed(inner)
+        return why and f"a way to {inner}, which is {why}"
+    why = next((why for network, why in _CLOSED_V6 if address in network), None)
+    if why is None and address not in _PUBLIC_V6:
+        return "reserved"
+    return why
+
+
+def _plain(address: Address) -> Address:
+    """Return the IPv4 address that a mapped one (::ffff:a.b.c.d) is, without its zone."""
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or IPv6Address(int(address))
+    return address
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address to which a gateway would carry a connection to *address*."""
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    if address in _6TO4:
+        return IPv4Address(int(address) >> 80 & 0xFFFF_FFFF)
+    return None
+
+
+def _opening(entry: str) -> _Opening:
+    name, port = _split(entry)
+    try:
+        network = ip_network(name)
+    except ValueError as error:
+        if "/" in name:
+            raise _nonsense(entry, str(error)) from None
+    else:
+        return _Opening(network=_plain_network(network), port=port)
+    try:
+        host = urls.hostname_of(urls.canonical(f"http://{name}/"))
+    except Invalid:
+        raise _nonsense(entry, "no such name can be") from None
+    try:  # 127.1 and 0x7f000001 are spellings of an address
+        return _Opening(network=ip_network(host), port=port)
+    except ValueError:
+        return _Opening(host=host, port=port)
+
+
+def _split(entry: str) -> tuple[str, int | None]:
+    """Return the host or network of *entry*, without brackets, and its port."""
+    text = entry.strip()
+    name, colon, port = text.partition(":")
+    if ":" in port and not text.startswith("["):
+        name, colon = text, ""  # IPv6: its last colon is no port's
+    elif text.startswith("["):
+        name, closing, rest = text[1:].partition("]")
+        bits, colon, port = rest.partition(":")
+        if not closing or ":" not in name or (bits and not bits.startswith("/")):
+            raise _nonsense(entry, "brackets hold an IPv6 address")
+        name += bits
+    if not name or any(c in name for c in "@?#\\*% \t") or name.startswith("/"):
+        raise _nonsense(entry, "it names no host")
+    if not colon:
+        return name, None
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) <= 65_535):
+        raise _nonsense(entry, f"{port!r} is no port")
+    return name, int(port)
+
+
+def _plain_network(network: Network) -> Network:
+    """Return the IPv4 network that a network of mapped addresses is."""
+    mapped = network.network_address
+    if isinstance(mapped, IPv6Address) and mapped.ipv4_mapped and network.prefixlen >= 96:
+        return IPv4Network((int(mapped.ipv4_mapped), network.prefixlen - 96))
+    return network
+
+
+def _nonsense(entry: str, why: str) -> Invalid:
+    return Invalid(
+        "allow_addresses",
+        f"expected HOST, IP or CIDR, each with :PORT or not, got {entry!r}: {why}",
+    )

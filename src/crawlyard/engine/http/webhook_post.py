@@ -1,0 +1,96 @@
+"""Messages to webhooks: one POST each, to an address that a guard allows, and nowhere else."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from msgspec import Struct
+
+from crawlyard.core.webhooks.webhook import EXCERPT
+from crawlyard.engine.http.client import failure_of, request_of
+from crawlyard.engine.http.connect import Connector
+from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.dns import Crowded, Resolver
+from crawlyard.engine.http.errors import NotAsked
+from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.response_parser import ResponseParser
+from crawlyard.engine.urls import canonical
+
+TIMEOUT = timedelta(seconds=15)
+"""For a message and its answer together.
+
+Source: Standard Webhooks, "Operational considerations": 15 to 30 s.
+"""
+
+_NAMES = 256  # looked up at once, those included that nobody waits for any more
+
+
+class PostAnswer(Struct, frozen=True, kw_only=True):
+    """What a receiver said."""
+
+    status: int
+    retry_after: str  # the header as it came; empty: there was none
+    excerpt: str  # the beginning of the body
+
+
+class Poster:
+    """Sends single messages, each on a connection of its own; redirects are answers."""
+
+    def __init__(
+        self,
+        agent: str,
+        timeout: timedelta = TIMEOUT,
+        names: Resolver | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._ca_file = ca_file
+        self._agent = agent
+        self._timeout_s = timeout.total_seconds()
+        self._names = names or Resolver(_NAMES)
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, guard: Guard
+    ) -> PostAnswer:
+        """Return the answer to one POST of *body*, which is JSON, to *url*.
+
+        The status decides: an answer whose body never ends, or breaks off, is one.
+
+        Raises:
+            FetchFailed: there was no answer.
+            NotAsked: the receiver was not asked, as too many names are being looked up.
+            Invalid: *url* is not a URL.
+        """
+        url = canonical(url)
+        own = {
+            "Content-Type": "application/json",
+            "User-Agent": self._agent,
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+        incoming = ResponseParser(EXCERPT, decodes=False)
+        try:
+            await self._send(url, request_of(url, own | dict(headers), body), guard, incoming)
+        except Crowded as error:
+            raise NotAsked(str(error)) from error
+        except (OSError, RuntimeError, ValueError) as error:
+            if not incoming.has_head:
+                raise failure_of(error, self._timeout_s) from error
+            incoming.end(error)
+        response = incoming.response(0)
+        return PostAnswer(
+            status=response.status,
+            retry_after=response.header("retry-after"),
+            excerpt=response.body.decode(errors="replace"),
+        )
+
+    async def _send(self, url: str, request: bytes, guard: Guard, incoming: ResponseParser) -> None:
+        """Send *request* and return once its answer is over and the connection is closed."""
+        until = asyncio.get_running_loop().time() + self._timeout_s
+        kept = ConnectionPool()
+        try:
+            async with asyncio.timeout_at(until):
+                wire = await Connector(guard, self._names, self._ca_file).dial(url, kept.made)
+            await wire.ask(request, incoming, until)
+        finally:
+            await kept.close()

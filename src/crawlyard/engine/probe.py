@@ -1,0 +1,166 @@
+"""A look at a site before it is crawled: its robots.txt and sitemaps, and no page.
+
+Every request passes the same guard, host gate and time-outs as a crawl's.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from msgspec import Struct, field
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine import sitemaps
+from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
+from crawlyard.engine.robots.cache import MAX_HOPS, Closed, RobotsAccess, RobotsCache
+from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
+from crawlyard.engine.urls import Base, host_of, origin_of, path_of
+
+MOST_ORIGINS = 10
+"""Whose robots.txt is asked for; of those of the start URLs, the first."""
+
+MOST_SITEMAPS = 20
+"""That are read, those that an index names included."""
+
+MOST_BYTES = 16 << 20
+"""Of all answers together, on the wire: what is asked for then is given up."""
+
+MAX_SITEMAP = 4 << 20  # bytes of one
+_TOO_MUCH = "more was answered than a look takes; a crawl reads all of it"
+
+
+class SeenSitemap(Struct):
+    """What is known of one sitemap."""
+
+    url: str
+    urls: int | None = None  # that it names; None: it could not be read
+    sitemaps: int = 0  # that it names
+    sample: tuple[str, ...] = ()  # of the URLs
+    problem: str = ""
+
+
+class SeenOrigin(Struct):
+    """What is known of one origin."""
+
+    origin: str
+    rules: RobotsRules | None = None  # None: they could not be had
+    problem: str = "not answered in time"
+
+
+class Probe(Struct):
+    """Looks at origins and sitemaps; what it has seen stays when it is broken off."""
+
+    spec: JobSpec
+    agent: str
+    fetcher: Fetcher
+    gate: HostGate
+    robots: RobotsCache
+    key: str  # its name at the gate
+    parser: ThreadPoolExecutor  # a large sitemap takes a second
+    origins: dict[str, SeenOrigin] = field(default_factory=dict)
+    sitemaps: dict[str, SeenSitemap] = field(default_factory=dict)
+    _bytes: int = 0
+
+    async def look(self, origins: Sequence[str], named: Sequence[str]) -> None:
+        """Ask for the rules of *origins*, the sitemaps *named*, and those that rules name."""
+        access = RobotsAccess(self.agent, self.robots, self._ask)
+        try:
+            self.origins = {origin: SeenOrigin(origin) for origin in origins[:MOST_ORIGINS]}
+            await asyncio.gather(*(self._learn(access, origin) for origin in self.origins))
+            by_rules = [url for seen in self.origins.values() for url in self._named_by(seen)]
+            await self._read_all(access, list(dict.fromkeys([*named, *by_rules])))
+        finally:
+            self.gate.leave(self.key)
+
+    def _named_by(self, seen: SeenOrigin) -> list[str]:
+        base, values = Base(seen.origin), seen.rules.sitemaps if seen.rules else ()
+        joined = (base.join(value) for value in values[:MOST_SITEMAPS])
+        return [url for url in joined if url is not None]
+
+    async def _learn(self, access: RobotsAccess, origin: str) -> None:
+        seen = self.origins[origin]
+        known = access.of(origin) or await access.learn(origin)
+        if isinstance(known, Closed):
+            seen.problem = known.detail
+        else:
+            seen.rules, seen.problem = known, ""
+
+    async def _read_all(self, access: RobotsAccess, first: Sequence[str]) -> None:
+        level = list(first)
+        while level:
+            room = MOST_SITEMAPS - len(self.sitemaps)
+            fresh = [url for url in dict.fromkeys(level) if url not in self.sitemaps][:room]
+            self.sitemaps |= {
+                url: SeenSitemap(url, problem="not answered in time") for url in fresh
+            }
+            found = await asyncio.gather(*(self._read(access, url) for url in fresh))
+            level = [url for urls in found for url in urls]
+
+    async def _read(self, access: RobotsAccess, url: str) -> Sequence[str]:
+        """Read one sitemap; return those that it names."""
+        seen = self.sitemaps[url]
+        try:
+            rule = await self._forbidden(access, url)
+            if rule:
+                seen.problem = rule
+                return ()
+            answer = await self._follow(url)
+        except FetchFailed as failure:
+            seen.problem = f"{failure.kind}: {failure.detail}"
+            return ()
+        if answer.status != 200:
+            seen.problem = f"answered {answer.status}"
+            return ()
+        loop = asyncio.get_running_loop()
+        read = await loop.run_in_executor(self.parser, sitemaps.parse, answer.body, url)
+        seen.urls, seen.sitemaps = len(read.urls), len(read.sitemaps)
+        seen.sample = read.urls[:5]
+        seen.problem = read.problem or answer.truncated
+        return read.sitemaps
+
+    async def _forbidden(self, access: RobotsAccess, url: str) -> str:
+        """Return why a sitemap may not be asked for, empty if it may."""
+        if self.spec.ignore_robots:
+            return ""
+        origin = origin_of(url)
+        known = access.of(origin) or await access.learn(origin)
+        if isinstance(known, Closed):
+            return known.detail
+        line = known.verdict(path_of(url))
+        return f"robots: {line}" if line else ""
+
+    async def _follow(self, url: str) -> Response:
+        answer = await self._ask(url, MAX_SITEMAP)
+        for _ in range(MAX_HOPS):
+            location = answer.header("location")
+            target = Base(url).join(location) if location else None
+            if not 300 <= answer.status < 400 or target is None:
+                break
+            url = target
+            answer = await self._ask(url, MAX_SITEMAP)
+        return answer
+
+    def _delay_s(self, origin: str) -> float:
+        """Return the seconds between two requests to an origin, as a crawl would keep them."""
+        rules = self.robots.get(origin, self.agent)
+        asked_s = rules.delay_s if rules is not None and rules.delay_s else 0.0
+        kept_s = min(asked_s, self.spec.crawl_delay_cap.total_seconds())
+        return max(self.spec.delay.total_seconds(), kept_s)
+
+    async def _ask(self, url: str, most: int = MAX_PARSED + 1) -> Response:
+        """Return the answer to one request, sent when its host may be asked."""
+        if self._bytes >= MOST_BYTES:
+            raise FetchFailed(ErrorKind.TOO_LARGE, _TOO_MUCH)
+        host = host_of(url)
+        self.gate.wish(self.key, host, self._delay_s(origin_of(url)), self.spec.per_host)
+        slot = await self.gate.acquire(host)
+        try:
+            headers = {"User-Agent": self.agent, "Accept-Encoding": ACCEPT_ENCODING}
+            answer = await self.fetcher.fetch(url, headers, most, slot.go)
+        finally:
+            slot.give()
+        self._bytes += answer.wire_bytes
+        return answer

@@ -1,0 +1,1 @@
+"""robots.txt: parsing, caching, fetching."""

@@ -1,0 +1,1 @@
+"""Users, credentials, settings and what they allow."""

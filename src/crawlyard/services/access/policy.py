@@ -1,0 +1,175 @@
+"""What a yard lets its users do: grants and ceilings of its settings, and their quotas."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.core.access.grant import asked_for, how_to_grant, not_granted, withheld
+from crawlyard.core.access.policy import SectionName, ceilings_of, grants_of
+from crawlyard.core.access.user import NO_QUOTA, Actor, Grant, Grants, Quota
+from crawlyard.core.event import Event
+from crawlyard.core.jobs.job import DIRECT, Origin
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, clamped
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import at, form_of
+from crawlyard.core.quantity import counted
+from crawlyard.errors import Forbidden, NotFound, QuotaExceeded
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
+
+CEILING = "ceiling"
+"""Where a limit comes from that was cut."""
+
+
+class Clamped(Struct, frozen=True, kw_only=True):
+    """A spec whose limits are within the ceilings, and which of them were cut to that."""
+
+    spec: JobSpec
+    cut: Mapping[str, object] = field(default_factory=dict)  # by path of the form
+
+    def told(self, event: Event) -> Event:
+        """Return an event about the job that names what was cut, if anything was."""
+        return replace(event, data={**event.data, "cut": dict(self.cut)}) if self.cut else event
+
+
+def cut_of(event: Event) -> frozenset[str]:
+    """Return the paths of the limits that an event about a job says were cut."""
+    told = event.data.get("cut")
+    return frozenset(map(str, told)) if isinstance(told, Mapping) else frozenset()
+
+
+class Policy:
+    """Judges what is asked of a yard. What its settings say is read each time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def grants(self, actor: Actor) -> Grants:
+        """Return what *actor* may ask for; who works on the store's own files: everything."""
+        if actor.trusted:
+            return Grants()
+        return grants_of(await self.section(SectionName.GRANTS))
+
+    async def section(self, name: SectionName) -> Mapping[str, object]:
+        """Return what a section of the settings says."""
+        return (await self._store.settings.get(name)).value
+
+    async def check(
+        self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
+    ) -> tuple[Grant, ...]:
+        """Check that *actor* may have what *spec* opens, or sets aside.
+
+        Return what of that he has by grant of the settings alone. Who works on the store's
+        own files needs none, unless somebody else has said what the template says.
+
+        Raises:
+            Forbidden: this yard does not grant it; the message names the fields.
+        """
+        asked, doubt = await self.needed(actor, spec, origin)
+        await self.check_granted(asked, doubt)
+        return asked
+
+    async def needed(
+        self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
+    ) -> tuple[tuple[Grant, ...], str]:
+        """Return what `check` looks for in the settings.
+
+        And why a trusted actor needs it: what else a refusal says, nothing by default.
+        """
+        asked = asked_for(spec)
+        if not asked or not actor.trusted:
+            return asked, ""
+        if await self.is_trusted(origin):
+            return (), ""
+        return asked, f"others may have changed template {origin.template_id}"
+
+    async def check_granted(self, needed: tuple[Grant, ...], doubt: str = "") -> None:
+        """Check that the settings grant all that is *needed*; *doubt* is as for `needed`.
+
+        Raises:
+            Forbidden: they do not; the message names the fields of the spec.
+        """
+        if needed:
+            check_grants(needed, grants_of(await self.section(SectionName.GRANTS)), doubt)
+
+    async def withheld(self, needed: tuple[Grant, ...]) -> tuple[Grant, ...]:
+        """Return what of *needed* the settings do not grant now."""
+        if not needed:
+            return ()
+        return withheld(needed, grants_of(await self.section(SectionName.GRANTS)))
+
+    async def is_trusted(self, origin: Origin) -> bool:
+        """Tell whether no template is behind a job, or one that is trusted."""
+        if origin.template_id is None:
+            return True
+        try:
+            found = await self._store.templates.get(origin.template_id, origin.template_version)
+        except NotFound:
+            return False
+        return found.trusted
+
+    async def clamped(self, owner: str, spec: JobSpec) -> Clamped:
+        """Return *spec* within the ceilings of its owner and of the yard; the smaller win."""
+        yard = ceilings_of(await self.section(SectionName.CEILINGS))
+        own = (await self.quota(owner)).ceilings
+        return within_ceilings(spec, own, yard)
+
+    async def quota(self, owner: str) -> Quota:
+        """Return the quota of a user; who has no account has none."""
+        try:
+            return (await self._store.users.get(owner)).quota
+        except NotFound:
+            return NO_QUOTA
+
+    async def waiting(self, owner: str) -> int:
+        """Return how many jobs of a user wait."""
+        of_owner = JobQuery(owner=owner, states=frozenset({State.PENDING}))
+        return sum((await self._store.jobs.counts(of_owner)).values())
+
+    async def check_room(self, owner: str, more: int = 1) -> None:
+        """Check that *more* jobs of *owner* may wait.
+
+        Raises:
+            QuotaExceeded: as many wait already.
+        """
+        quota = await self.quota(owner)
+        if quota.pending is not None:
+            check_waiting(owner, quota, await self.waiting(owner), more)
+
+
+def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None:
+    """Check that *more* jobs of *owner* may wait, of whom *waiting* do already.
+
+    Raises:
+        QuotaExceeded: his quota does not let them.
+    """
+    most = quota.pending
+    if most is not None and waiting + more > most:
+        one, many = f"job of {owner} waits", f"jobs of {owner} wait"
+        told = f"{counted(waiting, one, many)} already, and {most:,} may (quota.pending)"
+        raise QuotaExceeded("pending", told)
+
+
+def check_grants(needed: tuple[Grant, ...], granted: Grants, doubt: str = "") -> None:
+    """Check that the settings grant all that is *needed*; *doubt* is as for `Policy.needed`.
+
+    Raises:
+        Forbidden: they do not; the message names the fields of the spec.
+    """
+    missing = withheld(needed, granted)
+    if missing:
+        parts = (not_granted(missing), doubt, how_to_grant(missing))
+        raise Forbidden("; ".join(part for part in parts if part))
+
+
+def within_ceilings(spec: JobSpec, own: Limits, yard: Limits) -> Clamped:
+    """Return *spec* within the ceilings of its owner and of the yard; the smaller win."""
+    if yard == own == Limits():
+        return Clamped(spec=spec)
+    within = replace(spec, limits=clamped(spec.limits, own, yard))
+    form = form_of(within)
+    changed = (n for n in LIMIT_NAMES if getattr(within.limits, n) != getattr(spec.limits, n))
+    paths = (f"limits.{name}_s" if name == "duration" else f"limits.{name}" for name in changed)
+    return Clamped(spec=within, cut={path: at(form, path) for path in paths})

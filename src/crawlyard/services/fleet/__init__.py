@@ -1,0 +1,1 @@
+"""The whole yard: workers, hosts, events, figures."""

@@ -1,0 +1,184 @@
+"""What needs a person, and how things stand now: what one sees first."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor, Permit, Role
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.overview.attention import (
+    IN_A_ROW,
+    LATE,
+    PAUSED_LONG,
+    SHORT_OF,
+    Attention,
+    Disk,
+    Facts,
+    JobEnd,
+    NoticeLine,
+    SubjectKind,
+    Trouble,
+    attention,
+    kinds_for,
+    streak,
+    suspects,
+)
+from crawlyard.core.overview.snapshot import Snapshot
+from crawlyard.core.watch import WorkerReport
+from crawlyard.errors import NotFound
+from crawlyard.services.fleet.status import Watching
+from crawlyard.services.jobs.reader import progress_of_standing
+from crawlyard.store.queries import JobQuery, ScheduleQuery
+from crawlyard.store.store import Store
+
+MOST = 500
+"""Things of one kind that are looked at."""
+
+MOST_FAILURES = 2_000
+"""Failed jobs that are looked at, the last ones."""
+
+FAILED_WITHIN = timedelta(days=30)
+_MOST_LINES = 100
+_MOST_ENDS = 20  # of one line
+_MOST_RUNNING = 1_000
+_LOOKED_AT = 50_000  # jobs, for damaged ones: it takes about a second
+_LOOKING = 100  # of the time, at most one part in so many is spent with that
+
+LookAtDisk = Callable[[], Awaitable[Disk | None]]
+
+
+class Overview:
+    """Looks over the yard: an admin sees all, everybody else what is his."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        watching: Watching,
+        disk: LookAtDisk,
+        most: int = MOST,
+    ) -> None:
+        self._most = most
+        self._store = store
+        self._clock = clock
+        self._watching = watching
+        self._disk = disk
+        self._damaged: Sequence[Job] = ()
+        self._look_again = 0.0  # at damaged jobs, by the monotonic clock
+
+    async def attention(self, actor: Actor, permits: Collection[Permit]) -> Attention:
+        """Return what needs a person, of what somebody with *permits* may be told of."""
+        owner = None if actor.role is Role.ADMIN else actor.id
+        kinds = kinds_for(permits)
+        facts = Facts(now=self._clock.now(), wall=self._clock.wall())
+        if kinds & {Trouble.SCHEDULE_OVERDUE, Trouble.SCHEDULE_PAUSED}:
+            facts = await self._with_schedules(facts, owner)
+        if Trouble.WEBHOOK_OFF in kinds:
+            webhooks = await self._store.overview.off(owner, self._most + 1)
+            cut = facts.cut | self._cut(webhooks, {Trouble.WEBHOOK_OFF})
+            facts = replace(facts, webhooks=webhooks[: self._most], cut=cut)
+        if Trouble.DISK_FULL in kinds:
+            facts = replace(facts, disk=await self._disk())
+        return attention(await self._with_jobs(facts, actor, owner), kinds)
+
+    async def moment(
+        self, actor: Actor, permits: Collection[Permit], *, own: bool = False
+    ) -> Snapshot:
+        """Return how things stand now, of all for an admin; *own*: of the actor alone.
+
+        The disk is told to who has the *permits* of an admin.
+        """
+        owner = None if actor.role is Role.ADMIN and not own else actor.id
+        now = self._clock.now()
+        working = await self._working()
+        since = (await self._store.overview.backlog(owner, now)).since
+        moment = Snapshot(
+            slots=sum(worker.slots for worker in working),
+            slots_used=sum(len(worker.running) for worker in working),
+            oldest_wait=None if since is None else now - since,
+            pages_per_s=sum(worker.pages_per_s for worker in working),
+            disk=await self._disk() if Permit.ADMIN in permits else None,
+        )
+        if owner is None:
+            return moment
+        query = JobQuery(owner=owner, states=frozenset({State.RUNNING}))
+        running = await self._store.jobs.find(query, _MOST_RUNNING)
+        rate = sum(progress_of_standing(one).rate for one in running)
+        return replace(moment, slots_used=len(running), pages_per_s=rate)
+
+    async def _working(self) -> Sequence[WorkerReport]:
+        alive = filter(self._watching.is_alive, await self._store.workers.find())
+        return [report for report in alive if report.claims]
+
+    async def _with_schedules(self, facts: Facts, owner: str | None) -> Facts:
+        late = await self._store.overview.overdue(owner, facts.wall - LATE, self._most + 1)
+        paused = await self._store.schedules.find(
+            ScheduleQuery(owner=owner, paused=True), self._most + 1
+        )
+        cut = self._cut(late, {Trouble.SCHEDULE_OVERDUE}) | self._cut(
+            paused, {Trouble.SCHEDULE_PAUSED}
+        )
+        return replace(
+            facts, schedules=[*late[: self._most], *paused[: self._most]], cut=facts.cut | cut
+        )
+
+    async def _with_jobs(self, facts: Facts, actor: Actor, owner: str | None) -> Facts:
+        look, now = self._store.overview, facts.now
+        paused = await look.paused(owner, now - PAUSED_LONG, SHORT_OF, self._most + 1)
+        failed = await look.failures(owner, now - FAILED_WITHIN, MOST_FAILURES)
+        suspected = suspects(failed)
+        begun = dict(list(suspected.items())[:_MOST_LINES])
+        lines = await look.ends(begun, _MOST_ENDS)
+        more = len(failed) == MOST_FAILURES or len(suspected) > len(begun)
+        cut = self._cut(paused, {Trouble.JOB_PAUSED}) | ({Trouble.RUNS_FAILING} if more else set())
+        return replace(
+            facts,
+            workers=len(await self._working()),
+            backlog=await look.backlog(owner, now),
+            lines=lines,
+            names=await self._names(actor, lines),
+            paused=paused[: self._most],
+            damaged=[job for job in await self._damaged_jobs() if actor.may_see(job.owner)],
+            hosts=await self._watching.hosts(actor),
+            cut=facts.cut | cut,
+        )
+
+    async def _damaged_jobs(self) -> Sequence[Job]:
+        """Return jobs that cannot be read, among the newest."""
+        began = self._clock.monotonic()
+        if began >= self._look_again:
+            self._damaged = await self._store.overview.damaged(self._most, _LOOKED_AT)
+            took = self._clock.monotonic() - began
+            self._look_again = began + took * _LOOKING  # a dashboard asks again and again
+        return self._damaged
+
+    def _cut(self, found: Sequence[object], kinds: Collection[Trouble]) -> frozenset[Trouble]:
+        """Return *kinds* if there may be more of them than are looked at."""
+        return frozenset(kinds) if len(found) > self._most else frozenset()
+
+    async def _names(
+        self, actor: Actor, lines: Mapping[NoticeLine, Sequence[JobEnd]]
+    ) -> Mapping[NoticeLine, str]:
+        """Return what lines that fail are called; one whose subject is gone is left out."""
+        names: dict[NoticeLine, str] = {}
+        for line, ends in lines.items():
+            if len(streak(ends)) >= IN_A_ROW:
+                name = await self._name(actor, line)
+                if name is not None:
+                    names[line] = name
+        return names
+
+    async def _name(self, actor: Actor, line: NoticeLine) -> str | None:
+        try:
+            if line.kind is SubjectKind.SCHEDULE:
+                return (await self._store.schedules.get(line.key)).name
+            if line.kind is SubjectKind.TEMPLATE:
+                template = await self._store.templates.get(line.key)
+                seen = template.public or actor.may_see(template.owner)
+                return template.name if seen else ""
+        except NotFound:
+            return None
+        return line.key

@@ -1,0 +1,167 @@
+"""What goes on in the yard right now: its workers, the hosts they ask, and what jobs say."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.watch import (
+    Course,
+    HostBooking,
+    HostReport,
+    HostStanding,
+    Level,
+    LogLine,
+    WorkerReport,
+    WorkerState,
+)
+from crawlyard.errors import Forbidden, IllegalMove, NotFound
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
+
+_MOST_JOBS = 10_000
+
+
+class Watching:
+    """Shows workers, hosts, logs and courses. What belongs to others is counted, not named."""
+
+    def __init__(self, store: Store, jobs: JobManager, clock: Clock) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+
+    async def workers(self, actor: Actor) -> list[WorkerReport]:
+        """Return the last report of each worker, gone ones too, the oldest worker first.
+
+        Who is no admin sees of each the jobs that are his, and no hosts.
+        """
+        reports = await self._store.workers.find()
+        if actor.role is Role.ADMIN:
+            return reports
+        own = await self._running(actor)
+        return [_narrowed(report, own) for report in reports]
+
+    async def worker(self, actor: Actor, worker_id: str) -> WorkerReport:
+        """Return the last report of a worker.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        for report in await self.workers(actor):
+            if report.id == worker_id:
+                return report
+        raise NotFound(f"no worker {worker_id}")
+
+    async def forget(self, actor: Actor, worker_id: str) -> None:
+        """Delete the report of a worker that is gone.
+
+        Raises:
+            NotFound: there is none of that id.
+            Forbidden: the actor is no admin.
+            IllegalMove: it is alive.
+        """
+        report = await self.worker(actor, worker_id)
+        if actor.role is not Role.ADMIN:
+            raise Forbidden(f"{actor.id} is no admin")
+        if self.is_alive(report):
+            raise IllegalMove(f"worker {worker_id} is alive: stop it first")
+        await self._store.workers.forget(worker_id)
+
+    def is_alive(self, report: WorkerReport) -> bool:
+        """Tell whether a worker has said something lately."""
+        return self._clock.now() - report.beat_at <= ALIVE
+
+    def state(self, report: WorkerReport) -> WorkerState:
+        """Return how a worker is, in one word."""
+        return report.state(alive=self.is_alive(report))
+
+    async def hosts(self, actor: Actor) -> list[HostStanding]:
+        """Return the hosts that are asked for jobs of the actor's, an admin's all, by name."""
+        asked: dict[str, list[tuple[str, HostReport]]] = defaultdict(list)
+        for report in await self._store.workers.find():
+            if self.is_alive(report):
+                for host in report.hosts:
+                    asked[host.host].append((report.id, host))
+        own = None if actor.role is Role.ADMIN else await self._running(actor)
+        booked = await self._store.hosts.booked(asked)
+        every = (_standing(name, asked[name], booked.get(name), own) for name in sorted(asked))
+        return [host for host in every if own is None or host.jobs]
+
+    async def lines(
+        self,
+        actor: Actor,
+        job_id: str,
+        *,
+        least: Level = Level.INFO,
+        after: int = 0,
+        text: str = "",
+        limit: int = 200,
+    ) -> Sequence[LogLine]:
+        """Return lines of a job's log with an *n* above *after*, oldest first.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        job_id = (await self._jobs.get(actor, job_id)).job.id
+        return await self._store.journal.lines(job_id, least, after, limit, text)
+
+    async def course(self, actor: Actor, job_id: str) -> Course:
+        """Return how a job went so far.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        job = (await self._jobs.get(actor, job_id)).job
+        return await self._store.journal.course(job.id)
+
+    async def _running(self, actor: Actor) -> frozenset[str]:
+        query = JobQuery(owner=actor.id, states=frozenset({State.RUNNING}))
+        found = await self._jobs.find(actor, query, _MOST_JOBS)
+        return frozenset(standing.job.id for standing in found)
+
+
+def _narrowed(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
+    """Return what of a report may be shown to whose jobs are *own*."""
+    return WorkerReport(
+        id=report.id,
+        host=report.host,
+        pid=report.pid,
+        version=report.version,
+        slots=report.slots,
+        reserved=report.reserved,
+        tags=report.tags,
+        running=tuple(job_id for job_id in report.running if job_id in own),
+        quiet=report.quiet,
+        stopping=report.stopping,
+        wish=report.wish,
+        started_at=report.started_at,
+        beat_at=report.beat_at,
+    )
+
+
+def _standing(
+    name: str,
+    asked: Sequence[tuple[str, HostReport]],
+    booking: HostBooking | None,
+    own: frozenset[str] | None,
+) -> HostStanding:
+    reports = [report for _, report in asked]
+    jobs = sorted({job for report in reports for job in report.jobs})
+    shown = jobs if own is None else [job for job in jobs if job in own]
+    holds = [report.held_until for report in reports] + [booking.held_until if booking else None]
+    return HostStanding(
+        host=name,
+        in_flight=sum(report.in_flight for report in reports),
+        at_once=min(report.at_once for report in reports),
+        delay_s=max(report.delay_s for report in reports),
+        refusals=max(report.refusals for report in reports),
+        held_until=max((hold for hold in holds if hold is not None), default=None),
+        booked_until=booking.booked_until if booking else None,
+        waiting=sum(report.waiting for report in reports),
+        jobs=tuple(shown),
+        others=len(jobs) - len(shown),
+        workers=tuple(sorted(worker for worker, _ in asked)),
+    )

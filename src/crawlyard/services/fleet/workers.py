@@ -1,0 +1,90 @@
+"""Workers, in verbs: what an operator wants of one that runs, wherever it does."""
+
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.watch import WorkerReport, WorkerState, WorkerWish
+from crawlyard.errors import Conflict, Forbidden, IllegalMove
+from crawlyard.services.fleet.status import Watching
+from crawlyard.store.store import Store
+
+_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+
+_EVENTS = {
+    WorkerWish.NONE: EventName.WORKER_RESUMED,
+    WorkerWish.QUIET: EventName.WORKER_QUIETED,
+    WorkerWish.STOP: EventName.WORKER_STOPPING,
+}
+
+
+class Fleet:
+    """Tells workers to be quiet, to go on or to stop; each hears of it within a second.
+
+    What is wanted of one already is no change, and no event.
+    """
+
+    def __init__(self, store: Store, watching: Watching, clock: Clock) -> None:
+        self._store = store
+        self._watching = watching
+        self._clock = clock
+
+    async def quiet(self, actor: Actor, worker_id: str) -> WorkerReport:
+        """Let a worker claim no more jobs, and go on with those it has.
+
+        Raises:
+            NotFound: there is no such worker.
+            Forbidden: the actor is no admin.
+            IllegalMove: it is gone, or it is stopping.
+        """
+        return await self._want(actor, worker_id, WorkerWish.QUIET)
+
+    async def resume(self, actor: Actor, worker_id: str) -> WorkerReport:
+        """Let a quiet worker claim jobs again.
+
+        Raises:
+            NotFound, Forbidden, IllegalMove: as for `quiet`.
+        """
+        return await self._want(actor, worker_id, WorkerWish.NONE)
+
+    async def stop(self, actor: Actor, worker_id: str) -> WorkerReport:
+        """Let a worker give its jobs back and end, as a signal would; they go on elsewhere.
+
+        Raises:
+            NotFound, Forbidden, IllegalMove: as for `quiet`.
+        """
+        return await self._want(actor, worker_id, WorkerWish.STOP)
+
+    async def _want(self, actor: Actor, worker_id: str, wish: WorkerWish) -> WorkerReport:
+        for _ in range(_TRIES):
+            report = await self._watching.worker(actor, worker_id)
+            if actor.role is not Role.ADMIN:
+                raise Forbidden(f"{actor.id} is no admin")
+            _check(report, self._watching.state(report), wish)
+            if report.wish is wish or (wish is WorkerWish.STOP and report.stopping):
+                return report
+            try:
+                told = self._told(actor, report, wish)
+                await self._store.workers.ask(worker_id, wish, report.wish, told)
+            except Conflict:
+                continue
+            return replace(report, wish=wish)
+        raise Conflict(f"what is wanted of worker {worker_id} keeps changing; try again")
+
+    def _told(self, actor: Actor, report: WorkerReport, wish: WorkerWish) -> Event:
+        return Event(
+            name=_EVENTS[wish],
+            subject=report.id,
+            owner=actor.id,
+            at=self._clock.now(),
+            actor=actor.id,
+            data={"host": report.host, "pid": report.pid},
+        )
+
+
+def _check(report: WorkerReport, state: WorkerState, wish: WorkerWish) -> None:
+    if state is WorkerState.GONE:
+        raise IllegalMove(f"worker {report.id} is gone")
+    if state is WorkerState.STOPPING and wish is not WorkerWish.STOP:
+        raise IllegalMove(f"worker {report.id} is stopping")

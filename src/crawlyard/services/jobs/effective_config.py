@@ -1,0 +1,150 @@
+"""What holds for a job, and where each value of it comes from."""
+
+from collections.abc import Iterator, Mapping
+
+from crawlyard.core.access.user import Actor
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.provenance import Config, Difference
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
+from crawlyard.core.templates.secrets import hidden
+from crawlyard.core.templates.template import PLACE, CrawlTemplate
+from crawlyard.errors import NotFound
+from crawlyard.services.access.policy import CEILING
+from crawlyard.services.access.settings import SETTINGS, SiteSettings
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.results import every_event
+from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
+from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.queries import EventQuery
+
+_DEFAULTS = {**form_of(JobSpec(urls=("https://example.com/",))), "urls": []}
+
+
+class Configs:
+    """Tells where the settings of jobs come from."""
+
+    def __init__(
+        self,
+        jobs: JobManager,
+        templates: TemplateManager,
+        settings: SiteSettings,
+        events: EventLog,
+    ) -> None:
+        self._jobs = jobs
+        self._templates = templates
+        self._settings = settings
+        self._events = events
+
+    async def of(self, actor: Actor, job_id: str) -> Config:
+        """Return the settings of a job.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        job = (await self._jobs.get(actor, job_id)).job
+        template = await self._template(actor, job)
+        own, cut = await self._changed(job)
+        form, defaults = form_of(job.spec), await self._defaults(actor)
+        said = {} if template is None else _flat(template.spec)
+        sources: dict[str, str] = {}
+        for path in FIELDS:
+            value = at(form, path)
+            if path in cut:
+                sources[path] = CEILING
+            elif path in own:
+                sources[path] = THIS_JOB
+            elif path in said and (_is_open(said[path]) or value == said[path]):
+                sources[path] = f"template v{job.origin.template_version}"
+            elif path in defaults and value == defaults[path]:
+                sources[path] = SETTINGS
+            elif value == at(_DEFAULTS, path):
+                sources[path] = DEFAULT
+            else:
+                sources[path] = _unless_gone(job, template)
+        return Config(
+            job=job,
+            form=hidden(form),
+            sources=sources,
+            template=template,
+            differences=() if template is None else _differences(form, template.spec),
+        )
+
+    async def _template(self, actor: Actor, job: Job) -> CrawlTemplate | None:
+        if job.origin.template_id is None:
+            return None
+        try:
+            made_of, version = job.origin.template_id, job.origin.template_version
+            return await self._templates.get(actor, made_of, version)
+        except NotFound:
+            return None
+
+    async def _changed(self, job: Job) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the paths that the job says itself, and those of limits that were cut."""
+        names = frozenset({EventName.CREATED, EventName.EDITED})
+        told = await every_event(self._events, EventQuery(subject=job.id, names=names))
+        own, cut = set(job.origin.given), set[str]()
+        for event in told:
+            changed = {path for name in _names(event, "changed") for path in _paths_of(name)}
+            own |= changed
+            cut = (cut - changed) | set(_names(event, "cut"))
+        return frozenset(own), frozenset(cut)
+
+    async def _defaults(self, actor: Actor) -> Mapping[str, object]:
+        return _flat((await self._settings.get(actor, "defaults")).section.value)
+
+
+def _unless_gone(job: Job, template: CrawlTemplate | None) -> str:
+    """Return where a value comes from that is neither the job's own nor a default."""
+    made = job.origin.template_id is not None and template is None
+    return f"template v{job.origin.template_version}" if made else THIS_JOB
+
+
+def _flat(form: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of *form* by the paths of `FIELDS`, in their canonical form if whole."""
+    fields = ((_BY_NAME[path], value) for path, value in _pairs(form))
+    return {f.path: v if _is_open(v) else f.write(f.read(v)) for f, v in fields}
+
+
+_BY_NAME = {name: f for f in FIELDS.values() for name in (f.path, f.also) if name}
+
+
+def _pairs(form: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in form.items():
+        if name in _BY_NAME or not isinstance(value, Mapping):
+            yield name, value
+        else:
+            yield from ((f"{name}.{inner}", one) for inner, one in value.items())
+
+
+def _is_open(value: object) -> bool:
+    """Tell whether *value* has places that parameters fill."""
+    if isinstance(value, str):
+        return PLACE.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(_is_open(one) for pair in value.items() for one in pair)
+    return isinstance(value, list | tuple) and any(_is_open(one) for one in value)
+
+
+def _differences(
+    form: Mapping[str, object], template: Mapping[str, object]
+) -> tuple[Difference, ...]:
+    said = {path: at(_DEFAULTS, path) for path in FIELDS} | _flat(template)
+    told = {_BY_NAME[name].path: value for name, value in _pairs(hidden(template))}
+    shown = hidden(form)
+    return tuple(
+        Difference(path=path, template=told.get(path, said[path]), job=at(shown, path))
+        for path in FIELDS
+        if said[path] != at(form, path)
+    )
+
+
+def _names(event: Event, member: str) -> list[str]:
+    told = event.data.get(member)
+    return [str(name) for name in told] if isinstance(told, Mapping) else []
+
+
+def _paths_of(name: str) -> list[str]:
+    """Return the paths that an edit of *name*, as `JobSpec` calls it, has changed."""
+    return [p for p in FIELDS if p in (name, f"{name}_s") or p.startswith(f"{name}.")]

@@ -1,0 +1,88 @@
+"""Patterns that keep URLs out of a job that lives: tried first, then added."""
+
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import TargetState, Via
+from crawlyard.core.jobs.exclusion import Excluded
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import LIFECYCLE
+from crawlyard.core.jobs.spec import Scope
+from crawlyard.engine.scope import Boundary
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.store.store import Store
+
+MOST_SAMPLES = 10
+
+_PORTION = 2_000  # URLs that are judged between two reads: some milliseconds
+_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+
+
+class Exclusions:
+    """Adds patterns to the `exclude` of jobs."""
+
+    def __init__(self, store: Store, jobs: JobManager) -> None:
+        self._store = store
+        self._jobs = jobs
+
+    async def add(
+        self, actor: Actor, job_id: str, pattern: str, *, dry_run: bool, version: int | None = None
+    ) -> Excluded:
+        """Exclude URLs that match *pattern* from a job; count the waiting ones.
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            Invalid: *pattern* is none, or there are too many.
+            IllegalMove: the job has ended.
+            Stale: the job is not at *version*.
+        """
+        for _ in range(_TRIES):
+            job = (await self._jobs.get(actor, job_id)).job
+            _check(actor, job)
+            boundary = _judge(job, pattern)
+            check_version(f"job {job_id}", job.version, version)
+            count, samples = await self._waiting(job_id, boundary)
+            changed = not dry_run and pattern not in job.spec.exclude
+            if changed:
+                patterns = (*job.spec.exclude, pattern)
+                try:
+                    job = await self._jobs.edit(actor, job_id, {"exclude": patterns}, job.version)
+                except Conflict:
+                    continue
+            return Excluded(job=job, pattern=pattern, count=count, samples=samples, changed=changed)
+        raise Conflict(f"job {job_id} keeps changing; try again")
+
+    async def _waiting(self, job_id: str, boundary: Boundary) -> tuple[int, tuple[str, ...]]:
+        """Return how many waiting URLs a boundary keeps out, and the first of them."""
+        count, after = 0, 0
+        samples: list[str] = []
+        while True:
+            found = await self._store.journal.upcoming(
+                job_id, after, _PORTION, (TargetState.WAITING,)
+            )
+            for known in found:
+                # a sitemap is asked for by name, wherever it is
+                if known.via is not Via.SITEMAP and boundary.verdict(known.url, 0) is not None:
+                    count += 1
+                    samples += [known.url] if len(samples) < MOST_SAMPLES else []
+            if len(found) < _PORTION:
+                return count, tuple(samples)
+            after = found[-1].key
+
+
+def _check(actor: Actor, job: Job) -> None:
+    if not actor.may_change(job.owner):
+        raise Forbidden(f"{actor.id} may look at job {job.id}, not change it")
+    if job.state.ended:
+        message = f"cannot exclude URLs from a job that is {job.state}"
+        raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
+
+
+def _judge(job: Job, pattern: str) -> Boundary:
+    """Return a boundary that keeps out what *pattern* matches, and nothing else."""
+    alone = replace(job.spec, scope=Scope.ANY, include=(), exclude=(pattern,), max_depth=None)
+    try:
+        return Boundary(alone, ())
+    except Invalid as error:
+        raise Invalid("pattern", str(error).removeprefix(f"{error.field}: ")) from None

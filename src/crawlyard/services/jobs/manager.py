@@ -1,0 +1,319 @@
+"""Jobs, in verbs: what the library, the command line and the API call alike."""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
+from crawlyard.core.event import EventName
+from crawlyard.core.jobs.actions import DELETABLE, Action, has_rest
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.edits import EDITABLE, edited
+from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.jobs.limits import Usage, breach, given_back
+from crawlyard.core.purge_result import PurgeResult
+from crawlyard.engine.admission import check_spec
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
+from crawlyard.services.jobs.submission import JobSubmitter
+from crawlyard.services.worker.janitor import purged
+
+_TRIES = 8  # a move that loses a race is read and tried again; more losses mean a bug
+
+_A_MOMENT = timedelta(milliseconds=250)
+
+_ALREADY = {
+    Move.PAUSE: State.PAUSED,
+    Move.CANCEL: State.CANCELLED,
+    Move.RETRY_NOW: State.PENDING,
+}
+"""Moves that change nothing when the job is there already, and does not wait for its time."""
+
+
+class JobManager(JobSubmitter):
+    """Submits, finds, moves, edits, retries and deletes jobs.
+
+    Every method takes its actor first: what he may not see does not exist for him
+    (`NotFound`), what he may not change is `Forbidden`. A change is made to the *version*
+    that is given alone: one that comes between is `Stale`, and nothing is written.
+    """
+
+    async def pause(
+        self, actor: Actor, job_id: str, why: str = "", *, version: int | None = None
+    ) -> Job:
+        """Hold a pending or running job; its frontier is kept. A paused one stays as it is.
+
+        True in the store at once. A worker sends no request later than 400 ms after that (with
+        a database more than 75 ms away, 250 ms and two round trips), and what it had in flight
+        is kept.
+
+        Raises:
+            NotFound, Forbidden, IllegalMove, Stale: as the names say.
+        """
+        return await self._move(actor, job_id, Move.PAUSE, why, version)
+
+    async def cancel(
+        self, actor: Actor, job_id: str, why: str = "", *, version: int | None = None
+    ) -> Job:
+        """End a job that has not ended; its pages are kept. A cancelled one stays as it is.
+
+        Raises:
+            NotFound, Forbidden, IllegalMove, Stale: as the names say.
+        """
+        return await self._move(actor, job_id, Move.CANCEL, why, version)
+
+    async def resume(self, actor: Actor, job_id: str, *, version: int | None = None) -> Job:
+        """Queue a paused job again, or an ended one whose frontier has something left.
+
+        Nothing is fetched twice.
+
+        Raises:
+            NotFound, Stale: as the names say.
+            Forbidden: the actor may not, or the yard does not grant any more what it asks for.
+            IllegalMove: it is pending or running, nothing is left, or a limit that is
+                used up would end it at once.
+        """
+        return await self._move(actor, job_id, Move.RESUME, "", version)
+
+    async def retry(self, actor: Actor, job_id: str, *, version: int | None = None) -> Job:
+        """Submit a new job with the spec and the owner of one that has ended, and return it.
+
+        Raises:
+            NotFound, Forbidden, QuotaExceeded, Stale: as the names say.
+            IllegalMove: the job has not ended.
+        """
+        for _ in range(_TRIES):
+            old = (await self._changeable(actor, job_id, version)).job
+            _check_sound(old)
+            if not old.state.ended:
+                allowed = tuple(LIFECYCLE[old.state])
+                raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
+            owner = actor if actor.id == old.owner else Actor(id=old.owner)
+            draft = await self._drafted(owner, old.spec, origin=old.origin, by=actor.id, like=old)
+            with suppress(Conflict):
+                return await self._enter(draft)
+        raise _keeps_changing(job_id)
+
+    async def retry_failed(
+        self,
+        actor: Actor,
+        job_id: str,
+        kinds: Collection[ErrorKind] = (),
+        *,
+        version: int | None = None,
+    ) -> tuple[Job, int]:
+        """Let an ended job try its failed URLs of *kinds* (empty: all) again.
+
+        Return the job and how many URLs wait again.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+            IllegalMove: the job has not ended, nothing in it failed that way, or a
+                limit that is used up would end it before its first request.
+        """
+        for _ in range(_TRIES):
+            standing = await self._changeable(actor, job_id, version)
+            old = standing.job
+            _check_sound(old)
+            job, event = old.moved(Move.RETRY_FAILED, self._clock.now(), actor=actor.id)
+            groups = await self._store.pages.errors(old.id)
+            failed = [group for group in groups if not kinds or group.kind in kinds]
+            if not failed:
+                raise _none_failed(standing, kinds, groups)
+            _check_limits(old, _without(standing.shard.usage, failed))
+            await self._policy.check_granted(old.by_grant)
+            try:
+                count = await self._store.jobs.retry_failed(job, event, kinds)
+            except Conflict:
+                await self._changeable(actor, job_id, version)
+                # its worker may still be storing what was in flight
+                await self._clock.sleep(_A_MOMENT)
+                continue
+            self._dispatcher.announce(job.due_at)
+            return job, count
+        raise Conflict(f"job {job_id} is still held by its worker; try again")
+
+    async def retry_now(self, actor: Actor, job_id: str, *, version: int | None = None) -> Job:
+        """Let a job run now that waits for its next attempt or its start, and return it.
+
+        One that is pending and due stays as it is; it keeps its place in the queue.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+            IllegalMove: it is not pending.
+        """
+        return await self._move(actor, job_id, Move.RETRY_NOW, "", version)
+
+    async def edit(
+        self,
+        actor: Actor,
+        job_id: str,
+        changes: Mapping[str, object],
+        version: int | None = None,
+    ) -> Job:
+        """Change fields of a job's spec (those in `EDITABLE`) and return the job.
+
+        A running job takes them up at its next checkpoint. What says what is there
+        already changes nothing.
+
+        Raises:
+            Invalid: a field cannot be changed, or its value is out of range.
+            NotFound, Forbidden, IllegalMove, Stale: as the names say.
+        """
+        unknown = sorted(set(changes) - EDITABLE)
+        if unknown:
+            known = ", ".join(sorted(EDITABLE))
+            raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
+        for _ in range(_TRIES):
+            old = (await self._changeable(actor, job_id, version)).job
+            _check_sound(old)
+            spec = edited(old.spec, changes)
+            check_spec(spec)
+            within = await self._policy.clamped(old.owner, spec)
+            told = {name: str(value) for name, value in changes.items()}
+            job, event = old.edited(within.spec, self._clock.now(), actor=actor.id, changed=told)
+            event = within.told(event)
+            if job.spec == old.spec:
+                return old
+            try:
+                await self._store.jobs.save(job, event)
+            except Conflict:
+                continue
+            return job
+        raise _keeps_changing(job_id)
+
+    async def delete(self, actor: Actor, job_id: str, version: int | None = None) -> None:
+        """Delete an ended or paused job with all its pages; `purge` frees the space.
+
+        A pending one that is damaged as well.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+            IllegalMove: the job is pending or running.
+        """
+        for _ in range(_TRIES):
+            old = (await self.deletable(actor, job_id, version)).job
+            event = old.event(EventName.DELETED, self._clock.now(), actor.id)
+            with suppress(Conflict):
+                return await self._store.jobs.delete(old.id, old.version, event)
+        raise _keeps_changing(job_id)
+
+    async def deletable(self, actor: Actor, job_id: str, version: int | None = None) -> Standing:
+        """Return a job that `delete` would delete.
+
+        Raises:
+            NotFound, Forbidden, IllegalMove, Stale: as for `delete`.
+        """
+        standing = await self._changeable(actor, job_id, version)
+        state = standing.job.state
+        waits = standing.job.damaged and state is State.PENDING  # and will only fail
+        if state not in DELETABLE and not waits:
+            message = f"cannot delete a job that is {state}; cancel it first"
+            raise IllegalMove(message, allowed=tuple(LIFECYCLE[state]))
+        return standing
+
+    async def purge(self, actor: Actor) -> PurgeResult:
+        """Free the space of all deleted jobs, in small steps; return what that freed.
+
+        Raises:
+            Forbidden: the actor may look at jobs only.
+        """
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at jobs, not delete them")
+        return await purged(self._store.upkeep, self._clock)
+
+    async def _move(
+        self, actor: Actor, job_id: str, move: Move, why: str, version: int | None
+    ) -> Job:
+        for _ in range(_TRIES):
+            standing = await self._changeable(actor, job_id, version)
+            old = standing.job
+            if move is not Move.CANCEL:
+                _check_sound(old)
+            if old.state is _ALREADY.get(move) and not old.waits_at(self._clock.now()):
+                return old
+            job, event = old.moved(move, self._clock.now(), actor=actor.id, detail=why)
+            if move is Move.RESUME:
+                _check_resumable(standing)
+                await self._policy.check_granted(old.by_grant)
+            try:
+                await self._store.jobs.save(job, event)
+            except Conflict:
+                continue
+            self._dispatcher.announce(job.due_at)
+            return job
+        raise _keeps_changing(job_id)
+
+    async def _changeable(self, actor: Actor, job_id: str, version: int | None = None) -> Standing:
+        standing = await self.get(actor, job_id)
+        if not actor.may_change(standing.job.owner):
+            raise Forbidden(f"{actor.id} may look at job {job_id}, not change it")
+        check_version(f"job {job_id}", standing.job.version, version)
+        return standing
+
+
+def _keeps_changing(job_id: str) -> Conflict:
+    return Conflict(f"job {job_id} keeps changing; try again")
+
+
+def _check_sound(job: Job) -> None:
+    """Refuse to do anything with a damaged job but to end it."""
+    if job.damaged:
+        end = "cancel" if job.state is State.RUNNING else "delete"
+        raise IllegalMove(f"job {job.id} is {damage_of(job)}", allowed=(end,))
+
+
+def _check_resumable(standing: Standing) -> None:
+    job, usage = standing.job, standing.shard.usage
+    if not job.state.ended:
+        return
+    if not has_rest(usage):
+        raise IllegalMove(
+            f"job {job.id} has nothing left to fetch; {_retry_hint(job)}",
+            allowed=_restarts(standing, failed=bool(usage.errors)),
+        )
+    _check_limits(job, usage)
+
+
+def _none_failed(
+    standing: Standing, kinds: Collection[ErrorKind], groups: Sequence[ErrorGroup]
+) -> IllegalMove:
+    """Return the refusal to retry failed URLs of *kinds*, none of which is in *groups*."""
+    job = standing.job
+    if groups:
+        found = ", ".join(f"{group.count:,} {group.kind}" for group in groups)
+        asked = " or ".join(sorted(kinds))
+        message = f"no URL of job {job.id} failed with {asked}; what failed: {found}"
+    else:
+        message = f"no URL of job {job.id} failed; {_retry_hint(job)}"
+    return IllegalMove(message, allowed=_restarts(standing, failed=bool(groups)))
+
+
+def _retry_hint(job: Job) -> str:
+    return f"crawl it again as a new job: crawlyard jobs retry {job.id}"
+
+
+def _restarts(standing: Standing, *, failed: bool) -> tuple[str, ...]:
+    """Return what lets an ended job, or a copy of it, fetch something."""
+    job, usage = standing.job, standing.shard.usage
+    goes_on = has_rest(usage) and breach(job.limits, usage) is None
+    moves = [Move.RESUME] if goes_on else []
+    return (*moves, *([Move.RETRY_FAILED] if failed else []), Action.RETRY)
+
+
+def _without(usage: Usage, failed: Sequence[ErrorGroup]) -> Usage:
+    """Return *usage* as it is once all of *failed* wait again."""
+    count, answered = sum(g.count for g in failed), sum(g.answered for g in failed)
+    return given_back(usage, targets=count, pages=answered, errors=count)
+
+
+def _check_limits(job: Job, usage: Usage) -> None:
+    """Refuse to go on with a job that would end at once, whatever it has lost for it by then."""
+    limit = breach(job.limits, usage)
+    if limit is not None:
+        raise IllegalMove(
+            f"job {job.id} has used up limits.{limit}; raise it first "
+            f"(crawlyard jobs set {job.id} limits.{limit}=…)",
+            allowed=("edit",),
+        )

@@ -1,0 +1,200 @@
+"""The pages of all jobs: filtered, searched for words, a bounded piece at a time."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.crawl.page_search import (
+    BOUNDS,
+    Findings,
+    FoundPage,
+    SearchBounds,
+    SearchStep,
+    excerpt,
+    missing,
+)
+from crawlyard.services.jobs.filter_names import meant
+from crawlyard.store.queries import ArchiveQuery, PageQuery
+from crawlyard.store.store import Store
+
+MOST = 500
+"""Pages that are found at once, at most."""
+
+_ROWS = 1000  # that are looked at together at first: they take about 20 ms
+_ROWS_READ = 200  # the same, where their texts may have to be read
+_MORE = 4  # times as many are looked at together in the end, each time twice as many
+_TEXTS = 50  # that are in memory together
+_TEXT_BYTES = 4 << 20  # of their bodies on the wire, beyond which there are fewer
+
+
+class _Hunt(Struct):
+    """A search under way."""
+
+    found: list[FoundPage] = field(default_factory=list)
+    looked_at: int = 0
+    back_to: datetime | None = None
+    further: int | None = None
+
+    def take(self, look: SearchStep) -> None:
+        """Count what was looked at."""
+        self.looked_at += look.looked_at
+        self.back_to = look.reached_at or self.back_to
+        self.further = look.reached
+
+    def stop_at(self, last: FoundPage, unread: int) -> None:
+        """Let the next request go on behind *last*: *unread* pages that follow it were not read."""
+        self.looked_at -= unread
+        self.back_to, self.further = last.page.fetched_at, last.id
+
+
+class Archive:
+    """Finds pages of jobs that the actor may see; those of others do not exist."""
+
+    def __init__(self, store: Store, clock: Clock, bounds: SearchBounds = BOUNDS) -> None:
+        self._store = store
+        self._clock = clock
+        self._bounds = bounds
+        self._reader = ThreadPoolExecutor(1, "crawlyard-search")
+
+    async def search(
+        self,
+        actor: Actor,
+        query: ArchiveQuery,
+        limit: int,
+        words: tuple[str, ...] = (),
+    ) -> Findings:
+        """Return the next pages that *query* asks for, newest first, at most *limit*.
+
+        All of *words* (`core.archive.words_of`) must be in the URL, the title or the text of
+        each. There is no index of words: pages are read one after the other until there are
+        enough of them, or the bounds are reached; `Findings.further` says where to go on.
+        In the conditions of *query*, templates and schedules may be named, and ``me`` is the
+        actor.
+        """
+        bounds = self._bounds
+        asked = replace(query, jobs=await meant(self._store, actor, query.jobs))
+        end = self._clock.monotonic() + bounds.time.total_seconds()
+        hunt = _Hunt()
+        rows = first = _rows(query, limit, words)
+        while len(hunt.found) < limit:
+            most = bounds.pages - hunt.looked_at
+            look = await self._store.archive.look(asked, min(rows, most))
+            rows = min(2 * rows, _MORE * first)
+            hunt.take(look)
+            await self._pick(hunt, look.pages, limit, words, end)
+            spent = hunt.looked_at >= bounds.pages or self._clock.monotonic() >= end
+            if hunt.further is None or spent:
+                break
+            asked = replace(asked, before=hunt.further)
+        return Findings(
+            pages=tuple(hunt.found),
+            looked_at=hunt.looked_at,
+            back_to=hunt.back_to,
+            further=hunt.further,
+            cut_short=hunt.further is not None and len(hunt.found) < limit,
+        )
+
+    async def records(
+        self,
+        actor: Actor,
+        query: ArchiveQuery,
+        words: tuple[str, ...] = (),
+        kinds: Collection[Body] = (),
+    ) -> AsyncGenerator[tuple[FoundPage, Mapping[Body, bytes]]]:
+        """Yield all pages that `search` finds, each with what is kept of these *kinds*.
+
+        Without bounds but for what is in memory: for those who wait for the whole.
+        """
+        asked = query
+        while True:
+            findings = await self.search(actor, asked, MOST, words)
+            for part in _parts(findings.pages):
+                bodies = await self._bodies(part, kinds)
+                for found in part:
+                    own = {k: bodies[found.id, k] for k in kinds if (found.id, k) in bodies}
+                    yield found, own
+            if findings.further is None:
+                return
+            asked = replace(asked, before=findings.further)
+
+    async def _pick(
+        self,
+        hunt: _Hunt,
+        pages: Sequence[FoundPage],
+        limit: int,
+        words: tuple[str, ...],
+        end: float,
+    ) -> None:
+        """Add those of *pages* that have all *words*, until there are *limit* or time is up."""
+        seen = 0
+        for part in _parts(pages) if words else [pages]:
+            fitting = await self._with(part, words)
+            room = limit - len(hunt.found)
+            hunt.found += fitting[:room]
+            if len(fitting) > room:
+                last = fitting[room - 1].id
+                seen += 1 + next(n for n, page in enumerate(part) if page.id == last)
+                hunt.stop_at(hunt.found[-1], len(pages) - seen)
+                return
+            seen += len(part)
+            full = len(hunt.found) == limit
+            if seen < len(pages) and (full or self._clock.monotonic() >= end):
+                hunt.stop_at(part[-1], len(pages) - seen)
+                return
+
+    async def _with(
+        self, pages: Sequence[FoundPage], words: tuple[str, ...]
+    ) -> Sequence[FoundPage]:
+        """Return those of *pages* that have all *words*, with what stands around them."""
+        if not words:
+            return pages
+        sought = {found.id: missing(words, found.page) for found in pages}
+        unread = [found for found in pages if sought[found.id]]
+        bodies = await self._bodies(unread, [Body.TEXT])
+
+        def read() -> list[FoundPage]:
+            kept: list[FoundPage] = []
+            for found in pages:
+                text = bodies.get((found.id, Body.TEXT), b"").decode(errors="replace")
+                said = excerpt(text, words, sought[found.id])
+                if said is not None:
+                    kept.append(replace(found, excerpt=said))
+            return kept
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader, read)
+
+    async def _bodies(
+        self, pages: Sequence[FoundPage], kinds: Collection[Body]
+    ) -> Mapping[tuple[int, Body], bytes]:
+        if not pages or not kinds:
+            return {}
+        return await self._store.pages.bodies([found.id for found in pages], kinds)
+
+
+def _rows(query: ArchiveQuery, limit: int, words: tuple[str, ...]) -> int:
+    """Return how many pages to look at first."""
+    if words:
+        return _ROWS_READ
+    whichever = query.pages == PageQuery() and query.since is None and query.until is None
+    return min(limit, _ROWS) if whichever else _ROWS
+
+
+def _parts(pages: Sequence[FoundPage]) -> Iterator[Sequence[FoundPage]]:
+    """Yield *pages* in portions whose texts fit into memory together."""
+    part: list[FoundPage] = []
+    size = 0
+    for found in pages:
+        if part and (len(part) >= _TEXTS or size + found.page.bytes > _TEXT_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(found)
+        size += found.page.bytes
+    if part:
+        yield part

@@ -1,0 +1,157 @@
+"""What a job would do, found out without making one: a dry run of its form."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+
+from msgspec import Struct
+
+from crawlyard.core.access.user import Actor
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import form_of
+from crawlyard.core.templates.secrets import hidden
+from crawlyard.engine.admission import check_spec
+from crawlyard.engine.discovery import NAMED_BY_ROBOTS
+from crawlyard.engine.http.guard import spec_guard
+from crawlyard.engine.probe import MOST_ORIGINS, MOST_SITEMAPS, Probe, SeenOrigin, SeenSitemap
+from crawlyard.engine.urls import canonical, origin_of, path_of
+from crawlyard.errors import Forbidden, Invalid
+from crawlyard.ids import new_id
+from crawlyard.services.access.policy import CEILING, Policy
+from crawlyard.services.jobs.requests import JobRequest, Requests
+from crawlyard.services.jobs.why import boundary_of
+from crawlyard.services.webhooks.receivers import with_webhooks
+from crawlyard.services.worker.run import WorkerContext
+
+LONGEST = timedelta(seconds=10)
+"""A preview takes: what was not answered by then is told of as such."""
+
+MOST_TESTED = 200
+MOST_SHOWN = 100
+"""Start URLs of an answer; their number is told."""
+
+_AT_ONCE = 4  # previews of a process; others wait
+
+
+class TestedURL(Struct, frozen=True, kw_only=True):
+    """Whether a URL would be fetched if a page named it, and the rule against it."""
+
+    url: str  # canonical where it has such a spelling
+    inside: bool
+    rule: str = ""
+
+
+class Previewed(Struct, frozen=True, kw_only=True):
+    """What a job would do."""
+
+    form: Mapping[str, object]  # the whole spec, credentials hidden
+    sources: Mapping[str, str]  # of each field
+    start_urls: tuple[TestedURL, ...]  # the first `MOST_SHOWN`
+    start_count: int
+    origins: tuple[SeenOrigin, ...]
+    sitemaps: tuple[SeenSitemap, ...]
+    tested: tuple[TestedURL, ...]
+    missing: tuple[str, ...]  # what could not be had, in sentences
+    agent: str
+
+
+class Preview:
+    """Looks at what a request for a job comes to: nothing is written, and no page is fetched."""
+
+    def __init__(self, requests: Requests, policy: Policy, shop: WorkerContext) -> None:
+        self._requests = requests
+        self._policy = policy
+        self._shop = shop
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._parser = ThreadPoolExecutor(1, "crawlyard-preview")
+
+    async def of(self, actor: Actor, request: JobRequest, urls: Sequence[str] = ()) -> Previewed:
+        """Return what a job would do, and of each of *urls* whether it would be fetched.
+
+        robots.txt and sitemaps are asked for, for at most `LONGEST`.
+
+        Raises:
+            Invalid, NotFound, Forbidden: as if it were submitted.
+        """
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at jobs, not try what one would do")
+        if len(urls) > MOST_TESTED:
+            raise Invalid("test_urls", f"expected at most {MOST_TESTED}, got {len(urls)}")
+        ready = await self._requests.prepare(actor, request)
+        check_spec(with_webhooks(ready.spec))
+        await self._policy.check(actor, ready.spec, ready.origin)
+        within = await self._policy.clamped(actor.id, ready.spec)
+        scout, missing = await self._looked(within.spec)
+        judge = _Judge(within.spec, scout.origins)
+        starts = list(dict.fromkeys(map(canonical, within.spec.urls)))
+        return Previewed(
+            form=hidden(form_of(within.spec)),
+            sources={**ready.sources, **dict.fromkeys(within.cut, CEILING)},
+            start_urls=tuple(judge.judged(url) for url in starts[:MOST_SHOWN]),
+            start_count=len(starts),
+            origins=tuple(scout.origins.values()),
+            sitemaps=tuple(scout.sitemaps.values()),
+            tested=tuple(judge.judged(url) for url in urls),
+            missing=missing,
+            agent=scout.agent,
+        )
+
+    async def _looked(self, spec: JobSpec) -> tuple[Probe, tuple[str, ...]]:
+        shop = self._shop
+        fetcher = shop.fetcher(spec_guard(spec), min(spec.timeout, LONGEST), shop.clock)
+        scout = Probe(
+            spec=spec,
+            agent=spec.user_agent or shop.agent,
+            fetcher=fetcher,
+            gate=shop.tools.gate,
+            robots=shop.robots,
+            key=f"preview:{new_id()}",
+            parser=self._parser,
+        )
+        origins = list(dict.fromkeys(origin_of(canonical(url)) for url in spec.urls))
+        named = [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
+        try:
+            async with self._turns:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LONGEST.total_seconds()):
+                        await scout.look(origins, named)
+        finally:
+            await fetcher.close()
+        return scout, _missing(scout, origins)
+
+
+class _Judge:
+    """Says of URLs whether they would be fetched."""
+
+    def __init__(self, spec: JobSpec, origins: Mapping[str, SeenOrigin]) -> None:
+        self._spec = spec
+        self._origins = origins
+        self._boundary = boundary_of(spec)
+
+    def judged(self, url: str) -> TestedURL:
+        """Return whether *url* would be fetched, at no depth."""
+        try:
+            url = canonical(url)
+        except Invalid as error:
+            return TestedURL(url=url[:500], inside=False, rule=str(error))
+        rule = self._boundary.verdict(url, 0) or self._robots(url)
+        return TestedURL(url=url, inside=not rule, rule=rule or "")
+
+    def _robots(self, url: str) -> str | None:
+        seen = self._origins.get(origin_of(url))
+        if self._spec.ignore_robots or seen is None or seen.rules is None:
+            return None
+        line = seen.rules.verdict(path_of(url))
+        return f"robots: {line}" if line else None
+
+
+def _missing(scout: Probe, origins: Sequence[str]) -> tuple[str, ...]:
+    said = [f"{seen.origin}: {seen.problem}" for seen in scout.origins.values() if seen.problem]
+    said += [f"{seen.url}: {seen.problem}" for seen in scout.sitemaps.values() if seen.problem]
+    if len(origins) > MOST_ORIGINS:
+        said.append(f"of {len(origins):,} origins, the first {MOST_ORIGINS} were asked")
+    if len(scout.sitemaps) >= MOST_SITEMAPS:
+        said.append(f"at most {MOST_SITEMAPS} sitemaps were read")
+    return tuple(said)

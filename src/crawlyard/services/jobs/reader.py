@@ -1,0 +1,86 @@
+"""Jobs as they are: found, counted, and how far they have come."""
+
+from collections.abc import Mapping
+
+from crawlyard.core.access.user import Actor
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.progress import Progress, progress_of
+from crawlyard.core.templates.template import is_id
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.jobs.filter_names import meant
+from crawlyard.store.queries import EVERY_JOB, JobQuery
+from crawlyard.store.store import Store
+
+
+class JobReader:
+    """Finds jobs; what the actor may not see does not exist for him (`NotFound`)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, actor: Actor, job_id: str) -> Standing:
+        """Return a job and how far it has come.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        if not is_id(job_id):
+            raise NotFound(f"there is no job {job_id[:100]}")
+        standing = await self._store.jobs.get(job_id.lower())
+        if not actor.may_see(standing.job.owner):
+            raise NotFound(f"there is no job {job_id}")
+        return standing
+
+    async def progress(self, actor: Actor, job_id: str) -> Progress:
+        """Return how far a job has come, how fast it goes and how long it will still take.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        return progress_of_standing(await self.get(actor, job_id))
+
+    async def find(
+        self, actor: Actor, query: JobQuery | None = None, limit: int = 50
+    ) -> list[Standing]:
+        """Return the jobs that the actor may see and *query* asks for, newest first.
+
+        In its conditions, templates and schedules may be named, and ``me`` is the actor.
+        """
+        asked = await meant(self._store, actor, query or EVERY_JOB)
+        return await self._store.jobs.find(asked, limit)
+
+    async def resolve(self, actor: Actor, word: str) -> str:
+        """Return the id that *word* means: a whole id, its beginning or end, or "last".
+
+        Raises:
+            NotFound: no job of the actor's is meant.
+            Invalid: more than one is.
+        """
+        if word == "last":
+            found = await self.find(actor, limit=1)
+            if not found:
+                raise NotFound("there is no job yet")
+            return found[0].job.id
+        found = await self.find(actor, JobQuery(id_part=word.lower()), limit=2)
+        if not found:
+            raise NotFound(f"there is no job {word}")
+        if len(found) > 1:
+            raise Invalid("id", f"more than one job begins or ends with {word!r}; give more of it")
+        return found[0].job.id
+
+    async def counts(
+        self, actor: Actor, query: JobQuery = EVERY_JOB, most: int | None = None
+    ) -> Mapping[tuple[State, Priority], int]:
+        """Return how many jobs of `find` are in each state and priority, zeros left out.
+
+        *most* bounds how many are read: see `JobStore.counts`.
+        """
+        return await self._store.jobs.counts(await meant(self._store, actor, query), most)
+
+
+def progress_of_standing(standing: Standing) -> Progress:
+    """Return the progress of a job as it was last recorded."""
+    job, shard = standing.job, standing.shard
+    return progress_of(job.limits, shard.usage, shard.pulse, job.state, shard.current_url)

@@ -1,0 +1,192 @@
+"""What a job has brought: its pages, errors, skipped URLs and events, read by its owner."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import (
+    Body,
+    ErrorGroup,
+    KnownURL,
+    RuleKind,
+    SkippedGroup,
+    SkippedURL,
+    StoredPage,
+    TargetState,
+)
+from crawlyard.core.event import Event
+from crawlyard.core.jobs.attempts import TELLING, Attempt, attempts_of
+from crawlyard.core.jobs.checkpoint import Shard
+from crawlyard.core.templates.template import is_id
+from crawlyard.errors import NotFound
+from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.queries import EventQuery, PageQuery
+from crawlyard.store.store import Store
+
+_CHUNK = 500
+
+
+async def every_event(log: EventLog, query: EventQuery) -> list[Event]:
+    """Return all events of *query*, oldest first: for those of one job, which are few."""
+    found: list[Event] = []
+    while part := await log.events(query, found[-1].seq if found else 0, _CHUNK):
+        found += part
+    return found
+
+
+class Results:
+    """Reads what was stored, also while the job runs: what a checkpoint has written is there."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def pages(
+        self, actor: Actor, job_id: str, query: PageQuery | None = None
+    ) -> AsyncIterator[StoredPage]:
+        """Yield page records in the order they were stored.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        asked = query or PageQuery()
+        while chunk := await self._store.pages.pages(job_id, asked, _CHUNK):
+            for stored in chunk:
+                yield stored
+            asked = replace(asked, after=chunk[-1].id)
+
+    async def records(
+        self, actor: Actor, job_id: str, query: PageQuery, kinds: Collection[Body]
+    ) -> AsyncGenerator[tuple[StoredPage, Mapping[Body, bytes]]]:
+        """Yield page records as `pages` does, each with what is kept of these *kinds*.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        asked = query
+        while chunk := await self._store.pages.pages(job_id, asked, _CHUNK):
+            ids = [stored.id for stored in chunk]
+            bodies = await self._store.pages.bodies(ids, kinds) if kinds else {}
+            for stored in chunk:
+                own = {kind: bodies[key] for kind in kinds if (key := (stored.id, kind)) in bodies}
+                yield stored, own
+            asked = replace(asked, after=chunk[-1].id)
+
+    async def some(
+        self, actor: Actor, job_id: str, query: PageQuery, limit: int
+    ) -> list[StoredPage]:
+        """Return page records in the order they were stored, at most *limit*.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        return await self._store.pages.pages(job_id, query, limit)
+
+    async def page(
+        self, actor: Actor, job_id: str, page_id: int, kinds: Collection[Body] = ()
+    ) -> tuple[StoredPage, Mapping[Body, bytes]]:
+        """Return one page record, with what is kept of these *kinds*.
+
+        Raises:
+            NotFound: the job has no such page, or is somebody else's.
+        """
+        found = await self.some(actor, job_id, PageQuery(after=page_id - 1), 1)
+        if not found or found[0].id != page_id:
+            raise NotFound(f"job {job_id} has no page {page_id}")
+        bodies = await self._store.pages.bodies([page_id], kinds)
+        return found[0], {kind: data for (_, kind), data in bodies.items()}
+
+    async def errors(self, actor: Actor, job_id: str) -> list[ErrorGroup]:
+        """Return the failed URLs grouped by kind, the most frequent first.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        return await self._store.pages.errors(job_id)
+
+    async def skipped(self, actor: Actor, job_id: str) -> AsyncIterator[SkippedURL]:
+        """Yield the URLs that a rule kept out, in the order they were found.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        after = 0
+        while chunk := await self._store.pages.skipped(job_id, after, _CHUNK):
+            for after, url in chunk:  # noqa: B007 - the last key is where the next chunk begins
+                yield url
+
+    async def some_skipped(
+        self, actor: Actor, job_id: str, kinds: Collection[RuleKind], after: int, limit: int
+    ) -> list[tuple[int, SkippedURL]]:
+        """Return the URLs that rules of *kinds* (none: all) kept out, with their keys.
+
+        Those with a key above *after*, in the order they were found, at most *limit*.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        return await self._store.pages.skipped(job_id, after, limit, kinds)
+
+    async def skipped_by(self, actor: Actor, job_id: str) -> list[SkippedGroup]:
+        """Return the URLs that rules kept out by kinds of rules, the most frequent first.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        return await self._store.pages.skipped_by(job_id)
+
+    async def upcoming(self, actor: Actor, job_id: str, after: int, limit: int) -> list[KnownURL]:
+        """Return the URLs that wait with a key above *after*, in the order they were found.
+
+        At most *limit*; the crawl may take them in another order.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        waiting = [TargetState.WAITING]
+        return await self._store.journal.upcoming(job_id, after, limit, waiting)
+
+    async def attempts(self, actor: Actor, job_id: str) -> list[Attempt]:
+        """Return each time that a worker had the job, the first in front.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        told = await every_event(self._store.events, EventQuery(subject=job_id, names=TELLING))
+        return attempts_of(told)
+
+    async def shards(self, actor: Actor, job_id: str) -> Mapping[int, Shard]:
+        """Return the shards that a job is spread over, by their numbers; none if it is not.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        return await self._store.spread.shards(job_id)
+
+    async def events(
+        self, actor: Actor, job_id: str, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Return what has happened to a job with a seq above *after*, oldest first.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+        """
+        await self._may_see(actor, job_id)
+        return await self._store.events.events(EventQuery(subject=job_id), after, limit)
+
+    async def _may_see(self, actor: Actor, job_id: str) -> None:
+        if not is_id(job_id):
+            raise NotFound(f"there is no job {job_id[:100]}")
+        standing = await self._store.jobs.get(job_id)
+        if not actor.may_see(standing.job.owner):
+            raise NotFound(f"there is no job {job_id}")

@@ -1,0 +1,172 @@
+"""Why: what jobs wait for, and what became of a URL, or would."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.page import KnownURL, TargetState, Via
+from crawlyard.core.crawl.url_outcome import UrlOutcome, UrlOutcomeKind
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.spec import JobSpec, Strategy
+from crawlyard.core.jobs.waiting import Surroundings, Wait, pending_waits, running_waits
+from crawlyard.core.quantity import counted
+from crawlyard.engine.discovery import NAMED_BY_ROBOTS
+from crawlyard.engine.scope import Boundary
+from crawlyard.engine.urls import canonical, fingerprint
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.store.store import Store
+
+MOST_PLACES = 1_000
+"""Of the queue that are counted for a list."""
+
+MOST_AHEAD = 10_000
+"""Jobs before a single one that are counted."""
+
+_REDIRECT = "redirect to "
+
+
+class Why:
+    """Explains. What belongs to others does not exist (`NotFound`)."""
+
+    def __init__(self, store: Store, jobs: JobManager, clock: Clock) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+
+    async def waits(self, standings: Sequence[Standing]) -> Mapping[str, tuple[Wait, ...]]:
+        """Return what jobs wait for, by their ids; those that wait for nothing are left out.
+
+        Three reads, however many jobs there are; of one alone, more places in the queue
+        are counted.
+        """
+        now = self._clock.now()
+        live = [one for one in standings if one.job.state in (State.PENDING, State.RUNNING)]
+        if not live:
+            return {}
+        reports = await self._store.workers.find()
+        alive = tuple(report for report in reports if now - report.beat_at <= ALIVE)
+        pending = [one for one in live if one.job.state is State.PENDING]
+        counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
+        among = Surroundings(workers=alive, counted=counted)
+        held_back = await self._store.inquiries.held_back(now) if pending else {}
+        places = await self._places(pending, held_back, now)
+        told: dict[str, tuple[Wait, ...]] = {}
+        for one in live:
+            job, until = one.job, one.shard.lease_until
+            if job.state is State.RUNNING:
+                found = running_waits(job, now, alive)
+            else:
+                held = one.shard.worker is not None and until is not None and until > now
+                quota, place = held_back.get(job.owner), places.get(job.id)
+                found = pending_waits(job, now, quota, place, held=held, among=among)
+            if found:
+                told[job.id] = found
+        return told
+
+    async def url(self, actor: Actor, job_id: str, url: str) -> UrlOutcome:
+        """Return what became of *url* in a job, or what would.
+
+        Raises:
+            NotFound: there is no such job, or it is somebody else's.
+            Invalid: *url* is no http or https URL.
+        """
+        standing = await self._jobs.get(actor, job_id)
+        url = canonical(url)
+        known = await self._store.journal.known(job_id, fingerprint(url))
+        if known is None:
+            return await self._never_found(standing, url)
+        match known.state:
+            case TargetState.DONE | TargetState.FAILED:
+                return await self._answered(job_id, known)
+            case TargetState.WAITING:
+                return await self._waiting(standing.job, known)
+            case _:
+                return _kept_out(known)
+
+    async def _places(
+        self, pending: Sequence[Standing], held_back: Mapping[str, str], now: datetime
+    ) -> dict[str, int]:
+        """Return how many go before each job that may begin now, as far as they are counted."""
+        able = [s.job for s in pending if s.job.due_at <= now and s.job.owner not in held_back]
+        if len(able) == 1:
+            (job,) = able
+            count = await self._store.inquiries.ahead(job, now, MOST_AHEAD + 1, held_back)
+            return {job.id: count} if count <= MOST_AHEAD else {}
+        if not able:
+            return {}
+        front = await self._store.inquiries.front(now, MOST_PLACES, held_back)
+        return {job_id: place for place, job_id in enumerate(front)}
+
+    async def _answered(self, job_id: str, known: KnownURL) -> UrlOutcome:
+        page = await self._store.inquiries.page_of(job_id, fingerprint(known.url))
+        failed = known.state is TargetState.FAILED
+        status = page.page.status if page is not None else None
+        if failed and page is not None:
+            detail = f"it failed: {page.page.error} ({page.page.error_detail})"
+        else:
+            detail = f"it was fetched and answered {status}"
+        kind = UrlOutcomeKind.FAILED if failed else UrlOutcomeKind.FETCHED
+        return UrlOutcome(url=known.url, kind=kind, detail=detail, known=known, page=page)
+
+    async def _waiting(self, job: Job, known: KnownURL) -> UrlOutcome:
+        boundary = boundary_of(job.spec, await self._store.inquiries.roots(job.id))
+        # a sitemap is asked for by name, wherever it is
+        rule = None if known.via is Via.SITEMAP else boundary.verdict(known.url, known.depth)
+        if rule is not None:
+            detail = f"it is waiting and will be skipped ({rule})"
+            return UrlOutcome(
+                url=known.url, kind=UrlOutcomeKind.WAITING, detail=detail, known=known, rule=rule
+            )
+        deep = job.spec.strategy is Strategy.DEPTH_FIRST
+        before = await self._store.inquiries.before(job.id, known, depth_first=deep)
+        ahead = counted(before, "URL is", "URLs are")
+        detail = f"{ahead} ahead of it" if before else "it is next in line"
+        return UrlOutcome(
+            url=known.url,
+            kind=UrlOutcomeKind.WAITING,
+            detail=f"it waits: {detail}",
+            known=known,
+            position=before + 1,
+        )
+
+    async def _never_found(self, standing: Standing, url: str) -> UrlOutcome:
+        job = standing.job
+        rule = boundary_of(job.spec, await self._store.inquiries.roots(job.id)).verdict(url, 0)
+        if rule is not None:
+            detail = f"no page named it; it would be kept out ({rule})"
+        elif job.state.ended:
+            detail = "no page that was fetched named it, though it is in scope"
+        else:
+            detail = "no page that was fetched so far names it, though it is in scope"
+        if rule is None and job.spec.max_depth is not None:
+            detail += f" (up to depth {job.spec.max_depth})"
+        return UrlOutcome(url=url, kind=UrlOutcomeKind.NEVER_FOUND, detail=detail, rule=rule or "")
+
+
+def boundary_of(spec: JobSpec, roots: Sequence[str] = ()) -> Boundary:
+    """Return the boundary of a crawl, *roots* being where its seeds were redirected to."""
+    seeds = [canonical(url) for url in spec.urls]
+    sitemaps = [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
+    boundary = Boundary(spec, seeds or sitemaps)
+    for root in roots:
+        boundary.add_seed(root)
+    return boundary
+
+
+def _kept_out(known: KnownURL) -> UrlOutcome:
+    to, rule = None, known.rule
+    if known.rule.startswith(_REDIRECT):
+        # a canonical URL has no blank
+        to, _, rule = known.rule.removeprefix(_REDIRECT).partition(": ")
+    if known.state is TargetState.REDIRECTED:
+        kind, detail = UrlOutcomeKind.REDIRECTED, f"it led to {to}"
+    else:
+        kind = UrlOutcomeKind.SKIPPED
+        detail = f"it was not kept: {known.rule}"
+    return UrlOutcome(
+        url=known.url, kind=kind, detail=detail, known=known, redirected_to=to, rule=rule
+    )

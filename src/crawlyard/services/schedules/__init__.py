@@ -1,0 +1,1 @@
+"""Schedules: edited, fired, backfilled."""

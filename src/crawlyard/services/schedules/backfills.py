@@ -1,0 +1,63 @@
+"""Backfills of schedules that are too long for one answer."""
+
+from datetime import datetime
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor
+from crawlyard.core.desk import Operation, OperationKind
+from crawlyard.errors import Forbidden, Invalid, check_version
+from crawlyard.services.jobs.operations import Operations
+from crawlyard.services.schedules.scheduler import Scheduler
+
+AT_ONCE = 200
+"""Instants that an answer waits for; more make an operation."""
+
+MOST_INSTANTS = 10_000
+"""Of one operation."""
+
+
+class Backfills:
+    """Starts operations that make up for what schedules have missed."""
+
+    def __init__(self, scheduler: Scheduler, operations: Operations, clock: Clock) -> None:
+        self._scheduler = scheduler
+        self._operations = operations
+        self._clock = clock
+
+    async def start(
+        self,
+        actor: Actor,
+        schedule_id: str,
+        since: datetime,
+        until: datetime,
+        *,
+        version: int | None = None,
+    ) -> Operation | None:
+        """Start an operation for a range of many instants; ``None``: it has few, ask at once.
+
+        It fails once the schedule is not at *version* any more, if that is given.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+            Invalid: the range reaches beyond now, or has more than `MOST_INSTANTS`.
+        """
+        schedule = await self._scheduler.get(actor, schedule_id)
+        if not actor.may_change(schedule.owner):
+            raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
+        check_version(f"schedule {schedule.name}", schedule.version, version)
+        if not since < until <= self._clock.wall():
+            return None  # `Scheduler.backfill` says what is wrong
+        most = MOST_INSTANTS + 1
+        due = await self._scheduler.due_between(actor, schedule_id, since, until, most)
+        if len(due) <= AT_ONCE:
+            return None
+        if len(due) > MOST_INSTANTS:
+            raise Invalid("since", f"expected at most {MOST_INSTANTS:,} instants; narrow it")
+        request: dict[str, object] = {
+            "schedule_id": schedule_id,
+            "since": since.isoformat(),
+            "until": until.isoformat(),
+        }
+        if version is not None:
+            request["version"] = version
+        return await self._operations.start(actor, OperationKind.BACKFILL, request, len(due))

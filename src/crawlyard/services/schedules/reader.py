@@ -1,0 +1,239 @@
+"""Schedules as they are: found, and asked when they are due and what became of it."""
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.jobs.spec import is_secret
+from crawlyard.core.schedules.records import Calendar, Occurrence, RecentTick
+from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
+from crawlyard.core.schedules.timetable import timetable
+from crawlyard.core.templates.secrets import secret_names
+from crawlyard.core.templates.template import is_id
+from crawlyard.core.time_range import check_instant
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.store.queries import ScheduleQuery
+from crawlyard.store.store import Store
+
+MOST_OCCURRENCES = 2000
+"""Instants that one calendar shows."""
+
+MOST_NEXT = 1000
+"""The most instants that are told of one schedule at once."""
+
+MOST_RECENT = 60
+"""The last ticks of a schedule that are shown beside it."""
+
+_AHEAD = timedelta(days=7)
+_PROMPT = timedelta(seconds=10)  # twice what a scheduler takes at most to see a change
+_MOST_SCHEDULES = 5000  # that one calendar looks at: each costs about 0.1 ms
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class ScheduleReader:
+    """Finds schedules; what the actor may not see does not exist for him (`NotFound`)."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def get(self, actor: Actor, schedule_id: str) -> CrawlSchedule:
+        """Return a schedule.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        schedule = await self._store.schedules.get(schedule_id)
+        if not actor.may_see(schedule.owner):
+            raise NotFound(f"no schedule {schedule_id}")
+        return schedule
+
+    async def list(
+        self, actor: Actor, query: ScheduleQuery | None = None, limit: int = 50
+    ) -> Sequence[CrawlSchedule]:
+        """Return the schedules that the actor may see and *query* asks for, by (name, id)."""
+        asked = query or ScheduleQuery()
+        if actor.role is not Role.ADMIN:
+            asked = replace(asked, owner=actor.id)
+        return await self._store.schedules.find(asked, limit)
+
+    async def secret_params(self, schedules: Iterable[CrawlSchedule]) -> Mapping[str, set[str]]:
+        """Return of each of *schedules*, by id, the params that are credentials.
+
+        Those that are named like one, or fill the place of one in its template.
+        """
+        used: dict[tuple[str, int | None], frozenset[str]] = {}
+        secret: dict[str, set[str]] = {}
+        for schedule in schedules:
+            secret[schedule.id] = {name for name in schedule.params if is_secret(name)}
+            if not schedule.params or schedule.template_id is None:
+                continue
+            key = schedule.template_id, schedule.template_version
+            if key not in used:
+                used[key] = await self._secret_places(*key)
+            secret[schedule.id] |= used[key]
+        return secret
+
+    async def _secret_places(self, template_id: str, version: int | None) -> frozenset[str]:
+        try:
+            return secret_names((await self._store.templates.get(template_id, version)).spec)
+        except NotFound:
+            return frozenset()
+
+    async def resolve(self, actor: Actor, word: str) -> str:
+        """Return the id that *word* means: an id, the name of one of the actor's, OWNER/NAME.
+
+        Raises:
+            NotFound: there is none that the actor may see.
+        """
+        if is_id(word):
+            return (await self.get(actor, word.lower())).id
+        owner, slash, name = word.rpartition("/")
+        query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
+        if actor.may_see(query.owner or ""):
+            for schedule in await self._store.schedules.find(query, 1):
+                return schedule.id
+        raise NotFound(f"there is no schedule {word}")
+
+    async def next_runs(self, actor: Actor, schedule_id: str, count: int = 5) -> Sequence[datetime]:
+        """Return the instants from now on at which a schedule will be due, at most *count*.
+
+        A paused one is shown as if it were on; jitter is left out. What is overdue is not
+        of the future: `overdue` tells of it.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+            Invalid: *count* is above `MOST_NEXT`, or its time table means nothing any more.
+        """
+        if not 0 <= count <= MOST_NEXT:
+            raise Invalid("count", f"expected 0 to {MOST_NEXT:,}, got {count:,}")
+        schedule = await self.get(actor, schedule_id)
+        timetable(schedule.when, schedule.zone, schedule.anchor)
+        if schedule.next_at is None:
+            return ()
+        most = count if schedule.runs_left is None else min(count, schedule.runs_left)
+        since = max(schedule.next_at, self._clock.wall())
+        return tuple(instants_of(schedule, since, None, most))
+
+    def overdue(self, schedule: CrawlSchedule) -> datetime | None:
+        """Return the instant that a schedule should have been fired for, were a scheduler there.
+
+        ``None``: it is on time, or paused.
+        """
+        if self.is_due(schedule, self._clock.wall() - _PROMPT):
+            return schedule.next_at
+        return None
+
+    async def runs(
+        self, actor: Actor, schedule_id: str, before: datetime | None = None, limit: int = 100
+    ) -> Sequence[Tick]:
+        """Return the ledger of a schedule before an instant, the latest first.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+            Invalid: there can be no such instant.
+        """
+        await self.get(actor, schedule_id)
+        if before is not None:
+            check_instant("before", before)
+        return await self._store.ticks.ticks(schedule_id, before, limit)
+
+    async def recent(
+        self, actor: Actor, schedules: Iterable[CrawlSchedule]
+    ) -> Mapping[str, Sequence[RecentTick]]:
+        """Return the last `MOST_RECENT` ticks of each of *schedules*, by id, the latest first.
+
+        With the states of their jobs. One of which there are none is left out, and so is
+        one that the actor may not see.
+        """
+        ids = [schedule.id for schedule in schedules if actor.may_see(schedule.owner)]
+        return await self._store.overview.recent(ids, MOST_RECENT)
+
+    async def due_between(
+        self, actor: Actor, schedule_id: str, since: datetime, until: datetime, most: int
+    ) -> Sequence[datetime]:
+        """Return when a schedule is due from *since* up to and without *until*, at most *most*.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        schedule = await self.get(actor, schedule_id)
+        return tuple(instants_of(schedule, since, until, most))
+
+    async def calendar(
+        self, actor: Actor, since: datetime | None = None, until: datetime | None = None
+    ) -> Calendar:
+        """Return when the actor's schedules are due from *since* up to and without *until*.
+
+        By default from now, and for a week. At most `MOST_OCCURRENCES`, in their order, by
+        the time tables as they are now; one that means nothing any more is left out.
+
+        Raises:
+            Invalid: the range is empty, or out of the years that there can be.
+        """
+        now = self._clock.wall()
+        start = now if since is None else since
+        check_instant("since", start)
+        end = start + _AHEAD if until is None else until
+        check_instant("until", end)
+        if start >= end:
+            raise Invalid("until", "expected a range that ends after it begins")
+        found = await self.list(actor, limit=_MOST_SCHEDULES + 1)
+        looked_at = [(s, _readable(s)) for s in found[:_MOST_SCHEDULES]]
+        unreadable = tuple(s for s, readable in looked_at if not readable)
+        each = [_occurrences(s, start, end, now) for s, readable in looked_at if readable]
+        merged = heapq.merge(*each, key=lambda o: (o.due_at, o.schedule.name))
+        shown = tuple(islice(merged, MOST_OCCURRENCES + 1))
+        whole = len(shown) <= MOST_OCCURRENCES and len(found) <= _MOST_SCHEDULES and not unreadable
+        return Calendar(occurrences=shown[:MOST_OCCURRENCES], whole=whole, unreadable=unreadable)
+
+    def is_due(self, schedule: CrawlSchedule, now: datetime | None = None) -> bool:
+        """Tell whether a schedule is on and its next instant has come, jitter included."""
+        fire_at = schedule.fire_at
+        if fire_at is None or schedule.paused_at is not None:
+            return False
+        return fire_at <= (now or self._clock.wall())
+
+
+def _readable(schedule: CrawlSchedule) -> bool:
+    try:
+        timetable(schedule.when, schedule.zone, schedule.anchor)
+    except Invalid:
+        return False
+    return True
+
+
+def instants_of(
+    schedule: CrawlSchedule, since: datetime, until: datetime | None, most: int
+) -> Iterator[datetime]:
+    """Yield when a schedule is due from *since* up to and without *until*, at most *most*."""
+    table = timetable(schedule.when, schedule.zone, schedule.anchor)
+    at = max(since, schedule.starts_at or since) - _MICROSECOND
+    for _ in range(most):
+        following = table.after(at)
+        if following is None or (until is not None and following >= until):
+            return
+        if schedule.ends_at is not None and following > schedule.ends_at:
+            return
+        yield following
+        at = following
+
+
+def _occurrences(
+    schedule: CrawlSchedule, since: datetime, until: datetime, now: datetime
+) -> Iterator[Occurrence]:
+    """Yield what a calendar shows of a schedule: no more than it has runs left to come."""
+    next_at, left = schedule.next_at or now, schedule.runs_left
+    if schedule.next_at is None:
+        until = min(until, now)
+    for at in instants_of(schedule, since, until, MOST_OCCURRENCES + 1):
+        if left is not None and at >= next_at:
+            if left == 0:
+                return
+            left -= 1
+        yield Occurrence(due_at=at, schedule=schedule)

@@ -1,0 +1,114 @@
+"""The life of a scheduler: it sleeps until something is due, and is woken by changes."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from crawlyard.clock import Clock
+from crawlyard.core.event import EventName
+from crawlyard.errors import StoreUnavailable
+from crawlyard.services.schedules.ticker import Ticker
+from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
+
+LOOK_EVERY = timedelta(seconds=5)
+"""How long a clock that was set forward, or an event that was missed, may go unnoticed."""
+
+PEEK_EVERY = timedelta(seconds=1)
+"""How long what another process has changed may go unnoticed: each change has its event.
+
+It is one question for the newest number, 0.1 ms on SQLite; a whole round asks four.
+"""
+
+_BEHIND = timedelta(milliseconds=20)
+_RETRY_EVERY = timedelta(seconds=1)  # while the store is away
+_ENDS = EventQuery(names=frozenset({EventName.COMPLETED, EventName.FAILED, EventName.CANCELLED}))
+_PORTION = 1000
+
+_log = logging.getLogger(__name__)
+
+
+class Rounds:
+    """Round after round: follow jobs that have ended, release what waits, fire what is due."""
+
+    def __init__(self, store: Store, ticker: Ticker, clock: Clock) -> None:
+        self._store = store
+        self._ticker = ticker
+        self._clock = clock
+        self._nudged = asyncio.Event()
+        self._seen: int | None = None  # the seq of the last event that was looked at
+
+    def nudge(self) -> None:
+        """Begin the next round at once."""
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        away = False
+        while True:
+            # before the round: what changes during it is seen by it, or by the next
+            self._nudged.clear()
+            try:
+                quiet = await self.round()
+                away = False
+            except StoreUnavailable as error:
+                if not away:
+                    _log.warning("the store is away, trying again every second: %s", error)
+                quiet, away = _RETRY_EVERY, True
+            await self._rest(quiet)
+
+    async def round(self) -> timedelta:
+        """Do what there is to do; return how long there will be nothing.
+
+        Raises:
+            StoreUnavailable: the store is away.
+        """
+        await self._follow()
+        while await self._ticker.release():
+            pass
+        while await self._ticker.fire_due():
+            pass
+        next_at = await self._store.ticks.next_at()
+        if next_at is None:
+            return LOOK_EVERY
+        quiet = next_at - self._clock.wall()
+        # what is due still is being fired by another scheduler, unless that one dies of it
+        return min(LOOK_EVERY, quiet if quiet > timedelta(0) else _BEHIND)
+
+    async def _follow(self) -> None:
+        """Look at the schedules whose jobs have ended since the last round."""
+        last = await self._store.events.last()
+        if self._seen is None:
+            # What ended before: a tick that waits is found without its event, and failures
+            # in a row are counted anew at the next.
+            self._seen = last
+        ended: set[str] = set()
+        while self._seen < last:
+            portion = await self._store.events.events(_ENDS, self._seen, _PORTION)
+            ended |= {str(e.data["schedule_id"]) for e in portion if "schedule_id" in e.data}
+            self._seen = portion[-1].seq if len(portion) == _PORTION else last
+        for schedule_id in sorted(ended):
+            await self._ticker.after_run(schedule_id)
+
+    async def _rest(self, quiet: timedelta) -> None:
+        """Return after *quiet*, earlier if somebody nudges or something has happened."""
+        end = self._clock.monotonic() + quiet.total_seconds()
+        while (left := timedelta(seconds=end - self._clock.monotonic())) > timedelta(0):
+            await self._wait(min(left, PEEK_EVERY))
+            if self._nudged.is_set() or await self._has_news():
+                return
+
+    async def _has_news(self) -> bool:
+        try:
+            return await self._store.events.last() != self._seen
+        except StoreUnavailable:
+            return True  # the round says so
+
+    async def _wait(self, at_most: timedelta) -> None:
+        sleeping = asyncio.ensure_future(self._clock.sleep(at_most))
+        nudged = asyncio.ensure_future(self._nudged.wait())
+        try:
+            await asyncio.wait((sleeping, nudged), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            nudged.cancel()

@@ -1,0 +1,1 @@
+"""Templates: kept, rendered, read from files."""

@@ -1,0 +1,170 @@
+"""Templates as files, in YAML or JSON: read with the place of each fault, written to be edited."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from crawlyard.core.parse import boolean, is_list, shown, text, unknown
+from crawlyard.core.templates.template import FileFormat, Parameter, ParameterType, TemplateDraft
+from crawlyard.errors import Invalid
+from crawlyard.services.templates.yaml import dumped, parsed
+
+MAX_BYTES = 20_000_000
+"""Of a file: enough for the 100,000 start URLs of the largest template."""
+
+_FIELDS = ("name", "description", "parameters", "spec")
+_PARAMETER = ("type", "description", "required", "default", "allowed")
+
+
+def read(data: bytes, source: str) -> TemplateDraft:
+    """Return the template that a file holds; *source* names the file in messages.
+
+    Raises:
+        Invalid: it is no YAML or JSON (the message has line and column), has a key twice,
+            an alias or a tag, or something in it is not what is expected (with its path).
+    """
+    if len(data) > MAX_BYTES:
+        raise Invalid(source, f"expected at most {MAX_BYTES:,} bytes, got {len(data):,}")
+    try:
+        content = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Invalid(source, f"expected UTF-8, got another byte at {error.start}") from None
+    # JSON is nearly YAML, but for tabs and the halves of characters beyond U+FFFF
+    is_json = content.lstrip().startswith("{")
+    return draft_of((_from_json if is_json else parsed)(content, source))
+
+
+def written(draft: TemplateDraft, form: FileFormat) -> str:
+    """Return the text of a file from which `read` makes the same template."""
+    data = data_of(draft)
+    if form is FileFormat.JSON:
+        return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+    return dumped(data)
+
+
+def draft_of(data: object) -> TemplateDraft:
+    """Return the template that an object of JSON values describes.
+
+    Its parameters are an object by their names, or a list of objects with a name.
+
+    Raises:
+        Invalid: a field is unknown, missing, or not what is expected.
+    """
+    fields = _object("template", data, _FIELDS)
+    given = {name: value for name, value in fields.items() if value is not None}
+    spec = fields.get("spec", {})
+    if not isinstance(spec, Mapping):
+        raise Invalid("spec", f"expected an object of fields of a spec, got {shown(spec)}")
+    if "name" not in fields:
+        raise Invalid("name", "expected the name of the template, got none")
+    return TemplateDraft(
+        name=_text("name", fields["name"]),
+        description=_text("description", given.get("description", "")).strip(),
+        spec=spec,
+        parameters=_parameters(given.get("parameters", {})),
+    )
+
+
+def data_of(draft: TemplateDraft) -> dict[str, object]:
+    """Return *draft* as JSON values, from which `draft_of` makes the same."""
+    data: dict[str, object] = {"name": draft.name}
+    if draft.description:
+        data["description"] = draft.description
+    if draft.parameters:
+        data["parameters"] = {p.name: _parameter_data(p) for p in draft.parameters}
+    return data | {"spec": draft.spec}
+
+
+def _parameter_data(parameter: Parameter) -> dict[str, object]:
+    data: dict[str, object] = {"type": parameter.type.value}
+    if parameter.description:
+        data["description"] = parameter.description
+    if parameter.required:
+        data["required"] = True
+    if parameter.default is not None:
+        data["default"] = parameter.default
+    if parameter.allowed:
+        data["allowed"] = list(parameter.allowed)
+    return data
+
+
+def _parameters(data: object) -> tuple[Parameter, ...]:
+    if isinstance(data, Mapping):
+        return tuple(_parameter(str(name), fields) for name, fields in data.items())
+    if not is_list(data):
+        raise Invalid("parameters", f"expected an object by names, or a list, got {shown(data)}")
+    return tuple(_named_parameter(f"parameters.{n}", fields) for n, fields in enumerate(data))
+
+
+def _named_parameter(path: str, data: object) -> Parameter:
+    fields = _object(path, data, ("name", *_PARAMETER))
+    if "name" not in fields:
+        raise Invalid(f"{path}.name", "expected the name of the parameter, got none")
+    name = _text(f"{path}.name", fields.pop("name"))
+    return _parameter(name, fields)
+
+
+def _parameter(name: str, data: object) -> Parameter:
+    path = f"parameters.{name}"
+    fields = _object(path, {} if data is None else data, _PARAMETER)
+    kind, allowed = fields.get("type", "text"), fields.get("allowed") or ()
+    if kind not in list(ParameterType):
+        known = ", ".join(ParameterType)
+        raise Invalid(f"{path}.type", f"expected one of {known}, got {shown(kind)}")
+    if not is_list(allowed):
+        raise Invalid(f"{path}.allowed", f"expected a list, got {shown(allowed)}")
+    try:
+        required = boolean(fields.get("required", False))
+    except ValueError as error:
+        raise Invalid(f"{path}.required", str(error)) from None
+    return Parameter(
+        name=name,
+        type=ParameterType(kind),
+        description=_text(f"{path}.description", fields.get("description") or ""),
+        required=required,
+        default=fields.get("default"),
+        allowed=tuple(allowed),
+    )
+
+
+def _object(path: str, data: object, known: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise Invalid(path, f"expected an object with {', '.join(known)}, got {shown(data)}")
+    for name in data:
+        if name not in known:
+            where = str(name) if path == "template" else f"{path}.{name}"
+            raise unknown(where, str(name), known, "field")
+    return dict(data)
+
+
+def _text(path: str, value: object) -> str:
+    try:
+        return text(value)
+    except ValueError as error:
+        raise Invalid(path, str(error)) from None
+
+
+# --- JSON
+
+
+def _from_json(content: str, source: str) -> object:
+    try:
+        return json.loads(content, object_pairs_hook=_unique, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        place = f"{source}, line {error.lineno}, column {error.colno}"
+        raise Invalid(place, f"no JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise Invalid(source, f"no JSON: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} stands twice in one object")
+        found[key] = value
+    return found
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"{word} is no number")

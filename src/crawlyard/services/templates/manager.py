@@ -1,0 +1,459 @@
+"""Templates, in verbs: kept in versions, shared or not, and filled to the spec of a job."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.spec_json import FIELDS, Form, form_of, spec_with, values_of
+from crawlyard.core.quantity import counted
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.templates.publication import Takeover, takeover
+from crawlyard.core.templates.render import Rendered, blamed, check, fill
+from crawlyard.core.templates.secrets import stripped
+from crawlyard.core.templates.template import (
+    MAX_NAME,
+    CrawlTemplate,
+    KeptTemplate,
+    SavedTemplate,
+    TemplateDraft,
+    is_id,
+)
+from crawlyard.engine.admission import check_spec
+from crawlyard.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unconfirmed,
+    check_version,
+)
+from crawlyard.ids import new_id
+from crawlyard.services.schedules.events import told
+from crawlyard.services.webhooks.receivers import with_webhooks
+from crawlyard.store.queries import TemplateQuery
+from crawlyard.store.store import Store
+
+DEFAULT, THIS_JOB = "default", "this job"
+"""Where a value of a filled spec comes from, if not from the template."""
+
+_NOTHING: Form = {}
+_TRIES = 8  # a name that is lost in a race is looked for again
+_NAMED = 20  # schedules that a message names
+
+
+class TemplateManager:
+    """Creates, finds, changes, shares, fills and deletes templates.
+
+    Every method takes its actor first. He sees what is his, and of what others have
+    the public versions of templates that are public now; all else does not exist for
+    him (`NotFound`). Only the owner or an admin changes one (`Forbidden`), and only while
+    the latest version is the one that is given, if one is (`Stale`). A *ref* is an id, the
+    name of one of the actor's own, or OWNER/NAME.
+    """
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def create(self, actor: Actor, draft: TemplateDraft) -> CrawlTemplate:
+        """Remember a new, private template of the actor's.
+
+        Raises:
+            Invalid: something in it is not what is expected; the message names the field.
+            Forbidden: the actor may only look.
+            Conflict: he has one of that name.
+        """
+        return await self._created(actor, draft, trusted=actor.trusted)
+
+    async def _created(self, actor: Actor, draft: TemplateDraft, *, trusted: bool) -> CrawlTemplate:
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at templates, not create them")
+        check_draft(draft)
+        now = self._clock.now()
+        template = CrawlTemplate(
+            id=new_id(),
+            owner=actor.id,
+            name=draft.name,
+            description=draft.description,
+            spec=draft.spec,
+            parameters=draft.parameters,
+            created_at=now,
+            updated_at=now,
+            actor=actor.id,
+            trusted=trusted,
+        )
+        event = _event(EventName.TEMPLATE_CREATED, template, actor, now)
+        await self._store.templates.add(template, event)
+        return template
+
+    async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
+        """Return a template as it was at *version*, by default the latest.
+
+        Raises:
+            NotFound: there is none that the actor may see, or no such version.
+        """
+        latest = await self.resolve(actor, ref)
+        if version is None or version == latest.version:
+            return latest
+        found = await self._store.templates.get(latest.id, version)
+        if not _sees(actor, found):
+            raise NotFound(f"no version {version} of template {latest.id}")
+        return found
+
+    async def list(
+        self, actor: Actor, query: TemplateQuery | None = None, limit: int = 50
+    ) -> Sequence[CrawlTemplate]:
+        """Return the templates that the actor may see and *query* asks for, by (name, id)."""
+        asked = query or TemplateQuery()
+        if actor.role is not Role.ADMIN:
+            asked = replace(asked, seen_by=actor.id)
+        return await self._store.templates.find(asked, limit)
+
+    async def resolve(self, actor: Actor, ref: str) -> CrawlTemplate:
+        """Return the latest version of the template that *ref* means.
+
+        Raises:
+            NotFound: there is none that the actor may see.
+        """
+        if is_id(ref):
+            found = await self._store.templates.get(ref.lower())
+            if not _sees(actor, found):
+                raise NotFound(f"no template {ref.lower()}")
+            return found
+        owner, slash, name = ref.rpartition("/")
+        named = TemplateQuery(owner=owner if slash else actor.id, name=name)
+        for template in await self.list(actor, named, 1):
+            return template
+        others = await self.list(actor, replace(named, owner=None), 3) if not slash else ()
+        hint = ", ".join(f"{template.owner}/{template.name}" for template in others)
+        raise NotFound(f"there is no template {ref}" + (f"; there is {hint}" if hint else ""))
+
+    async def versions(self, actor: Actor, ref: str) -> Sequence[CrawlTemplate]:
+        """Return the versions that the actor may see, the newest first.
+
+        Raises:
+            NotFound: there is no template that he may see.
+        """
+        latest = await self.resolve(actor, ref)
+        found = await self._store.templates.versions(latest.id)
+        return [template for template in found if _sees(actor, template)]
+
+    async def update(
+        self, actor: Actor, ref: str, draft: TemplateDraft, *, version: int | None = None
+    ) -> SavedTemplate:
+        """Make *draft* the next version; nothing happens if it is what the latest says.
+
+        A public template is kept without the credentials in *draft*.
+
+        Raises:
+            Invalid: as for `create`.
+            NotFound, Forbidden, Stale: as the names say.
+            Conflict: it changed just now, or the owner has another template of that name.
+        """
+        latest = await self._changeable(actor, ref, version)
+        check_draft(draft)
+        trusted = latest.trusted and actor.vouches_for(latest.owner)
+        change = _Change(draft, latest.public, trusted, version)
+        return await self._changed(actor, latest, change)
+
+    async def publish(
+        self, actor: Actor, ref: str, *, version: int | None = None, confirmed: bool = False
+    ) -> SavedTemplate:
+        """Let others see and use a template from a next version on that has no credentials.
+
+        Nothing happens if it is public already. Earlier private versions stay private.
+        Schedules of its owner that follow the latest version keep the credentials as their
+        own params and overrides; if there are any, this has to be *confirmed*.
+
+        Raises:
+            Unconfirmed: it is not; nothing was written.
+            NotFound, Forbidden, Stale, Conflict: as for `update`.
+        """
+        latest = await self._changeable(actor, ref, version)
+        change = _Change(latest.draft, trusted=latest.trusted, public=True, version=version)
+        handover = None if latest.public else _Handover(latest, actor, confirmed)
+        return await self._changed(actor, latest, change, handover)
+
+    async def unpublish(
+        self, actor: Actor, ref: str, *, version: int | None = None
+    ) -> CrawlTemplate:
+        """Let others not see or use a template any more, no version of it.
+
+        Raises:
+            NotFound, Forbidden, Stale, Conflict: as for `update`.
+        """
+        latest = await self._changeable(actor, ref, version)
+        change = _Change(latest.draft, trusted=latest.trusted, public=False, version=version)
+        return (await self._changed(actor, latest, change)).template
+
+    async def duplicate(
+        self, actor: Actor, ref: str, *, name: str | None = None, version: int | None = None
+    ) -> CrawlTemplate:
+        """Return a new private template of the actor's that says what another one does.
+
+        Without *name* it is called after the other: "news copy", "news copy 2".
+
+        Raises:
+            NotFound, Forbidden: as the names say.
+            Invalid: *name* is none.
+            Conflict: the actor has one of that name.
+        """
+        source = await self.get(actor, ref, version)
+        trusted = source.trusted and actor.trusted
+        if name is not None:
+            return await self._created(actor, replace(source.draft, name=name), trusted=trusted)
+        for _ in range(_TRIES):
+            free = await self._free_name(actor, source.name)
+            try:
+                return await self._created(actor, replace(source.draft, name=free), trusted=trusted)
+            except Conflict:
+                continue  # somebody else was faster
+        raise Conflict(f"copies of {source.name} keep coming; try again")
+
+    async def restore(
+        self, actor: Actor, ref: str, version: int, *, latest: int | None = None
+    ) -> SavedTemplate:
+        """Make what *version* said the next version; name and visibility stay as they are.
+
+        *latest* is the version that it is to follow, if it is given.
+
+        Raises:
+            NotFound: no template or no such version.
+            Forbidden, Stale, Conflict: as for `update`.
+        """
+        last = await self._changeable(actor, ref, latest)
+        old = await self._store.templates.get(last.id, version)
+        draft = replace(old.draft, name=last.name)
+        trusted = old.trusted and actor.vouches_for(last.owner)
+        return await self._changed(actor, last, _Change(draft, last.public, trusted, latest))
+
+    async def render(
+        self,
+        actor: Actor,
+        ref: str,
+        params: Mapping[str, object] = _NOTHING,
+        overrides: Form = _NOTHING,
+        version: int | None = None,
+    ) -> Rendered:
+        """Return the whole spec of a job: defaults, then the template, then *overrides*.
+
+        A value that a parameter fills in counts as the template's; nothing is written.
+
+        Raises:
+            NotFound: there is no such template or version that the actor may use.
+            Invalid: a parameter (``params.NAME``) or a field of the spec is unknown,
+                missing, or not what is expected, or the spec cannot be crawled.
+        """
+        template = await self.get(actor, ref, version)
+        own = values_of(overrides)
+        try:
+            filled = values_of(fill(template, params))
+        except Invalid as error:
+            raise blamed(error, template) from None
+        try:
+            spec = spec_with(filled | own)
+            check_spec(spec)
+            with_webhooks(spec)
+        except Invalid as error:
+            raise (error if _is_in(error.field, own) else blamed(error, template)) from None
+        sources = dict.fromkeys(FIELDS, DEFAULT)
+        sources |= dict.fromkeys(filled, f"template v{template.version}")
+        sources |= dict.fromkeys(own, THIS_JOB)
+        return Rendered(
+            template=template,
+            spec=spec,
+            form=form_of(spec),
+            sources=sources,
+            origin=Origin(
+                template_id=template.id,
+                template_version=template.version,
+                given=tuple(path for path in FIELDS if path in own),
+            ),
+        )
+
+    async def delete(self, actor: Actor, ref: str, *, version: int | None = None) -> None:
+        """Delete a template with all its versions; jobs that were made of it stay.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+            Conflict: schedules use it, which the message names; or it changed just now.
+        """
+        latest = await self._changeable(actor, ref, version)
+        event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
+        try:
+            await self._store.templates.delete(latest.id, latest.version, event, _seeing(actor))
+        except Conflict:
+            await self._changeable(actor, latest.id, version)
+            raise
+
+    async def deletable(
+        self, actor: Actor, ref: str, *, version: int | None = None
+    ) -> tuple[CrawlTemplate, int]:
+        """Return a template that `delete` would delete, and how many versions it has.
+
+        Raises:
+            NotFound, Forbidden, Stale, Conflict: as for `delete`.
+        """
+        latest = await self._changeable(actor, ref, version)
+        await self._store.templates.check_unused(latest.id, _seeing(actor))
+        return latest, len(await self._store.templates.versions(latest.id))
+
+    async def _changeable(
+        self, actor: Actor, ref: str, version: int | None = None
+    ) -> CrawlTemplate:
+        template = await self.resolve(actor, ref)
+        if not actor.may_change(template.owner):
+            raise Forbidden(f"{actor.id} may use template {ref}, not change it; duplicate it")
+        check_version(f"template {template.name}", template.version, version)
+        return template
+
+    async def _changed(
+        self,
+        actor: Actor,
+        latest: CrawlTemplate,
+        asked: "_Change",
+        handover: "_Handover | None" = None,
+    ) -> SavedTemplate:
+        public = asked.public
+        draft, taken_out = stripped(asked.draft) if public else (asked.draft, ())
+        same = (draft.spec, draft.parameters) == (latest.spec, latest.parameters)
+        trusted = asked.trusted or (same and latest.trusted)
+        if (draft, public, trusted) == (latest.draft, latest.public, latest.trusted):
+            return SavedTemplate(template=latest, stripped=taken_out)
+        now = self._clock.now()
+        template = replace(
+            latest,
+            name=draft.name,
+            description=draft.description,
+            spec=draft.spec,
+            parameters=draft.parameters,
+            public=public,
+            version=latest.version + 1,
+            updated_at=now,
+            actor=actor.id,
+            trusted=trusted,
+        )
+        event = _event(EventName.TEMPLATE_UPDATED, template, actor, now)
+        carry = partial(handover.carry, template) if handover else None
+        try:
+            await self._store.templates.save(template, event, carry)
+        except Unconfirmed:
+            raise
+        except Conflict:
+            # the name is taken, or somebody was faster
+            await self._changeable(actor, latest.id, asked.version)
+            raise
+        return SavedTemplate(
+            template=template, stripped=taken_out, kept=handover.kept if handover else ()
+        )
+
+    async def _free_name(self, actor: Actor, name: str) -> str:
+        stem = f"{name[: MAX_NAME - 12].rstrip()} copy"
+        number = 1
+        while True:
+            free = stem if number == 1 else f"{stem} {number}"
+            named = TemplateQuery(owner=actor.id, name=free)
+            if not await self._store.templates.find(named, 1):
+                return free
+            number += 1
+
+
+class _Change(Struct, frozen=True):
+    """What the next version of a template is to say."""
+
+    draft: TemplateDraft
+    public: bool
+    trusted: bool  # also where it is not what the latest says
+    version: int | None  # that it is to follow, if it is said
+
+
+class _Handover(Struct):
+    """What the schedules of a template's owner keep when it is published."""
+
+    before: CrawlTemplate
+    actor: Actor
+    confirmed: bool
+    kept: tuple[KeptTemplate, ...] = ()
+
+    def carry(
+        self, after: CrawlTemplate, schedules: Sequence[CrawlSchedule]
+    ) -> Sequence[tuple[CrawlSchedule, Event]]:
+        """Return the schedules that take something over, see `TemplateStore.save`.
+
+        Raises:
+            Unconfirmed: there are some, and it was not confirmed.
+        """
+        found = [takeover(one, self.before, after) for one in schedules if not one.flaw]
+        changes = [change for change in found if change is not None]
+        self.kept = tuple(change.kept for change in changes)
+        if changes and not self.confirmed:
+            raise _unconfirmed(self.before, self.kept)
+        return [self._written(change, after.updated_at) for change in changes]
+
+    def _written(self, change: Takeover, now: datetime) -> tuple[CrawlSchedule, Event]:
+        schedule = change.after
+        new = replace(
+            schedule, version=schedule.version + 1, beat=schedule.beat + 1, updated_at=now
+        )
+        changed = sorted({path.partition(".")[0] for path in change.kept.fields})
+        return new, told(new, EventName.SCHEDULE_UPDATED, now, self.actor.id, changed=changed)
+
+
+def _unconfirmed(template: CrawlTemplate, kept: Sequence[KeptTemplate]) -> Unconfirmed:
+    named = ", ".join(f"{one.name} ({', '.join(one.fields)})" for one in kept[:_NAMED])
+    more = f" and {len(kept) - _NAMED:,} more" if kept[_NAMED:] else ""
+    return Unconfirmed(
+        f"publishing template {template.name} removes credentials used by "
+        f"{counted(len(kept), 'schedule')} of {template.owner}; "
+        f"confirm to keep them there: {named}{more}",
+        [asdict(one) for one in kept],
+    )
+
+
+def check_draft(draft: TemplateDraft) -> None:
+    """Check all of a template that can be judged before its parameters are known.
+
+    Raises:
+        Invalid: something in it is not what is expected; the message names the field.
+    """
+    # whether addresses are open is judged at submit: the job may say so itself
+    outline = replace(check(draft), allow_private=True)
+    check_spec(outline)
+    with_webhooks(outline)
+
+
+def _seeing(actor: Actor) -> str | None:
+    """Return whose schedules a message may name; ``None``: everybody's."""
+    return None if actor.role is Role.ADMIN else actor.id
+
+
+def _sees(actor: Actor, template: CrawlTemplate) -> bool:
+    return template.public or actor.may_see(template.owner)
+
+
+def _is_in(field: str, values: Mapping[str, object]) -> bool:
+    """Tell whether a field of a spec, or a part of one, is among *values*."""
+    names = (field, f"{field}_s", field.partition(".")[0])
+    return any(path in names or path.startswith(f"{field}.") for path in values)
+
+
+def _event(name: EventName, template: CrawlTemplate, actor: Actor, now: datetime) -> Event:
+    return Event(
+        name=name,
+        subject=template.id,
+        owner=template.owner,
+        at=now,
+        actor=actor.id,
+        data={
+            "name": template.name,
+            "version": template.version,
+            "public": template.public,
+        },
+    )

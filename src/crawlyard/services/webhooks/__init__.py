@@ -1,0 +1,1 @@
+"""Webhooks: kept, signed, delivered."""

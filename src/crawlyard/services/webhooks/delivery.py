@@ -1,0 +1,208 @@
+"""Delivers events to webhooks: at least once each, and no receiver holds up another."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.event import Event
+from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
+from crawlyard.core.webhooks.webhook import (
+    LONGEST_HOLD,
+    Delivery,
+    DeliveryAttempt,
+    Webhook,
+    encoded,
+    message,
+)
+from crawlyard.engine.http.errors import FetchFailed, NotAsked
+from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.webhook_post import TIMEOUT, Poster
+from crawlyard.engine.visit import retry_after_s
+from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.services.access.policy import Policy
+from crawlyard.services.webhooks.signing import signed
+from crawlyard.store.queries import Claimed
+from crawlyard.store.store import Store
+
+_POLL = timedelta(seconds=1)  # for what other processes wrote: no wake-up tells of that
+_NOT_YET = timedelta(seconds=5)  # until a message is tried that there was no room to send
+_log = logging.getLogger(__name__)
+
+
+class DeliveryOptions(Struct, frozen=True, kw_only=True):
+    """How much is under way at once, and for how long."""
+
+    room: DeliveryRoom = DEFAULT_ROOM
+    lease: timedelta = 2 * TIMEOUT  # longer than a message and its answer take
+
+
+DEFAULTS = DeliveryOptions()
+
+
+class Deliverer:
+    """Looks at new events, makes deliveries of them, and sends what is due.
+
+    Any number may run on one store: each delivery is leased to one of them. What one
+    has under way when it dies is sent again by another once its lease has lapsed,
+    under the same id.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        poster: Poster,
+        clock: Clock,
+        options: DeliveryOptions = DEFAULTS,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._policy = Policy(store)
+        self._poster = poster
+        self._clock = clock
+        self._options = options
+        self._chance = chance
+        self._under_way: dict[asyncio.Task[None], Webhook] = {}
+        self._ended = asyncio.Event()
+        self._seen = -1  # the last event when all were looked at
+
+    async def run(self, *, drain: bool = False) -> None:
+        """Deliver until cancelled; what is under way then is sent again later.
+
+        With *drain*, until nothing is due now and nothing is under way.
+        """
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    started, rest = await self._look(group)
+                except StoreUnavailable as error:
+                    _log.warning("the store is away, webhooks wait: %s", error)
+                    started, rest = True, _POLL
+                if drain and not started and not self._under_way:
+                    return
+                if rest > timedelta(0):
+                    await self._rest(rest)
+
+    async def _look(self, group: asyncio.TaskGroup) -> tuple[bool, timedelta]:
+        """Start what is due; tell whether that was anything, and how long to rest then."""
+        await self._fan_out()
+        now = self._clock.now()
+        traffic = Traffic(self._options.room, self._under_way.values())
+        due_at = await self._store.deliveries.next_at(now, traffic)
+        if due_at is None:
+            return False, _POLL
+        if due_at > now:
+            return False, min(_POLL, due_at - now)
+        return await self._start(group, now, traffic)
+
+    async def _start(
+        self, group: asyncio.TaskGroup, now: datetime, traffic: Traffic
+    ) -> tuple[bool, timedelta]:
+        store = self._store.deliveries
+        claimed = await store.claim(now, self._options.lease, traffic)
+        events = await store.events([each.delivery for each in claimed])
+        for each, event in zip(claimed, events, strict=True):
+            task = group.create_task(self._one(each, event), name=f"delivery {each.delivery.id}")
+            self._under_way[task] = each.webhook
+            task.add_done_callback(self._done)
+        return bool(claimed), timedelta(0) if claimed else _POLL
+
+    async def _fan_out(self) -> None:
+        last = await self._store.events.last()
+        if last != self._seen:
+            while await self._store.deliveries.fan_out(self._clock.now()):
+                pass
+            self._seen = last
+
+    async def _rest(self, at_most: timedelta) -> None:
+        """Return once something under way has ended, or after *at_most*."""
+        waits = (
+            asyncio.ensure_future(self._clock.sleep(at_most)),
+            asyncio.ensure_future(self._ended.wait()),
+        )
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._ended.clear()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        self._ended.set()
+
+    async def _one(self, claimed: Claimed, event: Event | None) -> None:
+        delivery = claimed.delivery
+        try:
+            await self._deliver(delivery, claimed.webhook, event)
+        except StoreUnavailable as error:
+            _log.warning("delivery %s is sent again later: %s", delivery.id, error)
+        except Exception:  # noqa: BLE001 - one that we fail at must not end all others
+            _log.exception("delivery %s is sent again later", delivery.id)
+
+    async def _deliver(self, delivery: Delivery, webhook: Webhook, event: Event | None) -> None:
+        settle = self._store.deliveries.settle
+        if event is None:
+            await settle(delivery, delivery.given_up(self._clock.now()))
+            return
+        # what opened its addresses may have been withdrawn since it was saved
+        closed = await self._policy.withheld(webhook.by_grant)
+        guard = Guard(() if closed else webhook.allow_addresses)
+        try:
+            attempt, retry_after = await self._attempt(webhook, delivery, event, guard)
+        except NotAsked as error:
+            _log.warning("delivery %s waits: %s", delivery.id, error)
+            await settle(delivery, replace(delivery, due_at=self._clock.now() + _NOT_YET))
+            return
+        after = delivery.tried(attempt, chance=self._chance(), retry_after=retry_after)
+        held_until = None
+        if retry_after is not None and not attempt.ok:
+            held_until = self._clock.now() + min(retry_after, LONGEST_HOLD)
+        off = await settle(delivery, after, held_until)
+        if off is not None:
+            _log.warning("webhook %s was switched off: %s", webhook.id, off.data["reason"])
+
+    async def _attempt(
+        self, webhook: Webhook, delivery: Delivery, event: Event, guard: Guard
+    ) -> tuple[DeliveryAttempt, timedelta | None]:
+        """Send a message once; return what came of it, and how long its receiver wants a rest.
+
+        Raises:
+            NotAsked: it was not sent.
+        """
+        at, started = self._clock.now(), self._clock.monotonic()
+        status, excerpt, error, wait = None, "", "", None
+        try:
+            body = encoded(message(event))
+            # the receiver compares the timestamp with its clock on the wall
+            headers = signed(delivery.id, self._clock.wall(), body, webhook.signing(at))
+            answer = await self._poster.post(webhook.url, headers, body, guard)
+            status, excerpt, error = answer.status, answer.excerpt, _complaint(answer.status)
+            asked_s = retry_after_s(answer.retry_after, self._clock.wall())
+            wait = None if asked_s is None else timedelta(seconds=asked_s)
+        except NotAsked:
+            raise
+        except FetchFailed as failure:
+            error = failure.detail
+        except Invalid as invalid:  # a URL or an address that an older version let pass
+            error = str(invalid)
+        except Exception:  # noqa: BLE001 - one that we fail at must not keep others waiting
+            _log.exception("delivery %s could not be sent", delivery.id)
+            error = "an error of the sender, which its log tells of"
+        latency = timedelta(seconds=self._clock.monotonic() - started)
+        made = DeliveryAttempt(at=at, latency=latency, status=status, excerpt=excerpt, error=error)
+        return made, wait
+
+
+def _complaint(status: int) -> str:
+    """Return what is wrong with an answer of that status, empty if nothing is."""
+    if 200 <= status < 300:
+        return ""
+    if 300 <= status < 400:
+        return f"answered {status}; redirects are not followed"
+    return f"answered {status}"

@@ -1,0 +1,372 @@
+"""Webhooks, in verbs: who hears of what, and what became of each delivery."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.grant import not_granted, withheld
+from crawlyard.core.access.user import Actor, Grant, Grants, Role
+from crawlyard.core.event import EventName
+from crawlyard.core.webhooks.webhook import (
+    BY_HAND,
+    EVERYTHING,
+    MAX_DESCRIPTION,
+    Delivery,
+    DeliveryState,
+    Secret,
+    Webhook,
+    check_patterns,
+)
+from crawlyard.engine.http.dns import addresses_of
+from crawlyard.engine.http.guard import Guard
+from crawlyard.errors import (
+    Conflict,
+    Forbidden,
+    IllegalMove,
+    Invalid,
+    NotFound,
+    Stale,
+    check_version,
+)
+from crawlyard.ids import new_id
+from crawlyard.services.access.policy import Policy
+from crawlyard.services.webhooks.receivers import Resolve, receiver
+from crawlyard.services.webhooks.signing import new_secret
+from crawlyard.store.queries import WebhookQuery
+from crawlyard.store.store import Store
+
+_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+
+T = TypeVar("T")
+
+
+class Webhooks:
+    """Adds, finds, changes, tests and deletes webhooks, and shows their deliveries.
+
+    Every method takes its actor first: what he may not see does not exist for him
+    (`NotFound`), what he may not change is `Forbidden`. A webhook hears of what is its
+    owner's, whoever the owner is. A change is made to the *version* that is given alone:
+    one that comes between is `Stale`, and nothing is written.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        grants: Grants | None = None,
+        resolve: Resolve = addresses_of,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._grants = grants
+        self._policy = Policy(store)
+        self._resolve = resolve
+
+    async def create(
+        self,
+        actor: Actor,
+        url: str,
+        *,
+        events: Sequence[str] = (EVERYTHING,),
+        description: str = "",
+        allow_addresses: Sequence[str] = (),
+    ) -> Webhook:
+        """Add a webhook of the actor's with a new secret, and return it.
+
+        *events* are names, or patterns such as ``job.*``.
+
+        Raises:
+            Invalid: a value is not what is expected; see `receivers.receiver` for *url*.
+            Forbidden: the actor may not, or opens addresses that this yard does not grant.
+        """
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at webhooks, not add them")
+        now = self._clock.now()
+        asked = Webhook(
+            id=new_id(),
+            owner=actor.id,
+            url=url,
+            description=description,
+            events=tuple(events),
+            secrets=(Secret(value=new_secret()),),
+            allow_addresses=tuple(allow_addresses),
+            created_at=now,
+            updated_at=now,
+        )
+        webhook = await self._checked(actor, asked)
+        event = webhook.event(EventName.WEBHOOK_CREATED, now, actor.id)
+        await self._store.webhooks.add(webhook, event)
+        return webhook
+
+    async def get(self, actor: Actor, webhook_id: str) -> Webhook:
+        """Return a webhook.
+
+        Raises:
+            NotFound: there is none of that id, or it is somebody else's.
+        """
+        webhook = await self._store.webhooks.get(webhook_id)
+        if not actor.may_see(webhook.owner):
+            raise NotFound(f"no webhook {webhook_id}")
+        return webhook
+
+    async def find(
+        self, actor: Actor, query: WebhookQuery | None = None, limit: int = 100
+    ) -> list[Webhook]:
+        """Return the webhooks that the actor may see and *query* asks for, newest first.
+
+        Without a query: those that belong to no job.
+        """
+        query = query or WebhookQuery(job_id="")
+        if actor.role is not Role.ADMIN:
+            query = replace(query, owner=actor.id)
+        return await self._store.webhooks.find(query, limit)
+
+    async def resolve(self, actor: Actor, word: str) -> str:
+        """Return the id that *word* means: a whole id, or its unique beginning or end.
+
+        Raises:
+            NotFound: no webhook of the actor's is meant.
+            Invalid: more than one is.
+        """
+        part = word.lower()
+        try:
+            return (await self.get(actor, part)).id
+        except NotFound:
+            query = WebhookQuery(id_part=part)
+            meant = await self.find(actor, query, limit=2) if part else []
+        if not meant:
+            raise NotFound(f"there is no webhook {word}")
+        if len(meant) > 1:
+            message = f"more than one webhook begins or ends with {word!r}; give more of it"
+            raise Invalid("id", message)
+        return meant[0].id
+
+    async def update(
+        self,
+        actor: Actor,
+        webhook_id: str,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        description: str | None = None,
+        allow_addresses: Sequence[str] | None = None,
+        version: int | None = None,
+    ) -> Webhook:
+        """Change what is given of a webhook, and return it.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+            Invalid: a value is not what is expected, as for `create`.
+        """
+        asked: dict[str, Any] = {
+            "url": url,
+            "events": None if events is None else tuple(events),
+            "description": description,
+            "allow_addresses": None if allow_addresses is None else tuple(allow_addresses),
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+
+        async def updated(old: Webhook, now: datetime) -> Webhook:
+            new = replace(old, **given, version=old.version + 1, updated_at=now)
+            return await self._checked(actor, new, old)
+
+        return await self._change(actor, webhook_id, updated, version)
+
+    async def enable(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
+        """Switch a webhook on: it hears of what happens from now on. One that is on stays so.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+        """
+        return await self._switch(actor, webhook_id, version, on=True)
+
+    async def disable(
+        self, actor: Actor, webhook_id: str, *, version: int | None = None
+    ) -> Webhook:
+        """Switch a webhook off: what waits for it is given up. One that is off stays so.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+        """
+        return await self._switch(actor, webhook_id, version, on=False)
+
+    async def rotate(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
+        """Give a webhook a new secret, and return it; the one before signs for a day more.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+        """
+        secret = new_secret()
+
+        async def rotated(old: Webhook, now: datetime) -> Webhook:
+            return old.rotated(secret, now)
+
+        return await self._change(actor, webhook_id, rotated, version)
+
+    async def delete(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> None:
+        """Delete a webhook with its deliveries, also those that wait.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+        """
+
+        async def delete() -> None:
+            old = await self._changeable(actor, webhook_id, version)
+            event = old.event(EventName.WEBHOOK_DELETED, self._clock.now(), actor.id)
+            await self._store.webhooks.delete(webhook_id, old.version, event)
+
+        await _insisted(delete)
+
+    async def deletable(
+        self, actor: Actor, webhook_id: str, *, version: int | None = None
+    ) -> tuple[Webhook, Mapping[DeliveryState, int]]:
+        """Return a webhook that `delete` would delete, and how many deliveries with it.
+
+        Raises:
+            NotFound, Forbidden, Stale: as for `delete`.
+        """
+        webhook = await self._changeable(actor, webhook_id, version)
+        return webhook, await self._store.webhooks.deliveries(webhook.id)
+
+    async def test(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
+        """Let a test event be delivered to a webhook, and to no other; return it.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+            IllegalMove: it is switched off.
+        """
+
+        async def tested(old: Webhook, now: datetime) -> Webhook:
+            if not old.active:
+                raise IllegalMove(f"webhook {webhook_id} is switched off; enable it first")
+            return replace(old, version=old.version + 1, updated_at=now)
+
+        return await self._change(actor, webhook_id, tested, version, EventName.WEBHOOK_TEST)
+
+    async def deliveries(
+        self,
+        actor: Actor,
+        webhook_id: str,
+        state: DeliveryState | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[Delivery]:
+        """Return deliveries of a webhook with a key below *before*, newest first.
+
+        Raises:
+            NotFound: there is no such webhook, or it is somebody else's.
+        """
+        webhook = await self.get(actor, webhook_id)
+        return await self._store.deliveries.find(webhook.id, state, before, limit)
+
+    async def replay(self, actor: Actor, delivery_id: str) -> Delivery:
+        """Let a delivery be made once more under its id, and return it.
+
+        Raises:
+            NotFound: there is no such delivery, or it is somebody else's.
+            Forbidden: as the name says.
+            IllegalMove: its webhook is switched off, or its event has been deleted.
+        """
+
+        async def replay() -> Delivery:
+            return await self._replay(actor, delivery_id)
+
+        return await _insisted(replay)
+
+    async def _replay(self, actor: Actor, delivery_id: str) -> Delivery:
+        delivery = await self._store.deliveries.get(delivery_id)
+        try:
+            webhook = await self._changeable(actor, delivery.webhook_id)
+        except NotFound:
+            raise NotFound(f"no delivery {delivery_id}") from None
+        if not webhook.active:
+            raise IllegalMove(f"webhook {webhook.id} is switched off; enable it first")
+        if await self._store.deliveries.events([delivery]) == [None]:
+            raise IllegalMove(f"the event of delivery {delivery_id} has been deleted: it is old")
+        return await self._store.deliveries.again(delivery_id, self._clock.now())
+
+    async def _switch(
+        self, actor: Actor, webhook_id: str, version: int | None, *, on: bool
+    ) -> Webhook:
+        async def switched(old: Webhook, now: datetime) -> Webhook:
+            reason = "" if on else f"{BY_HAND}{actor.id}"
+            return old if old.active is on else old.switched(now, on=on, reason=reason)
+
+        return await self._change(actor, webhook_id, switched, version)
+
+    async def _change(
+        self,
+        actor: Actor,
+        webhook_id: str,
+        change: Callable[[Webhook, datetime], Awaitable[Webhook]],
+        version: int | None,
+        name: EventName = EventName.WEBHOOK_UPDATED,
+    ) -> Webhook:
+        async def changed() -> Webhook:
+            old = await self._changeable(actor, webhook_id, version)
+            new = await change(old, self._clock.now())
+            if new is not old:
+                event = new.event(name, new.updated_at, actor.id)
+                await self._store.webhooks.save(new, event)
+            return new
+
+        return await _insisted(changed)
+
+    async def _changeable(
+        self, actor: Actor, webhook_id: str, version: int | None = None
+    ) -> Webhook:
+        webhook = await self.get(actor, webhook_id)
+        if not actor.may_change(webhook.owner):
+            raise Forbidden(f"{actor.id} may look at webhook {webhook_id}, not change it")
+        check_version(f"webhook {webhook_id}", webhook.version, version)
+        return webhook
+
+    async def _checked(
+        self, actor: Actor, webhook: Webhook, before: Webhook | None = None
+    ) -> Webhook:
+        """Return it with its URL in canonical spelling, if all of it is as expected.
+
+        Where it leads is asked again only if that is not as *before*.
+        """
+        check_patterns(webhook.events, kind="" if webhook.job_id is None else "job")
+        if len(webhook.description) > MAX_DESCRIPTION:
+            got = len(webhook.description)
+            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} letters, got {got}")
+        if before is not None and _target(webhook) == _target(before):
+            return webhook
+        needed = () if actor.vouches_for(webhook.owner) else _needed(webhook)
+        by_grant = needed if self._grants is None else ()
+        if self._grants is None:
+            await self._policy.check_granted(needed)
+        elif missing := withheld(needed, self._grants):
+            raise Forbidden(not_granted(missing))
+        url = await receiver(webhook.url, Guard(webhook.allow_addresses), self._resolve)
+        return replace(webhook, url=url, by_grant=by_grant)
+
+
+def _needed(webhook: Webhook) -> tuple[Grant, ...]:
+    return (Grant.ADDRESSES,) if webhook.allow_addresses else ()
+
+
+def _target(webhook: Webhook) -> tuple[str, tuple[str, ...]]:
+    return webhook.url, webhook.allow_addresses
+
+
+async def _insisted(work: Callable[[], Awaitable[T]]) -> T:
+    """Return what *work* returns, which reads and then writes: anew when it loses a race.
+
+    Raises:
+        Conflict: it has lost too many.
+        Stale: the version that the work is meant for is over.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return await work()
+        except Stale:
+            raise
+        except Conflict:
+            continue
+    return await work()

@@ -1,0 +1,1 @@
+"""Workers: claims, runs, leases, upkeep."""

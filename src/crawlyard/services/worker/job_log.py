@@ -1,0 +1,101 @@
+"""What a running job writes down beside its pages: its log, and its course over time."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+from crawlyard.core.crawl.page import Outcome, TargetState
+from crawlyard.core.jobs.checkpoint import Batch
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.quantity import counted
+from crawlyard.core.watch import MAX_MESSAGE, Course, Level, LogLine, Point
+
+MOST_PER_BATCH = 50
+"""Lines of one batch: a site of failures must not slow down its own crawl."""
+
+_UNREAD = 2_000  # characters of a URL that are shown
+
+
+def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
+    """Return what a batch has to say, at most `MOST_PER_BATCH` lines and one about the rest.
+
+    Pages that were fetched are not told of: they are listed by themselves.
+    """
+    lines = [_noted(now, str(note.get("note", ""))) for note in batch.notes]
+    told = (_line(outcome, now) for outcome in batch.outcomes)
+    lines += [line for line in told if line is not None]
+    left = len(lines) - MOST_PER_BATCH
+    if left > 0:
+        rest = LogLine(
+            at=now,
+            level=Level.INFO,
+            message=f"{counted(left, 'more line was', 'more lines were')} left out",
+        )
+        lines = [*lines[:MOST_PER_BATCH], rest]
+    return tuple(lines)
+
+
+def told(now: datetime, level: Level, message: str) -> LogLine:
+    """Return a line about the job as a whole."""
+    return LogLine(at=now, level=level, message=message[:MAX_MESSAGE])
+
+
+def point_of(batch: Batch, waiting: int, began: datetime) -> Point:
+    """Return what a batch adds to a course; *waiting* URLs are left after it."""
+    pages = [o.page for o in batch.outcomes if o.page is not None]
+    answered = [page for page in pages if page.status is not None]
+    statuses = Counter(f"{page.status // 100}xx" for page in pages if page.status is not None)
+    spent = sum(page.elapsed_ms for page in answered)
+    return Point(
+        at=began,
+        seconds=batch.usage.duration.total_seconds(),
+        pages=batch.usage.pages,
+        bytes=batch.usage.bytes,
+        errors=batch.usage.errors,
+        statuses=dict(statuses),
+        latency_ms=spent / len(answered) if answered else 0.0,
+        waiting=waiting,
+    )
+
+
+class JobLog:
+    """The course of one job while it runs: written when a point of it is complete."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+
+    def follow(self, batch: Batch, usage: Usage, now: datetime) -> Course | None:
+        """Take note of a batch; return the course if it is to be written with it."""
+        span: timedelta = batch.usage.duration
+        if span <= timedelta(0) and not batch.outcomes:
+            return self._course if batch.last and self._course.points else None
+        point = point_of(batch, usage.waiting, now - span)
+        self._course = self._course.grown(point)
+        return self._course if batch.last or self._course.at_a_step else None
+
+
+def _noted(now: datetime, text: str) -> LogLine:
+    return told(now, Level.WARNING, text)
+
+
+def _line(outcome: Outcome, now: datetime) -> LogLine | None:
+    target, page = outcome.target, outcome.page
+    level, message = Level.INFO, ""
+    match outcome.state:
+        case TargetState.FAILED if page is not None:
+            level = Level.ERROR if page.status is None else Level.WARNING
+            message = f"{page.error}: {page.error_detail}"
+        case TargetState.WAITING:
+            message = _again(target.tries, target.due_at, now)
+        case TargetState.SKIPPED:
+            message = f"not fetched, {outcome.rule}"
+        case TargetState.REDIRECTED:
+            level, message = Level.DEBUG, f"redirected: {outcome.rule}"
+        case _:
+            return None
+    return LogLine(at=now, level=level, message=message[:MAX_MESSAGE], url=target.url[:_UNREAD])
+
+
+def _again(tries: int, due_at: datetime | None, now: datetime) -> str:
+    wait_s = max(0.0, (due_at - now).total_seconds()) if due_at is not None else 0.0
+    failed = f"try {tries} failed" if tries else "not answered"
+    return f"{failed}, asked again in {wait_s:.0f} s"

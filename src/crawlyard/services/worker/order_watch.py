@@ -1,0 +1,69 @@
+"""What the store orders of running jobs between their checkpoints."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
+from crawlyard.clock import Clock
+from crawlyard.errors import StoreUnavailable
+from crawlyard.services.worker.daily_quota import hold_spent
+from crawlyard.services.worker.grant_watch import hold_ungranted
+from crawlyard.services.worker.lease_guard import ORDERS_EVERY
+from crawlyard.services.worker.run import JobRun, WorkerContext
+
+_log = logging.getLogger(__name__)
+
+_PAUSE = timedelta(milliseconds=10)  # at least, between two rounds
+
+
+async def watch_orders(shop: WorkerContext, runs: Callable[[], Sequence[JobRun]]) -> None:
+    """Read the orders of all running jobs with one query each time, until cancelled.
+
+    A job whose grant is withdrawn is paused, and one whose owner may fetch no more today waits
+    again: that is looked at beside the orders, which are not to wait for it.
+    """
+
+    async def read() -> None:
+        await read_orders(shop, runs())
+
+    async def hold() -> None:
+        held = [(run.lease, run.job) for run in runs()]
+        if held:
+            await hold_ungranted(shop.store, shop.clock, held)
+            await hold_spent(shop.store, shop.clock, held)
+
+    async with asyncio.TaskGroup() as group:
+        for look in (read, hold):
+            group.create_task(_repeated(look, shop.clock))
+
+
+async def _repeated(look: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Look every 250 ms, from the start of one look to that of the next."""
+    while True:
+        began = clock.monotonic()
+        try:
+            await look()
+        except StoreUnavailable:
+            pass  # the next checkpoint says so
+        except Exception:  # noqa: BLE001 - without orders nothing is sent: they are read again
+            _log.exception("the orders of jobs could not be read")
+        took = timedelta(seconds=clock.monotonic() - began)
+        await clock.sleep(max(ORDERS_EVERY - took, _PAUSE))
+
+
+async def read_orders(shop: WorkerContext, runs: Sequence[JobRun]) -> None:
+    """Read the orders of some runs, which follow them.
+
+    Raises:
+        StoreUnavailable: the store is away.
+    """
+    if not runs:
+        return
+    asked_at, began = shop.clock.now(), shop.clock.monotonic()
+    leases = [run.lease for run in runs]
+    orders = await shop.store.leases.orders(leases)
+    shop.licence.round_trip.took(shop.clock.monotonic() - began)
+    for run, lease, order in zip(runs, leases, orders, strict=True):
+        if (run.lease.shard, run.lease.attempt) == (lease.shard, lease.attempt):
+            run.obey(order, asked_at)  # else it has gone on with another shard

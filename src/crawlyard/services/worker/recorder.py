@@ -1,0 +1,78 @@
+"""Checkpoints of all the jobs of a worker, several in one transaction."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypeAlias
+
+from crawlyard.clock import Clock
+from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.crawl.frontier import FrontierStore
+
+_Waiting: TypeAlias = tuple[Lease, Batch, "asyncio.Future[Checkpoint]"]
+
+TICK_S = 0.05
+"""Commits are this far apart, however many jobs there are: a hundred slow crawls must
+not make four hundred commits a second. A batch that ends a crawl does not wait."""
+
+
+class Recorder:
+    """Gathers batches and records them together."""
+
+    def __init__(self, frontier: FrontierStore, clock: Clock, lease: timedelta) -> None:
+        self._frontier = frontier
+        self._clock = clock
+        self.lease = lease  # how long each checkpoint renews it
+        self._waiting: list[_Waiting] = []
+        self._urgent = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._committed = 0.0
+
+    async def record(self, lease: Lease, batch: Batch) -> Checkpoint:
+        """Record a batch and return the store's answer; see `FrontierStore.record`.
+
+        Raises:
+            StoreUnavailable: nothing was written; the same batch may be recorded again.
+        """
+        answer: asyncio.Future[Checkpoint] = asyncio.get_running_loop().create_future()
+        self._waiting.append((lease, batch, answer))
+        if batch.last:
+            self._urgent.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._commit())
+        return await answer
+
+    async def _commit(self) -> None:
+        while self._waiting:
+            await self._until_tick()
+            taken, self._waiting = self._waiting, []
+            self._urgent.clear()
+            await self._write(taken)
+            self._committed = self._clock.monotonic()
+
+    async def _write(self, taken: Sequence[_Waiting]) -> None:
+        entries = [(lease, batch) for lease, batch, _ in taken]
+        try:
+            answers = await self._frontier.record(entries, self._clock.now(), self.lease)
+        except Exception as error:  # noqa: BLE001 - those who wait hear of it
+            if len(taken) > 1 and not isinstance(error, StoreUnavailable):
+                for one in taken:  # a defect in one job's batch is no other job's
+                    await self._write([one])
+                return
+            for *_, future in taken:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (*_, future), answer in zip(taken, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    async def _until_tick(self) -> None:
+        wait = self._committed + TICK_S - self._clock.monotonic()
+        if wait > 0 and not self._urgent.is_set():
+            try:
+                async with asyncio.timeout(wait):
+                    await self._urgent.wait()
+            except TimeoutError:
+                return

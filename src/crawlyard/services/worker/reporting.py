@@ -1,0 +1,177 @@
+"""What a worker says of itself every few seconds, for those who look."""
+
+import itertools
+import logging
+import os
+import socket
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec import Struct, field
+
+from crawlyard.about import VERSION
+from crawlyard.clock import Clock
+from crawlyard.core.jobs.checkpoint import Batch
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.watch import WAIT_BOUNDS_S, WorkerReport, WorkerWish
+from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.fleet.workers import WorkerStore
+
+LOOK_EVERY = timedelta(milliseconds=500)
+"""Between two looks at what is wanted of a worker."""
+
+_LOOKS_A_BEAT = 4
+
+BEAT_EVERY = _LOOKS_A_BEAT * LOOK_EVERY
+ALIVE = 5 * BEAT_EVERY
+"""A worker that has not said anything for longer is taken for gone by those who look."""
+
+FORGOTTEN_AFTER = timedelta(days=1)
+"""The report of a worker that was killed is shown as gone for as long."""
+
+_LATELY_S = 10.0
+_STATM = Path("/proc/self/statm")
+
+_log = logging.getLogger(__name__)
+
+
+class Counters(Struct):
+    """What the jobs of a worker have come to since it began."""
+
+    pages: int = 0
+    bytes: int = 0
+    errors: Counter[str] = field(default_factory=Counter)  # by kind
+    waits: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS_S) + 1))
+    waited_s: float = 0.0
+
+    def recorded(self, batch: Batch) -> None:
+        """Take note of a batch that was written."""
+        self.pages += batch.usage.pages
+        self.bytes += batch.usage.bytes
+        pages = (outcome.page for outcome in batch.outcomes)
+        self.errors.update(str(p.error) for p in pages if p is not None and p.error is not None)
+
+    def began(self, job: Job, now: datetime) -> None:
+        """Take note of a job that was claimed: how long it was due before."""
+        wait_s = max(0.0, (now - job.due_at).total_seconds())
+        self.waits[bisect_left(WAIT_BOUNDS_S, wait_s)] += 1
+        self.waited_s += wait_s
+
+
+class WorkerStanding(Struct, frozen=True, kw_only=True):
+    """What a worker is at right now."""
+
+    slots: int
+    reserved: int = 0  # of its slots, the last free ones, for urgent jobs
+    running: Collection[str]
+    tags: tuple[str, ...] = ()
+    quiet: bool = False
+    stopping: bool = False
+
+
+class _Mark(NamedTuple):
+    """What a worker had come to at one moment."""
+
+    at: float  # of the monotonic clock
+    pages: int
+    worked_s: float
+
+
+class Reporter:
+    """Writes the report of one worker until it is gone, and reads what is wanted of it."""
+
+    def __init__(
+        self, name: str, store: WorkerStore, gate: HostGate, deeds: Counters, clock: Clock
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._gate = gate
+        self._deeds = deeds
+        self._clock = clock
+        self._began = clock.now()
+        self._lately: deque[_Mark] = deque()
+
+    async def run(
+        self, standing: Callable[[], WorkerStanding], heed: Callable[[WorkerWish], bool]
+    ) -> None:
+        """Report until cancelled; *heed* is told what is wanted, and tells if that is news.
+
+        News is reported at once, so that who asked for it sees it done.
+        """
+        for look in itertools.count():
+            try:
+                if look % _LOOKS_A_BEAT == 0:
+                    wish = await self._store.beat(self.report(standing()))
+                else:
+                    wish = await self._store.wish(self._name)
+                if heed(wish):
+                    await self._store.beat(self.report(standing()))
+            except StoreUnavailable as error:
+                _log.debug("no report was written: %s", error)
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def leave(self) -> None:
+        """Take the report back: the worker ends."""
+        try:
+            await self._store.forget(self._name)
+        except StoreUnavailable as error:
+            _log.debug("the report stays: %s", error)
+
+    def report(self, standing: WorkerStanding) -> WorkerReport:
+        """Return what there is to say now."""
+        deeds, (pages_per_s, cpu) = self._deeds, self._pace()
+        return WorkerReport(
+            id=self._name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=VERSION,
+            slots=standing.slots,
+            reserved=standing.reserved,
+            tags=standing.tags,
+            running=tuple(standing.running),
+            pages=deeds.pages,
+            bytes=deeds.bytes,
+            errors=dict(deeds.errors),
+            waits=tuple(deeds.waits),
+            waited_s=round(deeds.waited_s, 3),
+            pages_per_s=round(pages_per_s, 2),
+            memory_bytes=_memory(),
+            cpu=round(cpu, 2),
+            load=round(os.getloadavg()[0], 2),
+            quiet=standing.quiet,
+            stopping=standing.stopping,
+            hosts=tuple(self._gate.reports()),
+            started_at=self._began,
+            beat_at=self._clock.now(),
+        )
+
+    def _pace(self) -> tuple[float, float]:
+        """Return pages and seconds of a processor, both a second, over the last seconds."""
+        now = _Mark(self._clock.monotonic(), self._deeds.pages, _worked())
+        self._lately.append(now)
+        while len(self._lately) > 2 and now.at - self._lately[0].at > _LATELY_S:
+            self._lately.popleft()
+        then = self._lately[0]
+        if (passed := now.at - then.at) <= 0:
+            return 0.0, 0.0
+        return (now.pages - then.pages) / passed, (now.worked_s - then.worked_s) / passed
+
+
+def _worked() -> float:
+    """Return for how long a processor has worked for this process, in seconds."""
+    spent = os.times()
+    return spent.user + spent.system
+
+
+def _memory() -> int:
+    """Return the resident memory of this process in bytes, 0 where the system does not say."""
+    try:
+        pages = int(_STATM.read_text("ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

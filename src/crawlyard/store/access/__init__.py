@@ -1,0 +1,1 @@
+"""Users, credentials, views, settings and kept replies as rows."""

@@ -1,0 +1,184 @@
+"""A whole database copied to another, of whichever kind, row by row.
+
+The target is marked first, so that no Crawlyard opens it before it is complete. Each batch
+is one transaction with the key that it came to: a copy that was killed goes on behind that
+key. What was copied before may have changed since, so all is compared in the end, and a
+table that differs is copied once more.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, update
+
+from crawlyard.errors import Conflict
+from crawlyard.store.admin.content import STORED, Row, Stored, Sum, size
+from crawlyard.store.admin.counters import counters, set_counters
+from crawlyard.store.admin.marks import BEGUN, MARKS, unmark
+from crawlyard.store.admin.place import Opened
+from crawlyard.store.db.bulk_rows import insert_new
+
+MOST_ROWS = 2000
+MOST_BYTES = 4 * 2**20
+"""Of one batch: whichever comes first."""
+
+_OF_CHECK = 0.5
+"""How long it takes to read a row back and compare it, beside copying it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedTable:
+    """What was copied of one table, and found to be the same on both sides."""
+
+    table: str
+    rows: int
+    digest: str  # of all rows, in whatever order; alike on both databases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyProgress:
+    """How far a copy has come."""
+
+    doing: str  # the table and what is done to it
+    share: float  # of the work: 0 to 1
+    rows: int  # that were copied by this run
+
+
+Tell = Callable[[CopyProgress], None]
+
+
+@dataclass(slots=True)
+class _Course:
+    """Counts what is done, and tells of it."""
+
+    tell: Tell
+    total: float = 0.0
+    done: float = 0.0
+    rows: int = 0
+
+    def went(self, doing: str, work: float, rows: int = 0) -> None:
+        self.done += work
+        self.rows += rows
+        share = min(1.0, self.done / self.total) if self.total else 1.0
+        self.tell(CopyProgress(doing=doing, share=share, rows=self.rows))
+
+
+@dataclass(slots=True)
+class Copier:
+    """One run of a copy: from a snapshot of *source* to *target*, which was marked for it."""
+
+    source: Connection
+    target: Opened
+    tell: Tell
+    most_rows: int = MOST_ROWS
+    _course: _Course = field(init=False)
+    _sums: dict[str, Sum] = field(default_factory=dict)  # of what this run read from its start
+
+    def run(self) -> Sequence[CopiedTable]:
+        """Copy what is not there yet, compare all, and open the target to everybody.
+
+        Raises:
+            Conflict: somebody else writes into the target.
+            StoreUnavailable: one of them cannot be used; what was copied stays.
+        """
+        weights = {table: table.weight(self.source) for table in STORED.values()}
+        total = sum(table.count(self.source) * each for table, each in weights.items())
+        self._course = _Course(self.tell, total * (1 + _OF_CHECK))
+        with self.target.transaction() as read:  # what an earlier run has copied
+            self._course.done = sum(table.count(read) * each for table, each in weights.items())
+        self._copy(STORED.values())
+        wrong = self._different()
+        if wrong:
+            again = _with_what_refers_to(wrong)
+            self._empty(again)
+            self._copy(again)
+            wrong = self._different()
+        if wrong:
+            names = ", ".join(table.name for table in wrong)
+            raise Conflict(f"{self.target.name} differs from what was copied to it: {names}")
+        with self.target.transaction() as write:
+            set_counters(write, counters(self.source))
+            unmark(write)
+        sums = self._sums.items()
+        return [CopiedTable(table=name, rows=s.rows, digest=s.digest) for name, s in sums]
+
+    def _copy(self, tables: Iterable[Stored]) -> None:
+        for table in tables:
+            with self.target.transaction() as read:
+                mark = read.execute(MARKS.select().where(MARKS.c.name == table.name)).one()
+            begun = str(mark.position)
+            if begun == BEGUN:
+                self._sums[table.name] = Sum()
+            with closing(self._batches(table, begun)) as batches:
+                for rows, weight in batches:
+                    begun = self._write(table, rows, begun)
+                    self._course.went(f"copying {table.name}", weight, len(rows))
+
+    def _batches(self, table: Stored, begun: str) -> Generator[tuple[list[Row], int]]:
+        """Yield rows behind the key *begun*, some at a time, with their size."""
+        taken = self._sums.get(table.name)
+        weigh = taken.add if taken is not None else size
+        after = None if begun == BEGUN else table.loaded(begun)
+        batch: list[Row] = []
+        weight = 0
+        with closing(table.rows(self.source, after)) as rows:
+            for row in rows:
+                weight += weigh(row)
+                batch.append(row)
+                if len(batch) >= self.most_rows or weight >= MOST_BYTES:
+                    yield batch, weight
+                    batch, weight = [], 0
+        if batch:
+            yield batch, weight
+
+    def _write(self, table: Stored, rows: Sequence[Row], begun: str) -> str:
+        """Write a batch and the key that it comes to; return that."""
+        position = table.dumped(table.key_of(rows[-1]))
+        here = (MARKS.c.name == table.name, MARKS.c.position == begun)
+        with self.target.transaction() as write:
+            moved = write.execute(update(MARKS).where(*here).values(position=position))
+            if moved.rowcount != 1:
+                raise Conflict(f"another command copies into {self.target.name}: stop one of them")
+            # a row that is in the way of one of these was changed at the source since it was
+            # copied: the comparison finds that
+            insert_new(write, table.plain, table.dicts(rows))
+        return position
+
+    def _empty(self, tables: Sequence[Stored]) -> None:
+        """Delete all rows of *tables*, so that they are copied from their start."""
+        names = [table.name for table in tables]
+        with self.target.transaction() as write:
+            for table in reversed(tables):
+                write.execute(table.plain.delete())
+            write.execute(update(MARKS).where(MARKS.c.name.in_(names)).values(position=BEGUN))
+
+    def _different(self) -> list[Stored]:
+        """Return the tables that are not the same on both sides."""
+        with self.target.transaction() as read:
+            return [table for table in STORED.values() if self._differs(table, read)]
+
+    def _differs(self, table: Stored, there: Connection) -> bool:
+        if table.name not in self._sums:
+            self._sums[table.name] = self._summed(table, self.source, weight=0.0)
+        return self._summed(table, there, weight=_OF_CHECK) != self._sums[table.name]
+
+    def _summed(self, table: Stored, conn: Connection, *, weight: float) -> Sum:
+        found, unsaid = Sum(), 0.0
+        with closing(table.rows(conn)) as rows:
+            for row in rows:
+                unsaid += found.add(row) * weight
+                if found.rows % self.most_rows == 0:
+                    self._course.went(f"comparing {table.name}", unsaid)
+                    unsaid = 0.0
+        self._course.went(f"comparing {table.name}", unsaid)
+        return found
+
+
+def _with_what_refers_to(wrong: Sequence[Stored]) -> list[Stored]:
+    """Return tables with all that refer to them: those would not let them go."""
+    names = {table.name for table in wrong}
+    for table in STORED.values():  # each after those that it refers to
+        if any(key.column.table.name in names for key in table.of.foreign_keys):
+            names.add(table.name)
+    return [table for table in STORED.values() if table.name in names]

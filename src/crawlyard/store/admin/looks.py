@@ -1,0 +1,142 @@
+"""What a database is like as a whole: its schema, its sizes, its damage; and room given back."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from msgspec import Struct
+from sqlalchemy import Connection, func, select, text
+
+from crawlyard.store.admin.content import STORED
+from crawlyard.store.admin.place import BUSY_S, DatabaseLocation, Opened, reading, telling, writing
+from crawlyard.store.db.schema import version_of
+from crawlyard.store.tables import SCHEMA
+
+_SIZES = text(
+    "SELECT sum(pgsize) FROM dbstat WHERE name = :name OR name IN (SELECT name "
+    "FROM sqlite_master WHERE tbl_name = :name AND type = 'index')"
+)
+_AT_ONCE = 2048  # pages that one transaction gives back: 8 MiB
+
+
+class TableSize(Struct, frozen=True, kw_only=True):
+    """How much one table takes."""
+
+    table: str
+    rows: int
+    bytes: int | None  # with its indexes; None: this SQLite does not count
+
+
+class DatabaseReport(Struct, frozen=True, kw_only=True):
+    """What a database is like."""
+
+    version: str | None  # of its tables; None: it has none, or is damaged
+    damage: Sequence[str]  # what SQLite found wrong; Postgres looks after its files itself
+    bytes: int
+    tables: Sequence[TableSize]  # none if they are damaged, or not of this program's version
+
+
+def look(place: DatabaseLocation) -> DatabaseReport:
+    """Return what the database at *place* is like.
+
+    Raises:
+        NotFound: there is none.
+        StoreUnavailable: it cannot be read at all.
+    """
+    with reading(place) as opened:
+        damage = _damage(place)
+        if damage:
+            return DatabaseReport(version=None, damage=damage, bytes=_bytes(place), tables=())
+        with opened.transaction() as read:
+            version = version_of(read)
+            counted = STORED if version == SCHEMA else ()
+            tables = [_size(read, name, place) for name in counted]
+            return DatabaseReport(
+                version=version, damage=(), bytes=size_of(read, place), tables=tables
+            )
+
+
+def size_of(read: Connection, place: DatabaseLocation) -> int:
+    """Return how many bytes a database takes on its disk."""
+    if place.file is None:
+        return read.scalar(select(func.pg_database_size(func.current_database()))) or 0
+    return _bytes(place)
+
+
+def _bytes(place: DatabaseLocation) -> int:
+    """Return how many bytes the files of a SQLite database have."""
+    file = place.file or Path()
+    parts = (file, file.with_name(f"{file.name}-wal"))
+    return sum(part.stat().st_size for part in parts if part.exists())
+
+
+def vacuum(place: DatabaseLocation) -> tuple[int, int]:
+    """Give room that is free in a database back to its disk; return its bytes before and after.
+
+    Others may work on it meanwhile.
+
+    Raises:
+        NotFound, StoreUnavailable: as for `look`.
+    """
+    with reading(place) as opened:
+        before = _measured(opened)
+        if place.file is None:
+            _vacuum_postgres(place)
+        else:
+            _vacuum_sqlite(place)
+        return before, _measured(opened)
+
+
+def _measured(opened: Opened) -> int:
+    with opened.transaction() as read:
+        return size_of(read, opened.place)
+
+
+def _vacuum_postgres(place: DatabaseLocation) -> None:
+    with writing(place) as opened, opened.by_itself() as conn:
+        for name in STORED:
+            conn.exec_driver_sql(f'VACUUM (ANALYZE) "{name}"')
+
+
+def _vacuum_sqlite(place: DatabaseLocation) -> None:
+    with telling(place.name), closing(sqlite3.connect(place.file or "", timeout=BUSY_S)) as file:
+        free, left = -1, 0
+        while (left := file.execute("PRAGMA freelist_count").fetchone()[0]) not in (0, free):
+            free = left
+            # a script: the driver stops a statement at its first page
+            file.executescript(f"PRAGMA incremental_vacuum({_AT_ONCE})")
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+
+def _damage(place: DatabaseLocation) -> Sequence[str]:
+    """Return what SQLite finds wrong: first with its pages, then with what refers to what."""
+    if place.file is None:
+        return ()
+    with telling(place.name), closing(sqlite3.connect(place.file, timeout=BUSY_S)) as file:
+        try:
+            said = [str(line) for (line,) in file.execute("PRAGMA quick_check(20)")]
+        except sqlite3.DatabaseError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
+                raise
+            return [str(error)]  # too much is wrong to go on looking
+        if said != ["ok"]:
+            return said
+        torn = file.execute("PRAGMA foreign_key_check").fetchmany(20)
+    return [
+        f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there" for row in torn
+    ]
+
+
+def _size(read: Connection, name: str, place: DatabaseLocation) -> TableSize:
+    rows = read.scalar(select(func.count()).select_from(STORED[name].plain)) or 0
+    if place.file is None:
+        taken = read.scalar(select(func.pg_total_relation_size(name)))
+    else:
+        taken = _of_sqlite(read, name)
+    return TableSize(table=name, rows=rows, bytes=taken)
+
+
+def _of_sqlite(read: Connection, name: str) -> int | None:
+    built = read.scalars(text("SELECT name FROM pragma_module_list WHERE name = 'dbstat'"))
+    return read.scalar(_SIZES, {"name": name}) if built.first() else None

@@ -1,0 +1,189 @@
+"""Where a database is, and one connection to it whose errors name it."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from crawlyard.about import install_line
+from crawlyard.errors import Invalid, NotFound, StoreUnavailable
+from crawlyard.store.db.faults import told
+from crawlyard.store.open import url_of
+
+BUSY_S = 30.0
+"""How long SQLite waits for another process that writes."""
+
+DATABASE = "crawlyard.db"
+"""The file of a data directory that has the database."""
+
+
+class DatabaseLocation(Struct, frozen=True):
+    """Where a database is; whether there is one is not known yet."""
+
+    url: URL
+
+    @classmethod
+    def of(cls, where: str | Path, field: str = "database_url") -> "DatabaseLocation":
+        """Return the place that *where* names: a file, a data directory, or a URL.
+
+        Raises:
+            Invalid: it is none of these; *field* names what said so.
+        """
+        if not str(where):
+            raise Invalid(field, "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE")
+        try:
+            url = url_of(where)
+        except Invalid as error:
+            raise Invalid(field, error.message) from None
+        backend = url.get_backend_name()
+        if backend == "sqlite" and url.database:
+            file = Path(url.database)
+            return cls(url.set(database=os.fspath(file / DATABASE if file.is_dir() else file)))
+        if backend in {"postgresql", "postgres"}:
+            return cls(url.set(drivername="postgresql+psycopg"))
+        shown = url.render_as_string(hide_password=True)
+        expected = "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
+        raise Invalid(field, f"{expected}, got {shown}")
+
+    @property
+    def file(self) -> Path | None:
+        """Return the file of a SQLite database, ``None`` for Postgres."""
+        is_file = self.url.get_backend_name() == "sqlite"
+        return Path(self.url.database or "") if is_file else None
+
+    @property
+    def name(self) -> str:
+        """Return it as messages call it."""
+        if self.file is not None:
+            return f"the database {self.file}"
+        return f"the database {self.url.database or 'postgres'} on {self._host}"
+
+    @property
+    def label(self) -> str:
+        """Return what tells it from other places, without a password."""
+        if self.file is not None:
+            return os.fspath(self.file.resolve())
+        return f"postgresql://{self._host}:{self.url.port or 5432}/{self.url.database or ''}"
+
+    @property
+    def _host(self) -> str:
+        return self.url.host or self.url.normalized_query.get("host", ("a local socket",))[0]
+
+
+class Opened:
+    """One connection to a database."""
+
+    def __init__(self, place: DatabaseLocation, connection: Connection) -> None:
+        self.place = place
+        self.name = place.name
+        self._connection = connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield the connection in a transaction that ends with the block.
+
+        Raises:
+            StoreUnavailable: the database cannot be used; nothing of the block is written.
+        """
+        with telling(self.name), self._connection.begin():
+            yield self._connection
+
+    @contextmanager
+    def by_itself(self) -> Iterator[Connection]:
+        """Yield the connection without a transaction: each statement is one.
+
+        Raises:
+            StoreUnavailable: the database cannot be used.
+        """
+        with telling(self.name):
+            yield self._connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def reading(place: DatabaseLocation) -> Iterator[Opened]:
+    """Open what is only read; all of a transaction sees the database as it was at its start.
+
+    Raises:
+        NotFound: there is no such file.
+        StoreUnavailable: it cannot be opened.
+    """
+    if place.file is not None and not place.file.is_file():
+        raise NotFound(f"there is no database {place.file}")
+    with _opened(place, "BEGIN") as opened:
+        yield opened
+
+
+@contextmanager
+def writing(place: DatabaseLocation, *, kept: bool = True) -> Iterator[Opened]:
+    """Open what is written; not *kept*: a file that is thrown away if it does not come to its end.
+
+    Raises:
+        StoreUnavailable: it cannot be opened.
+    """
+    with _opened(place, "BEGIN IMMEDIATE", kept=kept) as opened:
+        yield opened
+
+
+@contextmanager
+def telling(name: str) -> Iterator[None]:
+    """Turn errors of the driver into sentences about the database *name*.
+
+    Raises:
+        StoreUnavailable: for each that is not a defect of ours.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        raise told(error, name) or error from error
+
+
+@contextmanager
+def _opened(place: DatabaseLocation, begin: str, *, kept: bool = True) -> Iterator[Opened]:
+    engine = _postgres(place, begin) if place.file is None else _sqlite(place, begin, kept=kept)
+    try:
+        with telling(place.name):
+            connection = engine.connect()
+        with connection:
+            yield Opened(place, connection)
+    finally:
+        engine.dispose()
+
+
+def _sqlite(place: DatabaseLocation, begin: str, *, kept: bool) -> Engine:
+    engine = create_engine(
+        place.url, poolclass=NullPool, connect_args={"timeout": BUSY_S, "check_same_thread": False}
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # BEGIN is ours
+        connection.execute(f"PRAGMA synchronous={'FULL' if kept else 'OFF'}")
+        connection.execute("PRAGMA cache_size=-65536")  # KiB
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgres(place: DatabaseLocation, begin: str) -> Engine:
+    reads = begin == "BEGIN"
+    try:
+        engine = create_engine(
+            place.url,
+            poolclass=NullPool,
+            hide_parameters=True,
+            isolation_level="REPEATABLE READ" if reads else "READ COMMITTED",
+            connect_args={"application_name": "crawlyard db", "connect_timeout": 10},
+        )
+    except ModuleNotFoundError as error:
+        install = install_line("postgres")
+        raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
+    return engine.execution_options(postgresql_readonly=reads)

@@ -1,0 +1,1 @@
+"""What crawls leave: frontier, pages, checkpoints, logs."""

@@ -1,0 +1,118 @@
+"""The URLs of a job, and the checkpoints that carry them forward."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from msgspec import Struct
+from sqlalchemy import Connection, exists, select
+
+from crawlyard.core.crawl.page import Target
+from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease
+from crawlyard.store.codec.jobs import target_of
+from crawlyard.store.crawl.checkpoint import record
+from crawlyard.store.crawl.record import packed
+from crawlyard.store.db.database import Database
+from crawlyard.store.tables.jobs import PRESENT, SEED_HOP, WAITING, frontier, jobs
+
+CHUNK = 50_000
+"""Fingerprints read at once: 0.1 s and 4 MB."""
+
+
+class FrontierStore(Struct, frozen=True):
+    """The URLs of a job, and the checkpoints that carry them forward."""
+
+    _database: Database
+
+    async def record(
+        self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
+    ) -> list[Checkpoint]:
+        """Write batches of several jobs in ONE transaction; return an answer to each.
+
+        For each entry: pages kept, targets closed, new ones offered (a known fp is
+        left as it is), usage added to the job and to its owner's day, lines added to its
+        log, of which the newest `MOST_LINES` are kept, its course replaced, the lease
+        renewed until ``now + lease``. The last batch frees it, unless the job still
+        runs: then `settle` does. A batch is taken
+        while its attempt is the current one, whatever the job's state; otherwise it is
+        refused whole and its answer is LOST, without harm to the other entries. A batch
+        that was already written (its commit got no answer) is answered without being
+        written again.
+        A recorded page sets the job's losses to 0.
+        """
+        if not entries:
+            return []
+        # compressing is a third of the work of a batch with bodies: not while others wait to write
+        bodies = await self._database.compute(partial(packed, entries)) if _big(entries) else {}
+        work = partial(record, entries=entries, given=bodies, now=now, until=now + lease)
+        return await self._database.write(work)
+
+    async def load(
+        self, job_no: int, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    ) -> list[Target]:
+        """Return waiting targets in the order of the strategy, at most *limit*.
+
+        Breadth first is by (depth, found first), depth first by (depth, found last)
+        with the deepest in front. Hosts in *without* are left out.
+        """
+        return await self._database.read(
+            partial(
+                _load, job_no=job_no, limit=limit, depth_first=depth_first, without=sorted(without)
+            )
+        )
+
+    async def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
+        """Yield the fp of every target ever found or skipped, in chunks, in no order."""
+        after: int | None = None
+        while True:
+            fps = await self._database.read(partial(_known, job_no=job_no, after=after))
+            if fps:
+                yield fps
+            if len(fps) < CHUNK:
+                return
+            after = fps[-1]
+
+    async def roots(self, job_no: int) -> list[str]:
+        """Return the URLs that redirects of seeds led to: the scope takes them as seeds."""
+        return await self._database.read(partial(_roots, job_no=job_no))
+
+
+def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
+    return any(outcome.bodies for _, batch in entries for outcome in batch.outcomes)
+
+
+def _load(
+    conn: Connection, job_no: int, limit: int, *, depth_first: bool, without: Sequence[str]
+) -> list[Target]:
+    order = (frontier.c.depth, frontier.c.id)
+    statement = (
+        select(frontier)
+        .where(frontier.c.job_no == job_no, WAITING, exists().where(jobs.c.no == job_no, PRESENT))
+        .order_by(*((c.desc() for c in order) if depth_first else order))
+        .limit(limit)
+    )
+    if without:
+        statement = statement.where(frontier.c.host.not_in(without))
+    return [target_of(row) for row in conn.execute(statement).mappings()]
+
+
+def _known(conn: Connection, job_no: int, after: int | None) -> Sequence[int]:
+    # along the unique index, which has all that is asked for
+    statement = (
+        select(frontier.c.fp)
+        .where(frontier.c.job_no == job_no, exists().where(jobs.c.no == job_no, PRESENT))
+        .order_by(frontier.c.fp)
+        .limit(CHUNK)
+    )
+    if after is not None:
+        statement = statement.where(frontier.c.fp > after)
+    return conn.scalars(statement).all()
+
+
+def _roots(conn: Connection, job_no: int) -> list[str]:
+    statement = (
+        select(frontier.c.url)
+        .where(frontier.c.job_no == job_no, SEED_HOP, exists().where(jobs.c.no == job_no, PRESENT))
+        .order_by(frontier.c.id)
+    )
+    return list(conn.scalars(statement))

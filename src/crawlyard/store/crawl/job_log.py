@@ -1,0 +1,73 @@
+"""What a checkpoint leaves beside targets and pages: lines of the log, the course, a day's use."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+
+from sqlalchemy import BigInteger, Connection, bindparam, delete, func, literal_column, select
+
+from crawlyard.core.jobs.checkpoint import Batch, Lease
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.watch import MOST_LINES
+from crawlyard.store.codec.watch import course_row, line_row
+from crawlyard.store.db.bulk_rows import insert_new, put_rows
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.raw_sqlite import one_row
+from crawlyard.store.tables.access import days
+from crawlyard.store.tables.jobs import jobs
+from crawlyard.store.tables.watch import courses, log_lines
+
+TRIM_EVERY = 250
+"""Lines of a job after which older ones than `MOST_LINES` are deleted."""
+
+_NEWEST = select(
+    jobs.c.no,
+    select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no).scalar_subquery(),
+).where(jobs.c.no.in_(bindparam("numbers", expanding=True)))
+_LAST = select(func.coalesce(func.max(log_lines.c.n), literal_column("0")).label("n")).where(
+    log_lines.c.job_no == bindparam("its_no", type_=BigInteger)
+)
+
+
+def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
+    """Add to the logs of jobs, whose rows are locked, and replace their courses."""
+    logging = [(lease.job_no, line) for lease, batch in written for line in batch.log]
+    if logging:
+        newest = _newest(conn, {no for no, _ in logging})
+        before = dict(newest)
+        rows = []
+        for no, line in logging:
+            newest[no] += 1
+            rows.append(line_row(no, newest[no], line))
+        insert_new(conn, log_lines, rows)
+        _trim(conn, before, newest)
+    courses_of = {lease.job_no: b.course for lease, b in written if b.course is not None}
+    put_rows(conn, courses, [course_row(no, courses_of[no]) for no in sorted(courses_of)])
+
+
+def _newest(conn: Connection, numbers: Collection[int]) -> dict[int, int]:
+    """Return the last line's number of each job."""
+    if not is_postgres(conn):  # its answer takes a tenth of what a list of keys does on the way
+        return {no: one_row(conn, _LAST, {"its_no": no}).n for no in numbers}
+    return {no: n or 0 for no, n in conn.execute(_NEWEST, {"numbers": sorted(numbers)})}
+
+
+def _trim(conn: Connection, before: Mapping[int, int], newest: Mapping[int, int]) -> None:
+    """Delete what is too old of the logs that have come past another `TRIM_EVERY` lines."""
+    for no, last in newest.items():
+        if last // TRIM_EVERY > before[no] // TRIM_EVERY and last > MOST_LINES:
+            old = (log_lines.c.job_no == no, log_lines.c.n <= last - MOST_LINES)
+            conn.execute(delete(log_lines).where(*old))
+
+
+def write_days(conn: Connection, used: Sequence[tuple[str, Usage]], today: date) -> None:
+    """Add what batches have used to the days of their jobs' owners."""
+    sums: dict[str, Usage] = defaultdict(Usage)
+    for owner, usage in used:
+        if usage.pages or usage.bytes or usage.errors:
+            sums[owner] = sums[owner].plus(usage)
+    rows = [
+        {"owner": owner, "day": today, "pages": u.pages, "bytes": u.bytes, "errors": u.errors}
+        for owner, u in sorted(sums.items())
+    ]
+    put_rows(conn, days, rows, adding=True)

@@ -1,0 +1,226 @@
+"""What was fetched."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, func, or_, select
+
+from crawlyard.core.crawl.page import (
+    Body,
+    ErrorGroup,
+    ErrorKind,
+    RuleKind,
+    SkippedGroup,
+    SkippedURL,
+    StoredPage,
+    starts_of,
+)
+from crawlyard.store.codec.jobs import PAGE_READ, decompressed, page_of
+from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.database import Database
+from crawlyard.store.jobs.job_rows import no_of
+from crawlyard.store.queries import PageQuery
+from crawlyard.store.tables.jobs import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
+
+SAMPLES = 5
+"""URLs shown for each kind of error."""
+
+
+class PageStore(Struct, frozen=True):
+    """What was fetched."""
+
+    _database: Database
+
+    async def pages(self, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
+        """Return page records in the order they were stored, at most *limit*."""
+        return await self._database.read(partial(_pages, job_id=job_id, query=query, limit=limit))
+
+    async def bodies(
+        self, page_ids: Sequence[int], kinds: Collection[Body]
+    ) -> Mapping[tuple[int, Body], bytes]:
+        """Return what is kept of these pages, decompressed; what is not kept is left out."""
+        found = await self._database.read(partial(_bodies, page_ids=page_ids, kinds=kinds))
+        return await self._database.compute(
+            lambda: {key: decompressed(data) for key, data in found.items()}
+        )
+
+    async def errors(self, job_id: str) -> list[ErrorGroup]:
+        """Return the failed URLs grouped by kind, the most frequent first."""
+        return await self._database.read(partial(_errors, job_id=job_id))
+
+    async def skipped(
+        self, job_id: str, after: int, limit: int, kinds: Collection[RuleKind] = ()
+    ) -> list[tuple[int, SkippedURL]]:
+        """Return URLs that rules of *kinds* (empty: all) kept out with their keys above *after*.
+
+        In the order they were found, at most *limit*.
+        """
+        return await self._database.read(
+            partial(_skipped, job_id=job_id, after=after, limit=limit, kinds=kinds)
+        )
+
+    async def skipped_by(self, job_id: str) -> list[SkippedGroup]:
+        """Return the URLs that rules kept out by kinds of rules, the most frequent first."""
+        return await self._database.read(partial(_skipped_by, job_id=job_id))
+
+
+def _number(job_id: str) -> ColumnElement[int]:
+    return no_of(job_id).scalar_subquery()
+
+
+def _pages(conn: Connection, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
+    parent = frontier.alias("parent")
+    named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
+    statement: Select[Any] = (
+        select(*page_columns(parent))
+        .select_from(pages.outerjoin(parent, named_by))
+        .where(pages.c.job_no == _number(job_id), pages.c.id > query.after, *asked_of(query))
+        .order_by(pages.c.id)
+        .limit(limit)
+    )
+    return [page_of(row) for row in conn.execute(statement).all()]
+
+
+def page_columns(parent: FromClause) -> Iterator[ColumnElement[Any]]:
+    """Yield the columns that `page_of` takes; *parent* is `frontier`, of the page's parent."""
+    for name in PAGE_READ:
+        yield parent.c.url.label(name) if name == "parent" else pages.c[name]
+
+
+def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
+    """Return the conditions on the rows of `pages` that *query* asks for, but for `after`."""
+    asked = list(_flagged(query))
+    if query.kinds:
+        asked.append(pages.c.error.in_([k.value for k in query.kinds]))
+    if query.text:
+        part = clean(query.text).lower()
+        asked.append(
+            or_(
+                *(
+                    func.lower(c).contains(part, autoescape=True)
+                    for c in (pages.c.url, pages.c.title)
+                )
+            )
+        )
+    if query.depths:
+        asked.append(pages.c.depth.in_(sorted(query.depths)))
+    if query.min_depth is not None:
+        asked.append(pages.c.depth >= query.min_depth)
+    if query.max_depth is not None:
+        asked.append(pages.c.depth <= query.max_depth)
+    if query.statuses:
+        asked.append(or_(*(_of_status(status) for status in sorted(query.statuses))))
+    if query.hosts:
+        begins = [begin for host in sorted(query.hosts) for begin in starts_of(host)]
+        asked.append(or_(*(pages.c.url.startswith(b, autoescape=True) for b in begins)))
+    if query.content_types:
+        asked.append(or_(*(_of_type(kind) for kind in sorted(map(clean, query.content_types)))))
+    return asked
+
+
+def _flagged(query: PageQuery) -> Iterator[ColumnElement[bool]]:
+    if query.failed is not None:
+        yield FAILED if query.failed else ~FAILED
+    if query.needs_scripts is not None:
+        yield pages.c.needs_scripts.is_(query.needs_scripts)
+
+
+def _of_status(status: int) -> ColumnElement[bool]:
+    if status >= 10:
+        return pages.c.status == status
+    return pages.c.status.between(100 * status, 100 * status + 99)
+
+
+def _of_type(kind: str) -> ColumnElement[bool]:
+    told = func.lower(pages.c.content_type)
+    if kind.endswith("/*"):
+        return told.startswith(kind[:-1], autoescape=True)
+    # with parameters behind it, or without
+    parts = [told.startswith(f"{kind}{end}", autoescape=True) for end in (";", " ")]
+    return or_(told == kind, *parts)
+
+
+def _bodies(
+    conn: Connection, page_ids: Sequence[int], kinds: Collection[Body]
+) -> Mapping[tuple[int, Body], bytes]:
+    statement = (
+        select(bodies)
+        .join(pages, pages.c.id == bodies.c.page_id)
+        .join(jobs, jobs.c.no == pages.c.job_no)
+        .where(bodies.c.page_id.in_(page_ids), bodies.c.kind.in_([k.value for k in kinds]), PRESENT)
+    )
+    return {(page_id, Body(kind)): data for page_id, kind, data in conn.execute(statement)}
+
+
+def _errors(conn: Connection, job_id: str) -> list[ErrorGroup]:
+    oldest_first = (pages.c.fetched_at, pages.c.id)
+    of_kind = pages.c.error
+    ranked = (
+        select(
+            pages.c.error,
+            pages.c.url,
+            func.row_number().over(partition_by=of_kind, order_by=oldest_first).label("rank"),
+            func.count().over(partition_by=of_kind).label("count_"),
+            func.count(pages.c.status).over(partition_by=of_kind).label("answered"),
+            func.min(pages.c.fetched_at).over(partition_by=of_kind).label("first_at"),
+            func.max(pages.c.fetched_at).over(partition_by=of_kind).label("last_at"),
+        )
+        .where(pages.c.job_no == _number(job_id), FAILED)
+        .subquery()
+    )
+    rows = conn.execute(
+        select(ranked)
+        .where(ranked.c.rank <= SAMPLES)
+        .order_by(ranked.c.count_.desc(), ranked.c.error, ranked.c.rank)
+    )
+    kinds = groupby(rows, key=lambda row: row.error)
+    return [_group(ErrorKind(kind), list(found)) for kind, found in kinds]
+
+
+def _group(kind: ErrorKind, oldest: Sequence[Row[Any]]) -> ErrorGroup:
+    first = oldest[0]
+    return ErrorGroup(
+        kind=kind,
+        count=first.count_,
+        answered=first.answered,
+        first_at=first.first_at,
+        last_at=first.last_at,
+        samples=tuple(row.url for row in oldest),
+    )
+
+
+def _skipped(
+    conn: Connection, job_id: str, after: int, limit: int, kinds: Collection[RuleKind]
+) -> list[tuple[int, SkippedURL]]:
+    of_kinds = [or_(*(frontier.c.rule.startswith(kind.value) for kind in kinds))] if kinds else []
+    rows = conn.execute(
+        select(frontier.c.id, frontier.c.url, frontier.c.depth, frontier.c.rule)
+        .where(frontier.c.job_no == _number(job_id), SKIPPED, frontier.c.id > after, *of_kinds)
+        .order_by(frontier.c.id)
+        .limit(limit)
+    )
+    return [(id_, SkippedURL(url=url, depth=depth, rule=rule)) for id_, url, depth, rule in rows]
+
+
+def _skipped_by(conn: Connection, job_id: str) -> list[SkippedGroup]:
+    kind_of = case(
+        *((frontier.c.rule.startswith(kind.value), kind.value) for kind in RuleKind), else_=None
+    ).label("kind")
+    counted = (
+        select(kind_of, func.count())
+        .where(frontier.c.job_no == _number(job_id), SKIPPED)
+        .group_by(kind_of)
+    )
+    counts = {RuleKind(kind): count for kind, count in conn.execute(counted) if kind is not None}
+    return [
+        SkippedGroup(
+            kind=kind,
+            count=counts[kind],
+            # along the index: they stand near the beginning, as a rule
+            samples=tuple(url.url for _, url in _skipped(conn, job_id, 0, SAMPLES, [kind])),
+        )
+        for kind in sorted(counts, key=lambda kind: (-counts[kind], kind))
+    ]

@@ -1,0 +1,1 @@
+"""Databases: connections, transactions, schema, statements of many rows."""

@@ -1,0 +1,247 @@
+"""Many rows by one statement: executemany on SQLite, arrays or JSON on Postgres."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnClause,
+    ColumnElement,
+    Connection,
+    FromClause,
+    LargeBinary,
+    Table,
+    Text,
+    UpdateBase,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
+
+from crawlyard.store.codec.base import to_json
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.dialects import postgresql, sqlite
+from crawlyard.store.db.raw_sqlite import run_each
+
+Rows = Sequence[Mapping[str, Any]]
+
+ALL = true()
+
+# SQLAlchemy forgets how many rows an INSERT made unless it is asked to remember
+_COUNTED: dict[str, Any] = {"execution_options": {"preserve_rowcount": True}}
+
+
+def insert_new(conn: Connection, table: Table, rows: Rows) -> int:
+    """Insert the rows that break no unique constraint; return how many.
+
+    Each of *rows* has the same columns. Keys rise in the order of the rows.
+    """
+    if not rows:
+        return 0
+    if is_postgres(conn):
+        statement = _insert_arrays(table, tuple(rows[0]))
+        return conn.execute(statement, arrays(conn, table, rows), **_COUNTED).rowcount
+    return run_each(conn, _insert_each(table), rows)
+
+
+def update_rows(
+    conn: Connection,
+    table: Table,
+    rows: Rows,
+    by: tuple[str, ...],
+    only: ColumnElement[bool] = ALL,
+) -> int:
+    """Set each row that has the values of the columns *by* to the other values given.
+
+    Rows that *only* does not hold for are left as they are. Return how many changed.
+    """
+    if not rows:
+        return 0
+    names = tuple(rows[0])
+    if is_postgres(conn):
+        statement = _update_arrays(table, names, by, only)
+        return conn.execute(statement, arrays(conn, table, rows), **_COUNTED).rowcount
+    return run_each(conn, _update_each(table, names, by, only), rows, prefix=_given(""))
+
+
+def put_rows(conn: Connection, table: Table, rows: Rows, *, adding: bool = False) -> None:
+    """Insert the rows; one whose key is there already replaces that row, or is added to it.
+
+    Whoever puts several rows at once sorts them by key: nobody waits in a circle.
+    """
+    if not rows:
+        return
+    names = tuple(rows[0])
+    if is_postgres(conn):
+        conn.execute(_put_arrays(table, names, adding=adding), arrays(conn, table, rows))
+    else:
+        run_each(conn, _put_each(table, names, adding=adding), rows)
+
+
+def delete_first(
+    conn: Connection, key: tuple[Column[Any], ...], over: ColumnElement[bool], rows: int
+) -> int:
+    """Delete up to *rows* rows for which *over* holds, by their *key*; return how many.
+
+    Rows that others have locked are left to the next time.
+    """
+    first = select(*key).where(over).limit(rows).with_for_update(skip_locked=True)
+    gone = [tuple(row) for row in conn.execute(first)]
+    if not gone:
+        return 0
+    which = tuple_(*key).in_(gone)
+    return conn.execute(delete(key[0].table).where(which)).rowcount
+
+
+def arrays(conn: Connection, table: Table, rows: Rows) -> Mapping[str, str]:
+    """Return one array for each column, as Postgres reads them from text: for `unnested`.
+
+    The driver would make them from lists, in 7 ms instead of 2 for 1,000 targets.
+
+    Source: PostgreSQL manual, "Array Input and Output Syntax".
+    """
+    return {
+        _given(name): _array(_processor(conn.dialect, table.c[name].type), name, rows)
+        for name in rows[0]
+    }
+
+
+@lru_cache(maxsize=1024)  # a dialect is that of one engine, which goes
+def _processor(dialect: Dialect, kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    """Return what makes of a value what is stored; bytes are, and the driver would wrap them."""
+    return None if isinstance(kind, LargeBinary) else kind.bind_processor(dialect)
+
+
+def _array(stored: Callable[[Any], Any] | None, name: str, rows: Rows) -> str:
+    values = [row[name] for row in rows]
+    if stored is not None:
+        values = [stored(value) for value in values]
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: str | bytes | float | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bytes):
+        return f'"\\\\x{value.hex()}"'
+    return str(value)
+
+
+def _given(name: str) -> str:
+    return f"given_{name}"  # a parameter of an update must not be named as its column
+
+
+@cache
+def _insert_each(table: Table) -> UpdateBase:
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+# 116,000 to 128,000 rows/s were measured this way, 60,000 by executemany.
+@cache
+def _insert_arrays(table: Table, names: tuple[str, ...]) -> UpdateBase:
+    rows = unnested(table, names)
+    given = select(*(rows.c[name] for name in names))
+    return postgresql.insert(table).from_select(names, given).on_conflict_do_nothing()
+
+
+@cache
+def _put_each(table: Table, names: tuple[str, ...], *, adding: bool) -> UpdateBase:
+    return _putting(sqlite.insert(table), names, adding=adding)
+
+
+@cache
+def _put_arrays(table: Table, names: tuple[str, ...], *, adding: bool) -> UpdateBase:
+    rows = unnested(table, names)
+    given = select(*(rows.c[name] for name in names))
+    return _putting(postgresql.insert(table).from_select(names, given), names, adding=adding)
+
+
+def _putting(
+    statement: "sqlite.Insert | postgresql.Insert", names: tuple[str, ...], *, adding: bool
+) -> UpdateBase:
+    given, stored = statement.excluded, statement.table.c
+    key = [column.name for column in statement.table.primary_key]
+    values = {
+        name: stored[name] + given[name] if adding else given[name]
+        for name in names
+        if name not in key
+    }
+    return statement.on_conflict_do_update(index_elements=key, set_=values)
+
+
+@cache
+def _update_each(
+    table: Table, names: tuple[str, ...], by: tuple[str, ...], only: ColumnElement[bool]
+) -> UpdateBase:
+    given = {name: bindparam(_given(name), type_=table.c[name].type) for name in names}
+    return (
+        update(table)
+        .where(*(table.c[key] == given[key] for key in by), only)
+        .values({name: given[name] for name in names if name not in by})
+    )
+
+
+@cache
+def _update_arrays(
+    table: Table, names: tuple[str, ...], by: tuple[str, ...], only: ColumnElement[bool]
+) -> UpdateBase:
+    rows = unnested(table, names)
+    return (
+        update(table)
+        .where(*(table.c[key] == rows.c[key] for key in by), only)
+        .values({name: rows.c[name] for name in names if name not in by})
+    )
+
+
+def as_json(conn: Connection, table: Table, rows: Rows) -> str:
+    """Return rows as JSON, as `rows_of` reads them: what they have of *table*, and texts beside.
+
+    One parameter for all of them, of which the driver has little to make.
+    """
+    if not rows:
+        return "[]"
+    names = tuple(name for name in rows[0] if name in table.c)
+    ways = _ways(conn.dialect, table, names)
+    given = [dict(row) for row in rows]
+    for row in given:
+        for name, way in ways:
+            row[name] = way(row[name])
+    return to_json(given)
+
+
+@lru_cache(maxsize=256)
+def _ways(
+    dialect: Dialect, table: Table, names: tuple[str, ...]
+) -> Sequence[tuple[str, Callable[[Any], Any]]]:
+    """Return what makes of the values of columns what is stored, where it is not the same."""
+    found = ((name, _processor(dialect, table.c[name].type)) for name in names)
+    return [(name, way) for name, way in found if way is not None]
+
+
+def rows_of(table: Table, columns: Iterable[ColumnClause[Any]]) -> FromClause:
+    """Return the rows that `as_json` makes of them, in the parameter with the name of *table*."""
+    given = cast(bindparam(table.name, type_=Text), JSON)
+    typed = [column(each.name, each.type) for each in columns]
+    return func.json_to_recordset(given).table_valued(*typed).render_derived(with_types=True)
+
+
+def unnested(table: Table, names: tuple[str, ...]) -> FromClause:
+    """Return the rows that `arrays` makes parameters of, as Postgres reads them."""
+    arrays = (
+        cast(bindparam(_given(name), type_=Text), postgresql.ARRAY(table.c[name].type))
+        for name in names
+    )
+    columns = (column(name, table.c[name].type) for name in names)
+    return func.unnest(*arrays).table_valued(*columns, name="given").render_derived()

@@ -1,0 +1,107 @@
+"""What a database can suffer from, in sentences that say what to do."""
+
+import errno
+import sqlite3
+from enum import Enum, auto
+
+from sqlalchemy.exc import DBAPIError
+
+from crawlyard.errors import StoreFull, StoreUnavailable
+
+_NO_ROOM = "has no room left on its disk; free some and try again"
+
+_SQLITE = {
+    "SQLITE_BUSY": "is locked by another process; stop what holds it, or try again",
+    "SQLITE_LOCKED": "is locked by another process; stop what holds it, or try again",
+    "SQLITE_FULL": _NO_ROOM,
+    "SQLITE_READONLY": "cannot be written; make the file and its folder writable",
+    "SQLITE_CANTOPEN": "cannot be opened; check that its folder exists and can be written",
+    "SQLITE_PERM": "cannot be opened; check its permissions",
+    "SQLITE_AUTH": "cannot be opened; check its permissions",
+    "SQLITE_IOERR": "cannot be read or written; check its disk, and whether it is full",
+    "SQLITE_CORRUPT": "is damaged; restore it from a backup",
+    "SQLITE_NOTADB": "is not a SQLite database; name another file or move it away",
+    "SQLITE_PROTOCOL": "is locked by another process; stop what holds it, or try again",
+    "SQLITE_NOLFS": "has grown beyond what its file system allows; move it to another",
+}
+
+# Source: PostgreSQL manual, appendix A, "PostgreSQL Error Codes". A prefix of five
+# characters is one code, of two a class.
+_POSTGRES = {
+    "28": "refuses the user or the password; check the database URL",
+    "3D000": "has no such database; create it or check the database URL",
+    "53100": _NO_ROOM,
+    "53300": "has no free connection; raise max_connections or run fewer workers",
+    "53": "is out of resources; try again later",
+    "57P03": "is starting up or shutting down; try again in a moment",
+    "57014": "cancelled the statement; check statement_timeout",
+    "55P03": "has the table locked by another session; try again",
+    "25006": "is read-only, perhaps a standby; use the primary",
+    "42501": "does not let this user do that; grant it the rights on its schema",
+    "58": "cannot read or write its files; check its disk",
+    "XX001": "says that its data is damaged; restore it from a backup",
+}
+
+
+class TransactionAborted(Enum):
+    """What may be tried once more, after an error on Postgres."""
+
+    NO = auto()
+    NOW = auto()  # two transactions stood in each other's way, and this one was undone
+    RECONNECTED = auto()  # the connection or the server went away
+
+
+def told(error: DBAPIError | sqlite3.Error | OSError, name: str) -> StoreUnavailable | None:
+    """Return *error* as a sentence about the store *name*; ``None`` for a defect of ours."""
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        said: str | None = _NO_ROOM if full else f"cannot be used: {error.strerror or error}"
+    elif isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error):
+        said = _said_by_postgres(error)
+    else:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        # extended codes, such as SQLITE_IOERR_WRITE, begin with the primary one
+        code = "_".join(getattr(cause, "sqlite_errorname", "").split("_")[:2])
+        said = _SQLITE.get(code)
+    if not said:
+        return None
+    kind = StoreFull if said == _NO_ROOM else StoreUnavailable
+    return kind(f"{name} {said}")
+
+
+def _said_by_postgres(error: DBAPIError) -> str | None:
+    state = sqlstate(error)
+    if said := _POSTGRES.get(state) or _POSTGRES.get(state[:2]):
+        return said
+    hope = again(error)
+    if hope is TransactionAborted.NO:
+        return None
+    if hope is TransactionAborted.NOW:
+        return "is too busy: transactions undo each other; try again"
+    # who connects is told why not, but in words alone, without a code
+    _, refused, why = str(error.orig).partition("FATAL:")
+    if refused:
+        return f"refuses the connection: {why.strip()}; check the database URL"
+    return "does not answer; check that it runs and can be reached"
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """Return the five characters of Postgres, empty when there are none."""
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def again(error: DBAPIError) -> TransactionAborted:
+    """Return what may be tried again after *error*."""
+    state = sqlstate(error)
+    if state in {"40001", "40P01"}:  # serialization failure, deadlock
+        return TransactionAborted.NOW
+    # class 08: connection; 57P01 to 57P05: the server or this session was shut down
+    if error.connection_invalidated or state[:2] == "08" or state[:3] == "57P":
+        return TransactionAborted.RECONNECTED
+    # psycopg names no state when there was nobody to give one: refused, closed, timed out
+    lost = not state and type(error.orig).__name__ in {"OperationalError", "ConnectionTimeout"}
+    return (
+        TransactionAborted.RECONNECTED
+        if lost and not isinstance(error.orig, sqlite3.Error)
+        else TransactionAborted.NO
+    )

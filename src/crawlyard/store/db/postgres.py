@@ -1,0 +1,208 @@
+"""Transactions on Postgres, over a pool of connections.
+
+Loaded by `open` alone, and by name: SQLAlchemy's asynchronous part takes a tenth of a
+second, and the embedded store has no use for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from crawlyard.clock import SystemClock
+from crawlyard.core.wakeup import Wakeup
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.db.database import Work, heard
+from crawlyard.store.db.faults import TransactionAborted, again, sqlstate, told
+from crawlyard.store.db.pinging import ping_rested
+from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered, numbered
+
+T = TypeVar("T")
+
+# Waits before the second and the third try: a server that restarts is back in a second.
+_PATIENCE_S = (0.1, 1.0)
+
+# Waits between questions what became of a commit, while nobody is there to answer: 10 s in all.
+_FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
+
+# The number of the transaction that is about to be committed; NULL: nothing was written.
+_NUMBER = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
+_FATE = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
+_UNKNOWN_NUMBER = "22023"  # it lies in the future of this server
+
+
+# A process that is stopped, or a machine that is lost, in the midst of a transaction keeps what
+# it has locked from all others. They have to renew their leases meanwhile: the shortest lasts 6 s,
+# and 2 s of it may be over when they begin to wait.
+_HANGING = "SET idle_in_transaction_session_timeout = '3s'"
+
+
+class PostgresDatabase:
+    """A pool of connections of psycopg, for all threads of work on one event loop.
+
+    Tried and refused: psycopg's pipelines, in which BEGIN or COMMIT shares a round trip with a
+    statement. On one machine that took a fifth longer, as each waits for the socket more often.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        connections: int = 10,
+        heralds: Heralds = NOBODY,
+        pooled: bool = False,
+    ) -> None:
+        where = url.host or url.normalized_query.get("host", ("a local socket",))[0]
+        self.name = f"the database {url.database or 'postgres'} on {where}"
+        self._engine = create_async_engine(
+            url.set(drivername="postgresql+psycopg"),
+            isolation_level="READ COMMITTED",  # SKIP LOCKED and the locks below count on it
+            pool_size=connections,
+            max_overflow=0,
+            hide_parameters=True,
+            connect_args={
+                "application_name": "crawlyard",
+                "connect_timeout": 10,
+                # a peer that is gone without a word is given up after 25 to 30 s
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 30_000,
+                "prepare_threshold": None if pooled else 5,
+            },
+        )
+        event.listen(self._engine.sync_engine, "connect", _prepare)
+        ping_rested(self._engine.sync_engine, SystemClock())
+        # a query by itself needs no BEGIN and no ROLLBACK, which are two round trips
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._heralds = heralds
+        self._begun: set[asyncio.Task[Any]] = set()
+        self._threads = ThreadPoolExecutor(1, "crawlyard-compute")
+        self._closed = False
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what *work* found; it may be run more than once."""
+        return await self._shielded(self._tried(partial(self._look, work)))
+
+    async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
+        """Return what *ask* found: nothing tells at a lower price that nobody has written."""
+        return await self.read(lambda conn: ask(conn, *given))
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what *work* returned, once it is committed; it may be run more than once."""
+        return await self._shielded(self._tried(partial(self._change, work)))
+
+    async def compute(self, work: Callable[[], T]) -> T:
+        """Return what *work* returned, from a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def close(self) -> None:
+        """Wait for the transactions that were begun, then let all connections go."""
+        self._closed = True
+        if self._begun:
+            await asyncio.wait(self._begun)
+        await self._engine.dispose()
+        self._threads.shutdown()
+
+    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._closed:
+            work.close()
+            raise StoreUnavailable(f"{self.name} has been closed")
+        begun = asyncio.ensure_future(work)
+        self._begun.add(begun)
+        begun.add_done_callback(self._begun.discard)
+        begun.add_done_callback(heard)
+        return await asyncio.shield(begun)
+
+    async def _tried(self, once: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        waits = iter(_PATIENCE_S)
+        while True:
+            try:
+                return await once()
+            except PoolTimeout as error:
+                raise StoreUnavailable(f"{self.name} is too slow: no connection is free") from error
+            except DBAPIError as error:
+                hope, wait_s = again(error), next(waits, None)
+                if hope is TransactionAborted.NO or wait_s is None:
+                    raise told(error, self.name) or error from error
+                if hope is TransactionAborted.RECONNECTED:
+                    await asyncio.sleep(wait_s)
+
+    async def _look(self, work: Work[T]) -> T:
+        async with self._reader.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def _change(self, work: Work[T]) -> T:
+        async with self._engine.connect() as connection:
+            result, due, number = await connection.run_sync(partial(_done, work))
+            await self._tell(connection, due)
+            number = number or await connection.scalar(_NUMBER)
+            try:
+                await connection.commit()
+            except DBAPIError as error:
+                # without this, a job that was added would be reported as refused
+                await connection.invalidate()
+                await connection.close()  # others may want it to ask the same
+                if number is None or not await self._committed(number, error):
+                    raise
+            return result
+
+    async def _tell(self, connection: AsyncConnection, due: Collection[Wakeup]) -> None:
+        if not due or self._heralds.within is None:
+            return
+        raw = await connection.get_raw_connection()
+        try:
+            await self._heralds.within(raw.driver_connection, due)
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            # as if the statement had been SQLAlchemy's: it may be tried again
+            lost = bool(raw.driver_connection is None or raw.driver_connection.closed)
+            raise DBAPIError("a ticket", None, error, connection_invalidated=lost) from error
+
+    async def _committed(self, number: str, error: DBAPIError) -> bool:
+        """Tell what became of a transaction whose commit ended with *error*.
+
+        A server that restarts is waited for: work that was committed must not be done again.
+
+        Raises:
+            StoreUnavailable: it stays away, and nobody can tell.
+        """
+        for wait_s in _FATE_PATIENCE_S:
+            try:
+                return await self._fate(number)
+            except DBAPIError as lost:
+                if sqlstate(lost) == _UNKNOWN_NUMBER:
+                    return False  # a server that took over had not heard of it
+                if again(lost) is not TransactionAborted.RECONNECTED:
+                    raise
+            await asyncio.sleep(wait_s)
+        raise told(error, self.name) or error
+
+    async def _fate(self, number: str) -> bool:
+        async with self._reader.connect() as connection:
+            while True:
+                fate = await connection.scalar(_FATE, {"number": number})
+                if fate != "in progress":
+                    return bool(fate == "committed")
+                await asyncio.sleep(0.05)  # its backend has yet to notice
+
+
+def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup], str | None]:
+    """Return what *work* returned, what is due by it, and its transaction's number, if known."""
+    for left in (gathered, numbered):
+        left(connection)  # of a transaction that was undone
+    result = work(connection)
+    return result, gathered(connection), numbered(connection)
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(_HANGING)
+    cursor.close()
+    connection.commit()

@@ -1,0 +1,102 @@
+"""Schema check: creates the tables of an empty database, upgrades older ones, refuses others."""
+
+import importlib
+
+from sqlalchemy import Connection, func, inspect, select
+
+from crawlyard.errors import SchemaMismatch
+from crawlyard.store.db import creation
+from crawlyard.store.db.database import Database, is_postgres
+from crawlyard.store.tables import FIRST, SCHEMA
+from crawlyard.store.tables.base import versions
+
+# "CYsc": any number will do that nothing else on the database locks
+_SCHEMA_LOCK = 0x43597363
+
+UNFINISHED = "unfinished copy"
+"""Stands for the revision while a copy is under way: programs of every version refuse it."""
+
+
+async def bring_up(database: Database, name: str) -> None:
+    """Create or upgrade the tables unless they are as this program needs them.
+
+    Any number of processes may do so at once: one works, the others wait for it.
+
+    Raises:
+        SchemaMismatch: they cannot be upgraded to those of this program.
+    """
+    if await database.read(lambda conn: _is_current(conn, name)):
+        return
+    await database.write(lambda conn: migrate(conn, name))
+
+
+async def check(database: Database, name: str) -> None:
+    """Check that the tables are those of this program, still.
+
+    Raises:
+        StoreUnavailable: the database does not answer.
+        SchemaMismatch: somebody has changed them meanwhile.
+    """
+    if not await database.read(lambda conn: _is_current(conn, name)):
+        raise SchemaMismatch(f"{name} does not have the tables of this Crawlyard any more")
+
+
+def _is_current(conn: Connection, name: str) -> bool:
+    stored = version_of(conn)
+    if stored is not None and not is_upgradable(stored):
+        raise SchemaMismatch(mismatch(name, stored))
+    return stored == SCHEMA
+
+
+def version_of(conn: Connection) -> str | None:
+    """Return the revision of the tables, ``None`` when there are none."""
+    if not inspect(conn).has_table(versions.name):
+        return None
+    return conn.scalar(select(versions.c.version_num))
+
+
+def is_upgradable(version: str) -> bool:
+    """Tell whether tables of *version* are those of this program, or can become them."""
+    return version != UNFINISHED and FIRST <= version <= SCHEMA
+
+
+def mismatch(name: str, version: str | None) -> str:
+    """Return why the database *name*, of another *version*, cannot be used, and what to do."""
+    if version is None:
+        return f"{name} has no tables of Crawlyard; crawlyard db upgrade creates them"
+    if version == UNFINISHED:
+        return (
+            f"{name} is a copy that has not come to its end: run the same crawlyard db copy again, "
+            "or start it anew with --restart"
+        )
+    if version > SCHEMA:
+        return (
+            f"{name} has schema {version}, and this Crawlyard knows only {SCHEMA}: "
+            "install the version that wrote it, or a later one"
+        )
+    if version < FIRST:
+        return (
+            f"{name} has schema {version}, which was written before the first release and cannot "
+            "be upgraded. Nothing in it was changed. Save what you need with the version that "
+            "wrote it (crawlyard jobs export, crawlyard templates export), then start with a new "
+            "data directory or an empty database"
+        )
+    return f"{name} has schema {version}, and this Crawlyard needs {SCHEMA}: crawlyard db upgrade"
+
+
+def migrate(conn: Connection, name: str) -> None:
+    """Create or upgrade the tables unless they are as this program needs them.
+
+    Raises:
+        SchemaMismatch: they cannot be upgraded to those of this program.
+    """
+    if is_postgres(conn):
+        conn.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+    # SQLite: the transaction itself, begun as a writer's, keeps others out
+    if _is_current(conn, name):
+        return
+    if version_of(conn) is None:
+        creation.create_tables(conn)
+        return
+    # imported only now: Alembic takes 0.2 s, and nearly every start has no use for it
+    importlib.import_module("crawlyard.store.migrations").upgrade(conn)

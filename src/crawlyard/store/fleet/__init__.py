@@ -1,0 +1,1 @@
+"""Workers, events, figures and retention as rows."""

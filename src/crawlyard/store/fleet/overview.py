@@ -1,0 +1,243 @@
+"""Things of a user, or of all (``None``), that a person should know of."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    func,
+    or_,
+    select,
+    union_all,
+)
+
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.overview.attention import JobEnd, NoticeLine, OwnerBacklog, SubjectKind, line_of
+from crawlyard.core.schedules.records import RecentTick
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.webhooks.webhook import Webhook
+from crawlyard.store.codec.jobs import job_of
+from crawlyard.store.codec.schedules import schedule_of, tick_of
+from crawlyard.store.codec.webhooks import webhook_of
+from crawlyard.store.db.database import Database
+from crawlyard.store.tables.jobs import GIVEN_UP, HELD_BACK, PENDING, PRESENT, jobs
+from crawlyard.store.tables.schedules import FIRES, schedules, ticks
+from crawlyard.store.tables.webhooks import webhooks
+
+_JOINED = 200  # queries in one: SQLite takes at most 500
+
+_AT_ONCE = 1000  # jobs of one look, between which others get their turn
+
+_END = (jobs.c.id, jobs.c.state, jobs.c.ended_at)
+_LINE = (jobs.c.owner, jobs.c.schedule_id, jobs.c.template_id, jobs.c.name)
+_KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
+    SubjectKind.SCHEDULE: (jobs.c.schedule_id,),
+    SubjectKind.TEMPLATE: (jobs.c.template_id, jobs.c.schedule_id),
+    SubjectKind.JOB: (jobs.c.name, jobs.c.template_id, jobs.c.schedule_id),
+}
+"""The column that has the key of a line, and those that are empty in it."""
+
+
+class OverviewStore(Struct, frozen=True):
+    """Things of a user, or of all (``None``), that a person should know of."""
+
+    _database: Database
+
+    async def recent(
+        self, schedule_ids: Collection[str], limit: int
+    ) -> Mapping[str, Sequence[RecentTick]]:
+        """Return the last *limit* ticks of each of these schedules, the latest first.
+
+        With the states of their jobs, all of one moment. One without any is left out.
+        """
+        work = partial(_recent, schedule_ids=sorted(set(schedule_ids)), limit=limit)
+        return await self._database.read(work)
+
+    async def overdue(self, owner: str | None, before: datetime, limit: int) -> list[CrawlSchedule]:
+        """Return schedules that should have been fired before *before*, the latest due last.
+
+        One that is paused is not late.
+        """
+        late = (
+            select(schedules)
+            .where(
+                FIRES,
+                schedules.c.paused_at.is_(None),
+                schedules.c.fire_at < before,
+                *_of(schedules.c.owner, owner),
+            )
+            .order_by(schedules.c.fire_at, schedules.c.id)
+            .limit(limit)
+        )
+        rows = await self._rows(late)
+        return [schedule_of(row) for row in rows]
+
+    async def paused(
+        self,
+        owner: str | None,
+        before: datetime,
+        reasons: Collection[StateReason],
+        limit: int,
+    ) -> list[Job]:
+        """Return jobs paused before *before*, or for one of *reasons*, the longest first."""
+        short = jobs.c.state_reason.in_([reason.value for reason in reasons])
+        held = (
+            select(jobs)
+            .where(HELD_BACK, PRESENT, or_(jobs.c.since < before, short), *_of(jobs.c.owner, owner))
+            .order_by(jobs.c.since, jobs.c.id)
+            .limit(limit)
+        )
+        return [job_of(row) for row in await self._rows(held)]
+
+    async def failures(
+        self, owner: str | None, since: datetime, limit: int
+    ) -> Sequence[tuple[NoticeLine | None, JobEnd]]:
+        """Return the jobs that have failed since *since* with their lines, the last first."""
+        failed = (
+            select(*_END, *_LINE)
+            .where(GIVEN_UP, PRESENT, jobs.c.ended_at >= since, *_of(jobs.c.owner, owner))
+            .order_by(jobs.c.ended_at.desc(), jobs.c.id.desc())
+            .limit(limit)
+        )
+        return [(_line_of(row), _end_of(row)) for row in await self._rows(failed)]
+
+    async def ends(
+        self, lines: Mapping[NoticeLine, datetime], last: int
+    ) -> Mapping[NoticeLine, Sequence[JobEnd]]:
+        """Return how the jobs of *lines* have ended since the instant of each, the last first.
+
+        At most *last* of each; who was cancelled is left out.
+        """
+        return await self._database.read(partial(_ends, lines=lines, last=last))
+
+    async def backlog(self, owner: str | None, now: datetime) -> OwnerBacklog:
+        """Return how many jobs are due at *now* and wait, and since when."""
+        due = (
+            select(jobs.c.id, jobs.c.due_at, func.count().over().label("count_"))
+            .where(PENDING, PRESENT, jobs.c.due_at <= now, *_of(jobs.c.owner, owner))
+            .order_by(jobs.c.due_at, jobs.c.id)
+            .limit(1)
+        )
+        for row in await self._rows(due):
+            return OwnerBacklog(count=row["count_"], oldest=row["id"], since=row["due_at"])
+        return OwnerBacklog()
+
+    async def damaged(self, limit: int, among: int) -> list[Job]:
+        """Return jobs of anybody that cannot be read as they are stored, newest first.
+
+        The newest *among* jobs are looked at, a portion at a time.
+        """
+        found: list[Job] = []
+        newest = select(jobs).where(PRESENT).order_by(jobs.c.no.desc())
+        part = newest
+        while among > 0 and len(found) < limit:
+            rows = await self._rows(part.limit(min(among, _AT_ONCE)))
+            if not rows:
+                break
+            found += [job for job in map(job_of, rows) if job.damaged]
+            part, among = newest.where(jobs.c.no < rows[-1]["no"]), among - len(rows)
+        return found[:limit]
+
+    async def off(self, owner: str | None, limit: int) -> list[Webhook]:
+        """Return webhooks that are switched off, the last that was changed first."""
+        found = (
+            select(webhooks)
+            .where(~webhooks.c.active, *_of(webhooks.c.owner, owner))
+            .order_by(webhooks.c.updated_at.desc(), webhooks.c.id.desc())
+            .limit(limit)
+        )
+        return [webhook_of(row) for row in await self._rows(found)]
+
+    async def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
+        return await self._database.read(lambda conn: conn.execute(query).mappings().all())
+
+
+def _of(column: ColumnElement[str], owner: str | None) -> list[ColumnElement[bool]]:
+    return [] if owner is None else [column == owner]
+
+
+def _recent(
+    conn: Connection, schedule_ids: Sequence[str], limit: int
+) -> Mapping[str, Sequence[RecentTick]]:
+    found: dict[str, list[RecentTick]] = {}
+    for part in _parts(schedule_ids):
+        # of each no more is read than is shown, along the key of the ledger
+        last = [
+            select(ticks)
+            .where(ticks.c.schedule_id == schedule_id)
+            .order_by(ticks.c.due_at.desc())
+            .limit(limit)
+            .subquery()
+            for schedule_id in part
+        ]
+        every = union_all(*(select(one) for one in last)).subquery()
+        its_job = (jobs.c.id == every.c.job_id) & PRESENT
+        asked = (
+            select(every, jobs.c.state)
+            .select_from(every.outerjoin(jobs, its_job))
+            .order_by(every.c.schedule_id, every.c.due_at.desc())
+        )
+        for row in conn.execute(asked).mappings():
+            state = None if row["state"] is None else State(row["state"])
+            recent = RecentTick(tick=tick_of(row), state=state)
+            found.setdefault(recent.tick.schedule_id, []).append(recent)
+    return found
+
+
+def _ends(
+    conn: Connection, lines: Mapping[NoticeLine, datetime], last: int
+) -> Mapping[NoticeLine, Sequence[JobEnd]]:
+    found: dict[NoticeLine, list[JobEnd]] = {}
+    for kind in _KEYS:
+        asked = {line: since for line, since in lines.items() if line.kind is kind}
+        for part in _parts(list(asked)):
+            for line, end in _ends_of(conn, kind, part, min(asked[line] for line in part), last):
+                if line in asked and end.ended_at >= asked[line]:
+                    found.setdefault(line, []).append(end)
+    return found
+
+
+def _ends_of(
+    conn: Connection, kind: SubjectKind, lines: Sequence[NoticeLine], since: datetime, last: int
+) -> Iterator[tuple[NoticeLine | None, JobEnd]]:
+    """Yield the *last* ends since *since* of each of *lines*, which are of one kind."""
+    key, *others = _KEYS[kind]
+    latest = (jobs.c.ended_at.desc(), jobs.c.id.desc())
+    place = func.row_number().over(partition_by=(jobs.c.owner, key), order_by=latest)
+    # one look at the jobs of these owners for all lines: names have no index
+    each = (
+        select(*_END, *_LINE, place.label("place"))
+        .where(
+            jobs.c.owner.in_({line.owner for line in lines}),
+            key.in_([line.key for line in lines]),
+            *(other.is_(None) for other in others),
+            PRESENT,
+            jobs.c.state.in_([State.COMPLETED.value, State.FAILED.value]),
+            jobs.c.ended_at >= since,
+        )
+        .subquery()
+    )
+    shown = (
+        select(each).where(each.c.place <= last).order_by(each.c.ended_at.desc(), each.c.id.desc())
+    )
+    for row in conn.execute(shown).mappings():
+        yield _line_of(row), _end_of(row)
+
+
+def _line_of(row: RowMapping) -> NoticeLine | None:
+    return line_of(row["owner"], row["schedule_id"], row["template_id"], row["name"])
+
+
+def _end_of(row: RowMapping) -> JobEnd:
+    return JobEnd(job_id=row["id"], state=State(row["state"]), ended_at=row["ended_at"])
+
+
+def _parts(items: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    return [items[start : start + _JOINED] for start in range(0, len(items), _JOINED)]

@@ -1,0 +1,115 @@
+"""Finds what has had its time, and frees its space in small transactions."""
+
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from msgspec import Struct
+from sqlalchemy import BigInteger, Connection, and_, func, literal, or_, select, type_coerce
+
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.purge_result import PurgeResult
+from crawlyard.store.codec.jobs import job_of
+from crawlyard.store.crawl.purge import fold, purge
+from crawlyard.store.db.database import Database, is_postgres
+from crawlyard.store.fleet.retention import forget
+from crawlyard.store.jobs.counts import agree, agrees, sum_up
+from crawlyard.store.tables.base import Instant
+from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, jobs
+
+
+class UpkeepStore(Struct, frozen=True):
+    """Finds what has had its time, and frees its space in small transactions."""
+
+    _database: Database
+
+    async def expired(self, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
+        """Return ended jobs that were kept as long as asked, the longest ended first.
+
+        *retention* is for those whose spec says nothing; ``None`` keeps them for ever.
+        """
+        work = partial(_expired, now=now, retention=retention, limit=limit)
+        return await self._database.read(work)
+
+    async def paused(self, before: datetime, limit: int, after: Job | None = None) -> list[Job]:
+        """Return jobs that have been paused since *before* or earlier, the earliest first.
+
+        With *after*: those that come behind that one in this order.
+        """
+        work = partial(_paused, before=before, limit=limit, after=after)
+        return await self._database.read(work)
+
+    async def forget(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* events, deliveries and ticks older than *before*; return how many.
+
+        A delivery that still waits stays, and so does its event; so do, while a webhook is
+        active, events that `DeliveryStore.fan_out` has not looked at, and a tick that waits
+        for its run. The newest event always stays: readers go on from its seq.
+        """
+        return await self._database.write(partial(forget, before=before, rows=rows))
+
+    async def tidy(self) -> None:
+        """Sum up the counts that are kept of jobs, and correct those that other SQL made wrong."""
+        while await self._database.write(sum_up):
+            pass
+        # looked at beside those who write: on SQLite it would keep them out for a second
+        if not await self._database.read(agrees):
+            await self._database.write(agree)
+
+    async def purge(self, rows: int = 1000) -> PurgeResult:
+        """Delete up to *rows* rows of deleted jobs, or give free room back to the disk.
+
+        Fewer where they are large. Return what that freed: nothing when all is done.
+        The webhooks of a job go with it. Its events stay: whoever reads on from the
+        last it has seen may not have read them yet.
+        """
+        freed = await self._database.write(partial(purge, rows=rows))
+        if not freed and (file := await self._database.read(_file)) is not None:
+            await self._database.compute(partial(fold, file))
+        return freed
+
+    async def size(self) -> int:
+        """Return the bytes that the database takes on its disk; 0 in memory."""
+        return await self._database.read(_size)
+
+
+def _expired(conn: Connection, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
+    # microseconds, both: an instant plus a duration has no type of its own
+    ended_at, kept = (type_coerce(c, BigInteger) for c in (jobs.c.ended_at, jobs.c.retention))
+    had_its_time = and_(jobs.c.retention.is_not(None), ended_at + kept <= literal(now, Instant))
+    if retention is not None:
+        by_default = and_(jobs.c.retention.is_(None), jobs.c.ended_at <= now - retention)
+        had_its_time = or_(had_its_time, by_default)
+    found = select(jobs).where(ENDED, jobs.c.ended_at <= now, had_its_time)
+    rows = conn.execute(found.order_by(jobs.c.ended_at, jobs.c.id).limit(limit)).mappings()
+    return [job_of(row) for row in rows]
+
+
+def _paused(conn: Connection, before: datetime, limit: int, after: Job | None) -> list[Job]:
+    since, id_ = jobs.c.since, jobs.c.id
+    found = select(jobs).where(HELD_BACK, PRESENT, since <= before)
+    if after is not None:
+        behind = or_(since > after.since, id_ > after.id)
+        found = found.where(since >= after.since, behind)
+    rows = conn.execute(found.order_by(since, id_).limit(limit)).mappings()
+    return [job_of(row) for row in rows]
+
+
+def _file(conn: Connection) -> Path | None:
+    """Return the file of a SQLite database, ``None`` for one in memory or on Postgres."""
+    if is_postgres(conn):
+        return None
+    named = "SELECT file FROM pragma_database_list WHERE name = 'main'"
+    file = conn.exec_driver_sql(named).scalar_one()
+    return Path(file) if file else None
+
+
+def _size(conn: Connection) -> int:
+    if is_postgres(conn):
+        return conn.scalar(select(func.pg_database_size(func.current_database()))) or 0
+    file = _file(conn)
+    if file is None:
+        size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        return int(conn.exec_driver_sql(size).scalar_one())
+    parts = (file, file.with_name(f"{file.name}-wal"))
+    return sum(part.stat().st_size for part in parts if part.exists())

@@ -1,0 +1,1 @@
+"""Hosts as rows: bookings, slots, rules, robots.txt files."""

@@ -1,0 +1,233 @@
+"""How each host is asked by all processes on one store together.
+
+Whoever books a host, holds it or gives out its seats locks its row of `hosts`, several in
+the order of their names: nobody waits in a circle, and its seats change one at a time.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
+
+from crawlyard.core.hosts.rule import HostRule
+from crawlyard.core.hosts.slots import HostTerms, SlotHolder, SlotRequest
+from crawlyard.core.jobs.checkpoint import Booking
+from crawlyard.core.watch import HostBooking
+from crawlyard.store.codec.hosts import rule_of
+from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
+from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.database import Database
+from crawlyard.store.hosts.booking import slots
+from crawlyard.store.hosts.slot_rules import HostKept, Settled, settled
+from crawlyard.store.tables.base import CleanText, Instant
+from crawlyard.store.tables.hosts import host_rules, host_seats, hosts
+
+# made once, as each job that begins asks all three; making them took a third of the time
+_NAMES = bindparam("names", type_=CleanText, expanding=True)
+# in order: two processes that book the same hosts do not wait in a circle
+_OWN = select(hosts).where(hosts.c.host.in_(_NAMES)).order_by(hosts.c.host).with_for_update()
+_RULES = select(host_rules).where(host_rules.c.host.in_(_NAMES))
+_LIVE = select(host_seats).where(
+    host_seats.c.host.in_(_NAMES), host_seats.c.until > bindparam("now", type_=Instant)
+)
+
+
+class HostStore(Struct, frozen=True):
+    """How each host is asked by all processes on one store together."""
+
+    _database: Database
+
+    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        """Book requests; return when the first of each may leave, in the order asked.
+
+        The others of a booking follow *every_s* apart. Bookings of one host never
+        overlap, whoever made them, and none begins before the host's hold ends.
+        """
+        if not bookings:
+            return []
+        return await self._database.write(partial(_book, bookings=bookings, now=now))
+
+    async def sit(
+        self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
+    ) -> list[HostTerms]:
+        """Renew the seats of a process until *until*; return its terms, in the order asked.
+
+        As `core.seats.seats_of` says, with the bookings that it asks for; a host is
+        named once. The seats of a row that is not renewed are free from its *until* on.
+        """
+        if not wishes:
+            return []
+        work = partial(_sit, asker=asker, wishes=wishes, now=now, until=until)
+        return await self._database.write(work)
+
+    async def leave(self, asker: str) -> None:
+        """Give all seats of a process back."""
+        await self._database.write(partial(_leave, asker=asker))
+
+    async def hold(
+        self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
+    ) -> None:
+        """Let no booking of *host* begin before *until*; an earlier one changes nothing.
+
+        *strikes*: the refusals in a row that led to it, the last of them at *struck_at*.
+        A number that is lower than what still counts changes nothing.
+        """
+        work = partial(_hold, host=clean(host), until=until, strikes=strikes, struck_at=struck_at)
+        await self._database.write(work)
+
+    async def forgive(self, host: str) -> None:
+        """Count no refusals of *host* any more: it has answered."""
+        await self._database.write(partial(_forgive, host=clean(host)))
+
+    async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
+        """Return how far ahead these hosts are booked; one that nobody has booked is left out."""
+        return await self._database.read(partial(_booked, names=hosts)) if hosts else {}
+
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* rows of hosts and seats that ended before *before*.
+
+        Of hosts: bookings and holds; of seats: those that lapsed. Return how many.
+        Whoever asks one of these hosts next is the first to do so.
+        """
+        return await self._database.write(partial(_sweep, before=before, rows=rows))
+
+
+def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+    names = [clean(b.host) for b in bookings]
+    kept = _locked(conn, names)
+    starts: list[datetime] = []
+    for name, booking in zip(names, bookings, strict=True):
+        start, until = slots(booking, kept[name].free_at(now, booking), now)
+        kept[name] = replace(kept[name], booked_until=until)
+        starts.append(start)
+    _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
+    return starts
+
+
+def _keep_booked(conn: Connection, free_at: Mapping[str, datetime | None]) -> None:
+    rows = [{"host": host, "booked_until": until} for host, until in free_at.items()]
+    update_rows(conn, hosts, rows, ("host",))
+
+
+def _locked(conn: Connection, names: Collection[str]) -> dict[str, HostKept]:
+    """Return what is kept of each host, and keep others from changing it meanwhile."""
+    found: dict[str, HostKept] = {}
+    unique = sorted(set(names))
+    while len(found) < len(unique):  # one may be swept away between the two statements
+        insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in unique])
+        found = {
+            row.host: HostKept(
+                booked_until=row.booked_until,
+                held_until=row.held_until,
+                strikes=row.strikes,
+                struck_at=row.struck_at,
+            )
+            for row in conn.execute(_OWN, {"names": unique})
+        }
+    return found
+
+
+def _sit(
+    conn: Connection, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
+) -> list[HostTerms]:
+    names = [clean(wish.host) for wish in wishes]
+    kept, rules = _locked(conn, names), _rules(conn, names)
+    sitters = _sitters(conn, names, now)
+    found = {
+        name: settled(asker, wish, kept[name], sitters[name], rules.get(name), now)
+        for name, wish in zip(names, wishes, strict=True)
+    }
+    _keep_seats(conn, found, asker, until)
+    booked = {n: one.booked_until for n, one in found.items() if one.booked_until is not None}
+    _keep_booked(conn, booked)
+    return [found[name].terms for name in names]
+
+
+def _rules(conn: Connection, names: Collection[str]) -> dict[str, HostRule]:
+    found = conn.execute(_RULES, {"names": names})
+    return {row["host"]: rule_of(row) for row in found.mappings()}
+
+
+def _sitters(
+    conn: Connection, names: Collection[str], now: datetime
+) -> dict[str, list[SlotHolder]]:
+    """Return the rows of hosts that have not lapsed."""
+    sitters: dict[str, list[SlotHolder]] = defaultdict(list)
+    for row in conn.execute(_LIVE, {"names": names, "now": now}):
+        sitters[row.host].append(
+            SlotHolder(
+                asker=row.worker,
+                wanted=row.wanted,
+                at_once=row.at_once,
+                granted=row.granted,
+                since=row.since,
+                every_s=row.every_s,
+            )
+        )
+    return sitters
+
+
+def _keep_seats(
+    conn: Connection, found: Mapping[str, Settled], asker: str, until: datetime
+) -> None:
+    rows = [
+        {
+            "host": name,
+            "worker": asker,
+            "wanted": one.seat.wanted,
+            "at_once": one.seat.at_once,
+            "granted": one.seat.granted,
+            "since": one.seat.since,
+            "every_s": one.seat.every_s,
+            "until": one.seat.lasts(until),
+        }
+        for name, one in sorted(found.items())
+        if not one.seat.gone
+    ]
+    put_rows(conn, host_seats, rows)
+    gone = [name for name, one in found.items() if one.seat.gone]
+    if gone:
+        own = (host_seats.c.worker == asker, host_seats.c.host.in_(gone))
+        conn.execute(delete(host_seats).where(*own))
+
+
+def _leave(conn: Connection, asker: str) -> None:
+    conn.execute(delete(host_seats).where(host_seats.c.worker == asker))
+
+
+def _hold(
+    conn: Connection, host: str, until: datetime, strikes: int, struck_at: datetime | None
+) -> None:
+    kept = _locked(conn, [host])[host].held(until, strikes, struck_at)
+    conn.execute(
+        update(hosts)
+        .where(hosts.c.host == host)
+        .values(held_until=kept.held_until, strikes=kept.strikes, struck_at=kept.struck_at)
+    )
+
+
+def _forgive(conn: Connection, host: str) -> None:
+    struck = (hosts.c.host == host, hosts.c.strikes > 0)
+    conn.execute(update(hosts).where(*struck).values(strikes=0))
+
+
+def _sweep(conn: Connection, before: datetime, rows: int) -> int:
+    ends = (hosts.c.booked_until, hosts.c.held_until)
+    over = and_(*(or_(end.is_(None), end < before) for end in ends))
+    gone = delete_first(conn, (hosts.c.host,), over, rows)
+    if gone == rows:
+        return gone
+    seat = (host_seats.c.host, host_seats.c.worker)
+    return gone + delete_first(conn, seat, host_seats.c.until < before, rows - gone)
+
+
+def _booked(conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:
+    rows = conn.execute(select(hosts).where(hosts.c.host.in_([clean(name) for name in names])))
+    return {
+        row.host: HostBooking(booked_until=row.booked_until, held_until=row.held_until)
+        for row in rows
+    }

@@ -1,0 +1,58 @@
+"""The robots.txt that was had of each origin."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
+from msgspec import Struct
+from sqlalchemy import Connection, select
+
+from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.store.codec.hosts import file_of, file_row
+from crawlyard.store.db.bulk_rows import delete_first
+from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.database import Database, is_postgres
+from crawlyard.store.db.dialects import postgresql, sqlite
+from crawlyard.store.tables.hosts import robots
+
+
+class RobotsStore(Struct, frozen=True):
+    """The robots.txt that was had of each origin."""
+
+    _database: Database
+
+    async def get(self, origin: str, now: datetime) -> RobotsFile | None:
+        """Return the file of an origin if it still holds at *now*."""
+        return await self._database.read(partial(_get, origin=clean(origin), now=now))
+
+    async def put(self, files: Sequence[RobotsFile]) -> None:
+        """Keep files, each in place of one that was had earlier; an origin is named once."""
+        if files:
+            await self._database.write(partial(_put, files=files))
+
+    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* files that ceased to hold before *before*; return how many."""
+        return await self._database.write(partial(_sweep, before=before, rows=rows))
+
+
+def _get(conn: Connection, origin: str, now: datetime) -> RobotsFile | None:
+    found = select(robots).where(robots.c.origin == origin, robots.c.expires_at > now)
+    row = conn.execute(found).mappings().first()
+    return file_of(row) if row is not None else None
+
+
+def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
+    # by origin: two that put the same files do not wait in a circle
+    rows = sorted((file_row(file) for file in files), key=lambda row: str(row["origin"]))
+    insert = postgresql.insert(robots) if is_postgres(conn) else sqlite.insert(robots)
+    given = insert.excluded
+    statement = insert.on_conflict_do_update(
+        index_elements=["origin"],
+        set_={name: given[name] for name in rows[0] if name != "origin"},
+        where=robots.c.fetched_at <= given.fetched_at,
+    )
+    conn.execute(statement, rows)
+
+
+def _sweep(conn: Connection, before: datetime, rows: int) -> int:
+    return delete_first(conn, (robots.c.origin,), robots.c.expires_at < before, rows)

@@ -1,0 +1,1 @@
+"""Jobs as rows: queue, claims, leases, shards, counts."""

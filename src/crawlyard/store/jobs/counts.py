@@ -1,0 +1,188 @@
+"""Number of jobs of each user, state and priority, kept as jobs change.
+
+To count a million jobs takes half a second, along an index a tenth; the sums are read in
+two milliseconds.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Insert,
+    Integer,
+    String,
+    Subquery,
+    bindparam,
+    delete,
+    func,
+    insert,
+    not_,
+    select,
+    union_all,
+)
+
+from crawlyard.core.jobs.filter import Condition, FilterKey
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.store.db.bulk_rows import Rows, insert_new, put_rows, rows_of
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.tables.jobs import PRESENT, jobs
+from crawlyard.store.tables.tallies import tallies, tally_steps
+
+AT_ONCE = 2_000
+"""Steps that are summed up by one transaction: about 10 ms."""
+
+# "CYtl": any number will do that nothing else on the database locks
+_AGREE_LOCK = 0x4359746C
+
+Group = tuple[str, str, int]
+"""An owner, a state and a priority."""
+
+_STEP = ("owner", "state", "priority", "jobs")
+
+_BEFORE = select(jobs.c.owner, jobs.c.state, jobs.c.priority).where(
+    jobs.c.id == bindparam("its_id", type_=String),
+    jobs.c.version == bindparam("before", type_=Integer),
+    PRESENT,
+)
+
+_SQL: Mapping[FilterKey, Callable[[Subquery, Sequence[str]], ColumnElement[bool]]] = {
+    FilterKey.OWNER: lambda of, words: of.c.owner.in_(words),
+    FilterKey.STATE: lambda of, words: of.c.state.in_(words),
+    FilterKey.PRIORITY: lambda of, words: of.c.priority.in_([int(Priority.of(w)) for w in words]),
+    FilterKey.PRIORITY_GTE: lambda of, words: (
+        of.c.priority >= min((int(Priority.of(w)) for w in words), default=len(Priority))
+    ),
+}
+
+
+def came(new: Iterable[Job]) -> Rows:
+    """Return the steps by which new jobs are counted."""
+    return _rows(Counter(map(_group, new)))
+
+
+def moved(before: Group | None, job: Job) -> Rows:
+    """Return the steps by which a job counts as what it is now, and no more as it was *before*."""
+    now = _group(job)
+    return [] if before is None or before == now else _rows({before: -1, now: 1})
+
+
+def went(conn: Connection, job: Job) -> None:
+    """Count a job no more."""
+    insert_new(conn, tally_steps, _rows({_group(job): -1}))
+
+
+def counting() -> Insert:
+    """Return the part of a statement of Postgres that adds steps, given by `as_json`."""
+    rows = rows_of(tally_steps, [tally_steps.c[name] for name in _STEP])
+    return insert(tally_steps).from_select(_STEP, select(rows))
+
+
+def counted_as(conn: Connection, job: Job, before: Job | None) -> Group | None:
+    """Return what the version before *job* is counted as; ``None``: it is not the stored one.
+
+    *before* is that version, if it was read in this transaction.
+    """
+    if before is not None:
+        return _group(before)
+    row = conn.execute(_BEFORE, {"its_id": job.id, "before": job.version - 1}).first()
+    return None if row is None else (row.owner, row.state, row.priority)
+
+
+def sums(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], int]:
+    """Return how many jobs of *query*, whose counts are kept, are in each state and priority."""
+    # one statement sees one state of both tables, whoever writes meanwhile
+    parts = (select(*_columns(table), table.c.jobs) for table in (tallies, tally_steps))
+    counted = union_all(*parts).subquery("counted")
+    rows = conn.execute(
+        select(counted.c.state, counted.c.priority, func.sum(counted.c.jobs))
+        .where(*_conditions(counted, query))
+        .group_by(counted.c.state, counted.c.priority)
+    )
+    return {(State(s), Priority(p)): int(count) for s, p, count in rows if count}
+
+
+def has_many_steps(conn: Connection) -> bool:
+    """Tell whether a transaction's worth of steps waits to be summed up."""
+    first = select(tally_steps.c.no).order_by(tally_steps.c.no).offset(AT_ONCE - 1).limit(1)
+    return conn.execute(first).first() is not None
+
+
+def sum_up(conn: Connection) -> bool:
+    """Add the first steps to the sums; tell whether there may be more of them."""
+    # two at once: the second takes others, or none
+    first = select(tally_steps).order_by(tally_steps.c.no).limit(AT_ONCE)
+    rows = conn.execute(first.with_for_update(skip_locked=True)).all()
+    changes = Counter[Group]()
+    for row in rows:
+        changes[row.owner, row.state, row.priority] += row.jobs
+    put_rows(conn, tallies, _rows(changes), adding=True)
+    if rows:
+        conn.execute(delete(tally_steps).where(tally_steps.c.no.in_([row.no for row in rows])))
+    return len(rows) == AT_ONCE
+
+
+def agrees(conn: Connection) -> bool:
+    """Tell whether the sums are those of the jobs that there are; half a second for a million."""
+    return not _missed(conn)
+
+
+def agree(conn: Connection) -> None:
+    """Add the steps by which the sums miss the jobs: somebody's own SQL changed those."""
+    if is_postgres(conn):  # two at once would add them twice
+        conn.execute(select(func.pg_advisory_xact_lock(_AGREE_LOCK)))
+    insert_new(conn, tally_steps, _rows(_missed(conn)))
+
+
+def _missed(conn: Connection) -> Mapping[Group, int]:
+    """Return by how much the sums that are kept miss the jobs that there are."""
+    there = select(*_columns(jobs), func.count().label("jobs")).where(PRESENT)
+    parts = (
+        there.group_by(*_columns(jobs)),
+        select(*_columns(tallies), -tallies.c.jobs),
+        select(*_columns(tally_steps), -tally_steps.c.jobs),
+    )
+    both = union_all(*parts).subquery("both_of_them")
+    count = func.sum(both.c.jobs)
+    asked = select(*_columns(both), count.label("missed")).group_by(*_columns(both))
+    rows = conn.execute(asked.having(count != 0))
+    return {(row.owner, row.state, row.priority): int(row.missed) for row in rows}
+
+
+def _rows(changes: Mapping[Group, int]) -> list[dict[str, Any]]:
+    """Return rows in the order of their keys: whoever adds to sums locks them in it."""
+    return [
+        dict(zip(_STEP, (*group, count), strict=True))
+        for group, count in sorted(changes.items())
+        if count
+    ]
+
+
+def _group(job: Job) -> Group:
+    return job.owner, job.state.value, int(job.spec.priority)
+
+
+def _columns(of: FromClause) -> tuple[ColumnElement[Any], ...]:
+    return of.c.owner, of.c.state, of.c.priority
+
+
+def _conditions(counted: Subquery, query: JobQuery) -> list[ColumnElement[bool]]:
+    found = [_condition(counted, one) for one in query.where]
+    if query.owner is not None:
+        found.append(counted.c.owner == query.owner)
+    if query.states:
+        found.append(counted.c.state.in_([state.value for state in query.states]))
+    if query.priorities:
+        found.append(counted.c.priority.in_([int(priority) for priority in query.priorities]))
+    return found
+
+
+def _condition(counted: Subquery, asked: Condition) -> ColumnElement[bool]:
+    found = _SQL[asked.key](counted, asked.words)
+    return not_(found) if asked.negated else found

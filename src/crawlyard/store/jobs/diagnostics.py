@@ -1,0 +1,214 @@
+"""Why jobs and URLs wait, and how much has been done."""
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from msgspec import Struct
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from crawlyard.core.crawl.page import ErrorKind, KnownURL, StoredPage
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.overview.stats import FailingHost, failing_hosts
+from crawlyard.store.codec.jobs import page_of
+from crawlyard.store.crawl.pages import page_columns
+from crawlyard.store.db.database import Database
+from crawlyard.store.jobs.job_rows import STANDING, no_of
+from crawlyard.store.jobs.quotas import parts_held_back
+from crawlyard.store.tables.jobs import (
+    CLAIM_ORDER,
+    FAILED,
+    HELD,
+    PENDING,
+    PRESENT,
+    SEED_HOP,
+    WAITING,
+    frontier,
+    jobs,
+    pages,
+    shards,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class InquiryStore(Struct, frozen=True):
+    """Why jobs and URLs wait, and how much has been done."""
+
+    _database: Database
+
+    async def front(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[str]:
+        """Return the ids of the jobs that a claim takes next, the first in front.
+
+        Jobs of users in *without* are passed over.
+        """
+        asked = (
+            select(jobs.c.id)
+            .select_from(STANDING)
+            .where(*_claimable(now, without))
+            .order_by(*CLAIM_ORDER)
+            .limit(limit)
+        )
+        return await self._database.read(lambda conn: list(conn.scalars(asked)))
+
+    async def ahead(
+        self, job: Job, now: datetime, limit: int, without: Collection[str] = ()
+    ) -> int:
+        """Return how many jobs a claim takes before *job*; counting ends at *limit*.
+
+        Those of *without* are not counted.
+        """
+        counted = (
+            select(jobs.c.no)
+            .select_from(STANDING)
+            .where(*_claimable(now, without), _comes_before(job))
+            .limit(limit)
+        )
+        asked = select(func.count()).select_from(counted.subquery())
+        return await self._database.read(lambda conn: conn.scalar(asked) or 0)
+
+    async def held_back(self, now: datetime) -> Mapping[str, str]:
+        """Return which part of their quota lets no job of some users begin, by user.
+
+        As `core.quota.held_back` says.
+        """
+        return await self._database.read(partial(parts_held_back, now=now))
+
+    async def page_of(self, job_id: str, fp: int) -> StoredPage | None:
+        """Return the page record of a target, ``None`` if it has none."""
+        return await self._database.read(partial(_page_of, job_id=job_id, fp=fp))
+
+    async def before(self, job_id: str, known: KnownURL, *, depth_first: bool) -> int:
+        """Return how many URLs of a job wait before a waiting one, as `FrontierStore.load` says."""
+        depth, key = frontier.c.depth, frontier.c.id
+        if depth_first:
+            first = or_(depth > known.depth, and_(depth == known.depth, key > known.key))
+        else:
+            first = or_(depth < known.depth, and_(depth == known.depth, key < known.key))
+        asked = (
+            select(func.count())
+            .select_from(frontier)
+            .where(frontier.c.job_no == _number(job_id), WAITING, first)
+        )
+        return await self._database.read(lambda conn: conn.scalar(asked) or 0)
+
+    async def roots(self, job_id: str) -> list[str]:
+        """Return the URLs that redirects of seeds led to: the scope takes them as seeds."""
+        asked = (
+            select(frontier.c.url)
+            .where(frontier.c.job_no == _number(job_id), SEED_HOP)
+            .order_by(frontier.c.id)
+        )
+        return await self._database.read(lambda conn: list(conn.scalars(asked)))
+
+    async def ended(
+        self, owner: str | None, since: datetime, until: datetime, step: timedelta
+    ) -> Mapping[tuple[int, State], int]:
+        """Return how many jobs of a user, or of all, ended in each step from *since* to *until*.
+
+        By the number of the step, from 0, and the state that they have now; zeros left out.
+        """
+        return await self._database.read(
+            partial(_ended, owner=owner, since=since, until=until, step=step)
+        )
+
+    async def failing(
+        self, owner: str | None, since: datetime, until: datetime, most: int
+    ) -> list[FailingHost]:
+        """Return the hosts whose URLs failed from *since* up to and without *until*.
+
+        In jobs of a user, or of all, as their pages are now; as `core.stats.failing_hosts`
+        orders them. Of more than *most* failures, the latest count alone.
+        """
+        work = partial(_failing, owner=owner, since=since, until=until, most=most)
+        return await self._database.read(work)
+
+
+def _number(job_id: str) -> ColumnElement[int]:
+    return no_of(job_id).scalar_subquery()
+
+
+def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
+    free = or_(~HELD, shards.c.lease_until <= now)
+    asked = [PENDING, PRESENT, jobs.c.due_at <= now, free]
+    return [*asked, jobs.c.owner.not_in(sorted(without))] if without else asked
+
+
+def _comes_before(job: Job) -> ColumnElement[bool]:
+    """Return that a job is before *job* in the order of `core.queue.claim_key`."""
+    level, turn, queued_at, id_ = jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id
+    return or_(
+        level > int(job.level),
+        and_(
+            level == int(job.level),
+            or_(
+                turn < job.turn,
+                and_(turn == job.turn, queued_at < job.queued_at),
+                and_(turn == job.turn, queued_at == job.queued_at, id_ < job.id),
+            ),
+        ),
+    )
+
+
+def _page_of(conn: Connection, job_id: str, fp: int) -> StoredPage | None:
+    parent = frontier.alias("parent")
+    named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
+    asked = (
+        select(*page_columns(parent))
+        .select_from(pages.outerjoin(parent, named_by))
+        .where(pages.c.job_no == _number(job_id), pages.c.fp == fp)
+    )
+    row = conn.execute(asked).first()
+    return None if row is None else page_of(row)
+
+
+def _ended(
+    conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
+) -> Mapping[tuple[int, State], int]:
+    # Instants are numbers of microseconds: a whole division counts the steps. Literals, as
+    # no planner sees that `/ $1` of the columns and of GROUP BY are the same.
+    first, length = (since - _EPOCH) // _MICROSECOND, step // _MICROSECOND
+    number: ColumnElement[int] = literal_column(f"(ended_at - {first}) / {length}", BigInteger)
+    asked = (
+        select(number, jobs.c.state, func.count())
+        .where(PRESENT, jobs.c.ended_at >= since, jobs.c.ended_at < until)
+        .group_by(number, jobs.c.state)
+    )
+    if owner is not None:
+        asked = asked.where(jobs.c.owner == owner)
+    return {(row[0], State(row[1])): row[2] for row in conn.execute(asked)}
+
+
+def _failing(
+    conn: Connection, owner: str | None, since: datetime, until: datetime, most: int
+) -> list[FailingHost]:
+    when = pages.c.fetched_at
+    failed = (
+        select(pages.c.job_no, pages.c.fp, pages.c.error, when)
+        .join(jobs, jobs.c.no == pages.c.job_no)
+        .where(FAILED, when >= since, when < until, PRESENT)
+        .order_by(when.desc())
+        .limit(most)
+    )
+    if owner is not None:
+        failed = failed.where(jobs.c.owner == owner)
+    latest = failed.subquery()
+    target = (frontier.c.job_no == latest.c.job_no) & (frontier.c.fp == latest.c.fp)
+    asked = (
+        select(frontier.c.host, latest.c.error, func.count(), func.max(latest.c.fetched_at))
+        .select_from(latest.join(frontier, target))
+        .group_by(frontier.c.host, latest.c.error)
+    )
+    rows = conn.execute(asked)
+    return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)

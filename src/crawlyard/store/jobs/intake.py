@@ -1,0 +1,144 @@
+"""New jobs."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import Connection, ScalarSelect, bindparam, func, literal_column, select
+
+from crawlyard.core.access.policy import SectionName, ceilings_of, grants_of
+from crawlyard.core.access.user import NO_QUOTA
+from crawlyard.core.event import Event
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.queue import QueueEntry
+from crawlyard.errors import Conflict, Refused
+from crawlyard.store.codec.access import quota_of
+from crawlyard.store.db.database import Database, is_postgres
+from crawlyard.store.db.raw_sqlite import one_row
+from crawlyard.store.jobs.insert_jobs import add_jobs
+from crawlyard.store.jobs.job_rows import versions
+from crawlyard.store.jobs.queue_position import LINE, OwnerTurns, line_in
+from crawlyard.store.queries import Entered, Entrant, IntakeRules, check_like
+from crawlyard.store.tables.access import users
+from crawlyard.store.tables.base import CleanText
+from crawlyard.store.tables.desk import settings
+from crawlyard.store.tables.jobs import PENDING, PRESENT, jobs
+
+_ITS_OWNER = bindparam("owner", type_=CleanText)
+
+
+class IntakeStore(Struct, frozen=True):
+    """New jobs."""
+
+    _database: Database
+
+    async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
+        """Let jobs in, in their order and in ONE transaction; return an answer to each.
+
+        Each is judged by what holds in that transaction; those of the same owner before it
+        count as waiting. No two transactions let in more of an owner than his quota says. One
+        that is refused, or whose `like` has another version by now, harms no other.
+
+        Raises:
+            Conflict: an id is taken; nothing is written.
+        """
+        return await self._database.write(partial(_enter, entrants=entrants))
+
+
+def _enter(conn: Connection, entrants: Sequence[Entrant]) -> list[Entered]:
+    # Nobody waits in a circle: jobs by their keys, then users by theirs, then the lock of
+    # the events.
+    there = _versions(conn, entrants)
+    lines, rules = _first_look(conn, entrants)
+    limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
+    if limited:
+        rules |= _counted(conn, limited, rules)
+    answers, made = _judged(entrants, there, rules)
+    if made:
+        new, told = [job for job, _ in made], [event for _, event in made]
+        add_jobs(conn, new, OwnerTurns(conn, lines), told)
+    return answers
+
+
+def _judged(
+    entrants: Sequence[Entrant], there: Mapping[str, int], rules: dict[str, IntakeRules]
+) -> tuple[list[Entered], list[tuple[Job, Event]]]:
+    """Return the answer to each, and what is to be written of those who are let in."""
+    answers: list[Entered] = []
+    made: list[tuple[Job, Event]] = []
+    for entrant in entrants:
+        held = rules[entrant.owner]
+        try:
+            check_like(entrant, there)
+            job, event = entrant.judge(held)
+        except (Refused, Conflict) as refusal:
+            answers.append(refusal)
+        else:
+            rules[entrant.owner] = replace(held, waiting=held.waiting + 1)
+            made.append((job, event))
+            answers.append(job)
+    return answers, made
+
+
+def _versions(conn: Connection, entrants: Sequence[Entrant]) -> Mapping[str, int]:
+    """Return the versions of the jobs that others are made like; nobody changes them now."""
+    return versions(conn, {one.like.id for one in entrants if one.like is not None})
+
+
+def _first_look(
+    conn: Connection, entrants: Sequence[Entrant]
+) -> tuple[Mapping[tuple[str, Priority], QueueEntry], dict[str, IntakeRules]]:
+    """Return all that is to be known of most: by one statement for each owner and level."""
+    lines: dict[tuple[str, Priority], QueueEntry] = {}
+    rules: dict[str, IntakeRules] = {}
+    for owner, level in dict.fromkeys((one.owner, one.level) for one in entrants):
+        row = one_row(conn, _FIRST_LOOK, {"owner": owner, "level": int(level)})
+        lines[owner, level] = line_in(row)
+        rules[owner] = _rules(row.ceilings or "{}", row.grants or "{}", row.quota)
+    return lines, rules
+
+
+@lru_cache(maxsize=256)  # each change makes another text
+def _rules(ceilings: str, grants: str, quota: str | None) -> IntakeRules:
+    return IntakeRules(
+        ceilings=ceilings_of(json.loads(ceilings)),
+        grants=grants_of(json.loads(grants)),
+        quota=NO_QUOTA if quota is None else quota_of({"quota": quota}),
+    )
+
+
+def _counted(
+    conn: Connection, limited: Collection[str], rules: Mapping[str, IntakeRules]
+) -> dict[str, IntakeRules]:
+    """Return *rules* of those who may have so many jobs wait, with how many do."""
+    found: dict[str, IntakeRules] = {}
+    if is_postgres(conn):
+        # Else two transactions at once count the same jobs, and both add one.
+        theirs = select(users.c.id, users.c.quota).where(users.c.id.in_(limited))
+        alone = theirs.order_by(users.c.id).with_for_update(key_share=True)
+        quotas = {row["id"]: quota_of(row) for row in conn.execute(alone).mappings()}
+    else:
+        quotas = {}
+    for owner in limited:
+        waiting = conn.scalar(_WAITING, {"owner": owner}) or 0
+        quota = quotas.get(owner, rules[owner].quota)
+        found[owner] = replace(rules[owner], quota=quota, waiting=waiting)
+    return found
+
+
+def _section(name: SectionName) -> ScalarSelect[Any]:
+    its = settings.c.name == literal_column(f"'{name.value}'")
+    return select(settings.c.value).where(its).scalar_subquery()
+
+
+_WAITING = select(func.count()).where(PENDING, PRESENT, jobs.c.owner == _ITS_OWNER)
+
+_FIRST_LOOK = LINE.add_columns(
+    _section(SectionName.CEILINGS).label("ceilings"),
+    _section(SectionName.GRANTS).label("grants"),
+    select(users.c.quota).where(users.c.id == _ITS_OWNER).scalar_subquery().label("quota"),
+)

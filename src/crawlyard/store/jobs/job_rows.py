@@ -1,0 +1,275 @@
+"""A job's row and its shard's, as all modules of this folder read and change them.
+
+Whoever changes a job locks its row, then its shard's, jobs in the order of their keys,
+and takes the lock of the events last: nobody waits in a circle.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Executable,
+    FromClause,
+    Insert,
+    Integer,
+    Select,
+    String,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    column,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
+
+from crawlyard.core.event import Event
+from crawlyard.core.jobs.checkpoint import Shard
+from crawlyard.core.jobs.filter import hosts_in
+from crawlyard.core.jobs.job import Job
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.jobs import event_row, job_row, shard_row, spec_row, text_of
+from crawlyard.store.db.bulk_rows import Rows, arrays, as_json, insert_new, rows_of, unnested
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.raw_sqlite import changed, run_each
+from crawlyard.store.db.wakeups import gather, number
+from crawlyard.store.jobs.counts import counted_as, counting, moved
+from crawlyard.store.jobs.queue_position import back_in_line
+from crawlyard.store.tables.jobs import (
+    PRESENT,
+    events,
+    job_hosts,
+    job_tags,
+    job_texts,
+    jobs,
+    shards,
+)
+from crawlyard.store.tables.tallies import tally_steps
+
+# "CYev": any number will do that nothing else on the database locks
+_EVENTS_LOCK = 0x43596576
+_TELL = insert(events)
+
+# these repeat what id and spec say, for `find` alone
+_SOUGHT = frozenset({"tail", "dated"})
+_READ = (*(c for c in jobs.c if c.name not in _SOUGHT), *shards.c)
+
+STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
+
+
+def standing(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return a query for jobs that are not deleted, with their shards."""
+    return select(*_READ).select_from(STANDING).where(PRESENT, *conditions)
+
+
+def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
+    """Return *query* so that nobody else changes its rows until the transaction ends.
+
+    *skip* leaves out what another transaction has locked, instead of waiting for it.
+    """
+    # SQLite needs no locks: a writer is alone there
+    return query.with_for_update(of=[jobs, shards], skip_locked=skip, key_share=True)
+
+
+def change(
+    conn: Connection,
+    job: Job,
+    *told: Event,
+    before: Job | None = None,
+    shard: tuple[int, Shard] | None = None,
+) -> None:
+    """Replace version ``job.version - 1`` of the job and add the events.
+
+    *before* is the job as it was read in this transaction, if it was: a spec that is
+    still the same object is not written again, nor is one that is damaged. *shard*, of the
+    job with that key, is replaced as well; the row of the job is locked then.
+
+    Raises:
+        Conflict: the stored version is another, or the job is gone.
+    """
+    job = back_in_line(conn, job)
+    steps = moved(counted_as(conn, job, before), job)
+    # what is left of a damaged spec must not take its place
+    same = bool(job.damaged) or (before is not None and before.spec is job.spec)
+    row = job_row(job) if same else job_row(job) | spec_row(job.spec)
+    at_once = told if same and is_postgres(conn) else ()
+    if is_postgres(conn):
+        count = _changed_at_once(conn, job, row, shard, steps, at_once)
+    else:
+        count = _changed(conn, job, row, shard, steps)
+    if not count:
+        raise Conflict(f"job {job.id} is not at version {job.version - 1} any more")
+    gather(conn, job, before)
+    if not same:
+        no = conn.execute(no_of(job.id)).scalar_one()
+        _index_anew(conn, no, job)
+    if not at_once:
+        tell(conn, told)
+
+
+def _changed(
+    conn: Connection,
+    job: Job,
+    row: Mapping[str, Any],
+    shard: tuple[int, Shard] | None,
+    steps: Rows,
+) -> int:
+    """Write a job and its shard, and count it; return how many there are, one or none."""
+    if shard is not None:
+        set_shard(conn, *shard)
+    count = changed(conn, _change(tuple(row)), _of_version(job) | _given(row))
+    insert_new(conn, tally_steps, steps)
+    return count
+
+
+def _changed_at_once(
+    conn: Connection,
+    job: Job,
+    row: Mapping[str, Any],
+    shard: tuple[int, Shard] | None,
+    steps: Rows,
+    told: Sequence[Event],
+) -> int:
+    """Do the same, and tell events, by one statement: each is a round trip to a server."""
+    # no column is both a job's and a shard's
+    of_shard = {} if shard is None else shard_row(shard[1])
+    given = _of_version(job) | _given(row) | _given(of_shard)
+    if shard is not None:
+        given["its_no"] = shard[0]
+    given[tally_steps.name] = as_json(conn, tally_steps, steps)
+    if told:
+        given[events.name] = as_json(conn, events, [event_row(event) for event in told])
+    statement = _change_at_once(tuple(row), tuple(of_shard), telling=bool(told))
+    found = conn.execute(statement, given).one()
+    if told:
+        number(conn, found.number)
+    rows: int = found.rows
+    return rows
+
+
+def _index_anew(conn: Connection, no: int, job: Job) -> None:
+    """Write the tags, hosts and text of a job in place of those that there are."""
+    for table in (job_tags, job_hosts, job_texts):
+        conn.execute(delete(table).where(table.c.job_no == no))
+    insert_new(conn, job_tags, [{"job_no": no, "tag": tag} for tag in job.spec.tags])
+    insert_new(conn, job_hosts, [{"job_no": no, "host": h} for h in hosts_in(job.spec.urls)])
+    insert_new(conn, job_texts, [{"job_no": no, "text": text_of(job.spec)}])
+
+
+def set_shard(conn: Connection, no: int, shard: Shard) -> None:
+    """Replace the shard of a job; its row is locked."""
+    row = shard_row(shard)
+    changed(conn, _set_shard(tuple(row)), {"its_no": no} | _given(row))
+
+
+@cache
+def _change(names: tuple[str, ...]) -> Update:
+    # Statements are made once: making them anew took half of the time of a claim.
+    its = jobs.c.id == bindparam("its_id", type_=String)
+    before = jobs.c.version == bindparam("before", type_=Integer)
+    values = _values(jobs, names)
+    return update(jobs).where(its, before, PRESENT).values(values)
+
+
+@cache
+def _change_at_once(
+    names: tuple[str, ...], of_shard: tuple[str, ...], *, telling: bool
+) -> Select[Any]:
+    job = _change(names).returning(jobs.c.no).cte("job")
+    parts = [counting().cte("steps")]
+    if of_shard:
+        parts.append(_set_shard(of_shard).cte("shard"))
+    count = select(func.count().label("rows")).select_from(job)
+    if not telling:
+        return count.add_cte(*parts)
+    told = telling_of(count.subquery("all_changed")).cte("told")
+    return count.add_columns(transaction().label("number")).add_cte(*parts, told)
+
+
+@cache
+def _set_shard(names: tuple[str, ...]) -> Update:
+    its = shards.c.job_no == bindparam("its_no", type_=BigInteger)
+    first = shards.c.shard == literal_column("0")
+    return update(shards).where(its, first).values(_values(shards, names))
+
+
+def _of_version(job: Job) -> dict[str, object]:
+    return {"its_id": job.id, "before": job.version - 1}
+
+
+def _values(table: Table, names: Iterable[str]) -> dict[str, BindParameter[Any]]:
+    return {name: bindparam(f"given_{name}", type_=table.c[name].type) for name in names}
+
+
+def _given(row: Mapping[str, object]) -> dict[str, object]:
+    # a parameter of an update must not be named as its column
+    return {f"given_{name}": value for name, value in row.items()}
+
+
+def versions(conn: Connection, ids: Collection[str]) -> dict[str, int]:
+    """Return the versions of jobs by their ids; nobody changes them until the transaction ends."""
+    if not ids:
+        return {}
+    found = (
+        select(jobs.c.id, jobs.c.version)
+        .where(jobs.c.id.in_(sorted(ids)), PRESENT)
+        .order_by(jobs.c.no)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.version for row in conn.execute(found)}
+
+
+def tell(conn: Connection, happened: Sequence[Event]) -> None:
+    """Add events, the last thing a transaction does."""
+    if not happened:
+        return
+    rows = [event_row(e) for e in happened]
+    if is_postgres(conn):
+        told = conn.execute(_tell_in_turn(tuple(rows[0])), arrays(conn, events, rows))
+        number(conn, told.scalars().all()[0])  # it is asked for at the end of all that is written
+    else:
+        run_each(conn, _TELL, rows)
+
+
+@cache
+def _tell_in_turn(names: tuple[str, ...]) -> Executable:
+    # A sequence does not follow the order of commits by itself, and a reader that goes on
+    # after the last it has seen would miss what commits late: numbers are given to what is
+    # joined with the lock, which is held by then. By itself it took one round trip more.
+    held = func.pg_advisory_xact_lock(_EVENTS_LOCK).table_valued(column("held"))
+    rows = unnested(events, names)
+    given = select(*(rows.c[name] for name in names)).select_from(held.join(rows, true()))
+    return insert(events).from_select(names, given).returning(transaction())
+
+
+def telling_of(written: FromClause) -> Insert:
+    """Return a part of a statement of Postgres that tells of what it has *written*, one row.
+
+    The lock is taken once that row is there. What is told is given by `as_json`.
+    """
+    lock = func.pg_advisory_xact_lock(_EVENTS_LOCK)
+    held = select(lock.label("held")).select_from(written).cte("held").prefix_with("MATERIALIZED")
+    named = [each for each in events.c if each is not events.c.seq]
+    rows = rows_of(events, named)
+    given = select(rows).select_from(held.join(rows, true()))
+    return insert(events).from_select([each.name for each in named], given)
+
+
+def transaction() -> ColumnElement[str]:
+    """Return the number of the transaction, as Postgres has it."""
+    return func.pg_current_xact_id().cast(Text)
+
+
+def no_of(job_id: str) -> Select[int]:
+    """Return a query for the short key of a job that is not deleted."""
+    return select(jobs.c.no).where(jobs.c.id == job_id, PRESENT)

@@ -1,0 +1,194 @@
+"""The jobs. A deleted job is gone for every method but `UpkeepStore.purge`."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from functools import partial
+
+from msgspec import Struct
+from sqlalchemy import Connection, RowMapping, func, select, update
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.event import Event
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.errors import Conflict, NotFound, StoreUnavailable
+from crawlyard.store.codec.jobs import job_of, shard_of
+from crawlyard.store.crawl.reopen import reopen
+from crawlyard.store.db.database import Database
+from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
+from crawlyard.store.jobs.insert_jobs import add_jobs
+from crawlyard.store.jobs.job_rows import (
+    change,
+    locked,
+    standing,
+    tell,
+)
+from crawlyard.store.jobs.lease_rules import fenced, held
+from crawlyard.store.jobs.list_keys import picked, rarely, when
+from crawlyard.store.jobs.shards import SHARERS, parts_of, write_parts
+from crawlyard.store.jobs.where import conditions
+from crawlyard.store.queries import EVERY_JOB, JobQuery
+from crawlyard.store.tables.jobs import PRESENT, jobs
+
+_FEW_TO_COUNT = 50_000
+"""Jobs with a tag, a host or a word that are looked at to be counted."""
+
+_Counts = Mapping[tuple[State, Priority], int]
+
+
+class JobStore(Struct, frozen=True):
+    """The jobs. A deleted job is gone for every method but `UpkeepStore.purge`."""
+
+    _database: Database
+
+    async def add(self, job: Job, event: Event, like: Job | None = None) -> None:
+        """Remember a new job, made *like* another one, if one is given.
+
+        Raises:
+            Conflict: its id is taken; or the other one has another version by now, or is gone.
+        """
+        await self._database.write(partial(_add, job=job, event=event, like=like))
+
+    async def get(self, job_id: str) -> Standing:
+        """Return a job and how far it has come.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        return await self._database.read(partial(_get, job_id=job_id))
+
+    async def save(self, job: Job, *events: Event) -> None:
+        """Replace version ``job.version - 1`` of the job and add the events.
+
+        Raises:
+            Conflict: the stored version is another, or the job is gone.
+        """
+        await self._database.write(lambda conn: change(conn, job, *events))
+
+    async def find(self, query: JobQuery, limit: int) -> list[Standing]:
+        """Return the jobs that *query* asks for, newest first unless it says so, at most *limit*.
+
+        By their ids: one that is added later is newer.
+        """
+        return await self._database.read(partial(_find, query=query, limit=limit))
+
+    async def counts(
+        self, query: JobQuery = EVERY_JOB, most: int | None = None
+    ) -> Mapping[tuple[State, Priority], int]:
+        """Return how many jobs of *query* are in each state and priority, zeros left out.
+
+        With *most*, a count that has to read jobs stops there: if the sum is *most* or more,
+        there may be more in each state and priority.
+        """
+        if not query.counts_are_kept:
+            return await self._database.read(partial(_counted, query=query, most=most))
+        found, many_steps = await self._database.read(partial(_kept, query=query))
+        if many_steps:
+            with suppress(StoreUnavailable):  # the janitor does so as well
+                await self._database.write(sum_up)
+        return found
+
+    async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
+        """Save the job and let its failed targets of *kinds* (empty: all) wait again.
+
+        Their page records go, what they used of pages and errors is given back, and
+        their tries begin anew. Return how many there were.
+
+        Raises:
+            Conflict: as for `save`, or its lease is still held: try again.
+        """
+        return await self._database.write(
+            partial(_retry_failed, job=job, event=event, kinds=frozenset(kinds))
+        )
+
+    async def delete(self, job_id: str, version: int, event: Event) -> None:
+        """Hide a job at once and for good; `UpkeepStore.purge` frees its space.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
+        await self._database.write(partial(_delete, job_id=job_id, version=version, event=event))
+
+
+def _add(conn: Connection, job: Job, event: Event, like: Job | None = None) -> None:
+    if like is not None:
+        _at(conn, like.id, like.version)
+    add_jobs(conn, [job], told=[event])
+
+
+def _get(conn: Connection, job_id: str) -> Standing:
+    found = standing(jobs.c.id == job_id).add_columns(SHARERS)
+    row = conn.execute(found).mappings().first()
+    if row is None:
+        raise NotFound(f"no job {job_id}")
+    return _seen(row)
+
+
+def _find(conn: Connection, query: JobQuery, limit: int) -> list[Standing]:
+    order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
+    these = jobs.c.no.in_(picked(conn, query, limit))
+    found = standing(these).add_columns(SHARERS).order_by(order).limit(limit)
+    return [_seen(row) for row in conn.execute(found).mappings()]
+
+
+def _seen(row: RowMapping) -> Standing:
+    return Standing(job=job_of(row), shard=shard_of(row), sharers=row[SHARERS.name])
+
+
+def _kept(conn: Connection, query: JobQuery) -> tuple[_Counts, bool]:
+    """Return the counts, and whether they took more steps than they should."""
+    return sums(conn, query), has_many_steps(conn)
+
+
+def _counted(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
+    if most is None:
+        few = rarely(conn, query, _FEW_TO_COUNT)
+        parts = [[PRESENT, *few, *conditions(query), *dated] for dated in when(query)]
+    else:
+        parts = [[jobs.c.no.in_(picked(conn, query, most, _FEW_TO_COUNT))]]
+    group, counts = (jobs.c.state, jobs.c.priority), Counter[tuple[State, Priority]]()
+    for part in parts:
+        rows = conn.execute(select(*group, func.count()).where(*part).group_by(*group))
+        counts.update({(State(state), Priority(level)): count for state, level, count in rows})
+    return counts
+
+
+def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
+    row = conn.execute(locked(standing(jobs.c.id == job.id))).mappings().first()
+    if row is None:
+        raise Conflict(f"job {job.id} is gone")
+    shard = shard_of(row)
+    if held(shard, event.at) or parts_of(conn, row["no"], row["spread"]).held(event.at):
+        who = shard.worker or "workers of its shards"
+        raise Conflict(f"job {job.id} is still held by {who}")
+    reopened, targets = reopen(conn, row["no"], shard, kinds)
+    change(conn, job, event, shard=(row["no"], reopened))
+    return targets
+
+
+def _delete(conn: Connection, job_id: str, version: int, event: Event) -> None:
+    row = _at(conn, job_id, version)
+    conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
+    went(conn, job_of(row))
+    parts = parts_of(conn, row["no"], row["spread"])
+    parts.put(0, fenced(parts.total))
+    for number, shard in parts.leased():
+        parts.put(number, fenced(shard))  # else its holder would seem to be at it until the purge
+    write_parts(conn, parts)
+    tell(conn, [event])
+
+
+def _at(conn: Connection, job_id: str, version: int) -> RowMapping:
+    """Return a job's row, which nobody else changes until the transaction ends.
+
+    Raises:
+        Conflict: the stored version is another, or the job is gone.
+    """
+    same = standing(jobs.c.id == job_id, jobs.c.version == version)
+    row = conn.execute(locked(same)).mappings().first()
+    if row is None:
+        raise Conflict(f"job {job_id} is not at version {version} any more")
+    return row

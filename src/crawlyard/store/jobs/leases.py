@@ -1,0 +1,246 @@
+"""Who crawls what, and until when."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    bindparam,
+    func,
+    or_,
+    select,
+)
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.event import Event
+from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Order, Shard
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.jobs import job_of, shard_of
+from crawlyard.store.crawl.reopen import reopen
+from crawlyard.store.db.database import Database
+from crawlyard.store.jobs.claims import ClaimAgain, claim
+from crawlyard.store.jobs.job_rows import STANDING, change, locked, set_shard, standing
+from crawlyard.store.jobs.lease_rules import freed, order_of
+from crawlyard.store.jobs.shards import others_hold
+from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
+from crawlyard.store.jobs.wakeups import soonest
+from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
+
+_LOOKS = 20
+"""Portions of what has become due that one claim looks through for a job that it may take.
+
+The lease begins before the first of them: more would eat it up.
+"""
+
+FORGOTTEN = RUNNING & ~HELD & ~others_hold()
+"""A job that runs under nobody's lease: its holder let go too early, and nothing would lapse."""
+
+
+class _LastClaim(Struct):
+    """How the last claim of this process went."""
+
+    in_vain: bool = False
+
+
+class LeaseStore(Struct, frozen=True):
+    """Who crawls what, and until when."""
+
+    _database: Database
+    _last: _LastClaim = field(default_factory=_LastClaim)
+
+    async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
+        # a worker at rest claims every second: it looks first, and keeps nobody from writing
+        """Lease the due job with a free lease that `core.queue.claim_key` puts first.
+
+        Of those that *asker* takes, as `core.queue.takes` says. Two callers never get the
+        same job. Jobs of a user whose quota is used up are passed over, as
+        `core.quota.held_back` says.
+        """
+        if self._last.in_vain:
+            marked, first = await self._database.known(soonest)
+            if not marked and (first is None or first > now):
+                return None
+        got = await self._claimed(asker, now, lease)
+        self._last.in_vain = got is None
+        return got
+
+    async def _claimed(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
+        work = partial(claim, asker=asker, now=now, until=now + lease)
+        for _ in range(_LOOKS):
+            if not isinstance(got := await self._database.write(work), ClaimAgain):
+                return got
+        got = await self._database.write(partial(work, last=True))
+        return None if isinstance(got, ClaimAgain) else got
+
+    async def orders(self, leases: Sequence[Lease]) -> list[Order]:
+        """Return what each holder is to do, in the order asked; writes nothing."""
+        return await self._database.read(partial(_orders, leases=leases)) if leases else []
+
+    async def settle(
+        self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()
+    ) -> None:
+        """Save the job as for `JobStore.save` and free the lease, in one transaction.
+
+        Its spec is that of the version before. Its failed targets of the kinds *again*
+        (empty: none) wait again, as after `JobStore.retry_failed`.
+
+        Raises:
+            Conflict: the lease is another's, or the job's version has moved on.
+        """
+        work = partial(_settle, lease=lease, job=job, events=events, again=again)
+        await self._database.write(work)
+
+    async def free(self, lease: Lease) -> None:
+        """Let a lease go; does nothing if it is no longer ours."""
+        await self._database.write(partial(_free, lease=lease))
+
+    async def take_back(
+        self,
+        now: datetime,
+        dead: Collection[str],
+        decide: Callable[[Job], tuple[Job, Event]],
+    ) -> list[Job]:
+        """Free the leases that have lapsed at *now* or belong to *dead* workers.
+
+        Jobs that were running under them are saved as *decide* says, each in its own
+        transaction with its event, and returned; jobs in another state just become
+        free. Two callers never take the same job back twice.
+        """
+        if not await self._database.known(_is_any_at_work):
+            return []
+        lapsed = HELD & or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead)))
+        found = await self._database.read(partial(_takeable, lapsed=lapsed))
+        taken: list[Job] = []
+        for no in found:
+            still = (jobs.c.no == no, or_(lapsed, FORGOTTEN))
+            job = await self._database.write(partial(_take, still=still, decide=decide))
+            if job is not None:
+                taken.append(job)
+        return taken + await take_parts_back(self._database, now, dead, decide)
+
+    async def holders(self) -> Mapping[str, int]:
+        """Return the workers that hold leases, and how many each."""
+        return await self._database.known(_holders)
+
+
+# made once, and without the job's spec, which may be megabytes
+_MINE = locked(
+    select(jobs.c.state, *shards.c)
+    .select_from(STANDING)
+    .where(
+        PRESENT,
+        jobs.c.no == bindparam("its_no", type_=BigInteger),
+        shards.c.attempt == bindparam("attempt", type_=Integer),
+    )
+)
+_FREE = (~HELD & (shards.c.shard == 0)).label("free")
+_YIELDS = (HELD & shards.c.freed_at.is_not(None)).label("yields")
+
+
+def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
+    # few columns: this is asked four times a second
+    statement = (
+        select(
+            *(jobs.c.no, jobs.c.state, jobs.c.version),
+            *(shards.c.shard, shards.c.attempt, _FREE, _YIELDS),
+        )
+        .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
+        .where(PRESENT, jobs.c.no.in_([lease.job_no for lease in leases]))
+    )
+    found = {(row.no, row.shard): row for row in conn.execute(statement)}
+    told = ((lease, found.get((lease.job_no, lease.shard))) for lease in leases)
+    return [
+        Order.LOST
+        if r is None
+        else order_of(lease, r.attempt, State(r.state), r.version, yields=r.yields, free=r.free)
+        for lease, r in told
+    ]
+
+
+def _settle(
+    conn: Connection,
+    lease: Lease,
+    job: Job,
+    events: Sequence[Event],
+    again: Collection[ErrorKind],
+) -> None:
+    if lease.shard:
+        settle_part(conn, lease, job, events, again)
+        return
+    found = _mine(conn, lease)
+    if found is None:
+        raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
+    state, shard = found
+    if again:
+        shard, _ = reopen(conn, lease.job_no, shard, again)
+    # with its own spec: to write that and its tags again was a third of the time of this
+    before = replace(job, state=state, version=job.version - 1)
+    change(conn, job, *events, before=before, shard=(lease.job_no, freed(shard)))
+
+
+def _free(conn: Connection, lease: Lease) -> None:
+    if lease.shard:
+        free_part(conn, lease)
+        return
+    if (found := _mine(conn, lease)) is not None:
+        _, shard = found
+        set_shard(conn, lease.job_no, freed(shard))
+
+
+def _mine(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:
+    """Return the state and shard of a leased job, locked; ``None`` if another attempt has it."""
+    given = {"its_no": lease.job_no, "attempt": lease.attempt}
+    row = conn.execute(_MINE, given).mappings().first()
+    return None if row is None else (State(row["state"]), shard_of(row))
+
+
+_ANY_AT_WORK = select(
+    or_(
+        select(shards.c.job_no).where(HELD).exists(),
+        select(jobs.c.no).where(RUNNING, PRESENT).exists(),
+    )
+)
+
+
+def _is_any_at_work(conn: Connection) -> bool:
+    return bool(conn.scalar(_ANY_AT_WORK))
+
+
+def _takeable(conn: Connection, lapsed: ColumnElement[bool]) -> list[int]:
+    # two queries, as each has an index of few rows and their OR has none
+    held = select(shards.c.job_no).where(lapsed, shards.c.shard == 0)
+    forgotten = select(jobs.c.no).select_from(STANDING).where(PRESENT, FORGOTTEN)
+    return sorted(conn.scalars(held.union(forgotten)))
+
+
+def _take(
+    conn: Connection,
+    still: Sequence[ColumnElement[bool]],
+    decide: Callable[[Job], tuple[Job, Event]],
+) -> Job | None:
+    row = conn.execute(locked(standing(*still), skip=True)).mappings().first()
+    if row is None:
+        return None  # somebody else has it, or it has come back to life
+    shard = freed(shard_of(row))
+    if State(row["state"]) is not State.RUNNING:
+        set_shard(conn, row["no"], shard)
+        return None
+    before = job_of(row)
+    job, event = decide(before)
+    change(conn, job, event, before=before, shard=(row["no"], shard))
+    return job
+
+
+def _holders(conn: Connection) -> Mapping[str, int]:
+    statement = (
+        select(shards.c.worker, func.count().label("jobs")).where(HELD).group_by(shards.c.worker)
+    )
+    return {row.worker: row.jobs for row in conn.execute(statement)}

@@ -1,0 +1,166 @@
+"""Which jobs a list shows: each question goes along an index, as far as the page is long.
+
+Keys are picked first, and all else is read of those alone: joined and sorted at once, SQLite
+read all of a million jobs to show the last fifty, in two seconds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    union_all,
+)
+
+from crawlyard.core.jobs.filter import FilterKey
+from crawlyard.store.codec.dates import least_id, most_id
+from crawlyard.store.codec.jobs import TAIL, tail_of
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.dialects import postgresql
+from crawlyard.store.jobs.where import conditions, says
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.tables.jobs import (
+    DATED,
+    LISTED,
+    PRESENT,
+    UNDATED,
+    job_hosts,
+    job_tags,
+    job_texts,
+    jobs,
+)
+
+_SPLIT = frozenset({FilterKey.STATE, FilterKey.OWNER, FilterKey.TEMPLATE, FilterKey.SCHEDULE})
+"""An index has the jobs of one such word in order, not those of several."""
+
+_DATES = frozenset({FilterKey.CREATED_AFTER, FilterKey.CREATED_BEFORE})
+
+_SHAPE = "00000000-0000-0000-0000-000000000000"
+
+
+RARE = 5_000
+"""Of a tag or host that fewer jobs have, all are looked at, in 20 ms; else the list is walked."""
+
+_BELONGING: Mapping[FilterKey, tuple[Column[int], Column[str]]] = {
+    FilterKey.TAG: (job_tags.c.job_no, job_tags.c.tag),
+    FilterKey.HOST: (job_hosts.c.job_no, job_hosts.c.host),
+}
+
+
+def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[ColumnElement[bool]]:
+    """Return conditions that *query* implies, and along which few jobs are looked at."""
+    rare = RARE if rare is None else rare
+    asked: list[tuple[FilterKey, tuple[str, ...]]] = [
+        (FilterKey.TAG, (tag,)) for tag in sorted(query.tags)
+    ]
+    asked += [(c.key, c.words) for c in query.where if c.key in _BELONGING and not c.negated]
+    for key, words in asked:
+        no, word = _BELONGING[key]
+        with_it = select(no).where(word.in_(words))
+        some = with_it.limit(rare).subquery()
+        if (conn.scalar(select(func.count()).select_from(some)) or 0) < rare:
+            return [jobs.c.no.in_(with_it)]
+    for words in _texts(query):
+        # read once: to find nothing, all texts are looked at
+        found = conn.scalars(select(job_texts.c.job_no).where(says(*words)).limit(rare)).all()
+        if len(found) < rare:
+            return [jobs.c.no.in_(_numbers(conn, found))]
+    return []
+
+
+def _texts(query: JobQuery) -> Iterator[tuple[str, ...]]:
+    """Yield words of which one must be in the text of each job of *query*."""
+    if query.text:
+        yield (query.text,)
+    for one in query.where:
+        if one.key is FilterKey.TEXT and not one.negated:
+            yield one.words
+
+
+def _numbers(conn: Connection, numbers: Sequence[int]) -> Select[int]:
+    """Return a query for *numbers*: one parameter, however many they are."""
+    listed = ",".join(map(str, numbers))
+    if is_postgres(conn):
+        return select(func.unnest(cast(literal(f"{{{listed}}}"), postgresql.ARRAY(BigInteger))))
+    return select(func.json_each(f"[{listed}]").table_valued(column("value", Integer)).c.value)
+
+
+def picked(conn: Connection, query: JobQuery, limit: int, rare: int | None = None) -> Select[int]:
+    """Return a query for the keys of the first *limit* jobs of *query*, and perhaps of more.
+
+    Of what *rare* jobs have, `RARE` unless it is given, all these are looked at.
+    """
+    few = rarely(conn, query, rare)
+    order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
+    parts = [
+        select(jobs.c.no).where(PRESENT, *few, *asked, *dated).order_by(order).limit(limit)
+        for one in _split(query)
+        for asked in _with_part(one)
+        for dated in when(one)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return select(union_all(*(select(part.subquery().c.no) for part in parts)).subquery().c.no)
+
+
+def when(query: JobQuery) -> Sequence[list[ColumnElement[bool]]]:
+    """Return conditions of which each job of *query* fits one: by when it was made.
+
+    Its id tells that, of nearly all jobs, and no other of those from before or after is read.
+    """
+    bounds: list[ColumnElement[bool]] = []
+    for one in query.where:
+        instants = [datetime.fromisoformat(word) for word in one.words if one.key in _DATES]
+        if instants and not one.negated:
+            if one.key is FilterKey.CREATED_AFTER:
+                bounds.append(jobs.c.id >= least_id(min(instants)))
+            else:
+                bounds.append(jobs.c.id <= most_id(max(instants)))
+    return [[DATED, *bounds], [UNDATED]] if bounds else [[]]
+
+
+def _split(query: JobQuery) -> Iterator[JobQuery]:
+    """Yield queries that find together what *query* does: of several words, one each."""
+    if len(query.states) > 1:
+        for state in sorted(query.states):
+            yield replace(query, states=frozenset({state}))
+        return
+    for place, one in enumerate(query.where):
+        if one.key in _SPLIT and not one.negated and len(one.words) > 1:
+            before, behind = query.where[:place], query.where[place + 1 :]
+            for word in dict.fromkeys(one.words):
+                yield replace(query, where=(*before, replace(one, words=(word,)), *behind))
+            return
+    yield query
+
+
+def _with_part(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:
+    """Yield conditions that are together those of *query*: an id begins or ends with a part."""
+    part, rest = query.id_part.lower(), conditions(replace(query, id_part=""))
+    keys = {one.key for one in query.where if not one.negated}
+    scheduled = query.schedule_id is not None or FilterKey.SCHEDULE in keys
+    # of a schedule, its own few jobs are walked, not all in that state
+    if (query.states or FilterKey.STATE in keys) and not scheduled:
+        rest.append(LISTED)  # only then: Postgres takes it for rare, and sorts what it could walk
+    if not part:
+        yield rest
+        return
+    least = part + _SHAPE[len(part) :]
+    most = part + _SHAPE[len(part) :].replace("0", "f")
+    begins = jobs.c.id.startswith(part, autoescape=True)
+    yield [*rest, jobs.c.id >= least, jobs.c.id <= most, begins]
+    ends = [jobs.c.id.endswith(part, autoescape=True)]
+    if len(part) >= TAIL:
+        ends.append(jobs.c.tail == tail_of(part))
+    yield [*rest, *ends]

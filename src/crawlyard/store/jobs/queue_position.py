@@ -1,0 +1,125 @@
+"""A job's place in the queue as a database keeps it: its turn, and who may take it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    SmallInteger,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.queue import QueueEntry, can_run, turn_of_new, turn_of_returned
+from crawlyard.store.codec.jobs import needs_of
+from crawlyard.store.db.raw_sqlite import one_row
+from crawlyard.store.tables.base import CleanText
+from crawlyard.store.tables.jobs import NEEDY, PENDING, PRESENT, RUNNING, jobs
+
+UNNEEDY = jobs.c.needs == literal_column("''")
+"""The condition that any worker will do."""
+
+
+class OwnerTurns:
+    """Gives turns to jobs that are new in their levels, within one transaction.
+
+    *lines* are those that the caller has read in it already.
+    """
+
+    def __init__(
+        self, conn: Connection, lines: Mapping[tuple[str, Priority], QueueEntry] | None = None
+    ) -> None:
+        self._conn = conn
+        self._lines = dict(lines or {})
+
+    def next(self, owner: str, level: Priority) -> int:
+        """Return the turn of one more job of *owner*."""
+        key = (owner, level)
+        line = self._lines.get(key) or line_of(self._conn, owner, level)
+        turn = turn_of_new(line)
+        self._lines[key] = replace(line, last=turn)
+        return turn
+
+
+def back_in_line(conn: Connection, job: Job) -> Job:
+    """Return a job that is to be saved with its turn, new if it comes into a level now."""
+    if job.state is not State.PENDING:
+        return job
+    found = select(jobs.c.state, jobs.c.level).where(jobs.c.id == job.id)
+    stored = conn.execute(found).first()
+    if stored is None:
+        return job  # whoever saves it says so
+    before = State(stored.state)
+    if before is State.PENDING and stored.level == int(job.level):
+        return job
+    line = line_of(conn, job.owner, job.level)
+    new = before.ended or before is State.PENDING
+    return replace(job, turn=turn_of_new(line) if new else turn_of_returned(job.turn, line))
+
+
+def line_of(conn: Connection, owner: str, level: Priority) -> QueueEntry:
+    """Return how far the turns of a level have come."""
+    return line_in(one_row(conn, LINE, {"owner": owner, "level": int(level)}))
+
+
+def line_in(row: Row[Any]) -> QueueEntry:
+    """Return the line that a row of `LINE` tells of."""
+    return QueueEntry(head=row.head, served=row.served, last=row.last)
+
+
+def _line() -> Select[Any]:
+    lowest, highest = func.min(jobs.c.turn), func.max(jobs.c.turn)
+    here = (PRESENT, jobs.c.level == bindparam("level", type_=SmallInteger))
+    own = jobs.c.owner == bindparam("owner", type_=CleanText)
+    head = select(lowest).where(PENDING, *here).scalar_subquery()
+    served = select(highest).where(RUNNING, *here).scalar_subquery()
+    last = select(highest).where(PENDING, *here, own).scalar_subquery()
+    return select(head.label("head"), served.label("served"), last.label("last"))
+
+
+LINE = _line()
+"""A query for how far the turns of a *level* have come, for its jobs of an *owner*."""
+
+
+def runnable(conn: Connection, tags: frozenset[str]) -> ColumnElement[bool]:
+    """Return the condition that a worker with *tags* has all that a job needs."""
+    found = met(conn, tags)
+    return or_(UNNEEDY, jobs.c.needs.in_(found)) if found else UNNEEDY
+
+
+def met(conn: Connection, tags: frozenset[str]) -> list[str]:
+    """Return what pending jobs need that a worker with *tags* has, as their rows say it."""
+    if not tags:
+        return []
+    return [needs for needs in conn.scalars(_NEEDED) if can_run(tags, needs_of(needs))]
+
+
+def _needed() -> Select[Any]:
+    """Return a query for what pending jobs need of their workers, each set of tags once.
+
+    From one to the next in their index: however many jobs there are of a set, it is read once.
+    """
+    other = jobs.alias("other")
+    waits = other.c.state == literal_column("'pending'")
+    first = select(func.min(jobs.c.needs)).where(NEEDY)
+    found = first.cte("needed", recursive=True)
+    (needs,) = found.c
+    after = select(func.min(other.c.needs)).where(waits, other.c.needs != literal_column("''"))
+    found = found.union_all(
+        select(after.where(other.c.needs > needs).scalar_subquery()).where(needs.is_not(None))
+    )
+    (needs,) = found.c
+    return select(needs).where(needs.is_not(None))
+
+
+_NEEDED = _needed()

@@ -1,0 +1,234 @@
+"""What happens to the shards of a spread job: the rules that all stores share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.checkpoint import Batch, Claim, Lease, Shard
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.limits import Limits, Usage, breach
+from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spread import REST, Share, granted, once, spent, usable
+from crawlyard.store.jobs.lease_rules import fenced, held
+
+_NO_PACE = Pulse()
+
+
+class Parts(Struct):
+    """The shards of a job as one transaction has them: it writes back those it `touched`."""
+
+    no: int
+    total: Shard
+    by: dict[int, Shard] = field(default_factory=dict)  # those in use and those of wider cuts
+    of: int = 0  # how many are in use
+    touched: set[int] = field(default_factory=set)
+
+    def put(self, number: int, shard: Shard) -> None:
+        """Replace a shard, 0 being the job's own."""
+        if number:
+            self.by[number] = shard
+        else:
+            self.total = shard
+        self.touched.add(number)
+
+    def in_use(self) -> Iterator[tuple[int, Shard]]:
+        """Yield the shards that the job is cut into, in their order."""
+        return ((n, self.by[n]) for n in sorted(self.by) if n <= self.of)
+
+    def free(self) -> list[int]:
+        """Return the shards that nobody has, in their order."""
+        return [n for n, shard in self.in_use() if shard.worker is None]
+
+    def leased(self) -> Iterator[tuple[int, Shard]]:
+        """Yield the shards with a lease on them, also one that has lapsed."""
+        return ((n, s) for n, s in sorted(self.by.items()) if s.worker is not None)
+
+    def held(self, now: datetime) -> bool:
+        """Tell whether somebody's lease on a shard keeps others out."""
+        return any(held(shard, now) for shard in self.by.values())
+
+    def grant(self, number: int, limits: Limits) -> Share:
+        """Give a shard its next portion, and return what its holder is told."""
+        mine = self.by[number]
+        others = [shard.budget for n, shard in self.by.items() if n != number]
+        budget = granted(limits, self.total.usage, mine.budget, others, max(1, self.of))
+        self.put(number, replace(mine, budget=budget))
+        left = None if limits.duration is None else limits.duration - self.total.usage.duration
+        return Share(budget=budget, left=left, over=breach(limits, self.total.usage))
+
+
+def cut(parts: Parts, of: int, now: datetime) -> None:
+    """Cut a job, of which nobody has a shard, into *of*.
+
+    New ones begin at an attempt above any that was given before the job had them.
+    """
+    parts.of = of
+    for number in range(1, of + 1):
+        if number not in parts.by:
+            parts.put(number, Shard(attempt=parts.total.attempt, freed_at=now))
+
+
+def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
+    """Return the shards that *worker* may take, in their order.
+
+    One that has a shard of the job already takes those that nobody wanted for a while.
+    """
+    free = [(n, shard.freed_at) for n, shard in parts.in_use() if shard.worker is None]
+    if any(shard.worker == worker for _, shard in parts.leased()):
+        return [n for n, since in free if since is None or since <= now - REST]
+    return [n for n, _ in free]
+
+
+def resting(parts: Parts, worker: str, now: datetime) -> list[int]:
+    """Return the free shards that *worker* has to leave to others for a while."""
+    mine = takeable(parts, worker, now)
+    return [n for n in parts.free() if n not in mine]
+
+
+def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> Claim | None:
+    """Lease a free shard; ``None`` when nothing is left of a limit that it could use."""
+    shard = parts.by[number]
+    mine = replace(
+        shard, worker=worker, attempt=shard.attempt + 1, lease_until=until, freed_at=None
+    )
+    parts.put(number, replace(mine, budget={}))
+    share = parts.grant(number, job.limits)
+    if share.over is not None or not usable(share.budget):
+        parts.put(number, shard)
+        return None
+    lease = Lease(
+        job_id=job.id,
+        job_no=parts.no,
+        worker=worker,
+        attempt=mine.attempt,
+        seq=mine.seq,
+        version=job.version,
+        shard=number,
+        of=parts.of,
+    )
+    # it runs alone if a worker died of this shard, even if that of the others is well
+    alone = replace(job, losses=max(job.losses, shard.deaths))
+    total = replace(parts.total, worker=worker, lease_until=until)
+    return Claim(lease=lease, job=alone, shard=total, share=share)
+
+
+def to_yield(parts: Parts, worker: str) -> int | None:
+    """Return the shard that *worker* gives up when an urgent job takes a slot of its own.
+
+    ``None``: it has the only one under way, so that the job as a whole waits again.
+    """
+    going = [(n, shard.worker) for n, shard in parts.leased() if not shard.yields]
+    mine = [n for n, holder in going if holder == worker]
+    return mine[-1] if mine and len(going) > 1 else None
+
+
+def back(shard: Shard, now: datetime | None) -> Shard:
+    """Return a shard that its holder gives back; what it might still use is the job's again.
+
+    ``None``: whoever wants it may take it at once.
+    """
+    return replace(shard, worker=None, lease_until=None, budget={}, freed_at=now)
+
+
+def lost(shard: Shard, now: datetime) -> Shard:
+    """Return a shard that is taken from a holder, who may write no more: others have its budget."""
+    return replace(fenced(shard), budget={}, freed_at=now)
+
+
+def carried(
+    parts: Parts, lease: Lease, batch: Batch, found: int, skipped: int, now: datetime
+) -> Usage:
+    """Carry the job and a shard over *batch*; return what is to be added to the job's usage.
+
+    *found* and *skipped* are how many of the batch's URLs the store did not know: two
+    shards may find the same one.
+    """
+    total, mine = parts.total, parts.by[lease.shard]
+    apart = None if total.updated_at is None else now - total.updated_at
+    used = replace(
+        batch.usage,
+        duration=once(batch.usage.duration, apart),
+        discovered=batch.usage.discovered - len(batch.found) + found,
+        skipped=batch.usage.skipped - len(batch.skipped) + skipped,
+    )
+    pulse = total.pulse if batch.pulse == _NO_PACE else batch.pulse
+    milestone = max(total.pulse.milestone, pulse.milestone)
+    parts.put(
+        0,
+        replace(
+            total,
+            seq=total.seq + 1,
+            usage=total.usage.plus(used),
+            pulse=replace(pulse, milestone=milestone),
+            current_url=batch.current_url or total.current_url,
+            updated_at=now,
+        ),
+    )
+    parts.put(
+        lease.shard,
+        replace(
+            mine,
+            seq=lease.seq + 1,
+            usage=mine.usage.plus(batch.usage),
+            budget=spent(mine.budget, batch.usage),
+            current_url=batch.current_url or mine.current_url,
+            updated_at=now,
+            deaths=0 if batch.pages else mine.deaths,
+        ),
+    )
+    return used
+
+
+def renewed(
+    parts: Parts, lease: Lease, batch: Batch, job: State, now: datetime, until: datetime
+) -> None:
+    """Renew the lease of a shard; the last batch of a job that was stopped ends it."""
+    mine = parts.by[lease.shard]
+    if batch.last and job is not State.RUNNING:
+        parts.put(lease.shard, back(mine, now))
+    else:
+        parts.put(lease.shard, replace(mine, worker=lease.worker, lease_until=until))
+
+
+def untold(events: Sequence[Event], milestone: int) -> list[Event]:
+    """Return *events* without the milestones up to *milestone*: another shard has told them."""
+    return [
+        event
+        for event in events
+        if event.name is not EventName.PROGRESSED or _percent(event) > milestone
+    ]
+
+
+def _percent(event: Event) -> int:
+    percent = event.data.get("percent")
+    return percent if isinstance(percent, int) else 0
+
+
+def after_loss(
+    parts: Parts, numbers: Sequence[int], job: Job, decide: Callable[[Job], tuple[Job, Event]]
+) -> tuple[Job, Event] | None:
+    """Return the running *job* and its event after its shards *numbers* lost their holders.
+
+    ``None`` while others go on and no shard has killed too many. *decide* says what a
+    job's loss comes to; each shard counts its own.
+    """
+    worst: tuple[Job, Event] | None = None
+    for number in numbers:
+        shard = parts.by[number]
+        after, event = decide(replace(job, losses=max(job.losses, shard.deaths)))
+        parts.put(number, replace(shard, deaths=after.losses))
+        if worst is None or not _goes_on(after):
+            worst = after, event
+    if worst is None:
+        return None
+    others = any(shard.worker is not None for shard in parts.by.values())
+    return None if others and _goes_on(worst[0]) else worst
+
+
+def _goes_on(job: Job) -> bool:
+    """Tell whether a job that has lost a worker may run again at once."""
+    return job.state is State.PENDING and job.state_reason is StateReason.WORKER_LOST

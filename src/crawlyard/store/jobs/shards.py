@@ -1,0 +1,195 @@
+"""The rows of the shards of one job: read, locked, written back; and what waits in them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+
+from crawlyard.core.jobs.checkpoint import Shard
+from crawlyard.core.jobs.spread import BUCKETS, Extent, bucket_of, buckets_of
+from crawlyard.store.codec.jobs import shard_of, shard_row
+from crawlyard.store.db.bulk_rows import insert_new, update_rows
+from crawlyard.store.jobs.shard_rules import Parts, to_yield
+from crawlyard.store.tables.jobs import DEALT, PRESENT, WAITING, frontier, jobs, shards
+
+DEAL_AT_ONCE = 10_000
+"""Rows of a frontier that are dealt by one statement."""
+
+PART = shards.c.shard > 0
+
+
+def locked_parts(
+    conn: Connection, no: int, *columns: ColumnElement[Any]
+) -> tuple[Mapping[str, Any], Parts] | None:
+    """Return a job's row and its shards, which nobody else changes until the transaction ends.
+
+    Of the row, *columns* alone, if there are any: its spec may be megabytes. ``None``:
+    there is no such job, or it is deleted.
+    """
+    # the job's row first: whoever changes a shard of it has locked that
+    read = (*columns, jobs.c.spread) if columns else tuple(jobs.c)
+    statement = select(*read).where(jobs.c.no == no, PRESENT)
+    statement = statement.with_for_update(of=jobs, key_share=True)
+    row = conn.execute(statement).mappings().first()
+    return None if row is None else (dict(row), parts_of(conn, no, row["spread"]))
+
+
+def parts_of(conn: Connection, no: int, of: int) -> Parts:
+    """Return the shards of a job that is cut into *of*, as they are."""
+    found = conn.execute(select(shards).where(shards.c.job_no == no)).mappings()
+    by = {row["shard"]: shard_of(row) for row in found}
+    return Parts(no=no, total=by.pop(0), by=by, of=of)
+
+
+def write_parts(conn: Connection, parts: Parts) -> None:
+    """Write the shards that were changed, and add those that are new."""
+    rows = [
+        {"job_no": parts.no, "shard": number} | shard_row(_numbered(parts, number))
+        for number in sorted(parts.touched)
+    ]
+    if update_rows(conn, shards, rows, ("job_no", "shard")) < len(rows):
+        insert_new(conn, shards, rows)
+    parts.touched.clear()
+
+
+def _numbered(parts: Parts, number: int) -> Shard:
+    return parts.by[number] if number else parts.total
+
+
+def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime) -> int:
+    """Let *worker* give up one of several shards under way; return which, 0 for all of the job.
+
+    The row of the job, which is cut into *of*, is locked.
+    """
+    parts = parts_of(conn, no, of)
+    number = to_yield(parts, worker) or 0
+    if number:
+        parts.put(number, replace(parts.by[number], freed_at=now))
+        write_parts(conn, parts)
+    return number
+
+
+def recut(conn: Connection, no: int, of: int) -> None:
+    """Write down into how many shards a job is cut."""
+    conn.execute(update(jobs).where(jobs.c.no == no).values(spread=of))
+
+
+def deal(conn: Connection, no: int) -> None:
+    """Give each waiting target of a job the bucket of its host."""
+    undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
+    statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
+    while found := conn.execute(statement).all():
+        update_rows(conn, frontier, [{"id": i, "bucket": bucket_of(h)} for i, h in found], ("id",))
+
+
+def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) -> Extent:
+    """Return how much waits in a job; *hosts* are those that it begins with."""
+    statement = select(func.count(frontier.c.host.distinct()), func.count()).where(
+        frontier.c.job_no == no, WAITING
+    )
+    distinct, waiting = conn.execute(statement).one()
+    return Extent(hosts=distinct or len(hosts), waiting=waiting or len(hosts), rate=rate)
+
+
+def waits(conn: Connection, no: int) -> bool:
+    """Tell whether anything waits in a job."""
+    # the order sees to it that Postgres goes to the index, also where it expects to find much
+    first = select(frontier.c.id).where(frontier.c.job_no == no, WAITING)
+    first = first.order_by(frontier.c.depth, frontier.c.id).limit(1)
+    return conn.scalar(first) is not None
+
+
+def waiting_shards(conn: Connection, no: int, of: int) -> set[int]:
+    """Return the shards, of so many, in which something waits."""
+    buckets = conn.scalars(waiting_buckets(), {"its_no": no})
+    return {bucket % of + 1 for bucket in buckets}
+
+
+def first_waiting(conn: Connection, no: int, numbers: Sequence[int], of: int) -> int | None:
+    """Return the first of some shards in which something waits, ``None`` for none."""
+    waiting = waiting_shards(conn, no, of) if numbers else set()
+    return next((n for n in numbers if n in waiting), None)
+
+
+@cache
+def waiting_buckets() -> Select[Any]:
+    """Return a query for the buckets in which something waits, of the job *its_no*."""
+    # one look into an index for each bucket, whatever waits in them: a join may read all of it.
+    # Without the order, Postgres may read the whole table for each bucket in which nothing waits.
+    one: ColumnElement[int] = literal_column("1")
+    buckets = select(literal_column("0").label("bucket")).cte("buckets", recursive=True)
+    after = select(buckets.c.bucket + one).where(
+        buckets.c.bucket < literal_column(f"{BUCKETS - 1}")
+    )
+    buckets = buckets.union_all(after)
+    first = (
+        select(one)
+        .where(
+            frontier.c.job_no == bindparam("its_no", type_=BigInteger),
+            DEALT,
+            frontier.c.bucket == buckets.c.bucket,
+        )
+        .order_by(frontier.c.depth, frontier.c.id)
+        .limit(one)
+        .correlate(buckets)
+        .scalar_subquery()
+    )
+    return select(buckets.c.bucket).where(first.is_not(None))
+
+
+def dealt_to(no: int, shard: int, of: int) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a waiting target is of a shard."""
+    return (frontier.c.job_no == no, DEALT, frontier.c.bucket.in_(buckets_of(shard, of)))
+
+
+def others_hold() -> ColumnElement[bool]:
+    """Return the condition that a shard of a job beside 0 is under a lease."""
+    return _leased().exists()
+
+
+def worked_at_by(worker: str) -> ColumnElement[bool]:
+    """Return the condition that *worker* has a job, which is `STANDING`, or a shard of it.
+
+    Not one that it has given up for an urgent job already.
+    """
+    kept = (_part.c.worker == worker, _part.c.freed_at.is_(None))
+    part = (jobs.c.spread > 0) & _leased(*kept).exists()
+    return or_(shards.c.worker == worker, part)
+
+
+def untouched(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the condition that no lease on a shard of a job keeps others out."""
+    return or_(jobs.c.spread == 0, ~_leased(_part.c.lease_until > now).exists())
+
+
+_part = shards.alias("part")
+
+
+def _leased(*conditions: ColumnElement[bool]) -> Select[Any]:
+    mine = (_part.c.job_no == jobs.c.no, _part.c.shard > 0)
+    return select(_part.c.shard).where(*mine, _part.c.worker.is_not(None), *conditions)
+
+
+SHARERS = case(
+    (
+        jobs.c.spread > 0,
+        _leased().with_only_columns(func.count(_part.c.worker.distinct())).scalar_subquery(),
+    ),
+    else_=0,
+).label("sharers")
+"""How many workers have shards of a job, which is `STANDING`."""

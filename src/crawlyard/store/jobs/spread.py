@@ -1,0 +1,355 @@
+"""The shards of running jobs: `LeaseStore.claim` begins a job with one of them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, RowMapping, exists, or_, select
+
+from crawlyard.core.crawl.page import ErrorKind, Target
+from crawlyard.core.event import Event
+from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Shard
+from crawlyard.core.jobs.filter import hosts_in
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.limits import breach
+from crawlyard.core.jobs.shard_end import Decide, ShardEnd
+from crawlyard.core.jobs.spread import Extent, Spread, shards_for
+from crawlyard.core.wakeup import Wakeup
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.jobs import job_of, target_of
+from crawlyard.store.crawl.reopen import reopen
+from crawlyard.store.db.database import Database
+from crawlyard.store.jobs.job_rows import change, no_of
+from crawlyard.store.jobs.lease_rules import fenced
+from crawlyard.store.jobs.shard_claims import is_any_spread, join
+from crawlyard.store.jobs.shard_rules import (
+    Parts,
+    after_loss,
+    back,
+    cut,
+    lost,
+    taken,
+)
+from crawlyard.store.jobs.shard_wakeups import joinable, tell_open
+from crawlyard.store.jobs.shards import (
+    PART,
+    deal,
+    dealt_to,
+    extent_of,
+    first_waiting,
+    locked_parts,
+    parts_of,
+    recut,
+    waits,
+    write_parts,
+)
+from crawlyard.store.tables.jobs import (
+    HELD,
+    PRESENT,
+    frontier,
+    jobs,
+    shards,
+)
+
+
+class SpreadStore(Struct, frozen=True):
+    """The shards of running jobs: `LeaseStore.claim` begins a job with one of them.
+
+    A running job that is spread has at least one shard under a lease. Its totals are
+    those of shard 0; what its shards may still use and what was used never come to
+    more than its limits.
+    """
+
+    _database: Database
+
+    async def join(
+        self, asker: Asker, now: datetime, lease: timedelta, *, in_turn: bool
+    ) -> Claim | None:
+        """Lease a free shard of a running job that has something waiting.
+
+        Of the jobs that *asker* may take, that which `core.queue.claim_key` puts first;
+        with *in_turn* only if no pending job comes before it. Pages per day of its
+        owner's quota must be left, and something of each of its limits. Who has a
+        shard of the job takes another one only when it was free for `REST`.
+        """
+        return await join(self._database, asker, now, lease, in_turn=in_turn)
+
+    async def leave(
+        self, lease: Lease, now: datetime, until: datetime, decide: Decide, *, further: bool
+    ) -> Claim | None:
+        """Give a shard back, with what it might still have used; all in one transaction.
+
+        With *further*, another shard of the job that has something waiting is leased to
+        the same worker until *until*, and returned. Otherwise, if no shard is leased any
+        more and the job runs, it is saved as *decide* says. Does nothing if the lease is
+        no longer ours.
+        """
+        work = partial(_leave, lease=lease, now=now, until=until, decide=decide, further=further)
+        return await self._database.write(work)
+
+    async def lose(
+        self, lease: Lease, now: datetime, decide: Callable[[Job], tuple[Job, Event]]
+    ) -> Job | None:
+        """Take a shard from its holder, who died of it: see `LeaseStore.take_back`.
+
+        Return the job if it was saved as *decide* says: it was the last shard, or has
+        killed too many.
+        """
+        mine = (HELD, shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
+        work = partial(_take, no=lease.job_no, gone=mine, now=now, decide=decide)
+        return await self._database.write(work)
+
+    async def load(
+        self, lease: Lease, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    ) -> list[Target]:
+        """Return waiting targets of the hosts of a shard: see `FrontierStore.load`."""
+        work = partial(_load, lease=lease, limit=limit, deep=depth_first, without=sorted(without))
+        return await self._database.read(work)
+
+    async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Wakeup]:
+        """Return what shards wait for somebody to `join`: once for all that are alike to a worker.
+
+        With *besides*, a worker, those alone that it has to leave to others until they were
+        free for `REST`. Leftovers of limits and quotas are not looked at.
+        """
+        if not await self._database.known(is_any_spread):
+            return ()
+        return await self._database.read(partial(joinable, now=now, besides=besides))
+
+    async def shards(self, job_id: str) -> Mapping[int, Shard]:
+        """Return the shards that a job is cut into by their numbers, none if it is not."""
+        return await self._database.read(partial(_shards, job_id=job_id))
+
+
+# -- beginning ---------------------------------------------------------------------------
+
+
+def begin(
+    conn: Connection,
+    row: Mapping[str, Any] | RowMapping,
+    job: Job,
+    asker: Asker,
+    now: datetime,
+    until: datetime,
+) -> Claim | None:
+    """Claim a pending *job* that is to be spread, with one of its shards.
+
+    *row* is its own, locked, and `untouched`. ``None``: one worker is to have all of it,
+    or nothing is left of its limits.
+    """
+    asked = job.spec.spread
+    if not (row["spread"] or isinstance(asked, Spread) or asked > 1):
+        return None
+    parts = parts_of(conn, row["no"], row["spread"])
+    for number, shard in parts.leased():
+        parts.put(number, lost(shard, now))
+    cut(parts, _wanted(conn, row["no"], job, parts), now)
+    claim = _begun(conn, job, parts, asker, now, until) if parts.of else None
+    parts.of = parts.of if claim is not None else 0
+    if parts.of != row["spread"]:
+        recut(conn, parts.no, parts.of)
+    write_parts(conn, parts)
+    if claim is not None:
+        tell_open(conn, row, parts)
+    return claim
+
+
+def _begun(
+    conn: Connection, job: Job, parts: Parts, asker: Asker, now: datetime, until: datetime
+) -> Claim | None:
+    deal(conn, parts.no)
+    numbers = range(1, parts.of + 1)
+    number = first_waiting(conn, parts.no, numbers, parts.of) or numbers[0]
+    moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
+    parts.put(0, fenced(parts.total))  # a lease on all of it may have lapsed and still be there
+    claim = taken(parts, number, moved, asker.worker, until)
+    if claim is not None:
+        write_parts(conn, parts)
+        change(conn, moved, event, before=job)
+    return claim
+
+
+def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
+    asked = job.spec.spread
+    if not isinstance(asked, Spread):
+        return shards_for(asked, Extent(hosts=0, waiting=0))  # counting a large frontier takes long
+    hosts = hosts_in(job.spec.urls)
+    return shards_for(asked, extent_of(conn, no, hosts, parts.total.pulse.rate))
+
+
+# -- leaving -----------------------------------------------------------------------------
+
+
+def _leave(
+    conn: Connection,
+    lease: Lease,
+    now: datetime,
+    until: datetime,
+    decide: Decide,
+    *,
+    further: bool,
+) -> Claim | None:
+    found = _mine(conn, lease)
+    if found is None:
+        return None
+    row, parts = found
+    if parts.by[lease.shard].worker is None:
+        return None  # its last batch has given it back: the job may run otherwise by now
+    yields = parts.by[lease.shard].yields  # its slot is the urgent job's: no other shard
+    parts.put(lease.shard, back(parts.by[lease.shard], now))
+    claim: Claim | None = None
+    if State(row["state"]) is State.RUNNING:
+        job = job_of(row)
+        if further and not yields and breach(job.limits, parts.total.usage) is None:
+            claim = _further(conn, job, parts, lease, until)
+        if claim is None and not any(parts.leased()):
+            _end(conn, job, parts, decide, yields=yields)
+    write_parts(conn, parts)
+    _tell_if_freed(conn, row, parts, [lease.shard])
+    return claim
+
+
+def _tell_if_freed(
+    conn: Connection, row: Mapping[str, Any], parts: Parts, numbers: Collection[int]
+) -> None:
+    """Let others hear of shards that were given back or taken, while the job goes on."""
+    if State(row["state"]) is State.RUNNING and any(parts.leased()):
+        tell_open(conn, row, parts, numbers)
+
+
+def _further(
+    conn: Connection, job: Job, parts: Parts, lease: Lease, until: datetime
+) -> Claim | None:
+    free = [n for n, shard in parts.in_use() if shard.worker is None]
+    number = first_waiting(conn, parts.no, free, parts.of)
+    return None if number is None else taken(parts, number, job, lease.worker, until)
+
+
+def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bool) -> None:
+    """Save a job whose last shard was given back."""
+    waiting, usage = waits(conn, parts.no), parts.total.usage
+    verdict = decide(ShardEnd(job=job, usage=usage, waiting=waiting, yields=yields))
+    if verdict.again:
+        total, _ = reopen(conn, parts.no, parts.total, verdict.again)
+        parts.put(0, total)
+    write_parts(conn, parts)
+    change(conn, verdict.job, *verdict.events, before=job)
+
+
+def settle_part(
+    conn: Connection,
+    lease: Lease,
+    job: Job,
+    events: Sequence[Event],
+    again: Collection[ErrorKind],
+) -> None:
+    """Save the job of a shard and give that back; see `LeaseStore.settle`."""
+    found = _mine(conn, lease)
+    if found is None:
+        raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
+    row, parts = found
+    parts.put(lease.shard, back(parts.by[lease.shard], None))
+    if again:
+        total, _ = reopen(conn, parts.no, parts.total, again)
+        parts.put(0, total)
+    write_parts(conn, parts)
+    change(conn, job, *events)
+    _tell_if_freed(conn, {**row, "state": job.state}, parts, [lease.shard])
+
+
+def free_part(conn: Connection, lease: Lease) -> None:
+    """Let the lease of a shard go, if it is ours."""
+    found = _mine(conn, lease)
+    if found is not None:
+        row, parts = found
+        parts.put(lease.shard, back(parts.by[lease.shard], None))
+        write_parts(conn, parts)
+        _tell_if_freed(conn, row, parts, [lease.shard])
+
+
+def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | None:
+    """Return the job and the shards of a lease, locked; ``None`` if another attempt has it."""
+    found = locked_parts(conn, lease.job_no)
+    if found is None:
+        return None
+    mine = found[1].by.get(lease.shard)
+    return found if mine is not None and mine.attempt == lease.attempt else None
+
+
+# -- losing ------------------------------------------------------------------------------
+
+
+async def take_parts_back(
+    database: Database,
+    now: datetime,
+    dead: Collection[str],
+    decide: Callable[[Job], tuple[Job, Event]],
+) -> list[Job]:
+    """Free the shards of lost workers; return the jobs that nobody has a shard of any more."""
+    gone = (PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
+    statement = select(shards.c.job_no).where(*gone)
+    # each once, but not by DISTINCT, for which SQLite reads the shards of all jobs
+    jobs_hit = await database.read(lambda conn: sorted(set(conn.scalars(statement))))
+    taken_back = []
+    for no in jobs_hit:
+        work = partial(_take, no=no, gone=gone, now=now, decide=decide)
+        if (job := await database.write(work)) is not None:
+            taken_back.append(job)
+    return taken_back
+
+
+def _take(
+    conn: Connection,
+    no: int,
+    gone: Sequence[ColumnElement[bool]],
+    now: datetime,
+    decide: Callable[[Job], tuple[Job, Event]],
+) -> Job | None:
+    found = locked_parts(conn, no)
+    if found is None:
+        return None
+    row, parts = found
+    numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *gone)))
+    for number in numbers:
+        parts.put(number, lost(parts.by[number], now))
+    after: tuple[Job, Event] | None = None
+    if numbers and State(row["state"]) is State.RUNNING:
+        job = job_of(row)
+        after = after_loss(parts, sorted(numbers), job, decide)
+        if after is not None:
+            write_parts(conn, parts)
+            change(conn, *after, before=job)
+    write_parts(conn, parts)
+    if after is None:
+        _tell_if_freed(conn, row, parts, numbers)
+    return None if after is None else after[0]
+
+
+# -- reading -----------------------------------------------------------------------------
+
+
+def _load(
+    conn: Connection, lease: Lease, limit: int, *, deep: bool, without: Sequence[str]
+) -> list[Target]:
+    order = (frontier.c.depth, frontier.c.id)
+    statement = (
+        select(frontier)
+        .where(*dealt_to(lease.job_no, lease.shard, lease.of))
+        .where(exists().where(jobs.c.no == lease.job_no, PRESENT))
+        .order_by(*((c.desc() for c in order) if deep else order))
+        .limit(limit)
+    )
+    if without:
+        statement = statement.where(frontier.c.host.not_in(without))
+    return [target_of(row) for row in conn.execute(statement).mappings()]
+
+
+def _shards(conn: Connection, job_id: str) -> Mapping[int, Shard]:
+    no = conn.scalar(no_of(job_id))
+    if no is None:
+        return {}
+    of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == no)) or 0
+    return dict(parts_of(conn, no, of).in_use())

@@ -1,0 +1,195 @@
+"""A store from the path of a file or the URL of a Postgres."""
+
+import os
+from datetime import timedelta
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from crawlyard.about import install_line
+from crawlyard.clock import Clock
+from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.store.access.desk import OperationStore, SettingStore, ViewStore
+from crawlyard.store.access.idempotency import ReplyStore
+from crawlyard.store.access.users import CredentialStore, UserStore
+from crawlyard.store.crawl.frontier import FrontierStore
+from crawlyard.store.crawl.page_search import ArchiveStore
+from crawlyard.store.crawl.pages import PageStore
+from crawlyard.store.db.database import Database, SqliteDatabase
+from crawlyard.store.db.schema import bring_up, check
+from crawlyard.store.db.wakeups import NOBODY, Heralds
+from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.fleet.overview import OverviewStore
+from crawlyard.store.fleet.upkeep import UpkeepStore
+from crawlyard.store.fleet.workers import JournalStore, WorkerStore
+from crawlyard.store.hosts.hosts import HostStore
+from crawlyard.store.hosts.robots import RobotsStore
+from crawlyard.store.hosts.rules import HostRuleStore
+from crawlyard.store.jobs.diagnostics import InquiryStore
+from crawlyard.store.jobs.intake import IntakeStore
+from crawlyard.store.jobs.jobs import JobStore
+from crawlyard.store.jobs.leases import LeaseStore
+from crawlyard.store.jobs.queue import QueueStore
+from crawlyard.store.jobs.spread import SpreadStore
+from crawlyard.store.schedules.schedules import ScheduleStore
+from crawlyard.store.schedules.ticks import TickStore
+from crawlyard.store.store import Store
+from crawlyard.store.templates import TemplateStore
+from crawlyard.store.webhooks.deliveries import DeliveryStore
+from crawlyard.store.webhooks.webhooks import WebhookStore
+
+_POSTGRES = frozenset({"postgresql", "postgres"})  # as a URL may call it
+_TICKETS = "procrastinate"  # its tables are made with ours, and carry wake-ups
+
+BUSY = timedelta(seconds=30)
+"""How long SQLite waits for another process that writes."""
+
+
+async def open_sql_store(
+    where: str | Path,
+    *,
+    busy: timedelta = BUSY,
+    heralds: Heralds = NOBODY,
+    pooled: bool = False,
+) -> Store:
+    """Return the store at *where*, made or brought up to date if need be.
+
+    *where* is the path of a SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
+    *heralds* are told of jobs that become due. *pooled*: what is there is a pooler that
+    gives a connection to each transaction, and does not know what was prepared on another.
+
+    Raises:
+        Invalid: *where* is none of these.
+        StoreUnavailable: it cannot be opened; the message says why.
+        SchemaMismatch: its schema is not one that this program can use or upgrade.
+    """
+    database = _database(where, busy, heralds, pooled=pooled)
+    try:
+        if isinstance(database, SqliteDatabase):
+            await database.create()
+        await bring_up(database, database.name)
+    except BaseException:
+        await database.close()
+        raise
+    return store_on(database)
+
+
+def store_on(database: Database) -> Store:
+    """Return a store on a database that has its tables."""
+    return Store(
+        jobs=JobStore(database),
+        intake=IntakeStore(database),
+        leases=LeaseStore(database),
+        spread=SpreadStore(database),
+        queue=QueueStore(database),
+        frontier=FrontierStore(database),
+        pages=PageStore(database),
+        archive=ArchiveStore(database),
+        events=EventLog(database),
+        hosts=HostStore(database),
+        host_rules=HostRuleStore(database),
+        robots=RobotsStore(database),
+        templates=TemplateStore(database),
+        schedules=ScheduleStore(database),
+        ticks=TickStore(database),
+        webhooks=WebhookStore(database),
+        deliveries=DeliveryStore(database),
+        users=UserStore(database),
+        credentials=CredentialStore(database),
+        views=ViewStore(database),
+        operations=OperationStore(database),
+        settings=SettingStore(database),
+        replies=ReplyStore(database),
+        workers=WorkerStore(database),
+        journal=JournalStore(database),
+        inquiries=InquiryStore(database),
+        overview=OverviewStore(database),
+        upkeep=UpkeepStore(database),
+        check=partial(check, database, database.name),
+        close=database.close,
+    )
+
+
+async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
+    """Return what to add to *clock* to tell the time of the database's server.
+
+    Nothing for SQLite, whose clock is this machine's. Good to half a round trip.
+
+    Raises:
+        Invalid: *where* names no database.
+        StoreUnavailable: it cannot be reached.
+    """
+    database = _database(where, BUSY)
+    try:
+        if isinstance(database, SqliteDatabase):
+            return timedelta(0)
+        return min([await _offset(database, clock) for _ in range(5)])[1]
+    finally:
+        await database.close()
+
+
+async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelta]:
+    """Return how long the question took, and the offset."""
+    asked_at = clock.now()
+    theirs = await database.read(lambda conn: conn.scalars(select(func.clock_timestamp())).one())
+    took = clock.now() - asked_at
+    return took, theirs - (asked_at + took / 2)
+
+
+def _database(
+    where: str | Path, busy: timedelta, heralds: Heralds = NOBODY, *, pooled: bool = True
+) -> Database:
+    url = url_of(where)
+    backend = url.get_backend_name()
+    if backend == "sqlite" and url.database:
+        return SqliteDatabase(Path(url.database), busy=busy, heralds=heralds)
+    if backend in _POSTGRES:
+        try:
+            return _postgres(url, heralds, pooled=pooled)
+        except ModuleNotFoundError as error:
+            install = install_line("postgres")
+            raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
+    expected = "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
+    raise Invalid("database_url", f"{expected}, got {url.render_as_string(hide_password=True)}")
+
+
+def _postgres(url: URL, heralds: Heralds, *, pooled: bool) -> Database:
+    module = import_module("crawlyard.store.db.postgres")
+    if find_spec(_TICKETS) is None:
+        raise ModuleNotFoundError(f"no module named {_TICKETS!r}", name=_TICKETS)
+    made: Database = module.PostgresDatabase(url, heralds=heralds, pooled=pooled)
+    return made
+
+
+def check_direct_url(url: str) -> None:
+    """Refuse what cannot be a way past a pooler; it is not asked yet.
+
+    Raises:
+        Invalid: *url* names no Postgres.
+    """
+    name = "database_direct_url"
+    if url_of(url, name).get_backend_name() not in _POSTGRES:
+        # not shown: there may be a password in it
+        raise Invalid(name, "expected postgresql://HOST/DATABASE, as database_url is")
+
+
+def url_of(where: str | Path, setting: str = "database_url") -> URL:
+    """Return the URL of what is named by a path or a URL; whether it exists is not looked at.
+
+    *setting* is where it comes from.
+
+    Raises:
+        Invalid: it is neither.
+    """
+    if isinstance(where, Path) or "://" not in where:
+        return URL.create("sqlite", database=os.fspath(where))
+    try:
+        return make_url(where)
+    except (ArgumentError, ValueError):
+        # not shown: there may be a password in it
+        raise Invalid(setting, "expected postgresql://USER:PASSWORD@HOST/NAME") from None

@@ -1,0 +1,151 @@
+"""The schedules. Names are unique per owner; a deleted one is gone with its ledger."""
+
+from functools import partial
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from crawlyard.core.event import Event
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.codec.schedules import schedule_of, schedule_row
+from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.database import Database
+from crawlyard.store.db.name_conflicts import taken
+from crawlyard.store.db.name_order import behind, by_name
+from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.queries import ScheduleQuery
+from crawlyard.store.tables.schedules import schedules, ticks
+from crawlyard.store.tables.templates import templates
+
+
+class ScheduleStore(Struct, frozen=True):
+    """The schedules. Names are unique per owner; a deleted one is gone with its ledger.
+
+    One of which something cannot be read comes without that, paused, and has a `flaw`.
+    """
+
+    _database: Database
+
+    async def add(self, schedule: CrawlSchedule, event: Event) -> None:
+        """Remember a new schedule.
+
+        Raises:
+            Conflict: its id is taken, or its owner has one of that name.
+            NotFound: its template is gone.
+        """
+        await self._database.write(partial(_add, schedule=schedule, event=event))
+
+    async def get(self, schedule_id: str) -> CrawlSchedule:
+        """Return a schedule.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        return await self._database.read(partial(_get, schedule_id=schedule_id))
+
+    async def save(self, schedule: CrawlSchedule, event: Event) -> None:
+        """Replace the schedule of version ``version - 1`` and beat ``beat - 1``.
+
+        Raises:
+            Conflict: it has been edited or has fired meanwhile, is gone, or the name is taken.
+            NotFound: its template is gone.
+        """
+        await self._database.write(partial(_save, schedule=schedule, event=event))
+
+    async def find(self, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
+        """Return the schedules that *query* asks for, by (name, id), at most *limit*."""
+        return await self._database.read(partial(_find, query=query, limit=limit))
+
+    async def runs(self, schedule_id: str) -> int:
+        """Return how many rows the ledger of a schedule has."""
+        counted = select(func.count()).where(ticks.c.schedule_id == schedule_id)
+        return await self._database.read(lambda conn: conn.scalar(counted) or 0)
+
+    async def delete(self, schedule_id: str, version: int, event: Event) -> None:
+        """Delete a schedule and its ledger; its jobs stay.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
+        work = partial(_delete, schedule_id=schedule_id, version=version, event=event)
+        await self._database.write(work)
+
+
+def _add(conn: Connection, schedule: CrawlSchedule, event: Event) -> None:
+    _hold_template(conn, schedule)
+    if not insert_new(conn, schedules, [schedule_row(schedule)]):
+        same = select(schedules.c.id).where(schedules.c.id == schedule.id)
+        if conn.scalar(same) is not None:
+            raise Conflict(f"there is a schedule {schedule.id} already")
+        raise taken("schedule", schedule.name)
+    tell(conn, [event])
+
+
+def _get(conn: Connection, schedule_id: str) -> CrawlSchedule:
+    row = conn.execute(select(schedules).where(schedules.c.id == schedule_id)).mappings().first()
+    if row is None:
+        raise NotFound(f"no schedule {schedule_id}")
+    return schedule_of(row)
+
+
+def _save(conn: Connection, schedule: CrawlSchedule, event: Event) -> None:
+    _hold_template(conn, schedule)
+    statement = (
+        update(schedules)
+        .where(
+            schedules.c.id == schedule.id,
+            schedules.c.version == schedule.version - 1,
+            schedules.c.beat == schedule.beat - 1,
+        )
+        .values(schedule_row(schedule))
+    )
+    try:
+        saved = conn.execute(statement).rowcount
+    except IntegrityError:  # of all that is unique, only the name can change
+        raise taken("schedule", schedule.name) from None
+    if not saved:
+        raise Conflict(f"schedule {schedule.id} is not at version {schedule.version - 1} any more")
+    tell(conn, [event])
+
+
+def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
+    """Keep the template of a schedule from being deleted until the transaction ends."""
+    if schedule.template_id is None:
+        return
+    there = select(templates.c.id).where(templates.c.id == schedule.template_id)
+    if conn.scalar(there.with_for_update(read=True, key_share=True)) is None:
+        raise NotFound(f"no template {schedule.template_id}")
+
+
+def _find(conn: Connection, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
+    found = select(schedules).where(*_conditions(conn, query))
+    rows = conn.execute(found.order_by(*by_name(conn, schedules)).limit(limit)).mappings()
+    return [schedule_of(row) for row in rows]
+
+
+def _conditions(conn: Connection, query: ScheduleQuery) -> list[ColumnElement[bool]]:
+    asked: list[ColumnElement[bool]] = []
+    if query.owner is not None:
+        asked.append(schedules.c.owner == query.owner)
+    if query.template_id is not None:
+        asked.append(schedules.c.template_id == query.template_id)
+    if query.paused is not None:
+        paused = schedules.c.paused_at
+        asked.append(paused.is_not(None) if query.paused else paused.is_(None))
+    if query.name is not None:
+        asked.append(schedules.c.name == query.name)
+    if query.text:
+        asked.append(schedules.c.search.contains(query.text.casefold(), autoescape=True))
+    if query.after is not None:
+        asked.append(behind(conn, schedules, query.after))
+    return asked
+
+
+def _delete(conn: Connection, schedule_id: str, version: int, event: Event) -> None:
+    same = (schedules.c.id == schedule_id, schedules.c.version == version)
+    if not conn.execute(delete(schedules).where(*same)).rowcount:
+        raise Conflict(f"schedule {schedule_id} is not at version {version} any more")
+    conn.execute(delete(ticks).where(ticks.c.schedule_id == schedule_id))
+    tell(conn, [event])

@@ -1,1 +1,0 @@
-"""One SQLAlchemy Core implementation for SQLite and Postgres."""

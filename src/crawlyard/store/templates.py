@@ -1,0 +1,209 @@
+"""The templates, with all their versions. Names are unique per owner."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from crawlyard.core.event import Event
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.templates.template import CrawlTemplate
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.codec.schedules import schedule_of, schedule_row
+from crawlyard.store.codec.templates import template_of, template_row, version_row
+from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.database import Database
+from crawlyard.store.db.name_conflicts import in_use, taken
+from crawlyard.store.db.name_order import behind, by_name
+from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.queries import Carry, TemplateQuery
+from crawlyard.store.tables.schedules import schedules
+from crawlyard.store.tables.templates import template_versions, templates
+
+_OF_ITS_TEMPLATE = template_versions.c.template_id == templates.c.id
+_BEYOND = 2**31  # what a column of versions holds, and one more
+_LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
+
+
+class TemplateStore(Struct, frozen=True):
+    """The templates, with all their versions. Names are unique per owner."""
+
+    _database: Database
+
+    async def add(self, template: CrawlTemplate, event: Event) -> None:
+        """Remember a new template, at version 1.
+
+        Raises:
+            Conflict: its id is taken, or its owner has one of that name.
+        """
+        await self._database.write(partial(_add, template=template, event=event))
+
+    async def get(self, template_id: str, version: int | None = None) -> CrawlTemplate:
+        """Return a template as it was at *version*, the latest by default.
+
+        Raises:
+            NotFound: there is none of that id, or no such version.
+        """
+        return await self._database.read(partial(_get, template_id=template_id, version=version))
+
+    async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None = None) -> None:
+        """Add version ``template.version``, which follows the latest. Earlier ones stay.
+
+        In the same transaction *carry* is given the schedules of the template's owner that
+        follow its latest version, by id, and what it returns of them is saved, their ids,
+        names and templates unchanged. Nothing is written if it raises.
+
+        Raises:
+            Conflict: the latest is another, the template is gone, or the name is taken.
+        """
+        await self._database.write(partial(_save, template=template, event=event, carry=carry))
+
+    async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
+        """Return the latest versions that *query* asks for, by (name, id), at most *limit*."""
+        return await self._database.read(partial(_find, query=query, limit=limit))
+
+    async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
+        """Return all versions of a template, the newest first; none if there is no template."""
+        return await self._database.read(partial(_versions, template_id=template_id))
+
+    async def check_unused(self, template_id: str, seen_by: str | None = None) -> None:
+        """Check that no schedule uses a template.
+
+        Raises:
+            Conflict: one does, as for `delete`.
+        """
+        await self._database.read(lambda conn: _check_unused(conn, template_id, seen_by))
+
+    async def delete(
+        self, template_id: str, version: int, event: Event, seen_by: str | None = None
+    ) -> None:
+        """Delete a template with all versions.
+
+        Raises:
+            Conflict: the latest version is another, or a schedule uses the template: the
+                message names the schedules of *seen_by*, ``None``: all of them, and
+                counts the others.
+        """
+        work = partial(_delete, template_id=template_id, version=version, event=event)
+        await self._database.write(partial(work, seen_by=seen_by))
+
+
+def _read(which: ColumnElement[bool]) -> Select[Any]:
+    return select(*template_versions.c, templates.c.owner, templates.c.created_at).join(
+        templates, which
+    )
+
+
+def _add(conn: Connection, template: CrawlTemplate, event: Event) -> None:
+    if not insert_new(conn, templates, [template_row(template)]):
+        same = select(templates.c.id).where(templates.c.id == template.id)
+        if conn.scalar(same) is not None:
+            raise Conflict(f"there is a template {template.id} already")
+        raise taken("template", template.name)
+    conn.execute(insert(template_versions).values(version_row(template)))
+    tell(conn, [event])
+
+
+def _get(conn: Connection, template_id: str, version: int | None) -> CrawlTemplate:
+    which = _LATEST
+    if version is not None:
+        # no database takes a number of any length
+        asked = version if 1 <= version < _BEYOND else 0
+        which = _OF_ITS_TEMPLATE & (template_versions.c.version == asked)
+    row = conn.execute(_read(which).where(templates.c.id == template_id)).mappings().first()
+    if row is not None:
+        return template_of(row)
+    there = conn.scalar(select(templates.c.id).where(templates.c.id == template_id))
+    if there is None:
+        raise NotFound(f"no template {template_id}")
+    raise NotFound(f"no version {version} of template {template_id}")
+
+
+def _save(conn: Connection, template: CrawlTemplate, event: Event, carry: Carry | None) -> None:
+    _lock(conn, template.id, template.version - 1)
+    carried = carry(_following(conn, template)) if carry else ()
+    row = template_row(template)
+    del row["id"], row["created_at"]
+    try:
+        conn.execute(update(templates).where(templates.c.id == template.id).values(row))
+    except IntegrityError:
+        raise taken("template", template.name) from None
+    conn.execute(insert(template_versions).values(version_row(template)))
+    for schedule, _ in carried:
+        same = update(schedules).where(schedules.c.id == schedule.id)
+        conn.execute(same.values(schedule_row(schedule)))
+    tell(conn, [event, *(about for _, about in carried)])
+
+
+def _following(conn: Connection, template: CrawlTemplate) -> list[CrawlSchedule]:
+    """Return the schedules of its owner that follow its latest version, locked."""
+    own = (schedules.c.template_id == template.id, schedules.c.owner == template.owner)
+    found = select(schedules).where(*own).order_by(schedules.c.id)
+    rows = conn.execute(found.with_for_update(key_share=True)).mappings()
+    every = [schedule_of(row) for row in rows]
+    return [schedule for schedule in every if schedule.template_version is None]
+
+
+def _find(conn: Connection, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
+    found = _read(_LATEST).where(*_conditions(conn, query))
+    rows = conn.execute(found.order_by(*by_name(conn, templates)).limit(limit)).mappings()
+    return [template_of(row) for row in rows]
+
+
+def _conditions(conn: Connection, query: TemplateQuery) -> list[ColumnElement[bool]]:
+    asked: list[ColumnElement[bool]] = []
+    if query.owner is not None:
+        asked.append(templates.c.owner == query.owner)
+    if query.seen_by is not None:
+        asked.append(or_(templates.c.owner == query.seen_by, templates.c.public))
+    if query.public is not None:
+        asked.append(templates.c.public.is_(query.public))
+    if query.name is not None:
+        asked.append(templates.c.name == query.name)
+    if query.text:
+        asked.append(templates.c.search.contains(query.text.casefold(), autoescape=True))
+    if query.after is not None:
+        asked.append(behind(conn, templates, query.after))
+    return asked
+
+
+def _versions(conn: Connection, template_id: str) -> list[CrawlTemplate]:
+    found = _read(_OF_ITS_TEMPLATE).where(templates.c.id == template_id)
+    rows = conn.execute(found.order_by(template_versions.c.version.desc())).mappings()
+    return [template_of(row) for row in rows]
+
+
+def _delete(
+    conn: Connection, template_id: str, version: int, event: Event, seen_by: str | None
+) -> None:
+    _lock(conn, template_id, version)
+    # A schedule that is being added holds a share of the row that is locked now: it is
+    # seen here, or it comes too late and finds no template.
+    _check_unused(conn, template_id, seen_by)
+    conn.execute(delete(template_versions).where(template_versions.c.template_id == template_id))
+    conn.execute(delete(templates).where(templates.c.id == template_id))
+    tell(conn, [event])
+
+
+def _check_unused(conn: Connection, template_id: str, seen_by: str | None) -> None:
+    using = select(schedules.c.owner, schedules.c.name)
+    found = conn.execute(using.where(schedules.c.template_id == template_id))
+    users = [(row.owner, row.name) for row in found]
+    if users:
+        raise in_use(template_id, users, seen_by)
+
+
+def _lock(conn: Connection, template_id: str, version: int) -> None:
+    """See to it that nobody else changes the template until the transaction ends.
+
+    Raises:
+        Conflict: its latest version is another, or it is gone.
+    """
+    same = select(templates.c.id).where(
+        templates.c.id == template_id, templates.c.version == version
+    )
+    if conn.scalar(same.with_for_update()) is None:
+        raise Conflict(f"template {template_id} is not at version {version} any more")

@@ -1,0 +1,323 @@
+"""What is to be delivered, and what became of it.
+
+Locks are taken in one order: the cursor, a webhook, its deliveries, the events.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
+
+from crawlyard.core.event import Event
+from crawlyard.core.webhooks.delivery_limits import Traffic
+from crawlyard.core.webhooks.subscribers import Subscribers
+from crawlyard.core.webhooks.webhook import Delivery, DeliveryState, Webhook, message_id
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.codec.jobs import event_of
+from crawlyard.store.codec.webhooks import delivery_of, delivery_row, webhook_of, webhook_row
+from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.database import Database
+from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.queries import Claimed
+from crawlyard.store.tables.jobs import events
+from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
+from crawlyard.store.webhooks.outbox import give_up, give_up_all, locked
+
+_CURSOR = "webhooks"
+
+
+class DeliveryStore(Struct, frozen=True):
+    """What is to be delivered, and what became of it."""
+
+    _database: Database
+
+    async def fan_out(self, now: datetime, limit: int = 500) -> int:
+        """Make deliveries, due at *now*, of the next events that no call has looked at.
+
+        One transaction for at most *limit* events, each looked at once by all callers
+        together; an active webhook gets each event that it `wants` once. Return how many
+        events were looked at; those of users without a webhook are passed over.
+        """
+        return await self._database.write(partial(_fan_out, now=now, limit=limit))
+
+    async def claim(self, now: datetime, lease: timedelta, traffic: Traffic) -> list[Claimed]:
+        """Lease due deliveries, the earliest first, as far as *traffic* has room for them.
+
+        Their webhooks are active, and no receiver of them has asked for a rest. *traffic*
+        counts them. Two callers never get the same one until its lease has lapsed.
+        """
+        work = partial(_claim, now=now, until=now + lease, traffic=traffic)
+        return await self._database.write(work)
+
+    async def settle(
+        self, claimed: Delivery, after: Delivery, held_until: datetime | None = None
+    ) -> Event | None:
+        """Write what became of a *claimed* delivery and free it; let its webhook hear of it.
+
+        Return the event that was written if that switched the webhook off, as
+        `Webhook.heard` says. Nothing is written if the delivery is not as it was claimed
+        any more: another has settled it, it is to be made again, or it is gone.
+        """
+        work = partial(_settle, claimed=claimed, after=after, held_until=held_until)
+        event = await self._database.write(work)
+        if event is not None:
+            await give_up_all(self._database, claimed.webhook_id, event.at)
+        return event
+
+    async def get(self, delivery_id: str) -> Delivery:
+        """Return a delivery.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        return await self._database.read(partial(_get, delivery_id=delivery_id))
+
+    async def find(
+        self, webhook_id: str, state: DeliveryState | None, before: int | None, limit: int
+    ) -> list[Delivery]:
+        """Return deliveries with a key below *before*, newest first, at most *limit*."""
+        asked = [deliveries.c.webhook_id == webhook_id]
+        if state is not None:
+            asked.append(deliveries.c.state == state.value)
+        if before is not None:
+            asked.append(deliveries.c.no < before)
+        return await self._database.read(partial(_find, asked=asked, limit=limit))
+
+    async def again(self, delivery_id: str, now: datetime) -> Delivery:
+        """Make a delivery due once more, whatever its state; its attempts begin anew.
+
+        A rest that its receiver asked for is over.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: its webhook is switched off.
+        """
+        return await self._database.write(partial(_again, delivery_id=delivery_id, now=now))
+
+    async def next_at(self, now: datetime, traffic: Traffic) -> datetime | None:
+        # asked every second, and mostly there is none: then one short query, or none, is enough
+        """Return when `claim` will find something again, ``None`` if nothing waits.
+
+        Perhaps an instant that is over; what *traffic* has no room for is left out.
+        """
+        if not await self._database.known(_is_any_undelivered):
+            return None
+        return await self._database.read(partial(_next_at, now=now, traffic=traffic))
+
+    async def events(self, deliveries: Sequence[Delivery]) -> list[Event | None]:
+        """Return the event of each delivery, ``None`` where it has been forgotten."""
+        seqs = [delivery.seq for delivery in deliveries]
+        return await self._database.read(partial(_events, seqs=seqs)) if seqs else []
+
+
+def _fan_out(conn: Connection, now: datetime, limit: int) -> int:
+    seen = _locked_cursor(conn)
+    # In this order: whoever wrote one of these events saw it come after the webhooks
+    # that are to hear of it, so they are seen below.
+    last = conn.scalar(select(func.max(events.c.seq))) or 0
+    if last <= seen:
+        return 0
+    looked_at = _events_between(conn, seen, last, limit)
+    audience = Subscribers(_endpoints(conn, looked_at))
+    new = [
+        _new_row(webhook.id, event, now) for event in looked_at for webhook in audience.of(event)
+    ]
+    insert_new(conn, deliveries, new)
+    through = looked_at[-1].seq if len(looked_at) == limit else last
+    conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
+    return len(looked_at)
+
+
+def _locked_cursor(conn: Connection) -> int:
+    """Return the last event that was looked at; nobody else looks until the transaction ends."""
+    mine = select(cursors.c.seq).where(cursors.c.name == _CURSOR).with_for_update()
+    if conn.scalar(mine) is None:
+        insert_new(conn, cursors, [{"name": _CURSOR, "seq": 0}])
+    return int(conn.scalars(mine).one())
+
+
+def _events_between(conn: Connection, seen: int, last: int, limit: int) -> list[Event]:
+    """Return the events that a webhook may want to hear of."""
+    concerned = or_(
+        and_(webhooks.c.job_id.is_(None), webhooks.c.owner == events.c.owner),
+        webhooks.c.job_id == events.c.subject,
+        webhooks.c.id == events.c.subject,
+    )
+    rows = conn.execute(
+        select(events)
+        .where(
+            events.c.seq > seen,
+            events.c.seq <= last,
+            select(webhooks.c.id).where(webhooks.c.active, concerned).exists(),
+        )
+        .order_by(events.c.seq)
+        .limit(limit)
+    )
+    return [event_of(row) for row in rows.mappings()]
+
+
+def _endpoints(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
+    """Return the active webhooks that may want to hear of one of these events."""
+    owners, subjects = ({e.owner for e in happened}, {e.subject for e in happened})
+    concerned = or_(
+        and_(webhooks.c.job_id.is_(None), webhooks.c.owner.in_(sorted(owners))),
+        webhooks.c.job_id.in_(sorted(subjects)),
+        webhooks.c.id.in_(sorted(subjects)),
+    )
+    # shared locks: a webhook that is being deleted must not get deliveries any more
+    query = select(webhooks).where(webhooks.c.active, concerned).order_by(webhooks.c.id)
+    rows = conn.execute(query.with_for_update(read=True, key_share=True)).mappings()
+    return [(webhook_of(row), row["since_seq"]) for row in rows]
+
+
+def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
+    delivery = Delivery(
+        no=0,  # given by the database
+        id=message_id(webhook_id, event.seq),
+        webhook_id=webhook_id,
+        seq=event.seq,
+        name=event.name,
+        due_at=now,
+        created_at=now,
+    )
+    return delivery_row(delivery)
+
+
+def _claim(conn: Connection, now: datetime, until: datetime, traffic: Traffic) -> list[Claimed]:
+    claimed: list[Claimed] = []
+    # one more round where some had more than there was room for
+    while traffic.free:
+        found = [delivery_of(row) for row in conn.execute(_due(now, traffic)).mappings()]
+        hooks = _webhooks_of(conn, found)
+        fitting = [
+            Claimed(delivery=delivery, webhook=hooks[delivery.webhook_id])
+            for delivery in found
+            if delivery.webhook_id in hooks and traffic.take(hooks[delivery.webhook_id])
+        ]
+        mine = deliveries.c.no.in_([each.delivery.no for each in fitting])
+        conn.execute(update(deliveries).where(mine).values(leased_until=until))
+        claimed += fitting
+        if len(fitting) == len(found):
+            break
+    return claimed
+
+
+_SENT = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
+
+
+def _due(now: datetime, traffic: Traffic) -> Select[Any]:
+    # two claims at once: the second takes others
+    free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until <= now)
+    rested = or_(webhooks.c.held_until.is_(None), webhooks.c.held_until <= now)
+    return (
+        select(deliveries)
+        .select_from(_SENT)
+        .where(_waiting(traffic), deliveries.c.due_at <= now, free, rested)
+        .order_by(deliveries.c.due_at, deliveries.c.no)
+        .limit(traffic.free)
+        .with_for_update(of=deliveries, skip_locked=True)
+    )
+
+
+def _waiting(traffic: Traffic) -> ColumnElement[bool]:
+    """Return what holds for the deliveries that are still to be made, and have room."""
+    kept_waiting = and_(webhooks.c.failing_since.is_not(None), webhooks.c.id.in_(traffic.busy))
+    return and_(
+        UNDELIVERED,
+        webhooks.c.active,
+        webhooks.c.owner.not_in(traffic.owners),
+        webhooks.c.receiver.not_in(traffic.receivers),
+        ~kept_waiting,
+    )
+
+
+def _webhooks_of(conn: Connection, found: Sequence[Delivery]) -> dict[str, Webhook]:
+    ids = sorted({delivery.webhook_id for delivery in found})
+    rows = conn.execute(select(webhooks).where(webhooks.c.id.in_(ids))).mappings()
+    return {row["id"]: webhook_of(row) for row in rows}
+
+
+def _settle(
+    conn: Connection, claimed: Delivery, after: Delivery, held_until: datetime | None
+) -> Event | None:
+    webhook = locked(conn, claimed.webhook_id)
+    mine = select(deliveries).where(deliveries.c.id == claimed.id)
+    row = conn.execute(mine.with_for_update()).mappings().first()
+    if webhook is None or row is None or delivery_of(row) != claimed:
+        return None
+    conn.execute(
+        update(deliveries)
+        .where(deliveries.c.id == claimed.id)
+        .values(delivery_row(after) | {"leased_until": None})
+    )
+    if len(after.attempts) == len(claimed.attempts):
+        return None
+    heard, event = webhook.heard(after, held_until)
+    if heard != webhook:
+        changed = update(webhooks).where(webhooks.c.id == webhook.id)
+        conn.execute(changed.values(webhook_row(heard)))
+    if event is not None:
+        give_up(conn, webhook.id, event.at)
+        tell(conn, [event])
+    return event
+
+
+def _get(conn: Connection, delivery_id: str, *, lock: bool = False) -> Delivery:
+    mine = select(deliveries).where(deliveries.c.id == delivery_id)
+    row = conn.execute(mine.with_for_update() if lock else mine).mappings().first()
+    if row is None:
+        raise NotFound(f"no delivery {delivery_id}")
+    return delivery_of(row)
+
+
+def _find(conn: Connection, asked: Sequence[ColumnElement[bool]], limit: int) -> list[Delivery]:
+    found = select(deliveries).where(*asked).order_by(deliveries.c.no.desc()).limit(limit)
+    return [delivery_of(row) for row in conn.execute(found).mappings()]
+
+
+def _again(conn: Connection, delivery_id: str, now: datetime) -> Delivery:
+    webhook = locked(conn, _get(conn, delivery_id).webhook_id)
+    before = _get(conn, delivery_id, lock=True)
+    if webhook is None or not webhook.active:
+        raise Conflict(f"webhook {before.webhook_id} is switched off")
+    after = replace(before, state=DeliveryState.PENDING, attempts=(), due_at=now, ended_at=None)
+    conn.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery_id)
+        .values(delivery_row(after) | {"leased_until": None})
+    )
+    conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(held_until=None))
+    return after
+
+
+_ANY_UNDELIVERED = select(deliveries.c.no).where(UNDELIVERED).limit(1)
+
+
+def _is_any_undelivered(conn: Connection) -> bool:
+    return conn.scalar(_ANY_UNDELIVERED) is not None
+
+
+def _next_at(conn: Connection, now: datetime, traffic: Traffic) -> datetime | None:
+    if not traffic.free:
+        return None
+    waiting, held = _waiting(traffic), webhooks.c.held_until > now
+    free = select(deliveries.c.due_at).select_from(_SENT)
+    free = free.where(waiting, deliveries.c.leased_until.is_(None), ~func.coalesce(held, False))
+    leased = select(func.min(deliveries.c.leased_until)).select_from(_SENT).where(waiting)
+    rests = select(func.min(webhooks.c.held_until)).select_from(_SENT).where(waiting, held)
+    instants = (
+        conn.scalar(free.order_by(deliveries.c.due_at).limit(1)),
+        conn.scalar(leased),
+        conn.scalar(rests),
+    )
+    return min((at for at in instants if at is not None), default=None)
+
+
+def _events(conn: Connection, seqs: Collection[int]) -> list[Event | None]:
+    rows = conn.execute(select(events).where(events.c.seq.in_(seqs))).mappings()
+    of_seq = {row["seq"]: event_of(row) for row in rows}
+    return [of_seq.get(seq) for seq in seqs]

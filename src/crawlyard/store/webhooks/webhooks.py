@@ -1,0 +1,180 @@
+"""The endpoints that events are delivered to."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from msgspec import Struct
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+
+from crawlyard.core.event import Event
+from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
+from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.codec.webhooks import webhook_of, webhook_row
+from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.database import Database
+from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.queries import WebhookQuery
+from crawlyard.store.tables.jobs import events
+from crawlyard.store.tables.webhooks import deliveries, webhooks
+from crawlyard.store.webhooks.outbox import drop, give_up, give_up_all, locked
+
+
+class WebhookStore(Struct, frozen=True):
+    """The endpoints that events are delivered to."""
+
+    _database: Database
+
+    async def add(self, webhook: Webhook, event: Event) -> None:
+        """Remember a new webhook; it gets the events that are written from now on.
+
+        Raises:
+            Conflict: its id is taken.
+        """
+        await self._database.write(partial(_add, webhook=webhook, event=event))
+
+    async def get(self, webhook_id: str) -> Webhook:
+        """Return a webhook.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        return await self._database.read(partial(_get, webhook_id=webhook_id))
+
+    async def save(self, webhook: Webhook, event: Event) -> None:
+        """Replace version ``webhook.version - 1`` and add the event.
+
+        What `DeliveryStore.settle` writes stays as it is: whether it fails, and since when.
+        Only switched on does it begin anew. A rest that its receiver asked for is over.
+
+        One that is switched off is through with what waits for it: those deliveries have
+        failed. One that is switched on gets the events that are written from now on. Where
+        much waits, that is done in further transactions, which make it true again if they
+        were broken off.
+
+        Raises:
+            Conflict: the stored version is another, or it is gone.
+        """
+        if await self._database.write(partial(_save, webhook=webhook, event=event)):
+            await give_up_all(self._database, webhook.id, webhook.updated_at)
+
+    async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
+        """Return the webhooks that *query* asks for, newest first, at most *limit*."""
+        return await self._database.read(partial(_find, query=query, limit=limit))
+
+    async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
+        """Return how many deliveries a webhook has in each state, zeros left out."""
+        counted = (
+            select(deliveries.c.state, func.count())
+            .where(deliveries.c.webhook_id == webhook_id)
+            .group_by(deliveries.c.state)
+        )
+        rows = await self._database.read(lambda conn: conn.execute(counted).all())
+        return {DeliveryState(state): count for state, count in rows}
+
+    async def delete(self, webhook_id: str, version: int, event: Event) -> None:
+        """Delete a webhook with its deliveries; of many, most go in transactions before.
+
+        Raises:
+            Conflict: the stored version is another, or it is gone.
+        """
+        emptied = partial(_emptied, webhook_id=webhook_id, version=version)
+        while await self._database.write(emptied):
+            pass
+        await self._database.write(
+            partial(_delete, webhook_id=webhook_id, version=version, event=event)
+        )
+
+
+def _add(conn: Connection, webhook: Webhook, event: Event) -> None:
+    if not insert_new(conn, webhooks, [webhook_row(webhook) | {"since_seq": 0}]):
+        raise Conflict(f"there is a webhook {webhook.id} already")
+    tell(conn, [event])
+    _from_now_on(conn, webhook.id)
+
+
+def _from_now_on(conn: Connection, webhook_id: str) -> None:
+    """Let a webhook hear what is told after this transaction's own event.
+
+    Nobody else tells of anything before this transaction has ended: whoever sees a
+    later event sees the webhook as well.
+    """
+    last = select(func.max(events.c.seq)).scalar_subquery()
+    conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(since_seq=last))
+
+
+def _get(conn: Connection, webhook_id: str) -> Webhook:
+    row = conn.execute(select(webhooks).where(webhooks.c.id == webhook_id)).mappings().first()
+    if row is None:
+        raise NotFound(f"no webhook {webhook_id}")
+    return webhook_of(row)
+
+
+def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
+    """Replace a webhook; tell whether more waits for it that is to be given up."""
+    before = _at(conn, webhook.id, webhook.version - 1)
+    begins = webhook.active and not before.active
+    row = webhook_row(webhook) | {"held_until": None}
+    for name in _SETTLED:
+        if begins:
+            row[name] = _ANEW[name]
+        else:
+            del row[name]
+    conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(row))
+    more = False
+    if begins:
+        # what is left where switching it off was broken off
+        while give_up(conn, webhook.id, webhook.updated_at):
+            pass
+    elif not webhook.active:
+        more = give_up(conn, webhook.id, webhook.updated_at)
+    tell(conn, [event])
+    if begins:
+        _from_now_on(conn, webhook.id)
+    return more
+
+
+_ANEW = {"failing_since": None, "failures": 0}
+_SETTLED = tuple(_ANEW)  # written by `settle`, which raises no version
+
+
+def _find(conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
+    asked: list[ColumnElement[bool]] = []
+    if query.owner is not None:
+        asked.append(webhooks.c.owner == query.owner)
+    if query.job_id is not None:
+        none, of_job = webhooks.c.job_id.is_(None), webhooks.c.job_id == query.job_id
+        asked.append(of_job if query.job_id else none)
+    if query.id_part:
+        part = query.id_part.lower()
+        begins = webhooks.c.id.startswith(part, autoescape=True)
+        asked.append(or_(begins, webhooks.c.id.endswith(part, autoescape=True)))
+    if query.before is not None:
+        asked.append(webhooks.c.id < query.before)
+    found = select(webhooks).where(*asked).order_by(webhooks.c.id.desc()).limit(limit)
+    return [webhook_of(row) for row in conn.execute(found).mappings()]
+
+
+def _emptied(conn: Connection, webhook_id: str, version: int) -> bool:
+    """Delete some deliveries of a webhook; tell whether there may be more."""
+    _at(conn, webhook_id, version)
+    return drop(conn, webhook_id)
+
+
+def _delete(conn: Connection, webhook_id: str, version: int, event: Event) -> None:
+    _at(conn, webhook_id, version, to_delete=True)
+    while drop(conn, webhook_id):  # those that came since
+        pass
+    conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
+    tell(conn, [event])
+
+
+def _at(conn: Connection, webhook_id: str, version: int, *, to_delete: bool = False) -> Webhook:
+    """Return a webhook, locked.
+
+    Raises:
+        Conflict: the stored version is another, or it is gone.
+    """
+    webhook = locked(conn, webhook_id, to_delete=to_delete)
+    if webhook is None or webhook.version != version:
+        raise Conflict(f"webhook {webhook_id} is not at version {version} any more")
+    return webhook

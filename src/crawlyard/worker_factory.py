@@ -1,0 +1,114 @@
+"""What works in a yard: its workers, and what delivers to webhooks."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from crawlyard.clock import Clock
+from crawlyard.config import Settings
+from crawlyard.core.jobs.spec import check_worker_tags
+from crawlyard.dispatch.base import Dispatcher
+from crawlyard.engine.extract.parse_pool import ParsePool
+from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.webhook_post import Poster
+from crawlyard.engine.robots.cache import RobotsCache
+from crawlyard.engine.visit import Tools
+from crawlyard.services.webhooks.delivery import Deliverer
+from crawlyard.services.worker.claiming import ClaimRules
+from crawlyard.services.worker.host_locks import HostLocks
+from crawlyard.services.worker.isolation import Isolation
+from crawlyard.services.worker.liveness import Liveness
+from crawlyard.services.worker.progress import ProgressTracker
+from crawlyard.services.worker.recorder import Recorder
+from crawlyard.services.worker.run import WorkerContext
+from crawlyard.services.worker.worker import Worker, WorkerOptions, worker_id
+from crawlyard.store.store import Store
+
+
+class Works:
+    """Makes the workers of a yard, which share a host gate and a cache of robots.txt.
+
+    *alone*: nothing is shared with other processes, nor kept in the data directory.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        progress: ProgressTracker,
+        *,
+        alone: bool,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._progress = progress
+        self._alone = alone
+        self._gate = HostGate(clock, store.hosts, worker_id())
+        self._heavy = ParsePool()
+        self._robots = RobotsCache(clock, store.robots)
+        poster = Poster(settings.user_agent, ca_file=settings.ca_file)
+        self.deliverer = Deliverer(store, poster, clock)
+
+    def worker(
+        self,
+        run_over: Callable[[], None],
+        *,
+        only: str | None = None,
+        slots: int | None = None,
+        tags: Sequence[str] | None = None,
+        reserved: int | None = None,
+    ) -> Worker:
+        """Return a worker that is not running yet; *only* takes that job and no other.
+
+        What is ``None`` is as the settings say. *run_over* is called when a run of a
+        schedule's job is over.
+
+        Raises:
+            Invalid: one of its tags is none.
+        """
+        name, settings = worker_id(), self._settings
+        tags = settings.worker_tags if tags is None else tags
+        check_worker_tags("worker_tags", tags)
+        rules = ClaimRules(
+            slots=slots or settings.jobs,
+            lease=settings.lease,
+            tags=frozenset(tags),
+            reserved=settings.reserve_urgent if reserved is None else reserved,
+            patience=settings.preempt_after,
+            age_step=settings.age_after,
+            only=only,
+        )
+        options = WorkerOptions(
+            rules=rules,
+            shutdown_s=self._settings.shutdown_s,
+            run_over=run_over,
+        )
+        files, isolation = None, None
+        if not self._alone:
+            files = HostLocks(self._settings.data_dir / "workers", name)
+            isolation = Isolation(self._settings.model_dump(mode="json"))
+        signs = Liveness(name, self._dispatcher, files)
+        return Worker(self.workshop(), self._dispatcher, signs, isolation, options, name)
+
+    def workshop(self) -> WorkerContext:
+        """Return what the jobs of one worker share; the host gate is that of all of them."""
+        return WorkerContext(
+            store=self._store,
+            clock=self._clock,
+            tools=Tools(self._clock, self._gate, self._heavy),
+            robots=self._robots,
+            recorder=Recorder(self._store.frontier, self._clock, self._settings.lease),
+            progress=self._progress,
+            agent=self._settings.user_agent,
+            fetcher=partial(HttpFetcher, ca_file=self._settings.ca_file),
+        )
+
+    async def close(self) -> None:
+        """Let go of what is booked, and end helpers."""
+        await self._gate.close()
+        await self._robots.close()
+        await self._heavy.close()
