@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import can_ada
@@ -69,7 +70,7 @@ async def engine(url: str, at_once: int) -> None:
 async def known(url: str, at_once: int, paths: Sequence[str], read: Read | None) -> None:
     """Fetch all *paths* of the site of *url*, so many at once, and *read* each page."""
     settings, spec = Settings(), a_spec(url, at_once)
-    fetcher = HttpFetcher(spec_guard(spec), spec.timeout, SystemClock())
+    fetcher = HttpFetcher(spec_guard(spec), timedelta(seconds=spec.timeout_s), SystemClock())
     origin = url[: url.index("/", len("https://"))]
     urls = iter([f"{origin}{path}" for path in paths])  # joined, "//x" would be another host
     headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "gzip"}

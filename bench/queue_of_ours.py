@@ -99,7 +99,7 @@ class Ours:
 
 def _spec(url: str) -> JobSpec:
     """Return a job of one page."""
-    return JobSpec(urls=(f"{url}/",), allow_private=True, delay=timedelta(0))
+    return JobSpec(urls=(f"{url}/",), allow_private=True, delay_s=0)
 
 
 class _FirstLines(logging.Handler):

@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -126,7 +125,7 @@ def _spent() -> float:
 def _spec(port: int, number: int, options: argparse.Namespace) -> JobSpec:
     return JobSpec(
         urls=(f"http://{address(number % options.hosts)}:{port}/{number}/0",),
-        delay=timedelta(0),
+        delay_s=0,
         per_host=options.per_host,
         text=TextMode.NONE,
         allow_private=True,

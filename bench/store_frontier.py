@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -143,7 +142,7 @@ async def resumed(settings: Settings, database: Database, urls: int, log: Path) 
         async with Yard.open(settings) as yard:
             spec = JobSpec(
                 urls=(f"http://{site.host}/",),
-                delay=timedelta(0),
+                delay_s=0,
                 per_host=16,
                 text=TextMode.NONE,
                 allow_private=True,

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -187,9 +186,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw it (needs matplotlib)")
     options = parser.parse_args()
     if options.url:
-        delay = timedelta(seconds=options.delay)
         courses = [
-            asyncio.run(crawl(url, {"urls": (url,), "delay": delay, "per_host": 4}))
+            asyncio.run(crawl(url, {"urls": (url,), "delay_s": options.delay, "per_host": 4}))
             for url in options.url
         ]
     else:

@@ -10,7 +10,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from crawlyard import Limits, Scope
@@ -44,7 +43,7 @@ class Shape:
 
     def spec(self, port: int) -> dict[str, Any]:
         """Return the fields of the spec that crawls the site."""
-        base: dict[str, Any] = {"delay": timedelta(0), "per_host": 4, "concurrency": 16}
+        base: dict[str, Any] = {"delay_s": 0, "per_host": 4, "concurrency": 16}
         start = {"urls": self.urls(port)}
         if self.pages:
             start = {"sitemaps": (f"http://127.0.0.1:{port}/{self.name}/sitemap.xml",)}
@@ -99,13 +98,13 @@ SHAPES: Sequence[Shape] = (
     Shape("slowing", _sections(1100), latency_s=0.05, slows_by=3.0),
     Shape("growing", _random(1600)),
     Shape("page-limit", _tree(10), wants={"limits": Limits(pages=1400)}),
-    Shape("time-limit", _tree(3), wants={"limits": Limits(duration=timedelta(seconds=40))}),
+    Shape("time-limit", _tree(3), wants={"limits": Limits(duration_s=40)}),
     Shape(
         "time-outs",
         _sections(700),
         hanging=30,
         failing=40,
-        wants={"timeout": timedelta(seconds=2), "url_retries": 1},
+        wants={"timeout_s": 2, "url_retries": 1},
     ),
     Shape("burst", _list(1400)),
     Shape("slow-host", _list(400), latency_s=0.06, latencies_s={"127.0.0.3": 0.4}, hosts=4),
@@ -117,7 +116,7 @@ SHAPES: Sequence[Shape] = (
         _sections(180),
         latency_s=0.05,
         hosts=3,
-        wants={"delay": timedelta(milliseconds=200)},
+        wants={"delay_s": 0.2},
     ),
     Shape("paginated", _paginated(1200)),
 )

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from statistics import quantiles
 from urllib.parse import urlsplit
@@ -172,7 +171,7 @@ async def _prepared(settings: Settings, database: Database, jobs: int) -> tuple[
         await filled(yard, database, jobs)
         site = SiteServer(DemoSite(pages=_PAGES, faults=False))
         async with site:
-            spec = JobSpec(urls=(f"{site.url}/",), allow_private=True, delay=timedelta(0))
+            spec = JobSpec(urls=(f"{site.url}/",), allow_private=True, delay_s=0)
             job = await yard.jobs.submit(LOCAL, spec)
             await yard.worker(only=job.id).run()
         return job.id, (

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any
 
 from crawlyard import LOCAL, JobSpec, Settings, TextMode, Yard
@@ -20,7 +19,7 @@ def a_spec(url: str, at_once: int, **more: Any) -> JobSpec:
         urls=(url,),
         concurrency=at_once,
         per_host=at_once,
-        delay=timedelta(0),
+        delay_s=0,
         text=TextMode.NONE,
         allow_private=True,
         **more,

@@ -298,7 +298,7 @@ class _Builder:
         found = [*(outcome.target for outcome in outcomes), waiting]
         batch = {"skipped": _SKIPPED, "log": _log(at), **batch}
         whole = a_batch(found, outcomes, **batch)
-        usage = replace(whole.usage, duration=timedelta(seconds=30))
+        usage = replace(whole.usage, duration_s=30)
         usage = batch.get("usage") or usage
         recorded = [(claim.lease, replace(whole, usage=usage))]
         [answer] = await self._store.frontier.record(recorded, at, 10 * DAY)
@@ -337,14 +337,14 @@ _SHOP: dict[str, Any] = {
     "urls": ("https://shop.example/",),
     "name": "shop",
     "priority": Priority.URGENT,
-    "limits": Limits(pages=2000, duration=2 * HOUR),
+    "limits": Limits(pages=2000, duration_s=(2 * HOUR).total_seconds()),
     "spread": 2,
 }
 _RUNS: dict[str, Any] = {
     "usage": Usage(
         pages=1200,
         bytes=34_000_000,
-        duration=timedelta(minutes=5),
+        duration_s=300,
         errors=12,
         discovered=3000,
         done=1212,

@@ -100,7 +100,7 @@ async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
         current_url=f"https://{HOST}/guide/page-31",
         pulse=Pulse(rate=19.5, spread=4, pages_rate=19, bytes_rate=4e5, samples=20),
     )
-    batch = replace(batch, usage=replace(batch.usage, duration=timedelta(seconds=95)))
+    batch = replace(batch, usage=replace(batch.usage, duration_s=95))
     [answer] = await store.frontier.record([(claim.lease, batch)], now, LEASE)
     return Crawl(made["id"], Claim(lease=answer.lease, job=claim.job, shard=claim.shard))
 

@@ -73,7 +73,9 @@ async def lived(
             continue
         claim = await begun(stage, {"id": job.id})
         took = timedelta(seconds=30 + n * 37 % 400)
-        [claim] = await moved_on(stage, [claim], pages=120, bytes=10**6, duration=took)
+        [claim] = await moved_on(
+            stage, [claim], pages=120, bytes=10**6, duration_s=took.total_seconds()
+        )
         if word in _MOVES:
             await settled(stage, claim, *_MOVES[word])
     return [job.id for _, _, job in reversed(jobs)]

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ async def test_a_row_tells_how_a_job_stands(stage: Stage) -> None:
     shop: dict[str, Any] = {"urls": ["https://shop.example.com/"], "limits": {"pages": 1980}}
     slow = await stage.job(name="Price watch", tags=["tells"], **shop)
     await stage.job(name="", urls=["https://wiki.example.org/a"], tags=["tells"], priority="high")
-    await moved_on(stage, [await begun(stage, slow)], PACE, duration=timedelta(seconds=50), **FAR)
+    await moved_on(stage, [await begun(stage, slow)], PACE, duration_s=50, **FAR)
     done = await stage.job(name="Docs", tags=["tells"])
     limit = StateReason.LIMIT_PAGES
     await ended(stage, done, Move.COMPLETE, reason=limit, detail="the limit of 990 pages")

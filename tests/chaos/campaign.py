@@ -103,7 +103,7 @@ class Campaign:
             name=name,
             priority=priority,
             limits=Limits(pages=limit),
-            delay=timedelta(seconds=PACE.delay_s),
+            delay_s=PACE.delay_s,
             per_host=PACE.at_once,
             url_retries=0,
             spread=size.spread,

@@ -15,7 +15,7 @@ _TURN_S = 0.01
 
 
 def a_progress(done: int = 1) -> Progress:
-    usage = Usage(done=done, duration=timedelta(seconds=1, microseconds=1))
+    usage = Usage(done=done, duration_s=timedelta(seconds=1, microseconds=1).total_seconds())
     return progress_of(Limits(pages=50), usage, Pulse(), State.RUNNING, "https://example.org/é")
 
 

@@ -34,7 +34,7 @@ class TestTheShard:
         usage = Usage(
             pages=1,
             bytes=2**40,
-            duration=timedelta(seconds=1, microseconds=7),
+            duration_s=timedelta(seconds=1, microseconds=7).total_seconds(),
             errors=2,
             discovered=3,
             done=4,

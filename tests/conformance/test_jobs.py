@@ -46,7 +46,7 @@ async def test_a_job_comes_back_as_it_was_added(store: Store) -> None:
             name="Nightly",
             tags=("docs", "Ünicode"),
             priority=Priority.HIGH,
-            limits=Limits(pages=7, duration=timedelta(minutes=3, microseconds=1)),
+            limits=Limits(pages=7, duration_s=timedelta(minutes=3, microseconds=1).total_seconds()),
             retry=RetryPolicy(attempts=3, factor=4 / 3),
             scope=Scope.DOMAIN,
             strategy=Strategy.DEPTH_FIRST,
@@ -102,7 +102,11 @@ async def test_a_new_job_has_used_nothing_and_is_held_by_nobody(store: Store) ->
     shard = (await store.jobs.get(job.id)).shard
 
     assert (shard.worker, shard.attempt, shard.seq) == (None, 0, 0)
-    assert (shard.usage.pages, shard.usage.discovered, shard.usage.duration) == (0, 0, timedelta(0))
+    assert (shard.usage.pages, shard.usage.discovered, shard.usage.duration_s) == (
+        0,
+        0,
+        0.0,
+    )
 
 
 async def test_an_id_is_taken_once(store: Store) -> None:

@@ -184,7 +184,7 @@ class TestTheCourse:
 class TestTheDay:
     async def test_what_was_used_adds_up_by_owner_and_day(self, store: Store) -> None:
         claims = [await claimed(store, await added(store, owner=o)) for o in ("bob", "ada", "ada")]
-        usage = Usage(pages=2, bytes=2**40, errors=1, duration=SECOND, done=3)
+        usage = Usage(pages=2, bytes=2**40, errors=1, duration_s=1, done=3)
         batch = Batch(usage=usage)
 
         answers = await store.frontier.record([(c.lease, batch) for c in claims], NOW, LEASE)
@@ -228,7 +228,7 @@ class TestTheDay:
     async def test_a_heartbeat_uses_nothing(self, store: Store) -> None:
         claim = await claimed(store)
 
-        await recorded(store, claim.lease, Batch(usage=Usage(duration=SECOND, discovered=5)))
+        await recorded(store, claim.lease, Batch(usage=Usage(duration_s=1, discovered=5)))
 
         assert await store.users.days(None, TODAY - DAY) == {}
         assert await store.users.day("local", TODAY) == Usage()

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
-from crawlyard.core.jobs.spec import FOREVER
+from crawlyard.core.jobs.spec import FOREVER_S
 from crawlyard.core.schedules.schedule import TickOutcome
 from crawlyard.core.webhooks.delivery_limits import DeliveryRoom, Traffic
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryState, JobWebhook
@@ -36,9 +36,9 @@ MONTH = timedelta(days=30)
 ROOMY = DeliveryRoom(to_receiver=100)
 
 
-async def ended_at(store: Store, at: datetime, retention: timedelta | None = None) -> Job:
+async def ended_at(store: Store, at: datetime, retention_s: float | None = None) -> Job:
     """Return a completed job that ended at *at*."""
-    spec = a_spec(retention=retention)
+    spec = a_spec(retention_s=retention_s)
     return await added(store, in_state(State.COMPLETED, spec=spec, ended_at=at))
 
 
@@ -61,10 +61,10 @@ class TestExpired:
         assert found == [older, old]
 
     async def test_a_jobs_own_retention_counts_more_than_the_yards(self, store: Store) -> None:
-        await ended_at(store, NOW - 2 * MONTH, retention=3 * MONTH)
-        await ended_at(store, NOW - 100 * MONTH, retention=FOREVER)
-        short = await ended_at(store, NOW - DAY, retention=DAY)
-        at_once = await ended_at(store, NOW, retention=timedelta(0))
+        await ended_at(store, NOW - 2 * MONTH, retention_s=(3 * MONTH).total_seconds())
+        await ended_at(store, NOW - 100 * MONTH, retention_s=FOREVER_S)
+        short = await ended_at(store, NOW - DAY, retention_s=DAY.total_seconds())
+        at_once = await ended_at(store, NOW, retention_s=0)
 
         found = await store.upkeep.expired(NOW, MONTH, 10)
 
@@ -74,7 +74,7 @@ class TestExpired:
         self, store: Store
     ) -> None:
         await ended_at(store, NOW - 100 * MONTH)
-        own = await ended_at(store, NOW - DAY, retention=DAY)
+        own = await ended_at(store, NOW - DAY, retention_s=DAY.total_seconds())
 
         found = await store.upkeep.expired(NOW, None, 10)
 
@@ -94,7 +94,7 @@ class TestExpired:
 
     async def test_an_edited_retention_holds(self, store: Store) -> None:
         job = await ended_at(store, NOW - 2 * MONTH)
-        spec = replace(job.spec, retention=FOREVER)
+        spec = replace(job.spec, retention_s=FOREVER_S)
 
         await store.jobs.save(*job.edited(spec, NOW, actor="ada", changed={}))
 

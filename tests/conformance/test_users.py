@@ -23,7 +23,7 @@ async def told(store: Store, user: User) -> list[str]:
 
 
 async def test_a_user_comes_back_as_it_was_added(store: Store) -> None:
-    ceilings = Limits(pages=5, duration=timedelta(hours=30, microseconds=1))
+    ceilings = Limits(pages=5, duration_s=timedelta(hours=30, microseconds=1).total_seconds())
     user = a_user(
         id="a.d-a_9+x@example.org",
         role=Role.VIEWER,

@@ -54,7 +54,7 @@ def a_spec(*urls: str, **changes: Any) -> JobSpec:
     fields: dict[str, Any] = {
         "urls": urls,
         "allow_private": True,
-        "delay": timedelta(0),
+        "delay_s": 0,
         "per_host": 16,
         "url_retries": 0,
     }

@@ -1,7 +1,6 @@
 """What a crawl finds, and where it stops: judged from the server's side where that can be."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +151,14 @@ async def test_a_limit_of_duration_stops_the_job_and_pauses_do_not_count(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(8, 5)), latency_s=0.02)
-    limit = timedelta(seconds=0.4)
+    limit_s = 0.4
 
-    found = await crawled(yard, a_spec(server.url, limits=Limits(duration=limit), concurrency=2))
+    found = await crawled(
+        yard, a_spec(server.url, limits=Limits(duration_s=limit_s), concurrency=2)
+    )
 
     assert found.job.state_reason is StateReason.LIMIT_DURATION
-    assert limit <= found.usage.duration < limit + timedelta(seconds=2)
+    assert limit_s <= found.usage.duration_s < limit_s + 2
 
 
 async def test_a_limit_of_errors_ends_the_job(yard: Yard, site_server: Serve) -> None:
@@ -398,7 +399,7 @@ async def test_hosts_beyond_the_window_are_not_held_up_by_a_slow_one(
     quick = await site_server(GraphSite(tree(4, 1)), host="127.0.0.2")
     links = [f"/{n}" for n in range(40)]
     slow = await site_server(GraphSite({"/": [*links, f"{quick.url}/"]} | dict.fromkeys(links, ())))
-    spec = a_spec(f"{slow.url}/", scope=Scope.ANY, delay=timedelta(seconds=0.1))
+    spec = a_spec(f"{slow.url}/", scope=Scope.ANY, delay_s=0.1)
 
     found = await crawled(yard, spec)
 

@@ -67,7 +67,7 @@ async def test_each_quarter_of_the_way_is_told_once_and_in_order(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(WIDE))
-    spec = a_spec(server.url, delay=timedelta(milliseconds=60), per_host=1)
+    spec = a_spec(server.url, delay_s=0.06, per_host=1)
 
     found = await crawled(yard, spec)
 
@@ -80,7 +80,7 @@ async def test_quarters_of_a_limit_are_told_though_links_still_grow(
 ) -> None:
     server = await site_server(GraphSite(tree(6, 4)))
     limits = Limits(pages=80)
-    spec = a_spec(server.url, delay=timedelta(milliseconds=20), per_host=1, limits=limits)
+    spec = a_spec(server.url, delay_s=0.02, per_host=1, limits=limits)
 
     found = await crawled(yard, spec)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -134,7 +133,7 @@ async def test_a_worker_shows_how_busy_its_processor_is(yard: Yard) -> None:
 async def test_a_host_shows_how_many_urls_wait_for_it(yard: Yard, site_server: Serve) -> None:
     links = [f"/{n}" for n in range(30)]
     server = await site_server(GraphSite({"/": links, **{link: [] for link in links}}))
-    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=1), per_host=1)
+    spec = a_spec(f"{server.url}/", delay_s=1, per_host=1)
     job = await yard.jobs.submit(LOCAL, spec)
     worker = yard.worker()
     working = asyncio.create_task(worker.run())

@@ -2,7 +2,6 @@
 
 import resource
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,7 @@ async def test_each_hazard_of_a_group_comes_to_what_it_must(
             "re:/found/l/([0-9]{2,4}|1[0-9]{3}[0-8])$",  # 20,000 links: some will do
         ),
         max_body=4 * 1024 * 1024,
-        timeout=timedelta(seconds=60),
+        timeout_s=60,
         url_retries=2 if group == "err" else 0,
         concurrency=64,
         per_host=64,
@@ -114,7 +113,7 @@ async def test_what_only_a_time_out_ends_comes_to_what_it_must(
         *(f"{server.url}{path}" for path in TIMED),
         f"{server.url}/ok/body",
         max_body=4 * 1024 * 1024,
-        timeout=timedelta(seconds=2),
+        timeout_s=2,
         concurrency=64,
         per_host=64,
         max_depth=0,
@@ -191,10 +190,10 @@ async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
         servers[kind] = await site_server(RobotsSite(kind, other=other.authority))
         spec = a_spec(
             f"{servers[kind].url}/",
-            timeout=timedelta(seconds=60 if must.open else 1),
-            crawl_delay_cap=timedelta(seconds=0.05),
+            timeout_s=60 if must.open else 1,
+            crawl_delay_cap_s=0.05,
             # what never answers is asked again for a minute: it is enough to see it stay closed
-            limits=Limits() if must.open else Limits(duration=timedelta(seconds=3)),
+            limits=Limits() if must.open else Limits(duration_s=3),
         )
         await yard.jobs.submit(LOCAL, spec)
 

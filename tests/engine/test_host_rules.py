@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +159,7 @@ async def test_a_robots_txt_that_need_not_be_asked_for_costs_no_delay(
     tmp_path: Path, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite({"/": []}))
-    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=30))
+    spec = a_spec(f"{server.url}/", delay_s=30)
     async with opened(tmp_path, database_url="") as one:
         await crawled(one, a_spec(f"{server.url}/nothing"))
     async with opened(tmp_path, database_url="") as two:

@@ -36,7 +36,7 @@ async def test_requests_to_a_host_are_never_closer_than_the_delay(
 ) -> None:
     server = await site_server(GraphSite(tree(4, 2)))
 
-    found = await crawled(yard, a_spec(f"{server.url}/", delay=timedelta(seconds=0.08)))
+    found = await crawled(yard, a_spec(f"{server.url}/", delay_s=0.08))
 
     assert len(found.pages) == 21
     assert hurried(server.hits, 0.08) == {}  # robots.txt and all
@@ -55,7 +55,7 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
         return HttpFetcher(guard, timeout, clock, Resolver(8, slow))
 
     url = f"http://site.test:{server.port}/"
-    await yard.jobs.submit(LOCAL, a_spec(url, delay=timedelta(seconds=0.5)))
+    await yard.jobs.submit(LOCAL, a_spec(url, delay_s=0.5))
     claim = await yard.store.leases.claim(Asker("w"), yard.clock.now(), yard.settings.lease)
     assert claim is not None
     run = JobRun(claim, replace(yard.workshop(), fetcher=fetcher))
@@ -69,7 +69,7 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
 
 async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(4, 2)))
-    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=0.08))
+    spec = a_spec(f"{server.url}/", delay_s=0.08)
     jobs = [await yard.jobs.submit(LOCAL, spec) for _ in range(2)]
 
     await yard.worker(slots=2).run(drain=True)
@@ -82,7 +82,7 @@ async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve
 
 async def test_two_processes_on_one_store_obey_one_pace(tmp_path: Path, site_server: Serve) -> None:
     server = await site_server(GraphSite(tree(4, 2)))
-    spec = a_spec(f"{server.url}/", delay=timedelta(seconds=0.1))
+    spec = a_spec(f"{server.url}/", delay_s=0.1)
 
     # two yards on one file share nothing but the file, as two processes would
     async with opened(tmp_path, database_url="") as one, opened(tmp_path, database_url="") as two:
@@ -170,7 +170,7 @@ async def test_a_crawl_delay_is_kept_up_to_a_cap_that_is_told(
             return super().answer(method, path, host)
 
     server = await site_server(Asking(tree(5, 1)))
-    spec = a_spec(f"{server.url}/", crawl_delay_cap=timedelta(seconds=0.1))
+    spec = a_spec(f"{server.url}/", crawl_delay_cap_s=0.1)
 
     found = await crawled(yard, spec)
 

@@ -35,7 +35,13 @@ from tests.engine.rig import a_spec, outcome
 from tests.site import GraphSite, Serve
 
 FIRST, FACTOR = timedelta(hours=1), 3
-PATIENT = RetryPolicy(attempts=3, first=FIRST, factor=FACTOR, jitter=0, cap=timedelta(days=1))
+PATIENT = RetryPolicy(
+    attempts=3,
+    first_s=FIRST.total_seconds(),
+    factor=FACTOR,
+    jitter=0,
+    cap_s=timedelta(days=1).total_seconds(),
+)
 A_MOMENT = timedelta(minutes=1)  # more than the machine may be busy with others
 START_UNREACHABLE = RetryReason.START_UNREACHABLE
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -60,9 +59,7 @@ async def test_workers_and_hosts_are_seen_while_they_are_at_it(
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(3, 6)))
-    job = await yard.jobs.submit(
-        LOCAL, a_spec(server.url, per_host=3, delay=timedelta(seconds=0.2))
-    )
+    job = await yard.jobs.submit(LOCAL, a_spec(server.url, per_host=3, delay_s=0.2))
     worker = yard.worker(reserved=1)
     running = asyncio.create_task(worker.run())
     await published(yard, job.id, done=3)

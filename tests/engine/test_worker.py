@@ -293,8 +293,8 @@ async def test_slow_robots_files_leave_room_for_hosts_that_answer(
     spec = a_spec(
         *urls,
         concurrency=4,
-        timeout=timedelta(seconds=2),
-        limits=Limits(duration=timedelta(seconds=3)),
+        timeout_s=2,
+        limits=Limits(duration_s=3),
     )
 
     found = await crawled(yard, spec)
@@ -315,9 +315,7 @@ async def test_nothing_spins_while_a_limit_waits_for_what_is_in_flight(
             return slow if path == "/" else super().answer(method, path, host)
 
     server = await site_server(Slow({}))
-    spec = a_spec(
-        f"{server.url}/", limits=Limits(duration=timedelta(seconds=0.1)), ignore_robots=True
-    )
+    spec = a_spec(f"{server.url}/", limits=Limits(duration_s=0.1), ignore_robots=True)
     turns, until_due = count(), Crawl._until_due
 
     async def counted(crawl: Crawl) -> None:

@@ -18,7 +18,7 @@ from crawlyard.core.jobs.checkpoint import Batch, Booking
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.spec import FOREVER
+from crawlyard.core.jobs.spec import FOREVER_S
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.worker.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
@@ -69,8 +69,8 @@ async def paused(store: Store, **fields: Any) -> Job:
     return await added(store, in_state(State.PAUSED, since=NOW, **fields))
 
 
-async def ended(store: Store, at: datetime, retention: timedelta | None = None) -> Job:
-    spec = a_spec(retention=retention)
+async def ended(store: Store, at: datetime, retention_s: float | None = None) -> Job:
+    spec = a_spec(retention_s=retention_s)
     return await added(store, in_state(State.COMPLETED, spec=spec, ended_at=at))
 
 
@@ -237,7 +237,10 @@ class TestRetention:
         self, store: Store, clock: FakeClock, janitor: Janitor
     ) -> None:
         old, young = await ended(store, NOW - 31 * DAY), await ended(store, NOW - 29 * DAY)
-        kept, soon = await ended(store, NOW, FOREVER), await ended(store, NOW, HOUR)
+        kept, soon = (
+            await ended(store, NOW, FOREVER_S),
+            await ended(store, NOW, HOUR.total_seconds()),
+        )
 
         first = await sweep(janitor, clock)
         then = await sweep(janitor, clock, 100 * DAY)

@@ -41,7 +41,9 @@ async def crawled(store: Store, limits: Limits) -> Job:
         failed(GONE, ErrorKind.HTTP_4XX, status=404),
     ]
     batch = a_batch([GOOD, SLOW, GONE], outcomes)
-    used = batch.usage.plus(Usage(duration=MINUTE, bytes=1000 - batch.usage.bytes))
+    used = batch.usage.plus(
+        Usage(duration_s=MINUTE.total_seconds(), bytes=1000 - batch.usage.bytes)
+    )
     answer = await recorded(store, claim.lease, replace(batch, usage=used))
     return await ended(store, answer.lease)
 
@@ -54,7 +56,7 @@ async def whole(store: Store, job: Job) -> tuple[Standing, Any]:
 @pytest.mark.parametrize(
     ("limits", "kinds"),
     [
-        (Limits(duration=MINUTE), ()),
+        (Limits(duration_s=MINUTE.total_seconds()), ()),
         (Limits(bytes=1000), ()),
         (Limits(pages=1), ()),
         (Limits(pages=2), (ErrorKind.TIMEOUT,)),  # it had no answer: no page is given back
@@ -80,7 +82,10 @@ async def test_failed_urls_are_not_lost_for_a_job_that_would_end_at_once(
         (Limits(pages=2), ()),
         (Limits(pages=2), (ErrorKind.HTTP_4XX,)),
         (Limits(errors=1), ()),
-        (Limits(errors=2, duration=2 * MINUTE, bytes=1001), (ErrorKind.TIMEOUT,)),
+        (
+            Limits(errors=2, duration_s=(2 * MINUTE).total_seconds(), bytes=1001),
+            (ErrorKind.TIMEOUT,),
+        ),
     ],
 )
 async def test_what_failed_urls_used_is_theirs_again(

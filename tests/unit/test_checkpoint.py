@@ -1,5 +1,3 @@
-from datetime import timedelta
-
 from crawlyard import Usage
 from crawlyard.core.crawl.page import Outcome, TargetState
 from crawlyard.core.jobs.checkpoint import Batch, Shard
@@ -8,7 +6,7 @@ from tests.builders import a_batch, a_target, done, failed
 
 def test_a_heartbeat_says_nothing() -> None:
     assert Batch() == a_batch()
-    assert Batch().usage == Usage(duration=timedelta(0))
+    assert Batch().usage == Usage(duration_s=0)
 
 
 def test_a_batch_counts_the_page_records_that_it_brings() -> None:

@@ -1,6 +1,5 @@
 """`--fields`: what can be named, what is picked, and what is refused."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -91,7 +90,7 @@ def test_what_is_within_data_of_any_kind_may_be_there_or_not() -> None:
 
 
 def test_fields_stay_where_they_were() -> None:
-    job = job_out(limits=Limits(pages=5, duration=timedelta(hours=1)), tags=("a", "b"))
+    job = job_out(limits=Limits(pages=5, duration_s=3600), tags=("a", "b"))
     record = job.model_dump(mode="json")
 
     picked = Fields.of("tags,limits.pages,limits.duration_s,state").only(record)

@@ -1,4 +1,3 @@
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from crawlyard.cli.template_options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spec import FOREVER, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec import FOREVER_S, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, spec_of, values_of
 from crawlyard.core.templates.template import Parameter, ParameterType
 from crawlyard.errors import Invalid
@@ -37,8 +36,8 @@ SOME: dict[str, object] = {
     "extract": [Pair("a", ".b")],
     "name": "x",
     "user_agent": "x",
-    **dict.fromkeys(("retry_wait", "delay", "timeout", "retention"), timedelta(seconds=1)),
-    "max_duration": Ceiling(timedelta(seconds=1)),
+    **dict.fromkeys(("retry_wait", "delay", "timeout", "retention"), 1.0),
+    "max_duration": Ceiling(1.0),
     **{
         name: ["x"]
         for name in ("include", "exclude", "sitemap", "allow_address", "tag", "worker_tag")
@@ -64,10 +63,10 @@ def test_each_option_that_is_given_sets_its_field_and_no_other(group: Any, name:
 
 
 def test_a_job_can_be_kept_for_ever() -> None:
-    form = form_of(("https://example.com/",), About(retention=FOREVER))
+    form = form_of(("https://example.com/",), About(retention=FOREVER_S))
 
     assert form["retention_s"] == "forever"
-    assert spec_of(form).retention == FOREVER
+    assert spec_of(form).retention_s == FOREVER_S
 
 
 def test_no_two_options_set_the_same_field() -> None:
@@ -81,7 +80,7 @@ def test_no_two_options_set_the_same_field() -> None:
 
 
 def test_options_set_the_fields_that_they_speak_of() -> None:
-    minute = timedelta(minutes=1)
+    minute = 60.0
     bounds = Bounds(
         max_pages=Ceiling(1),
         max_duration=Ceiling(minute),
@@ -90,7 +89,7 @@ def test_options_set_the_fields_that_they_speak_of() -> None:
         attempts=4,
         retry_wait=minute,
     )
-    pace = Pace(delay=timedelta(milliseconds=1500), timeout=minute)
+    pace = Pace(delay=1.5, timeout=minute)
     reach = Reach(sitemap=["robots"], scope=Scope.ANY)
     access = Access(allow_address=["a"], header=[Pair("X-A", "1")])
 
@@ -147,7 +146,7 @@ def test_a_limit_or_a_header_is_a_value_or_the_word_none() -> None:
 
 
 def test_no_delay_at_all_is_a_wish() -> None:
-    assert form_of((), Pace(delay=timedelta(0))) == {"delay_s": 0}
+    assert form_of((), Pace(delay=0.0)) == {"delay_s": 0}
 
 
 def test_a_parameter_that_is_given_twice_is_a_list() -> None:

@@ -193,7 +193,7 @@ def test_three_deaths_in_a_row_alone_in_a_child_fail_a_job() -> None:
 
 
 def test_after_three_deaths_alone_it_is_tried_again_where_its_policy_says_so() -> None:
-    policy = RetryPolicy(attempts=2, first=timedelta(hours=1), jitter=0.5)
+    policy = RetryPolicy(attempts=2, first_s=3600, jitter=0.5)
     job = lost(a_job(spec=a_spec(retry=policy)), in_child=False)
     for _ in range(LOSSES_ALLOWED - 1):
         job = lost(job, in_child=True)
@@ -222,8 +222,8 @@ def test_the_last_attempt_has_no_wait_after_it(reason: RetryReason) -> None:
     policy = RetryPolicy(attempts=3, reasons=frozenset({reason}), jitter=0.5)
     job = a_job(spec=a_spec(retry=policy), failures=1)
 
-    assert job.retry_wait(reason, chance=0) == 2 * policy.first
-    assert job.retry_wait(reason, chance=1) == policy.first
+    assert job.retry_wait(reason, chance=0) == 2 * timedelta(seconds=policy.first_s)
+    assert job.retry_wait(reason, chance=1) == timedelta(seconds=policy.first_s)
     assert replace(job, failures=2).retry_wait(reason, chance=0) is None
     assert all(job.retry_wait(other, 0) is None for other in RetryReason if other is not reason)
 

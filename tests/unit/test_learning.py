@@ -1,7 +1,6 @@
 """Asking for robots.txt, when it is broken off."""
 
 import asyncio
-from datetime import timedelta
 
 from crawlyard import JobSpec, Strategy
 from crawlyard.engine.frontier import Frontier, HostTurns
@@ -28,7 +27,7 @@ async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off(
     learning = RobotsQueue(gate, turns, never, asyncio.get_running_loop().create_task)
     access = RobotsAccess("Test/1", RobotsCache(clock), lambda url: learning.ask(url, manners))
     manners = Politeness("job", gate, access, lambda _: None, lambda *_: None)
-    manners.adopt(JobSpec(urls=(f"http://{HOST}/",), delay=timedelta(0)))
+    manners.adopt(JobSpec(urls=(f"http://{HOST}/",), delay_s=0))
     manners.wish(HOST)
     target = a_target("1", host=HOST)
     turns.push(target)

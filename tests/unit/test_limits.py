@@ -1,48 +1,51 @@
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import Decision, Limits, ResourceLimiter, StateReason, Usage
-from crawlyard.core.jobs.limits import LIMIT_NAMES, USAGE_NAMES, Pace, breach, reason_of, reserve
+from crawlyard.core.jobs.limits import (
+    LIMIT_NAMES,
+    LIMITS,
+    USAGE_NAMES,
+    Pace,
+    breach,
+    reason_of,
+    reserve,
+)
 from crawlyard.errors import Invalid
 from tests.builders import NOW
 
 SECOND = timedelta(seconds=1)
 
 counts = st.integers(0, 5)
-spans = st.integers(0, 5).map(lambda s: s * SECOND)
-usages = st.builds(Usage, pages=counts, bytes=counts, duration=spans, errors=counts)
+spans = st.integers(0, 5)
+usages = st.builds(Usage, pages=counts, bytes=counts, duration_s=spans, errors=counts)
 ceilings = st.integers(1, 5)
 all_limits = st.builds(
     Limits,
     pages=st.none() | ceilings,
     bytes=st.none() | ceilings,
-    duration=st.none() | ceilings.map(lambda s: s * SECOND),
+    duration_s=st.none() | ceilings,
     errors=st.none() | ceilings,
 )
 
 
 def a_limit(name: str, ceiling: int) -> Limits:
-    return Limits(**{name: in_units_of(name, ceiling)})
+    return Limits(**{name: ceiling})
 
 
 def used(*names: str, amount: int) -> Usage:
-    return Usage(**{name: in_units_of(name, amount) for name in names})
-
-
-def in_units_of(name: str, amount: int) -> Any:
-    return amount * SECOND if name == "duration" else amount
+    return Usage(**dict.fromkeys(names, amount))
 
 
 # --- what a job may use
 
 
 def test_a_job_is_bounded_in_pages_bytes_duration_and_errors() -> None:
-    assert LIMIT_NAMES == ("pages", "bytes", "duration", "errors")
+    assert LIMIT_NAMES == ("pages", "bytes", "duration_s", "errors")
 
 
 @pytest.mark.parametrize("name", LIMIT_NAMES)
@@ -58,28 +61,32 @@ def test_no_ceiling_is_no_breach() -> None:
     assert breach(Limits(), Usage(pages=10**9, bytes=10**15, errors=10**9)) is None
 
 
-@pytest.mark.parametrize("name", LIMIT_NAMES)
-def test_a_limit_is_breached_when_it_is_reached_not_before(name: str) -> None:
-    assert breach(a_limit(name, 3), used(name, amount=2)) is None
-    assert breach(a_limit(name, 3), used(name, amount=3)) == name
-    assert breach(a_limit(name, 3), used(name, amount=4)) == name
+def test_a_limit_is_breached_when_it_is_reached_not_before() -> None:
+    for word, name in LIMITS.items():
+        assert breach(a_limit(name, 3), used(name, amount=2)) is None
+        assert breach(a_limit(name, 3), used(name, amount=3)) == word
+        assert breach(a_limit(name, 3), used(name, amount=4)) == word
 
 
 def test_of_two_breached_limits_the_first_is_named() -> None:
     assert breach(Limits(errors=1, bytes=1), Usage(errors=1, bytes=1)) == "bytes"
 
 
-@pytest.mark.parametrize("name", LIMIT_NAMES)
-def test_a_limit_that_ends_a_job_is_its_reason(name: str) -> None:
-    assert reason_of(name) is StateReason(f"limit_{name}")
+def test_a_limit_that_ends_a_job_is_its_reason() -> None:
+    assert [reason_of(word) for word in LIMITS] == [
+        StateReason.LIMIT_PAGES,
+        StateReason.LIMIT_BYTES,
+        StateReason.LIMIT_DURATION,
+        StateReason.LIMIT_ERRORS,
+    ]
 
 
 @settings(max_examples=50, deadline=None)
 @given(limits=all_limits, usage=usages)
 def test_there_is_a_breach_if_and_only_if_a_field_is_used_up(limits: Limits, usage: Usage) -> None:
     used_up = [
-        name
-        for name in LIMIT_NAMES
+        word
+        for word, name in LIMITS.items()
         if (ceiling := getattr(limits, name)) is not None and getattr(usage, name) >= ceiling
     ]
 
@@ -129,9 +136,9 @@ def test_the_last_pages_in_flight_hold_up_further_ones_without_ending_the_job() 
 
 
 def test_a_limit_that_was_passed_says_by_how_much() -> None:
-    limiter = ResourceLimiter(Limits(bytes=1000, duration=SECOND))
+    limiter = ResourceLimiter(Limits(bytes=1000, duration_s=1))
 
-    usage = Usage(bytes=1234, duration=1.5 * SECOND)
+    usage = Usage(bytes=1234, duration_s=1.5)
 
     assert limiter.describe("bytes", usage) == (
         "the limit of 1,000 bytes was reached and passed by 234 bytes"

@@ -16,7 +16,13 @@ def test_a_job_is_tried_once_unless_asked_otherwise() -> None:
 
 
 def test_waits_double_up_to_the_cap() -> None:
-    policy = RetryPolicy(attempts=7, first=SECOND, factor=2, jitter=0, cap=10 * SECOND)
+    policy = RetryPolicy(
+        attempts=7,
+        first_s=1,
+        factor=2,
+        jitter=0,
+        cap_s=10,
+    )
 
     waits = [policy.wait(failures, chance=0.5) for failures in range(1, 7)]
 
@@ -24,16 +30,16 @@ def test_waits_double_up_to_the_cap() -> None:
 
 
 def test_a_first_wait_beyond_the_cap_is_kept_and_does_not_grow() -> None:
-    policy = RetryPolicy(attempts=4, first=2 * HOUR, jitter=0)
+    policy = RetryPolicy(attempts=4, first_s=(2 * HOUR).total_seconds(), jitter=0)
 
     assert [policy.wait(failures, chance=0) for failures in (1, 2, 3)] == [2 * HOUR] * 3
 
 
 def test_there_is_a_second_at_least_between_attempts() -> None:
-    with pytest.raises(Invalid, match=r"retry\.first: expected at least 1 s between attempts"):
-        RetryPolicy(attempts=2, first=timedelta(milliseconds=999))
+    with pytest.raises(Invalid, match=r"retry\.first_s: expected at least 1 s between attempts"):
+        RetryPolicy(attempts=2, first_s=0.999)
 
-    assert RetryPolicy(attempts=1, first=timedelta(0)).wait(1, chance=0) is None
+    assert RetryPolicy(attempts=1, first_s=0).wait(1, chance=0) is None
 
 
 def test_the_last_attempt_has_no_wait_after_it() -> None:
@@ -45,7 +51,7 @@ def test_the_last_attempt_has_no_wait_after_it() -> None:
 
 
 def test_jitter_only_ever_shortens_a_wait() -> None:
-    policy = RetryPolicy(attempts=2, first=100 * SECOND, jitter=0.2)
+    policy = RetryPolicy(attempts=2, first_s=100, jitter=0.2)
 
     assert policy.wait(1, chance=0) == 100 * SECOND
     assert policy.wait(1, chance=0.5) == 90 * SECOND
@@ -53,7 +59,7 @@ def test_jitter_only_ever_shortens_a_wait() -> None:
 
 
 def test_what_never_failed_waits_as_after_the_first_failure() -> None:
-    policy = RetryPolicy(attempts=2, first=SECOND, jitter=0)
+    policy = RetryPolicy(attempts=2, first_s=1, jitter=0)
 
     assert policy.wait(0, chance=0) == SECOND
 
@@ -64,8 +70,8 @@ def test_what_never_failed_waits_as_after_the_first_failure() -> None:
         ("attempts", 0),
         ("attempts", -1),
         ("attempts", 101),
-        ("first", -SECOND),
-        ("cap", -SECOND),
+        ("first_s", -1.0),
+        ("cap_s", -1.0),
         ("factor", 0.5),
         ("factor", float("nan")),
         ("factor", float("inf")),
@@ -93,23 +99,23 @@ def test_a_value_out_of_its_range_is_refused_by_name(name: str, value: Any) -> N
 def test_a_wait_is_between_the_first_one_and_the_cap(
     failures: int, first_s: int, over_s: int, factor: float, jitter: float, chance: float
 ) -> None:
-    first, cap = timedelta(seconds=first_s), timedelta(seconds=first_s + over_s)
-    policy = RetryPolicy(attempts=100, first=first, factor=factor, jitter=jitter, cap=cap)
+    cap_s = first_s + over_s
+    policy = RetryPolicy(attempts=100, first_s=first_s, factor=factor, jitter=jitter, cap_s=cap_s)
 
     wait = policy.wait(failures, chance)
 
     assert wait is not None
     least = timedelta(seconds=first_s * (1 - jitter))
-    assert least - timedelta(microseconds=1) <= wait <= cap
+    assert least - timedelta(microseconds=1) <= wait <= timedelta(seconds=cap_s)
 
 
 @settings(max_examples=50, deadline=None)
 @given(failures=st.integers(1, 98), factor=st.floats(1, 1000))
 def test_a_later_wait_is_never_shorter_by_itself(failures: int, factor: float) -> None:
-    policy = RetryPolicy(attempts=100, first=SECOND, factor=factor, jitter=0)
+    policy = RetryPolicy(attempts=100, first_s=1, factor=factor, jitter=0)
 
     earlier, later = policy.wait(failures, 0), policy.wait(failures + 1, 0)
 
     assert earlier is not None
     assert later is not None
-    assert earlier <= later <= policy.cap
+    assert earlier <= later <= timedelta(seconds=policy.cap_s)

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
@@ -7,7 +8,7 @@ import pytest
 
 from crawlyard import JobSpec, Limits, Priority, Scope, Strategy, TextMode
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-from crawlyard.core.jobs.spec import FOREVER, MAX_PATTERNS, MAX_SEEDS
+from crawlyard.core.jobs.spec import FOREVER_S, MAX_PATTERNS, MAX_SEEDS
 from crawlyard.core.jobs.spread import Spread
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
@@ -31,12 +32,14 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("url_retries", 11),
     ("max_depth", -1),
     ("max_depth", 2**63),
-    ("delay", -SECOND),
-    ("timeout", timedelta(0)),
-    ("timeout", -SECOND),
-    ("retention", -SECOND),
-    ("retention", FOREVER + SECOND),
-    ("retention", timedelta.max),
+    ("delay_s", -1.0),
+    ("delay_s", math.nan),
+    ("delay_s", math.inf),
+    ("timeout_s", 0.0),
+    ("timeout_s", -1.0),
+    ("retention_s", -1.0),
+    ("retention_s", FOREVER_S + 1),
+    ("retention_s", math.inf),
 ]
 
 AT_THE_EDGE: list[tuple[str, Any]] = [
@@ -47,9 +50,9 @@ AT_THE_EDGE: list[tuple[str, Any]] = [
     ("max_body", 1),
     ("url_retries", 0),
     ("max_depth", 0),
-    ("delay", timedelta(0)),
-    ("retention", timedelta(0)),
-    ("retention", FOREVER),
+    ("delay_s", 0.0),
+    ("retention_s", 0.0),
+    ("retention_s", FOREVER_S),
 ]
 
 
@@ -76,7 +79,7 @@ def test_a_value_at_the_edge_of_its_range_is_taken(name: str, value: Any) -> Non
 def test_a_crawl_is_polite_and_stays_on_its_host_unless_asked_otherwise() -> None:
     spec = a_spec()
 
-    assert (spec.delay, spec.per_host) == (timedelta(milliseconds=500), 2)
+    assert (spec.delay_s, spec.per_host) == (0.5, 2)
     assert (spec.scope, spec.strategy) == (Scope.HOST, Strategy.BREADTH_FIRST)
     assert not spec.ignore_robots
     assert not spec.allow_private
@@ -113,15 +116,15 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ("max_depth", "3", "expected a whole number or None, got '3'"),
     ("strategy", "sideways", "expected Strategy.BREADTH_FIRST or DEPTH_FIRST, got 'sideways'"),
     ("ignore_robots", "no", "expected True or False, got 'no'"),
-    ("delay", 0.05, "expected a timedelta, got 0.05"),
+    ("delay_s", "500ms", "expected a number, got '500ms'"),
     ("per_host", 1.5, "expected a whole number, got 1.5"),
     ("per_host", True, "expected a whole number, got True"),
-    ("timeout", 30, "expected a timedelta, got 30"),
+    ("timeout_s", SECOND, "expected a number, got datetime.timedelta(seconds=1)"),
     ("max_body", "8MB", "expected a whole number, got '8MB'"),
     ("headers", {"Accept": "*/*"}, "expected a tuple of pairs of strings, got {'Accept'"),
     ("headers", (("Accept",),), "expected a tuple of pairs of strings, got (('Accept',),)"),
     ("text", "md", "expected TextMode.NONE, TEXT, MAIN or MARKDOWN, got 'md'"),
-    ("retention", 7, "expected a timedelta or None, got 7"),
+    ("retention_s", "7d", "expected a number or None, got '7d'"),
     ("webhooks", ("https://a.example/",), "expected a tuple of JobWebhook, got ('https://a"),
 ]
 
@@ -137,7 +140,7 @@ def test_a_value_of_another_type_is_refused_by_name_with_what_is_accepted() -> N
 OF_PARTS: list[tuple[Callable[..., object], str, Any, str]] = [
     (Limits, "limits.pages", "3", "expected a whole number or None, got '3'"),
     (Limits, "limits.pages", 10**30, "expected at most 9223372036854775807, got 1000"),
-    (Limits, "limits.duration", 60, "expected a timedelta or None, got 60"),
+    (Limits, "limits.duration_s", "60", "expected a number or None, got '60'"),
     (RetryPolicy, "retry.attempts", "3", "expected a whole number, got '3'"),
     (RetryPolicy, "retry.factor", "2", "expected a number, got '2'"),
     (

@@ -17,7 +17,7 @@ def a_tracker() -> ProgressTracker:
 
 
 def at(seconds: float, done: int) -> Usage:
-    return Usage(done=done, pages=done, discovered=1000, duration=timedelta(seconds=seconds))
+    return Usage(done=done, pages=done, discovered=1000, duration_s=seconds)
 
 
 def test_one_look_tells_no_pace() -> None:

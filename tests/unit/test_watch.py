@@ -43,7 +43,7 @@ def test_a_course_is_written_when_a_point_is_complete_and_at_the_end() -> None:
     diary = JobLog(Course())
 
     def follow(seconds: float, *, last: bool = False) -> bool:
-        usage = Usage(duration=timedelta(seconds=seconds), pages=1)
+        usage = Usage(duration_s=seconds, pages=1)
         batch = Batch(usage=usage, last=last)
         return diary.follow(batch, usage, NOW) is not None
 

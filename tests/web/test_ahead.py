@@ -33,7 +33,7 @@ AN_INSTANT = timedelta(microseconds=1)
 
 async def publish(rig: Rig, claim: Claim, done: int, seconds: float = 0.0) -> None:
     """Say over the bus that *done* URLs of a job are done."""
-    usage = Usage(done=done, discovered=done, duration=timedelta(seconds=seconds))
+    usage = Usage(done=done, discovered=done, duration_s=seconds)
     told = progress_of(Limits(), usage, Pulse(), State.RUNNING)
     await rig.yard.bus.publish(claim.job.id, told)
 

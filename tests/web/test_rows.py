@@ -64,7 +64,7 @@ async def test_both_say_the_same_in_every_state(rig: Rig, state: State) -> None:
 
 async def test_both_say_how_long_a_running_job_still_takes(rig: Rig) -> None:
     store = rig.yard.store
-    spec = a_spec(limits=Limits(duration=timedelta(hours=1)))
+    spec = a_spec(limits=Limits(duration_s=3600))
     claim = await claimed(store, await added(store, a_job(spec=spec)))
     waiting = [a_target(str(n)) for n in range(50)]
     pulse = Pulse(rate=2.0, samples=20)

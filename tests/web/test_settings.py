@@ -284,7 +284,7 @@ class TestDefaults:
 
         job = await rig.yard.jobs.submit(LOCAL, JobSpec(urls=(URL,)))
 
-        assert job.spec.delay == timedelta(milliseconds=500)
+        assert job.spec.delay_s == 0.5
 
 
 class TestRetention:

@@ -16,17 +16,16 @@ from msgspec import Struct
 from crawlyard.cli import values
 from crawlyard.cli.options import choice, flag, option
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec import FOREVER_S, JobSpec, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import ENDLESS
-from crawlyard.core.quantity import seconds
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 
 LIMITS, PACE, REACH, ACCESS, PAGES, JOB = "Limits", "Pace", "Reach", "Access", "Pages", "Job"
 _UNSET = JobSpec(urls=("http://localhost/",))  # what a job has where nothing is asked
-_DELAY = values.duration_text(_UNSET.delay)
-_RETRY_WAIT = values.duration_text(_UNSET.retry.first)
-_TIMEOUT = values.duration_text(_UNSET.timeout)
+_DELAY = values.duration_text(timedelta(seconds=_UNSET.delay_s))
+_RETRY_WAIT = values.duration_text(timedelta(seconds=_UNSET.retry.first_s))
+_TIMEOUT = values.duration_text(timedelta(seconds=_UNSET.timeout_s))
 _MAX_BODY = values.size_text(_UNSET.max_body)
 
 
@@ -49,7 +48,7 @@ class Bounds(Struct, frozen=True, kw_only=True):
     max_duration: Annotated[
         values.Ceiling | None,
         option(
-            values.ceiling(values.duration),
+            values.ceiling(values.span_s),
             "--max-duration",
             "TIME",
             "End after TIME: 90s, 2h.",
@@ -83,9 +82,9 @@ class Bounds(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     retry_wait: Annotated[
-        timedelta | None,
+        float | None,
         option(
-            values.duration,
+            values.span_s,
             "--retry-wait",
             "TIME",
             f"Before the second attempt, then longer; else {_RETRY_WAIT}.",
@@ -143,9 +142,9 @@ class Pace(Struct, frozen=True, kw_only=True):
     """How hard a crawl asks."""
 
     delay: Annotated[
-        timedelta | None,
+        float | None,
         option(
-            values.duration, "--delay", "TIME", f"Between requests to a host; else {_DELAY}.", PACE
+            values.span_s, "--delay", "TIME", f"Between requests to a host; else {_DELAY}.", PACE
         ),
     ] = None
     per_host: Annotated[
@@ -169,10 +168,8 @@ class Pace(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     timeout: Annotated[
-        timedelta | None,
-        option(
-            values.duration, "--timeout", "TIME", f"For a whole request; else {_TIMEOUT}.", PACE
-        ),
+        float | None,
+        option(values.span_s, "--timeout", "TIME", f"For a whole request; else {_TIMEOUT}.", PACE),
     ] = None
     max_body: Annotated[
         int | None,
@@ -282,7 +279,7 @@ class About(Struct, frozen=True, kw_only=True):
         option(values.spread_word, "--spread", "N", "Over N workers at once, or auto.", JOB),
     ] = None
     retention: Annotated[
-        timedelta | None,
+        float | None,
         option(values.retention, "--retention", "TIME", "Keep the ended job: 90d, forever.", JOB),
     ] = None
     webhook: Annotated[
@@ -364,10 +361,8 @@ def options_named(own: Collection[str] = ()) -> Iterator[None]:
 def _json(value: object) -> object:
     if isinstance(value, Keep):
         return value is Keep.HTML
-    if value == FOREVER:
+    if value == FOREVER_S:
         return ENDLESS
-    if isinstance(value, timedelta):
-        return seconds(value)
     if isinstance(value, (StrEnum, Priority)):
         return str(value)
     if isinstance(value, list):

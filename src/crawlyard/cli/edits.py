@@ -10,25 +10,26 @@ from crawlyard.web.wire.jobs import JobOut
 _LIMITS: Mapping[str, Callable[[str], object]] = {
     "pages": values.count,
     "bytes": values.size,
-    "duration": values.duration,
+    "duration_s": values.span_s,
     "errors": values.count,
 }
 _SCALARS: Mapping[str, Callable[[str], object]] = {
     "name": values.line,
     "priority": Priority.of,
     "max_depth": values.count,
-    "delay": values.duration,
+    "delay_s": values.span_s,
     "per_host": values.count,
     "concurrency": values.count,
-    "retention": values.retention,
+    "retention_s": values.retention,
     "spread": values.spread,
 }
-_CLEARED: Mapping[str, object] = {"name": "", "max_depth": None, "retention": None}
+_CLEARED: Mapping[str, object] = {"name": "", "max_depth": None, "retention_s": None}
 
 _LISTS = ("tags", "worker_tags", "include", "exclude")
 
-FIELDS = (*_SCALARS, *_LISTS, *(f"limits.{name}" for name in _LIMITS))
-"""What can be set in a job."""
+_ALL = (*_SCALARS, *_LISTS, *(f"limits.{name}" for name in _LIMITS))
+FIELDS: Mapping[str, str] = {name.removesuffix("_s"): name for name in _ALL}
+"""What can be set in a job, by the words for it."""
 
 
 def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
@@ -43,22 +44,23 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
     asked: dict[str, list[str]] = {}
     for assignment in assignments:
         field, equals, value = assignment.partition("=")
-        name = field.strip().lower().replace("-", "_")
+        name = field.strip().lower().replace("-", "_").removesuffix("_s")
         if not equals or name not in FIELDS:
             known = ", ".join(FIELDS)
             raise Invalid(field.strip() or assignment, f"expected FIELD=VALUE with one of {known}")
         asked.setdefault(name, []).append(value.strip())
     lists = {name: job.tags if name == "tags" else getattr(job.spec, name) for name in _LISTS}
     changes: dict[str, object] = {}
-    for name, given in asked.items():
+    for word, given in asked.items():
+        name = FIELDS[word]
         if name in lists:
             changes[name] = _listed(lists[name], given)
         elif name in _SCALARS:
             cleared = given[-1] == values.NONE and name in _CLEARED
-            changes[name] = _CLEARED[name] if cleared else _read(name, _SCALARS[name], given[-1])
+            changes[name] = _CLEARED[name] if cleared else _read(word, _SCALARS[name], given[-1])
         else:
             parser = _LIMITS[name.removeprefix("limits.")]
-            changes[name] = None if given[-1] == values.NONE else _read(name, parser, given[-1])
+            changes[name] = None if given[-1] == values.NONE else _read(word, parser, given[-1])
     return changes
 
 

@@ -5,7 +5,6 @@ from contextlib import aclosing
 
 from crawlyard.client import AsyncClient
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.jobs.edits import path_of
 from crawlyard.core.jobs.spec_json import FIELDS, Form
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Invalid, NotFound
@@ -82,11 +81,10 @@ class HttpClient:
         """Change fields of the spec."""
         patch: dict[str, object] = {}
         for name, value in changes.items():
-            path = path_of(name)
-            group, _, inner = path.rpartition(".")
+            group, _, inner = name.rpartition(".")
             within = patch.setdefault(group, {}) if group else patch
             if isinstance(within, dict):
-                within[inner] = FIELDS[path].write(value)
+                within[inner] = FIELDS[name].write(value)
         return await self._jobs.edit(job_id, patch)
 
     async def delete(self, job_id: str) -> None:

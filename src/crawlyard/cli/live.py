@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from crawlyard.cli import words
 from crawlyard.cli.output import Screen
 from crawlyard.cli.views import STATE_STYLES, left, title
+from crawlyard.core.jobs.limits import LIMITS
 from crawlyard.core.quantity import counted
 from crawlyard.lazy import lazily
 from crawlyard.web.wire.jobs import JobOut, LimitsOut
@@ -158,13 +159,13 @@ def outlook(job: JobOut) -> list[str]:
 
 def limits_words(limits: LimitsOut) -> str:
     """Return the ceilings that are set, separated by commas."""
-    set_ = [name for name in _LIMIT_FIELDS if getattr(limits, _LIMIT_FIELDS[name]) is not None]
+    set_ = [name for name in LIMITS if getattr(limits, LIMITS[name]) is not None]
     return ", ".join(ceiling(limits, name) for name in set_)
 
 
 def ceiling(limits: LimitsOut, name: str) -> str:
     """Return one ceiling in words: ``500 pages``, ``2 h 00 min``."""
-    value = getattr(limits, _LIMIT_FIELDS[name])
+    value = getattr(limits, LIMITS[name])
     if name == "duration":
         return words.span(value)
     return words.amount(value) if name == "bytes" else counted(value, name.removesuffix("s"))
@@ -174,16 +175,8 @@ def fraction(job: JobOut) -> float:
     """Return how near the end is, from 0 to 1: of the frontier, or of the first limit to come."""
     usage = job.usage
     parts = [usage.done / usage.discovered if usage.discovered else 0.0]
-    for field in _LIMIT_FIELDS.values():
+    for field in LIMITS.values():
         most = getattr(job.limits, field)
         if most:
             parts.append(getattr(usage, field) / most)
     return min(1.0, max(parts))
-
-
-_LIMIT_FIELDS = {
-    "pages": "pages",
-    "bytes": "bytes",
-    "duration": "duration_s",
-    "errors": "errors",
-}

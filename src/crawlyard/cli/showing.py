@@ -1,7 +1,5 @@
 """The demo: serve a site, crawl it, say what to look at."""
 
-from datetime import timedelta
-
 from crawlyard.cli.attend import Wish, attend
 from crawlyard.cli.exports import Export
 from crawlyard.cli.here import LocalSession
@@ -24,7 +22,7 @@ async def demo(session: LocalSession, *, pages: int, out: str, json: bool) -> in
             urls=(f"{server.url}/",),
             name="demo",
             allow_addresses=(server.authority,),  # exactly this server, nothing else in here
-            delay=timedelta(0),
+            delay_s=0,
             per_host=_AT_ONCE,
             concurrency=_AT_ONCE,
             url_retries=1,  # two of its pages fail on purpose

@@ -6,12 +6,11 @@ option or field that they are used for is put before it.
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import NamedTuple
 
 from msgspec import Struct
 
-from crawlyard.core.jobs.spec import FOREVER
+from crawlyard.core.jobs.spec import FOREVER_S
 from crawlyard.core.jobs.spec_json import ENDLESS
 from crawlyard.core.jobs.spread import Asked, Spread
 from crawlyard.core.quantity import count, duration, duration_text, size, size_text
@@ -63,10 +62,10 @@ NO_PAIR = Pair(NONE, "")
 class Ceiling(Struct, frozen=True):
     """A limit that was asked for; ``None``: that there is none."""
 
-    value: int | timedelta | None
+    value: float | None
 
 
-def ceiling(parser: Callable[[str], int | timedelta]) -> Callable[[str], Ceiling]:
+def ceiling(parser: Callable[[str], float]) -> Callable[[str], Ceiling]:
     """Return what reads a limit by *parser*, or "none"."""
 
     def read(text: str) -> Ceiling:
@@ -128,12 +127,17 @@ def port(text: str) -> int:
     return int(word)
 
 
-def retention(text: str) -> timedelta:
-    """Return the duration that *text* means, `FOREVER` for ``forever``."""
+def span_s(text: str) -> float:
+    """Return the seconds that a duration in words means."""
+    return duration(text).total_seconds()
+
+
+def retention(text: str) -> float:
+    """Return the seconds that *text* means, `FOREVER_S` for ``forever``."""
     if text.strip().lower() == ENDLESS:
-        return FOREVER
+        return FOREVER_S
     try:
-        return duration(text)
+        return span_s(text)
     except ValueError as error:
         raise ValueError(f"{error}; or {ENDLESS!r}") from None
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TypeGuard
 
 from crawlyard.core import quantity
-from crawlyard.core.jobs.spec import FOREVER
+from crawlyard.core.jobs.spec import FOREVER_S
 from crawlyard.errors import Invalid
 
 
@@ -62,7 +62,7 @@ def span(value: object) -> timedelta:
     expected = "expected seconds, or a duration such as 90s, 2h or 1h30m"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{expected}, got {shown(value)}")
-    if not 0 <= value <= FOREVER.total_seconds():  # NaN is neither
+    if not 0 <= value <= FOREVER_S:  # NaN is neither
         raise ValueError(f"{expected}, got {value:g}")
     return timedelta(seconds=value)
 

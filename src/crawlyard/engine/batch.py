@@ -1,7 +1,6 @@
 """What a crawl has done since its last batch, and the counters that run along."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 from msgspec import Struct, field
 
@@ -17,7 +16,7 @@ class Tally(Struct):
 
     pages: int = 0
     bytes: int = 0
-    duration: timedelta = timedelta(0)
+    duration_s: float = 0.0
     errors: int = 0
     discovered: int = 0
     done: int = 0

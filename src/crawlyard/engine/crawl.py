@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
 from contextlib import suppress
-from datetime import timedelta
 
 from msgspec.structs import replace
 
@@ -373,9 +372,8 @@ class Crawl:
             waits.append(self._turns.wait_s())
         if self._give_up_at is not None:
             waits.append(self._give_up_at - now if self._give_up_at > now else BATCH_S)
-        if self._open and self._spec.limits.duration is not None and not self._part.hungry:
-            left = self._spec.limits.duration - self._draft.tally.duration
-            waits.append(left.total_seconds())
+        if self._open and self._spec.limits.duration_s is not None and not self._part.hungry:
+            waits.append(self._spec.limits.duration_s - self._draft.tally.duration_s)
         held = self._open and not self._tasks and self._lanes.held()
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(waits))):
@@ -408,7 +406,7 @@ class Crawl:
 
     def _tick(self) -> None:
         now = self._clock.monotonic()
-        self._draft.tally.duration += timedelta(seconds=now - self._ticked)
+        self._draft.tally.duration_s += now - self._ticked
         self._ticked = now
 
     # -- tasks ---------------------------------------------------------------------------

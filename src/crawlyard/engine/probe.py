@@ -147,8 +147,8 @@ class Probe(Struct):
         """Return the seconds between two requests to an origin, as a crawl would keep them."""
         rules = self.robots.get(origin, self.agent)
         asked_s = rules.delay_s if rules is not None and rules.delay_s else 0.0
-        kept_s = min(asked_s, self.spec.crawl_delay_cap.total_seconds())
-        return max(self.spec.delay.total_seconds(), kept_s)
+        kept_s = min(asked_s, self.spec.crawl_delay_cap_s)
+        return max(self.spec.delay_s, kept_s)
 
     async def _ask(self, url: str, most: int = MAX_PARSED + 1) -> Response:
         """Return the answer to one request, sent when its host may be asked."""

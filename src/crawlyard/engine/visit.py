@@ -98,8 +98,8 @@ class Visitor:
         # the first wait is short: most transient failures are over in a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,
-            first=timedelta(seconds=1),
-            cap=timedelta(minutes=5),
+            first_s=1,
+            cap_s=timedelta(minutes=5).total_seconds(),
             jitter=0.3,
         )
         # credentials go to the origins of start URLs alone (and never from https to http),

@@ -113,18 +113,12 @@ def _read_ceilings(value: Mapping[str, object]) -> dict[str, object]:
     try:
         _limits(read)
     except Invalid as error:
-        prefix, path = f"{error.field}: ", error.field.removeprefix("limits.")
-        raise Invalid(
-            "duration_s" if path == "duration" else path, str(error).removeprefix(prefix)
-        ) from None
+        raise Invalid(error.field.removeprefix("limits."), error.message) from None
     return dict(read)
 
 
 def _limits(value: Mapping[str, object]) -> Limits:
     given: dict[str, Any] = {name: value.get(name) for name in LIMIT_NAMES}
-    duration_s = value.get("duration_s")
-    if isinstance(duration_s, (int, float)):
-        given["duration"] = timedelta(seconds=duration_s)
     return Limits(**given)
 
 

@@ -24,10 +24,10 @@ EDITABLE = frozenset(
         "max_depth",
         "include",
         "exclude",
-        "delay",
+        "delay_s",
         "per_host",
         "concurrency",
-        "retention",
+        "retention_s",
     }
 )
 """The fields of a spec that can change while the job lives; they take effect at once.
@@ -63,22 +63,8 @@ def changes_of(patch: Form) -> dict[str, Any]:
             values_of({path: None} if "." not in path else _nested(path))  # says what is wrong
         for field in own:
             record = getattr(_DEFAULTS, field.group) if field.group else _DEFAULTS
-            changes[field.path] = getattr(record, field.attribute)
+            changes[field.path] = getattr(record, field.name)
     return changes
-
-
-def name_of(path: str) -> str:
-    """Return what `JobSpec` calls the field at *path*: ``limits.duration``."""
-    field = FIELDS[path]
-    return f"{field.group}.{field.attribute}" if field.group else field.attribute
-
-
-def path_of(name: str) -> str:
-    """Return the path in the form of what `JobSpec` calls *name*: ``limits.duration_s``."""
-    return _PATHS[name]
-
-
-_PATHS: Mapping[str, str] = {name_of(path): path for path in FIELDS}
 
 
 def _nested(path: str) -> Form:

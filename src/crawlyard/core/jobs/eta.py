@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, Usage
+from crawlyard.core.jobs.limits import LIMITS, Limits, Usage
 from crawlyard.core.jobs.pulse import Pulse
 
 
@@ -95,7 +95,7 @@ _LONGEST_S = 10 * 365 * 86_400.0
 def eta_of(limits: Limits, usage: Usage, pulse: Pulse) -> Eta | None:
     """Return how long a running job will take, ``None`` while nothing is known of its pace."""
     ends: dict[str | None, Range] = dict(_limits(limits, usage, pulse))
-    if usage.done and (usage.duration or pulse.rate):
+    if usage.done and (usage.duration_s or pulse.rate):
         ends[None] = _frontier(usage, pulse)
     if not ends:
         return None
@@ -184,7 +184,7 @@ def _decaying(
 
 def _pace(usage: Usage, pulse: Pulse, work: float) -> Range:
     """Return the seconds that a URL takes on average while so much *work* is done."""
-    overall = max(1e-9, usage.duration.total_seconds() - pulse.workload.held_s) / usage.done
+    overall = max(1e-9, usage.duration_s - pulse.workload.held_s) / usage.done
     (old, new), (old_s, new_s) = pulse.done, pulse.active_s
     if not old or not new or min(old_s, new_s) < _INSTANT_S:
         seen = 1 / pulse.rate if pulse.rate > _STILL else overall
@@ -246,13 +246,13 @@ def _limits(limits: Limits, usage: Usage, pulse: Pulse) -> Iterator[tuple[str, R
         "bytes": pulse.bytes_rate,
         "errors": pulse.errors_rate,
     }
-    for name in LIMIT_NAMES:
-        ceiling = getattr(limits, name)
+    for name, field in LIMITS.items():
+        ceiling = getattr(limits, field)
         if ceiling is None:
             continue
-        rest = ceiling - getattr(usage, name)
+        rest = ceiling - getattr(usage, field)
         if name == "duration":
-            left_s = max(0.0, rest.total_seconds())
+            left_s = max(0.0, rest)
             yield name, Range(left_s - _TAIL_S / 2, left_s, left_s + _TAIL_S)
         elif rest <= 0:
             yield name, Range(0.0, 0.0, _TAIL_S)

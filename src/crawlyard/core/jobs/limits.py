@@ -1,5 +1,6 @@
 """Ceilings of a job, what has been used of them, and the pace of requests to a host."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -21,20 +22,23 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     pages: int | None = None  # targets with a final HTTP answer, whatever its status
     bytes: int | None = None  # of response bodies, on the wire
-    duration: timedelta | None = None  # running, pauses excluded
+    duration_s: float | None = None  # running, pauses excluded
     errors: int | None = None  # targets given up after their last retry
 
     def __post_init__(self) -> None:
         check_types(self, "limits.")
         for name in LIMIT_NAMES:
             ceiling = getattr(self, name)
-            if ceiling is not None and ceiling <= type(ceiling)():
-                raise Invalid(f"limits.{name}", f"expected more than 0, got {ceiling}")
-            if isinstance(ceiling, int) and ceiling > LARGEST:
+            if ceiling is not None and ceiling <= 0:
+                raise Invalid(f"limits.{name}", f"expected more than 0, got {ceiling:g}")
+            if ceiling is not None and ceiling > LARGEST:
                 raise Invalid(f"limits.{name}", f"expected at most {LARGEST}, got {ceiling}")
 
 
 LIMIT_NAMES = Limits.__struct_fields__
+
+LIMITS: Mapping[str, str] = {name.removesuffix("_s"): name for name in LIMIT_NAMES}
+"""The fields by the words that reasons and events have for them."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -42,7 +46,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 
     pages: int = 0
     bytes: int = 0
-    duration: timedelta = timedelta(0)
+    duration_s: float = 0.0
     errors: int = 0
     discovered: int = 0  # URLs that were worth a fetch: in scope, each once
     done: int = 0  # of those, how many need no further fetch, whatever came of it
@@ -88,7 +92,7 @@ class Used(Protocol):
         ...
 
     @property
-    def duration(self) -> timedelta:
+    def duration_s(self) -> float:
         """Return the running time."""
         ...
 
@@ -99,11 +103,11 @@ class Used(Protocol):
 
 
 def breach(limits: Limits, usage: Used) -> str | None:
-    """Return the name of the first limit that is used up, or ``None``."""
-    for name in LIMIT_NAMES:
+    """Return the word for the first limit that is used up, or ``None``."""
+    for word, name in LIMITS.items():
         ceiling = getattr(limits, name)
         if ceiling is not None and getattr(usage, name) >= ceiling:
-            return name
+            return word
     return None
 
 
@@ -157,16 +161,16 @@ class ResourceLimiter(Struct, frozen=True):
 
     def describe(self, name: str, usage: Used) -> str:
         """Return a sentence about the limit *name*: its ceiling, and by how much it was passed."""
-        ceiling, used = getattr(self.limits, name), getattr(usage, name)
+        ceiling, used = getattr(self.limits, LIMITS[name]), getattr(usage, LIMITS[name])
         over = used - ceiling
         sentence = f"the limit of {_amount(name, ceiling)} was reached"
         return f"{sentence} and passed by {_amount(name, over)}" if over else sentence
 
 
-def _amount(name: str, value: int | timedelta) -> str:
-    if isinstance(value, timedelta):
-        return f"{value.total_seconds():.1f} s"
-    return counted(value, name.removesuffix("s"))
+def _amount(name: str, value: float) -> str:
+    if name == "duration":
+        return f"{value:.1f} s"
+    return counted(int(value), name.removesuffix("s"))
 
 
 def reason_of(limit: str) -> StateReason:

@@ -1,7 +1,5 @@
 """How far a job has come, how fast it goes, and how long it will still take."""
 
-from datetime import timedelta
-
 from msgspec import Struct
 
 from crawlyard.core.jobs.eta import Eta, eta_of, work_left
@@ -18,7 +16,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     failed: int
     pages: int
     bytes: int
-    elapsed: timedelta  # running time
+    elapsed_s: float  # running time
     rate: float  # targets done per second, lately
     current_url: str
     eta: Eta | None  # None: not known yet, or not running
@@ -38,7 +36,7 @@ def progress_of(
         failed=usage.errors,
         pages=usage.pages,
         bytes=usage.bytes,
-        elapsed=usage.duration,
+        elapsed_s=usage.duration_s,
         rate=pulse.rate if runs else 0.0,
         current_url=current_url if runs else "",
         eta=eta,

@@ -56,7 +56,7 @@ def sample_of(usage: Usage, workload: Workload, before: Sample | None = None) ->
     elif before is not None:
         lull = max(before.done - before.found_at, before.lull * 4 // 5)
     return Sample(
-        at_s=usage.duration.total_seconds(),
+        at_s=usage.duration_s,
         held_s=workload.held_s,
         busy_s=workload.busy_s,
         done=usage.done,

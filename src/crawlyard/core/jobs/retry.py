@@ -24,14 +24,14 @@ class RetryReason(StrEnum):
 
 _MAX_FACTOR = 1000  # to the 64th power, a double still holds it
 MAX_ATTEMPTS = 100
-SHORTEST = timedelta(seconds=1)
+SHORTEST_S = 1.0
 """Of first waits: with less, a site that is down is asked without a pause."""
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
     """Exponential backoff with jitter and a cap.
 
-    The n-th wait is ``first * factor**(n-1)``, at most *cap* (or *first*, if that is
+    The n-th wait is ``first_s * factor**(n-1)``, at most *cap_s* (or *first_s*, if that is
     more), lessened by up to *jitter* of itself, so that many failures of one cause do
     not come back at once.
 
@@ -40,23 +40,22 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     """
 
     attempts: int = 1  # in all, the first included
-    first: timedelta = timedelta(seconds=30)
+    first_s: float = 30.0
     factor: float = 2.0
     jitter: float = 0.2  # 0 … 1
-    cap: timedelta = timedelta(hours=1)
+    cap_s: float = 3600.0
     reasons: frozenset[RetryReason] = frozenset(RetryReason)  # what is worth a retry
 
     def __post_init__(self) -> None:
         check_types(self, "retry.")
         if not 1 <= self.attempts <= MAX_ATTEMPTS:
             raise Invalid("retry.attempts", f"expected 1 to {MAX_ATTEMPTS}, got {self.attempts}")
-        for name, wait in (("first", self.first), ("cap", self.cap)):
-            if wait < timedelta(0):
-                got = f"{wait.total_seconds():g} s"
-                raise Invalid(f"retry.{name}", f"expected at least 0 s, got {got}")
-        if self.attempts > 1 and self.first < SHORTEST:
-            got = f"{self.first.total_seconds():g} s"
-            raise Invalid("retry.first", f"expected at least 1 s between attempts, got {got}")
+        for name, wait_s in (("first_s", self.first_s), ("cap_s", self.cap_s)):
+            if not wait_s >= 0:
+                raise Invalid(f"retry.{name}", f"expected at least 0 s, got {wait_s:g} s")
+        if self.attempts > 1 and self.first_s < SHORTEST_S:
+            got = f"{self.first_s:g} s"
+            raise Invalid("retry.first_s", f"expected at least 1 s between attempts, got {got}")
         if not 1 <= self.factor <= _MAX_FACTOR:
             raise Invalid("retry.factor", f"expected 1 to {_MAX_FACTOR}, got {self.factor}")
         if not 0 <= self.jitter <= 1:
@@ -71,6 +70,6 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         if failures >= self.attempts:
             return None
         # beyond 64 doublings every wait is the cap: no overflow for absurd counts
-        grown = self.first.total_seconds() * self.factor ** min(max(failures, 1) - 1, 64)
-        full = min(grown, max(self.cap, self.first).total_seconds())
+        grown = self.first_s * self.factor ** min(max(failures, 1) - 1, 64)
+        full = min(grown, max(self.cap_s, self.first_s))
         return timedelta(seconds=full * (1 - self.jitter * chance))

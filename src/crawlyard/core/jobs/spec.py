@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from datetime import timedelta
 from enum import StrEnum, auto
 
 from msgspec import Struct
@@ -49,7 +48,7 @@ MAX_PATTERN = 2_000  # characters of one
 MAX_WEBHOOKS = 10
 MAX_WORKER_TAGS = 20
 
-FOREVER = timedelta(days=36_500)
+FOREVER_S = 36_500 * 86_400.0
 """As a retention: a hundred years."""
 
 _SECRET = re.compile(
@@ -92,12 +91,12 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     follow_nofollow: bool = False  # follow links that say rel=nofollow, meta or X-Robots-Tag too
     store_noindex: bool = False  # keep the text of pages that say noindex
 
-    delay: timedelta = timedelta(milliseconds=500)  # between two requests to one host
+    delay_s: float = 0.5  # between two requests to one host
     per_host: int = 2  # requests under way at once to one host
     concurrency: int = 16  # and to all of them
-    crawl_delay_cap: timedelta = timedelta(seconds=30)  # the most that robots.txt can ask for
+    crawl_delay_cap_s: float = 30.0  # the most that robots.txt can ask for
 
-    timeout: timedelta = timedelta(seconds=30)  # for one request as a whole
+    timeout_s: float = 30.0  # for one request as a whole
     max_body: int = 8 * 1024 * 1024  # bytes, on the wire and decoded alike
     url_retries: int = 2  # further tries of a URL after a transient failure
     user_agent: str = ""  # empty: the yard's own
@@ -109,7 +108,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     extract: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
     keep_html: bool = False
 
-    retention: timedelta | None = None  # of the job once it has ended; None: the yard's own
+    retention_s: float | None = None  # of the job once it has ended; None: the yard's own
     webhooks: tuple[JobWebhook, ...] = ()
 
     def __post_init__(self) -> None:
@@ -130,14 +129,13 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         _between("url_retries", self.url_retries, 0, 10)
         if self.max_depth is not None:
             _between("max_depth", self.max_depth, 0, LARGEST)
-        if self.delay < timedelta(0):
-            raise Invalid("delay", f"expected at least 0 s, got {self.delay.total_seconds():g} s")
-        if self.retention is not None and not timedelta(0) <= self.retention <= FOREVER:
-            got = f"{self.retention.total_seconds():g} s"
-            raise Invalid("retention", f"expected 0 s to {FOREVER.days:,} days, got {got}")
-        if self.timeout <= timedelta(0):
-            got = f"{self.timeout.total_seconds():g} s"
-            raise Invalid("timeout", f"expected more than 0 s, got {got}")
+        _seconds("delay_s", self.delay_s)
+        _seconds("crawl_delay_cap_s", self.crawl_delay_cap_s)
+        if self.retention_s is not None:
+            _seconds("retention_s", self.retention_s)
+        if self.timeout_s <= 0:
+            raise Invalid("timeout_s", f"expected more than 0 s, got {self.timeout_s:g} s")
+        _seconds("timeout_s", self.timeout_s)
 
 
 def check_worker_tags(name: str, tags: Sequence[str]) -> None:
@@ -160,3 +158,8 @@ def _at_most(name: str, got: int, most: int) -> None:
 def _between(name: str, got: int, least: int, most: int) -> None:
     if not least <= got <= most:
         raise Invalid(name, f"expected {least} to {most}, got {got}")
+
+
+def _seconds(name: str, got_s: float) -> None:
+    if not 0 <= got_s <= FOREVER_S:  # NaN is neither
+        raise Invalid(name, f"expected 0 s to {FOREVER_S:,.0f} s, got {got_s:g} s")

@@ -5,7 +5,6 @@ field has one canonical form, which `form_of` writes, and may accept others.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-from crawlyard.core.jobs.spec import FOREVER, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec import FOREVER_S, JobSpec, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spread import Asked, Spread
 from crawlyard.core.parse import (
     boolean,
@@ -30,21 +29,19 @@ from crawlyard.core.parse import (
     unknown,
     whole,
 )
-from crawlyard.core.quantity import seconds
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
 Form = Mapping[str, object]
 
 ENDLESS = "forever"
-"""How `FOREVER` is written."""
+"""How `FOREVER_S` is written."""
 
 
 class FormField(Struct, frozen=True, kw_only=True):
     """How one field is written: *read* raises `ValueError` with what was expected."""
 
     path: str  # "limits.duration_s"
-    attribute: str  # of the record that it belongs to: "duration"
     accepts: str
     read: Callable[[object], Any]
     write: Callable[[Any], object] = lambda value: value
@@ -54,6 +51,11 @@ class FormField(Struct, frozen=True, kw_only=True):
     def group(self) -> str:
         """Return the object that it is in: "limits", "retry", or nothing."""
         return self.path.rpartition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """Return what it is called in that object, and in the record."""
+        return self.path.rpartition(".")[2]
 
 
 def _pairs(value: object) -> tuple[tuple[str, str], ...]:
@@ -91,8 +93,12 @@ def _or_null(read: Callable[[object], Any]) -> Callable[[object], Any]:
     return lambda value: None if value is None else read(value)
 
 
-def _retention(value: object) -> timedelta | None:
-    return FOREVER if value == ENDLESS else _or_null(span)(value)
+def _span_s(value: object) -> float:
+    return span(value).total_seconds()
+
+
+def _retention(value: object) -> float | None:
+    return FOREVER_S if value == ENDLESS else _or_null(_span_s)(value)
 
 
 def _webhooks(value: object) -> tuple[JobWebhook, ...]:
@@ -124,12 +130,13 @@ def _webhook_form(hook: JobWebhook) -> object:
     return {"url": hook.url, "events": list(hook.events), "secret": hook.secret}
 
 
-def _seconds(length: timedelta | None) -> object:
-    return None if length is None else seconds(length)
+def _seconds(length_s: float | None) -> object:
+    """Return a duration as it is written: whole where it is."""
+    return int(length_s) if length_s is not None and length_s.is_integer() else length_s
 
 
-def _kept(length: timedelta | None) -> object:
-    return ENDLESS if length == FOREVER else _seconds(length)
+def _kept(length_s: float | None) -> object:
+    return ENDLESS if length_s == FOREVER_S else _seconds(length_s)
 
 
 def _sorted_words(words: frozenset[Enum]) -> object:
@@ -148,13 +155,12 @@ def _bare(asked: Asked) -> object:
 
 
 def _field(path: str, accepts: str, read: Callable[[object], Any], **more: Any) -> FormField:
-    attribute = path.rpartition(".")[2].removesuffix("_s")
-    return FormField(path=path, attribute=attribute, accepts=accepts, read=read, **more)
+    return FormField(path=path, accepts=accepts, read=read, **more)
 
 
 def _duration(path: str, *, null: str = "") -> FormField:
     """Return a field of seconds; *null* says what null means, if it is allowed."""
-    read = _or_null(span) if null else span
+    read = _or_null(_span_s) if null else _span_s
     accepts = "seconds, or a duration: `90s`, `1h30m`" + (f"; null: {null}" if null else "")
     return _field(path, accepts, read, write=_seconds, also=path.removesuffix("_s"))
 
@@ -274,7 +280,7 @@ def spec_with(values: Mapping[str, Any], base: JobSpec | None = None) -> JobSpec
     groups: dict[str, dict[str, Any]] = {name: {} for name in ("", *_GROUPS)}
     for path, value in values.items():
         field = FIELDS[path]
-        groups[field.group][field.attribute] = value
+        groups[field.group][field.name] = value
     own = groups.pop("")
     for name, kind in _GROUPS.items():
         if groups[name]:
@@ -298,8 +304,7 @@ def form_of(spec: JobSpec) -> dict[str, object]:
     for field in _ALL:
         record = getattr(spec, field.group) if field.group else spec
         place = form.setdefault(field.group, {}) if field.group else form
-        name = field.path.rpartition(".")[2]
-        place[name] = field.write(getattr(record, field.attribute))
+        place[field.name] = field.write(getattr(record, field.name))
     return form
 
 

@@ -123,20 +123,20 @@ def usable(budget: Budget) -> bool:
     return all(left > 0 for left in budget.values())
 
 
-def once(duration: timedelta, apart: timedelta | None) -> timedelta:
-    """Return how much of a shard's *duration* is running time of its job.
+def once(duration_s: float, apart_s: float | None) -> float:
+    """Return how much of a shard's *duration_s* is running time of its job.
 
-    *apart* is how long ago the last checkpoint of any shard was, ``None`` for never: time
+    *apart_s* is how long ago the last checkpoint of any shard was, ``None`` for never: time
     before it has been counted.
     """
-    return duration if apart is None else max(timedelta(0), min(duration, apart))
+    return duration_s if apart_s is None else max(0.0, min(duration_s, apart_s))
 
 
 class Share(Struct, frozen=True, kw_only=True):
     """What the holder of a shard is told of the job beside its order."""
 
     budget: Budget = field(default_factory=dict)  # all that it has recorded is counted
-    left: timedelta | None = None  # of the job's running time; None: no limit
+    left_s: float | None = None  # of the job's running time; None: no limit
     over: str | None = None  # the limit of the job that is used up
     waiting: bool | None = None  # something does in the job; None: nobody has looked
     stay: bool = True  # others work, and no shard waits to be taken: links may come from them
@@ -157,7 +157,7 @@ class Allowance(Struct, frozen=True):
             flying = in_flight if name == "pages" else 0
             if getattr(usage, name) + flying >= getattr(self.told, name) + left:
                 return Decision(allowed=False, limit=name, detail="the shard's part is used up")
-        left_s = self.share.left
-        if left_s is not None and usage.duration >= self.told.duration + left_s:
+        left_s = self.share.left_s
+        if left_s is not None and usage.duration_s >= self.told.duration_s + left_s:
             return Decision(allowed=False, limit="duration", detail="the time is over")
         return Decision(allowed=self.share.over is None, limit=self.share.over)

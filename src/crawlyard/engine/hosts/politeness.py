@@ -59,7 +59,7 @@ class Politeness:
         return known.retry_in_s
 
     def _take_up(self, origin: str, host: str, rules: RobotsRules) -> None:
-        asked, cap = rules.delay_s, self._spec.crawl_delay_cap.total_seconds()
+        asked, cap = rules.delay_s, self._spec.crawl_delay_cap_s
         if asked is not None:
             if asked > cap:
                 self._note(f"{origin} asks for a crawl-delay of {asked:g} s; {cap:g} s are kept")
@@ -68,5 +68,5 @@ class Politeness:
         self._listed(origin, rules.sitemaps)
 
     def _tell(self, host: str) -> None:
-        delay_s = max(self._spec.delay.total_seconds(), self._delays_s[host])
+        delay_s = max(self._spec.delay_s, self._delays_s[host])
         self._gate.wish(self._job, host, delay_s, self._spec.per_host)

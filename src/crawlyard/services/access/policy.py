@@ -171,5 +171,5 @@ def within_ceilings(spec: JobSpec, own: Limits, yard: Limits) -> Clamped:
     within = replace(spec, limits=clamped(spec.limits, own, yard))
     form = form_of(within)
     changed = (n for n in LIMIT_NAMES if getattr(within.limits, n) != getattr(spec.limits, n))
-    paths = (f"limits.{name}_s" if name == "duration" else f"limits.{name}" for name in changed)
+    paths = (f"limits.{name}" for name in changed)
     return Clamped(spec=within, cut={path: at(form, path) for path in paths})

@@ -100,7 +100,9 @@ class Preview:
 
     async def _looked(self, spec: JobSpec) -> tuple[Probe, tuple[str, ...]]:
         shop = self._shop
-        fetcher = shop.fetcher(spec_guard(spec), min(spec.timeout, LONGEST), shop.clock)
+        fetcher = shop.fetcher(
+            spec_guard(spec), min(timedelta(seconds=spec.timeout_s), LONGEST), shop.clock
+        )
         scout = Probe(
             spec=spec,
             agent=spec.user_agent or shop.agent,

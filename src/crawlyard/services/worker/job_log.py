@@ -47,7 +47,7 @@ def point_of(batch: Batch, waiting: int, began: datetime) -> Point:
     spent = sum(page.elapsed_ms for page in answered)
     return Point(
         at=began,
-        seconds=batch.usage.duration.total_seconds(),
+        seconds=batch.usage.duration_s,
         pages=batch.usage.pages,
         bytes=batch.usage.bytes,
         errors=batch.usage.errors,
@@ -65,7 +65,7 @@ class JobLog:
 
     def follow(self, batch: Batch, usage: Usage, now: datetime) -> Course | None:
         """Take note of a batch; return the course if it is to be written with it."""
-        span: timedelta = batch.usage.duration
+        span = timedelta(seconds=batch.usage.duration_s)
         if span <= timedelta(0) and not batch.outcomes:
             return self._course if batch.last and self._course.points else None
         point = point_of(batch, usage.waiting, now - span)

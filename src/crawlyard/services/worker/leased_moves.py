@@ -68,8 +68,8 @@ async def reclaimed(store: Store, lease: Lease) -> Claim | None:
     now_held = replace(lease, seq=mine.seq, version=job.version)
     if not lease.shard:
         return Claim(lease=now_held, job=job, shard=mine)
-    total, ceiling = (await store.jobs.get(job.id)).shard, job.limits.duration
-    left = None if ceiling is None else ceiling - total.usage.duration
-    share = Share(budget=mine.budget, left=left)
+    total, ceiling = (await store.jobs.get(job.id)).shard, job.limits.duration_s
+    left_s = None if ceiling is None else ceiling - total.usage.duration_s
+    share = Share(budget=mine.budget, left_s=left_s)
     total = replace(total, lease_until=mine.lease_until)
     return Claim(lease=now_held, job=job, shard=total, share=share)

@@ -186,7 +186,7 @@ class JobRun:
 
     async def _crawl_it(self) -> None:
         spec, shop = self._job.spec, self._shop
-        fetcher = shop.fetcher(spec_guard(spec), spec.timeout, shop.clock)
+        fetcher = shop.fetcher(spec_guard(spec), timedelta(seconds=spec.timeout_s), shop.clock)
         agent = spec.user_agent or shop.agent
         try:
             start = await self._start()

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from operator import attrgetter
 from typing import Any
 
@@ -94,7 +95,7 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
         "spec": to_json(spec),
         "priority": int(spec.priority),
         "needs": needs_text(spec.worker_tags),
-        "retention": spec.retention,
+        "retention": None if spec.retention_s is None else timedelta(seconds=spec.retention_s),
     }
 
 

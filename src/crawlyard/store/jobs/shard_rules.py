@@ -57,8 +57,9 @@ class Parts(Struct):
         others = [shard.budget for n, shard in self.by.items() if n != number]
         budget = granted(limits, self.total.usage, mine.budget, others, max(1, self.of))
         self.put(number, replace(mine, budget=budget))
-        left = None if limits.duration is None else limits.duration - self.total.usage.duration
-        return Share(budget=budget, left=left, over=breach(limits, self.total.usage))
+        left_s = limits.duration_s
+        left_s = None if left_s is None else left_s - self.total.usage.duration_s
+        return Share(budget=budget, left_s=left_s, over=breach(limits, self.total.usage))
 
 
 def cut(parts: Parts, of: int, now: datetime) -> None:
@@ -148,10 +149,10 @@ def carried(
     shards may find the same one.
     """
     total, mine = parts.total, parts.by[lease.shard]
-    apart = None if total.updated_at is None else now - total.updated_at
+    apart_s = None if total.updated_at is None else (now - total.updated_at).total_seconds()
     used = replace(
         batch.usage,
-        duration=once(batch.usage.duration, apart),
+        duration_s=once(batch.usage.duration_s, apart_s),
         discovered=batch.usage.discovered - len(batch.found) + found,
         skipped=batch.usage.skipped - len(batch.skipped) + skipped,
     )

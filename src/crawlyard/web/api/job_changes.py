@@ -5,9 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.jobs.edits import EDITABLE, changes_of, name_of
+from crawlyard.core.jobs.edits import EDITABLE, changes_of
 from crawlyard.core.jobs.spec_json import FIELDS
-from crawlyard.errors import Invalid
 from crawlyard.web.asking import SiteOf, WritesJobs
 from crawlyard.web.documenting import problems
 from crawlyard.web.etags import expected_version
@@ -25,7 +24,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=Route)
 def _schema() -> dict[str, Any]:
     """Return the JSON Schema of a change: the fields of the form that may change, or null."""
     form = form_schema()["properties"]
-    names = {path.partition(".")[0] for path in FIELDS if name_of(path) in EDITABLE}
+    names = {path.partition(".")[0] for path in FIELDS if path in EDITABLE}
     own = {name: form[name] for name in form if name in names}
     own["limits"] = own["limits"] | {"type": ["object", "null"]}
     return {
@@ -62,14 +61,8 @@ async def patch(
     which is no ceiling for limits.
     """
     changes = changes_of(body)
-    paths = {name_of(path): path for path in changes}
     version = await _expected(site, actor, job_id, request)
-    try:
-        named = {name: changes[path] for name, path in paths.items()}
-        await site.yard.jobs.edit(actor, job_id, named, version)
-    except Invalid as error:
-        said = str(error).removeprefix(f"{error.field}: ")
-        raise Invalid(paths.get(error.field, error.field), said) from None
+    await site.yard.jobs.edit(actor, job_id, changes, version)
     standing = await site.yard.jobs.get(actor, job_id)
     return await job_out(site, standing, response)
 

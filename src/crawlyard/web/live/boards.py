@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.checkpoint import Standing
@@ -18,7 +18,7 @@ from crawlyard.web.wire.live import JobProgressOut, JobsProgressOut
 _View = tuple[Group, str | None, bool]
 """Whose jobs, which of them, and all that run or only those that have come further."""
 
-_Way = tuple[timedelta, int, int]
+_Way = tuple[float, int, int]
 """How far a job has come: running time, URLs done and found; it only ever rises."""
 
 
@@ -74,7 +74,7 @@ class ProgressBoard:
             if one is None:
                 self._strangers = True
                 continue
-            way = progress.elapsed, progress.done, progress.discovered
+            way = progress.elapsed_s, progress.done, progress.discovered
             if way > self._told[job_id][1]:
                 self._told[job_id] = self._told[job_id][0], way
                 further.append((one, progress))
@@ -111,7 +111,7 @@ def _share(
 
 
 def _way(usage: Usage) -> _Way:
-    return usage.duration, usage.done, usage.discovered
+    return usage.duration_s, usage.done, usage.discovered
 
 
 def _progress(

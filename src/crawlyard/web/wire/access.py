@@ -1,6 +1,6 @@
 """The shapes of users, tokens and sessions, and what is asked about them."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -155,8 +155,9 @@ class CeilingsAsk(Ask):
     @property
     def limits(self) -> Limits:
         """Return what is asked for."""
-        duration = None if self.duration_s is None else timedelta(seconds=self.duration_s)
-        return Limits(pages=self.pages, bytes=self.bytes, duration=duration, errors=self.errors)
+        return Limits(
+            pages=self.pages, bytes=self.bytes, duration_s=self.duration_s, errors=self.errors
+        )
 
 
 class QuotaAsk(Ask):

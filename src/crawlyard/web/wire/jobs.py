@@ -34,8 +34,7 @@ class LimitsOut(Wire):
     @classmethod
     def of(cls, limits: Limits) -> "LimitsOut":
         """Return the shape of *limits*."""
-        duration_s = None if limits.duration is None else seconds(limits.duration)
-        return cls.filled(limits, duration_s=duration_s)
+        return cls.filled(limits)
 
 
 class UsageOut(Wire):
@@ -54,7 +53,7 @@ class UsageOut(Wire):
     @classmethod
     def of(cls, usage: Usage) -> "UsageOut":
         """Return the shape of *usage*."""
-        return cls.filled(usage, duration_s=seconds(usage.duration))
+        return cls.filled(usage)
 
 
 class EtaOut(Wire):
@@ -94,7 +93,7 @@ class ProgressOut(Wire):
         """Return the shape of *progress*."""
         return cls.filled(
             progress,
-            elapsed_s=seconds(progress.elapsed),
+            elapsed_s=progress.elapsed_s,
             rate=round(progress.rate, 3),
             eta=None if progress.eta is None else EtaOut.of(progress.eta),
         )
@@ -113,12 +112,7 @@ class RetryOut(Wire):
     @classmethod
     def of(cls, retry: RetryPolicy) -> "RetryOut":
         """Return the shape of *retry*."""
-        return cls.filled(
-            retry,
-            first_s=seconds(retry.first),
-            cap_s=seconds(retry.cap),
-            reasons=tuple(sorted(retry.reasons)),
-        )
+        return cls.filled(retry, reasons=tuple(sorted(retry.reasons)))
 
 
 class JobWebhookOut(Wire):
@@ -178,10 +172,6 @@ class SpecOut(Wire):
             spec,
             retry=RetryOut.of(spec.retry),
             spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
-            delay_s=seconds(spec.delay),
-            crawl_delay_cap_s=seconds(spec.crawl_delay_cap),
-            timeout_s=seconds(spec.timeout),
-            retention_s=None if spec.retention is None else seconds(spec.retention),
             webhooks=tuple(JobWebhookOut.of(webhook) for webhook in spec.webhooks),
             **shown,
         )

@@ -12,7 +12,7 @@ from crawlyard.core.jobs.filter import source_of
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.templates.secrets import hidden_urls
-from crawlyard.web.wire.base import Instant, Text, Wire, seconds
+from crawlyard.web.wire.base import Instant, Text, Wire
 from crawlyard.web.wire.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
 from crawlyard.web.wire.watch import LineOut, WorkerOut
 
@@ -233,7 +233,7 @@ def _numbers(progress: Progress) -> dict[str, Any]:
         "failed": progress.failed,
         "pages": progress.pages,
         "bytes": progress.bytes,
-        "elapsed_s": seconds(progress.elapsed),
+        "elapsed_s": progress.elapsed_s,
         "rate": round(progress.rate, 3),
         "eta_p10_s": None if eta is None else round(eta.p10_s, 3),
         "eta_p50_s": None if eta is None else round(eta.p50_s, 3),
