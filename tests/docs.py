@@ -16,8 +16,6 @@ from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, St
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED
-from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
 from crawlyard.core.quantity import duration_text
@@ -43,7 +41,6 @@ from tests.builders_webhooks import a_webhook
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 
 _MADE = "<!-- made by `python -m tests.docs`; a test compares it with the code -->"
-_FIELD = re.compile(r"^    (\w+): .*?  # (.+)$", re.MULTILINE)
 _MEMBER = re.compile(r"^    ([A-Z0-9_]+) = .*?  # (.+)$", re.MULTILINE)
 
 
@@ -142,13 +139,12 @@ def errors() -> str:
 def spec_form() -> str:
     """Return the page about the form of a spec."""
     defaults = form_of(JobSpec(urls=("https://example.org/",))) | {"urls": []}
-    told = {**_told("", JobSpec), **_told("limits.", Limits), **_told("retry.", RetryPolicy)}
     rows = [
         [
             f"`{field.path}`" + (f", `{field.also}`" if field.also else ""),
             field.accepts,
             f"`{dumps(at(defaults, field.path))}`",
-            told.get(field.path.removesuffix("_s"), ""),
+            field.field.about.doc.replace("|", "\\|"),
         ]
         for field in FIELDS.values()
     ]
@@ -161,12 +157,6 @@ def spec_form() -> str:
         "A field that is not there is refused, with the one that was probably meant; a value that "
         "cannot be read is refused with the path of its field and what was expected.",
     )
-
-
-def _told(inside: str, record: type[object]) -> dict[str, str]:
-    """Return what the source says behind each field of a record, by its path."""
-    found = _FIELD.findall(inspect.getsource(record))
-    return {f"{inside}{name}": said.replace("|", "\\|") for name, said in found}
 
 
 def events() -> str:

@@ -8,7 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tests.acceptance.conftest import WHERE
 from tests.acceptance.shell import Shell
 from tests.golden import Told, built, in_turn
 from tests.golden_yard import BROKEN, DOCS, HELD, LATER, SHOP, TRIAL, fixed
@@ -69,7 +68,7 @@ CODES: Mapping[str, int] = {
 """Commands on the yard of `tests.golden_yard`; they change nothing of it."""
 
 
-@pytest.fixture(scope="module", params=WHERE)
+@pytest.fixture(scope="module", params=["local", pytest.param("http", marks=pytest.mark.slow)])
 def ran(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, Told]:

@@ -7,14 +7,13 @@ import pytest
 import typer.main
 
 from crawlyard.cli.tree import tree
-from tests.acceptance.conftest import WHERE
 from tests.golden import CHANGES, FOLDER, LOOKS, built, parts, texts
 
 APP = typer.main.get_command(tree())
 FILES = sorted(file.name for file in FOLDER.glob("*.txt"))
 
 
-@pytest.fixture(scope="module", params=WHERE)
+@pytest.fixture(scope="module", params=["local", pytest.param("http", marks=pytest.mark.slow)])
 def written(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, str]]:

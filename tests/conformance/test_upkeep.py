@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
-from crawlyard.core.jobs.spec import FOREVER_S
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.schedules.schedule import TickOutcome
 from crawlyard.core.webhooks.delivery_limits import DeliveryRoom, Traffic
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryState, JobWebhook

@@ -18,8 +18,8 @@ from crawlyard.core.jobs.checkpoint import Batch, Booking
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.spec import FOREVER_S
 from crawlyard.core.purge_result import PurgeResult
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.worker.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
 from crawlyard.store.db.in_memory import open_in_memory

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
-from crawlyard.core.jobs.spec import FOREVER_S
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.jobs import JobOut
 from tests.builders import NOW, a_job, a_spec
@@ -210,7 +210,7 @@ def test_a_bad_assignment_names_the_field(assignment: str, words_: str) -> None:
 
 
 def test_every_editable_field_can_be_set() -> None:
-    assert {*FIELDS.values(), "limits"} == EDITABLE
+    assert {*(field.path for field in FIELDS.values()), "limits"} == EDITABLE
 
 
 @pytest.mark.parametrize(

@@ -2,98 +2,94 @@ from typing import Any
 
 import pytest
 
-from crawlyard.cli.crawl_options import (
-    About,
-    Access,
-    Bounds,
-    Group,
-    Keep,
-    Kept,
-    Pace,
-    Reach,
-    form_of,
-    options_named,
-)
+from crawlyard.cli.crawl_options import SHOWN, Keep, SpecOptions, form_of, options_named
 from crawlyard.cli.template_options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spec import FOREVER_S, Scope, Strategy, TextMode
-from crawlyard.core.jobs.spec_json import FIELDS, spec_of, values_of
+from crawlyard.core.jobs.spec import Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec_json import spec_of, values_of
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.templates.template import Parameter, ParameterType
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 
-GROUPS: tuple[type[Group], ...] = (Bounds, Reach, Pace, Access, Kept, About)
 SOME: dict[str, object] = {
     # what Typer makes of an option of this type
     "scope": Scope.ANY,
     "strategy": Strategy.DEPTH_FIRST,
     "text": TextMode.MAIN,
     "priority": Priority.HIGH,
-    "keep": Keep.HTML,
-    "header": [Pair("X-A", "1")],
+    "keep_html": Keep.HTML,
+    "headers": [Pair("X-A", "1")],
     "extract": [Pair("a", ".b")],
     "name": "x",
     "user_agent": "x",
-    **dict.fromkeys(("retry_wait", "delay", "timeout", "retention"), 1.0),
-    "max_duration": Ceiling(1.0),
+    "retry_first_s": 1.0,
+    "delay_s": 1.0,
+    "timeout_s": 1.0,
+    "retention_s": 1.0,
+    "limits_duration_s": Ceiling(1.0),
+    "webhooks": ["https://example.com/hook"],
     **{
         name: ["x"]
-        for name in ("include", "exclude", "sitemap", "allow_address", "tag", "worker_tag")
+        for name in ("include", "exclude", "sitemaps", "allow_addresses", "tags", "worker_tags")
     },
-    "webhook": ["https://example.com/hook"],
-    **dict.fromkeys(("max_pages", "max_bytes", "max_errors", "max_depth"), Ceiling(5)),
+    **dict.fromkeys(("limits_pages", "limits_bytes", "limits_errors", "max_depth"), Ceiling(5)),
     **dict.fromkeys(("ignore_robots", "follow_nofollow", "store_noindex", "allow_private"), True),
 }
-OPTIONS = [(group, name) for group in GROUPS for name in group.__struct_fields__]
+OPTIONS = {field.path: field.path.replace(".", "_") for field in SHOWN}
+
+
+def asked(**given: Any) -> SpecOptions:
+    return SpecOptions(**given)
 
 
 def test_what_was_not_given_is_not_in_the_form() -> None:
-    assert form_of((), *(group() for group in GROUPS)) == {}
-    assert form_of((), Reach(include=[], exclude=[])) == {}
+    assert form_of((), asked()) == {}
+    assert form_of((), asked(include=[], exclude=[])) == {}
 
 
-@pytest.mark.parametrize(("group", "name"), OPTIONS)
-def test_each_option_that_is_given_sets_its_field_and_no_other(group: Any, name: str) -> None:
-    form = form_of(("https://example.com/",), group(**{name: SOME.get(name, 5)}))
+def test_each_option_that_is_given_sets_its_field_and_no_other() -> None:
+    for path, name in OPTIONS.items():
+        form = form_of(("https://example.com/",), asked(**{name: SOME.get(name, 5)}))
 
-    assert len(values_of(form).keys() - {"urls"}) == 1
-    assert spec_of(form) != a_spec()
+        assert values_of(form).keys() - {"urls"} == {path}
+        assert spec_of(form) != a_spec(), path
+
+
+def test_each_option_is_there_once() -> None:
+    flags = [field.flag for field in SHOWN]
+
+    assert len(set(flags)) == len(flags) == len(SpecOptions.__struct_fields__)
 
 
 def test_a_job_can_be_kept_for_ever() -> None:
-    form = form_of(("https://example.com/",), About(retention=FOREVER_S))
+    form = form_of(("https://example.com/",), asked(retention_s=FOREVER_S))
 
     assert form["retention_s"] == "forever"
     assert spec_of(form).retention_s == FOREVER_S
 
 
-def test_no_two_options_set_the_same_field() -> None:
-    made: list[tuple[Any, str]] = list(OPTIONS)
-    given = [form_of((), group(**{name: SOME.get(name, 5)})) for group, name in made]
-
-    paths = [path for form in given for path in values_of(form)]
-
-    assert len(set(paths)) == len(paths) == len(OPTIONS)
-    assert set(paths) <= set(FIELDS)
-
-
 def test_options_set_the_fields_that_they_speak_of() -> None:
-    minute = 60.0
-    bounds = Bounds(
-        max_pages=Ceiling(1),
-        max_duration=Ceiling(minute),
-        max_bytes=Ceiling(2),
-        max_errors=Ceiling(3),
-        attempts=4,
-        retry_wait=minute,
+    given = asked(
+        limits_pages=Ceiling(1),
+        limits_duration_s=Ceiling(60.0),
+        limits_bytes=Ceiling(2),
+        limits_errors=Ceiling(3),
+        retry_attempts=4,
+        retry_first_s=60.0,
+        delay_s=1.5,
+        timeout_s=60.0,
+        sitemaps=["robots"],
+        scope=Scope.ANY,
+        allow_addresses=["a"],
+        headers=[Pair("X-A", "1")],
+        tags=["t"],
+        keep_html=Keep.HTML,
     )
-    pace = Pace(delay=1.5, timeout=minute)
-    reach = Reach(sitemap=["robots"], scope=Scope.ANY)
-    access = Access(allow_address=["a"], header=[Pair("X-A", "1")])
 
-    assert form_of(("u",), bounds, pace, reach, access, About(tag=["t"]), Kept(keep=Keep.HTML)) == {
+    assert form_of(("u",), given) == {
         "urls": ["u"],
         "limits": {"pages": 1, "duration_s": 60, "bytes": 2, "errors": 3},
         "retry": {"attempts": 4, "first_s": 60},
@@ -109,13 +105,16 @@ def test_options_set_the_fields_that_they_speak_of() -> None:
 
 
 def test_what_a_template_asks_for_can_be_taken_away() -> None:
-    bounds = Bounds(max_pages=Ceiling(None), max_duration=Ceiling(None))
-    reach = Reach(max_depth=Ceiling(None), include=["none"], follow_nofollow=False)
-    access = Access(ignore_robots=False, allow_private=False, header=[NO_PAIR])
-    kept = Kept(store_noindex=False, keep=Keep.NONE, extract=[NO_PAIR])
-    about = About(tag=["none"], webhook=["none"])
+    given = asked(
+        **dict.fromkeys(("limits_pages", "limits_duration_s", "max_depth"), Ceiling(None)),
+        **{key: ["none"] for key in ("include", "tags", "webhooks")},
+        **{key: [NO_PAIR] for key in ("headers", "extract")},
+        **dict.fromkeys(("follow_nofollow", "ignore_robots", "allow_private"), False),
+        store_noindex=False,
+        keep_html=Keep.NONE,
+    )
 
-    form = form_of((), bounds, reach, access, kept, about)
+    form = form_of((), given)
 
     assert form == {
         "limits": {"pages": None, "duration_s": None},
@@ -146,7 +145,7 @@ def test_a_limit_or_a_header_is_a_value_or_the_word_none() -> None:
 
 
 def test_no_delay_at_all_is_a_wish() -> None:
-    assert form_of((), Pace(delay=0.0)) == {"delay_s": 0}
+    assert form_of((), asked(delay_s=0.0)) == {"delay_s": 0}
 
 
 def test_a_parameter_that_is_given_twice_is_a_list() -> None:

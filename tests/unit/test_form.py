@@ -4,14 +4,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
+from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-from crawlyard.core.jobs.spec import FOREVER_S, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of
 from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
@@ -64,9 +66,12 @@ def specs(draw: st.DrawFn) -> JobSpec:
         "retention_s": st.none() | st.just(FOREVER_S) | SPANS,
         "webhooks": lists().map(lambda urls: tuple(JobWebhook(url=url) for url in urls)),
     }
-    for field in fields(JobSpec):
-        of_its_type = {"str": WORDS, "bool": st.booleans(), "float": SPANS}
-        drawn.setdefault(field.name, of_its_type.get(getattr(field.type, "__name__", ""), lists()))
+    for field in fields_of(JobSpec).values():
+        if field.group:
+            continue
+        of_its_type = {str: WORDS, bool: st.booleans(), float: SPANS}
+        if field.name not in drawn:
+            drawn[field.name] = lists() if field.many else of_its_type[field.kind]
     return JobSpec(**{name: draw(strategy) for name, strategy in drawn.items()})
 
 
@@ -82,7 +87,7 @@ def test_every_field_of_a_spec_has_its_place_in_the_form() -> None:
     expected = {(n, name) for n, kind in inside.items() for name in kind.__struct_fields__}
     expected |= {("", name) for name in JobSpec.__struct_fields__ if name not in inside}
 
-    assert {(field.group, field.name) for field in FIELDS.values()} == expected
+    assert {(form.field.group, form.field.name) for form in FIELDS.values()} == expected
 
 
 def test_what_is_left_out_is_as_in_the_base() -> None:

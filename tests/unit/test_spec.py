@@ -8,8 +8,9 @@ import pytest
 
 from crawlyard import JobSpec, Limits, Priority, Scope, Strategy, TextMode
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-from crawlyard.core.jobs.spec import FOREVER_S, MAX_PATTERNS, MAX_SEEDS
+from crawlyard.core.jobs.spec import MAX_PATTERNS, MAX_SEEDS
 from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 from tests.builders import a_spec

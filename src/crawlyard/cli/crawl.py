@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crawlyard.cli.crawl_options import (
-    About,
-    Access,
-    Bounds,
-    Kept,
     Output,
-    Pace,
-    Reach,
+    SpecOptions,
     form_of,
     options_named,
 )
@@ -52,13 +47,8 @@ def crawl(
     from_file: FromFile = "",
     detach: Detach = False,
     use: Use,
-    bounds: Bounds,
-    reach: Reach,
-    pace: Pace,
-    access: Access,
-    kept: Kept,
+    asked: SpecOptions,
     output: Output,
-    about: About,
     basics: Basics,
 ) -> None:
     """Crawl a site and watch it; Ctrl-C pauses, nothing is lost.
@@ -70,7 +60,7 @@ def crawl(
     What a template asks for is taken away by 'none' for a limit or a list, and by --no-….
     """
     seeds = read_seeds([*(urls or ()), *([f"@{from_file}"] if from_file else ())])
-    form = form_of(seeds, bounds, reach, pace, access, kept, about)
+    form = form_of(seeds, asked)
     export = exports.Export.wished(output.out, output.format)
     if detach and export is not None:
         raise Invalid("--out", "the job ends elsewhere; export it later by `crawlyard jobs export`")

@@ -1,32 +1,26 @@
-"""What `crawlyard crawl` can be told of a job, in the groups that its help shows.
+"""Options of `crawlyard crawl`, read from the fields of a spec.
 
 An option that was not given is ``None`` or empty: where a template is used, it must not
-be taken for a wish. What the template asks for is taken away by ``--no-…``, or by "none"
+override the template. What the template asks for is taken away by ``--no-…``, or by "none"
 for a limit or a list.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from enum import StrEnum, auto
-from typing import Annotated, Any
+from enum import Enum, StrEnum, auto
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Struct
+from msgspec import Struct, defstruct
 
 from crawlyard.cli import values
 from crawlyard.cli.options import choice, flag, option
+from crawlyard.core.fields import Field, Panel, fields_of
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spec import FOREVER_S, JobSpec, Scope, Strategy, TextMode
-from crawlyard.core.jobs.spec_json import ENDLESS
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import FIELDS
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
-
-LIMITS, PACE, REACH, ACCESS, PAGES, JOB = "Limits", "Pace", "Reach", "Access", "Pages", "Job"
-_UNSET = JobSpec(urls=("http://localhost/",))  # what a job has where nothing is asked
-_DELAY = values.duration_text(timedelta(seconds=_UNSET.delay_s))
-_RETRY_WAIT = values.duration_text(timedelta(seconds=_UNSET.retry.first_s))
-_TIMEOUT = values.duration_text(timedelta(seconds=_UNSET.timeout_s))
-_MAX_BODY = values.size_text(_UNSET.max_body)
 
 
 class Keep(StrEnum):
@@ -36,299 +30,125 @@ class Keep(StrEnum):
     NONE = auto()
 
 
-class Bounds(Struct, frozen=True, kw_only=True):
-    """How far a crawl may go, and how often it is tried while its site is out of reach."""
-
-    max_pages: Annotated[
-        values.Ceiling | None,
-        option(
-            values.ceiling(values.count), "--max-pages", "N", "End with exactly N pages.", LIMITS
-        ),
-    ] = None
-    max_duration: Annotated[
-        values.Ceiling | None,
-        option(
-            values.ceiling(values.span_s),
-            "--max-duration",
-            "TIME",
-            "End after TIME: 90s, 2h.",
-            LIMITS,
-        ),
-    ] = None
-    max_bytes: Annotated[
-        values.Ceiling | None,
-        option(
-            values.ceiling(values.size),
-            "--max-bytes",
-            "SIZE",
-            "End after SIZE of bodies: 500MB.",
-            LIMITS,
-        ),
-    ] = None
-    max_errors: Annotated[
-        values.Ceiling | None,
-        option(
-            values.ceiling(values.count), "--max-errors", "N", "End after N failed URLs.", LIMITS
-        ),
-    ] = None
-    attempts: Annotated[
-        int | None,
-        option(
-            values.count,
-            "--attempts",
-            "N",
-            f"If no start URL answers; else {_UNSET.retry.attempts}.",
-            LIMITS,
-        ),
-    ] = None
-    retry_wait: Annotated[
-        float | None,
-        option(
-            values.span_s,
-            "--retry-wait",
-            "TIME",
-            f"Before the second attempt, then longer; else {_RETRY_WAIT}.",
-            LIMITS,
-        ),
-    ] = None
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "include": str,
+    "exclude": str,
+    "sitemaps": str,
+    "allow_addresses": str,
+    "headers": values.or_none(values.header),
+    "extract": values.or_none(values.pair),
+    "priority": Priority.of,
+    "retention_s": values.retention,
+    "spread": values.spread,
+}
+"""Readers of the options whose text is read as that of no other field of its type."""
 
 
-class Reach(Struct, frozen=True, kw_only=True):
-    """Which URLs belong to a crawl, and in which order they are asked for."""
-
-    scope: Annotated[
-        Scope | None,
-        choice("--scope", of=Scope, text="Which URLs belong", panel=REACH, default=_UNSET.scope),
-    ] = None
-    max_depth: Annotated[
-        values.Ceiling | None,
-        option(
-            values.ceiling(values.count),
-            "--max-depth",
-            "N",
-            "Links from a start URL at most.",
-            REACH,
-        ),
-    ] = None
-    include: Annotated[
-        list[str] | None,
-        option(str, "--include", "GLOB", "Only URLs like this; re:… too. Repeatable.", REACH),
-    ] = None
-    exclude: Annotated[
-        list[str] | None,
-        option(str, "--exclude", "GLOB", "No URL like this; re:… too. Repeatable.", REACH),
-    ] = None
-    sitemap: Annotated[
-        list[str] | None,
-        option(str, "--sitemap", "URL", "Start from a sitemap, or 'robots' for its own.", REACH),
-    ] = None
-    strategy: Annotated[
-        Strategy | None,
-        choice(
-            "--strategy", of=Strategy, text="In which order", panel=REACH, default=_UNSET.strategy
-        ),
-    ] = None
-    follow_nofollow: Annotated[
-        bool | None,
-        flag(
-            "--follow-nofollow/--no-follow-nofollow",
-            text="Follow nofollow links as well.",
-            panel=REACH,
-        ),
-    ] = None
+def _option(field: Field) -> tuple[str, Any, Any]:
+    """Return the name, the annotated type and the default of the option for a field."""
+    kind, info = _typed(field)
+    return _name(field), Annotated[kind, info], None
 
 
-class Pace(Struct, frozen=True, kw_only=True):
-    """How hard a crawl asks."""
-
-    delay: Annotated[
-        float | None,
-        option(
-            values.span_s, "--delay", "TIME", f"Between requests to a host; else {_DELAY}.", PACE
-        ),
-    ] = None
-    per_host: Annotated[
-        int | None,
-        option(
-            values.count,
-            "--per-host",
-            "N",
-            f"Requests at once to a host; else {_UNSET.per_host}.",
-            PACE,
-        ),
-    ] = None
-    concurrency: Annotated[
-        int | None,
-        option(
-            values.count,
-            "--concurrency",
-            "N",
-            f"Requests at once, all told; else {_UNSET.concurrency}.",
-            PACE,
-        ),
-    ] = None
-    timeout: Annotated[
-        float | None,
-        option(values.span_s, "--timeout", "TIME", f"For a whole request; else {_TIMEOUT}.", PACE),
-    ] = None
-    max_body: Annotated[
-        int | None,
-        option(values.size, "--max-body", "SIZE", f"Of one body at most; else {_MAX_BODY}.", PACE),
-    ] = None
+def _typed(field: Field) -> tuple[Any, Any]:
+    """Return the type of an option as Typer reads it, and the option."""
+    said, kind = field.about, field.choices
+    panel, text = said.panel or "", said.doc[:1].upper() + said.doc[1:]
+    if field.path == "keep_html":
+        return Keep | None, choice(field.flag, of=Keep, text=text, panel=panel)
+    if kind is not None and issubclass(kind, StrEnum):
+        default = field.default
+        return kind | None, choice(field.flag, of=kind, text=text, panel=panel, default=default)
+    text = said.help or f"{text}."
+    if field.kind is bool:
+        return bool | None, flag(f"{field.flag}/--no-{field.flag[2:]}", text=text, panel=panel)
+    text = text.format(default=_default(field)) if "{" in text else text
+    given = option(_reader(field), field.flag, field.metavar, text, panel)
+    return (list[Any] | None if field.many else Any), given
 
 
-class Access(Struct, frozen=True, kw_only=True):
-    """What a crawl sends along, and what it may connect to."""
-
-    ignore_robots: Annotated[
-        bool | None,
-        flag("--ignore-robots/--no-ignore-robots", text="Do not ask robots.txt.", panel=ACCESS),
-    ] = None
-    allow_address: Annotated[
-        list[str] | None,
-        option(
-            str,
-            "--allow-address",
-            "ADDR",
-            "Open a private host, CIDR or either:PORT. Repeatable.",
-            ACCESS,
-        ),
-    ] = None
-    allow_private: Annotated[
-        bool | None,
-        flag(
-            "--allow-private/--no-allow-private", text="Open all private addresses.", panel=ACCESS
-        ),
-    ] = None
-    user_agent: Annotated[
-        str | None, option(values.line, "--user-agent", "TEXT", "Who asks.", ACCESS)
-    ] = None
-    header: Annotated[
-        list[values.Pair] | None,
-        option(
-            values.or_none(values.header),
-            "--header",
-            "'N: V'",
-            "Send this header. Repeatable.",
-            ACCESS,
-        ),
-    ] = None
+def _name(field: Field) -> str:
+    return field.path.replace(".", "_")
 
 
-class Kept(Struct, frozen=True, kw_only=True):
-    """What is kept of each page."""
+def reader_of(field: Field) -> Callable[[str], Any]:
+    """Return what reads one value of *field*; it raises `ValueError` or `Invalid`."""
+    if field.path in _READERS:
+        return _READERS[field.path]
+    if field.kind is str:
+        return values.line
+    by_unit = {"s": values.span_s, "bytes": values.size}
+    return by_unit.get(field.unit or "", values.count)
 
-    text: Annotated[
-        TextMode | None,
-        choice("--text", of=TextMode, text="What text is kept", panel=PAGES, default=_UNSET.text),
-    ] = None
-    extract: Annotated[
-        list[values.Pair] | None,
-        option(
-            values.or_none(values.pair),
-            "--extract",
-            "N=CSS",
-            "Keep what CSS or CSS@attr finds.",
-            PAGES,
-        ),
-    ] = None
-    keep: Annotated[
-        Keep | None, choice("--keep", of=Keep, text="Keep bodies and headers too", panel=PAGES)
-    ] = None
-    store_noindex: Annotated[
-        bool | None,
-        flag(
-            "--store-noindex/--no-store-noindex",
-            text="Keep text of noindex pages too.",
-            panel=PAGES,
-        ),
-    ] = None
+
+def _reader(field: Field) -> Callable[[str], Any]:
+    reader = reader_of(field)
+    takes_none = field.about.null and field.path not in _READERS
+    return values.ceiling(reader) if takes_none else reader
+
+
+def _default(field: Field) -> str:
+    if field.unit == "s":
+        return values.duration_text(timedelta(seconds=field.default))
+    return values.size_text(field.default) if field.unit == "bytes" else str(field.default)
+
+
+SHOWN: Sequence[Field] = sorted(
+    (field for field in fields_of(JobSpec).values() if field.about.panel is not None),
+    key=lambda field: list(Panel).index(field.about.panel or Panel.JOB),
+)
+"""The fields of a spec that have an option, in the order of the help."""
+
+if TYPE_CHECKING:
+
+    class SpecOptions(Struct, frozen=True, kw_only=True):
+        """What was given of a spec on the command line; a field for each of `SHOWN`."""
+else:
+    SpecOptions = defstruct(
+        "SpecOptions", [_option(field) for field in SHOWN], frozen=True, kw_only=True
+    )
 
 
 class Output(Struct, frozen=True, kw_only=True):
     """Where the pages go when the job ends."""
 
     out: Annotated[
-        str, option(str, "--out", "FILE", "Export when the job ends; '-' is stdout.", PAGES)
+        str, option(str, "--out", "FILE", "Export when the job ends; '-' is stdout.", Panel.PAGES)
     ] = ""
     format: Annotated[
         Format | None,
-        choice("--format", of=Format, text="Of --out, else by its suffix", panel=PAGES),
+        choice("--format", of=Format, text="Of --out, else by its suffix", panel=Panel.PAGES),
     ] = None
 
 
-class About(Struct, frozen=True, kw_only=True):
-    """How a job is found again, and when its turn is."""
-
-    name: Annotated[
-        str | None, option(values.line, "--name", "TEXT", "A name for the job.", JOB)
-    ] = None
-    tag: Annotated[
-        list[str] | None, option(values.line, "--tag", "TEXT", "A tag. Repeatable.", JOB)
-    ] = None
-    priority: Annotated[
-        Priority | None,
-        option(Priority.of, "--priority", "WORD", "urgent, high, normal or low.", JOB),
-    ] = None
-    worker_tag: Annotated[
-        list[str] | None,
-        option(values.line, "--worker-tag", "TAG", "Only a worker with it. Repeatable.", JOB),
-    ] = None
-    spread: Annotated[
-        str | None,
-        option(values.spread_word, "--spread", "N", "Over N workers at once, or auto.", JOB),
-    ] = None
-    retention: Annotated[
-        float | None,
-        option(values.retention, "--retention", "TIME", "Keep the ended job: 90d, forever.", JOB),
-    ] = None
-    webhook: Annotated[
-        list[str] | None,
-        option(values.line, "--webhook", "URL", "Tell this URL how it ends. Repeatable.", JOB),
-    ] = None
-
-
-Group = Bounds | Reach | Pace | Access | Kept | About
-
-_PATHS: Mapping[str, str] = {
-    # option: field of the form, where it is called otherwise
-    "max_pages": "limits.pages",
-    "max_duration": "limits.duration_s",
-    "max_bytes": "limits.bytes",
-    "max_errors": "limits.errors",
-    "attempts": "retry.attempts",
-    "retry_wait": "retry.first_s",
-    "sitemap": "sitemaps",
-    "delay": "delay_s",
-    "timeout": "timeout_s",
-    "allow_address": "allow_addresses",
-    "header": "headers",
-    "tag": "tags",
-    "worker_tag": "worker_tags",
-    "keep": "keep_html",
-    "retention": "retention_s",
-    "webhook": "webhooks",
-}
-
-
-def form_of(urls: Sequence[str], *groups: Group) -> dict[str, object]:
-    """Return the form of a spec with what was given, and nothing else: `core.form` reads it."""
+def form_of(urls: Sequence[str], asked: SpecOptions) -> dict[str, object]:
+    """Return the form of a spec with what was given, and nothing else."""
     form: dict[str, Any] = {"urls": list(urls)} if urls else {}
-    for group in groups:
-        for option_ in group.__struct_fields__:
-            value = getattr(group, option_)
-            if value is None or value == []:
-                continue
-            inside, _, name = _PATHS.get(option_, option_).rpartition(".")
-            place = form.setdefault(inside, {}) if inside else form
-            place[name] = _json(value.value if isinstance(value, values.Ceiling) else value)
+    for field in SHOWN:
+        value = getattr(asked, _name(field))
+        if value is None or value == []:
+            continue
+        place = form.setdefault(field.group, {}) if field.group else form
+        place[field.name] = _json(field, value)
     return form
 
 
+def _json(field: Field, value: Any) -> object:
+    if isinstance(value, values.Ceiling):
+        value = value.value
+    if isinstance(value, Keep):
+        return value is Keep.HTML
+    if isinstance(value, list):
+        if value in ([values.NONE], [values.NO_PAIR]):
+            value = []
+        return [list(item) if isinstance(item, values.Pair) else item for item in value]
+    if field.unit == "s" and value is not None:
+        return FIELDS[field.path].write(value)
+    return str(value) if isinstance(value, Enum) else value
+
+
 _OPTIONS: Mapping[str, str] = {"urls": "URL"} | {
-    _PATHS.get(name, name).removesuffix("_s"): f"--{name.replace('_', '-')}"
-    for group in (Bounds, Reach, Pace, Access, Kept, About)
-    for name in group.__struct_fields__
+    field.path.removesuffix("_s"): field.flag for field in SHOWN
 }
 
 
@@ -356,17 +176,3 @@ def options_named(own: Collection[str] = ()) -> Iterator[None]:
         if named not in own:
             named = option_of_field(named.removeprefix("overrides."))  # of a schedule, over HTTP
         raise Invalid(named, error.message, error.position) from None
-
-
-def _json(value: object) -> object:
-    if isinstance(value, Keep):
-        return value is Keep.HTML
-    if value == FOREVER_S:
-        return ENDLESS
-    if isinstance(value, (StrEnum, Priority)):
-        return str(value)
-    if isinstance(value, list):
-        if value in ([values.NONE], [values.NO_PAIR]):
-            value = []
-        return [list(item) if isinstance(item, values.Pair) else item for item in value]
-    return value

@@ -3,32 +3,17 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from crawlyard.cli import values
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.cli.crawl_options import reader_of
+from crawlyard.core.fields import Field, fields_of
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.jobs import JobOut
 
-_LIMITS: Mapping[str, Callable[[str], object]] = {
-    "pages": values.count,
-    "bytes": values.size,
-    "duration_s": values.span_s,
-    "errors": values.count,
+FIELDS: Mapping[str, Field] = {
+    path.removesuffix("_s"): field
+    for path, field in fields_of(JobSpec).items()
+    if field.about.editable
 }
-_SCALARS: Mapping[str, Callable[[str], object]] = {
-    "name": values.line,
-    "priority": Priority.of,
-    "max_depth": values.count,
-    "delay_s": values.span_s,
-    "per_host": values.count,
-    "concurrency": values.count,
-    "retention_s": values.retention,
-    "spread": values.spread,
-}
-_CLEARED: Mapping[str, object] = {"name": "", "max_depth": None, "retention_s": None}
-
-_LISTS = ("tags", "worker_tags", "include", "exclude")
-
-_ALL = (*_SCALARS, *_LISTS, *(f"limits.{name}" for name in _LIMITS))
-FIELDS: Mapping[str, str] = {name.removesuffix("_s"): name for name in _ALL}
 """What can be set in a job, by the words for it."""
 
 
@@ -49,18 +34,16 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
             known = ", ".join(FIELDS)
             raise Invalid(field.strip() or assignment, f"expected FIELD=VALUE with one of {known}")
         asked.setdefault(name, []).append(value.strip())
-    lists = {name: job.tags if name == "tags" else getattr(job.spec, name) for name in _LISTS}
     changes: dict[str, object] = {}
     for word, given in asked.items():
-        name = FIELDS[word]
-        if name in lists:
-            changes[name] = _listed(lists[name], given)
-        elif name in _SCALARS:
-            cleared = given[-1] == values.NONE and name in _CLEARED
-            changes[name] = _CLEARED[name] if cleared else _read(word, _SCALARS[name], given[-1])
+        changed = FIELDS[word]
+        if changed.many:
+            now = job.tags if word == "tags" else getattr(job.spec, changed.name)
+            changes[changed.path] = _listed(now, given)
+        elif given[-1] == values.NONE and (changed.about.null or changed.kind is str):
+            changes[changed.path] = changed.default
         else:
-            parser = _LIMITS[name.removeprefix("limits.")]
-            changes[name] = None if given[-1] == values.NONE else _read(word, parser, given[-1])
+            changes[changed.path] = _read(word, reader_of(changed), given[-1])
     return changes
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.crawl_options import About, Access, Bounds, Kept, Pace, Reach, form_of
+from crawlyard.cli.crawl_options import SpecOptions, form_of
 from crawlyard.cli.options import Basics, Common, Style, choice, flag, flat, option
 from crawlyard.cli.schedule_options import (
     TIMES,
@@ -168,12 +168,7 @@ def create(
     times: Times,
     policies: Policies,
     use: Use,
-    bounds: Bounds,
-    reach: Reach,
-    pace: Pace,
-    access: Access,
-    kept: Kept,
-    about: About,
+    asked: SpecOptions,
     common: Common,
 ) -> None:
     """Run a crawl again and again: of a template, or by the options of `crawl`.
@@ -181,7 +176,7 @@ def create(
     crawlyard schedules create nightly --when '0 3 * * *' --tz Europe/Berlin --template news
     crawlyard schedules create docs --when @daily https://docs.example.org --max-pages 500
     """
-    form = form_of(read_seeds(urls or ()), bounds, reach, pace, access, kept, about)
+    form = form_of(read_seeds(urls or ()), asked)
     filling = use.filling(form)
     made = {} if filling is None else {"template": filling.ref, "params": filling.params}
     draft = ScheduleDraft(
@@ -213,12 +208,7 @@ def edit(
     times: Times,
     policies: Policies,
     use: NewUse,
-    bounds: Bounds,
-    reach: Reach,
-    pace: Pace,
-    access: Access,
-    kept: Kept,
-    about: About,
+    asked: SpecOptions,
     common: Common,
 ) -> None:
     """Change a schedule: only what is given; another time holds at once.
@@ -227,7 +217,7 @@ def edit(
     crawlyard schedules edit nightly --overlap queue --max-pages 1000
     crawlyard schedules edit nightly --ends none --unset limits.pages --unset params.site
     """
-    form = form_of(read_seeds(urls or ()), bounds, reach, pace, access, kept, about)
+    form = form_of(read_seeds(urls or ()), asked)
     others = {"when": when, "name": rename, "description": description, "template": use.template}
 
     def changes(zone: str) -> dict[str, object]:

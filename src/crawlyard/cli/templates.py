@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli import template_files, values
-from crawlyard.cli.crawl_options import About, Access, Bounds, Kept, Pace, Reach, form_of
+from crawlyard.cli.crawl_options import SpecOptions, form_of
 from crawlyard.cli.options import Basics, Common, flag, flat, option
 from crawlyard.cli.seeds import read_seeds
 from crawlyard.cli.stdout import write_line
@@ -125,12 +125,7 @@ def create(
     *,
     description: Description = "",
     param: Declared = None,
-    bounds: Bounds,
-    reach: Reach,
-    pace: Pace,
-    access: Access,
-    kept: Kept,
-    about: About,
+    asked: SpecOptions,
     common: Common,
 ) -> None:
     """Keep a crawl as a template, with the options of `crawlyard crawl`.
@@ -144,7 +139,7 @@ def create(
     draft = TemplateDraft(
         name=template,
         description=description,
-        spec=form_of(read_seeds(urls or ()), bounds, reach, pace, access, kept, about),
+        spec=form_of(read_seeds(urls or ()), asked),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
     doing = partial(template_actions.create, draft=draft, common=common)
@@ -163,12 +158,7 @@ def render(
     *,
     param: Params = None,
     version: Version = None,
-    bounds: Bounds,
-    reach: Reach,
-    pace: Pace,
-    access: Access,
-    kept: Kept,
-    about: About,
+    asked: SpecOptions,
     common: Common,
 ) -> None:
     """Show the whole spec that a job would have, and where each value comes from.
@@ -179,7 +169,7 @@ def render(
     filling = Filling(
         ref=template,
         params=params_of(param or ()),
-        overrides=form_of(read_seeds(urls or ()), bounds, reach, pace, access, kept, about),
+        overrides=form_of(read_seeds(urls or ()), asked),
         version=version,
     )
     invoke.run(common, partial(template_use.render, filling=filling, common=common))

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from crawlyard.core.jobs.spec import FOREVER_S
 from crawlyard.core.jobs.spec_json import ENDLESS
 from crawlyard.core.jobs.spread import Asked, Spread
-from crawlyard.core.quantity import count, duration, duration_text, size, size_text
+from crawlyard.core.quantity import FOREVER_S, count, duration, duration_text, size, size_text
 
 __all__ = [
     "NONE",
@@ -34,7 +33,6 @@ __all__ = [
     "size",
     "size_text",
     "spread",
-    "spread_word",
 ]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
@@ -157,12 +155,3 @@ def spread(text: str) -> Asked:
     """
     word = text.strip().lower()
     return Spread.AUTO if word == Spread.AUTO else count(word)
-
-
-def spread_word(text: str) -> str:
-    """Return the same as text.
-
-    Raises:
-        ValueError: as for `spread`.
-    """
-    return str(spread(text))

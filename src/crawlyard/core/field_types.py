@@ -4,7 +4,7 @@ from datetime import timedelta
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from msgspec import Struct, ValidationError, convert, defstruct
 from msgspec.structs import astuple, fields, force_setattr
@@ -76,6 +76,8 @@ def _converted(value: Any, kind: Any) -> Any:
 
 def _accepted(kind: Any) -> str:
     """Return what a field of type *kind* takes, in words."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     if kind in _ONE:
         return _ONE[kind]
     if get_origin(kind) in (Union, UnionType):

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import TypeGuard
 
 from crawlyard.core import quantity
-from crawlyard.core.jobs.spec import FOREVER_S
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 
 

@@ -8,27 +8,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.jobs.limits import LIMIT_NAMES
+from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, Form, values_of
 
 EDITABLE = frozenset(
-    {
-        "name",
-        "tags",
-        "priority",
-        "worker_tags",
-        "spread",
-        "limits",
-        *(f"limits.{name}" for name in LIMIT_NAMES),
-        "max_depth",
-        "include",
-        "exclude",
-        "delay_s",
-        "per_host",
-        "concurrency",
-        "retention_s",
-    }
+    {"limits", *(path for path, field in fields_of(JobSpec).items() if field.about.editable)}
 )
 """The fields of a spec that can change while the job lives; they take effect at once.
 
@@ -58,12 +43,11 @@ def changes_of(patch: Form) -> dict[str, Any]:
             given[name] = value
     changes = values_of(given)
     for path in cleared:
-        own = [f for f in FIELDS.values() if path and path in (f.path, f.also, f.group)]
+        own = [f for f in FIELDS.values() if path and path in (f.path, f.also, f.field.group)]
         if not own:
             values_of({path: None} if "." not in path else _nested(path))  # says what is wrong
         for field in own:
-            record = getattr(_DEFAULTS, field.group) if field.group else _DEFAULTS
-            changes[field.path] = getattr(record, field.name)
+            changes[field.path] = field.field.default
     return changes
 
 

@@ -2,15 +2,23 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.field_types import check_types
+from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.quantity import LARGEST, counted
-from crawlyard.errors import Invalid
+
+_CEILING: Mapping[str, Any] = {
+    "panel": Panel.LIMITS,
+    "null": "no ceiling",
+    "editable": True,
+    "above": 0,
+    "most": LARGEST,
+}
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -20,19 +28,46 @@ class Limits(Struct, frozen=True, kw_only=True):
         Invalid: a ceiling is of another type, or not above zero.
     """
 
-    pages: int | None = None  # targets with a final HTTP answer, whatever its status
-    bytes: int | None = None  # of response bodies, on the wire
-    duration_s: float | None = None  # running, pauses excluded
-    errors: int | None = None  # targets given up after their last retry
+    pages: Annotated[
+        Count | None,
+        about(
+            "targets with a final HTTP answer, whatever its status",
+            help="End with exactly N pages.",
+            flag="--max-pages",
+            **_CEILING,
+        ),
+    ] = None
+    bytes: Annotated[
+        Bytes | None,
+        about(
+            "of response bodies, on the wire",
+            help="End after SIZE of bodies: 500MB.",
+            flag="--max-bytes",
+            **_CEILING,
+        ),
+    ] = None
+    duration_s: Annotated[
+        Seconds | None,
+        about(
+            "running, pauses excluded",
+            help="End after TIME: 90s, 2h.",
+            flag="--max-duration",
+            **_CEILING,
+        ),
+    ] = None
+    errors: Annotated[
+        Count | None,
+        about(
+            "targets given up after their last retry",
+            help="End after N failed URLs.",
+            flag="--max-errors",
+            **_CEILING,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_types(self, "limits.")
-        for name in LIMIT_NAMES:
-            ceiling = getattr(self, name)
-            if ceiling is not None and ceiling <= 0:
-                raise Invalid(f"limits.{name}", f"expected more than 0, got {ceiling:g}")
-            if ceiling is not None and ceiling > LARGEST:
-                raise Invalid(f"limits.{name}", f"expected at most {LARGEST}, got {ceiling}")
+        check_bounds(self, "limits.")
 
 
 LIMIT_NAMES = Limits.__struct_fields__

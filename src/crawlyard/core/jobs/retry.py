@@ -2,10 +2,13 @@
 
 from datetime import timedelta
 from enum import StrEnum, auto
+from typing import Annotated
 
 from msgspec import Struct
 
 from crawlyard.core.field_types import check_types
+from crawlyard.core.fields import Count, Panel, Seconds, about, check_bounds
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 
 
@@ -39,27 +42,42 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         Invalid: a value is of another type or out of its range.
     """
 
-    attempts: int = 1  # in all, the first included
-    first_s: float = 30.0
-    factor: float = 2.0
-    jitter: float = 0.2  # 0 … 1
-    cap_s: float = 3600.0
-    reasons: frozenset[RetryReason] = frozenset(RetryReason)  # what is worth a retry
+    attempts: Annotated[
+        Count,
+        about(
+            "in all, the first included",
+            help="If no start URL answers; else {default}.",
+            panel=Panel.LIMITS,
+            least=1,
+            most=MAX_ATTEMPTS,
+        ),
+    ] = 1
+    first_s: Annotated[
+        Seconds,
+        about(
+            "before the second attempt",
+            help="Before the second attempt, then longer; else {default}.",
+            panel=Panel.LIMITS,
+            flag="--retry-wait",
+            least=0,
+            most=FOREVER_S,
+        ),
+    ] = 30.0
+    factor: Annotated[float, about("of each wait to the last", least=1, most=_MAX_FACTOR)] = 2.0
+    jitter: Annotated[
+        float, about("the part of a wait that chance may take off", least=0, most=1)
+    ] = 0.2
+    cap_s: Annotated[Seconds, about("the longest wait", least=0, most=FOREVER_S)] = 3600.0
+    reasons: Annotated[frozenset[RetryReason], about("what is worth a retry")] = frozenset(
+        RetryReason
+    )
 
     def __post_init__(self) -> None:
         check_types(self, "retry.")
-        if not 1 <= self.attempts <= MAX_ATTEMPTS:
-            raise Invalid("retry.attempts", f"expected 1 to {MAX_ATTEMPTS}, got {self.attempts}")
-        for name, wait_s in (("first_s", self.first_s), ("cap_s", self.cap_s)):
-            if not wait_s >= 0:
-                raise Invalid(f"retry.{name}", f"expected at least 0 s, got {wait_s:g} s")
+        check_bounds(self, "retry.")
         if self.attempts > 1 and self.first_s < SHORTEST_S:
             got = f"{self.first_s:g} s"
             raise Invalid("retry.first_s", f"expected at least 1 s between attempts, got {got}")
-        if not 1 <= self.factor <= _MAX_FACTOR:
-            raise Invalid("retry.factor", f"expected 1 to {_MAX_FACTOR}, got {self.factor}")
-        if not 0 <= self.jitter <= 1:
-            raise Invalid("retry.jitter", f"expected 0 to 1, got {self.jitter}")
 
     def wait(self, failures: int, chance: float) -> timedelta | None:
         """Return how long to wait after the *failures*-th failure, ``None`` to give up.

@@ -3,15 +3,17 @@
 import re
 from collections.abc import Sequence
 from enum import StrEnum, auto
+from typing import Annotated
 
 from msgspec import Struct
 
 from crawlyard.core.field_types import check_types
+from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spread import Asked, check_spread
-from crawlyard.core.quantity import LARGEST
+from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
@@ -48,9 +50,6 @@ MAX_PATTERN = 2_000  # characters of one
 MAX_WEBHOOKS = 10
 MAX_WORKER_TAGS = 20
 
-FOREVER_S = 36_500 * 86_400.0
-"""As a retention: a hundred years."""
-
 _SECRET = re.compile(
     r"auth|cookie|token|secret|key|passw|pwd|session|credential|jwt|bearer|signature",
     re.IGNORECASE,
@@ -72,70 +71,274 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Invalid: a value is of another type or out of its range; the message names the field.
     """
 
-    urls: tuple[str, ...] = ()
-    sitemaps: tuple[str, ...] = ()  # URLs of sitemaps; "robots" takes those that robots.txt names
-    name: str = ""
-    tags: tuple[str, ...] = ()
-    priority: Priority = Priority.NORMAL
-    worker_tags: tuple[str, ...] = ()  # only a worker that has all of them takes the job
-    spread: Asked = 0  # over so many workers at once; 0 and 1: one has it all
+    urls: Annotated[tuple[str, ...], about("start URLs", of="URLs", longest=MAX_SEEDS)] = ()
+    sitemaps: Annotated[
+        tuple[str, ...],
+        about(
+            'URLs of sitemaps; "robots" takes those that robots.txt names',
+            help="Start from a sitemap, or 'robots' for its own.",
+            panel=Panel.REACH,
+            flag="--sitemap",
+            metavar="URL",
+            of="URLs or `robots`",
+        ),
+    ] = ()
+    name: Annotated[
+        str,
+        about(
+            "for people; need not be unique",
+            help="A name for the job.",
+            panel=Panel.JOB,
+            metavar="TEXT",
+            editable=True,
+            longest=200,
+        ),
+    ] = ""
+    tags: Annotated[
+        tuple[str, ...],
+        about(
+            "to find jobs by",
+            help="A tag. Repeatable.",
+            panel=Panel.JOB,
+            flag="--tag",
+            metavar="TEXT",
+            of="texts",
+            editable=True,
+            longest=50,
+        ),
+    ] = ()
+    priority: Annotated[
+        Priority,
+        about(
+            "how much the job matters beside the others",
+            help="urgent, high, normal or low.",
+            panel=Panel.JOB,
+            metavar="WORD",
+            editable=True,
+        ),
+    ] = Priority.NORMAL
+    worker_tags: Annotated[
+        tuple[str, ...],
+        about(
+            "only a worker that has all of them takes the job",
+            help="Only a worker with it. Repeatable.",
+            panel=Panel.JOB,
+            flag="--worker-tag",
+            metavar="TAG",
+            of="texts",
+            editable=True,
+            longest=MAX_WORKER_TAGS,
+        ),
+    ] = ()
+    spread: Annotated[
+        Asked,
+        about(
+            "over so many workers at once; 0 and 1: one has it all",
+            help="Over N workers at once, or auto.",
+            panel=Panel.JOB,
+            metavar="N",
+            editable=True,
+        ),
+    ] = 0
     limits: Limits = Limits()
     retry: RetryPolicy = RetryPolicy()
 
-    scope: Scope = Scope.HOST
-    include: tuple[str, ...] = ()  # globs, or "re:" and a regular expression: one must match
-    exclude: tuple[str, ...] = ()  # the same: none may match
-    max_depth: int | None = None  # links from a start URL; 0 is the start URLs alone
-    strategy: Strategy = Strategy.BREADTH_FIRST
-    ignore_robots: bool = False
-    follow_nofollow: bool = False  # follow links that say rel=nofollow, meta or X-Robots-Tag too
-    store_noindex: bool = False  # keep the text of pages that say noindex
+    scope: Annotated[Scope, about("which URLs belong", panel=Panel.REACH)] = Scope.HOST
+    include: Annotated[
+        tuple[str, ...],
+        about(
+            'globs, or "re:" and a regular expression: one must match',
+            help="Only URLs like this; re:… too. Repeatable.",
+            panel=Panel.REACH,
+            metavar="GLOB",
+            of="patterns",
+            editable=True,
+            longest=MAX_PATTERNS,
+        ),
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...],
+        about(
+            "the same: none may match",
+            help="No URL like this; re:… too. Repeatable.",
+            panel=Panel.REACH,
+            metavar="GLOB",
+            of="patterns",
+            editable=True,
+            longest=MAX_PATTERNS,
+        ),
+    ] = ()
+    max_depth: Annotated[
+        Count | None,
+        about(
+            "links from a start URL; 0 is the start URLs alone",
+            help="Links from a start URL at most.",
+            panel=Panel.REACH,
+            null="no end",
+            editable=True,
+            least=0,
+            most=LARGEST,
+        ),
+    ] = None
+    strategy: Annotated[Strategy, about("in which order", panel=Panel.REACH)] = (
+        Strategy.BREADTH_FIRST
+    )
+    ignore_robots: Annotated[bool, about("do not ask robots.txt", panel=Panel.ACCESS)] = False
+    follow_nofollow: Annotated[
+        bool,
+        about(
+            "follow links that say rel=nofollow, meta or X-Robots-Tag too",
+            help="Follow nofollow links as well.",
+            panel=Panel.REACH,
+        ),
+    ] = False
+    store_noindex: Annotated[
+        bool,
+        about(
+            "keep the text of pages that say noindex",
+            help="Keep text of noindex pages too.",
+            panel=Panel.PAGES,
+        ),
+    ] = False
 
-    delay_s: float = 0.5  # between two requests to one host
-    per_host: int = 2  # requests under way at once to one host
-    concurrency: int = 16  # and to all of them
-    crawl_delay_cap_s: float = 30.0  # the most that robots.txt can ask for
+    delay_s: Annotated[
+        Seconds,
+        about(
+            "between two requests to one host",
+            help="Between requests to a host; else {default}.",
+            panel=Panel.PACE,
+            editable=True,
+            least=0,
+            most=FOREVER_S,
+        ),
+    ] = 0.5
+    per_host: Annotated[
+        Count,
+        about(
+            "requests under way at once to one host",
+            help="Requests at once to a host; else {default}.",
+            panel=Panel.PACE,
+            editable=True,
+            least=1,
+            most=256,
+        ),
+    ] = 2
+    concurrency: Annotated[
+        Count,
+        about(
+            "requests under way at once to all hosts",
+            help="Requests at once, all told; else {default}.",
+            panel=Panel.PACE,
+            editable=True,
+            least=1,
+            most=1024,
+        ),
+    ] = 16
+    crawl_delay_cap_s: Annotated[
+        Seconds, about("the most that robots.txt can ask for", least=0, most=FOREVER_S)
+    ] = 30.0
 
-    timeout_s: float = 30.0  # for one request as a whole
-    max_body: int = 8 * 1024 * 1024  # bytes, on the wire and decoded alike
-    url_retries: int = 2  # further tries of a URL after a transient failure
-    user_agent: str = ""  # empty: the yard's own
-    headers: tuple[tuple[str, str], ...] = ()
-    allow_addresses: tuple[str, ...] = ()  # host, CIDR or either with :PORT
-    allow_private: bool = False
+    timeout_s: Annotated[
+        Seconds,
+        about(
+            "for one request as a whole",
+            help="For a whole request; else {default}.",
+            panel=Panel.PACE,
+            above=0,
+            most=FOREVER_S,
+        ),
+    ] = 30.0
+    max_body: Annotated[
+        Bytes,
+        about(
+            "bytes, on the wire and decoded alike",
+            help="Of one body at most; else {default}.",
+            panel=Panel.PACE,
+            least=1,
+            most=1024**3,
+        ),
+    ] = 8 * 1024 * 1024
+    url_retries: Annotated[
+        Count, about("further tries of a URL after a transient failure", least=0, most=10)
+    ] = 2
+    user_agent: Annotated[
+        str,
+        about("empty: the yard's own", help="Who asks.", panel=Panel.ACCESS, metavar="TEXT"),
+    ] = ""
+    headers: Annotated[
+        tuple[tuple[str, str], ...],
+        about(
+            "sent with each request",
+            help="Send this header. Repeatable.",
+            panel=Panel.ACCESS,
+            flag="--header",
+            metavar="'N: V'",
+            of="texts",
+        ),
+    ] = ()
+    allow_addresses: Annotated[
+        tuple[str, ...],
+        about(
+            "private addresses that may be connected to",
+            help="Open a private host, CIDR or either:PORT. Repeatable.",
+            panel=Panel.ACCESS,
+            flag="--allow-address",
+            metavar="ADDR",
+            of="hosts, CIDRs or either with `:PORT`",
+        ),
+    ] = ()
+    allow_private: Annotated[
+        bool,
+        about("open all private addresses", panel=Panel.ACCESS),
+    ] = False
 
-    text: TextMode = TextMode.TEXT
-    extract: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
-    keep_html: bool = False
+    text: Annotated[TextMode, about("what text is kept", panel=Panel.PAGES)] = TextMode.TEXT
+    extract: Annotated[
+        tuple[tuple[str, str], ...],
+        about(
+            'what "CSS" or "CSS@attribute" finds, under a name',
+            help="Keep what CSS or CSS@attr finds.",
+            panel=Panel.PAGES,
+            metavar="N=CSS",
+            of="selectors",
+        ),
+    ] = ()
+    keep_html: Annotated[
+        bool,
+        about("keep bodies and headers too", panel=Panel.PAGES, flag="--keep"),
+    ] = False
 
-    retention_s: float | None = None  # of the job once it has ended; None: the yard's own
-    webhooks: tuple[JobWebhook, ...] = ()
+    retention_s: Annotated[
+        Seconds | None,
+        about(
+            "of the job once it has ended",
+            help="Keep the ended job: 90d, forever.",
+            panel=Panel.JOB,
+            null="as the yard's settings say",
+            editable=True,
+            least=0,
+            most=FOREVER_S,
+        ),
+    ] = None
+    webhooks: Annotated[
+        tuple[JobWebhook, ...],
+        about(
+            "where events of the job are sent",
+            help="Tell this URL how it ends. Repeatable.",
+            panel=Panel.JOB,
+            flag="--webhook",
+            metavar="URL",
+            longest=MAX_WEBHOOKS,
+        ),
+    ] = ()
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_bounds(self)
         if not self.urls and not self.sitemaps:
             raise Invalid("urls", "expected at least one start URL or sitemap, got none")
-        _at_most("urls", len(self.urls), MAX_SEEDS)
-        _at_most("include", len(self.include), MAX_PATTERNS)
-        _at_most("exclude", len(self.exclude), MAX_PATTERNS)
-        _at_most("name", len(self.name), 200)
-        _at_most("tags", len(self.tags), 50)
         check_worker_tags("worker_tags", self.worker_tags)
         check_spread(self.spread)
-        _at_most("webhooks", len(self.webhooks), MAX_WEBHOOKS)
-        _between("per_host", self.per_host, 1, 256)
-        _between("concurrency", self.concurrency, 1, 1024)
-        _between("max_body", self.max_body, 1, 1024**3)
-        _between("url_retries", self.url_retries, 0, 10)
-        if self.max_depth is not None:
-            _between("max_depth", self.max_depth, 0, LARGEST)
-        _seconds("delay_s", self.delay_s)
-        _seconds("crawl_delay_cap_s", self.crawl_delay_cap_s)
-        if self.retention_s is not None:
-            _seconds("retention_s", self.retention_s)
-        if self.timeout_s <= 0:
-            raise Invalid("timeout_s", f"expected more than 0 s, got {self.timeout_s:g} s")
-        _seconds("timeout_s", self.timeout_s)
 
 
 def check_worker_tags(name: str, tags: Sequence[str]) -> None:
@@ -144,22 +347,8 @@ def check_worker_tags(name: str, tags: Sequence[str]) -> None:
     Raises:
         Invalid: there are too many, or one is no tag.
     """
-    _at_most(name, len(tags), MAX_WORKER_TAGS)
+    if len(tags) > MAX_WORKER_TAGS:
+        raise Invalid(name, f"expected at most {MAX_WORKER_TAGS}, got {len(tags)}")
     for tag in tags:
         if not _WORKER_TAG.fullmatch(tag):
             raise Invalid(name, f"expected 1 to 64 letters, digits or . _ : - each, got {tag!r}")
-
-
-def _at_most(name: str, got: int, most: int) -> None:
-    if got > most:
-        raise Invalid(name, f"expected at most {most}, got {got}")
-
-
-def _between(name: str, got: int, least: int, most: int) -> None:
-    if not least <= got <= most:
-        raise Invalid(name, f"expected {least} to {most}, got {got}")
-
-
-def _seconds(name: str, got_s: float) -> None:
-    if not 0 <= got_s <= FOREVER_S:  # NaN is neither
-        raise Invalid(name, f"expected 0 s to {FOREVER_S:,.0f} s, got {got_s:g} s")

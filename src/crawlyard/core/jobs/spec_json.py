@@ -7,15 +7,15 @@ field has one canonical form, which `form_of` writes, and may accept others.
 from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias, get_origin
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crawlyard.core.fields import Field, fields_of
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-from crawlyard.core.jobs.spec import FOREVER_S, JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spread import Asked, Spread
 from crawlyard.core.parse import (
     boolean,
@@ -29,6 +29,7 @@ from crawlyard.core.parse import (
     unknown,
     whole,
 )
+from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
@@ -41,21 +42,20 @@ ENDLESS = "forever"
 class FormField(Struct, frozen=True, kw_only=True):
     """How one field is written: *read* raises `ValueError` with what was expected."""
 
-    path: str  # "limits.duration_s"
-    accepts: str
+    field: Field
+    accepts: str  # in words, as Markdown
     read: Callable[[object], Any]
-    write: Callable[[Any], object] = lambda value: value
-    also: str = ""  # another path that is accepted: "limits.duration"
+    write: Callable[[Any], object]
 
     @property
-    def group(self) -> str:
-        """Return the object that it is in: "limits", "retry", or nothing."""
-        return self.path.rpartition(".")[0]
+    def path(self) -> str:
+        """Return where it is in the form: "limits.duration_s"."""
+        return self.field.path
 
     @property
-    def name(self) -> str:
-        """Return what it is called in that object, and in the record."""
-        return self.path.rpartition(".")[2]
+    def also(self) -> str:
+        """Return another path that is accepted ("limits.duration"), or nothing."""
+        return self.path.removesuffix("_s") if self.field.unit == "s" else ""
 
 
 def _pairs(value: object) -> tuple[tuple[str, str], ...]:
@@ -97,8 +97,8 @@ def _span_s(value: object) -> float:
     return span(value).total_seconds()
 
 
-def _retention(value: object) -> float | None:
-    return FOREVER_S if value == ENDLESS else _or_null(_span_s)(value)
+def _retention(value: object) -> float:
+    return FOREVER_S if value == ENDLESS else _span_s(value)
 
 
 def _webhooks(value: object) -> tuple[JobWebhook, ...]:
@@ -153,104 +153,65 @@ def _bare(asked: Asked) -> object:
 
 # --- the fields
 
-
-def _field(path: str, accepts: str, read: Callable[[object], Any], **more: Any) -> FormField:
-    return FormField(path=path, accepts=accepts, read=read, **more)
-
-
-def _duration(path: str, *, null: str = "") -> FormField:
-    """Return a field of seconds; *null* says what null means, if it is allowed."""
-    read = _or_null(_span_s) if null else _span_s
-    accepts = "seconds, or a duration: `90s`, `1h30m`" + (f"; null: {null}" if null else "")
-    return _field(path, accepts, read, write=_seconds, also=path.removesuffix("_s"))
-
-
-def _list(path: str, of: str) -> FormField:
-    return _field(path, f"a list of {of}, or a single one", texts, write=list)
-
-
-def _names(path: str, of: str) -> FormField:
-    accepts = f"an object of names and {of}, or a list of `[name, text]`"
-    return _field(path, accepts, _pairs, write=lambda pairs: [list(pair) for pair in pairs])
-
-
-def _enum(path: str, kind: type[Enum]) -> FormField:
-    return _field(path, ", ".join(f"`{word}`" for word in kind), _word(kind), write=str)
-
-
-def _flag(path: str) -> FormField:
-    return _field(path, "true or false", boolean)
-
-
+_Way: TypeAlias = tuple[str, Callable[[object], Any], Callable[[Any], object]]
 _WHOLE = "a whole number, or text: `20k`"
-_SIZE = "bytes, or a size: `500MB`, `1GiB`"
-_NO_CEILING = "; null: no ceiling"
-
-_ALL = (
-    _list("urls", "URLs"),
-    _list("sitemaps", "URLs or `robots`"),
-    _field("name", "text", text),
-    _list("tags", "texts"),
-    _enum("priority", Priority),
-    _list("worker_tags", "texts"),
-    _field("spread", "a whole number, or `auto`", _spread, write=_bare),
-    _field("limits.pages", _WHOLE + _NO_CEILING, _or_null(whole)),
-    _field("limits.bytes", _SIZE + _NO_CEILING, _or_null(size)),
-    _duration("limits.duration_s", null="no ceiling"),
-    _field("limits.errors", _WHOLE + _NO_CEILING, _or_null(whole)),
-    _field("retry.attempts", _WHOLE, whole),
-    _duration("retry.first_s"),
-    _field("retry.factor", "a number", number),
-    _field("retry.jitter", "a number from 0 to 1", number),
-    _duration("retry.cap_s"),
-    _field(
-        "retry.reasons",
-        f"a list of {', '.join(f'`{reason}`' for reason in RetryReason)}",
-        _words(RetryReason),
-        write=_sorted_words,
-    ),
-    _enum("scope", Scope),
-    _list("include", "patterns"),
-    _list("exclude", "patterns"),
-    _field("max_depth", f"{_WHOLE}; null: no end", _or_null(whole)),
-    _enum("strategy", Strategy),
-    _flag("ignore_robots"),
-    _flag("follow_nofollow"),
-    _flag("store_noindex"),
-    _duration("delay_s"),
-    _field("per_host", _WHOLE, whole),
-    _field("concurrency", _WHOLE, whole),
-    _duration("crawl_delay_cap_s"),
-    _duration("timeout_s"),
-    _field("max_body", _SIZE, size),
-    _field("url_retries", _WHOLE, whole),
-    _field("user_agent", "text", text),
-    _names("headers", "texts"),
-    _list("allow_addresses", "hosts, CIDRs or either with `:PORT`"),
-    _flag("allow_private"),
-    _enum("text", TextMode),
-    _names("extract", "selectors"),
-    _flag("keep_html"),
-    _field(
-        "retention_s",
-        "seconds, a duration or `forever`; null: as the yard's settings say",
-        _retention,
-        write=_kept,
-        also="retention",
-    ),
-    _field(
-        "webhooks",
+_SPECIAL: Mapping[str, _Way] = {
+    "spread": ("a whole number, or `auto`", _spread, _bare),
+    "retention_s": ("seconds, a duration or `forever`", _retention, _kept),
+    "webhooks": (
         "a list of URLs, or of objects with `url` and, if wished, `events` and `secret`",
         _webhooks,
-        write=lambda hooks: [_webhook_form(hook) for hook in hooks],
+        lambda hooks: [_webhook_form(hook) for hook in hooks],
     ),
-)
+}
+"""Fields that are written as nothing else is: what they accept, and how it is read and written."""
 
-FIELDS: Mapping[str, FormField] = MappingProxyType({field.path: field for field in _ALL})
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _form_field(field: Field) -> FormField:
+    accepts, read, write = _SPECIAL.get(field.path) or _by_type(field)
+    if field.about.null:
+        read = _or_null(read)
+        accepts = f"{accepts}; null: {field.about.null}"
+    return FormField(field=field, accepts=accepts, read=read, write=write)
+
+
+def _by_type(field: Field) -> _Way:
+    """Return what a field accepts, and how it is read and written, as its type says."""
+    of, kind = field.about.of, field.choices
+    if kind is not None:
+        words = ", ".join(f"`{word}`" for word in kind)
+        of_many = (f"a list of {words}", _words(kind), _sorted_words)
+        return of_many if field.many else (words, _word(kind), str)
+    if get_origin(field.kind) is tuple:
+        accepts = f"an object of names and {of}, or a list of `[name, text]`"
+        return accepts, _pairs, lambda pairs: [list(pair) for pair in pairs]
+    if field.many:
+        return f"a list of {of}, or a single one", texts, list
+    return _BY_UNIT.get(field.unit) or _PLAIN[field.kind]
+
+
+_BY_UNIT: Mapping[str | None, _Way] = {
+    "s": ("seconds, or a duration: `90s`, `1h30m`", _span_s, _seconds),
+    "bytes": ("bytes, or a size: `500MB`, `1GiB`", size, _same),
+}
+_PLAIN: Mapping[type, _Way] = {
+    bool: ("true or false", boolean, _same),
+    int: (_WHOLE, whole, _same),
+    float: ("a number", number, _same),
+    str: ("text", text, _same),
+}
+
+FIELDS: Mapping[str, FormField] = MappingProxyType(
+    {path: _form_field(field) for path, field in fields_of(JobSpec).items()}
+)
 """All fields by their paths, in the order in which `form_of` writes them."""
 
 _GROUPS: Mapping[str, type[Limits] | type[RetryPolicy]] = {"limits": Limits, "retry": RetryPolicy}
-_BY_ANY_PATH = {path: field for field in _ALL for path in (field.path, field.also) if path}
+_BY_ANY_PATH = {path: f for f in FIELDS.values() for path in (f.path, f.also) if path}
 
 
 def values_of(form: Form) -> dict[str, Any]:
@@ -280,7 +241,7 @@ def spec_with(values: Mapping[str, Any], base: JobSpec | None = None) -> JobSpec
     groups: dict[str, dict[str, Any]] = {name: {} for name in ("", *_GROUPS)}
     for path, value in values.items():
         field = FIELDS[path]
-        groups[field.group][field.name] = value
+        groups[field.field.group][field.field.name] = value
     own = groups.pop("")
     for name, kind in _GROUPS.items():
         if groups[name]:
@@ -301,10 +262,11 @@ def spec_of(form: Form, base: JobSpec | None = None) -> JobSpec:
 def form_of(spec: JobSpec) -> dict[str, object]:
     """Return *spec* in its canonical form, with every field: ``spec_of`` reads the same again."""
     form: dict[str, Any] = {}
-    for field in _ALL:
-        record = getattr(spec, field.group) if field.group else spec
-        place = form.setdefault(field.group, {}) if field.group else form
-        place[field.name] = field.write(getattr(record, field.name))
+    for field in FIELDS.values():
+        group, name = field.field.group, field.field.name
+        record = getattr(spec, group) if group else spec
+        place = form.setdefault(group, {}) if group else form
+        place[name] = field.write(getattr(record, name))
     return form
 
 

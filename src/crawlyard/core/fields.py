@@ -1,0 +1,196 @@
+"""Field metadata: what people need to know about a field of a record, declared in its annotation.
+
+The command line, the JSON form, the API's schema and the reference pages are made from it.
+"""
+
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from enum import Enum, StrEnum
+from functools import cache
+from typing import Annotated, Any
+
+from msgspec import NODEFAULT, Meta, Struct
+from msgspec.structs import fields as struct_fields
+
+from crawlyard.errors import Invalid
+
+
+class Panel(StrEnum):
+    """The groups that options are shown in, in the order of the help."""
+
+    LIMITS = "Limits"
+    REACH = "Reach"
+    PACE = "Pace"
+    ACCESS = "Access"
+    PAGES = "Pages"
+    JOB = "Job"
+
+
+class About(Struct, frozen=True, kw_only=True):
+    """What is said about a field; `about` puts it into an annotation."""
+
+    doc: str  # for the reference, without a full stop
+    help: str = ""  # for the option of the command line, a sentence; empty: as the doc
+    panel: Panel | None = None  # None: there is no option
+    flag: str = ""  # by default "--" and the field's name
+    metavar: str = ""
+    of: str = ""  # what a list consists of: "URLs"
+    null: str = ""  # what null means; empty: null is not accepted
+    editable: bool = False  # while the job is not over
+    above: float | None = None  # a number must be greater
+    least: float | None = None
+    most: float | None = None
+    longest: int | None = None  # characters of a text, members of a list
+
+
+def about(doc: str, **said: Any) -> Meta:
+    """Return metadata for the end of an `Annotated`; see `About`."""
+    return Meta(extra={"about": About(doc=doc, **said)})
+
+
+def unit(name: str, metavar: str) -> Meta:
+    """Return metadata that says in what a number counts: "s", "bytes" or nothing."""
+    return Meta(extra={"unit": name, "metavar": metavar})
+
+
+Count = Annotated[int, unit("", "N")]
+Bytes = Annotated[int, unit("bytes", "SIZE")]
+Seconds = Annotated[float, unit("s", "TIME")]
+
+
+class Field(Struct, frozen=True, kw_only=True):
+    """A field as its record declares it; one of a record in a record has the path to it."""
+
+    path: str  # "limits.pages"
+    kind: Any  # the type, without None and metadata; of a tuple or a frozenset that of its members
+    many: bool  # a tuple or a frozenset of it
+    default: Any
+    about: About
+    unit: str | None  # None: not a number with a unit
+    metavar: str
+
+    @property
+    def group(self) -> str:
+        """Return the object that it is in: "limits", "retry", or nothing."""
+        return self.path.rpartition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """Return its name in that object, which is that in the record."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def flag(self) -> str:
+        """Return the option that sets it; empty if there is none."""
+        if self.about.panel is None:
+            return ""
+        return self.about.flag or f"--{self.name.removesuffix('_s').replace('_', '-')}"
+
+    @property
+    def choices(self) -> type[Enum] | None:
+        """Return the enumeration that it takes its values from, ``None`` if there is none."""
+        return self.kind if isinstance(self.kind, type) and issubclass(self.kind, Enum) else None
+
+
+def check_bounds(record: Struct, group: str = "") -> None:
+    """Check that each field of *record* is within the bounds of its metadata.
+
+    *group* is put before the names of fields in errors.
+
+    Raises:
+        Invalid: a value is out of its bounds; the message names the field.
+    """
+    for field in _bounded(type(record)):
+        name, said = field.name, field.about
+        value = getattr(record, name)
+        if value is None or isinstance(value, Enum):
+            continue
+        if said.longest is not None:
+            if len(value) > said.longest:
+                raise Invalid(group + name, f"expected at most {said.longest}, got {len(value)}")
+        elif not _is_within(value, said):
+            what = " s" if field.unit == "s" else ""
+            raise Invalid(group + name, f"expected {_bounds(said)}{what}, got {value:g}{what}")
+
+
+def _is_within(value: float, said: About) -> bool:
+    """Return whether *value* is in its bounds; NaN is in none."""
+    return (
+        (said.above is None or value > said.above)
+        and (said.least is None or value >= said.least)
+        and (said.most is None or value <= said.most)
+    )
+
+
+def _bounds(said: About) -> str:
+    """Return the bounds of a number in words: "1 to 256", "more than 0, at most 10"."""
+    if said.least is not None and said.most is not None:
+        return f"{said.least:,} to {said.most:,}"
+    words = []
+    if said.above is not None:
+        words.append(f"more than {said.above:,}")
+    if said.least is not None:
+        words.append(f"at least {said.least:,}")
+    if said.most is not None:
+        words.append(f"at most {said.most:,}")
+    return ", ".join(words)
+
+
+@cache
+def _bounded(record: type[Struct]) -> tuple[Field, ...]:
+    """Return the fields of *record* itself that have bounds."""
+    bounds = ("above", "least", "most", "longest")
+    return tuple(
+        field
+        for field in fields_of(record).values()
+        if not field.group and any(getattr(field.about, bound) is not None for bound in bounds)
+    )
+
+
+@cache
+def fields_of(record: type[Struct]) -> Mapping[str, Field]:
+    """Return the fields of *record* and of the records in it by their paths, in order."""
+    return {field.path: field for field in _walk(record, "")}
+
+
+def _walk(record: type[Struct], prefix: str) -> Iterator[Field]:
+    hints = typing.get_type_hints(record, include_extras=True)
+    for field in struct_fields(record):
+        kind, extra, many = _opened(hints[field.name])
+        path = prefix + field.name
+        default = None if field.default is NODEFAULT else field.default
+        if isinstance(kind, type) and issubclass(kind, Struct) and not many:
+            yield from _walk(kind, f"{path}.")
+        else:
+            said: About = extra.get("about", About(doc=""))
+            yield Field(
+                path=path,
+                kind=kind,
+                many=many,
+                default=default,
+                about=said,
+                unit=extra.get("unit"),
+                metavar=said.metavar or extra.get("metavar", ""),
+            )
+
+
+def _opened(hint: Any) -> tuple[Any, dict[str, Any], bool]:
+    """Return what is inside *hint*, its metadata, and whether it is a tuple or a frozenset."""
+    extra: dict[str, Any] = {}
+    many = False
+    while True:
+        origin = typing.get_origin(hint)
+        if origin is Annotated:
+            hint, *metas = typing.get_args(hint)
+            for meta in metas:
+                extra = (meta.extra or {}) | extra  # what stands further out counts
+        elif origin in (typing.Union, types.UnionType):
+            members = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+            if len(members) > 1:
+                return hint, extra, many
+            hint = members[0]
+        elif origin in (tuple, frozenset) and (inside := typing.get_args(hint))[-1:] != (str,):
+            hint, many = inside[0], True
+        else:
+            return hint, extra, many

@@ -1,0 +1,75 @@
+"""A new field of a spec, declared in one place of a copy of the source, is there everywhere."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+SPEC = "crawlyard/core/jobs/spec.py"
+BEFORE = "    def __post_init__(self) -> None:\n        check_types(self)\n"
+FIELD = """    shoe_size: Annotated[
+        Count,
+        about("of whoever asks", panel=Panel.PAGES, editable=True, least=1, most=60),
+    ] = 42
+
+"""
+PYTHON = """
+import json
+from crawlyard.core.jobs.edits import EDITABLE
+from crawlyard.core.jobs.spec_json import form_of, spec_of
+from crawlyard.cli.edits import FIELDS
+from crawlyard.store.codec.base import to_json
+from crawlyard.web.wire.asks import form_schema
+
+spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
+print(json.dumps({
+    "form": form_of(spec)["shoe_size"],
+    "stored": json.loads(to_json(spec))["shoe_size"],
+    "schema": form_schema()["properties"]["shoe_size"]["description"],
+    "editable": "shoe_size" in EDITABLE,
+    "set": "shoe_size" in FIELDS,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the source with one more field in `JobSpec`."""
+    copy = tmp_path_factory.mktemp("new-field")
+    shutil.copytree(SOURCE, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (copy / SPEC).read_text("utf-8")
+    assert text.count(BEFORE) == 1
+    (copy / SPEC).write_text(text.replace(BEFORE, FIELD + BEFORE), "utf-8")
+    return copy
+
+
+def said(source: Path, *words: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(source), "COLUMNS": "100"}
+    run = subprocess.run(
+        (sys.executable, *words), env=environment, capture_output=True, text=True, check=False
+    )
+    return run.stdout + run.stderr
+
+
+def test_a_new_field_has_an_option_and_its_bounds(source: Path) -> None:
+    shown = said(source, "-m", "crawlyard", "crawl", "--help")
+    refused = said(source, "-m", "crawlyard", "crawl", "http://localhost/", "--shoe-size", "99")
+
+    assert "--shoe-size" in shown
+    assert "Of whoever asks." in shown
+    assert "--shoe-size: expected 1 to 60, got 99" in refused
+
+
+def test_a_new_field_is_in_the_form_the_store_the_schema_and_what_can_be_set(source: Path) -> None:
+    assert json.loads(said(source, "-c", PYTHON)) == {
+        "form": 43,
+        "stored": 43,
+        "schema": "a whole number, or text: `20k`",
+        "editable": True,
+        "set": True,
+    }
