@@ -11,7 +11,7 @@ from crawlyard.store.store import Store
 
 
 async def hold_spent(store: Store, clock: Clock, held: Sequence[tuple[Lease, Job]]) -> None:
-    """Queue the jobs under our leases again whose owners have used up their quota for today.
+    """Requeue the jobs under our leases whose owners have used up their quota for today.
 
     One read for all jobs. Claims skip these jobs until the next day.
 

@@ -152,7 +152,7 @@ class IsolatedRun:
         return answer
 
     async def _wait(self, child: asyncio.subprocess.Process) -> None:
-        """Return when the child has ended, must be killed, hangs or has lost its lease.
+        """Wait until the child has ended, must be killed, hangs or has lost its lease.
 
         A child hangs if it does not renew its lease in time while this process and the store
         are healthy. Others that find the lease lapsed cannot know that and do not blame the job.

@@ -125,7 +125,7 @@ class Janitor:
             await self._rest(every)
 
     async def _rest(self, at_most: timedelta) -> None:
-        """Return after *at_most*, or as soon as `wake` is called."""
+        """Wait for *at_most*, or until `wake` is called."""
         rest = asyncio.create_task(self._clock.sleep(at_most))
         woken = asyncio.create_task(self._woken.wait())
         try:

@@ -11,7 +11,7 @@ BEAT_EVERY_S = 2.0
 async def known_urls(
     chunks: AsyncIterator[Sequence[int]], clock: Clock, beat: Callable[[], Awaitable[bool]]
 ) -> set[int]:
-    """Return all URLs in *chunks*, calling *beat* meanwhile; stop early when it returns false."""
+    """Return all fingerprints in *chunks*; call *beat* meanwhile, and stop if it returns false."""
     known: set[int] = set()
     beaten = clock.monotonic()
     async for chunk in chunks:

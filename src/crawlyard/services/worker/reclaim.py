@@ -71,7 +71,7 @@ class Reclaimer:
     def _excuse_if_late(self) -> None:
         now = self._clock.now()  # unlike the monotonic clock, it advances while a machine sleeps
         late = self._came_at is not None and now - self._came_at > LATE
-        if late and not self._late:  # or else a process that is always slow would never reclaim
+        if late and not self._late:  # otherwise a process that is always slow would never reclaim
             self.excuse()
         self._came_at, self._late = now, late
 

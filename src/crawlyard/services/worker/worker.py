@@ -125,7 +125,7 @@ class Worker:
         return news
 
     def holds(self, job_id: str) -> bool:
-        """Return whether this worker is running a job."""
+        """Return whether this worker is running the job."""
         return any(run.job_id == job_id for run in self._runs.values())
 
     async def run(self, *, drain: bool = False) -> None:
