@@ -208,5 +208,5 @@ class Making(Struct, frozen=True):
 
     @staticmethod
     def of(store: Store, clock: Clock) -> "Making":
-        """Return an instance whose values are read on first use."""
+        """Return the two for *store*; each value is read when it is first needed."""
         return Making(_SteadyPolicy(store), _SteadyTemplates(store, clock))

@@ -87,7 +87,7 @@ class Operations:
         """Return an operation.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: there is none of that id, or it belongs to another user.
         """
         operation = await self._store.operations.get(operation_id)
         if not actor.may_see(operation.owner):
