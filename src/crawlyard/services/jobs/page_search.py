@@ -25,7 +25,7 @@ from crawlyard.store.queries import ArchiveQuery, PageQuery
 from crawlyard.store.store import Store
 
 MOST = 500
-"""Maximum number of pages that one search of `Archive.records` returns."""
+"""Number of pages that each search of `Archive.records` asks for."""
 
 _ROWS = 1000  # pages in the first look, which takes about 20 ms
 _ROWS_READ = 200  # the same for a search for words, which may have to read texts

@@ -114,7 +114,7 @@ class Why:
 
     async def _waiting(self, job: Job, known: KnownURL) -> UrlOutcome:
         boundary = boundary_of(job.spec, await self._store.inquiries.roots(job.id))
-        # a sitemap is requested explicitly, so no scope applies to it
+        # a sitemap is requested explicitly, so the boundary does not apply to it
         rule = None if known.via is Via.SITEMAP else boundary.verdict(known.url, known.depth)
         if rule is not None:
             detail = f"it is waiting and will be skipped ({rule})"
