@@ -1,1 +1,1 @@
-"""Jobs: submitted, read, changed."""
+"""Jobs: submission, reading and changes."""

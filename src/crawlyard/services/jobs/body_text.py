@@ -1,4 +1,4 @@
-"""What is kept of a page, as text that can be read."""
+"""Body text: the stored bodies of a page as readable text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ from crawlyard.engine.http.content_type import charset_of
 
 
 def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
-    """Return what is kept of a page as JSON values: text, html, and headers as pairs.
+    """Return the stored bodies of a page as JSON values: text, html, and headers as pairs.
 
-    HTML is decoded as its headers say, where they are among *bodies*, or as it says itself.
+    HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself.
     """
     told: dict[str, object] = {}
     if Body.TEXT in bodies:

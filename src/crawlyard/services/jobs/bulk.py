@@ -1,4 +1,4 @@
-"""One action on many jobs: a few at once, many as an operation."""
+"""Bulk actions: one action on many jobs, done at once for a few, as an operation for many."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,13 +24,13 @@ from crawlyard.services.jobs.operations import Operations
 from crawlyard.store.queries import JobQuery
 
 AT_ONCE = 200
-"""Jobs that an answer waits for; more make an operation."""
+"""Maximum number of jobs to handle before answering; more become an operation."""
 
-_TOLERANCE = 0.1  # by which the number of jobs may differ from what was expected
+_TOLERANCE = 0.1  # how far the number of jobs may be off the expected one, as a fraction
 
 
 class Bulk:
-    """Acts on many jobs. What the actor may not see does not count."""
+    """Acts on many jobs. Jobs that the actor may not see are not counted."""
 
     def __init__(self, jobs: JobManager, operations: Operations) -> None:
         self._jobs = jobs
@@ -45,12 +45,12 @@ class Bulk:
         expected: int | None = None,
         dry_run: bool = False,
     ) -> BulkDone:
-        """Do what is asked to the jobs that are chosen, or say what would be done.
+        """Apply an action to the chosen jobs, or with *dry_run*, return what would be done.
 
         Raises:
-            Forbidden: the actor may only look.
+            Forbidden: the actor may only view.
             Invalid: no condition is given, or too many ids.
-            Conflict: there are not about as many as *expected*: a tenth more or less will do.
+            Conflict: the number of jobs differs from *expected* by more than a tenth.
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not change them")
@@ -72,7 +72,10 @@ class Bulk:
         return BulkDone(count=count, dry_run=False, results=(), operation=operation)
 
     async def _meant(self, actor: Actor, chosen: Chosen) -> tuple[Sequence[str], int, str]:
-        """Return ids (of a filter, the first), how many there are, and the newest of all."""
+        """Return the ids, their count and the newest id.
+
+        For a filter, only the first ids. For a list of ids, the newest is empty.
+        """
         if chosen.ids is not None:
             ids = list(dict.fromkeys(chosen.ids))
             if len(ids) > MOST_IDS:
@@ -83,7 +86,7 @@ class Bulk:
         query = JobQuery(where=chosen.where)
         count = sum((await self._jobs.counts(actor, query)).values())
         found = [one.job.id for one in await self._jobs.find(actor, query, AT_ONCE)]
-        # those that came between the two reads are left for another time
+        # jobs submitted between the two reads are not included
         return found, max(count, len(found)), found[0] if found else ""
 
     async def _judged(self, actor: Actor, asked: BulkAction, job_id: str) -> Result:
@@ -99,7 +102,7 @@ class Bulk:
 
 
 async def result_of(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> Result:
-    """Do what is asked to one job, and return what came of it; a refusal is a result."""
+    """Apply an action to one job and return the result; a refusal is a result, too."""
     try:
         new_id = await _done(jobs, actor, asked, job_id)
     except (Refused, Conflict) as error:
@@ -109,7 +112,7 @@ async def result_of(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: s
 
 
 def asked_of(request: Mapping[str, object]) -> BulkAction:
-    """Return the action that an operation's request holds."""
+    """Return the action in an operation's request."""
     priority, kinds = request["priority"], request["kinds"]
     return BulkAction(
         action=JobAction(str(request["action"])),
@@ -121,7 +124,7 @@ def asked_of(request: Mapping[str, object]) -> BulkAction:
 
 
 def where_of(request: Mapping[str, object]) -> tuple[Condition, ...]:
-    """Return the conditions that an operation's request holds."""
+    """Return the conditions in an operation's request."""
     found = []
     for one in _listed(request["where"]):
         if isinstance(one, Mapping):
@@ -132,7 +135,7 @@ def where_of(request: Mapping[str, object]) -> tuple[Condition, ...]:
 
 
 async def _done(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> str | None:
-    """Do it; return the id of the job that was made, if one was."""
+    """Apply an action; return the id of the job that it created, if any."""
     match asked.action:
         case JobAction.PAUSE:
             await jobs.pause(actor, job_id, asked.reason)

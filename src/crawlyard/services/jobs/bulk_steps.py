@@ -1,4 +1,4 @@
-"""What operations do, a portion at a time."""
+"""Bulk steps: how each kind of operation does a portion of its work."""
 
 from datetime import datetime
 from functools import partial
@@ -13,13 +13,13 @@ from crawlyard.services.jobs.operations import Portion, Worker
 from crawlyard.services.schedules.scheduler import Scheduler
 from crawlyard.store.queries import JobQuery
 
-_JOBS = 20  # a cancelled operation goes on for as many
+_JOBS = 20  # per portion: a cancelled operation still does up to that many
 _INSTANTS = 100
-_LOOKED_AT = 200  # jobs in one read
+_LOOKED_AT = 200  # jobs per read
 
 
 def workers_of(jobs: JobManager, scheduler: Scheduler) -> dict[OperationKind, Worker]:
-    """Return what does the portions of each kind of operation."""
+    """Return the function that does a portion, for each kind of operation."""
     return {
         OperationKind.JOBS: partial(_jobs_portion, jobs),
         OperationKind.BACKFILL: partial(_backfill_portion, scheduler),
@@ -32,16 +32,16 @@ async def _jobs_portion(
     operation: Operation,
     again: bool,  # noqa: FBT001 - a flag of `Worker`
 ) -> Portion:
-    """Act on the next jobs: of a list by their places, of a filter from the newest down."""
+    """Act on the next jobs: of a list in its order, of a filter from the newest to the oldest."""
     asked, listed = asked_of(operation.request), operation.request["ids"]
-    # what would make two of something is written down one by one
+    # an action that must not be repeated is done one job per portion
     size = 1 if asked.doubles else _JOBS
     if isinstance(listed, list):
         begin = int(operation.cursor or 0)
         ids = [str(one) for one in listed[begin : begin + size]]
         cursor, over = str(begin + len(ids)), begin + len(ids) >= len(listed)
     else:
-        # longer than the newest id there was: that one is below it
+        # the newest id with a character appended sorts just above it, so that it is included
         before = operation.cursor or f"{operation.request['upto']}0"
         query = JobQuery(where=where_of(operation.request), before=before)
         ids = [one.job.id for one in await jobs.find(actor, query, size)]
@@ -59,7 +59,7 @@ async def _jobs_portion(
 
 
 async def _retried(jobs: JobManager, actor: Actor, job_id: str, since: str) -> bool:
-    """Tell whether a job with an id above *since* is a retry of *job_id*."""
+    """Return whether a job with an id above *since* is a retry of *job_id*."""
     try:
         owner = (await jobs.get(actor, job_id)).job.owner
     except NotFound:
@@ -79,9 +79,9 @@ async def _backfill_portion(
     scheduler: Scheduler,
     actor: Actor,
     operation: Operation,
-    again: bool,  # noqa: ARG001, FBT001 - as `Worker` is called; instants that have a job are passed over
+    again: bool,  # noqa: ARG001, FBT001 - part of `Worker`; instants that have a job are skipped
 ) -> Portion:
-    """Make up for the next instants of a schedule."""
+    """Backfill the next instants of a schedule."""
     request = operation.request
     schedule_id, until = str(request["schedule_id"]), datetime.fromisoformat(str(request["until"]))
     begin = datetime.fromisoformat(operation.cursor or str(request["since"]))

@@ -1,4 +1,4 @@
-"""What holds for a job, and where each value of it comes from."""
+"""Effective configuration: the settings of a job, and where each value comes from."""
 
 from collections.abc import Iterator, Mapping
 
@@ -23,7 +23,7 @@ _DEFAULTS = {**form_of(JobSpec(urls=("https://example.com/",))), "urls": []}
 
 
 class Configs:
-    """Tells where the settings of jobs come from."""
+    """Finds out where the settings of jobs come from."""
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class Configs:
         self._events = events
 
     async def of(self, actor: Actor, job_id: str) -> Config:
-        """Return the settings of a job.
+        """Return the settings of a job and their sources.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: no job has that id, or it belongs to another user.
         """
         job = (await self._jobs.get(actor, job_id)).job
         template = await self._template(actor, job)
@@ -81,7 +81,7 @@ class Configs:
             return None
 
     async def _changed(self, job: Job) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the paths that the job says itself, and those of limits that were cut."""
+        """Return the paths that the job sets itself, and the paths of limits that were cut."""
         names = frozenset({EventName.CREATED, EventName.EDITED})
         told = await every_event(self._events, EventQuery(subject=job.id, names=names))
         own, cut = set(job.origin.given), set[str]()
@@ -96,13 +96,16 @@ class Configs:
 
 
 def _unless_gone(job: Job, template: CrawlTemplate | None) -> str:
-    """Return where a value comes from that is neither the job's own nor a default."""
+    """Return the source of a value that is neither the job's own nor a default.
+
+    That is a template that is gone, or else the job.
+    """
     made = job.origin.template_id is not None and template is None
     return f"template v{job.origin.template_version}" if made else THIS_JOB
 
 
 def _flat(form: Mapping[str, object]) -> dict[str, object]:
-    """Return the values of *form* by the paths of `FIELDS`, in their canonical form if whole."""
+    """Return the values of *form* by path of `FIELDS`, canonical unless they have placeholders."""
     fields = ((_BY_NAME[path], value) for path, value in _pairs(form))
     return {f.path: v if _is_open(v) else f.write(f.read(v)) for f, v in fields}
 
@@ -119,7 +122,7 @@ def _pairs(form: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def _is_open(value: object) -> bool:
-    """Tell whether *value* has places that parameters fill."""
+    """Return whether *value* has placeholders for parameters."""
     if isinstance(value, str):
         return PLACE.search(value) is not None
     if isinstance(value, Mapping):
@@ -146,5 +149,5 @@ def _names(event: Event, member: str) -> list[str]:
 
 
 def _paths_of(name: str) -> list[str]:
-    """Return the paths that an edit of *name*, as `JobSpec` calls it, has changed."""
+    """Return the paths that an edit of the `JobSpec` field *name* has changed."""
     return [p for p in FIELDS if p in (name, f"{name}_s") or p.startswith(f"{name}.")]

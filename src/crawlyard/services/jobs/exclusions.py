@@ -1,4 +1,4 @@
-"""Patterns that keep URLs out of a job that lives: tried first, then added."""
+"""Exclusions: patterns added to a job that has not ended, with a dry run first."""
 
 from msgspec.structs import replace
 
@@ -15,8 +15,8 @@ from crawlyard.store.store import Store
 
 MOST_SAMPLES = 10
 
-_PORTION = 2_000  # URLs that are judged between two reads: some milliseconds
-_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+_PORTION = 2_000  # URLs checked per read, which takes some milliseconds
+_TRIES = 8  # a change that loses a race is retried on a fresh read; more losses mean a bug
 
 
 class Exclusions:
@@ -33,7 +33,7 @@ class Exclusions:
 
         Raises:
             NotFound, Forbidden: as the names say.
-            Invalid: *pattern* is none, or there are too many.
+            Invalid: *pattern* is not a valid pattern, or the job has too many.
             IllegalMove: the job has ended.
             Stale: the job is not at *version*.
         """
@@ -54,7 +54,7 @@ class Exclusions:
         raise Conflict(f"job {job_id} keeps changing; try again")
 
     async def _waiting(self, job_id: str, boundary: Boundary) -> tuple[int, tuple[str, ...]]:
-        """Return how many waiting URLs a boundary keeps out, and the first of them."""
+        """Return how many waiting URLs a boundary excludes, and the first of them."""
         count, after = 0, 0
         samples: list[str] = []
         while True:
@@ -62,7 +62,7 @@ class Exclusions:
                 job_id, after, _PORTION, (TargetState.WAITING,)
             )
             for known in found:
-                # a sitemap is asked for by name, wherever it is
+                # a sitemap is requested explicitly, so no pattern applies to it
                 if known.via is not Via.SITEMAP and boundary.verdict(known.url, 0) is not None:
                     count += 1
                     samples += [known.url] if len(samples) < MOST_SAMPLES else []
@@ -80,7 +80,7 @@ def _check(actor: Actor, job: Job) -> None:
 
 
 def _judge(job: Job, pattern: str) -> Boundary:
-    """Return a boundary that keeps out what *pattern* matches, and nothing else."""
+    """Return a boundary that excludes only what *pattern* matches."""
     alone = replace(job.spec, scope=Scope.ANY, include=(), exclude=(pattern,), max_depth=None)
     try:
         return Boundary(alone, ())

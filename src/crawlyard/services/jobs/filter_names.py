@@ -1,4 +1,4 @@
-"""What somebody means by a filter of jobs: who he is, and which templates and schedules."""
+"""Filter names: resolves ``me`` and the names of templates and schedules in job filters."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
@@ -13,15 +13,14 @@ from crawlyard.store.store import Store
 
 _Finder: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
 
-_MOST_NAMED = 2  # names are unique for each owner
+_MOST_NAMED = 2  # names are unique per owner
 
 
 async def meant(store: Store, actor: Actor, query: JobQuery) -> JobQuery:
     """Return *query* as a store takes it, narrowed to what the actor may see.
 
-    In its conditions, ids take the place of names of templates and schedules (the
-    actor's own, or OWNER/NAME), and the actor that of ``me``. A name that is nobody's
-    is nothing's.
+    In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
+    replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
     """
     where = tuple([await _resolved(store, actor, one) for one in query.where])
     owner = query.owner if actor.role is Role.ADMIN else actor.id

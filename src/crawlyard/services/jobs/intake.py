@@ -1,4 +1,4 @@
-"""Lets new jobs in, those of several callers in one transaction."""
+"""Intake: stores new jobs, those of several callers in one transaction."""
 
 import asyncio
 from collections import deque
@@ -12,24 +12,24 @@ from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant
 
 MOST = 500
-"""Jobs of one transaction: others who write wait for all of them (50 ms on SQLite)."""
+"""Maximum number of jobs in one transaction, which other writers wait for (50 ms on SQLite)."""
 
 HEAVIEST = 20_000
-"""URLs with which those jobs begin, all together, unless there is one alone (0.1 s)."""
+"""Maximum number of start URLs in one transaction (0.1 s), unless one caller has more."""
 
 
 class _Asked(Struct, frozen=True):
-    """What one caller wants, and where he waits for what comes of it."""
+    """The jobs of one caller, and the future on which they wait for the answers."""
 
     entrants: Sequence[Entrant]
     answer: "asyncio.Future[list[Entered]]"
 
 
 class Intake:
-    """Gathers what is submitted while a transaction is under way, and writes it with the next.
+    """Collects jobs submitted while a transaction is in progress, and stores them with the next.
 
-    Who comes alone waits for nobody. Order is that of the calls; each has an answer of its
-    own, and what is wrong with one is no other's affair.
+    A lone caller waits for no one. Jobs are stored in the order of the calls. Each call gets
+    its own answer, and an error in one does not affect the others.
     """
 
     def __init__(self, store: IntakeStore, dispatcher: Dispatcher) -> None:
@@ -39,13 +39,14 @@ class Intake:
         self._task: asyncio.Task[None] | None = None
 
     async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
-        """Let jobs in, and return an answer to each; see `IntakeStore.enter`.
+        """Store jobs, and return an answer to each; see `IntakeStore.enter`.
 
-        They share a transaction: at most `MOST` of them, and `HEAVIEST` URLs. A caller who is
-        cancelled before it begins has asked for nothing; later, his jobs may be there.
+        The jobs share a transaction: pass at most `MOST` of them, with `HEAVIEST` URLs. If the
+        caller is cancelled before the transaction begins, nothing is stored; after that, the
+        jobs may have been.
 
         Raises:
-            StoreUnavailable: nothing is written, or nobody can tell.
+            StoreUnavailable: nothing was written, or it is unknown whether it was.
         """
         if not entrants:
             return []
@@ -78,9 +79,9 @@ class Intake:
         entrants = [entrant for asked in taken for entrant in asked.entrants]
         try:
             answers = await self._store.enter(entrants)
-        except Exception as error:  # noqa: BLE001 - those who wait hear of it
+        except Exception as error:  # noqa: BLE001 - it is passed on to the callers
             if len(taken) > 1 and not isinstance(error, StoreUnavailable):
-                for asked in taken:  # a defect in what one asks is no other's
+                for asked in taken:  # a defect in one caller's jobs must not affect the others
                     await self._write([asked])
                 return
             for asked in taken:
@@ -95,7 +96,7 @@ class Intake:
                 asked.answer.set_result(own)
 
     def _announce(self, answers: Sequence[Entered]) -> None:
-        """Wake workers once for all of a transaction: they look for what is due by themselves."""
+        """Wake workers once per transaction; they find all due jobs by themselves."""
         dues = [one.due_at for one in answers if not isinstance(one, Exception)]
         if dues:
             self._dispatcher.announce(min(dues))

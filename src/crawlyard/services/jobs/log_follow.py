@@ -1,4 +1,4 @@
-"""Following what a job says while it runs: each line once, up to its last."""
+"""Log following: yields each line of a job's log once, until the job's last line."""
 
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -14,35 +14,35 @@ from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.fleet.workers import JournalStore
 
 LOOK_EVERY = timedelta(milliseconds=200)
-"""Between two looks at whether there are more lines."""
+"""How often to check for new lines."""
 
 PORTION = 100
-"""Lines that are read at once."""
+"""Lines per read."""
 
-_RETRY_EVERY = timedelta(seconds=1)  # while the store is away
+_RETRY_EVERY = timedelta(seconds=1)  # while the store is unavailable
 
 _log = logging.getLogger(__name__)
 
 
 class Stretch(Struct, frozen=True, kw_only=True):
-    """What a log has behind a place, or the first of it."""
+    """The next lines of a log after some place."""
 
-    lines: Sequence[LogLine]  # the oldest first
-    place: int  # where to go on
-    lost: bool  # some that were behind the place are not kept any more
+    lines: Sequence[LogLine]  # oldest first
+    place: int  # where to continue
+    lost: bool  # some lines after the old place are no longer kept
 
 
 async def stretch(
     journal: JournalStore, job_id: str, least: Level, place: int, end: LogEnd
 ) -> Stretch:
-    """Return at most `PORTION` lines with an *n* above *place*, *end* being read before.
+    """Return at most `PORTION` lines with an *n* above *place*; *end* must be read before.
 
-    Whoever begins at 0 has lost nothing, however long the log was.
+    From place 0, nothing counts as lost, however long the log was.
     """
     begin = max(place, end.forgotten)
     lines = await journal.lines(job_id, least, begin, PORTION)
     last = lines[-1].n if lines else begin
-    # what is left out for its level need not be looked at again
+    # lines left out for their level need not be read again
     through = len(lines) < PORTION
     return Stretch(
         lines=lines, place=max(last, end.n) if through else last, lost=0 < place < end.forgotten
@@ -50,7 +50,7 @@ async def stretch(
 
 
 class Tailing:
-    """Lets actors follow the logs of jobs that they may see."""
+    """Follows the logs of jobs that the actor may see."""
 
     def __init__(self, journal: JournalStore, jobs: JobManager, clock: Clock) -> None:
         self._journal = journal
@@ -60,15 +60,15 @@ class Tailing:
     async def follow(
         self, actor: Actor, job_id: str, *, least: Level = Level.INFO, after: int = 0
     ) -> AsyncIterator[LogLine]:
-        """Yield the lines of a job's log with an *n* above *after*, then each new one.
+        """Yield the lines of a job's log with an *n* above *after*, then each new line.
 
-        None is left out and none comes twice; those of other processes are seen within
-        `LOOK_EVERY`. It ends with the last line of a job that has ended, or once the job
-        is deleted. While the store is away, it waits. Whoever takes so long that lines
-        are not kept any more goes on with the first that is.
+        No line is left out or repeated; lines of other processes are seen within `LOOK_EVERY`.
+        Ends after the last line of a job that has ended, or once the job is deleted. Retries
+        while the store is unavailable. A caller so slow that the next lines are no longer kept
+        continues with the oldest line that is.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         job_id = (await self._jobs.get(actor, job_id)).job.id
         while True:

@@ -1,4 +1,4 @@
-"""New jobs: judged by what the yard and their owner allow, and not remembered yet."""
+"""New jobs: checked against settings and quotas, but not stored yet."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -40,14 +40,14 @@ async def prepared(
     origin: Origin = DIRECT,
     by: str | None = None,
 ) -> tuple[Job, Event]:
-    """Return a new job of the actor's and its event.
+    """Return a new job owned by the actor, and its event.
 
-    *by* is who did it, where that is not the actor: a schedule, say. Limits above the
-    ceilings of the yard or of the actor are cut; the event names them.
+    *by* is who submits it if that is not the actor, such as a schedule. Limits above the
+    ceilings of the instance or of the actor are cut; the event names them.
 
     Raises:
         Invalid: the spec cannot be crawled as it is; the message names the field.
-        Forbidden: the actor may not submit, or asks for what this yard does not grant.
+        Forbidden: the actor may not submit, or asks for something the settings do not grant.
     """
     draft = await drafted(policy, actor, spec, start_at=start_at, origin=origin, by=by)
     await policy.check_granted(draft.needs, draft.doubt)
@@ -55,20 +55,20 @@ async def prepared(
 
 
 class JobDraft(Struct, frozen=True, kw_only=True):
-    """A job that is asked for, judged by itself; what the yard says of it is not known yet."""
+    """A requested job whose spec was checked, but not yet against settings and quotas."""
 
     id: str
     owner: str
     spec: JobSpec
     start_at: datetime | None
     origin: Origin
-    needs: tuple[Grant, ...]  # what the settings have to grant
+    needs: tuple[Grant, ...]  # grants that it needs in the settings
     doubt: str = ""  # as for `Policy.needed`
-    by: str | None = None  # who asks for it, if not its owner
-    like: Job | None = None  # it is a retry of this one
+    by: str | None = None  # who submits it, if not its owner
+    like: Job | None = None  # the job that it is a retry of
 
     def made(self, within: Clamped, now: datetime) -> tuple[Job, Event]:
-        """Return the job and its event, with the spec as it is within the ceilings."""
+        """Return the job and its event, with the spec as cut to the ceilings."""
         job, event = Job.new(
             *(self.id, self.owner, within.spec, now),
             due_at=self.start_at,
@@ -80,11 +80,11 @@ class JobDraft(Struct, frozen=True, kw_only=True):
         return (replace(job, retry_of=retry_of) if retry_of else job), within.told(event)
 
     def judged(self, rules: IntakeRules, now: datetime) -> tuple[Job, Event]:
-        """Return the job and its event as *rules* let it in.
+        """Return the job and its event if *rules* admit it.
 
         Raises:
             Forbidden: the settings do not grant what it needs.
-            QuotaExceeded: as many of its owner's jobs wait already as may.
+            QuotaExceeded: the owner already has as many jobs waiting as the quota allows.
         """
         if self.needs:
             check_grants(self.needs, rules.grants, self.doubt)
@@ -93,7 +93,7 @@ class JobDraft(Struct, frozen=True, kw_only=True):
         return self.made(within, now)
 
     def entrant(self, now: datetime) -> Entrant:
-        """Return what is asked of the store."""
+        """Return the entrant by which the store admits this job."""
         return Entrant(
             owner=self.owner,
             level=self.spec.priority,
@@ -104,10 +104,10 @@ class JobDraft(Struct, frozen=True, kw_only=True):
 
 
 def check_maker(actor: Actor) -> None:
-    """Check that *actor* may make jobs at all.
+    """Check that *actor* may submit jobs at all.
 
     Raises:
-        Forbidden: he may only look.
+        Forbidden: they may only view.
     """
     if not actor.may_change(actor.id):
         raise Forbidden(f"{actor.id} may look at jobs, not submit them")
@@ -123,10 +123,10 @@ async def drafted(
     by: str | None = None,
     like: Job | None = None,
 ) -> JobDraft:
-    """Return a new job of the actor's as far as it can be judged by itself.
+    """Return the draft of a new job owned by the actor, checked without settings and quotas.
 
-    See `prepared`. It is a retry of *like*, where that is given, and needs what that was
-    granted if the actor is trusted.
+    The arguments are as for `prepared`. With *like*, it is a retry of that job; if the actor
+    is trusted, it needs the same grants as that job.
 
     Raises:
         Invalid: the spec cannot be crawled as it is; the message names the field.
@@ -153,7 +153,7 @@ async def drafted(
 
 
 class _SteadyPolicy(Policy):
-    """A policy that reads everything once."""
+    """A policy that reads everything once and caches it."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -162,19 +162,19 @@ class _SteadyPolicy(Policy):
         self._trusted: dict[tuple[str | None, int | None], bool] = {}
 
     async def section(self, name: SectionName) -> Mapping[str, object]:
-        """Return what a section of the settings says, as it was the first time."""
+        """Return a section of the settings, as first read."""
         if name not in self._sections:
             self._sections[name] = await super().section(name)
         return self._sections[name]
 
     async def quota(self, owner: str) -> Quota:
-        """Return the quota of a user, as it was the first time."""
+        """Return the quota of a user, as first read."""
         if owner not in self._quotas:
             self._quotas[owner] = await super().quota(owner)
         return self._quotas[owner]
 
     async def is_trusted(self, origin: Origin) -> bool:
-        """Tell whether a template is trusted, as it was the first time."""
+        """Return whether a template is trusted, as first read."""
         key = (origin.template_id, origin.template_version)
         if key not in self._trusted:
             self._trusted[key] = await super().is_trusted(origin)
@@ -182,14 +182,14 @@ class _SteadyPolicy(Policy):
 
 
 class _SteadyTemplates(TemplateManager):
-    """Templates, of which each is read once."""
+    """A template manager that reads each template once and caches it."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         super().__init__(store, clock)
         self._read: dict[tuple[str, str, int | None], CrawlTemplate] = {}
 
     async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
-        """Return a template as it was the first time; see `TemplateManager.get`."""
+        """Return a template, as first read; see `TemplateManager.get`."""
         key = (actor.id, ref, version)
         if key not in self._read:
             self._read[key] = await super().get(actor, ref, version)
@@ -197,10 +197,10 @@ class _SteadyTemplates(TemplateManager):
 
 
 class Making(Struct, frozen=True):
-    """What many jobs that are made together are judged by, each part of it read once.
+    """The policy and templates for a batch of new jobs, each read once.
 
-    A thousand schedules of one template that come in the same second ask the store for one
-    template, and not a thousand times.
+    A thousand schedules of one template that fire in the same second read the template once,
+    not a thousand times.
     """
 
     policy: Policy
@@ -208,5 +208,5 @@ class Making(Struct, frozen=True):
 
     @staticmethod
     def of(store: Store, clock: Clock) -> "Making":
-        """Return what holds now, or rather when it is first asked for."""
+        """Return the two for *store*; each value is read when it is first needed."""
         return Making(_SteadyPolicy(store), _SteadyTemplates(store, clock))

@@ -1,4 +1,4 @@
-"""Jobs, in verbs: what the library, the command line and the API call alike."""
+"""Job manager: the operations on jobs that the library, command line and API share."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +19,7 @@ from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_ve
 from crawlyard.services.jobs.submission import JobSubmitter
 from crawlyard.services.worker.janitor import purged
 
-_TRIES = 8  # a move that loses a race is read and tried again; more losses mean a bug
+_TRIES = 8  # a move that loses a race is retried on a fresh read; more losses mean a bug
 
 _A_MOMENT = timedelta(milliseconds=250)
 
@@ -28,25 +28,25 @@ _ALREADY = {
     Move.CANCEL: State.CANCELLED,
     Move.RETRY_NOW: State.PENDING,
 }
-"""Moves that change nothing when the job is there already, and does not wait for its time."""
+"""Moves that change nothing if the job is in that state already and not waiting for its start."""
 
 
 class JobManager(JobSubmitter):
     """Submits, finds, moves, edits, retries and deletes jobs.
 
-    Every method takes its actor first: what he may not see does not exist for him
-    (`NotFound`), what he may not change is `Forbidden`. A change is made to the *version*
-    that is given alone: one that comes between is `Stale`, and nothing is written.
+    Every method takes its actor first. A job that the actor may not see raises `NotFound`, and
+    one that they may not change raises `Forbidden`. If *version* is given, only that version
+    is changed: if the job has changed since, `Stale` is raised and nothing is written.
     """
 
     async def pause(
         self, actor: Actor, job_id: str, why: str = "", *, version: int | None = None
     ) -> Job:
-        """Hold a pending or running job; its frontier is kept. A paused one stays as it is.
+        """Pause a pending or running job; its frontier is kept. A paused job is left as it is.
 
-        True in the store at once. A worker sends no request later than 400 ms after that (with
-        a database more than 75 ms away, 250 ms and two round trips), and what it had in flight
-        is kept.
+        The store has the new state at once. At most 400 ms later, the worker sends no more
+        requests (with a database more than 75 ms away: 250 ms plus two round trips). The
+        results of requests in flight are kept.
 
         Raises:
             NotFound, Forbidden, IllegalMove, Stale: as the names say.
@@ -56,7 +56,7 @@ class JobManager(JobSubmitter):
     async def cancel(
         self, actor: Actor, job_id: str, why: str = "", *, version: int | None = None
     ) -> Job:
-        """End a job that has not ended; its pages are kept. A cancelled one stays as it is.
+        """Cancel a job that has not ended; its pages are kept. A cancelled job is left as it is.
 
         Raises:
             NotFound, Forbidden, IllegalMove, Stale: as the names say.
@@ -64,13 +64,13 @@ class JobManager(JobSubmitter):
         return await self._move(actor, job_id, Move.CANCEL, why, version)
 
     async def resume(self, actor: Actor, job_id: str, *, version: int | None = None) -> Job:
-        """Queue a paused job again, or an ended one whose frontier has something left.
+        """Queue a paused job again, or an ended one that still has URLs to fetch.
 
-        Nothing is fetched twice.
+        No URL is fetched twice.
 
         Raises:
             NotFound, Stale: as the names say.
-            Forbidden: the actor may not, or the yard does not grant any more what it asks for.
+            Forbidden: the actor may not, or a grant that the job needs was withdrawn.
             IllegalMove: it is pending or running, nothing is left, or a limit that is
                 used up would end it at once.
         """
@@ -103,7 +103,7 @@ class JobManager(JobSubmitter):
         *,
         version: int | None = None,
     ) -> tuple[Job, int]:
-        """Let an ended job try its failed URLs of *kinds* (empty: all) again.
+        """Retry the failed URLs of an ended job that failed with *kinds* (empty: any error).
 
         Return the job and how many URLs wait again.
 
@@ -127,7 +127,7 @@ class JobManager(JobSubmitter):
                 count = await self._store.jobs.retry_failed(job, event, kinds)
             except Conflict:
                 await self._changeable(actor, job_id, version)
-                # its worker may still be storing what was in flight
+                # the worker may still be storing what was in flight
                 await self._clock.sleep(_A_MOMENT)
                 continue
             self._dispatcher.announce(job.due_at)
@@ -135,9 +135,9 @@ class JobManager(JobSubmitter):
         raise Conflict(f"job {job_id} is still held by its worker; try again")
 
     async def retry_now(self, actor: Actor, job_id: str, *, version: int | None = None) -> Job:
-        """Let a job run now that waits for its next attempt or its start, and return it.
+        """Make a job due now that waits for its next attempt or start time, and return it.
 
-        One that is pending and due stays as it is; it keeps its place in the queue.
+        It keeps its place in the queue. A job that is already due is left as it is.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -154,8 +154,7 @@ class JobManager(JobSubmitter):
     ) -> Job:
         """Change fields of a job's spec (those in `EDITABLE`) and return the job.
 
-        A running job takes them up at its next checkpoint. What says what is there
-        already changes nothing.
+        A running job applies them at its next checkpoint. If no value differs, nothing changes.
 
         Raises:
             Invalid: a field cannot be changed, or its value is out of range.
@@ -186,7 +185,7 @@ class JobManager(JobSubmitter):
     async def delete(self, actor: Actor, job_id: str, version: int | None = None) -> None:
         """Delete an ended or paused job with all its pages; `purge` frees the space.
 
-        A pending one that is damaged as well.
+        A damaged job can be deleted while it is pending, too.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -200,24 +199,24 @@ class JobManager(JobSubmitter):
         raise _keeps_changing(job_id)
 
     async def deletable(self, actor: Actor, job_id: str, version: int | None = None) -> Standing:
-        """Return a job that `delete` would delete.
+        """Check that `delete` would delete a job, and return the job.
 
         Raises:
             NotFound, Forbidden, IllegalMove, Stale: as for `delete`.
         """
         standing = await self._changeable(actor, job_id, version)
         state = standing.job.state
-        waits = standing.job.damaged and state is State.PENDING  # and will only fail
+        waits = standing.job.damaged and state is State.PENDING  # running it could only fail
         if state not in DELETABLE and not waits:
             message = f"cannot delete a job that is {state}; cancel it first"
             raise IllegalMove(message, allowed=tuple(LIFECYCLE[state]))
         return standing
 
     async def purge(self, actor: Actor) -> PurgeResult:
-        """Free the space of all deleted jobs, in small steps; return what that freed.
+        """Free the space of all deleted jobs, in small steps; return what was freed.
 
         Raises:
-            Forbidden: the actor may look at jobs only.
+            Forbidden: the actor may only view jobs.
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not delete them")
@@ -258,7 +257,7 @@ def _keeps_changing(job_id: str) -> Conflict:
 
 
 def _check_sound(job: Job) -> None:
-    """Refuse to do anything with a damaged job but to end it."""
+    """Refuse every change to a damaged job except cancelling or deleting it."""
     if job.damaged:
         end = "cancel" if job.state is State.RUNNING else "delete"
         raise IllegalMove(f"job {job.id} is {damage_of(job)}", allowed=(end,))
@@ -279,7 +278,7 @@ def _check_resumable(standing: Standing) -> None:
 def _none_failed(
     standing: Standing, kinds: Collection[ErrorKind], groups: Sequence[ErrorGroup]
 ) -> IllegalMove:
-    """Return the refusal to retry failed URLs of *kinds*, none of which is in *groups*."""
+    """Return the error for a retry of failed URLs when *groups* has none of *kinds*."""
     job = standing.job
     if groups:
         found = ", ".join(f"{group.count:,} {group.kind}" for group in groups)
@@ -295,7 +294,7 @@ def _retry_hint(job: Job) -> str:
 
 
 def _restarts(standing: Standing, *, failed: bool) -> tuple[str, ...]:
-    """Return what lets an ended job, or a copy of it, fetch something."""
+    """Return the actions by which an ended job, or a copy of it, would fetch something."""
     job, usage = standing.job, standing.shard.usage
     goes_on = has_rest(usage) and breach(job.limits, usage) is None
     moves = [Move.RESUME] if goes_on else []
@@ -303,13 +302,13 @@ def _restarts(standing: Standing, *, failed: bool) -> tuple[str, ...]:
 
 
 def _without(usage: Usage, failed: Sequence[ErrorGroup]) -> Usage:
-    """Return *usage* as it is once all of *failed* wait again."""
+    """Return *usage* as it will be once all of *failed* wait again."""
     count, answered = sum(g.count for g in failed), sum(g.answered for g in failed)
     return given_back(usage, targets=count, pages=answered, errors=count)
 
 
 def _check_limits(job: Job, usage: Usage) -> None:
-    """Refuse to go on with a job that would end at once, whatever it has lost for it by then."""
+    """Refuse to continue a job that would end at once because a limit is used up."""
     limit = breach(job.limits, usage)
     if limit is not None:
         raise IllegalMove(

@@ -1,4 +1,4 @@
-"""Operations: what takes longer than an answer, done in portions, whoever dies meanwhile."""
+"""Operations: long-running actions, done in portions that survive a crash."""
 
 import asyncio
 import contextlib
@@ -24,33 +24,33 @@ from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 
 LEASE = timedelta(seconds=30)
-"""Without a portion done, an operation is taken over."""
+"""An operation is taken over if no portion is finished for this long."""
 
 LOOK_EVERY = timedelta(seconds=1)
-_RETRY_EVERY = timedelta(seconds=5)  # while the store is away
-_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+_RETRY_EVERY = timedelta(seconds=5)  # while the store is unavailable
+_TRIES = 8  # a change that loses a race is retried on a fresh read; more losses mean a bug
 
 _log = logging.getLogger(__name__)
 
 
 class Portion(Struct, frozen=True, kw_only=True):
-    """What was done of an operation in one go."""
+    """The result of one portion of an operation."""
 
-    done: int  # things looked at, failed ones too
+    done: int  # items processed, including failed ones
     failures: tuple[Failure, ...]
-    cursor: str  # to go on from
+    cursor: str  # where the next portion starts
     over: bool  # nothing is left
 
 
 Worker: TypeAlias = Callable[[Actor, Operation, bool], Awaitable[Portion]]
-"""Does a portion from the cursor on; the flag says that the one before may be half written."""
+"""Does a portion from the cursor on; the flag says that the same portion may be half done."""
 
 
 class Operations:
     """Starts, shows, cancels and runs operations.
 
-    Any number may run on one store: an operation is leased to one of them. It acts as its
-    owner, with the role that he has by then.
+    Any number of instances of this class may run on one store; an operation is leased to one
+    of them at a time. An operation acts as its owner, with the role they have at that time.
     """
 
     def __init__(self, store: Store, clock: Clock, workers: Mapping[OperationKind, Worker]) -> None:
@@ -62,10 +62,10 @@ class Operations:
     async def start(
         self, actor: Actor, kind: OperationKind, request: Mapping[str, object], total: int
     ) -> Operation:
-        """Remember an operation of the actor's, to be run soon, and return it.
+        """Store a new operation of the actor, which is run soon, and return it.
 
         Raises:
-            Forbidden: the actor may only look.
+            Forbidden: the actor may only view.
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at operations, not start them")
@@ -87,7 +87,7 @@ class Operations:
         """Return an operation.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: there is none of that id, or it belongs to another user.
         """
         operation = await self._store.operations.get(operation_id)
         if not actor.may_see(operation.owner):
@@ -102,9 +102,9 @@ class Operations:
         return await self._store.operations.find(owner, before, limit)
 
     async def cancel(self, actor: Actor, operation_id: str) -> Operation:
-        """End an operation after the portion that is under way; what was done stays done.
+        """Cancel an operation after the portion in progress; what was done stays done.
 
-        One that has ended stays as it is.
+        An operation that has ended is left as it is.
 
         Raises:
             NotFound, Forbidden: as the names say.
@@ -133,10 +133,10 @@ class Operations:
         raise Conflict(f"operation {operation_id} keeps changing; try again")
 
     async def drain(self) -> bool:
-        """Do all operations that are due; tell whether there was any.
+        """Do all operations that are due; return whether there was any.
 
-        One that somebody else has is waited for until he has shown that he works at it,
-        or his lease has lapsed and it is due; a store that is away is waited for.
+        If another process holds an operation, wait until it has shown progress, or until its
+        lease has lapsed and the operation is due. Retries while the store is unavailable.
         """
         worked, seen = False, dict[str, int]()
         while True:
@@ -153,7 +153,7 @@ class Operations:
             await self._clock.sleep(LOOK_EVERY)
 
     async def run(self) -> None:
-        """Work at operations until cancelled; a store that is away is waited for."""
+        """Work at operations until cancelled; retry while the store is unavailable."""
         while True:
             self._nudged.clear()
             try:
@@ -166,26 +166,26 @@ class Operations:
             await self._wait()
 
     async def work_at_one(self) -> bool:
-        """Take an operation that nobody works at, and do all of it; tell whether there was one.
+        """Claim an operation that nobody works at and finish it; return whether there was one.
 
-        Cancelled, it is given back after the portion that is under way.
+        If cancelled, finish the portion in progress and then release the operation.
 
         Raises:
-            StoreUnavailable: the store is away; what was done stays done, and the rest is
-                taken up once the lease has lapsed.
+            StoreUnavailable: the store is unavailable; what was done stays done, and the rest
+                is resumed once the lease has lapsed.
         """
         now = self._clock.now()
         operation = await self._store.operations.claim(now, now + LEASE)
         if operation is None:
             return False
-        again = operation.version > 2  # somebody else had it before: the first claim made it 2
+        again = operation.version > 2  # someone else had it before: the first claim makes it 2
         while operation is not None and operation.state is OperationState.RUNNING:
             operation = await self._whole_step(operation, again=again)
             again = False
         return True
 
     async def _whole_step(self, operation: Operation, *, again: bool) -> Operation | None:
-        """Do a portion as `_step` does; whoever is cancelled meanwhile still writes it down."""
+        """Do a portion as `_step` does, and still store its result if cancelled meanwhile."""
         step = asyncio.ensure_future(self._step(operation, again=again))
         try:
             return await asyncio.shield(step)
@@ -195,15 +195,15 @@ class Operations:
             raise
 
     async def _give_back(self, operation: Operation | None) -> None:
-        """Let others have an operation at once, if it is ours and not done."""
+        """Release an operation so that others can claim it at once, if it is ours and not done."""
         if operation is None or operation.state is not OperationState.RUNNING:
             return
         free = replace(operation, leased_until=None, version=operation.version + 1)
-        with contextlib.suppress(Conflict):  # somebody cancelled it
+        with contextlib.suppress(Conflict):  # someone cancelled it
             await self._store.operations.save(free)
 
     async def _step(self, operation: Operation, *, again: bool) -> Operation | None:
-        """Do a portion and write it down; return ``None`` if it is not ours any more."""
+        """Do a portion and store its result; return ``None`` if the operation is no longer ours."""
         try:
             actor = await self._actor(operation)
             portion = await self._workers[operation.kind](actor, operation, again)
@@ -211,7 +211,7 @@ class Operations:
             raise
         except CrawlyardError as error:
             after = self._ended(operation, OperationState.FAILED, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the operation must say so
+        except Exception as error:  # noqa: BLE001 - any failure must be recorded on the operation
             _log.exception("operation %s broke", operation.id)
             detail = f"{type(error).__name__}: {error}"[:500]
             after = self._ended(operation, OperationState.FAILED, detail)
@@ -220,7 +220,7 @@ class Operations:
         try:
             await self._store.operations.save(after)
         except Conflict:
-            return None  # somebody cancelled it, or took it over
+            return None  # someone cancelled it or took it over
         return after
 
     async def _actor(self, operation: Operation) -> Actor:
@@ -258,7 +258,7 @@ class Operations:
         )
 
     async def _wait(self) -> None:
-        """Wait until something is started here, or for what others have started."""
+        """Wait until an operation is started here, or for `LOOK_EVERY` in case others start one."""
         async with asyncio.TaskGroup() as group:
             waits = (
                 group.create_task(self._nudged.wait()),

@@ -1,4 +1,4 @@
-"""The pages of all jobs: filtered, searched for words, a bounded piece at a time."""
+"""Page search: the pages of all jobs, filtered and searched for words in bounded steps."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
@@ -25,17 +25,17 @@ from crawlyard.store.queries import ArchiveQuery, PageQuery
 from crawlyard.store.store import Store
 
 MOST = 500
-"""Pages that are found at once, at most."""
+"""Number of pages that each search of `Archive.records` asks for."""
 
-_ROWS = 1000  # that are looked at together at first: they take about 20 ms
-_ROWS_READ = 200  # the same, where their texts may have to be read
-_MORE = 4  # times as many are looked at together in the end, each time twice as many
-_TEXTS = 50  # that are in memory together
-_TEXT_BYTES = 4 << 20  # of their bodies on the wire, beyond which there are fewer
+_ROWS = 1000  # pages in the first look, which takes about 20 ms
+_ROWS_READ = 200  # the same for a search for words, which may have to read texts
+_MORE = 4  # each look doubles the number of pages, up to this many times the first
+_TEXTS = 50  # texts in memory at once
+_TEXT_BYTES = 4 << 20  # of page bodies as transferred; above that, fewer texts at once
 
 
 class _Hunt(Struct):
-    """A search under way."""
+    """The state of a search."""
 
     found: list[FoundPage] = field(default_factory=list)
     looked_at: int = 0
@@ -43,19 +43,19 @@ class _Hunt(Struct):
     further: int | None = None
 
     def take(self, look: SearchStep) -> None:
-        """Count what was looked at."""
+        """Add the pages of a look to the counts."""
         self.looked_at += look.looked_at
         self.back_to = look.reached_at or self.back_to
         self.further = look.reached
 
     def stop_at(self, last: FoundPage, unread: int) -> None:
-        """Let the next request go on behind *last*: *unread* pages that follow it were not read."""
+        """Make the next request continue after *last*; the *unread* pages after it don't count."""
         self.looked_at -= unread
         self.back_to, self.further = last.page.fetched_at, last.id
 
 
 class Archive:
-    """Finds pages of jobs that the actor may see; those of others do not exist."""
+    """Finds pages in all jobs that the actor may see."""
 
     def __init__(self, store: Store, clock: Clock, bounds: SearchBounds = BOUNDS) -> None:
         self._store = store
@@ -70,13 +70,13 @@ class Archive:
         limit: int,
         words: tuple[str, ...] = (),
     ) -> Findings:
-        """Return the next pages that *query* asks for, newest first, at most *limit*.
+        """Return the next pages that match *query*, newest first, at most *limit*.
 
-        All of *words* (`core.archive.words_of`) must be in the URL, the title or the text of
-        each. There is no index of words: pages are read one after the other until there are
-        enough of them, or the bounds are reached; `Findings.further` says where to go on.
-        In the conditions of *query*, templates and schedules may be named, and ``me`` is the
-        actor.
+        Each page must contain all of *words* (see `core.crawl.page_search.words_of`) in its
+        URL, title or text. There is no index of words: pages are read one by one until enough
+        are found or the bounds are reached; `Findings.further` says where to continue.
+        Conditions of *query* may refer to templates and schedules by name, and to the actor
+        as ``me``.
         """
         bounds = self._bounds
         asked = replace(query, jobs=await meant(self._store, actor, query.jobs))
@@ -108,9 +108,9 @@ class Archive:
         words: tuple[str, ...] = (),
         kinds: Collection[Body] = (),
     ) -> AsyncGenerator[tuple[FoundPage, Mapping[Body, bytes]]]:
-        """Yield all pages that `search` finds, each with what is kept of these *kinds*.
+        """Yield all pages that `search` finds, each with its stored bodies of these *kinds*.
 
-        Without bounds but for what is in memory: for those who wait for the whole.
+        Not bounded in time or number of pages, only in memory: for exports of everything.
         """
         asked = query
         while True:
@@ -132,7 +132,7 @@ class Archive:
         words: tuple[str, ...],
         end: float,
     ) -> None:
-        """Add those of *pages* that have all *words*, until there are *limit* or time is up."""
+        """Add those of *pages* that have all *words*, until *limit* are found or time is up."""
         seen = 0
         for part in _parts(pages) if words else [pages]:
             fitting = await self._with(part, words)
@@ -152,7 +152,7 @@ class Archive:
     async def _with(
         self, pages: Sequence[FoundPage], words: tuple[str, ...]
     ) -> Sequence[FoundPage]:
-        """Return those of *pages* that have all *words*, with what stands around them."""
+        """Return those of *pages* that have all *words*, each with an excerpt around them."""
         if not words:
             return pages
         sought = {found.id: missing(words, found.page) for found in pages}
@@ -179,7 +179,7 @@ class Archive:
 
 
 def _rows(query: ArchiveQuery, limit: int, words: tuple[str, ...]) -> int:
-    """Return how many pages to look at first."""
+    """Return how many pages the first look takes."""
     if words:
         return _ROWS_READ
     whichever = query.pages == PageQuery() and query.since is None and query.until is None
@@ -187,7 +187,7 @@ def _rows(query: ArchiveQuery, limit: int, words: tuple[str, ...]) -> int:
 
 
 def _parts(pages: Sequence[FoundPage]) -> Iterator[Sequence[FoundPage]]:
-    """Yield *pages* in portions whose texts fit into memory together."""
+    """Yield *pages* in portions whose texts together fit into memory."""
     part: list[FoundPage] = []
     size = 0
     for found in pages:

@@ -1,4 +1,4 @@
-"""What a job would do, found out without making one: a dry run of its form."""
+"""Preview: what a job would do, found out without creating it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -26,19 +26,19 @@ from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.services.worker.run import WorkerContext
 
 LONGEST = timedelta(seconds=10)
-"""A preview takes: what was not answered by then is told of as such."""
+"""Time limit of a preview; what was not answered by then is reported as missing."""
 
 MOST_TESTED = 200
 MOST_SHOWN = 100
-"""Start URLs of an answer; their number is told."""
+"""Maximum number of start URLs in an answer, which also has their total number."""
 
-_AT_ONCE = 4  # previews of a process; others wait
+_AT_ONCE = 4  # previews at once in a process; others wait
 
 
 class TestedURL(Struct, frozen=True, kw_only=True):
-    """Whether a URL would be fetched if a page named it, and the rule against it."""
+    """Whether a URL would be fetched if a page linked to it, or else the rule against it."""
 
-    url: str  # canonical where it has such a spelling
+    url: str  # canonical if it has a canonical form
     inside: bool
     rule: str = ""
 
@@ -47,18 +47,18 @@ class Previewed(Struct, frozen=True, kw_only=True):
     """What a job would do."""
 
     form: Mapping[str, object]  # the whole spec, credentials hidden
-    sources: Mapping[str, str]  # of each field
+    sources: Mapping[str, str]  # where each field comes from
     start_urls: tuple[TestedURL, ...]  # the first `MOST_SHOWN`
     start_count: int
     origins: tuple[SeenOrigin, ...]
     sitemaps: tuple[SeenSitemap, ...]
     tested: tuple[TestedURL, ...]
-    missing: tuple[str, ...]  # what could not be had, in sentences
+    missing: tuple[str, ...]  # what could not be fetched, in sentences
     agent: str
 
 
 class Preview:
-    """Looks at what a request for a job comes to: nothing is written, and no page is fetched."""
+    """Previews job requests; nothing is written, and no page is fetched."""
 
     def __init__(self, requests: Requests, policy: Policy, shop: WorkerContext) -> None:
         self._requests = requests
@@ -68,9 +68,9 @@ class Preview:
         self._parser = ThreadPoolExecutor(1, "crawlyard-preview")
 
     async def of(self, actor: Actor, request: JobRequest, urls: Sequence[str] = ()) -> Previewed:
-        """Return what a job would do, and of each of *urls* whether it would be fetched.
+        """Return what a job would do, and whether each of *urls* would be fetched.
 
-        robots.txt and sitemaps are asked for, for at most `LONGEST`.
+        Fetches robots.txt and sitemaps, for at most `LONGEST`.
 
         Raises:
             Invalid, NotFound, Forbidden: as if it were submitted.
@@ -125,7 +125,7 @@ class Preview:
 
 
 class _Judge:
-    """Says of URLs whether they would be fetched."""
+    """Decides whether URLs would be fetched."""
 
     def __init__(self, spec: JobSpec, origins: Mapping[str, SeenOrigin]) -> None:
         self._spec = spec
@@ -133,7 +133,7 @@ class _Judge:
         self._boundary = boundary_of(spec)
 
     def judged(self, url: str) -> TestedURL:
-        """Return whether *url* would be fetched, at no depth."""
+        """Return whether *url* would be fetched at depth 0."""
         try:
             url = canonical(url)
         except Invalid as error:

@@ -1,4 +1,4 @@
-"""Jobs as they are: found, counted, and how far they have come."""
+"""Job reader: finds and counts jobs, and returns their progress."""
 
 from collections.abc import Mapping
 
@@ -15,16 +15,16 @@ from crawlyard.store.store import Store
 
 
 class JobReader:
-    """Finds jobs; what the actor may not see does not exist for him (`NotFound`)."""
+    """Finds jobs. A job that the actor may not see raises `NotFound`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def get(self, actor: Actor, job_id: str) -> Standing:
-        """Return a job and how far it has come.
+        """Return a job with its usage and lease.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: there is none of that id, or it belongs to another user.
         """
         if not is_id(job_id):
             raise NotFound(f"there is no job {job_id[:100]}")
@@ -34,29 +34,29 @@ class JobReader:
         return standing
 
     async def progress(self, actor: Actor, job_id: str) -> Progress:
-        """Return how far a job has come, how fast it goes and how long it will still take.
+        """Return the progress of a job, its pace and the time left.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: there is none of that id, or it belongs to another user.
         """
         return progress_of_standing(await self.get(actor, job_id))
 
     async def find(
         self, actor: Actor, query: JobQuery | None = None, limit: int = 50
     ) -> list[Standing]:
-        """Return the jobs that the actor may see and *query* asks for, newest first.
+        """Return at most *limit* jobs that match *query* and that the actor may see, newest first.
 
-        In its conditions, templates and schedules may be named, and ``me`` is the actor.
+        Conditions may refer to templates and schedules by name, and to the actor as ``me``.
         """
         asked = await meant(self._store, actor, query or EVERY_JOB)
         return await self._store.jobs.find(asked, limit)
 
     async def resolve(self, actor: Actor, word: str) -> str:
-        """Return the id that *word* means: a whole id, its beginning or end, or "last".
+        """Return the id of the job that *word* means: an id, its beginning or end, or "last".
 
         Raises:
-            NotFound: no job of the actor's is meant.
-            Invalid: more than one is.
+            NotFound: no job that the actor may see matches.
+            Invalid: more than one matches.
         """
         if word == "last":
             found = await self.find(actor, limit=1)
@@ -73,7 +73,9 @@ class JobReader:
     async def counts(
         self, actor: Actor, query: JobQuery = EVERY_JOB, most: int | None = None
     ) -> Mapping[tuple[State, Priority], int]:
-        """Return how many jobs of `find` are in each state and priority, zeros left out.
+        """Return how many of the jobs that `find` matches are in each state and priority.
+
+        Zeros are left out.
 
         *most* bounds how many are read: see `JobStore.counts`.
         """
@@ -81,6 +83,6 @@ class JobReader:
 
 
 def progress_of_standing(standing: Standing) -> Progress:
-    """Return the progress of a job as it was last recorded."""
+    """Return the progress of a job as last recorded."""
     job, shard = standing.job, standing.shard
     return progress_of(job.limits, shard.usage, shard.pulse, job.state, shard.current_url)

@@ -1,4 +1,4 @@
-"""From what somebody asks for to a job: a template filled, or a spec of his own."""
+"""Job requests: from a form, with or without a template, to a job."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,30 +19,30 @@ from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateMana
 
 
 class JobRequest(Struct, frozen=True, kw_only=True):
-    """What somebody asks for: a form, perhaps over a template."""
+    """A request for a job: a form, which may override fields of a template."""
 
     form: Mapping[str, object]
-    template: str | None = None  # a ref
+    template: str | None = None  # a reference to a template
     template_version: int | None = None
     params: Mapping[str, object] = field(default_factory=dict)
     start_at: datetime | None = None
 
 
 class Prepared(Struct, frozen=True, kw_only=True):
-    """What a request comes to, before it is submitted."""
+    """A request turned into a spec, before it is submitted."""
 
     spec: JobSpec
     origin: Origin
-    sources: Mapping[str, str]  # by path of the form
+    sources: Mapping[str, str]  # where each field comes from, by path of the form
 
 
 class JobPlan(Struct, frozen=True, kw_only=True):
-    """The job that a request would make, and where its settings would come from."""
+    """The job that a request would create, and where its settings would come from."""
 
     job: Job
     form: Mapping[str, object]  # the whole spec, credentials hidden
-    sources: Mapping[str, str]  # of each field
-    cut: tuple[str, ...]  # limits above a ceiling, by their paths
+    sources: Mapping[str, str]  # where each field comes from
+    cut: tuple[str, ...]  # paths of the limits that were cut to a ceiling
 
 
 class Requests:
@@ -56,10 +56,10 @@ class Requests:
         self._settings = settings
 
     async def submit(self, actor: Actor, request: JobRequest) -> Job:
-        """Submit what is asked for.
+        """Submit a request.
 
         Raises:
-            Invalid, NotFound, Forbidden, QuotaExceeded: it cannot be.
+            Invalid, NotFound, Forbidden, QuotaExceeded: it was refused.
         """
         ready = await self.prepare(actor, request)
         return await self._jobs.submit(
@@ -69,13 +69,13 @@ class Requests:
     async def submit_many(
         self, actor: Actor, requests: Sequence[JobRequest | Refused]
     ) -> list[Submitted]:
-        """Submit many, and return the job of each, or why there is none; see `JobManager`.
+        """Submit many requests; return the job of each, or why it was refused; see `JobManager`.
 
-        What could not even be read as a request is its own answer.
+        An entry that could not be parsed as a request is passed as its error, and returned.
 
         Raises:
-            Forbidden: the actor may only look.
-            StoreUnavailable: the store cannot be written, or nobody can tell whether it was.
+            Forbidden: the actor may only view.
+            StoreUnavailable: the store cannot be written, or it is unknown whether it was.
         """
         answers: dict[int, Submitted] = {}
         wanted: dict[int, Submission] = {}
@@ -97,7 +97,7 @@ class Requests:
         return [answers[number] for number in range(len(requests))]
 
     async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
-        """Return what `submit` would make now; nothing is written.
+        """Return the job that `submit` would create now; nothing is written.
 
         Raises:
             Invalid, NotFound, Forbidden, QuotaExceeded: as for `submit`.
@@ -115,7 +115,7 @@ class Requests:
         )
 
     async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:
-        """Return what a request comes to, over the defaults of the settings; nothing is written.
+        """Turn a request into a spec, on top of the defaults in the settings; nothing is written.
 
         Raises:
             Invalid, NotFound, Forbidden: as for `submit`.

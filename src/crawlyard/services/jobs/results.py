@@ -1,4 +1,4 @@
-"""What a job has brought: its pages, errors, skipped URLs and events, read by its owner."""
+"""Results: the pages, errors, skipped URLs and events of a job."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 
@@ -28,7 +28,7 @@ _CHUNK = 500
 
 
 async def every_event(log: EventLog, query: EventQuery) -> list[Event]:
-    """Return all events of *query*, oldest first: for those of one job, which are few."""
+    """Return all events of *query*, oldest first; meant for one job, which has few."""
     found: list[Event] = []
     while part := await log.events(query, found[-1].seq if found else 0, _CHUNK):
         found += part
@@ -36,7 +36,7 @@ async def every_event(log: EventLog, query: EventQuery) -> list[Event]:
 
 
 class Results:
-    """Reads what was stored, also while the job runs: what a checkpoint has written is there."""
+    """Reads the results of jobs, including running ones: each checkpoint adds to them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -47,7 +47,7 @@ class Results:
         """Yield page records in the order they were stored.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         asked = query or PageQuery()
@@ -59,10 +59,10 @@ class Results:
     async def records(
         self, actor: Actor, job_id: str, query: PageQuery, kinds: Collection[Body]
     ) -> AsyncGenerator[tuple[StoredPage, Mapping[Body, bytes]]]:
-        """Yield page records as `pages` does, each with what is kept of these *kinds*.
+        """Yield page records as `pages` does, each with its stored bodies of these *kinds*.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         asked = query
@@ -77,10 +77,10 @@ class Results:
     async def some(
         self, actor: Actor, job_id: str, query: PageQuery, limit: int
     ) -> list[StoredPage]:
-        """Return page records in the order they were stored, at most *limit*.
+        """Return at most *limit* page records, in the order they were stored.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         return await self._store.pages.pages(job_id, query, limit)
@@ -88,10 +88,10 @@ class Results:
     async def page(
         self, actor: Actor, job_id: str, page_id: int, kinds: Collection[Body] = ()
     ) -> tuple[StoredPage, Mapping[Body, bytes]]:
-        """Return one page record, with what is kept of these *kinds*.
+        """Return one page record, with its stored bodies of these *kinds*.
 
         Raises:
-            NotFound: the job has no such page, or is somebody else's.
+            NotFound: the job has no such page, or belongs to another user.
         """
         found = await self.some(actor, job_id, PageQuery(after=page_id - 1), 1)
         if not found or found[0].id != page_id:
@@ -103,16 +103,16 @@ class Results:
         """Return the failed URLs grouped by kind, the most frequent first.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         return await self._store.pages.errors(job_id)
 
     async def skipped(self, actor: Actor, job_id: str) -> AsyncIterator[SkippedURL]:
-        """Yield the URLs that a rule kept out, in the order they were found.
+        """Yield the URLs that a rule excluded, in the order they were found.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         after = 0
@@ -123,52 +123,52 @@ class Results:
     async def some_skipped(
         self, actor: Actor, job_id: str, kinds: Collection[RuleKind], after: int, limit: int
     ) -> list[tuple[int, SkippedURL]]:
-        """Return the URLs that rules of *kinds* (none: all) kept out, with their keys.
+        """Return the URLs that rules of *kinds* (empty: all) excluded, with their keys.
 
-        Those with a key above *after*, in the order they were found, at most *limit*.
+        At most *limit* with keys above *after*, in the order they were found.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         return await self._store.pages.skipped(job_id, after, limit, kinds)
 
     async def skipped_by(self, actor: Actor, job_id: str) -> list[SkippedGroup]:
-        """Return the URLs that rules kept out by kinds of rules, the most frequent first.
+        """Return the URLs that rules excluded, grouped by kind of rule, the most frequent first.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         return await self._store.pages.skipped_by(job_id)
 
     async def upcoming(self, actor: Actor, job_id: str, after: int, limit: int) -> list[KnownURL]:
-        """Return the URLs that wait with a key above *after*, in the order they were found.
+        """Return the waiting URLs with keys above *after*, in the order they were found.
 
-        At most *limit*; the crawl may take them in another order.
+        At most *limit*. The crawl may fetch them in another order.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         waiting = [TargetState.WAITING]
         return await self._store.journal.upcoming(job_id, after, limit, waiting)
 
     async def attempts(self, actor: Actor, job_id: str) -> list[Attempt]:
-        """Return each time that a worker had the job, the first in front.
+        """Return the attempts of a job, one for each time a worker claimed it, oldest first.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         told = await every_event(self._store.events, EventQuery(subject=job_id, names=TELLING))
         return attempts_of(told)
 
     async def shards(self, actor: Actor, job_id: str) -> Mapping[int, Shard]:
-        """Return the shards that a job is spread over, by their numbers; none if it is not.
+        """Return the shards of a job by number; empty if the job is not spread.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         return await self._store.spread.shards(job_id)
@@ -176,10 +176,10 @@ class Results:
     async def events(
         self, actor: Actor, job_id: str, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        """Return what has happened to a job with a seq above *after*, oldest first.
+        """Return the events of a job with a seq above *after*, oldest first.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: there is no such job, or it belongs to another user.
         """
         await self._may_see(actor, job_id)
         return await self._store.events.events(EventQuery(subject=job_id), after, limit)

@@ -1,4 +1,4 @@
-"""New jobs, one by one and many at once."""
+"""Submission of new jobs, one by one and in batches."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -23,12 +23,12 @@ from crawlyard.store.queries import Entered
 from crawlyard.store.store import Store
 
 PORTION = 250
-"""Jobs of `submit_many` in one transaction: they are judged in 10 to 20 ms, in which nothing
-else goes on in the process, and more of them are hardly quicker."""
+"""Jobs of `submit_many` per transaction. Checking that many takes 10 to 20 ms, during which
+the process does nothing else; larger portions are hardly faster."""
 
 
 class Submission(Struct, frozen=True, kw_only=True):
-    """A job that is wanted, as `JobManager.submit` is asked for it."""
+    """The arguments of one `JobManager.submit`."""
 
     spec: JobSpec
     start_at: datetime | None = None
@@ -36,11 +36,11 @@ class Submission(Struct, frozen=True, kw_only=True):
 
 
 Submitted: TypeAlias = Entered
-"""A job that is remembered, or why it is not."""
+"""A stored job, or the reason why it was refused."""
 
 
 class JobSubmitter(JobReader):
-    """Submits jobs, as the first half of `JobManager`."""
+    """Submits jobs: the first half of `JobManager`."""
 
     def __init__(
         self,
@@ -65,25 +65,25 @@ class JobSubmitter(JobReader):
         start_at: datetime | None = None,
         origin: Origin = DIRECT,
     ) -> Job:
-        """Remember a new job that is due now or at *start_at*, and return it.
+        """Store a new job that is due now or at *start_at*, and return it.
 
         Raises:
             Invalid: the spec cannot be crawled as it is; the message names the field.
-            Forbidden: the actor may not submit, or asks for what this yard does not grant.
-            QuotaExceeded: as many of his jobs wait already as may.
+            Forbidden: the actor may not submit, or asks for something the settings do not grant.
+            QuotaExceeded: the actor already has as many jobs waiting as the quota allows.
         """
         draft = await self._drafted(actor, spec, start_at=start_at, origin=origin)
         return await self._enter(draft)
 
     async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Submitted]:
-        """Submit new jobs, many in one transaction; return the job of each, or why there is none.
+        """Submit new jobs, many per transaction; return each job or the reason for its refusal.
 
-        In the order of *wanted*; each is judged as by `submit`, and one that is refused is no
-        other's affair. When a transaction fails, those before it are remembered.
+        The results are in the order of *wanted*. Each job is checked as by `submit`, and a
+        refusal does not affect the others. If a transaction fails, earlier ones stay stored.
 
         Raises:
-            Forbidden: the actor may only look.
-            StoreUnavailable: the store cannot be written, or nobody can tell whether it was.
+            Forbidden: the actor may only view.
+            StoreUnavailable: the store cannot be written, or it is unknown whether it was.
         """
         check_maker(actor)
         answers: list[Submitted] = []
@@ -99,7 +99,7 @@ class JobSubmitter(JobReader):
         start_at: datetime | None = None,
         origin: Origin = DIRECT,
     ) -> tuple[Job, Event]:
-        """Return the job that `submit` would remember now, and its event; nothing is written.
+        """Return the job that `submit` would store now, and its event; nothing is written.
 
         Raises:
             Invalid, Forbidden, QuotaExceeded: as for `submit`.
@@ -124,7 +124,7 @@ class JobSubmitter(JobReader):
         draft = await drafted(
             *(self._policy, actor, spec), start_at=start_at, origin=origin, by=by, like=like
         )
-        if draft.spec.webhooks:  # names are looked up for nobody who may not have the job
+        if draft.spec.webhooks:  # check the grants first: a refused job causes no DNS lookups
             await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.spec)
         return draft
@@ -143,10 +143,10 @@ class JobSubmitter(JobReader):
         return [next(entered) if isinstance(draft, JobDraft) else draft for draft in drafts]
 
     async def check_receivers(self, spec: JobSpec) -> None:
-        """Look up where the webhooks of *spec* lead now, and check that this is allowed.
+        """Resolve the hosts of the webhooks of *spec*, and check that their addresses are allowed.
 
         Raises:
-            Invalid: one has no address, or leads to one that is closed.
+            Invalid: a webhook has no address, or a forbidden one.
         """
         await check_names(spec, self._resolve)
 
@@ -158,7 +158,7 @@ class JobSubmitter(JobReader):
 
 
 def _portions(wanted: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
-    """Yield what is wanted in its order, as much each time as one transaction may take."""
+    """Yield *wanted* in order, in portions that one transaction may take."""
     portion: list[Submission] = []
     urls = 0
     for one in wanted:

@@ -1,4 +1,4 @@
-"""Waiting for a job: until it has ended, or its state has changed."""
+"""Waiting for a job until it has ended or its state has changed."""
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
@@ -19,7 +19,7 @@ async def _never() -> bool:
 
 
 class Waiting:
-    """Waits by the event log: what another process does is seen within `LOOK_EVERY`."""
+    """Waits by polling the event log; changes by other processes are seen within `LOOK_EVERY`."""
 
     def __init__(self, jobs: JobManager, events: EventLog, clock: Clock) -> None:
         self._jobs = jobs
@@ -34,13 +34,13 @@ class Waiting:
         at_most: timedelta,
         gone: Callable[[], Awaitable[bool]] = _never,
     ) -> Standing:
-        """Return a job once it is in one of *states* (empty: in another than now), or has ended.
+        """Return a job once it has ended or is in one of *states* (empty: any but the current).
 
-        As it is after *at_most*, if that comes first, and once *gone* says that nobody
-        waits any more.
+        Returns the job as it is after *at_most* (no more than `LONGEST`), or once *gone* says
+        that no one waits any more.
 
         Raises:
-            NotFound: there is none of that id, it is somebody else's, or it was deleted.
+            NotFound: no job has that id, it belongs to another user, or it was deleted.
         """
         end = self._clock.monotonic() + min(at_most, LONGEST).total_seconds()
         seen = await self._events.last()

@@ -1,4 +1,4 @@
-"""Why: what jobs wait for, and what became of a URL, or would."""
+"""Explanations: what a job is waiting for, and what happened or would happen to a URL."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -21,16 +21,16 @@ from crawlyard.services.worker.reporting import ALIVE
 from crawlyard.store.store import Store
 
 MOST_PLACES = 1_000
-"""Of the queue that are counted for a list."""
+"""How many places of the queue are counted for a list of jobs."""
 
 MOST_AHEAD = 10_000
-"""Jobs before a single one that are counted."""
+"""How many jobs ahead are counted for a single job."""
 
 _REDIRECT = "redirect to "
 
 
 class Why:
-    """Explains. What belongs to others does not exist (`NotFound`)."""
+    """Explains waits and URLs. Jobs that the actor may not see raise `NotFound`."""
 
     def __init__(self, store: Store, jobs: JobManager, clock: Clock) -> None:
         self._store = store
@@ -38,10 +38,10 @@ class Why:
         self._clock = clock
 
     async def waits(self, standings: Sequence[Standing]) -> Mapping[str, tuple[Wait, ...]]:
-        """Return what jobs wait for, by their ids; those that wait for nothing are left out.
+        """Return what jobs wait for, by job id; jobs that wait for nothing are left out.
 
-        Three reads, however many jobs there are; of one alone, more places in the queue
-        are counted.
+        Takes three reads, however many jobs there are. For a single pending job, more places
+        in the queue are counted.
         """
         now = self._clock.now()
         live = [one for one in standings if one.job.state in (State.PENDING, State.RUNNING)]
@@ -68,11 +68,11 @@ class Why:
         return told
 
     async def url(self, actor: Actor, job_id: str, url: str) -> UrlOutcome:
-        """Return what became of *url* in a job, or what would.
+        """Return what happened to *url* in a job, or what would happen.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
-            Invalid: *url* is no http or https URL.
+            NotFound: there is no such job, or it belongs to another user.
+            Invalid: *url* is not an http or https URL.
         """
         standing = await self._jobs.get(actor, job_id)
         url = canonical(url)
@@ -90,7 +90,7 @@ class Why:
     async def _places(
         self, pending: Sequence[Standing], held_back: Mapping[str, str], now: datetime
     ) -> dict[str, int]:
-        """Return how many go before each job that may begin now, as far as they are counted."""
+        """Return the number of jobs ahead of each job that may start now, as far as counted."""
         able = [s.job for s in pending if s.job.due_at <= now and s.job.owner not in held_back]
         if len(able) == 1:
             (job,) = able
@@ -114,7 +114,7 @@ class Why:
 
     async def _waiting(self, job: Job, known: KnownURL) -> UrlOutcome:
         boundary = boundary_of(job.spec, await self._store.inquiries.roots(job.id))
-        # a sitemap is asked for by name, wherever it is
+        # a sitemap is requested explicitly, so the boundary does not apply to it
         rule = None if known.via is Via.SITEMAP else boundary.verdict(known.url, known.depth)
         if rule is not None:
             detail = f"it is waiting and will be skipped ({rule})"
@@ -148,7 +148,7 @@ class Why:
 
 
 def boundary_of(spec: JobSpec, roots: Sequence[str] = ()) -> Boundary:
-    """Return the boundary of a crawl, *roots* being where its seeds were redirected to."""
+    """Return the boundary of a crawl; *roots* are the URLs its seeds were redirected to."""
     seeds = [canonical(url) for url in spec.urls]
     sitemaps = [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
     boundary = Boundary(spec, seeds or sitemaps)
@@ -160,7 +160,7 @@ def boundary_of(spec: JobSpec, roots: Sequence[str] = ()) -> Boundary:
 def _kept_out(known: KnownURL) -> UrlOutcome:
     to, rule = None, known.rule
     if known.rule.startswith(_REDIRECT):
-        # a canonical URL has no blank
+        # a canonical URL contains no space
         to, _, rule = known.rule.removeprefix(_REDIRECT).partition(": ")
     if known.state is TargetState.REDIRECTED:
         kind, detail = UrlOutcomeKind.REDIRECTED, f"it led to {to}"

@@ -1,4 +1,4 @@
-"""How a worker comes to its jobs: which slot takes what, and who makes room for whom."""
+"""Claiming: which jobs the slots of a worker take, and which jobs are preempted."""
 
 import asyncio
 import logging
@@ -18,10 +18,10 @@ from crawlyard.store.store import Store
 LOOK_EVERY_S = 1.0
 """How often a worker without a free slot looks for an urgent job that has waited."""
 
-_AGEING_S = (1.0, 60.0)  # jobs are looked through so often: a tenth of what ages them, within this
+_AGEING_S = (1.0, 60.0)  # bounds of the interval between ageing runs: a tenth of `age_step`
 _MOST_AT_ONCE = 4
-"""Claims under way at once, for as long as each finds a job: they share a transaction on
-SQLite, and have a connection each on Postgres."""
+"""Maximum concurrent claims, reached while every claim finds a job. They share a transaction
+on SQLite and use a connection each on Postgres."""
 
 _AGE_ROUNDS = 10  # of a thousand jobs each, before the worker does something else
 
@@ -29,24 +29,24 @@ _log = logging.getLogger(__name__)
 
 
 class ClaimRules(Struct, frozen=True, kw_only=True):
-    """What a worker takes."""
+    """Which jobs a worker takes."""
 
     slots: int
     lease: timedelta
-    tags: frozenset[str] = frozenset()  # its own
-    reserved: int = 0  # of its slots, the last ones, that take urgent jobs alone
-    patience: timedelta | None = timedelta(seconds=1)  # of urgent jobs; None: nobody yields
-    age_step: timedelta | None = None  # a job that waits for so long rises a level; None: never
-    only: str | None = None  # takes this job and no other
+    tags: frozenset[str] = frozenset()  # the worker's own
+    reserved: int = 0  # the last slots, which take urgent jobs only
+    patience: timedelta | None = timedelta(seconds=1)  # before urgent jobs preempt; None: never
+    age_step: timedelta | None = None  # wait that raises a job by a level; None: never
+    only: str | None = None  # id of the only job to take
 
     def least(self, free: int | None = None) -> Priority:
-        """Return the lowest level of which it takes jobs with so many free slots, or with all."""
+        """Return the lowest level to take with *free* free slots; ``None``: all are free."""
         free = self.slots if free is None else free
         return Priority.URGENT if free <= self.reserved else Priority.LOW
 
 
 def listener_of(worker: str, store: Store, clock: Clock, rules: ClaimRules) -> Listener:
-    """Return what a worker of some rules wants to hear of."""
+    """Return which wake-ups a worker with these rules listens for."""
 
     async def due() -> Collection[Wakeup]:
         now = clock.now()
@@ -63,24 +63,24 @@ def listener_of(worker: str, store: Store, clock: Clock, rules: ClaimRules) -> L
 
 
 class Slots(Protocol):
-    """A worker, as far as its jobs go."""
+    """The slots of a worker, as `Claiming` fills them."""
 
     @property
     def taken(self) -> int:
-        """Return how many jobs it runs."""
+        """Return how many jobs the worker runs."""
         ...
 
     @property
     def takes_more(self) -> bool:
-        """Tell whether it claims at all: it does not once it stops."""
+        """Return whether it claims jobs at all: not once it stops."""
         ...
 
     def begin(self, claim: Claim) -> None:
-        """Run a job that was claimed."""
+        """Start running a claimed job."""
         ...
 
     def give_up(self, job_id: str, shard: int) -> None:
-        """Stop a job that waits again, or a shard of it: what is in flight is still stored."""
+        """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
         ...
 
 
@@ -98,16 +98,16 @@ class Claiming:
         self._aged_at = clock.monotonic()
 
     async def fill(self, slots: Slots) -> None:
-        """Claim jobs for the free slots; where there are none, let an urgent job take one.
+        """Claim jobs for the free slots; if none is free, let an urgent job preempt a low one.
 
         Raises:
-            StoreUnavailable: the store is away.
+            StoreUnavailable: the store is unavailable.
         """
         await self._age()
         rules = self._rules
         while slots.takes_more and (free := rules.slots - slots.taken) > 0:
-            # one by one, a worker with many slots spends its time on the way to the store; as
-            # soon as nothing was found, one question is enough again
+            # claiming one by one, a worker with many slots would spend its time on round trips;
+            # once nothing is found, one claim at a time is enough again
             askers = [self._asker(free - n) for n in range(min(free, self._at_once))]
             got = await _together([self._next(asker, slots) for asker in askers])
             self._at_once = 1 if got[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
@@ -117,15 +117,15 @@ class Claiming:
             await self._preempt(slots)
 
     def _asker(self, free: int) -> Asker:
-        """Return who asks for the next job while so many slots are free."""
+        """Return the asker for the next job while *free* slots are free."""
         rules = self._rules
         return Asker(self._worker, rules.tags, rules.least(free), rules.only)
 
     async def _next(self, asker: Asker, slots: Slots) -> Claim | None:
-        """Claim a job, or a shard of one that runs: what the order of the queue puts first."""
+        """Claim a job, or a shard of a running one, whichever is first in the queue."""
         lease, store = self._rules.lease, self._store
         now, instant = self._clock.now(), self._clock.monotonic()
-        if instant >= self._joins_at:  # mostly there is none: then not before every claim
+        if instant >= self._joins_at:  # usually no shard is free: don't look before every claim
             self._joins_at = instant + LOOK_EVERY_S
             first = store.spread.join(asker, now, lease, in_turn=True)
             if (claim := await _kept(first, slots)) is not None:
@@ -137,7 +137,7 @@ class Claiming:
         return await _kept(store.spread.join(asker, now, lease, in_turn=False), slots)
 
     async def _preempt(self, slots: Slots) -> None:
-        """Let an urgent job that has waited take the slot of a low one, at most once a second."""
+        """Let an urgent job that has waited preempt a low one, at most once a second."""
         rules, instant = self._rules, self._clock.monotonic()
         if rules.patience is None or rules.only is not None:
             return
@@ -149,7 +149,7 @@ class Claiming:
         await _kept(self._store.queue.preempt(asker, now, rules.lease, rules.patience), slots)
 
     async def _age(self) -> None:
-        """Let jobs rise that have waited for long."""
+        """Raise the level of jobs that have waited for long."""
         step, instant = self._rules.age_step, self._clock.monotonic()
         if step is None:
             return
@@ -163,7 +163,7 @@ class Claiming:
 
 
 async def _together(asking: Sequence[Awaitable[Claim | None]]) -> list[Claim | None]:
-    """Return what each has come to; also if one fails, or this is cancelled, all are waited for."""
+    """Return the results of all; a failure or cancellation is raised once all have finished."""
     got = await asyncio.gather(*asking, return_exceptions=True)
     claims: list[Claim | None] = []
     for one in got:
@@ -174,7 +174,7 @@ async def _together(asking: Sequence[Awaitable[Claim | None]]) -> list[Claim | N
 
 
 async def _kept(asking: Awaitable[Claim | Preemption | None], slots: Slots) -> Claim | None:
-    """Return what was claimed once it runs: also if this is cancelled, it must be given back."""
+    """Start what was claimed and return it, even if cancelled: a claim must not be dropped."""
     asked = asyncio.ensure_future(asking)
     try:
         got = await asyncio.shield(asked)

@@ -1,4 +1,4 @@
-"""Jobs whose owner has used up his quota for the day: they wait until the next one."""
+"""Daily quota: requeues running jobs whose owner has used up the quota until the next day."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,12 +11,12 @@ from crawlyard.store.store import Store
 
 
 async def hold_spent(store: Store, clock: Clock, held: Sequence[tuple[Lease, Job]]) -> None:
-    """Let those jobs under leases of ours wait again whose owners may fetch no more today.
+    """Requeue the jobs under our leases whose owners have used up their quota for today.
 
-    One read for all of them. A claim passes them over until then.
+    One read for all jobs. Claims skip these jobs until the next day.
 
     Raises:
-        StoreUnavailable: the store is away.
+        StoreUnavailable: the store is unavailable.
     """
     spent = await store.queue.spent(clock.now())
     for lease, job in held:

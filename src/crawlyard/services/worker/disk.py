@@ -1,4 +1,4 @@
-"""The disk that the data directory is on."""
+"""Disk space of the data directory."""
 
 import asyncio
 import shutil
@@ -12,18 +12,18 @@ _NOWHERE = "memory://"
 
 
 class DataDisk:
-    """Looks how much room is left where a yard keeps its data."""
+    """Measures the free space where an instance keeps its data."""
 
     def __init__(self, settings: Settings) -> None:
         self._folder = folder_of(settings)
 
     async def room(self) -> Disk | None:
-        """Return how much is free, ``None`` where nothing is kept, or nobody can say."""
+        """Return the free space, or ``None`` if data is kept in memory or it cannot be measured."""
         folder = self._folder
         if folder is None:
             return None
         try:
-            # a network's disk may take its time
+            # a network disk may be slow
             usage = await asyncio.to_thread(shutil.disk_usage, folder)
         except OSError:
             return None
@@ -31,9 +31,9 @@ class DataDisk:
 
 
 def folder_of(settings: Settings) -> Path | None:
-    """Return the folder that the data of a yard is in, ``None`` if it is in memory.
+    """Return the folder of an instance's data, or ``None`` if the data is in memory.
 
-    Of a yard on Postgres, that in which its workers keep their own files.
+    With Postgres, that is the folder in which the workers keep their own files.
     """
     url = settings.database_url
     if url == _NOWHERE:

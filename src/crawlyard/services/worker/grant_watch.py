@@ -1,4 +1,4 @@
-"""Jobs that live by a grant of the settings: they are paused when it is withdrawn."""
+"""Grant watch: pauses running jobs when a grant that they need is withdrawn."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ from crawlyard.store.store import Store
 
 
 def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> tuple[Job, Event]:
-    """Return the job paused for want of the grants that are *missing*, and its event.
+    """Return the job, paused because grants are *missing*, and its event.
 
     Raises:
         IllegalMove: it cannot be paused.
@@ -28,13 +28,13 @@ def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> 
 
 
 async def hold_ungranted(store: Store, clock: Clock, held: Sequence[tuple[Lease, Job]]) -> None:
-    """Pause those jobs under leases of ours that ask for what is not granted any more.
+    """Pause the jobs under our leases that need a grant that was withdrawn.
 
-    Their workers hear of it as of any pause. One read for all of them, and none where
-    no job needs a grant.
+    Their runs learn of it as of any pause. Reads the settings once for all jobs, and not at
+    all if no job needs a grant.
 
     Raises:
-        StoreUnavailable: the store is away.
+        StoreUnavailable: the store is unavailable.
     """
     needing = [(lease, job.by_grant) for lease, job in held if job.by_grant]
     needed = {grant for _, by_grant in needing for grant in by_grant}

@@ -1,6 +1,6 @@
-"""A job that a worker died of runs alone in a child process, where it harms no other.
+"""Isolation: a job that killed a worker runs alone in a child process, where it harms no other.
 
-The child works under its parent's lease. It dies with its parent: their pipe breaks.
+The child works under its parent's lease. It dies with its parent, because their pipe breaks.
 """
 
 import asyncio
@@ -29,27 +29,28 @@ from crawlyard.services.worker.reclaim import LATE
 from crawlyard.services.worker.run import WorkerContext, yield_to
 
 STORE_AWAY = os.EX_TEMPFAIL
-"""With this code, a child says that it ended for want of the store: no fault of its job."""
+"""Exit code of a child that ended because the store was unavailable: not its job's fault."""
 
 MAY_SEND = "may_send"
-"""Beside the lease that a child is given: whether it may begin with requests."""
+"""Key sent along with the child's lease: whether it may send requests from the start."""
 
 HELD, GO_ON = b"-", b"+"
-"""What a child is told from then on, a byte each time: to send nothing, or to go on."""
+"""One-byte messages to a running child: stop sending requests, or resume."""
 
 _LOOK_EVERY_S = 0.5
-_BEFORE_IT_LAPSES_S = 1.5  # its parent judges a child that hangs before others take its lease
-_GRACE_S = 1.0  # beyond what requests in flight get, for a child to give its lease back
+_BEFORE_IT_LAPSES_S = 1.5  # the parent must act on a hung child before others take the lease
+_GRACE_S = 1.0  # time for a child to release its lease, after what requests in flight get
 
 _log = logging.getLogger(__name__)
 
 
 class Isolation(Struct, frozen=True):
-    """What a child needs to open the same yard."""
+    """What a child needs to open the same instance."""
 
     settings: Mapping[str, object]  # JSON values
     turn: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
-    """Held while a child starts: all of a lost worker's jobs at once would starve each other."""
+    """Held while a child starts: a lost worker's jobs would starve each other if all started
+    at once."""
 
 
 class IsolatedRun:
@@ -68,19 +69,19 @@ class IsolatedRun:
         """Return the id of the job."""
         return self.lease.job_id
 
-    def hold(self, held: bool) -> None:  # noqa: FBT001 - as the licence says
-        """Tell the child that nothing may be sent, or that it may again."""
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - mirrors `SendPermit.good`
+        """Tell the child to stop sending requests, or to resume."""
         if self._begun and self._child is not None and self._child.stdin is not None:
             self._child.stdin.write(HELD if held else GO_ON)
 
     def drain(self, within_s: float) -> None:
-        """Tell the child to stop as a worker does; one that does not hear it is killed."""
+        """Ask the child to stop as a worker would; it is killed if it does not stop in time."""
         self._kill_at = self._shop.clock.monotonic() + within_s + _GRACE_S
         if self._child is not None and self._child.returncode is None:
             self._child.send_signal(signal.SIGTERM if within_s else signal.SIGKILL)
 
     async def run(self) -> None:
-        """Run the child until it ends; if it died, count the loss and queue the job again."""
+        """Run the child until it ends; if it died, count the loss and queue or fail the job."""
         if not await self._its_turn():
             await self._lost(STORE_AWAY)
             return
@@ -105,11 +106,12 @@ class IsolatedRun:
         if code != 0:
             await self._lost(code)
         else:
-            # it settled the job; only a move by an operator before it began leaves the lease
+            # the child settled the job; the lease is left only if an operator moved the job
+            # before the child began
             await self._shop.store.leases.free(self.lease)
 
     async def _its_turn(self) -> bool:
-        """Wait until a child may start, and keep the lease; tell whether it still is to."""
+        """Wait for a turn to start, keeping the lease; return whether to still start the child."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
@@ -119,10 +121,10 @@ class IsolatedRun:
                 return False
 
     async def _given(self, child: asyncio.subprocess.Process) -> bool:
-        """Give the child its job once it says that it is ready; tell whether it has it.
+        """Give the child its job once it reports ready; return whether it got it.
 
-        The lease is kept until then: where many start at once, that takes longer than a
-        lease, and is no fault of the job.
+        Until then, the parent keeps the lease: when many children start at once, starting
+        takes longer than a lease lasts, through no fault of the job.
         """
         await _tell(child, dict(self._isolation.settings))
         ready = asyncio.ensure_future(child.stdout.readline()) if child.stdout else None
@@ -138,7 +140,7 @@ class IsolatedRun:
         return True
 
     async def _kept(self) -> bool:
-        """Renew the lease if the store is there; tell whether the job is still to be run."""
+        """Renew the lease if the store is available; return whether the job should still run."""
         with suppress(StoreUnavailable):
             answer = await self._renewed()
             return answer.order not in {Order.STOP, Order.LOST}
@@ -150,10 +152,10 @@ class IsolatedRun:
         return answer
 
     async def _wait(self, child: asyncio.subprocess.Process) -> None:
-        """Return when the child has ended, must be killed, hangs, or has lost its lease.
+        """Wait until the child has ended, must be killed, hangs or has lost its lease.
 
-        It hangs if it does not renew its lease in time, while this process and the store are
-        well. Others who find the lease lapsed cannot know that, and do not blame it.
+        A child hangs if it does not renew its lease in time while this process and the store
+        are healthy. Others that find the lease lapsed cannot know that and do not blame the job.
         """
         patience = self._shop.recorder.lease.total_seconds() - _BEFORE_IT_LAPSES_S
         looked = renewed = self._shop.clock.monotonic()
@@ -170,26 +172,28 @@ class IsolatedRun:
             try:
                 until = await self._held_until()
             except StoreUnavailable:
-                # nor can the child renew it: that is no fault of its job
+                # the child cannot renew its lease either, which is not its job's fault
                 renewed = self._shop.clock.monotonic()
                 continue
             if until is None:
                 return
             now = self._shop.clock.monotonic()
             was_late, late, looked = late, now - looked > LATE.total_seconds(), now
-            if until != held or (late and not was_late):  # else it is what makes us late
+            # being late once is an excuse; being late again may be the child's doing
+            if until != held or (late and not was_late):
                 held, renewed, warned = until, now, False
             elif now - renewed >= patience:
                 if warned:
                     return
-                # a read tells nothing of whether it can write: it may wait for others to end
+                # a successful read does not show that the child can write: other writers may
+                # keep it waiting
                 warned = await self._can_write()
                 with suppress(StoreUnavailable):
-                    held = await self._held_until()  # by ourselves
+                    held = await self._held_until()  # as just renewed by this process
                 renewed = self._shop.clock.monotonic() - patience + _GRACE_S
 
     async def _can_write(self) -> bool:
-        """Make a checkpoint that says nothing; tell whether that went as it should."""
+        """Write an empty checkpoint; return whether that succeeded in time."""
         began = self._shop.clock.monotonic()
         try:
             await self._renewed()
@@ -198,7 +202,7 @@ class IsolatedRun:
         return self._shop.clock.monotonic() - began < LATE.total_seconds()
 
     async def _held_until(self) -> datetime | None:
-        """Return until when the child has its lease, ``None`` if it is ours no more."""
+        """Return the instant at which the lease lapses, or ``None`` if it is no longer ours."""
         try:
             shard = (await leased(self._shop.store, self.lease)).shard
         except NotFound:
@@ -207,7 +211,7 @@ class IsolatedRun:
         return shard.lease_until if ours else None
 
     async def _lost(self, code: int) -> None:
-        """Count a death of the child, unless the job is no longer ours or running."""
+        """Count a death of the child, unless the job is no longer ours or no longer running."""
         store, now = self._shop.store, self._shop.clock.now()
         try:
             standing = await leased(store, self.lease)
@@ -215,7 +219,7 @@ class IsolatedRun:
             return
         shard = standing.shard
         if (shard.worker, shard.attempt) != (self.lease.worker, self.lease.attempt):
-            return  # it had done with its job, and was ended while it tidied up
+            return  # the child was done with its job and died while cleaning up
         _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
         if standing.job.state is not State.RUNNING:
             await store.leases.free(self.lease)
@@ -238,8 +242,8 @@ class IsolatedRun:
 
 
 async def _tell(child: asyncio.subprocess.Process, said: object) -> None:
-    """Write a line to the child, whose stdin stays open: its end tells it that we died."""
+    """Write a line to the child's stdin, which stays open: end of file means the parent died."""
     if child.stdin is not None:
-        with suppress(ConnectionError):  # it is dead: its exit code says so
+        with suppress(ConnectionError):  # the child is dead, and its exit code will say so
             child.stdin.write(json.dumps(said).encode() + b"\n")
             await child.stdin.drain()

@@ -1,4 +1,4 @@
-"""The janitor: ends what was paused for too long, and deletes what has had its time."""
+"""Janitor: cancels jobs paused for too long and deletes whatever is past its retention."""
 
 import asyncio
 import logging
@@ -25,57 +25,57 @@ from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 
 NAME = "janitor"
-"""As the actor of what it does."""
+"""The actor in the events of what it does."""
 
 SWEEP_EVERY = timedelta(minutes=10)
 _SOONEST = timedelta(seconds=1)
-_RETRY_EVERY = timedelta(seconds=30)  # while the store is away
+_RETRY_EVERY = timedelta(seconds=30)  # while the store is unavailable
 
 HOSTS_LAST = timedelta(days=1)
-"""A host of which no booking or hold has lasted to this long ago is like one never asked."""
+"""How long to keep a host after its last booking or hold ends; then it counts as new again."""
 
 BREATH = timedelta(milliseconds=20)
-"""Between two of its transactions: others who want to write get their turn.
+"""The pause between two transactions, which lets other writers in.
 
-Who waits for SQLite looks again after 1, 2, 5, 10, … ms (`sqliteDefaultBusyCallback`).
+A writer that waits for SQLite retries after 1, 2, 5, 10, … ms (`sqliteDefaultBusyCallback`).
 """
 
-_JOBS = 100  # looked at together
+_JOBS = 100  # per read
 
 _log = logging.getLogger(__name__)
 
 
 class JanitorOptions(Struct, frozen=True, kw_only=True):
-    """How long things are kept; ``None`` is for ever."""
+    """How long things are kept; ``None`` means for ever."""
 
     paused_ttl: timedelta | None = timedelta(days=7)
-    retention: timedelta | None = timedelta(days=30)  # of ended jobs that do not say it themselves
-    events: timedelta | None = timedelta(days=90)  # with deliveries and the ledgers of schedules
-    operations: timedelta | None = timedelta(days=30)  # that have ended
-    credentials: timedelta | None = timedelta(days=30)  # that prove nothing any more
-    usage: timedelta | None = timedelta(days=400)  # what each user has used on a day
+    retention: timedelta | None = timedelta(days=30)  # of ended jobs whose spec sets none
+    events: timedelta | None = timedelta(days=90)  # also deliveries and the ticks of schedules
+    operations: timedelta | None = timedelta(days=30)  # after they ended
+    credentials: timedelta | None = timedelta(days=30)  # after they stopped being valid
+    usage: timedelta | None = timedelta(days=400)  # daily usage of each user
 
     def of(self, name: str) -> timedelta | None:
-        """Return what the setting *name*, one of `RETENTIONS`, says here."""
+        """Return the value of the setting *name*, one of `RETENTIONS`."""
         length: timedelta | None = getattr(self, name.removesuffix("_days"))
         return length
 
 
 class Swept(Struct, frozen=True, kw_only=True):
-    """What one sweep has done."""
+    """What one sweep did."""
 
-    warned: int = 0  # jobs that will be cancelled
+    warned: int = 0  # jobs whose owners were warned of their cancellation
     cancelled: int = 0  # jobs
     deleted: int = 0  # jobs
     freed: PurgeResult = field(default_factory=PurgeResult)
-    forgotten: int = 0  # rows of all else
+    forgotten: int = 0  # rows of everything else
 
     def __bool__(self) -> bool:
-        """Tell whether there was anything to do."""
+        """Return whether anything was done."""
         return self != _NOTHING
 
     def __str__(self) -> str:
-        """Return what was done, in one line."""
+        """Return a one-line summary."""
         freed = self.freed
         room = f", {freed.bytes:,} bytes given back" if freed.bytes else ""
         room += f", about {freed.reusable:,} bytes reusable" if freed.reusable else ""
@@ -88,9 +88,10 @@ _NOTHING = Swept()
 
 
 class Janitor:
-    """Keeps the store small, in transactions that are small as well.
+    """Keeps the store small, in small transactions.
 
-    Any number may sweep one store at the same time: what one does, the others find done.
+    Any number of janitors may sweep one store at the same time: what one has done, the others
+    find done.
     """
 
     def __init__(self, store: Store, clock: Clock, options: JanitorOptions) -> None:
@@ -100,13 +101,13 @@ class Janitor:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Let the next sweep of `run`, if it runs in this process, begin at once."""
+        """Start the next sweep at once, if `run` runs in this process."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Sweep every ten minutes, more often where pauses may last for hours only.
+        """Sweep every ten minutes, or more often if jobs may be paused for hours only.
 
-        Never returns: cancel it. While the store is away, it tries again.
+        Never returns: cancel it. Retries while the store is unavailable.
         """
         while True:
             every = SWEEP_EVERY
@@ -124,7 +125,7 @@ class Janitor:
             await self._rest(every)
 
     async def _rest(self, at_most: timedelta) -> None:
-        """Return after *at_most*, or once somebody calls `wake`."""
+        """Wait for *at_most*, or until `wake` is called."""
         rest = asyncio.create_task(self._clock.sleep(at_most))
         woken = asyncio.create_task(self._woken.wait())
         try:
@@ -134,10 +135,10 @@ class Janitor:
             woken.cancel()
 
     async def sweep(self) -> Swept:
-        """Do all that is due now and return what that was.
+        """Do everything that is due now and return what was done.
 
         Raises:
-            StoreUnavailable: the store went away; what was done stays done.
+            StoreUnavailable: the store became unavailable; what was done stays done.
         """
         self._options = await kept(self._store, self._given)
         warned, cancelled = await self._end_pauses()
@@ -150,7 +151,7 @@ class Janitor:
         )
 
     async def _end_pauses(self) -> tuple[int, int]:
-        """Warn of jobs that have been paused for long and cancel those that were warned of."""
+        """Warn of jobs paused for long, cancel those past their notice; return both counts."""
         ttl = self._options.paused_ttl
         done = {PausingStep.WARN: 0, PausingStep.CANCEL: 0}
         after: Job | None = None
@@ -166,7 +167,7 @@ class Janitor:
         return done[PausingStep.WARN], done[PausingStep.CANCEL]
 
     async def _end_pause(self, job: Job, ttl: timedelta) -> PausingStep | None:
-        """Do what is due about a paused job, and return what that was."""
+        """Take the step that is due for a paused job and return it, or ``None`` for none."""
         query = EventQuery(subject=job.id, names=frozenset({EventName.EXPIRING}), since=job.since)
         warned = [event.at for event in await self._store.events.events(query)]
         now = self._clock.now()
@@ -174,8 +175,8 @@ class Janitor:
         if step is None:
             return None
         if step is PausingStep.WARN:
-            # A version more, though nothing of the job has changed: of two janitors that
-            # warn at the same time, one finds that it is too late.
+            # Raise the version although nothing in the job changes: of two janitors that
+            # warn at the same time, one gets a conflict.
             changed = replace(job, version=job.version + 1)
             end = ends_at(job.since, ttl, now).isoformat()
             event = changed.event(EventName.EXPIRING, now, NAME, expires_at=end)
@@ -190,12 +191,12 @@ class Janitor:
         try:
             await self._store.jobs.save(changed, event)
         except Conflict:
-            return None  # somebody has just done something with it: it is not forgotten
+            return None  # someone has just changed the job, so it is not abandoned
         await self._clock.sleep(BREATH)
         return step
 
     async def _delete_expired(self) -> int:
-        """Delete jobs whose retention is over; return how many."""
+        """Delete the jobs whose retention is over; return how many."""
         total = 0
         while True:
             now = self._clock.now()
@@ -210,21 +211,21 @@ class Janitor:
         try:
             await self._store.jobs.delete(job.id, job.version, event)
         except Conflict:
-            return False  # resumed, or edited: the next sweep looks again
+            return False  # it was resumed or edited: the next sweep looks again
         await self._clock.sleep(BREATH)
         return True
 
     async def _forget(self) -> int:
-        """Delete what happened long ago; return how many rows."""
+        """Delete old events, deliveries and ticks; return how many rows."""
         kept = self._options.events
         if kept is None:
             return 0
-        # the warnings of a pause are needed to its end
+        # the warnings of a pause are needed until it ends
         before = self._clock.now() - max(kept, self._options.paused_ttl or kept)
         return await self._all_of(lambda: self._store.upkeep.forget(before))
 
     async def _sweep_desk(self) -> int:
-        """Delete what is left of requests, sign-ins, operations, workers and hosts; return rows."""
+        """Delete expired replies, reports, hosts, operations and the like; return how many rows."""
         store, options, now = self._store, self._options, self._clock.now()
         total = await self._all_of(lambda: store.replies.sweep(now - REPLIES_LAST))
         total += await store.workers.sweep(now - FORGOTTEN_AFTER)
@@ -242,7 +243,7 @@ class Janitor:
         return total
 
     async def _all_of(self, portion: Callable[[], Awaitable[int]]) -> int:
-        """Let *portion* delete rows until it finds none; return how many it did."""
+        """Call *portion* until it deletes no more rows; return how many it deleted in all."""
         total = 0
         while gone := await portion():
             total += gone
@@ -251,14 +252,14 @@ class Janitor:
 
 
 async def kept(store: Store, given: JanitorOptions) -> JanitorOptions:
-    """Return how long things are kept: as the settings of the store say, else as *given*."""
+    """Return how long things are kept by the settings in the store, with *given* as default."""
     value = (await store.settings.get(SectionName.RETENTION)).value
     lengths = {n.removesuffix("_days"): days_of(value, n, given.of(n)) for n in RETENTIONS}
     return JanitorOptions(**lengths)
 
 
 async def purged(upkeep: UpkeepStore, clock: Clock) -> PurgeResult:
-    """Free the space of all deleted jobs, in small steps; return what that freed."""
+    """Free the space of all deleted jobs, in small steps; return what was freed."""
     total = PurgeResult()
     while freed := await upkeep.purge():
         total += freed

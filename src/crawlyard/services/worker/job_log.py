@@ -1,4 +1,4 @@
-"""What a running job writes down beside its pages: its log, and its course over time."""
+"""Job log: the log lines of a running job, and its course over time."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -10,15 +10,15 @@ from crawlyard.core.quantity import counted
 from crawlyard.core.watch import MAX_MESSAGE, Course, Level, LogLine, Point
 
 MOST_PER_BATCH = 50
-"""Lines of one batch: a site of failures must not slow down its own crawl."""
+"""Lines kept per batch, so that a site full of failures does not slow down its crawl."""
 
-_UNREAD = 2_000  # characters of a URL that are shown
+_UNREAD = 2_000  # characters of a URL that are logged
 
 
 def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
-    """Return what a batch has to say, at most `MOST_PER_BATCH` lines and one about the rest.
+    """Return the log lines of a batch: at most `MOST_PER_BATCH`, and one about the rest.
 
-    Pages that were fetched are not told of: they are listed by themselves.
+    Fetched pages are not logged, as they have a list of their own.
     """
     lines = [_noted(now, str(note.get("note", ""))) for note in batch.notes]
     told = (_line(outcome, now) for outcome in batch.outcomes)
@@ -35,12 +35,12 @@ def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
 
 
 def told(now: datetime, level: Level, message: str) -> LogLine:
-    """Return a line about the job as a whole."""
+    """Return a log line about the job as a whole."""
     return LogLine(at=now, level=level, message=message[:MAX_MESSAGE])
 
 
 def point_of(batch: Batch, waiting: int, began: datetime) -> Point:
-    """Return what a batch adds to a course; *waiting* URLs are left after it."""
+    """Return the point that a batch adds to a course; *waiting* URLs remain after it."""
     pages = [o.page for o in batch.outcomes if o.page is not None]
     answered = [page for page in pages if page.status is not None]
     statuses = Counter(f"{page.status // 100}xx" for page in pages if page.status is not None)
@@ -58,13 +58,13 @@ def point_of(batch: Batch, waiting: int, began: datetime) -> Point:
 
 
 class JobLog:
-    """The course of one job while it runs: written when a point of it is complete."""
+    """The course of one job while it runs; it is written whenever a point is complete."""
 
     def __init__(self, course: Course) -> None:
         self._course = course
 
     def follow(self, batch: Batch, usage: Usage, now: datetime) -> Course | None:
-        """Take note of a batch; return the course if it is to be written with it."""
+        """Add a batch to the course; return the course if it is to be written with the batch."""
         span = timedelta(seconds=batch.usage.duration_s)
         if span <= timedelta(0) and not batch.outcomes:
             return self._course if batch.last and self._course.points else None

@@ -1,6 +1,7 @@
-"""Whether a run may send requests.
+"""Lease guard: blocks requests once the lease may have expired.
 
-It may while its lease is good, others see its worker alive, and its orders were read recently.
+A run may send requests while its lease is good, others see its worker alive, and its orders
+were read recently.
 """
 
 from collections import deque
@@ -11,13 +12,13 @@ from msgspec import Struct, field
 from crawlyard.clock import Clock
 
 ORDERS_EVERY = timedelta(milliseconds=250)
-"""Between the starts of two reads of the orders; checkpoints bring them as well."""
+"""Interval between the starts of two reads of the orders; checkpoints bring orders as well."""
 
 OLDEST_ORDERS = timedelta(milliseconds=400)
-"""Nothing is sent on orders that were asked for so long ago: a pause or cancel is to be true
-within half a second."""
+"""No request is sent on orders older than this: a pause or cancel must take effect within
+half a second."""
 
-_READS = 20  # the last ones: five seconds
+_READS = 20  # the last five seconds
 
 
 class RoundTrip(Struct):
@@ -27,10 +28,10 @@ class RoundTrip(Struct):
     _took_s: deque[float] = field(default_factory=lambda: deque(maxlen=_READS))
 
     def took(self, duration_s: float) -> None:
-        """Take note of a read that was answered.
+        """Record how long a successful read of the orders took.
 
-        With a distant store, 400 ms are over before the next answer is there. The quickest
-        of the last reads tells how distant it is: one that was held up must not count.
+        With a distant store, 400 ms pass before the next answer arrives. The fastest of the
+        last reads measures the distance, so that a read that was held up does not count.
         """
         self._took_s.append(duration_s)
         distance = timedelta(seconds=min(self._took_s))
@@ -38,18 +39,18 @@ class RoundTrip(Struct):
 
 
 class SendPermit(Struct):
-    """Whether a worker may send at all; the worker sets it, its runs look at it."""
+    """Whether a worker may send requests at all; set by the worker, read by its runs."""
 
     good: bool = True
     round_trip: RoundTrip = field(default_factory=RoundTrip)
 
 
 class LeaseGuard:
-    """How long one run may send, by our own clock, without an answer of the store.
+    """Decides by the local clock how long one run may send requests without the store's answer.
 
-    A worker that was stopped for longer than its lease finds it out here, before its next
-    request: the store would tell it only at the next checkpoint. One that cannot read its
-    orders would not hear of a pause.
+    A worker that was suspended for longer than its lease notices here, before its next request;
+    the store would tell it only at the next checkpoint. A worker that cannot read its orders
+    must not send either, as it would miss a pause.
     """
 
     def __init__(
@@ -61,21 +62,21 @@ class LeaseGuard:
         self._asked_at = asked_at
 
     def good(self) -> bool:
-        """Tell whether a request may be sent now."""
+        """Return whether a request may be sent now."""
         now = self._clock.now()
         if self._until is None or now >= self._until or not self._licence.good:
             return False
         return now < self._asked_at + self._licence.round_trip.oldest
 
     def renew(self, until: datetime, asked_at: datetime) -> None:
-        """Take note that the lease lasts until then, at least; see `hear`."""
+        """Record that the lease lasts at least until *until*; *asked_at* is as for `hear`."""
         self._until = until
         self.hear(asked_at)
 
     def hear(self, asked_at: datetime) -> None:
-        """Take note of orders that were asked for at that instant."""
+        """Record that orders were read; the read began at *asked_at*."""
         self._asked_at = max(self._asked_at, asked_at)
 
     def revoke(self) -> None:
-        """Send nothing more until `renew`: the lease is another's, or may be."""
+        """Block all requests until `renew`, as another worker holds the lease or may hold it."""
         self._until = None

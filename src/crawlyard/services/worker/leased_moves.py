@@ -1,4 +1,4 @@
-"""A move of a running job that its own worker makes: for want of a grant, or of quota."""
+"""Leased moves: a worker moves a job that it runs itself, for lack of a grant or of quota."""
 
 from collections.abc import Callable
 
@@ -12,16 +12,16 @@ from crawlyard.core.jobs.spread import Share
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.store import Store
 
-_TRIES = 8  # a move that loses a race is read and tried again
+_TRIES = 8  # a move that loses a race is retried on a fresh read
 
 
 async def hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, Event]]) -> None:
-    """Save a job under a lease of ours as *decide* says, unless it runs no more, or elsewhere.
+    """Save a job under our lease as *decide* says, unless it stopped running or was taken over.
 
-    The crawl hears of it as of any pause, and what it has in flight is still stored.
+    The crawl learns of it as of any pause, and what it has in flight is still stored.
 
     Raises:
-        StoreUnavailable: the store is away.
+        StoreUnavailable: the store is unavailable.
     """
     for _ in range(_TRIES):
         try:
@@ -30,7 +30,7 @@ async def hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, Ev
             return
         job, shard = standing.job, standing.shard
         if job.state is not State.RUNNING or shard.attempt != lease.attempt:
-            return  # somebody else has moved it, or has it now
+            return  # someone else moved the job or holds it now
         try:
             await store.jobs.save(*decide(job))
         except Conflict:
@@ -39,11 +39,11 @@ async def hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, Ev
 
 
 async def leased(store: Store, lease: Lease) -> Standing:
-    """Return the job of a lease, and the shard that the lease is of.
+    """Return the job of a lease, with the shard that the lease covers.
 
     Raises:
         NotFound: the job is gone.
-        StoreUnavailable: the store is away.
+        StoreUnavailable: the store is unavailable.
     """
     standing = await store.jobs.get(lease.job_id)
     if not lease.shard:
@@ -54,11 +54,11 @@ async def leased(store: Store, lease: Lease) -> Standing:
 
 
 async def reclaimed(store: Store, lease: Lease) -> Claim | None:
-    """Return the claim that a lease stands for, ``None`` if it is another's or nobody's by now.
+    """Return the claim for a lease, or ``None`` if it is no longer held or the job not running.
 
     Raises:
         NotFound: the job is gone.
-        StoreUnavailable: the store is away.
+        StoreUnavailable: the store is unavailable.
     """
     standing = await leased(store, lease)
     job, mine = standing.job, standing.shard

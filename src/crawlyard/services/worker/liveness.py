@@ -1,4 +1,4 @@
-"""Signs of life: this worker's own, and what can be told of others."""
+"""Liveness: shows that this worker is alive, and finds out which others are."""
 
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, nullcontext
@@ -8,7 +8,7 @@ from crawlyard.services.worker.host_locks import HostLocks
 
 
 class Liveness:
-    """What two kinds of locks tell: files on the same host, and what the dispatcher knows."""
+    """Combines two kinds of locks: files on the same host, and the dispatcher's presence."""
 
     def __init__(self, worker: str, dispatcher: Dispatcher, files: HostLocks | None) -> None:
         self._worker = worker
@@ -18,9 +18,9 @@ class Liveness:
 
     @asynccontextmanager
     async def shown(self, changed: Callable[[], None]) -> AsyncIterator[None]:
-        """Show that this worker is alive, until the end of the block.
+        """Show that this worker is alive until the end of the block.
 
-        *changed* is called when `holding` has changed, or somebody else has died.
+        *changed* is called when `holding` has changed or another worker has died.
         """
         with self._files or nullcontext():
             async with self._dispatcher.presence(self._worker, changed) as self._presence:
@@ -28,25 +28,26 @@ class Liveness:
 
     @property
     def holding(self) -> bool:
-        """Tell whether the others can see that this worker is alive."""
+        """Return whether the others can see that this worker is alive."""
         return self._presence is not None and self._presence.holding
 
     def known(self, workers: Collection[str]) -> set[str]:
-        """Return those of *workers* of whom it can be told whether they are alive."""
+        """Return those of *workers* of which it is known whether they are alive."""
         near = self._files.known(workers) if self._files is not None else set()
         far = self._presence.known(workers) if self._presence is not None else set()
         return near | far
 
     def dead(self, workers: Collection[str]) -> set[str]:
-        """Return those of *workers* that ran and do no more."""
+        """Return those of *workers* that ran and are dead."""
         near, here = set[str](), set[str]()
         if self._files is not None:
             near, here = self._files.dead(workers), self._files.known(workers)
         far = self._presence.dead(workers) if self._presence is not None else set()
-        # whose file is locked is alive, whatever became of its connection: it sends nothing
+        # a worker whose file is locked is alive even if it lost its connection; it just sends
+        # no requests
         return near | (far - here)
 
     def sweep(self, holders: Collection[str]) -> None:
-        """Clean up after dead workers, but not after *holders*: leases are theirs still."""
+        """Clean up after dead workers, except for *holders*, which still own leases."""
         if self._files is not None:
             self._files.sweep(holders)

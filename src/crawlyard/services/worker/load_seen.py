@@ -1,17 +1,17 @@
-"""What a job that goes on knows already; to read it takes seconds, and its lease goes on."""
+"""Known URLs of a resumed job; reading them takes seconds, so the lease is renewed meanwhile."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from crawlyard.clock import Clock
 
 BEAT_EVERY_S = 2.0
-"""As a crawl that has nothing to tell; a million URLs take about a second."""
+"""The heartbeat interval of an idle crawl; a million URLs take about a second to read."""
 
 
 async def known_urls(
     chunks: AsyncIterator[Sequence[int]], clock: Clock, beat: Callable[[], Awaitable[bool]]
 ) -> set[int]:
-    """Return all that *chunks* have; meanwhile *beat* is called, until it says that it is over."""
+    """Return all fingerprints in *chunks*; call *beat* meanwhile, and stop if it returns false."""
     known: set[int] = set()
     beaten = clock.monotonic()
     async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""What the store orders of running jobs between their checkpoints."""
+"""Order watch: reads the store's orders to running jobs between their checkpoints."""
 
 import asyncio
 import logging
@@ -14,14 +14,14 @@ from crawlyard.services.worker.run import JobRun, WorkerContext
 
 _log = logging.getLogger(__name__)
 
-_PAUSE = timedelta(milliseconds=10)  # at least, between two rounds
+_PAUSE = timedelta(milliseconds=10)  # the shortest pause between two rounds
 
 
 async def watch_orders(shop: WorkerContext, runs: Callable[[], Sequence[JobRun]]) -> None:
-    """Read the orders of all running jobs with one query each time, until cancelled.
+    """Read the orders of all running jobs, with one query each time, until cancelled.
 
-    A job whose grant is withdrawn is paused, and one whose owner may fetch no more today waits
-    again: that is looked at beside the orders, which are not to wait for it.
+    Also pauses jobs whose grant was withdrawn and requeues jobs whose owner has used up the
+    daily quota. Both run in a task of their own, so that the orders don't wait for them.
     """
 
     async def read() -> None:
@@ -39,24 +39,24 @@ async def watch_orders(shop: WorkerContext, runs: Callable[[], Sequence[JobRun]]
 
 
 async def _repeated(look: Callable[[], Awaitable[None]], clock: Clock) -> None:
-    """Look every 250 ms, from the start of one look to that of the next."""
+    """Call *look* every 250 ms, from the start of one call to the start of the next."""
     while True:
         began = clock.monotonic()
         try:
             await look()
         except StoreUnavailable:
-            pass  # the next checkpoint says so
-        except Exception:  # noqa: BLE001 - without orders nothing is sent: they are read again
+            pass  # the next checkpoint will report it
+        except Exception:  # noqa: BLE001 - without orders nothing is sent, so keep reading them
             _log.exception("the orders of jobs could not be read")
         took = timedelta(seconds=clock.monotonic() - began)
         await clock.sleep(max(ORDERS_EVERY - took, _PAUSE))
 
 
 async def read_orders(shop: WorkerContext, runs: Sequence[JobRun]) -> None:
-    """Read the orders of some runs, which follow them.
+    """Read the orders of some runs and make the runs obey them.
 
     Raises:
-        StoreUnavailable: the store is away.
+        StoreUnavailable: the store is unavailable.
     """
     if not runs:
         return
@@ -66,4 +66,4 @@ async def read_orders(shop: WorkerContext, runs: Sequence[JobRun]) -> None:
     shop.licence.round_trip.took(shop.clock.monotonic() - began)
     for run, lease, order in zip(runs, leases, orders, strict=True):
         if (run.lease.shard, run.lease.attempt) == (lease.shard, lease.attempt):
-            run.obey(order, asked_at)  # else it has gone on with another shard
+            run.obey(order, asked_at)  # otherwise it has moved on to another shard

@@ -1,4 +1,4 @@
-"""Live progress: the pace of each running job, told to whoever looks."""
+"""Live progress: the pace of each running job, published on a bus."""
 
 from collections import deque
 
@@ -10,7 +10,7 @@ from crawlyard.core.jobs.progress import Progress, progress_of
 from crawlyard.core.jobs.pulse import Pulse, Sample, Workload, pulse_of, sample_of
 
 SAMPLES = 30
-_EVERY_S = 1.0, 30.0  # the narrowest and the widest sample
+_EVERY_S = 1.0, 30.0  # the narrowest and the widest interval between samples
 
 _UNKNOWN = Workload()
 
@@ -23,12 +23,12 @@ class ProgressTracker:
         self._history: dict[str, deque[Sample]] = {}
 
     def observe(self, job_id: str, usage: Usage, workload: Workload = _UNKNOWN) -> Pulse:
-        """Take note of a job's usage and workload, and return its recent pace."""
+        """Record a job's usage and workload, and return its recent pace."""
         history = self._history.setdefault(job_id, deque(maxlen=SAMPLES + 1))
         sample = sample_of(usage, workload, history[-1] if history else None)
         narrowest_s, widest_s = _EVERY_S
-        # what is looked at is the last third of the time: at least half a minute of it, and at
-        # most a quarter of an hour
+        # the samples cover the last third of the running time, but at least half a minute and
+        # at most a quarter of an hour
         every_s = min(max(narrowest_s, sample.at_s / 3 / SAMPLES), widest_s)
         if len(history) > 1 and history[-1].active_s - history[-2].active_s < every_s:
             history[-1] = sample  # the newest sample moves until it is wide enough
@@ -43,11 +43,11 @@ class ProgressTracker:
         return progress
 
     async def latest(self, job_id: str) -> Progress | None:
-        """Return the last progress published for a job, ``None`` if none is known."""
+        """Return the last progress published for a job, or ``None`` if none is known."""
         return await self._bus.latest(job_id)
 
     async def happened(self) -> None:
-        """Tell who listens that events were stored: he need not wait for his next look."""
+        """Notify listeners that events were stored, so that they need not wait for their poll."""
         await self._bus.happened()
 
     def forget(self, job_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Taking back the jobs of workers that are no more."""
+"""Reclaiming: taking back the jobs of dead workers."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -12,19 +12,19 @@ from crawlyard.store.store import Store
 LOOK_EVERY = timedelta(seconds=1)
 
 EXCUSED = timedelta(seconds=5)
-"""After the store was away, for those who could not renew their leases and now do."""
+"""Grace period after the store was unavailable, in which live workers renew their leases."""
 
 LATE = timedelta(seconds=3)
-"""A look that comes so long after the last one: this process was stopped, its machine slept,
-or the store kept it waiting. All others may have fared alike, who are there nevertheless."""
+"""Looks further apart than this mean a delay: this process was stopped, its machine slept, or
+the store kept it waiting. Other workers may have been delayed too and still be alive."""
 
-_NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # no lease ends before
+_NEVER_LAPSED = datetime(1970, 1, 2, tzinfo=UTC)  # before any lease ends
 
 _log = logging.getLogger(__name__)
 
 
 class Reclaimer:
-    """Queues the jobs of dead workers again, for the worker *name*."""
+    """Queues the jobs of dead workers again, on behalf of the worker *name*."""
 
     def __init__(self, name: str, store: Store, clock: Clock, signs: Liveness) -> None:
         self._name = name
@@ -35,21 +35,21 @@ class Reclaimer:
         self._came_at: datetime | None = None
         self._late = False
         self._excused_until = 0.0
-        self._strangers: dict[str, float] = {}  # holders elsewhere, and since when we know
+        self._strangers: dict[str, float] = {}  # holders whose fate is unknown, and since when
 
     def hasten(self) -> None:
-        """Look at once the next time: somebody has died."""
+        """Make the next `take_back` look at once, as another worker has died."""
         self._looked_at = -LOOK_EVERY.total_seconds()
 
     def excuse(self) -> None:
-        """Take no lapsed lease for a loss in the next seconds: the store was away for all."""
+        """Treat no lapsed lease as a loss for `EXCUSED`: nobody could reach the store."""
         self._excused_until = self._clock.monotonic() + EXCUSED.total_seconds()
 
     async def take_back(self) -> bool:
-        """Queue the jobs of dead workers again, once a second; tell whether there was any.
+        """Queue the jobs of dead workers again, once a second; return whether there was any.
 
         Raises:
-            StoreUnavailable: the store is away.
+            StoreUnavailable: the store is unavailable.
         """
         self._excuse_if_late()
         now = self._clock.monotonic()
@@ -69,17 +69,18 @@ class Reclaimer:
         return bool(taken)
 
     def _excuse_if_late(self) -> None:
-        now = self._clock.now()  # goes on while a machine sleeps, which the other clock does not
+        now = self._clock.now()  # unlike the monotonic clock, it advances while a machine sleeps
         late = self._came_at is not None and now - self._came_at > LATE
-        if late and not self._late:  # else a process that is always slow would take nothing back
+        if late and not self._late:  # otherwise a process that is always slow would never reclaim
             self.excuse()
         self._came_at, self._late = now, late
 
     async def is_nobodys(self, lease: timedelta) -> bool:
-        """Tell whether no lease is held that has to be waited for.
+        """Return whether no lease needs to be waited for.
 
-        Those of dead workers are taken back. A worker of whom nothing can be told may be
-        gone: its leases lapse if it is.
+        Leases of live workers don't, and those of dead workers do until they are taken back. A
+        worker of unknown fate may be dead: its leases count for the duration *lease*, after
+        which they have lapsed if it is.
         """
         holders = await self._others()
         now, known = self._clock.monotonic(), self._signs.known(holders)
@@ -90,15 +91,15 @@ class Reclaimer:
         return all(now - since > lease.total_seconds() for since in self._strangers.values())
 
     def is_dead(self, worker: str) -> bool:
-        """Tell whether *worker* ran and does no more, as far as that can be told."""
+        """Return whether *worker* is known to be dead."""
         return worker in self._signs.dead({worker})
 
     async def _others(self) -> set[str]:
         return set(await self._store.leases.holders()) - {self._name}
 
     def _lost(self, job: Job) -> tuple[Job, Event]:
-        """Return a job whose worker is gone, or was stopped longer than its leases last.
+        """Return a job after losing its worker, which died or was stopped for too long.
 
-        A child that ran it is not blamed: only its parent knows whether it hung.
+        A child process that ran the job is not blamed: only its parent knows whether it hung.
         """
         return job.lost(self._clock.now(), actor=f"worker:{self._name}", in_child=False)

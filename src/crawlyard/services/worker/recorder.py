@@ -1,4 +1,4 @@
-"""Checkpoints of all the jobs of a worker, several in one transaction."""
+"""Recorder: checkpoints of all jobs of a worker, several in one transaction."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from crawlyard.store.crawl.frontier import FrontierStore
 _Waiting: TypeAlias = tuple[Lease, Batch, "asyncio.Future[Checkpoint]"]
 
 TICK_S = 0.05
-"""Commits are this far apart, however many jobs there are: a hundred slow crawls must
-not make four hundred commits a second. A batch that ends a crawl does not wait."""
+"""Minimum time between two commits, however many jobs run: a hundred slow crawls must not
+make four hundred commits a second. A batch that ends a crawl does not wait."""
 
 
 class Recorder:
-    """Gathers batches and records them together."""
+    """Collects batches and records them together."""
 
     def __init__(self, frontier: FrontierStore, clock: Clock, lease: timedelta) -> None:
         self._frontier = frontier
         self._clock = clock
-        self.lease = lease  # how long each checkpoint renews it
+        self.lease = lease  # the duration by which each checkpoint renews a lease
         self._waiting: list[_Waiting] = []
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -55,9 +55,9 @@ class Recorder:
         entries = [(lease, batch) for lease, batch, _ in taken]
         try:
             answers = await self._frontier.record(entries, self._clock.now(), self.lease)
-        except Exception as error:  # noqa: BLE001 - those who wait hear of it
+        except Exception as error:  # noqa: BLE001 - it is passed on to the callers
             if len(taken) > 1 and not isinstance(error, StoreUnavailable):
-                for one in taken:  # a defect in one job's batch is no other job's
+                for one in taken:  # a defect in one job's batch must not affect other jobs
                     await self._write([one])
                 return
             for *_, future in taken:

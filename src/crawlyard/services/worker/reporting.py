@@ -1,4 +1,4 @@
-"""What a worker says of itself every few seconds, for those who look."""
+"""Reporting: the status that each worker writes to the store every few seconds."""
 
 import itertools
 import logging
@@ -23,16 +23,16 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.fleet.workers import WorkerStore
 
 LOOK_EVERY = timedelta(milliseconds=500)
-"""Between two looks at what is wanted of a worker."""
+"""How often a worker checks what operators want of it."""
 
 _LOOKS_A_BEAT = 4
 
 BEAT_EVERY = _LOOKS_A_BEAT * LOOK_EVERY
 ALIVE = 5 * BEAT_EVERY
-"""A worker that has not said anything for longer is taken for gone by those who look."""
+"""A worker whose last report is older than this is shown as gone."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
-"""The report of a worker that was killed is shown as gone for as long."""
+"""How long the last report of a killed worker is kept and shown as gone."""
 
 _LATELY_S = 10.0
 _STATM = Path("/proc/self/statm")
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class Counters(Struct):
-    """What the jobs of a worker have come to since it began."""
+    """Totals over the jobs of a worker since it started."""
 
     pages: int = 0
     bytes: int = 0
@@ -50,24 +50,24 @@ class Counters(Struct):
     waited_s: float = 0.0
 
     def recorded(self, batch: Batch) -> None:
-        """Take note of a batch that was written."""
+        """Count a batch that was written."""
         self.pages += batch.usage.pages
         self.bytes += batch.usage.bytes
         pages = (outcome.page for outcome in batch.outcomes)
         self.errors.update(str(p.error) for p in pages if p is not None and p.error is not None)
 
     def began(self, job: Job, now: datetime) -> None:
-        """Take note of a job that was claimed: how long it was due before."""
+        """Count a claimed job and how long it was due before it was claimed."""
         wait_s = max(0.0, (now - job.due_at).total_seconds())
         self.waits[bisect_left(WAIT_BOUNDS_S, wait_s)] += 1
         self.waited_s += wait_s
 
 
 class WorkerStanding(Struct, frozen=True, kw_only=True):
-    """What a worker is at right now."""
+    """The current state of a worker."""
 
     slots: int
-    reserved: int = 0  # of its slots, the last free ones, for urgent jobs
+    reserved: int = 0  # the last free slots, for urgent jobs only
     running: Collection[str]
     tags: tuple[str, ...] = ()
     quiet: bool = False
@@ -75,15 +75,15 @@ class WorkerStanding(Struct, frozen=True, kw_only=True):
 
 
 class _Mark(NamedTuple):
-    """What a worker had come to at one moment."""
+    """A sample of a worker's totals."""
 
-    at: float  # of the monotonic clock
+    at: float  # on the monotonic clock
     pages: int
     worked_s: float
 
 
 class Reporter:
-    """Writes the report of one worker until it is gone, and reads what is wanted of it."""
+    """Writes the report of one worker while it runs, and reads what operators want of it."""
 
     def __init__(
         self, name: str, store: WorkerStore, gate: HostGate, deeds: Counters, clock: Clock
@@ -99,9 +99,9 @@ class Reporter:
     async def run(
         self, standing: Callable[[], WorkerStanding], heed: Callable[[WorkerWish], bool]
     ) -> None:
-        """Report until cancelled; *heed* is told what is wanted, and tells if that is news.
+        """Report until cancelled, and pass each wish to *heed*, which returns whether it is new.
 
-        News is reported at once, so that who asked for it sees it done.
+        A new wish is reported at once, so that the operator sees it take effect.
         """
         for look in itertools.count():
             try:
@@ -116,14 +116,14 @@ class Reporter:
             await self._clock.sleep(LOOK_EVERY)
 
     async def leave(self) -> None:
-        """Take the report back: the worker ends."""
+        """Remove the report, as the worker ends."""
         try:
             await self._store.forget(self._name)
         except StoreUnavailable as error:
             _log.debug("the report stays: %s", error)
 
     def report(self, standing: WorkerStanding) -> WorkerReport:
-        """Return what there is to say now."""
+        """Return the current report."""
         deeds, (pages_per_s, cpu) = self._deeds, self._pace()
         return WorkerReport(
             id=self._name,
@@ -151,7 +151,7 @@ class Reporter:
         )
 
     def _pace(self) -> tuple[float, float]:
-        """Return pages and seconds of a processor, both a second, over the last seconds."""
+        """Return pages per second and CPU seconds per second over about the last ten seconds."""
         now = _Mark(self._clock.monotonic(), self._deeds.pages, _worked())
         self._lately.append(now)
         while len(self._lately) > 2 and now.at - self._lately[0].at > _LATELY_S:
@@ -163,13 +163,13 @@ class Reporter:
 
 
 def _worked() -> float:
-    """Return for how long a processor has worked for this process, in seconds."""
+    """Return the CPU time of this process in seconds."""
     spent = os.times()
     return spent.user + spent.system
 
 
 def _memory() -> int:
-    """Return the resident memory of this process in bytes, 0 where the system does not say."""
+    """Return the resident memory of this process in bytes, or 0 if the system does not say."""
     try:
         pages = int(_STATM.read_text("ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""One claimed job, from its claim to the move that ends its attempt."""
+"""Job run: one claimed job, from its claim to the move that ends its attempt."""
 
 import logging
 import random
@@ -39,13 +39,13 @@ from crawlyard.services.worker.reporting import Counters
 from crawlyard.store.store import Store
 
 PATIENCE_S = 60.0
-"""A store that does not answer is tried again for this long before a job is let go; its
-lease has lapsed long before, but as long as nobody took the job its batch still counts."""
+"""How long to retry an unavailable store before giving up a job. The lease lapses long before
+that, but the batch still counts unless another worker has claimed the job."""
 
 FULL_PATIENCE_S = 5.0
-"""A full store gets this long before its job is paused: a log may be rotated meanwhile."""
+"""How long to retry a full store before pausing the job: log rotation may free some space."""
 
-_TRIES = 8  # a move that loses a race is read and tried again
+_TRIES = 8  # a move that loses a race is retried on a fresh read
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerContext(Struct, frozen=True):
-    """What the jobs of one worker share."""
+    """What the runs of one worker share."""
 
     store: Store
     clock: Clock
@@ -61,32 +61,32 @@ class WorkerContext(Struct, frozen=True):
     robots: RobotsCache
     recorder: Recorder
     progress: ProgressTracker
-    agent: str  # the yard's user agent, where a spec names none
+    agent: str  # the instance's user agent, for specs that set none
     fetcher: MakeFetcher
     deeds: Counters = field(default_factory=Counters)
     licence: SendPermit = field(default_factory=SendPermit)
 
 
 class JobRun:
-    """Crawls one job under its lease."""
+    """One job's crawl under its lease."""
 
     def __init__(self, claim: Claim, shop: WorkerContext) -> None:
         self.lease: Lease = claim.lease
         self._job = claim.job
-        # of a shard, others may have recorded something since it was claimed
+        # a shard never counts as new: others may have recorded something since its claim
         self._is_new = claim.shard.updated_at is None and not claim.lease.shard
         self._usage = claim.shard.usage
         self._milestone = claim.shard.pulse.milestone
         self._shop = shop
         self._actor = f"worker:{claim.lease.worker}"
         self._crawl: Crawl | None = None
-        self._diary: JobLog | None = None  # until the course so far was read
-        self._ordered = False  # an operator's move holds: the last batch frees the lease
-        self._draining = False  # the worker stops: the job is queued again
-        self._changed = False  # an edit came with the last answer
-        self._begun = False  # the log says so
+        self._diary: JobLog | None = None  # None until the stored course has been read
+        self._ordered = False  # the store ordered a stop: the last batch frees the lease
+        self._draining = False  # the worker is stopping: the job is queued again
+        self._changed = False  # the last answer carried an edit
+        self._begun = False  # the start has been logged
         self._lost = False
-        self._answer: Checkpoint | None = None  # to the last heartbeat before the crawl
+        self._answer: Checkpoint | None = None  # to the last heartbeat before the crawl began
         until, lease = claim.shard.lease_until, shop.recorder.lease
         asked_at = shop.clock.now() - lease if until is None else until - lease
         self._leash = LeaseGuard(shop.licence, shop.clock, until, asked_at)
@@ -98,20 +98,20 @@ class JobRun:
 
     @property
     def job(self) -> Job:
-        """Return the job as it was last read."""
+        """Return the job as last read."""
         return self._job
 
     @property
     def part(self) -> str:
-        """Return which part of the job it has, as its log says; "" for all of it."""
+        """Return the suffix that names this run's shard in the log; "" for a whole job."""
         return ""
 
     def may_send(self) -> bool:
-        """Tell whether a request may be sent now."""
+        """Return whether a request may be sent now."""
         return self._leash.good()
 
     def obey(self, order: Order, asked_at: datetime) -> None:
-        """Follow what the store says, which was asked at that instant, between checkpoints."""
+        """Follow an order that was read from the store at *asked_at*, between checkpoints."""
         held = not self._leash.good()
         self._leash.hear(asked_at)
         if order is Order.LOST:
@@ -124,21 +124,21 @@ class JobRun:
             self._ordered = True
             self._crawl.stop()
         elif order is not Order.GO_ON:
-            self._crawl.nudge()  # the answer to the next batch tells more
+            self._crawl.nudge()  # the answer to the next batch has the details
 
-    def hold(self, held: bool) -> None:  # noqa: FBT001 - as the licence says
-        """Take note that requests may not be sent, or may again."""
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - mirrors `SendPermit.good`
+        """React when the worker's permission to send requests changes."""
         if not held and self._crawl is not None:
             self._crawl.nudge()
 
     def drain(self, within_s: float) -> None:
-        """Queue the job again; requests under way get *within_s* seconds to finish."""
+        """Stop and queue the job again; requests in flight get *within_s* seconds to finish."""
         self._draining = True
         if self._crawl is not None:
             self._crawl.stop(within_s)
 
     async def run(self) -> None:
-        """Crawl until the job ends, is stopped by an operator, drained or lost."""
+        """Crawl until the job ends, an operator stops it, or it is drained or lost."""
         _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
         await self._shop.progress.happened()
         try:
@@ -151,15 +151,15 @@ class JobRun:
             reason = end.reason.value if end is not None else "let go"
             _log.info("job %s left with %d pages: %s", self.job_id, self._usage.pages, reason)
         except StoreFull as error:
-            # a page of it could not be stored, but a row can often still be changed
+            # there was no room for a page, but a row can often still be updated
             now = self._shop.clock.now()
             reason, detail = StateReason.DISK_FULL, str(error)
             await self._save(
                 *self._job.moved(Move.PAUSE, now, actor=self._actor, reason=reason, detail=detail)
             )
         except StoreUnavailable:
-            raise  # the lease lapses, and the job goes on when the store is back
-        except Exception as error:  # noqa: BLE001 - whatever it is, the job must say so
+            raise  # the lease lapses, and the job continues once the store is back
+        except Exception as error:  # noqa: BLE001 - any failure must be recorded on the job
             _log.exception("job %s broke", self.job_id)
             await self._save(*self._failed(f"{type(error).__name__}: {error}"[:500]))
         finally:
@@ -167,7 +167,7 @@ class JobRun:
             await self._shop.progress.happened()
 
     async def _is_damaged(self) -> bool:
-        """Fail the job if its row cannot be read; tell whether that is so."""
+        """Fail the job if its row cannot be read; return whether it was damaged."""
         job = self._job
         if job.damaged:
             _log.error("job %s is damaged and set aside: %s", self.job_id, job.damaged)
@@ -176,7 +176,7 @@ class JobRun:
         return bool(job.damaged)
 
     async def _is_held(self) -> bool:
-        """Pause the job if what it asks for is not granted any more; tell whether that is so."""
+        """Pause the job if a grant that it needs was withdrawn; return whether one was."""
         policy, needed = Policy(self._shop.store), self._job.by_grant
         missing = await self._patiently(lambda: policy.withheld(needed))
         if missing:
@@ -208,9 +208,9 @@ class JobRun:
             await fetcher.close()
 
     async def _start(self) -> Start | None:
-        """Return what the crawl begins with; ``None``: the lease was lost meanwhile."""
+        """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
         start = Start(self.job_id, self._usage, load=self._load, may_send=self.may_send)
-        if self._is_new:  # nothing was recorded: with four reads, a small job took 3 ms more
+        if self._is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
             return start
         frontier, no = self._shop.store.frontier, self.lease.job_no
         known = await known_urls(frontier.known(no), self._shop.clock, self._beat)
@@ -220,11 +220,11 @@ class JobRun:
         return replace(start, known=known, waiting=waiting, roots=await frontier.roots(no))
 
     async def _beat(self) -> bool:
-        """Renew the lease, while what is known is read; tell whether it was still held."""
+        """Renew the lease while the known URLs are read; return whether it was still held."""
         asked_at = self._shop.clock.now()
         pulse = self._shop.progress.observe(self.job_id, self._usage)
         answer = await self._insist(Batch(pulse=replace(pulse, milestone=self._milestone)))
-        # the version stays: the first batch of the crawl is told of an edit
+        # keep the old version, so that the answer to the crawl's first batch reports an edit
         self.lease = replace(answer.lease, version=self.lease.version)
         self._answer, self._lost = answer, answer.order is Order.LOST
         if not self._lost:
@@ -252,13 +252,13 @@ class JobRun:
         pulse = replace(pulse, milestone=self._milestone)
         events = self._told(batch, usage, passed)
         batch = self._written_down(batch, usage)
-        # a crawl that ended by itself keeps its lease until it is settled
+        # a crawl that ended on its own keeps its lease until it is settled
         batch = replace(batch, pulse=pulse, events=events, last=batch.last and self._ordered)
         asked_at = self._shop.clock.now()
         answer = await self._insist(batch)
         self.lease, self._usage = answer.lease, answer.usage
         if batch.pages and self._job.losses:
-            self._job = replace(self._job, losses=0)  # as the store has it now
+            self._job = replace(self._job, losses=0)  # the store reset them with this batch
         self._changed = answer.order is Order.CHANGED
         if answer.job is not None:
             self._job = answer.job
@@ -278,10 +278,10 @@ class JobRun:
             await self._shop.progress.happened()
 
     def _heard(self, crawl: Crawl, answer: Checkpoint) -> None:
-        """Take up what else an answer says."""
+        """Handle the rest of an answer; only `ShardRun` has something to do."""
 
     def _written_down(self, batch: Batch, usage: Usage) -> Batch:
-        """Return the batch with its lines of the log, and the course if that is due."""
+        """Return the batch with its log lines, and with the course if it is due."""
         now = self._shop.clock.now()
         course = self._diary.follow(batch, usage, now) if self._diary is not None else None
         lines = lines_of(batch, now)
@@ -296,7 +296,7 @@ class JobRun:
         return replace(batch, log=lines, course=course)
 
     def _told(self, batch: Batch, usage: Usage, passed: Sequence[int]) -> tuple[Event, ...]:
-        """Return what there is to tell with a batch."""
+        """Return the events to store with a batch: notes and progress milestones."""
         now, job = self._shop.clock.now(), self._job
         told = [job.event(EventName.NOTED, now, self._actor, **note) for note in batch.notes]
         for percent in passed:
@@ -305,12 +305,12 @@ class JobRun:
         return tuple(told)
 
     async def _insist(self, batch: Batch) -> Checkpoint:
-        """Record a batch, trying again while the store does not answer.
+        """Record a batch, retrying while the store is unavailable.
 
-        Meanwhile the crawl goes on only as far as its backlog.
+        Meanwhile the crawl continues only until its backlog is full.
 
         Raises:
-            StoreUnavailable: it did not for a minute, or was full for some seconds.
+            StoreUnavailable: it was unavailable for a minute, or full for some seconds.
         """
         return await self._patiently(lambda: self._shop.recorder.record(self.lease, batch))
 
@@ -326,14 +326,15 @@ class JobRun:
             await self._shop.clock.sleep(timedelta(seconds=0.5))
 
     async def _settle(self) -> None:
-        """Make the move that the end of the crawl calls for, and free the lease."""
+        """Make the move that follows from how the crawl ended, and free the lease."""
         now = self._shop.clock.now()
         end = self._crawl.end if self._crawl is not None else None
         if self._ordered:
-            await self._shop.store.leases.free(self.lease)  # in case the order came last of all
+            # the order may have come with the answer to the last batch, which freed nothing
+            await self._shop.store.leases.free(self.lease)
             return
         if self._changed and not self._draining:
-            # edited while its last pages were stored: the end may not hold any more
+            # edited while its last pages were stored: it may no longer be at its end
             move, reason, detail = Move.REQUEUE, StateReason.WAITING_SLOT, ""
         elif end is None:
             move, reason, detail = Move.REQUEUE, StateReason.WORKER_STOPPED, ""
@@ -346,7 +347,7 @@ class JobRun:
         await self._save(job, *self._limit_reached(end, now), event)
 
     def _limit_reached(self, end: CrawlEnd | None, now: datetime) -> tuple[Event, ...]:
-        """Return the event of the limit that ended the crawl, if one did."""
+        """Return the event for the limit that ended the crawl, if a limit did."""
         name = end.reason.value.removeprefix("limit_") if end is not None else ""
         if end is None or name == end.reason.value:
             return ()
@@ -354,7 +355,7 @@ class JobRun:
         return (self._job.event(EventName.LIMIT_REACHED, now, self._actor, **data),)
 
     async def _start_failed(self, end: CrawlEnd) -> None:
-        """Try again later if the site was out of reach, with the URLs that were; else fail."""
+        """Retry the unreachable URLs later if the site was unreachable; otherwise fail the job."""
         groups = await self._patiently(lambda: self._shop.store.pages.errors(self.job_id))
         unreachable = UNREACHABLE & {group.kind for group in groups}
         wait = self._job.retry_wait(RetryReason.START_UNREACHABLE, random.random())
@@ -369,7 +370,7 @@ class JobRun:
         await self._save(*retried, again=unreachable)
 
     def _failed(self, detail: str) -> tuple[Job, Event]:
-        """Return the job as it goes on after an error of ours: later, or not at all."""
+        """Return the job after an internal error: queued for a retry, or failed."""
         now, job = self._shop.clock.now(), self._job
         wait = job.retry_wait(RetryReason.INTERNAL_ERROR, random.random())
         if wait is not None:
@@ -385,9 +386,10 @@ class JobRun:
 
 
 async def yield_to(shop: WorkerContext, lease: Lease) -> None:
-    """Let a lease go after somebody else changed its job: what he asked for holds.
+    """Release a lease after someone else changed its job; their change wins.
 
-    A job that was only edited still runs, and nobody would run it: it is queued again.
+    A job that was only edited is still marked as running, but nobody would run it, so it is
+    queued again.
     """
     actor = f"worker:{lease.worker}"
     for _ in range(_TRIES):

@@ -1,4 +1,4 @@
-"""A program that is older than the tables it works on stops before it writes what it knows not."""
+"""Schema watch: notices when the schema becomes newer than this program."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ LOOK_EVERY = timedelta(seconds=2)
 
 
 async def outdated(store: Store, clock: Clock) -> SchemaMismatch:
-    """Return, once somebody has brought the tables beyond this program, what says so."""
+    """Wait until the schema is newer than this program, and return the error that says so."""
     while True:
         await clock.sleep(LOOK_EVERY)
         try:

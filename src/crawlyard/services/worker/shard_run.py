@@ -1,4 +1,4 @@
-"""A shard of a spread job, from its claim until nothing is left for it; then another one."""
+"""Shard run: one shard of a spread job until it runs dry, then another shard."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -23,13 +23,13 @@ from crawlyard.services.worker.run import JobRun, WorkerContext
 _FAILED = StateReason.START_FAILED
 
 _OF_MANY_HOSTS = (Scope.SUBDOMAINS, Scope.DOMAIN)
-"""Scopes in which a redirect to one host lets in others, that may be in other shards."""
+"""Scopes in which a redirect to one host brings in others, which may be in other shards."""
 
 
 class ShardRun(JobRun):
-    """Crawls the hosts of one shard after the other, while others crawl those of the rest.
+    """Crawls the hosts of a shard, then of the next, while other workers crawl the rest.
 
-    *alone* keeps it to its first one: a parent process watches over that.
+    With *alone*, it stops after the first shard: a parent process supervises that one.
     """
 
     def __init__(self, claim: Claim, shop: WorkerContext, *, alone: bool = False) -> None:
@@ -39,7 +39,7 @@ class ShardRun(JobRun):
 
     @property
     def part(self) -> str:
-        """Return which shard it is, as its log says."""
+        """Return the suffix that names this shard in the log."""
         return f", shard {self.lease.shard}/{self.lease.of}"
 
     async def _crawl_it(self) -> None:
@@ -60,7 +60,7 @@ class ShardRun(JobRun):
         lease = self.lease
         return replace(
             start,
-            key=f"{self.job_id}/{lease.shard}",  # its wishes end with it, not with the job
+            key=f"{self.job_id}/{lease.shard}",  # its entries in the host gate end with it
             usage=Usage(),
             part=Part(lease.shard, lease.of, self._share),
         )
@@ -72,7 +72,7 @@ class ShardRun(JobRun):
             lambda: load(self.lease, limit, depth_first=deep, without=without)
         )
         if targets and self._crawl is not None and self._job.spec.scope in _OF_MANY_HOSTS:
-            # read after the load: the redirects that let these targets in are stored by now
+            # read after the load: the redirects that brought these targets in are stored by now
             self._crawl.add_roots(await self._patiently(lambda: roots(self.lease.job_no)))
         return targets
 
@@ -81,7 +81,7 @@ class ShardRun(JobRun):
             crawl.share(answer.share)
 
     async def _leave(self) -> Claim | None:
-        """Give the shard back; return the claim of another one to go on with."""
+        """Release the shard; return the claim of the next one, or ``None`` if there is none."""
         crawl = self._crawl
         end = crawl.end if crawl is not None else None
         stopped = self._draining
@@ -107,17 +107,17 @@ class ShardRun(JobRun):
         return await self._patiently(lambda: leave(self.lease, now, until, decide, further=further))
 
     async def _settle(self) -> None:
-        """Do nothing more: the job was settled with its last shard."""
+        """Do nothing: the job was settled with its last shard."""
 
     async def _save(self, job: Job, *events: Event, again: Collection[ErrorKind] = ()) -> None:
         settle = self._shop.store.leases.settle
         try:
             await self._patiently(lambda: settle(self.lease, job, *events, again=again))
         except Conflict:
-            self._draining = True  # somebody else has changed the job: what he asked for holds
+            self._draining = True  # someone else changed the job, and their change wins
             await self._leave()
 
 
 def run_of(claim: Claim, shop: WorkerContext, *, alone: bool = False) -> JobRun:
-    """Return what crawls a job, or a shard of one, in this process: see `ShardRun`."""
+    """Return the run for a claimed job, or for a shard of one; *alone* as for `ShardRun`."""
     return ShardRun(claim, shop, alone=alone) if claim.lease.shard else JobRun(claim, shop)

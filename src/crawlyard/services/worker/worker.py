@@ -1,4 +1,4 @@
-"""A worker: claims jobs in the order of the queue and runs several at once."""
+"""Worker: claims jobs in queue order and runs several at once."""
 
 import asyncio
 import logging
@@ -27,34 +27,34 @@ from crawlyard.services.worker.run import JobRun, WorkerContext, yield_to
 from crawlyard.services.worker.schema_watch import outdated
 from crawlyard.services.worker.shard_run import run_of
 
-POLL_EVERY = timedelta(seconds=1)  # for what no wake-up told us of
-_RETRY_EVERY = timedelta(seconds=1)  # while the store is away
+POLL_EVERY = timedelta(seconds=1)  # finds work that no wake-up announced
+_RETRY_EVERY = timedelta(seconds=1)  # while the store is unavailable
 PATIENCE_ALONE_S = 5.0
-"""A worker for one job gives up a store that is away for longer, while nothing runs."""
+"""How long a single-job worker with nothing running waits for an unavailable store."""
 
 _log = logging.getLogger(__name__)
 
 
 def worker_id() -> str:
-    """Return a new name for a worker of this process: host, pid, and what makes it unique."""
+    """Return a new name for a worker of this process: host, pid and a unique suffix."""
     host = "".join(c if c.isalnum() else "-" for c in socket.gethostname())[:40]
     return f"{host}-{os.getpid()}-{new_id()[-6:]}"
 
 
 class WorkerOptions(Struct, frozen=True, kw_only=True):
-    """How a worker works."""
+    """Options of a worker."""
 
     rules: ClaimRules
-    shutdown_s: float
-    run_over: Callable[[], None] | None = None  # called when a run of a schedule's job is over
+    shutdown_s: float  # how long requests in flight may take once the worker stops
+    run_over: Callable[[], None] | None = None  # called when the run of a scheduled job ends
 
 
 class Worker:
     """Runs jobs until it is stopped.
 
-    Several workers on one store never run a job at the same time. A worker that dies
-    is noticed by the others: at once where they see its lock, on the same host or the same
-    Postgres, else when its leases lapse.
+    Workers that share a store never run the same job at the same time. When a worker dies,
+    the others notice: at once where they can see its lock (on the same host or the same
+    Postgres), otherwise when its leases lapse.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Worker:
         self._shop = shop
         self._dispatcher = dispatcher
         self._signs = signs
-        self._bell: Bell | None = None  # while it runs
+        self._bell: Bell | None = None  # set while it runs
         self._rescue = Reclaimer(name, shop.store, shop.clock, signs)
         self._isolation = isolation
         self._options = options
@@ -82,13 +82,13 @@ class Worker:
         self._outdated: SchemaMismatch | None = None
         self._regaining: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
-        self._left: list[Lease] = []  # of runs that ended for want of the store
+        self._left: list[Lease] = []  # of runs that ended because the store was unavailable
         self._away_since: float | None = None
         self.on_stop: Callable[[], object] = lambda: None
-        """Called once, when it begins to stop; `run` returns when it has stopped."""
+        """Called once, when the worker begins to stop; `run` returns when it has stopped."""
 
     def stop(self) -> None:
-        """Claim no more; requests in flight get a few seconds, then leases are given back."""
+        """Stop claiming, give requests in flight `shutdown_s` seconds, then release the leases."""
         self._begin_to_stop(self._options.shutdown_s)
         self._wake()
 
@@ -100,18 +100,18 @@ class Worker:
             run.drain(within_s)
 
     def kill_children(self) -> None:
-        """Kill the processes of jobs that run alone; their leases lapse."""
+        """Kill the child processes of isolated jobs; their leases lapse."""
         for run in tuple(self._runs.values()):
             if isinstance(run, IsolatedRun):
                 run.drain(0)
 
     @property
     def stopped(self) -> bool:
-        """Tell whether it was told to stop."""
+        """Return whether the worker was told to stop."""
         return self._stopping
 
     def heed(self, wish: WorkerWish) -> bool:
-        """Do as an operator wishes; tell whether that is news. Who stops does not begin again."""
+        """Apply an operator's wish; return whether it is new. A stop cannot be undone."""
         news = (not self._stopping and wish is WorkerWish.STOP) or self._quiet != (
             wish is WorkerWish.QUIET
         )
@@ -125,19 +125,19 @@ class Worker:
         return news
 
     def holds(self, job_id: str) -> bool:
-        """Tell whether this worker runs that job now."""
+        """Return whether this worker is running the job."""
         return any(run.job_id == job_id for run in self._runs.values())
 
     async def run(self, *, drain: bool = False) -> None:
         """Run jobs until `stop`.
 
-        With *drain*, until no job is pending, waits for its due time, or is leased to a
-        worker that is gone. A worker for one job returns when that job has ended, is
-        held by an operator, or by another worker.
+        With *drain*, return once no job is pending (due or not) or leased to a dead worker.
+        A single-job worker returns when its job has ended, was paused by an operator, or is
+        held by another worker.
 
         Raises:
             SchemaMismatch: a newer Crawlyard has changed the store; the jobs were given back.
-            StoreUnavailable: a worker for one job found the store away for long.
+            StoreUnavailable: the store of a single-job worker was unavailable for too long.
         """
         shop = self._shop
         shop.licence.good = self._signs.holding
@@ -165,13 +165,13 @@ class Worker:
             raise self._outdated
 
     async def _until_outdated(self) -> None:
-        """Stop when a newer version has changed the tables: it knows what to write, we do not."""
+        """Stop when the schema is newer than this program, which could write wrong data."""
         self._outdated = await outdated(self._shop.store, self._shop.clock)
         _log.error("this worker stops: %s", self._outdated)
         self.stop()
 
     def _standing(self) -> WorkerStanding:
-        """Return what this worker is at."""
+        """Return the current state of this worker, for its report."""
         running = [run.job_id for run in self._runs.values()]
         return WorkerStanding(
             slots=self._rules.slots,
@@ -183,7 +183,7 @@ class Worker:
         )
 
     def _direct(self) -> list[JobRun]:
-        """Return the jobs that run in this process; a child reads its orders itself."""
+        """Return the runs in this process; a child process reads its own orders."""
         return [run for run in self._runs.values() if isinstance(run, JobRun)]
 
     @property
@@ -192,7 +192,7 @@ class Worker:
 
     @property
     def _least(self) -> Priority | None:
-        """Return the lowest level of which it takes jobs by now; ``None``: it takes none."""
+        """Return the lowest priority level the worker takes now, or ``None`` if it takes no job."""
         free = self._rules.slots - self.taken
         return self._rules.least(free) if self.takes_more and free > 0 else None
 
@@ -201,7 +201,7 @@ class Worker:
             self._bell.ring()
 
     def _changed(self) -> None:
-        """Look at once, as somebody has died; send nothing while others may think we have."""
+        """Look for dead workers at once; hold requests while others may think this one dead."""
         self._rescue.hasten()
         if not self._signs.holding:
             self._license(good=False)
@@ -210,7 +210,7 @@ class Worker:
         self._wake()
 
     async def _regain(self) -> None:
-        """Send again, now that others see us: but not for jobs that they took meanwhile."""
+        """Resume sending now that others see us alive, but not for jobs they have taken."""
         while self._signs.holding:
             try:
                 await read_orders(self._shop, self._direct())
@@ -232,7 +232,7 @@ class Worker:
         for run in self._runs.values():
             run.hold(not good)
         if good:
-            self._wake()  # it may claim now: it has looked before, perhaps, in vain
+            self._wake()  # it may claim again, which its last look could not
 
     async def _work(self, bell: Bell, *, drain: bool) -> None:
         try:
@@ -248,10 +248,10 @@ class Worker:
                 await asyncio.wait(self._runs)
 
     async def _look(self, *, drain: bool) -> bool:
-        """Take what there is to take, and tell whether this worker is through."""
+        """Claim what can be claimed; return whether this worker has nothing left to do."""
         try:
             await self._give_back()
-            await self._claiming.fill(self)  # first: who waits for it waits for milliseconds
+            await self._claiming.fill(self)  # first, as a new job should start in milliseconds
             if await self._rescue.take_back():
                 await self._claiming.fill(self)
             through = not (self._runs or self._left) and await self._through(drain=drain)
@@ -270,22 +270,22 @@ class Worker:
 
     @property
     def taken(self) -> int:
-        """Return how many jobs it runs."""
+        """Return how many jobs the worker runs."""
         return len(self._runs)
 
     @property
     def takes_more(self) -> bool:
-        """Tell whether it claims jobs: not once it stops, while it is quiet, or must not send."""
+        """Return whether it claims jobs: not while stopping, quiet or not allowed to send."""
         return self._shop.licence.good and not (self._stopping or self._quiet)
 
     def give_up(self, job_id: str, shard: int) -> None:
-        """Stop a job that waits again, or a shard of it: what is in flight is still stored."""
+        """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
         for run in self._direct():
             if run.job_id == job_id and shard in {0, run.lease.shard}:
                 run.obey(Order.STOP, self._shop.clock.now())
 
     def begin(self, claim: Claim) -> None:
-        """Run a job that was claimed."""
+        """Start running a claimed job."""
         self._shop.deeds.began(claim.job, self._shop.clock.now())
         run: JobRun | IsolatedRun
         if claim.job.isolated and self._isolation is not None:
@@ -298,7 +298,7 @@ class Worker:
         if claim.job.origin.schedule_id is not None and self._options.run_over is not None:
             run_over = self._options.run_over
             task.add_done_callback(lambda _: run_over())
-        if self._stopping:  # while it was claimed
+        if self._stopping:  # the stop came while it was being claimed
             run.drain(self._options.shutdown_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -311,7 +311,7 @@ class Worker:
         self._wake()  # a slot is free
 
     async def _give_back(self) -> None:
-        """Queue the jobs again that were let go while the store was away: it is no death."""
+        """Requeue jobs let go while the store was unavailable; none of them counts as lost."""
         while self._left:
             await yield_to(self._shop, self._left[0])
             del self._left[0]
@@ -335,7 +335,7 @@ class Worker:
         return standing.job.state is not State.PENDING
 
     async def waits(self) -> bool:
-        """Tell whether a job waits that this worker takes, due or not."""
+        """Return whether a job that this worker takes is pending, due or not."""
         waiting = self._shop.store.queue.waiting(self._rules.tags, self._rules.least())
         return await waiting > 0
 
