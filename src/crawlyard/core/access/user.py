@@ -70,7 +70,7 @@ class Actor(Struct, frozen=True, kw_only=True):
         return self.role is Role.ADMIN or (self.role is Role.OPERATOR and self.id == owner)
 
     def vouches_for(self, owner: str) -> bool:
-        """Return whether this actor needs no grants for what *owner* has: trusted, and their own."""
+        """Return whether they are trusted and are *owner*: then no grants are needed."""
         return self.trusted and self.id == owner
 
 
