@@ -56,7 +56,7 @@ class Source(StrEnum):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """One term, which matches if any of its words does; words are in the form `condition` returns."""
+    """One term, which matches if any of its words does; words are in the form `condition` uses."""
 
     key: FilterKey
     words: tuple[str, ...]
