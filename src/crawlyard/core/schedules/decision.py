@@ -355,7 +355,7 @@ def _due(
 
 
 def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
-    """Return from which index late ticks may run; of *due* ticks, the first *late* ones are late."""
+    """Return the index from which late ticks may run, for *due* ticks that begin with *late* ones."""
     return {
         Misfire.SKIP: late,
         Misfire.RUN_ONCE: due - 1,
