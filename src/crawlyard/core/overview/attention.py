@@ -128,9 +128,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     backlog: OwnerBacklog = field(default_factory=OwnerBacklog)
     disk: Disk | None = None
     schedules: Sequence[CrawlSchedule] = ()
-    lines: Mapping[NoticeLine, Sequence[JobEnd]] = field(
-        default_factory=dict
-    )  # latest first
+    lines: Mapping[NoticeLine, Sequence[JobEnd]] = field(default_factory=dict)  # latest first
     names: Mapping[NoticeLine, str] = field(default_factory=dict)  # for lines whose subject exists
     paused: Sequence[Job] = ()
     damaged: Sequence[Job] = ()

@@ -355,7 +355,10 @@ def _due(
 
 
 def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
-    """Return the index from which late ticks may run, for *due* ticks that begin with *late* ones."""
+    """Return the index of the first due tick that may run late, among *late* late ones.
+
+    There are *due* ticks, the late ones first.
+    """
     return {
         Misfire.SKIP: late,
         Misfire.RUN_ONCE: due - 1,
