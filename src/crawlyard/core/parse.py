@@ -62,7 +62,7 @@ def span(value: object) -> timedelta:
     expected = "expected seconds, or a duration such as 90s, 2h or 1h30m"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{expected}, got {shown(value)}")
-    if not 0 <= value <= FOREVER_S:  # NaN is neither
+    if not 0 <= value <= FOREVER_S:  # also rejects NaN
         raise ValueError(f"{expected}, got {value:g}")
     return timedelta(seconds=value)
 
@@ -75,7 +75,7 @@ def number(value: object) -> float:
     """
     try:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError  # noqa: TRY301 - told below, with what `float` refuses
+            raise ValueError  # noqa: TRY301 - raised below, with the errors of `float`
         found = float(value)
     except (ValueError, OverflowError):
         raise ValueError(f"expected a number, got {shown(value)}") from None

@@ -36,7 +36,7 @@ class SearchStep(Struct, frozen=True, kw_only=True):
     """The result of searching one batch of pages, newest first, from some page on."""
 
     pages: tuple[FoundPage, ...] = ()  # matches, newest first
-    looked_at: int = 0  # pages, whether they fit or not
+    looked_at: int = 0  # pages searched, matching or not
     reached: int | None = None  # the last of these; None: no older pages
     reached_at: datetime | None = None  # when that one was fetched
 
@@ -55,7 +55,7 @@ class Findings(Struct, frozen=True, kw_only=True):
     """What a search found within its bounds, newest first."""
 
     pages: tuple[FoundPage, ...]
-    looked_at: int  # pages, whether they fit or not
+    looked_at: int  # pages searched, matching or not
     back_to: datetime | None  # when the last of these was fetched; None if none was
     further: int | None  # the page after which to continue; None: all were searched
     cut_short: bool  # stopped by its bounds before it had enough matches

@@ -45,7 +45,7 @@ class HostRule(Struct, frozen=True, kw_only=True):
             expected = "expected a host in lower case, with its port if it has one of its own"
             raise Invalid("host", f"{expected}, got {self.host[:100]!r}")
         delay_s, at_once = self.delay_s, self.at_once
-        if delay_s is not None and not 0 <= delay_s <= LONGEST_DELAY_S:  # NaN is neither
+        if delay_s is not None and not 0 <= delay_s <= LONGEST_DELAY_S:  # also rejects NaN
             expected = f"expected 0 s to {LONGEST_DELAY_S:g} s"
             raise Invalid("delay_s", f"{expected}, got {_told(delay_s)} s")
         if at_once is not None and not 1 <= at_once <= MOST_AT_ONCE:

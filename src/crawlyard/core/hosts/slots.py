@@ -156,7 +156,7 @@ def strikes_at(
 
 
 def booking_of(wish: SlotRequest, others_s: float, rule: HostRule | None) -> tuple[float, int]:
-    """Return the interval in seconds between send times to book for *wish*, and their number.
+    """Return the interval in seconds between send times to book, and how many to book.
 
     The number is 0 if there is no delay or the host is not open, and 1 if the host's rule or other
     processes ask for a longer delay than the jobs.

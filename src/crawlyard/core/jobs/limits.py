@@ -188,7 +188,7 @@ class Pace(Struct, frozen=True, kw_only=True):
 def reserve(pace: Pace, booked: datetime | None, now: datetime) -> tuple[datetime, datetime]:
     """Book one request to a host; return ``(send_at, booked)``.
 
-    *booked* is what the last call for this host returned, ``None`` at first. One instant is all the
+    *booked* is what the last call for this host returned, ``None`` at first. One time is all the
     state that is needed.
 
     Source: GCRA, the virtual scheduling form (ITU-T I.371, annex A).

@@ -161,5 +161,5 @@ def _between(name: str, got: int, least: int, most: int) -> None:
 
 
 def _seconds(name: str, got_s: float) -> None:
-    if not 0 <= got_s <= FOREVER_S:  # NaN is neither
+    if not 0 <= got_s <= FOREVER_S:  # also rejects NaN
         raise Invalid(name, f"expected 0 s to {FOREVER_S:,.0f} s, got {got_s:g} s")

@@ -355,9 +355,9 @@ def _due(
 
 
 def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
-    """Return the index of the first due tick that may run late, among *late* late ones.
+    """Return the index of the first tick that may be caught up.
 
-    There are *due* ticks, the late ones first.
+    Of the *due* ticks, the first *late* ones are late.
     """
     return {
         Misfire.SKIP: late,

@@ -76,7 +76,7 @@ class TickOutcome(StrEnum):
 
 
 class TickReason(StrEnum):
-    """Why a tick had its outcome."""
+    """The reason for a tick's outcome."""
 
     ON_TIME = auto()  # ran: within its grace
     BY_USER = auto()  # ran: somebody asked for a run now

@@ -108,7 +108,7 @@ def zone_of(name: str) -> ZoneInfo:
     raise Invalid("zone", f"there is no time zone {name!r}; {hint}")
 
 
-# --- cron: matched in local time without a zone, and then put on the line of instants
+# --- cron: matched in local time without a zone, then converted to UTC
 
 
 @lru_cache(maxsize=4096)
@@ -211,7 +211,7 @@ class _Crontab(Struct, frozen=True, kw_only=True):
         return ""
 
 
-# --- intervals and single instants
+# --- intervals and single times
 
 
 class _Every(Struct, frozen=True, kw_only=True):
@@ -303,7 +303,7 @@ def _length(text: str, at: int) -> timedelta:
     return length
 
 
-# --- the clock on the wall
+# --- wall-clock time
 
 
 def _local(instant: datetime, zone: tzinfo) -> datetime:
