@@ -1,4 +1,4 @@
-"""What this program is called, at which version, and what its extras consist of."""
+"""Program version, and the packages of its extras."""
 
 import shlex
 from importlib.metadata import requires, version
@@ -9,8 +9,8 @@ VERSION = version("crawlyard")
 def install_line(extra: str) -> str:
     """Return the command that installs the packages of *extra*.
 
-    It names them instead of ``crawlyard[extra]``: Crawlyard is not on PyPI, where anybody may
-    register that name.
+    It names the packages instead of ``crawlyard[extra]``: Crawlyard is not on PyPI, where anyone
+    could register that name.
     """
     given = (need.partition(";") for need in requires("crawlyard") or ())
     needs = [name for name, _, marker in given if marker.strip() == f"extra == '{extra}'"]

@@ -1,4 +1,4 @@
-"""The child process of an isolated job: `python -m crawlyard.child`, started by a worker."""
+"""Child process of an isolated job: `python -m crawlyard.child`, started by a worker."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ async def _run(settings: Settings) -> None:
         given = await asyncio.to_thread(_given, shop.licence)
         claim = await reclaimed(yard.store, given)
         if claim is None:
-            return  # taken by another meanwhile, or moved by an operator: the parent sees to it
+            return  # claimed by another or moved by an operator meanwhile: the parent handles it
         run = run_of(claim, shop, alone=True)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, run.drain, settings.shutdown_s)
@@ -38,16 +38,16 @@ async def _run(settings: Settings) -> None:
 
 
 def _given(licence: SendPermit) -> Lease:
-    """Tell the parent that we are ready, and return the lease that it gives.
+    """Tell the parent that the child is ready, and return the lease that it sends.
 
-    From then on, *licence* is as the parent says.
+    From then on, *licence* follows the parent.
     """
-    with suppress(BrokenPipeError):  # it has died
+    with suppress(BrokenPipeError):  # the parent has died
         os.write(1, b"ready\n")
-    os.dup2(2, 1)  # it reads no more of it
+    os.dup2(2, 1)  # the parent stops reading our stdout
     line = _line()
     if not line:
-        os._exit(1)  # it has died
+        os._exit(1)  # the parent has died
     said: dict[str, Any] = json.loads(line)
     licence.good = said.pop(MAY_SEND)
     threading.Thread(target=_heed_parent, args=(licence,), daemon=True).start()
@@ -55,7 +55,7 @@ def _given(licence: SendPermit) -> Lease:
 
 
 def _line() -> bytes:
-    """Return the next line of stdin, read without a buffer whose lock a thread could keep."""
+    """Return the next line of stdin, read without a buffer whose lock a thread could hold."""
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte
@@ -63,15 +63,15 @@ def _line() -> bytes:
 
 
 def _heed_parent(licence: SendPermit) -> None:
-    """Send or hold as the parent says, and die with it."""
-    while said := os.read(0, 1024):  # returns nothing when the other end of the pipe is gone
+    """Follow the parent's permission to send requests, and exit when the parent does."""
+    while said := os.read(0, 1024):  # empty when the other end of the pipe is gone
         licence.good = said.endswith(GO_ON)
     os._exit(1)
 
 
 def main() -> None:
-    """Read settings, then a lease from the first lines of stdin, and run its job to its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    """Read settings and then a lease from the first lines of stdin, and run the job to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     settings = Settings.model_validate_json(_line())
     try:
         asyncio.run(_run(settings))

@@ -1,4 +1,4 @@
-"""Time, passed in: nothing else in Crawlyard reads a clock."""
+"""Clocks, passed as arguments: no other module of Crawlyard reads a clock."""
 
 import asyncio
 import time
@@ -7,21 +7,21 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What time it is, and how to wait."""
+    """The current time, and how to wait."""
 
     def now(self) -> datetime:
-        """Return the instant, aware and in UTC: for what is stored or shown."""
+        """Return the current time, aware and in UTC, for what is stored or shown."""
         ...
 
     def wall(self) -> datetime:
-        """Return what a clock on the wall says now, aware and in UTC: for schedules.
+        """Return the current wall-clock time, aware and in UTC, for schedules.
 
         It follows every step of the machine's clock; `now` does not.
         """
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that never step back: for durations."""
+        """Return seconds that never go backwards, for durations."""
         ...
 
     async def sleep(self, duration: timedelta) -> None:
@@ -30,10 +30,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """Wall time read once, then carried on by the monotonic clock.
+    """Wall-clock time read once, then advanced by the monotonic clock.
 
-    A step of the machine's clock (NTP, an operator) therefore neither lapses a
-    lease nor extends one, whenever it comes.
+    So a step of the machine's clock (by NTP or an operator) never expires a lease early or extends
+    one, whenever it happens.
     """
 
     def __init__(self) -> None:
@@ -42,23 +42,23 @@ class SystemClock:
         self._started = _elapsed()
 
     def shift(self, by: timedelta) -> None:
-        """Be *by* further from now on, once that is known to be the distance to another clock.
+        """Shift the clock by *by*, the measured offset to another clock.
 
-        The wall is not read again: it may have been stepped since that was measured.
+        The wall clock is not read again: it may have been stepped since the offset was measured.
         """
         self._offset += by
         self._anchor += by
 
     def now(self) -> datetime:
-        """Return the instant, aware and in UTC."""
+        """Return the current time, aware and in UTC."""
         return self._anchor + timedelta(seconds=_elapsed() - self._started)
 
     def wall(self) -> datetime:
-        """Return what a clock on the wall says now."""
+        """Return the current wall-clock time."""
         return datetime.now(UTC) + self._offset
 
     def monotonic(self) -> float:
-        """Return seconds that never step back."""
+        """Return seconds that never go backwards."""
         return time.monotonic()
 
     async def sleep(self, duration: timedelta) -> None:
@@ -70,5 +70,5 @@ _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def _elapsed() -> float:
-    """Return monotonic seconds that count a suspended machine's sleep, where the system can."""
+    """Return monotonic seconds that include time in suspend, if the system supports it."""
     return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)

@@ -1,4 +1,4 @@
-"""The settings of a yard: flags > CRAWLYARD_* > crawlyard.toml > these defaults."""
+"""Settings, in order of precedence: flags, CRAWLYARD_*, crawlyard.toml, these defaults."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +15,12 @@ from pydantic_settings import (
 
 
 def _endless(value: object) -> object:
-    """Return 0 for ``forever``, as a job's own retention is written."""
+    """Return 0 for ``forever``, the word that a job's own retention uses."""
     return 0.0 if isinstance(value, str) and value.strip().lower() == "forever" else value
 
 
 def _split(value: object) -> object:
-    """Return the words of a text with commas between them."""
+    """Return the words of a comma-separated text."""
     if not isinstance(value, str):
         return value
     return tuple(word for word in (part.strip() for part in value.split(",")) if word)
@@ -31,7 +31,7 @@ Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
 
 
 class Settings(BaseSettings):
-    """What a yard needs to know; every default works on a laptop."""
+    """All settings of an instance; every default works on a laptop."""
 
     model_config = SettingsConfigDict(
         env_prefix="CRAWLYARD_", toml_file="crawlyard.toml", extra="forbid", frozen=True
@@ -152,47 +152,47 @@ class Settings(BaseSettings):
 
     @property
     def lease(self) -> timedelta:
-        """Return the length of a lease."""
+        """Return the lease duration."""
         return timedelta(seconds=self.lease_s)
 
     @property
     def preempt_after(self) -> timedelta | None:
-        """Return how long an urgent job waits before a low one makes room; ``None``: for ever."""
+        """Return how long an urgent job waits before it preempts a low one; ``None``: never."""
         return _seconds(self.preempt_after_s)
 
     @property
     def age_after(self) -> timedelta | None:
-        """Return how long a job waits for each level that it rises; ``None``: it never does."""
+        """Return how long a job waits for each level it rises; ``None`` means it never rises."""
         return _seconds(self.age_after_s)
 
     @property
     def paused_ttl(self) -> timedelta | None:
-        """Return how long a job may be paused; ``None`` is for ever."""
+        """Return how long a job may be paused; ``None`` means forever."""
         return _days(self.paused_ttl_days)
 
     @property
     def retention(self) -> timedelta | None:
-        """Return how long ended jobs are kept; ``None`` is for ever."""
+        """Return how long ended jobs are kept; ``None`` means forever."""
         return _days(self.retention_days)
 
     @property
     def events_kept(self) -> timedelta | None:
-        """Return how long events, deliveries and runs are kept; ``None`` is for ever."""
+        """Return how long events, deliveries and runs are kept; ``None`` means forever."""
         return _days(self.events_days)
 
     @property
     def operations_kept(self) -> timedelta | None:
-        """Return how long ended operations are kept; ``None`` is for ever."""
+        """Return how long ended operations are kept; ``None`` means forever."""
         return _days(self.operations_days)
 
     @property
     def credentials_kept(self) -> timedelta | None:
-        """Return how long credentials are kept that prove nothing any more; ``None``: for ever."""
+        """Return how long credentials are kept once they are invalid; ``None`` means forever."""
         return _days(self.credentials_days)
 
     @property
     def usage_kept(self) -> timedelta | None:
-        """Return how long the usage of a day is kept; ``None`` is for ever."""
+        """Return how long daily usage is kept; ``None`` means forever."""
         return _days(self.usage_days)
 
     @classmethod
@@ -204,7 +204,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nor secret files
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return where values come from, the strongest first."""
+        """Return the sources of values, highest precedence first."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 

@@ -1,6 +1,7 @@
-"""Whole databases: copied, saved, put back, looked over; beside `yard`, what names backends.
+"""Database commands: copy, back up, restore, check and upgrade whole databases.
 
-Nothing here opens a yard, and all of it blocks: it is for commands that do nothing else.
+Besides `yard`, this is the only module that names store backends. Nothing here opens a yard, and
+all functions block: they are for commands that do nothing else.
 """
 
 import asyncio
@@ -53,36 +54,36 @@ __all__ = [
 
 
 class SavedDatabase(Struct, frozen=True, kw_only=True):
-    """What a backup is."""
+    """A finished backup."""
 
     bytes: int
-    version: str  # the schema of its tables
+    version: str  # version of its schema
 
 
 class Upgrade(Struct, frozen=True, kw_only=True):
-    """Which schema there was, and which there is."""
+    """The schema before and after an upgrade."""
 
-    before: str | None  # None: there was none
+    before: str | None  # None: there were no tables
     after: str
 
 
 def place_of(settings: Settings) -> DatabaseLocation:
-    """Return where the yard of *settings* has its database.
+    """Return the location of the database for *settings*.
 
     Raises:
-        Invalid: it has none that outlives its process.
+        Invalid: the database does not outlive its process.
     """
     if not settings.database_url:
         return DatabaseLocation.of(settings.data_dir / DATABASE)
     place = DatabaseLocation.of(settings.database_url)
     if place.file is None and settings.database_direct_url:
-        # a pooler between sessions may end one that holds a snapshot for long
+        # a connection pooler may end a session that holds a snapshot for long
         return DatabaseLocation.of(settings.database_direct_url)
     return place
 
 
 def now_at(place: DatabaseLocation, clock: Clock) -> datetime:
-    """Return what time it is at *place*, whose clock may differ from this machine's.
+    """Return the current time at *place*, whose clock may differ from this machine's.
 
     Raises:
         StoreUnavailable: it cannot be reached.
@@ -102,16 +103,16 @@ def copy_database(
     restart: bool,
     force: bool,
 ) -> Sequence[CopiedTable]:
-    """Copy *source* to *target*, which must be empty, or hold the beginning of the same copy.
+    """Copy *source* to *target*, which must be empty or contain the start of the same copy.
 
-    With *restart*, that beginning is thrown away; with *force*, workers may be alive, and
-    what they do from now on is not copied.
+    With *restart*, that start is discarded. With *force*, workers may be alive, and what they do
+    from now on is not copied.
 
     Raises:
         NotFound: there is no source.
-        Invalid: the target is the source, or holds something else.
+        Invalid: the target is the source, or contains something else.
         Conflict: workers are alive on the source.
-        SchemaMismatch: one of them has not the tables of this program.
+        SchemaMismatch: one of them does not have the tables of this program.
         StoreUnavailable: one of them cannot be used.
     """
     if source.label == target.label:
@@ -122,14 +123,14 @@ def copy_database(
 
 
 def backup(source: DatabaseLocation, file: Path, tell: Tell, *, force: bool) -> SavedDatabase:
-    """Save *source* as it is at this moment to *file*.
+    """Save the current state of *source* to *file*.
 
-    Who works on it goes on meanwhile. With *force*, a file of that name is replaced once
-    the new one is complete.
+    Processes that use the source keep working meanwhile. With *force*, an existing file is replaced
+    once the new one is complete.
 
     Raises:
         NotFound: there is no source.
-        Invalid: there is such a file already.
+        Invalid: the file exists already.
         SchemaMismatch: the source has tables that this program does not know.
         StoreUnavailable: the source cannot be read, or the file not written.
         OSError: the file cannot be written.
@@ -149,15 +150,17 @@ def backup(source: DatabaseLocation, file: Path, tell: Tell, *, force: bool) -> 
 def restore(
     file: Path, target: DatabaseLocation, now: datetime, tell: Tell, *, force: bool
 ) -> SavedDatabase:
-    """Make *target* what it was when it, or another, was saved to *file*.
+    """Restore *target* from the backup *file*, which may be of another database.
 
-    With *force*, what it holds is given up. A backup of an older version is brought up to date.
+    With *force*, the current contents of the target are discarded. A backup with an older schema is
+    upgraded.
 
     Raises:
         NotFound: there is no such file.
-        Invalid: the target holds something already.
+        Invalid: the target already contains something.
         Conflict: workers are alive on the target.
-        SchemaMismatch: a Crawlyard of another schema wrote the file, or another program.
+        SchemaMismatch: the file was written by a Crawlyard with another schema, or by another
+            program.
         StoreUnavailable: the file is damaged, or the target cannot be used.
     """
     version = looked_over(file, f"the backup {file}")
@@ -173,17 +176,17 @@ def restore(
     else:
         if not force:
             _check_empty(target)
-        # first: a target that could not be brought up to date afterwards would be lost
+        # upgrade first: if the upgrade failed after the copy, the target would be lost
         with _up_to_date(file, version) as place:
             put_back(place.file or file, target.file, tell)
     return SavedDatabase(version=version, bytes=file.stat().st_size)
 
 
 def upgrade(place: DatabaseLocation) -> Upgrade:
-    """Make the tables of the database at *place*, or bring them up to date.
+    """Create the tables of the database at *place*, or upgrade them.
 
     Raises:
-        SchemaMismatch: they cannot be upgraded, or it is an unfinished copy.
+        SchemaMismatch: they cannot be upgraded, or the database is an unfinished copy.
         StoreUnavailable: it cannot be used.
     """
     made(place)
@@ -194,7 +197,7 @@ def upgrade(place: DatabaseLocation) -> Upgrade:
 
 
 def alive(place: DatabaseLocation, now: datetime) -> Sequence[str]:
-    """Return the workers that have said lately that they work on the database at *place*.
+    """Return the workers that have recently reported from the database at *place*.
 
     Raises:
         NotFound, StoreUnavailable: it cannot be read.
@@ -228,7 +231,7 @@ def _check_empty(place: DatabaseLocation) -> None:
 
 @contextmanager
 def _up_to_date(file: Path, version: str) -> Iterator[DatabaseLocation]:
-    """Yield a backup with the tables of this program: the file, or a copy that goes again."""
+    """Yield a backup with the tables of this program: the file, or a temporary upgraded copy."""
     if version == SCHEMA:
         yield DatabaseLocation.of(file)
         return

@@ -1,23 +1,23 @@
-"""Every error that Crawlyard raises on purpose.
+"""All errors that Crawlyard raises on purpose.
 
     CrawlyardError
-    ├── Refused                 can never succeed as asked: change the request
-    │   ├── Invalid             a value is not what is expected
-    │   ├── NotFound            no such thing, or not yours to see
-    │   ├── Unauthenticated     nobody knows who asks
-    │   ├── Forbidden           yours to see, not yours to do
+    ├── Refused                 can never succeed as requested: change the request
+    │   ├── Invalid             a value is invalid
+    │   ├── NotFound            does not exist, or is not visible to you
+    │   ├── Unauthenticated     the credentials are missing or invalid
+    │   ├── Forbidden           you can see it, but not do this to it
     │   ├── QuotaExceeded       more than you may have at once
     │   └── IllegalMove         the job's state does not allow it
-    ├── Conflict                somebody changed it meanwhile: read again
-    │   ├── Stale               it is not at the version that was named
-    │   └── Unconfirmed         it has consequences that have to be confirmed first
-    ├── RateLimited             too many requests: ask more slowly
-    └── Unavailable             something we need is away: try again later
-        ├── StoreUnavailable    the database is locked, unreachable
-        │   └── StoreFull       there is no room for more
-        └── SchemaMismatch      the database has not the schema of this program
+    ├── Conflict                changed by someone else meanwhile: read it again
+    │   ├── Stale               not at the version that was named
+    │   └── Unconfirmed         has consequences that must be confirmed first
+    ├── RateLimited             too many requests: slow down
+    └── Unavailable             something Crawlyard needs is down: try again later
+        ├── StoreUnavailable    the database is locked or unreachable
+        │   └── StoreFull       there is no space left
+        └── SchemaMismatch      the database does not have the schema of this program
 
-Whether to try again is decided by the class, never by the text.
+Whether to retry depends on the class, never on the text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ from typing import Any
 
 
 class CrawlyardError(Exception):
-    """The root: catch it to catch everything that Crawlyard raises on purpose."""
+    """Base class: catch it to catch every error that Crawlyard raises on purpose."""
 
     code = "internal"
     problem: Mapping[str, Any] = MappingProxyType({})
-    """Of an error that a server answered with: the whole body, as RFC 9457 has it."""
+    """For an error response of a server: the whole body, as defined by RFC 9457."""
 
 
 class Refused(CrawlyardError):
@@ -40,9 +40,9 @@ class Refused(CrawlyardError):
 
 
 class Invalid(Refused):
-    """A value is not what is expected; *field* names it, *message* says it without the name.
+    """A value is invalid; *field* names it, *message* explains why without the name.
 
-    *position* is that of the character to blame, where a text cannot be read.
+    *position* is that of the offending character, if a text cannot be parsed.
     """
 
     code = "validation_failed"
@@ -55,19 +55,19 @@ class Invalid(Refused):
 
 
 class NotFound(Refused):
-    """There is no such thing, or the actor may not know of it."""
+    """It does not exist, or is not visible to the actor."""
 
     code = "not_found"
 
 
 class Unauthenticated(Refused):
-    """Who asks did not prove who he is."""
+    """The caller is not authenticated."""
 
     code = "unauthenticated"
 
 
 class QuotaExceeded(Refused):
-    """The user has as much as his quota allows; *quota* names which."""
+    """The user has reached a limit of their quota; *quota* names it."""
 
     code = "limit_exceeded"
 
@@ -77,13 +77,13 @@ class QuotaExceeded(Refused):
 
 
 class Forbidden(Refused):
-    """The actor may see the thing, but not do this to it."""
+    """The actor can see it, but may not do this to it."""
 
     code = "forbidden"
 
 
 class IllegalMove(Refused):
-    """The job's state does not allow the move; *allowed* lists what it does allow."""
+    """The job's state does not allow the move; *allowed* lists the moves that it allows."""
 
     code = "invalid_transition"
 
@@ -99,7 +99,7 @@ class Conflict(CrawlyardError):
 
 
 class Stale(Conflict):
-    """A change was meant for another version than there is; *current* is the one there is."""
+    """The change was meant for another version; *current* is the current one."""
 
     code = "precondition_failed"
 
@@ -109,7 +109,7 @@ class Stale(Conflict):
 
 
 class Unconfirmed(Conflict):
-    """The change affects other things and has to be confirmed; *schedules* lists them."""
+    """The change affects other things and must be confirmed; *schedules* lists them."""
 
     code = "confirmation_required"
 
@@ -119,7 +119,7 @@ class Unconfirmed(Conflict):
 
 
 def check_version(thing: str, current: int, meant: int | None) -> None:
-    """Check that *thing* is at the version that a change is *meant* for; ``None``: at any.
+    """Check that *thing* is at the version *meant* by a change; ``None`` matches any version.
 
     Raises:
         Stale: it is not.
@@ -129,13 +129,13 @@ def check_version(thing: str, current: int, meant: int | None) -> None:
 
 
 class RateLimited(CrawlyardError):
-    """The server was asked too often."""
+    """Too many requests were sent to the server."""
 
     code = "rate_limited"
 
 
 class Unavailable(CrawlyardError):
-    """Something that is needed does not answer now."""
+    """Something that is needed is not responding."""
 
     code = "unavailable"
 
@@ -147,7 +147,7 @@ class StoreUnavailable(Unavailable):
 
 
 class StoreFull(StoreUnavailable):
-    """The disk, or the room that the database may take, is full; nothing was written."""
+    """The disk, or the space available to the database, is full; nothing was written."""
 
     code = "disk_full"
 

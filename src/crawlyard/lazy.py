@@ -1,4 +1,4 @@
-"""Modules that are loaded when they are first used: help and completion must not wait for them."""
+"""Lazy imports, so that help and completion do not wait for modules they don't use."""
 
 import importlib.util
 import sys
@@ -6,12 +6,12 @@ from types import ModuleType
 
 
 def installed(name: str) -> bool:
-    """Tell whether there is a package *name*, without loading it."""
+    """Return whether package *name* is installed, without loading it."""
     return importlib.util.find_spec(name) is not None
 
 
 def lazily(name: str) -> ModuleType:
-    """Return module *name*; it is loaded when one of its attributes is first looked up.
+    """Return module *name*, which is loaded when one of its attributes is first accessed.
 
     Use it beside an import for the type checker, so that both see the same module::
 

@@ -1,4 +1,4 @@
-"""TLS trust: whose certificates the clients of a yard accept."""
+"""TLS trust: which certificate authorities the clients of an instance accept."""
 
 import ssl
 from functools import cache
@@ -7,17 +7,17 @@ from pathlib import Path
 from crawlyard.errors import Invalid
 
 CA_FILE = "CRAWLYARD_CA_FILE"
-"""The environment variable of the setting `ca_file`."""
+"""The environment variable for the setting `ca_file`."""
 
 
 @cache
 def trusting(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Return what a client verifies certificates with.
+    """Return the TLS context with which a client verifies certificates.
 
-    It trusts the authorities of the system, and those of *ca_file* as well.
+    It trusts the system's certificate authorities, and those in *ca_file* as well.
 
     Raises:
-        Invalid: the file cannot be read, or has no certificate in it.
+        Invalid: the file cannot be read, or contains no certificate.
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
@@ -27,10 +27,10 @@ def trusting(ca_file: Path | None = None) -> ssl.SSLContext:
 
 
 def trust_also(context: ssl.SSLContext, ca_file: Path) -> None:
-    """Let *context* trust the authorities of *ca_file*, in addition to those that it trusts.
+    """Add the certificate authorities in *ca_file* to those that *context* trusts.
 
     Raises:
-        Invalid: the file cannot be read, or has no certificate in it.
+        Invalid: the file cannot be read, or contains no certificate.
     """
     hint = f"{CA_FILE} names a file of certificates in PEM format"
     try:

@@ -1,4 +1,4 @@
-"""What works in a yard: its workers, and what delivers to webhooks."""
+"""Worker factory: the workers of an instance, and its webhook deliverer."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,9 +26,9 @@ from crawlyard.store.store import Store
 
 
 class Works:
-    """Makes the workers of a yard, which share a host gate and a cache of robots.txt.
+    """Creates the workers of an instance, which share a host gate and a robots.txt cache.
 
-    *alone*: nothing is shared with other processes, nor kept in the data directory.
+    With *alone*, nothing is shared with other processes or kept in the data directory.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Works:
         tags: Sequence[str] | None = None,
         reserved: int | None = None,
     ) -> Worker:
-        """Return a worker that is not running yet; *only* takes that job and no other.
+        """Return a worker that is not running yet; with *only*, it takes just that job.
 
-        What is ``None`` is as the settings say. *run_over* is called when a run of a
-        schedule's job is over.
+        Arguments that are ``None`` are taken from the settings. *run_over* is called when a run of
+        a schedule's job is over.
 
         Raises:
-            Invalid: one of its tags is none.
+            Invalid: one of its tags is invalid.
         """
         name, settings = worker_id(), self._settings
         tags = settings.worker_tags if tags is None else tags
@@ -95,7 +95,7 @@ class Works:
         return Worker(self.workshop(), self._dispatcher, signs, isolation, options, name)
 
     def workshop(self) -> WorkerContext:
-        """Return what the jobs of one worker share; the host gate is that of all of them."""
+        """Return what the jobs of one worker share; the host gate is shared by all workers."""
         return WorkerContext(
             store=self._store,
             clock=self._clock,
@@ -108,7 +108,7 @@ class Works:
         )
 
     async def close(self) -> None:
-        """Let go of what is booked, and end helpers."""
+        """Release booked request times and stop helper processes."""
         await self._gate.close()
         await self._robots.close()
         await self._heavy.close()

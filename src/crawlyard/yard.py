@@ -1,4 +1,4 @@
-"""The yard: builds everything from its settings, and is the only place that chooses."""
+"""Yard: builds all parts of an instance from its settings, and chooses their implementations."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,21 +42,21 @@ if TYPE_CHECKING:
     from crawlyard.services.worker.run import WorkerContext
     from crawlyard.services.worker.worker import Worker
     from crawlyard.store.db import in_memory
-else:  # the engine takes longer to load than a list of jobs to be read
+else:  # loading the engine takes longer than reading a list of jobs
     worker_factory = lazily("crawlyard.worker_factory")
     redis = lazily("crawlyard.bus.redis")
     procrastinate = lazily("crawlyard.dispatch.procrastinate")
     in_memory = lazily("crawlyard.store.db.in_memory")
 
 IN_MEMORY = "memory://"
-"""As a database URL: nothing is kept after the process; for tests and trials."""
+"""As a database URL: nothing outlives the process; for tests and trials."""
 
 
 class Yard:
     """Jobs, their results and the workers that run them, on one store.
 
-    The actors of `jobs` and `results` decide what may be seen and changed; the embedded
-    yard's own is `crawlyard.LOCAL`.
+    The actors passed to `jobs` and `results` decide what may be seen and changed; the actor of the
+    embedded yard is `crawlyard.LOCAL`.
     """
 
     def __init__(
@@ -105,15 +105,15 @@ class Yard:
     async def open(
         cls, settings: Settings | None = None, clock: Clock | None = None
     ) -> AsyncIterator["Yard"]:
-        """Open the yard that *settings* describe, creating its store where there is none.
+        """Open the yard described by *settings*, creating its store if there is none.
 
-        Without *settings*: those of the environment and `crawlyard.toml`. Another *clock*
+        Without *settings*, they come from the environment and `crawlyard.toml`. A *clock* other
         than the machine's is for tests.
 
         Raises:
-            Invalid: a URL that is set is none, or names no database; or `ca_file` cannot be used.
+            Invalid: a URL in the settings is invalid or names no database, or `ca_file` is invalid.
             StoreUnavailable: the store cannot be opened; the message says what to do.
-            Unavailable: what is set is not installed; the message says how it is.
+            Unavailable: a required package is not installed; the message says how to install it.
             SchemaMismatch: its schema is not one that this program can use or upgrade.
         """
         settings = settings or Settings()
@@ -131,7 +131,7 @@ class Yard:
 
     @property
     def deliverer(self) -> "Deliverer":
-        """Return what delivers events to webhooks."""
+        """Return the service that delivers events to webhooks."""
         return self._works.deliverer
 
     def worker(
@@ -142,21 +142,21 @@ class Yard:
         tags: Sequence[str] | None = None,
         reserved: int | None = None,
     ) -> "Worker":
-        """Return a worker that is not running yet; *only* takes that job and no other.
+        """Return a worker that is not running yet; with *only*, it takes just that job.
 
-        What is ``None`` is as the settings say: its *slots*, its *tags*, and how many of its
-        slots are *reserved* for urgent jobs.
+        Arguments that are ``None`` are taken from the settings: its *slots*, its *tags*, and how
+        many of its slots are *reserved* for urgent jobs.
         """
         nudge = self.scheduler.nudge
         return self._works.worker(nudge, only=only, slots=slots, tags=tags, reserved=reserved)
 
     def workshop(self) -> "WorkerContext":
-        """Return what the jobs of one worker share; the host gate is the whole yard's."""
+        """Return what the jobs of one worker share; the host gate is shared by the whole yard."""
         return self._works.workshop()
 
     @property
     def _works(self) -> "worker_factory.Works":
-        """Return what works; it is made, and loaded, when it is first wanted."""
+        """Return the worker factory, loaded and created at first use."""
         if self._made is None:
             self.bus.begin()
             self._made = worker_factory.Works(
@@ -184,7 +184,7 @@ def _bus(settings: Settings, clock: Clock) -> Bus:
 
 
 def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]:
-    """Return what wakes workers, and what the store is to tell it."""
+    """Return the dispatcher that wakes workers, and the store hooks that notify it."""
     if settings.database_url == IN_MEMORY:
         local = LocalDispatcher()
         return local, Heralds(after=lambda: local.announce(clock.now()))
@@ -207,7 +207,7 @@ async def _open_store(settings: Settings, heralds: Heralds) -> Store:
 
 
 async def _clock(settings: Settings) -> Clock:
-    """Return a clock that agrees with those of all the machines on the same store."""
+    """Return a clock that agrees with those of all machines that use the same store."""
     clock = SystemClock()
     if settings.database_url not in ("", IN_MEMORY):
         clock.shift(await clock_offset(settings.database_url, clock))

@@ -1,1 +1,1 @@
-"""What things mean: pure values and rules, without I/O, clock or randomness."""
+"""Domain model: pure values and rules, without I/O, clock or randomness."""

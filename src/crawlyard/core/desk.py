@@ -1,4 +1,4 @@
-"""What the server keeps beside the crawls: saved views, long operations, settings, answers."""
+"""Saved views, bulk operations, settings sections, and replies to idempotent requests."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,16 +11,16 @@ from crawlyard.errors import Invalid
 MAX_VIEW_NAME = 100
 MAX_VIEW_QUERY = 2_000
 MOST_FAILURES = 100
-"""Of an operation that are kept with their reasons."""
+"""Failures of an operation that are stored with their reasons."""
 
 
 class SavedView(Struct, frozen=True, kw_only=True):
-    """A filter under a name, of one user."""
+    """A named filter of one user."""
 
     id: str
     owner: str
     name: str
-    page: str = "jobs"  # of the dashboard
+    page: str = "jobs"  # page of the dashboard
     query: str = ""
     version: int = 1
     created_at: datetime
@@ -36,14 +36,14 @@ class SavedView(Struct, frozen=True, kw_only=True):
 
 
 class OperationKind(StrEnum):
-    """What is done to many things."""
+    """What kind of operation it is."""
 
     JOBS = auto()  # an action on the jobs that a filter means
     BACKFILL = auto()  # of a schedule
 
 
 class OperationState(StrEnum):
-    """Where an operation is in its life."""
+    """The state of an operation."""
 
     RUNNING = auto()
     COMPLETED = auto()  # some of it may have failed: `failures` says what
@@ -52,7 +52,7 @@ class OperationState(StrEnum):
 
 
 class Failure(Struct, frozen=True, kw_only=True):
-    """One thing that could not be done."""
+    """One item that failed."""
 
     id: str
     code: str
@@ -60,20 +60,20 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    """Something done to many things, in the background, that goes on after a crash."""
+    """A background operation on many items, which continues after a crash."""
 
     id: str
     owner: str
     kind: OperationKind
-    request: Mapping[str, object]  # JSON: what is to be done
+    request: Mapping[str, object]  # JSON: what to do
     state: OperationState = OperationState.RUNNING
     total: int = 0
     done: int = 0
     failed: int = 0
     failures: tuple[Failure, ...] = ()  # the first `MOST_FAILURES`
-    cursor: str = ""  # how far it has come
+    cursor: str = ""  # position reached
     detail: str = ""
-    leased_until: datetime | None = None  # whoever works at it says so
+    leased_until: datetime | None = None  # set by the process that works on it
     version: int = 1
     created_at: datetime
     updated_at: datetime
@@ -81,7 +81,7 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 
 class Section(Struct, frozen=True, kw_only=True):
-    """One section of the settings that are kept in the store."""
+    """One section of the settings, as stored."""
 
     name: str
     value: Mapping[str, object] = field(default_factory=dict)  # JSON
@@ -91,11 +91,11 @@ class Section(Struct, frozen=True, kw_only=True):
 
 
 REPLIES_LAST = timedelta(hours=24)
-"""How long a request is known again by its Idempotency-Key."""
+"""How long a request is recognized by its Idempotency-Key."""
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """The answer to a request with an Idempotency-Key; ``status`` 0 while it is under way."""
+    """The response to a request with an Idempotency-Key; ``status`` is 0 until it is complete."""
 
     asker: str  # the credential's id
     key: str
@@ -107,7 +107,7 @@ class Reply(Struct, frozen=True, kw_only=True):
 
 
 class Setting(Struct, frozen=True, kw_only=True):
-    """A section as it was written, and what holds: with what it leaves to others."""
+    """A section as written, and its effective values, with fallbacks for what it leaves out."""
 
     section: Section
     effective: Mapping[str, object]

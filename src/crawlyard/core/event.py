@@ -1,6 +1,6 @@
-"""What has happened: one row per change, written in the transaction that made it true."""
+"""Events: one row per change, written in the same transaction as the change."""
 
-# ruff: noqa: S105  # the names of events are no secrets
+# ruff: noqa: S105  # event names are not secrets
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 
 class EventName(StrEnum):
-    """The closed list of what happens; the part before the dot says to what."""
+    """All event names; this list is closed. The part before the dot is the kind of subject."""
 
     CREATED = "job.created"  # it was submitted
     STARTED = "job.started"  # a worker took it
@@ -68,17 +68,17 @@ class EventName(StrEnum):
 
     @property
     def kind(self) -> str:
-        """Return what it is about: the name of a kind of things, such as ``job``."""
+        """Return the kind of its subject, such as ``job``."""
         return self.value.partition(".")[0]
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One thing that happened; *data* holds only JSON values."""
+    """One change; *data* contains only JSON values."""
 
     name: EventName
-    subject: str  # the id of what it is about; of a host and a section of settings, its name
-    owner: str  # whose that is; of what is nobody's, who did it
+    subject: str  # id of what it is about; for a host or a settings section, its name
+    owner: str  # owner of the subject; if it has none, the actor
     at: datetime
     actor: str  # a user's id, or "worker:…", "scheduler", "janitor", "webhooks"
     data: Mapping[str, object] = field(default_factory=dict)
-    seq: int = 0  # given by the store, in commit order; 0 until then
+    seq: int = 0  # assigned by the store, in commit order; 0 until then

@@ -1,4 +1,4 @@
-"""Field types: the values of a record, checked against its annotations."""
+"""Field types: checks of a record's values against its annotations."""
 
 from datetime import timedelta
 from enum import Enum
@@ -22,14 +22,13 @@ _ONE = {
 
 
 def check_types(record: Struct, group: str = "") -> None:
-    """Check that each field of *record* has a value of its type; for its ``__post_init__``.
+    """Check that each field of *record* has a value of its type; call it in ``__post_init__``.
 
-    What can mean only one thing is replaced by the value that it means: a list for a tuple,
-    "prefix" for `Scope.PREFIX`, 1e9 for a whole number. *group* is put before the names of
-    fields in errors.
+    A value with only one possible meaning is converted: a list to a tuple, "prefix" to
+    `Scope.PREFIX`, 1e9 to a whole number. *group* is put before field names in errors.
 
     Raises:
-        Invalid: a value is of another type; the message says what is accepted.
+        Invalid: a value has the wrong type; the message says what is accepted.
     """
     kind, given = type(record), astuple(record)
     try:
@@ -43,7 +42,7 @@ def check_types(record: Struct, group: str = "") -> None:
 
 @cache
 def _twin(kind: type[Struct]) -> type[Struct]:
-    """Return a struct of the same fields that is read from a tuple and has no checks of its own."""
+    """Return a struct with the same fields that reads from a tuple and has no checks."""
     return defstruct(kind.__name__, _types(kind).items(), array_like=True)
 
 

@@ -1,4 +1,4 @@
-"""How a change that names only what is to be otherwise is put over what is there.
+"""JSON Merge Patch: partial updates of JSON objects.
 
 Source: RFC 7396, JSON Merge Patch.
 """
@@ -7,10 +7,9 @@ from collections.abc import Mapping
 
 
 def merged(target: object, patch: object) -> object:
-    """Return *target* with *patch* over it; neither is changed.
+    """Return *target* with *patch* applied; neither is modified.
 
-    Objects are put together, null takes a member away, all else takes the place of what
-    was there.
+    Objects are merged, null removes a member, and any other value replaces what was there.
     """
     if not isinstance(patch, Mapping):
         return patch
@@ -18,7 +17,7 @@ def merged(target: object, patch: object) -> object:
 
 
 def merged_object(target: Mapping[str, object], patch: Mapping[str, object]) -> dict[str, object]:
-    """Return the object *target* with the object *patch* over it, as `merged` does."""
+    """Return the object *target* with the object *patch* applied, as `merged` does."""
     both = dict(target)
     for name, value in patch.items():
         if value is None:
@@ -29,7 +28,7 @@ def merged_object(target: Mapping[str, object], patch: Mapping[str, object]) -> 
 
 
 def patch_between(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object]:
-    """Return the patch that makes *new* of *old*; a member of *new* that is null goes as well."""
+    """Return the patch from *old* to *new*; a null member of *new* is removed as well."""
     patch: dict[str, object] = {name: None for name in old if name not in new}
     for name, value in new.items():
         before = old.get(name)

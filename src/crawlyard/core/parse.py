@@ -1,6 +1,6 @@
-"""What a value from outside may be, read into what it means: for forms and parameters alike."""
+"""Value parsing: JSON and text input to typed values, for forms and parameters."""
 
-# ruff: noqa: TRY004  # whatever is wrong with a value is a `ValueError`, as of `float`
+# ruff: noqa: TRY004  # every invalid value raises `ValueError`, as in `float`
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,10 +26,10 @@ def text(value: object) -> str:
 
 
 def whole(value: object) -> int:
-    """Return a whole number: as such, or as text like ``20k``.
+    """Return a whole number, given as a number or as text like ``20k``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a whole number.
     """
     if isinstance(value, str):
         return quantity.count(value)
@@ -39,10 +39,10 @@ def whole(value: object) -> int:
 
 
 def size(value: object) -> int:
-    """Return bytes: a whole number, or text like ``500MB``.
+    """Return bytes, given as a whole number or as text like ``500MB``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is not a size.
     """
     if isinstance(value, str):
         return quantity.size(value)
@@ -52,30 +52,30 @@ def size(value: object) -> int:
 
 
 def span(value: object) -> timedelta:
-    """Return a duration: a number of seconds, or text like ``1h30m``.
+    """Return a duration, given as a number of seconds or as text like ``1h30m``.
 
     Raises:
-        ValueError: it is none of these, negative, or more than a hundred years.
+        ValueError: it is not a duration, negative, or more than a hundred years.
     """
     if isinstance(value, str):
         return quantity.duration(value)
     expected = "expected seconds, or a duration such as 90s, 2h or 1h30m"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{expected}, got {shown(value)}")
-    if not 0 <= value <= FOREVER_S:  # NaN is neither
+    if not 0 <= value <= FOREVER_S:  # also rejects NaN
         raise ValueError(f"{expected}, got {value:g}")
     return timedelta(seconds=value)
 
 
 def number(value: object) -> float:
-    """Return a finite number: as such, or as text.
+    """Return a finite number, given as a number or as text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a finite number.
     """
     try:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise ValueError  # noqa: TRY301 - told below, with what `float` refuses
+            raise ValueError  # noqa: TRY301 - raised below, with the errors of `float`
         found = float(value)
     except (ValueError, OverflowError):
         raise ValueError(f"expected a number, got {shown(value)}") from None
@@ -85,7 +85,7 @@ def number(value: object) -> float:
 
 
 def boolean(value: object) -> bool:
-    """Return *value* if it is true or false, or one of these words.
+    """Return a boolean, given as true or false or as one of these words.
 
     Raises:
         ValueError: it is not.
@@ -99,7 +99,7 @@ def boolean(value: object) -> bool:
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """Return a list of texts; one alone may stand without its list.
+    """Return a list of texts; a single text stands for a list of one.
 
     Raises:
         ValueError: it is neither.
@@ -112,7 +112,7 @@ def texts(value: object) -> tuple[str, ...]:
 
 
 def shown(value: object) -> str:
-    """Return *value* as a message names it: as JSON would, cut where it is long."""
+    """Return *value* for a message: as in JSON, shortened if it is long."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -122,13 +122,13 @@ def shown(value: object) -> str:
     if is_list(value):
         return "a list"
     if isinstance(value, int) and abs(value) > quantity.LARGEST:
-        return "a number of more than 18 digits"  # with thousands of them, `repr` fails
+        return "a number of more than 18 digits"  # `repr` fails for thousands of digits
     told = repr(value)
     return told if len(told) <= 100 else f"{told[:99]}…"
 
 
 def unknown(path: str, name: str, known: Sequence[str], what: str) -> Invalid:
-    """Return the refusal of *name* at *path*, with what may have been meant among *known*."""
+    """Return the error about *name* at *path*, with a suggestion from *known*."""
     close = get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
     return Invalid(path, f"there is no such {what}; {hint}")
@@ -141,5 +141,5 @@ def _held(value: int) -> int:
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
-    """Tell whether *value* is a list: text is none."""
+    """Return whether *value* is a list; text is not a list."""
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

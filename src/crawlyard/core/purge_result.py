@@ -1,21 +1,21 @@
-"""How much room was freed by deleting."""
+"""Purge result: the space freed by deleting."""
 
 from msgspec import Struct
 
 
 class PurgeResult(Struct, frozen=True):
-    """What was deleted, and the room that it took."""
+    """What was deleted, and the space that it occupied."""
 
     rows: int = 0
-    bytes: int = 0  # given back to the disk: by which the file of SQLite shrank
-    reusable: int = 0  # bytes, about, that stay in the database for what comes: Postgres
+    bytes: int = 0  # returned to the disk: how much the SQLite file shrank
+    reusable: int = 0  # bytes, estimated, that stay in the database for reuse: Postgres
 
     def __bool__(self) -> bool:
-        """Tell whether there was anything to free."""
+        """Return whether anything was freed."""
         return self != _NOTHING
 
     def __add__(self, other: "PurgeResult") -> "PurgeResult":
-        """Return both together."""
+        """Return the sum of both."""
         return PurgeResult(
             self.rows + other.rows, self.bytes + other.bytes, self.reusable + other.reusable
         )

@@ -1,7 +1,7 @@
-"""Durations, sizes and counts as people write them, and the same said back.
+"""Durations, sizes and counts: parsing and formatting, as people write them.
 
-Parsers raise `ValueError` with a sentence that names the expected and the given: the
-field that they are used for is put before it.
+Parsers raise `ValueError` with a sentence that names what was expected and what was given; callers
+put the field name before it.
 """
 
 import re
@@ -10,7 +10,7 @@ from datetime import timedelta
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w))")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_LONGEST = timedelta(days=3650)  # longer than any crawl; keeps instants in range
+_LONGEST = timedelta(days=3650)  # longer than any crawl; keeps times in range
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -29,7 +29,7 @@ _COUNT = re.compile(r"([0-9]+(?:[_,][0-9]{3})*)(k|m)?", re.IGNORECASE)
 
 
 def duration(text: str) -> timedelta:
-    """Return what ``90s``, ``2h``, ``1h30m``, ``500ms`` or a bare number of seconds means."""
+    """Return the duration of ``90s``, ``2h``, ``1h30m``, ``500ms`` or a bare number of seconds."""
     word = text.strip().lower()
     expected = f"expected a duration such as 90s, 2h, 7d or 1h30m, got {_quoted(text)}"
     if _NUMBER.fullmatch(word):
@@ -40,7 +40,7 @@ def duration(text: str) -> timedelta:
             raise ValueError(expected)
         sizes = [_UNITS_S[unit] for _, unit in parts]
         if sizes != sorted(set(sizes), reverse=True):
-            # 1m1h is more likely a slip than an hour and a minute
+            # 1m1h is more likely a typo than an hour and a minute
             raise ValueError(f"{expected}; the larger unit goes first, each once")
         seconds = sum(float(n) * _UNITS_S[unit] for n, unit in parts)
     if seconds > _LONGEST.total_seconds():
@@ -49,7 +49,7 @@ def duration(text: str) -> timedelta:
 
 
 def size(text: str) -> int:
-    """Return the bytes that ``500MB``, ``1GiB``, ``10k`` or a bare number means.
+    """Return the number of bytes of ``500MB``, ``1GiB``, ``10k`` or a bare number.
 
     k, M, G and T are powers of 1000; Ki, Mi, Gi and Ti are powers of 1024.
     """
@@ -60,7 +60,7 @@ def size(text: str) -> int:
         raise ValueError(f"expected at most {LARGEST} bytes, got {_quoted(text)}")
     base = 1024 if found[3] else 1000
     factor = base ** _POWERS[found[2].lower()]
-    # whole numbers stay whole: a float has 53 bits
+    # whole numbers stay exact: a float has only 53 bits
     whole = int(found[1]) * factor if "." not in found[1] else int(float(found[1]) * factor)
     if whole > LARGEST:
         raise ValueError(f"expected at most {LARGEST} bytes, got {_quoted(text)}")
@@ -68,7 +68,7 @@ def size(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """Return the whole number that ``500``, ``20_000``, ``20,000``, ``20k`` or ``1m`` means."""
+    """Return the whole number of ``500``, ``20_000``, ``20,000``, ``20k`` or ``1m``."""
     found = _COUNT.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"expected a whole number such as 500 or 20k, got {_quoted(text)}")
@@ -82,20 +82,20 @@ def count(text: str) -> int:
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """Return *number* with the noun that goes with it: ``1 page``, ``2,000 pages``.
+    """Return *number* with its noun: ``1 page``, ``2,000 pages``.
 
-    *many* is the plural where it is not *one* with an "s"; either may have a verb behind it.
+    *many* is the plural if it is not *one* with an "s"; either may be followed by a verb.
     """
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _quoted(text: str) -> str:
-    """Return *text* as a message names it, cut where it is long."""
+    """Return *text* quoted for a message, shortened if it is long."""
     return repr(text if len(text) <= 100 else f"{text[:99]}…")
 
 
 def seconds(length: timedelta) -> float:
-    """Return *length* in seconds, to the microsecond; whole where it is."""
+    """Return *length* in seconds, to the microsecond; an int if it is a whole number."""
     exact = length.total_seconds()
     return int(exact) if exact.is_integer() else exact
 
@@ -114,7 +114,7 @@ def duration_text(length: timedelta) -> str:
 
 
 def size_text(amount: int) -> str:
-    """Return *amount* bytes as a user would write it if that is exact: ``8MiB``, ``500MB``."""
+    """Return *amount* bytes as a user would write it, if that is exact: ``8MiB``, ``500MB``."""
     for unit, one in _SIZES:
         if amount and amount % one == 0:
             return f"{amount // one}{unit}"

@@ -1,4 +1,4 @@
-"""What one can listen to: the events of one kind of thing, for those who may look at it."""
+"""Stream topics: groups of events, and the permits to subscribe to them."""
 
 from collections.abc import Collection, Mapping
 from enum import StrEnum, auto
@@ -9,7 +9,7 @@ from crawlyard.core.event import EventName
 
 
 class Topic(StrEnum):
-    """A kind of things; of jobs and workers, also how they stand."""
+    """A kind of resource; for jobs and workers, also their current state."""
 
     JOBS = auto()
     TEMPLATES = auto()
@@ -23,7 +23,7 @@ class Topic(StrEnum):
 
     @property
     def names(self) -> frozenset[EventName]:
-        """Return the events that it has."""
+        """Return its events."""
         return frozenset(name for name in EventName if TOPIC_OF[name.kind] is self)
 
 
@@ -31,7 +31,7 @@ TOPIC_OF: Mapping[str, Topic] = {
     topic.value if topic is Topic.SETTINGS else topic.value.removesuffix("s"): topic
     for topic in Topic
 }
-"""By the kind of an event: ``job`` is of `Topic.JOBS`."""
+"""Topics by the kind of an event: ``job`` belongs to `Topic.JOBS`."""
 
 _NEEDS: Mapping[Topic, Permit] = {
     Topic.JOBS: Permit.JOBS_READ,
@@ -44,10 +44,10 @@ _NEEDS: Mapping[Topic, Permit] = {
 
 
 def topics_for(permits: Collection[Permit], *, limited: bool) -> frozenset[Topic]:
-    """Return what somebody with *permits* may listen to.
+    """Return the topics that a user with *permits* may subscribe to.
 
-    What happens to accounts is not for a token that is *limited* to some permits,
-    unless it is good for an admin's work.
+    Account topics are not available to a token that is *limited* to some permits, unless it has the
+    permit for admins.
     """
     account = not limited or Permit.ADMIN in permits
     return frozenset(t for t in Topic if (_NEEDS[t] in permits if t in _NEEDS else account))
@@ -55,5 +55,5 @@ def topics_for(permits: Collection[Permit], *, limited: bool) -> frozenset[Topic
 
 @cache
 def names_of(topics: frozenset[Topic]) -> frozenset[EventName]:
-    """Return the events of all these topics, as one set for all who ask for the same."""
+    """Return the events of all these topics, as one shared set for equal topics."""
     return frozenset(name for topic in topics for name in topic.names)

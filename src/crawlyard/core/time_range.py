@@ -1,17 +1,17 @@
-"""Which instants there can be: those that every time zone can write."""
+"""Range of supported times: those that every time zone can represent."""
 
 from datetime import datetime
 
 from crawlyard.errors import Invalid
 
-FIRST_YEAR, LAST_YEAR = 1970, 9998  # one less than the calendar has: zones move an instant
+FIRST_YEAR, LAST_YEAR = 1970, 9998  # one year less than datetime has: a zone shifts a time
 
 
 def check_instant(field: str, instant: datetime) -> None:
-    """Check an instant that is to be reckoned with.
+    """Check a time that will be used in calculations.
 
     Raises:
-        Invalid: it has no offset from UTC, or is out of the years.
+        Invalid: it has no UTC offset, or is out of range.
     """
     if instant.tzinfo is None:
         raise Invalid(field, f"expected an instant with its offset from UTC, got {instant}")

@@ -1,4 +1,4 @@
-"""Work that has become due, or will: what those who queue jobs tell those who run them."""
+"""Wakeups: work that has become due, or will, announced to workers."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -10,20 +10,20 @@ from crawlyard.core.jobs.priority import Priority
 
 
 class Wakeup(Struct, frozen=True, order=True):
-    """That work waits from *at* on. It names no job: who comes takes what is first by then."""
+    """Work waits from *at* on. It names no job: a worker takes whatever is first by then."""
 
     at: datetime
-    needs: str = ""  # the tags that a worker must have: sorted, one a line
-    urgent: bool = False  # slots that are reserved take it as well
-    shard: bool = False  # of a job that runs: not all who have room may have it at once
+    needs: str = ""  # required worker tags: sorted, one per line
+    urgent: bool = False  # reserved slots take it as well
+    shard: bool = False  # a shard of a running job: not every free worker may take it at once
 
 
 def due_of(job: Job) -> Wakeup:
-    """Return what a job that waits is to workers."""
+    """Return the wakeup for a pending job."""
     needs = needs_text(job.spec.worker_tags)
     return Wakeup(at=job.due_at, needs=needs, urgent=job.level is Priority.URGENT)
 
 
 def needs_text(tags: Collection[str]) -> str:
-    """Return the tags that a job asks of a worker, as `Wakeup` has them and as they are stored."""
+    """Return the tags that a job requires, in the form used by `Wakeup` and in the store."""
     return "\n".join(sorted(set(tags))) if tags else ""

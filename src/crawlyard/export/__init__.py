@@ -1,1 +1,1 @@
-"""A job's pages as files."""
+"""Export of a job's pages to files."""

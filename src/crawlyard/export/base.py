@@ -1,4 +1,4 @@
-"""What an export format is: a header, and one record after another as bytes."""
+"""Export formats: the writer interface, file names, and streaming in chunks."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -9,11 +9,11 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct
 
 Record: TypeAlias = Mapping[str, Any]
-"""A page as JSON values: what `web.wire.PageOut` dumps."""
+"""A page as JSON values, as dumped by `web.wire.PageOut`."""
 
 
 class Format(StrEnum):
-    """The formats that pages can be exported as."""
+    """The export formats for pages."""
 
     JSONL = auto()
     CSV = auto()
@@ -22,12 +22,12 @@ class Format(StrEnum):
 
     @property
     def is_text(self) -> bool:
-        """Tell whether a person can read it."""
+        """Return whether it is readable text."""
         return self in {Format.JSONL, Format.CSV}
 
     @property
     def suffix(self) -> str:
-        """Return what the names of its files end in, with the dot."""
+        """Return the suffix of its file names, including the dot."""
         return ".warc.gz" if self is Format.WARC else f".{self}"
 
 
@@ -36,11 +36,11 @@ SUFFIXES = {
     **{form.suffix: form for form in Format},
     ".warc": Format.WARC,
 }
-"""The formats by what the names of files end in, in lower case."""
+"""Formats by file name suffix, in lower case."""
 
 
 def format_of(name: str) -> Format | None:
-    """Return the format that the name of a file tells, ``None`` if it tells none."""
+    """Return the format that a file name indicates; ``None`` if it indicates none."""
     found = (form for suffix, form in SUFFIXES.items() if name.lower().endswith(suffix))
     return next(found, None)
 
@@ -49,35 +49,35 @@ class Writer(Protocol):
     """Turns records into the bytes of one format."""
 
     def head(self) -> bytes:
-        """Return what goes before the first record; perhaps nothing."""
+        """Return the bytes before the first record, which may be empty."""
         ...
 
     def record(self, record: Record) -> bytes:
-        """Return one record; the bytes of several are simply joined."""
+        """Return the bytes of one record; several records are concatenated."""
         ...
 
 
 class Written(Struct, frozen=True, kw_only=True):
-    """What an export came to."""
+    """The result of an export."""
 
-    records: int | None  # None: what was written came as it is
+    records: int | None  # None: the bytes were copied as they came
     bytes: int
 
 
 def file_name(title: str, key: str, form: Format) -> str:
-    """Return the name of a file for the pages of the job *title* with the id *key*.
+    """Return a file name for the pages of the job *title* with the id *key*.
 
-    Of ASCII letters, digits, "-" and "." alone, whatever the title says.
+    It contains only ASCII letters, digits, "-" and ".", whatever the title is.
     """
     said = re.sub("[^a-z0-9]+", "-", title.lower())[:40].strip("-")
     return f"{said or 'pages'}-{key}{form.suffix}"
 
 
-CHUNK = 256 * 1024  # bytes that are gathered before one write
+CHUNK = 256 * 1024  # bytes collected before one write
 
 
 async def chunks(records: AsyncGenerator[Record], writer: Writer) -> AsyncIterator[bytes]:
-    """Yield *records* as they come, about `CHUNK` bytes at a time; close them at the end."""
+    """Yield *records* as they arrive, in chunks of about `CHUNK` bytes; close them at the end."""
     waiting = bytearray(writer.head())
     async with aclosing(records):
         async for record in records:
@@ -92,9 +92,9 @@ async def chunks(records: AsyncGenerator[Record], writer: Writer) -> AsyncIterat
 async def write(
     records: AsyncIterator[Record], writer: Writer, sink: Callable[[bytes], object]
 ) -> Written:
-    """Write *records* to *sink* as they come, and return how many there were.
+    """Write *records* to *sink* as they arrive, and return how many there were.
 
-    Memory stays at one chunk, whatever the number of records.
+    Memory use stays at one chunk, whatever the number of records.
     """
     count = total = 0
 

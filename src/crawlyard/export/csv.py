@@ -1,4 +1,4 @@
-"""CSV for spreadsheets: a fixed header, and no cell that a spreadsheet would run."""
+"""CSV for spreadsheets: a fixed header, and no cell that a spreadsheet would execute."""
 
 import csv
 import io
@@ -39,10 +39,10 @@ _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class Csv:
-    """Writes one row per record (RFC 4180, UTF-8), several extracted values one a line.
+    """Writes one row per record (RFC 4180, UTF-8), with several extracted values on separate lines.
 
-    Text cells that a spreadsheet would take for a formula get a leading ``'``; plain
-    numbers do not. NUL and half characters become U+FFFD.
+    Text cells that a spreadsheet would treat as a formula get a leading ``'``; plain numbers do
+    not. NUL and unpaired surrogates become U+FFFD.
 
     Source: OWASP, «CSV Injection».
     """
@@ -56,16 +56,16 @@ class Csv:
     ) -> None:
         self._extracted = tuple(extracted)
         self._text = text
-        self._before = tuple(before)  # fields that come before all others
+        self._before = tuple(before)  # fields before all others
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the names of the columns, in order."""
+        """Return the column names, in order."""
         own = tuple(f"extracted.{name}" for name in self._extracted)
         return self._before + COLUMNS + own + (("text",) if self._text else ())
 
     def head(self) -> bytes:
-        """Return the row of column names."""
+        """Return the header row."""
         return row(self.columns)
 
     def record(self, record: Record) -> bytes:
@@ -81,7 +81,7 @@ class Csv:
 
 
 def cell(value: object) -> str:
-    """Return *value* as the text of a cell that no spreadsheet runs."""
+    """Return *value* as cell text that no spreadsheet executes."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes: files that appear complete or not at all."""
 
 import contextlib
 import fcntl
@@ -15,15 +15,14 @@ Sink: TypeAlias = Callable[[bytes], object]
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: int = 0o666) -> Iterator[Sink]:
-    """Yield what writes to *path*; the file has its name once the block has ended well.
+    """Yield a function that writes to *path*; the file appears when the block ends without error.
 
-    It is written beside as ``.NAME.partial`` and then renamed, so that a killed
-    process leaves what was there before. What is no plain file (a pipe, a device) is
-    written directly. A link is followed. *mode* is who may read and write a new file,
-    less what the umask takes away.
+    Data is written to ``.NAME.partial`` in the same folder, which is then renamed, so that a killed
+    process leaves the old file in place. Anything but a regular file (a pipe, a device) is written
+    directly. Symbolic links are followed. *mode* is the mode of a new file, reduced by the umask.
 
     Raises:
-        OSError: with the name of the file, whatever went wrong (disk full, say).
+        OSError: with the name of the file, whatever went wrong (disk full, for example).
         Conflict: another process is writing the same file.
     """
     target = path.resolve()
@@ -45,13 +44,13 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[Sink]:
         partial.unlink(missing_ok=True)
         raise
     finally:
-        # what could not be written is lost already: closing need not say it again
+        # unwritten data is lost already: closing need not report it again
         with contextlib.suppress(OSError):
             file.close()
 
 
 def check_writable(path: Path) -> None:
-    """Find out early that *path* cannot be written: before a crawl, not after it.
+    """Check that *path* can be written, so that a crawl does not fail only at its end.
 
     Raises:
         OSError: with the name of the file.
@@ -68,11 +67,11 @@ def check_writable(path: Path) -> None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let an `OSError` of the block name *path*: a failed write does not say of which file."""
+    """Add *path* to an `OSError` raised in the block: a failed write does not name its file."""
     try:
         yield
     except BrokenPipeError:
-        raise  # the reader has gone: no failure of the file
+        raise  # the reader has gone away: not a failure of the file
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
@@ -82,19 +81,19 @@ def _sink(file: BinaryIO, path: Path) -> Sink:
         with _naming(path):
             rest = memoryview(data)
             while rest:
-                rest = rest[file.write(rest) :]  # unbuffered files may take a part
+                rest = rest[file.write(rest) :]  # unbuffered files may accept only a part
 
     return write
 
 
 def _locked(partial: Path, path: Path, mode: int) -> BinaryIO:
-    """Return *partial* opened empty, for this process alone."""
+    """Return *partial* opened empty and locked for this process."""
     with _naming(path):
         opened = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
         file = os.fdopen(opened, "wb")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # whoever held the lock may just have renamed the file: what we opened is his result
+        # the last lock holder may just have renamed the file: then we opened its result
         ours = partial.exists() and os.path.samestat(partial.stat(), os.fstat(opened))
     except BlockingIOError:
         ours = False

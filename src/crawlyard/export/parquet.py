@@ -1,4 +1,4 @@
-"""Parquet for analysis: typed columns, row group by row group."""
+"""Parquet for analysis: typed columns, one row group at a time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -13,10 +13,10 @@ from crawlyard.export.base import Record
 
 MOST_ROWS = 20_000
 MOST_CHARACTERS = 8 << 20
-"""Of all text in a row group; with these two, memory is bounded whatever the pages are."""
+"""Of all text in a row group. With both limits, memory is bounded whatever the pages contain."""
 
 _COMPRESSION = "zstd"
-_EVERY_ROW = 200  # characters that a row without any text counts as
+_EVERY_ROW = 200  # characters counted for a row, in addition to its text
 
 _TEXTS = pa.list_(pa.field("element", pa.string()))
 _HEADERS = pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("value", pa.string())])))
@@ -49,9 +49,9 @@ COLUMNS = {
 
 
 class Parquet:
-    """Gathers records, and gives the bytes of a row group when one is full.
+    """Collects records, and returns the bytes of a row group when one is full.
 
-    Where a page has no error, its two columns are null.
+    If a page has no error, its two error columns are null.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Parquet:
         before: Sequence[str] = (),
     ) -> None:
         self._extracted = tuple(extracted)
-        self._before = tuple(before)  # fields of text that come before all others
+        self._before = tuple(before)  # text fields before all others
         asked = {"text": text, "html": html, "headers": html}
         self._more = tuple(name for name, wanted in asked.items() if wanted)
         self._rows: list[dict[str, Any]] = []
@@ -80,11 +80,11 @@ class Parquet:
 
     @property
     def full(self) -> bool:
-        """Tell whether a row group is to be written."""
+        """Return whether a row group should be written."""
         return len(self._rows) >= MOST_ROWS or self._characters >= MOST_CHARACTERS
 
     def add(self, record: Record) -> None:
-        """Take up one record."""
+        """Add one record."""
         error = record["error"] or {"kind": None, "detail": None}
         row = {name: record[name] for name in (*self._before, *_PLAIN)}
         row |= {"error_kind": error["kind"], "error_detail": error["detail"]}
@@ -97,7 +97,7 @@ class Parquet:
         self._characters += _EVERY_ROW + sum(map(_size, row.values()))
 
     def group(self) -> bytes:
-        """Return the bytes of what was taken up since the last time."""
+        """Return the bytes of the records added since the last call."""
         if self._rows:
             table = pa.Table.from_pylist(self._rows, schema=self._schema)
             self._writer.write_table(table, row_group_size=len(self._rows))
@@ -105,14 +105,14 @@ class Parquet:
         return self._sink.taken()
 
     def end(self) -> bytes:
-        """Return the bytes of what is left, and those that end the file."""
+        """Return the bytes of the remaining records and of the file footer."""
         data = self.group()
         self._writer.close()
         return data + self._sink.taken()
 
 
 async def chunks(records: AsyncGenerator[Record], writer: Parquet) -> AsyncIterator[bytes]:
-    """Yield *records* as they come, a row group at a time; close them at the end."""
+    """Yield *records* as they arrive, one row group at a time; close them at the end."""
     async with aclosing(records):
         async for record in records:
             writer.add(record)
@@ -125,7 +125,7 @@ _PLAIN = tuple(n for n in COLUMNS if n not in {"fetched_at", "error_kind", "erro
 
 
 def _size(value: Any) -> int:
-    """Return how many characters *value* has, with all that is in it."""
+    """Return how many characters *value* contains, including nested values."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
@@ -140,7 +140,7 @@ def _pairs(headers: Sequence[tuple[str, str]] | None) -> list[dict[str, str]] | 
 
 
 class _Sink:
-    """What Parquet is written to: it is taken away as it comes."""
+    """A file object that Parquet is written to, and whose bytes are taken out as they arrive."""
 
     closed = False
 

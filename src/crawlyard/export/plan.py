@@ -1,4 +1,4 @@
-"""What an export of a job's pages has in it, and who writes it."""
+"""Export plan: what an export of a job's pages contains, and which writer it uses."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from crawlyard.lazy import installed, lazily
 
 if TYPE_CHECKING:
     from crawlyard.export import parquet, warc
-else:  # each needs an extra
+else:  # each needs an optional dependency
     parquet = lazily("crawlyard.export.parquet")
     warc = lazily("crawlyard.export.warc")
 
@@ -25,7 +25,7 @@ NO_HTML = "expected a job that keeps HTML (--keep html): there is nothing else t
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """An export in one format, of a job that keeps *text*, *html* and what it has *extracted*."""
+    """An export in one format of a job that stores *text*, *html* and its *extracted* values."""
 
     format: Format
     text: TextMode
@@ -34,21 +34,21 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def kept(self) -> list[Body]:
-        """Return what of a page goes into its record; HTML has no place in CSV."""
+        """Return the page contents that go into a record; CSV has no place for HTML."""
         html = self.html and self.format is not Format.CSV
         text = [Body.TEXT] if self.text is not TextMode.NONE else []
         return text + ([Body.HTML, Body.HEADERS] if html else [])
 
     @property
     def left_out(self) -> Collection[str]:
-        """Return the fields of a record that are left out."""
+        """Return the record fields that are left out."""
         return frozenset() if Body.HTML in self.kept else frozenset({"html", "headers"})
 
     def check(self) -> None:
-        """Check that it can be written.
+        """Check that the export is possible.
 
         Raises:
-            Invalid: it needs an extra that is not installed, or what the job does not keep.
+            Invalid: it needs an extra that is not installed, or data that the job does not store.
         """
         if self.format is Format.PARQUET:
             check_installed(Format.PARQUET)
@@ -58,13 +58,13 @@ class Plan(Struct, frozen=True, kw_only=True):
             check_installed(Format.WARC)
 
     def writer(self) -> Writer:
-        """Return what writes the records of a format that is text."""
+        """Return the writer of a text format."""
         if self.format is Format.CSV:
             return Csv(self.extracted, text=Body.TEXT in self.kept)
         return JsonLines()
 
     def chunks(self, records: AsyncGenerator[Record]) -> AsyncIterator[bytes]:
-        """Yield *records* as they come; close them at the end. WARC is made of `captures`."""
+        """Yield *records* as they arrive; close them at the end. For WARC, use `captures`."""
         if self.format is Format.PARQUET:
             text, html = Body.TEXT in self.kept, Body.HTML in self.kept
             return parquet.chunks(records, parquet.Parquet(self.extracted, text=text, html=html))
@@ -74,23 +74,23 @@ class Plan(Struct, frozen=True, kw_only=True):
     def captures(
         found: "AsyncGenerator[warc.Capture]", title: str, key: str, *, robots: bool
     ) -> AsyncIterator[bytes]:
-        """Yield a WARC of the pages of the job *title* with the id *key*, as they come."""
+        """Yield a WARC file of the pages of the job *title* with the id *key*, as they arrive."""
         return warc.chunks(
             found, warc.Warc(title or key, file_name(title, key, Format.WARC), robots=robots)
         )
 
 
 def check_installed(form: Format) -> None:
-    """Check that what *form* needs is installed.
+    """Check that the package that *form* needs is installed.
 
     Raises:
-        Invalid: it is not; the message says how it is.
+        Invalid: it is not; the message says how to install it.
     """
     needed = _NEEDED.get(form)
     if needed is not None and not installed(needed):
-        install = install_line(form)  # the extras are called as the formats are
+        install = install_line(form)  # extras are named after the formats
         raise Invalid("format", f"{form} needs {needed}, which is not installed: {install}")
 
 
 _NEEDED = {Format.PARQUET: "pyarrow", Format.WARC: "warcio"}
-"""The package that writes a format."""
+"""The package that writes each format."""

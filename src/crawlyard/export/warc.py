@@ -1,7 +1,7 @@
-"""WARC for archives: what was kept of each page, one compressed record after another.
+"""WARC for archives: stored pages, one compressed record after another.
 
-A job keeps what a page says and the headers that it came with, not the bytes of the
-connection: what is made up again is named in the first record of each file.
+A job stores the content of a page and its response headers, not the bytes of the connection. The
+first record of each file says what is reconstructed.
 
 Source: ISO 28500:2017, "WARC file format" (WARC/1.1), with its annex D on compression.
 """
@@ -38,29 +38,29 @@ _BREAKS = re.compile("[\r\n\0]+")
 class Capture(Struct, frozen=True, kw_only=True):
     """One page with its body."""
 
-    key: str  # unique among all pages of all yards
-    url: str  # that was answered
+    key: str  # unique among all pages of all instances
+    url: str  # the URL that answered
     at: datetime
     status: int
     content_type: str
-    headers: Sequence[tuple[str, str]] | None  # of the response, in their order; None: not kept
+    headers: Sequence[tuple[str, str]] | None  # of the response, in order; None: not stored
     body: bytes  # without content coding
     truncated: bool = False
 
 
 class Warc:
-    """Makes the records of one file, each a gzip member of its own."""
+    """Creates the records of one file, each a separate gzip member."""
 
     def __init__(self, title: str, name: str, *, robots: bool) -> None:
         self._title = title
         self._name = name  # of the file
-        self._robots = robots  # they were obeyed
+        self._robots = robots  # whether robots.txt was obeyed
         self._data = BytesIO()
         self._writer = WARCWriter(self._data, gzip=True, warc_version="WARC/1.1")
         self._info_id = ""
 
     def head(self) -> bytes:
-        """Return the record that tells of the file."""
+        """Return the record that describes the file."""
         info = {
             "software": f"Crawlyard/{VERSION}",
             "format": "WARC File Format 1.1",
@@ -74,7 +74,7 @@ class Warc:
         return self._written(record)
 
     def record(self, capture: Capture) -> bytes:
-        """Return the record of one page: a response, or without headers a resource."""
+        """Return the record of one page: a response, or a resource if there are no headers."""
         about = {
             "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, capture.key)}>",
             "WARC-Warcinfo-ID": self._info_id,
@@ -103,7 +103,7 @@ class Warc:
 
 
 async def chunks(captures: AsyncGenerator[Capture], writer: Warc) -> AsyncIterator[bytes]:
-    """Yield the file, a record at a time, as *captures* come; close them at the end."""
+    """Yield the file one record at a time, as *captures* arrive; close them at the end."""
     yield writer.head()
     async with aclosing(captures):
         async for capture in captures:
@@ -123,12 +123,12 @@ def _headers(capture: Capture) -> StatusAndHeaders | None:
 
 
 def _name(text: str) -> str:
-    """Return *text* as a name that a header may have: warcio gives up at any other."""
+    """Return *text* as a valid header name: warcio fails on any other."""
     return _line(text).encode("ascii", "replace").decode()
 
 
 def _line(text: str) -> str:
-    """Return *text* as one line that UTF-8 has."""
+    """Return *text* as one line that can be encoded as UTF-8."""
     return _BREAKS.sub(" ", text).encode("utf-8", "replace").decode()
 
 

@@ -1,7 +1,7 @@
-"""What proves who somebody is: tokens for programs, sessions for browsers, links to sign in by.
+"""Credentials: API tokens, browser sessions and one-time sign-in links.
 
-Only the SHA-256 of a secret is kept. A secret has 256 random bits, so that a slow
-hash would add nothing.
+Only the SHA-256 of a secret is stored. A secret has 256 random bits, so a slow hash would
+add nothing.
 """
 
 import base64
@@ -22,7 +22,7 @@ SESSION_LASTS = timedelta(days=14)
 LINK_LASTS = timedelta(minutes=15)
 
 TOUCH_EVERY = timedelta(minutes=1)
-"""How exact `Credential.used_at` is: not every request is a write."""
+"""Resolution of `Credential.used_at`, so that not every request causes a write."""
 
 
 class CredentialKind(StrEnum):
@@ -38,11 +38,11 @@ _PREFIXES: Mapping[CredentialKind, str] = {
     CredentialKind.SESSION: "cys_",
     CredentialKind.LINK: "cyl_",
 }
-_SHOWN = 12  # characters of a secret by which its owner knows it again
+_SHOWN = 12  # characters
 
 
 class Credential(Struct, frozen=True, kw_only=True):
-    """A secret that was given out, without the secret."""
+    """An issued credential, without its secret."""
 
     id: str
     kind: CredentialKind
@@ -50,8 +50,8 @@ class Credential(Struct, frozen=True, kw_only=True):
     label: str = ""
     prefix: str  # the first characters of the secret
     digest: str  # SHA-256 of the secret, hex
-    permits: frozenset[Permit] | None = None  # None: all that its user's role has
-    parent_id: str | None = None  # of a session: the token or link that it was had by
+    permits: frozenset[Permit] | None = None  # None: all of the role's permits
+    parent_id: str | None = None  # of a session: the token or link it was opened with
     created_at: datetime
     expires_at: datetime | None = None
     used_at: datetime | None = None
@@ -63,48 +63,48 @@ class Credential(Struct, frozen=True, kw_only=True):
             raise Invalid("name", f"{expected}, got {self.label!r}")
 
     def good(self, now: datetime) -> bool:
-        """Tell whether it proves anything at *now*."""
+        """Return whether it is valid at *now*."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def permits_of(self, user: User) -> frozenset[Permit]:
-        """Return what *user* may do with it."""
+        """Return what *user* may do with it: the permits of their role, narrowed by its own."""
         own = PERMITS_OF[user.role]
         return own if self.permits is None else own & self.permits
 
     def stale(self, now: datetime) -> bool:
-        """Tell whether its use at *now* is worth a note."""
+        """Return whether `used_at` should be updated for a use at *now*."""
         return self.used_at is None or now - self.used_at >= TOUCH_EVERY
 
     def revoked(self, now: datetime) -> "Credential":
-        """Return it as it is once it proves nothing any more."""
+        """Return it revoked, at *now* unless it already was."""
         return replace(self, revoked_at=self.revoked_at or now)
 
 
 def spelled(kind: CredentialKind, random: bytes) -> str:
-    """Return the secret that *random* bytes make."""
+    """Return the secret made of *random* bytes, with the prefix of its kind."""
     return _PREFIXES[kind] + base64.urlsafe_b64encode(random).decode().rstrip("=")
 
 
 def digest_of(secret: str) -> str:
-    """Return what is kept of a secret."""
+    """Return the digest under which a secret is stored."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 def prefix_of(secret: str) -> str:
-    """Return what is shown of a secret."""
+    """Return the part of a secret that is shown, so that its owner can recognize it."""
     return secret[:_SHOWN]
 
 
 def kind_of(secret: str) -> CredentialKind | None:
-    """Return what *secret* is for, by its first letters; ``None``: it is none of ours."""
+    """Return the kind of *secret* by its prefix; ``None`` if it isn't one of ours."""
     return next((kind for kind, prefix in _PREFIXES.items() if secret.startswith(prefix)), None)
 
 
 def permits_named(words: Iterable[str]) -> frozenset[Permit]:
-    """Return the permits of these names; ``jobs:*`` means all of jobs.
+    """Return the permits with these names; ``jobs:*`` means all permits for jobs.
 
     Raises:
-        Invalid: there is no such permit; the message has all of them.
+        Invalid: no permit has that name; the message lists all of them.
     """
     found: set[Permit] = set()
     for word in words:
@@ -118,7 +118,7 @@ def permits_named(words: Iterable[str]) -> frozenset[Permit]:
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Somebody who has proved who he is, and what he may do with that proof."""
+    """An authenticated user, and what they may do with the credential they used."""
 
     user: User
     credential: Credential
@@ -126,12 +126,12 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     @property
     def actor(self) -> Actor:
-        """Return him as the services see him."""
+        """Return the user as the services see them."""
         return self.user.actor
 
 
 class Given(Struct, frozen=True, kw_only=True):
-    """A secret that was just made, to be shown this once."""
+    """A new credential with its secret, which is shown only this once."""
 
     credential: Credential
     secret: str

@@ -1,7 +1,7 @@
-"""Settings that an admin changes while the yard runs: what they say, section by section.
+"""Runtime settings: what each section may contain, and what it means.
 
-A section is kept as a JSON object. What it leaves out is as the server's own settings say,
-or as if nobody had written it.
+Admins change these settings while the server runs. A section is stored as a JSON object. A field
+that it leaves out falls back to the server's own settings, or to the built-in default.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from crawlyard.core.quantity import seconds
 from crawlyard.errors import Invalid
 
 MOST_DAYS = 3650.0
-"""Of a retention, as in the server's own settings."""
+"""The longest retention, as in the server's own settings."""
 
 RETENTIONS = (
     "paused_ttl_days",
@@ -29,12 +29,12 @@ RETENTIONS = (
     "credentials_days",
     "usage_days",
 )
-"""What the section `retention` may say; the names are those of the server's own settings."""
+"""The fields of the section `retention`, named as in the server's own settings."""
 
 _GRANTS = tuple(grant.value for grant in Grant)
 
 _NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "webhooks"})
-"""Fields of a spec that say what one job is: none of them is the same for all."""
+"""Fields of a spec that describe one job, and so can't have a default for all jobs."""
 
 _LARGEST = 10**15
 
@@ -49,30 +49,30 @@ class SectionName(StrEnum):
 
 
 def section_read(name: SectionName, value: Mapping[str, object]) -> dict[str, object]:
-    """Return what a section is to say, in its canonical form.
+    """Return a section in canonical form.
 
     Raises:
-        Invalid: a field is unknown, or its value is not what is expected.
+        Invalid: a field is unknown, or its value is invalid.
     """
     return _READERS[name](value)
 
 
 def grants_of(value: Mapping[str, object]) -> Grants:
-    """Return what a kept section grants: what it does not name, it does not grant."""
+    """Return the grants of a stored section; what it does not name is not granted."""
     return Grants(**{name: bool(value.get(name, False)) for name in _GRANTS})
 
 
 def ceilings_of(value: Mapping[str, object]) -> Limits:
-    """Return the ceilings that a kept section sets."""
+    """Return the ceilings set by a stored section."""
     return _limits(value)
 
 
 def days_of(
     value: Mapping[str, object], name: str, otherwise: timedelta | None
 ) -> timedelta | None:
-    """Return how long a kept section lets things be kept; ``None`` is for ever.
+    """Return how long a stored section says to keep something; ``None`` means forever.
 
-    *name* is one of `RETENTIONS`; a section that does not say it leaves it as *otherwise*.
+    *name* is one of `RETENTIONS`; if the section does not set it, *otherwise* is returned.
     """
     days = value.get(name)
     if not isinstance(days, (int, float)):
@@ -81,10 +81,12 @@ def days_of(
 
 
 def defaults_of(value: Form, spec: JobSpec, free: Callable[[str], bool]) -> JobSpec:
-    """Return *spec* with a kept section's defaults where *free* says of a path that nobody has.
+    """Return *spec* with the section's defaults applied to each path for which *free* returns true.
+
+    *free* tells whether nobody has set that path.
 
     Raises:
-        Invalid: together they are out of range.
+        Invalid: the resulting spec is out of range.
     """
     under = {path: found for path, found in values_of(value).items() if free(path)}
     return spec_with(under, spec) if under else spec

@@ -1,4 +1,4 @@
-"""When a user's quota keeps his jobs waiting."""
+"""User quotas: when they keep jobs waiting."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -7,18 +7,18 @@ from crawlyard.core.access.user import Quota
 from crawlyard.core.jobs.limits import Usage
 
 DAILY: Mapping[str, str] = {"pages_per_day": "pages", "bytes_per_day": "bytes"}
-"""The parts of a quota that are of one day, and what of the usage they count."""
+"""The daily parts of a quota, and the usage that each one counts."""
 
 
 def limited(quota: Quota) -> bool:
-    """Tell whether *quota* may hold jobs back at all: only then it is asked at a claim."""
+    """Return whether *quota* can hold jobs back at all; only then is it checked at a claim."""
     return any(getattr(quota, part) is not None for part in ("running", *DAILY))
 
 
 def held_back(quota: Quota, running: int, today: Usage) -> str | None:
-    """Return which part of *quota* lets no further job begin, ``None``: one may.
+    """Return which part of *quota* prevents another job from starting; ``None`` if none does.
 
-    *running* jobs of the user run already, and *today* is what was fetched on `day_of` now.
+    The user has *running* jobs already; *today* is their usage on the day `day_of` now.
     """
     if quota.running is not None and running >= quota.running:
         return "running"
@@ -26,7 +26,10 @@ def held_back(quota: Quota, running: int, today: Usage) -> str | None:
 
 
 def spent(quota: Quota, today: Usage) -> str | None:
-    """Return which part of *quota* is used up for the day, so that no job goes on either."""
+    """Return which daily part of *quota* is used up, so that running jobs must stop too.
+
+    ``None`` if none is.
+    """
     for part, used in DAILY.items():
         most: int | None = getattr(quota, part)
         if most is not None and getattr(today, used) >= most:
@@ -35,5 +38,5 @@ def spent(quota: Quota, today: Usage) -> str | None:
 
 
 def day_of(now: datetime) -> date:
-    """Return the day that *now* belongs to: days are UTC's."""
+    """Return the UTC day of *now*."""
     return now.astimezone(UTC).date()

@@ -1,4 +1,7 @@
-"""Who acts: every record has an owner, and every service method takes its actor."""
+"""Users: roles, permits, quotas and grants.
+
+Every record has an owner, and every service method takes the actor.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,7 +15,7 @@ from crawlyard.errors import Invalid
 MAX_USER_ID = 48
 
 NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)
-"""When the user `local` was made, as stored: the schema makes it, at no known instant."""
+"""The stored creation time of the user `local`, which the schema creates at no known time."""
 
 
 class Role(StrEnum):
@@ -24,7 +27,7 @@ class Role(StrEnum):
 
 
 class Permit(StrEnum):
-    """What a token may be good for; a role has some of them, a token perhaps fewer."""
+    """What a token may be allowed to do. A role has a set of permits; a token may have fewer."""
 
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
@@ -48,44 +51,44 @@ PERMITS_OF: Mapping[Role, frozenset[Permit]] = {
     Role.OPERATOR: _OPERATES,
     Role.ADMIN: frozenset(Permit),
 }
-"""What each role permits."""
+"""The permits of each role."""
 
 
 class Actor(Struct, frozen=True, kw_only=True):
-    """A user, as the services see one."""
+    """A user as the services see them."""
 
     id: str
     role: Role = Role.OPERATOR
-    trusted: bool = False  # he works on the store's own files: what his flags say is granted
+    trusted: bool = False  # works on the store's own files: needs no grants
 
     def may_see(self, owner: str) -> bool:
-        """Tell whether what *owner* has may be shown to this actor."""
+        """Return whether this actor may see what belongs to *owner*."""
         return self.role is Role.ADMIN or self.id == owner
 
     def may_change(self, owner: str) -> bool:
-        """Tell whether what *owner* has may be changed by this actor."""
+        """Return whether this actor may change what belongs to *owner*."""
         return self.role is Role.ADMIN or (self.role is Role.OPERATOR and self.id == owner)
 
     def vouches_for(self, owner: str) -> bool:
-        """Tell whether what this actor says of a thing of *owner*'s needs no grant: his own."""
+        """Return whether they are trusted and are *owner*: then no grants are needed."""
         return self.trusted and self.id == owner
 
 
 LOCAL = Actor(id="local", role=Role.ADMIN, trusted=True)
-"""The user of the embedded store: who can read its files may do everything.
+"""The user of the embedded store: whoever can read its files may do everything.
 
-The same user over the API is not trusted: whoever has his token may not have the files.
+The same user is not trusted over the API: having the token does not mean having the files.
 """
 
 
 class Quota(Struct, frozen=True, kw_only=True):
-    """What a user may have at most; ``None`` is as much as he likes."""
+    """A user's quota; ``None`` means no limit."""
 
-    running: int | None = None  # jobs at once: more wait
-    pending: int | None = None  # jobs that wait: more are refused
-    pages_per_day: int | None = None  # of UTC days: once used up, his jobs wait
+    running: int | None = None  # jobs at once; further ones wait
+    pending: int | None = None  # waiting jobs; further ones are refused
+    pages_per_day: int | None = None  # per UTC day; once used up, the user's jobs wait
     bytes_per_day: int | None = None  # of response bodies, on the wire; as above
-    ceilings: Limits = field(default_factory=Limits)  # of one job: what it asks beyond is cut
+    ceilings: Limits = field(default_factory=Limits)  # for one job; higher limits are lowered
 
     def __post_init__(self) -> None:
         for name in ("running", "pending", "pages_per_day", "bytes_per_day"):
@@ -98,16 +101,16 @@ NO_QUOTA = Quota()
 
 
 class User(Struct, frozen=True, kw_only=True):
-    """An account. Its id is its name as well: what owners and actors are called by.
+    """An account. Its id is also its name, by which owners and actors are referred to.
 
     Raises:
-        Invalid: the id is none.
+        Invalid: the id is not valid.
     """
 
     id: str
     role: Role = Role.OPERATOR
     quota: Quota = NO_QUOTA
-    disabled_at: datetime | None = None  # since then nobody signs in as this user
+    disabled_at: datetime | None = None  # since when nobody can sign in as this user
     version: int = 1
     created_at: datetime
     updated_at: datetime
@@ -120,12 +123,12 @@ class User(Struct, frozen=True, kw_only=True):
 
     @property
     def actor(self) -> Actor:
-        """Return the user as one who acts."""
+        """Return the user as an actor."""
         return Actor(id=self.id, role=self.role)
 
 
 class Grant(StrEnum):
-    """What the settings of a yard grant, or do not: each is a field of `Grants`."""
+    """What the settings of a server may grant: each member is a field of `Grants`."""
 
     ADDRESSES = auto()  # allow_addresses: these addresses, although they are not public
     PRIVATE = auto()  # allow_private: all that are not public
@@ -133,10 +136,10 @@ class Grant(StrEnum):
 
 
 class Grants(Struct, frozen=True, kw_only=True):
-    """What a yard lets a spec ask for: what opens a way inside, or sets a site's wishes aside.
+    """What a server lets a spec ask for: non-public addresses, and ignoring robots.txt.
 
-    The embedded store grants all of it: whoever can read its files can open the
-    same addresses without us.
+    The embedded store grants all of it: whoever can read its files can open the same addresses
+    without Crawlyard.
     """
 
     addresses: bool = True  # --allow-address
@@ -145,4 +148,4 @@ class Grants(Struct, frozen=True, kw_only=True):
 
 
 NO_GRANTS = Grants(addresses=False, private=False, ignore_robots=False)
-"""What a yard that others reach grants until its admin says otherwise."""
+"""What a server that others can reach grants until its admin changes it."""

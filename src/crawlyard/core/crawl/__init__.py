@@ -1,1 +1,1 @@
-"""What a crawl meets: pages, and what became of each URL."""
+"""Pages and URL outcomes of a crawl."""

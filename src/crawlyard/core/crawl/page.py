@@ -1,4 +1,4 @@
-"""URLs on their way through a crawl: targets, and what became of each."""
+"""Targets, pages and outcomes: URLs on their way through a crawl."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 
 class Via(StrEnum):
-    """How a URL came to be known."""
+    """How a URL was discovered."""
 
     SEED = auto()
     SITEMAP = auto()  # a sitemap: read for the URLs it lists, not kept as a page
@@ -18,7 +18,7 @@ class Via(StrEnum):
 
 
 class TargetState(IntEnum):
-    """What has become of a target; the numbers are those of the database."""
+    """What happened to a target; the numbers are those stored in the database."""
 
     WAITING = 0
     DONE = 1  # a final answer, its page is stored
@@ -28,7 +28,7 @@ class TargetState(IntEnum):
 
 
 class ErrorKind(StrEnum):
-    """Why a URL failed: the closed list."""
+    """Why a URL failed; this list is closed."""
 
     TIMEOUT = auto()  # no whole answer in time
     DNS = auto()  # the name has no address
@@ -58,11 +58,11 @@ UNREACHABLE = frozenset(
         ErrorKind.ROBOTS,
     }
 )
-"""Failures of a whole site that may be gone in an hour; a 404 and a blocked address stay."""
+"""Failures of a whole site that may be gone in an hour, unlike a 404 or a blocked address."""
 
 
 class Target(Struct, frozen=True):
-    """One URL to be fetched. In a job, *fp* (the signed 64-bit hash of *url*) is its key."""
+    """One URL to fetch. Within a job, *fp* (the signed 64-bit hash of *url*) is its key."""
 
     url: str
     fp: int
@@ -77,7 +77,7 @@ class Target(Struct, frozen=True):
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """What is kept of a target that was answered for good, or given up."""
+    """The record of a target that got a final answer or was given up."""
 
     url: str  # as it was found, before redirects
     final_url: str
@@ -105,7 +105,7 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 class Body(StrEnum):
-    """What is kept of a page beside its record, compressed."""
+    """Page content that is stored beside the record, compressed."""
 
     TEXT = auto()  # text, main content or Markdown, as asked
     HTML = auto()  # the decoded body, byte for byte
@@ -113,10 +113,10 @@ class Body(StrEnum):
 
 
 class Outcome(Struct, frozen=True):
-    """What became of one target.
+    """What happened to one target.
 
-    DONE and FAILED carry a page; SKIPPED and REDIRECTED carry *rule*; WAITING is a
-    failed try that goes back to the frontier (the target's new *tries* and *due_at*).
+    DONE and FAILED carry a page; SKIPPED and REDIRECTED carry *rule*; WAITING is a failed try
+    that returns to the frontier (with the target's new *tries* and *due_at*).
     """
 
     target: Target
@@ -127,7 +127,7 @@ class Outcome(Struct, frozen=True):
 
     @property
     def redirects(self) -> bool:
-        """Tell whether the answer was a redirect, wherever it led."""
+        """Return whether the answer was a redirect, wherever it led."""
         if self.page is not None:
             return self.page.error is ErrorKind.BAD_REDIRECT
         kept_out = self.state is TargetState.SKIPPED and self.rule.startswith(RuleKind.REDIRECT)
@@ -135,14 +135,14 @@ class Outcome(Struct, frozen=True):
 
 
 class Skipped(Struct, frozen=True):
-    """A URL that was found and kept out without a request, with the rule that did it."""
+    """A URL that was skipped without a request, and the rule that excluded it."""
 
     target: Target
     rule: str
 
 
 class SkippedURL(Struct, frozen=True, kw_only=True):
-    """A URL that was not fetched, as it is listed."""
+    """A URL that was not fetched, as shown in lists."""
 
     url: str
     depth: int
@@ -150,7 +150,7 @@ class SkippedURL(Struct, frozen=True, kw_only=True):
 
 
 class RuleKind(StrEnum):
-    """What kind of rule keeps URLs out: the word that its text begins with."""
+    """What kind of rule skips URLs: the word with which the text of the rule begins."""
 
     SCOPE = auto()
     EXCLUDE = auto()
@@ -163,7 +163,7 @@ class RuleKind(StrEnum):
 
 
 class SkippedGroup(Struct, frozen=True, kw_only=True):
-    """The URLs that rules of one kind kept out."""
+    """The URLs skipped by rules of one kind."""
 
     kind: RuleKind
     count: int
@@ -171,7 +171,7 @@ class SkippedGroup(Struct, frozen=True, kw_only=True):
 
 
 class StoredPage(Struct, frozen=True, kw_only=True):
-    """A page record as it is kept, with its key for paging and bodies."""
+    """A stored page record, with its key for paging and bodies."""
 
     id: int
     page: Page
@@ -189,18 +189,18 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
 
 
 def is_of_host(url: str, host: str) -> bool:
-    """Tell whether a canonical *url* is of *host*: without a port, of any port of it."""
+    """Return whether a canonical *url* is on *host*; without a port, *host* matches any port."""
     return url.startswith(starts_of(host))
 
 
 def starts_of(host: str) -> tuple[str, ...]:
-    """Return what canonical URLs of *host* begin with."""
+    """Return the prefixes of canonical URLs on *host*."""
     ends = ("/",) if host.rpartition(":")[2].isdigit() and not host.endswith("]") else ("/", ":")
     return tuple(f"{scheme}://{host}{end}" for scheme in ("http", "https") for end in ends)
 
 
 def status_asked(word: str) -> int:
-    """Return the status of HTTP that *word* asks for, or its class: 4 for ``4xx``.
+    """Return the HTTP status that *word* names, or its class: 4 for ``4xx``.
 
     Raises:
         ValueError: it is neither.
@@ -214,13 +214,13 @@ def status_asked(word: str) -> int:
 
 
 def is_of_type(content_type: str, asked: str) -> bool:
-    """Tell whether a Content-Type is *asked* (``text/html``, or ``text/*``), in lower case."""
+    """Return whether a Content-Type matches *asked*, ``text/html`` or ``text/*`` in lower case."""
     essence = content_type.partition(";")[0].strip().lower()
     return essence.startswith(asked[:-1]) if asked.endswith("/*") else essence == asked
 
 
 class KnownURL(Struct, frozen=True, kw_only=True):
-    """A URL that a job has found, and what has become of it so far."""
+    """A URL that a job has discovered, and its state so far."""
 
     key: int  # rises with when it was found
     url: str

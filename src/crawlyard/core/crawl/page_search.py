@@ -1,4 +1,4 @@
-"""Pages over all jobs: what is looked for in them, and how far one look goes."""
+"""Page search over all jobs: query words, bounds of one step, and excerpts."""
 
 from datetime import datetime, timedelta
 
@@ -8,41 +8,41 @@ from crawlyard.core.crawl.page import Page
 from crawlyard.errors import Invalid
 
 MAX_TEXT = 500
-"""Characters of what one search asks for."""
+"""Characters of a query."""
 
 MOST_WORDS = 10
-"""Words that one search may ask for."""
+"""Words of a query."""
 
 MAX_WORD = 100
-"""Characters of one of them."""
+"""Characters of one word."""
 
 EXCERPT = 200
-"""Characters of a text that are shown around what was found in it."""
+"""Characters of text that are shown around a match."""
 
-_BEFORE = 60  # of these, in front of it
+_BEFORE = 60  # of these, before the match
 
 
 class FoundPage(Struct, frozen=True, kw_only=True):
-    """A page record with the job that it is of."""
+    """A page record and its job."""
 
     id: int
     job_id: str
-    job_name: str  # empty: it has none
+    job_name: str  # empty if it has none
     page: Page
-    excerpt: str = ""  # of its text, around the words that were looked for
+    excerpt: str = ""  # of its text, around the words found
 
 
 class SearchStep(Struct, frozen=True, kw_only=True):
-    """What one look at the newest pages before some page brought."""
+    """The result of searching one batch of pages, newest first, from some page on."""
 
-    pages: tuple[FoundPage, ...] = ()  # those that fit, newest first
-    looked_at: int = 0  # pages, whether they fit or not
-    reached: int | None = None  # the last of these; None: there is nothing further back
+    pages: tuple[FoundPage, ...] = ()  # matches, newest first
+    looked_at: int = 0  # pages searched, matching or not
+    reached: int | None = None  # the last of these; None: no older pages
     reached_at: datetime | None = None  # when that one was fetched
 
 
 class SearchBounds(Struct, frozen=True, kw_only=True):
-    """How far one search may go before it is to answer; it goes on with the next request."""
+    """How much one search request may do before it answers; the next request continues."""
 
     pages: int = 20_000
     time: timedelta = timedelta(milliseconds=400)
@@ -55,17 +55,17 @@ class Findings(Struct, frozen=True, kw_only=True):
     """What a search found within its bounds, newest first."""
 
     pages: tuple[FoundPage, ...]
-    looked_at: int  # pages, whether they fit or not
-    back_to: datetime | None  # when the last of these was fetched; None: there was none
-    further: int | None  # the page behind which to go on; None: all was looked at
-    cut_short: bool  # its bounds ended it before there were enough
+    looked_at: int  # pages searched, matching or not
+    back_to: datetime | None  # when the last of these was fetched; None if none was
+    further: int | None  # the page after which to continue; None: all were searched
+    cut_short: bool  # stopped by its bounds before it had enough matches
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Return what *text* looks for, in lower case: its words, and what is between "…" as it is.
+    """Return the search terms of *text* in lower case: its words, and each phrase in "…" as one.
 
     Raises:
-        Invalid: it is too long, or one of them; they are too many, or a " has no other.
+        Invalid: *text* or a term is too long, there are too many terms, or a " is not closed.
     """
     if len(text) > MAX_TEXT:
         raise Invalid("q", f"expected at most {MAX_TEXT} characters, got {len(text):,}")
@@ -84,19 +84,20 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def missing(words: tuple[str, ...], page: Page) -> tuple[str, ...]:
-    """Return those of *words* that are neither in the URLs nor in the title of *page*."""
+    """Return those of *words* that appear neither in the URLs nor in the title of *page*."""
     shown = "\n".join((page.url, page.final_url, " ".join(page.title.split()))).lower()
     return tuple(word for word in words if word not in shown)
 
 
 def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str | None:
-    """Return what stands around the first of *words* in *text*; ``None``: one of *sought* is not.
+    """Return the text around the first of *words*; ``None`` if *text* lacks one of *sought*.
 
-    On one line, at most `EXCERPT` characters; empty if none of *words* is there.
+    The excerpt is on one line and has at most `EXCERPT` characters; it is empty if none of *words*
+    appears.
     """
     flat = " ".join(text.split())
     lower = flat.lower()
-    if len(lower) != len(flat):  # "İ" is two letters then, and places would not be the same
+    if len(lower) != len(flat):  # "İ" becomes two characters, which would shift offsets
         lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in flat)
     if any(word not in lower for word in sought):
         return None

@@ -1,4 +1,4 @@
-"""What became of a URL in a job, or what would."""
+"""URL outcomes: what happened to a URL in a job, or what would happen."""
 
 from enum import StrEnum, auto
 
@@ -8,7 +8,7 @@ from crawlyard.core.crawl.page import KnownURL, StoredPage
 
 
 class UrlOutcomeKind(StrEnum):
-    """What became of a URL."""
+    """What happened to a URL."""
 
     FETCHED = auto()
     FAILED = auto()
@@ -19,13 +19,13 @@ class UrlOutcomeKind(StrEnum):
 
 
 class UrlOutcome(Struct, frozen=True, kw_only=True):
-    """What became of a URL in a job."""
+    """What happened to a URL in a job."""
 
     url: str  # in its canonical spelling
     kind: UrlOutcomeKind
     detail: str  # a sentence
     known: KnownURL | None = None
-    page: StoredPage | None = None  # of one that was fetched or has failed
+    page: StoredPage | None = None  # of a URL that was fetched or failed
     redirected_to: str | None = None
-    rule: str = ""  # that keeps it out, or would
+    rule: str = ""  # the rule that excludes it, or would
     position: int | None = None  # of a waiting URL that will be requested, from 1

@@ -1,4 +1,4 @@
-"""A robots.txt as it was had: kept for a day, for all who ask its origin."""
+"""A cached robots.txt, shared by all jobs for a day."""
 
 from datetime import datetime
 
@@ -6,10 +6,10 @@ from msgspec import Struct
 
 
 class RobotsFile(Struct, frozen=True, kw_only=True):
-    """The last answer of an origin, after its redirects."""
+    """The last answer of an origin, after redirects."""
 
     origin: str  # scheme, host and port
     status: int
-    body: bytes = b""  # as it came; empty unless the status is of the 2xx
+    body: bytes = b""  # as received; empty unless the status is 2xx
     fetched_at: datetime
     expires_at: datetime

@@ -1,4 +1,4 @@
-"""What operators say of a host: whether it may be asked, and how gently."""
+"""Host rules: whether a host may be crawled, and how fast, as set by operators."""
 
 import math
 import re
@@ -17,7 +17,7 @@ _HOST = re.compile(r"[^\s/?#@\\]{1,260}")  # as `engine.urls.host_of` writes it
 
 
 class HostState(StrEnum):
-    """Whether a host is asked at all."""
+    """Whether requests are sent to a host."""
 
     OPEN = auto()  # it is
     PAUSED = auto()  # nobody asks it: what waits for it goes on waiting
@@ -25,7 +25,7 @@ class HostState(StrEnum):
 
 
 class HostRule(Struct, frozen=True, kw_only=True):
-    """One host's rule, for all jobs of all users. Jobs and robots.txt may ask for gentler.
+    """The rule for one host, for all jobs of all users. Jobs and robots.txt can only be gentler.
 
     Raises:
         Invalid: a value is out of its range; the message names the field.
@@ -33,10 +33,10 @@ class HostRule(Struct, frozen=True, kw_only=True):
 
     host: str  # as in a URL, with a port that is not the scheme's own
     state: HostState = HostState.OPEN
-    delay_s: float | None = None  # at least so long between two requests; None: as jobs wish
-    at_once: int | None = None  # at most so many requests under way; None: as jobs wish
+    delay_s: float | None = None  # minimum time between two requests; None: as jobs ask
+    at_once: int | None = None  # maximum concurrent requests; None: as jobs ask
     note: str = ""  # why
-    actor: str = ""  # who said so last
+    actor: str = ""  # who changed it last
     version: int = 1
     updated_at: datetime
 
@@ -45,7 +45,7 @@ class HostRule(Struct, frozen=True, kw_only=True):
             expected = "expected a host in lower case, with its port if it has one of its own"
             raise Invalid("host", f"{expected}, got {self.host[:100]!r}")
         delay_s, at_once = self.delay_s, self.at_once
-        if delay_s is not None and not 0 <= delay_s <= LONGEST_DELAY_S:  # NaN is neither
+        if delay_s is not None and not 0 <= delay_s <= LONGEST_DELAY_S:  # also rejects NaN
             expected = f"expected 0 s to {LONGEST_DELAY_S:g} s"
             raise Invalid("delay_s", f"{expected}, got {_told(delay_s)} s")
         if at_once is not None and not 1 <= at_once <= MOST_AT_ONCE:
@@ -55,11 +55,11 @@ class HostRule(Struct, frozen=True, kw_only=True):
             raise Invalid("note", f"{expected}, got {len(self.note)}")
 
     def slowed(self, delay_s: float) -> float:
-        """Return the delay that holds where jobs wish for *delay_s*, in seconds."""
+        """Return the effective delay, in seconds, for jobs that ask for *delay_s*."""
         return max(delay_s, self.delay_s or 0.0)
 
     def narrowed(self, at_once: int) -> int:
-        """Return how many requests at once hold where jobs wish for *at_once*."""
+        """Return the effective number of concurrent requests for jobs that ask for *at_once*."""
         return at_once if self.at_once is None else min(at_once, self.at_once)
 
 

@@ -1,8 +1,8 @@
-"""Seats: how many requests at once each process may have under way to one host.
+"""Host slots: how many concurrent requests each process may send to one host.
 
-A process that asks a host takes a row of its own for it, renews it every second, and is
-told how many seats it has. The rows of all of them together never hold more seats than
-the host may have, and one that is not renewed lapses.
+A process that wants to send requests to a host takes a row for it, renews it every second, and
+learns how many slots it has. All rows of a host together never hold more slots than the host
+allows, and a row that is not renewed expires.
 """
 
 from collections import deque
@@ -15,74 +15,75 @@ from msgspec.structs import replace
 from crawlyard.core.hosts.rule import HostRule, HostState
 
 LAST = timedelta(seconds=10)
-"""From a renewal on: the seats of a process that has died are free again after it."""
+"""How long a row lasts after a renewal: then the slots of a process that died are free again."""
 
 MARGIN = timedelta(seconds=1)
-"""A process takes its own seats for lapsed so much earlier: no two clocks agree to the last."""
+"""A process treats its own slots as expired this much earlier: clocks never agree exactly."""
 
 TURN = timedelta(seconds=10)
-"""Where there are fewer seats than askers, who has had one for so long gives it to who waits."""
+"""If there are fewer slots than processes, one that has had a slot this long gives it up."""
 
 STRIKES_LAST = timedelta(hours=1)
-"""After the last refusal, or the end of its hold: then the first wait is short again."""
+"""How long refusals count, after the last one or the end of its hold; then backoff starts over."""
 
 
 class SlotRequest(Struct, frozen=True, kw_only=True):
-    """What a process wants of a host, as all of its jobs together wish for it."""
+    """What a process asks of a host, on behalf of all its jobs."""
 
     host: str
-    wanted: int  # requests that it would have under way now; 0: it gives its seats back
-    at_once: int  # the most that may be under way, whoever sends them
-    keeps: int = 0  # of the seats that it has, those that it may be using meanwhile
+    wanted: int  # concurrent requests it could use now; 0: it returns its slots
+    at_once: int  # maximum concurrent requests of all processes together
+    keeps: int = 0  # those of its slots that may be in use meanwhile
     every_s: float = 0.0  # the delay
-    book: int = 0  # instants to be booked, `every_s` apart, if there is a delay
+    book: int = 0  # send times to book, `every_s` apart, if there is a delay
 
 
 class SlotHolder(Struct, frozen=True, kw_only=True):
-    """A row that has not lapsed: the seats of one process."""
+    """A row that has not expired: the slots of one process."""
 
     asker: str
     wanted: int
     at_once: int
     granted: int
-    since: datetime  # it has had seats, or has waited for one
-    every_s: float = 0.0  # the delay that its jobs wish for; it holds for all
+    since: datetime  # since when it has had slots, or has waited for one
+    every_s: float = 0.0  # the delay its jobs ask for; applies to all processes
 
     @property
     def gone(self) -> bool:
-        """Tell whether the row says nothing that others need to know."""
+        """Return whether the row holds nothing that other processes need to know."""
         return not (self.wanted or self.granted or self.every_s)
 
     def renewed(self, wanted: int, granted: int, now: datetime) -> "SlotHolder":
-        """Return what becomes of it at *now*."""
+        """Return the row after a renewal at *now*."""
         goes_on = bool(granted) == bool(self.granted) and (granted or self.wanted)
         since = self.since if goes_on else now
         return replace(self, wanted=wanted, granted=granted, since=since)
 
     def lasts(self, until: datetime) -> datetime:
-        """Return until when the row holds that was renewed until *until*.
+        """Return when the row, renewed until *until*, expires.
 
-        Without seats it says how long the delay is, until its process asks again.
+        A row without slots only carries the delay, and lasts one delay longer, until its process
+        asks again.
         """
         return until if self.granted else until + timedelta(seconds=self.every_s)
 
 
 class HostSlots(Struct, frozen=True, kw_only=True):
-    """What a renewal comes to."""
+    """The result of a renewal."""
 
-    granted: int  # what the row says from now on
-    usable: int  # requests that may be under way; fewer where others wait for the rest
+    granted: int  # the row's new value
+    usable: int  # concurrent requests allowed; fewer if others wait for the rest
 
 
 class HostTerms(Struct, frozen=True, kw_only=True):
-    """How a process may ask a host, until it asks for the terms again."""
+    """The terms on which a process may send requests to a host, until its next renewal."""
 
-    seats: int = 0  # requests of it that may be under way
+    seats: int = 0  # concurrent requests of this process
     rule: HostRule | None = None
     held_until: datetime | None = None
-    strikes: int = 0  # refusals in a row, seen by whomever
-    others_s: float = 0.0  # the longest delay that other processes wish for
-    first_at: datetime | None = None  # the first of the instants that were booked
+    strikes: int = 0  # consecutive refusals, seen by any process
+    others_s: float = 0.0  # the longest delay that other processes ask for
+    first_at: datetime | None = None  # the first booked send time
     booked: int = 0
     every_s: float = 0.0  # between them
 
@@ -94,10 +95,10 @@ def seats_of(
     rule: HostRule | None,
     now: datetime,
 ) -> HostSlots:
-    """Return the seats of the process that wishes, *mine* being its row so far.
+    """Return the slots of the requesting process, whose current row is *mine*.
 
-    It never gets more than the rows of the *others* leave. What it may be using it keeps
-    for now, but is told to use no more than its share: the next renewal frees the rest.
+    It never gets more than the rows of *others* leave. It keeps slots that may be in use for now,
+    but may use no more than its share: the next renewal frees the rest.
     """
     at_once = min([wish.at_once, *(other.at_once for other in others)])
     if rule is not None:
@@ -114,15 +115,15 @@ def _share(mine: SlotHolder, others: Sequence[SlotHolder], seats: int, now: date
     if not mine.wanted:
         return 0
     if not any(other.wanted or other.granted for other in others):
-        return seats  # alone: whatever it comes to want
+        return seats  # alone: it may use all of them
     return shares([mine, *others], seats, now)[mine.asker]
 
 
 def shares(sitters: Sequence[SlotHolder], seats: int, now: datetime) -> dict[str, int]:
-    """Return how many of *seats* each asker should have, none more than it wants.
+    """Return how many of *seats* each process should have, none more than it wants.
 
-    Equal parts, and what one leaves goes to the others. Where there are fewer seats
-    than askers, they have them in turn, so that nobody starves.
+    Shares are equal, and what one process leaves goes to the others. If there are fewer slots than
+    processes, they take turns, so that none starves.
     """
     parts = dict.fromkeys((sitter.asker for sitter in sitters), 0)
     hungry = sorted((s for s in sitters if s.wanted > 0), key=lambda s: s.asker)
@@ -139,26 +140,26 @@ def shares(sitters: Sequence[SlotHolder], seats: int, now: datetime) -> dict[str
 
 
 def _place(sitter: SlotHolder, now: datetime) -> tuple[int, timedelta]:
-    """Return the place in the line: who has his turn, who waits, whose turn is over."""
+    """Return the sort key: holders within their turn, waiters, then holders past their turn."""
     had = now - sitter.since
     if not sitter.granted:
-        return 1, -had  # who has waited longest comes first
+        return 1, -had  # the longest wait comes first
     return (0, -had) if had < TURN else (2, had)
 
 
 def strikes_at(
     strikes: int, struck_at: datetime | None, held_until: datetime | None, now: datetime
 ) -> int:
-    """Return the refusals in a row that still count at *now*."""
+    """Return how many consecutive refusals still count at *now*."""
     ends = [at for at in (struck_at, held_until) if at is not None]
     return strikes if ends and now < max(ends) + STRIKES_LAST else 0
 
 
 def booking_of(wish: SlotRequest, others_s: float, rule: HostRule | None) -> tuple[float, int]:
-    """Return how far apart, and how many, instants are booked for a wish: (seconds, count).
+    """Return the interval in seconds between send times to book, and how many to book.
 
-    None where there is no delay, or the host is not open; one where its rule or others
-    ask for a longer delay than the jobs.
+    The number is 0 if there is no delay or the host is not open, and 1 if the host's rule or other
+    processes ask for a longer delay than the jobs.
     """
     every_s = max(wish.every_s, others_s)
     every_s = every_s if rule is None else rule.slowed(every_s)

@@ -1,1 +1,1 @@
-"""Jobs: their spec, life, limits, queue and progress."""
+"""Jobs: spec, lifecycle, limits, queue and progress."""

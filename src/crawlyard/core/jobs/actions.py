@@ -1,4 +1,4 @@
-"""What may be done to a job as it stands, by whoever may change it."""
+"""Actions: what can be done to a job in its current state."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum, auto
@@ -9,7 +9,7 @@ from crawlyard.core.jobs.limits import Usage, breach
 
 
 class Action(StrEnum):
-    """What the API does to jobs, by the words that its paths and methods say."""
+    """An action of the API on jobs, by the word that its paths and methods use."""
 
     PAUSE = auto()
     RESUME = auto()
@@ -31,19 +31,19 @@ _OF_MOVE: Mapping[str, Action] = {
 
 
 def actions_of(allowed: Sequence[str]) -> list[str]:
-    """Return the verbs of the API among moves, in their order; what is no move stays."""
+    """Return the API actions for these moves, in order; a word that is not a move is kept."""
     named = (_OF_MOVE.get(word, "" if word in set(Move) else word) for word in allowed)
     return list(dict.fromkeys(str(verb) for verb in named if verb))
 
 
 def has_rest(usage: Usage) -> bool:
-    """Tell whether something is left to be fetched."""
-    # a job that ended before its first request has nothing discovered, and all before it
+    """Return whether anything is left to fetch."""
+    # a job that ended before its first request has discovered nothing, and has all left to do
     return not usage.discovered or bool(usage.waiting)
 
 
 def actions_on(job: Job, usage: Usage) -> tuple[str, ...]:
-    """Return what may be done to a job that has used so much, in the order of `Action`."""
+    """Return the actions possible on a job with this usage, in the order of `Action`."""
     moves = {Action(verb) for verb in actions_of(tuple(LIFECYCLE[job.state]))}
     goes_on = has_rest(usage) and breach(job.limits, usage) is None
     if job.damaged:

@@ -1,4 +1,4 @@
-"""The attempts of a job, as its events tell of them."""
+"""Attempts of a job, reconstructed from its events."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -23,14 +23,14 @@ class AttemptOutcome(StrEnum):
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One time that a worker had a job."""
+    """One attempt: the time from a claim by a worker to its end."""
 
     number: int  # from 1
     worker: str
     begun_at: datetime
     ended_at: datetime | None = None
     outcome: AttemptOutcome = AttemptOutcome.RUNNING
-    reason: str = ""  # of the state that the job came into
+    reason: str = ""  # of the job's state afterwards
     detail: str = ""
 
 
@@ -44,13 +44,13 @@ _ENDS: Mapping[EventName, AttemptOutcome] = {
 }
 
 TELLING = frozenset({EventName.STARTED, *_ENDS})
-"""The events that tell of attempts."""
+"""The events that begin or end attempts."""
 
 
 def attempts_of(events: Iterable[Event]) -> list[Attempt]:
-    """Return the attempts that a job's *events*, oldest first, tell of, in their order.
+    """Return the attempts found in a job's *events* (oldest first), in order.
 
-    A job that was paused or cancelled while it waited had no attempt to end.
+    A job that was paused or cancelled while it was waiting had no attempt to end.
     """
     found: list[Attempt] = []
     for event in events:

@@ -1,4 +1,4 @@
-"""What is done to many jobs at once."""
+"""Bulk actions on many jobs."""
 
 from collections.abc import Mapping
 from enum import StrEnum, auto
@@ -14,11 +14,11 @@ from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import IllegalMove, Invalid
 
 MOST_IDS = 10_000
-"""Of jobs that are named one by one."""
+"""Jobs that can be named by id."""
 
 
 class JobAction(StrEnum):
-    """What may be done to many jobs."""
+    """What can be done to many jobs."""
 
     PAUSE = auto()
     RESUME = auto()
@@ -29,7 +29,7 @@ class JobAction(StrEnum):
 
 
 class RetryScope(StrEnum):
-    """What of a job is tried again."""
+    """What part of a job is retried."""
 
     ALL = auto()  # a new job with the same spec
     FAILED = auto()  # the same job, its failed URLs
@@ -37,10 +37,10 @@ class RetryScope(StrEnum):
 
 
 class BulkAction(Struct, frozen=True, kw_only=True):
-    """One action, and what it needs beside the jobs.
+    """An action and its parameters, without the jobs.
 
     Raises:
-        Invalid: `set_priority` without a priority, or one without it.
+        Invalid: `set_priority` without a priority, or a priority with another action.
     """
 
     action: JobAction
@@ -57,34 +57,34 @@ class BulkAction(Struct, frozen=True, kw_only=True):
 
     @property
     def doubles(self) -> bool:
-        """Tell whether doing it twice makes two of something."""
+        """Return whether repeating it would create something twice."""
         return self.action is JobAction.RETRY and self.scope is RetryScope.ALL
 
 
 class Chosen(Struct, frozen=True, kw_only=True):
-    """Which jobs: these, or those that fit all conditions."""
+    """A selection of jobs: those with these ids, or those that match all conditions."""
 
     ids: tuple[str, ...] | None = None
     where: tuple[Condition, ...] = ()
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What became of one job."""
+    """The result for one job."""
 
     id: str
-    code: str = ""  # empty: it was done
+    code: str = ""  # empty on success
     detail: str = ""
-    state: str | None = None  # of the job now; None: it is gone, or cannot be seen
-    new_id: str | None = None  # of the job that a retry has made
+    state: str | None = None  # of the job now; None if deleted, or not visible to the actor
+    new_id: str | None = None  # of the job created by a retry
 
 
 class BulkDone(Struct, frozen=True, kw_only=True):
-    """What became of all jobs, or what would."""
+    """The result of a bulk action, or of its dry run."""
 
     count: int
     dry_run: bool
     results: tuple[Result, ...]  # of a dry run, the first few
-    operation: Operation | None = None  # does the rest, where there are too many
+    operation: Operation | None = None  # does the rest in the background, if there are too many
 
 
 _MOVES: Mapping[JobAction, Move] = {
@@ -96,10 +96,10 @@ _ALREADY = {JobAction.PAUSE: State.PAUSED, JobAction.CANCEL: State.CANCELLED}
 
 
 def check_possible(asked: BulkAction, job: Job) -> None:
-    """Check that the state of *job* allows an action; more may stand in its way.
+    """Check that the state of *job* allows an action; it may still fail for other reasons.
 
     Raises:
-        IllegalMove: it does not.
+        IllegalMove: the state does not allow it.
     """
     if job.state is _ALREADY.get(asked.action):
         return

@@ -1,4 +1,4 @@
-"""What passes between a crawl and its store: batches one way, orders the other."""
+"""Checkpoints: the batches a crawl writes to its store, and the orders it gets back."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,110 +17,110 @@ from crawlyard.core.watch import Course, LogLine
 
 
 class Shard(Struct, frozen=True, kw_only=True):
-    """What of a job changes at every checkpoint.
+    """The part of a job that changes at every checkpoint.
 
-    A job has one, 0, with all that it has used. One that is spread has others, from 1
-    on, that are leased instead of it.
+    Every job has shard 0, which holds its total usage. A job that is spread over several workers
+    also has shards from 1 on, which are leased instead of shard 0.
     """
 
-    worker: str | None = None  # who holds the lease; None: it is free
-    attempt: int = 0  # rises with every claim: the fence
+    worker: str | None = None  # the lease holder; None: not leased
+    attempt: int = 0  # incremented at every claim: the fencing token
     lease_until: datetime | None = None
-    seq: int = 0  # rises with every checkpoint
+    seq: int = 0  # incremented at every checkpoint
     usage: Usage = field(default_factory=Usage)
     pulse: Pulse = field(default_factory=Pulse)
     current_url: str = ""
     updated_at: datetime | None = None  # of the last checkpoint
-    budget: Budget = field(default_factory=dict)  # what it may use of its job's limits
-    deaths: int = 0  # workers that died of it, in a row and without a page
-    freed_at: datetime | None = None  # since when nobody has it, or its holder is to let go
+    budget: Budget = field(default_factory=dict)  # the part of its job's limits that it may use
+    deaths: int = 0  # consecutive workers that died running it, without a page
+    freed_at: datetime | None = None  # since when it is free, or its holder must release it
 
     @property
     def yields(self) -> bool:
-        """Tell whether its holder has given it up, and has still to store what is in flight."""
+        """Return whether its holder has given it up but must still store what is in flight."""
         return self.worker is not None and self.freed_at is not None
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """A job and how far it has come."""
+    """A job and its current progress."""
 
     job: Job
     shard: Shard
-    sharers: int = 0  # workers that have a shard of it, if it is spread
+    sharers: int = 0  # workers that hold a shard of it, if it is spread
 
     @property
     def workers(self) -> int:
-        """Return how many workers have it, or a part of it."""
+        """Return how many workers run it, or a part of it."""
         return self.sharers + (self.shard.worker is not None)
 
 
 class Asker(Struct, frozen=True):
-    """A worker that asks for a job, and which of them it takes."""
+    """A worker that asks for a job, and which jobs it accepts."""
 
     worker: str
-    tags: frozenset[str] = frozenset()  # its own: a job may need some of them
-    least: Priority = Priority.LOW  # the lowest level that it takes
-    only: str | None = None  # the id of the one job that it takes
+    tags: frozenset[str] = frozenset()  # its own; a job may require some of them
+    least: Priority = Priority.LOW  # the lowest level that it accepts
+    only: str | None = None  # the id of the only job that it accepts
 
 
 class Lease(Struct, frozen=True, kw_only=True):
-    """The right to crawl a job, until it lapses or a later attempt begins.
+    """The right to run a job, until it expires or a later attempt begins.
 
-    *seq* is that of the last checkpoint written under it: a batch that is recorded
-    again, since its commit got no answer, is recognised by it.
+    *seq* is the number of the last checkpoint written under it. It identifies a batch that is
+    recorded again because its commit got no answer.
     """
 
     job_id: str
-    job_no: int  # the store's own short key of the job
+    job_no: int  # the store's short key of the job
     worker: str
     attempt: int
     seq: int
     version: int  # of the job, as the holder knows it
     shard: int = 0  # 0: the whole job
-    of: int = 0  # into how many it is cut
+    of: int = 0  # number of shards of the job
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """A job that was just leased: all that is needed to go on where it stands."""
+    """A job that was just leased, with all that is needed to continue it."""
 
     lease: Lease
     job: Job
-    shard: Shard  # 0, whichever was leased: what the whole job has used
-    share: Share | None = None  # of who has but a part of it
+    shard: Shard  # always shard 0, whichever was leased: usage of the whole job
+    share: Share | None = None  # for the holder of a shard only
 
 
 class Preemption(Struct, frozen=True, kw_only=True):
-    """An urgent job that was claimed, and the low one that made room for it."""
+    """A claimed urgent job, and the low-priority job that gave up its slot."""
 
     claim: Claim
     yielded: Job
-    shard: int = 0  # of it that was given up, while others go on; 0: all of it waits again
+    shard: int = 0  # the one given up, while others continue; 0: the whole job is queued again
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """What a crawl has done since its last batch; empty is a heartbeat."""
+    """What a crawl has done since its last batch; an empty batch is a heartbeat."""
 
-    found: tuple[Target, ...] = ()  # new and in scope; outcomes may already speak of them
-    skipped: tuple[Skipped, ...] = ()  # new and kept out
+    found: tuple[Target, ...] = ()  # new and in scope; may already have outcomes below
+    skipped: tuple[Skipped, ...] = ()  # new, and excluded by a rule
     outcomes: tuple[Outcome, ...] = ()
-    usage: Usage = field(default_factory=Usage)  # to be added to what is stored
+    usage: Usage = field(default_factory=Usage)  # added to the stored usage
     workload: Workload = field(default_factory=Workload)
     pulse: Pulse = field(default_factory=Pulse)
     current_url: str = ""
-    notes: tuple[Mapping[str, object], ...] = ()  # what the engine has to say about the crawl
-    events: tuple[Event, ...] = ()  # written with the batch
-    log: tuple[LogLine, ...] = ()  # the oldest first; the store numbers them
-    course: Course | None = None  # in place of the one before; None: unchanged
-    last: bool = False  # nothing more comes: the lease may be freed
+    notes: tuple[Mapping[str, object], ...] = ()  # messages from the engine about the crawl
+    events: tuple[Event, ...] = ()  # written in the same transaction
+    log: tuple[LogLine, ...] = ()  # oldest first; numbered by the store
+    course: Course | None = None  # replaces the stored one; None: unchanged
+    last: bool = False  # no more batches follow: the lease may be released
 
     @property
     def pages(self) -> int:
-        """Return how many targets of the batch got a page record."""
+        """Return how many targets of the batch have a page record."""
         return sum(1 for o in self.outcomes if o.page is not None)
 
 
 class Order(StrEnum):
-    """What the store tells the holder of a lease."""
+    """What the store tells the lease holder to do."""
 
     GO_ON = auto()
     CHANGED = auto()  # the spec was edited: `Checkpoint.job` has it
@@ -132,17 +132,17 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     """The answer to a recorded batch."""
 
     order: Order
-    lease: Lease  # to be used from now on
-    usage: Usage  # of the job, all told
-    job: Job | None = None  # where the order is CHANGED or STOP
-    share: Share | None = None  # of who has but a part of it
+    lease: Lease  # the lease to use from now on
+    usage: Usage  # total of the job
+    job: Job | None = None  # if the order is CHANGED or STOP
+    share: Share | None = None  # for the holder of a shard only
 
 
 class Booking(Struct, frozen=True, kw_only=True):
-    """A wish for *count* requests to *host*, *every* apart.
+    """A request for *count* send times to *host*, *every_s* apart.
 
-    A process that has booked the host until *last* may have used less of that, or sent a request
-    late. If no other has booked it since, it is free from *free_at* on.
+    A process that has booked the host until *last* may have used fewer of them, or sent a request
+    late. If no other process has booked the host since, it is free from *free_at* on.
     """
 
     host: str

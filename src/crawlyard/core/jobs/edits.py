@@ -1,4 +1,4 @@
-"""Changes to a job's spec: which there are, and how a part of its form asks for them.
+"""Spec edits: which fields can change, and how a merge patch changes them.
 
 Source: RFC 7396, JSON Merge Patch.
 """
@@ -15,21 +15,21 @@ from crawlyard.core.jobs.spec_json import FIELDS, Form, values_of
 EDITABLE = frozenset(
     {"limits", *(path for path, field in fields_of(JobSpec).items() if field.about.editable)}
 )
-"""The fields of a spec that can change while the job lives; they take effect at once.
+"""Fields of a spec that can change during the life of a job; changes apply at once.
 
-A limit alone (``limits.pages``) leaves the others as they are, whoever changes them.
+A single limit (``limits.pages``) leaves the others as they are, whoever changes those.
 """
 
-_DEFAULTS = JobSpec(urls=("https://example.com/",))  # the only field that has none
+_DEFAULTS = JobSpec(urls=("https://example.com/",))  # the only field without a default
 
 
 def changes_of(patch: Form) -> dict[str, Any]:
-    """Return the values that *patch* asks for, by the paths of `FIELDS`.
+    """Return the values that *patch* sets, by the paths of `FIELDS`.
 
-    Null is the default: no ceiling, no tags. A group that is null is so as a whole.
+    Null means the default: no ceiling, no tags. A null group resets all its fields.
 
     Raises:
-        Invalid: as for `form.values_of`.
+        Invalid: as for `spec_json.values_of`.
     """
     given: dict[str, object] = {}
     cleared: list[str] = []
@@ -45,7 +45,7 @@ def changes_of(patch: Form) -> dict[str, Any]:
     for path in cleared:
         own = [f for f in FIELDS.values() if path and path in (f.path, f.also, f.field.group)]
         if not own:
-            values_of({path: None} if "." not in path else _nested(path))  # says what is wrong
+            values_of({path: None} if "." not in path else _nested(path))  # raises Invalid
         for field in own:
             changes[field.path] = field.field.default
     return changes
@@ -57,10 +57,10 @@ def _nested(path: str) -> Form:
 
 
 def edited(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
-    """Return *spec* with *changes*, whose names are some of `EDITABLE`.
+    """Return *spec* with *changes*, whose keys are in `EDITABLE`.
 
     Raises:
-        Invalid: a value is of another type or out of its range.
+        Invalid: a value has the wrong type or is out of range.
     """
     prefix = "limits."
     single = {n.removeprefix(prefix): v for n, v in changes.items() if n.startswith(prefix)}

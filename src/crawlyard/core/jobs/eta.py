@@ -1,13 +1,13 @@
 """Time left: how long a job will still run, as a range.
 
-The work left is the URLs that wait and those still to be discovered. Discovery decays as a
-crawl goes on; it is expected to go on decaying as it did lately. Where it does not decay, all
-that is known is the age of the crawl, and the range is that of a thing of unknown lifetime. The
-pace is the recent one; its trend continues as far as it stands out from the noise. Delays, held
-hosts, slow hosts and retries are added from what the engine knows of them.
+The work left consists of the URLs that wait and those still to be discovered. The discovery rate
+decays as a crawl goes on, and is assumed to keep decaying as it did recently. If it does not
+decay, only the age of the crawl is known, and the range is that of an unknown lifetime. The pace
+is the recent one; its trend continues as far as it stands out from the noise. Delays, held hosts,
+slow hosts and retries are added from what the engine knows about them.
 
 The constants were chosen on recorded crawls of `bench.time_left`, so that about 80% of the
-ranges contain the truth; most could be half or twice as large without changing that by much.
+ranges contain the true value; most could be half or twice as large without changing that much.
 """
 
 import math
@@ -30,7 +30,7 @@ class Confidence(StrEnum):
 
 
 class Eta(Struct, frozen=True, kw_only=True):
-    """Seconds of running time until the job ends by itself; never negative."""
+    """Seconds of running time until the job ends on its own; never negative."""
 
     p10_s: float  # one of ten such jobs ends sooner
     p50_s: float  # as likely sooner as later
@@ -60,16 +60,16 @@ class Range(NamedTuple):
         return Range(self.low * factor, self.mid * factor, self.high * factor)
 
     def plus(self, low: float, mid: float, high: float) -> "Range":
-        """Return the range with something added to each of the three."""
+        """Return the range with an amount added to each of the three values."""
         return Range(self.low + low, self.mid + mid, self.high + high)
 
     def at_least(self, low: float, mid: float, high: float) -> "Range":
-        """Return the range with a floor under each of the three."""
+        """Return the range with a lower bound on each of the three values."""
         return Range(max(self.low, low), max(self.mid, mid), max(self.high, high))
 
 
 def _log(above: float, below: float) -> float:
-    """Return the logarithm of a ratio of at least 1; 20, as good as infinite, above zero."""
+    """Return the logarithm of a ratio of at least 1; 20 (practically infinite) if *below* is 0."""
     if below >= above:
         return 0.0
     return math.log(above / below) if below > 0 else 20.0
@@ -77,30 +77,31 @@ def _log(above: float, below: float) -> float:
 
 _Z = 1.28  # standard deviations from the median to the 10th and 90th percentile of a normal
 _AGE = 9.0
-"""Of an unknown lifetime of which only the age is known, the rest is between a ninth of the age
-and nine times as much, eight times out of ten. Source: J. R. Gott, Nature 363 (1993), 315."""
+"""If only the age of something is known, its remaining lifetime is between a ninth of the age and
+nine times the age, eight times out of ten. Source: J. R. Gott, Nature 363 (1993), 315.
+"""
 _NONE_SEEN = 2.3
-"""After n trials without a hit, a rate above 2.3/n is ruled out with 90%: 0.9 = 1 - exp(-2.3)."""
-_BURSTY = 2.0  # found links come in bursts: their count varies twice as much as independent events
-_SOONER = 0.7  # discovery seldom fades out: near its end it stops, sooner than its decay says
-_DOUBT = 5.0  # a trend of so many standard errors is as likely to continue as to be a disturbance
-_DRIFT = 0.055  # relative change of the pace while as much is done as was observed; grows as √work
+"""After n trials without a hit, a rate above 2.3/n is ruled out at 90%: 0.9 = 1 - exp(-2.3)."""
+_BURSTY = 2.0  # links are found in bursts: their count varies twice as much as independent events
+_SOONER = 0.7  # discovery rarely fades out: near its end it stops, sooner than its decay suggests
+_DOUBT = 5.0  # a trend of this many standard errors is as likely to continue as to be a disturbance
+_DRIFT = 0.055  # relative change of the pace over as much work as was observed; grows as √work
 _LANE = 0.88, 1.15  # the same for a single host, over the rest of its URLs
 _TAIL_S = 0.6  # the last requests, and the last checkpoint
-_INSTANT_S = 1e-3  # too short a time to tell a pace
+_INSTANT_S = 1e-3  # too short to measure a pace
 _STILL = 1e-9  # URLs per second: one in thirty years
 _LONGEST_S = 10 * 365 * 86_400.0
 
 
 def eta_of(limits: Limits, usage: Usage, pulse: Pulse) -> Eta | None:
-    """Return how long a running job will take, ``None`` while nothing is known of its pace."""
+    """Return how long a running job will take; ``None`` while its pace is unknown."""
     ends: dict[str | None, Range] = dict(_limits(limits, usage, pulse))
     if usage.done and (usage.duration_s or pulse.rate):
         ends[None] = _frontier(usage, pulse)
     if not ends:
         return None
     limit = min(ends, key=lambda name: ends[name].mid)
-    # whatever comes first ends it; a product of extremes is kept in bounds
+    # whatever comes first ends the job; products of extremes are clamped
     low, mid, high = (
         min(max(0.0, min(each)), _LONGEST_S) for each in zip(*ends.values(), strict=True)
     )
@@ -124,14 +125,14 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
     workload, active_s = pulse.workload, sum(pulse.active_s)
     if workload.lane_rate > 0 and active_s and usage.waiting:
         lane_s = workload.lane_waiting / workload.lane_rate
-        # when hosts finish at different times, the last one counts, not the pace of all
+        # if hosts finish at different times, the last one counts, not the overall pace
         if lane_s > 1.2 * usage.waiting * active_s / max(1, sum(pulse.done)):
             sooner, later = _LANE
             lane = Range(sooner * lane_s, lane_s, later * lane_s)
             lane = lane.times(work.scaled(1 / usage.waiting))
-            # a host that waits for others to make room gets faster when they are done
+            # a host that waits for others to make room gets faster once they are done
             span = lane if workload.lane_full else span._replace(high=max(span.high, lane.high))
-    if workload.least_s > span.mid / 2:  # where delays set the pace, what slows it is no trend
+    if workload.least_s > span.mid / 2:  # if delays set the pace, a slowdown is not a trend
         span = span._replace(low=min(span.low, math.sqrt(span.low * workload.least_s)))
     span = _with_holds(_with_retries(span, usage, pulse), usage, pulse, work.mid)
     least_s = workload.least_s
@@ -139,7 +140,7 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
 
 
 def work_left(usage: Usage, pulse: Pulse) -> Range:
-    """Return how many URLs are still to be done: those that wait, and those to be found."""
+    """Return how many URLs are left: those that wait and those still to be discovered."""
     waiting = float(usage.waiting)
     fertile = max(0.0, waiting - pulse.workload.barren)
     if not fertile:
@@ -151,8 +152,8 @@ def work_left(usage: Usage, pulse: Pulse) -> Range:
 def _to_find(usage: Usage, pulse: Pulse, fertile: float) -> Range:
     """Return how many URLs are still to be discovered."""
     (old, new), (found_old, found) = pulse.done, pulse.found
-    age = float(usage.done)  # in URLs: what only its age tells of
-    if not old or not new:  # nothing is known but that it began
+    age = float(usage.done)  # in URLs, for the estimate from age alone
+    if not old or not new:  # only its start is known
         return Range(0.0, min(fertile, age), _AGE * max(fertile, age))
     quiet = _NONE_SEEN * (pulse.lull + 1.0) / (pulse.quiet + pulse.lull + 1.0)
     now, before = (found + 0.5) / (new + 0.5), (found_old + 0.5) / (old + 0.5)
@@ -172,7 +173,7 @@ def _decaying(
     """Return how many URLs are found until the yield, *ratio* times smaller each *step*, is 0.
 
     A yield that does not decay is a geometric series: each URL done brings *rate* new ones,
-    these bring rate² …
+    which bring rate², and so on.
     """
     series = fertile * rate / (1 - rate) if rate < 0.95 else math.inf
     if ratio >= 0.98:
@@ -183,7 +184,7 @@ def _decaying(
 
 
 def _pace(usage: Usage, pulse: Pulse, work: float) -> Range:
-    """Return the seconds that a URL takes on average while so much *work* is done."""
+    """Return the average seconds per URL while *work* URLs are done."""
     overall = max(1e-9, usage.duration_s - pulse.workload.held_s) / usage.done
     (old, new), (old_s, new_s) = pulse.done, pulse.active_s
     if not old or not new or min(old_s, new_s) < _INSTANT_S:
@@ -191,13 +192,13 @@ def _pace(usage: Usage, pulse: Pulse, work: float) -> Range:
         return Range(min(seen, overall) / 3, math.sqrt(seen * overall), max(seen, overall) * 3)
     mean = (old_s + new_s) / (old + new)
     late = new_s / new
-    between = (new / new_s - old / old_s) / 2  # of the spread, what the trend itself causes
+    between = (new / new_s - old / old_s) / 2  # the part of the spread caused by the trend itself
     noise = math.sqrt(max(0.0, pulse.spread * pulse.spread - between * between))
     error = min(noise * mean / math.sqrt(max(1, pulse.samples)), 2.0)
     trend = min(max(-1.0, math.log(late / (old_s / old))), 1.0)
-    # a trend that stands out from the noise goes on; one that does not goes back to the mean
+    # a trend that stands out from the noise continues; otherwise the pace returns to the mean
     share = trend * trend / (trend * trend + (_DOUBT * error) ** 2 + 1e-12)
-    # from the middle of the newer half until now, and on to the middle of what is left
+    # from the middle of the newer half until now, and on to the middle of the work left
     ahead = 0.5 + min(work / new / 2, 1.0)
     on, back = late * math.exp(trend * share * ahead), late * (mean / late) ** (1 - share)
     drift = min(_DRIFT * math.sqrt(1 + work / (old + new)), 0.5)
@@ -207,7 +208,7 @@ def _pace(usage: Usage, pulse: Pulse, work: float) -> Range:
 
 
 def _with_retries(span: Range, usage: Usage, pulse: Pulse) -> Range:
-    """Add what further tries cost, of URLs that have failed and of those that will."""
+    """Add the cost of further tries, for URLs that have failed and for those that will."""
     workload = pulse.workload
     if not workload.failed or not pulse.busy:
         return span
@@ -226,7 +227,7 @@ def _with_retries(span: Range, usage: Usage, pulse: Pulse) -> Range:
 
 
 def _with_holds(span: Range, usage: Usage, pulse: Pulse, work: float) -> Range:
-    """Add the time in which all hosts are held back: now, and as often as until now."""
+    """Add the time in which all hosts are on hold: now, and at the same rate as so far."""
     workload = pulse.workload
     if workload.holds:
         more = work * workload.holds / max(1, usage.done)
@@ -240,7 +241,7 @@ def _with_holds(span: Range, usage: Usage, pulse: Pulse, work: float) -> Range:
 
 
 def _limits(limits: Limits, usage: Usage, pulse: Pulse) -> Iterator[tuple[str, Range]]:
-    """Yield the limits, and the seconds until each is reached."""
+    """Yield each limit with the seconds until it is reached."""
     rates = {
         "pages": pulse.pages_rate,
         "bytes": pulse.bytes_rate,

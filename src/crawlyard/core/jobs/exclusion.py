@@ -1,4 +1,4 @@
-"""What a pattern that is added to a job keeps out."""
+"""URL exclusion: which URLs a pattern added to a running job skips."""
 
 from msgspec import Struct
 
@@ -6,10 +6,10 @@ from crawlyard.core.jobs.job import Job
 
 
 class Excluded(Struct, frozen=True, kw_only=True):
-    """Which waiting URLs of a job will be skipped because of a pattern, or would be."""
+    """The waiting URLs of a job that a pattern excludes, or would exclude."""
 
     job: Job
     pattern: str
     count: int  # waiting URLs that match
-    samples: tuple[str, ...]  # the first of them, in the order they were found
-    changed: bool  # False: a dry run, or the job excluded it before
+    samples: tuple[str, ...]  # the first ones, in the order of discovery
+    changed: bool  # False: a dry run, or the job had this pattern already

@@ -1,8 +1,8 @@
 """The filter language of jobs: `state:failed host:x -tag:y "free text"`.
 
-Terms stand between blanks and must all hold. A term is `key:value`, or text that a
-name or a start URL has in it; `-` in front turns it round; several values between
-commas mean any of them; `"…"` keeps blanks, commas and colons together.
+Terms are separated by whitespace and must all match. A term is `key:value`, or text to find in
+the name or a start URL. A leading `-` negates it. Several values separated by commas match if any
+of them does. `"…"` keeps whitespace, commas and colons together.
 """
 
 import re
@@ -20,17 +20,17 @@ from crawlyard.errors import Invalid
 
 MOST_TERMS = 50
 MOST_VALUES = 100
-"""Of one term."""
+"""Per term."""
 
 MAX_WORD = 500
 """Characters of a value."""
 
 ME = "me"
-"""As an owner: whoever asks."""
+"""As an owner: the current user."""
 
 
 class FilterKey(StrEnum):
-    """What a term is about."""
+    """What a term matches against."""
 
     STATE = auto()
     PRIORITY = auto()
@@ -47,7 +47,7 @@ class FilterKey(StrEnum):
 
 
 class Source(StrEnum):
-    """Where a job comes from, in a word."""
+    """Where a job comes from, in one word."""
 
     DIRECT = auto()  # somebody submitted a spec of his own
     TEMPLATE = auto()
@@ -56,7 +56,7 @@ class Source(StrEnum):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """One term, its words as `condition` writes them: any of them will do."""
+    """One term, which matches if any of its words does; words are in the form `condition` uses."""
 
     key: FilterKey
     words: tuple[str, ...]
@@ -64,11 +64,10 @@ class Condition(Struct, frozen=True, kw_only=True):
 
 
 def parse(text: str) -> tuple[Condition, ...]:
-    """Return the conditions that *text* states, in its order.
+    """Return the conditions of *text*, in order.
 
     Raises:
-        Invalid: it cannot be read; its *position* is that of the first character that
-            is to blame.
+        Invalid: it cannot be parsed; *position* is that of the first offending character.
     """
     found: list[Condition] = []
     for term in _terms(text):
@@ -79,7 +78,7 @@ def parse(text: str) -> tuple[Condition, ...]:
 
 
 def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) -> Condition:
-    """Return the condition that any of *words* fits.
+    """Return a condition that matches any of *words*.
 
     Raises:
         Invalid: a word is not what its *key* expects; the field is the key.
@@ -97,7 +96,7 @@ def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) ->
 
 
 def fits(asked: Condition, job: Job) -> bool:
-    """Tell whether *job* is what a condition asks for."""
+    """Return whether *job* matches a condition."""
     return asked.negated is not any(_IS[asked.key](job, word) for word in asked.words)
 
 
@@ -111,11 +110,11 @@ def source_of(job: Job) -> Source:
 
 
 def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
-    """Return the hosts of *urls*, each once; one with a port of its own with and without it."""
+    """Return the distinct hosts of *urls*; a host with a non-default port also without the port."""
     found: dict[str, None] = {}
     for url in urls:
         plain = _PLAIN.match(url)
-        if plain is not None:  # as nearly all are, in a tenth of the time
+        if plain is not None:  # matches nearly all URLs, in a tenth of the time
             found[plain[1]] = None
             continue
         try:
@@ -131,7 +130,7 @@ def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
 
 
 _PORTS = {"http": 80, "https": 443}
-_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # in lower case, and no port
+_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # lower case, without a port
 
 
 # --- the words of each key
@@ -153,7 +152,7 @@ def _instant(word: str) -> str:
     try:
         # a day begins at midnight UTC
         at = datetime.fromisoformat(f"{word}T00:00Z" if len(word) == _DAY else word.upper())
-        # without an offset, this is an error as well
+        # without an offset, this raises TypeError
         return (at - _EPOCH + _EPOCH).isoformat()
     except (ValueError, TypeError, OverflowError):
         raise ValueError(f"{expected}, got {word[:100]!r}") from None
@@ -206,7 +205,7 @@ _IS: Mapping[FilterKey, Callable[[Job, str], bool]] = {
 
 
 class _Word(Struct, frozen=True):
-    """A value, without its quotes, and where it begins."""
+    """A value without its quotes, and its position."""
 
     at: int
     text: str
@@ -246,7 +245,7 @@ def _term(text: str, begin: int) -> tuple[_Term, int]:
 
 
 def _values(text: str, begin: int) -> tuple[tuple[_Word, ...], int]:
-    """Return the values that begin there, and where the next term may."""
+    """Return the values that start at *begin*, and the position after them."""
     words: list[_Word] = []
     at = begin
     while True:
@@ -278,7 +277,7 @@ def _quoted(text: str, begin: int) -> tuple[_Word, int]:
 
 
 def _end(text: str, begin: int, marks: str) -> int:
-    """Return where a word ends: at a blank, at one of *marks*, or with the text."""
+    """Return where a word ends: at whitespace, at one of *marks*, or at the end of the text."""
     at = begin
     while at < len(text) and not text[at].isspace() and text[at] not in marks:
         at += 1

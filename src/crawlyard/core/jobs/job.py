@@ -1,4 +1,4 @@
-"""A job: one crawl's request, and where it is in its life."""
+"""Jobs: one crawl, and the moves of its lifecycle."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from crawlyard.core.webhooks.webhook import Secret, Webhook
 from crawlyard.errors import IllegalMove
 
 LOSSES_ALLOWED = 3
-"""Deaths of a child process, in a row and without a page, that fail its job."""
+"""Consecutive deaths of its child process, without a page, after which a job fails."""
 
 EVENT_OF: Mapping[Move, EventName] = {
     Move.CLAIM: EventName.STARTED,
@@ -30,26 +30,26 @@ EVENT_OF: Mapping[Move, EventName] = {
     Move.RETRY_FAILED: EventName.RETRIED,
     Move.RETRY_NOW: EventName.HURRIED,
 }
-"""What tells of a move; that of a lost worker says so itself."""
+"""The event for each move; a lost worker has an event of its own."""
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """Where a job comes from: nothing, where somebody submitted a spec of his own."""
+    """Where a job comes from; empty if a user submitted the spec directly."""
 
     template_id: str | None = None
     template_version: int | None = None
     schedule_id: str | None = None
-    tick_at: datetime | None = None  # the instant at which the schedule was due
-    given: tuple[str, ...] = ()  # fields of the spec that this job sets over its template
+    tick_at: datetime | None = None  # the planned time of the schedule's run
+    given: tuple[str, ...] = ()  # fields of the spec with which this job overrides its template
 
 
 DIRECT = Origin()
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One crawl. It changes only by moves and edits; each raises *version* by one.
+    """One crawl. It changes only by moves and edits; each increments *version*.
 
-    What changes while it crawls (usage, lease, current URL) is its `Shard`.
+    What changes during the crawl (usage, lease, current URL) is in its `Shard`.
     """
 
     id: str
@@ -57,26 +57,26 @@ class Job(Struct, frozen=True, kw_only=True):
     spec: JobSpec
     state: State
     state_reason: StateReason
-    detail: str = ""  # a sentence about the reason
+    detail: str = ""  # a sentence that explains the reason
     version: int = 1
     created_at: datetime
     updated_at: datetime  # of the last move or edit
-    since: datetime  # when it came into its state
-    queued_at: datetime  # kept by resume, retry wait, preemption and loss: its place in the queue
+    since: datetime  # when it entered its state
+    queued_at: datetime  # its place in the queue; kept by resume, retry wait, preemption and loss
     due_at: datetime
     started_at: datetime | None = None  # the first claim
     ended_at: datetime | None = None
-    turn: int = 0  # the store's: its owner's turn in its level
-    aged: int = 0  # levels above its priority, for having waited long
-    failures: int = 0  # attempts that failed: the retry budget
-    losses: int = 0  # workers that died of it
+    turn: int = 0  # set by the store: its owner's turn in its level
+    aged: int = 0  # levels gained by waiting long
+    failures: int = 0  # failed attempts, counted against the retry budget
+    losses: int = 0  # workers that died running it
     retry_of: str | None = None
     origin: Origin = DIRECT
-    by_grant: tuple[Grant, ...] = ()  # what its spec asks for by leave, which may be withdrawn
-    damaged: str = ""  # what of its row cannot be read; its spec is what is left of it
+    by_grant: tuple[Grant, ...] = ()  # grants that its spec depends on, which may be withdrawn
+    damaged: str = ""  # which part of its row is unreadable; its spec then holds what is left
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether all is the same but the turn, which is the store's alone."""
+        """Return whether all fields but the turn are equal; the turn belongs to the store."""
         return isinstance(other, Job) and Struct.__eq__(self, replace(other, turn=self.turn))
 
     def __hash__(self) -> int:
@@ -84,26 +84,26 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def priority(self) -> Priority:
-        """Return the level of the queue that was asked for."""
+        """Return the requested priority."""
         return self.spec.priority
 
     @property
     def level(self) -> Priority:
-        """Return the level that it waits in: its priority, or above it if it has aged."""
+        """Return its queue level: its priority, raised if it has aged."""
         return Priority(self.priority + self.aged) if self.aged else self.priority
 
     @property
     def limits(self) -> Limits:
-        """Return its ceilings as they are now."""
+        """Return its current limits."""
         return self.spec.limits
 
     @property
     def isolated(self) -> bool:
-        """Tell whether it must run alone in a child process: a worker died of it."""
+        """Return whether it must run alone in a child process, because a worker died running it."""
         return self.losses > 0
 
     def webhooks(self) -> list[Webhook]:
-        """Return the webhooks that its spec asks for, each with an id made of the job's."""
+        """Return the webhooks in its spec, each with an id derived from the job's."""
         everywhere = ("0.0.0.0/0", "::/0") if self.spec.allow_private else ()
         return [
             Webhook(
@@ -122,7 +122,7 @@ class Job(Struct, frozen=True, kw_only=True):
         ]
 
     def waits_at(self, now: datetime) -> bool:
-        """Tell whether it is pending and not due yet."""
+        """Return whether it is pending and not due yet at *now*."""
         return self.state is State.PENDING and self.due_at > now
 
     @staticmethod
@@ -137,7 +137,7 @@ class Job(Struct, frozen=True, kw_only=True):
         by_grant: tuple[Grant, ...] = (),
         actor: str | None = None,
     ) -> "tuple[Job, Event]":
-        """Return a pending job and the event that tells of it; *actor*: by default its owner."""
+        """Return a pending job and its creation event; *actor* defaults to the owner."""
         due = max(now, due_at or now)
         job = Job(
             id=job_id,
@@ -165,7 +165,7 @@ class Job(Struct, frozen=True, kw_only=True):
         detail: str = "",
         due_at: datetime | None = None,
     ) -> "tuple[Job, Event]":
-        """Return the job after *move* and the event that tells of it.
+        """Return the job after *move*, and the event for it.
 
         Raises:
             IllegalMove: its state does not allow the move.
@@ -193,7 +193,7 @@ class Job(Struct, frozen=True, kw_only=True):
     def failed_attempt(
         self, now: datetime, due_at: datetime, *, actor: str, detail: str
     ) -> "tuple[Job, Event]":
-        """Return the job waiting until *due_at* for its next attempt, one failure more."""
+        """Return the job waiting until *due_at* for its next attempt, with one more failure."""
         job, event = self.moved(
             Move.REQUEUE,
             now,
@@ -206,22 +206,21 @@ class Job(Struct, frozen=True, kw_only=True):
         return replace(job, failures=self.failures + 1), replace(event, data=told)
 
     def yielded(self, now: datetime, *, actor: str) -> "tuple[Job, Event]":
-        """Return the job waiting again, since a more urgent one takes its slot."""
+        """Return the job queued again because a more urgent one takes its slot."""
         detail = "a more urgent job took its slot"
         reason = StateReason.PREEMPTED
         return self.moved(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
 
     def spent(self, now: datetime, *, actor: str, part: str) -> "tuple[Job, Event]":
-        """Return the job waiting again, since that *part* of its owner's quota is used up."""
+        """Return the job queued again because that *part* of its owner's quota is used up."""
         detail = f"quota.{part} of {self.owner} is used up until midnight (UTC)"
         reason = StateReason.WAITING_QUOTA
         return self.moved(Move.REQUEUE, now, actor=actor, reason=reason, detail=detail)
 
     def retry_wait(self, reason: RetryReason, chance: float) -> timedelta | None:
-        """Return how long to wait if the attempt under way fails; ``None``: it was the last.
+        """Return how long to wait if the current attempt fails; ``None`` if it was the last one.
 
-        *chance* is a random number from 0 to 1 that the caller draws: 0 is the
-        longest wait.
+        *chance* is a random number from 0 to 1, drawn by the caller; 0 gives the longest wait.
         """
         policy = self.spec.retry
         return policy.wait(self.failures + 1, chance) if reason in policy.reasons else None
@@ -231,9 +230,9 @@ class Job(Struct, frozen=True, kw_only=True):
     ) -> "tuple[Job, Event]":
         """Return the job after its worker died: queued again in its old place, or failed.
 
-        The first death, in a worker that had other jobs as well, may not be its
-        fault: it runs next alone in a child process, and only deaths there count on.
-        Too many of them are a failed attempt; the next one is alone from its beginning.
+        The first death in a worker that also ran other jobs may not be this job's fault. It runs
+        next alone in a child process, and only deaths there are counted further. Too many of them
+        count as a failed attempt; the next attempt runs alone from the start.
         """
         losses = self.losses + 1 if in_child else max(1, self.losses)
         died = f"its child process died, {losses - 1} in a row" if in_child else "its worker died"
@@ -250,7 +249,7 @@ class Job(Struct, frozen=True, kw_only=True):
     def edited(
         self, spec: JobSpec, now: datetime, *, actor: str, changed: Mapping[str, object]
     ) -> "tuple[Job, Event]":
-        """Return the job with another spec; *changed* names the fields and their new values.
+        """Return the job with a new spec; *changed* maps the changed fields to their new values.
 
         Raises:
             IllegalMove: it has been cancelled.
@@ -263,7 +262,7 @@ class Job(Struct, frozen=True, kw_only=True):
         return job, job.event(EventName.EDITED, now, actor, changed=dict(changed))
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
-        """Return an event about this job as it is, with *data* beside its state."""
+        """Return an event about this job in its current state, with *data* added."""
         told: dict[str, object] = {
             "state": self.state.value,
             "reason": self.state_reason.value,
@@ -279,7 +278,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 def damage_of(job: Job) -> str:
-    """Return a sentence that says what of a damaged job cannot be read, and what to do."""
+    """Return a sentence that says which part of a damaged job is unreadable, and what to do."""
     return f"damaged: its row cannot be read ({job.damaged}); it can only be deleted"
 
 

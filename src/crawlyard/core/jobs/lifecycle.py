@@ -1,4 +1,4 @@
-"""The life of a job, as one table."""
+"""Job lifecycle: states, moves and reasons, as one table."""
 
 from collections.abc import Mapping
 from enum import StrEnum, auto
@@ -18,7 +18,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Tell whether nothing more happens unless somebody asks for it."""
+        """Return whether nothing more happens unless a user asks for it."""
         return self in ENDED
 
 
@@ -54,7 +54,7 @@ LIFECYCLE: Mapping[State, Mapping[Move, State]] = {
         Move.CANCEL: State.CANCELLED,
     },
     State.PAUSED: {Move.RESUME: State.PENDING, Move.CANCEL: State.CANCELLED},
-    # an ended job goes on while its frontier has something left, or its failed URLs are retried
+    # an ended job can continue while its frontier is not empty, or to retry its failed URLs
     State.COMPLETED: {Move.RESUME: State.PENDING, Move.RETRY_FAILED: State.PENDING},
     State.FAILED: {Move.RESUME: State.PENDING, Move.RETRY_FAILED: State.PENDING},
     State.CANCELLED: {Move.RESUME: State.PENDING, Move.RETRY_FAILED: State.PENDING},
@@ -62,7 +62,7 @@ LIFECYCLE: Mapping[State, Mapping[Move, State]] = {
 
 
 class StateReason(StrEnum):
-    """Why a job is in its state: it never waits or stops without one."""
+    """Why a job is in its state; a job never waits or stops without a reason."""
 
     WAITING_SLOT = auto()  # pending: for a free slot of a worker
     SCHEDULED = auto()  # pending: until its due time

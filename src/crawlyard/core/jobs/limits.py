@@ -1,4 +1,4 @@
-"""Ceilings of a job, what has been used of them, and the pace of requests to a host."""
+"""Job limits, usage, and the pace of requests to a host."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -22,10 +22,10 @@ _CEILING: Mapping[str, Any] = {
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Ceilings for one job; ``None`` is no ceiling.
+    """Limits of one job; ``None`` means no limit.
 
     Raises:
-        Invalid: a ceiling is of another type, or not above zero.
+        Invalid: a limit has the wrong type, or is not above zero.
     """
 
     pages: Annotated[
@@ -73,11 +73,11 @@ class Limits(Struct, frozen=True, kw_only=True):
 LIMIT_NAMES = Limits.__struct_fields__
 
 LIMITS: Mapping[str, str] = {name.removesuffix("_s"): name for name in LIMIT_NAMES}
-"""The fields by the words that reasons and events have for them."""
+"""The fields by the words that reasons and events use for them."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """What a job has used and done; each field only ever grows, but for retried failures."""
+    """What a job has used and done. Each field only grows, except when failures are retried."""
 
     pages: int = 0
     bytes: int = 0
@@ -104,7 +104,7 @@ USAGE_NAMES = Usage.__struct_fields__
 
 
 def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
-    """Return *usage* without what failed targets used, before they are tried again."""
+    """Return *usage* without that of failed targets, before they are retried."""
     return replace(
         usage,
         pages=max(0, usage.pages - pages),
@@ -114,7 +114,7 @@ def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
 
 
 class Used(Protocol):
-    """What a limit is compared with: a `Usage`, or counters that still run."""
+    """What a limit is compared with: a `Usage`, or live counters."""
 
     @property
     def pages(self) -> int:
@@ -123,7 +123,7 @@ class Used(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Return how large the response bodies were, on the wire."""
+        """Return the size of the response bodies, on the wire."""
         ...
 
     @property
@@ -138,7 +138,7 @@ class Used(Protocol):
 
 
 def breach(limits: Limits, usage: Used) -> str | None:
-    """Return the word for the first limit that is used up, or ``None``."""
+    """Return the word for the first limit that is used up; ``None`` if none is."""
     for word, name in LIMITS.items():
         ceiling = getattr(limits, name)
         if ceiling is not None and getattr(usage, name) >= ceiling:
@@ -147,7 +147,7 @@ def breach(limits: Limits, usage: Used) -> str | None:
 
 
 def clamped(limits: Limits, *ceilings: Limits) -> Limits:
-    """Return *limits* with none above the smallest of *ceilings*; no limit counts as above."""
+    """Return *limits* lowered to the smallest of *ceilings*; ``None`` counts as the highest."""
 
     def smallest(name: str) -> Any:
         found = (getattr(each, name) for each in (limits, *ceilings))
@@ -157,7 +157,7 @@ def clamped(limits: Limits, *ceilings: Limits) -> Limits:
 
 
 class Decision(Struct, frozen=True, kw_only=True):
-    """Whether one more fetch may begin and, if not, why."""
+    """Whether one more fetch may start and, if not, why."""
 
     allowed: bool
     limit: str | None = None  # the limit that stands in the way
@@ -171,15 +171,15 @@ _ALLOWED = Decision(allowed=True)
 class ResourceLimiter(Struct, frozen=True):
     """Decides whether a job may fetch one more target.
 
-    Exact for pages: what is in flight is counted as if it had been answered, so
-    that recorded + in flight never exceeds the limit. Bytes, duration and errors
-    are known only afterwards: they overshoot by at most what was in flight.
+    Exact for pages: fetches in flight are counted as if they had been answered, so that
+    recorded + in flight never exceeds the limit. Bytes, duration and errors are known only
+    afterwards: they overshoot by at most what was in flight.
     """
 
     limits: Limits = field(default_factory=Limits)
 
     def decide(self, usage: Used, in_flight: int = 0) -> Decision:
-        """Return whether a fetch may begin, *in_flight* others being under way."""
+        """Return whether a fetch may start while *in_flight* others are under way."""
         name = breach(self.limits, usage)
         if name is not None:
             return Decision(
@@ -195,7 +195,7 @@ class ResourceLimiter(Struct, frozen=True):
         return _ALLOWED
 
     def describe(self, name: str, usage: Used) -> str:
-        """Return a sentence about the limit *name*: its ceiling, and by how much it was passed."""
+        """Return a sentence about the limit *name*: its value, and by how much it was exceeded."""
         ceiling, used = getattr(self.limits, LIMITS[name]), getattr(usage, LIMITS[name])
         over = used - ceiling
         sentence = f"the limit of {_amount(name, ceiling)} was reached"
@@ -209,12 +209,12 @@ def _amount(name: str, value: float) -> str:
 
 
 def reason_of(limit: str) -> StateReason:
-    """Return the state reason that says that *limit* ended the job."""
+    """Return the state reason of a job that *limit* ended."""
     return StateReason(f"limit_{limit}")
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """How often a host may be asked."""
+    """How often requests may be sent to a host."""
 
     every: timedelta
     burst: int = 1
@@ -223,8 +223,8 @@ class Pace(Struct, frozen=True, kw_only=True):
 def reserve(pace: Pace, booked: datetime | None, now: datetime) -> tuple[datetime, datetime]:
     """Book one request to a host; return ``(send_at, booked)``.
 
-    *booked* is what the last call returned for this host, ``None`` at first:
-    one instant is all the state there is.
+    *booked* is what the last call for this host returned, ``None`` at first. One time is all the
+    state that is needed.
 
     Source: GCRA, the virtual scheduling form (ITU-T I.371, annex A).
     """

@@ -1,4 +1,4 @@
-"""How long a job may be paused: when its owner is warned, and when it is cancelled."""
+"""Paused jobs: when to warn the owner, and when to cancel."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -8,25 +8,25 @@ _DAY = timedelta(days=1)
 
 
 class PausingStep(StrEnum):
-    """What is to be done about a paused job."""
+    """What to do about a paused job."""
 
     WARN = auto()  # say that it will be cancelled, and when
     CANCEL = auto()
 
 
 def notice(ttl: timedelta) -> timedelta:
-    """Return how long before its end a job is warned of for the last time: a day of a week."""
+    """Return how long before the end the last warning is sent: a seventh of *ttl*, up to a day."""
     return min(_DAY, ttl / 7)
 
 
 def due_step(
     since: datetime, warned: Sequence[datetime], ttl: timedelta, now: datetime
 ) -> PausingStep | None:
-    """Return what is to be done at *now* about a job paused since *since* for at most *ttl*.
+    """Return what to do at *now* about a job paused since *since* for at most *ttl*.
 
-    It is warned of at half of its time, and again `notice` before the end. *warned* are
-    the instants at which that was done. Whatever was missed meanwhile, nothing is
-    cancelled less than `notice` after its last warning.
+    The owner is warned at half of the time, and again `notice` before the end. *warned* lists the
+    times of the warnings so far. Whatever was missed meanwhile, no job is cancelled less than
+    `notice` after its last warning.
     """
     last_call = since + ttl - notice(ttl)
     called = next((at for at in warned if at >= last_call), None)
@@ -38,5 +38,5 @@ def due_step(
 
 
 def ends_at(since: datetime, ttl: timedelta, now: datetime) -> datetime:
-    """Return when a job that is warned of at *now* is cancelled at the earliest."""
+    """Return the earliest time at which a job that is warned of at *now* is cancelled."""
     return max(since + ttl, now + notice(ttl))

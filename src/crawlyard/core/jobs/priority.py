@@ -1,4 +1,4 @@
-"""How much a job matters beside the others."""
+"""Job priorities."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from crawlyard.errors import Invalid
 
 
 class Priority(IntEnum):
-    """Higher goes first; the words are used everywhere outside the database."""
+    """Higher goes first. Outside the database, the words are used everywhere."""
 
     LOW = 0
     NORMAL = 1
@@ -18,10 +18,10 @@ class Priority(IntEnum):
 
     @classmethod
     def of(cls, word: str) -> "Priority":
-        """Return the priority that *word* names.
+        """Return the priority named *word*.
 
         Raises:
-            Invalid: there is none of that name.
+            Invalid: there is no priority of that name.
         """
         try:
             return cls[word.upper()]

@@ -1,4 +1,4 @@
-"""How far a job has come, how fast it goes, and how long it will still take."""
+"""Progress of a job: what is done, how fast it goes, and the time left."""
 
 from msgspec import Struct
 
@@ -9,7 +9,7 @@ from crawlyard.core.jobs.pulse import Pulse
 
 
 class Progress(Struct, frozen=True, kw_only=True):
-    """How far a job has come."""
+    """The progress of a job."""
 
     done: int
     discovered: int
@@ -17,16 +17,16 @@ class Progress(Struct, frozen=True, kw_only=True):
     pages: int
     bytes: int
     elapsed_s: float  # running time
-    rate: float  # targets done per second, lately
+    rate: float  # targets done per second, recently
     current_url: str
-    eta: Eta | None  # None: not known yet, or not running
+    eta: Eta | None  # None: unknown so far, or not running
     eta_unknown: str = ""  # why there is no estimate
 
 
 def progress_of(
     limits: Limits, usage: Usage, pulse: Pulse, state: State, current_url: str = ""
 ) -> Progress:
-    """Return the progress of a job from what it has used and its recent pace."""
+    """Return the progress of a job from its usage and recent pace."""
     runs = state is State.RUNNING
     eta = eta_of(limits, usage, pulse) if runs else None
     unknown = "estimating… (no URL finished yet)" if runs else f"the job is {state}"
@@ -45,14 +45,14 @@ def progress_of(
 
 
 MILESTONES = (25, 50, 75)
-"""Per cent of a job's way to its end."""
+"""Percent of a job's way to its end."""
 
 
 def milestones(limits: Limits, usage: Usage, pulse: Pulse, told: int) -> tuple[int, ...]:
-    """Return the milestones that have been passed since *told*, the last one that was.
+    """Return the milestones passed since *told*, the last one that was announced.
 
-    A job ends at a limit or when its frontier runs out: it is as far as the further of the
-    two. None is passed by a job that is at its end.
+    A job ends at a limit or when its frontier runs out; its progress is the larger of the two
+    shares. A job at its end passes no milestone.
     """
     share = max(_share_of_limits(limits, usage), _share_of_frontier(usage, pulse))
     if share >= 1:
@@ -61,15 +61,15 @@ def milestones(limits: Limits, usage: Usage, pulse: Pulse, told: int) -> tuple[i
 
 
 def _share_of_limits(limits: Limits, usage: Usage) -> float:
-    """Return how much of the limit that is nearest to its end is used up."""
+    """Return the used share of the limit that is closest to being reached."""
     shares = [
         getattr(usage, name) / ceiling
         for name in LIMIT_NAMES
-        if (ceiling := getattr(limits, name)) and name != "errors"  # no job is meant to end so
+        if (ceiling := getattr(limits, name)) and name != "errors"  # no job is meant to end at it
     ]
     return max(shares, default=0.0)
 
 
 def _share_of_frontier(usage: Usage, pulse: Pulse) -> float:
-    """Return how much is done of all that will be found, if as much is found as may well be."""
+    """Return the share done of all that may be found, by the high estimate of what is left."""
     return usage.done / max(1.0, usage.done + work_left(usage, pulse).high)

@@ -1,4 +1,4 @@
-"""What holds for a job, and where each value of it comes from."""
+"""Effective settings of a job, and the source of each value."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,18 +9,18 @@ from crawlyard.core.templates.template import CrawlTemplate
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """A field of a job that is not as its template says."""
+    """A field in which a job differs from its template."""
 
     path: str
-    template: object  # with its open places; the default where it says nothing
+    template: object  # with its placeholders; the default if it does not set the field
     job: object
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """The settings of a job in force; credentials are hidden."""
+    """The effective settings of a job; credentials are hidden."""
 
     job: Job
     form: Mapping[str, object]
     sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
-    template: CrawlTemplate | None  # that it was made of, if it can still be seen
+    template: CrawlTemplate | None  # the job's template, if the actor can still see it
     differences: Sequence[Difference] = ()

@@ -1,4 +1,4 @@
-"""Recent pace of a crawl: how fast it goes, what it discovers, and what is in its way."""
+"""Recent pace of a crawl: its speed, its discoveries, and what slows it down."""
 
 import itertools
 import math
@@ -10,26 +10,26 @@ from crawlyard.core.jobs.limits import Usage
 
 
 class Workload(Struct, frozen=True, kw_only=True):
-    """What the engine knows, at one moment, of the work that is left."""
+    """What the engine knows at one moment about the work that is left."""
 
-    retries: int = 0  # further requests that URLs which failed before may still cost
-    failed: int = 0  # requests so far that failed and are tried again
-    failed_s: float = 0.0  # what they took, added up
-    retried: int = 0  # requests so far that tried a URL again
+    retries: int = 0  # further requests that may be spent on URLs that failed before
+    failed: int = 0  # requests so far that failed and are retried
+    failed_s: float = 0.0  # their total time
+    retried: int = 0  # requests so far that retried a URL
     failed_again: int = 0  # of those, how many failed
-    busy_s: float = 0.0  # what all requests so far took, added up
-    least_s: float = 0.0  # time left by delays, holds and waits before retries alone
-    hold_s: float = 0.0  # until the first host may be asked again, if all are held back
-    holds: int = 0  # times so far that all were
-    held_s: float = 0.0  # running time so far in which they were
-    lane_waiting: int = 0  # URLs of the host that will take longest at its own pace
-    lane_rate: float = 0.0  # that pace, in URLs per second
-    lane_full: bool = True  # that host is asked as often as it may be
+    busy_s: float = 0.0  # total time of all requests so far
+    least_s: float = 0.0  # minimum time left, from delays, holds and retry waits alone
+    hold_s: float = 0.0  # until the first host is available again, if all are on hold
+    holds: int = 0  # how often all hosts were on hold so far
+    held_s: float = 0.0  # running time so far in which all hosts were on hold
+    lane_waiting: int = 0  # waiting URLs of the host that will take longest at its own pace
+    lane_rate: float = 0.0  # pace of that host, in URLs per second
+    lane_full: bool = True  # that host gets as many requests as allowed
     barren: int = 0  # URLs at the maximum depth: no links are followed from them
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """What a job had done by one moment of its running time."""
+    """What a job had done at one moment of its running time."""
 
     at_s: float
     held_s: float = 0.0
@@ -39,8 +39,8 @@ class Sample(Struct, frozen=True, kw_only=True):
     pages: int = 0
     bytes: int = 0
     errors: int = 0
-    found_at: int = 0  # URLs done when one was last discovered
-    lull: int = 0  # URLs that were lately done between two discoveries, at most
+    found_at: int = 0  # URLs done at the last discovery
+    lull: int = 0  # maximum of URLs done between two recent discoveries
 
     @property
     def active_s(self) -> float:
@@ -49,7 +49,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 
 
 def sample_of(usage: Usage, workload: Workload, before: Sample | None = None) -> Sample:
-    """Return what is kept of a job's usage to tell its pace; *before* is the previous sample."""
+    """Return a sample of a job's usage, to compute its pace; *before* is the previous sample."""
     found_at, lull = usage.done, 0
     if before is not None and usage.discovered <= before.discovered:
         found_at, lull = min(before.found_at, usage.done), before.lull
@@ -78,19 +78,19 @@ class Pulse(Struct, frozen=True, kw_only=True):
     bytes_rate: float = 0.0
     errors_rate: float = 0.0
     samples: int = 0
-    milestone: int = 0  # the last of `MILESTONES` that was told
-    # the older and the newer half of the window apart: they tell the trend
+    milestone: int = 0  # the last of `MILESTONES` that was announced
+    # the older and the newer half of the window, which give the trend
     done: tuple[int, int] = (0, 0)
     found: tuple[int, int] = (0, 0)
     active_s: tuple[float, float] = (0.0, 0.0)  # time in which requests could be sent
-    busy: float = 0.0  # requests under way, on average
-    quiet: int = 0  # URLs done since one was last discovered
-    lull: int = 0  # the same between two discoveries, lately, at most
+    busy: float = 0.0  # average number of requests in flight
+    quiet: int = 0  # URLs done since the last discovery
+    lull: int = 0  # maximum of URLs done between two recent discoveries
     workload: Workload = field(default_factory=Workload)
 
 
 RECENT_S = 30.0
-"""Rates are those of the last half minute; the halves of the window may reach further back."""
+"""Rates cover the last half minute; the halves of the window may go back further."""
 
 
 def pulse_of(history: Sequence[Sample], workload: Workload | None = None) -> Pulse:
@@ -129,7 +129,7 @@ def pulse_of(history: Sequence[Sample], workload: Workload | None = None) -> Pul
 
 
 def _spread(history: Sequence[Sample]) -> tuple[float, int]:
-    """Return the standard deviation of the rate, held time left out, and the samples it is of."""
+    """Return the standard deviation of the rate without held time, and the number of samples."""
     total_s = total = squares = 0.0
     samples = 0
     for a, b in itertools.pairwise(history):

@@ -1,4 +1,4 @@
-"""Which job is next: by level, then in turn between owners, then by who has waited longest."""
+"""Queue order: by level, then in turn between owners, then by waiting time."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,19 +13,19 @@ from crawlyard.core.jobs.priority import Priority
 
 
 def claim_key(job: Job) -> tuple[int, int, datetime, str]:
-    """Return what pending jobs are sorted by: the smallest is claimed first."""
+    """Return the sort key of pending jobs: the smallest is claimed first."""
     return (-job.level, job.turn, job.queued_at, job.id)
 
 
 def claimable(job: Job, now: datetime) -> bool:
-    """Tell whether *job* waits and is due; its lease must be free as well."""
+    """Return whether *job* is pending and due; its lease must be free as well."""
     return job.state is State.PENDING and job.due_at <= now
 
 
 def takes(asker: Asker, job: Job) -> bool:
-    """Tell whether *job*, once it is due, is one that *asker* may claim.
+    """Return whether *asker* may claim *job* once it is due.
 
-    Whoever asks for one job alone was told to run it, whatever tags it needs.
+    A worker that asks for one job only was told to run it, whatever tags it requires.
     """
     if asker.only is not None:
         return job.id == asker.only
@@ -33,23 +33,23 @@ def takes(asker: Asker, job: Job) -> bool:
 
 
 def can_run(tags: frozenset[str], needs: Iterable[str]) -> bool:
-    """Tell whether a worker with *tags* has all that a job *needs*."""
+    """Return whether a worker with *tags* has all that a job *needs*."""
     return tags.issuperset(needs)
 
 
 class QueueEntry(Struct, frozen=True, kw_only=True):
-    """How far the turns of one level have come, as a job of an owner comes into it."""
+    """The turns of one level at the time when a job of an owner enters it."""
 
-    head: int | None = None  # the lowest turn of the jobs that wait; None: none does
-    served: int | None = None  # the highest of those that run
-    last: int | None = None  # the highest of the owner's own that wait
+    head: int | None = None  # the lowest turn of waiting jobs; None if none waits
+    served: int | None = None  # the highest turn of running jobs
+    last: int | None = None  # the highest turn of the owner's own waiting jobs
 
 
 def turn_of_new(line: QueueEntry) -> int:
-    """Return the turn of a job that is new in a level: one behind its owner's last.
+    """Return the turn of a job that is new in a level: one after its owner's last waiting job.
 
-    Who has none waiting begins where the others are, so that nobody's backlog holds up
-    another's first job, and nobody saves up turns while he asks for nothing.
+    An owner without waiting jobs starts where the others are. So nobody's backlog delays another
+    owner's first job, and nobody saves up turns while they submit nothing.
 
     Source: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996), each job
     counting as one.
@@ -59,10 +59,10 @@ def turn_of_new(line: QueueEntry) -> int:
 
 
 def turn_of_returned(turn: int, line: QueueEntry) -> int:
-    """Return the turn of a job that had *turn* and waits again without having ended.
+    """Return the turn of a job that had *turn* and is queued again without having ended.
 
-    It is that, unless turns began anew meanwhile: then it is first, or behind its owner's.
-    All of one user's jobs that are paused and resumed are as far apart as they were.
+    It keeps *turn*, unless turns have started over meanwhile: then it is first, or after its
+    owner's other jobs. If all jobs of one user are paused and resumed, they keep their distances.
     """
     if line.head is None:
         return turn
@@ -70,45 +70,45 @@ def turn_of_returned(turn: int, line: QueueEntry) -> int:
 
 
 def waits_since(job: Job) -> datetime:
-    """Return since when a pending job could have begun."""
+    """Return since when a pending job could have started."""
     return max(job.since, job.due_at)
 
 
 def aged(priority: Priority, since: datetime, now: datetime, step: timedelta) -> int:
-    """Return how many levels a job has risen that waits *since*: one each *step*.
+    """Return how many levels a job has risen that has waited since *since*: one for each *step*.
 
-    Up to `Priority.HIGH`: only who asks for it is urgent.
+    It rises up to `Priority.HIGH`: a job is urgent only if its submitter says so.
     """
     most = max(0, Priority.HIGH - priority)
     return min(most, max(0, (now - since) // step))
 
 
 def may_preempt(job: Job, now: datetime, patience: timedelta) -> bool:
-    """Tell whether a job that waits may take the slot of one that `yields`."""
+    """Return whether a waiting job may take the slot of a job that `yields`."""
     return job.level is Priority.URGENT and waits_since(job) <= now - patience
 
 
 def yields(job: Job) -> bool:
-    """Tell whether a running job gives its slot up to an urgent one that has waited."""
+    """Return whether a running job gives up its slot to an urgent job that has waited."""
     return job.state is State.RUNNING and job.level is Priority.LOW
 
 
 class PriorityQueue:
-    """The order of the queue over a set of jobs: what every store's claim must agree with."""
+    """The queue order over a set of jobs, with which every store's claim must agree."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self._jobs = tuple(jobs)
 
     def next(self, now: datetime) -> Job | None:
-        """Return the job to be claimed at *now*, ``None`` when none is due."""
+        """Return the job to claim at *now*; ``None`` if none is due."""
         return min((j for j in self._jobs if claimable(j, now)), key=claim_key, default=None)
 
     def pending(self, priority: Priority | None = None) -> list[Job]:
-        """Return the jobs that wait, of one priority or of all, in the order of their claim."""
+        """Return the pending jobs, of one priority or of all, in the order they will be claimed."""
         waiting = (j for j in self._jobs if j.state is State.PENDING)
         return sorted((j for j in waiting if priority in (None, j.priority)), key=claim_key)
 
     def counts(self) -> Mapping[Priority, int]:
-        """Return how many jobs wait at each priority, the highest first, zeros included."""
+        """Return how many jobs wait at each priority, highest first, zeros included."""
         waiting = Counter(j.priority for j in self._jobs if j.state is State.PENDING)
         return {p: waiting[p] for p in sorted(Priority, reverse=True)}

@@ -1,4 +1,4 @@
-"""Whether and when something that failed is tried again."""
+"""Retry policy: whether and when a failed attempt is repeated."""
 
 from datetime import timedelta
 from enum import StrEnum, auto
@@ -13,11 +13,11 @@ from crawlyard.errors import Invalid
 
 
 class RetryReason(StrEnum):
-    """Why an attempt failed, where another one may go better.
+    """Why an attempt failed, if another one may succeed.
 
-    What never does has no word here: a spec that cannot be crawled, an address that is
-    blocked, a robots.txt that forbids. A worker that dies once and a store that goes
-    away are no failures of the job: it goes on by itself, whatever its policy.
+    What a retry can't fix is not listed: a spec that cannot be crawled, a blocked address, a
+    robots.txt that forbids the crawl. A worker that dies once, or a store that goes away, is not a
+    failure of the job: it continues on its own, whatever its policy.
     """
 
     START_UNREACHABLE = auto()  # no start URL answered: names, connections, time-outs, 5xx, 429
@@ -25,21 +25,21 @@ class RetryReason(StrEnum):
     WORKER_LOST = auto()  # its process died several times in a row without a page
 
 
-_MAX_FACTOR = 1000  # to the 64th power, a double still holds it
+_MAX_FACTOR = 1000  # raised to the 64th power, it still fits a double
 MAX_ATTEMPTS = 100
 SHORTEST_S = 1.0
-"""Of first waits: with less, a site that is down is asked without a pause."""
+"""Minimum of the first wait: with less, a site that is down is requested without a pause."""
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
     """Exponential backoff with jitter and a cap.
 
-    The n-th wait is ``first_s * factor**(n-1)``, at most *cap_s* (or *first_s*, if that is
-    more), lessened by up to *jitter* of itself, so that many failures of one cause do
-    not come back at once.
+    The n-th wait is ``first_s * factor**(n-1)``, at most *cap_s* (or *first_s*, if that is more),
+    reduced by up to *jitter* of itself, so that many failures with one cause are not retried at
+    once.
 
     Raises:
-        Invalid: a value is of another type or out of its range.
+        Invalid: a value has the wrong type or is out of range.
     """
 
     attempts: Annotated[
@@ -80,14 +80,13 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
             raise Invalid("retry.first_s", f"expected at least 1 s between attempts, got {got}")
 
     def wait(self, failures: int, chance: float) -> timedelta | None:
-        """Return how long to wait after the *failures*-th failure, ``None`` to give up.
+        """Return how long to wait after the *failures*-th failure; ``None`` to give up.
 
-        *chance* is a random number from 0 to 1 that the caller draws: 0 is the
-        longest wait.
+        *chance* is a random number from 0 to 1, drawn by the caller; 0 gives the longest wait.
         """
         if failures >= self.attempts:
             return None
-        # beyond 64 doublings every wait is the cap: no overflow for absurd counts
+        # after 64 doublings every wait is the cap: no overflow for absurd counts
         grown = self.first_s * self.factor ** min(max(failures, 1) - 1, 64)
         full = min(grown, max(self.cap_s, self.first_s))
         return timedelta(seconds=full * (1 - self.jitter * chance))

@@ -1,4 +1,4 @@
-"""What becomes of a spread job when its last shard was given back."""
+"""End of a spread job: its next state when its last shard is released."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -14,37 +14,37 @@ from crawlyard.core.jobs.retry import RetryReason
 
 
 class ShardEnd(Struct, frozen=True, kw_only=True):
-    """A running job of which nobody has a shard any more."""
+    """A running job without a leased shard."""
 
     job: Job
-    usage: Usage  # of the job, all told
-    waiting: bool  # something waits in it
-    yields: bool = False  # its last shard was given up for an urgent job
+    usage: Usage  # total of the job
+    waiting: bool  # whether it has waiting URLs
+    yields: bool = False  # whether its last shard was given up for an urgent job
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What it is to become."""
+    """What the job becomes."""
 
     job: Job
     events: tuple[Event, ...]
-    again: frozenset[ErrorKind] = frozenset()  # failed targets of these kinds wait again
+    again: frozenset[ErrorKind] = frozenset()  # failed targets of these kinds are queued again
 
 
 Decide = Callable[[ShardEnd], Verdict]
 
 
 class Last(Struct, frozen=True, kw_only=True):
-    """What the worker that leaves last knows of the job."""
+    """What the worker that releases the last shard knows about the job."""
 
     actor: str
-    stopped: bool = False  # the worker was stopped
+    stopped: bool = False  # whether the worker was stopped
     trouble: str = ""  # why a start URL failed
     failed: frozenset[ErrorKind] = field(default_factory=frozenset)  # of all its URLs
     chance: float = 0.0  # a random number from 0 to 1: see `Job.retry_wait`
 
 
 def verdict_on(left: ShardEnd, last: Last, now: datetime) -> Verdict:
-    """Return what a job becomes: completed by a limit or for want of URLs, failed, or queued."""
+    """Return what a job becomes: completed by a limit or for lack of URLs, failed, or queued."""
     job, usage, actor = left.job, left.usage, last.actor
     limit = breach(job.limits, usage)
     good_redirects = usage.redirects - usage.bad_redirects
@@ -70,7 +70,7 @@ def verdict_on(left: ShardEnd, last: Last, now: datetime) -> Verdict:
 
 
 def _start_failed(job: Job, last: Last, now: datetime) -> Verdict:
-    """Return a job that brought nothing: tried again later if its sites were out of reach."""
+    """Return a job that fetched nothing: retried later if its sites were unreachable, or failed."""
     unreachable = UNREACHABLE & last.failed
     wait = job.retry_wait(RetryReason.START_UNREACHABLE, last.chance)
     if wait is None or not unreachable:

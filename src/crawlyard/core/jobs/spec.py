@@ -1,4 +1,4 @@
-"""What to crawl, how, and how far: everything a user can ask of one job."""
+"""Job spec: all options of one crawl."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from crawlyard.errors import Invalid
 
 
 class Scope(StrEnum):
-    """Which URLs belong to a crawl, seen from its start URLs."""
+    """Which URLs belong to a crawl, relative to its start URLs."""
 
     HOST = auto()  # the same host and port
     SUBDOMAINS = auto()  # the same host, and every name below it
@@ -29,14 +29,14 @@ class Scope(StrEnum):
 
 
 class Strategy(StrEnum):
-    """In which order the frontier is worked off."""
+    """The order in which the frontier is processed."""
 
     BREADTH_FIRST = "breadth-first"
     DEPTH_FIRST = "depth-first"
 
 
 class TextMode(StrEnum):
-    """What of a page's text is kept."""
+    """What part of a page's text is stored."""
 
     NONE = auto()
     TEXT = auto()  # all that a reader sees
@@ -60,15 +60,15 @@ _WORKER_TAG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 def is_secret(header: str) -> bool:
-    """Tell whether a header of this name is likely to carry credentials."""
+    """Return whether a header of this name probably carries credentials."""
     return _SECRET.search(header) is not None
 
 
 class JobSpec(Struct, frozen=True, kw_only=True):
-    """One crawl as it was asked for; a job keeps it, and its edits replace it.
+    """One crawl as requested. A job keeps its spec; edits replace it.
 
     Raises:
-        Invalid: a value is of another type or out of its range; the message names the field.
+        Invalid: a value has the wrong type or is out of range; the message names the field.
     """
 
     urls: Annotated[tuple[str, ...], about("start URLs", of="URLs", longest=MAX_SEEDS)] = ()
@@ -342,10 +342,10 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 
 
 def check_worker_tags(name: str, tags: Sequence[str]) -> None:
-    """Check the tags that a worker has, or that a job asks of one; *name* says which.
+    """Check the tags that a worker has or a job requires; *name* is the field for errors.
 
     Raises:
-        Invalid: there are too many, or one is no tag.
+        Invalid: there are too many, or one is not a valid tag.
     """
     if len(tags) > MAX_WORKER_TAGS:
         raise Invalid(name, f"expected at most {MAX_WORKER_TAGS}, got {len(tags)}")

@@ -1,7 +1,7 @@
-"""The JSON form of a spec: what templates, schedules, files and the API write it in.
+"""JSON form of a spec, as used by templates, schedules, files and the API.
 
-Field names are those of `JobSpec`; durations end in ``_s`` and are seconds. Every
-field has one canonical form, which `form_of` writes, and may accept others.
+Field names are those of `JobSpec`; durations end in ``_s`` and are in seconds. Every field has one
+canonical form, which `form_of` writes, and may accept others.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,11 +36,11 @@ from crawlyard.errors import Invalid
 Form = Mapping[str, object]
 
 ENDLESS = "forever"
-"""How `FOREVER_S` is written."""
+"""The written form of `FOREVER_S`."""
 
 
 class FormField(Struct, frozen=True, kw_only=True):
-    """How one field is written: *read* raises `ValueError` with what was expected."""
+    """How one field is written; *read* raises `ValueError` that says what was expected."""
 
     field: Field
     accepts: str  # in words, as Markdown
@@ -59,7 +59,7 @@ class FormField(Struct, frozen=True, kw_only=True):
 
 
 def _pairs(value: object) -> tuple[tuple[str, str], ...]:
-    """Return names with their values, from an object or a list of pairs."""
+    """Return names and values from an object or a list of pairs."""
     expected = "expected an object of names and texts, or a list of [name, text]"
     items = list(value.items()) if isinstance(value, Mapping) else value
     if not is_list(items):
@@ -131,7 +131,7 @@ def _webhook_form(hook: JobWebhook) -> object:
 
 
 def _seconds(length_s: float | None) -> object:
-    """Return a duration as it is written: whole where it is."""
+    """Return a duration as a whole number if it is one."""
     return int(length_s) if length_s is not None and length_s.is_integer() else length_s
 
 
@@ -215,10 +215,10 @@ _BY_ANY_PATH = {path: f for f in FIELDS.values() for path in (f.path, f.also) if
 
 
 def values_of(form: Form) -> dict[str, Any]:
-    """Return what *form* gives, by the paths of `FIELDS`, as the values of a `JobSpec`.
+    """Return the values in *form* by the paths of `FIELDS`, as values of a `JobSpec`.
 
     Raises:
-        Invalid: a field is unknown, given twice, or its value is not what is expected.
+        Invalid: a field is unknown or given twice, or its value is invalid.
     """
     values: dict[str, Any] = {}
     for path, value in _flat(form):
@@ -233,10 +233,10 @@ def values_of(form: Form) -> dict[str, Any]:
 
 
 def spec_with(values: Mapping[str, Any], base: JobSpec | None = None) -> JobSpec:
-    """Return *base*, by default a spec of defaults, with *values* as `values_of` returns them.
+    """Return *base*, or a default spec, with *values* as returned by `values_of`.
 
     Raises:
-        Invalid: a value is out of its range, or there is nothing to start from.
+        Invalid: a value is out of range, or there is nothing to start from.
     """
     groups: dict[str, dict[str, Any]] = {name: {} for name in ("", *_GROUPS)}
     for path, value in values.items():
@@ -251,7 +251,7 @@ def spec_with(values: Mapping[str, Any], base: JobSpec | None = None) -> JobSpec
 
 
 def spec_of(form: Form, base: JobSpec | None = None) -> JobSpec:
-    """Return the spec that *form* describes; what it leaves out is as in *base*, or default.
+    """Return the spec of *form*; fields that it leaves out are as in *base*, or default.
 
     Raises:
         Invalid: as for `values_of` and `spec_with`.
@@ -260,7 +260,7 @@ def spec_of(form: Form, base: JobSpec | None = None) -> JobSpec:
 
 
 def form_of(spec: JobSpec) -> dict[str, object]:
-    """Return *spec* in its canonical form, with every field: ``spec_of`` reads the same again."""
+    """Return *spec* in canonical form with every field; ``spec_of`` reads back the same spec."""
     form: dict[str, Any] = {}
     for field in FIELDS.values():
         group, name = field.field.group, field.field.name
@@ -271,7 +271,7 @@ def form_of(spec: JobSpec) -> dict[str, object]:
 
 
 def at(form: Form, path: str) -> object:
-    """Return the value at *path* in a form that `form_of` made."""
+    """Return the value at *path* in a form returned by `form_of`."""
     value: Any = form
     for name in path.split("."):
         value = value[name]

@@ -1,4 +1,4 @@
-"""One job over several workers: how its hosts are cut into shards, and what each may use."""
+"""Spread jobs: how the hosts of one job are split into shards, and what each shard may use."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -11,18 +11,18 @@ from crawlyard.core.jobs.limits import Decision, Limits, Usage, Used
 from crawlyard.errors import Invalid
 
 BUCKETS = 64
-"""Hosts fall into so many; a shard has some of these. More shards would have none."""
+"""The number of hash buckets for hosts. Each shard has some of them; more shards would get none."""
 
 MOST_SHARDS = BUCKETS
 
 REST = timedelta(seconds=2)
-"""A worker that has a shard of a job takes a second one when that was free for so long."""
+"""A worker that has a shard of a job takes a second one after that has been free for this long."""
 
 LINGER = timedelta(seconds=2)
-"""A shard that has run dry waits so long for links from others before it is given back."""
+"""A shard that has run dry waits this long for links from other shards before it is released."""
 
 COUNTED = ("pages", "bytes", "errors")
-"""The limits that are handed out in portions; running time is the job's, not a shard's."""
+"""The limits that are handed out in portions; running time belongs to the job, not to a shard."""
 
 _PORTION: Mapping[str, int] = {"pages": 1_000, "bytes": 256 * 1024 * 1024, "errors": 1_000}
 
@@ -32,56 +32,56 @@ _WORTH_S = 60.0
 
 
 class Spread(StrEnum):
-    """As a number of shards: the word for what the yard finds right."""
+    """The word that, as a number of shards, lets the server choose."""
 
     AUTO = "auto"
 
 
 Asked = int | Spread
-"""How many shards a spec asks for: 0 and 1 are one worker."""
+"""How many shards a spec asks for; 0 and 1 both mean one worker."""
 
 Budget = Mapping[str, int]
-"""What a shard may still use, by the names of `COUNTED`; one that is missing has no limit."""
+"""What a shard may still use, by the names in `COUNTED`; a missing name means no limit."""
 
 
 def check_spread(asked: Asked) -> None:
-    """Check the number of shards that a spec asks for.
+    """Check the number of shards in a spec.
 
     Raises:
-        Invalid: it is out of its range.
+        Invalid: it is out of range.
     """
     if not isinstance(asked, Spread) and not 0 <= asked <= MOST_SHARDS:
         raise Invalid("spread", f'expected 0 to {MOST_SHARDS}, or "auto", got {asked}')
 
 
 def bucket_of(host: str) -> int:
-    """Return the bucket of *host*, the same for ever and everywhere."""
+    """Return the bucket of *host*, which never changes."""
     return hashlib.blake2b(host.encode("utf-8", "replace"), digest_size=1).digest()[0] % BUCKETS
 
 
 def buckets_of(shard: int, of: int) -> tuple[int, ...]:
-    """Return the buckets of *shard*, one of the numbers from 1 to *of*."""
+    """Return the buckets of *shard*, a number from 1 to *of*."""
     return tuple(range(shard - 1, BUCKETS, of))
 
 
 def shard_of(host: str, of: int) -> int:
-    """Return the shard that *host* belongs to, from 1 to *of*."""
+    """Return the shard of *host*, from 1 to *of*."""
     return bucket_of(host) % of + 1
 
 
 class Extent(Struct, frozen=True, kw_only=True):
-    """How large a job is, as far as anybody knows before it begins or goes on."""
+    """How large a job is, as far as known before it starts or continues."""
 
-    hosts: int  # that have something waiting
+    hosts: int  # with waiting URLs
     waiting: int  # URLs
-    rate: float = 0.0  # URLs done a second when it last ran; 0: unknown
+    rate: float = 0.0  # URLs done per second when it last ran; 0: unknown
 
 
 def shards_for(asked: Asked, extent: Extent) -> int:
-    """Return into how many shards a job is to be cut; 0: into none, one worker has it all.
+    """Return how many shards to split a job into; 0 means none: one worker runs all of it.
 
-    *asked* is a number, or `Spread.AUTO`: one shard for each eight hosts and at most
-    eight, unless one worker would be through within a minute.
+    *asked* is a number, or `Spread.AUTO`: one shard per eight hosts, at most eight, unless one
+    worker would finish within a minute.
     """
     if isinstance(asked, Spread):
         if extent.rate > 0 and extent.waiting / extent.rate < _WORTH_S:
@@ -99,11 +99,11 @@ def spent(budget: Budget, usage: Usage) -> Budget:
 
 
 def granted(limits: Limits, used: Usage, mine: Budget, others: Iterable[Budget], of: int) -> Budget:
-    """Return what a shard may use from now on of its job's *limits*, *mine* being what it has.
+    """Return the new budget of a shard from its job's *limits*; *mine* is its current one.
 
-    *used* is what the whole job has used, *others* is what its other shards may still
-    use. One of *of* shards is given at most half of its share of what is left: portions
-    get smaller near the end, and all of them together never pass the limit.
+    *used* is the usage of the whole job; *others* are the budgets of its other shards. With *of*
+    shards, each gets at most half of its share of what is left. Portions get smaller near the end,
+    and all of them together never exceed the limit.
     """
     held = tuple(others)
     budget: dict[str, int] = {}
@@ -119,39 +119,39 @@ def granted(limits: Limits, used: Usage, mine: Budget, others: Iterable[Budget],
 
 
 def usable(budget: Budget) -> bool:
-    """Tell whether a shard with *budget* may begin a request."""
+    """Return whether a shard with *budget* may start a request."""
     return all(left > 0 for left in budget.values())
 
 
 def once(duration_s: float, apart_s: float | None) -> float:
-    """Return how much of a shard's *duration_s* is running time of its job.
+    """Return how much of a shard's *duration_s* counts as running time of its job.
 
-    *apart_s* is how long ago the last checkpoint of any shard was, ``None`` for never: time
-    before it has been counted.
+    *apart_s* is the time since the last checkpoint of any shard, ``None`` if there was none; time
+    before it has been counted already.
     """
     return duration_s if apart_s is None else max(0.0, min(duration_s, apart_s))
 
 
 class Share(Struct, frozen=True, kw_only=True):
-    """What the holder of a shard is told of the job beside its order."""
+    """What the holder of a shard learns about the job in addition to its order."""
 
-    budget: Budget = field(default_factory=dict)  # all that it has recorded is counted
-    left_s: float | None = None  # of the job's running time; None: no limit
-    over: str | None = None  # the limit of the job that is used up
-    waiting: bool | None = None  # something does in the job; None: nobody has looked
-    stay: bool = True  # others work, and no shard waits to be taken: links may come from them
+    budget: Budget = field(default_factory=dict)  # everything it has recorded is already counted
+    left_s: float | None = None  # running time left for the job; None: no limit
+    over: str | None = None  # the job's limit that is used up
+    waiting: bool | None = None  # whether the job has waiting URLs; None: not checked
+    stay: bool = True  # others are working, and no shard is free: links may come from them
 
 
 class Allowance(Struct, frozen=True):
-    """A `Share` as ceilings for a crawl that has counted *told* up to then."""
+    """A `Share` as limits for a crawl whose counters were at *told* when it was granted."""
 
     told: Usage
     share: Share
 
     def decide(self, usage: Used, in_flight: int = 0) -> Decision:
-        """Return whether a fetch may begin, *in_flight* others being under way.
+        """Return whether a fetch may start while *in_flight* others are under way.
 
-        A used-up budget ends no crawl: the next checkpoint may bring more.
+        A used-up budget does not end the crawl: the next checkpoint may extend it.
         """
         for name, left in self.share.budget.items():
             flying = in_flight if name == "pages" else 0

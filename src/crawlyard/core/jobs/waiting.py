@@ -1,4 +1,4 @@
-"""What a job waits for, one reason after the other."""
+"""Wait reasons: everything a job is waiting for."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from crawlyard.core.watch import HostReport, WorkerReport
 
 
 class WaitReason(StrEnum):
-    """What stands between a job and its next page: the closed list."""
+    """What a job is waiting for before its next page; this list is closed."""
 
     DUE_TIME = auto()  # pending: it may not begin before
     QUOTA = auto()  # pending: its owner's quota is used up
@@ -35,21 +35,21 @@ _NOBODY_TAKES = "no worker takes jobs: those there are were told to be quiet, or
 
 
 class Wait(Struct, frozen=True, kw_only=True):
-    """One thing that a job waits for."""
+    """One thing a job is waiting for."""
 
     reason: WaitReason
     detail: str
-    until: datetime | None = None  # when it is over, where that is known
+    until: datetime | None = None  # when it is over, if known
     quota: str | None = None  # of QUOTA: running, pages_per_day or bytes_per_day
-    position: int | None = None  # of QUEUE, from 1; None: beyond what was counted
+    position: int | None = None  # of QUEUE, from 1; None: beyond the places counted
     hosts: tuple[str, ...] = ()  # of HOST
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What a job waits among."""
+    """The workers and queue places that a waiting job depends on."""
 
-    workers: tuple[WorkerReport, ...]  # those that are alive
-    counted: int  # places of the queue that were counted
+    workers: tuple[WorkerReport, ...]  # the live ones
+    counted: int  # number of queue places that were counted
 
     @property
     def slots(self) -> int:
@@ -57,14 +57,14 @@ class Surroundings(Struct, frozen=True, kw_only=True):
         return sum(worker.slots for worker in self.workers if worker.claims)
 
     def free(self, level: Priority) -> int:
-        """Return how many more jobs of *level* may begin now."""
+        """Return how many more jobs of *level* may start now."""
         working = [worker for worker in self.workers if worker.claims]
         kept = [0 if level is Priority.URGENT else worker.reserved for worker in working]
         pairs = zip(working, kept, strict=True)
         return sum(max(0, worker.slots - len(worker.running) - n) for worker, n in pairs)
 
     def for_tags(self, needs: Collection[str]) -> "Surroundings":
-        """Return what a job is among that needs a worker with these tags."""
+        """Return the surroundings reduced to the workers with these tags."""
         able = tuple(w for w in self.workers if can_run(frozenset(w.tags), needs))
         return replace(self, workers=able)
 
@@ -78,10 +78,11 @@ def pending_waits(
     held: bool,
     among: Surroundings,
 ) -> tuple[Wait, ...]:
-    """Return what a pending job waits for, what is over first in front.
+    """Return what a pending job waits for; what ends first comes first.
 
-    *quota* is the part of its owner's that is used up, *place* how many go before it
-    (``None``: more than were counted), *held*: its last worker has not let go of it.
+    *quota* is the part of its owner's quota that is used up. *place* is how many jobs are ahead of
+    it (``None``: more than were counted). *held* means that its last worker has not released it
+    yet.
     """
     waits: list[Wait] = []
     if job.due_at > now:
@@ -114,7 +115,7 @@ def pending_waits(
 
 
 def running_waits(job: Job, now: datetime, workers: Collection[WorkerReport]) -> tuple[Wait, ...]:
-    """Return what a running job waits for: for its hosts, if all of them hold it off."""
+    """Return the wait of a running job for its hosts, if all of them are on hold or paused."""
     every = (host for worker in workers for host in worker.hosts if job.id in host.jobs)
     asked = [host for host in every if not host.idle]
     shut = [host for host in asked if host.state is HostState.PAUSED]
@@ -130,20 +131,20 @@ def running_waits(job: Job, now: datetime, workers: Collection[WorkerReport]) ->
 
 
 def _some(hosts: Collection[HostReport]) -> str:
-    """Return the names of hosts, the first few of many."""
+    """Return the names of hosts, shortened if there are many."""
     names = sorted({host.host for host in hosts})
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def reason_shown(job: Job, waits: Collection[Wait]) -> StateReason:
-    """Return the state reason of a job as it is shown: a quota goes before a slot."""
+    """Return the state reason to show for a job: a quota takes precedence over a slot."""
     parts = [wait.quota for wait in waits if wait.reason is WaitReason.QUOTA]
     due = not any(wait.reason is WaitReason.DUE_TIME for wait in waits)
     return _reason(job, parts[0] if parts else None, due=due)
 
 
 def reason_at(job: Job, now: datetime, quota: str | None) -> StateReason:
-    """Return the same without the waits; *quota* is the part of its owner's that is used up."""
+    """Return the same without computing waits; *quota* is the used-up part of the owner's quota."""
     return _reason(job, quota, due=job.due_at <= now)
 
 
@@ -152,7 +153,7 @@ def _reason(job: Job, quota: str | None, *, due: bool) -> StateReason:
         return job.state_reason
     if quota is not None:
         return StateReason.WAITING_QUOTA
-    # it was used up while the job ran, and is not any more
+    # the quota was used up while the job ran, and no longer is
     over = job.state_reason is StateReason.WAITING_QUOTA
     return StateReason.WAITING_SLOT if over else job.state_reason
 
@@ -183,7 +184,7 @@ def _of_queue(place: int | None, most: int) -> Wait:
 
 
 def _told(length: timedelta) -> str:
-    """Return a length in its two largest units."""
+    """Return a duration in its two largest units."""
     seconds = max(1, round(length.total_seconds()))
     parts = []
     for unit, size in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):

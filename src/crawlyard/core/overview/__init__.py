@@ -1,1 +1,1 @@
-"""Figures and notices for a dashboard."""
+"""Dashboard figures and notices."""

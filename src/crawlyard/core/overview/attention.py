@@ -1,4 +1,4 @@
-"""What needs a person: which things are in trouble, since when, and in which words."""
+"""Attention notices: problems that need a person, with their cause and start."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -15,21 +15,21 @@ from crawlyard.core.watch import HostStanding
 from crawlyard.core.webhooks.webhook import Webhook
 
 IN_A_ROW = 3
-"""Failed jobs, or refused requests, one after the other, that are worth a look."""
+"""Consecutive failed jobs, or refused requests, that cause a notice."""
 
 LATE = timedelta(minutes=1)
-"""A schedule that should have been fired so long ago is overdue."""
+"""A schedule that should have fired this long ago is overdue."""
 
 PAUSED_LONG = timedelta(days=1)
 MOST_OF_KIND = 20
 
-_LEAST_FREE = 1 << 30  # bytes: a disk with less is full soon, however small it is
-_PLENTY = 10 << 30  # bytes: one with more has room, however large it is
-_SHARE = 0.05  # of a disk: between the two, so much is to be free
+_LEAST_FREE = 1 << 30  # bytes: with less, a disk of any size is nearly full
+_PLENTY = 10 << 30  # bytes: with more, a disk of any size has room
+_SHARE = 0.05  # of the disk: between the two, this share must be free
 
 
 class Trouble(StrEnum):
-    """What can be in need of a person, the most urgent first."""
+    """The kinds of problems that need a person, most urgent first."""
 
     NO_WORKER = auto()  # jobs wait, and no worker takes any
     DISK_FULL = auto()  # the disk of the data directory is nearly full
@@ -48,10 +48,10 @@ NEEDS: Mapping[Trouble, Permit] = {
     Trouble.SCHEDULE_PAUSED: Permit.SCHEDULES_READ,
     Trouble.WEBHOOK_OFF: Permit.WEBHOOKS_READ,
 }
-"""What it takes to be told of it, beside `Permit.JOBS_READ`."""
+"""The permit needed to see a kind of notice, other than `Permit.JOBS_READ`."""
 
 SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED})
-"""Why jobs are paused by the yard itself."""
+"""Reasons for which the server pauses jobs itself."""
 
 
 class SubjectKind(StrEnum):
@@ -67,7 +67,7 @@ class SubjectKind(StrEnum):
 class NoticeLine(Struct, frozen=True, kw_only=True):
     """Jobs that follow each other: of one schedule, else of one template, else of one name."""
 
-    kind: SubjectKind  # SCHEDULE, TEMPLATE, or JOB: of a name
+    kind: SubjectKind  # SCHEDULE, TEMPLATE, or JOB for a name
     key: str  # the id, or the name
     owner: str
 
@@ -75,7 +75,7 @@ class NoticeLine(Struct, frozen=True, kw_only=True):
 def line_of(
     owner: str, schedule_id: str | None, template_id: str | None, name: str
 ) -> NoticeLine | None:
-    """Return the line that such a job is in, ``None`` where it stands for itself."""
+    """Return the line of such a job; ``None`` if it belongs to none."""
     for kind, key in (
         (SubjectKind.SCHEDULE, schedule_id),
         (SubjectKind.TEMPLATE, template_id),
@@ -95,15 +95,15 @@ class JobEnd(Struct, frozen=True, kw_only=True):
 
 
 class OwnerBacklog(Struct, frozen=True, kw_only=True):
-    """The jobs that are due and wait."""
+    """The jobs that are due and waiting."""
 
     count: int = 0
-    oldest: str | None = None  # the id of the one that is due longest
-    since: datetime | None = None  # when that was due
+    oldest: str | None = None  # id of the job that has been due longest
+    since: datetime | None = None  # when that job was due
 
 
 class Disk(Struct, frozen=True, kw_only=True):
-    """The disk on which the data directory is."""
+    """The disk that holds the data directory."""
 
     folder: str
     free: int  # bytes
@@ -111,27 +111,25 @@ class Disk(Struct, frozen=True, kw_only=True):
 
     @property
     def nearly_full(self) -> bool:
-        """Tell whether room is to be made."""
+        """Return whether space should be freed."""
         return self.free < max(_LEAST_FREE, min(_PLENTY, self.total * _SHARE))
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What is known of things that may be in trouble: those of one user, or of all.
+    """What is known about possible problems, for one user or for all.
 
-    None of the sequences needs to be narrowed to what is; *cut* are the kinds of trouble of
-    which there may be more than they have.
+    The sequences need not be limited to actual problems. *cut* lists the kinds of problems for
+    which they may be incomplete.
     """
 
     now: datetime
-    wall: datetime  # what the clock on the wall says: schedules go by it
-    workers: int = 0  # that are alive, and take jobs
+    wall: datetime  # wall-clock time, which schedules use
+    workers: int = 0  # live workers that take jobs
     backlog: OwnerBacklog = field(default_factory=OwnerBacklog)
     disk: Disk | None = None
     schedules: Sequence[CrawlSchedule] = ()
-    lines: Mapping[NoticeLine, Sequence[JobEnd]] = field(
-        default_factory=dict
-    )  # the latest in front
-    names: Mapping[NoticeLine, str] = field(default_factory=dict)  # of those whose subject is there
+    lines: Mapping[NoticeLine, Sequence[JobEnd]] = field(default_factory=dict)  # latest first
+    names: Mapping[NoticeLine, str] = field(default_factory=dict)  # for lines whose subject exists
     paused: Sequence[Job] = ()
     damaged: Sequence[Job] = ()
     hosts: Sequence[HostStanding] = ()
@@ -140,33 +138,33 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """One thing that needs a person."""
+    """One problem that needs a person."""
 
     trouble: Trouble
     detail: str  # a sentence without the name of the subject
     subject: SubjectKind | None = None
     key: str = ""  # the id of the subject, or the host
     name: str = ""
-    job_id: str | None = None  # the job that something can be done to
-    since: datetime | None = None  # None: nobody knows
+    job_id: str | None = None  # a job on which the user can act
+    since: datetime | None = None  # None: unknown
 
 
 class Attention(Struct, frozen=True, kw_only=True):
-    """All that needs a person, the most urgent kind first, in each the longest first."""
+    """All problems that need a person: most urgent kind first, and oldest first within a kind."""
 
     at: datetime
     notices: tuple[Notice, ...] = ()  # at most `MOST_OF_KIND` of each kind
-    counts: Mapping[Trouble, int] = field(default_factory=dict)  # zeros left out
-    cut: frozenset[Trouble] = frozenset()  # of these, there may be more than their count
+    counts: Mapping[Trouble, int] = field(default_factory=dict)  # without zeros
+    cut: frozenset[Trouble] = frozenset()  # kinds that may have more than their count
 
 
 def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
-    """Return what somebody with *permits* may be told of."""
+    """Return the kinds of notices that a user with *permits* may see."""
     return frozenset(kind for kind in Trouble if NEEDS.get(kind, Permit.JOBS_READ) in permits)
 
 
 def attention(facts: Facts, kinds: Collection[Trouble]) -> Attention:
-    """Return what of *facts* needs a person, of these *kinds*."""
+    """Return the notices of these *kinds* that follow from *facts*."""
     shown: list[Notice] = []
     counts: dict[Trouble, int] = {}
     for kind in Trouble:
@@ -179,9 +177,9 @@ def attention(facts: Facts, kinds: Collection[Trouble]) -> Attention:
 
 
 def suspects(failures: Iterable[tuple[NoticeLine | None, JobEnd]]) -> Mapping[NoticeLine, datetime]:
-    """Return the lines in which enough jobs have failed, with when the first of these did.
+    """Return the lines with enough failed jobs, and when the first of these failed.
 
-    In the order of their last failures, which *failures* begin with.
+    *failures* starts with the latest; lines are in the order of their latest failures.
     """
     found: dict[NoticeLine, list[JobEnd]] = {}
     for line, end in failures:
@@ -191,7 +189,7 @@ def suspects(failures: Iterable[tuple[NoticeLine | None, JobEnd]]) -> Mapping[No
 
 
 def streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
-    """Return the failures in front of *ends*, the latest of which is the first."""
+    """Return the leading failures of *ends*, which starts with the latest."""
     failed: list[JobEnd] = []
     for end in ends:
         if end.state is not State.FAILED:
@@ -263,7 +261,7 @@ def _runs_failing(facts: Facts) -> list[Notice]:
     for line, ends in facts.lines.items():
         failed = streak(ends)
         if len(failed) >= IN_A_ROW and line in facts.names:
-            # as many as were looked at: there may be more before them
+            # all that were looked at have failed: there may be more before them
             more = "at least " if len(failed) == len(ends) else ""
             named = line.kind is SubjectKind.JOB
             found.append(

@@ -1,4 +1,4 @@
-"""Figures for a dashboard."""
+"""Statistics for the dashboard."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,14 +12,14 @@ from crawlyard.core.jobs.limits import Usage
 
 
 class StatsStep(Struct, frozen=True, kw_only=True):
-    """What ended in one stretch of time."""
+    """The jobs that ended in one time step."""
 
-    at: datetime  # its beginning
-    ended: Mapping[State, int]  # jobs, by the state that they have now
+    at: datetime  # start of the step
+    ended: Mapping[State, int]  # jobs, by their current state
 
 
 class DayFigures(Struct, frozen=True, kw_only=True):
-    """What was fetched on one day, of UTC."""
+    """What was fetched on one UTC day."""
 
     day: date
     usage: Usage  # pages, bytes and errors
@@ -28,20 +28,20 @@ class DayFigures(Struct, frozen=True, kw_only=True):
 class FailingHost(Struct, frozen=True, kw_only=True):
     """How often URLs of one host failed for good."""
 
-    host: str  # with a port that is not its scheme's own
-    kinds: Mapping[ErrorKind, int]  # the most frequent first
+    host: str  # with its port if that is not the scheme's default
+    kinds: Mapping[ErrorKind, int]  # most frequent first
     last_at: datetime
 
     @property
     def errors(self) -> int:
-        """Return how often, whatever the kind."""
+        """Return the number of failures of all kinds."""
         return sum(self.kinds.values())
 
 
 def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:
-    """Return the hosts of what failed, those that did most often first.
+    """Return the hosts with failed URLs, those with the most failures first.
 
-    *found*: of each host and kind how often, and when last.
+    *found* has, for each host and kind, the number of failures and the time of the last one.
     """
     kinds: dict[str, Counter[ErrorKind]] = {}
     last: dict[str, datetime] = {}
@@ -60,15 +60,15 @@ def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list
 
 
 class Figures(Struct, frozen=True, kw_only=True):
-    """What there is now, and what was done from *since* until *until*."""
+    """Current counts, and what was done from *since* until *until*."""
 
     since: datetime
     until: datetime
     step: timedelta
     states: Mapping[State, int]  # jobs now, zeros included
     workers: int  # alive now
-    ended: Mapping[State, int]  # jobs that ended meanwhile
+    ended: Mapping[State, int]  # jobs that ended in that time
     today: Usage  # pages, bytes and errors
     steps: tuple[StatsStep, ...]
     days: tuple[DayFigures, ...]
-    failing: tuple[FailingHost, ...]  # those that failed most often, in front
+    failing: tuple[FailingHost, ...]  # those with the most failures first

@@ -1,1 +1,1 @@
-"""Schedules: when one is due, and what becomes of each instant."""
+"""Schedules: timetables, and the decision about each tick."""

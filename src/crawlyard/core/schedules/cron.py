@@ -1,4 +1,4 @@
-"""What a cron expression says, field by field; what it may not say is refused with its place."""
+"""Cron expressions: parsing, with errors that name the field and position."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +20,12 @@ ALIASES: Mapping[str, str] = {
 """Short names, as in crontab(5)."""
 
 LAST = -1
-"""As a day: the last of the month; as `Term.nth`: the last such weekday of the month."""
+"""As a day: the last day of the month. As `Term.nth`: the last such weekday of the month."""
 
 LAST_WORKDAY = -2
-"""As a day: the last of the month that is none of Saturday and Sunday."""
+"""As a day: the last day of the month that is not a Saturday or Sunday."""
 
-_LONGEST = 1000  # characters: all sixty minutes as a list take 170
+_LONGEST = 1000  # characters; a list of all sixty minutes takes 170
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -33,18 +33,18 @@ _WORD = re.compile(r"\S+")
 
 
 class Field(Struct, frozen=True):
-    """One of the five: its name, the numbers and names that it takes, and its special forms."""
+    """One of the five fields: its name, the numbers and names it accepts, and its special forms."""
 
     name: str
     first: int
     last: int
-    names: tuple[str, ...] = ()  # of the numbers from *names_from* on
+    names: tuple[str, ...] = ()  # names of the numbers from *names_from* on
     names_from: int = 0
-    specials: str = ""  # said where a value is refused
+    specials: str = ""  # shown if a value is refused
 
     @property
     def allowed(self) -> str:
-        """Return what a value may be, in words."""
+        """Return the allowed values, in words."""
         names = f", {self.names[0]}-{self.names[-1]}" if self.names else ""
         return f"{self.first}-{self.last}{names}{self.specials}"
 
@@ -79,7 +79,7 @@ class Term(Struct, frozen=True, kw_only=True):
 
 
 class Cron(Struct, frozen=True, kw_only=True):
-    """An expression: the terms of each field, in the order of `FIELDS`."""
+    """A cron expression: the terms of each field, in the order of `FIELDS`."""
 
     minutes: tuple[Term, ...]
     hours: tuple[Term, ...]
@@ -89,10 +89,10 @@ class Cron(Struct, frozen=True, kw_only=True):
 
     @property
     def fixed(self) -> bool:
-        """Tell whether it names times of the day: neither minute nor hour begins with "*".
+        """Return whether it names fixed times of day: neither minute nor hour starts with "*".
 
         Source: cron(8) of Debian, "Special considerations": such jobs run once whatever
-        the clocks do; the others follow the clock on the wall.
+        the clocks do; the others follow the wall clock.
         """
         return not (self.minutes[0].star or self.hours[0].star)
 
@@ -103,11 +103,11 @@ class Cron(Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=4096)
 def parse_cron(when: str) -> Cron:
-    """Return what *when* says: five fields, or one of `ALIASES`.
+    """Return the parsed *when*: five fields, or one of `ALIASES`.
 
     Raises:
-        Invalid: a field says what it cannot; the message names it, what it takes and the
-            position, in characters from the beginning of *when*.
+        Invalid: a field is not valid; the message names it, the values it accepts and the
+            position, in characters from the start of *when*.
     """
     if len(when) > _LONGEST:
         raise Invalid("when", f"expected at most {_LONGEST} characters, got {len(when)}")
@@ -144,7 +144,7 @@ def _refused(field: Field, at: int, message: str) -> Invalid:
 
 
 def _terms(field: Field, word: str, at: int) -> Iterator[Term]:
-    """Yield the terms of a list that begins at position *at*."""
+    """Yield the terms of a list that starts at position *at*."""
     for item in word.split(","):
         yield _term(field, item, at)
         at += len(item) + 1
@@ -172,7 +172,7 @@ def _term(field: Field, item: str, at: int) -> Term:
 
 
 def _special(field: Field, base: str, at: int) -> Term | None:
-    """Return the term of what is no number, name or range, ``None`` if *base* is such."""
+    """Return the term of a special form; ``None`` if *base* is a number, a name or a range."""
     if field in (DAY, WEEKDAY) and base == "?":
         return Term(first=field.first, last=field.last, star=True)
     if field is DAY and base in ("L", "LW"):

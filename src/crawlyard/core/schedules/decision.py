@@ -1,8 +1,8 @@
-"""What becomes of each instant at which a schedule is due: decided here, written elsewhere.
+"""Decisions about due ticks: which run, which are skipped, and why.
 
-A scheduler reads a schedule, asks `decide`, makes a job of each `Run`, and writes all of
-it in one transaction. Until that is written, nothing has happened: whoever decides next
-starts from the same stored schedule, so that a crash in between loses and doubles nothing.
+A scheduler reads a schedule, calls `decide`, creates a job for each `Run`, and writes everything in
+one transaction. Until that commits, nothing has happened: whoever decides next starts from the same
+stored schedule, so a crash in between neither loses nor repeats a run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from crawlyard.core.schedules.schedule import (
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """An instant for which a job is to be submitted now, and what its row is to say."""
+    """A tick for which to submit a job now, and the contents of its row."""
 
     due_at: datetime
     outcome: TickOutcome  # RAN or CAUGHT_UP
@@ -34,7 +34,7 @@ class Run(Struct, frozen=True, kw_only=True):
     detail: str = ""
 
     def tick(self, schedule_id: str, job_id: str, now: datetime) -> Tick:
-        """Return its row of the ledger, once it has its job."""
+        """Return its row in the ledger, once its job exists."""
         return Tick(
             schedule_id=schedule_id,
             due_at=self.due_at,
@@ -47,21 +47,21 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class TickDecision(Struct, frozen=True, kw_only=True):
-    """What is to be written of one schedule, in one transaction."""
+    """What to write for one schedule, in one transaction."""
 
-    ticks: tuple[Tick, ...] = ()  # of instants without a run; and of jobs that are replaced
-    runs: tuple[Run, ...] = ()  # the earliest first
-    cancels: tuple[Job, ...] = ()  # make room for the runs
-    schedule_after: CrawlSchedule  # one beat on; the very one that was given if nothing is decided
-    next_at: datetime | None = None  # as it would be with runs left
-    fire_at: datetime | None = None  # as it would be with runs left
-    waited_at: datetime | None = None  # the instant of a tick that waited, and made room
+    ticks: tuple[Tick, ...] = ()  # of ticks without a run, and of jobs that are replaced
+    runs: tuple[Run, ...] = ()  # earliest first
+    cancels: tuple[Job, ...] = ()  # jobs to cancel, to make room for the runs
+    schedule_after: CrawlSchedule  # with the next beat; the given object if nothing was decided
+    next_at: datetime | None = None  # as it would be if runs were left
+    fire_at: datetime | None = None  # as it would be if runs were left
+    waited_at: datetime | None = None  # the due time of a waiting tick that was replaced
 
     def refused(self, run: Run, reason: TickReason, detail: str, now: datetime) -> "TickDecision":
-        """Return the decision without *run*, whose job could not be submitted: its row says why.
+        """Return the decision without *run*, whose job could not be submitted; its row says why.
 
-        It does not count as one of the runs that are left, and if it was the only one
-        to be submitted, the jobs that had to make room go on, and what waited still does.
+        It does not use up one of the remaining runs. If it was the only run to submit, the jobs
+        that were to make room continue, and the tick that was waiting still waits.
         """
         after = self.schedule_after
         if after.runs_left is not None:
@@ -100,22 +100,22 @@ def decide(
     *,
     early: bool = False,
 ) -> TickDecision:
-    """Return what becomes of the instants that are due at *now*: the earliest *limit* of them.
+    """Return the decision about the ticks that are due at *now*: the earliest *limit* of them.
 
-    *active*: its jobs that have not ended, the oldest first. While ``fire_at`` of the
-    schedule after has come, there is more to decide. *early*: nothing is left to its jitter.
+    *active* holds the schedule's jobs that have not ended, oldest first. While ``fire_at`` of the
+    schedule after is not in the future, there is more to decide. With *early*, jitter is ignored.
 
     - Paused: skipped.
-    - In time, by its grace: runs by the overlap policy.
-    - Late: by the misfire policy missed, or caught up, which then runs by the overlap policy.
+    - On time, within its grace: runs, subject to the overlap policy.
+    - Late: missed or caught up by the misfire policy; if caught up, subject to the overlap policy.
 
-    A run that is decided here counts as active for the ticks behind it. So of several
-    that are caught up at once, `Overlap.SKIP` runs the first, `QUEUE` the first and, after
-    it, the second, `CANCEL_PREVIOUS` the last, and only `ALLOW` all. A tick that waits runs
-    before any other if nothing is active any more.
+    A run that is decided here counts as active for later ticks. So if several ticks are caught up
+    at once, `Overlap.SKIP` runs the first, `QUEUE` the first and then the second, `CANCEL_PREVIOUS`
+    the last, and only `ALLOW` all of them. A waiting tick runs before any other once nothing is
+    active.
     """
     most = schedule.catch_up if schedule.misfire is Misfire.RUN_ALL else 1
-    # enough to know the last *most*
+    # enough to find the last *most*
     due = list(islice(_due(schedule, now, early=early), limit + most))
     late = sum(fires < now - schedule.grace for _, fires in due)
     made_up_from = _made_up_from(schedule, len(due), late)
@@ -142,9 +142,9 @@ def decide(
 def foreseen(
     schedule: CrawlSchedule, now: datetime, active: Sequence[Job]
 ) -> tuple[CrawlSchedule, Mapping[datetime, Tick]]:
-    """Return a schedule as it will be when all that is due at *now* is decided, and the rows.
+    """Return the schedule and the rows as they will be once all that is due at *now* is decided.
 
-    Rows with a run have the id of no job yet, which is not ``None``.
+    The job id of rows with a run is empty, not ``None``, because the job does not exist yet.
     """
     decision = decide(schedule, now, active, maxsize >> 1)
     rows = {run.due_at: run.tick(schedule.id, "", now) for run in decision.runs}
@@ -154,9 +154,9 @@ def foreseen(
 def asked_for(
     schedule: CrawlSchedule, at: datetime, active: Sequence[Job], by: str
 ) -> tuple[Run, TickDecision]:
-    """Return the run that *by* wants at once, for the instant *at*, and what makes room for it.
+    """Return the run that user *by* requests now, at *at*, and the decision that makes room for it.
 
-    It does not count as one of the runs that are left.
+    It does not use up one of the remaining runs.
     """
     detail = f"asked for by {by}"
     run = Run(due_at=at, outcome=TickOutcome.RAN, reason=TickReason.BY_USER, detail=detail)
@@ -168,7 +168,7 @@ def asked_for(
 
 
 def released(schedule: CrawlSchedule, now: datetime) -> TickDecision:
-    """Return what becomes of the tick that waits, now that no job of the schedule is active."""
+    """Return the decision about the waiting tick, now that no job of the schedule is active."""
     deciding = _Deciding(schedule, (), now)
     deciding.release()
     return deciding.decision(None)
@@ -177,11 +177,11 @@ def released(schedule: CrawlSchedule, now: datetime) -> TickDecision:
 def resumed(
     schedule: CrawlSchedule, now: datetime, skipped: Iterable[Tick] = (), active: Sequence[Job] = ()
 ) -> TickDecision:
-    """Return the decision that switches a paused schedule on, one beat later.
+    """Return the decision that resumes a paused schedule, one beat later.
 
-    Nothing of the past fires, but with `Misfire.RUN_ALL`: of *skipped*, its rows since
-    `paused_at`, the latest `catch_up` that were skipped for the pause run by the overlap
-    policy. Decide what is due first: what still is would count as not paused.
+    Nothing of the past fires, except with `Misfire.RUN_ALL`: of *skipped*, its rows since
+    `paused_at`, the latest `catch_up` ones that were skipped because of the pause run, subject to
+    the overlap policy. Decide due ticks first: those still due would count as not paused.
     """
     instants: list[datetime] = []
     if schedule.misfire is Misfire.RUN_ALL and schedule.paused_at is not None:
@@ -208,7 +208,7 @@ def resumed(
 
 
 class _Deciding(Struct):
-    """A decision while it is made: what is active and what waits, tick after tick."""
+    """A decision in progress: what is active and what waits, tick after tick."""
 
     schedule: CrawlSchedule
     active: Sequence[Job]
@@ -231,7 +231,7 @@ class _Deciding(Struct):
         detail: str,
         job_id: str | None = None,
     ) -> None:
-        """Write a row of the ledger for an instant that does not run now."""
+        """Add a row to the ledger for a tick that does not run now."""
         self.ticks.append(
             Tick(
                 schedule_id=self.schedule.id,
@@ -245,7 +245,7 @@ class _Deciding(Struct):
         )
 
     def run(self, run: Run) -> None:
-        """Do as the overlap policy says."""
+        """Apply the overlap policy to a run."""
         busy, policy = self._busy(), self.schedule.overlap
         if not busy or policy is Overlap.ALLOW:
             self._start(run)
@@ -261,11 +261,11 @@ class _Deciding(Struct):
             self.note(run.due_at, TickOutcome.SKIPPED, TickReason.OVERLAP, busy)
 
     def make_room(self, run: Run) -> None:
-        """Cancel what is active; what is to run or waits never begins."""
+        """Cancel active jobs; runs and ticks that have not started never start."""
         why = f"for the tick of {_said(run.due_at)}"
         for job in self.active:
             self.cancels.append(job)
-            # of an instant whose job was submitted again, the row is the first one's
+            # if the job of a tick was submitted again, the row belongs to the first one
             if job.origin.tick_at is not None and job.retry_of is None:
                 self._replaced(job.origin.tick_at, f"cancelled {why}", job.id)
         for other in self.runs:
@@ -278,7 +278,7 @@ class _Deciding(Struct):
         self.active, self.runs, self.waiting_at = (), [], None
 
     def release(self) -> None:
-        """Let the tick that waits have its turn, if nothing is active."""
+        """Run the waiting tick if nothing is active."""
         if self.waiting_at is None or self.active:
             return
         due_at, self.waiting_at = self.waiting_at, None
@@ -296,7 +296,7 @@ class _Deciding(Struct):
             self._start(run)
 
     def decision(self, upto: datetime | None) -> TickDecision:
-        """Return what was decided, of instants up to *upto* if any came."""
+        """Return the decision, which covers ticks up to *upto* if there were any."""
         before = self.schedule
         if not self.ticks and not self.runs:
             return TickDecision(schedule_after=before)
@@ -324,7 +324,7 @@ class _Deciding(Struct):
         )
 
     def _busy(self) -> str:
-        """Return what stands in the way of a run, nothing if nothing does."""
+        """Return what prevents a run, or an empty string."""
         if self.active:
             return f"job {self.active[0].id} was {self.active[0].state}"
         return (
@@ -343,9 +343,9 @@ class _Deciding(Struct):
 def _due(
     schedule: CrawlSchedule, now: datetime, *, early: bool
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the instants that are due at *now* and not decided yet, each with its `fire_at`.
+    """Yield the ticks that are due at *now* and not decided yet, each with its `fire_at`.
 
-    *early*: also those that their jitter delays still.
+    With *early*, also those that are only delayed by their jitter.
     """
     due_at = schedule.next_at
     fires = None if due_at is None else fire_at(schedule, due_at)
@@ -355,7 +355,10 @@ def _due(
 
 
 def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
-    """Return from which of *due* instants on the *late* ones, which come first, may run."""
+    """Return the index of the first tick that may be caught up.
+
+    Of the *due* ticks, the first *late* ones are late.
+    """
     return {
         Misfire.SKIP: late,
         Misfire.RUN_ONCE: due - 1,
@@ -364,7 +367,7 @@ def _made_up_from(schedule: CrawlSchedule, due: int, late: int) -> int:
 
 
 def _missed(schedule: CrawlSchedule) -> str:
-    """Return why the misfire policy let a tick go."""
+    """Return why the misfire policy dropped a tick."""
     if schedule.paused_at is not None:
         return "nothing late runs while the schedule is paused"
     return {

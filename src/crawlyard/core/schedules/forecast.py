@@ -1,4 +1,4 @@
-"""What somebody should know of a time table before he keeps it."""
+"""Forecast of a timetable: its next runs, and warnings to see before saving it."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,9 +11,9 @@ from crawlyard.core.quantity import duration_text
 from crawlyard.core.schedules.timetable import Timetable
 
 OFTEN = timedelta(minutes=5)
-"""Runs that are closer together are warned of: most crawls take longer."""
+"""Runs closer together than this get a warning: most crawls take longer."""
 
-_LOOKED_AT = 50  # instants, at least, that warnings are looked for in
+_LOOKED_AT = 50  # minimum number of runs to check for warnings
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -27,7 +27,7 @@ class Concern(StrEnum):
 
 
 class Warned(Struct, frozen=True, kw_only=True):
-    """One thing to know, and the run that it is about, if it is about one."""
+    """A warning, and the run it is about, if any."""
 
     concern: Concern
     detail: str
@@ -35,14 +35,14 @@ class Warned(Struct, frozen=True, kw_only=True):
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
-    """The next runs, the first one first, and what is to be known of them."""
+    """The next runs in order, and warnings about them."""
 
     instants: tuple[datetime, ...]
     warnings: tuple[Warned, ...]
 
 
 class ForecastBounds(Struct, frozen=True, kw_only=True):
-    """What beside its time table says when a schedule runs."""
+    """What limits or shifts the runs of a schedule besides its timetable."""
 
     starts_at: datetime | None = None
     ends_at: datetime | None = None
@@ -50,9 +50,10 @@ class ForecastBounds(Struct, frozen=True, kw_only=True):
 
 
 def outlook(table: Timetable, now: datetime, count: int, bounds: ForecastBounds) -> Forecast:
-    """Return what *table* brings after *now*, at most *count* runs of it.
+    """Return at most *count* runs of *table* after *now*, with warnings.
 
-    Warnings are looked for in the next `_LOOKED_AT` runs, of clock changes in *count*.
+    Warnings are based on the next `_LOOKED_AT` runs; those about clock changes, on the *count*
+    runs.
     """
     coming = _coming(table, now, max(count, _LOOKED_AT), bounds)
     shown = tuple(coming[:count])

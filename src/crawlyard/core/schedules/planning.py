@@ -1,4 +1,4 @@
-"""Which instant of a schedule is the next, and when a scheduler is to act on it."""
+"""Planning: the next due time of a schedule, and when to act on it."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -13,11 +13,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def fire_at(schedule: CrawlSchedule, due_at: datetime) -> datetime:
-    """Return when a scheduler is to act on the tick of *due_at*: then, or later by its jitter.
+    """Return when a scheduler acts on the tick of *due_at*: at that time, or later by its jitter.
 
-    The delay is a hash of the schedule's id and the instant: the same whoever asks,
-    another one for each tick, at most `CrawlSchedule.jitter`, and never up to the tick
-    that follows.
+    The delay is a hash of the schedule's id and the due time: the same for every process, different
+    for each tick, at most `CrawlSchedule.jitter`, and always before the next tick.
     """
     if not schedule.jitter:
         return due_at
@@ -29,15 +28,15 @@ def fire_at(schedule: CrawlSchedule, due_at: datetime) -> datetime:
 
 
 def planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
-    """Return *schedule* with the first instant after *now* as the next at which it is due.
+    """Return *schedule* with its next due time set to the first one after *now*.
 
-    There is none before `starts_at`, after `ends_at` (at that instant there is), without
-    runs left, or up to `decided_to`: where the clock was set back, what was decided
-    before is not decided again. For a new or an edited schedule; instants up to *now*
-    that have not been decided yet are passed over: decide them first.
+    There is none before `starts_at`, after `ends_at` (a tick exactly then counts), without runs
+    left, or up to `decided_to`: if the clock was set back, what was decided before is not decided
+    again. Use this for a new or an edited schedule. It passes over ticks up to *now* that have not
+    been decided yet, so decide them first.
 
     Raises:
-        Invalid: of ``when`` or ``zone``.
+        Invalid: ``when`` or ``zone`` is invalid.
     """
     next_at, then = following(schedule, max(now, schedule.decided_to or now))
     if schedule.runs_left == 0:
@@ -46,7 +45,7 @@ def planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
 
 
 def never_due(schedule: CrawlSchedule, now: datetime) -> Invalid:
-    """Return the refusal of a schedule without an instant to come; its field is the cause."""
+    """Return the error for a schedule that is never due again; its field is the cause."""
     if schedule.runs_left == 0:
         return Invalid("runs_left", "no run is left; expected at least 1, or null for no end")
     alone = replace(schedule, starts_at=None, ends_at=None)
@@ -62,7 +61,7 @@ def never_due(schedule: CrawlSchedule, now: datetime) -> Invalid:
 def following(
     schedule: CrawlSchedule, instant: datetime
 ) -> tuple[datetime | None, datetime | None]:
-    """Return the first instant after *instant* at which it is due, and its `fire_at`."""
+    """Return the first due time after *instant*, and its `fire_at`."""
     start = instant
     if schedule.starts_at is not None:
         start = max(start, schedule.starts_at - _MICROSECOND)

@@ -1,4 +1,4 @@
-"""What is said to and by the scheduler."""
+"""Scheduler records: the input and output of its methods."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, T
 
 
 class ScheduleDraft(Struct, frozen=True, kw_only=True):
-    """What its owner says of a schedule; `CrawlSchedule` tells what the fields mean."""
+    """A schedule as its owner writes it; `CrawlSchedule` documents the fields."""
 
     name: str
     when: str
@@ -32,25 +32,25 @@ class ScheduleDraft(Struct, frozen=True, kw_only=True):
 
 
 EDITABLE = frozenset(ScheduleDraft.__struct_fields__)
-"""What of a schedule can be changed."""
+"""The fields of a schedule that can be changed."""
 
 
 class RecentTick(Struct, frozen=True, kw_only=True):
-    """A row of the ledger, and the state of its job as it is now."""
+    """A row of the ledger, with the current state of its job."""
 
     tick: Tick
     state: State | None = None  # None: there is no job, or it has been deleted
 
 
 class Occurrence(Struct, frozen=True, kw_only=True):
-    """An instant at which a schedule is due."""
+    """A time at which a schedule is due."""
 
     due_at: datetime
     schedule: CrawlSchedule
 
 
 class Calendar(Struct, frozen=True, kw_only=True):
-    """Occurrences of all schedules, in their order; *whole*: none was left out."""
+    """Occurrences of all schedules, in order; *whole* means none was left out."""
 
     occurrences: tuple[Occurrence, ...]
     whole: bool
@@ -58,7 +58,7 @@ class Calendar(Struct, frozen=True, kw_only=True):
 
 
 class Backfilled(Struct, frozen=True, kw_only=True):
-    """What was, or after a dry run would be, made up for."""
+    """What a backfill made up for, or would make up for in a dry run."""
 
     dry_run: bool
     runs: tuple[Tick, ...]  # the earliest first; without jobs after a dry run

@@ -1,4 +1,4 @@
-"""Schedules: when a crawl is to be run again, and what is done where that cannot be."""
+"""Schedules: when a crawl runs again, and the policies for overlaps and missed runs."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ class Overlap(StrEnum):
 
 
 class Misfire(StrEnum):
-    """What becomes of ticks whose grace had passed before a scheduler saw them."""
+    """What happens to ticks whose grace ended before a scheduler saw them."""
 
     RUN_ONCE = auto()  # the latest runs, the others are missed
     RUN_ALL = auto()  # the latest ones run, as many as `catch_up` says
@@ -36,7 +36,7 @@ OVERLAP_HELP: Mapping[Overlap, str] = {
     Overlap.CANCEL_PREVIOUS: "The job before is cancelled, and the new one starts at once.",
     Overlap.ALLOW: "The new job starts beside those that have not ended.",
 }
-"""What each policy does, as a user is told; a mapping each, for the words are in both."""
+"""What each policy does, in words for users. Two mappings, because "skip" is in both enums."""
 
 MISFIRE_HELP: Mapping[Misfire, str] = {
     Misfire.RUN_ONCE: "After a time without a scheduler, only the latest missed run is made up.",
@@ -51,21 +51,21 @@ MOST_CATCH_UP = 1000
 """The most ticks that `Misfire.RUN_ALL` can make up for at once."""
 
 MOST_FAILURES = 1000
-"""The most failures in a row that a schedule can be told to bear."""
+"""The highest number of consecutive failures that a schedule can be set to tolerate."""
 
 MOST_RUNS = 1_000_000_000
-"""The most runs that can be left: one every 10 seconds for 300 years."""
+"""The highest number of remaining runs: one every 10 seconds for 300 years."""
 
 LONGEST_GRACE = timedelta(days=31)
 LONGEST_JITTER = timedelta(days=1)
 
 
 BY_ITSELF = "scheduler"
-"""As `paused_by`, and as the actor of what no user does."""
+"""The value of `paused_by`, and the actor, if no user did it."""
 
 
 class TickOutcome(StrEnum):
-    """What became of one instant at which a schedule was due."""
+    """What happened at one time at which a schedule was due."""
 
     RAN = auto()  # a job was submitted
     CAUGHT_UP = auto()  # a job was submitted, late or by a backfill
@@ -76,7 +76,7 @@ class TickOutcome(StrEnum):
 
 
 class TickReason(StrEnum):
-    """Why a tick had its outcome."""
+    """The reason for a tick's outcome."""
 
     ON_TIME = auto()  # ran: within its grace
     BY_USER = auto()  # ran: somebody asked for a run now
@@ -91,7 +91,7 @@ class TickReason(StrEnum):
 
 
 class Tick(Struct, frozen=True, kw_only=True):
-    """One row of the ledger; there is one for each instant at which a schedule was due."""
+    """One row of the ledger; there is one for each time at which a schedule was due."""
 
     schedule_id: str
     due_at: datetime
@@ -104,12 +104,12 @@ class Tick(Struct, frozen=True, kw_only=True):
 
 
 class CrawlSchedule(Struct, frozen=True, kw_only=True):
-    """When to run a crawl. Edits raise *version*; *beat* rises with whatever changes it.
+    """When to run a crawl. Edits increment *version*; every change increments *beat*.
 
-    What *when* and *zone* may be is said, and held to, by `core.timetable.timetable`.
+    `core.schedules.timetable.timetable` documents and checks the values of *when* and *zone*.
 
     Raises:
-        Invalid: a value is out of its range.
+        Invalid: a value is out of range.
     """
 
     id: str
@@ -171,7 +171,7 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
 
     @property
     def anchor(self) -> datetime:
-        """Return the instant that intervals are counted from."""
+        """Return the time from which intervals are counted."""
         return self.starts_at or self.anchored_at or self.created_at
 
 
@@ -190,7 +190,7 @@ _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("grace", "jitter"), _SPAN),
     **dict.fromkeys(("starts_at", "ends_at"), _INSTANT),
 }
-"""What the values that a user gives must be; a checker does not see what comes from outside."""
+"""Types that user-supplied values must have, because a type checker does not see input."""
 
 V = TypeVar("V", int, timedelta, datetime)
 

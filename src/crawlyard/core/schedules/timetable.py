@@ -1,4 +1,4 @@
-"""When a schedule is due: cron expressions, intervals and single instants, in a time zone."""
+"""Timetables: cron expressions, intervals and single times, in a time zone."""
 
 import difflib
 import re
@@ -18,17 +18,17 @@ from crawlyard.core.time_range import FIRST_YEAR, LAST_YEAR
 from crawlyard.errors import Invalid
 
 SHORTEST = timedelta(seconds=10)
-"""The shortest interval that a schedule may have: each tick leaves a row and may start a crawl."""
+"""The shortest interval of a schedule: each tick leaves a row and may start a crawl."""
 
 HORIZON = timedelta(days=366 * 50)
-"""How far ahead a run is looked for: 29 February on a given weekday can take 40 years."""
+"""How far ahead to look for a run: 29 February on a given weekday can take 40 years."""
 
 _CLOCKS_BACK = timedelta(hours=3)  # no zone sets its clocks back further; Debian's cron agrees
 _SECOND = timedelta(seconds=1)
 _START = datetime(
     2025, 1, 1, tzinfo=UTC
-)  # to see whether there ever is a run: zones as they are now
-_OF_THE_MACHINE = "localtime"  # the system's own name for its zone: another one on the next
+)  # to find out whether it ever runs, with the zones as they are now
+_OF_THE_MACHINE = "localtime"  # the system's name for its own zone, which differs between machines
 _EVERY = re.compile(r"\s*every\b\s*(.*?)\s*", re.IGNORECASE)
 _AT = re.compile(r"\s*at\b\s*(.*?)\s*", re.IGNORECASE)
 _INSTANT = re.compile(
@@ -46,7 +46,7 @@ class TimetableKind(StrEnum):
 
 
 class Timetable(Protocol):
-    """The instants at which a schedule is due."""
+    """The times at which a schedule is due."""
 
     @property
     def kind(self) -> TimetableKind:
@@ -55,27 +55,28 @@ class Timetable(Protocol):
 
     @property
     def text(self) -> str:
-        """Return it as a person would say it, with its zone."""
+        """Return a readable description with its zone."""
         ...
 
     def after(self, instant: datetime) -> datetime | None:
-        """Return the first instant strictly after *instant*, in UTC; ``None`` if none comes."""
+        """Return the first time strictly after *instant*, in UTC; ``None`` if there is none."""
         ...
 
     def remark(self, instant: datetime) -> str:
-        """Return what a clock change has to do with the run at *instant*, mostly nothing."""
+        """Return how a clock change affects the run at *instant*; usually empty."""
         ...
 
 
 def timetable(when: str, zone: str, anchor: datetime) -> Timetable:
-    """Return the instants that *when* means in the IANA time zone *zone*.
+    """Return the timetable of *when* in the IANA time zone *zone*.
 
-    *when* is a cron expression or its short name (`core.cron.parse_cron`), ``every 6h``
-    (the multiples from *anchor*, whole seconds, at least `SHORTEST`), or
-    ``at 2027-01-01T08:00`` (in the zone, unless it has an offset of its own).
+    *when* is a cron expression or its short name (`core.schedules.cron.parse_cron`), ``every 6h``
+    (multiples from *anchor*, whole seconds, at least `SHORTEST`), or ``at 2027-01-01T08:00`` (in
+    the zone, unless it has an offset of its own).
 
     Raises:
-        Invalid: of ``when`` or ``zone``, saying what is wrong, where, and what is allowed.
+        Invalid: ``when`` or ``zone`` is invalid; the message says what is wrong, where, and
+            what is allowed.
     """
     place = zone_of(zone)
     if found := _EVERY.fullmatch(when):
@@ -91,12 +92,12 @@ def zone_of(name: str) -> ZoneInfo:
     """Return the IANA time zone *name*.
 
     Raises:
-        Invalid: there is none of that name; the message has the nearest one.
+        Invalid: there is no zone of that name; the message suggests the closest one.
     """
     try:
         if name != _OF_THE_MACHINE:
             return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a folder
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a directory
         pass
     known = {zone.casefold(): zone for zone in available_timezones() - {_OF_THE_MACHINE}}
     sought = name.casefold().replace(" ", "_")
@@ -107,7 +108,7 @@ def zone_of(name: str) -> ZoneInfo:
     raise Invalid("zone", f"there is no time zone {name!r}; {hint}")
 
 
-# --- cron: matched in local time without a zone, and then put on the line of instants
+# --- cron: matched in local time without a zone, then converted to UTC
 
 
 @lru_cache(maxsize=4096)
@@ -115,7 +116,7 @@ def _crontab(when: str, zone: ZoneInfo) -> "_Crontab":
     """Return the timetable of a cron expression.
 
     Raises:
-        Invalid: it cannot be understood, or has no run at any time.
+        Invalid: it cannot be parsed, or never runs.
     """
     cron = parse_cron(when)
     table = _Crontab(cron=cron, pattern=str(cron), zone=zone)
@@ -133,19 +134,19 @@ def _crontab(when: str, zone: ZoneInfo) -> "_Crontab":
 
 
 class _Crontab(Struct, frozen=True, kw_only=True):
-    """Times of the clock on the wall, as Debian's cron follows its changes.
+    """Wall-clock times that follow clock changes as Debian's cron does.
 
-    Fixed times (`Cron.fixed`): one that the clocks skip runs right after the gap, once
-    for all that is skipped; one that comes twice runs the first time. All others run
-    whenever the clock shows a time that matches.
+    Fixed times (`Cron.fixed`): one that the clocks skip runs right after the gap, once for all that
+    are skipped; one that occurs twice runs the first time. All others run whenever the clock shows
+    a matching time.
 
-    cronsim matches times without a zone alone: with one, it steps over a change of 30
-    minutes (Lord Howe) by whole hours, and from a start in a repeated hour it gives
-    instants before that start.
+    cronsim is only used to match times without a zone. With a zone, it steps over a change of 30
+    minutes (Lord Howe) by whole hours, and from a start in a repeated hour it returns times before
+    that start.
     """
 
     cron: Cron
-    pattern: str  # of *cron*, as cronsim reads it
+    pattern: str  # *cron* in the syntax of cronsim
     zone: ZoneInfo
 
     @property
@@ -157,18 +158,18 @@ class _Crontab(Struct, frozen=True, kw_only=True):
         cron = CronSim(self.pattern, _START)
         every_day = cron.days >= set(range(1, 32)) or cron.weekdays >= set(range(7))
         if every_day and not cron.day_and:
-            # explain() omits a day field that covers every day, even where one match is enough
+            # explain() omits a day field that covers every day, even if one match is enough
             cron.parts[3] = cron.parts[5] = "*"
         return f"{cron.explain()} ({self.zone.key})"
 
     def after(self, instant: datetime) -> datetime | None:
         try:
             return self._fixed(instant) if self.cron.fixed else self._wild(instant)
-        except OverflowError:  # the calendar ends with the year 9999
+        except OverflowError:  # datetime ends with the year 9999
             return None
 
     def _fixed(self, instant: datetime) -> datetime | None:
-        # a later local time never runs earlier here: the first one that is ahead is the next
+        # a later local time never runs earlier here: the first one after *instant* is the next
         for match in self._matches(_local(instant, self.zone)):
             found = _once(match, self.zone)
             if found > instant:
@@ -177,7 +178,7 @@ class _Crontab(Struct, frozen=True, kw_only=True):
 
     def _wild(self, instant: datetime) -> datetime | None:
         local = _local(instant, self.zone)
-        # what the clocks repeat from here on, if they go back soon, matches once more
+        # if the clocks go back soon, the times they repeat from here on match once more
         back = max(timedelta(0), local + _CLOCKS_BACK - _local(instant + _CLOCKS_BACK, self.zone))
         best: datetime | None = None
         for match in self._matches(local - back):
@@ -210,11 +211,11 @@ class _Crontab(Struct, frozen=True, kw_only=True):
         return ""
 
 
-# --- intervals and single instants
+# --- intervals and single times
 
 
 class _Every(Struct, frozen=True, kw_only=True):
-    """The multiples of a length of time, the first one at the anchor itself."""
+    """Multiples of a duration, the first one at the anchor itself."""
 
     length: timedelta
     anchor: datetime
@@ -234,7 +235,7 @@ class _Every(Struct, frozen=True, kw_only=True):
         try:
             passed = (instant - self.anchor) // self.length
             return self.anchor.astimezone(UTC) + (passed + 1) * self.length
-        except OverflowError:  # the calendar ends with the year 9999
+        except OverflowError:  # datetime ends with the year 9999
             return None
 
     def remark(self, instant: datetime) -> str:  # noqa: ARG002 - no clock changes it
@@ -242,7 +243,7 @@ class _Every(Struct, frozen=True, kw_only=True):
 
 
 class _At(Struct, frozen=True, kw_only=True):
-    """One instant: a fixed time, so where clocks change it does as a cron expression's."""
+    """One time. Clock changes affect it as they affect fixed times of a cron expression."""
 
     local: datetime  # without a zone, or with an offset of its own
     zone: ZoneInfo
@@ -274,7 +275,7 @@ class _At(Struct, frozen=True, kw_only=True):
 
 
 def _written(text: str, at: int) -> datetime:
-    """Return the instant that *text*, at position *at* of an expression, names."""
+    """Return the time that *text*, at position *at* of an expression, names."""
     expected = (
         f"expected 'at 2027-01-01T08:00', perhaps with an offset such as Z or +02:00, got {text!r}"
     )
@@ -291,7 +292,7 @@ def _written(text: str, at: int) -> datetime:
 
 
 def _length(text: str, at: int) -> timedelta:
-    """Return the length of time that *text*, at position *at* of an expression, names."""
+    """Return the duration that *text*, at position *at* of an expression, names."""
     try:
         length = duration(text)
     except ValueError as error:
@@ -302,27 +303,27 @@ def _length(text: str, at: int) -> timedelta:
     return length
 
 
-# --- the clock on the wall
+# --- wall-clock time
 
 
 def _local(instant: datetime, zone: tzinfo) -> datetime:
-    """Return what the clock shows at *instant*, without a zone."""
+    """Return what the wall clock shows at *instant*, without a zone."""
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def _passes(local: datetime, zone: tzinfo) -> list[datetime]:
-    """Return the instants at which the clock shows *local*, in order: none, one or two."""
+    """Return the times at which the wall clock shows *local*, in order: none, one or two."""
     either = {local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
     return sorted(instant for instant in either if _local(instant, zone) == local)
 
 
 def _once(local: datetime, zone: tzinfo) -> datetime:
-    """Return when a fixed time runs: the first time it comes, or right after it was skipped."""
+    """Return when a fixed time runs: the first time it occurs, or right after it was skipped."""
     passes = _passes(local, zone)
     if passes:
         return passes[0]
-    # In a gap, fold 1 counts by the offset behind it, fold 0 by the one before (PEP 495):
-    # the change is between what they give.
+    # In a gap, fold 1 uses the offset after it, fold 0 the one before it (PEP 495):
+    # the change lies between the two results.
     low, high = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (1, 0))
     while high - low > _SECOND:
         middle = low + timedelta(seconds=(high - low) // _SECOND // 2)

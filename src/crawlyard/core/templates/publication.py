@@ -1,4 +1,4 @@
-"""Publication: what schedules take over when a template loses its credentials."""
+"""Template publication: what schedules take over when a template loses its credentials."""
 
 from collections.abc import Mapping
 
@@ -34,11 +34,11 @@ class Takeover(Struct, frozen=True):
 def takeover(
     schedule: CrawlSchedule, before: CrawlTemplate, after: CrawlTemplate
 ) -> Takeover | None:
-    """Return how *schedule* goes on crawling with *after* what it crawls with *before*.
+    """Return how *schedule* can keep crawling with *after* what it crawls with *before*.
 
-    Defaults that *after* no longer has become params of the schedule. Any other field of
-    the spec that *after* fills differently becomes an override, because no parameter
-    stands for it. ``None``: nothing changes, or the schedule is refused already.
+    Defaults that *after* no longer has become params of the schedule. Any other spec field that
+    *after* fills differently becomes an override, because no parameter stands for it. ``None`` if
+    nothing changes, or if the schedule is already invalid.
     """
     left = {parameter.name: parameter for parameter in after.parameters}
     params = {name: value for name, value in schedule.params.items() if name in left}
@@ -58,7 +58,7 @@ def takeover(
     overrides = {**schedule.overrides, **lost}
     if (params, overrides) == (schedule.params, schedule.overrides):
         return None
-    # what is taken over was said by whoever wrote the template
+    # what is taken over comes from the author of the template
     trusted = schedule.trusted and before.trusted
     return Takeover(
         schedule, replace(schedule, params=params, overrides=overrides, trusted=trusted)

@@ -1,4 +1,4 @@
-"""How the open places of a template are found, checked and filled."""
+"""Template rendering: finding, checking and filling placeholders."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,23 +21,23 @@ from crawlyard.core.templates.template import (
 )
 from crawlyard.errors import Invalid
 
-_DEEPEST = 6  # a spec has lists of objects with lists: five
+_DEEPEST = 6  # a spec has lists of objects with lists: five levels
 _LEFT_OUT = object()
-_ANYWHERE = JobSpec(urls=("https://example.com/",))  # a template need not say where to start
+_ANYWHERE = JobSpec(urls=("https://example.com/",))  # a template need not have start URLs
 
 
 class Placeholder(Struct, frozen=True):
-    """Where in a spec a parameter is used."""
+    """Where a parameter is used in a spec."""
 
     path: str  # "urls.0"
     name: str
 
 
 def places(value: object, path: str = "") -> Iterator[Placeholder]:
-    """Yield the open places of a spec, or of a part of it at *path*, in their order.
+    """Yield the placeholders of a spec, or of the part of it at *path*, in order.
 
     Raises:
-        Invalid: a name is none, stands where a field's name does, or it is nested too deep.
+        Invalid: a name is invalid or used as a field name, or the spec is nested too deeply.
     """
     if path.count(".") >= _DEEPEST:
         raise Invalid(path, f"expected at most {_DEEPEST} levels")
@@ -60,17 +60,17 @@ def places(value: object, path: str = "") -> Iterator[Placeholder]:
 
 
 def fill(template: CrawlTemplate | TemplateDraft, given: Mapping[str, object]) -> dict[str, object]:
-    """Return the spec of *template* with its open places filled.
+    """Return the spec of *template* with its placeholders filled.
 
-    A text that is exactly ``{{name}}`` becomes the value, with its type; a list that
-    stands so in a list is put in its place item by item. Inside longer text a value
-    becomes text. Where a parameter has no value, what it is exactly the text of is
-    left out, and inside longer text there is nothing; ``Bearer {{token}}`` is left out
-    whole, and so is an object in a list whose ``url`` is.
+    A text that is exactly ``{{name}}`` becomes the value, with its type; if it is an item of a list
+    and the value is a list, the items are inserted one by one. Inside longer text, a value becomes
+    text. If a parameter has no value, text that is exactly its placeholder is left out, and inside
+    longer text the placeholder becomes empty. ``Bearer {{token}}`` is left out as a whole, and so
+    is an object in a list if its ``url`` is left out.
 
     Raises:
-        Invalid: a parameter is unknown, missing, or its value is not what is expected;
-            the field is ``params.NAME``.
+        Invalid: a parameter is unknown, missing, or has an invalid value; the field is
+            ``params.NAME``.
     """
     known = {parameter.name: parameter for parameter in template.parameters}
     for name in given:
@@ -94,10 +94,10 @@ def fill(template: CrawlTemplate | TemplateDraft, given: Mapping[str, object]) -
 
 
 def outline(template: CrawlTemplate | TemplateDraft) -> dict[str, object]:
-    """Return the spec of *template* as far as it is known before anything is given.
+    """Return the spec of *template* as far as it is known before any parameter is given.
 
-    Parameters have their default or one of their allowed values; what depends on
-    others is left out, also a list of nothing else.
+    Parameters have their default or one of their allowed values. What depends on other parameters
+    is left out, and so is a list that contains nothing else.
     """
     samples = {p.name: p.sample for p in template.parameters if p.sample is not None}
     filled: dict[str, object] = _filled(template.spec, samples, open_as=None)
@@ -105,13 +105,13 @@ def outline(template: CrawlTemplate | TemplateDraft) -> dict[str, object]:
 
 
 def check(draft: TemplateDraft) -> JobSpec:
-    """Check a template that is to be kept; return its outline as a spec.
+    """Check a template before it is saved; return its outline as a spec.
 
-    Where the template does not say where to start, the spec begins at some URL.
+    If the template has no start URLs, the spec gets an example URL.
 
     Raises:
-        Invalid: something in it is not what is expected, an open place has no parameter,
-            or a parameter no place; the message names the field.
+        Invalid: something in it is invalid, a placeholder has no parameter, or a parameter
+            no placeholder; the message names the field.
     """
     check_name(draft.name)
     if len(draft.description) > MAX_DESCRIPTION:
@@ -130,9 +130,9 @@ def check(draft: TemplateDraft) -> JobSpec:
 
 
 def blamed(error: Invalid, template: CrawlTemplate) -> Invalid:
-    """Return *error*, of a field of the filled spec, as one of the parameter that filled it.
+    """Return *error*, about a field of the filled spec, as one about the parameter that filled it.
 
-    The same error, if the field was not filled by one parameter alone.
+    Returns the same error if the field was not filled by exactly one parameter.
     """
     field = error.field
     names = {
@@ -183,9 +183,9 @@ def _check_nothing_hidden(draft: TemplateDraft) -> None:
 
 
 def _filled(value: object, values: Mapping[str, object], open_as: str | None) -> Any:
-    """Return *value* filled; *open_as* stands inside text for what has no value.
+    """Return *value* filled; inside text, *open_as* replaces placeholders without a value.
 
-    With ``None``, text that has such a place in it is left out.
+    If it is ``None``, text with such a placeholder is left out.
     """
     if isinstance(value, str):
         return _filled_text(value, values, open_as)
@@ -194,7 +194,7 @@ def _filled(value: object, values: Mapping[str, object], open_as: str | None) ->
         return {key: item for key, item in inner.items() if item is not _LEFT_OUT}
     if is_list(value):
         filled = _filled_list([(item, _filled(item, values, open_as)) for item in value])
-        # of a list that nothing is known of, it is not known either that it is empty
+        # a list with no known items is unknown, not empty
         return _LEFT_OUT if open_as is None and value and not filled else filled
     return value
 
@@ -207,7 +207,7 @@ def _filled_text(value: str, values: Mapping[str, object], open_as: str | None) 
         return _LEFT_OUT
     if names and values.keys().isdisjoint(names) and frames(value):
         return _LEFT_OUT
-    # what is put in is not looked at again: a value cannot name another parameter
+    # values are not expanded again: a value cannot refer to another parameter
     return PLACE.sub(lambda found: _as_text(values.get(found[1].strip(), open_as)), value)
 
 
@@ -219,7 +219,7 @@ def _filled_list(items: list[tuple[object, object]]) -> list[object]:
         if isinstance(before, str) and is_list(after):
             filled += after
         elif is_list(after) and is_list(before) and len(after) < len(before):
-            continue  # a pair is whole, or left out
+            continue  # a pair is complete, or left out
         elif isinstance(before, Mapping) and isinstance(after, Mapping) and _lost(before, after):
             continue
         else:
@@ -228,7 +228,7 @@ def _filled_list(items: list[tuple[object, object]]) -> list[object]:
 
 
 def _lost(before: Mapping[object, object], after: Mapping[object, object]) -> bool:
-    """Tell whether a webhook has lost its URL: nothing is left of it then."""
+    """Return whether a webhook has lost its URL; then nothing of it is kept."""
     return "url" in before and "url" not in after
 
 
@@ -245,6 +245,6 @@ class Rendered(Struct, frozen=True, kw_only=True):
 
     template: CrawlTemplate
     spec: JobSpec
-    form: Mapping[str, object]  # the same in its JSON form, every field
+    form: Mapping[str, object]  # the same in JSON form, with every field
     sources: Mapping[str, str]  # "default", "template v3" or "this job", by path of the form
-    origin: Origin  # what the job is to be submitted with
+    origin: Origin  # the origin to submit the job with

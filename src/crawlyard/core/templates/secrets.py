@@ -1,4 +1,4 @@
-"""Credentials in a template: taken out before others see it, hidden where it is shown."""
+"""Credentials in templates: removed before others see them, hidden in output."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -12,36 +12,39 @@ from crawlyard.core.parse import is_list
 from crawlyard.core.templates.template import PLACE, Parameter, TemplateDraft
 
 HIDDEN = "***"
-"""What is shown in place of a credential."""
+"""Shown in place of a credential."""
 
 _USERINFO = re.compile(r"(?<=://)((?:(?>\{\{[^{}]*\}\}|[^/?#\s]))*)@")
-"""User and password in a URL: all between the scheme and the last @ before the path. A
-place may have blanks in it."""
+"""User and password in a URL: everything between the scheme and the last @ before the path.
+
+A placeholder may contain whitespace.
+"""
 
 _AUTHORITY = re.compile(r"://\{\{([^{}]*)\}\}")
-"""A place that fills the host of a URL, and perhaps a user and a password before it."""
+"""A placeholder for the host of a URL, which may include a user and a password."""
 
-_ANY = "\0"  # stands for a place while the text around it is judged
+_ANY = "\0"  # stands for a placeholder while the text around it is checked
 _SCHEME = re.compile(
     r"\s*(?:(?:basic|bearer|token|apikey|negotiate)\s+\S+\s*$|digest\s+\w+=)", re.IGNORECASE
 )
-"""How the value of a header begins that is a credential, whatever the header's name.
-Source: RFC 9110, section 11.4, with the schemes of the IANA registry and two of habit."""
+"""How a header value that is a credential starts, whatever the header's name.
+Source: RFC 9110, section 11.4, with the schemes of the IANA registry and two common others.
+"""
 _FRAME = re.compile(
     r"(?>(?:(?:basic|bearer|token|apikey|negotiate|digest)(?:\s+|$))?)"
     r'(?:(?>[;,:&\s]*)(?:[A-Za-z_][\w.-]{0,39}=)?"?\0"?)*(?>[;,:&\s]*)',
     re.IGNORECASE,
 )
-"""What may stand around places for credentials: a scheme, names as in ``session={{token}}``."""
+"""What may surround placeholders for credentials: a scheme, names as in ``session={{token}}``."""
 
 
 def stripped(draft: TemplateDraft) -> tuple[TemplateDraft, tuple[str, ...]]:
-    """Return *draft* without credentials, and the paths of what was taken out.
+    """Return *draft* without credentials, and the paths of what was removed.
 
-    Credentials are the values of headers that are named like one or begin like one,
-    webhooks (whoever knows their URL may post to it), and user and password in a URL.
-    Where a parameter fills such a place, the place stays, and the parameter loses its
-    default and its allowed values. One that no place is left for is taken out.
+    Credentials are the values of headers with such a name or such a beginning, webhooks (whoever
+    knows the URL may post to it), and user and password in a URL. If a parameter fills such a
+    place, the placeholder stays, and the parameter loses its default and its allowed values. A
+    parameter whose placeholders are all gone is removed.
     """
     cleaner = _Cleaner(put=None)
     spec = cleaner.spec(draft.spec)
@@ -52,16 +55,17 @@ def stripped(draft: TemplateDraft) -> tuple[TemplateDraft, tuple[str, ...]]:
 
 
 def hidden(spec: Mapping[str, object]) -> dict[str, object]:
-    """Return the form *spec* with `HIDDEN` for each credential in it."""
+    """Return the form *spec* with `HIDDEN` in place of each credential."""
     return _Cleaner(put=HIDDEN).spec(spec)
 
 
 def hidden_params(
     params: Mapping[str, object], secret: Collection[str] | None = None
 ) -> dict[str, object]:
-    """Return values of parameters by name, with `HIDDEN` for those that are credentials.
+    """Return parameter values by name, with `HIDDEN` for credentials.
 
-    *secret* names them, as `secret_names` does; ``None``: those that are named like one.
+    *secret* names the credentials, as returned by `secret_names`; ``None`` means those with a name
+    like one.
     """
     return {
         name: HIDDEN
@@ -77,7 +81,7 @@ def hidden_urls(value: Any) -> Any:
 
 
 def secret_names(spec: Mapping[str, object]) -> frozenset[str]:
-    """Return the names of the parameters that fill places of credentials in *spec*."""
+    """Return the names of the parameters that are used as credentials in *spec*."""
     cleaner = _Cleaner(put=HIDDEN)
     cleaner.spec(spec)
     return frozenset(cleaner.filling)
@@ -89,13 +93,13 @@ def credentials(draft: TemplateDraft) -> tuple[str, ...]:
 
 
 def frames(text: str) -> bool:
-    """Tell whether *text* is nothing but places, and what may stand around credentials."""
+    """Return whether *text* consists only of placeholders and what may surround credentials."""
     marked = PLACE.sub(_ANY, text.replace(_ANY, "?"))
     return _FRAME.fullmatch(marked.strip()) is not None
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """Yield the texts in a JSON value, but for the names of its fields."""
+    """Yield the texts in a JSON value, except for field names."""
     if isinstance(value, str):
         yield value
     inner = value.values() if isinstance(value, Mapping) else value if is_list(value) else ()
@@ -104,12 +108,12 @@ def texts_in(value: object) -> Iterator[str]:
 
 
 class _Cleaner(Struct):
-    """Walks through a draft; *put* takes the place of a credential, ``None`` takes it out."""
+    """Walks through a draft. *put* replaces each credential; ``None`` removes it."""
 
     put: str | None
     found: list[str] = field(default_factory=list)
-    filling: set[str] = field(default_factory=set)  # parameters that stand for credentials
-    hosts: set[str] = field(default_factory=set)  # parameters that a URL begins with
+    filling: set[str] = field(default_factory=set)  # parameters used as credentials
+    hosts: set[str] = field(default_factory=set)  # parameters that begin the authority of a URL
 
     def spec(self, spec: Mapping[str, object]) -> dict[str, object]:
         read = {"headers": self._headers, "webhooks": self._webhooks}
@@ -173,11 +177,11 @@ class _Cleaner(Struct):
         return clean
 
     def _header(self, name: object, content: object) -> tuple[object, object] | None:
-        """Return a header as it is shown, ``None`` to leave it out."""
+        """Return a header as shown; ``None`` to leave it out."""
         if not isinstance(content, str):
             return name, content
         begins = _SCHEME.match(PLACE.sub(_ANY, content)) is not None
-        # a name that is open may become any
+        # a name with a placeholder may become any name
         if not (begins or is_secret(str(name)) or PLACE.search(str(name))):
             return name, self.urls(f"headers.{name}", content)
         self.filling |= set(_names(content))
@@ -195,7 +199,7 @@ class _Cleaner(Struct):
         return [hook for hook in hooks if hook is not None]
 
     def _webhook(self, path: str, hook: object) -> object | None:
-        """Return a webhook as it is shown, ``None`` to leave it out."""
+        """Return a webhook as shown; ``None`` to leave it out."""
         url = hook.get("url") if isinstance(hook, Mapping) else hook
         if self.put is None and not self._is_open(path, url):
             return None
@@ -211,7 +215,7 @@ class _Cleaner(Struct):
         return clean
 
     def _signing(self, path: str, secret: str) -> str | None:
-        """Return the secret of a webhook as it is shown, ``None`` to leave it out."""
+        """Return the secret of a webhook as shown; ``None`` to leave it out."""
         self.filling |= set(_names(secret))
         if not PLACE.sub("", secret).strip():
             return secret
@@ -219,7 +223,7 @@ class _Cleaner(Struct):
         return self.put
 
     def _is_open(self, path: str, url: object) -> bool:
-        """Tell whether a place stands for the whole *url* of a webhook; else it is found."""
+        """Return whether the whole *url* of a webhook is a placeholder; if not, record its path."""
         if isinstance(url, str) and PLACE.fullmatch(url.strip()):
             self.filling |= set(_names(url))
             return True
@@ -228,5 +232,5 @@ class _Cleaner(Struct):
 
 
 def _names(text: str) -> list[str]:
-    """Return the names in the places of *text*."""
+    """Return the names in the placeholders of *text*."""
     return [name.strip() for name in PLACE.findall(text)]

@@ -1,4 +1,4 @@
-"""Templates: crawls with a name and open places, filled in when one is run."""
+"""Templates: named crawls with placeholders that are filled at each run."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from crawlyard.errors import Invalid
 MAX_NAME = 100
 MAX_DESCRIPTION = 2_000
 MAX_CONTENT_BYTES = 2 << 20
-"""Of a file that comes from others."""
+"""Maximum size of a file from another person."""
 
 MAX_PARAMETERS = 100
 
@@ -23,13 +23,13 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 """The name of a parameter."""
 
 PLACE = re.compile(r"\{\{([^{}]*)\}\}")
-"""An open place in a text of a spec; blanks inside the braces say nothing."""
+"""A placeholder in a text of a spec; whitespace inside the braces is ignored."""
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 class ParameterType(StrEnum):
-    """What a parameter's value must be."""
+    """The type of a parameter's value."""
 
     TEXT = auto()
     URL = auto()  # http or https
@@ -42,17 +42,17 @@ class ParameterType(StrEnum):
 
 
 class FileFormat(StrEnum):
-    """How a template is written to a file; what begins with ``{`` is read as JSON."""
+    """File format of a template; a file that starts with ``{`` is read as JSON."""
 
     YAML = auto()
     JSON = auto()
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """An open place of a template, written ``{{name}}`` in its spec.
+    """A parameter of a template, written ``{{name}}`` in its spec.
 
     Raises:
-        Invalid: the name is none, or default or allowed values do not fit the type.
+        Invalid: the name is invalid, or the default or an allowed value does not fit the type.
     """
 
     name: str
@@ -78,15 +78,15 @@ class Parameter(Struct, frozen=True, kw_only=True):
         """Return *given* as a JSON value of the type: durations in seconds, sizes in bytes.
 
         Raises:
-            Invalid: it does not fit; the message says what was expected.
+            Invalid: it does not fit the type; the message says what was expected.
         """
         return self._value(f"params.{self.name}", given)
 
     @property
     def sample(self) -> object:
-        """Return a value that fits, as `value` would: the default, or one that is allowed.
+        """Return a valid value, as `value` returns it: the default, or an allowed value.
 
-        ``None``: there is neither.
+        ``None`` if there is neither.
         """
         if self.default is not None:
             return self.value(self.default)
@@ -112,7 +112,7 @@ class Parameter(Struct, frozen=True, kw_only=True):
 
 
 class TemplateDraft(Struct, frozen=True, kw_only=True):
-    """What its author writes of a template, and a file holds; `filling.check` judges it."""
+    """A template as its author writes it, or as a file contains it; `render.check` validates it."""
 
     name: str
     description: str = ""
@@ -121,7 +121,7 @@ class TemplateDraft(Struct, frozen=True, kw_only=True):
 
 
 class CrawlTemplate(Struct, frozen=True, kw_only=True):
-    """One version of a template; versions never change, and the latest stands for it."""
+    """One version of a template. Versions never change; the latest one is the current template."""
 
     id: str
     owner: str
@@ -138,7 +138,7 @@ class CrawlTemplate(Struct, frozen=True, kw_only=True):
 
     @property
     def draft(self) -> TemplateDraft:
-        """Return what its author wrote."""
+        """Return the part written by its author."""
         return TemplateDraft(
             name=self.name,
             description=self.description,
@@ -148,10 +148,10 @@ class CrawlTemplate(Struct, frozen=True, kw_only=True):
 
 
 def check_name(name: str) -> None:
-    """Check the name of a template: it must not be taken for an id, or for OWNER/NAME.
+    """Check the name of a template, which must differ from an id and from OWNER/NAME.
 
     Raises:
-        Invalid: it is empty, too long, or has something in it that a name cannot have.
+        Invalid: it is empty, too long, or contains something that a name cannot contain.
     """
     if not name.strip() or name != name.strip() or not name.isprintable():
         raise Invalid("name", f"expected a name on one line, got {name!r}")
@@ -164,7 +164,7 @@ def check_name(name: str) -> None:
 
 
 def is_id(word: str) -> bool:
-    """Tell whether *word* is spelled as an id is."""
+    """Return whether *word* has the form of an id."""
     return _ID.fullmatch(word) is not None
 
 
@@ -204,7 +204,7 @@ def _typed(path: str, kind: ParameterType, given: object) -> object:
 
 
 class KeptTemplate(Struct, frozen=True, kw_only=True):
-    """A schedule that keeps credentials which its template was published without."""
+    """A schedule that keeps credentials that were removed from its published template."""
 
     schedule_id: str
     name: str
@@ -212,7 +212,7 @@ class KeptTemplate(Struct, frozen=True, kw_only=True):
 
 
 class SavedTemplate(Struct, frozen=True, kw_only=True):
-    """A template after a change, and the paths of the credentials that it was kept without."""
+    """A template after a change, and the paths of the credentials that were removed from it."""
 
     template: CrawlTemplate
     stripped: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""How many messages may be under way at once: in all, of one owner, to one receiver."""
+"""Delivery limits: concurrent messages in total, per owner and per receiver."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,19 +9,19 @@ from crawlyard.core.webhooks.webhook import Webhook
 
 
 class DeliveryRoom(Struct, frozen=True, kw_only=True):
-    """How many messages may be under way at once, from one sender."""
+    """Limits for concurrent messages of one sender."""
 
     in_all: int = 256
-    of_owner: int = 64  # however many receivers he has: others have room beside him
-    to_receiver: int = 4  # one host and port, however many webhooks lead there
-    to_failing: int = 1  # to one webhook that fails: they find out whether it answers again
+    of_owner: int = 64  # however many receivers they have, so that other owners have room
+    to_receiver: int = 4  # one host and port, however many webhooks use it
+    to_failing: int = 1  # to one failing webhook, to find out whether it answers again
 
 
 DEFAULT_ROOM = DeliveryRoom()
 
 
 class Traffic:
-    """The messages that are under way, counted against their room."""
+    """The messages in flight, counted against the limits."""
 
     def __init__(
         self, room: DeliveryRoom = DEFAULT_ROOM, under_way: Iterable[Webhook] = ()
@@ -35,26 +35,26 @@ class Traffic:
 
     @property
     def free(self) -> int:
-        """Return how many more there is room for."""
+        """Return how many more messages may be sent."""
         return max(0, self._room.in_all - self._to_webhook.total())
 
     @property
     def owners(self) -> list[str]:
-        """Return whose messages have no room any more."""
+        """Return the owners that have reached their limit."""
         return _at_least(self._room.of_owner, self._of_owner)
 
     @property
     def receivers(self) -> list[str]:
-        """Return the receivers to which no more may go."""
+        """Return the receivers that have reached their limit."""
         return _at_least(self._room.to_receiver, self._to_receiver)
 
     @property
     def busy(self) -> list[str]:
-        """Return the ids of webhooks to which no more may go if they fail."""
+        """Return the ids of the webhooks to which no more may be sent if they are failing."""
         return _at_least(self._room.to_failing, self._to_webhook)
 
     def fits(self, webhook: Webhook) -> bool:
-        """Tell whether there is room for one more message to *webhook*."""
+        """Return whether one more message to *webhook* may be sent."""
         return (
             self.free > 0
             and self._of_owner[webhook.owner] < self._room.of_owner
@@ -66,7 +66,7 @@ class Traffic:
         )
 
     def take(self, webhook: Webhook) -> bool:
-        """Count one more message to *webhook* if there is room for it; tell whether there was."""
+        """Count one more message to *webhook* if it may be sent; return whether it may."""
         fits = self.fits(webhook)
         if fits:
             self._count(webhook)

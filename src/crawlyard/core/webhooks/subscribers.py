@@ -1,4 +1,4 @@
-"""Who hears of an event, found without asking every webhook of the yard."""
+"""Subscribers: the webhooks for an event, found without a scan of all webhooks."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from crawlyard.core.webhooks.webhook import Webhook
 
 
 class Subscribers:
-    """Active webhooks, each with the event above which it hears."""
+    """Active webhooks, each with the number of the event after which it receives events."""
 
     def __init__(self, endpoints: Iterable[tuple[Webhook, int]]) -> None:
         self._of_owner: dict[str, list[tuple[Webhook, int]]] = defaultdict(list)
@@ -22,7 +22,7 @@ class Subscribers:
                 self._of_job[webhook.job_id].append((webhook, since))
 
     def of(self, event: Event) -> Iterator[Webhook]:
-        """Yield the webhooks that are to hear of *event*."""
+        """Yield the webhooks that receive *event*."""
         found = {
             webhook.id: (webhook, since)
             for webhook, since in (

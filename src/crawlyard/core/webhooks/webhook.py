@@ -1,4 +1,4 @@
-"""Webhooks: where events are delivered to, what is told, and when it is tried again."""
+"""Webhooks: endpoints, messages, deliveries and their retries."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ WAITS = (
     timedelta(hours=14),
     timedelta(hours=16),
 )
-"""Between the attempts of one delivery: nine in 47 h 35 min.
+"""Waits between the attempts of one delivery: nine attempts in 47 h 35 min.
 
 Source: Standard Webhooks, "Retry schedule", its tail shortened to two days.
 """
@@ -36,22 +36,22 @@ Source: Standard Webhooks, "Retry schedule", its tail shortened to two days.
 _IN_ALL = sum(WAITS, timedelta(0))
 
 JITTER = 0.1
-"""A wait is longer or shorter by up to this part of itself: what failed together comes apart."""
+"""Waits vary by up to this fraction, so that deliveries that failed together spread out."""
 
 LONGEST_HOLD = timedelta(hours=24)
-"""The most that a Retry-After is taken for."""
+"""The longest Retry-After that is honoured."""
 
 GONE = 410
-"""The status by which a receiver says that it is not to be asked again."""
+"""The status with which a receiver says that it wants no more messages."""
 
 ROTATION = timedelta(hours=24)
-"""For how long the secret before the current one signs as well."""
+"""How long the previous secret also signs."""
 
 BY_HAND = "switched off by "
-"""What the reason begins with where a user has done it."""
+"""The beginning of the reason if a user disabled the webhook."""
 
 SENDER = "webhooks"
-"""As the actor of what deliveries bring about."""
+"""The actor of changes caused by deliveries."""
 
 MAX_PATTERNS = 100
 _LONGEST_PATTERN = 64
@@ -60,36 +60,36 @@ MAX_BODY = 20_000
 """Bytes of a message. Source: Standard Webhooks, "Payload size", asks for less than 20 kB."""
 
 EXCERPT = 1024
-"""Bytes of a response's body that are kept."""
+"""Bytes of a response body that are stored."""
 
 PAYLOAD_VERSION = 1
-"""`data.v` of a message, `v` of an event: fields never change their meaning within a version."""
+"""`data.v` of a message and `v` of an event. Fields never change their meaning within a version."""
 
 
 class JobWebhook(Struct, frozen=True, kw_only=True):
-    """An endpoint for the events of one job, as its spec asks for it.
+    """An endpoint for the events of one job, as requested in its spec.
 
     Raises:
-        Invalid: a value is of another type; the message names the field.
+        Invalid: a value has the wrong type; the message names the field.
     """
 
     url: str
     events: tuple[str, ...] = ("job.completed", "job.failed", "job.cancelled")
-    secret: str = ""  # whsec_…; empty: one is made, and shown when it is rotated
+    secret: str = ""  # whsec_…; empty: one is generated, and shown when it is rotated
 
     def __post_init__(self) -> None:
         check_types(self, "webhooks.")
 
 
 class Secret(Struct, frozen=True, kw_only=True):
-    """A key that messages are signed with."""
+    """A key that signs messages."""
 
     value: str  # whsec_…
-    until: datetime | None = None  # not used any more from then on; None: the current one
+    until: datetime | None = None  # when it stops being used; None: the current one
 
 
 class Webhook(Struct, frozen=True, kw_only=True):
-    """An endpoint and what it wants to hear of."""
+    """An endpoint and the events it receives."""
 
     id: str
     owner: str
@@ -100,30 +100,30 @@ class Webhook(Struct, frozen=True, kw_only=True):
     active: bool = True
     disabled_reason: str = ""  # why it is not active
     failing_since: datetime | None = None  # no delivery has succeeded since
-    failures: int = 0  # attempts that have failed since then
-    held_until: datetime | None = None  # its receiver asked not to be sent anything before
-    allow_addresses: tuple[str, ...] = ()  # as in a spec: opened beside public addresses
-    by_grant: tuple[Grant, ...] = ()  # what opens them; withdrawn, they are closed
-    job_id: str | None = None  # it belongs to this job, and goes with it
+    failures: int = 0  # failed attempts since then
+    held_until: datetime | None = None  # when its receiver accepts messages again
+    allow_addresses: tuple[str, ...] = ()  # as in a spec: allowed in addition to public addresses
+    by_grant: tuple[Grant, ...] = ()  # grants that allow them; if withdrawn, they are blocked
+    job_id: str | None = None  # belongs to this job, and is deleted with it
     version: int = 1
     created_at: datetime
     updated_at: datetime
 
     @property
     def receiver(self) -> str:
-        """Return the host and port that messages go to, as the URL has them."""
+        """Return the host and port that messages are sent to, as written in the URL."""
         return self.url.partition("://")[2].partition("/")[0].partition("?")[0]
 
     @property
     def off_by_itself(self) -> bool:
-        """Tell whether it is switched off, and no user has done it."""
+        """Return whether it was disabled, but not by a user."""
         return not self.active and not self.disabled_reason.startswith(BY_HAND)
 
     def wants(self, event: Event) -> bool:
-        """Tell whether *event* is to be delivered here.
+        """Return whether *event* is to be delivered here.
 
-        It is its owner's, of its job where it belongs to one, and fits a pattern. A test
-        is for the webhook that it is about, and for no other.
+        The event must have the same owner, belong to the webhook's job if it has one, and match a
+        pattern. A test event goes only to the webhook that it is about.
         """
         if event.owner != self.owner:
             return False
@@ -138,9 +138,9 @@ class Webhook(Struct, frozen=True, kw_only=True):
         return tuple(s.value for s in self.secrets if s.until is None or now < s.until)
 
     def rotated(self, value: str, now: datetime) -> "Webhook":
-        """Return it with *value* as its current secret; the one before signs for `ROTATION` more.
+        """Return it with *value* as its current secret; the old one also signs for `ROTATION`.
 
-        There are never more than two: what the one before had replaced ends at once.
+        There are never more than two secrets: the one before the old one stops signing at once.
         """
         before = replace(self.secrets[0], until=now + ROTATION)
         return replace(
@@ -151,7 +151,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
         )
 
     def switched(self, now: datetime, *, on: bool, reason: str = "") -> "Webhook":
-        """Return it switched on, with its failures forgotten, or off for *reason*."""
+        """Return it enabled, with its failures reset, or disabled for *reason*."""
         return replace(
             self,
             active=on,
@@ -166,10 +166,10 @@ class Webhook(Struct, frozen=True, kw_only=True):
     def heard(
         self, delivery: "Delivery", held_until: datetime | None = None
     ) -> "tuple[Webhook, Event | None]":
-        """Return it after the last attempt of *delivery*, which is part of that already.
+        """Return it after the last attempt of *delivery*, which is already part of that.
 
-        With an event if that switched it off, as `why_off` says. *held_until*: until when
-        its receiver asked for a rest.
+        The result has an event if the attempt disabled it, as decided by `why_off`. *held_until* is
+        when its receiver accepts messages again, if it said so.
         """
         last = delivery.attempts[-1]
         if last.ok:
@@ -189,9 +189,9 @@ class Webhook(Struct, frozen=True, kw_only=True):
         return off, off.event(EventName.WEBHOOK_DISABLED, now, SENDER)
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
-        """Return an event about this webhook as it is, with *data* beside.
+        """Return an event about this webhook in its current state, with *data* added.
 
-        It names the host alone: whoever knows the rest of the URL may post to it.
+        It contains only the host: whoever knows the rest of the URL may post to it.
         """
         told: dict[str, object] = {
             "host": self.receiver,
@@ -208,7 +208,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
 
 
 class DeliveryState(StrEnum):
-    """What has become of a delivery."""
+    """The state of a delivery."""
 
     PENDING = auto()  # waits for its next attempt
     DELIVERED = auto()  # answered with 2xx
@@ -216,30 +216,30 @@ class DeliveryState(StrEnum):
 
 
 class DeliveryAttempt(Struct, frozen=True, kw_only=True):
-    """One try to deliver, and its answer."""
+    """One attempt to deliver, and its response."""
 
     at: datetime
     latency: timedelta
     status: int | None = None  # None: no answer
-    excerpt: str = ""  # the beginning of the response's body
-    error: str = ""  # why it was none that counts
+    excerpt: str = ""  # the beginning of the response body
+    error: str = ""  # why it did not count as a success
 
     @property
     def ok(self) -> bool:
-        """Tell whether the receiver took the message."""
+        """Return whether the receiver accepted the message."""
         return self.status is not None and 200 <= self.status < 300
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """One event for one webhook; its id is the message id, the same at every attempt."""
+    """One event for one webhook. Its id is the message id, which is the same at every attempt."""
 
-    no: int  # the store's own key, rising
+    no: int  # the store's own key, increasing
     id: str  # msg_…
     webhook_id: str
     seq: int  # of the event
     name: str  # of the event
     state: DeliveryState = DeliveryState.PENDING
-    attempts: tuple[DeliveryAttempt, ...] = ()  # the first ones first
+    attempts: tuple[DeliveryAttempt, ...] = ()  # oldest first
     due_at: datetime
     created_at: datetime
     ended_at: datetime | None = None
@@ -249,8 +249,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     ) -> "Delivery":
         """Return it after *attempt*: delivered, due again, or given up.
 
-        *retry_after* is what the receiver asked for; *chance* is a random number from
-        0 to 1 that the caller draws.
+        *retry_after* is what the receiver asked for; *chance* is a random number from 0 to 1, drawn
+        by the caller.
         """
         attempts = (*self.attempts, attempt)
         ended_at = attempt.at + attempt.latency
@@ -264,14 +264,14 @@ class Delivery(Struct, frozen=True, kw_only=True):
         return replace(self, attempts=attempts, due_at=ended_at + max(wait, asked))
 
     def given_up(self, now: datetime) -> "Delivery":
-        """Return it without a further attempt."""
+        """Return it failed, with no further attempt."""
         return replace(self, state=DeliveryState.FAILED, ended_at=now)
 
 
 def wait_after(attempts: int, chance: float) -> timedelta | None:
-    """Return how long to wait after *attempts* that failed, ``None`` to give up.
+    """Return how long to wait after *attempts* failures; ``None`` to give up.
 
-    *chance* is a random number from 0 to 1 that the caller draws.
+    *chance* is a random number from 0 to 1, drawn by the caller.
     """
     if attempts > len(WAITS):
         return None
@@ -279,12 +279,12 @@ def wait_after(attempts: int, chance: float) -> timedelta | None:
 
 
 def why_off(webhook: Webhook, delivery: Delivery) -> str:
-    """Return why a webhook is switched off after *delivery* went as it did; empty: it is not.
+    """Return why *delivery* disables its webhook; empty if it does not.
 
-    It is when the receiver says 410; when all attempts of a delivery have failed and
-    nothing else has arrived since the first of them; and when nothing has for as long as
-    these take, in at least as many attempts: of many deliveries that wait for each other,
-    none may have been tried so often by then.
+    A webhook is disabled if the receiver answers 410; if all attempts of a delivery have failed and
+    nothing else has arrived since the first of them; or if nothing has arrived for as long as these
+    attempts take, in at least as many attempts. The last rule covers many deliveries that wait for
+    each other, so that none has been tried that often yet.
     """
     if not delivery.attempts or delivery.attempts[-1].ok:
         return ""
@@ -305,16 +305,16 @@ def why_off(webhook: Webhook, delivery: Delivery) -> str:
 
 
 def message_id(webhook_id: str, seq: int) -> str:
-    """Return the id under which a webhook gets the event *seq*: always the same."""
+    """Return the message id of event *seq* for a webhook, which is always the same."""
     digest = hashlib.blake2b(f"{webhook_id}:{seq}".encode(), digest_size=16)
     return f"msg_{digest.hexdigest()}"
 
 
 def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
-    """Check that each pattern fits an event, of *kind* if one is named.
+    """Check that each pattern matches an event, of *kind* if given.
 
     Raises:
-        Invalid: one fits none, there are none, or there are too many.
+        Invalid: one matches none, there are none, or there are too many.
     """
     asked = tuple(patterns)
     if not 1 <= len(asked) <= MAX_PATTERNS:
@@ -328,13 +328,13 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
             raise Invalid("events", f"no event is named like {told!r}; there are: {known}")
 
 
-# --- what is told
+# --- messages
 
 
 def message(event: Event) -> dict[str, object]:
-    """Return what a webhook is told of *event*: JSON values, fewer than `MAX_BODY` bytes.
+    """Return the message about *event*: JSON values, fewer than `MAX_BODY` bytes.
 
-    What is too long is cut, and `data.cut` says so.
+    Values that are too long are cut; `data.cut` is set then.
 
     Source: Standard Webhooks, "Payload structure".
     """
@@ -346,13 +346,13 @@ def message(event: Event) -> dict[str, object]:
 
 
 def encoded(told: Mapping[str, object]) -> bytes:
-    """Return the body of a message: JSON in ASCII, the same bytes at every attempt."""
+    """Return the body of a message: ASCII JSON, the same bytes at every attempt."""
     return json.dumps(told, separators=(",", ":")).encode()
 
 
 _WHOLE = 2**31
 _CUTS = ((_WHOLE, _WHOLE), (2000, 100), (200, 20), (50, 5))
-"""Characters of a text and members of a list that are kept: the first that fits is taken."""
+"""How many characters of a text and items of a list to keep: the first pair that fits is used."""
 
 
 def _told(event: Event, details: dict[str, object]) -> dict[str, object]:
