@@ -61,7 +61,7 @@ def purge(conn: Connection, rows: int) -> PurgeResult:
 def fold(file: Path) -> None:
     """Checkpoint the write-ahead log of a SQLite file, without waiting for readers or writers.
 
-    The file shrinks only by that. What a reader blocks is left to the next call.
+    Only this shrinks the file. What a reader blocks is left to the next call.
     """
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -105,7 +105,7 @@ def _first_deleted(conn: Connection) -> Row[int, str] | None:
 
 
 def _part(conn: Connection, no: int, job_id: str, most: int) -> tuple[PurgeResult, bool]:
-    """Delete at most *most* rows of a job, its own row last; return also if bodies are left."""
+    """Delete up to *most* rows of a job, its own row last; also return whether bodies are left."""
     freed = _webhooks(conn, job_id, most)
     part, more = _bodies(conn, no, most - freed.rows)
     freed += part

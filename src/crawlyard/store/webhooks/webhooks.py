@@ -72,7 +72,7 @@ class WebhookStore(Struct, frozen=True):
         return {DeliveryState(state): count for state, count in rows}
 
     async def delete(self, webhook_id: str, version: int, event: Event) -> None:
-        """Delete a webhook with its deliveries; most of many go in earlier transactions.
+        """Delete a webhook and its deliveries; if there are many, most go in earlier transactions.
 
         Raises:
             Conflict: the stored version is another, or the webhook is gone.
