@@ -58,7 +58,7 @@ class LeaseStore(Struct, frozen=True):
 
     async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
         # An idle worker claims every second: it reads first, so that it doesn't block writers.
-        """Lease the first due job without a lease that *asker* may take; ``None`` if there is none.
+        """Lease the first due job with no valid lease that *asker* may take, ``None`` if none is.
 
         `core.jobs.queue.claim_key` defines the order, `core.jobs.queue.takes` which jobs *asker*
         may take. Two callers never get the same job. Jobs of users whose quota is used up are

@@ -86,7 +86,7 @@ class QueueStore(Struct, frozen=True):
         return await self._database.write(lambda conn: _age(conn, now, step, rows))
 
     async def due(self, now: datetime) -> Collection[Wakeup]:
-        """Return wakeups for the pending jobs due at *now*, one for jobs with equal requirements.
+        """Return wakeups for the pending jobs due at *now*, one per distinct requirements.
 
         Leases and quotas are not considered.
         """

@@ -85,7 +85,7 @@ def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime)
 
 
 def recut(conn: Connection, no: int, of: int) -> None:
-    """Write down into how many shards a job is cut."""
+    """Store the number of shards that a job is cut into."""
     conn.execute(update(jobs).where(jobs.c.no == no).values(spread=of))
 
 

@@ -109,7 +109,7 @@ class SpreadStore(Struct, frozen=True):
         return await self._database.read(work)
 
     async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Wakeup]:
-        """Return wakeups for shards that a worker could `join`, one for equal requirements.
+        """Return wakeups for shards that a worker could `join`, one per distinct requirements.
 
         With *besides*, a worker, only the shards that it must leave to others until they were
         free for `REST`. Remaining limits and quotas are not considered.
