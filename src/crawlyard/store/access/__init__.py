@@ -1,1 +1,1 @@
-"""Users, credentials, views, settings and kept replies as rows."""
+"""Users, credentials, views, operations, settings and stored replies."""

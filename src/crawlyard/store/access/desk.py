@@ -1,8 +1,4 @@
-"""Saved views. Names are unique per owner and page.
-
-Long operations, and who works at them.
-Sections of settings that an admin changes while the yard runs.
-"""
+"""Stores for saved views, long operations and sections of runtime settings."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -38,18 +34,18 @@ class ViewStore(Struct, frozen=True):
     _database: Database
 
     async def add(self, view: SavedView) -> None:
-        """Remember a new one.
+        """Add a new view.
 
         Raises:
-            Conflict: its id is taken, or its owner has one of that name.
+            Conflict: the id is taken, or the owner has a view of that name on the same page.
         """
         await self._database.write(partial(_add_view, view=view))
 
     async def get(self, view_id: str) -> SavedView:
-        """Return one.
+        """Return a view.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no view has that id.
         """
         return await self._database.read(partial(_view, view_id=view_id))
 
@@ -57,19 +53,19 @@ class ViewStore(Struct, frozen=True):
         """Replace version ``view.version - 1``.
 
         Raises:
-            Conflict: the stored version is another, it is gone, or the name is taken.
+            Conflict: the stored version is another, the view is gone, or the name is taken.
         """
         await self._database.write(partial(_save_view, view=view))
 
     async def find(self, owner: str, page: str | None = None) -> list[SavedView]:
-        """Return the views of a user, by (page, name)."""
+        """Return the views of a user, sorted by page and name; *page* ``None`` means all pages."""
         return await self._database.read(partial(_views, owner=owner, page=page))
 
     async def delete(self, view_id: str, version: int) -> None:
-        """Delete one.
+        """Delete a view.
 
         Raises:
-            Conflict: the stored version is another, or it is gone.
+            Conflict: the stored version is another, or the view is gone.
         """
         await self._database.write(partial(_delete_view, view_id=view_id, version=version))
 
@@ -92,7 +88,7 @@ def _save_view(conn: Connection, view: SavedView) -> None:
     same = (views.c.id == view.id, views.c.version == view.version - 1)
     try:
         saved = conn.execute(update(views).where(*same).values(view_row(view))).rowcount
-    except IntegrityError:  # of all that is unique, only the name can change
+    except IntegrityError:  # the name is the only unique value that can change
         raise taken("view", view.name) from None
     if not saved:
         raise Conflict(f"view {view.id} is not at version {view.version - 1} any more")
@@ -113,23 +109,23 @@ def _delete_view(conn: Connection, view_id: str, version: int) -> None:
 
 
 class OperationStore(Struct, frozen=True):
-    """Long operations, and who works at them."""
+    """Long-running operations and their leases."""
 
     _database: Database
 
     async def add(self, operation: Operation) -> None:
-        """Remember a new one.
+        """Add a new operation.
 
         Raises:
-            Conflict: its id is taken.
+            Conflict: the id is taken.
         """
         await self._database.write(partial(_add_operation, operation=operation))
 
     async def get(self, operation_id: str) -> Operation:
-        """Return one.
+        """Return an operation.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no operation has that id.
         """
         return await self._database.read(partial(_operation, operation_id=operation_id))
 
@@ -137,12 +133,15 @@ class OperationStore(Struct, frozen=True):
         """Replace version ``operation.version - 1``.
 
         Raises:
-            Conflict: the stored version is another: somebody cancelled it, or works at it.
+            Conflict: the stored version is another: it was cancelled, or another process has it.
         """
         await self._database.write(partial(_save_operation, operation=operation))
 
     async def find(self, owner: str | None, before: str | None, limit: int) -> list[Operation]:
-        """Return those of a user, or of all, with ids below *before*, newest first."""
+        """Return at most *limit* operations with ids below *before*, newest first.
+
+        *owner* ``None`` means all users, *before* ``None`` the newest operations.
+        """
         asked: list[ColumnElement[bool]] = []
         if owner is not None:
             asked.append(operations.c.owner == owner)
@@ -151,10 +150,11 @@ class OperationStore(Struct, frozen=True):
         return await self._database.read(partial(_operations, asked=asked, limit=limit))
 
     async def claim(self, now: datetime, until: datetime) -> Operation | None:
-        # asked every second, and nearly always in vain: writers need not wait for that
-        """Take a running one that nobody works at, until *until*; ``None``: there is none.
+        # Called every second, nearly always in vain: read first, so that it doesn't block writers.
+        """Lease an unfinished operation without a valid lease until *until*.
 
-        Two callers never get the same one while its lease lasts.
+        Return ``None`` if there is none. Two callers never get the same operation while its lease
+        lasts.
         """
         database = self._database
         if not await database.known(_is_any_under_way):
@@ -164,11 +164,11 @@ class OperationStore(Struct, frozen=True):
         return await database.write(partial(_claim, now=now, until=until))
 
     async def under_way(self) -> Mapping[str, int]:
-        """Return the versions of those that have not ended, by their ids."""
+        """Return the versions of the operations that have not ended, by id."""
         return await self._database.read(_under_way)
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
-        """Delete up to *rows* that ended before *before*; return how many."""
+        """Delete up to *rows* operations that ended before *before*; return how many."""
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 
@@ -216,12 +216,12 @@ def _is_any_free(conn: Connection, now: datetime) -> bool:
 
 def _claim(conn: Connection, now: datetime, until: datetime) -> Operation | None:
     first = select(operations).where(_free(now)).order_by(operations.c.id).limit(1)
-    # SQLite has one writer at a time, Postgres skips what another claim has locked
+    # SQLite has one writer at a time, Postgres skips rows that another claim has locked
     row = conn.execute(first.with_for_update(skip_locked=True)).mappings().first()
     if row is None:
         return None
     found = operation_of(row)
-    # another version: whoever had it before cannot save it any more
+    # a new version, so that the previous holder can't save the operation any more
     mine = replace(found, leased_until=until, version=found.version + 1)
     _save_operation(conn, mine)
     return mine
@@ -237,12 +237,12 @@ def _sweep(conn: Connection, before: datetime, rows: int) -> int:
 
 
 class SettingStore(Struct, frozen=True):
-    """Sections of settings that an admin changes while the yard runs."""
+    """Sections of settings that admins can change at runtime."""
 
     _database: Database
 
     async def get(self, name: str) -> Section:
-        """Return a section; one that was never written is empty, at version 0."""
+        """Return a section; a section that was never saved is empty, at version 0."""
         return await self._database.read(partial(_section, name=name))
 
     async def save(self, section: Section, event: Event | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Answers to requests that may be repeated."""
+"""Idempotency keys: stored replies to requests that may be repeated."""
 
 from datetime import datetime
 from functools import partial
@@ -17,29 +17,29 @@ _OPEN = replies.c.status == 0
 
 
 class ReplyStore(Struct, frozen=True):
-    """Answers to requests that may be repeated."""
+    """Replies to requests with an idempotency key."""
 
     _database: Database
 
     async def begin(self, reply: Reply, forgotten: datetime, dead: datetime) -> Reply | None:
-        """Remember that a request is under way, if it is the first; else return what is known.
+        """Mark a request as in progress and return ``None``, or return the reply already stored.
 
-        What was kept before *forgotten* is not known any more; what has been under way
+        A reply stored before *forgotten* counts as unknown; a request that has been in progress
         since before *dead* is taken over.
         """
         work = partial(_begin, reply=reply, forgotten=forgotten, dead=dead)
         return await self._database.write(work)
 
     async def settle(self, reply: Reply) -> None:
-        """Keep the answer of a request that is under way."""
+        """Store the reply to a request that is in progress."""
         await self._database.write(partial(_settle, reply=reply))
 
     async def drop(self, asker: str, key: str) -> None:
-        """Forget a request that is under way: it may be tried again."""
+        """Delete a request that is in progress, so that it can be retried."""
         await self._database.write(partial(_drop, asker=asker, key=key))
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
-        """Delete up to *rows* that were kept before *before*; return how many."""
+        """Delete up to *rows* replies created before *before*; return how many."""
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 
@@ -47,17 +47,17 @@ def _begin(conn: Connection, reply: Reply, forgotten: datetime, dead: datetime) 
     created_at = replies.c.created_at
     over = or_(created_at < forgotten, and_(_OPEN, created_at < dead))
     while True:
-        # of many at once one inserts or takes over; the others wait for it, and see its row
+        # of concurrent requests one inserts or takes over; the others wait for it and see its row
         if _first(conn, reply, over):
             return None
         row = conn.execute(select(replies).where(_of(reply.asker, reply.key))).mappings().first()
         if row is not None:
             return reply_of(row)
-        # it was dropped between the two statements
+        # the row was deleted between the two statements: try again
 
 
 def _first(conn: Connection, reply: Reply, over: ColumnElement[bool]) -> bool:
-    """Insert *reply*, or replace the one of its key if *over* holds; tell whether it was so."""
+    """Insert *reply*, or replace that of its key if *over* holds; return whether it was written."""
     insert = postgresql.insert(replies) if is_postgres(conn) else sqlite.insert(replies)
     row = reply_row(reply)
     statement = insert.values(row).on_conflict_do_update(

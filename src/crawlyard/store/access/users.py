@@ -1,4 +1,4 @@
-"""The accounts, and what each has used. The secrets that were given out, by their digests."""
+"""Stores for users with their daily usage, and for credentials by digest."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -22,12 +22,12 @@ from crawlyard.store.tables.access import credentials, days, users
 
 
 class UserStore(Struct, frozen=True):
-    """The accounts, and what each has used."""
+    """User accounts and their daily usage."""
 
     _database: Database
 
     async def add(self, user: User, event: Event) -> None:
-        """Remember a new user.
+        """Add a new user and the event.
 
         Raises:
             Conflict: the id is taken.
@@ -38,7 +38,7 @@ class UserStore(Struct, frozen=True):
         """Return a user.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no user has that id.
         """
         return await self._database.read(partial(_user, user_id=user_id))
 
@@ -51,22 +51,22 @@ class UserStore(Struct, frozen=True):
         await self._database.write(partial(_save_user, user=user, event=event))
 
     async def find(self, after: str, limit: int) -> list[User]:
-        """Return users with an id above *after*, in the order of their ids, at most *limit*."""
+        """Return at most *limit* users with an id above *after*, sorted by id."""
         return await self._database.read(partial(_users, after=after, limit=limit))
 
     async def day(self, owner: str, day: date) -> Usage:
-        """Return what the jobs of *owner* have used on a day, of UTC: pages, bytes and errors."""
+        """Return the pages, bytes and errors that the jobs of *owner* used on *day* (UTC)."""
         return await self._database.read(partial(_day, owner=owner, day=day))
 
     async def days(self, owner: str | None, since: date) -> Mapping[date, Usage]:
-        """Return what was used on each day from *since* on, of one owner or all together.
+        """Return the usage of each day from *since* on, of *owner* or of all users together.
 
-        Days without anything are left out.
+        Days without usage are left out.
         """
         return await self._database.read(partial(_days, owner=owner, since=since))
 
     async def forget_days(self, before: date, rows: int = 1000) -> int:
-        """Delete what was used on up to *rows* days before *before*; return how many."""
+        """Delete up to *rows* daily usage rows of days before *before*; return how many."""
         return await self._database.write(partial(_forget_days, before=before, rows=rows))
 
 
@@ -111,7 +111,7 @@ def _days(conn: Connection, owner: str | None, since: date) -> Mapping[date, Usa
         found = found.where(days.c.owner == owner)
     rows = conn.execute(found.group_by(days.c.day).order_by(days.c.day))
     return {
-        # sums of Postgres are of a type without an end
+        # Postgres returns the sum of a BIGINT column as NUMERIC
         row.day: Usage(pages=int(row.pages), bytes=int(row.bytes), errors=int(row.errors))
         for row in rows
     }
@@ -122,35 +122,38 @@ def _forget_days(conn: Connection, before: date, rows: int) -> int:
 
 
 class CredentialStore(Struct, frozen=True):
-    """The secrets that were given out, by their digests."""
+    """Issued credentials, found by the digest of their secret."""
 
     _database: Database
 
     async def add(self, credential: Credential, event: Event | None = None) -> None:
-        """Remember a new one.
+        """Add a new credential, and the event if one is given.
 
         Raises:
-            Conflict: its id or digest is taken.
-            NotFound: its user is gone.
+            Conflict: the id or digest is taken, or the credential it was created with is revoked.
+            NotFound: the user is gone.
         """
         await self._database.write(partial(_add, credential=credential, event=event))
 
     async def shown(self, digest: str) -> Proof | None:
-        """Return what a secret with this digest is, good or not; ``None``: there is none."""
+        """Return the credential with this digest, valid or not, and its user, if there is one."""
         return await self._database.read(partial(_shown, digest=digest))
 
     async def get(self, credential_id: str) -> Credential:
-        """Return one.
+        """Return a credential.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no credential has that id.
         """
         return await self._database.read(partial(_get, credential_id=credential_id))
 
     async def find(
         self, user_id: str | None, kind: CredentialKind, before: str | None, limit: int
     ) -> list[Credential]:
-        """Return those of a user, or of all, with ids below *before*, newest first."""
+        """Return at most *limit* credentials of *kind* with ids below *before*, newest first.
+
+        *user_id* ``None`` means all users, *before* ``None`` the newest credentials.
+        """
         asked = [credentials.c.kind == kind.value]
         if user_id is not None:
             asked.append(credentials.c.user_id == user_id)
@@ -159,20 +162,23 @@ class CredentialStore(Struct, frozen=True):
         return await self._database.read(partial(_find, asked=asked, limit=limit))
 
     async def touch(self, credential_id: str, now: datetime) -> None:
-        """Note that it was used."""
+        """Record that a credential was used at *now*; an earlier instant changes nothing."""
         await self._database.write(partial(_touch, credential_id=credential_id, now=now))
 
     async def revoke(self, credential_id: str, now: datetime, event: Event | None = None) -> None:
-        """Make it, and what was had by it, prove nothing any more; once it is so, it stays so."""
+        """Permanently revoke a credential and all credentials that were created with it."""
         work = partial(_revoke, credential_id=credential_id, now=now, event=event)
         await self._database.write(work)
 
     async def spend(self, link: str, session: Credential) -> bool:
-        """Revoke the link of this id and add *session*, together; ``False``: it was spent."""
+        """Revoke a login link and add *session*, in one transaction.
+
+        Return ``False``, and add nothing, if the link was already used or has expired.
+        """
         return await self._database.write(partial(_spend, link=link, session=session))
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
-        """Delete up to *rows* that were revoked or expired before *before*; return how many."""
+        """Delete up to *rows* credentials revoked or expired before *before*; return how many."""
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 
@@ -184,10 +190,10 @@ def _add(conn: Connection, credential: Credential, event: Event | None) -> None:
 
 
 def _check_parent(conn: Connection, parent_id: str) -> None:
-    """Keep what a credential is had by from being revoked until the transaction ends.
+    """Lock the parent of a credential, so that it isn't revoked until the transaction ends.
 
     Raises:
-        Conflict: it is revoked.
+        Conflict: the parent is revoked.
     """
     parent = select(credentials.c.kind, credentials.c.revoked_at).where(
         credentials.c.id == parent_id
@@ -206,7 +212,7 @@ def _insert(conn: Connection, credential: Credential) -> None:
 
 
 def _shown(conn: Connection, digest: str) -> Proof | None:
-    # both have columns of the same names: those of the user are told apart
+    # both tables have columns of the same names: label those of the user
     theirs = [c.label(f"its_{c.name}") for c in users.c]
     found = select(*credentials.c, *theirs).join_from(credentials, users)
     row = conn.execute(found.where(credentials.c.digest == digest)).mappings().first()
@@ -236,8 +242,8 @@ def _touch(conn: Connection, credential_id: str, now: datetime) -> None:
 
 
 def _revoke(conn: Connection, credential_id: str, now: datetime, event: Event | None) -> None:
-    # Its own row first: whoever adds what is had by it has ended then, and is seen below,
-    # or comes too late.
+    # Its own row first: a transaction that adds a child credential either has ended by then, so
+    # that its row is seen below, or finds the parent revoked.
     first = _revoked(conn, credentials.c.id == credential_id, now)
     _revoked(conn, credentials.c.parent_id == credential_id, now)
     if event is not None and first:
@@ -245,7 +251,7 @@ def _revoke(conn: Connection, credential_id: str, now: datetime, event: Event | 
 
 
 def _revoked(conn: Connection, which: ColumnElement[bool], now: datetime) -> int:
-    """Revoke what is not revoked yet; return how many that were."""
+    """Revoke the credentials that are not revoked yet; return how many."""
     good = credentials.c.revoked_at.is_(None)
     return conn.execute(update(credentials).where(which, good).values(revoked_at=now)).rowcount
 

@@ -1,4 +1,4 @@
-"""One transaction for the batches of several jobs and shards."""
+"""The checkpoint transaction for batches of several jobs and shards."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ def record(
     whole = [entry for entry in entries if not entry[0].shard]
     parts = [entry for entry in entries if entry[0].shard]
     if whole and parts and is_postgres(conn):
-        # each of the two locks its own in order; together, it is before them
+        # the two calls below each lock their own jobs in order: lock all in order before them
         mine = jobs.c.no.in_(sorted({lease.job_no for lease, _ in entries}))
         keys = select(jobs.c.no).select_from(STANDING).where(PRESENT, mine)
         conn.execute(locked(keys.order_by(jobs.c.no)))
@@ -35,14 +35,14 @@ def record(
     answers = [next(second) if lease.shard else next(first) for lease, _ in entries]
     write_journal(conn, [*jobs_written.entries, *parts_written.entries])
     answers = _with_jobs(conn, answers)
-    # late: from here on, nobody else adds to the days of these owners until the commit
+    # late, because from here to the commit other transactions can't add to these owners' days
     write_days(conn, [*jobs_written.used, *parts_written.used], day_of(now))
     tell(conn, [*jobs_written.events, *parts_written.events])
     return answers
 
 
 def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoint]:
-    """Return the answers with the job in those whose holder has to read it again."""
+    """Return the answers, with the job added to those that order the holder to reload it."""
     asked = {a.lease.job_no for a in answers if a.order in {Order.CHANGED, Order.STOP}}
     if not asked:
         return list(answers)

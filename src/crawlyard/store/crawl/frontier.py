@@ -1,4 +1,4 @@
-"""The URLs of a job, and the checkpoints that carry them forward."""
+"""Frontier store: the URLs of a job, and the checkpoints that update them."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, timedelta
@@ -16,33 +16,33 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.tables.jobs import PRESENT, SEED_HOP, WAITING, frontier, jobs
 
 CHUNK = 50_000
-"""Fingerprints read at once: 0.1 s and 4 MB."""
+"""Number of fingerprints read at once: 0.1 s and 4 MB."""
 
 
 class FrontierStore(Struct, frozen=True):
-    """The URLs of a job, and the checkpoints that carry them forward."""
+    """The URLs of a job, and the checkpoints that update them."""
 
     _database: Database
 
     async def record(
         self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
     ) -> list[Checkpoint]:
-        """Write batches of several jobs in ONE transaction; return an answer to each.
+        """Write batches of several jobs in ONE transaction; return an answer for each.
 
-        For each entry: pages kept, targets closed, new ones offered (a known fp is
-        left as it is), usage added to the job and to its owner's day, lines added to its
-        log, of which the newest `MOST_LINES` are kept, its course replaced, the lease
-        renewed until ``now + lease``. The last batch frees it, unless the job still
-        runs: then `settle` does. A batch is taken
-        while its attempt is the current one, whatever the job's state; otherwise it is
-        refused whole and its answer is LOST, without harm to the other entries. A batch
-        that was already written (its commit got no answer) is answered without being
-        written again.
-        A recorded page sets the job's losses to 0.
+        For each entry, pages are stored, targets closed and new targets added (a known fp is
+        left unchanged). Its usage is added to the job and to its owner's day, its lines to the
+        job's log, of which the newest `MOST_LINES` are kept. The job's course is replaced, and the
+        lease is renewed until ``now + lease``. The last batch releases the lease, unless the job
+        still runs: then `settle` releases it.
+
+        A batch is accepted while its attempt is the current one, whatever the job's state;
+        otherwise all of it is refused and its answer is LOST, without affecting the other entries.
+        A batch that was already written (the answer to its commit got lost) is answered without
+        being written again. A recorded page sets the job's losses to 0.
         """
         if not entries:
             return []
-        # compressing is a third of the work of a batch with bodies: not while others wait to write
+        # Compression is a third of the work of a batch with bodies: do it before blocking writers.
         bodies = await self._database.compute(partial(packed, entries)) if _big(entries) else {}
         work = partial(record, entries=entries, given=bodies, now=now, until=now + lease)
         return await self._database.write(work)
@@ -50,10 +50,10 @@ class FrontierStore(Struct, frozen=True):
     async def load(
         self, job_no: int, limit: int, *, depth_first: bool, without: Collection[str] = ()
     ) -> list[Target]:
-        """Return waiting targets in the order of the strategy, at most *limit*.
+        """Return at most *limit* waiting targets in the order of the crawl strategy.
 
-        Breadth first is by (depth, found first), depth first by (depth, found last)
-        with the deepest in front. Hosts in *without* are left out.
+        Breadth first: smallest depth first, then oldest first. Depth first: largest depth first,
+        then newest first. Hosts in *without* are left out.
         """
         return await self._database.read(
             partial(
@@ -62,7 +62,7 @@ class FrontierStore(Struct, frozen=True):
         )
 
     async def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
-        """Yield the fp of every target ever found or skipped, in chunks, in no order."""
+        """Yield the fp of every target ever found or skipped, in chunks, in no particular order."""
         after: int | None = None
         while True:
             fps = await self._database.read(partial(_known, job_no=job_no, after=after))
@@ -73,7 +73,7 @@ class FrontierStore(Struct, frozen=True):
             after = fps[-1]
 
     async def roots(self, job_no: int) -> list[str]:
-        """Return the URLs that redirects of seeds led to: the scope takes them as seeds."""
+        """Return the URLs that seeds redirected to: the scope treats them as seeds."""
         return await self._database.read(partial(_roots, job_no=job_no))
 
 
@@ -97,7 +97,7 @@ def _load(
 
 
 def _known(conn: Connection, job_no: int, after: int | None) -> Sequence[int]:
-    # along the unique index, which has all that is asked for
+    # walks the unique index, which covers the query
     statement = (
         select(frontier.c.fp)
         .where(frontier.c.job_no == job_no, exists().where(jobs.c.no == job_no, PRESENT))

@@ -1,4 +1,4 @@
-"""What a checkpoint leaves beside targets and pages: lines of the log, the course, a day's use."""
+"""Job log, course and daily usage, as written by checkpoints."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +18,7 @@ from crawlyard.store.tables.jobs import jobs
 from crawlyard.store.tables.watch import courses, log_lines
 
 TRIM_EVERY = 250
-"""Lines of a job after which older ones than `MOST_LINES` are deleted."""
+"""Number of new log lines of a job after which lines beyond the newest `MOST_LINES` are deleted."""
 
 _NEWEST = select(
     jobs.c.no,
@@ -30,7 +30,7 @@ _LAST = select(func.coalesce(func.max(log_lines.c.n), literal_column("0")).label
 
 
 def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
-    """Add to the logs of jobs, whose rows are locked, and replace their courses."""
+    """Append to the logs of jobs, whose rows are locked, and replace their courses."""
     logging = [(lease.job_no, line) for lease, batch in written for line in batch.log]
     if logging:
         newest = _newest(conn, {no for no, _ in logging})
@@ -46,14 +46,14 @@ def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> N
 
 
 def _newest(conn: Connection, numbers: Collection[int]) -> dict[int, int]:
-    """Return the last line's number of each job."""
-    if not is_postgres(conn):  # its answer takes a tenth of what a list of keys does on the way
+    """Return the number of the last log line of each job, 0 if it has none."""
+    if not is_postgres(conn):  # a SQLite query takes a tenth of the overhead of a list parameter
         return {no: one_row(conn, _LAST, {"its_no": no}).n for no in numbers}
     return {no: n or 0 for no, n in conn.execute(_NEWEST, {"numbers": sorted(numbers)})}
 
 
 def _trim(conn: Connection, before: Mapping[int, int], newest: Mapping[int, int]) -> None:
-    """Delete what is too old of the logs that have come past another `TRIM_EVERY` lines."""
+    """Delete old lines of the logs that have passed another multiple of `TRIM_EVERY` lines."""
     for no, last in newest.items():
         if last // TRIM_EVERY > before[no] // TRIM_EVERY and last > MOST_LINES:
             old = (log_lines.c.job_no == no, log_lines.c.n <= last - MOST_LINES)
@@ -61,7 +61,7 @@ def _trim(conn: Connection, before: Mapping[int, int], newest: Mapping[int, int]
 
 
 def write_days(conn: Connection, used: Sequence[tuple[str, Usage]], today: date) -> None:
-    """Add what batches have used to the days of their jobs' owners."""
+    """Add the usage of batches to the daily usage of the owners of their jobs."""
     sums: dict[str, Usage] = defaultdict(Usage)
     for owner, usage in used:
         if usage.pages or usage.bytes or usage.errors:

@@ -1,4 +1,4 @@
-"""The pages of all jobs, the last that was stored in front."""
+"""Page search across jobs, newest pages first."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,21 +17,21 @@ from crawlyard.store.jobs.where import conditions
 from crawlyard.store.queries import ArchiveQuery
 from crawlyard.store.tables.jobs import PRESENT, frontier, jobs, pages, shards
 
-_SOURCES = 50  # jobs whose pages one look goes through: SQLite joins at most 500 queries
-_APART = timedelta(minutes=1)  # that the clocks of two machines may be
+_SOURCES = 50  # jobs whose pages one step searches: SQLite takes at most 500 in a UNION
+_APART = timedelta(minutes=1)  # allowed difference between the clocks of two machines
 _BEYOND = 2**63 - 1  # above every id
 
 
 class ArchiveStore(Struct, frozen=True):
-    """The pages of all jobs, the last that was stored in front."""
+    """Search in the pages of all jobs, the last stored first."""
 
     _database: Database
 
     async def look(self, query: ArchiveQuery, rows: int) -> SearchStep:
-        """Look at the next *rows* pages of the jobs that *query* asks for, newest first.
+        """Search the next *rows* pages of the jobs that match *query*, newest first.
 
-        The time that it takes grows with *rows* and with the number of these jobs, not
-        with that of the pages that there are; pages of other jobs are not looked at.
+        The time grows with *rows* and with the number of these jobs, not with the number of
+        stored pages; pages of other jobs are not read.
         """
         return await self._database.read(partial(_look, query=query, rows=rows))
 
@@ -51,13 +51,16 @@ def _look(conn: Connection, query: ArchiveQuery, rows: int) -> SearchStep:
 
 
 def _next_ids(conn: Connection, query: ArchiveQuery, rows: int) -> tuple[Sequence[int], int | None]:
-    """Return the ids of the next pages, and where to go on if these are fewer than *rows*."""
+    """Return the ids of the next pages, and where to continue if there are fewer than *rows*.
+
+    The latter is ``None`` if there is nothing further back.
+    """
     before = _BEYOND if query.before is None else query.before
     if query.of_all:
-        # those of deleted jobs as well, until they are purged
+        # includes pages of deleted jobs until they are purged
         return list(conn.scalars(_first_ids(pages.c.id < before, rows))), None
     sources = _sources(conn, query, before)
-    # at the first page of the next job, those of the others may be mixed with its own
+    # stop at the newest page of the first job beyond `_SOURCES`: below it, its pages mix in
     floor = sources[_SOURCES][1] if len(sources) > _SOURCES else None
     between = (pages.c.id < before) & (pages.c.id > (floor or 0))
     each = [_first_ids((pages.c.job_no == no) & between, rows) for no, _ in sources[:_SOURCES]]
@@ -73,16 +76,16 @@ def _first_ids(where: ColumnElement[bool], rows: int) -> Select[Any]:
 
 
 def _sources(conn: Connection, query: ArchiveQuery, before: int) -> list[tuple[int, int]]:
-    """Return the jobs whose pages come next, with the newest of these, one more than are used.
+    """Return the jobs whose pages come next, each with the id of its newest page below *before*.
 
-    Each costs one step into the index of its pages.
+    That is up to `_SOURCES` jobs and one more. Each job costs one lookup in the index of pages.
     """
     of_job = (pages.c.job_no == jobs.c.no) & (pages.c.id < before)
     newest = select(func.max(pages.c.id)).where(of_job).scalar_subquery().label("newest")
     asked = [PRESENT, shards.c.recorded_at.is_not(None), *conditions(query.jobs)]
     if query.job_ids:
         asked.append(jobs.c.id.in_(sorted(query.job_ids)))
-    # a page is fetched after its job began, and before it is recorded
+    # a page is fetched after its job has started and before it is recorded
     if query.since is not None:
         asked.append(shards.c.recorded_at >= query.since - _APART)
     if query.until is not None:

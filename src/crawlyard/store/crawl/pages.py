@@ -1,4 +1,4 @@
-"""What was fetched."""
+"""Page store: page records, bodies, errors and skipped URLs of a job."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -26,44 +26,44 @@ from crawlyard.store.queries import PageQuery
 from crawlyard.store.tables.jobs import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
 
 SAMPLES = 5
-"""URLs shown for each kind of error."""
+"""Number of sample URLs for each kind of error or skip rule."""
 
 
 class PageStore(Struct, frozen=True):
-    """What was fetched."""
+    """Page records and bodies of jobs, and the URLs that failed or were skipped."""
 
     _database: Database
 
     async def pages(self, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
-        """Return page records in the order they were stored, at most *limit*."""
+        """Return at most *limit* page records in the order they were stored."""
         return await self._database.read(partial(_pages, job_id=job_id, query=query, limit=limit))
 
     async def bodies(
         self, page_ids: Sequence[int], kinds: Collection[Body]
     ) -> Mapping[tuple[int, Body], bytes]:
-        """Return what is kept of these pages, decompressed; what is not kept is left out."""
+        """Return the stored bodies of these pages, decompressed; missing ones are left out."""
         found = await self._database.read(partial(_bodies, page_ids=page_ids, kinds=kinds))
         return await self._database.compute(
             lambda: {key: decompressed(data) for key, data in found.items()}
         )
 
     async def errors(self, job_id: str) -> list[ErrorGroup]:
-        """Return the failed URLs grouped by kind, the most frequent first."""
+        """Return the failed URLs grouped by kind of error, the most frequent first."""
         return await self._database.read(partial(_errors, job_id=job_id))
 
     async def skipped(
         self, job_id: str, after: int, limit: int, kinds: Collection[RuleKind] = ()
     ) -> list[tuple[int, SkippedURL]]:
-        """Return URLs that rules of *kinds* (empty: all) kept out with their keys above *after*.
+        """Return URLs that rules of *kinds* (empty: all) excluded, with their keys.
 
-        In the order they were found, at most *limit*.
+        At most *limit* URLs with keys above *after*, in the order they were found.
         """
         return await self._database.read(
             partial(_skipped, job_id=job_id, after=after, limit=limit, kinds=kinds)
         )
 
     async def skipped_by(self, job_id: str) -> list[SkippedGroup]:
-        """Return the URLs that rules kept out by kinds of rules, the most frequent first."""
+        """Return the excluded URLs grouped by kind of rule, the most frequent first."""
         return await self._database.read(partial(_skipped_by, job_id=job_id))
 
 
@@ -85,13 +85,13 @@ def _pages(conn: Connection, job_id: str, query: PageQuery, limit: int) -> list[
 
 
 def page_columns(parent: FromClause) -> Iterator[ColumnElement[Any]]:
-    """Yield the columns that `page_of` takes; *parent* is `frontier`, of the page's parent."""
+    """Yield the columns that `page_of` takes; *parent* is the `frontier` row of the parent page."""
     for name in PAGE_READ:
         yield parent.c.url.label(name) if name == "parent" else pages.c[name]
 
 
 def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
-    """Return the conditions on the rows of `pages` that *query* asks for, but for `after`."""
+    """Return the conditions of *query* on the rows of `pages`, except `after`."""
     asked = list(_flagged(query))
     if query.kinds:
         asked.append(pages.c.error.in_([k.value for k in query.kinds]))
@@ -138,7 +138,7 @@ def _of_type(kind: str) -> ColumnElement[bool]:
     told = func.lower(pages.c.content_type)
     if kind.endswith("/*"):
         return told.startswith(kind[:-1], autoescape=True)
-    # with parameters behind it, or without
+    # with or without parameters after it
     parts = [told.startswith(f"{kind}{end}", autoescape=True) for end in (";", " ")]
     return or_(told == kind, *parts)
 
@@ -219,7 +219,7 @@ def _skipped_by(conn: Connection, job_id: str) -> list[SkippedGroup]:
         SkippedGroup(
             kind=kind,
             count=counts[kind],
-            # along the index: they stand near the beginning, as a rule
+            # walks the index: the first matches are usually near its beginning
             samples=tuple(url.url for _, url in _skipped(conn, job_id, 0, SAMPLES, [kind])),
         )
         for kind in sorted(counts, key=lambda kind: (-counts[kind], kind))

@@ -1,4 +1,4 @@
-"""Freeing the space of deleted jobs, some rows at a time, and giving it back to the disk."""
+"""Purging of deleted jobs, a few rows at a time, and shrinking of the SQLite file."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -35,17 +35,17 @@ from crawlyard.store.tables.watch import courses, log_lines
 from crawlyard.store.tables.webhooks import deliveries, webhooks
 
 MOST_BYTES = 64 * 2**20
-"""Of bodies that one transaction deletes: 15 ms on SQLite, 30 on Postgres."""
+"""Bytes of bodies that one transaction deletes: 15 ms on SQLite, 30 ms on Postgres."""
 
 MOST_PAGES = 2048
-"""Of a file that one transaction gives back: 8 MiB, in 9 ms, or in 31 where all must move."""
+"""Pages of the file that one transaction frees: 8 MiB, in 9 ms, or 31 ms if all must be moved."""
 
 
 def purge(conn: Connection, rows: int) -> PurgeResult:
-    """Delete up to *rows* rows of deleted jobs; on SQLite, if there is none, shrink the file."""
+    """Delete up to *rows* rows of deleted jobs; if there are none, shrink the file on SQLite."""
     if not is_postgres(conn):
-        # Else Debian's SQLite writes zeros over all that is freed: 100 MB of bodies took
-        # 0.46 s instead of 0.01, and as much room in the log.
+        # Otherwise Debian's SQLite overwrites all freed space with zeros: 100 MB of bodies took
+        # 0.46 s instead of 0.01 s, and 100 MB in the write-ahead log.
         conn.exec_driver_sql("PRAGMA secure_delete=FAST")
     freed = PurgeResult()
     while freed.rows < rows and (job := _first_deleted(conn)) is not None:
@@ -59,21 +59,21 @@ def purge(conn: Connection, rows: int) -> PurgeResult:
 
 
 def fold(file: Path) -> None:
-    """Fold the log of a SQLite file into it, without waiting for anybody: only then it shrinks.
+    """Checkpoint the write-ahead log of a SQLite file, without waiting for readers or writers.
 
-    A reader that is in its way leaves that to the next one.
+    Only this shrinks the file. What a reader blocks is left to the next call.
     """
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _given_back(conn: Connection) -> int:
-    """Return free pages to the disk, at most `MOST_PAGES`; return how many bytes that were."""
+    """Return at most `MOST_PAGES` free pages to the disk; return the number of bytes."""
     free: int = conn.exec_driver_sql("PRAGMA freelist_count").scalar_one()
     before: int = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
     cursor = conn.connection.cursor()
     for _ in range(min(free, MOST_PAGES)):
-        # the driver stops each such statement at its first step, which is one page
+        # the driver stops this statement after its first step, which frees one page
         cursor.execute("PRAGMA incremental_vacuum(1)")
     cursor.close()
     after: int = conn.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -94,7 +94,7 @@ _CHILDREN: Sequence[tuple[Table, Column[Any]]] = (
 
 
 def _first_deleted(conn: Connection) -> Row[int, str] | None:
-    # two janitors at once: the second takes another job, or finds none
+    # of two concurrent janitors, the second takes another job, or none
     return conn.execute(
         select(jobs.c.no, jobs.c.id)
         .where(jobs.c.deleted_at.is_not(None))
@@ -105,7 +105,7 @@ def _first_deleted(conn: Connection) -> Row[int, str] | None:
 
 
 def _part(conn: Connection, no: int, job_id: str, most: int) -> tuple[PurgeResult, bool]:
-    """Delete at most *most* rows of a job, its own last; tell whether bodies are left over."""
+    """Delete up to *most* rows of a job, its own row last; also return whether bodies are left."""
     freed = _webhooks(conn, job_id, most)
     part, more = _bodies(conn, no, most - freed.rows)
     freed += part
@@ -121,7 +121,7 @@ def _part(conn: Connection, no: int, job_id: str, most: int) -> tuple[PurgeResul
 
 def _webhooks(conn: Connection, job_id: str, most: int) -> PurgeResult:
     """Delete the webhooks of a job with their deliveries, at most *most* rows."""
-    # locked first: nobody makes deliveries for them any more
+    # locked first, so that no new deliveries are made for them
     own = select(webhooks.c.id).where(webhooks.c.job_id == job_id).order_by(webhooks.c.id)
     ids = conn.scalars(own.with_for_update()).all()
     if not ids:
@@ -137,7 +137,7 @@ def _webhooks(conn: Connection, job_id: str, most: int) -> PurgeResult:
 def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
     """Delete bodies of the job's first *most* pages, at most *most* rows and `MOST_BYTES`.
 
-    Tell whether these pages have more.
+    Also return whether these pages have more bodies.
     """
     size = func.pg_column_size if is_postgres(conn) else func.length
     key = (bodies.c.page_id, bodies.c.kind)
@@ -156,11 +156,11 @@ def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
 
 
 def _gone(conn: Connection, table: Table, *which: ColumnElement[bool]) -> PurgeResult:
-    """Delete rows; return how many, and on Postgres how much room they took."""
+    """Delete rows; return how many, and on Postgres how many bytes they took."""
     statement = delete(table).where(*which)
     if not is_postgres(conn):
         return PurgeResult(conn.execute(statement).rowcount)
-    # of a body, what is stored: a whole row would be read back from where large values are
+    # for bodies only the data column: a whole row would be read back from TOAST storage
     row = bodies.c.data if table is bodies else table.table_valued()
     sizes = conn.scalars(statement.returning(func.pg_column_size(row))).all()
     return PurgeResult(len(sizes), reusable=sum(sizes))

@@ -1,7 +1,7 @@
-"""The checkpoint: what a crawl has done, written in one transaction of few statements.
+"""Checkpoints of whole jobs, written with few statements.
 
-The hot path: all jobs of a call share each statement. A batch of 200 pages and 1,000
-links takes 15 ms on SQLite and 25 ms on Postgres, a heartbeat of 100 jobs 6 and 8 ms.
+This is the hot path: all jobs of a call share each statement. A batch of 200 pages and 1,000
+links takes 15 ms on SQLite and 25 ms on Postgres, a heartbeat of 100 jobs 6 ms and 8 ms.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,14 +32,14 @@ from crawlyard.store.tables.jobs import PRESENT, WAITING, bodies, frontier, jobs
 Entry = tuple[Lease, Batch]
 
 Packed = Mapping[tuple[int, int], Mapping[Body, bytes]]
-"""Compressed bodies by the job's key and the target's."""
+"""Compressed bodies by the key of the job and the fp of the target."""
 
 
 _OF_JOB = (jobs.c.no, jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses)
 
 
 class _Job(Struct):
-    """What of a job a checkpoint needs: its spec, perhaps megabytes, is not read."""
+    """The part of a job that a checkpoint needs: its spec, maybe megabytes, is not read."""
 
     owner: str
     state: State
@@ -49,7 +49,7 @@ class _Job(Struct):
 
 
 def packed(entries: Sequence[Entry]) -> Packed:
-    """Return the bodies of all pages, compressed."""
+    """Return the compressed bodies of all pages."""
     return {
         (lease.job_no, outcome.target.fp): {
             kind: compressed(data) for kind, data in outcome.bodies.items()
@@ -61,11 +61,11 @@ def packed(entries: Sequence[Entry]) -> Packed:
 
 
 class RecordedBatch(Struct):
-    """What batches have come to."""
+    """The result of recording batches."""
 
     answers: list[Checkpoint]  # one for each entry, in their order
     entries: list[Entry]  # those that were written
-    used: list[tuple[str, Usage]]  # by whom, for those that were written
+    used: list[tuple[str, Usage]]  # owner and usage of each written entry
     events: list[Event]
 
 
@@ -97,12 +97,12 @@ def record_jobs(
     return RecordedBatch(answers, written, used, events)
 
 
-# To make it anew at each checkpoint takes four times as long as to run it.
+# Built once: building it at each checkpoint takes four times as long as running it.
 _LOCKED = locked(
     select(*_OF_JOB, *shards.c)
     .select_from(STANDING)
     .where(PRESENT, jobs.c.no.in_(bindparam("numbers", expanding=True)))
-    .order_by(jobs.c.no)  # two workers lock in the same order
+    .order_by(jobs.c.no)  # all workers lock in the same order
 )
 
 
@@ -140,11 +140,11 @@ def _write_targets(
     closed: list[dict[str, Any]],
     late: Sequence[dict[str, Any]],
 ) -> None:
-    """Add *fresh* targets and close others; *late* are fresh ones that are closed at once."""
+    """Add *fresh* targets and close others; *late* are fresh targets that are already closed."""
     if insert_new(conn, frontier, fresh) < len(fresh):
-        closed.extend(late)  # some were known: their ends have not been written with them
+        closed.extend(late)  # some were known, so their outcomes were not inserted
     if update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING) < len(closed):
-        # a target that nobody told of, or one that was closed before and stays as it is
+        # some targets were never reported as found, or were closed before and stay unchanged
         insert_new(
             conn,
             frontier,
@@ -157,7 +157,7 @@ def _write_targets(
 
 
 def ends_of(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
-    """Return what became of each target at last: a failed try may be followed by another."""
+    """Return the final outcome of each target: a failed attempt may be followed by another."""
     ends: dict[int, Outcome] = {}
     for outcome in outcomes:
         before = ends.get(outcome.target.fp)
@@ -167,7 +167,7 @@ def ends_of(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
 
 
 def found_row(no: int, target: Target, outcome: Outcome | None) -> dict[str, Any]:
-    """Return all columns of a new target, to which *outcome* has come already if it is not None."""
+    """Return all columns of a new target, with its *outcome* if it already has one."""
     row = target_row(no, target, TargetState.WAITING, "")
     if outcome is not None:
         row.update(end_row(no, outcome))
@@ -175,7 +175,7 @@ def found_row(no: int, target: Target, outcome: Outcome | None) -> dict[str, Any
 
 
 def end_row(no: int, outcome: Outcome) -> dict[str, Any]:
-    """Return the columns of a target that its *outcome* changes, and its job's key."""
+    """Return the columns of a target that its *outcome* changes, and the key of its job."""
     return {
         "job_no": no,
         "state": int(outcome.state),
@@ -186,7 +186,7 @@ def end_row(no: int, outcome: Outcome) -> dict[str, Any]:
 
 
 def write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed) -> None:
-    """Write page records, and the bodies that are *given* for them."""
+    """Write page records, and their bodies from *given*."""
     if not given:
         insert_new(conn, pages, kept)
         return

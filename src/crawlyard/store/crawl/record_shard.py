@@ -1,7 +1,7 @@
-"""The checkpoint of a shard: as `record`, and its part of the job's limits is topped up.
+"""Checkpoints of shards: like `record`, and each tops up the shard's portion of the job's limits.
 
-A spread job's row is locked by each of its shards in turn: what they have used together
-is exact, and what is found by two of them is counted once.
+The shards of a spread job lock the job's row one after the other: their total usage
+is exact, and a URL found by two of them is counted once.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ from crawlyard.store.tables.jobs import WAITING, frontier, jobs
 
 
 class _Job(Struct, frozen=True):
-    """What of a spread job a checkpoint needs."""
+    """The part of a spread job that a checkpoint needs."""
 
     owner: str
     state: State
@@ -52,14 +52,14 @@ class _Job(Struct, frozen=True):
     losses: int
     limits: Limits
     parts: Parts
-    shard: Wakeup  # what a shard of it is to those who may join
+    shard: Wakeup  # for a free shard of it
 
 
 def record_parts(
     conn: Connection, entries: Sequence[Entry], given: Packed, now: datetime, until: datetime
 ) -> RecordedBatch:
     """Write batches of shards; see `FrontierStore.record`."""
-    # two workers lock in the same order
+    # all workers lock in the same order
     found = {no: _job(conn, no) for no in sorted({lease.job_no for lease, _ in entries})}
     written = RecordedBatch([], [], [], [])
     for lease, batch in entries:
@@ -107,7 +107,7 @@ def _job(conn: Connection, no: int) -> _Job | None:
 
 
 def _limits(conn: Connection) -> ColumnElement[str]:
-    """Return the limits of a job's spec, which may be megabytes, as text."""
+    """Return the expression for the limits in a job's spec, as text; the spec may be megabytes."""
     if is_postgres(conn):
         return cast(cast(jobs.c.spec, JSON)["limits"], Text).label("limits")
     return func.json_extract(jobs.c.spec, "$.limits").label("limits")
@@ -116,7 +116,7 @@ def _limits(conn: Connection) -> ColumnElement[str]:
 def _write(
     conn: Connection, job: _Job, lease: Lease, batch: Batch, given: Packed, now: datetime
 ) -> None:
-    """Write targets and pages, and carry the job and its shard over them."""
+    """Write targets and pages, and apply the batch to the job's totals and to the shard."""
     no, ends = lease.job_no, ends_of(batch.outcomes)
     fresh = [
         found_row(no, target, ends.get(target.fp)) | {"bucket": bucket_of(target.host)}
@@ -141,7 +141,7 @@ def _write(
 
 
 def _share(conn: Connection, job: _Job, lease: Lease, batch: Batch) -> Share:
-    """Return what the holder of a shard is told, with its next portion of the limits."""
+    """Return the share for the holder of a shard, with its next portion of the limits."""
     parts, no = job.parts, lease.job_no
     if parts.by[lease.shard].worker is None:
         return Share()

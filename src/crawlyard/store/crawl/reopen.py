@@ -1,4 +1,4 @@
-"""Letting failed targets wait again."""
+"""Requeueing of failed targets."""
 
 from collections.abc import Collection
 
@@ -14,9 +14,9 @@ from crawlyard.store.tables.jobs import FAILED, bodies, frontier, pages
 def reopen(
     conn: Connection, no: int, shard: Shard, kinds: Collection[ErrorKind]
 ) -> tuple[Shard, int]:
-    """Let the failed targets of *kinds* (empty: all) wait again, and drop their pages.
+    """Requeue the failed targets of *kinds* (empty: all), and delete their pages.
 
-    Return the shard without what they had used, and how many there were.
+    Return the shard without the usage of these targets, and their number.
     """
     failed: list[ColumnElement[bool]] = [pages.c.job_no == no, FAILED]
     if kinds:

@@ -1,1 +1,1 @@
-"""Workers, events, figures and retention as rows."""
+"""Workers, events, overview, retention and upkeep."""

@@ -1,4 +1,4 @@
-"""What has happened, in commit order."""
+"""Event log in commit order."""
 
 from functools import partial
 
@@ -13,21 +13,21 @@ from crawlyard.store.tables.jobs import events
 
 
 class EventLog(Struct, frozen=True):
-    """What has happened, in commit order."""
+    """Stored events, in commit order."""
 
     _database: Database
 
     async def events(
         self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        """Return events with a seq above *after*, at most *limit*.
+        """Return at most *limit* events that match *query*, with a seq above *after*.
 
-        Oldest first, unless the query wants the newest first: then the *limit* newest.
+        Oldest first, unless *query* asks for the newest first: then the *limit* newest.
         """
         return await self._database.read(partial(_events, query=query, after=after, limit=limit))
 
     async def last(self) -> int:
-        """Return the seq of the newest event, 0 when there is none."""
+        """Return the seq of the newest event, 0 if there is none."""
         return await self._database.known(_last)
 
 

@@ -1,4 +1,4 @@
-"""Things of a user, or of all (``None``), that a person should know of."""
+"""Overview queries: what needs attention, such as overdue schedules and failed jobs."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -31,9 +31,9 @@ from crawlyard.store.tables.jobs import GIVEN_UP, HELD_BACK, PENDING, PRESENT, j
 from crawlyard.store.tables.schedules import FIRES, schedules, ticks
 from crawlyard.store.tables.webhooks import webhooks
 
-_JOINED = 200  # queries in one: SQLite takes at most 500
+_JOINED = 200  # queries in one UNION: SQLite takes at most 500
 
-_AT_ONCE = 1000  # jobs of one look, between which others get their turn
+_AT_ONCE = 1000  # jobs read by one query, so that others can run in between
 
 _END = (jobs.c.id, jobs.c.state, jobs.c.ended_at)
 _LINE = (jobs.c.owner, jobs.c.schedule_id, jobs.c.template_id, jobs.c.name)
@@ -42,28 +42,28 @@ _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
     SubjectKind.TEMPLATE: (jobs.c.template_id, jobs.c.schedule_id),
     SubjectKind.JOB: (jobs.c.name, jobs.c.template_id, jobs.c.schedule_id),
 }
-"""The column that has the key of a line, and those that are empty in it."""
+"""For each kind of line, the column with its key and the columns that must be NULL."""
 
 
 class OverviewStore(Struct, frozen=True):
-    """Things of a user, or of all (``None``), that a person should know of."""
+    """What needs attention, for the things of one owner, or of all if *owner* is ``None``."""
 
     _database: Database
 
     async def recent(
         self, schedule_ids: Collection[str], limit: int
     ) -> Mapping[str, Sequence[RecentTick]]:
-        """Return the last *limit* ticks of each of these schedules, the latest first.
+        """Return the last *limit* ticks of each schedule with their jobs' states, latest first.
 
-        With the states of their jobs, all of one moment. One without any is left out.
+        The states are from a single snapshot. Schedules without ticks are left out.
         """
         work = partial(_recent, schedule_ids=sorted(set(schedule_ids)), limit=limit)
         return await self._database.read(work)
 
     async def overdue(self, owner: str | None, before: datetime, limit: int) -> list[CrawlSchedule]:
-        """Return schedules that should have been fired before *before*, the latest due last.
+        """Return at most *limit* schedules that should have fired before *before*, earliest first.
 
-        One that is paused is not late.
+        Paused schedules are never overdue.
         """
         late = (
             select(schedules)
@@ -86,7 +86,7 @@ class OverviewStore(Struct, frozen=True):
         reasons: Collection[StateReason],
         limit: int,
     ) -> list[Job]:
-        """Return jobs paused before *before*, or for one of *reasons*, the longest first."""
+        """Return jobs paused before *before*, or for one of *reasons*, longest pause first."""
         short = jobs.c.state_reason.in_([reason.value for reason in reasons])
         held = (
             select(jobs)
@@ -99,7 +99,7 @@ class OverviewStore(Struct, frozen=True):
     async def failures(
         self, owner: str | None, since: datetime, limit: int
     ) -> Sequence[tuple[NoticeLine | None, JobEnd]]:
-        """Return the jobs that have failed since *since* with their lines, the last first."""
+        """Return at most *limit* jobs that failed since *since*, with their lines, latest first."""
         failed = (
             select(*_END, *_LINE)
             .where(GIVEN_UP, PRESENT, jobs.c.ended_at >= since, *_of(jobs.c.owner, owner))
@@ -111,14 +111,14 @@ class OverviewStore(Struct, frozen=True):
     async def ends(
         self, lines: Mapping[NoticeLine, datetime], last: int
     ) -> Mapping[NoticeLine, Sequence[JobEnd]]:
-        """Return how the jobs of *lines* have ended since the instant of each, the last first.
+        """Return how the jobs of each line ended since the instant given for it, latest first.
 
-        At most *last* of each; who was cancelled is left out.
+        At most *last* jobs of each line; cancelled jobs are left out.
         """
         return await self._database.read(partial(_ends, lines=lines, last=last))
 
     async def backlog(self, owner: str | None, now: datetime) -> OwnerBacklog:
-        """Return how many jobs are due at *now* and wait, and since when."""
+        """Return the number of pending jobs that are due at *now*, and the one due longest."""
         due = (
             select(jobs.c.id, jobs.c.due_at, func.count().over().label("count_"))
             .where(PENDING, PRESENT, jobs.c.due_at <= now, *_of(jobs.c.owner, owner))
@@ -130,9 +130,9 @@ class OverviewStore(Struct, frozen=True):
         return OwnerBacklog()
 
     async def damaged(self, limit: int, among: int) -> list[Job]:
-        """Return jobs of anybody that cannot be read as they are stored, newest first.
+        """Return at most *limit* jobs of all users whose stored row is damaged, newest first.
 
-        The newest *among* jobs are looked at, a portion at a time.
+        Searches the newest *among* jobs, a portion at a time.
         """
         found: list[Job] = []
         newest = select(jobs).where(PRESENT).order_by(jobs.c.no.desc())
@@ -146,7 +146,7 @@ class OverviewStore(Struct, frozen=True):
         return found[:limit]
 
     async def off(self, owner: str | None, limit: int) -> list[Webhook]:
-        """Return webhooks that are switched off, the last that was changed first."""
+        """Return at most *limit* webhooks that are switched off, most recently changed first."""
         found = (
             select(webhooks)
             .where(~webhooks.c.active, *_of(webhooks.c.owner, owner))
@@ -168,7 +168,7 @@ def _recent(
 ) -> Mapping[str, Sequence[RecentTick]]:
     found: dict[str, list[RecentTick]] = {}
     for part in _parts(schedule_ids):
-        # of each no more is read than is shown, along the key of the ledger
+        # reads only the returned ticks of each schedule, along the primary key
         last = [
             select(ticks)
             .where(ticks.c.schedule_id == schedule_id)
@@ -207,11 +207,11 @@ def _ends(
 def _ends_of(
     conn: Connection, kind: SubjectKind, lines: Sequence[NoticeLine], since: datetime, last: int
 ) -> Iterator[tuple[NoticeLine | None, JobEnd]]:
-    """Yield the *last* ends since *since* of each of *lines*, which are of one kind."""
+    """Yield the *last* job ends since *since* of each of *lines*, which are all of one kind."""
     key, *others = _KEYS[kind]
     latest = (jobs.c.ended_at.desc(), jobs.c.id.desc())
     place = func.row_number().over(partition_by=(jobs.c.owner, key), order_by=latest)
-    # one look at the jobs of these owners for all lines: names have no index
+    # one pass over the jobs of these owners for all lines: names have no index
     each = (
         select(*_END, *_LINE, place.label("place"))
         .where(

@@ -1,4 +1,4 @@
-"""Deleting what happened long ago: events, deliveries and the ledger of schedules."""
+"""Deletion of old events, webhook deliveries and schedule ticks."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -46,10 +46,10 @@ def _events(conn: Connection, before: datetime, most: int) -> int:
     waits = select(deliveries.c.seq).where(UNDELIVERED)
     newest = select(func.max(events.c.seq)).scalar_subquery()
     heard = select(webhooks.c.id).where(webhooks.c.active).exists()
-    # while somebody is to hear of events, those that nobody has looked at for him stay
+    # while a webhook is active, events that were not fanned out yet stay
     seen = conn.scalar(select(cursors.c.seq)) or 0
-    # The first ones, of which the old ones go: events are numbered in the order of time,
-    # so that none but these need be looked at, and there is no index by time to be written.
+    # Reads the first events by seq and deletes the old ones among them: events are numbered in
+    # the order of time, which saves an index by time.
     first = (
         select(events.c.seq, events.c.at)
         .where(events.c.seq.not_in(waits), events.c.seq < newest, or_(~heard, events.c.seq <= seen))

@@ -1,4 +1,4 @@
-"""Finds what has had its time, and frees its space in small transactions."""
+"""Upkeep: find what has expired and free its space in small transactions."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,22 +19,22 @@ from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, jobs
 
 
 class UpkeepStore(Struct, frozen=True):
-    """Finds what has had its time, and frees its space in small transactions."""
+    """Finds what has expired and frees its space in small transactions."""
 
     _database: Database
 
     async def expired(self, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
-        """Return ended jobs that were kept as long as asked, the longest ended first.
+        """Return at most *limit* ended jobs whose retention is over, earliest ended first.
 
-        *retention* is for those whose spec says nothing; ``None`` keeps them for ever.
+        *retention* applies to jobs whose spec has none; ``None`` keeps those forever.
         """
         work = partial(_expired, now=now, retention=retention, limit=limit)
         return await self._database.read(work)
 
     async def paused(self, before: datetime, limit: int, after: Job | None = None) -> list[Job]:
-        """Return jobs that have been paused since *before* or earlier, the earliest first.
+        """Return at most *limit* jobs paused at or before *before*, earliest first.
 
-        With *after*: those that come behind that one in this order.
+        With *after*, only jobs that follow that one in this order.
         """
         work = partial(_paused, before=before, limit=limit, after=after)
         return await self._database.read(work)
@@ -42,26 +42,26 @@ class UpkeepStore(Struct, frozen=True):
     async def forget(self, before: datetime, rows: int = 1000) -> int:
         """Delete up to *rows* events, deliveries and ticks older than *before*; return how many.
 
-        A delivery that still waits stays, and so does its event; so do, while a webhook is
-        active, events that `DeliveryStore.fan_out` has not looked at, and a tick that waits
-        for its run. The newest event always stays: readers go on from its seq.
+        Kept are deliveries that still wait and their events, ticks that wait for their run and,
+        while a webhook is active, events that `DeliveryStore.fan_out` has not processed. The newest
+        event is always kept: readers continue from its seq.
         """
         return await self._database.write(partial(forget, before=before, rows=rows))
 
     async def tidy(self) -> None:
-        """Sum up the counts that are kept of jobs, and correct those that other SQL made wrong."""
+        """Sum up the job counts, and correct them if other SQL changed jobs."""
         while await self._database.write(sum_up):
             pass
-        # looked at beside those who write: on SQLite it would keep them out for a second
+        # checked in a read: on SQLite, a write transaction would block writers for a second
         if not await self._database.read(agrees):
             await self._database.write(agree)
 
     async def purge(self, rows: int = 1000) -> PurgeResult:
-        """Delete up to *rows* rows of deleted jobs, or give free room back to the disk.
+        """Delete up to *rows* rows of deleted jobs, or return free space to the disk.
 
-        Fewer where they are large. Return what that freed: nothing when all is done.
-        The webhooks of a job go with it. Its events stay: whoever reads on from the
-        last it has seen may not have read them yet.
+        Fewer rows are deleted if they are large. Return what was freed: empty when all is done.
+        The webhooks of a job are deleted with it. Its events stay: readers that continue
+        from their last seq may not have read them yet.
         """
         freed = await self._database.write(partial(purge, rows=rows))
         if not freed and (file := await self._database.read(_file)) is not None:
@@ -69,12 +69,12 @@ class UpkeepStore(Struct, frozen=True):
         return freed
 
     async def size(self) -> int:
-        """Return the bytes that the database takes on its disk; 0 in memory."""
+        """Return the size of the database in bytes, for SQLite with its write-ahead log."""
         return await self._database.read(_size)
 
 
 def _expired(conn: Connection, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
-    # microseconds, both: an instant plus a duration has no type of its own
+    # both as microseconds: SQLAlchemy has no type for an instant plus a duration
     ended_at, kept = (type_coerce(c, BigInteger) for c in (jobs.c.ended_at, jobs.c.retention))
     had_its_time = and_(jobs.c.retention.is_not(None), ended_at + kept <= literal(now, Instant))
     if retention is not None:

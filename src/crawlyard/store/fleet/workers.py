@@ -1,7 +1,4 @@
-"""What workers say of themselves, and what operators want of them.
-
-The log and the course of each job, by its id; `FrontierStore.record` writes them.
-"""
+"""Worker reports and requests to workers; job logs, courses and known URLs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -47,43 +44,43 @@ from crawlyard.store.tables.watch import courses, log_lines, workers
 
 
 class WorkerStore(Struct, frozen=True):
-    """What workers say of themselves, and what operators want of them."""
+    """Reports of workers, and what operators request of them."""
 
     _database: Database
 
     async def beat(self, report: WorkerReport) -> WorkerWish:
-        """Keep the report of a worker in place of its last one; return what is wanted of it.
+        """Store the report of a worker in place of its last one; return what is requested of it.
 
-        What *report* itself says of that is not kept.
+        The wish in *report* itself is not stored.
         """
         return await self._database.write(partial(_beat, report=report))
 
     async def wish(self, worker_id: str) -> WorkerWish:
-        """Return what is wanted of a worker; of one that has no report, nothing."""
+        """Return what is requested of a worker: nothing if it has no report."""
         return await self._database.known(_wish, worker_id)
 
     async def ask(self, worker_id: str, wish: WorkerWish, was: WorkerWish, event: Event) -> None:
-        """Want *wish* of a worker of whom *was* has been wanted, and add the event.
+        """Change what is requested of a worker from *was* to *wish*, and add the event.
 
         Raises:
-            Conflict: something else is wanted of it by now, or it has no report any more.
+            Conflict: something other than *was* is requested by now, or the worker has no report.
         """
         of_it = (workers.c.id == worker_id, workers.c.wish == was.value)
         asked = update(workers).where(*of_it).values(wish=wish.value)
         await self._database.write(partial(_ask, asked=asked, worker_id=worker_id, event=event))
 
     async def find(self) -> list[WorkerReport]:
-        """Return all reports, the worker that began first in front."""
+        """Return all reports, sorted by the start of the worker."""
         found = await self._database.read(_workers)
         return sorted(found, key=lambda r: (r.started_at, r.id))
 
     async def forget(self, worker_id: str) -> bool:
-        """Delete a report; tell whether there was one."""
+        """Delete a report; return whether there was one."""
         gone = delete(workers).where(workers.c.id == worker_id)
         return bool(await self._database.write(lambda conn: conn.execute(gone).rowcount))
 
     async def sweep(self, before: datetime) -> int:
-        """Delete the reports of workers that have said nothing since *before*; return how many."""
+        """Delete reports whose last heartbeat is before *before*; return how many."""
         gone = delete(workers).where(workers.c.beat_at < before)
         return await self._database.write(lambda conn: conn.execute(gone).rowcount)
 
@@ -92,7 +89,7 @@ _WISH = select(workers.c.wish).where(workers.c.id == bindparam("worker"))
 
 
 def _beat(conn: Connection, report: WorkerReport) -> WorkerWish:
-    put_rows(conn, workers, [worker_row(report)])  # the column of the wish stays as it is
+    put_rows(conn, workers, [worker_row(report)])  # leaves the `wish` column unchanged
     return _wish(conn, report.id)
 
 
@@ -111,17 +108,20 @@ def _workers(conn: Connection) -> list[WorkerReport]:
 
 
 class JournalStore(Struct, frozen=True):
-    """The log and the course of each job, by its id; `FrontierStore.record` writes them."""
+    """Log, course and known URLs of jobs, as written by `FrontierStore.record`."""
 
     _database: Database
 
     async def lines(
         self, job_id: str, least: Level, after: int, limit: int, text: str = ""
     ) -> list[LogLine]:
-        """Return lines with an *n* above *after*, oldest first, at most *limit*."""
+        """Return at most *limit* log lines with an *n* above *after*, oldest first.
+
+        Only lines of level *least* or above that contain *text* in their message or URL.
+        """
         asked = [
             log_lines.c.n > after,
-            # more are there until the next time that older ones are deleted
+            # more lines may be stored, until the next time that old ones are deleted
             log_lines.c.n > _newest(job_id).scalar_subquery() - MOST_LINES,
             log_lines.c.level >= int(least),
         ]
@@ -130,26 +130,26 @@ class JournalStore(Struct, frozen=True):
         return await self._database.read(partial(_lines, job_id=job_id, asked=asked, limit=limit))
 
     async def last(self, job_id: str) -> int:
-        """Return the *n* of the newest line, 0 when there is none."""
+        """Return the *n* of the newest line, 0 if there is none."""
         return await self._database.read(lambda conn: conn.scalar(_newest(job_id)) or 0)
 
     async def ends(self, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
-        """Return where the logs of jobs end, by their ids, without those that are not there.
+        """Return where the logs of jobs end, by job id; jobs that don't exist are left out.
 
-        Number and state of each are of one moment.
+        Line number and state of each job are from the same snapshot.
         """
         if not job_ids:
             return {}
         return await self._database.read(partial(_ends, job_ids=job_ids))
 
     async def course(self, job_id: str) -> Course:
-        """Return how a job went, empty if it has not begun."""
+        """Return the course of a job, empty if it has not started."""
         return await self._database.read(partial(_course, job_id=job_id))
 
     async def known(self, job_id: str, fp: int) -> KnownURL | None:
-        """Return what became of the URL of this hash, ``None`` if the job never found it.
+        """Return what became of the URL with this fingerprint, ``None`` if the job never found it.
 
-        By its `engine.urls.fingerprint`, not by its text, for which there is no index.
+        *fp* is the `engine.urls.fingerprint` of the URL: URLs themselves have no index.
         """
         query = _known().where(frontier.c.job_no == _number(job_id), frontier.c.fp == fp)
         found = await self._database.read(partial(_found, query=query))
@@ -158,7 +158,7 @@ class JournalStore(Struct, frozen=True):
     async def upcoming(
         self, job_id: str, after: int, limit: int, states: Sequence[TargetState]
     ) -> list[KnownURL]:
-        """Return URLs in *states* with a key above *after*, in their order, at most *limit*."""
+        """Return at most *limit* URLs in *states* with a key above *after*, sorted by key."""
         if not states:
             return []
         ids = union_all(*(_first(job_id, state, after, limit) for state in set(states)))
@@ -166,7 +166,7 @@ class JournalStore(Struct, frozen=True):
         return await self._database.read(partial(_found, query=query))
 
     async def waits(self, now: datetime) -> timedelta:
-        """Return how long the job that is due longest has waited, nothing if none is."""
+        """Return how long the pending job that is due longest has waited, zero if none is due."""
         return await self._database.read(partial(_waits, now=now))
 
 
@@ -193,7 +193,7 @@ def _lines(
 
 def _ends(conn: Connection, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
     newest = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
-    part = shards.alias()  # those of a job that is spread have leases of their own
+    part = shards.alias()  # the shards of a spread job have their own leases
     held = select(func.max(part.c.lease_until)).where(part.c.job_no == jobs.c.no)
     found = (
         select(
@@ -217,19 +217,19 @@ def _course(conn: Connection, job_id: str) -> Course:
 
 def _first(job_id: str, state: TargetState, after: int, limit: int) -> Select[int]:
     """Return a query for the keys of a job's first URLs in one state."""
-    # a literal, so that the indexes of URLs that wait and that were skipped are seen
+    # a literal, so that the partial indexes of waiting and skipped URLs are used
     same = frontier.c.state == literal_column(str(int(state)))
     no: ColumnElement[int] = frontier.c.job_no
     if state not in {TargetState.WAITING, TargetState.SKIPPED}:
-        # along the keys: by the index of all fp, SQLite looks up and sorts every row of
-        # the job, which takes 3.7 s for a million where this takes 0.15
+        # `+ 0` makes SQLite walk the keys: with the index on fp, it looks up and sorts every row
+        # of the job, which takes 3.7 s for a million rows instead of 0.15 s
         no = no + 0
     found = select(frontier.c.id).where(no == _number(job_id), same, frontier.c.id > after)
     return select(found.order_by(frontier.c.id).limit(limit).subquery())
 
 
 def _known() -> Select[Any]:
-    """Return a query for URLs, each with that of the page that named it."""
+    """Return a query for URLs, each with the URL of the page that links to it."""
     parent = frontier.alias("parent")
     named_by = (parent.c.job_no == frontier.c.job_no) & (parent.c.fp == frontier.c.parent_fp)
     return select(*frontier.c, parent.c.url.label("parent")).select_from(

@@ -1,7 +1,8 @@
-"""How each host is asked by all processes on one store together.
+"""Rate limits and slots of hosts, shared by all processes on one store.
 
-Whoever books a host, holds it or gives out its seats locks its row of `hosts`, several in
-the order of their names: nobody waits in a circle, and its seats change one at a time.
+Every transaction that books a host, holds it or grants its slots first locks its row of `hosts`,
+several in the order of their names. This avoids deadlocks, and the slots of a host change one
+transaction at a time.
 """
 
 from collections import defaultdict
@@ -26,9 +27,9 @@ from crawlyard.store.hosts.slot_rules import HostKept, Settled, settled
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.hosts import host_rules, host_seats, hosts
 
-# made once, as each job that begins asks all three; making them took a third of the time
+# Built once, as each starting job runs all three; building them took a third of the time.
 _NAMES = bindparam("names", type_=CleanText, expanding=True)
-# in order: two processes that book the same hosts do not wait in a circle
+# ordered, so that two processes that book the same hosts don't deadlock
 _OWN = select(hosts).where(hosts.c.host.in_(_NAMES)).order_by(hosts.c.host).with_for_update()
 _RULES = select(host_rules).where(host_rules.c.host.in_(_NAMES))
 _LIVE = select(host_seats).where(
@@ -37,15 +38,15 @@ _LIVE = select(host_seats).where(
 
 
 class HostStore(Struct, frozen=True):
-    """How each host is asked by all processes on one store together."""
+    """Bookings, holds and slots of hosts, shared by all processes on one store."""
 
     _database: Database
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
-        """Book requests; return when the first of each may leave, in the order asked.
+        """Book requests; return when the first request of each booking may be sent, in order.
 
-        The others of a booking follow *every_s* apart. Bookings of one host never
-        overlap, whoever made them, and none begins before the host's hold ends.
+        The other requests of a booking follow *every_s* apart. Bookings of one host never
+        overlap, no matter who made them, and none starts before the host's hold ends.
         """
         if not bookings:
             return []
@@ -54,10 +55,10 @@ class HostStore(Struct, frozen=True):
     async def sit(
         self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
     ) -> list[HostTerms]:
-        """Renew the seats of a process until *until*; return its terms, in the order asked.
+        """Renew the slots of a process until *until*; return its terms for each host, in order.
 
-        As `core.seats.seats_of` says, with the bookings that it asks for; a host is
-        named once. The seats of a row that is not renewed are free from its *until* on.
+        `core.hosts.slots.seats_of` decides how many slots; requested bookings are made as well.
+        Each host may occur once. Slots that are not renewed are free from their *until* on.
         """
         if not wishes:
             return []
@@ -65,33 +66,33 @@ class HostStore(Struct, frozen=True):
         return await self._database.write(work)
 
     async def leave(self, asker: str) -> None:
-        """Give all seats of a process back."""
+        """Release all slots of a process."""
         await self._database.write(partial(_leave, asker=asker))
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
     ) -> None:
-        """Let no booking of *host* begin before *until*; an earlier one changes nothing.
+        """Let no booking of *host* start before *until*; an earlier hold changes nothing.
 
-        *strikes*: the refusals in a row that led to it, the last of them at *struck_at*.
-        A number that is lower than what still counts changes nothing.
+        *strikes* is the number of consecutive refusals that led to it, the last of them at
+        *struck_at*. A number lower than the one that still counts changes nothing.
         """
         work = partial(_hold, host=clean(host), until=until, strikes=strikes, struck_at=struck_at)
         await self._database.write(work)
 
     async def forgive(self, host: str) -> None:
-        """Count no refusals of *host* any more: it has answered."""
+        """Reset the consecutive refusals of *host*: it has answered."""
         await self._database.write(partial(_forgive, host=clean(host)))
 
     async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
-        """Return how far ahead these hosts are booked; one that nobody has booked is left out."""
+        """Return how far ahead these hosts are booked or held; hosts without a row are left out."""
         return await self._database.read(partial(_booked, names=hosts)) if hosts else {}
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
-        """Delete up to *rows* rows of hosts and seats that ended before *before*.
+        """Delete up to *rows* rows of hosts and slots that ended before *before*; return how many.
 
-        Of hosts: bookings and holds; of seats: those that lapsed. Return how many.
-        Whoever asks one of these hosts next is the first to do so.
+        That is, hosts whose bookings and holds are over, and expired slots. The next
+        process that requests such a host starts from scratch.
         """
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
@@ -114,10 +115,10 @@ def _keep_booked(conn: Connection, free_at: Mapping[str, datetime | None]) -> No
 
 
 def _locked(conn: Connection, names: Collection[str]) -> dict[str, HostKept]:
-    """Return what is kept of each host, and keep others from changing it meanwhile."""
+    """Return what is stored about each host, with the rows locked."""
     found: dict[str, HostKept] = {}
     unique = sorted(set(names))
-    while len(found) < len(unique):  # one may be swept away between the two statements
+    while len(found) < len(unique):  # a row may be swept between the two statements
         insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in unique])
         found = {
             row.host: HostKept(
@@ -155,7 +156,7 @@ def _rules(conn: Connection, names: Collection[str]) -> dict[str, HostRule]:
 def _sitters(
     conn: Connection, names: Collection[str], now: datetime
 ) -> dict[str, list[SlotHolder]]:
-    """Return the rows of hosts that have not lapsed."""
+    """Return the unexpired slot holders of each host."""
     sitters: dict[str, list[SlotHolder]] = defaultdict(list)
     for row in conn.execute(_LIVE, {"names": names, "now": now}):
         sitters[row.host].append(

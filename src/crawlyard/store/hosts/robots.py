@@ -1,4 +1,4 @@
-"""The robots.txt that was had of each origin."""
+"""Cache of robots.txt files by origin."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,21 +17,21 @@ from crawlyard.store.tables.hosts import robots
 
 
 class RobotsStore(Struct, frozen=True):
-    """The robots.txt that was had of each origin."""
+    """Cached robots.txt files, one per origin."""
 
     _database: Database
 
     async def get(self, origin: str, now: datetime) -> RobotsFile | None:
-        """Return the file of an origin if it still holds at *now*."""
+        """Return the cached file of an origin, ``None`` if there is none that is valid at *now*."""
         return await self._database.read(partial(_get, origin=clean(origin), now=now))
 
     async def put(self, files: Sequence[RobotsFile]) -> None:
-        """Keep files, each in place of one that was had earlier; an origin is named once."""
+        """Store files, each replacing one fetched no later; each origin may occur once."""
         if files:
             await self._database.write(partial(_put, files=files))
 
     async def sweep(self, before: datetime, rows: int = 1000) -> int:
-        """Delete up to *rows* files that ceased to hold before *before*; return how many."""
+        """Delete up to *rows* files that expired before *before*; return how many."""
         return await self._database.write(partial(_sweep, before=before, rows=rows))
 
 
@@ -42,7 +42,7 @@ def _get(conn: Connection, origin: str, now: datetime) -> RobotsFile | None:
 
 
 def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
-    # by origin: two that put the same files do not wait in a circle
+    # sorted by origin, so that two writers of the same files don't deadlock
     rows = sorted((file_row(file) for file in files), key=lambda row: str(row["origin"]))
     insert = postgresql.insert(robots) if is_postgres(conn) else sqlite.insert(robots)
     given = insert.excluded

@@ -1,4 +1,4 @@
-"""What operators say of hosts; a host without a rule is treated as its jobs wish."""
+"""Host rules set by operators."""
 
 from functools import partial
 
@@ -18,24 +18,24 @@ from crawlyard.store.tables.hosts import host_rules
 
 
 class HostRuleStore(Struct, frozen=True):
-    """What operators say of hosts; a host without a rule is treated as its jobs wish."""
+    """Host rules set by operators. Hosts without a rule follow the settings of their jobs."""
 
     _database: Database
 
     async def find(self, after: str, limit: int) -> list[HostRule]:
-        """Return the rules of hosts behind *after*, by host, at most *limit*."""
+        """Return at most *limit* rules of hosts that sort after *after*, by host."""
         return await self._database.read(partial(_find, after=clean(after), limit=limit))
 
     async def get(self, host: str) -> HostRule:
         """Return the rule of a host.
 
         Raises:
-            NotFound: it has none.
+            NotFound: the host has no rule.
         """
         return await self._database.read(partial(_get, host=host))
 
     async def put(self, rule: HostRule, event: Event) -> None:
-        """Keep a rule in place of version ``rule.version - 1``; version 1 is a new one.
+        """Replace version ``rule.version - 1`` of a rule and add the event; version 1 is new.
 
         Raises:
             Conflict: the stored version is another.
@@ -43,10 +43,10 @@ class HostRuleStore(Struct, frozen=True):
         await self._database.write(partial(_put, rule=rule, event=event))
 
     async def delete(self, host: str, version: int, event: Event) -> None:
-        """Delete the rule of a host.
+        """Delete the rule of a host and add the event.
 
         Raises:
-            Conflict: the stored version is another, or there is none.
+            Conflict: the stored version is another, or the host has no rule.
         """
         await self._database.write(partial(_delete, host=host, version=version, event=event))
 

@@ -1,4 +1,4 @@
-"""How a process may ask a host from now on: one rule for all stores."""
+"""Slot rule: the terms under which a process may request a host, shared by all stores."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ from crawlyard.store.hosts.booking import slots
 
 
 class HostKept(Struct, frozen=True, kw_only=True):
-    """What is kept of a host."""
+    """The stored booking, hold and refusals of a host."""
 
     booked_until: datetime | None = None
     held_until: datetime | None = None
@@ -28,14 +28,14 @@ class HostKept(Struct, frozen=True, kw_only=True):
     struck_at: datetime | None = None
 
     def free_at(self, now: datetime, booking: Booking | None = None) -> datetime:
-        """Return from when the host may be booked, by *booking* if one is given."""
+        """Return when the host is free to be booked, by *booking* if one is given."""
         booked = self.booked_until
         if booking is not None and booked is not None and booked == booking.last:
             booked = booking.free_at
         return max(booked or now, self.held_until or now, now)
 
     def held(self, until: datetime, strikes: int, struck_at: datetime | None) -> "HostKept":
-        """Return it with a hold until then, after so many refusals in a row."""
+        """Return the host held until *until* at least, after *strikes* consecutive refusals."""
         longer = replace(self, held_until=max(until, self.held_until or until))
         if struck_at is None:
             return longer
@@ -44,7 +44,7 @@ class HostKept(Struct, frozen=True, kw_only=True):
 
 
 class Settled(Struct, frozen=True, kw_only=True):
-    """What a wish comes to, and what is to be written for it."""
+    """The result of a slot request: the terms, and what to write for them."""
 
     terms: HostTerms
     seat: SlotHolder
@@ -59,7 +59,7 @@ def settled(
     rule: HostRule | None,
     now: datetime,
 ) -> Settled:
-    """Return what the wish of *asker* comes to; *sitters* are the rows that have not lapsed."""
+    """Return the result of the request by *asker*; *sitters* are the unexpired slot holders."""
     nobody = SlotHolder(asker=asker, wanted=0, at_once=wish.at_once, granted=0, since=now)
     mine = next((sitter for sitter in sitters if sitter.asker == asker), nobody)
     others = [sitter for sitter in sitters if sitter.asker != asker]

@@ -1,4 +1,4 @@
-"""Which jobs a worker may claim, and the first of them while owners are passed over."""
+"""Claim candidates: the jobs a worker may claim, and the first one when some owners are skipped."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -29,7 +29,7 @@ from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.jobs import CLAIM_ORDER, HELD, PENDING, PRESENT, READY, jobs, shards
 
 NEAR = 200
-"""Jobs at the head of the queue that are looked at before the owners are asked one by one."""
+"""Number of jobs at the head of the queue to scan before querying the owners one by one."""
 
 _PLACE = (jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id)
 
@@ -37,26 +37,26 @@ LEVELS = sorted(Priority, reverse=True)
 
 
 class ClaimKind(NamedTuple):
-    """Which conditions a claim has; what they compare with is given to the query."""
+    """The conditions of a claim. The values they compare with are query parameters."""
 
-    only: bool  # one job alone
+    only: bool  # restricted to one job
     least: Priority
-    needs: bool  # there are jobs that need tags which the worker has
-    out: bool  # there are users whose quota is used up
-    waited: bool = False  # since an instant at least
+    needs: bool  # some pending jobs need tags, and the worker has them
+    out: bool  # some users have used up their quota
+    waited: bool = False  # restricted to jobs that have waited since a given instant
 
 
 def asked_by(
     conn: Connection, asker: Asker, now: datetime, out: Collection[str]
 ) -> tuple[ClaimKind, Mapping[str, object]]:
-    """Return which conditions *asker* makes, owners in *out* passed over, and their values."""
+    """Return the conditions of a claim by *asker* that skips owners in *out*, and their values."""
     needs = met(conn, asker.tags)
     kind = ClaimKind(asker.only is not None, asker.least, bool(needs), bool(out))
     return kind, {"now": now, "only": asker.only, "needs": needs, "out": list(out)}
 
 
 def on_offer(kind: ClaimKind) -> list[ColumnElement[bool]]:
-    """Return the conditions that a job may be claimed, as `core.queue.takes` says."""
+    """Return the SQL conditions for claimable jobs, in agreement with `core.jobs.queue.takes`."""
     now = bindparam("now", type_=Instant)
     free = or_(~HELD, shards.c.lease_until <= now)
     asked = [PENDING, PRESENT, jobs.c.due_at <= now, free, untouched(now)]
@@ -76,18 +76,18 @@ def on_offer(kind: ClaimKind) -> list[ColumnElement[bool]]:
 
 
 def first_of_others(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> int | None:
-    """Return the key of the job that is first in line while owners are passed over.
+    """Return the key of the first job in the queue whose owner isn't skipped.
 
-    The jobs of those may be a hundred thousand, and of a higher level than all the rest: no
-    claim may walk them all. So only the head of the queue is looked through. If it is all
-    theirs, each other owner is asked for his first job, level by level.
+    The skipped owners may have a hundred thousand jobs, all at a higher level than the rest, and
+    no claim may walk them all. So only the head of the queue is scanned. If it holds nothing but
+    their jobs, the first job of each other owner is looked up, level by level.
     """
     found: int | None = conn.scalar(near(kind), given)
     for level in LEVELS:
         if found is not None or level < kind.least:
             break
         heads = conn.scalars(_heads(kind), {**given, "level": int(level)}).all()
-        # by their keys: in one statement with them, Postgres would read all jobs
+        # A second statement, by key: in a single statement Postgres would read all jobs.
         mine = jobs.c.no.in_([no for no in heads if no is not None])
         found = conn.scalar(select(jobs.c.no).where(mine).order_by(*CLAIM_ORDER).limit(1))
     return found
@@ -95,11 +95,11 @@ def first_of_others(conn: Connection, kind: ClaimKind, given: Mapping[str, objec
 
 @cache
 def near(kind: ClaimKind) -> Select[int]:
-    """Return a query for the first job that may be claimed among those at the head of the queue."""
+    """Return a query for the first claimable job among the `NEAR` jobs at the head of the queue."""
     there = _marked(kind)
     if kind.least > Priority.LOW:
         there &= _least(kind)
-    # deleted or not: of SQLite's indexes, only those of the order are left to choose from
+    # No condition on deletion: it leaves SQLite only the indexes of the claim order to choose from.
     ahead = select(jobs.c.no, *_PLACE).where(there).order_by(*CLAIM_ORDER).limit(NEAR).subquery()
     level, *rest = (ahead.c[column.name] for column in _PLACE)
     return (
@@ -113,7 +113,7 @@ def near(kind: ClaimKind) -> Select[int]:
 
 @cache
 def _heads(kind: ClaimKind) -> Select[Any]:
-    """Return a query for the first job of each owner in a level, ``None`` where there is none."""
+    """Return a query for each owner's first claimable job in a level, ``None`` if there is none."""
     owners = _owners()
     own = (
         select(jobs.c.no)
@@ -133,7 +133,10 @@ def _heads(kind: ClaimKind) -> Select[Any]:
 
 
 def _owners() -> CTE:
-    """Return the owners of jobs that wait: from one to the next in an index, however many jobs."""
+    """Return the owners of pending jobs.
+
+    A recursive query hops from owner to owner in an index, however many jobs each has.
+    """
     other = jobs.alias("other")
     waits = other.c.state == literal_column("'pending'")
     first: Select[Any] = select(func.min(jobs.c.owner).label("owner")).where(PENDING)
@@ -143,12 +146,12 @@ def _owners() -> CTE:
 
 
 def _marked(kind: ClaimKind) -> ColumnElement[bool]:
-    # a worker without a free slot marks no job as due: `preempt` looks at all that wait
+    # `preempt` looks at all pending jobs: a worker without a free slot marks no job as due
     return PENDING if kind.waited else READY
 
 
 def _of_owner(kind: ClaimKind) -> list[ColumnElement[bool]]:
-    # spelled so that no database goes along the whole queue for the jobs of one owner
+    # Written as `ready + 0` so that no database walks the whole queue for one owner's jobs.
     ready = jobs.c.ready.op("+")(literal_column("0")) == literal_column("1")
     return [PENDING] if kind.waited else [PENDING, ready]
 

@@ -1,7 +1,7 @@
-"""Number of jobs of each user, state and priority, kept as jobs change.
+"""Job counts by owner, state and priority, maintained as jobs change.
 
-To count a million jobs takes half a second, along an index a tenth; the sums are read in
-two milliseconds.
+Each change appends steps (+1 or -1); the steps are summed up later. Counting a million jobs takes
+half a second, along an index a tenth of a second; reading the sums takes two milliseconds.
 """
 
 from collections import Counter
@@ -36,9 +36,9 @@ from crawlyard.store.tables.jobs import PRESENT, jobs
 from crawlyard.store.tables.tallies import tallies, tally_steps
 
 AT_ONCE = 2_000
-"""Steps that are summed up by one transaction: about 10 ms."""
+"""Number of steps that one transaction sums up: about 10 ms."""
 
-# "CYtl": any number will do that nothing else on the database locks
+# "CYtl". Any number works that no other advisory lock on the database uses.
 _AGREE_LOCK = 0x4359746C
 
 Group = tuple[str, str, int]
@@ -63,29 +63,32 @@ _SQL: Mapping[FilterKey, Callable[[Subquery, Sequence[str]], ColumnElement[bool]
 
 
 def came(new: Iterable[Job]) -> Rows:
-    """Return the steps by which new jobs are counted."""
+    """Return the steps that count new jobs."""
     return _rows(Counter(map(_group, new)))
 
 
 def moved(before: Group | None, job: Job) -> Rows:
-    """Return the steps by which a job counts as what it is now, and no more as it was *before*."""
+    """Return the steps that move a job from its group *before* to its current one.
+
+    *before* is ``None`` if the stored version is another one: then there are no steps.
+    """
     now = _group(job)
     return [] if before is None or before == now else _rows({before: -1, now: 1})
 
 
 def went(conn: Connection, job: Job) -> None:
-    """Count a job no more."""
+    """Remove a job from the counts."""
     insert_new(conn, tally_steps, _rows({_group(job): -1}))
 
 
 def counting() -> Insert:
-    """Return the part of a statement of Postgres that adds steps, given by `as_json`."""
+    """Return the part of a Postgres statement that adds steps; `as_json` makes its parameter."""
     rows = rows_of(tally_steps, [tally_steps.c[name] for name in _STEP])
     return insert(tally_steps).from_select(_STEP, select(rows))
 
 
 def counted_as(conn: Connection, job: Job, before: Job | None) -> Group | None:
-    """Return what the version before *job* is counted as; ``None``: it is not the stored one.
+    """Return the group of the version before *job*, ``None`` if that version isn't the stored one.
 
     *before* is that version, if it was read in this transaction.
     """
@@ -96,8 +99,11 @@ def counted_as(conn: Connection, job: Job, before: Job | None) -> Group | None:
 
 
 def sums(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], int]:
-    """Return how many jobs of *query*, whose counts are kept, are in each state and priority."""
-    # one statement sees one state of both tables, whoever writes meanwhile
+    """Return the number of jobs of *query* by state and priority, read from the maintained counts.
+
+    Use it only if `JobQuery.counts_are_kept`.
+    """
+    # a single statement, so that both tables are read in the same state
     parts = (select(*_columns(table), table.c.jobs) for table in (tallies, tally_steps))
     counted = union_all(*parts).subquery("counted")
     rows = conn.execute(
@@ -109,14 +115,14 @@ def sums(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], i
 
 
 def has_many_steps(conn: Connection) -> bool:
-    """Tell whether a transaction's worth of steps waits to be summed up."""
+    """Return whether at least `AT_ONCE` steps wait to be summed up."""
     first = select(tally_steps.c.no).order_by(tally_steps.c.no).offset(AT_ONCE - 1).limit(1)
     return conn.execute(first).first() is not None
 
 
 def sum_up(conn: Connection) -> bool:
-    """Add the first steps to the sums; tell whether there may be more of them."""
-    # two at once: the second takes others, or none
+    """Add the first `AT_ONCE` steps to the sums; return whether there may be more."""
+    # of two concurrent calls, the second skips the locked rows and takes others, or none
     first = select(tally_steps).order_by(tally_steps.c.no).limit(AT_ONCE)
     rows = conn.execute(first.with_for_update(skip_locked=True)).all()
     changes = Counter[Group]()
@@ -129,19 +135,19 @@ def sum_up(conn: Connection) -> bool:
 
 
 def agrees(conn: Connection) -> bool:
-    """Tell whether the sums are those of the jobs that there are; half a second for a million."""
+    """Return whether the sums match the stored jobs; takes half a second for a million jobs."""
     return not _missed(conn)
 
 
 def agree(conn: Connection) -> None:
-    """Add the steps by which the sums miss the jobs: somebody's own SQL changed those."""
-    if is_postgres(conn):  # two at once would add them twice
+    """Add the steps that make the sums match the jobs again, after manual changes by SQL."""
+    if is_postgres(conn):  # two concurrent calls would add the steps twice
         conn.execute(select(func.pg_advisory_xact_lock(_AGREE_LOCK)))
     insert_new(conn, tally_steps, _rows(_missed(conn)))
 
 
 def _missed(conn: Connection) -> Mapping[Group, int]:
-    """Return by how much the sums that are kept miss the jobs that there are."""
+    """Return the difference between the stored jobs and the maintained sums, by group."""
     there = select(*_columns(jobs), func.count().label("jobs")).where(PRESENT)
     parts = (
         there.group_by(*_columns(jobs)),
@@ -156,7 +162,7 @@ def _missed(conn: Connection) -> Mapping[Group, int]:
 
 
 def _rows(changes: Mapping[Group, int]) -> list[dict[str, Any]]:
-    """Return rows in the order of their keys: whoever adds to sums locks them in it."""
+    """Return rows in key order: all writers lock the sums in this order."""
     return [
         dict(zip(_STEP, (*group, count), strict=True))
         for group, count in sorted(changes.items())

@@ -1,4 +1,4 @@
-"""Why jobs and URLs wait, and how much has been done."""
+"""Diagnostics: why jobs and URLs wait, and how many jobs and URLs ended or failed."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
@@ -44,14 +44,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class InquiryStore(Struct, frozen=True):
-    """Why jobs and URLs wait, and how much has been done."""
+    """Queries that explain why jobs and URLs wait, and how many jobs and URLs ended or failed."""
 
     _database: Database
 
     async def front(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[str]:
-        """Return the ids of the jobs that a claim takes next, the first in front.
+        """Return the ids of the jobs that claims take next, in claim order.
 
-        Jobs of users in *without* are passed over.
+        Jobs of users in *without* are skipped.
         """
         asked = (
             select(jobs.c.id)
@@ -65,9 +65,9 @@ class InquiryStore(Struct, frozen=True):
     async def ahead(
         self, job: Job, now: datetime, limit: int, without: Collection[str] = ()
     ) -> int:
-        """Return how many jobs a claim takes before *job*; counting ends at *limit*.
+        """Return how many jobs are claimed before *job*, counting up to *limit*.
 
-        Those of *without* are not counted.
+        Jobs of users in *without* are not counted.
         """
         counted = (
             select(jobs.c.no)
@@ -79,9 +79,9 @@ class InquiryStore(Struct, frozen=True):
         return await self._database.read(lambda conn: conn.scalar(asked) or 0)
 
     async def held_back(self, now: datetime) -> Mapping[str, str]:
-        """Return which part of their quota lets no job of some users begin, by user.
+        """Return, by user, the part of their quota that keeps their jobs from starting.
 
-        As `core.quota.held_back` says.
+        Decided by `core.access.quota.held_back`; other users are left out.
         """
         return await self._database.read(partial(parts_held_back, now=now))
 
@@ -90,7 +90,7 @@ class InquiryStore(Struct, frozen=True):
         return await self._database.read(partial(_page_of, job_id=job_id, fp=fp))
 
     async def before(self, job_id: str, known: KnownURL, *, depth_first: bool) -> int:
-        """Return how many URLs of a job wait before a waiting one, as `FrontierStore.load` says."""
+        """Return how many URLs of a job `FrontierStore.load` returns before a waiting one."""
         depth, key = frontier.c.depth, frontier.c.id
         if depth_first:
             first = or_(depth > known.depth, and_(depth == known.depth, key > known.key))
@@ -104,7 +104,7 @@ class InquiryStore(Struct, frozen=True):
         return await self._database.read(lambda conn: conn.scalar(asked) or 0)
 
     async def roots(self, job_id: str) -> list[str]:
-        """Return the URLs that redirects of seeds led to: the scope takes them as seeds."""
+        """Return the URLs that seeds redirected to: the scope treats them as seeds."""
         asked = (
             select(frontier.c.url)
             .where(frontier.c.job_no == _number(job_id), SEED_HOP)
@@ -115,9 +115,10 @@ class InquiryStore(Struct, frozen=True):
     async def ended(
         self, owner: str | None, since: datetime, until: datetime, step: timedelta
     ) -> Mapping[tuple[int, State], int]:
-        """Return how many jobs of a user, or of all, ended in each step from *since* to *until*.
+        """Return how many jobs of *owner* ended in each step from *since* to *until*.
 
-        By the number of the step, from 0, and the state that they have now; zeros left out.
+        *owner* ``None`` means all users. Keys are the number of the step, counted from 0, and the
+        current state of the jobs; zeros are left out.
         """
         return await self._database.read(
             partial(_ended, owner=owner, since=since, until=until, step=step)
@@ -126,10 +127,10 @@ class InquiryStore(Struct, frozen=True):
     async def failing(
         self, owner: str | None, since: datetime, until: datetime, most: int
     ) -> list[FailingHost]:
-        """Return the hosts whose URLs failed from *since* up to and without *until*.
+        """Return the hosts whose URLs failed from *since* up to but excluding *until*.
 
-        In jobs of a user, or of all, as their pages are now; as `core.stats.failing_hosts`
-        orders them. Of more than *most* failures, the latest count alone.
+        Covers the current pages of the jobs of *owner*, or of all users if it is ``None``, in the
+        order of `core.overview.stats.failing_hosts`. Only the latest *most* failures count.
         """
         work = partial(_failing, owner=owner, since=since, until=until, most=most)
         return await self._database.read(work)
@@ -146,7 +147,7 @@ def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bo
 
 
 def _comes_before(job: Job) -> ColumnElement[bool]:
-    """Return that a job is before *job* in the order of `core.queue.claim_key`."""
+    """Return the condition that a job precedes *job* in `core.jobs.queue.claim_key` order."""
     level, turn, queued_at, id_ = jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id
     return or_(
         level > int(job.level),
@@ -176,8 +177,8 @@ def _page_of(conn: Connection, job_id: str, fp: int) -> StoredPage | None:
 def _ended(
     conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
 ) -> Mapping[tuple[int, State], int]:
-    # Instants are numbers of microseconds: a whole division counts the steps. Literals, as
-    # no planner sees that `/ $1` of the columns and of GROUP BY are the same.
+    # Instants are stored as microseconds, so an integer division gives the number of the step.
+    # Literals, not parameters: no planner sees that `/ $1` is the same in SELECT and GROUP BY.
     first, length = (since - _EPOCH) // _MICROSECOND, step // _MICROSECOND
     number: ColumnElement[int] = literal_column(f"(ended_at - {first}) / {length}", BigInteger)
     asked = (

@@ -1,4 +1,4 @@
-"""New jobs as a database keeps them: with a turn, a shard, tags and webhooks."""
+"""Insertion of new jobs with their turn, shard, hosts, text, tags and webhooks."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -43,15 +43,15 @@ from crawlyard.store.tables.tallies import tally_steps
 from crawlyard.store.tables.webhooks import webhooks
 
 _ALL_COLUMNS: ColumnElement[Any] = literal_column("*")
-_JOB = "of_job"  # the id of a job, beside what it has
+_JOB = "of_job"  # column with the id of a job, next to the value that belongs to it
 
 _HAS: tuple[tuple[Table, str, Callable[[JobSpec], Iterable[str]]], ...] = (
     (job_hosts, "host", lambda spec: hosts_in(spec.urls)),
     (job_texts, "text", lambda spec: (text_of(spec),)),
-    # each once, as they are stored: for Postgres a key that comes twice is a fault
+    # without duplicates after cleaning: Postgres rejects a key that occurs twice
     (job_tags, "tag", lambda spec: dict.fromkeys(map(clean, spec.tags))),
 )
-"""Tables of what jobs have, in which column, and what it is."""
+"""The child tables of jobs: table, column, and a function from a spec to the values."""
 
 
 def add_jobs(
@@ -60,14 +60,14 @@ def add_jobs(
     turns: OwnerTurns | None = None,
     told: Sequence[Event] = (),
 ) -> None:
-    """Write new jobs with their shards, tags and webhooks, then the events that are *told*.
+    """Insert new jobs with their shards, tags and webhooks, then add the events *told*.
 
     Raises:
-        Conflict: an id is taken; nothing may be kept of the transaction.
+        Conflict: an id is taken; the caller must roll the transaction back.
     """
     turns = turns or OwnerTurns(conn)
     rows = [new_job_row(job) | {"turn": turns.next(job.owner, job.level)} for job in new]
-    # from its first event on: a job's own webhook hears of nothing else
+    # since_seq 0: a job's own webhook receives every event of its job, from the first on
     asked = [webhook_row(webhook) | {"since_seq": 0} for job in new for webhook in job.webhooks()]
     at_once: Sequence[Event] = ()
     if is_postgres(conn):
@@ -85,7 +85,7 @@ def add_jobs(
 
 
 def _arrived(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:
-    """Insert rows of jobs with all that they have, and count them; return how many were new."""
+    """Insert jobs with their child rows and count them; return how many were new."""
     keys = keys_of(conn, _insert_of(jobs), rows)
     if len(keys) != len(rows):
         return len(keys)
@@ -105,7 +105,7 @@ def _arrived(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:
 def _arrived_at_once(
     conn: Connection, rows: Rows, new: Sequence[Job], told: Sequence[Event]
 ) -> int:
-    """Do the same, and tell events, by one statement: each is a round trip to a server."""
+    """Do the same as `_arrived` and add events, in one statement to save round trips."""
     given = {jobs.name: as_json(conn, jobs, rows)}
     for table, name, has in _HAS:
         theirs = [{_JOB: job.id, name: value} for job in new for value in has(job.spec)]
@@ -151,8 +151,8 @@ def _arrival(names: tuple[str, ...], *, telling: bool) -> Select[Any]:
 
 
 def _said(name: str, value: object) -> ColumnElement[Any]:
-    # As words of the statement: psycopg keeps what it made of a statement for the next time
-    # only if that has 50 parameters at most.
+    # Literals instead of parameters: psycopg caches a parsed statement only if it has at most
+    # 50 parameters.
     said = literal(value, shards.c[name].type)
     words = said.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
     return literal_column(str(words))

@@ -1,4 +1,4 @@
-"""New jobs."""
+"""Job intake: check new jobs against quotas and policies and insert them."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -32,16 +32,17 @@ _ITS_OWNER = bindparam("owner", type_=CleanText)
 
 
 class IntakeStore(Struct, frozen=True):
-    """New jobs."""
+    """Admission of new jobs."""
 
     _database: Database
 
     async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
-        """Let jobs in, in their order and in ONE transaction; return an answer to each.
+        """Admit jobs in order, in ONE transaction; return an answer for each.
 
-        Each is judged by what holds in that transaction; those of the same owner before it
-        count as waiting. No two transactions let in more of an owner than his quota says. One
-        that is refused, or whose `like` has another version by now, harms no other.
+        Each job is checked against the rules as that transaction sees them; earlier jobs of the
+        same owner count as waiting. Concurrent transactions never admit more jobs of an owner
+        than their quota allows. A job that is refused, or whose `like` job has changed its version
+        meanwhile, doesn't affect the others.
 
         Raises:
             Conflict: an id is taken; nothing is written.
@@ -50,8 +51,7 @@ class IntakeStore(Struct, frozen=True):
 
 
 def _enter(conn: Connection, entrants: Sequence[Entrant]) -> list[Entered]:
-    # Nobody waits in a circle: jobs by their keys, then users by theirs, then the lock of
-    # the events.
+    # Lock order, to avoid deadlocks: jobs by key, then users by key, then the lock of the events.
     there = _versions(conn, entrants)
     lines, rules = _first_look(conn, entrants)
     limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
@@ -67,7 +67,7 @@ def _enter(conn: Connection, entrants: Sequence[Entrant]) -> list[Entered]:
 def _judged(
     entrants: Sequence[Entrant], there: Mapping[str, int], rules: dict[str, IntakeRules]
 ) -> tuple[list[Entered], list[tuple[Job, Event]]]:
-    """Return the answer to each, and what is to be written of those who are let in."""
+    """Return the answer to each entrant, and the job and event to write for each admitted one."""
     answers: list[Entered] = []
     made: list[tuple[Job, Event]] = []
     for entrant in entrants:
@@ -85,14 +85,14 @@ def _judged(
 
 
 def _versions(conn: Connection, entrants: Sequence[Entrant]) -> Mapping[str, int]:
-    """Return the versions of the jobs that others are made like; nobody changes them now."""
+    """Return the versions of the jobs that entrants are copied from, and lock those jobs."""
     return versions(conn, {one.like.id for one in entrants if one.like is not None})
 
 
 def _first_look(
     conn: Connection, entrants: Sequence[Entrant]
 ) -> tuple[Mapping[tuple[str, Priority], QueueEntry], dict[str, IntakeRules]]:
-    """Return all that is to be known of most: by one statement for each owner and level."""
+    """Return what most entrants need, with one statement per owner and level."""
     lines: dict[tuple[str, Priority], QueueEntry] = {}
     rules: dict[str, IntakeRules] = {}
     for owner, level in dict.fromkeys((one.owner, one.level) for one in entrants):
@@ -102,7 +102,7 @@ def _first_look(
     return lines, rules
 
 
-@lru_cache(maxsize=256)  # each change makes another text
+@lru_cache(maxsize=256)  # safe: a changed setting or quota is a different text
 def _rules(ceilings: str, grants: str, quota: str | None) -> IntakeRules:
     return IntakeRules(
         ceilings=ceilings_of(json.loads(ceilings)),
@@ -114,10 +114,10 @@ def _rules(ceilings: str, grants: str, quota: str | None) -> IntakeRules:
 def _counted(
     conn: Connection, limited: Collection[str], rules: Mapping[str, IntakeRules]
 ) -> dict[str, IntakeRules]:
-    """Return *rules* of those who may have so many jobs wait, with how many do."""
+    """Return the *rules* of owners whose quota limits pending jobs, with their current number."""
     found: dict[str, IntakeRules] = {}
     if is_postgres(conn):
-        # Else two transactions at once count the same jobs, and both add one.
+        # Otherwise two concurrent transactions count the same jobs, and both add one.
         theirs = select(users.c.id, users.c.quota).where(users.c.id.in_(limited))
         alone = theirs.order_by(users.c.id).with_for_update(key_share=True)
         quotas = {row["id"]: quota_of(row) for row in conn.execute(alone).mappings()}

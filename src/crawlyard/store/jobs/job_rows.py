@@ -1,7 +1,7 @@
-"""A job's row and its shard's, as all modules of this folder read and change them.
+"""Reading, locking and changing job rows, their shard rows and their events.
 
-Whoever changes a job locks its row, then its shard's, jobs in the order of their keys,
-and takes the lock of the events last: nobody waits in a circle.
+Lock order, to avoid deadlocks: the row of the job, then the row of its shard, several jobs in the
+order of their keys, and the lock of the events last.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -56,11 +56,11 @@ from crawlyard.store.tables.jobs import (
 )
 from crawlyard.store.tables.tallies import tally_steps
 
-# "CYev": any number will do that nothing else on the database locks
+# "CYev". Any number works that no other advisory lock on the database uses.
 _EVENTS_LOCK = 0x43596576
 _TELL = insert(events)
 
-# these repeat what id and spec say, for `find` alone
+# derived from the id, only used in the conditions of `find`, and therefore never read
 _SOUGHT = frozenset({"tail", "dated"})
 _READ = (*(c for c in jobs.c if c.name not in _SOUGHT), *shards.c)
 
@@ -68,16 +68,16 @@ STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard ==
 
 
 def standing(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return a query for jobs that are not deleted, with their shards."""
+    """Return a query for jobs that are not deleted, each joined with its shard 0."""
     return select(*_READ).select_from(STANDING).where(PRESENT, *conditions)
 
 
 def locked(query: Select[Any], *, skip: bool = False) -> Select[Any]:
-    """Return *query* so that nobody else changes its rows until the transaction ends.
+    """Return *query* with its rows locked until the transaction ends.
 
-    *skip* leaves out what another transaction has locked, instead of waiting for it.
+    With *skip*, rows that another transaction has locked are left out instead of waited for.
     """
-    # SQLite needs no locks: a writer is alone there
+    # no effect on SQLite, which needs no row locks: it has one writer at a time
     return query.with_for_update(of=[jobs, shards], skip_locked=skip, key_share=True)
 
 
@@ -90,16 +90,16 @@ def change(
 ) -> None:
     """Replace version ``job.version - 1`` of the job and add the events.
 
-    *before* is the job as it was read in this transaction, if it was: a spec that is
-    still the same object is not written again, nor is one that is damaged. *shard*, of the
-    job with that key, is replaced as well; the row of the job is locked then.
+    *before* is the job as read in this transaction, if it was read: a spec that is still the
+    same object is not written again, nor is a damaged one. *shard*, the key of the job and its
+    new shard, is replaced as well; the caller has locked the row of the job then.
 
     Raises:
         Conflict: the stored version is another, or the job is gone.
     """
     job = back_in_line(conn, job)
     steps = moved(counted_as(conn, job, before), job)
-    # what is left of a damaged spec must not take its place
+    # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
     row = job_row(job) if same else job_row(job) | spec_row(job.spec)
     at_once = told if same and is_postgres(conn) else ()
@@ -124,7 +124,7 @@ def _changed(
     shard: tuple[int, Shard] | None,
     steps: Rows,
 ) -> int:
-    """Write a job and its shard, and count it; return how many there are, one or none."""
+    """Write a job, its shard and its counts; return the number of changed jobs, 1 or 0."""
     if shard is not None:
         set_shard(conn, *shard)
     count = changed(conn, _change(tuple(row)), _of_version(job) | _given(row))
@@ -140,8 +140,8 @@ def _changed_at_once(
     steps: Rows,
     told: Sequence[Event],
 ) -> int:
-    """Do the same, and tell events, by one statement: each is a round trip to a server."""
-    # no column is both a job's and a shard's
+    """Do the same as `_changed` and add events, in one statement to save round trips."""
+    # jobs and shards share no column name, so their parameters don't clash
     of_shard = {} if shard is None else shard_row(shard[1])
     given = _of_version(job) | _given(row) | _given(of_shard)
     if shard is not None:
@@ -158,7 +158,7 @@ def _changed_at_once(
 
 
 def _index_anew(conn: Connection, no: int, job: Job) -> None:
-    """Write the tags, hosts and text of a job in place of those that there are."""
+    """Replace the indexed tags, hosts and text of a job."""
     for table in (job_tags, job_hosts, job_texts):
         conn.execute(delete(table).where(table.c.job_no == no))
     insert_new(conn, job_tags, [{"job_no": no, "tag": tag} for tag in job.spec.tags])
@@ -167,14 +167,14 @@ def _index_anew(conn: Connection, no: int, job: Job) -> None:
 
 
 def set_shard(conn: Connection, no: int, shard: Shard) -> None:
-    """Replace the shard of a job; its row is locked."""
+    """Replace shard 0 of a job, whose row is locked."""
     row = shard_row(shard)
     changed(conn, _set_shard(tuple(row)), {"its_no": no} | _given(row))
 
 
 @cache
 def _change(names: tuple[str, ...]) -> Update:
-    # Statements are made once: making them anew took half of the time of a claim.
+    # Cached: building the statements each time took half of the time of a claim.
     its = jobs.c.id == bindparam("its_id", type_=String)
     before = jobs.c.version == bindparam("before", type_=Integer)
     values = _values(jobs, names)
@@ -212,12 +212,12 @@ def _values(table: Table, names: Iterable[str]) -> dict[str, BindParameter[Any]]
 
 
 def _given(row: Mapping[str, object]) -> dict[str, object]:
-    # a parameter of an update must not be named as its column
+    # a parameter of an UPDATE must not have the name of its column
     return {f"given_{name}": value for name, value in row.items()}
 
 
 def versions(conn: Connection, ids: Collection[str]) -> dict[str, int]:
-    """Return the versions of jobs by their ids; nobody changes them until the transaction ends."""
+    """Return the versions of jobs by id, and lock the jobs until the transaction ends."""
     if not ids:
         return {}
     found = (
@@ -230,22 +230,22 @@ def versions(conn: Connection, ids: Collection[str]) -> dict[str, int]:
 
 
 def tell(conn: Connection, happened: Sequence[Event]) -> None:
-    """Add events, the last thing a transaction does."""
+    """Add events. It must be the last thing a transaction does."""
     if not happened:
         return
     rows = [event_row(e) for e in happened]
     if is_postgres(conn):
         told = conn.execute(_tell_in_turn(tuple(rows[0])), arrays(conn, events, rows))
-        number(conn, told.scalars().all()[0])  # it is asked for at the end of all that is written
+        number(conn, told.scalars().all()[0])  # the number of the transaction
     else:
         run_each(conn, _TELL, rows)
 
 
 @cache
 def _tell_in_turn(names: tuple[str, ...]) -> Executable:
-    # A sequence does not follow the order of commits by itself, and a reader that goes on
-    # after the last it has seen would miss what commits late: numbers are given to what is
-    # joined with the lock, which is held by then. By itself it took one round trip more.
+    # Sequence numbers alone don't follow the order of commits: a reader that continues after the
+    # last number it saw would miss an event committed late. The join makes sure that the lock is
+    # held before numbers are assigned; taking it separately cost one more round trip.
     held = func.pg_advisory_xact_lock(_EVENTS_LOCK).table_valued(column("held"))
     rows = unnested(events, names)
     given = select(*(rows.c[name] for name in names)).select_from(held.join(rows, true()))
@@ -253,9 +253,9 @@ def _tell_in_turn(names: tuple[str, ...]) -> Executable:
 
 
 def telling_of(written: FromClause) -> Insert:
-    """Return a part of a statement of Postgres that tells of what it has *written*, one row.
+    """Return the part of a Postgres statement that adds events after *written*, which is one row.
 
-    The lock is taken once that row is there. What is told is given by `as_json`.
+    The lock is taken once that row exists. The parameter with the events is made by `as_json`.
     """
     lock = func.pg_advisory_xact_lock(_EVENTS_LOCK)
     held = select(lock.label("held")).select_from(written).cte("held").prefix_with("MATERIALIZED")
@@ -266,10 +266,10 @@ def telling_of(written: FromClause) -> Insert:
 
 
 def transaction() -> ColumnElement[str]:
-    """Return the number of the transaction, as Postgres has it."""
+    """Return the expression for the id of the current Postgres transaction."""
     return func.pg_current_xact_id().cast(Text)
 
 
 def no_of(job_id: str) -> Select[int]:
-    """Return a query for the short key of a job that is not deleted."""
+    """Return a query for the key of a job that is not deleted."""
     return select(jobs.c.no).where(jobs.c.id == job_id, PRESENT)

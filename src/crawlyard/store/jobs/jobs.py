@@ -1,4 +1,4 @@
-"""The jobs. A deleted job is gone for every method but `UpkeepStore.purge`."""
+"""Job store: add, read, list, count, save and delete jobs."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -34,29 +34,29 @@ from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.store.tables.jobs import PRESENT, jobs
 
 _FEW_TO_COUNT = 50_000
-"""Jobs with a tag, a host or a word that are looked at to be counted."""
+"""Number of jobs with a rare tag, host or word up to which they are read to be counted."""
 
 _Counts = Mapping[tuple[State, Priority], int]
 
 
 class JobStore(Struct, frozen=True):
-    """The jobs. A deleted job is gone for every method but `UpkeepStore.purge`."""
+    """Stored jobs. Deleted jobs are invisible to every method except `UpkeepStore.purge`."""
 
     _database: Database
 
     async def add(self, job: Job, event: Event, like: Job | None = None) -> None:
-        """Remember a new job, made *like* another one, if one is given.
+        """Add a new job and its event; *like* is the job it was copied from, if any.
 
         Raises:
-            Conflict: its id is taken; or the other one has another version by now, or is gone.
+            Conflict: the id is taken, or the version of *like* has changed, or *like* is gone.
         """
         await self._database.write(partial(_add, job=job, event=event, like=like))
 
     async def get(self, job_id: str) -> Standing:
-        """Return a job and how far it has come.
+        """Return a job and its progress.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no job has that id.
         """
         return await self._database.read(partial(_get, job_id=job_id))
 
@@ -69,33 +69,33 @@ class JobStore(Struct, frozen=True):
         await self._database.write(lambda conn: change(conn, job, *events))
 
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
-        """Return the jobs that *query* asks for, newest first unless it says so, at most *limit*.
+        """Return at most *limit* jobs that match *query*, newest first unless it asks otherwise.
 
-        By their ids: one that is added later is newer.
+        Jobs are ordered by id: a job that is added later is newer.
         """
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def counts(
         self, query: JobQuery = EVERY_JOB, most: int | None = None
     ) -> Mapping[tuple[State, Priority], int]:
-        """Return how many jobs of *query* are in each state and priority, zeros left out.
+        """Return the number of jobs that match *query* by state and priority, without zeros.
 
         With *most*, a count that has to read jobs stops there: if the sum is *most* or more,
-        there may be more in each state and priority.
+        each of the numbers may be too low.
         """
         if not query.counts_are_kept:
             return await self._database.read(partial(_counted, query=query, most=most))
         found, many_steps = await self._database.read(partial(_kept, query=query))
         if many_steps:
-            with suppress(StoreUnavailable):  # the janitor does so as well
+            with suppress(StoreUnavailable):  # not essential: the janitor sums them up, too
                 await self._database.write(sum_up)
         return found
 
     async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
-        """Save the job and let its failed targets of *kinds* (empty: all) wait again.
+        """Save the job and requeue its failed targets of *kinds* (empty: all).
 
-        Their page records go, what they used of pages and errors is given back, and
-        their tries begin anew. Return how many there were.
+        Their page records are deleted, the pages and errors they used are given back, and
+        their attempts start from zero. Return the number of requeued targets.
 
         Raises:
             Conflict: as for `save`, or its lease is still held: try again.
@@ -105,7 +105,7 @@ class JobStore(Struct, frozen=True):
         )
 
     async def delete(self, job_id: str, version: int, event: Event) -> None:
-        """Hide a job at once and for good; `UpkeepStore.purge` frees its space.
+        """Hide a job immediately and permanently; `UpkeepStore.purge` frees its space.
 
         Raises:
             Conflict: the stored version is another.
@@ -139,7 +139,7 @@ def _seen(row: RowMapping) -> Standing:
 
 
 def _kept(conn: Connection, query: JobQuery) -> tuple[_Counts, bool]:
-    """Return the counts, and whether they took more steps than they should."""
+    """Return the counts, and whether so many steps are pending that they should be summed up."""
     return sums(conn, query), has_many_steps(conn)
 
 
@@ -176,13 +176,13 @@ def _delete(conn: Connection, job_id: str, version: int, event: Event) -> None:
     parts = parts_of(conn, row["no"], row["spread"])
     parts.put(0, fenced(parts.total))
     for number, shard in parts.leased():
-        parts.put(number, fenced(shard))  # else its holder would seem to be at it until the purge
+        parts.put(number, fenced(shard))  # otherwise its holder seems to work on it until the purge
     write_parts(conn, parts)
     tell(conn, [event])
 
 
 def _at(conn: Connection, job_id: str, version: int) -> RowMapping:
-    """Return a job's row, which nobody else changes until the transaction ends.
+    """Return the row of a job at a version, locked until the transaction ends.
 
     Raises:
         Conflict: the stored version is another, or the job is gone.

@@ -1,4 +1,4 @@
-"""What a lease is worth and what a checkpoint does: the rules that all stores share."""
+"""Lease and checkpoint rules, as pure functions shared by all stores."""
 
 from datetime import datetime
 from enum import Enum, auto
@@ -13,18 +13,19 @@ _NO_PACE = Pulse()
 
 
 class Worth(Enum):
-    """What a batch that comes under a lease deserves."""
+    """What to do with a batch that arrives under a lease."""
 
     WRITE = auto()
-    ANSWER = auto()  # it was written before, and its holder did not hear of it
+    ANSWER = auto()  # already written, but the holder didn't get the answer
     REFUSE = auto()  # a later attempt has the job, or the job is gone
 
 
 def worth(lease: Lease, shard: Shard | None) -> Worth:
-    """Return what to do with a batch that comes under *lease*; ``None``: the job is gone.
+    """Return what to do with a batch that arrives under *lease*.
 
-    The attempt alone is the fence: a lease that lapsed or was freed is as good as
-    new until the next attempt begins, so that nothing in flight is thrown away.
+    *shard* is ``None`` if the job is gone. Only the attempt number fences off old holders: a lease
+    that expired or was released stays valid until the next attempt begins, so that no work in
+    flight is thrown away.
     """
     if shard is None or shard.attempt != lease.attempt or shard.seq < lease.seq:
         return Worth.REFUSE
@@ -40,10 +41,10 @@ def order_of(
     yields: bool = False,
     free: bool = False,
 ) -> Order:
-    """Return what the holder of *lease* is to do about a job as it is stored.
+    """Return the order to the holder of *lease*, given the stored state of the job.
 
     *yields*: the shard was given up for an urgent job. *free*: nobody holds the job. If it
-    does not run either, it was taken back from a worker that was stopped for longer than its
+    isn't running either, it was taken back from a worker that stalled for longer than its
     lease. Other workers may claim it now, so the old holder must not finish its requests first.
     """
     if attempt != lease.attempt or (free and state is not State.RUNNING):
@@ -54,22 +55,22 @@ def order_of(
 
 
 def held(shard: Shard, now: datetime) -> bool:
-    """Tell whether somebody's lease keeps others out at *now*."""
+    """Return whether a lease on the shard is in force at *now*."""
     return shard.worker is not None and shard.lease_until is not None and shard.lease_until > now
 
 
 def leased(shard: Shard, worker: str, until: datetime) -> Shard:
-    """Return the shard under its next attempt, held by *worker*."""
+    """Return the shard leased to *worker* until *until*, under its next attempt."""
     return replace(shard, worker=worker, attempt=shard.attempt + 1, lease_until=until)
 
 
 def freed(shard: Shard) -> Shard:
-    """Return the shard with nobody's lease on it; its last holder may still write."""
+    """Return the shard without a lease; its last holder may still write."""
     return replace(shard, worker=None, lease_until=None)
 
 
 def fenced(shard: Shard) -> Shard:
-    """Return the shard free and under an attempt of nobody: its last holder is shut out."""
+    """Return the shard without a lease, under a new attempt that fences off its last holder."""
     return replace(freed(shard), attempt=shard.attempt + 1)
 
 
@@ -78,11 +79,11 @@ def carried(
 ) -> Shard:
     """Return the shard after *batch*.
 
-    The last batch frees the lease, but not that of a running job: `settle` does,
-    together with its next state. Else a worker that dies between the two would
-    leave a job that runs for ever with nobody's lease to lapse. A job that was taken back
-    stays free: its old holder must not keep others from claiming it. A heartbeat brings
-    neither pace nor URL: those before it stay.
+    The last batch releases the lease, except that of a running job: `settle` releases it
+    together with the job's next state. Otherwise a worker that dies between the two would
+    leave a job that runs forever, with no lease to expire. A job that was taken back
+    stays free: its old holder must not keep others from claiming it. A heartbeat carries
+    neither pulse nor current URL, so the previous ones are kept.
     """
     through = state is not State.RUNNING and (batch.last or shard.worker is None)
     return Shard(

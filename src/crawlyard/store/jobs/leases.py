@@ -1,4 +1,4 @@
-"""Who crawls what, and until when."""
+"""Lease store: claim jobs, and settle, release and reclaim their leases."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -35,34 +35,34 @@ from crawlyard.store.jobs.wakeups import soonest
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
 
 _LOOKS = 20
-"""Portions of what has become due that one claim looks through for a job that it may take.
+"""Number of portions of due jobs that one claim searches for a job that it may take.
 
-The lease begins before the first of them: more would eat it up.
+The lease starts before the first portion: more of them would use it up.
 """
 
 FORGOTTEN = RUNNING & ~HELD & ~others_hold()
-"""A job that runs under nobody's lease: its holder let go too early, and nothing would lapse."""
+"""Jobs that run without a lease: the holder released it too early, so no lease would expire."""
 
 
 class _LastClaim(Struct):
-    """How the last claim of this process went."""
+    """Result of the last claim of this process."""
 
     in_vain: bool = False
 
 
 class LeaseStore(Struct, frozen=True):
-    """Who crawls what, and until when."""
+    """Leases: which worker crawls which job, and until when."""
 
     _database: Database
     _last: _LastClaim = field(default_factory=_LastClaim)
 
     async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
-        # a worker at rest claims every second: it looks first, and keeps nobody from writing
-        """Lease the due job with a free lease that `core.queue.claim_key` puts first.
+        # An idle worker claims every second: it reads first, so that it doesn't block writers.
+        """Lease the first due job with no valid lease that *asker* may take, ``None`` if none is.
 
-        Of those that *asker* takes, as `core.queue.takes` says. Two callers never get the
-        same job. Jobs of a user whose quota is used up are passed over, as
-        `core.quota.held_back` says.
+        `core.jobs.queue.claim_key` defines the order, `core.jobs.queue.takes` which jobs *asker*
+        may take. Two callers never get the same job. Jobs of users whose quota is used up are
+        skipped, as decided by `core.access.quota.held_back`.
         """
         if self._last.in_vain:
             marked, first = await self._database.known(soonest)
@@ -81,25 +81,25 @@ class LeaseStore(Struct, frozen=True):
         return None if isinstance(got, ClaimAgain) else got
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
-        """Return what each holder is to do, in the order asked; writes nothing."""
+        """Return the order to the holder of each lease, in the given sequence; writes nothing."""
         return await self._database.read(partial(_orders, leases=leases)) if leases else []
 
     async def settle(
         self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()
     ) -> None:
-        """Save the job as for `JobStore.save` and free the lease, in one transaction.
+        """Save the job as `JobStore.save` does and release the lease, in one transaction.
 
-        Its spec is that of the version before. Its failed targets of the kinds *again*
-        (empty: none) wait again, as after `JobStore.retry_failed`.
+        The spec must be that of the previous version. Failed targets of the kinds *again*
+        (empty: none) are requeued, as by `JobStore.retry_failed`.
 
         Raises:
-            Conflict: the lease is another's, or the job's version has moved on.
+            Conflict: another attempt has the lease, or the job has a newer version.
         """
         work = partial(_settle, lease=lease, job=job, events=events, again=again)
         await self._database.write(work)
 
     async def free(self, lease: Lease) -> None:
-        """Let a lease go; does nothing if it is no longer ours."""
+        """Release a lease; do nothing if another attempt has the job."""
         await self._database.write(partial(_free, lease=lease))
 
     async def take_back(
@@ -108,11 +108,11 @@ class LeaseStore(Struct, frozen=True):
         dead: Collection[str],
         decide: Callable[[Job], tuple[Job, Event]],
     ) -> list[Job]:
-        """Free the leases that have lapsed at *now* or belong to *dead* workers.
+        """Release the leases that have expired at *now* or belong to *dead* workers.
 
-        Jobs that were running under them are saved as *decide* says, each in its own
-        transaction with its event, and returned; jobs in another state just become
-        free. Two callers never take the same job back twice.
+        Jobs that were running under them are saved as *decide* returns them, each in its own
+        transaction with its event, and returned; jobs in other states are only
+        released. Two callers never take back the same job.
         """
         if not await self._database.known(_is_any_at_work):
             return []
@@ -127,11 +127,11 @@ class LeaseStore(Struct, frozen=True):
         return taken + await take_parts_back(self._database, now, dead, decide)
 
     async def holders(self) -> Mapping[str, int]:
-        """Return the workers that hold leases, and how many each."""
+        """Return the number of leases that each worker holds."""
         return await self._database.known(_holders)
 
 
-# made once, and without the job's spec, which may be megabytes
+# built once, and without the spec of the job, which may be megabytes
 _MINE = locked(
     select(jobs.c.state, *shards.c)
     .select_from(STANDING)
@@ -146,7 +146,7 @@ _YIELDS = (HELD & shards.c.freed_at.is_not(None)).label("yields")
 
 
 def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
-    # few columns: this is asked four times a second
+    # few columns: this query runs four times a second
     statement = (
         select(
             *(jobs.c.no, jobs.c.state, jobs.c.version),
@@ -181,7 +181,7 @@ def _settle(
     state, shard = found
     if again:
         shard, _ = reopen(conn, lease.job_no, shard, again)
-    # with its own spec: to write that and its tags again was a third of the time of this
+    # the same spec object, so that it isn't written again: spec and tags took a third of the time
     before = replace(job, state=state, version=job.version - 1)
     change(conn, job, *events, before=before, shard=(lease.job_no, freed(shard)))
 
@@ -215,7 +215,7 @@ def _is_any_at_work(conn: Connection) -> bool:
 
 
 def _takeable(conn: Connection, lapsed: ColumnElement[bool]) -> list[int]:
-    # two queries, as each has an index of few rows and their OR has none
+    # a union of two queries: each uses a small index, but their OR would use none
     held = select(shards.c.job_no).where(lapsed, shards.c.shard == 0)
     forgotten = select(jobs.c.no).select_from(STANDING).where(PRESENT, FORGOTTEN)
     return sorted(conn.scalars(held.union(forgotten)))
@@ -228,7 +228,7 @@ def _take(
 ) -> Job | None:
     row = conn.execute(locked(standing(*still), skip=True)).mappings().first()
     if row is None:
-        return None  # somebody else has it, or it has come back to life
+        return None  # another process has locked it, or its lease was renewed
     shard = freed(shard_of(row))
     if State(row["state"]) is not State.RUNNING:
         set_shard(conn, row["no"], shard)

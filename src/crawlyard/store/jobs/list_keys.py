@@ -1,7 +1,7 @@
-"""Which jobs a list shows: each question goes along an index, as far as the page is long.
+"""Keys of listed jobs: each query walks an index, only as far as the page needs.
 
-Keys are picked first, and all else is read of those alone: joined and sorted at once, SQLite
-read all of a million jobs to show the last fifty, in two seconds.
+The keys are selected first, and the rest is read for those keys alone. With join and sort in one
+query, SQLite read all of a million jobs to show the last fifty, in two seconds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ from crawlyard.store.tables.jobs import (
 )
 
 _SPLIT = frozenset({FilterKey.STATE, FilterKey.OWNER, FilterKey.TEMPLATE, FilterKey.SCHEDULE})
-"""An index has the jobs of one such word in order, not those of several."""
+"""Keys with an index that has the jobs of one value in order, but not those of several."""
 
 _DATES = frozenset({FilterKey.CREATED_AFTER, FilterKey.CREATED_BEFORE})
 
@@ -50,7 +50,7 @@ _SHAPE = "00000000-0000-0000-0000-000000000000"
 
 
 RARE = 5_000
-"""Of a tag or host that fewer jobs have, all are looked at, in 20 ms; else the list is walked."""
+"""If fewer jobs than this have a tag or host, all are read, in 20 ms; else the list is walked."""
 
 _BELONGING: Mapping[FilterKey, tuple[Column[int], Column[str]]] = {
     FilterKey.TAG: (job_tags.c.job_no, job_tags.c.tag),
@@ -59,7 +59,10 @@ _BELONGING: Mapping[FilterKey, tuple[Column[int], Column[str]]] = {
 
 
 def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[ColumnElement[bool]]:
-    """Return conditions that *query* implies, and along which few jobs are looked at."""
+    """Return a condition that *query* implies and fewer than *rare* jobs meet, or an empty list.
+
+    *rare* ``None`` means `RARE`.
+    """
     rare = RARE if rare is None else rare
     asked: list[tuple[FilterKey, tuple[str, ...]]] = [
         (FilterKey.TAG, (tag,)) for tag in sorted(query.tags)
@@ -72,7 +75,7 @@ def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[C
         if (conn.scalar(select(func.count()).select_from(some)) or 0) < rare:
             return [jobs.c.no.in_(with_it)]
     for words in _texts(query):
-        # read once: to find nothing, all texts are looked at
+        # run this only once: a search that finds nothing reads all texts
         found = conn.scalars(select(job_texts.c.job_no).where(says(*words)).limit(rare)).all()
         if len(found) < rare:
             return [jobs.c.no.in_(_numbers(conn, found))]
@@ -80,7 +83,7 @@ def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[C
 
 
 def _texts(query: JobQuery) -> Iterator[tuple[str, ...]]:
-    """Yield words of which one must be in the text of each job of *query*."""
+    """Yield groups of words; the text of each job of *query* contains one word of each group."""
     if query.text:
         yield (query.text,)
     for one in query.where:
@@ -89,7 +92,7 @@ def _texts(query: JobQuery) -> Iterator[tuple[str, ...]]:
 
 
 def _numbers(conn: Connection, numbers: Sequence[int]) -> Select[int]:
-    """Return a query for *numbers*: one parameter, however many they are."""
+    """Return a query for *numbers* that has a single parameter, however many there are."""
     listed = ",".join(map(str, numbers))
     if is_postgres(conn):
         return select(func.unnest(cast(literal(f"{{{listed}}}"), postgresql.ARRAY(BigInteger))))
@@ -97,9 +100,10 @@ def _numbers(conn: Connection, numbers: Sequence[int]) -> Select[int]:
 
 
 def picked(conn: Connection, query: JobQuery, limit: int, rare: int | None = None) -> Select[int]:
-    """Return a query for the keys of the first *limit* jobs of *query*, and perhaps of more.
+    """Return a query for the keys of the first *limit* jobs of *query*, possibly of more.
 
-    Of what *rare* jobs have, `RARE` unless it is given, all these are looked at.
+    If *query* implies a condition that fewer than *rare* jobs meet (`RARE` if it is ``None``),
+    only those jobs are read.
     """
     few = rarely(conn, query, rare)
     order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
@@ -115,9 +119,10 @@ def picked(conn: Connection, query: JobQuery, limit: int, rare: int | None = Non
 
 
 def when(query: JobQuery) -> Sequence[list[ColumnElement[bool]]]:
-    """Return conditions of which each job of *query* fits one: by when it was made.
+    """Return alternatives of conditions on the creation time; each job of *query* meets one.
 
-    Its id tells that, of nearly all jobs, and no other of those from before or after is read.
+    Nearly all ids contain the creation time, so that jobs created before or after the range
+    are not read; jobs whose id doesn't contain it are the second alternative.
     """
     bounds: list[ColumnElement[bool]] = []
     for one in query.where:
@@ -131,7 +136,7 @@ def when(query: JobQuery) -> Sequence[list[ColumnElement[bool]]]:
 
 
 def _split(query: JobQuery) -> Iterator[JobQuery]:
-    """Yield queries that find together what *query* does: of several words, one each."""
+    """Yield queries that together find what *query* does, split to one state or value each."""
     if len(query.states) > 1:
         for state in sorted(query.states):
             yield replace(query, states=frozenset({state}))
@@ -146,13 +151,13 @@ def _split(query: JobQuery) -> Iterator[JobQuery]:
 
 
 def _with_part(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:
-    """Yield conditions that are together those of *query*: an id begins or ends with a part."""
+    """Yield alternatives of conditions for *query*: the id begins or ends with its `id_part`."""
     part, rest = query.id_part.lower(), conditions(replace(query, id_part=""))
     keys = {one.key for one in query.where if not one.negated}
     scheduled = query.schedule_id is not None or FilterKey.SCHEDULE in keys
-    # of a schedule, its own few jobs are walked, not all in that state
+    # for a schedule, its own few jobs are walked, not all jobs in that state
     if (query.states or FilterKey.STATE in keys) and not scheduled:
-        rest.append(LISTED)  # only then: Postgres takes it for rare, and sorts what it could walk
+        rest.append(LISTED)  # only here: Postgres expects few such rows, and sorts instead
     if not part:
         yield rest
         return

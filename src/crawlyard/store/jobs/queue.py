@@ -1,4 +1,4 @@
-"""Who makes room for whom, and who has waited long."""
+"""Queue maintenance: preemption, aging, and wakeups for due jobs."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -44,27 +44,27 @@ from crawlyard.store.tables.jobs import (
 )
 
 _LEVELS = Priority.HIGH - Priority.LOW
-"""The most that a job rises."""
+"""The largest number of levels that a job can rise by aging."""
 
 _URGENT: ColumnElement[int] = literal_column(str(int(Priority.URGENT)))
 
 
 class QueueStore(Struct, frozen=True):
-    """Who makes room for whom, and who has waited long."""
+    """Preemption and aging of jobs in the queue, and queries about due and waiting jobs."""
 
     _database: Database
 
     async def preempt(
         self, asker: Asker, now: datetime, lease: timedelta, patience: timedelta
     ) -> Preemption | None:
-        # most often there is nothing to do: that is seen without a lock
+        # Usually there is nothing to preempt: check that without a lock first.
         """Claim an urgent job in place of a low one that *asker* runs, in one transaction.
 
-        As `core.queue.may_preempt` and `core.queue.yields` say: the urgent job that a
-        claim by *asker* would take, if it has waited for *patience*; of the low ones, that
-        which began last. It waits again where it stood, reason ``preempted``, and its
-        lease is its worker's until the last batch is recorded, as after a pause. Two
-        workers never yield to one urgent job.
+        `core.jobs.queue.may_preempt` and `core.jobs.queue.yields` decide. The urgent job is the
+        one that a claim by *asker* would take, if it has waited for *patience*; the low job is the
+        one that started last. It returns to its place in the queue, with reason ``preempted``, and
+        its worker keeps the lease until the last batch is recorded, as after a pause. Two
+        workers never yield to the same urgent job. Return ``None`` if nothing was preempted.
         """
         pair = await self._database.read(
             partial(_pair, asker=asker, now=now, patience=patience, lock=False)
@@ -75,10 +75,10 @@ class QueueStore(Struct, frozen=True):
         return await self._database.write(work)
 
     async def age(self, now: datetime, step: timedelta, rows: int = 1000) -> int:
-        """Raise up to *rows* pending jobs to the levels that `core.queue.aged` says.
+        """Raise up to *rows* pending jobs to the levels given by `core.jobs.queue.aged`.
 
-        Each is the last of its owner in its new level. Return how many rose: 0 when none
-        is left. It is no move: neither version nor events tell of it.
+        Each becomes the last job of its owner in its new level. Return the number of raised jobs,
+        0 if none is left. Aging is not a move: it changes no version and adds no event.
         """
         due = partial(_ripe, now=now, step=step, rows=rows)
         if not await self._database.read(lambda conn: conn.execute(due()).first()):
@@ -86,23 +86,23 @@ class QueueStore(Struct, frozen=True):
         return await self._database.write(lambda conn: _age(conn, now, step, rows))
 
     async def due(self, now: datetime) -> Collection[Wakeup]:
-        """Return what jobs wait and are due at *now*: once for all that are alike to a worker.
+        """Return wakeups for the pending jobs due at *now*, one per distinct requirements.
 
-        Leases and quotas are not looked at.
+        Leases and quotas are not considered.
         """
         return await self._database.read(partial(_due, now=now))
 
     async def spent(self, now: datetime) -> Mapping[str, str]:
-        """Return which part of their quota is used up for the day, by user.
+        """Return, by user, the part of their quota that is used up for the day.
 
-        As `core.quota.spent` says; only of those that have fetched something today.
+        Decided by `core.access.quota.spent`; only users who have fetched something today.
         """
         return await self._database.read(partial(parts_spent, now=now))
 
     async def waiting(self, tags: Collection[str], least: Priority = Priority.LOW) -> int:
-        """Return how many jobs wait, due or not, that a worker with *tags* may take.
+        """Return how many pending jobs, due or not, a worker with *tags* may take.
 
-        Those of a level below *least* are not counted.
+        Jobs of a level below *least* are not counted.
         """
         return await self._database.read(partial(_waiting, tags=frozenset(tags), least=least))
 
@@ -110,7 +110,7 @@ class QueueStore(Struct, frozen=True):
 def _pair(
     conn: Connection, asker: Asker, now: datetime, patience: timedelta, *, lock: bool
 ) -> tuple[int, int] | None:
-    """Return the keys of the urgent job and of the low one, as they are at this moment."""
+    """Return the keys of the urgent job and of the low job that would yield to it, if any."""
     out = users_held_back(conn, now) if lock else sorted(parts_held_back(conn, now))
     kind, given = asked_by(conn, asker, now, out)
     kind = kind._replace(waited=True)
@@ -146,8 +146,8 @@ def _preempt(
     pair = _pair(conn, asker, now, patience, lock=True)
     if pair is None:
         return None
-    # Both in the order of their keys, and looked at again once they are locked: somebody
-    # else may have claimed the urgent one, or ended the low one, since they were found.
+    # Lock both in the order of their keys, then check again: another worker may have claimed
+    # the urgent job, or the low job may have ended, since they were found.
     both = locked(standing(jobs.c.no.in_(pair)).order_by(jobs.c.no))
     rows = {row["no"]: row for row in conn.execute(both).mappings()}
     if len(rows) < len(pair) or not _still(rows[pair[0]], rows[pair[1]], asker, now, patience):
@@ -168,7 +168,7 @@ def _preempt(
 def _still(
     urgent: RowMapping, low: RowMapping, asker: Asker, now: datetime, patience: timedelta
 ) -> bool:
-    """Tell whether one may take the slot of the other, as they are stored now."""
+    """Return whether the urgent job may take the slot of the low one, as both are stored now."""
     waiting, running = job_of(urgent), job_of(low)
     return (
         claimable(waiting, now)
@@ -180,7 +180,7 @@ def _still(
 
 
 def _age(conn: Connection, now: datetime, step: timedelta, rows: int) -> int:
-    # what another worker raises at this moment is left to it
+    # skip jobs that another worker is raising at the same time
     found = _ripe(now, step, rows).with_for_update(skip_locked=True, key_share=True)
     turns, risen = OwnerTurns(conn), []
     for row in conn.execute(found):
@@ -219,14 +219,14 @@ def _waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
 
 
 def _due(conn: Connection, now: datetime) -> Collection[Wakeup]:
-    # needy jobs have an index of their own; of the others, one of each kind is enough
+    # jobs that need tags have their own index; of the others, one of each kind is enough
     due = (PRESENT, jobs.c.due_at <= now)
     kind = select(jobs.c.needs, (jobs.c.level >= _URGENT).label("urgent"))
     plain = kind.where(READY, *due, jobs.c.needs == "").order_by(*CLAIM_ORDER).limit(1)
     asked = [
         kind.where(NEEDY, *due).distinct(),
         kind.where(UNREADY, *due).distinct(),
-        plain,  # one, else SQLite reads those of tomorrow, too
+        plain,  # LIMIT 1, otherwise SQLite also reads jobs that are due tomorrow
         plain.where(jobs.c.level < _URGENT),
     ]
     return {Wakeup(now, r.needs, urgent=bool(r.urgent)) for one in asked for r in conn.execute(one)}

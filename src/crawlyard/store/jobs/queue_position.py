@@ -1,4 +1,4 @@
-"""A job's place in the queue as a database keeps it: its turn, and who may take it."""
+"""Queue positions: the stored turns of jobs, and the tags that they need."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,13 +27,13 @@ from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.jobs import NEEDY, PENDING, PRESENT, RUNNING, jobs
 
 UNNEEDY = jobs.c.needs == literal_column("''")
-"""The condition that any worker will do."""
+"""Condition: the job needs no tags, so any worker may take it."""
 
 
 class OwnerTurns:
-    """Gives turns to jobs that are new in their levels, within one transaction.
+    """Assigns turns to jobs that are new in their level, within one transaction.
 
-    *lines* are those that the caller has read in it already.
+    *lines* are the queue entries that the caller has already read in that transaction.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class OwnerTurns:
         self._lines = dict(lines or {})
 
     def next(self, owner: str, level: Priority) -> int:
-        """Return the turn of one more job of *owner*."""
+        """Return the turn of the next job of *owner* in *level*."""
         key = (owner, level)
         line = self._lines.get(key) or line_of(self._conn, owner, level)
         turn = turn_of_new(line)
@@ -52,13 +52,13 @@ class OwnerTurns:
 
 
 def back_in_line(conn: Connection, job: Job) -> Job:
-    """Return a job that is to be saved with its turn, new if it comes into a level now."""
+    """Return *job*, about to be saved, with its turn; the turn is new if the job enters a level."""
     if job.state is not State.PENDING:
         return job
     found = select(jobs.c.state, jobs.c.level).where(jobs.c.id == job.id)
     stored = conn.execute(found).first()
     if stored is None:
-        return job  # whoever saves it says so
+        return job  # saving it raises `Conflict`
     before = State(stored.state)
     if before is State.PENDING and stored.level == int(job.level):
         return job
@@ -68,12 +68,12 @@ def back_in_line(conn: Connection, job: Job) -> Job:
 
 
 def line_of(conn: Connection, owner: str, level: Priority) -> QueueEntry:
-    """Return how far the turns of a level have come."""
+    """Return the current turns of a level and of *owner* in it."""
     return line_in(one_row(conn, LINE, {"owner": owner, "level": int(level)}))
 
 
 def line_in(row: Row[Any]) -> QueueEntry:
-    """Return the line that a row of `LINE` tells of."""
+    """Return the queue entry of a row of `LINE`."""
     return QueueEntry(head=row.head, served=row.served, last=row.last)
 
 
@@ -88,26 +88,27 @@ def _line() -> Select[Any]:
 
 
 LINE = _line()
-"""A query for how far the turns of a *level* have come, for its jobs of an *owner*."""
+"""Query for the current turns of a *level*, and of the jobs of *owner* in it."""
 
 
 def runnable(conn: Connection, tags: frozenset[str]) -> ColumnElement[bool]:
-    """Return the condition that a worker with *tags* has all that a job needs."""
+    """Return the condition that a worker with *tags* has all tags that a job needs."""
     found = met(conn, tags)
     return or_(UNNEEDY, jobs.c.needs.in_(found)) if found else UNNEEDY
 
 
 def met(conn: Connection, tags: frozenset[str]) -> list[str]:
-    """Return what pending jobs need that a worker with *tags* has, as their rows say it."""
+    """Return the needs of pending jobs that a worker with *tags* meets, as stored in their rows."""
     if not tags:
         return []
     return [needs for needs in conn.scalars(_NEEDED) if can_run(tags, needs_of(needs))]
 
 
 def _needed() -> Select[Any]:
-    """Return a query for what pending jobs need of their workers, each set of tags once.
+    """Return a query for the distinct sets of tags that pending jobs need.
 
-    From one to the next in their index: however many jobs there are of a set, it is read once.
+    A recursive query hops from set to set in their index: each set is read once, however many
+    jobs have it.
     """
     other = jobs.alias("other")
     waits = other.c.state == literal_column("'pending'")

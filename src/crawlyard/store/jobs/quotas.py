@@ -1,4 +1,4 @@
-"""Whose jobs a claim passes over, since their quota is used up."""
+"""Quotas at claim time: the users whose jobs are skipped because their quota is used up."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,34 +13,34 @@ from crawlyard.store.db.database import is_postgres
 from crawlyard.store.tables.access import LIMITED, days, users
 from crawlyard.store.tables.jobs import PRESENT, RUNNING, jobs
 
-# "CYqu": any number will do that nothing else on the database locks
+# "CYqu". Any number works that no other advisory lock on the database uses.
 _QUOTAS_LOCK = 0x43597175
 
 ANY_LIMITED = select(users.c.id).where(LIMITED).limit(1)
-"""A query for a user with a quota that a claim has to look at."""
+"""Query for a user with a quota that claims must check."""
 
 _USED = (days.c.pages, days.c.bytes, days.c.errors)
 
 
 def users_held_back(conn: Connection, now: datetime) -> list[str]:
-    """Return the users of whom no further job may begin, for the rest of the transaction."""
+    """Return the users whose jobs must not start; holds until the transaction ends."""
     if conn.scalar(ANY_LIMITED) is None:
         return []
     if is_postgres(conn):
-        # Else two claims at once count the same running jobs, and both add one. Claims
-        # wait for each other at their end in any case: each tells of its job.
+        # Otherwise two concurrent claims count the same running jobs, and both add one. The lock
+        # costs little: claims wait for each other at their end anyway, to add their events.
         conn.execute(select(func.pg_advisory_xact_lock(_QUOTAS_LOCK)))
     return sorted(parts_held_back(conn, now))
 
 
 def parts_held_back(conn: Connection, now: datetime) -> Mapping[str, str]:
-    """Return which part of their quota lets no job of some users begin, by user."""
+    """Return, by user, the part of their quota that keeps their jobs from starting."""
     found = conn.execute(select(users.c.id, users.c.quota).where(LIMITED)).mappings()
     quotas = {row["id"]: quota_of(row) for row in found}
     if not quotas:
         return {}
     theirs = select(users.c.id).where(LIMITED)
-    # of all owners: asked for some, SQLite reads all jobs that these ever had
+    # of all owners: restricted to some, SQLite would read all jobs that these ever had
     owners = select(jobs.c.owner).where(RUNNING, PRESENT)
     fetched = select(days.c.owner, *_USED).where(
         days.c.day == day_of(now), days.c.owner.in_(theirs)
@@ -55,7 +55,7 @@ def parts_held_back(conn: Connection, now: datetime) -> Mapping[str, str]:
 
 
 def parts_spent(conn: Connection, now: datetime) -> Mapping[str, str]:
-    """Return which part of their quota is used up for the day, by user."""
+    """Return, by user, the part of their quota that is used up for the day."""
     used = (
         select(users.c.id, users.c.quota, *_USED)
         .join(days, (days.c.owner == users.c.id) & (days.c.day == day_of(now)))

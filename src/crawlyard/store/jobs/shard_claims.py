@@ -1,4 +1,4 @@
-"""A worker that joins a running job: which shards are free, and whose turn is before them."""
+"""Shard claims: a worker joins a running job by leasing one of its free shards."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,14 +29,14 @@ from crawlyard.store.tables.jobs import (
 )
 
 JOBS_AT_ONCE = 20
-"""Running jobs with a free shard that one statement brings: mostly the first of them will do."""
+"""Number of running jobs with a free shard that one statement reads: usually the first fits."""
 
 
 async def join(
     database: Database, asker: Asker, now: datetime, lease: timedelta, *, in_turn: bool
 ) -> Claim | None:
     """Lease a free shard of a running job; see `SpreadStore.join`."""
-    # mostly there is nothing: that is found out without keeping others from writing
+    # Usually there is nothing to join: find that out without blocking writers.
     if not await database.known(is_any_spread):
         return None
     passed: int | None = 0
@@ -54,17 +54,17 @@ _ANY_SPREAD = select(jobs.c.no).where(RUNNING, PRESENT, jobs.c.spread > 0).limit
 
 
 def is_any_spread(conn: Connection) -> bool:
-    """Tell whether a job runs that is spread."""
+    """Return whether a job that is spread over shards is running."""
     return conn.scalar(_ANY_SPREAD) is not None
 
 
 def _open(
     conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passed: int
 ) -> tuple[list[int], int | None]:
-    """Return the running jobs with a free shard that *asker* may take, in the order of claims.
+    """Return the running jobs with a free shard that *asker* may take, in claim order.
 
-    Those among a few after as many as were *passed*, and how many are passed with them;
-    ``None``: there are no more.
+    Reads `JOBS_AT_ONCE` jobs after the first *passed* ones. Also return the next value for
+    *passed*, ``None`` if there are no more jobs.
     """
     free = exists().where(
         shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread, ~HELD
@@ -95,10 +95,10 @@ def _key(row: Row[*tuple[Any, ...]]) -> tuple[int, int, datetime, str]:
 
 
 def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, datetime, str] | None:
-    """Return the place of the first job that *asker* could claim instead."""
+    """Return the queue position of the first job that *asker* could claim instead."""
     mine = runnable(conn, asker.tags) if asker.only is None else jobs.c.id == asker.only
     due = select(*_PLACE).where(PRESENT, jobs.c.due_at <= now, mine)
-    # each has an index of its own: what no claim has seen to be due is seldom more than a row
+    # READY and UNREADY each have an index; due jobs not marked yet are seldom more than one row
     firsts = (due.where(marked).order_by(*CLAIM_ORDER).limit(1) for marked in (READY, UNREADY))
     rows = [row for first in firsts if (row := conn.execute(first).first()) is not None]
     return min(map(_key, rows), default=None)
@@ -109,7 +109,7 @@ def _has(asker: Asker, row: Row[*tuple[Any, ...]]) -> bool:
 
 
 def _may(conn: Connection, row: Row[*tuple[Any, ...]], asker: Asker, now: datetime) -> bool:
-    """Tell whether the owner's quota allows it, and something waits in a shard that is free."""
+    """Return whether the owner's quota allows it and a free shard has waiting targets."""
     if row.owner in parts_spent(conn, now):
         return False
     of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == row.no)) or 0
@@ -124,14 +124,14 @@ def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetim
     row, parts = found
     claim = _first(conn, job_of(row), parts, asker.worker, now, until)
     if claim is not None:
-        tell_open(conn, row, parts)  # one for each: who joins goes on to no other yet
+        tell_open(conn, row, parts)  # wake another worker: this one takes no second shard yet
     return claim
 
 
 def _first(
     conn: Connection, job: Job, parts: Parts, worker: str, now: datetime, until: datetime
 ) -> Claim | None:
-    """Lease the first free shard that has something waiting."""
+    """Lease the first free shard that has waiting targets; ``None`` if there is none."""
     number = first_waiting(conn, parts.no, takeable(parts, worker, now), parts.of)
     if number is None:
         return None

@@ -1,4 +1,4 @@
-"""What happens to the shards of a spread job: the rules that all stores share."""
+"""Rules for the shards of a job spread over several workers, shared by all stores."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -19,16 +19,16 @@ _NO_PACE = Pulse()
 
 
 class Parts(Struct):
-    """The shards of a job as one transaction has them: it writes back those it `touched`."""
+    """The shards of a job within one transaction, which writes back those it `touched`."""
 
     no: int
     total: Shard
-    by: dict[int, Shard] = field(default_factory=dict)  # those in use and those of wider cuts
+    by: dict[int, Shard] = field(default_factory=dict)  # in use, or left over from a wider cut
     of: int = 0  # how many are in use
     touched: set[int] = field(default_factory=set)
 
     def put(self, number: int, shard: Shard) -> None:
-        """Replace a shard, 0 being the job's own."""
+        """Replace a shard; number 0 is the shard of the job as a whole."""
         if number:
             self.by[number] = shard
         else:
@@ -36,23 +36,23 @@ class Parts(Struct):
         self.touched.add(number)
 
     def in_use(self) -> Iterator[tuple[int, Shard]]:
-        """Yield the shards that the job is cut into, in their order."""
+        """Yield the shards that the job is cut into, by ascending number."""
         return ((n, self.by[n]) for n in sorted(self.by) if n <= self.of)
 
     def free(self) -> list[int]:
-        """Return the shards that nobody has, in their order."""
+        """Return the numbers of the shards in use that no worker has, ascending."""
         return [n for n, shard in self.in_use() if shard.worker is None]
 
     def leased(self) -> Iterator[tuple[int, Shard]]:
-        """Yield the shards with a lease on them, also one that has lapsed."""
+        """Yield the shards with a lease, even if it has expired."""
         return ((n, s) for n, s in sorted(self.by.items()) if s.worker is not None)
 
     def held(self, now: datetime) -> bool:
-        """Tell whether somebody's lease on a shard keeps others out."""
+        """Return whether a lease on any shard is in force at *now*."""
         return any(held(shard, now) for shard in self.by.values())
 
     def grant(self, number: int, limits: Limits) -> Share:
-        """Give a shard its next portion, and return what its holder is told."""
+        """Grant a shard its next portion of the limits, and return the share for its holder."""
         mine = self.by[number]
         others = [shard.budget for n, shard in self.by.items() if n != number]
         budget = granted(limits, self.total.usage, mine.budget, others, max(1, self.of))
@@ -63,9 +63,10 @@ class Parts(Struct):
 
 
 def cut(parts: Parts, of: int, now: datetime) -> None:
-    """Cut a job, of which nobody has a shard, into *of*.
+    """Cut a job, of which no worker has a shard, into *of* shards.
 
-    New ones begin at an attempt above any that was given before the job had them.
+    New shards start from the job's own attempt number, so that their attempts are above any
+    that was given before the job had shards.
     """
     parts.of = of
     for number in range(1, of + 1):
@@ -74,9 +75,9 @@ def cut(parts: Parts, of: int, now: datetime) -> None:
 
 
 def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
-    """Return the shards that *worker* may take, in their order.
+    """Return the numbers of the shards that *worker* may take, ascending.
 
-    One that has a shard of the job already takes those that nobody wanted for a while.
+    A worker that already has a shard of the job may only take shards that were free for `REST`.
     """
     free = [(n, shard.freed_at) for n, shard in parts.in_use() if shard.worker is None]
     if any(shard.worker == worker for _, shard in parts.leased()):
@@ -85,13 +86,13 @@ def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
 
 
 def resting(parts: Parts, worker: str, now: datetime) -> list[int]:
-    """Return the free shards that *worker* has to leave to others for a while."""
+    """Return the free shards that *worker* must leave to other workers until `REST` is over."""
     mine = takeable(parts, worker, now)
     return [n for n in parts.free() if n not in mine]
 
 
 def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> Claim | None:
-    """Lease a free shard; ``None`` when nothing is left of a limit that it could use."""
+    """Lease a free shard; return ``None`` if a limit leaves nothing for it to use."""
     shard = parts.by[number]
     mine = replace(
         shard, worker=worker, attempt=shard.attempt + 1, lease_until=until, freed_at=None
@@ -111,16 +112,16 @@ def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> 
         shard=number,
         of=parts.of,
     )
-    # it runs alone if a worker died of this shard, even if that of the others is well
+    # runs alone if a worker died of this shard, even if the other shards are fine
     alone = replace(job, losses=max(job.losses, shard.deaths))
     total = replace(parts.total, worker=worker, lease_until=until)
     return Claim(lease=lease, job=alone, shard=total, share=share)
 
 
 def to_yield(parts: Parts, worker: str) -> int | None:
-    """Return the shard that *worker* gives up when an urgent job takes a slot of its own.
+    """Return the shard that *worker* gives up when an urgent job takes one of its slots.
 
-    ``None``: it has the only one under way, so that the job as a whole waits again.
+    ``None``: *worker* has the only shard in progress, so the job as a whole returns to the queue.
     """
     going = [(n, shard.worker) for n, shard in parts.leased() if not shard.yields]
     mine = [n for n, holder in going if holder == worker]
@@ -128,25 +129,25 @@ def to_yield(parts: Parts, worker: str) -> int | None:
 
 
 def back(shard: Shard, now: datetime | None) -> Shard:
-    """Return a shard that its holder gives back; what it might still use is the job's again.
+    """Return a shard released by its holder; its unused budget returns to the job.
 
-    ``None``: whoever wants it may take it at once.
+    *now* ``None`` means that any worker may take it at once, without waiting for `REST`.
     """
     return replace(shard, worker=None, lease_until=None, budget={}, freed_at=now)
 
 
 def lost(shard: Shard, now: datetime) -> Shard:
-    """Return a shard that is taken from a holder, who may write no more: others have its budget."""
+    """Return a shard taken from its holder, who is fenced off; its budget returns to the job."""
     return replace(fenced(shard), budget={}, freed_at=now)
 
 
 def carried(
     parts: Parts, lease: Lease, batch: Batch, found: int, skipped: int, now: datetime
 ) -> Usage:
-    """Carry the job and a shard over *batch*; return what is to be added to the job's usage.
+    """Apply *batch* to the job's totals and to a shard; return what it adds to the job's usage.
 
-    *found* and *skipped* are how many of the batch's URLs the store did not know: two
-    shards may find the same one.
+    *found* and *skipped* count the URLs of the batch that were new to the store: two
+    shards may find the same URL.
     """
     total, mine = parts.total, parts.by[lease.shard]
     apart_s = None if total.updated_at is None else (now - total.updated_at).total_seconds()
@@ -187,7 +188,7 @@ def carried(
 def renewed(
     parts: Parts, lease: Lease, batch: Batch, job: State, now: datetime, until: datetime
 ) -> None:
-    """Renew the lease of a shard; the last batch of a job that was stopped ends it."""
+    """Renew the lease of a shard; the last batch of a job that isn't running releases it."""
     mine = parts.by[lease.shard]
     if batch.last and job is not State.RUNNING:
         parts.put(lease.shard, back(mine, now))
@@ -196,7 +197,7 @@ def renewed(
 
 
 def untold(events: Sequence[Event], milestone: int) -> list[Event]:
-    """Return *events* without the milestones up to *milestone*: another shard has told them."""
+    """Return *events* without milestones up to *milestone*, which other shards have reported."""
     return [
         event
         for event in events
@@ -212,10 +213,10 @@ def _percent(event: Event) -> int:
 def after_loss(
     parts: Parts, numbers: Sequence[int], job: Job, decide: Callable[[Job], tuple[Job, Event]]
 ) -> tuple[Job, Event] | None:
-    """Return the running *job* and its event after its shards *numbers* lost their holders.
+    """Return the running *job* and its event after the holders of its shards *numbers* were lost.
 
-    ``None`` while others go on and no shard has killed too many. *decide* says what a
-    job's loss comes to; each shard counts its own.
+    ``None`` while other shards go on and no shard has lost too many workers. *decide* determines
+    the outcome of a loss; each shard counts its own losses.
     """
     worst: tuple[Job, Event] | None = None
     for number in numbers:
@@ -231,5 +232,5 @@ def after_loss(
 
 
 def _goes_on(job: Job) -> bool:
-    """Tell whether a job that has lost a worker may run again at once."""
+    """Return whether a job that has lost a worker may run again."""
     return job.state is State.PENDING and job.state_reason is StateReason.WORKER_LOST

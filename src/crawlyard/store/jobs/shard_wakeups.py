@@ -1,4 +1,4 @@
-"""Shards that wait for somebody: those who may join hear of them by the same transaction."""
+"""Wakeups for free shards: a transaction that frees one notifies the workers that may join."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
@@ -17,11 +17,11 @@ from crawlyard.store.jobs.shards import PART, parts_of, waiting_shards
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
 
 FOR_JOINING = (jobs.c.needs, jobs.c.level, jobs.c.due_at)
-"""What of a running job says who may join."""
+"""Columns of a running job that determine which workers may join it."""
 
 
 def shard_due(row: Mapping[str, Any] | RowMapping) -> Wakeup:
-    """Return what a free shard of a running job, *row*, is to workers."""
+    """Return the wakeup for a free shard of the running job *row*."""
     urgent = row["level"] >= int(Priority.URGENT)
     return Wakeup(at=row["due_at"], needs=row["needs"], urgent=urgent, shard=True)
 
@@ -32,9 +32,9 @@ def tell_open(
     parts: Parts,
     numbers: Collection[int] | None = None,
 ) -> None:
-    """Let those hear who may join, if a free shard of a running job, *row*, has something waiting.
+    """Add a wakeup if a free shard of the running job *row* has waiting targets.
 
-    Of *numbers* alone, if they are given.
+    With *numbers*, only those shards are considered.
     """
     free = {n for n in parts.free() if numbers is None or n in numbers}
     if free and free & waiting_shards(conn, parts.no, parts.of):
@@ -42,14 +42,17 @@ def tell_open(
 
 
 def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target]) -> set[int]:
-    """Return the free shards that *found* brings the first targets to, if it is new."""
+    """Return the free shards without waiting targets that get their first ones from *found*.
+
+    Assumes that the targets in *found* are new.
+    """
     free = set(parts.free())
     hit = {shard_of(target.host, parts.of) for target in found} & free if free else set()
     return hit - waiting_shards(conn, parts.no, parts.of) if hit else hit
 
 
 def joinable(conn: Connection, now: datetime, besides: str | None) -> Collection[Wakeup]:
-    """Return what shards wait for somebody; see `SpreadStore.joinable`."""
+    """Return wakeups for shards that wait for a worker; see `SpreadStore.joinable`."""
     mine = (shards.c.job_no == jobs.c.no, PART)
     free = exists().where(*mine, shards.c.shard <= jobs.c.spread, ~HELD)
     statement = select(jobs.c.no, jobs.c.spread, *FOR_JOINING)

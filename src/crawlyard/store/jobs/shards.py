@@ -1,4 +1,4 @@
-"""The rows of the shards of one job: read, locked, written back; and what waits in them."""
+"""Shard rows of a job: reading, locking and writing them, and finding their waiting targets."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -28,7 +28,7 @@ from crawlyard.store.jobs.shard_rules import Parts, to_yield
 from crawlyard.store.tables.jobs import DEALT, PRESENT, WAITING, frontier, jobs, shards
 
 DEAL_AT_ONCE = 10_000
-"""Rows of a frontier that are dealt by one statement."""
+"""Number of frontier rows that one statement assigns to buckets."""
 
 PART = shards.c.shard > 0
 
@@ -36,12 +36,12 @@ PART = shards.c.shard > 0
 def locked_parts(
     conn: Connection, no: int, *columns: ColumnElement[Any]
 ) -> tuple[Mapping[str, Any], Parts] | None:
-    """Return a job's row and its shards, which nobody else changes until the transaction ends.
+    """Return the row of a job and its shards, locked until the transaction ends.
 
-    Of the row, *columns* alone, if there are any: its spec may be megabytes. ``None``:
-    there is no such job, or it is deleted.
+    With *columns*, only those (and `spread`) are read of the row: the spec may be megabytes.
+    ``None``: there is no such job, or it is deleted.
     """
-    # the job's row first: whoever changes a shard of it has locked that
+    # the job's row first: every transaction that changes a shard has locked it
     read = (*columns, jobs.c.spread) if columns else tuple(jobs.c)
     statement = select(*read).where(jobs.c.no == no, PRESENT)
     statement = statement.with_for_update(of=jobs, key_share=True)
@@ -50,14 +50,14 @@ def locked_parts(
 
 
 def parts_of(conn: Connection, no: int, of: int) -> Parts:
-    """Return the shards of a job that is cut into *of*, as they are."""
+    """Return the stored shards of a job that is cut into *of*."""
     found = conn.execute(select(shards).where(shards.c.job_no == no)).mappings()
     by = {row["shard"]: shard_of(row) for row in found}
     return Parts(no=no, total=by.pop(0), by=by, of=of)
 
 
 def write_parts(conn: Connection, parts: Parts) -> None:
-    """Write the shards that were changed, and add those that are new."""
+    """Write the changed shards, and insert new ones."""
     rows = [
         {"job_no": parts.no, "shard": number} | shard_row(_numbered(parts, number))
         for number in sorted(parts.touched)
@@ -72,9 +72,9 @@ def _numbered(parts: Parts, number: int) -> Shard:
 
 
 def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime) -> int:
-    """Let *worker* give up one of several shards under way; return which, 0 for all of the job.
+    """Mark one of several leased shards as given up by *worker*; return which, 0 for the whole job.
 
-    The row of the job, which is cut into *of*, is locked.
+    The caller has locked the row of the job, which is cut into *of*.
     """
     parts = parts_of(conn, no, of)
     number = to_yield(parts, worker) or 0
@@ -85,12 +85,12 @@ def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime)
 
 
 def recut(conn: Connection, no: int, of: int) -> None:
-    """Write down into how many shards a job is cut."""
+    """Store the number of shards that a job is cut into."""
     conn.execute(update(jobs).where(jobs.c.no == no).values(spread=of))
 
 
 def deal(conn: Connection, no: int) -> None:
-    """Give each waiting target of a job the bucket of its host."""
+    """Set the bucket of each waiting target of a job that has none, by its host."""
     undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
     statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
     while found := conn.execute(statement).all():
@@ -98,7 +98,7 @@ def deal(conn: Connection, no: int) -> None:
 
 
 def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) -> Extent:
-    """Return how much waits in a job; *hosts* are those that it begins with."""
+    """Return how much waits in a job; *hosts* are its starting hosts, used if nothing waits yet."""
     statement = select(func.count(frontier.c.host.distinct()), func.count()).where(
         frontier.c.job_no == no, WAITING
     )
@@ -107,30 +107,30 @@ def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) ->
 
 
 def waits(conn: Connection, no: int) -> bool:
-    """Tell whether anything waits in a job."""
-    # the order sees to it that Postgres goes to the index, also where it expects to find much
+    """Return whether a job has waiting targets."""
+    # ORDER BY makes Postgres use the index even when it expects many rows
     first = select(frontier.c.id).where(frontier.c.job_no == no, WAITING)
     first = first.order_by(frontier.c.depth, frontier.c.id).limit(1)
     return conn.scalar(first) is not None
 
 
 def waiting_shards(conn: Connection, no: int, of: int) -> set[int]:
-    """Return the shards, of so many, in which something waits."""
+    """Return the shards, of *of* in total, that have waiting targets."""
     buckets = conn.scalars(waiting_buckets(), {"its_no": no})
     return {bucket % of + 1 for bucket in buckets}
 
 
 def first_waiting(conn: Connection, no: int, numbers: Sequence[int], of: int) -> int | None:
-    """Return the first of some shards in which something waits, ``None`` for none."""
+    """Return the first shard of *numbers* that has waiting targets, ``None`` if none has."""
     waiting = waiting_shards(conn, no, of) if numbers else set()
     return next((n for n in numbers if n in waiting), None)
 
 
 @cache
 def waiting_buckets() -> Select[Any]:
-    """Return a query for the buckets in which something waits, of the job *its_no*."""
-    # one look into an index for each bucket, whatever waits in them: a join may read all of it.
-    # Without the order, Postgres may read the whole table for each bucket in which nothing waits.
+    """Return a query for the buckets of the job *its_no* that have waiting targets."""
+    # One index lookup per bucket, however many targets wait: a join may read all of them.
+    # Without ORDER BY, Postgres may read the whole table for each empty bucket.
     one: ColumnElement[int] = literal_column("1")
     buckets = select(literal_column("0").label("bucket")).cte("buckets", recursive=True)
     after = select(buckets.c.bucket + one).where(
@@ -153,19 +153,19 @@ def waiting_buckets() -> Select[Any]:
 
 
 def dealt_to(no: int, shard: int, of: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions that a waiting target is of a shard."""
+    """Return the conditions for the waiting targets of a shard."""
     return (frontier.c.job_no == no, DEALT, frontier.c.bucket.in_(buckets_of(shard, of)))
 
 
 def others_hold() -> ColumnElement[bool]:
-    """Return the condition that a shard of a job beside 0 is under a lease."""
+    """Return the condition that a shard of a job other than 0 has a lease, expired or not."""
     return _leased().exists()
 
 
 def worked_at_by(worker: str) -> ColumnElement[bool]:
-    """Return the condition that *worker* has a job, which is `STANDING`, or a shard of it.
+    """Return the condition that *worker* has a job or a shard of it, for a query on `STANDING`.
 
-    Not one that it has given up for an urgent job already.
+    A shard that it has already given up for an urgent job doesn't count.
     """
     kept = (_part.c.worker == worker, _part.c.freed_at.is_(None))
     part = (jobs.c.spread > 0) & _leased(*kept).exists()
@@ -173,7 +173,7 @@ def worked_at_by(worker: str) -> ColumnElement[bool]:
 
 
 def untouched(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Return the condition that no lease on a shard of a job keeps others out."""
+    """Return the condition that no lease on a shard of a job is in force at *now*."""
     return or_(jobs.c.spread == 0, ~_leased(_part.c.lease_until > now).exists())
 
 
@@ -192,4 +192,4 @@ SHARERS = case(
     ),
     else_=0,
 ).label("sharers")
-"""How many workers have shards of a job, which is `STANDING`."""
+"""Column for queries on `STANDING`: the number of workers that have shards of the job."""

@@ -1,4 +1,4 @@
-"""The shards of running jobs: `LeaseStore.claim` begins a job with one of them."""
+"""Spread store: workers claim, join, leave and lose the shards of running jobs."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -56,11 +56,10 @@ from crawlyard.store.tables.jobs import (
 
 
 class SpreadStore(Struct, frozen=True):
-    """The shards of running jobs: `LeaseStore.claim` begins a job with one of them.
+    """The shards of running jobs. `LeaseStore.claim` starts a job with one of its shards.
 
-    A running job that is spread has at least one shard under a lease. Its totals are
-    those of shard 0; what its shards may still use and what was used never come to
-    more than its limits.
+    A running job that is spread has at least one shard with a lease. Its totals are kept
+    in shard 0. The budgets of its shards plus its usage never exceed its limits.
     """
 
     _database: Database
@@ -68,24 +67,24 @@ class SpreadStore(Struct, frozen=True):
     async def join(
         self, asker: Asker, now: datetime, lease: timedelta, *, in_turn: bool
     ) -> Claim | None:
-        """Lease a free shard of a running job that has something waiting.
+        """Lease a free shard with waiting targets of a running job; ``None`` if there is none.
 
-        Of the jobs that *asker* may take, that which `core.queue.claim_key` puts first;
-        with *in_turn* only if no pending job comes before it. Pages per day of its
-        owner's quota must be left, and something of each of its limits. Who has a
-        shard of the job takes another one only when it was free for `REST`.
+        Takes the first job in the order of `core.jobs.queue.claim_key` that *asker* may take;
+        with *in_turn*, only if no pending job comes before it. The owner's quota must have pages
+        per day left, and each limit of the job must leave something to use. A worker that has a
+        shard of the job takes another one only if it was free for `REST`.
         """
         return await join(self._database, asker, now, lease, in_turn=in_turn)
 
     async def leave(
         self, lease: Lease, now: datetime, until: datetime, decide: Decide, *, further: bool
     ) -> Claim | None:
-        """Give a shard back, with what it might still have used; all in one transaction.
+        """Release a shard and its unused budget, in one transaction.
 
-        With *further*, another shard of the job that has something waiting is leased to
-        the same worker until *until*, and returned. Otherwise, if no shard is leased any
-        more and the job runs, it is saved as *decide* says. Does nothing if the lease is
-        no longer ours.
+        With *further*, another shard of the job that has waiting targets is leased to
+        the same worker until *until*, and returned. If none is and the job runs but no shard has
+        a lease any more, the job is saved as *decide* returns it. Does nothing if another
+        attempt has the shard.
         """
         work = partial(_leave, lease=lease, now=now, until=until, decide=decide, further=further)
         return await self._database.write(work)
@@ -93,10 +92,10 @@ class SpreadStore(Struct, frozen=True):
     async def lose(
         self, lease: Lease, now: datetime, decide: Callable[[Job], tuple[Job, Event]]
     ) -> Job | None:
-        """Take a shard from its holder, who died of it: see `LeaseStore.take_back`.
+        """Take a shard from its holder, whose process it killed: see `LeaseStore.take_back`.
 
-        Return the job if it was saved as *decide* says: it was the last shard, or has
-        killed too many.
+        Return the job if it was saved as *decide* returns it, because this was its last leased
+        shard or the shard has killed too many workers; otherwise ``None``.
         """
         mine = (HELD, shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
         work = partial(_take, no=lease.job_no, gone=mine, now=now, decide=decide)
@@ -105,22 +104,22 @@ class SpreadStore(Struct, frozen=True):
     async def load(
         self, lease: Lease, limit: int, *, depth_first: bool, without: Collection[str] = ()
     ) -> list[Target]:
-        """Return waiting targets of the hosts of a shard: see `FrontierStore.load`."""
+        """Return waiting targets of the hosts of a shard, like `FrontierStore.load`."""
         work = partial(_load, lease=lease, limit=limit, deep=depth_first, without=sorted(without))
         return await self._database.read(work)
 
     async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Wakeup]:
-        """Return what shards wait for somebody to `join`: once for all that are alike to a worker.
+        """Return wakeups for shards that a worker could `join`, one per distinct requirements.
 
-        With *besides*, a worker, those alone that it has to leave to others until they were
-        free for `REST`. Leftovers of limits and quotas are not looked at.
+        With *besides*, a worker, only the shards that it must leave to others until they were
+        free for `REST`. Remaining limits and quotas are not considered.
         """
         if not await self._database.known(is_any_spread):
             return ()
         return await self._database.read(partial(joinable, now=now, besides=besides))
 
     async def shards(self, job_id: str) -> Mapping[int, Shard]:
-        """Return the shards that a job is cut into by their numbers, none if it is not."""
+        """Return the shards of a job by number, none if it isn't spread or doesn't exist."""
         return await self._database.read(partial(_shards, job_id=job_id))
 
 
@@ -135,10 +134,10 @@ def begin(
     now: datetime,
     until: datetime,
 ) -> Claim | None:
-    """Claim a pending *job* that is to be spread, with one of its shards.
+    """Claim a pending *job* that is to be spread, by leasing one of its shards.
 
-    *row* is its own, locked, and `untouched`. ``None``: one worker is to have all of it,
-    or nothing is left of its limits.
+    *row* is the job's row, locked and `untouched`. ``None``: one worker is to run the whole job,
+    or a limit leaves nothing to use.
     """
     asked = job.spec.spread
     if not (row["spread"] or isinstance(asked, Spread) or asked > 1):
@@ -164,7 +163,7 @@ def _begun(
     numbers = range(1, parts.of + 1)
     number = first_waiting(conn, parts.no, numbers, parts.of) or numbers[0]
     moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
-    parts.put(0, fenced(parts.total))  # a lease on all of it may have lapsed and still be there
+    parts.put(0, fenced(parts.total))  # an expired lease on the whole job may still be stored
     claim = taken(parts, number, moved, asker.worker, until)
     if claim is not None:
         write_parts(conn, parts)
@@ -197,8 +196,8 @@ def _leave(
         return None
     row, parts = found
     if parts.by[lease.shard].worker is None:
-        return None  # its last batch has given it back: the job may run otherwise by now
-    yields = parts.by[lease.shard].yields  # its slot is the urgent job's: no other shard
+        return None  # released by its last batch already: the job may run again by now
+    yields = parts.by[lease.shard].yields  # the slot belongs to an urgent job: take no other shard
     parts.put(lease.shard, back(parts.by[lease.shard], now))
     claim: Claim | None = None
     if State(row["state"]) is State.RUNNING:
@@ -215,7 +214,7 @@ def _leave(
 def _tell_if_freed(
     conn: Connection, row: Mapping[str, Any], parts: Parts, numbers: Collection[int]
 ) -> None:
-    """Let others hear of shards that were given back or taken, while the job goes on."""
+    """Add a wakeup for shards that were released or taken back, if the job goes on."""
     if State(row["state"]) is State.RUNNING and any(parts.leased()):
         tell_open(conn, row, parts, numbers)
 
@@ -229,7 +228,7 @@ def _further(
 
 
 def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bool) -> None:
-    """Save a job whose last shard was given back."""
+    """Save a job whose last shard was released, as *decide* returns it."""
     waiting, usage = waits(conn, parts.no), parts.total.usage
     verdict = decide(ShardEnd(job=job, usage=usage, waiting=waiting, yields=yields))
     if verdict.again:
@@ -246,7 +245,7 @@ def settle_part(
     events: Sequence[Event],
     again: Collection[ErrorKind],
 ) -> None:
-    """Save the job of a shard and give that back; see `LeaseStore.settle`."""
+    """Save the job of a shard and release the shard; see `LeaseStore.settle`."""
     found = _mine(conn, lease)
     if found is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
@@ -261,7 +260,7 @@ def settle_part(
 
 
 def free_part(conn: Connection, lease: Lease) -> None:
-    """Let the lease of a shard go, if it is ours."""
+    """Release the lease of a shard, unless another attempt has it."""
     found = _mine(conn, lease)
     if found is not None:
         row, parts = found
@@ -271,7 +270,10 @@ def free_part(conn: Connection, lease: Lease) -> None:
 
 
 def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | None:
-    """Return the job and the shards of a lease, locked; ``None`` if another attempt has it."""
+    """Return the job row and shards of a lease, locked; ``None`` if another attempt has its shard.
+
+    Also ``None`` if the job is gone.
+    """
     found = locked_parts(conn, lease.job_no)
     if found is None:
         return None
@@ -288,10 +290,10 @@ async def take_parts_back(
     dead: Collection[str],
     decide: Callable[[Job], tuple[Job, Event]],
 ) -> list[Job]:
-    """Free the shards of lost workers; return the jobs that nobody has a shard of any more."""
+    """Take back the shards of lost workers; return the jobs that were saved as *decide* says."""
     gone = (PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
     statement = select(shards.c.job_no).where(*gone)
-    # each once, but not by DISTINCT, for which SQLite reads the shards of all jobs
+    # deduplicated here: with DISTINCT, SQLite reads the shards of all jobs
     jobs_hit = await database.read(lambda conn: sorted(set(conn.scalars(statement))))
     taken_back = []
     for no in jobs_hit:

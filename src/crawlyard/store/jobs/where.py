@@ -1,4 +1,4 @@
-"""What a query for jobs asks, as conditions of SQL; `core.filter.fits` says what they mean."""
+"""SQL conditions of a job query; `core.jobs.filter.fits` defines their meaning."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from crawlyard.store.tables.jobs import UNUSUAL, job_hosts, job_tags, job_texts,
 
 
 def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
-    """Return the conditions on the rows of `jobs` that *query* asks for."""
+    """Return the conditions of *query* on the rows of `jobs`."""
     asked = [_tagged(tag) for tag in sorted(query.tags)]
     asked += [_condition(one) for one in query.where]
     if query.owner is not None:
@@ -45,7 +45,7 @@ def _condition(asked: Condition) -> ColumnElement[bool]:
 
 
 def _in_state(words: Iterable[str]) -> ColumnElement[bool]:
-    # literals, as in `tables/jobs.py`: else no partial index is used
+    # literals, as in `tables/jobs.py`: otherwise no partial index is used
     states: list[ColumnElement[str]] = [
         literal_column(f"'{State(word).value}'") for word in sorted(words)
     ]
@@ -68,7 +68,7 @@ def _has(text: str) -> ColumnElement[bool]:
 
 
 def says(*words: str) -> ColumnElement[bool]:
-    """Return the condition on the rows of `job_texts` that any of *words* is in the text."""
+    """Return the condition on `job_texts` that the text contains any of *words*."""
     having = (job_texts.c.text.contains(word.casefold(), autoescape=True) for word in words)
     return or_(false(), *having)
 
@@ -78,7 +78,7 @@ def _reaches(*hosts: str) -> ColumnElement[bool]:
 
 
 def _in(column: Column[str]) -> Callable[[Sequence[str]], ColumnElement[bool]]:
-    # false, not unknown, where there is none: else its opposite would not hold either
+    # false instead of NULL where the column is NULL: otherwise the negation would not match either
     return lambda words: and_(column.is_not(None), column.in_(words))
 
 
@@ -98,7 +98,7 @@ _FROM: Mapping[Source, ColumnElement[bool]] = {
     Source.TEMPLATE: and_(not_(_RETRIED), not_(_TIMED), _MADE),
     Source.DIRECT: and_(not_(_RETRIED), not_(_TIMED), not_(_MADE)),
 }
-"""What a row of `jobs` has that comes from each, as `core.filter.source_of` says."""
+"""The condition on `jobs` for each source, in agreement with `core.jobs.filter.source_of`."""
 
 _SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
     FilterKey.STATE: _in_state,

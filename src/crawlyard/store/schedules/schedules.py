@@ -1,4 +1,4 @@
-"""The schedules. Names are unique per owner; a deleted one is gone with its ledger."""
+"""Schedule store: add, read, list, save and delete schedules."""
 
 from functools import partial
 
@@ -21,19 +21,19 @@ from crawlyard.store.tables.templates import templates
 
 
 class ScheduleStore(Struct, frozen=True):
-    """The schedules. Names are unique per owner; a deleted one is gone with its ledger.
+    """Schedules. Names are unique per owner; deleting a schedule deletes its ledger of ticks.
 
-    One of which something cannot be read comes without that, paused, and has a `flaw`.
+    A schedule with an unreadable part is returned without that part, paused, and with a `flaw`.
     """
 
     _database: Database
 
     async def add(self, schedule: CrawlSchedule, event: Event) -> None:
-        """Remember a new schedule.
+        """Add a new schedule and the event.
 
         Raises:
-            Conflict: its id is taken, or its owner has one of that name.
-            NotFound: its template is gone.
+            Conflict: the id is taken, or the owner has a schedule of that name.
+            NotFound: the template is gone.
         """
         await self._database.write(partial(_add, schedule=schedule, event=event))
 
@@ -41,30 +41,30 @@ class ScheduleStore(Struct, frozen=True):
         """Return a schedule.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no schedule has that id.
         """
         return await self._database.read(partial(_get, schedule_id=schedule_id))
 
     async def save(self, schedule: CrawlSchedule, event: Event) -> None:
-        """Replace the schedule of version ``version - 1`` and beat ``beat - 1``.
+        """Replace version ``version - 1`` at beat ``beat - 1`` of the schedule and add the event.
 
         Raises:
-            Conflict: it has been edited or has fired meanwhile, is gone, or the name is taken.
-            NotFound: its template is gone.
+            Conflict: the schedule was edited or fired meanwhile, is gone, or the name is taken.
+            NotFound: the template is gone.
         """
         await self._database.write(partial(_save, schedule=schedule, event=event))
 
     async def find(self, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
-        """Return the schedules that *query* asks for, by (name, id), at most *limit*."""
+        """Return at most *limit* schedules that match *query*, sorted by name and id."""
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def runs(self, schedule_id: str) -> int:
-        """Return how many rows the ledger of a schedule has."""
+        """Return the number of ticks in the ledger of a schedule."""
         counted = select(func.count()).where(ticks.c.schedule_id == schedule_id)
         return await self._database.read(lambda conn: conn.scalar(counted) or 0)
 
     async def delete(self, schedule_id: str, version: int, event: Event) -> None:
-        """Delete a schedule and its ledger; its jobs stay.
+        """Delete a schedule and its ledger of ticks; its jobs stay.
 
         Raises:
             Conflict: the stored version is another.
@@ -103,7 +103,7 @@ def _save(conn: Connection, schedule: CrawlSchedule, event: Event) -> None:
     )
     try:
         saved = conn.execute(statement).rowcount
-    except IntegrityError:  # of all that is unique, only the name can change
+    except IntegrityError:  # the name is the only unique value that can change
         raise taken("schedule", schedule.name) from None
     if not saved:
         raise Conflict(f"schedule {schedule.id} is not at version {schedule.version - 1} any more")
@@ -111,7 +111,7 @@ def _save(conn: Connection, schedule: CrawlSchedule, event: Event) -> None:
 
 
 def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
-    """Keep the template of a schedule from being deleted until the transaction ends."""
+    """Lock the template of a schedule, so that it isn't deleted until the transaction ends."""
     if schedule.template_id is None:
         return
     there = select(templates.c.id).where(templates.c.id == schedule.template_id)

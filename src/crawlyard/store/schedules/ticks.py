@@ -1,4 +1,4 @@
-"""When schedules fire, and the ledger of what became of each instant."""
+"""Tick store: due schedules, their firing, and the ledger of ticks."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ from crawlyard.store.queries import Firing
 from crawlyard.store.tables.jobs import PRESENT, jobs
 from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
 
-# by the key of the ledger: also a job that was submitted again for a backfilled instant
+# joined by the key of the ledger: includes jobs that were resubmitted for a backfilled instant
 _BACKFILLED = exists().where(
     ticks.c.schedule_id == jobs.c.schedule_id,
     ticks.c.due_at == jobs.c.tick_at,
@@ -32,23 +32,23 @@ ACTIVE = jobs.c.ended_at.is_(None) & PRESENT & ~_BACKFILLED
 
 REFUSED = ticks.c.reason == TickReason.REFUSED.value
 
-_PORTION = 1000  # keys of the ledger in one statement
+_PORTION = 1000  # ledger keys in one statement
 
 
 class TickStore(Struct, frozen=True):
-    """When schedules fire, and the ledger of what became of each instant."""
+    """Firing of schedules, and the ledger with the outcome of each tick."""
 
     _database: Database
 
     async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
-        """Return schedules whose `fire_at` has come, the earliest first, at most *limit*.
+        """Return at most *limit* schedules whose `fire_at` has come, earliest first.
 
-        One of which something cannot be read comes without that, and has a `flaw`.
+        A schedule with an unreadable part is returned without that part, and with a `flaw`.
         """
         return await self._database.read(partial(_due, now=now, limit=limit))
 
     async def waiting(self, limit: int) -> list[CrawlSchedule]:
-        """Return schedules with a tick that waits for the run before it, and no active job."""
+        """Return at most *limit* schedules without an active job and with a tick waiting to run."""
         return await self._database.read(partial(_waiting, limit=limit))
 
     async def next_at(self) -> datetime | None:
@@ -56,50 +56,50 @@ class TickStore(Struct, frozen=True):
         return await self._database.read(_next_at)
 
     async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
-        """Return the jobs of these schedules that have not ended, the oldest first.
+        """Return the jobs of each schedule that have not ended, oldest first.
 
-        Jobs of instants that were backfilled are left out: they stand in nobody's way.
-        A schedule without any is left out.
+        Jobs of backfilled ticks are left out, as they don't block other runs. Schedules
+        without active jobs are left out.
         """
         return await self._database.read(partial(_active, schedule_ids=schedule_ids))
 
     async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
-        """Return of each of these schedules how many of its *last* jobs failed.
+        """Return how many of the *last* jobs of each schedule failed.
 
-        Those of ticks since its `fresh_beat` count, the latest instants first. A tick whose
-        job was refused counts as one that failed; one whose job has not ended, was
-        cancelled, or is deleted, is left out, and so is one that was backfilled: what went
-        wrong then says nothing about now. A schedule without a failure may be left out.
+        Only ticks since its `fresh_beat` count, latest first. A tick whose job was refused counts
+        as failed. Ticks whose job has not ended, was cancelled or is deleted are skipped, and so
+        are backfilled ticks: a failure there says nothing about the present. Schedules without
+        failures may be left out.
         """
         work = partial(_failures, schedule_ids=schedule_ids, last=last)
         return await self._database.read(work)
 
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
-        """Write firings in ONE transaction; tell of each whether it was the first to be written.
+        """Write firings in ONE transaction; return for each whether it was written.
 
-        A firing is left out whole whose schedule is gone or not at beat ``after.beat - 1``
-        any more, one of whose moved jobs has moved on, or one of whose ticks has a row with
-        another job: any number of callers fire each instant once.
+        A firing is skipped as a whole if its schedule is gone or no longer at beat
+        ``after.beat - 1``, if the version of one of its moved jobs has changed, or if one of its
+        ticks is stored with another job. So any number of callers fire each tick only once.
         """
         return await self._database.write(partial(_fire, firings=firings)) if firings else []
 
     async def ticks(
         self, schedule_id: str, before: datetime | None = None, limit: int = 100
     ) -> list[Tick]:
-        """Return ticks due before *before*, the latest first, at most *limit*."""
+        """Return at most *limit* ticks due before *before* (``None``: all), latest first."""
         work = partial(_ticks, schedule_id=schedule_id, before=before, limit=limit)
         return await self._database.read(work)
 
     async def ticks_between(
         self, schedule_id: str, since: datetime, until: datetime
     ) -> Mapping[datetime, Tick]:
-        """Return the ticks due from *since* up to and without *until*, by their instants."""
+        """Return the ticks due from *since* up to but excluding *until*, by due time."""
         work = partial(_between, schedule_id=schedule_id, since=since, until=until)
         return await self._database.read(work)
 
 
 def _due(conn: Connection, now: datetime, limit: int) -> list[CrawlSchedule]:
-    # by nothing but the index: with all of 100,000 due at midnight, there is nothing to sort
+    # ordered by the indexed column alone: with all of 100,000 due at midnight, nothing is sorted
     due = select(schedules).where(FIRES, schedules.c.fire_at <= now)
     rows = conn.execute(due.order_by(schedules.c.fire_at).limit(limit)).mappings()
     return [schedule_of(row) for row in rows]
@@ -128,7 +128,7 @@ def _active(conn: Connection, schedule_ids: Collection[str]) -> Mapping[str, Seq
 
 
 def _failures(conn: Connection, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
-    # of each schedule no more is read than the newest of its ledger, by the primary key
+    # reads only the newest ticks of each schedule, along the primary key of the ledger
     ended = jobs.c.ended_at.is_not(None) & (jobs.c.state != State.CANCELLED.value) & PRESENT
     latest = (
         select(jobs.c.state)
@@ -170,13 +170,13 @@ def _between(
 
 
 def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
-    # Nobody waits in a circle: schedules first, without waiting, then jobs by their keys,
-    # then the lock of the events.
+    # Lock order, to avoid deadlocks: schedules first, without waiting, then jobs by key, then the
+    # lock of the events.
     there, moving = _locked_schedules(conn, firings), _locked_jobs(conn, firings)
-    # rows of the ledger are written under the lock of their schedule alone
+    # ticks need no lock of their own: they are only written under the lock of their schedule
     held = _jobs_of_rows(conn, [tick for f in firings for tick in f.ticks])
     first = [
-        # taken out: of two for one schedule, one is written
+        # `pop`, so that of two firings of one schedule only the first is written
         there.pop(f.after.id, None) == f.after.beat - 1
         and all(moving.get(job.id) == job.version - 1 for job, _ in f.moved)
         and all(held.get((t.schedule_id, t.due_at), t.job_id) == t.job_id for t in f.ticks)
@@ -197,7 +197,7 @@ def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
 
 
 def _locked_schedules(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
-    """Return the beats of the schedules by id; what another fires is left to it."""
+    """Lock the schedules and return their beats by id; skip those that another caller is firing."""
     ids = sorted({firing.after.id for firing in firings})
     statement = (
         select(schedules.c.id, schedules.c.beat)
@@ -208,12 +208,12 @@ def _locked_schedules(conn: Connection, firings: Sequence[Firing]) -> dict[str, 
 
 
 def _locked_jobs(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:
-    """Return the versions of the jobs that are moved, by their ids."""
+    """Lock the moved jobs and return their versions by id."""
     return versions(conn, {job.id for firing in firings for job, _ in firing.moved})
 
 
 def _jobs_of_rows(conn: Connection, new: Sequence[Tick]) -> dict[tuple[str, datetime], str]:
-    """Return the jobs that rows of the same instants as *new* have already."""
+    """Return the job ids of stored ticks with the same schedule and due time as those in *new*."""
     key = tuple_(ticks.c.schedule_id, ticks.c.due_at)
     found: dict[tuple[str, datetime], str] = {}
     for start in range(0, len(new), _PORTION):
@@ -226,7 +226,7 @@ def _jobs_of_rows(conn: Connection, new: Sequence[Tick]) -> dict[tuple[str, date
 
 
 def _write_ticks(conn: Connection, new: Sequence[Tick]) -> None:
-    """Write rows of the ledger; one of the same instant is replaced unless it has another job."""
+    """Write ticks; a stored tick of the same due time is replaced unless it has another job."""
     rows = [tick_row(tick) for tick in new]
     if insert_new(conn, ticks, rows) == len(rows):
         return

@@ -1,6 +1,6 @@
-"""What is to be delivered, and what became of it.
+"""Delivery store: fan-out of events to webhooks, and the outcome of each delivery.
 
-Locks are taken in one order: the cursor, a webhook, its deliveries, the events.
+Lock order, to avoid deadlocks: the cursor, a webhook, its deliveries, the events.
 """
 
 from collections.abc import Collection, Sequence
@@ -31,24 +31,24 @@ _CURSOR = "webhooks"
 
 
 class DeliveryStore(Struct, frozen=True):
-    """What is to be delivered, and what became of it."""
+    """Webhook deliveries, pending and finished."""
 
     _database: Database
 
     async def fan_out(self, now: datetime, limit: int = 500) -> int:
-        """Make deliveries, due at *now*, of the next events that no call has looked at.
+        """Create deliveries, due at *now*, for the next unprocessed events.
 
-        One transaction for at most *limit* events, each looked at once by all callers
-        together; an active webhook gets each event that it `wants` once. Return how many
-        events were looked at; those of users without a webhook are passed over.
+        One transaction processes at most *limit* events. Each event is processed once, no matter
+        how many callers there are; an active webhook gets each event that it `wants` once. Return
+        the number of processed events; events that concern no active webhook are skipped.
         """
         return await self._database.write(partial(_fan_out, now=now, limit=limit))
 
     async def claim(self, now: datetime, lease: timedelta, traffic: Traffic) -> list[Claimed]:
-        """Lease due deliveries, the earliest first, as far as *traffic* has room for them.
+        """Lease due deliveries, earliest first, as far as *traffic* has room for them.
 
-        Their webhooks are active, and no receiver of them has asked for a rest. *traffic*
-        counts them. Two callers never get the same one until its lease has lapsed.
+        Only deliveries of active webhooks that their receiver has not put on hold. They are
+        counted in *traffic*. Two callers never get the same delivery until its lease expires.
         """
         work = partial(_claim, now=now, until=now + lease, traffic=traffic)
         return await self._database.write(work)
@@ -56,11 +56,11 @@ class DeliveryStore(Struct, frozen=True):
     async def settle(
         self, claimed: Delivery, after: Delivery, held_until: datetime | None = None
     ) -> Event | None:
-        """Write what became of a *claimed* delivery and free it; let its webhook hear of it.
+        """Store the outcome of a *claimed* delivery, release it, and update its webhook.
 
-        Return the event that was written if that switched the webhook off, as
-        `Webhook.heard` says. Nothing is written if the delivery is not as it was claimed
-        any more: another has settled it, it is to be made again, or it is gone.
+        If that switches the webhook off, as decided by `Webhook.heard`, return the event that was
+        written for it. Nothing is written if the delivery is no longer as it was claimed:
+        another caller settled it, it is to be redelivered, or it is gone.
         """
         work = partial(_settle, claimed=claimed, after=after, held_until=held_until)
         event = await self._database.write(work)
@@ -72,14 +72,17 @@ class DeliveryStore(Struct, frozen=True):
         """Return a delivery.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no delivery has that id.
         """
         return await self._database.read(partial(_get, delivery_id=delivery_id))
 
     async def find(
         self, webhook_id: str, state: DeliveryState | None, before: int | None, limit: int
     ) -> list[Delivery]:
-        """Return deliveries with a key below *before*, newest first, at most *limit*."""
+        """Return at most *limit* deliveries with a key below *before*, newest first.
+
+        *state* ``None`` means all states, *before* ``None`` the newest deliveries.
+        """
         asked = [deliveries.c.webhook_id == webhook_id]
         if state is not None:
             asked.append(deliveries.c.state == state.value)
@@ -88,36 +91,36 @@ class DeliveryStore(Struct, frozen=True):
         return await self._database.read(partial(_find, asked=asked, limit=limit))
 
     async def again(self, delivery_id: str, now: datetime) -> Delivery:
-        """Make a delivery due once more, whatever its state; its attempts begin anew.
+        """Make a delivery due again at *now*, whatever its state; its attempts start from zero.
 
-        A rest that its receiver asked for is over.
+        A hold that its receiver asked for is lifted.
 
         Raises:
-            NotFound: there is none of that id.
-            Conflict: its webhook is switched off.
+            NotFound: no delivery has that id.
+            Conflict: the webhook is switched off.
         """
         return await self._database.write(partial(_again, delivery_id=delivery_id, now=now))
 
     async def next_at(self, now: datetime, traffic: Traffic) -> datetime | None:
-        # asked every second, and mostly there is none: then one short query, or none, is enough
+        # Called every second, usually with nothing to deliver: then at most one short query runs.
         """Return when `claim` will find something again, ``None`` if nothing waits.
 
-        Perhaps an instant that is over; what *traffic* has no room for is left out.
+        The instant may be in the past. Deliveries that *traffic* has no room for are left out.
         """
         if not await self._database.known(_is_any_undelivered):
             return None
         return await self._database.read(partial(_next_at, now=now, traffic=traffic))
 
     async def events(self, deliveries: Sequence[Delivery]) -> list[Event | None]:
-        """Return the event of each delivery, ``None`` where it has been forgotten."""
+        """Return the event of each delivery, ``None`` if it was deleted by retention."""
         seqs = [delivery.seq for delivery in deliveries]
         return await self._database.read(partial(_events, seqs=seqs)) if seqs else []
 
 
 def _fan_out(conn: Connection, now: datetime, limit: int) -> int:
     seen = _locked_cursor(conn)
-    # In this order: whoever wrote one of these events saw it come after the webhooks
-    # that are to hear of it, so they are seen below.
+    # Read the events first: webhooks that an event is meant for were committed before it, so the
+    # query of webhooks below sees them.
     last = conn.scalar(select(func.max(events.c.seq))) or 0
     if last <= seen:
         return 0
@@ -133,7 +136,7 @@ def _fan_out(conn: Connection, now: datetime, limit: int) -> int:
 
 
 def _locked_cursor(conn: Connection) -> int:
-    """Return the last event that was looked at; nobody else looks until the transaction ends."""
+    """Lock the fan-out cursor until the transaction ends; return the seq of the last event done."""
     mine = select(cursors.c.seq).where(cursors.c.name == _CURSOR).with_for_update()
     if conn.scalar(mine) is None:
         insert_new(conn, cursors, [{"name": _CURSOR, "seq": 0}])
@@ -141,7 +144,7 @@ def _locked_cursor(conn: Connection) -> int:
 
 
 def _events_between(conn: Connection, seen: int, last: int, limit: int) -> list[Event]:
-    """Return the events that a webhook may want to hear of."""
+    """Return the events after *seen* up to *last* that concern an active webhook."""
     concerned = or_(
         and_(webhooks.c.job_id.is_(None), webhooks.c.owner == events.c.owner),
         webhooks.c.job_id == events.c.subject,
@@ -161,14 +164,14 @@ def _events_between(conn: Connection, seen: int, last: int, limit: int) -> list[
 
 
 def _endpoints(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
-    """Return the active webhooks that may want to hear of one of these events."""
+    """Return the active webhooks that one of these events concerns, each with its `since_seq`."""
     owners, subjects = ({e.owner for e in happened}, {e.subject for e in happened})
     concerned = or_(
         and_(webhooks.c.job_id.is_(None), webhooks.c.owner.in_(sorted(owners))),
         webhooks.c.job_id.in_(sorted(subjects)),
         webhooks.c.id.in_(sorted(subjects)),
     )
-    # shared locks: a webhook that is being deleted must not get deliveries any more
+    # shared locks, so that a webhook being deleted gets no new deliveries
     query = select(webhooks).where(webhooks.c.active, concerned).order_by(webhooks.c.id)
     rows = conn.execute(query.with_for_update(read=True, key_share=True)).mappings()
     return [(webhook_of(row), row["since_seq"]) for row in rows]
@@ -189,7 +192,7 @@ def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
 
 def _claim(conn: Connection, now: datetime, until: datetime, traffic: Traffic) -> list[Claimed]:
     claimed: list[Claimed] = []
-    # one more round where some had more than there was room for
+    # another round if some deliveries did not fit, to use the remaining room
     while traffic.free:
         found = [delivery_of(row) for row in conn.execute(_due(now, traffic)).mappings()]
         hooks = _webhooks_of(conn, found)
@@ -210,7 +213,7 @@ _SENT = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
 
 
 def _due(now: datetime, traffic: Traffic) -> Select[Any]:
-    # two claims at once: the second takes others
+    # of two concurrent claims, the second skips the locked rows and takes others
     free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until <= now)
     rested = or_(webhooks.c.held_until.is_(None), webhooks.c.held_until <= now)
     return (
@@ -224,7 +227,7 @@ def _due(now: datetime, traffic: Traffic) -> Select[Any]:
 
 
 def _waiting(traffic: Traffic) -> ColumnElement[bool]:
-    """Return what holds for the deliveries that are still to be made, and have room."""
+    """Return the condition for undelivered deliveries of active webhooks with room in *traffic*."""
     kept_waiting = and_(webhooks.c.failing_since.is_not(None), webhooks.c.id.in_(traffic.busy))
     return and_(
         UNDELIVERED,

@@ -1,4 +1,4 @@
-"""What both webhooks and deliveries do with a webhook's row, and with what waits for it."""
+"""Outbox helpers: lock a webhook, and give up or delete its deliveries."""
 
 from datetime import datetime
 from functools import partial
@@ -11,14 +11,14 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.tables.webhooks import UNDELIVERED, deliveries, webhooks
 
 AT_ONCE = 1000
-"""Deliveries that one transaction gives up or deletes: 10 ms on SQLite."""
+"""Number of deliveries that one transaction gives up or deletes: 10 ms on SQLite."""
 
 
 def locked(conn: Connection, webhook_id: str, *, to_delete: bool = False) -> Webhook | None:
-    """Return a webhook, which nobody else changes until the transaction ends.
+    """Return a webhook, locked until the transaction ends; ``None`` if it is gone.
 
-    Whoever changes its deliveries as well locks it first. Only *to_delete* it keeps new
-    ones from being made.
+    A transaction that also changes its deliveries locks the webhook first. Only with *to_delete*
+    does the lock prevent new deliveries.
     """
     mine = select(webhooks).where(webhooks.c.id == webhook_id)
     row = conn.execute(mine.with_for_update(key_share=not to_delete)).mappings().first()
@@ -26,7 +26,7 @@ def locked(conn: Connection, webhook_id: str, *, to_delete: bool = False) -> Web
 
 
 def give_up(conn: Connection, webhook_id: str, at: datetime) -> bool:
-    """Let deliveries that wait for a webhook have failed; tell whether there may be more."""
+    """Mark up to `AT_ONCE` waiting deliveries as failed; return whether there may be more."""
     waiting = select(deliveries.c.no).where(deliveries.c.webhook_id == webhook_id, UNDELIVERED)
     given_up = conn.execute(
         update(deliveries)
@@ -37,7 +37,7 @@ def give_up(conn: Connection, webhook_id: str, at: datetime) -> bool:
 
 
 def drop(conn: Connection, webhook_id: str) -> bool:
-    """Delete deliveries of a webhook; tell whether there may be more."""
+    """Delete up to `AT_ONCE` deliveries of a webhook; return whether there may be more."""
     own = select(deliveries.c.no).where(deliveries.c.webhook_id == webhook_id)
     first = own.order_by(deliveries.c.no).limit(AT_ONCE)
     dropped = conn.execute(delete(deliveries).where(deliveries.c.no.in_(first)))
@@ -45,15 +45,15 @@ def drop(conn: Connection, webhook_id: str) -> bool:
 
 
 async def give_up_all(database: Database, webhook_id: str, at: datetime) -> None:
-    """Let all that waits for a webhook that is switched off have failed, in small steps."""
+    """Mark all waiting deliveries of a switched-off webhook as failed, in small transactions."""
     step = partial(_give_up_if_off, webhook_id=webhook_id, at=at)
     while await database.write(step):
         pass
 
 
 def _give_up_if_off(conn: Connection, webhook_id: str, at: datetime) -> bool:
-    """Give up some of what waits for a webhook; tell whether there may be more."""
+    """Give up waiting deliveries of a webhook if it is off; return whether there may be more."""
     webhook = locked(conn, webhook_id)
-    # switched on meanwhile: whoever did that has given up the rest
+    # if it was switched on meanwhile, that transaction has given up the rest
     off = webhook is not None and not webhook.active
     return off and give_up(conn, webhook_id, at)

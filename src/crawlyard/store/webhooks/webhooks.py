@@ -1,4 +1,4 @@
-"""The endpoints that events are delivered to."""
+"""Webhook store: add, read, list, save and delete webhooks."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -20,15 +20,15 @@ from crawlyard.store.webhooks.outbox import drop, give_up, give_up_all, locked
 
 
 class WebhookStore(Struct, frozen=True):
-    """The endpoints that events are delivered to."""
+    """Webhooks: the endpoints that events are delivered to."""
 
     _database: Database
 
     async def add(self, webhook: Webhook, event: Event) -> None:
-        """Remember a new webhook; it gets the events that are written from now on.
+        """Add a new webhook and the event; it gets the events that are written after that one.
 
         Raises:
-            Conflict: its id is taken.
+            Conflict: the id is taken.
         """
         await self._database.write(partial(_add, webhook=webhook, event=event))
 
@@ -36,33 +36,33 @@ class WebhookStore(Struct, frozen=True):
         """Return a webhook.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no webhook has that id.
         """
         return await self._database.read(partial(_get, webhook_id=webhook_id))
 
     async def save(self, webhook: Webhook, event: Event) -> None:
         """Replace version ``webhook.version - 1`` and add the event.
 
-        What `DeliveryStore.settle` writes stays as it is: whether it fails, and since when.
-        Only switched on does it begin anew. A rest that its receiver asked for is over.
+        The failure state that `DeliveryStore.settle` writes is kept; it is reset only when the
+        webhook is switched on. A hold that its receiver asked for is lifted.
 
-        One that is switched off is through with what waits for it: those deliveries have
-        failed. One that is switched on gets the events that are written from now on. Where
-        much waits, that is done in further transactions, which make it true again if they
-        were broken off.
+        If the webhook is switched off, its waiting deliveries are marked as failed. If it is
+        switched on, it gets the events that are written from then on. If many deliveries wait,
+        they are marked in further transactions; if those are interrupted, the next save marks the
+        rest.
 
         Raises:
-            Conflict: the stored version is another, or it is gone.
+            Conflict: the stored version is another, or the webhook is gone.
         """
         if await self._database.write(partial(_save, webhook=webhook, event=event)):
             await give_up_all(self._database, webhook.id, webhook.updated_at)
 
     async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
-        """Return the webhooks that *query* asks for, newest first, at most *limit*."""
+        """Return at most *limit* webhooks that match *query*, newest first."""
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
-        """Return how many deliveries a webhook has in each state, zeros left out."""
+        """Return the number of deliveries of a webhook in each state, without zeros."""
         counted = (
             select(deliveries.c.state, func.count())
             .where(deliveries.c.webhook_id == webhook_id)
@@ -72,10 +72,10 @@ class WebhookStore(Struct, frozen=True):
         return {DeliveryState(state): count for state, count in rows}
 
     async def delete(self, webhook_id: str, version: int, event: Event) -> None:
-        """Delete a webhook with its deliveries; of many, most go in transactions before.
+        """Delete a webhook and its deliveries; if there are many, most go in earlier transactions.
 
         Raises:
-            Conflict: the stored version is another, or it is gone.
+            Conflict: the stored version is another, or the webhook is gone.
         """
         emptied = partial(_emptied, webhook_id=webhook_id, version=version)
         while await self._database.write(emptied):
@@ -93,10 +93,10 @@ def _add(conn: Connection, webhook: Webhook, event: Event) -> None:
 
 
 def _from_now_on(conn: Connection, webhook_id: str) -> None:
-    """Let a webhook hear what is told after this transaction's own event.
+    """Let a webhook receive only the events that follow this transaction's own event.
 
-    Nobody else tells of anything before this transaction has ended: whoever sees a
-    later event sees the webhook as well.
+    This transaction holds the lock of the events, so no other one adds events before it ends:
+    a reader that sees a later event also sees the webhook.
     """
     last = select(func.max(events.c.seq)).scalar_subquery()
     conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(since_seq=last))
@@ -110,7 +110,7 @@ def _get(conn: Connection, webhook_id: str) -> Webhook:
 
 
 def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
-    """Replace a webhook; tell whether more waits for it that is to be given up."""
+    """Replace a webhook; return whether there may be more waiting deliveries to give up."""
     before = _at(conn, webhook.id, webhook.version - 1)
     begins = webhook.active and not before.active
     row = webhook_row(webhook) | {"held_until": None}
@@ -122,7 +122,7 @@ def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
     conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(row))
     more = False
     if begins:
-        # what is left where switching it off was broken off
+        # what is left if switching it off was interrupted
         while give_up(conn, webhook.id, webhook.updated_at):
             pass
     elif not webhook.active:
@@ -134,7 +134,7 @@ def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
 
 
 _ANEW = {"failing_since": None, "failures": 0}
-_SETTLED = tuple(_ANEW)  # written by `settle`, which raises no version
+_SETTLED = tuple(_ANEW)  # written by `settle`, which doesn't change the version
 
 
 def _find(conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
@@ -155,24 +155,24 @@ def _find(conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
 
 
 def _emptied(conn: Connection, webhook_id: str, version: int) -> bool:
-    """Delete some deliveries of a webhook; tell whether there may be more."""
+    """Delete some deliveries of a webhook; return whether there may be more."""
     _at(conn, webhook_id, version)
     return drop(conn, webhook_id)
 
 
 def _delete(conn: Connection, webhook_id: str, version: int, event: Event) -> None:
     _at(conn, webhook_id, version, to_delete=True)
-    while drop(conn, webhook_id):  # those that came since
+    while drop(conn, webhook_id):  # those added since `_emptied`
         pass
     conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
     tell(conn, [event])
 
 
 def _at(conn: Connection, webhook_id: str, version: int, *, to_delete: bool = False) -> Webhook:
-    """Return a webhook, locked.
+    """Return a webhook at a version, locked until the transaction ends.
 
     Raises:
-        Conflict: the stored version is another, or it is gone.
+        Conflict: the stored version is another, or the webhook is gone.
     """
     webhook = locked(conn, webhook_id, to_delete=to_delete)
     if webhook is None or webhook.version != version:
