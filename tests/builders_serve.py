@@ -5,10 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.core.access.credential import Credential, CredentialKind
+from crawlyard.core.access.setting import Section
 from crawlyard.core.access.user import Quota, User
-from crawlyard.core.desk import Operation, OperationKind, Reply, SavedView, Section
+from crawlyard.core.access.view import SavedView
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.watch import Level, LogLine, WorkerReport
+from crawlyard.core.idempotency import Reply
+from crawlyard.core.jobs.job_log import Level, LogLine
+from crawlyard.core.operation import Operation, OperationKind
+from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW

@@ -6,7 +6,7 @@ from typing import Any
 
 from crawlyard.core.crawl.page_search import BOUNDS, MOST_WORDS
 from crawlyard.core.crawl.page_search import MAX_WORD as MAX_SOUGHT
-from crawlyard.core.desk import REPLIES_LAST
+from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.bulk import MOST_IDS
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_TERMS, MOST_VALUES
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS

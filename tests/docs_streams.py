@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from crawlyard.core.event import EventName
-from crawlyard.core.watch import MOST_LINES
+from crawlyard.core.jobs.job_log import MOST_LINES
 from crawlyard.services.jobs.log_follow import PORTION
 from crawlyard.web.live.ahead import HEAR_EVERY
 from crawlyard.web.live.frames import RETRY, event_word

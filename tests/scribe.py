@@ -2,8 +2,8 @@
 
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Asker, Lease
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.core.watch import Level
 from crawlyard.store.store import Store
 from tests.builders import LEASE, a_batch
 from tests.builders_serve import a_line

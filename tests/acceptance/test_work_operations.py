@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from crawlyard import LOCAL, JobSpec, Settings, Yard
-from crawlyard.core.desk import OperationKind
 from crawlyard.core.jobs.bulk import BulkAction, Chosen, JobAction
+from crawlyard.core.operation import OperationKind
 from crawlyard.services.jobs.bulk import AT_ONCE, Bulk
 from tests.acceptance.shell import FAST, GRANTS, Shell
 from tests.builders_serve import a_retry

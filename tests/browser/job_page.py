@@ -10,8 +10,8 @@ from playwright.async_api import Page, expect
 
 from crawlyard.core.crawl.page import Body, ErrorKind, Skipped
 from crawlyard.core.jobs.checkpoint import Claim
+from crawlyard.core.jobs.job_log import Course, Level, LogLine, Point
 from crawlyard.core.jobs.pulse import Pulse
-from crawlyard.core.watch import Course, Level, LogLine, Point
 from tests.browser.crawls import LEASE, begun
 from tests.browser.rig import Stage
 from tests.builders import a_batch, a_target, done, failed

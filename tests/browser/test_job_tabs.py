@@ -4,7 +4,7 @@ import re
 
 from playwright.async_api import expect
 
-from crawlyard.core.watch import Level, LogLine
+from crawlyard.core.jobs.job_log import Level, LogLine
 from tests.browser.crawls import LEASE, begun, settled
 from tests.browser.job_page import (
     HOST,

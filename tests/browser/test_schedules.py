@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from crawlyard.core.access.user import Role
 from crawlyard.core.event import EventName
-from crawlyard.core.watch import WorkerReport
+from crawlyard.core.overview.worker_status import WorkerReport
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, WIDE, Stage, a_stage
 from tests.browser.scheduled import HOSTILE, a_schedule, lived, overdue, week_of_schedules

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.core.watch import WorkerWish
+from crawlyard.core.overview.worker_status import WorkerWish
 from crawlyard.errors import IllegalMove, Invalid, NotFound, Stale
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders_serve import a_report

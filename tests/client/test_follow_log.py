@@ -12,8 +12,8 @@ import pytest
 from crawlyard.client import AsyncClient, Client, Server
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.core.watch import Level
 from crawlyard.errors import NotFound, Unauthenticated
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.live import hub

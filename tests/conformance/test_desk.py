@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.desk import Failure, Operation, OperationKind, OperationState, Section
+from crawlyard.core.access.setting import Section
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.operation import Failure, Operation, OperationKind, OperationState
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store

@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.policy import SectionName, grants_of
+from crawlyard.core.access.setting import Section
 from crawlyard.core.access.user import NO_QUOTA, Quota
-from crawlyard.core.desk import Section
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job

@@ -9,10 +9,11 @@ from sqlalchemy import create_engine, func, make_url, select
 
 from crawlyard.core.access.quota import day_of
 from crawlyard.core.crawl.page import KnownURL, Outcome, Skipped, TargetState, Via
+from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.checkpoint import Batch, Claim
+from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine, Point
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.watch import MOST_LINES, Course, HostReport, Level, LogEnd, LogLine, Point
 from crawlyard.store.store import Store
 from crawlyard.store.tables.watch import courses, log_lines
 from tests.builders import LEASE, NOW, a_batch, a_target, done, failed, fp_of

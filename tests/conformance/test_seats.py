@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.hosts.rule import HostRule, HostState
 from crawlyard.core.hosts.slots import LAST, STRIKES_LAST, TURN, HostTerms, SlotRequest
-from crawlyard.core.watch import HostBooking
+from crawlyard.core.hosts.status import HostBooking
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW

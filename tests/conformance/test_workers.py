@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.watch import WorkerWish
+from crawlyard.core.overview.worker_status import WorkerWish
 from crawlyard.errors import Conflict
 from crawlyard.store.store import Store
 from tests.builders import NOW

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, State, Yard
-from crawlyard.core.watch import WorkerReport, WorkerState
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
 from crawlyard.services.fleet.hosts import Hosts
 from crawlyard.services.fleet.status import Watching
 from crawlyard.services.fleet.workers import Fleet

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Actor, Yard
-from crawlyard.core.watch import Level
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.errors import NotFound
 from crawlyard.services.fleet.status import Watching
 from tests.engine.rig import a_spec, crawled, opened, published

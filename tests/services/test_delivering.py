@@ -8,8 +8,8 @@ import pytest
 from standardwebhooks import WebhookVerificationError
 
 from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.setting import Section
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.desk import Section
 from crawlyard.core.event import EventName
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,

@@ -11,13 +11,13 @@ from sqlalchemy import func, select
 
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.desk import OperationState
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.hosts.robots_file import RobotsFile
 from crawlyard.core.jobs.checkpoint import Batch, Booking
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.operation import OperationState
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import NotFound, StoreUnavailable

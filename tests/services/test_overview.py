@@ -9,12 +9,12 @@ import pytest
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Actor, Permit
+from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import Attention, Disk, Notice, Trouble
 from crawlyard.core.overview.snapshot import Snapshot
 from crawlyard.core.schedules.schedule import BY_ITSELF
-from crawlyard.core.watch import HostReport
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id
 from crawlyard.services.fleet.overview import MOST, Overview

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
+from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move, State
-from crawlyard.core.watch import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import NotFound, StoreUnavailable
 from crawlyard.services.jobs.log_follow import LOOK_EVERY, PORTION, Tailing, stretch

@@ -9,7 +9,7 @@ from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.working import run_dry, run_together
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.desk import OperationKind, OperationState
+from crawlyard.core.operation import OperationKind, OperationState
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.builders import a_spec
 from tests.builders_serve import a_retry

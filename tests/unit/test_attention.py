@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Permit, Role
+from crawlyard.core.hosts.status import HostStanding
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import (
     IN_A_ROW,
@@ -30,7 +31,6 @@ from crawlyard.core.overview.attention import (
     suspects,
 )
 from crawlyard.core.schedules.schedule import BY_ITSELF
-from crawlyard.core.watch import HostStanding
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_schedules import a_schedule
 from tests.builders_webhooks import a_webhook

@@ -5,9 +5,9 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.core.hosts.rule import HostState
+from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.waiting import WaitReason, running_waits
-from crawlyard.core.watch import HostReport
 from tests.builders import NOW, a_job
 from tests.builders_serve import a_report
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.core.watch import WorkerState, WorkerWish
+from crawlyard.core.overview.worker_status import WorkerState, WorkerWish
 from tests.builders_serve import a_report
 
 CASES: list[tuple[dict[str, object], WorkerState, bool]] = [

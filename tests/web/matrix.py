@@ -13,9 +13,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.desk import OperationKind
+from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.watch import HostReport, WorkerReport
+from crawlyard.core.operation import OperationKind
+from crawlyard.core.overview.worker_status import WorkerReport
 from tests.builders import LEASE, NOW
 from tests.web.crawled import crawled
 from tests.web.rig import URL, Rig

@@ -6,7 +6,7 @@ import pytest
 
 from crawlyard.core.access.credential import LINK_LASTS
 from crawlyard.core.access.user import LOCAL, Permit, Role
-from crawlyard.core.desk import Reply
+from crawlyard.core.idempotency import Reply
 from tests.web.rig import BASE, Rig, problem
 
 SAME_ORIGIN = {"Origin": BASE, "Content-Type": "application/json"}

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
-from crawlyard.core.desk import OperationState
+from crawlyard.core.operation import OperationState
 from crawlyard.core.schedules.records import ScheduleDraft
 from crawlyard.ids import new_id
 from crawlyard.services.jobs import bulk, bulk_steps

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.core.watch import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.log_follow import PORTION
 from crawlyard.store.db.in_memory import open_in_memory

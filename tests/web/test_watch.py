@@ -7,8 +7,10 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.watch import Course, HostReport, Level, LogLine, Point, WorkerReport
+from crawlyard.core.jobs.job_log import Course, Level, LogLine, Point
+from crawlyard.core.overview.worker_status import WorkerReport
 from tests.builders import LEASE, NOW, a_batch, a_target, done
 from tests.web.rig import Rig, problem
 

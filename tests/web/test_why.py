@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import Outcome, Skipped, TargetState, Via
+from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.watch import HostReport
 from tests.builders import LEASE, a_batch, a_target, done, failed
 from tests.builders_serve import a_report
 from tests.web.rig import URL, Rig, problem

@@ -8,8 +8,8 @@ from crawlyard.cli.http_jobs import filter_of
 from crawlyard.client import AsyncClient
 from crawlyard.client.filters import PageFilters
 from crawlyard.core.jobs.filter import FilterKey
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.watch import Level
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut

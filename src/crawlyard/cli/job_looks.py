@@ -10,7 +10,7 @@ import typer
 from crawlyard.cli import values
 from crawlyard.cli.options import Common, Id, Ids, choice, flag, flat, option
 from crawlyard.cli.seeds import read_ids
-from crawlyard.core.watch import Level
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.lazy import lazily
 from crawlyard.store.queries import JobQuery
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.watch import WorkerReport
+from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.services.fleet.hosts import Hosts
 from crawlyard.services.fleet.status import Watching
 from crawlyard.services.fleet.workers import Fleet

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Actor
 from crawlyard.core.crawl.page_search import words_of
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.watch import Level
 from crawlyard.services.fleet.overview import Overview
 from crawlyard.services.fleet.stats import Stats
 from crawlyard.services.fleet.status import Watching

@@ -16,9 +16,9 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.sheets import listed, show, whole
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.views import jobs_view
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
-from crawlyard.core.watch import Level
 from crawlyard.export.jsonl import dumps
 from crawlyard.store.queries import JobQuery
 from crawlyard.web.wire.job_looks import ConfigOut, DifferenceOut, ShardOut

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Collection
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.watch import Level
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.wire.archive import FoundPageOut
 from crawlyard.web.wire.attention import AttentionOut

@@ -17,9 +17,10 @@ from prometheus_client.registry import Collector
 
 from crawlyard.about import VERSION
 from crawlyard.bus.base import BusReach
+from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.watch import WAIT_BOUNDS_S, WorkerReport
+from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.services.fleet.metrics import MetricValues
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from crawlyard.core.desk import REPLIES_LAST, Reply
+from crawlyard.core.idempotency import REPLIES_LAST, Reply
 from crawlyard.web.asking import proved, site_of
 from crawlyard.web.problems import Problem
 

@@ -6,11 +6,11 @@ from enum import StrEnum, auto
 from msgspec import Struct
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.desk import Operation
 from crawlyard.core.jobs.filter import Condition
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.operation import Operation
 from crawlyard.errors import IllegalMove, Invalid
 
 MOST_IDS = 10_000

@@ -9,11 +9,11 @@ from msgspec import Struct, field
 from crawlyard.core.crawl.page import Outcome, Skipped, Target
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job_log import Course, LogLine
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.pulse import Pulse, Workload
 from crawlyard.core.jobs.spread import Budget, Share
-from crawlyard.core.watch import Course, LogLine
 
 
 class Shard(Struct, frozen=True, kw_only=True):

@@ -7,11 +7,11 @@ from enum import StrEnum, auto
 from msgspec import Struct, field
 
 from crawlyard.core.access.user import Permit
+from crawlyard.core.hosts.status import HostStanding
 from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
-from crawlyard.core.watch import HostStanding
 from crawlyard.core.webhooks.webhook import Webhook
 
 IN_A_ROW = 3

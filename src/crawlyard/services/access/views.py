@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.desk import SavedView
+from crawlyard.core.access.view import SavedView
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, check_version
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store

@@ -9,7 +9,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.hosts.rule import HostRule, HostState
-from crawlyard.core.watch import HostStanding
+from crawlyard.core.hosts.status import HostStanding
 from crawlyard.engine.urls import host_named
 from crawlyard.errors import Conflict, Forbidden, NotFound, check_version
 from crawlyard.services.fleet.status import Watching

@@ -11,7 +11,7 @@ from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.watch import WorkerReport
+from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.errors import Forbidden
 from crawlyard.services.worker.reporting import ALIVE

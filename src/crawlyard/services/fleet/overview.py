@@ -27,7 +27,7 @@ from crawlyard.core.overview.attention import (
     suspects,
 )
 from crawlyard.core.overview.snapshot import Snapshot
-from crawlyard.core.watch import WorkerReport
+from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.errors import NotFound
 from crawlyard.services.fleet.status import Watching
 from crawlyard.services.jobs.reader import progress_of_standing

@@ -5,17 +5,10 @@ from collections.abc import Sequence
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.hosts.status import HostBooking, HostReport, HostStanding
+from crawlyard.core.jobs.job_log import Course, Level, LogLine
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.watch import (
-    Course,
-    HostBooking,
-    HostReport,
-    HostStanding,
-    Level,
-    LogLine,
-    WorkerReport,
-    WorkerState,
-)
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
 from crawlyard.errors import Forbidden, IllegalMove, NotFound
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.worker.reporting import ALIVE

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.watch import WorkerReport, WorkerState, WorkerWish
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerState, WorkerWish
 from crawlyard.errors import Conflict, Forbidden, IllegalMove
 from crawlyard.services.fleet.status import Watching
 from crawlyard.store.store import Store

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.desk import OperationKind
 from crawlyard.core.jobs.bulk import (
     MOST_IDS,
     BulkAction,
@@ -17,6 +16,7 @@ from crawlyard.core.jobs.bulk import (
 )
 from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.operation import OperationKind
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, Refused
 from crawlyard.services.jobs.manager import JobManager

@@ -4,8 +4,8 @@ from datetime import datetime
 from functools import partial
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.desk import Failure, Operation, OperationKind
 from crawlyard.core.jobs.bulk import Result
+from crawlyard.core.operation import Failure, Operation, OperationKind
 from crawlyard.errors import NotFound
 from crawlyard.services.jobs.bulk import asked_of, result_of, where_of
 from crawlyard.services.jobs.manager import JobManager

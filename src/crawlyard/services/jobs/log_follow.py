@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.watch import Level, LogEnd, LogLine
+from crawlyard.core.jobs.job_log import Level, LogEnd, LogLine
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.fleet.workers import JournalStore

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.desk import (
+from crawlyard.core.operation import (
     MOST_FAILURES,
     Failure,
     Operation,

@@ -49,7 +49,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         asked = query or PageQuery()
         while chunk := await self._store.pages.pages(job_id, asked, _CHUNK):
             for stored in chunk:
@@ -64,7 +64,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         asked = query
         while chunk := await self._store.pages.pages(job_id, asked, _CHUNK):
             ids = [stored.id for stored in chunk]
@@ -82,7 +82,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         return await self._store.pages.pages(job_id, query, limit)
 
     async def page(
@@ -105,7 +105,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         return await self._store.pages.errors(job_id)
 
     async def skipped(self, actor: Actor, job_id: str) -> AsyncIterator[SkippedURL]:
@@ -114,7 +114,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         after = 0
         while chunk := await self._store.pages.skipped(job_id, after, _CHUNK):
             for after, url in chunk:  # noqa: B007 - the last key is where the next chunk begins
@@ -130,7 +130,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         return await self._store.pages.skipped(job_id, after, limit, kinds)
 
     async def skipped_by(self, actor: Actor, job_id: str) -> list[SkippedGroup]:
@@ -139,7 +139,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         return await self._store.pages.skipped_by(job_id)
 
     async def upcoming(self, actor: Actor, job_id: str, after: int, limit: int) -> list[KnownURL]:
@@ -150,7 +150,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         waiting = [TargetState.WAITING]
         return await self._store.journal.upcoming(job_id, after, limit, waiting)
 
@@ -160,7 +160,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         told = await every_event(self._store.events, EventQuery(subject=job_id, names=TELLING))
         return attempts_of(told)
 
@@ -170,7 +170,7 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         return await self._store.spread.shards(job_id)
 
     async def events(
@@ -181,12 +181,14 @@ class Results:
         Raises:
             NotFound: there is no such job, or it belongs to another user.
         """
-        await self._may_see(actor, job_id)
+        job_id = await self._visible(actor, job_id)
         return await self._store.events.events(EventQuery(subject=job_id), after, limit)
 
-    async def _may_see(self, actor: Actor, job_id: str) -> None:
+    async def _visible(self, actor: Actor, job_id: str) -> str:
+        """Return the id as it is stored, in lower case, of a job that *actor* may see."""
         if not is_id(job_id):
             raise NotFound(f"there is no job {job_id[:100]}")
-        standing = await self._store.jobs.get(job_id)
+        standing = await self._store.jobs.get(job_id.lower())
         if not actor.may_see(standing.job.owner):
             raise NotFound(f"there is no job {job_id}")
+        return standing.job.id

@@ -75,7 +75,7 @@ class Why:
             Invalid: *url* is not an http or https URL.
         """
         standing = await self._jobs.get(actor, job_id)
-        url = canonical(url)
+        job_id, url = standing.job.id, canonical(url)
         known = await self._store.journal.known(job_id, fingerprint(url))
         if known is None:
             return await self._never_found(standing, url)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.desk import Operation, OperationKind
+from crawlyard.core.operation import Operation, OperationKind
 from crawlyard.errors import Forbidden, Invalid, check_version
 from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.schedules.scheduler import Scheduler

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import RETENTIONS, SectionName, days_of
 from crawlyard.core.access.quota import day_of
-from crawlyard.core.desk import REPLIES_LAST
 from crawlyard.core.event import EventName
+from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.pausing import PausingStep, due_step, ends_at, notice

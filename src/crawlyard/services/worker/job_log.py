@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from crawlyard.core.crawl.page import Outcome, TargetState
 from crawlyard.core.jobs.checkpoint import Batch
+from crawlyard.core.jobs.job_log import MAX_MESSAGE, Course, Level, LogLine, Point
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.quantity import counted
-from crawlyard.core.watch import MAX_MESSAGE, Course, Level, LogLine, Point
 
 MOST_PER_BATCH = 50
 """Lines kept per batch, so that a site full of failures does not slow down its crawl."""

@@ -17,7 +17,8 @@ from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.watch import WAIT_BOUNDS_S, WorkerReport, WorkerWish
+from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.fleet.workers import WorkerStore

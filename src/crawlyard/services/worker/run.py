@@ -15,12 +15,12 @@ from crawlyard.core.crawl.page import UNREACHABLE, ErrorKind, Target
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.job_log import Course, Level
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import milestones
 from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.core.jobs.spec import Strategy
-from crawlyard.core.watch import Course, Level
 from crawlyard.engine.crawl import WINDOW, Crawl
 from crawlyard.engine.crawl_end import CrawlEnd, Start
 from crawlyard.engine.http.fetch import MakeFetcher

@@ -12,7 +12,7 @@ from msgspec import Struct
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.watch import WorkerWish
+from crawlyard.core.overview.worker_status import WorkerWish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.ids import new_id

@@ -6,7 +6,7 @@ from functools import partial
 from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
-from crawlyard.core.desk import Reply
+from crawlyard.core.idempotency import Reply
 from crawlyard.store.codec.desk import answer_row, reply_of, reply_row
 from crawlyard.store.db.bulk_rows import delete_first
 from crawlyard.store.db.database import Database, is_postgres

@@ -3,15 +3,10 @@
 import json
 from typing import Any
 
-from crawlyard.core.desk import (
-    Failure,
-    Operation,
-    OperationKind,
-    OperationState,
-    Reply,
-    SavedView,
-    Section,
-)
+from crawlyard.core.access.setting import Section
+from crawlyard.core.access.view import SavedView
+from crawlyard.core.idempotency import Reply
+from crawlyard.core.operation import Failure, Operation, OperationKind, OperationState
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _FAILURES = decoder_of(tuple[Failure, ...])

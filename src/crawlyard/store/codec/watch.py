@@ -5,7 +5,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import KnownURL, TargetState, Via
-from crawlyard.core.watch import Course, Level, LogLine, WorkerReport, WorkerWish
+from crawlyard.core.jobs.job_log import Course, Level, LogLine
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 
 _REPORT = decoder_of(WorkerReport)

@@ -7,8 +7,8 @@ from datetime import date
 from sqlalchemy import BigInteger, Connection, bindparam, delete, func, literal_column, select
 
 from crawlyard.core.jobs.checkpoint import Batch, Lease
+from crawlyard.core.jobs.job_log import MOST_LINES
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.watch import MOST_LINES
 from crawlyard.store.codec.watch import course_row, line_row
 from crawlyard.store.db.bulk_rows import insert_new, put_rows
 from crawlyard.store.db.database import is_postgres

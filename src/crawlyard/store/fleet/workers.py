@@ -23,16 +23,9 @@ from sqlalchemy import (
 
 from crawlyard.core.crawl.page import KnownURL, TargetState
 from crawlyard.core.event import Event
+from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.watch import (
-    MOST_LINES,
-    Course,
-    Level,
-    LogEnd,
-    LogLine,
-    WorkerReport,
-    WorkerWish,
-)
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.watch import course_of, known_of, line_of, worker_of, worker_row
 from crawlyard.store.db.bulk_rows import put_rows

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from crawlyard.core.hosts.rule import HostRule
 from crawlyard.core.hosts.slots import HostTerms, SlotHolder, SlotRequest
+from crawlyard.core.hosts.status import HostBooking
 from crawlyard.core.jobs.checkpoint import Booking
-from crawlyard.core.watch import HostBooking
 from crawlyard.store.codec.hosts import rule_of
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean

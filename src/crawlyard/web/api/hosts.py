@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from crawlyard.core.watch import HostStanding
+from crawlyard.core.hosts.status import HostStanding
 from crawlyard.web.asking import ReadsJobs, SiteOf, WritesWorkers
 from crawlyard.web.documenting import problems
 from crawlyard.web.etags import expected_version, tag_of

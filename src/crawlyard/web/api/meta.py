@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from crawlyard.about import VERSION
-from crawlyard.core.desk import REPLIES_LAST
+from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.bulk import MOST_IDS
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
 from crawlyard.engine.urls import MAX_URL

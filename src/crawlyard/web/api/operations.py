@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from crawlyard.core.desk import OperationState
+from crawlyard.core.operation import OperationState
 from crawlyard.web.asking import ReadsJobs, SiteOf, WritesJobs
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import tag_of, unchanged

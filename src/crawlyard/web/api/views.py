@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.desk import SavedView
+from crawlyard.core.access.view import SavedView
 from crawlyard.web.asking import Anybody, OwnAccount, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged

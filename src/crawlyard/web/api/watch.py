@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
-from crawlyard.core.watch import Level
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.web import gauges
 from crawlyard.web.asking import (
     FollowsJobs,

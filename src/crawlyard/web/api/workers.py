@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from crawlyard.core.watch import WorkerReport
+from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.web.asking import ReadsWorkers, SiteOf, WritesWorkers
 from crawlyard.web.documenting import problems
 from crawlyard.web.live.begin import BEGINS_STREAM

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
-from crawlyard.core.watch import Level, LogEnd
+from crawlyard.core.jobs.job_log import Level, LogEnd
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.log_follow import stretch
 from crawlyard.store.fleet.workers import JournalStore

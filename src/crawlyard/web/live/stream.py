@@ -9,8 +9,8 @@ from msgspec import Struct
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Role
 from crawlyard.core.event import Event
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.stream_topic import Topic, names_of
-from crawlyard.core.watch import Level
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.wire.live import ByeOut, ResyncOut

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.desk import Failure, Operation
 from crawlyard.core.jobs.bulk import MOST_IDS, BulkDone, JobAction, Result, RetryScope
 from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.operation import Failure, Operation
 from crawlyard.web.wire.asks import MAX_REASON
 from crawlyard.web.wire.base import API, Ask, Instant, Text, Wire, example
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from crawlyard.core.desk import Setting
+from crawlyard.core.access.setting import Setting
 from crawlyard.web.wire.base import Instant, Wire
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crawlyard.core.desk import MAX_VIEW_NAME, MAX_VIEW_QUERY, SavedView
+from crawlyard.core.access.view import MAX_VIEW_NAME, MAX_VIEW_QUERY, SavedView
 from crawlyard.web.wire.base import Ask, Instant, Text, Wire, example
 
 _Name = Annotated[str, Field(min_length=1, max_length=MAX_VIEW_NAME, examples=["failed today"])]

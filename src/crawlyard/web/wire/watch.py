@@ -12,7 +12,9 @@ from crawlyard.core.hosts.rule import (
     HostRule,
     HostState,
 )
-from crawlyard.core.watch import Course, HostStanding, LogLine, Point, WorkerReport
+from crawlyard.core.hosts.status import HostStanding
+from crawlyard.core.jobs.job_log import Course, LogLine, Point
+from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.web.wire.base import Ask, Instant, Text, Wire, example
 
 

@@ -1,0 +1,55 @@
+"""Long operations: bulk actions and backfills that outlast a request."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum, auto
+
+from msgspec import Struct
+
+MOST_FAILURES = 100
+"""Failures of an operation that are stored with their reasons."""
+
+
+class OperationKind(StrEnum):
+    """What kind of operation it is."""
+
+    JOBS = auto()  # an action on the jobs that a filter means
+    BACKFILL = auto()  # of a schedule
+
+
+class OperationState(StrEnum):
+    """The state of an operation."""
+
+    RUNNING = auto()
+    COMPLETED = auto()  # some of it may have failed: `failures` says what
+    CANCELLED = auto()
+    FAILED = auto()  # it could not go on
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """One item that failed."""
+
+    id: str
+    code: str
+    detail: str
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """A background operation on many items, which continues after a crash."""
+
+    id: str
+    owner: str
+    kind: OperationKind
+    request: Mapping[str, object]  # JSON: what to do
+    state: OperationState = OperationState.RUNNING
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    failures: tuple[Failure, ...] = ()  # the first `MOST_FAILURES`
+    cursor: str = ""  # position reached
+    detail: str = ""
+    leased_until: datetime | None = None  # set by the process that works on it
+    version: int = 1
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None

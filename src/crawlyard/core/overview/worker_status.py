@@ -1,0 +1,70 @@
+"""Worker reports: state, load and what an operator wants of a worker."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum, auto
+
+from msgspec import Struct, field
+
+from crawlyard.core.hosts.status import HostReport
+
+
+class WorkerWish(StrEnum):
+    """What an operator asks of a worker."""
+
+    NONE = ""  # that it works
+    QUIET = auto()  # that it claims no more, and goes on with what it runs
+    STOP = auto()  # that it gives its jobs back and ends
+
+
+class WorkerState(StrEnum):
+    """The state of a worker, in one word."""
+
+    IDLE = auto()  # it has no job
+    RUNNING = auto()
+    QUIET = auto()  # it claims no more jobs
+    STOPPING = auto()  # it gives its jobs back, and ends
+    GONE = auto()  # it has said nothing lately
+
+
+class WorkerReport(Struct, frozen=True, kw_only=True):
+    """A worker, as it reports itself every few seconds; only its wish comes from others."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    slots: int
+    reserved: int = 0  # its last free slots, reserved for urgent jobs
+    tags: tuple[str, ...] = ()  # it can run jobs that require these; sorted
+    running: tuple[str, ...] = ()  # ids of jobs
+    pages: int = 0  # since its start
+    bytes: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)  # by kind
+    waits: tuple[int, ...] = ()  # jobs started, by how long they had been due: `WAIT_BOUNDS_S`
+    waited_s: float = 0.0  # total of these waits
+    pages_per_s: float = 0.0  # recently
+    memory_bytes: int = 0
+    cpu: float = 0.0  # of one processor, recently: 0.5 is half of its time
+    load: float = 0.0  # of its machine, over the last minute
+    quiet: bool = False
+    stopping: bool = False
+    wish: WorkerWish = WorkerWish.NONE  # set by the store; a value in its own report is ignored
+    hosts: tuple[HostReport, ...] = ()
+    started_at: datetime
+    beat_at: datetime
+
+    @property
+    def claims(self) -> bool:
+        """Return whether it takes jobs, as far as is known."""
+        return not (self.quiet or self.stopping or self.wish is not WorkerWish.NONE)
+
+    def state(self, *, alive: bool) -> WorkerState:
+        """Return its state; what an operator asks of it counts at once."""
+        if not alive:
+            return WorkerState.GONE
+        if self.stopping or self.wish is WorkerWish.STOP:
+            return WorkerState.STOPPING
+        if self.quiet or self.wish is WorkerWish.QUIET:
+            return WorkerState.QUIET
+        return WorkerState.RUNNING if self.running else WorkerState.IDLE
