@@ -54,6 +54,16 @@ async def test_others_and_nobody_are_told_nothing(rig: Rig, path: str) -> None:
         assert problem(await rig.get(f"jobs/{place}/{path}", by="bob")) == (404, "not_found")
 
 
+async def test_an_id_in_upper_case_is_the_same_id(rig: Rig) -> None:
+    job_id, _ = await crawled(rig)
+
+    for path in ("pages", "pages/1", "errors", "skipped", "frontier", "events", "attempts"):
+        lower = await rig.get(f"jobs/{job_id}/{path}")
+        upper = await rig.get(f"jobs/{job_id.upper()}/{path}")
+
+        assert (upper.status_code, upper.text.lower()) == (200, lower.text.lower()), path
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_token_needs_the_scope_of_results(rig: Rig, path: str) -> None:
     job_id, _ = await crawled(rig)
