@@ -82,7 +82,7 @@ _ROOT_TAGS = ("-root", "-app")  # custom elements: app-root, ion-app
 _OTHER_CONTENT = ("img", "iframe", "frame", "video", "audio", "object", "embed", "canvas", "input")
 _LEADS_ON = re.compile(r"\blocation(?:\.href)?\s*=[^=]|\blocation\.(?:replace|assign)\(")
 
-# Directives of X-Robots-Tag whose colon precedes a value; after other names, it ends an agent
+# X-Robots-Tag directives with a value after a colon; other names before a colon are agents
 _VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
 _AGENT = re.compile(r"[\w.*-]+")
 
