@@ -52,7 +52,7 @@ class RobotsKeeper(Protocol):
 
 class _Known(Struct, frozen=True):
     rules: RobotsRules
-    had_at: float  # when it was fetched; all times in this process are monotonic
+    had_at: float  # when the file was fetched; monotonic, like `until`
     until: float
 
 

@@ -1,4 +1,4 @@
-"""Queue of robots.txt requests in flight, each within the pace of its host."""
+"""Queue of robots.txt requests in flight: few at once, each within the pace of its host."""
 
 import asyncio
 import logging
