@@ -425,7 +425,7 @@ class Crawl:
             self._broken = error
         try:
             self._dispatch()
-        except Exception as error:  # noqa: BLE001 - raised again where batches are yielded
+        except Exception as error:  # noqa: BLE001 - raised again by the batch loop
             self._broken = error
         if self._broken or not self._tasks or len(self._draft.outcomes) >= BATCH_PAGES:
             self._event.set()

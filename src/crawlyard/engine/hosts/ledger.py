@@ -269,7 +269,7 @@ class HostLedger:
         try:
             for at in range(0, len(names), _PORTION):
                 await self._sit(names[at : at + _PORTION], first=first)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the hosts are asked for again
+        except Exception as error:  # noqa: BLE001 - whatever it is, terms are requested again
             if not isinstance(error, Unavailable):
                 _log.exception("the seats of hosts could not be renewed")
             return False

@@ -35,7 +35,7 @@ class _Broken(Exception):
     """The stream is malformed."""
 
 
-_IsalError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # a class, not the instance that its stub says
+_IsalError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # a class; the stub says instance
 _FAILURES = (_Broken, _IsalError, brotli.error, zstd.ZstdError)
 
 
