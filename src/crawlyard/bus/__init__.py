@@ -1,1 +1,1 @@
-"""What may be lost: live progress and its fan-out."""
+"""Bus: lossy fan-out of live progress."""

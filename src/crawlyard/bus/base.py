@@ -1,4 +1,4 @@
-"""What may be lost: how far the running jobs have come, and the word that something happened."""
+"""Bus interface: lossy messages about the progress of running jobs and about new events."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,40 +10,40 @@ from typing import Protocol
 from crawlyard.core.jobs.progress import Progress
 
 KEPT = timedelta(hours=24)
-"""How long the last progress of a job is known."""
+"""How long the last progress of a job is kept."""
 
 
 class BusReach(StrEnum):
-    """Whom a bus reaches now."""
+    """Which processes a bus currently reaches."""
 
-    PROCESS = auto()  # its own process, as it is meant to
-    YARD = auto()  # all processes of the yard
-    AWAY = auto()  # its own process alone, until what carries it to the others is back
+    PROCESS = auto()  # only its own process, by design
+    YARD = auto()  # all processes of the instance
+    AWAY = auto()  # only its own process, until its transport is available again
 
 
 class Ear:
-    """What has come over a bus for one who listens, until he takes it.
+    """Subscription to a bus: buffers messages until the subscriber takes them.
 
-    Of each job the last word alone waits, so that it is bounded by the jobs that run.
+    Only the last progress of each job is kept, so the number of running jobs bounds the buffer.
     """
 
     def __init__(self) -> None:
-        self._progress: dict[str, Progress] = {}  # by the ids of the jobs
+        self._progress: dict[str, Progress] = {}  # by job id
         self._happened = False
         self._news = asyncio.Event()
 
     def put(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
-        """Let news follow; what was said of a job gives way to what is said of it now."""
+        """Add news; newer progress of a job replaces older."""
         self._progress.update(progress)
         self._happened |= happened
         self._news.set()
 
     async def news(self) -> None:
-        """Return as soon as there is anything to take."""
+        """Wait until there is anything to take."""
         await self._news.wait()
 
     def take(self) -> tuple[Mapping[str, Progress], bool]:
-        """Return what has come of each job, and whether events were told of; none waits then."""
+        """Return and clear the progress by job id, and whether events were stored."""
         taken = self._progress, self._happened
         self._progress, self._happened = {}, False
         self._news.clear()
@@ -51,37 +51,37 @@ class Ear:
 
 
 class Bus(Protocol):
-    """Carries what may be lost. No method waits for another machine that does not answer."""
+    """Carries messages that may be lost. No method waits long for an unresponsive machine."""
 
     @property
     def reach(self) -> BusReach:
-        """Return whom it reaches now."""
+        """Return which processes the bus currently reaches."""
         ...
 
     def begin(self) -> None:
-        """Look for what carries it to other processes, if anything does, before it is needed."""
+        """Start connecting to the transport to other processes, if there is one, ahead of use."""
         ...
 
     async def check(self) -> BusReach:
-        """Return whom it reaches, asked just now: after some seconds at most."""
+        """Check the transport and return the reach, within a few seconds."""
         ...
 
     async def publish(self, job_id: str, progress: Progress) -> None:
-        """Tell who listens how far a job has come, and keep it as the last word on that job."""
+        """Send the progress of a job to subscribers, and keep it as the latest."""
         ...
 
     async def happened(self) -> None:
-        """Tell who listens that events were stored just now."""
+        """Notify subscribers that events were just stored."""
         ...
 
     async def latest(self, job_id: str) -> Progress | None:
-        """Return the last progress published in `KEPT`, ``None`` if none is known (any more)."""
+        """Return the last progress published within `KEPT`, ``None`` if none is known."""
         ...
 
     def listen(self) -> AbstractContextManager[Ear]:
-        """Return what hears, for the block, all that is published."""
+        """Subscribe, for the block, to all that is published."""
         ...
 
     async def close(self) -> None:
-        """Let go of what carries it. What was published a moment ago may be lost."""
+        """Close the transport. What was published a moment ago may be lost."""
         ...

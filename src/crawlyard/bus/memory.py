@@ -1,4 +1,4 @@
-"""A bus inside one process."""
+"""In-memory bus inside one process."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from crawlyard.core.jobs.progress import Progress
 
 
 class MemoryBus:
-    """The last progress of each job, kept for a day, and those of this process who listen."""
+    """Bus that keeps the last progress of each job for a day, and the process's subscribers."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -18,23 +18,23 @@ class MemoryBus:
 
     @property
     def reach(self) -> BusReach:
-        """Return that it reaches its own process."""
+        """Return `BusReach.PROCESS`."""
         return BusReach.PROCESS
 
     @property
     def heard(self) -> bool:
-        """Tell whether anybody listens."""
+        """Return whether there is any subscriber."""
         return bool(self._ears)
 
     def begin(self) -> None:
-        """Do nothing: there is nothing to look for."""
+        """Do nothing, as there is nothing to connect to."""
 
     async def check(self) -> BusReach:
-        """Return that it reaches its own process."""
+        """Return `BusReach.PROCESS`."""
         return self.reach
 
     async def publish(self, job_id: str, progress: Progress) -> None:
-        """Replace what is known of a job, and forget what is older than a day."""
+        """Replace the progress of a job, and drop what is older than a day."""
         now = self._clock.monotonic()
         self._latest.pop(job_id, None)
         self._latest[job_id] = (now, progress)
@@ -45,11 +45,11 @@ class MemoryBus:
         self.tell({job_id: progress}, happened=False)
 
     async def happened(self) -> None:
-        """Tell who listens that events were stored."""
+        """Notify subscribers that events were stored."""
         self.tell({}, happened=True)
 
     def tell(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
-        """Tell who listens what was published elsewhere; it is not kept."""
+        """Pass messages to subscribers without keeping them."""
         for ear in self._ears:
             ear.put(progress, happened=happened)
 
@@ -62,7 +62,7 @@ class MemoryBus:
 
     @contextmanager
     def listen(self) -> Iterator[Ear]:
-        """Return what hears, for the block, all that is published."""
+        """Subscribe, for the block, to all that is published."""
         ear = Ear()
         self._ears.append(ear)
         try:
@@ -71,4 +71,4 @@ class MemoryBus:
             self._ears.remove(ear)
 
     async def close(self) -> None:
-        """Do nothing: it ends with its process."""
+        """Do nothing, as nothing is open."""

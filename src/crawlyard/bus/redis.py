@@ -1,8 +1,8 @@
-"""A bus over Redis, which may be away at any time: nothing but the speed of news is lost.
+"""Redis bus. Redis may be unavailable at any time; only the speed of updates suffers.
 
-Whoever publishes never waits for Redis: what is published is told in this process at once,
-and a task of the bus's own sends it on. While Redis is away the last word on each job waits,
-and goes out when it is back.
+Publishing never waits for Redis: subscribers in this process are notified at once, and a
+background task sends the message on. While Redis is unavailable, the last progress of each job
+is kept and sent when it is back.
 """
 
 import asyncio
@@ -26,32 +26,32 @@ from crawlyard.errors import Invalid
 from crawlyard.ids import new_id
 
 PREFIX = "crawlyard:"
-"""All keys and channels begin with it."""
+"""Prefix of all keys and channels."""
 
 CHANNEL = f"{PREFIX}live"
 
 PATIENCE_S = 2.0
-"""After which a Redis that does not answer is taken to be away; nothing but the bus waits."""
+"""Time-out after which Redis counts as unavailable; only the bus itself waits for it."""
 
 RETRY_EVERY = timedelta(seconds=1)
 BEAT_EVERY_S = 1.0
-"""Without news, something is sent this often, so that an end is noticed while nothing runs."""
+"""Interval of messages without news, so that an outage is noticed while nothing runs."""
 
-_SILENCE_S = BEAT_EVERY_S + PATIENCE_S  # without the echo of our own beats, nothing comes through
-_READ_WITHIN_S = 0.5  # somebody waits for what is read
-_PORTION = 200  # jobs in one message
-_MOST_WAITING = 1_000  # jobs whose last word waits for a Redis that is away
+_SILENCE_S = BEAT_EVERY_S + PATIENCE_S  # no echo of our own messages for this long means an outage
+_READ_WITHIN_S = 0.5  # short, because a caller waits for the result
+_PORTION = 200  # jobs per message
+_MOST_WAITING = 1_000  # jobs whose progress is kept while Redis is unavailable
 
-_UNREADABLE = (ValueError, RecursionError)  # msgspec raises the second one where it nests too deep
+_UNREADABLE = (ValueError, RecursionError)  # msgspec raises RecursionError for deep nesting
 
 _log = logging.getLogger(__name__)
 
 
 class BusMessage(Struct, frozen=True, kw_only=True):
-    """What one process tells all others, as JSON."""
+    """Message from one process to all others, as JSON."""
 
-    origin: str  # the bus that sent it
-    progress: Mapping[str, Progress] = {}  # by the ids of the jobs
+    origin: str  # id of the bus that sent it
+    progress: Mapping[str, Progress] = {}  # by job id
     happened: bool = False  # events were stored
 
 
@@ -60,27 +60,27 @@ _progress = Decoder(Progress)
 
 
 class RedisBus:
-    """Tells all processes that are given the same Redis; without it, this one alone."""
+    """Bus between all processes with the same Redis; without it, inside this one only."""
 
     def __init__(self, url: str, clock: Clock) -> None:
         self._clock = clock
         self._redis = _client(url)
         self._memory = MemoryBus(clock)
         self._origin = new_id()
-        self._waiting: dict[str, Progress] = {}  # by job, in the order of publication
+        self._waiting: dict[str, Progress] = {}  # by job id, in the order of publication
         self._happened = False
         self._wake = asyncio.Event()
-        self._wanted = asyncio.Event()  # somebody listens
-        self._known = asyncio.Event()  # how it is, since somebody asked
-        self._well = False  # it answered last
-        self._hears = False  # our own word has come back over the subscription
-        self._away = False  # somebody was told
+        self._wanted = asyncio.Event()  # there are subscribers
+        self._known = asyncio.Event()  # the state of Redis is known since the last `check`
+        self._well = False  # the last request to Redis succeeded
+        self._hears = False  # a message of our own came back over the subscription
+        self._away = False  # the outage was logged
         self._work: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def reach(self) -> BusReach:
-        """Return whom it reaches now: for one who listens, also who reaches him."""
+        """Return the current reach; with subscribers, receiving must work as well as sending."""
         return (
             BusReach.YARD
             if self._well and (self._hears or not self._memory.heard)
@@ -88,12 +88,12 @@ class RedisBus:
         )
 
     def begin(self) -> None:
-        """Look for Redis, and keep looking until `close`."""
+        """Start connecting to Redis, and keep trying until `close`."""
         if self._work is None and not self._closed:
             self._work = asyncio.create_task(self._run(), name="redis bus")
 
     async def check(self) -> BusReach:
-        """Return whom it reaches, once Redis has answered or was found to be away."""
+        """Return the reach once Redis has responded or was found to be unavailable."""
         self._known.clear()
         self._send()
         with suppress(TimeoutError):
@@ -102,7 +102,7 @@ class RedisBus:
         return self.reach
 
     async def publish(self, job_id: str, progress: Progress) -> None:
-        """Tell how far a job has come: here at once, elsewhere as soon as Redis takes it."""
+        """Publish the progress of a job: here at once, elsewhere as soon as Redis accepts it."""
         await self._memory.publish(job_id, progress)
         self._waiting.pop(job_id, None)
         self._waiting[job_id] = progress
@@ -111,7 +111,7 @@ class RedisBus:
         self._send()
 
     async def happened(self) -> None:
-        """Tell that events were stored."""
+        """Notify subscribers that events were stored."""
         await self._memory.happened()
         self._happened = True
         self._send()
@@ -121,7 +121,7 @@ class RedisBus:
         self._wake.set()
 
     async def latest(self, job_id: str) -> Progress | None:
-        """Return the last progress that was published anywhere, or what is known of it here."""
+        """Return the last progress published anywhere, or the last one known in this process."""
         self.begin()
         told = await self._read(job_id) if self._well else None
         return told if told is not None else await self._memory.latest(job_id)
@@ -133,14 +133,14 @@ class RedisBus:
             return _progress.decode(data) if isinstance(data, bytes) else None
         except _UNREADABLE as error:
             _log.debug("what Redis has of job %s cannot be read: %s", job_id, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, memory knows something
-            self._well = False  # nobody waits for it again before it has answered
+        except Exception as error:  # noqa: BLE001 - whatever it is, fall back to memory
+            self._well = False  # don't wait for Redis again before it has responded
             _log.debug("Redis did not tell of job %s: %s", job_id, error)
         return None
 
     @contextmanager
     def listen(self) -> Iterator[Ear]:
-        """Return what hears, for the block, what all processes publish."""
+        """Subscribe, for the block, to what all processes publish."""
         try:
             with self._memory.listen() as ear:
                 self._wanted.set()
@@ -151,14 +151,14 @@ class RedisBus:
                 self._wanted.clear()
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._closed = True
         if self._work is not None:
             self._work.cancel()
             await asyncio.gather(self._work, return_exceptions=True)
         await self._hang_up()
 
-    # --- what goes on until the end
+    # --- background tasks
 
     async def _run(self) -> None:
         while not self._closed:
@@ -166,13 +166,13 @@ class RedisBus:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._speak())
                     group.create_task(self._hear())
-            except* Exception as errors:  # noqa: BLE001 - whatever it is, jobs go on without
+            except* Exception as errors:  # noqa: BLE001 - whatever it is, jobs continue without
                 self._lost(_first(errors))
             await self._hang_up()
             await self._clock.sleep(RETRY_EVERY)
 
     def _lost(self, error: BaseException) -> None:
-        """Take note that Redis is away, and say so once."""
+        """Record that Redis is unavailable, and log it once."""
         self._well = False
         self._known.set()
         if self._away:
@@ -185,7 +185,7 @@ class RedisBus:
         )
 
     def _found(self) -> None:
-        """Take note that Redis answers, and say so if it was said to be away."""
+        """Record that Redis responds, and log it if an outage was logged."""
         self._well = True
         self._known.set()
         if self._away:
@@ -198,7 +198,7 @@ class RedisBus:
                 await self._redis.connection_pool.disconnect()
 
     async def _speak(self) -> None:
-        """Send what waits, again and again; without anything, a beat."""
+        """Send waiting messages in a loop, or a beat if there are none."""
         while True:
             progress, happened = self._taken()
             try:
@@ -222,7 +222,7 @@ class RedisBus:
         return progress, happened
 
     def _put_back(self, progress: Mapping[str, Progress], *, happened: bool) -> None:
-        """Let wait again what may not have arrived, unless something newer waits."""
+        """Queue again what may not have arrived, unless something newer is queued."""
         self._waiting = {**progress, **self._waiting}
         self._happened |= happened
         self._wake.set()
@@ -231,7 +231,7 @@ class RedisBus:
         pipeline = self._redis.pipeline(transaction=False)
         for job_id, one in progress.items():
             pipeline.set(_key(job_id), encode(one), ex=KEPT)
-        if progress or happened or self._memory.heard:  # who listens wants to hear himself
+        if progress or happened or self._memory.heard:  # listeners rely on the echo
             message = BusMessage(origin=self._origin, progress=progress, happened=happened)
             pipeline.publish(CHANNEL, encode(message))
         else:
@@ -239,7 +239,7 @@ class RedisBus:
         await pipeline.execute()
 
     async def _hear(self) -> None:
-        """Hear what others publish, while somebody here listens."""
+        """Receive what others publish, while there are subscribers here."""
         while True:
             _unless_cancelled()
             await self._wanted.wait()
@@ -247,7 +247,7 @@ class RedisBus:
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await subscription.subscribe(CHANNEL)
-                self._wake.set()  # our own word is to come back at once
+                self._wake.set()  # send now, to get the echo at once
                 while self._memory.heard:
                     _unless_cancelled()
                     async with asyncio.timeout(_SILENCE_S):
@@ -259,10 +259,10 @@ class RedisBus:
                         await subscription.aclose()  # type: ignore[no-untyped-call]  # it has no types
 
     def _take_up(self, data: bytes) -> None:
-        """Tell those who listen what came."""
+        """Pass a received message to the subscribers."""
         try:
             message = _messages.decode(data)
-        except _UNREADABLE as error:  # of another version, or from somebody else
+        except _UNREADABLE as error:  # from another version, or not from Crawlyard
             _log.debug("what came over Redis cannot be read: %s", error)
             return
         if message.origin == self._origin:
@@ -272,12 +272,12 @@ class RedisBus:
 
 
 def _client(url: str) -> Redis:
-    """Return a client of the Redis at *url*, which is not asked yet.
+    """Return a client for the Redis at *url*, not connected yet.
 
     Raises:
-        Invalid: *url* names none.
+        Invalid: *url* is not a Redis URL.
     """
-    never = Retry(NoBackoff(), 0)  # when to try again is decided here alone
+    never = Retry(NoBackoff(), 0)  # retries are up to this module alone
     try:
         made: Redis = Redis.from_url(
             url,
@@ -287,7 +287,7 @@ def _client(url: str) -> Redis:
             retry=never,
         )
     except ValueError:
-        # not shown: there may be a password in it
+        # the URL isn't shown, as it may contain a password
         expected = "expected redis://HOST:PORT/0, rediss://… or unix://PATH"
         raise Invalid("redis_url", expected) from None
     return made
@@ -298,7 +298,7 @@ def _key(job_id: str) -> str:
 
 
 async def _next(subscription: PubSub) -> bytes:
-    """Return what is published next."""
+    """Return the next message of the subscription."""
     while True:
         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=None)
         if message is not None and isinstance(message["data"], bytes):
@@ -306,10 +306,10 @@ async def _next(subscription: PubSub) -> bytes:
 
 
 def _unless_cancelled() -> None:
-    """Return unless this task was cancelled.
+    """Raise `CancelledError` if this task was cancelled.
 
-    The client may not say so: up to Python 3.11, `asyncio.wait_for` hides a cancellation
-    that comes when what it waits for is done.
+    The client may hide it: up to Python 3.11, `asyncio.wait_for` swallows a cancellation that
+    arrives when its awaitable has just finished.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():

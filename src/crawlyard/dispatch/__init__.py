@@ -1,1 +1,1 @@
-"""Who tells a worker that work is due."""
+"""Dispatch: wake-ups for workers, and their liveness."""

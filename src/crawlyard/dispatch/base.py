@@ -1,6 +1,6 @@
-"""What tells workers that work is due, and who of them is alive.
+"""Dispatcher interface: wakes workers when work is due, and reports which of them are alive.
 
-Only hints: the jobs table is the truth.
+These are only hints; the jobs table is authoritative.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -14,76 +14,76 @@ from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.wakeup import Wakeup
 
 LookForDue: TypeAlias = Callable[[], Awaitable[Collection[Wakeup]]]
-"""Returns what waits for a worker: jobs that are due, and shards of those that run."""
+"""Returns the work that waits for a worker: due jobs, and free shards of running jobs."""
 
 
 class Bell(Protocol):
-    """What one worker waits at."""
+    """Wake-up signal of one worker."""
 
     def ring(self) -> None:
-        """End the wait of this worker alone, now or the next: it has a reason to look."""
+        """Wake only this worker: end its current wait, or the next one."""
         ...
 
     async def wait(self, at_most: timedelta, *, least: Priority | None = Priority.LOW) -> None:
         """Return when there is a reason to look for work, or after *at_most*.
 
-        The worker has looked before, and takes jobs of the level *least* and above by now,
-        none if it is ``None``: what else comes is for others.
+        The worker has looked for work before the call. It currently takes jobs of priority
+        *least* and above, none if it is ``None``; other work is left to other workers.
         """
         ...
 
 
 class Listener(Struct, frozen=True, kw_only=True):
-    """A worker that wants to hear of work."""
+    """Worker that wants to be woken for work."""
 
     worker: str
     tags: frozenset[str] = field(default_factory=frozenset)
     due: LookForDue
-    left: LookForDue  # what of that it has to leave to others for a while, though it has room
-    least: Priority = Priority.LOW  # of the jobs that it takes while all its slots are free
-    choosy: bool = False  # it takes one job alone: word of others' is not for it
+    left: LookForDue  # the part of that work that it must leave to others for a while
+    least: Priority = Priority.LOW  # lowest priority that it takes while all its slots are free
+    choosy: bool = False  # it only takes one particular job, so other wake-ups don't concern it
 
 
 class Dispatcher(Protocol):
-    """Carries wake-ups from those who queue jobs to those who run them.
+    """Carries wake-ups from the processes that queue jobs to the workers.
 
-    A wake-up names no job and may be lost, late or doubled: it costs one poll at most.
+    A wake-up names no job. It may be lost, late or duplicated, which costs at most one poll.
     """
 
     def announce(self, due_at: datetime) -> None:
-        """Tell the workers of this process that a job is due at *due_at*."""
+        """Notify the workers of this process that a job is due at *due_at*."""
         ...
 
     def bell(self, listener: Listener) -> AbstractAsyncContextManager[Bell]:
-        """Return the bell of one worker, for as long as it works."""
+        """Return the bell of one worker, for as long as it runs."""
         ...
 
     def presence(
         self, worker: str, changed: Callable[[], None]
     ) -> AbstractAsyncContextManager["Presence"]:
-        """Show that a worker is alive, for as long as it works, and return what is known of others.
+        """Show that a worker is alive while it runs, and return the presence of the others.
 
-        *changed* is called when `holding` has changed, or somebody else has died.
+        *changed* is called when `holding` has changed or another worker has died.
         """
         ...
 
     async def close(self) -> None:
-        """Let go of what is open."""
+        """Close open connections."""
         ...
 
 
 class Presence(Protocol):
-    """Which workers are alive, as far as that can be told before their leases lapse."""
+    """Liveness of workers, as far as it is known before their leases expire."""
 
     @property
     def holding(self) -> bool:
-        """Tell whether the others can see that this worker is alive; if not, it sends nothing."""
+        """Return whether others can see that this worker is alive; if not, it sends no requests."""
         ...
 
     def known(self, workers: Collection[str]) -> set[str]:
-        """Return those of *workers* of whom it can be told whether they are alive."""
+        """Return those of *workers* whose liveness is known."""
         ...
 
     def dead(self, workers: Collection[str]) -> set[str]:
-        """Return those of *workers* that ran and do no more."""
+        """Return those of *workers* that have died."""
         ...

@@ -1,4 +1,4 @@
-"""A dispatcher that is made when it is first needed: a command that only looks needs none."""
+"""Dispatcher created on first use, since read-only commands need none."""
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
@@ -10,27 +10,27 @@ from crawlyard.dispatch.base import Bell, Dispatcher, Listener, Presence
 
 
 class Deferring(Dispatcher, Protocol):
-    """A dispatcher that is told of work within the transaction that makes it due."""
+    """Dispatcher that sends wake-ups in the transaction that makes work due."""
 
     async def defer(self, connection: Any, dues: Collection[Wakeup]) -> None:
-        """Let others hear of *dues* once the transaction that *connection* is in is committed."""
+        """Send the wake-ups *dues* when the transaction of *connection* is committed."""
         ...
 
 
 class LateDispatcher:
-    """What *make* makes, from its first use on."""
+    """Proxy for the dispatcher that *make* creates on first use."""
 
     def __init__(self, make: Callable[[], Deferring]) -> None:
         self._make = make
         self._made: Deferring | None = None
 
     def announce(self, due_at: datetime) -> None:
-        """Wake those of this process who wait."""
+        """Wake the waiting workers of this process."""
         if self._made is not None:
             self._made.announce(due_at)
 
     async def defer(self, connection: Any, dues: Collection[Wakeup]) -> None:
-        """Let others hear of *dues* once the transaction that *connection* is in is committed."""
+        """Send the wake-ups *dues* when the transaction of *connection* is committed."""
         await self._needed().defer(connection, dues)
 
     def bell(self, listener: Listener) -> AbstractAsyncContextManager[Bell]:
@@ -40,11 +40,11 @@ class LateDispatcher:
     def presence(
         self, worker: str, changed: Callable[[], None]
     ) -> AbstractAsyncContextManager[Presence]:
-        """Show that a worker is alive, and return what is known of others."""
+        """Show that a worker is alive, and return the presence of the others."""
         return self._needed().presence(worker, changed)
 
     async def close(self) -> None:
-        """Let go of what was made."""
+        """Close the dispatcher if it was created."""
         if self._made is not None:
             await self._made.close()
 

@@ -1,4 +1,4 @@
-"""Wake-ups inside one process; other processes on the same store find work by polling."""
+"""Local dispatcher: wake-ups inside one process; other processes find work by polling."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -10,22 +10,22 @@ from crawlyard.dispatch.base import Bell, Listener, Presence
 
 
 class LocalBell:
-    """An event that `ring` sets and `wait` clears."""
+    """Event that `ring` sets and `wait` clears."""
 
     def __init__(self) -> None:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        """End the wait that is under way, or the next."""
+        """End the current wait, or the next one."""
         self._rung.set()
 
     async def wait(
         self,
         at_most: timedelta,
         *,
-        least: Priority | None = Priority.LOW,  # noqa: ARG002 - whoever is told may look
+        least: Priority | None = Priority.LOW,  # noqa: ARG002 - every wake-up counts
     ) -> None:
-        """Return when it was rung since the last call, or after *at_most*."""
+        """Return when the bell was rung since the last call, or after *at_most*."""
         try:
             async with asyncio.timeout(at_most.total_seconds()):
                 await self._rung.wait()
@@ -35,32 +35,32 @@ class LocalBell:
 
 
 class NoPresence:
-    """Nothing is seen of others; their leases lapse, or their files tell."""
+    """Presence that knows nothing of other workers; their leases expire, or their files tell."""
 
     holding = True
 
-    def known(self, workers: Collection[str]) -> set[str]:  # noqa: ARG002 - nobody
-        """Return nobody."""
+    def known(self, workers: Collection[str]) -> set[str]:  # noqa: ARG002 - always empty
+        """Return an empty set."""
         return set()
 
-    def dead(self, workers: Collection[str]) -> set[str]:  # noqa: ARG002 - nobody
-        """Return nobody."""
+    def dead(self, workers: Collection[str]) -> set[str]:  # noqa: ARG002 - always empty
+        """Return an empty set."""
         return set()
 
 
 class LocalDispatcher:
-    """The bells of the workers of this process."""
+    """Dispatcher for the workers of this process."""
 
     def __init__(self) -> None:
         self._bells: set[LocalBell] = set()
 
-    def announce(self, due_at: datetime) -> None:  # noqa: ARG002 - every wake-up is for now
-        """Wake those who wait, whatever the time: they look into the jobs table."""
+    def announce(self, due_at: datetime) -> None:  # noqa: ARG002 - every wake-up is immediate
+        """Wake all waiting workers, whatever *due_at*; they check the jobs table."""
         for bell in self._bells:
             bell.ring()
 
     @asynccontextmanager
-    async def bell(self, listener: Listener) -> AsyncIterator[Bell]:  # noqa: ARG002 - for all
+    async def bell(self, listener: Listener) -> AsyncIterator[Bell]:  # noqa: ARG002 - rung for all
         """Return a bell that every announcement rings."""
         bell = LocalBell()
         self._bells.add(bell)
@@ -72,11 +72,11 @@ class LocalDispatcher:
     @asynccontextmanager
     async def presence(
         self,
-        worker: str,  # noqa: ARG002 - nobody looks
-        changed: Callable[[], None],  # noqa: ARG002 - nothing does
+        worker: str,  # noqa: ARG002 - not shown to others
+        changed: Callable[[], None],  # noqa: ARG002 - never changes
     ) -> AsyncIterator[Presence]:
-        """Return what sees nobody."""
+        """Return a presence that knows no other worker."""
         yield NoPresence()
 
     async def close(self) -> None:
-        """Do nothing: nothing is open."""
+        """Do nothing, as nothing is open."""

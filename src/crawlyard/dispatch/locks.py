@@ -1,7 +1,8 @@
-"""Who is alive on Postgres: each worker holds an advisory lock on a connection of its own.
+"""Liveness on Postgres: each worker holds an advisory lock on a connection of its own.
 
-The server frees the lock at the instant the connection ends, however it ends. Who loses his
-own must take it that the others think him dead, and sends nothing until he has it again.
+The server releases the lock at the instant the connection ends, however it ends. A worker that
+loses its lock must assume that the others consider it dead; it sends nothing until it has the
+lock again.
 """
 
 import asyncio
@@ -17,17 +18,17 @@ from crawlyard.clock import Clock
 
 LOOK_EVERY_S = 0.4
 CONFIRM_S = 0.35
-"""A lock must be seen to be free for as long: a connection may have been cut, and come back."""
+"""How long a lock must be free before its worker counts as dead, as a cut connection may return."""
 
 SETTLE_S = 3.0
-"""After the server's start or our own loss, others may be on their way back as well."""
+"""After the server's start or the loss of our own lock, wait: others may be reconnecting too."""
 
-_ANSWER_S = 3.0  # a server that takes longer is not there
+_ANSWER_S = 3.0  # a server that takes longer is considered away
 _AGAIN_S = 0.1
 _REMEMBERED_S = 60.0
 
 _TAKE = "SELECT pg_try_advisory_lock(%s) AS taken"
-# A lock of our name can only be our own, of a session that its server has not seen end.
+# A lock with our key can only be our own, from a session whose end the server hasn't noticed.
 _END_FORMER = """
     SELECT pg_terminate_backend(pid) FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND pid <> pg_backend_pid()
@@ -54,12 +55,12 @@ _log = logging.getLogger(__name__)
 
 
 def key_of(worker: str) -> int:
-    """Return the number of a worker's lock: 64 bits, of which the first is the sign."""
+    """Return the key of a worker's lock, a signed 64-bit integer."""
     return int.from_bytes(blake2b(worker.encode(), digest_size=8).digest(), signed=True)
 
 
 class LockPresence:
-    """The lock of one worker, and a look at the others' twice a second."""
+    """Lock of one worker, and a check of the others' locks about twice a second."""
 
     def __init__(self, url: str, worker: str, clock: Clock, changed: Callable[[], None]) -> None:
         self._url = url
@@ -67,24 +68,24 @@ class LockPresence:
         self._clock = clock
         self._changed = changed
         self._holding = False
-        self._judges_from: float | None = None  # None: it cannot tell of anybody
-        self._lost = False  # ever
-        self._told = False  # why it is not held
-        self._alive: frozenset[int] = frozenset()  # keys, as of the last look
+        self._judges_from: float | None = None  # None: it knows nothing about others
+        self._lost = False  # the lock was lost at least once
+        self._told = False  # a warning was logged since the lock was last held
+        self._alive: frozenset[int] = frozenset()  # keys, as of the last check
         self._looked_at = 0.0
-        self._absent: dict[int, float] = {}  # keys that were looked for, and since when
+        self._absent: dict[int, float] = {}  # missing keys, and since when
 
     @property
     def holding(self) -> bool:
-        """Tell whether the others can see that this worker is alive."""
+        """Return whether the others can see that this worker is alive."""
         return self._holding
 
     def known(self, workers: Collection[str]) -> set[str]:
-        """Return those of *workers* of whom it can be told whether they are alive."""
+        """Return those of *workers* whose liveness is known: all or none."""
         return set(workers) if self._judges() else set()
 
     def dead(self, workers: Collection[str]) -> set[str]:
-        """Return those of *workers* whose lock has been seen to be free for a while."""
+        """Return those of *workers* whose lock has been free for at least `CONFIRM_S`."""
         if not self._judges():
             return set()
         keys = {key_of(worker): worker for worker in workers}
@@ -94,7 +95,7 @@ class LockPresence:
 
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
-        """Hold the lock, and take it again whenever it is lost, until the end of the block."""
+        """Hold the lock for the block; take it again whenever it is lost."""
         keeping = asyncio.create_task(self._keep())
         try:
             yield
@@ -117,15 +118,15 @@ class LockPresence:
             except asyncio.CancelledError:
                 if _is_to_end():
                     raise
-                self._lose()  # something below has let go of its own time-out
-            except Exception:  # noqa: BLE001 - whatever it is, we try again
-                # without a lock this worker would do nothing for ever
+                self._lose()  # a time-out in a library leaked its cancellation
+            except Exception:  # noqa: BLE001 - whatever it is, try again
+                # without a lock, this worker would stay idle forever
                 _log.exception("the lock of this worker cannot be watched")
                 self._lose()
             await asyncio.sleep(_AGAIN_S)
 
     async def _hold(self, connection: AsyncConnection[Any]) -> None:
-        """Take the lock and watch over it until the connection is lost."""
+        """Take the lock and watch it until the connection is lost."""
         while not (await self._ask(connection, _TAKE, self._key))[0]:
             await self._ask(connection, _END_FORMER, self._key)
             await asyncio.sleep(_AGAIN_S)
@@ -134,7 +135,7 @@ class LockPresence:
         self._holding, self._told = True, False
         self._changed()
         while True:
-            # ends at once with an error when the server ends the connection
+            # fails at once when the server ends the connection
             async for _ in connection.notifies(timeout=LOOK_EVERY_S):
                 pass
             await self._look(connection)
@@ -169,7 +170,7 @@ class LockPresence:
         self._alive, self._absent = frozenset(), {}
         try:
             self._changed()
-        except Exception:  # noqa: BLE001 - it is held or not all the same
+        except Exception:  # noqa: BLE001 - the state of the lock doesn't depend on it
             _log.exception("the loss of the lock could not be told")
 
     def _judges(self) -> bool:
@@ -177,6 +178,6 @@ class LockPresence:
 
 
 def _is_to_end() -> bool:
-    """Tell whether somebody wants this task to end."""
+    """Return whether this task is being cancelled."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,8 +1,8 @@
-"""Wake-ups between the processes of one host that share a SQLite file: a named pipe each.
+"""Pipe dispatcher: wake-ups between processes that share a SQLite file, by a named pipe each.
 
-A byte through a pipe wakes a worker at once, and who waits at one costs nothing: no timer,
-no look at the file. Tried and refused: a look at the file's data_version, 100 or 200 times a
-second, which costs each idle worker 1.5 to 2.8 % of a core, and wakes it at every checkpoint.
+A byte through its pipe wakes a worker at once, and waiting costs nothing: no timer, no polling
+of the file. Tried and rejected: polling the file's data_version 100 or 200 times a second,
+which costs each idle worker 1.5 to 2.8 % of a core and wakes it at every checkpoint.
 """
 
 import asyncio
@@ -20,30 +20,30 @@ _SUFFIX = ".wake"
 
 
 class PipeDispatcher(LocalDispatcher):
-    """Bells that other processes ring as well, through pipes in *folder*."""
+    """Dispatcher whose bells other processes can ring too, through pipes in *folder*."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self._folder = folder
 
     def tell(self) -> None:
-        """Wake the workers of all processes, this one included; from any thread.
+        """Wake the workers of all processes, this one included; callable from any thread.
 
-        A pipe that nobody reads is that of a dead worker, and goes.
+        A pipe without a reader belongs to a dead worker and is removed.
         """
         try:
-            names = os.listdir(self._folder)  # noqa: PTH208 - at every commit, and glob takes 50 µs
+            names = os.listdir(self._folder)  # noqa: PTH208 - runs at every commit, and glob takes 50 µs
         except OSError:
-            return  # no worker has been here
+            return  # no worker has created the folder yet
         for pipe in [self._folder / name for name in names if name.endswith(_SUFFIX)]:
             try:
                 writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError as error:
                 if error.errno == errno.ENXIO:
-                    with contextlib.suppress(OSError):  # gone, or not ours to remove
+                    with contextlib.suppress(OSError):  # already gone, or not ours to remove
                         pipe.unlink()
                 continue
-            with contextlib.suppress(OSError):  # full of words that were not read yet
+            with contextlib.suppress(OSError):  # full of unread wake-ups
                 os.write(writer, b"!")
             os.close(writer)
 
@@ -61,9 +61,9 @@ class PipeDispatcher(LocalDispatcher):
 
 @contextlib.contextmanager
 def _pipe(path: Path, bell: LocalBell) -> Iterator[None]:
-    """Let a byte through the pipe at *path* ring *bell* for the block.
+    """Ring *bell* for each byte through the pipe at *path*, for the block.
 
-    Where the file system has no pipes, polls remain.
+    If the file system has no pipes, only polling remains.
     """
     try:
         reader = _opened(path)
@@ -81,11 +81,11 @@ def _pipe(path: Path, bell: LocalBell) -> Iterator[None]:
 
 
 def _opened(path: Path) -> int:
-    """Make a pipe and open it; it gets its name last, or a `tell` would take it for a dead one."""
+    """Create and open a pipe, naming it last so that `tell` doesn't take it for a dead worker's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_suffix(".new")
     os.mkfifo(hidden, 0o600)
-    # for writing as well: it never ends, though those who write come and go
+    # for writing too, so that it never reaches end of file when writers close it
     reader = os.open(hidden, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     hidden.rename(path)
     return reader

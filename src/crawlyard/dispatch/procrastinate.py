@@ -1,8 +1,8 @@
-"""Wake-ups between machines: tickets that Procrastinate carries through Postgres.
+"""Ticket dispatcher: wake-ups between machines, as Procrastinate jobs ("tickets") in Postgres.
 
-A ticket is deferred in the transaction that makes a job due, and says only that work is due:
-whoever takes it claims what is first in our queue by then. Of Procrastinate, its tables, its
-notifications and its worker are used; its retries, locks and statuses are not.
+A ticket is deferred in the transaction that makes a job due. It says only that work is due;
+the worker that takes it claims whatever is first in our queue by then. Procrastinate's tables,
+notifications and worker are used; its retries, locks and statuses are not.
 """
 
 import asyncio
@@ -37,27 +37,27 @@ from crawlyard.dispatch.tickets import (
 from crawlyard.errors import StoreUnavailable
 
 POLL_S = 1.0
-"""What a lost notification, or a ticket for later, costs at most."""
+"""Longest delay of a ticket for later, or of one whose notification was lost."""
 
 _DEAD_S = 30.0
-"""A worker of Procrastinate says that it is alive every 10 s."""
+"""A Procrastinate worker without a heartbeat for this long is dead; one is sent every 10 s."""
 
 _AGAIN_S = 0.5
 _SOON = timedelta(minutes=1)
-"""What is due later has no ticket: each that waits makes every look for another longer (by 0.1 µs,
-10 ms with 100,000), and it would come no sooner than by a poll."""
+"""Work due later than this gets no ticket. Each waiting ticket makes every fetch slower (by
+0.1 µs, so 10 ms with 100,000), and would come no sooner than a poll."""
 
-_CALM_S = 60.0  # what breaks off after so long is news
+_CALM_S = 60.0  # a worker that fails after running for longer is logged again
 _LEAVE_S = 3.0
 _TROUBLE = (AppNotOpen, ConnectorException, Error, PoolClosed, PoolTimeout, OSError)
 
-# of the tickets that somebody would take now
+# Queues of the tickets that could be taken now.
 _WAITING = """
     SELECT DISTINCT queue_name FROM procrastinate_jobs
     WHERE status = 'todo' AND task_name = %(task)s
       AND (scheduled_at IS NULL OR scheduled_at <= now())
 """
-# Rows left `doing` by workers that are no more. Theirs is NULL when their row was pruned.
+# Rows left `doing` by dead workers. worker_id is NULL once the row of the worker was pruned.
 _SWEEP = """
     DELETE FROM procrastinate_jobs WHERE id IN (
       SELECT job.id FROM procrastinate_jobs job
@@ -86,8 +86,8 @@ _log = logging.getLogger(__name__)
 class TicketDispatcher(LocalDispatcher):
     """Defers tickets, and takes them for the workers of this process.
 
-    *url* must lead to the server itself, or to a pooler that gives each session a connection
-    of its own: notifications reach nobody else.
+    *url* must lead to the server itself or to a pooler in session mode, because notifications
+    are delivered only to a session with a connection of its own.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
@@ -97,19 +97,20 @@ class TicketDispatcher(LocalDispatcher):
         self._clock = clock
         self._app = app_on(url)
         self._app.task(name=TICKET, pass_context=True)(_taken)
-        # each minute, for all workers together; it also keeps the package watching over what
-        # it does beside: without a periodic task, a listener that broke off is missed by nobody
+        # Runs each minute, once for all workers together. It also makes Procrastinate supervise its
+        # side tasks: without a periodic task, it doesn't notice a listener that has failed.
         reconcile = self._app.task(name=RECONCILE, pass_context=True)(_reconciled)
         self._app.periodic(cron="* * * * *", queue=CHORES)(reconcile)
 
     async def defer(self, connection: Any, dues: Collection[Wakeup]) -> None:
-        """Defer tickets in the transaction that *connection*, one of psycopg, is in.
+        """Defer tickets in the current transaction of *connection*, a psycopg connection.
 
-        One for all that needs the same and is due by now, or in the same second: who takes it
-        goes on until nothing is left, or gives the word on. None for what is due much later.
+        Work with the same needs that is due now, or in the same second, shares one ticket: the
+        worker that takes it continues until nothing is left, or passes the ticket on. Work due
+        more than a minute from now gets none.
 
         Raises:
-            psycopg.Error: the transaction is lost.
+            psycopg.Error: the transaction has failed.
         """
         now = self._clock.now()
         for due in sorted({_by_the_second(due, now) for due in dues if due.at - now <= _SOON}):
@@ -126,7 +127,7 @@ class TicketDispatcher(LocalDispatcher):
 
     @asynccontextmanager
     async def bell(self, listener: Listener) -> AsyncIterator[Bell]:
-        """Return a bell that tickets ring, and announcements in this process."""
+        """Return a bell rung by tickets and by announcements in this process."""
         if listener.choosy:
             async with super().bell(listener) as plain_bell:
                 yield plain_bell
@@ -143,13 +144,13 @@ class TicketDispatcher(LocalDispatcher):
 
     @asynccontextmanager
     async def presence(self, worker: str, changed: Callable[[], None]) -> AsyncIterator[Presence]:
-        """Hold the worker's lock, and return what the locks of others tell."""
+        """Hold the worker's lock, and return the liveness of others by their locks."""
         locks = LockPresence(self._url, worker, self._clock, changed)
         async with locks.shown():
             yield locks
 
     async def pass_on(self, look: LookForDue, kept: Collection[str] = ()) -> None:
-        """See to it that what *look* finds has tickets that wait, but in the queues *kept*."""
+        """Defer missing tickets for the work that *look* returns, except in the queues *kept*."""
         try:
             queues = {queue_of(due) for due in await look()}.difference(kept)
             rows = await self._rows(_WAITING, task=TICKET) if queues else []
@@ -159,7 +160,7 @@ class TicketDispatcher(LocalDispatcher):
             _log.debug("no ticket was passed on: %s", error)
 
     async def reconcile(self, listener: Listener) -> None:
-        """Sweep what dead workers have left, and defer tickets for what is due without one."""
+        """Delete tickets left by dead workers, and defer tickets for due work without one."""
         try:
             swept = await self._rows(_SWEEP, ours=f"{QUEUE}%", dead=_DEAD_S)
         except _TROUBLE as error:
@@ -170,24 +171,24 @@ class TicketDispatcher(LocalDispatcher):
         await self.pass_on(listener.due)
 
     async def seen(self, queues: Collection[str]) -> list[int]:
-        """Return tickets that wait in *queues*."""
+        """Return the ids of waiting tickets in *queues*."""
         try:
             return [row["id"] for row in await self._rows(_SEEN, task=TICKET, queues=list(queues))]
         except _TROUBLE:
             return []
 
     async def drop(self, tickets: Collection[int]) -> None:
-        """Delete tickets that wait and have nothing to tell any more."""
+        """Delete waiting tickets that are obsolete."""
         with suppress(*_TROUBLE):
             await self._rows(_DROP, ids=list(tickets))
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         with suppress(*_TROUBLE):
             await self._app.close_async()
 
     async def _take(self, listener: Listener, bell: TicketBell) -> None:
-        """Take tickets until cancelled; a database that is away is waited for."""
+        """Take tickets until cancelled; keep retrying while the database is unavailable."""
         told = False
         while True:
             began, why = self._clock.monotonic(), "the connection ended"
@@ -204,7 +205,7 @@ class TicketDispatcher(LocalDispatcher):
                     stalled_worker_timeout=_DEAD_S,
                     additional_context={BELL: bell},
                 )
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not be the end
+            except Exception as error:  # noqa: BLE001 - whatever it is, try again
                 why = str(error.__cause__ or error).strip()
                 await self.close()
             if not told or self._clock.monotonic() - began > _CALM_S:
@@ -221,13 +222,13 @@ class TicketDispatcher(LocalDispatcher):
 
 
 def _by_the_second(due: Wakeup, now: datetime) -> Wakeup:
-    """Return *due* at the end of its second: of what is due soon, there are but so many."""
+    """Return *due* rounded up to a whole second, or to *now* if past, to bound the tickets."""
     soon = due.at.replace(microsecond=0) + timedelta(seconds=1)
     return replace(due, at=now if due.at <= now else soon)
 
 
 def _hush() -> None:
-    """Let Procrastinate tell of nothing but when everything is told: we tell what it suffers."""
+    """Silence Procrastinate's logs except at DEBUG level, since we log its failures ourselves."""
     if not _log.isEnabledFor(logging.DEBUG):
         for name in ("procrastinate", "psycopg.pool"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -238,14 +239,14 @@ async def _taken(context: JobContext) -> None:
     await bell.taken(context.job.queue)
 
 
-async def _reconciled(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - theirs
+async def _reconciled(context: JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
     bell: TicketBell = context.additional_context[BELL]
     await bell.reconcile()
 
 
 async def _ended(taking: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait for its end, but not for long: its server may be away."""
-    for _ in range(2):  # the first time it leaves politely
+    """Cancel a task and wait briefly for its end, as its server may be unavailable."""
+    for _ in range(2):  # the first cancellation shuts down gracefully
         taking.cancel()
         done, _ = await asyncio.wait((taking,), timeout=_LEAVE_S)
         if done:

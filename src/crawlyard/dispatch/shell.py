@@ -1,6 +1,6 @@
-"""For Procrastinate's own command: ``procrastinate --app crawlyard.dispatch.shell.app``.
+"""App for Procrastinate's command line: ``procrastinate --app crawlyard.dispatch.shell.app``.
 
-On the database that CRAWLYARD_DATABASE_URL or `crawlyard.toml` names.
+It uses the database named by CRAWLYARD_DATABASE_URL or `crawlyard.toml`.
 """
 
 from crawlyard.config import Settings
@@ -9,4 +9,4 @@ from crawlyard.dispatch.tickets import app_on
 _settings = Settings()
 
 app = app_on(_settings.database_direct_url or _settings.database_url)
-"""Procrastinate on the yard's database."""
+"""Procrastinate app on the instance's database."""

@@ -1,4 +1,4 @@
-"""A bell that tickets ring, one at a time."""
+"""Bell of one worker, rung by tickets."""
 
 import asyncio
 from collections.abc import Collection
@@ -11,37 +11,38 @@ from crawlyard.dispatch.local import LocalBell
 from crawlyard.dispatch.tickets import Queues
 
 _BACKLOG = 3
-"""After so many tickets at once that left nothing to do, those that were there before a look go."""
+"""After this many quick tickets that left no work, drop those that waited before a look."""
 
-_AT_ONCE_S = 0.1  # the next of a backlog comes sooner; looking for others costs each one 1 ms
+_AT_ONCE_S = 0.1  # tickets of a backlog come faster; checking for more costs 1 ms each
 
 
 class Office(Protocol):
-    """Where tickets wait."""
+    """Source of tickets; see `TicketDispatcher`."""
 
     async def pass_on(self, look: LookForDue, kept: Collection[str] = ()) -> None:
-        """See to it that what *look* finds has tickets that wait, but in the queues *kept*."""
+        """Defer missing tickets for the work that *look* returns, except in the queues *kept*."""
         ...
 
     async def reconcile(self, listener: Listener) -> None:
-        """Sweep what dead workers have left, and pass on."""
+        """Delete tickets left by dead workers, and defer missing ones."""
         ...
 
     async def seen(self, queues: Collection[str]) -> list[int]:
-        """Return tickets that wait in *queues*."""
+        """Return the ids of waiting tickets in *queues*."""
         ...
 
     async def drop(self, tickets: Collection[int]) -> None:
-        """Delete tickets that wait and have nothing to tell any more."""
+        """Delete waiting tickets that are obsolete."""
         ...
 
 
 class TicketBell(LocalBell):
-    """What a worker waits at, rung by the tickets that were taken for it.
+    """Bell of one worker, rung by the tickets taken for it.
 
-    A ticket is kept until its worker has looked for work. What it does not take by then is
-    for those who do: the word is passed on to them, and it asks for no such ticket until it
-    looks again. While it looks, it asks for all: what comes too late for that look is not missed.
+    A ticket is held until its worker has looked for work. If the worker leaves work that
+    others can take, the ticket is passed on, and the worker takes no such tickets until it
+    looks again. While it looks, it takes all tickets, so that one that arrives too late for
+    that look is not missed.
     """
 
     def __init__(self, listener: Listener, office: Office) -> None:
@@ -50,27 +51,27 @@ class TicketBell(LocalBell):
         self.queues.take(listener.least)
         self._listener = listener
         self._office = office
-        self._asked: list[asyncio.Future[None]] = []  # wait for the next look
-        self._looking: list[asyncio.Future[None]] = []  # wait for the end of that under way
+        self._asked: list[asyncio.Future[None]] = []  # waiting for the next look
+        self._looking: list[asyncio.Future[None]] = []  # waiting for the current look to end
         self._least: Priority | None = listener.least
         self._closed = False
         self._looks = 0
-        self._idle_tickets = 0  # at once: nothing was left to take
-        self._ended_at = 0.0  # the last of them, by the loop's clock
+        self._idle_tickets = 0  # in quick succession, after which no work was left
+        self._ended_at = 0.0  # when the last of them ended, by the loop's clock
 
     async def wait(self, at_most: timedelta, *, least: Priority | None = Priority.LOW) -> None:
-        """Return when it was rung since the last call, or after *at_most*."""
+        """Return when the bell was rung since the last call, or after *at_most*."""
         self._least = least
         self.queues.take(least)
         self._answer(self._looking)
         await super().wait(at_most)
         self._looks += 1
         self.queues.take(self._listener.least)
-        # those that come from here on may come too late for the look that follows
+        # tickets that arrive from here on may be too late for the look that follows
         self._looking, self._asked = self._asked, []
 
     async def taken(self, queue: str) -> None:
-        """Ring for a ticket of *queue*, and return when it is no longer of use."""
+        """Ring for a ticket of *queue*; return when the ticket is no longer needed."""
         loop = asyncio.get_running_loop()
         if loop.time() - self._ended_at > _AT_ONCE_S:
             self._idle_tickets = 0
@@ -94,26 +95,27 @@ class TicketBell(LocalBell):
         self._ended_at = loop.time()
 
     async def reconcile(self) -> None:
-        """Heal what was lost, for all workers."""
+        """Restore lost tickets, for all workers."""
         await self._office.reconcile(self._listener)
 
     def close(self) -> None:
-        """Take no more: the worker ends, and what it was told is for others."""
+        """Take no more tickets, because the worker ends; held ones are passed on to others."""
         self._closed = True
         self.queues.close()
         self._answer(self._asked)
         self._answer(self._looking)
 
     async def _stale(self) -> list[int]:
-        """Return the tickets that wait, if those before left nothing to do: nor will these."""
+        """Return the waiting tickets if the last ones left no work, as these won't either."""
         if self._idle_tickets < _BACKLOG:
             return []
         return await self._office.seen(self.queues.of(self._least, shards=False))
 
     async def _leave_to_others(self) -> None:
-        """Pass on the word of shards that this worker may not have yet, though it has room.
+        """Pass on tickets for shards that this worker may not take yet, though it has room.
 
-        It would be the next to take that ticket, and again: it asks for none until it looks again.
+        It would take the same tickets again and again, so it takes none for shards until it
+        looks again.
         """
         looks = self._looks
         if await self._listener.left() and looks == self._looks and not self._closed:

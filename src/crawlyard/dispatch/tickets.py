@@ -1,4 +1,7 @@
-"""What a ticket is to Procrastinate: a job of one task, without arguments, in our queue."""
+"""Tickets as Procrastinate jobs: the tasks, their queues and the app.
+
+A ticket is a job of one task, without arguments.
+"""
 
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -15,28 +18,31 @@ from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.wakeup import Wakeup
 
 TICKET = "crawlyard.due"
-"""The task that is deferred when work becomes due."""
+"""Task deferred when work becomes due."""
 
 RECONCILE = "crawlyard.reconcile"
-"""The task that some worker does once a minute."""
+"""Task run by one of the workers once a minute."""
 
 BELL = "bell"
-"""What a task finds in its context: the bell of the worker that took it."""
+"""Key in a task's context: the bell of the worker that took it."""
 
 QUEUE = "crawlyard"
-"""Its queue, for jobs that any worker may have; those for others begin with it."""
+"""Queue of `TICKET` for jobs that any worker may take, and prefix of all other queues."""
 
 CHORES = f"{QUEUE}.chores"
-"""The queue of `RECONCILE`, which who takes no jobs does as well."""
+"""Queue of `RECONCILE`, which workers run even while they take no jobs."""
 
 MOST_TAGS = 6
-"""A worker of more tags listens for jobs that need one of them or all; polls find the others."""
+"""With more tags, a worker listens only for jobs that need none, one or all of its tags.
+
+Other jobs are found by polling.
+"""
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
 
 
 def app_on(url: str, *, connections: int = 2) -> App:
-    """Return Procrastinate on the database at *url*; nothing is connected yet."""
+    """Return a Procrastinate app for the database at *url*, not connected yet."""
     connector = PsycopgConnector(
         conninfo=plain(url),
         kwargs={"application_name": "crawlyard tickets"},
@@ -52,28 +58,28 @@ def app_on(url: str, *, connections: int = 2) -> App:
 
 
 async def _configured(connection: AsyncConnection[Any]) -> None:
-    # a statement by itself needs no BEGIN and no COMMIT, which are two round trips
+    # saves the two round trips of BEGIN and COMMIT around single statements
     await connection.set_autocommit(True)
 
 
 def plain(url: str) -> str:
-    """Return *url* as Postgres's own library reads it: without the name of a driver."""
+    """Return *url* in the form that libpq accepts, without the name of a driver."""
     return _SCHEME.sub("postgresql://", url)
 
 
 def queue_of(due: Wakeup) -> str:
-    """Return the queue for the tickets of what is due."""
+    """Return the queue for a ticket of *due*."""
     return _queue(due.needs, urgent=due.urgent, shard=due.shard)
 
 
 def _queue(needs: str, *, urgent: bool, shard: bool) -> str:
-    # the name is a part of a channel's, which has 63 bytes at most: 62 with all of these
+    # part of a channel name, which may have 63 bytes; the longest has 62
     kind = f"{QUEUE}{'.urgent' * urgent}{'.shard' * shard}"
     return f"{kind}.{sha256(needs.encode()).hexdigest()[:16]}" if needs else kind
 
 
 class Queues:
-    """The queues of what a worker of some tags may have: it hears of all, and takes from some."""
+    """Queues for a worker with some tags: it listens to all of them, and takes from some."""
 
     def __init__(self, tags: Collection[str]) -> None:
         sizes = range(len(tags) + 1) if len(tags) <= MOST_TAGS else (0, 1, len(tags))
@@ -82,14 +88,14 @@ class Queues:
         kinds = [(urgent, shard) for urgent in (False, True) for shard in (False, True)]
         self._of = {(u, s): [_queue(n, urgent=u, shard=s) for n in needs] for u, s in kinds}
         self.taken_from: list[str] = list(self)
-        self.words = 0  # how often it was told of a ticket
+        self.words = 0  # number of notifications received
 
     def __iter__(self) -> Iterator[str]:
-        """Yield all of them: whoever listens is told of all."""
+        """Yield all queues, for listening."""
         return chain([CHORES], *self._of.values())
 
     def of(self, least: Priority | None, *, jobs: bool = True, shards: bool = True) -> list[str]:
-        """Return those for this level and above, none for ``None``: for *jobs*, and *shards*."""
+        """Return the queues of *jobs* and *shards* for *least* and above; none for ``None``."""
         if least is None:
             return []
         kinds = [kind for kind, wanted in ((False, jobs), (True, shards)) if wanted]
@@ -97,19 +103,19 @@ class Queues:
         return [name for urgent in levels for kind in kinds for name in self._of[urgent, kind]]
 
     def take(self, least: Priority | None, *, shards: bool = True) -> None:
-        """Take tickets for that level and above alone from now on, none for ``None``."""
+        """From now on, take only tickets for priority *least* and above; none if it is ``None``."""
         self.taken_from = [CHORES, *self.of(least, shards=shards)]
 
     def close(self) -> None:
-        """Take no ticket any more."""
+        """Take no more tickets."""
         self.taken_from = []
 
 
 class _Manager(JobManager):
-    """Looks for tickets where `Queues` says, and once more if word came meanwhile.
+    """Fetches from the queues that `Queues` selects, again if notified meanwhile.
 
-    A worker of Procrastinate has its queues for good, and takes word that comes while it
-    looks for heard: such a ticket would wait for a poll.
+    Procrastinate's own worker has a fixed set of queues, and ignores notifications that arrive
+    during a fetch; such a ticket would wait for a poll.
     """
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:

@@ -1,1 +1,1 @@
-"""How one job is crawled: knows no queue and no database."""
+"""Crawl engine: crawls one job, without knowing the queue or the database."""

@@ -1,4 +1,4 @@
-"""Whether a spec can be crawled at all: found out before a job is made of it."""
+"""Spec validation that needs the engine, done before a job is created."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.engine.extract import page
-else:  # it loads the parser, which few specs need before they are crawled
+else:  # lazy because it loads the HTML parser, which few specs need at this point
     page = lazily("crawlyard.engine.extract.page")
 
 _FORBIDDEN_HEADERS = frozenset(
@@ -32,20 +32,20 @@ _FORBIDDEN_HEADERS = frozenset(
         "upgrade",
     }
 )
-"""Headers that are the client's own; User-Agent has an option."""
+"""Headers that the client sets itself; User-Agent has its own option."""
 
 
 def check_spec(spec: JobSpec) -> None:
-    """Check what only the engine can judge: URLs, patterns, addresses, selectors, headers.
+    """Validate what only the engine can: URLs, patterns, addresses, selectors and headers.
 
     Raises:
-        Invalid: something cannot be crawled as it is; the message names it.
+        Invalid: the spec cannot be crawled as it is; the message names the field.
     """
     urls = _canonical("urls", spec.urls)
     urls += _canonical("sitemaps", [url for url in spec.sitemaps if url != NAMED_BY_ROBOTS])
     if not urls:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
-    if spec.include or spec.exclude:  # nothing else of a boundary can be wrong
+    if spec.include or spec.exclude:  # only patterns can make a boundary invalid
         Boundary(spec, urls)
     if spec.extract:
         page.check_wanted(page.Wanted(spec.text, spec.extract, spec.follow_nofollow))
@@ -78,11 +78,11 @@ def _canonical(field: str, urls: Sequence[str]) -> list[str]:
 
 
 def _literal(hostname: str) -> str | None:
-    """Return the address that a host name is by itself; names are judged when resolved."""
+    """Return the IP address that *hostname* spells, ``None`` for a name (checked on resolution)."""
     if f".{hostname.removesuffix('.')}".endswith(".localhost"):
         return "127.0.0.1"  # RFC 6761, section 6.3
     if not hostname[-1:].isdigit() and ":" not in hostname:
-        return None  # to have it refused takes ten times as long
+        return None  # ten times faster than letting ip_address() reject it
     try:
         return str(ipaddress.ip_address(hostname))
     except ValueError:

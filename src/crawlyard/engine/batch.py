@@ -1,4 +1,4 @@
-"""What a crawl has done since its last batch, and the counters that run along."""
+"""Draft of the next checkpoint batch, and the running counters of a crawl."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from crawlyard.core.crawl.page import ErrorKind, Outcome, Skipped, Target, Targe
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.limits import Usage
 
-MOST_NOTES = 100  # of one crawl: thousands of closed hosts must not flood the events
+MOST_NOTES = 100  # per crawl, so that thousands of closed hosts don't flood the events
 
 
 class Tally(Struct):
-    """The counters of a `Usage`, running."""
+    """Mutable counters, with the fields of `Usage`."""
 
     pages: int = 0
     bytes: int = 0
@@ -27,25 +27,25 @@ class Tally(Struct):
 
     @classmethod
     def of(cls, usage: Usage) -> "Tally":
-        """Return counters that go on from *usage*."""
+        """Return counters that continue from *usage*."""
         return cls(**{name: getattr(usage, name) for name in cls.__struct_fields__})
 
     @property
     def fruitless(self) -> bool:
-        """Tell whether nothing came but errors and redirects."""
+        """Return whether there were no results except errors and redirects."""
         return not self.pages or self.done == self.errors + self.redirects - self.bad_redirects
 
     def spend(self, wire_bytes: int) -> None:
-        """Count the body of an answer, whatever was asked for."""
+        """Count the bytes of a response body, whatever it was requested for."""
         self.bytes += wire_bytes
 
     def since(self, before: Usage) -> Usage:
-        """Return what was added after *before*."""
+        """Return the difference from *before*."""
         return Usage(**{n: getattr(self, n) - getattr(before, n) for n in Tally.__struct_fields__})
 
 
 class BatchDraft(Struct):
-    """A batch in the making, and the tally of the whole job."""
+    """Batch under construction, and the tally of the whole job."""
 
     tally: Tally
     told: Usage  # the tally as of the last batch
@@ -55,31 +55,31 @@ class BatchDraft(Struct):
     notes: list[Mapping[str, object]] = field(default_factory=list)
     current_url: str = ""
     notes_made: int = 0
-    credentials: int = 0  # links that had some, which were dropped
+    credentials: int = 0  # links whose user name or password was dropped
 
     @property
     def news(self) -> bool:
-        """Tell whether it has anything about targets."""
+        """Return whether the draft has found targets or outcomes."""
         return bool(self.found or self.outcomes)
 
     def note(self, text: str) -> None:
-        """Take note of what there is to say, unless much has been said."""
+        """Add a note for the job's events, up to `MOST_NOTES` per crawl."""
         if self.notes_made < MOST_NOTES:
             self.notes_made += 1
             self.notes.append({"note": text})
 
     def add_found(self, target: Target) -> None:
-        """Take note of a new target."""
+        """Add a newly found target."""
         self.found.append(target)
         self.tally.discovered += 1
 
     def add_skipped(self, target: Target, rule: str) -> None:
-        """Take note of a new URL that *rule* keeps out."""
+        """Add a newly found URL that *rule* excludes."""
         self.skipped.append(Skipped(target, rule))
         self.tally.skipped += 1
 
     def close(self, outcome: Outcome) -> None:
-        """Take note of what became of a target."""
+        """Add the outcome of a target and update the tally."""
         self.outcomes.append(outcome)
         tally = self.tally
         if outcome.state is TargetState.WAITING:
@@ -95,7 +95,7 @@ class BatchDraft(Struct):
             tally.bad_redirects += page.error is ErrorKind.BAD_REDIRECT
 
     def batch(self, *, last: bool) -> Batch:
-        """Return all of it as a batch, and begin the next one."""
+        """Return the draft as a batch and start the next one."""
         if last and self.credentials:
             many = f"{self.credentials:,} links" if self.credentials > 1 else "1 link"
             told = f"{many} had a user name or password: they were followed without it"

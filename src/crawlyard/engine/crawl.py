@@ -1,8 +1,8 @@
-"""The crawl itself: takes targets, asks politely, reads what comes, yields batches.
+"""Crawl loop: fetches the targets of one job politely and yields checkpoint batches.
 
-It knows no queue and no database. Whoever drives it records each batch and only then
-asks for the next; what it finds meanwhile waits, bounded. Everything of one crawl runs
-in one event loop, so its state needs no locks.
+It knows neither the queue nor the database. The caller records each batch before it asks
+for the next one; results that arrive meanwhile are buffered, up to a bound. Everything in
+one crawl runs in one event loop, so its state needs no locks.
 """
 
 import asyncio
@@ -35,20 +35,20 @@ from crawlyard.engine.urls import origin_of, path_of
 from crawlyard.engine.visit import Tools, Visitor
 
 BATCH_PAGES = 200
-BATCH_S = 0.25  # after the first page of a batch: with its commit, what a kill costs
-HEARTBEAT_S = 2.0  # without a page
+BATCH_S = 0.25  # after a batch's first page; this plus the commit is what a kill can lose
+HEARTBEAT_S = 2.0  # batch interval while no page arrives
 WINDOW = 10_000  # targets loaded into memory; the store holds all of them
-REFILL = 2_000  # below this, more are loaded
-CROWD = 1_000  # a host with as many in memory gets no more loaded: others must have room
-REFILL_S = 5.0  # between two loads for want of a host that may be asked
-LONG_WAIT_S = 60.0  # a host that asks for more is told of
+REFILL = 2_000  # load more when fewer are in memory
+CROWD = 1_000  # don't load more targets of a host with this many in memory: leave room for others
+REFILL_S = 5.0  # between two loads made because no host in memory is ready
+LONG_WAIT_S = 60.0  # note it in the job's events when a host asks for a longer wait
 BACKLOG = 4 * BATCH_PAGES  # pages that may wait for a slow store before fetching pauses
 
 _log = logging.getLogger(__name__)
 
 
 class Crawl:
-    """One job's crawl, from where its store has it to its end."""
+    """Crawl of one job, from its last checkpoint to its end."""
 
     def __init__(
         self,
@@ -77,16 +77,16 @@ class Crawl:
             self._draft.note,
             self._discovery.listed_by_robots,
         )
-        self._held: set[int] = set()  # fp of targets in memory or in flight
-        self._vetted: set[int] = set()  # of those, what the present spec has let in
-        self._broken: BaseException | None = None  # an error of ours in a task
+        self._held: set[int] = set()  # fingerprints of targets in memory or in flight
+        self._vetted: set[int] = set()  # of those, the ones checked against the current spec
+        self._broken: BaseException | None = None  # an unexpected error in a task
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots: dict[asyncio.Task[None], Slot] = {}  # of those that visit a target
-        self._reserved = 0  # targets in flight: each may become a page
+        self._slots: dict[asyncio.Task[None], Slot] = {}  # by task that visits a target
+        self._reserved = 0  # targets in flight, each of which may become a page
         self._spilled = len(start.waiting) >= WINDOW  # the store may hold more than memory
-        self._idle = False  # requests are allowed, but no host is free for one
+        self._idle = False  # requests are allowed, but no host is ready
         self._loaded = -math.inf
-        self._deferred: list[str] = []  # hosts that wait for room
+        self._deferred: list[str] = []  # hosts blocked until there is room for a request
         self._open, self._stopped = True, False
         self._ended_by: Breach | None = None
         self._give_up_at: float | None = None
@@ -104,7 +104,7 @@ class Crawl:
         self._vetted.clear()
 
     def stop(self, within_s: float | None = None) -> None:
-        """Send no more requests; those under way may finish, or get *within_s* seconds."""
+        """Send no more requests; let those in flight finish, within *within_s* seconds if given."""
         self._open, self._stopped = False, True
         self._learning.cancel()
         _cancel([task for task, slot in self._slots.items() if not slot.sent])
@@ -113,18 +113,18 @@ class Crawl:
         self._event.set()
 
     def nudge(self) -> None:
-        """Yield a batch now: the answer to it is wanted."""
+        """Yield a batch as soon as possible, because the caller's response to it is needed."""
         self._batched = -math.inf
         self._event.set()
 
     def wake(self) -> None:
-        """Look again whether a request may be sent."""
+        """Check again whether a request may be sent."""
         self._event.set()
 
     def change(self, spec: JobSpec) -> None:
-        """Go by an edited spec from now on; targets that it shuts out are skipped.
+        """Switch to an edited spec; skip waiting targets that it excludes.
 
-        A limit that has ended the crawl, but does no more, lets it go on.
+        If a limit has ended the crawl and the edit lifts it, the crawl resumes.
         """
         self._adopt(spec)
         self._visitor.adopt(spec)
@@ -133,22 +133,22 @@ class Crawl:
         self._event.set()
 
     def add_roots(self, urls: Sequence[str]) -> None:
-        """Treat *urls* as start URLs too: another crawl of the job was redirected there."""
+        """Treat *urls* as start URLs: another shard of the job was redirected to them."""
         self._discovery.add_roots(urls)
 
     def share(self, share: Share) -> None:
-        """Take up what the store says of the rest of the job, to the last batch."""
+        """Apply the store's reply to the last batch: the state and limits of the whole job."""
         self._part.allow(share, self._draft.told)
         if share.over is not None and self._open:
             self._finish(CrawlEnd(reason_of(share.over)))
         self._event.set()
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
-        """Yield what was done, each batch after the one before it was recorded.
+        """Yield batches of results; the caller records each one before it asks for the next.
 
-        A batch comes at 200 pages, 250 ms after its first page or, as a heartbeat,
-        after 2 s without one. The last one says so; `end` is then set, unless the crawl
-        was stopped.
+        A batch is due at 200 pages, 250 ms after its first page or, as a heartbeat, after
+        2 s without a page. The last batch is marked as such; `end` is set by then, unless
+        the crawl was stopped.
         """
         try:
             self._begin()
@@ -167,14 +167,14 @@ class Crawl:
             self._admit(target)
         self._discovery.begin()
         if self._draft.found and self._part.open:
-            self.nudge()  # others wait for theirs
+            self.nudge()  # other shards wait for the URLs that are theirs
         self._dispatch()
 
     def _over(self) -> bool:
         if self._broken is not None:
             raise self._broken
         if not self._open:
-            # a robots.txt may be waited for as long as a host holds us off: no page is lost
+            # robots.txt requests wait as long as their hosts hold us off; cancelling loses no page
             self._learning.cancel()
         if self._tasks:
             return False
@@ -183,7 +183,7 @@ class Crawl:
         return not self._open
 
     def _unreached(self) -> CrawlEnd | None:
-        """Return the end of a crawl that brought nothing but errors, ``None`` for another."""
+        """Return the end of a crawl that got only errors, ``None`` if it got anything else."""
         if not self._draft.tally.fruitless:
             return None
         return CrawlEnd(
@@ -202,7 +202,7 @@ class Crawl:
         self._gate.leave(self._start.key)
 
     def _dispatch(self) -> None:
-        """Begin as many requests as hosts, limits and concurrency allow."""
+        """Start as many requests as hosts, limits and concurrency allow."""
         self._tick()
         if self._deferred and self._has_room():
             deferred, self._deferred = self._deferred, []
@@ -217,7 +217,7 @@ class Crawl:
             self._slots[self._spawn(self._visit(*turn))] = turn[1]
 
     def _has_room(self) -> bool:
-        """Tell whether one more request may begin; end the crawl if a limit is used up."""
+        """Return whether one more request may start; end the crawl if a limit is used up."""
         if not self._open or self._broken is not None or not self._start.may_send():
             return False
         decision = self._limiter.decide(self._draft.tally, self._reserved)
@@ -228,23 +228,23 @@ class Crawl:
         return decision.allowed and not busy and len(self._draft.outcomes) < BACKLOG
 
     def _defer(self, host: str) -> bool:
-        """Put *host* off until there is room for it again."""
+        """Block *host* until there is room for another request; return False."""
         self._turns.block(host)
         self._deferred.append(host)
         return False
 
     def _settled(self, target: Target) -> bool:
-        """Close *target* if it needs no request, and tell whether it was."""
+        """Close *target* if it needs no request; return whether it was closed."""
         outcome = self._judged(target)
         if outcome is None:
             return False
         return self._close(outcome) if self._has_room() else self._defer(target.host)
 
     def _judged(self, target: Target) -> Outcome | None:
-        """Return what *target* comes to without a request, ``None`` if that is not known."""
+        """Return the outcome of *target* if it is known without a request, else ``None``."""
         if self._gate.is_blocked(target.host):
             return Outcome(target, TargetState.SKIPPED, rule=BLOCKED)
-        if target.fp not in self._vetted:  # the spec may have been edited since it was found
+        if target.fp not in self._vetted:  # the spec may have been edited since
             rule = self._discovery.verdict(target)
             if rule is not None:
                 return Outcome(target, TargetState.SKIPPED, rule=rule)
@@ -258,7 +258,7 @@ class Crawl:
             rule = known.verdict(path_of(target.url))
             told = f"robots: {rule}"
             return Outcome(target, TargetState.SKIPPED, rule=told) if rule is not None else None
-        # of all requests, half may be for robots.txt: slow ones must not keep others out
+        # at most half of the requests may be for robots.txt, so that slow ones don't block pages
         if len(self._learning) >= max(1, self._spec.concurrency // 2) or not self._has_room():
             self._defer(target.host)
         else:
@@ -301,7 +301,7 @@ class Crawl:
             page = outcome.page
             self._lanes.closed(target, failed=page is not None and page.error is not None)
         started = target.via in (Via.SEED, Via.SITEMAP)
-        # what a redirect came to is told by the target that it led to
+        # a redirect's problem is reported by the target that it leads to
         if started and outcome.state is not TargetState.REDIRECTED and not self._trouble:
             why = outcome.page.error_detail if outcome.page is not None else outcome.rule
             self._trouble = f"{target.url}: {why}" if why else ""
@@ -314,14 +314,14 @@ class Crawl:
 
     def _found(self, target: Target) -> None:
         if not self._part.owns(target.host):
-            return  # in the store, its own crawl finds it
-        # depth first goes on with what was found last: that must stay in memory
+            return  # it belongs to another shard, which loads it from the store
+        # depth-first crawls continue with the URL found last, so it must stay in memory
         deep = self._spec.strategy is Strategy.DEPTH_FIRST
         if deep or (not self._spilled and len(self._turns) < WINDOW):
             self._vetted.add(target.fp)
             self._admit(target)
         else:
-            self._spilled = True  # what the store holds already was found earlier
+            self._spilled = True  # keep the order: the store already holds targets found earlier
 
     def _admit(self, target: Target) -> None:
         self._held.add(target.fp)
@@ -335,7 +335,7 @@ class Crawl:
             self._turns.push(target)
 
     def _short(self) -> bool:
-        """Tell whether memory holds too little: few targets, or none whose host is free."""
+        """Return whether to load more: few targets in memory, or none whose host is ready."""
         since_s = self._clock.monotonic() - self._loaded
         if not self._spilled:
             return self._part.looks(len(self._turns), since_s, idle=self._idle)
@@ -343,11 +343,11 @@ class Crawl:
         return len(self._turns) < REFILL or starving
 
     async def _refill(self) -> None:
-        """Load more of the frontier: what was found so far is recorded by now."""
+        """Load more of the frontier; everything found so far has been recorded by now."""
         load = self._start.load
         if load is None or not self._open or not self._short():
             return
-        held = set(self._held)  # what is closed while we load was held before
+        held = set(self._held)  # before loading: targets may be closed while the load runs
         limit, crowded = WINDOW + len(held), tuple(self._turns.crowded(CROWD))
         targets = await load(limit, crowded)
         self._loaded = self._clock.monotonic()
@@ -363,7 +363,7 @@ class Crawl:
     # -- time ----------------------------------------------------------------------------
 
     async def _until_due(self) -> None:
-        """Wait until something ended, a host is ready, or a batch is due."""
+        """Wait until a task ends, a host is ready or a batch is due."""
         now = self._clock.monotonic()
         if self._give_up_at is not None and now >= self._give_up_at:
             _cancel(self._tasks)
@@ -385,9 +385,9 @@ class Crawl:
     def _batch_at(self) -> float:
         if self._first_page is not None:
             dry = self._part.open and not (self._tasks or len(self._turns))
-            return self._first_page + (0 if dry else BATCH_S)  # others wait for what was found
+            return self._first_page + (0 if dry else BATCH_S)  # other shards wait for these
         if self._short() or self._part.hungry:
-            return self._batched + BATCH_S  # to load more, what was found must be recorded
+            return self._batched + BATCH_S  # targets must be recorded before more are loaded
         return self._batched + HEARTBEAT_S
 
     def _batch_due(self) -> bool:
@@ -398,7 +398,7 @@ class Crawl:
         self._tick()
         self._batched, self._first_page = self._clock.monotonic(), None
         if last and self.end is not None and self._ended_by is not None:
-            # what was in flight counts; errors alone say that the site is out of reach
+            # include requests that were in flight; only errors mean that the site is unreachable
             told = CrawlEnd(self.end.reason, self._ended_by.describe(self._draft.tally))
             self.end = (self._unreached() if self._ended_by.limit == "errors" else None) or told
         workload = self._lanes.workload(self._spec.max_depth, self._spec.url_retries)
@@ -420,12 +420,12 @@ class Crawl:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if (slot := self._slots.pop(task, None)) is not None:
-            slot.give()  # it was cancelled before it began
+            slot.give()  # the task may have been cancelled before it started
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken = error
         try:
             self._dispatch()
-        except Exception as error:  # noqa: BLE001 - raised again where batches are yielded
+        except Exception as error:  # noqa: BLE001 - raised again by the batch loop
             self._broken = error
         if self._broken or not self._tasks or len(self._draft.outcomes) >= BATCH_PAGES:
             self._event.set()

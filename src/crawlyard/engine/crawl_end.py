@@ -1,4 +1,4 @@
-"""Where a crawl begins, and how it ends."""
+"""Starting point and end of a crawl."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
@@ -11,34 +11,34 @@ from crawlyard.engine.shard import Limiter, Whole
 
 
 class Start(Struct, frozen=True):
-    """Where a crawl begins or goes on."""
+    """Where a crawl starts or resumes."""
 
-    key: str  # of the job, for the host gate
+    key: str  # names the job at the host gate
     usage: Usage
-    known: set[int] = field(default_factory=set)  # fp of every URL ever found; taken over
+    known: set[int] = field(default_factory=set)  # fingerprints of all found URLs; mutated
     waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
-    roots: Sequence[str] = ()  # where redirects of start URLs led
+    roots: Sequence[str] = ()  # targets of redirects from start URLs
     load: Callable[[int, Collection[str]], Awaitable[Sequence[Target]]] | None = None
     part: Whole = field(default_factory=Whole)
-    may_send: Callable[[], bool] = lambda: True  # while not, no request is begun
+    may_send: Callable[[], bool] = lambda: True  # while false, no request starts
 
 
 NO_START = "no start URL could be fetched"
 
 
 class Breach(Struct, frozen=True):
-    """A limit that ended a crawl, and its ceilings as they were."""
+    """Limit that ended a crawl, with the limiter in force at the time."""
 
     limit: str
     limiter: Limiter
 
     def describe(self, usage: Used) -> str:
-        """Return a sentence about the limit, and by how much it was passed."""
+        """Return a sentence about the limit and by how much it was exceeded."""
         return self.limiter.describe(self.limit, usage)
 
 
 class CrawlEnd(Struct, frozen=True):
-    """How a crawl ended by itself."""
+    """Reason why a crawl ended by itself."""
 
     reason: StateReason
     detail: str = ""

@@ -1,4 +1,4 @@
-"""What a crawl finds: each URL once, judged once, with its depth and where it came from."""
+"""URL discovery: deduplicates and filters found URLs, with their depth and parent."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,14 +9,14 @@ from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import Base, canonical, fingerprint, fingerprints, host_of, origin_of
 
 NAMED_BY_ROBOTS = "robots"
-"""As a sitemap: those that the robots.txt of the start URLs name."""
+"""Sitemap value that stands for those named in the robots.txt of the start URLs."""
 
 MOST_RECENT = 20_000
-"""URLs that are held as text: what pages link to is mostly what others have just linked to."""
+"""URLs cached as text: most links on a page were also on the pages just before it."""
 
 
 class Discovery:
-    """Filters URLs that are known, judges new ones and hands on those that are in scope."""
+    """Drops known URLs, checks new ones against the scope and admits those inside it."""
 
     def __init__(
         self,
@@ -26,14 +26,14 @@ class Discovery:
         admit: Callable[[Target], None],
     ) -> None:
         self._known = known
-        self._roots = dict.fromkeys(roots)  # where redirects of start URLs led
+        self._roots = dict.fromkeys(roots)  # targets of redirects from start URLs
         self._draft = draft
         self._admit = admit
-        self._recent: set[str] = set()  # known ones, found sooner than by their fingerprints
-        self.trouble = ""  # why a start URL was kept out
+        self._recent: set[str] = set()  # known URLs, faster to find than by fingerprint
+        self.trouble = ""  # why a start URL was excluded
 
     def adopt(self, spec: JobSpec) -> None:
-        """Judge by *spec* from now on."""
+        """Switch to *spec*."""
         self._spec = spec
         self._seeds = [canonical(url) for url in spec.urls]
         self._sitemaps = [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
@@ -42,27 +42,27 @@ class Discovery:
             self._boundary.add_seed(root)
 
     def met(self, target: Target) -> None:
-        """Take note of a target that was found before, perhaps by another crawl of the job."""
+        """Record a target that was found earlier, perhaps by another shard of the job."""
         self._known.add(target.fp)
         if target.via is Via.SEED and target.hops:
             self.add_roots([target.url])
 
     def add_roots(self, urls: Iterable[str]) -> None:
-        """Treat *urls* as start URLs too: redirects of start URLs led there."""
+        """Treat *urls*, the targets of redirects from start URLs, as start URLs."""
         for url in urls:
             if url not in self._roots:
                 self._roots[url] = None
                 self._boundary.add_seed(url)
 
     def begin(self) -> None:
-        """Offer the start URLs and sitemaps; on a crawl that goes on they are known."""
+        """Offer the start URLs and sitemaps; in a resumed crawl they are known already."""
         for url in self._seeds:
             self._offer_start(url, Via.SEED)
         for url in self._sitemaps:
             self._offer_start(url, Via.SITEMAP)
 
     def listed_by_robots(self, origin: str, sitemaps: Iterable[str]) -> None:
-        """Offer the sitemaps that a robots.txt names, if the spec asks for that."""
+        """Offer the sitemaps named in a robots.txt, if the spec asks for that."""
         if NAMED_BY_ROBOTS in self._spec.sitemaps and origin in map(origin_of, self._seeds):
             base = Base(origin)
             for value in sitemaps:
@@ -70,13 +70,13 @@ class Discovery:
                     self._offer_start(url, Via.SITEMAP)
 
     def verdict(self, target: Target) -> str | None:
-        """Return the rule that keeps a known target out by now, ``None`` if there is none."""
+        """Return the rule of the current spec that excludes a known target, else ``None``."""
         if target.via is Via.SITEMAP:
-            return None  # asked for by name, wherever it is
+            return None  # requested explicitly, so it is in scope anywhere
         return self._boundary.verdict(target.url, target.depth)
 
     def unknown(self, urls: Sequence[str]) -> list[str]:
-        """Return those of *urls* that were not offered before, or may be again."""
+        """Return the *urls* that were not offered before, or may be offered again."""
         recent = self._recent
         left = [url for url in urls if url not in recent]
         known = self._known
@@ -88,7 +88,7 @@ class Discovery:
         return new
 
     def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
-        """Take note of a URL that *source* led to; see `visit.Finds`."""
+        """Handle a URL found at *source*; see `visit.Finds`."""
         fp = fingerprint(url)
         if fp in self._known:
             return "known already"
@@ -103,13 +103,13 @@ class Discovery:
             origin=(source.origin or source.url) if hop else None,
         )
         if hop and via is Via.SEED:
-            # example.org that leads to www.example.org: that is what was meant
+            # if example.org redirects to www.example.org, the user meant the latter
             self.add_roots([url])
         rule = self._boundary.verdict(url, 0 if via is Via.SITEMAP else target.depth)
         if rule is None:
             return self._take(target)
         if rule.startswith("depth"):
-            return rule  # not for good: it may be found again on a shorter way
+            return rule  # not final: a shorter path may lead to it later
         return self._keep_out(target, rule)
 
     def lost_credentials(self, count: int) -> None:
@@ -117,7 +117,7 @@ class Discovery:
         self._draft.credentials += count
 
     def _offer_start(self, url: str, via: Via) -> None:
-        """Take note of a URL that is in scope by definition, whatever its address."""
+        """Handle a start URL or sitemap; `verdict` decides whether a rule excludes it."""
         fp = fingerprint(url)
         if fp in self._known:
             return
@@ -142,7 +142,7 @@ class Discovery:
 
 
 def _depth(source: Target, via: Via, *, hop: bool) -> int:
-    """Return how many links a URL is away from a start URL; a hop changes nothing."""
+    """Return the number of links from a start URL; redirects and refreshes don't count."""
     if hop or via is Via.REFRESH:
         return source.depth
     return 0 if via is Via.LISTED else source.depth + 1

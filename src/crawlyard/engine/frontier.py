@@ -1,4 +1,4 @@
-"""Which URL is next: the order of a job's targets, and whose turn it is among the hosts."""
+"""Frontier in memory: the order of a job's targets, and the turns of their hosts."""
 
 import heapq
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ from crawlyard.core.jobs.spec import Strategy
 from crawlyard.engine.hosts.gate import NEVER, HostGate, Slot
 
 Entry: TypeAlias = tuple[int, int, Target]
-"""A target behind what it is sorted by."""
+"""Sort key (two integers), then the target."""
 
 
 class Frontier:
-    """Targets that wait, in memory: one queue a host, each in the order of the strategy.
+    """Waiting targets in memory: one queue per host, each in the order of the strategy.
 
-    Breadth first is by (depth, found first), depth first the deepest, then found last:
-    the same order as the store's, which holds all of them.
+    Breadth-first order is by depth, then first found; depth-first order is deepest first,
+    then last found. The store, which holds all targets, uses the same order.
     """
 
     def __init__(self, strategy: Strategy) -> None:
@@ -34,12 +34,12 @@ class Frontier:
         self.put_back((self._sign * target.depth, self._sign * self._found, target))
 
     def head(self, host: str) -> tuple[int, int]:
-        """Return what the next target of *host* is sorted by; there must be one."""
+        """Return the sort key of the next target of *host*, which must have one."""
         depth, found, _ = self._queues[host][0]
         return depth, found
 
     def pop(self, host: str) -> Entry:
-        """Remove and return the next target of *host*, with its place; there must be one."""
+        """Remove and return the next entry of *host*, which must have one."""
         queue = self._queues[host]
         entry = heapq.heappop(queue)
         self._count -= 1
@@ -48,7 +48,7 @@ class Frontier:
         return entry
 
     def put_back(self, entry: Entry) -> None:
-        """Add a target again in its old place."""
+        """Put an entry back in its old place."""
         heapq.heappush(self._queues.setdefault(entry[2].host, []), entry)
         self._count += 1
 
@@ -57,15 +57,15 @@ class Frontier:
         return (host for host, queue in self._queues.items() if len(queue) >= many)
 
     def waiting(self, host: str) -> int:
-        """Return how many targets of *host* are here."""
+        """Return the number of targets of *host*."""
         return len(self._queues.get(host, ()))
 
     def hosts(self) -> Iterator[str]:
-        """Yield the hosts that have targets here."""
+        """Yield the hosts that have targets."""
         return iter(self._queues)
 
     def largest(self, most: int) -> list[tuple[str, int]]:
-        """Return the *most* hosts with the most targets, and how many targets each has."""
+        """Return the *most* hosts with the most targets, each with its number of targets."""
         counts = ((host, len(queue)) for host, queue in self._queues.items())
         if len(self._queues) <= most:
             return list(counts)
@@ -79,11 +79,11 @@ class Frontier:
 
 
 class HostTurns:
-    """Whose turn it is: the first target in order whose host may be asked now.
+    """Scheduler of hosts: picks the first target in order whose host is ready.
 
-    A host that must wait holds up none of the others. Each host with targets is in
-    one place: ready, timed (until an instant), parked (until the gate calls) or
-    blocked (until its robots.txt is there).
+    A host that must wait does not hold up the others. Each host with targets is in one of
+    four states: ready, timed (until an instant), parked (until the gate calls back) or
+    blocked (until `unblock`, usually because its robots.txt is still being fetched).
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class HostTurns:
         self._frontier = frontier
         self._gate = gate
         self._clock = clock
-        self._wake = wake  # called when a host became ready by itself
+        self._wake = wake  # called when a parked host becomes ready
         self._ready: list[tuple[tuple[int, int], str]] = []
-        self._ready_by: dict[str, tuple[int, int]] = {}  # what counts of a host's places in it
+        self._ready_by: dict[str, tuple[int, int]] = {}  # current keys; other entries are stale
         self._timed: list[tuple[float, str]] = []
         self._placed: set[str] = set()  # hosts in one of the two heaps, or parked
         self._blocked: set[str] = set()
@@ -102,26 +102,26 @@ class HostTurns:
         self._order = 0
 
     def push(self, target: Target) -> None:
-        """Add a target that may be fetched as soon as its host allows."""
+        """Add a target that may be fetched as soon as its host is ready."""
         self._frontier.push(target)
         self._place(target.host)
 
     def push_later(self, target: Target, wait_s: float) -> None:
-        """Add a target that must wait by itself first."""
+        """Add a target that becomes available only after *wait_s* seconds."""
         self._order += 1
         heapq.heappush(self._later, (self._clock.monotonic() + wait_s, self._order, target))
 
     def block(self, host: str) -> None:
-        """Let no target of *host* come until `unblock`."""
+        """Return no target of *host* until `unblock`."""
         self._blocked.add(host)
 
     def unblock(self, host: str) -> None:
-        """Let targets of *host* come again."""
+        """Allow targets of *host* again."""
         self._blocked.discard(host)
         self._place(host)
 
     def block_for(self, host: str, wait_s: float) -> None:
-        """Let no target of *host* come for *wait_s* seconds."""
+        """Return no target of *host* for *wait_s* seconds."""
         self._blocked.discard(host)
         self._wait_for(host, wait_s)
 
@@ -130,7 +130,7 @@ class HostTurns:
         return self._frontier.crowded(many)
 
     def waiting(self, host: str) -> int:
-        """Return how many targets of *host* wait for their turn in memory."""
+        """Return the number of targets of *host* that wait for their turn in memory."""
         return self._frontier.waiting(host)
 
     def hosts(self) -> Iterator[str]:
@@ -138,30 +138,30 @@ class HostTurns:
         return self._frontier.hosts()
 
     def largest(self, most: int) -> list[tuple[str, int]]:
-        """Return the *most* hosts with the most such targets, and how many each has."""
+        """Return the *most* hosts with the most such targets, each with its number of targets."""
         return self._frontier.largest(most)
 
     def last_due_s(self) -> float:
-        """Return in how many seconds the last of the targets that wait by themselves is due."""
+        """Return the seconds until the last of the delayed targets (see `push_later`) is due."""
         now = self._clock.monotonic()
         return max((due - now for due, *_ in self._later), default=0.0)
 
     def next(self, settled: Callable[[Target], bool]) -> tuple[Target, Slot] | None:
-        """Take a slot and return it and the target it is for, or ``None`` when all must wait.
+        """Return the next target and a slot taken for it, or ``None`` if all must wait.
 
-        Targets that *settled* says need no request are dropped on the way.
+        Targets for which *settled* returns true need no request and are dropped.
         """
         self._release()
         while self._ready:
             place, host = heapq.heappop(self._ready)
             if self._ready_by.get(host) != place:
-                continue  # it has moved up since
+                continue  # stale: the host has moved up since
             del self._ready_by[host]
             self._placed.discard(host)
             if host in self._blocked or host not in self._frontier:
                 continue
             if self._frontier.head(host) != place:
-                self._place(host)  # its first target was taken before its turn
+                self._place(host)  # the target that this key was for is gone
                 continue
             wait = self._gate.ready_in(host)
             if wait > 0:
@@ -175,10 +175,10 @@ class HostTurns:
         return None
 
     def _first_to_fetch(self, host: str, settled: Callable[[Target], bool]) -> Target | None:
-        """Remove and return the next target of *host* that needs a request, if there is one.
+        """Remove and return the next target of *host* that needs a request, ``None`` if none does.
 
-        Each is taken out before it is judged: what comes in meanwhile (the sitemaps of a
-        robots.txt, say) may be sorted before it.
+        Each is removed before it is judged, because targets that arrive meanwhile (such as
+        the sitemaps of a robots.txt) may sort before it.
         """
         while host in self._frontier:
             entry = self._frontier.pop(host)
@@ -195,7 +195,7 @@ class HostTurns:
         return len(self._frontier) + len(self._later)
 
     def wait_s(self) -> float:
-        """Return in how many seconds a host or target is ready by time alone."""
+        """Return the seconds until the next timed host or delayed target is ready."""
         now = self._clock.monotonic()
         soonest = min(
             self._timed[0][0] if self._timed else NEVER,

@@ -1,13 +1,13 @@
-"""What links have led to before: the pages of one folder mostly link alike.
+"""Cache of resolved links, since pages in one folder mostly contain the same ones.
 
-On documentation sites, seven of ten links of a page are found here, in 0.1 µs instead of
-the 1.5 that joining and spelling takes.
+On documentation sites, seven of ten links on a page hit the cache, which takes 0.1 µs
+instead of the 1.5 µs for joining and canonicalizing.
 """
 
 from collections.abc import Mapping
 
 MOST = 16_000
-"""Links that are held, twice at most: about 5 MB."""
+"""Links per generation; at most two generations are kept, about 5 MB."""
 
 _LONGEST = 300  # characters of a link; a data: URL may have a megabyte
 _SIMPLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-~/")
@@ -16,7 +16,7 @@ _NOTHING: Mapping[str, str] = {}
 
 
 class LinkCache:
-    """What links led to, by the folder of the page; the oldest are forgotten together."""
+    """Resolved links by folder of their page, in two generations; the older is dropped whole."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = self._room = most
@@ -24,9 +24,9 @@ class LinkCache:
         self._old: dict[str, dict[str, str]] = {}
 
     def of(self, folder: str) -> tuple[dict[str, str], Mapping[str, str]]:
-        """Return what is known of *folder*, and what was before; new links go into the first.
+        """Return the new and the old generation of *folder*; add links to the new one.
 
-        The values are canonical URLs, "" for what is none.
+        The values are canonical URLs, or "" for links that are no http(s) URL.
         """
         if self._room <= 0:
             self._old, self._new, self._room = self._new, {}, self._most
@@ -36,14 +36,14 @@ class LinkCache:
         return self._new[folder], self._old.get(folder, _NOTHING)
 
     def took(self, many: int) -> None:
-        """Take note that so many links were added."""
+        """Count *many* links as added."""
         self._room -= many
 
 
 def folder_of(base: str) -> str:
-    """Return all that a simple link is relative to: *base*, an http(s) URL, to its last slash.
+    """Return *base* up to the last slash of its path: all that a simple link depends on.
 
-    "" for any other URL.
+    "" if *base* is not an http(s) URL.
     """
     if not base.startswith(_WHOLE):
         return ""
@@ -52,10 +52,10 @@ def folder_of(base: str) -> str:
 
 
 def is_simple(href: str) -> bool:
-    """Tell whether *href* leads to the same URL from all pages of a folder.
+    """Return whether *href* leads to the same URL from every page of a folder.
 
-    "?q" and "" depend on the page itself. So does "http:?q", but nothing that has both
-    slashes, or no colon at all.
+    "?q", "" and "http:?q" depend on the page itself. Of the links that begin like a path
+    or a scheme, those with "://" and those without a colon don't.
 
     Source: WHATWG URL Standard, "basic URL parser".
     """

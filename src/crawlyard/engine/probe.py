@@ -1,6 +1,6 @@
-"""A look at a site before it is crawled: its robots.txt and sitemaps, and no page.
+"""Probe of a site before it is crawled: fetches its robots.txt and sitemaps, but no pages.
 
-Every request passes the same guard, host gate and time-outs as a crawl's.
+Every request goes through the same guard, host gate and time-outs as in a crawl.
 """
 
 import asyncio
@@ -20,38 +20,38 @@ from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
 from crawlyard.engine.urls import Base, host_of, origin_of, path_of
 
 MOST_ORIGINS = 10
-"""Whose robots.txt is asked for; of those of the start URLs, the first."""
+"""Origins whose robots.txt is fetched: the first of those of the start URLs."""
 
 MOST_SITEMAPS = 20
-"""That are read, those that an index names included."""
+"""Sitemaps that are read, including those named by an index."""
 
 MOST_BYTES = 16 << 20
-"""Of all answers together, on the wire: what is asked for then is given up."""
+"""Bytes on the wire of all responses together; requests after that fail."""
 
-MAX_SITEMAP = 4 << 20  # bytes of one
+MAX_SITEMAP = 4 << 20  # bytes of one sitemap
 _TOO_MUCH = "more was answered than a look takes; a crawl reads all of it"
 
 
 class SeenSitemap(Struct):
-    """What is known of one sitemap."""
+    """Findings about one sitemap."""
 
     url: str
-    urls: int | None = None  # that it names; None: it could not be read
-    sitemaps: int = 0  # that it names
-    sample: tuple[str, ...] = ()  # of the URLs
+    urls: int | None = None  # number of URLs in it; None: it could not be read
+    sitemaps: int = 0  # number of sitemaps in it
+    sample: tuple[str, ...] = ()  # some of its URLs
     problem: str = ""
 
 
 class SeenOrigin(Struct):
-    """What is known of one origin."""
+    """Findings about one origin."""
 
     origin: str
-    rules: RobotsRules | None = None  # None: they could not be had
+    rules: RobotsRules | None = None  # None: they could not be fetched
     problem: str = "not answered in time"
 
 
 class Probe(Struct):
-    """Looks at origins and sitemaps; what it has seen stays when it is broken off."""
+    """Probes origins and sitemaps; keeps its findings when it is cancelled."""
 
     spec: JobSpec
     agent: str
@@ -65,7 +65,7 @@ class Probe(Struct):
     _bytes: int = 0
 
     async def look(self, origins: Sequence[str], named: Sequence[str]) -> None:
-        """Ask for the rules of *origins*, the sitemaps *named*, and those that rules name."""
+        """Fetch the robots.txt of *origins*, the sitemaps *named* and those that the rules name."""
         access = RobotsAccess(self.agent, self.robots, self._ask)
         try:
             self.origins = {origin: SeenOrigin(origin) for origin in origins[:MOST_ORIGINS]}
@@ -100,7 +100,7 @@ class Probe(Struct):
             level = [url for urls in found for url in urls]
 
     async def _read(self, access: RobotsAccess, url: str) -> Sequence[str]:
-        """Read one sitemap; return those that it names."""
+        """Read one sitemap; return the sitemaps that it names."""
         seen = self.sitemaps[url]
         try:
             rule = await self._forbidden(access, url)
@@ -122,7 +122,7 @@ class Probe(Struct):
         return read.sitemaps
 
     async def _forbidden(self, access: RobotsAccess, url: str) -> str:
-        """Return why a sitemap may not be asked for, empty if it may."""
+        """Return why a sitemap may not be fetched, "" if it may."""
         if self.spec.ignore_robots:
             return ""
         origin = origin_of(url)
@@ -144,14 +144,14 @@ class Probe(Struct):
         return answer
 
     def _delay_s(self, origin: str) -> float:
-        """Return the seconds between two requests to an origin, as a crawl would keep them."""
+        """Return the delay between two requests to an origin, the same as in a crawl."""
         rules = self.robots.get(origin, self.agent)
         asked_s = rules.delay_s if rules is not None and rules.delay_s else 0.0
         kept_s = min(asked_s, self.spec.crawl_delay_cap_s)
         return max(self.spec.delay_s, kept_s)
 
     async def _ask(self, url: str, most: int = MAX_PARSED + 1) -> Response:
-        """Return the answer to one request, sent when its host may be asked."""
+        """Send one request when its host is ready; return the response."""
         if self._bytes >= MOST_BYTES:
             raise FetchFailed(ErrorKind.TOO_LARGE, _TOO_MUCH)
         host = host_of(url)

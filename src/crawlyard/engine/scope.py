@@ -1,4 +1,4 @@
-"""Which URLs belong to a crawl: its scope, its patterns and its depth."""
+"""Crawl boundary: scope, include and exclude patterns, and depth."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
@@ -12,19 +12,19 @@ from crawlyard.engine import urls
 from crawlyard.errors import Invalid
 
 _REGEX = "re:"
-_PATTERN_MEMORY = 256 << 10  # bytes for one pattern: what needs more is a mistake
-_TOGETHER_MEMORY = 64 << 20  # for all of one list; far above what 1,000 globs take (4 MB)
+_PATTERN_MEMORY = 256 << 10  # bytes for one pattern; one that needs more is a mistake
+_TOGETHER_MEMORY = 64 << 20  # bytes for a whole list; far above what 1,000 globs take (4 MB)
 _SCHEMES = ("http://", "https://")
 
 
 class Boundary:
-    """What *spec* lets in, seen from the canonical URLs *seeds*.
+    """Set of URLs that *spec* allows, relative to the canonical URLs *seeds*.
 
-    A seed is in by itself: `include` need not name it, since the pages that it names may
-    be reached through it alone. `exclude` keeps out whatever it matches, seeds as well.
+    Seeds need not match `include`, since they may be the only way to the pages that it
+    names. `exclude` applies to every URL, seeds included.
 
     Raises:
-        Invalid: a pattern is none; the message quotes it and says why.
+        Invalid: a pattern is malformed; the message quotes it and says why.
     """
 
     def __init__(self, spec: JobSpec, seeds: Iterable[str]) -> None:
@@ -33,21 +33,21 @@ class Boundary:
         self._include = _Patterns("include", spec.include)
         self._exclude = _Patterns("exclude", spec.exclude)
         self._seeds: set[str] = set()
-        self._places: set[str] = set()  # hosts, names, domains or folders, as the scope is
+        self._places: set[str] = set()  # hosts, names, domains or folders, depending on the scope
         for url in seeds:
             self.add_seed(url)
 
     def add_seed(self, url: str) -> None:
-        """Widen the boundary by a canonical *url*: where a seed was redirected to, say."""
+        """Add a canonical *url* as a seed, for example the target of a seed's redirect."""
         url = urls.judged(url)
         self._seeds.add(url)
         self._places.add(_place(self._scope, url))
 
     def verdict(self, url: str, depth: int) -> str | None:
-        """Return the rule that keeps a canonical *url* at *depth* out, ``None`` if it is in.
+        """Return the rule that excludes a canonical *url* at *depth*, ``None`` if none does.
 
-        The first that applies of scope, exclude, include and depth, as a short text:
-        "exclude: */private/*".
+        Scope, exclude, include and depth are checked in this order. The rule is a short
+        text such as "exclude: */private/*".
         """
         url = urls.judged(url)
         rule = self._outside(url)
@@ -80,7 +80,7 @@ class Boundary:
 
 
 def _place(scope: Scope, url: str) -> str:
-    """Return what of a seed decides whether another URL is near it."""
+    """Return the part of a seed that other URLs are compared with."""
     match scope:
         case Scope.ANY:
             return ""
@@ -95,7 +95,7 @@ def _place(scope: Scope, url: str) -> str:
 
 
 def _parents(name: str) -> Iterable[str]:
-    """Yield *name* and the names above it; an address has none (no host is called "0.1")."""
+    """Yield *name* and its parent names; harmless for an IP address, as no host is named "0.1"."""
     yield name
     while "." in name:
         name = name.partition(".")[2]
@@ -112,15 +112,15 @@ def _folders(url: str) -> Iterable[str]:
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList()  # 30 ms: only for those who ask
+    return PublicSuffixList()  # takes 30 ms, so only on demand
 
 
 @lru_cache(maxsize=4_096)
 def _domain(name: str) -> str:
-    """Return the registrable domain of a host name: what one owner has.
+    """Return the registrable domain of a host name.
 
-    A name that is its own (a public suffix, a single label, an IP address) is returned
-    whole; under an unknown top-level domain, the last two labels are a domain.
+    A public suffix, a single label or an IP address is returned unchanged. Under an unknown
+    top-level domain, the last two labels are the domain.
 
     Source: the Public Suffix List, private section included (github.io is a suffix).
     """
@@ -130,17 +130,17 @@ def _domain(name: str) -> str:
 
 
 class _Patterns:
-    """Patterns of which one may match, tried in one pass: time is linear in the URL's length."""
+    """List of patterns matched in one pass, in time linear in the length of the URL."""
 
     def __init__(self, field: str, patterns: Sequence[str]) -> None:
         self._patterns = [(p, _compiled(field, p, _regex(field, p))) for p in patterns]
-        # RE2's own Set would name the pattern at once, but misses matches without a word
-        # when its memory is used up; an alternation goes on, more slowly
+        # RE2's own Set would name the matching pattern directly, but silently misses matches
+        # when it runs out of memory; an alternation only gets slower
         together = "|".join(f"(?:{_regex(field, p)})" for p in patterns)
         try:
             self._any = _compiled(field, "all together", together, _TOGETHER_MEMORY)
             self._together = True
-        except Invalid:  # too large, or one has an open \Q: then one after the other
+        except Invalid:  # too large, or an unclosed \Q in one: match one by one
             self._any = _compiled(field, "anything", "")
             self._together = False
 
@@ -148,8 +148,8 @@ class _Patterns:
         return bool(self._patterns)
 
     def match(self, url: str) -> bool:
-        """Tell whether any pattern matches *url*."""
-        # octets, since the wrapper counts the characters of a str around every match (2 µs)
+        """Return whether any pattern matches *url*."""
+        # bytes, because the wrapper counts the characters of a str around every match (2 µs)
         return self._any.search(url.encode()) is not None and (
             self._together or self.first(url) is not None
         )
@@ -165,7 +165,7 @@ class _Patterns:
 
 
 def _regex(field: str, pattern: str) -> str:
-    """Return the regular expression, to be searched in a whole URL, that *pattern* stands for."""
+    """Return *pattern* as a regular expression to be searched in a whole URL."""
     if len(pattern) > MAX_PATTERN:
         raise Invalid(field, f"expected at most {MAX_PATTERN} characters, got {len(pattern)}")
     if pattern.startswith(_REGEX):
@@ -178,7 +178,7 @@ def _regex(field: str, pattern: str) -> str:
     elif pattern and (literal.startswith(_SCHEMES) or any(s.startswith(literal) for s in _SCHEMES)):
         start = r"\A"
     else:
-        # "example.com/*" looks right and would never match
+        # "example.com/*" looks right but would never match
         why = "a glob begins with '/', with '*' or like a URL"
         raise Invalid(field, f"{pattern!r} can match no URL: {why}")
     return start + "".join(map(_glob, pattern)) + r"\z"
@@ -190,9 +190,9 @@ def _glob(character: str) -> str:
             return ".*"
         case "?":
             return "."
-        case "^":  # escaped in the path of a URL, but not in its query
+        case "^":  # escaped in the path of a URL but not in its query
             return r"(?:\^|%5E)"
-        case _:  # in URLs, what is not ASCII is escaped; a lone surrogate is in none
+        case _:  # URLs have non-ASCII escaped, and never contain a lone surrogate
             raw = character if character.isascii() else quote(character, errors="replace")
             return str(re2.escape(raw.replace(" ", "%20")))
 
@@ -200,7 +200,7 @@ def _glob(character: str) -> str:
 def _compiled(field: str, pattern: str, regex: str, memory: int = _PATTERN_MEMORY) -> re2._Regexp:
     options = re2.Options()
     options.max_mem = memory
-    options.log_errors = False  # it would write to stderr
+    options.log_errors = False  # errors would go to stderr
     options.never_capture = True
     try:
         return re2.compile(regex, options)

@@ -1,4 +1,4 @@
-"""What of its job a crawl has: all of it, or the hosts of one shard."""
+"""Share of a job that one crawl works on: all of it, or the hosts of one shard."""
 
 from typing import Protocol
 
@@ -6,14 +6,14 @@ from crawlyard.core.jobs.limits import Decision, ResourceLimiter, Usage, Used
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spread import LINGER, Allowance, Share, shard_of
 
-STARVING_S = 1.0  # between two looks into the store, while no host in memory may be asked
+STARVING_S = 1.0  # between two loads from the store while no host in memory is ready
 
 
 class Limiter(Protocol):
-    """Decides whether one more request may begin: see `ResourceLimiter`."""
+    """Decides whether one more request may start; see `ResourceLimiter`."""
 
     def decide(self, usage: Used, in_flight: int = 0) -> Decision:
-        """Return whether it may, *in_flight* others being under way."""
+        """Return whether one more request may start while *in_flight* others are running."""
         ...
 
     def describe(self, name: str, usage: Used) -> str:
@@ -22,35 +22,35 @@ class Limiter(Protocol):
 
 
 class Whole:
-    """All of a job: nobody else finds anything, and the limits are this crawl's own."""
+    """Share of a job that isn't spread: all hosts and all of the limits."""
 
-    open = False  # others may bring more
-    hungry = False  # its part of a limit is used up, and more may come
+    open = False  # other shards may still find targets for this one
+    hungry = False  # its portion of a limit is used up, and more may be granted
 
-    def owns(self, host: str) -> bool:  # noqa: ARG002 - as `Part` is asked
-        """Tell whether targets of *host* are this crawl's."""
+    def owns(self, host: str) -> bool:  # noqa: ARG002 - see `Part.owns`
+        """Return whether targets of *host* belong to this crawl."""
         return True
 
     def limiter(self, spec: JobSpec) -> Limiter:
-        """Return what decides whether one more request may begin."""
+        """Return the limiter that decides whether one more request may start."""
         return ResourceLimiter(spec.limits)
 
     def allow(self, share: Share, told: Usage) -> None:
-        """Take up the answer to a batch, after which this crawl had counted *told*."""
+        """Apply the store's reply to a batch; *told* is this crawl's usage as of that batch."""
 
     def looks(self, in_memory: int, since_s: float, *, idle: bool) -> bool:  # noqa: ARG002
-        """Tell whether to look in the store for what others have found."""
+        """Return whether to load targets that other shards have found from the store."""
         return False
 
     def looked(self, now: float, *, dry: bool) -> bool:  # noqa: ARG002
-        """Take note of a look; tell whether the store is to be asked at once how others do."""
+        """Record a load; return whether to send a batch at once, to learn the job's state."""
         return False
 
 
 class Part(Whole):
-    """The hosts of one shard; other crawls have those of the others.
+    """Share of a spread job: the hosts of one shard.
 
-    It ends when nothing waits in the job, or soon after it has run dry.
+    It closes when no target waits in the whole job, or soon after it has run dry.
     """
 
     def __init__(self, shard: int, of: int, share: Share) -> None:
@@ -61,37 +61,38 @@ class Part(Whole):
         self.open = True
 
     def owns(self, host: str) -> bool:
-        """Tell whether *host* is of this shard."""
+        """Return whether *host* belongs to this shard."""
         return shard_of(host, self._of) == self._shard
 
     def limiter(self, spec: JobSpec) -> Limiter:  # noqa: ARG002
-        """Return itself: what of the limits is left is the store's to say."""
+        """Return itself, because the store hands out what is left of the limits."""
         return self
 
     def allow(self, share: Share, told: Usage) -> None:
-        """Take up a new portion of the limits."""
+        """Apply a new portion of the limits."""
         self._share = share
         self._allowance = Allowance(told, share)
 
     def decide(self, usage: Used, in_flight: int = 0) -> Decision:
-        """Return whether a request may begin; see `Allowance.decide`."""
+        """Return whether a request may start; see `Allowance.decide`."""
         decision = self._allowance.decide(usage, in_flight)
         self.hungry = not decision.allowed
         return decision
 
     def describe(self, name: str, usage: Used) -> str:  # noqa: ARG002
-        """Return nothing: the store knows by how much a limit of the job was passed."""
+        """Return "": only the store knows by how much a limit of the job was exceeded."""
         return ""
 
     def looks(self, in_memory: int, since_s: float, *, idle: bool) -> bool:
-        """Tell whether it is time to: nothing is in memory, or nothing that may be asked now.
+        """Return whether to load: nothing is in memory, or no host in memory is ready.
 
-        *since_s* is how long ago the last look was.
+        In the second case (*idle*), at least `STARVING_S` after the last load, which was
+        *since_s* seconds ago.
         """
         return self.open and (not in_memory or (idle and since_s >= STARVING_S))
 
     def looked(self, now: float, *, dry: bool) -> bool:
-        """Take note that a look has brought nothing and nothing is under way, or the contrary."""
+        """Record a load; *dry* if it found nothing and nothing is in flight or unrecorded."""
         if not dry:
             self._dry_since = None
             return False

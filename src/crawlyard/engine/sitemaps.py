@@ -1,6 +1,6 @@
-"""The URLs that a sitemap names.
+"""Sitemap parser.
 
-Source: sitemaps.org, protocol 0.9; RSS 2.0 and Atom (RFC 4287), which it takes as well.
+Source: sitemaps.org, protocol 0.9; it also allows RSS 2.0 and Atom (RFC 4287).
 """
 
 import codecs
@@ -16,34 +16,34 @@ from crawlyard.errors import Invalid
 
 MAX_ENTRIES = 50_000
 MAX_BYTES = 50 * 1024 * 1024
-"""Of a sitemap, decoded. Both are the protocol's own limits."""
+"""Size of a decoded sitemap. Both are limits of the protocol."""
 
 MAX_ELEMENTS = 1_000_000
-"""More than 50 MB of true sitemaps hold; a file of tags alone would take seconds."""
+"""More than a real sitemap of 50 MB has; parsing a file of nothing but tags takes seconds."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DECLARED = re.compile(rb"""<\?xml[^>]{1,99}?encoding\s*=\s*["']([\w.-]{1,40})""")
-# The parser reads encodings of one byte a character; of the others, those of the web
+# The parser handles single-byte encodings itself; these are the multibyte ones of the web
 _MULTIBYTE = {"big5", "euc-jp", "euc-kr", "gb18030", "gb2312", "gbk", "iso-2022-jp", "shift_jis"}
 _ROOTS = {"urlset", "sitemapindex", "rss", "feed", "rdf"}
 
 
 class Sitemap(Struct, frozen=True):
-    """What one file names: canonical URLs, in its order, each once."""
+    """Contents of one file: canonical URLs in file order, without duplicates."""
 
     urls: tuple[str, ...] = ()  # of pages
-    sitemaps: tuple[str, ...] = ()  # of further sitemaps, of an index
-    credentials: int = 0  # entries that had a user name or a password, which is dropped
-    problem: str = ""  # what was not as it should be; what could be read is there all the same
+    sitemaps: tuple[str, ...] = ()  # of further sitemaps, in an index
+    credentials: int = 0  # entries whose user name or password was dropped
+    problem: str = ""  # what was wrong with the file; the rest was read anyway
 
 
 def parse(body: bytes, url: str) -> Sitemap:
-    """Return what the sitemap *body* at *url* names.
+    """Return the URLs in the sitemap *body* at *url*.
 
-    It may be XML (urlset or index), RSS, Atom or a text file, each compressed by gzip or
-    not. No entity is expanded and nothing is loaded. Relative URLs are taken from *url*.
-    At most `MAX_ENTRIES` of its entries and `MAX_BYTES` of its text are read.
+    It may be XML (urlset or index), RSS, Atom or a text file, optionally gzipped. Entities
+    are not expanded and nothing is loaded. Relative URLs are resolved against *url*. At
+    most `MAX_ENTRIES` entries and `MAX_BYTES` of text are read.
     """
     body, problem = _plain(body)
     entries = _Entries(url)
@@ -54,7 +54,7 @@ def parse(body: bytes, url: str) -> Sitemap:
         else:
             _read_text(body, entries, whole=not problem)
     except _Stopped as stopped:
-        # XML that was cut is malformed at its end, which is no second problem
+        # truncated XML is malformed at its end too, which is not a second problem
         problem = problem or str(stopped)
     if entries.dropped:
         every = counted(entries.count, "entry", "entries")
@@ -64,11 +64,11 @@ def parse(body: bytes, url: str) -> Sitemap:
 
 
 class _Stopped(Exception):
-    """Nothing more is read; the message says why."""
+    """Raised to stop reading; the message says why."""
 
 
 class _Entries:
-    """What was found, and how much of it."""
+    """Collected entries and their counts."""
 
     def __init__(self, url: str) -> None:
         self._base = Base(url)
@@ -82,7 +82,7 @@ class _Entries:
         return self._base.credentials
 
     def add(self, text: str, *, sitemap: bool = False, relative: bool = True) -> None:
-        """Take one entry; *relative*: its URL may be."""
+        """Add one entry; *relative* says whether its URL may be relative."""
         text = text.strip()
         if not text:
             return
@@ -105,7 +105,7 @@ def _is_absolute(text: str) -> bool:
 
 
 def _plain(body: bytes) -> tuple[bytes, str]:
-    """Return *body* unpacked, `MAX_BYTES` of it, and what was wrong with it."""
+    """Return *body* decompressed, up to `MAX_BYTES`, and what was wrong with it."""
     if not body.startswith(_GZIP_MAGIC):
         if len(body) <= MAX_BYTES:
             return body, ""
@@ -119,7 +119,10 @@ def _plain(body: bytes) -> tuple[bytes, str]:
 
 
 def _readable(body: bytes) -> tuple[bytes, str | None]:
-    """Return *body* without what may stand in front, and its encoding; ``None``: as it says."""
+    """Return *body* without a BOM and leading white space, and its encoding.
+
+    ``None`` leaves the encoding to the XML declaration.
+    """
     body = body.removeprefix(codecs.BOM_UTF8).lstrip()
     declared = _DECLARED.match(body)
     name = declared[1].decode().lower() if declared else ""
@@ -132,7 +135,7 @@ def _readable(body: bytes) -> tuple[bytes, str | None]:
 
 def _read_text(body: bytes, entries: _Entries, *, whole: bool) -> None:
     lines = body.splitlines()
-    for line in lines if whole else lines[:-1]:  # half a line may be a URL that is none
+    for line in lines if whole else lines[:-1]:  # half a line may look like a URL
         entries.add(line.decode("utf-8", "replace"), relative=False)
 
 
@@ -141,33 +144,33 @@ def _is_page(atom_link: dict[str, str]) -> bool:
 
 
 class _Reader:
-    """Reads XML, names alone: prefixes are passed over, declared or not."""
+    """XML reader that compares local names and ignores prefixes, declared or not."""
 
     def __init__(self, entries: _Entries) -> None:
         self._entries = entries
         self._parents: list[str] = []
         self._elements = 0
-        self._text: list[str] | None = None  # of the element that is being read, if it counts
+        self._text: list[str] | None = None  # of the current element, if it is an entry
 
     def read(self, body: bytes, encoding: str | None) -> None:
-        """Read *body* up to its end, its first error or the entries' limit.
+        """Read *body* up to its end, its first error or the limit of entries.
 
         Raises:
-            _Stopped: before its end.
+            _Stopped: reading stopped before the end.
         """
         parser = expat.ParserCreate(encoding)
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
-        # A declaration is refused before anything could be expanded, and what nobody
-        # declared (&nbsp; in a feed) is left out, as if a DTD that is not read had it.
+        # Entity declarations are refused before anything could be expanded. Undeclared
+        # entities (&nbsp; in a feed) are skipped, as if an unread DTD declared them.
         parser.EntityDeclHandler = self._entity
         parser.UseForeignDTD()
         try:
-            parser.Parse(body, True)  # noqa: FBT003  # it takes no keyword
+            parser.Parse(body, True)  # noqa: FBT003  # it has no keyword arguments
         except (expat.ExpatError, LookupError, ValueError) as error:
-            # all but the first are about an encoding that does not exist or cannot be read
+            # all but ExpatError mean an encoding that doesn't exist or cannot be decoded
             raise _Stopped(f"malformed XML: {error}") from None
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
@@ -179,7 +182,7 @@ class _Reader:
         if self._elements > MAX_ELEMENTS:
             raise _Stopped(f"more than {MAX_ELEMENTS:,} elements: the rest was not read")
         self._parents.append(name)
-        # an image's <loc> stands below <image:image>, and is none of ours
+        # an image's <loc> is inside <image:image> and doesn't count
         if (name == "loc" and parent in {"url", "sitemap"}) or (name, parent) == ("link", "item"):
             self._text = []
         elif (name, parent) == ("link", "entry") and _is_page(attributes):

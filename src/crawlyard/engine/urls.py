@@ -1,4 +1,4 @@
-"""One spelling for every URL, and what can be read off it."""
+"""URL canonicalization, and the parts of a canonical URL."""
 
 import re
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ from crawlyard.engine.link_cache import LinkCache, folder_of, is_simple
 from crawlyard.errors import Invalid
 
 MAX_URL = 8_192
-"""Characters: what servers commonly take (Apache 8,190; nginx 8 kB a line). RFC 9110 §4.1
-asks for 8,000 at least."""
+"""Characters. Servers commonly accept about as many (Apache 8,190; nginx 8 kB per line);
+RFC 9110 §4.1 asks for at least 8,000."""
 
 _SCHEMES = ("http://", "https://")
-_SHOWN = 200  # characters of a refused value in its message
+_SHOWN = 200  # characters of a rejected value shown in the message
 _USERINFO = re.compile(r"//[^/?#\s]*@")
 MAX_PORT = 65_535
 _AUTHORITY = re.compile(
@@ -25,29 +25,29 @@ _NO_SCHEME = re.compile(
     r"(?P<host>[\w.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d+))?(?:[/?#].*)?", re.IGNORECASE
 )
 _SIGN = 1 << 63
-_JOINS = LinkCache()  # of all jobs: what a link leads to depends on nothing else
-_NO_HOST = frozenset("/?#@\\*")  # what ends or precedes a host in a URL; and no host has a star
+_JOINS = LinkCache()  # shared by all jobs, as the result depends on nothing else
+_NO_HOST = frozenset("/?#@\\*")  # delimiters of a host in a URL; and hosts have no asterisk
 
 
 def canonical(url: str) -> str:
-    """Return *url* in the one spelling that a browser would send, without its fragment.
+    """Return *url* as a browser would send it, without its fragment.
 
-    Only what the standard calls equal is merged: case of scheme and host, default
-    ports, dot segments, the many spellings of an IPv4 address, IDNA. The case and the
-    escapes of the path, a trailing slash and the order of the query stay. A user name
-    and a password are dropped: credentials are never stored with URLs.
+    Only what the standard treats as equal is normalized: the case of scheme and host,
+    default ports, dot segments, spellings of IPv4 addresses, IDNA. The case and the escapes
+    of the path, a trailing slash and the order of the query are kept. A user name and
+    password are dropped, so that credentials are never stored with URLs.
 
-    The result is ASCII, has a path, and is its own canonical spelling.
+    The result is ASCII, has a path and is canonical itself.
 
     Raises:
-        Invalid: it is not an absolute http or https URL, its host cannot be a name or
-            an address, or its spelling is longer than `MAX_URL` characters.
+        Invalid: *url* is not an absolute http or https URL, its host cannot be a name or
+            an address, or its canonical form is longer than `MAX_URL` characters.
 
     Source: WHATWG URL Standard.
     """
     try:
         parsed = can_ada.parse(url)
-    except (ValueError, TypeError):  # a lone surrogate is a TypeError
+    except (ValueError, TypeError):  # TypeError: a lone surrogate
         raise Invalid("url", f"expected {_parts_expected(url)}") from None
     kept = _kept(parsed)
     if kept is None:
@@ -56,21 +56,21 @@ def canonical(url: str) -> str:
 
 
 def has_credentials(url: str) -> bool:
-    """Tell whether *url*, as somebody wrote it, has a user name or a password in it.
+    """Return whether *url*, as entered, contains a user name or password.
 
     Raises:
-        Invalid: it is not an absolute http or https URL.
+        Invalid: *url* is not an absolute http or https URL.
     """
     canonical(url)
     return bool(can_ada.parse(url).has_credentials())
 
 
 class Base:
-    """What the links of one page are relative to: its URL, or what its <base href> says.
+    """Base URL of the links on one page: the page's URL or its <base href>.
 
-    As in a browser, *href* (of the first <base> that has one) counts if it is a URL,
-    otherwise *url* does. `credentials` counts the joined links that had a user name or a
-    password, which is dropped.
+    As in a browser, *href* (of the first <base> that has one) is used if it is a URL,
+    otherwise *url*. `credentials` counts the joined links whose user name or password was
+    dropped.
 
     Raises:
         Invalid: *url* is not an absolute URL.
@@ -96,7 +96,7 @@ class Base:
             self._base = base
 
     def join(self, href: str) -> str | None:
-        """Return the canonical URL that *href* leads to, ``None`` if it is no http(s) URL."""
+        """Resolve *href* to a canonical URL; return ``None`` if it is not an http(s) URL."""
         try:
             url = self._base + href
         except (ValueError, TypeError):
@@ -107,13 +107,13 @@ class Base:
         return kept
 
     def joined(self, hrefs: Iterable[str]) -> tuple[str, ...]:
-        """Return what `join` makes of *hrefs*, each http(s) URL once, in their order."""
-        # the fragment first: two thirds of all links differ from another by it alone
+        """Resolve *hrefs* as `join` does; return the http(s) URLs in order, without duplicates."""
+        # drop fragments first: two thirds of all links differ from another only by fragment
         bare = dict.fromkeys([h if "#" not in h else h[: h.index("#")] for h in hrefs])
         folder = folder_of(self._base.href)
         known, before = _JOINS.of(folder)
         had = len(known)
-        # all at once, and then one by one those that were not found so: mostly there are few
+        # look up all at once, then resolve the misses one by one: usually there are few
         urls = list(map(known.get, bare))
         if None in urls:
             for place, href in enumerate(bare):
@@ -121,7 +121,7 @@ class Base:
                     url = before.get(href)
                     if url is None:
                         url = self.join(href) or ""
-                    if folder and is_simple(href) and "@" not in href:  # credentials are counted
+                    if folder and is_simple(href) and "@" not in href:  # count credentials
                         known[href] = url
                     urls[place] = url
             _JOINS.took(len(known) - had)
@@ -130,22 +130,22 @@ class Base:
 
 def fingerprint(url: str) -> int:
     """Return the key of a canonical *url* in a job: its xxh3 hash as a signed 64-bit integer."""
-    # the two operations give a hash's upper half its sign: databases know no unsigned integers
+    # converted to signed (two's complement), because databases have no unsigned integers
     return (xxhash.xxh3_64_intdigest(url.encode()) ^ _SIGN) - _SIGN
 
 
 def fingerprints(urls: Iterable[str]) -> list[int]:
-    """Return the `fingerprint` of each of *urls*; of many, in half the time."""
+    """Return the `fingerprint` of each of *urls*, in half the time when there are many."""
     digest = xxhash.xxh3_64_intdigest
     return [(digest(url.encode()) ^ _SIGN) - _SIGN for url in urls]
 
 
 def host_of(url: str) -> str:
-    """Return the host of a canonical *url*, with a port that is not the scheme's own.
+    """Return the host of a canonical *url*, with the port unless it is the scheme's default.
 
-    It is the key of all that is kept by host, so a dot at the end of the name is left out:
-    "example.org." is the same name in the DNS, and would have a pace and rules of its own.
-    The URL keeps it, as WHATWG has it: a server may tell the two apart.
+    This is the key for everything kept per host, so a dot at the end of the name is removed:
+    "example.org." is the same name in the DNS and must not get a pace and rules of its own.
+    The URL keeps the dot, following WHATWG, since a server may distinguish the two.
 
     Source: RFC 1034 §3.1 (the dot stands for the root, above every name).
     """
@@ -154,8 +154,8 @@ def host_of(url: str) -> str:
 
 
 def judged(url: str) -> str:
-    """Return a canonical *url* as rules see it: its host is spelled as `host_of` writes it."""
-    if "./" not in url and ".:" not in url:  # almost always, and every link is asked
+    """Return a canonical *url* as rules see it, with its host as `host_of` returns it."""
+    if "./" not in url and ".:" not in url:  # almost always; this runs for every link
         return url
     return origin_of(url) + path_of(url)
 
@@ -166,12 +166,12 @@ def _undotted(host: str) -> str:
 
 
 def host_named(text: str) -> str:
-    """Return the host that *text* names, as `host_of` writes it: ``example.org:8080``.
+    """Return the host that *text* names, as `host_of` does: ``example.org:8080``.
 
-    Ports 80 and 443 are taken for the schemes' own. A whole URL names its host as well.
+    Ports 80 and 443 count as the default ports of their schemes. *text* may also be a URL.
 
     Raises:
-        Invalid: it names none.
+        Invalid: *text* names no host.
     """
     expected = f"expected a host such as example.org or example.org:8080, got {_shown(text)}"
     if "//" in text:
@@ -189,22 +189,22 @@ def host_named(text: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """Return scheme and host of a canonical *url*, as `host_of` writes it: a robots.txt is its."""
+    """Return scheme and host (see `host_of`) of a canonical *url*: the scope of a robots.txt."""
     return f"{url[: url.index('/')]}//{host_of(url)}"
 
 
 def spelled_origin_of(url: str) -> str:
-    """Return scheme, host and port of a canonical *url* as they stand: who may have a secret."""
+    """Return scheme, host and port of a canonical *url* unchanged: the scope of credentials."""
     return url[: url.index("/", 8)]
 
 
 def path_of(url: str) -> str:
-    """Return path and query of a canonical *url*, as they are sent and as robots.txt sees them."""
+    """Return path and query of a canonical *url*, as sent and as matched by robots.txt rules."""
     return url[url.index("/", 8) :]
 
 
 def hostname_of(url: str) -> str:
-    """Return the host of a canonical *url* without a port; an IPv6 address has no brackets."""
+    """Return the host of a canonical *url* without port, and without brackets if it is IPv6."""
     host = host_of(url)
     if host.startswith("["):
         return host[1 : host.index("]")]
@@ -212,7 +212,7 @@ def hostname_of(url: str) -> str:
 
 
 def port_of(url: str) -> int:
-    """Return the port that a canonical *url* leads to, the scheme's own where it names none."""
+    """Return the port of a canonical *url*, the scheme's default if it names none."""
     _, _, port = host_of(url).rpartition("]")[2].partition(":")
     if port:
         return int(port)
@@ -220,18 +220,18 @@ def port_of(url: str) -> int:
 
 
 def _kept(url: can_ada.URL) -> str | None:
-    """Return the spelling of *url* that is kept, ``None`` if it is not to be crawled."""
+    """Return the canonical form of *url*, ``None`` if it cannot be crawled."""
     text: str = url.href
-    # a host that no resolver takes ("a..b", a label of 64 characters) is refused here,
-    # since some fail on it with an error that names no cause
+    # hosts that no resolver accepts ("a..b", a label of 64 characters) are rejected here,
+    # because some resolvers fail on them with an error that names no cause
     if not text.startswith(_SCHEMES) or not url.has_valid_domain():
         return None
     if "@" in text and url.has_credentials():
         url.username = url.password = ""
         text = url.href
-    if "#" in text:  # it is escaped everywhere but before the fragment
+    if "#" in text:  # escaped everywhere except before the fragment
         text = text[: text.index("#")]
-    if "^" in text:  # the parser follows a standard without it among what a path escapes
+    if "^" in text:  # the parser follows a version of the standard that doesn't escape it
         path, mark, query = text.partition("?")
         text = path.replace("^", "%5E") + mark + query
     return text if len(text) <= MAX_URL else None
@@ -246,7 +246,7 @@ def _expected(url: can_ada.URL) -> str:
 
 
 def _parts_expected(url: str) -> str:
-    """Return what was expected of a URL that cannot be parsed, and which part of it cannot be."""
+    """Return what was expected of a URL that cannot be parsed, and the part that is wrong."""
     found = _AUTHORITY.match(url)
     if found is None or not url.isprintable():
         return f"an absolute http or https URL, got {_shown(url)}{_offer(url)}"
@@ -257,14 +257,14 @@ def _parts_expected(url: str) -> str:
 
 
 def _offer(url: str) -> str:
-    """Return the question whether *url* was meant with a scheme in front, if that makes a URL."""
+    """Return a "did you mean" suggestion that adds a scheme to *url*, "" if there is none."""
     found = _NO_SCHEME.fullmatch(url)
     if found is None or len(url) > _SHOWN:
         return ""
     host = found["host"]
     named = "." in host and not host.endswith(".localhost") and host.strip("0123456789.") != ""
     if "." not in host and host != "localhost" and not host.startswith("[") and not found["port"]:
-        return ""  # any word could be a host
+        return ""  # a single word could be anything
     try:
         whole = canonical(f"https://{url}" if named else f"http://{url}")
     except Invalid:

@@ -1,4 +1,4 @@
-"""One target: asked, judged and read. What it leads to is offered to the crawl."""
+"""Visit of one target: fetch it, read the response and offer its links to the crawl."""
 
 import json
 import random
@@ -29,25 +29,25 @@ from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_o
 MAX_HOPS = 10
 MAX_SITEMAP_BYTES = 50 * 1024 * 1024  # sitemaps.org, protocol 0.9
 MAX_NESTING = 2
-"""An index names sitemaps, by the protocol; one level more is taken, and an index of
-indexes of indexes ends there: nothing else would end it, as sitemaps are no pages."""
-MOST_CHAINS = 10_000  # redirects whose targets wait: older ones are told by their origin alone
+"""Levels of nested sitemaps. The protocol lets an index name only sitemaps; one level of
+nested indexes is accepted too. No other limit applies, because sitemaps are not pages."""
+MOST_CHAINS = 10_000  # remembered redirect chains; for older ones only the origin is known
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
-"""Headers of a spec that any site may see; all others may be credentials."""
+"""Headers of a spec that are sent to every site; all others may be credentials."""
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 class Finds(Protocol):
-    """What a crawl does with URLs that were found."""
+    """Receiver of found URLs."""
 
     def unknown(self, urls: Sequence[str]) -> Sequence[str]:
-        """Return those of *urls* that are worth an offer: of fifty links, one or two."""
+        """Return the *urls* worth offering: about one or two of fifty links."""
         ...
 
     def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
-        """Take note of *url*; return "" if it will be fetched, else the rule against it."""
+        """Accept a found *url*; return "" if it will be fetched, else the rule that excludes it."""
         ...
 
     def lost_credentials(self, count: int) -> None:
@@ -56,14 +56,14 @@ class Finds(Protocol):
 
 
 class _Chain(Struct, frozen=True):
-    """The redirects that led to a target."""
+    """Redirects that led to a target."""
 
     urls: tuple[str, ...] = ()
-    cookie: bool = False  # one of them set one
+    cookie: bool = False  # at least one of them set a cookie
 
 
 class Tools(Struct, frozen=True):
-    """What all the visits of a process share."""
+    """Objects that all visits of a process share."""
 
     clock: Clock
     gate: HostGate
@@ -71,7 +71,7 @@ class Tools(Struct, frozen=True):
 
 
 class Visitor:
-    """Fetches targets of one job and says what became of them."""
+    """Fetches the targets of one job and returns their outcomes."""
 
     def __init__(
         self,
@@ -87,23 +87,23 @@ class Visitor:
         self._tools = tools
         self._finds = finds
         self._agent = agent
-        self._chains: dict[int, _Chain] = {}  # by fp of the target that waits at its end
+        self._chains: dict[int, _Chain] = {}  # by fingerprint of the waiting target at its end
         self.adopt(spec)
 
     def adopt(self, spec: JobSpec) -> None:
-        """Go by *spec* from now on."""
+        """Switch to *spec*."""
         self._spec = spec
         self._token = token_of(self._agent)
         self._wanted = Wanted(spec.text, spec.extract, spec.follow_nofollow)
-        # the first wait is short: most transient failures are over in a second
+        # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,
             first_s=1,
             cap_s=timedelta(minutes=5).total_seconds(),
             jitter=0.3,
         )
-        # credentials go to the origins of start URLs alone (and never from https to http),
-        # wherever a link or redirect leads
+        # credentials are sent only to the origins of start URLs (and never from https to
+        # http), wherever a link or redirect leads
         starts = {spelled_origin_of(canonical(url)) for url in spec.urls}
         self._trusted = starts | {f"https{o.removeprefix('http')}" for o in starts if _plain(o)}
         base = {"User-Agent": self._agent, "Accept": _ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
@@ -115,10 +115,10 @@ class Visitor:
     async def ask(
         self, url: str, go: Callable[[Allowed], Awaitable[None]], max_body: int | None = None
     ) -> Response:
-        """Return the answer to one request, sent when *go* of its slot returns.
+        """Send one request when *go*, a method of its slot, returns; return the response.
 
         Raises:
-            FetchFailed: there was none that can be used.
+            FetchFailed: there was no usable response.
         """
         return await self._fetcher.fetch(
             url,
@@ -128,10 +128,10 @@ class Visitor:
         )
 
     async def visit(self, target: Target, slot: Slot) -> Outcome:
-        """Return what became of *target*, whose *slot* is given back here.
+        """Fetch *target*, release its *slot* and return its outcome.
 
         Raises:
-            NotSent: its host may not be asked yet; nothing has changed.
+            NotSent: the host isn't ready yet; nothing has changed.
         """
         outcome = await self._outcome(target, slot)
         if outcome.state is not TargetState.WAITING:
@@ -219,7 +219,7 @@ class Visitor:
             kind = ErrorKind.BAD_REDIRECT
             return record.failed(target, kind, problem, now, status=response.status)
         rule = self._finds.offer(url, target, target.via, hop=True)
-        if rule:  # it leads nowhere new: that is where its own way ends
+        if rule:  # the new URL won't be fetched, so the chain ends here
             return Outcome(target, TargetState.SKIPPED, rule=f"redirect to {url}: {rule}")
         if len(self._chains) >= MOST_CHAINS:
             del self._chains[next(iter(self._chains))]
@@ -235,7 +235,7 @@ class Visitor:
         return record.failed(target, failure.kind, failure.detail + tries, now)
 
     def _after_refusal(self, target: Target, response: Response) -> Outcome:
-        """Let the whole host wait after a 429, or a 503 that names a time."""
+        """Hold the whole host after a 429, or a 503 with a Retry-After."""
         now = self._tools.clock.now()
         asked_s = retry_after_s(response.header("retry-after"), now)
         held_s = self._tools.gate.refused(target.host, asked_s)
@@ -270,7 +270,7 @@ def _plain(origin: str) -> bool:
 
 
 def retry_after_s(value: str, now: datetime) -> float | None:
-    """Return in how many seconds a Retry-After lets us come back; ``None`` if it says nothing.
+    """Return the delay in seconds that a Retry-After asks for, ``None`` if it cannot be parsed.
 
     Source: RFC 9110, section 10.2.3.
     """
@@ -279,8 +279,8 @@ def retry_after_s(value: str, now: datetime) -> float | None:
         return float(value[:9])
     try:
         at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # a year of twenty digits, say
+    except (ValueError, OverflowError):  # for example a year of twenty digits
         return None
-    if at.tzinfo is None:  # "-0000": a time in UTC of unknown origin
+    if at.tzinfo is None:  # "-0000": UTC, without a known time zone
         at = at.replace(tzinfo=UTC)
     return max(0.0, (at - now).total_seconds())

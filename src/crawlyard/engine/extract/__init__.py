@@ -1,1 +1,1 @@
-"""What is read out of a page."""
+"""Extraction of links, text and metadata from pages."""

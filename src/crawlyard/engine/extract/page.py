@@ -1,7 +1,7 @@
-"""What is read out of a page: its links, its title and the like, its text.
+"""Page extraction: links, metadata such as the title, and text.
 
-The only module that knows the parser. Linear on hostile input, and CPU-bound: it holds
-the interpreter lock (0.3 ms for a page of 35 kB; 0.1 s for 6 MB).
+This is the only module that uses the HTML parser. It takes linear time on hostile input. It
+is CPU-bound and holds the interpreter lock (0.3 ms for a page of 35 kB; 0.1 s for 6 MB).
 """
 
 import re
@@ -16,9 +16,9 @@ from crawlyard.errors import Invalid
 
 MAX_TITLE = 1_000  # characters
 MAX_DESCRIPTION = 2_000
-MAX_LANG = 35  # RFC 5646 §4.4.1: room for every tag that is in use
-MAX_VALUES = 1_000  # of one --extract, by page
-MAX_VALUE = 10_000  # characters of one of them
+MAX_LANG = 35  # RFC 5646 §4.4.1: room for every tag in use
+MAX_VALUES = 1_000  # per --extract and page
+MAX_VALUE = 10_000  # characters of one value
 
 
 class ExtractError(ValueError):
@@ -26,7 +26,7 @@ class ExtractError(ValueError):
 
 
 class Wanted(Struct, frozen=True):
-    """What a job wants to know of its pages."""
+    """Extraction options of a job."""
 
     text: TextMode = TextMode.TEXT
     css: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
@@ -34,30 +34,30 @@ class Wanted(Struct, frozen=True):
 
 
 class Extracted(Struct, frozen=True, kw_only=True):
-    """What a page says. Strings are trimmed, their runs of white space one blank."""
+    """Data extracted from a page. Strings are trimmed and white space is collapsed."""
 
     title: str = ""
     description: str = ""
     lang: str = ""
-    canonical: str = ""  # as a canonical URL
-    links: tuple[str, ...] = ()  # to be followed: canonical URLs, each once, in document order
+    canonical: str = ""  # a canonical URL
+    links: tuple[str, ...] = ()  # to follow: canonical URLs in document order, no duplicates
     nofollow: tuple[str, ...] = ()  # the same, but not to be followed
-    refresh: str | None = None  # where a <meta> refresh leads
+    refresh: str | None = None  # target of a <meta> refresh
     noindex: bool = False
-    needs_scripts: bool = False  # its text is empty or partial without them
-    credentials: int = 0  # links that had a user name or a password, which is dropped
-    text: str | None = None  # None when none was wanted
+    needs_scripts: bool = False  # its text is empty or partial without scripts
+    credentials: int = 0  # links whose user name or password was dropped
+    text: str | None = None  # None if no text was wanted
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-# Each kind is asked for by itself: the parser keeps an index of the page by tag, so that nine
-# queries take half the time of one that names all nine (12 µs instead of 30 for 100 links).
+# Each tag is queried separately: the parser keeps an index by tag, so nine queries take half
+# the time of one that names all nine (12 µs instead of 30 for 100 links).
 _LINKS = "a[href]"
-_RARE = ("area[href]", "iframe[src]", "frame[src]")  # they lead somewhere as well
+_RARE = ("area[href]", "iframe[src]", "frame[src]")  # these link to pages as well
 _ALL_LINKS = ",".join((_LINKS, *_RARE))
 _ATTRIBUTES = {"a": "href", "area": "href", "iframe": "src", "frame": "src"}
-_NOFOLLOW = 'a[rel*="nofollow" i]'  # a longer word may be meant
-_TEMPLATE = "template:not([shadowrootmode])"  # its content is no part of the page
+_NOFOLLOW = 'a[rel*="nofollow" i]'  # also matches longer words, so it is only a pre-check
+_TEMPLATE = "template:not([shadowrootmode])"  # its content is not part of the page
 
 # Source: WHATWG HTML §4.2.5.3, «shared declarative refresh steps».
 _REFRESH = re.compile(
@@ -68,13 +68,13 @@ _REFRESH = re.compile(
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
 
-# What tells a page that needs scripts from one that has little to say. Counted are characters
-# other than white space; tried on shells of seven frameworks and on 5,700 pages of documentation.
-_ENOUGH = 2_500  # of text, white space included: such a page says something
-_PARTIAL = 1_000  # at most, around the empty root of a framework: header and footer
-_HINTED = 200  # at most, beside a <noscript> that speaks of JavaScript
-_WAITING = 30  # at most, in place of the content: "Loading, please wait…"
-_MUCH = 2_000  # of inline script, beside so little text
+# Thresholds that tell a page that needs scripts from one with little text, in characters other
+# than white space. Tried on shells of seven frameworks and on 5,700 pages of documentation.
+_ENOUGH = 2_500  # text, white space included: a page with more has content
+_PARTIAL = 1_000  # maximum around an empty framework root: header and footer
+_HINTED = 200  # maximum beside a <noscript> that mentions JavaScript
+_WAITING = 30  # maximum in place of the content: "Loading, please wait…"
+_MUCH = 2_000  # minimum of inline script beside so little text
 _FEW_LINKS = 5
 _ROOTS = {"root", "app", "react-root", "react-app", "vue-app", "app-root", "q-app", "svelte"}
 _ROOTS |= {"__next", "__nuxt", "___gatsby"}
@@ -82,7 +82,7 @@ _ROOT_TAGS = ("-root", "-app")  # custom elements: app-root, ion-app
 _OTHER_CONTENT = ("img", "iframe", "frame", "video", "audio", "object", "embed", "canvas", "input")
 _LEADS_ON = re.compile(r"\blocation(?:\.href)?\s*=[^=]|\blocation\.(?:replace|assign)\(")
 
-# Directives of X-Robots-Tag that have a value behind a colon, as agents' names have a directive
+# X-Robots-Tag directives with a value after a colon; other names before a colon are agents
 _VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
 _AGENT = re.compile(r"[\w.*-]+")
 
@@ -95,12 +95,12 @@ def extract(
     agent_token: str,
     wanted: Wanted,
 ) -> Extracted:
-    """Return what the HTML page *body* at *url* says.
+    """Extract the data of the HTML page *body* at *url*.
 
-    *charset* is what the server calls its encoding: a byte order mark goes before it; it
-    goes before the page's own <meta>, and that before a guess. A label that no browser
-    knows is as good as none. XHTML is read as HTML. *robots_header* are the values of
-    X-Robots-Tag, *agent_token* is our name for robots (`robots.token_of`).
+    The encoding is taken from a byte order mark, *charset* (as named by the server), the
+    page's <meta> or a guess, in this order. A label that no browser knows is ignored. XHTML
+    is read as HTML. *robots_header* has the values of X-Robots-Tag; *agent_token* is the
+    crawler's name in robots.txt (`robots.token_of`).
 
     Raises:
         ExtractError: the parser failed.
@@ -108,14 +108,14 @@ def extract(
     try:
         document = _parsed(body, charset)
         return _extracted(document, url, robots_header, agent_token, wanted)
-    except Exception as error:  # whatever a parser can raise: a page must not end a crawl
+    except Exception as error:  # whatever the parser raises: one page must not end a crawl
         raise ExtractError(f"{type(error).__name__}: {error}") from error
 
 
 def parse_css(expression: str) -> tuple[str, str | None]:
     """Return the selector and the attribute of "CSS@attribute"; ``None`` means the text.
 
-    Only a name after the last "@" is an attribute: ``a[href*="@"]`` has none.
+    Only a name after the last "@" is an attribute; ``a[href*="@"]`` has none.
     """
     css, _, attribute = expression.rpartition("@")
     attribute = attribute.strip()
@@ -125,10 +125,10 @@ def parse_css(expression: str) -> tuple[str, str | None]:
 
 
 def check_wanted(wanted: Wanted) -> None:
-    """Return if every selector of *wanted* can be used.
+    """Check that every selector of *wanted* is valid.
 
     Raises:
-        Invalid: one is no CSS selector; the message quotes it and says why.
+        Invalid: one is not a CSS selector; the message quotes it and says why.
     """
     nothing = turbohtml.parse("")
     for name, expression in wanted.css:
@@ -140,7 +140,7 @@ def check_wanted(wanted: Wanted) -> None:
 
 
 def _parsed(body: bytes, charset: str | None) -> turbohtml.Document:
-    # a declarative shadow root is read as a plain template, so that its links are found
+    # a declarative shadow root is parsed as a plain template, so that its links are found
     if charset:
         try:
             return turbohtml.parse(
@@ -157,9 +157,9 @@ def _parsed(body: bytes, charset: str | None) -> turbohtml.Document:
 
 
 def decoded(body: bytes, charset: str | None) -> str:
-    """Return markup as text, in the encoding that a browser would read it in.
+    """Decode markup in the encoding that a browser would use.
 
-    *charset* is what the Content-Type named; bytes that fit no encoding become U+FFFD.
+    *charset* is the one from the Content-Type; undecodable bytes become U+FFFD.
     """
     try:
         return body.decode(charset or "utf-8")
@@ -168,10 +168,10 @@ def decoded(body: bytes, charset: str | None) -> str:
 
 
 class _Found(Struct):
-    """The links of a page, as they were met."""
+    """Links of a page in document order."""
 
     hrefs: list[str]
-    nofollow: set[int]  # the places of those with rel=nofollow
+    nofollow: set[int]  # indexes of those with rel=nofollow
 
 
 def _found(document: turbohtml.Document) -> _Found:
@@ -232,7 +232,7 @@ def _extracted(
         credentials=base.credentials,
         text=text,
         extracted=extracted,
-        # last, since it takes the document apart
+        # last, because it modifies the document
         needs_scripts=after is None
         and _needs_scripts(document, text or "", len(links) + len(nofollow)),
     )
@@ -241,7 +241,7 @@ def _extracted(
 def _links(
     found: _Found, base: Base, *, closed: bool, follow: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the URLs to be followed, and those that are not; *closed*: by the page's word."""
+    """Return the URLs to follow, and the others; *closed* if the whole page says nofollow."""
     if follow or not (closed or found.nofollow):
         return base.joined(found.hrefs), ()
     if closed:
@@ -256,7 +256,7 @@ def _links(
 
 
 def _meta(nodes: Iterable[turbohtml.Element]) -> dict[str, list[str]]:
-    """Return the contents of the <meta> elements by "name=…" and "http-equiv=…", in lower case."""
+    """Return the contents of <meta> elements by "name=…" and "http-equiv=…", in lower case."""
     contents: dict[str, list[str]] = {}
     for node in nodes:
         for attribute in ("name", "http-equiv"):
@@ -273,7 +273,10 @@ def _directives(values: Iterable[str]) -> Iterator[str]:
 
 
 def _header_directives(values: Iterable[str], agent_token: str) -> Iterator[str]:
-    """Yield what X-Robots-Tag says to us: «name: …» is for that agent alone, to the line's end."""
+    """Yield the X-Robots-Tag directives that apply to us.
+
+    After «name:», the rest of the line applies to that agent only.
+    """
     for value in values:
         ours = True
         for part in value.lower().split(","):
@@ -281,13 +284,13 @@ def _header_directives(values: Iterable[str], agent_token: str) -> Iterator[str]
             name = name.strip()
             if colon and name not in _VALUED and _AGENT.fullmatch(name):
                 ours = name in {"*", agent_token}
-                part = directive  # noqa: PLW2901  # what stands behind the name
+                part = directive  # noqa: PLW2901  # the part after the name
             if ours:
                 yield part.strip()
 
 
 def _refresh_target(content: str) -> str | None:
-    """Return where a refresh leads, ``None`` if it only loads the page again."""
+    """Return the target of a refresh, ``None`` if it only reloads the page."""
     match = _REFRESH.match(content)
     if match is None:
         return None
@@ -307,9 +310,9 @@ def _text(document: turbohtml.Document, mode: TextMode) -> str | None:
 
 
 def _needs_scripts(document: turbohtml.Document, text: str, links: int) -> bool:
-    """Tell whether a page says next to nothing where scripts are not run.
+    """Return whether a page has next to no content without scripts.
 
-    Looks that cost least come first: most pages have enough *text*, or links.
+    The cheapest checks come first, as most pages have enough *text* or links.
     """
     if len(text) > _ENOUGH or not (scripts := document.select("script")):
         return False
@@ -329,7 +332,7 @@ def _is_shell(
     inline: Sequence[str],
     links: int,
 ) -> bool:
-    """Tell whether a page of little text is there for scripts to fill; it is taken apart."""
+    """Return whether a page with little text is a shell for scripts; modifies the document."""
     hinted = any("javascript" in node.text.lower() for node in document.select("noscript"))
     document.remove("script,style,noscript,title")
     said = _length(document.text)
@@ -345,8 +348,8 @@ def _is_shell(
 
 
 def _roots(document: turbohtml.Document) -> Iterator[turbohtml.Element]:
-    """Yield the elements that are there for a framework to fill."""
-    for css in ("div[id]", "main[id]"):  # by tag: to look for an id, the whole page is read
+    """Yield the root elements that a framework fills."""
+    for css in ("div[id]", "main[id]"):  # by tag, since a query by id scans the whole page
         for node in document.select(css):
             if (node.attr("id") or "").lower() in _ROOTS:
                 yield node
@@ -370,6 +373,6 @@ def _values(document: turbohtml.Document, expression: str) -> tuple[str, ...]:
 
 
 def _line(text: str | None, most: int) -> str:
-    """Return *text* with each run of white space as one blank, *most* characters of it."""
-    # the first cut, since a title may have a megabyte
+    """Return up to *most* characters of *text*, with white space collapsed."""
+    # cut early, since a title may have a megabyte
     return " ".join((text or "")[: most * 10].split())[:most]

@@ -1,8 +1,8 @@
-"""Large pages, parsed in processes that can be killed: at most so many bytes at once.
+"""Parse pool: parses large pages in killable child processes, with a bound on memory.
 
-A page takes 10 to 70 times its size in memory while it is parsed. They are plain child
-processes with a pipe, not `multiprocessing`: that would import the caller's main module again,
-and its pool does not outlive a worker that is killed.
+Parsing takes 10 to 70 times the size of the page in memory. The processes are plain children
+with a pipe, not `multiprocessing`, which would import the caller's main module again and whose
+pool does not survive a killed worker.
 """
 
 import asyncio
@@ -21,49 +21,49 @@ from crawlyard.core.jobs.spec import TextMode
 from crawlyard.engine.extract.page import Extracted, ExtractError, Wanted, extract
 
 LARGE = 2 * 1024 * 1024
-"""Bytes of a page from which on it is parsed elsewhere."""
+"""Pages with more bytes are parsed in a child process."""
 
 LARGE_IF_SLOW = 1024 * 1024
-"""The same, if what is wanted can take long."""
+"""The same for pages whose extraction may be slow."""
 
 AT_ONCE = 4 * LARGE
-"""Bytes that are parsed at once by all processes of a pool: at 50 times as much memory, 400 MB."""
+"""Bytes parsed at once by all processes of a pool: 400 MB of memory, at 50 times the size."""
 
 LIMIT_S = 30.0
-"""Seconds for one page. Real ones of 6 MB take 0.15."""
+"""Seconds for one page. Real pages of 6 MB take 0.15 s."""
 
-_TRIES = 2  # a process that was killed from outside is not the page's fault; one that dies again is
-_LENGTH = 8  # bytes of the length before each message
+_TRIES = 2  # a process killed from outside isn't the page's fault; one that dies again is
+_LENGTH = 8  # bytes of the length prefix of each message
 _COMMAND = (sys.executable, "-P", "-m", "crawlyard.engine.extract.parse_pool")
 
 
 def is_heavy(size: int, wanted: Wanted) -> bool:
-    """Tell whether a page of *size* bytes should not be parsed in the event loop's thread.
+    """Return whether a page of *size* bytes should be parsed outside the event loop's thread.
 
-    Starting a process costs 35 MB and as much CPU as 500 pages: pages of one to two MiB, which
-    many sites have a few of, pay for that only where the time of their parse has no bound.
+    Starting a process costs 35 MB and as much CPU as 500 pages. For pages of 1 to 2 MiB, which
+    many sites have a few of, that is worth it only if their parse time has no bound.
     """
     slow = wanted.text in {TextMode.MAIN, TextMode.MARKDOWN} or bool(wanted.css)
     return size > (LARGE_IF_SLOW if slow else LARGE)
 
 
 class ParseBudget:
-    """Room for work of different sizes: *most* pieces at once, of *total* together.
+    """Semaphore for work of different sizes: at most *most* pieces, *total* bytes together.
 
-    What is larger than that has its turn alone. The smallest that waits is next, but every
-    other time the one that has waited longest: neither holds up the other for long.
+    A piece larger than *total* runs alone. The smallest piece that waits goes next, except
+    every other time the one that has waited longest, so that neither starves.
     """
 
     def __init__(self, most: int, total: int) -> None:
         self._most = most
         self._total = total
         self._taken: list[int] = []
-        self._waiting: dict[asyncio.Future[None], int] = {}  # the longest waiting first
-        self._overtaken = False  # the last turn was not that of the one that waited longest
+        self._waiting: dict[asyncio.Future[None], int] = {}  # longest waiting first
+        self._overtaken = False  # the last turn skipped the longest waiting
 
     @asynccontextmanager
     async def taken(self, size: int) -> AsyncIterator[None]:
-        """Wait for room of *size*, and take it for the block."""
+        """Wait for room for *size* bytes and hold it for the block."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting[turn] = size
         try:
@@ -87,15 +87,15 @@ class ParseBudget:
             self._overtaken = turn is not longest
             self._taken.append(size)
             del self._waiting[turn]
-            if not turn.done():  # its task may just have been cancelled: it gives back
+            if not turn.done():  # if done, its task was just cancelled and gives the room back
                 turn.set_result(None)
 
 
 class ParsePool:
-    """Up to *size* child processes, each started when it is first needed.
+    """Pool of up to *size* child processes, started on demand.
 
-    They parse up to *at_once* bytes together, or one page that is larger. *limit_s* is how
-    long one page may take. *command* starts a process that answers as `serve` does.
+    They parse up to *at_once* bytes together, or one larger page. *limit_s* is the time limit
+    for one page. *command* starts a process that speaks the protocol of `serve`.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class ParsePool:
         agent_token: str,
         wanted: Wanted,
     ) -> Extracted:
-        """Return what `extract` returns: at once, or from a process if the page `is_heavy`.
+        """Call `extract` directly, or in a child process if the page `is_heavy`.
 
-        Such a page waits until there is room for it; cancelling it kills the one at work.
+        A heavy page waits until there is room for it. Cancelling kills its process.
 
         Raises:
-            ExtractError: the parser failed, took longer than the limit or died of the page.
+            ExtractError: the parser failed, took longer than the limit or crashed.
         """
         if not is_heavy(len(body), wanted):
             return extract(body, charset, url, robots_header, agent_token, wanted)
@@ -149,13 +149,13 @@ class ParsePool:
         raise ExtractError("the process that parsed the page died of it")
 
     async def close(self) -> None:
-        """Kill the processes; those at work are killed when their `run` is cancelled."""
+        """Kill the idle processes; busy ones are killed when their `run` ends or is cancelled."""
         self._closed = True
         while self._idle:
             await _killed(self._idle.pop())
 
     async def _ask(self, head: bytes, body: bytes) -> dict[str, Any] | None:
-        """Return the answer of a process to *head* and *body*, ``None`` if it died."""
+        """Send *head* and *body* to a process; return its answer, ``None`` if it died."""
         process = await self._process()
         keep = False
         try:
@@ -181,7 +181,7 @@ class ParsePool:
                 *self._command,
                 stdin=PIPE,
                 stdout=PIPE,
-                # it finds what we found, and Ctrl-C is for us: we end it
+                # same import path as ours; its own session, so that Ctrl-C reaches only us
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,
             )
@@ -194,7 +194,7 @@ async def _exchanged(process: Process, head: bytes, body: bytes) -> dict[str, An
         return None
     try:
         process.stdin.write(head)
-        process.stdin.write(body)  # apart: together, it would be copied
+        process.stdin.write(body)  # separately, to avoid copying it
         await process.stdin.drain()
         length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
         answer: dict[str, Any] = json.loads(await process.stdout.readexactly(length))
@@ -220,7 +220,7 @@ def _extracted(answer: dict[str, Any]) -> Extracted:
 
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
-    """Answer each page that *questions* brings, until it ends."""
+    """Extract each page read from *questions* and write the result, until end of file."""
     while head := _read(questions):
         answers.write(_framed(json.dumps(_answer(json.loads(head), _read(questions))).encode()))
         answers.flush()
@@ -228,7 +228,7 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
 
 def _answer(question: dict[str, Any], body: bytes) -> dict[str, object]:
     if hasattr(signal, "setitimer"):
-        # should whoever asked be killed meanwhile, nobody else would end a parse that hangs
+        # if the parent is killed meanwhile, nothing else would end a parse that hangs
         signal.setitimer(signal.ITIMER_REAL, question["limit_s"] + 1)
     wanted = Wanted(
         text=TextMode(question["text"]),
@@ -261,7 +261,7 @@ def _length(message: bytes) -> bytes:
 
 
 def _read(stream: BinaryIO) -> bytes:
-    """Return the next message, nothing at the end."""
+    """Return the next message, b"" at the end of the stream."""
     return stream.read(int.from_bytes(stream.read(_LENGTH), "big"))
 
 

@@ -1,4 +1,4 @@
-"""From an answer to the page record that is kept of it."""
+"""Page records: the outcome that is stored for a response or a failure."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 
 def is_html(response: Response) -> bool:
-    """Tell whether a body is to be parsed: by its type or, without one, by its first byte."""
+    """Return whether to parse a body as HTML: by its type or, without one, by its first byte."""
     kind = response.content_type
     if kind:
         return kind in HTML_TYPES
@@ -22,7 +22,7 @@ def is_html(response: Response) -> bool:
 
 
 def status_error(status: int) -> tuple[ErrorKind | None, str]:
-    """Return the error that a final *status* is, and a sentence; ``None`` below 400."""
+    """Return the error kind of a final *status* and a sentence; ``None`` and "" below 400."""
     if status < 400:
         return None, ""
     if status == 429:
@@ -38,10 +38,10 @@ def answered(
     spec: JobSpec,
     now: datetime,
 ) -> Outcome:
-    """Return the outcome of a target that got its final answer.
+    """Return the outcome of a target that got its final response.
 
-    *extracted* is what was read from its markup, ``None`` for what is not HTML. A page
-    that says noindex keeps its record, marked, without title, text and body.
+    *extracted* is the data from its markup, ``None`` if it is not HTML. Unless the spec stores
+    noindex pages, their records are marked and have no title, text or body.
     """
     error, detail = status_error(response.status)
     found = extracted or Extracted()
@@ -78,7 +78,7 @@ def answered(
 def failed(
     target: Target, kind: ErrorKind, detail: str, now: datetime, status: int | None = None
 ) -> Outcome:
-    """Return the outcome of a target that is given up; *status* if it was answered at all."""
+    """Return the outcome of a target that is given up; *status* is set if there was a response."""
     page = Page(
         url=target.origin or target.url,
         final_url=target.url,
@@ -103,10 +103,10 @@ def _bodies(response: Response, extracted: Extracted | None, spec: JobSpec) -> M
 
 
 def _plain_text(response: Response, spec: JobSpec) -> str | None:
-    """Return the text of what is text already: text/plain, text/markdown and the like."""
+    """Return the text of text/plain, text/markdown and other text types, else ``None``."""
     if spec.text is TextMode.NONE or not response.content_type.startswith("text/"):
         return None
     try:
         return response.body.decode(response.charset or "utf-8", "replace")
-    except LookupError:  # a charset that nobody knows
+    except LookupError:  # an unknown charset
         return response.body.decode("utf-8", "replace")

@@ -1,1 +1,1 @@
-"""Pace: how often each host is asked."""
+"""Politeness: request rates and concurrency per host."""

@@ -1,10 +1,10 @@
-"""How often each host may be asked: one gate for all the crawls of a process.
+"""Host gate: rate limit and concurrency limit per host, shared by all crawls of a process.
 
-A slot is taken before the request exists, so that the number of requests under way is never
-exceeded. The delay counts from when a request is sent: its connection is made first, and then
-it waits for its instant. With a `Pacer`, several processes on one
-store keep one pace: they book their instants there, share its seats, and learn there
-what operators, and the refusals that others got, say of it.
+A slot is taken before the request exists, so that the concurrency limit is never exceeded.
+The delay counts from when a request is sent: its connection is made first, then it waits for
+its send time. With a `Pacer`, all processes on one store keep one pace: they book their send
+times in the store, share the host's seats there (one seat per concurrent request), and learn
+of operators' rules and of refusals that other processes got.
 """
 
 import asyncio
@@ -24,24 +24,24 @@ from crawlyard.ids import new_id
 NEVER = math.inf
 
 BLOCKED = "host blocked"
-"""As the rule that keeps a URL out: an operator has blocked its host."""
+"""Rule that excludes a URL because an operator has blocked its host."""
 
 MOST_REPORTED = 200
-"""Hosts of one report: those with requests under way or held first."""
+"""Hosts in one report; those with requests in flight and those held come first."""
 
 LONGEST_HOLD_S = 3600.0
-"""The most that a Retry-After is taken for; the host is asked again then."""
+"""Longest time that a Retry-After can hold a host; after that, requests resume."""
 
 _BACKOFF_CAP_S = 300.0
-_IDLE_S = 15.0  # nobody has wanted to ask it: longer than anybody sleeps before he looks again
-_EARLY_S = 1.0  # before a booked instant: long enough for the store, and seats last until then
-_LOOK_AGAIN_S = 0.05  # whether a request is allowed
-_PATIENCE_S = 2.0  # for which a request that is prepared waits to be sent
-_LOOK_S = 10.0  # whoever waits for longer looks whether the host was blocked meanwhile
+_IDLE_S = 15.0  # a host not wanted for this long is idle; longer than any sleep between checks
+_EARLY_S = 1.0  # wake up before a booked send time: enough for the store, and seats last until then
+_LOOK_AGAIN_S = 0.05  # poll interval while requests aren't allowed
+_PATIENCE_S = 2.0  # longest wait of a prepared request before it is sent
+_LOOK_S = 10.0  # in longer waits, check this often whether the host was blocked
 
 
 Allowed: TypeAlias = Callable[[], bool]
-"""Tells whether a request may be sent at all, now."""
+"""Returns whether any request may be sent now."""
 
 
 def always() -> bool:
@@ -50,18 +50,18 @@ def always() -> bool:
 
 
 class Slot:
-    """The right to one request to a host: it is prepared, then sent, and at last given back."""
+    """Permission for one request to a host: taken, then sent with `go`, and finally given back."""
 
     def __init__(self, gate: "HostGate", host: str, taken_at: float) -> None:
-        self.sent = False  # it may be on its way, so a stop waits for its answer
-        self._departed = False  # it was to be sent, at least once
+        self.sent = False  # the request may be on its way, so a stop waits for the response
+        self._departed = False  # it was released for sending at least once
         self._gate = gate
         self._host = host
         self._taken_at = taken_at
         self._given = False
 
     async def go(self, allowed: Allowed = always) -> None:
-        """Return when the request may be sent, which is at once; wait for as long as it takes.
+        """Wait, without a time limit, until the request may be sent; the caller sends it at once.
 
         Raises:
             FetchFailed: an operator has blocked the host.
@@ -73,37 +73,37 @@ class Slot:
             raise FetchFailed(ErrorKind.BLOCKED_ADDRESS, detail) from error
 
     async def go_soon(self, allowed: Allowed = always) -> None:
-        """Return when the request may be sent, which is at once.
+        """Wait until the request may be sent; the caller sends it at once.
 
         Raises:
-            NotSent: it would have to wait for long.
+            NotSent: the host is blocked or paused, or the wait would be too long.
         """
         await self._go(_PATIENCE_S, allowed)
 
     async def _go(self, patience_s: float, allowed: Allowed) -> None:
         taken_at = None if self._departed else self._taken_at
-        self.sent = False  # a connection was lost before it was sent: it waits once more
+        self.sent = False  # again after a connection was lost before sending
         await self._gate.depart(self._host, taken_at, patience_s, allowed)
         self.sent = self._departed = True
 
     def give(self) -> None:
-        """Give it back: the request has ended, or is not sent. More than once, it does nothing."""
+        """Give the slot back because the request has ended or won't be sent; idempotent."""
         if not self._given:
             self._given = True
             self._gate.give(self._host, sent=self._departed)
 
     def give_unused(self) -> None:
-        """Give it back before anything was prepared: another request may take its place."""
+        """Give the slot back before anything was prepared, so that another request can use it."""
         self._gate.undo(self._host, self._taken_at)
         self.give()
 
 
 class HostGate:
-    """Says when a host may be asked again, for all jobs together.
+    """Decides when a host is ready for the next request, across all jobs.
 
-    Where jobs differ in their wishes, the longest delay and the fewest requests at
-    once hold for all of them while they are there. *name* is that of the process among
-    those that share the *pacer*.
+    If jobs ask for different limits, the longest delay and the lowest concurrency apply to
+    all of them until they leave. *name* identifies the process among those that share the
+    *pacer*.
     """
 
     def __init__(self, clock: Clock, pacer: Pacer | None = None, name: str | None = None) -> None:
@@ -115,31 +115,31 @@ class HostGate:
         )
 
     def wish(self, job: str, host: str, delay_s: float, at_once: int) -> None:
-        """Say how *job* wants *host* to be treated, until it leaves."""
+        """Set the delay and concurrency that *job* wants for *host*, until it leaves."""
         known = self._hosts.setdefault(host, Host())
         if job not in known.wishes and known.state is not HostState.OPEN:
-            known.good_until = None  # it may have been opened since: what is skipped stays so
+            known.good_until = None  # refresh, it may be open by now: skipping is final
         known.wish(job, delay_s, at_once)
 
     def queue(self, job: str, waiting: Callable[[str], int]) -> None:
-        """Say what tells how many targets of *job* wait for a host, until it leaves."""
+        """Register a function that returns the number of waiting targets of *job* for a host."""
         self._queues[job] = waiting
 
     def leave(self, job: str) -> None:
-        """Forget the wishes of *job*, and hosts that nobody asks for any more."""
+        """Remove the wishes of *job*, and the hosts that are no longer used."""
         now = self._clock.monotonic()
         self._queues.pop(job, None)
         for name, host in list(self._hosts.items()):
             if host.forget(job):
-                host.wake()  # of those that wait some may be of the job
+                host.wake()  # some of the waiters may belong to the job
             if host.is_idle and host.free_at <= now:
                 del self._hosts[name]
 
     def ready_in(self, host: str) -> float:
-        """Return in how many seconds *host* may be asked; `NEVER` until something happens.
+        """Return the seconds until *host* is ready; `NEVER` if that depends on some event.
 
-        In that case `when_ready` tells when to ask again. A host that `is_blocked` is
-        ready: what waits for it need not wait to be told.
+        In that case, use `when_ready` to learn when to call this again. A host that
+        `is_blocked` counts as ready, so that its targets are skipped without a wait.
         """
         state, now = self._hosts[host], self._clock.monotonic()
         state.asked_at = now
@@ -155,9 +155,9 @@ class HostGate:
 
     def _seated_in(self, seating: HostLedger, name: str, host: Host, wait: float) -> float:
         delay = host.delay_s
-        if wait > delay:  # held: book when the end is near, not before
+        if wait > delay:  # held: book only when the end is near
             return min(wait - delay, _LOOK_S)
-        if not host.sat:  # it was held when its terms were asked for
+        if not host.sat:  # it was held when its terms were requested
             seating.meet(name, host)
             return NEVER
         if host.in_flight >= min(host.seats, host.at_once):
@@ -169,41 +169,41 @@ class HostGate:
         now = self._clock.monotonic()
         host.drop_missed(now)
         if len(host.booked) <= host.preparing:
-            seating.book(name, host)  # ahead, while others are prepared for the first of them
+            seating.book(name, host)  # book ahead while others are prepared for earlier ones
             if not host.preparing:
                 return NEVER
         if host.booked:
             wait = max(wait, host.booked[min(host.preparing, len(host.booked) - 1)] - now)
-            # with its terms looked up before: an instant that is missed costs a whole delay
+            # renew the terms in time, as a missed send time costs a whole delay
             if wait > 2 * _EARLY_S:
                 return min(wait - _EARLY_S, _LOOK_S)
         return host.prepared_in(wait, now)
 
     def pace_of(self, host: str) -> tuple[float, float]:
-        """Return in how many seconds *host* is free, and the delay between two requests."""
+        """Return the seconds until *host* is free, and the delay between two requests."""
         state = self._hosts[host]
         return max(0.0, state.free_at - self._clock.monotonic()), state.delay_s
 
     def is_full(self, host: str) -> bool:
-        """Tell whether *host* is asked as often as it may be at this moment."""
+        """Return whether *host* is at its rate or concurrency limit right now."""
         state = self._hosts[host]
         next_at = max(state.free_at, state.next_at)
         return state.in_flight >= state.at_once or next_at > self._clock.monotonic()
 
     def held_s(self, host: str) -> float:
-        """Return for how many seconds *host* is still held after a refusal."""
+        """Return the seconds for which *host* is still held after a refusal."""
         return max(0.0, self._hosts[host].held_until - self._clock.monotonic())
 
     def is_blocked(self, host: str) -> bool:
-        """Tell whether an operator has blocked *host*, as far as is known."""
+        """Return whether an operator has blocked *host*, as far as is known."""
         return self._hosts[host].state is HostState.BLOCKED
 
     def when_ready(self, host: str, wake: Callable[[], None]) -> None:
-        """Call *wake* once, when a request to *host* has ended or a booking has come."""
+        """Call *wake* once, when a request to *host* has ended or a booking has arrived."""
         self._hosts[host].waiters.append(wake)
 
     def take(self, host: str) -> Slot:
-        """Take a slot; the caller has just seen `ready_in` return 0."""
+        """Take a slot; `ready_in` must have just returned 0."""
         state, now = self._hosts[host], self._clock.monotonic()
         state.in_flight += 1
         state.preparing += 1
@@ -214,12 +214,12 @@ class HostGate:
     async def depart(
         self, host: str, taken_at: float | None, patience_s: float, allowed: Allowed
     ) -> None:
-        """Wait until a request may be sent, and is *allowed*; take note that it is sent.
+        """Wait until a request may be sent and is *allowed*, and record it as sent.
 
-        Its slot was taken at *taken_at*; ``None``: it was to be sent before, but was not.
+        Its slot was taken at *taken_at*; ``None`` if it was released before, but not sent.
 
         Raises:
-            NotSent: the host is blocked, or that would take longer than *patience_s*.
+            NotSent: the host is blocked or paused, or the wait would exceed *patience_s*.
         """
         state, began = self._hosts[host], self._clock.monotonic()
         if taken_at is not None and state.delay_s:
@@ -238,7 +238,7 @@ class HostGate:
         state.free_at = max(state.free_at, self._clock.monotonic() + state.delay_s)
 
     def _sent_in(self, name: str, host: Host) -> float:
-        """Return in how many seconds a request that is prepared may be sent; see `ready_in`."""
+        """Return the seconds until a prepared request may be sent; see `ready_in`."""
         now = self._clock.monotonic()
         wait, delay = max(0.0, host.free_at - now), host.delay_s
         if self._seating is None:
@@ -257,16 +257,16 @@ class HostGate:
         return max(wait, host.booked[0] - now)
 
     def give(self, host: str, *, sent: bool) -> None:
-        """Count a request no more that has ended, or that is not *sent*; see `Slot.give`."""
+        """Stop counting a request that has ended or was not *sent*; see `Slot.give`."""
         state = self._hosts[host]
         state.in_flight -= 1
         state.preparing -= not sent
         state.wake()
 
     def undo(self, host: str, taken_at: float) -> None:
-        """Let another request be prepared in place of one that was not; see `give_unused`."""
+        """Let another request take the place of one that was not prepared; see `give_unused`."""
         state = self._hosts[host]
-        if state.next_at == taken_at + state.delay_s:  # nobody has taken another slot since
+        if state.next_at == taken_at + state.delay_s:  # no other slot was taken since
             state.next_at = taken_at
 
     async def _until(self, host: str, wait: float) -> None:
@@ -275,7 +275,7 @@ class HostGate:
             self.when_ready(host, event.set)
             await event.wait()
         else:
-            # no less than a duration can be: one that is rounded to 0 would be slept for ever
+            # at least the resolution, since a wait rounded to 0 would loop forever
             await self._clock.sleep(max(timedelta(seconds=wait), timedelta.resolution))
 
     async def acquire(self, host: str) -> Slot:
@@ -291,7 +291,7 @@ class HostGate:
         return self.take(host)
 
     def answered(self, host: str) -> None:
-        """Take note that *host* serves: its refusals are over."""
+        """Record that *host* responds normally, which ends its series of refusals."""
         state = self._hosts[host]
         if state.strikes and self._clock.monotonic() >= state.held_until:
             state.strikes = 0
@@ -300,13 +300,14 @@ class HostGate:
                 self._seating.tell_answer(host)
 
     def refused(self, host: str, retry_after_s: float | None) -> float:
-        """Hold *host* after a 429 or 503; return for how many seconds.
+        """Hold *host* after a 429 or 503; return the seconds left.
 
-        For as long as it asked for (an hour at most), or twice as long as the last time.
+        The hold lasts as long as the host asked for (an hour at most); without a Retry-After,
+        twice as long as the last one.
         """
         state, now = self._hosts[host], self._clock.monotonic()
         asked_s = min(retry_after_s or 0.0, LONGEST_HOLD_S)
-        if now < state.held_until:  # of the same burst as the refusal that began the hold
+        if now < state.held_until:  # same burst as the refusal that started the hold
             if now + asked_s > state.held_until:
                 self._hold(host, state, asked_s)
             return state.held_until - now
@@ -323,7 +324,7 @@ class HostGate:
             self._seating.tell_hold(name, hold_s, host.strikes)
 
     def reports(self) -> list[HostReport]:
-        """Return what is done to each host now, the busiest first, at most `MOST_REPORTED`."""
+        """Return the state of each host, the busiest first, at most `MOST_REPORTED`."""
         now, wall = self._clock.monotonic(), self._clock.now()
         wished = [(name, host) for name, host in self._hosts.items() if host.wishes]
         wished.sort(key=lambda one: (-one[1].in_flight, -one[1].held_until, one[0]))
@@ -340,13 +341,13 @@ class HostGate:
                 state=host.state,
                 idle=host.held_until <= now and not host.is_wanted(now, _IDLE_S),
                 waiting=sum(waiting(name) for waiting in self._queues.values()),
-                # a job that is spread wishes for each of its shards by itself: ID/2
+                # each shard of a spread job has a key of its own: ID/2
                 jobs=tuple(dict.fromkeys(key.partition("/")[0] for key in host.wishes)),
             )
             for name, host in wished[:MOST_REPORTED]
         ]
 
     async def close(self) -> None:
-        """Stop what runs in the background, and give seats back."""
+        """Stop background tasks and give seats back."""
         if self._seating is not None:
             await self._seating.close()

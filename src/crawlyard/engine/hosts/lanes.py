@@ -1,4 +1,4 @@
-"""How long the hosts of one crawl will keep it busy: what waits for each, and its pace."""
+"""Workload of one crawl per host: waiting targets and pace, for the time-left estimate."""
 
 import math
 from collections import Counter
@@ -11,22 +11,22 @@ from crawlyard.core.jobs.pulse import Workload
 from crawlyard.engine.frontier import HostTurns
 from crawlyard.engine.hosts.gate import HostGate
 
-_WINDOW_S = 10.0  # a host's pace is that of the last one or two of these
-_APART_S = 0.5  # between two holds
-_MOST_HOSTS = 100  # 0.3 ms for so many; all of 10,000 took 50
-_FEWEST = 5  # URLs done: the pace of fewer is mostly chance
+_WINDOW_S = 10.0  # a host's pace is measured over the last one or two windows
+_APART_S = 0.5  # a longer gap separates two holds
+_MOST_HOSTS = 100  # takes 0.3 ms; all of 10,000 hosts took 50 ms
+_FEWEST = 5  # finished URLs; with fewer, the pace is mostly chance
 
 
 class _Lane(Struct):
-    """The URLs of one host that are done, and when that was last noted."""
+    """Number of finished URLs of one host, with two earlier samples of it."""
 
     done: int = 0
-    older: tuple[float, int] = (0.0, 0)  # an instant, and how many were done then
+    older: tuple[float, int] = (0.0, 0)  # an instant, and the number done by then
     newer: tuple[float, int] = (0.0, 0)
 
 
 class Lanes:
-    """Follows the targets and hosts of a crawl, to say what work is left and how fast it goes."""
+    """Tracks the targets and hosts of a crawl, to report the remaining work and its pace."""
 
     def __init__(self, turns: HostTurns, gate: HostGate, clock: Clock) -> None:
         self._turns = turns
@@ -34,25 +34,25 @@ class Lanes:
         self._clock = clock
         self._lanes: dict[str, _Lane] = {}
         self._depths: Counter[int] = Counter()  # of targets that lead to pages
-        self._tries: Counter[int] = Counter()  # of targets that failed before
+        self._tries: Counter[int] = Counter()  # of targets that have failed before
         self._failed = self._retried = self._failed_again = self._holds = 0
         self._failed_s = self._busy_s = self._held_s = 0.0
         self._held_until = self._looked = -math.inf
         self._looked_at: list[tuple[str, int]] = []
 
     def admitted(self, target: Target) -> None:
-        """Count a target that waits in memory."""
+        """Count a target that is now waiting in memory."""
         if target.via is not Via.SITEMAP:
             self._depths[target.depth] += 1
         if target.tries:
             self._tries[target.tries] += 1
 
     def visited(self, took_s: float) -> None:
-        """Count the time of a request."""
+        """Add the time of a request."""
         self._busy_s += took_s
 
     def failed(self, again: Target, took_s: float) -> None:
-        """Count a request that failed; *again* is its target, to be tried once more."""
+        """Count a failed request; *again* is its target, which will be retried."""
         self._failed += 1
         self._failed_s += took_s
         if again.tries > 1:
@@ -78,18 +78,18 @@ class Lanes:
         lane.done += 1
 
     def held(self) -> bool:
-        """Tell whether all that waits is held back: by refusals of its hosts, or for a retry."""
+        """Return whether all waiting targets are held back, by refusals or until a retry."""
         return all(self._gate.held_s(host) > 0 for host in self._turns.hosts())
 
     def waited(self, since: float) -> None:
-        """Count the time from *since* on, in which everything was held back."""
+        """Add the time since *since*, in which everything was held back."""
         if since - self._held_until > _APART_S:
             self._holds += 1
         self._held_until = self._clock.monotonic()
         self._held_s += self._held_until - since
 
     def workload(self, max_depth: int | None, url_retries: int) -> Workload:
-        """Return what is known of the targets that wait, and of their hosts."""
+        """Return a summary of the waiting targets and their hosts."""
         now = self._active_s()
         least_s = self._turns.last_due_s()
         longest: tuple[float, int, float, str] = (0.0, 0, 0.0, "")
@@ -126,14 +126,14 @@ class Lanes:
         )
 
     def _largest(self) -> list[tuple[str, int]]:
-        """Return the hosts to look at: of very many, some, and new ones only each second."""
+        """Return the hosts to consider: those with the most targets, cached for 1 s if many."""
         now = self._clock.monotonic()
         if len(self._looked_at) < _MOST_HOSTS or now - self._looked >= 1.0:
             self._looked_at, self._looked = self._turns.largest(_MOST_HOSTS), now
         return self._looked_at
 
     def _active_s(self) -> float:
-        """Return an instant on a clock that stands still while everything is held back."""
+        """Return the time on a clock that stops while everything is held back."""
         return self._clock.monotonic() - self._held_s
 
     def _rate(self, host: str, now: float) -> float:

@@ -1,4 +1,8 @@
-"""How a process keeps one pace with all others on its store: seats, bookings, holds, rules."""
+"""Host ledger: shares seats, bookings, holds and rules of hosts with the other processes.
+
+A seat lets a process have one request in flight to a host; the store divides the seats of each
+host among the processes. A booking reserves the time at which a request is sent.
+"""
 
 import asyncio
 import logging
@@ -17,162 +21,162 @@ from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.errors import Unavailable
 
 RENEW_EVERY = timedelta(seconds=1)
-"""Seats, and with them what operators and other processes say of the hosts that are asked."""
+"""Interval for renewing seats, which also fetches rules and news from other processes."""
 
-_SOON = timedelta(seconds=0.25)  # instead, once, where others wait for seats of ours
-_ACTIVE_S = 2.5  # a host that nobody has wanted to ask for longer has its seats given back
-_BOOK_AHEAD_S = 0.25  # one booking covers this much of a fast pace
+_SOON = timedelta(seconds=0.25)  # used once instead, when others wait for seats of ours
+_ACTIVE_S = 2.5  # seats of a host that wasn't wanted for longer are given back
+_BOOK_AHEAD_S = 0.25  # at a fast pace, one booking covers this much time
 _BOOK_AT_MOST = 16
-_STALE_S = 0.05  # an instant missed by more (or a quarter of the delay) is booked anew
-LONGEST_LEAD_S = 1.0  # a request is prepared so long before its instant at most
-_SPARE = 1.25  # times what the last one took: they differ
-_TRY_AGAIN = timedelta(seconds=0.5)  # while the store is away
-_PORTION = 500  # hosts of one transaction
+_STALE_S = 0.05  # a send time missed by more (or a quarter of the delay) is booked again
+LONGEST_LEAD_S = 1.0  # prepare a request at most this long before its send time
+_SPARE = 1.25  # safety factor on the last preparation time, which varies
+_TRY_AGAIN = timedelta(seconds=0.5)  # while the store is unavailable
+_PORTION = 500  # hosts per transaction
 
 _log = logging.getLogger(__name__)
 
 
 class Pacer(Protocol):
-    """What processes share about hosts: see `HostStore`."""
+    """Shared state of hosts; see `HostStore`."""
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
-        """Book requests; return when the first of each may leave, in the order asked."""
+        """Book requests; return the first send time of each booking, in the same order."""
         ...
 
     async def sit(
         self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
     ) -> list[HostTerms]:
-        """Renew the seats of a process until *until*; return its terms, in the order asked."""
+        """Renew the seats of a process until *until*; return its terms, in the same order."""
         ...
 
     async def leave(self, asker: str) -> None:
-        """Give all seats of a process back."""
+        """Give back all seats of a process."""
         ...
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
     ) -> None:
-        """Let no booking of *host* begin before *until*, after so many refusals in a row."""
+        """Hold *host* until *until*, after *strikes* refusals in a row."""
         ...
 
     async def forgive(self, host: str) -> None:
-        """Count no refusals of *host* any more."""
+        """Reset the refusals of *host*."""
         ...
 
 
 class Host(Struct):
-    """What a process knows of a host, and does to it."""
+    """State of one host in this process."""
 
     in_flight: int = 0
-    free_at: float = 0.0  # no request before: the delay after the last one, or a hold
-    held_until: float = 0.0  # by its last refusal
+    free_at: float = 0.0  # send no request before: after a delay or a hold
+    held_until: float = 0.0  # because of its last refusal
     strikes: int = 0  # refusals in a row (429, 503)
-    news: int = 0  # rises with every refusal that begins a hold, and every answer that ends them
-    next_at: float = 0.0  # no request is prepared before: the delay after the last one was
-    preparing: int = 0  # of those in flight, requests that are not sent yet
-    lead_s: float = 0.0  # what a request has taken to be prepared: look-up, connection
-    booked: deque[float] = field(default_factory=deque)  # instants that are ours
-    booked_from: datetime | None = None  # by us alone, until:
-    booked_until: datetime | None = None  # as the store has it
-    missed: bool = False  # instants that were booked went by unused
-    booking: bool = False  # or its terms are being asked for
-    wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at once
-    wished_delay_s: float = 0.0  # the longest that they wish for
-    wished_at_once: int = 1  # the fewest requests
-    waiters: list[Callable[[], None]] = field(default_factory=list)  # first come, first called
+    news: int = 0  # rises when a refusal starts a hold, and when a response ends the refusals
+    next_at: float = 0.0  # prepare no request before: the delay after the last was prepared
+    preparing: int = 0  # requests in flight that aren't sent yet
+    lead_s: float = 0.0  # estimated preparation time of a request: DNS look-up, connection
+    booked: deque[float] = field(default_factory=deque)  # our send times (monotonic)
+    booked_from: datetime | None = None  # from here to booked_until, all bookings are ours
+    booked_until: datetime | None = None  # by the store's clock
+    missed: bool = False  # booked send times passed unused
+    booking: bool = False  # a booking or a request for terms is under way
+    wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at_once
+    wished_delay_s: float = 0.0  # the longest delay among the wishes
+    wished_at_once: int = 1  # the lowest concurrency among the wishes
+    waiters: list[Callable[[], None]] = field(default_factory=list)  # called first in, first out
     rule: HostRule | None = None
-    others_s: float = 0.0  # the longest delay that jobs of other processes wish for
+    others_s: float = 0.0  # the longest delay that jobs of other processes want
     seats: int = 0
-    good_until: datetime | None = None  # of seats and rule, by our clock; None: not known
-    sat: bool = False  # the store may have seats of ours
-    asked_at: float = -math.inf  # when somebody last wanted to ask it
-    peak: int = 0  # requests at once since the last renewal
-    short: bool = False  # somebody had to wait for a seat since then
+    good_until: datetime | None = None  # of seats and rule, by our clock; None: unknown
+    sat: bool = False  # the store may hold seats for us
+    asked_at: float = -math.inf  # when a crawl last wanted to send it a request
+    peak: int = 0  # most requests in flight since the last renewal
+    short: bool = False  # a request had to wait for a seat since then
 
     def wish(self, job: str, delay_s: float, at_once: int) -> None:
-        """Take up what *job* wishes for."""
+        """Set the limits that *job* wants."""
         self.wishes[job] = (delay_s, at_once)
         self._sum_up()
 
     def forget(self, job: str) -> bool:
-        """Drop what *job* wishes for; tell whether it did."""
+        """Remove the limits that *job* wants; return whether there were any."""
         wished = self.wishes.pop(job, None) is not None
         if wished:
             self._sum_up()
         return wished
 
     def _sum_up(self) -> None:
-        # once a wish: what comes of it is asked five times a request
+        # computed once per wish, as the result is read five times per request
         self.wished_delay_s = max([delay for delay, _ in self.wishes.values()], default=0.0)
         self.wished_at_once = min([at_once for _, at_once in self.wishes.values()], default=1)
 
     @property
     def delay_s(self) -> float:
-        """Return the delay that holds."""
+        """Return the effective delay."""
         wished = max(self.wished_delay_s, self.others_s)
         return wished if self.rule is None else self.rule.slowed(wished)
 
     @property
     def at_once(self) -> int:
-        """Return how many requests may be under way, whoever sends them."""
+        """Return the effective concurrency limit, for all processes together."""
         wished = self.wished_at_once
         return wished if self.rule is None else self.rule.narrowed(wished)
 
     @property
     def state(self) -> HostState:
-        """Return what operators say of it."""
+        """Return the state set by operators."""
         return HostState.OPEN if self.rule is None else self.rule.state
 
     def wake(self) -> None:
-        """Call all that wait for it, once."""
+        """Call and remove all waiters."""
         waiters, self.waiters = self.waiters, []
         for wake in waiters:
             wake()
 
     def hold(self, until: float) -> None:
-        """Let no request leave before *until*, whatever was booked."""
+        """Send no request before *until*, and drop bookings."""
         self.held_until = until
         self.free_at = max(self.free_at, until)
         self.booked.clear()
 
     def is_missed(self, instant: float, now: float) -> bool:
-        """Tell whether a booked instant has passed: another may come right after it."""
+        """Return whether a booked send time has passed; a late request could crowd the next one."""
         return instant < now - min(_STALE_S, self.delay_s / 4)
 
     def drop_missed(self, now: float) -> None:
-        """Drop booked instants that have passed."""
+        """Drop missed bookings."""
         while self.booked and self.is_missed(self.booked[0], now):
             self.booked.popleft()
             self.missed = True
 
     def prepared_in(self, wait: float, now: float) -> float:
-        """Return in how many seconds to prepare a request that may be sent in *wait* seconds."""
+        """Return the seconds until a request must be prepared to be sent in *wait* seconds."""
         return max(0.0, wait - self.lead_s if self.delay_s else wait, self.next_at - now)
 
     def prepared(self, took_s: float) -> None:
-        """Learn how long before its instant a request has to be prepared."""
+        """Update the estimated preparation time with the last one."""
         long_s = min(took_s * _SPARE, LONGEST_LEAD_S)
         self.lead_s = max(long_s, (self.lead_s + long_s) / 2)
 
     def book(self, first: datetime, every_s: float, count: int, start: float) -> None:
-        """Take note of *count* booked instants; *start* is the first by our monotonic clock."""
+        """Record *count* booked send times; *start* is the first by our monotonic clock."""
         self.booked.extend(start + n * every_s for n in range(count))
         if first != self.booked_until:
-            self.booked_from = first  # before it, others may have booked
+            self.booked_from = first  # bookings before it may belong to others
         self.booked_until, self.missed = first + timedelta(seconds=every_s) * count, False
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nobody asks it, and the store knows of nobody here who does."""
+        """Return whether the host is unused here, and the store holds nothing for us."""
         return not (self.wishes or self.in_flight or self.sat or self.booking)
 
     def is_wanted(self, now: float, lately_s: float) -> bool:
-        """Tell whether somebody asks it, waits for it, or has wanted to ask it lately."""
+        """Return whether a job has a request in flight or waiting, or wanted one lately."""
         lately = now - self.asked_at < lately_s
         return bool(self.wishes) and (lately or self.in_flight > 0 or bool(self.waiters))
 
     def demand(self, now: float) -> int:
-        """Return how many seats there is a use for."""
+        """Return the number of seats that we can use."""
         if not self.is_wanted(now, _ACTIVE_S) or self.held_until > now + _ACTIVE_S:
             return 0
         most = self.wished_at_once
@@ -180,7 +184,7 @@ class Host(Struct):
 
 
 class HostLedger:
-    """Speaks with the store about hosts, many at once in one transaction."""
+    """Exchanges the state of hosts with the store, many hosts per transaction."""
 
     def __init__(self, clock: Clock, pacer: Pacer, asker: str, hosts: dict[str, Host]) -> None:
         self._clock = clock
@@ -189,22 +193,22 @@ class HostLedger:
         self._hosts = hosts
         self._to_book: set[str] = set()
         self._to_meet: set[str] = set()
-        self._turn = asyncio.Lock()  # of what is said of seats: one after the other
+        self._turn = asyncio.Lock()  # serializes requests about seats
         self._renewing = False
         self._owes = False  # others wait for seats that were in use at the last renewal
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def meet(self, name: str, host: Host) -> None:
-        """Ask for the terms of a host, seats and bookings included; who waits is woken."""
+        """Request the terms of a host, including seats and bookings; then wake its waiters."""
         if not (host.booking or self._closed):
             host.booking = True
             self._to_meet.add(name)
-            if len(self._to_meet) == 1:  # those that come before it runs share its transaction
+            if len(self._to_meet) == 1:  # hosts added before it runs share the transaction
                 self._spawn(self._meet())
 
     def book(self, name: str, host: Host) -> None:
-        """Book the next requests to a host; who waits is woken."""
+        """Book the next requests to a host; then wake its waiters."""
         if not (host.booking or self._closed):
             host.booking = True
             self._to_book.add(name)
@@ -212,19 +216,19 @@ class HostLedger:
                 self._spawn(self._book())
 
     def tell_hold(self, name: str, hold_s: float, strikes: int) -> None:
-        """Let the other processes know of a refusal."""
+        """Tell the other processes about a refusal."""
         now = self._clock.now()
         until = now + timedelta(seconds=hold_s)
         self._spawn(self._tell(self._pacer.hold(name, until, strikes, now)))
 
     def tell_answer(self, name: str) -> None:
-        """Let the other processes know that a host serves again."""
+        """Tell the other processes that a host responds normally again."""
         self._spawn(self._tell(self._pacer.forgive(name)))
 
     async def close(self) -> None:
-        """Stop what runs in the background, and give the seats back; none is asked for again."""
+        """Stop background tasks and give the seats back; no seats are requested afterwards."""
         self._closed = True
-        while tasks := tuple(self._tasks):  # one that ends just now may have begun another
+        while tasks := tuple(self._tasks):  # a task that ends may start another
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -247,7 +251,7 @@ class HostLedger:
             self._spawn(self._renew())
 
     async def _renew(self) -> None:
-        """Renew the seats until there are none."""
+        """Renew seats until there are none."""
         soon = False
         while True:
             await self._clock.sleep(_SOON if soon else RENEW_EVERY)
@@ -261,11 +265,11 @@ class HostLedger:
                 soon = self._owes and not soon
 
     async def _sat(self, names: Sequence[str], *, first: bool = False) -> bool:
-        """Renew the seats of some hosts; tell whether the store has done so."""
+        """Renew the seats of some hosts; return whether that succeeded."""
         try:
             for at in range(0, len(names), _PORTION):
                 await self._sit(names[at : at + _PORTION], first=first)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the hosts are asked for again
+        except Exception as error:  # noqa: BLE001 - whatever it is, terms are requested again
             if not isinstance(error, Unavailable):
                 _log.exception("the seats of hosts could not be renewed")
             return False
@@ -281,10 +285,10 @@ class HostLedger:
         news = [host.news for host in hosts]
         for wish, host in zip(wishes, hosts, strict=True):
             host.sat = True
-            host.seats = min(host.seats, wish.keeps)  # until the answer is there
+            host.seats = min(host.seats, wish.keeps)  # until the reply arrives
             host.peak, host.short = host.in_flight, False
             if not wish.wanted:
-                host.good_until = None  # whoever wants to ask it now asks for its terms first
+                host.good_until = None  # the next request must get new terms first
         terms = await self._pacer.sit(self._asker, wishes, now, now + LAST)
         for host, wish, told, heard in zip(hosts, wishes, terms, news, strict=True):
             self._adopt(host, told, known=host.news == heard)
@@ -293,10 +297,10 @@ class HostLedger:
                 host.good_until = now + LAST - MARGIN
             if not wish.wanted and not host.in_flight:
                 host.sat = False
-                host.wake()  # who waits for a seat asks anew: nobody renews the terms any more
+                host.wake()  # waiters must request terms again, as they are no longer renewed
 
     def _adopt(self, host: Host, terms: HostTerms, *, known: bool) -> None:
-        """Take up what the store says; *known*: there is no news of ours meanwhile."""
+        """Apply the store's reply; *known* if there was no local news since the request."""
         before = (host.seats, host.rule, host.others_s)
         host.seats, host.rule, host.others_s = terms.seats, terms.rule, terms.others_s
         if known:
@@ -319,7 +323,7 @@ class HostLedger:
         bookings = [self._booking(name, host) for name, host in zip(names, hosts, strict=True)]
         left: list[deque[float]] = [deque() for _ in hosts]
         for n, (host, booking) in enumerate(zip(hosts, bookings, strict=True)):
-            if booking.last is not None:  # nobody may use what is being given back
+            if booking.last is not None:  # bookings that are being given back must not be used
                 left[n], host.booked = host.booked, left[n]
         try:
             firsts = await self._pacer.book(bookings, self._clock.now())
@@ -331,7 +335,7 @@ class HostLedger:
         mono, wall = self._clock.monotonic(), self._clock.now()
         for host, booking, kept, first in zip(hosts, bookings, left, firsts, strict=False):
             if booking.last is None or first >= booking.last:
-                host.booked.extend(kept)  # others have booked since: ours are as they were
+                host.booked.extend(kept)  # others have booked since, so ours were kept
             start, every = mono + (first - wall).total_seconds(), booking.every_s
             host.book(first, every, booking.count, start)
         for host in hosts:
@@ -339,7 +343,7 @@ class HostLedger:
             host.wake()
 
     def _booking(self, name: str, host: Host) -> Booking:
-        """Return what to book: further instants, or others in place of those that went by."""
+        """Return a booking for more send times, or one that replaces missed ones."""
         every_s, count = host.delay_s, ahead(host.delay_s)
         last, since = host.booked_until, host.booked_from
         if last is None or since is None or (host.booked and not host.missed):
@@ -353,7 +357,7 @@ class HostLedger:
         try:
             await telling
         except Unavailable:
-            return  # we know it all the same; others will be told by the host
+            return  # our own state is updated; other processes will learn it from the host
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -362,7 +366,7 @@ class HostLedger:
 
 
 def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> SlotRequest:
-    """Return what there is to wish for of a host; *first*: its terms are not known."""
+    """Return the request for seats of a host; *first* if its terms are not known yet."""
     held = host.held_until > mono + host.delay_s
     seated = host.good_until is not None and now < host.good_until
     host.drop_missed(mono)
@@ -373,7 +377,7 @@ def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> 
         host=name,
         wanted=wanted,
         at_once=host.wished_at_once,
-        # used while this is on its way; the other half can be given to others by it
+        # kept in use during the renewal; the store may give the other half to others
         keeps=max(host.in_flight, (host.seats + 1) // 2 if seated and wanted else 0),
         every_s=host.wished_delay_s,
         book=ahead(host.wished_delay_s) if first and not held and not host.booked else 0,
@@ -381,5 +385,5 @@ def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> 
 
 
 def ahead(delay_s: float) -> int:
-    """Return how many requests are booked at once at a pace."""
+    """Return the number of requests to book at once at a given delay."""
     return max(1, min(_BOOK_AT_MOST, int(_BOOK_AHEAD_S / delay_s))) if delay_s else 1

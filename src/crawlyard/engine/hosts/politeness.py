@@ -1,4 +1,4 @@
-"""How one job treats the hosts it meets: by its spec, and by what their robots.txt asks for."""
+"""Politeness of one job: applies its spec and the robots.txt of hosts to the host gate."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,7 +9,7 @@ from crawlyard.engine.robots.rules import RobotsRules
 
 
 class Politeness:
-    """Tells the gate what the job wishes for each host, and knows the rules of each origin."""
+    """Sets the limits of each host at the gate, and looks up the robots.txt rules of origins."""
 
     def __init__(
         self,
@@ -22,25 +22,25 @@ class Politeness:
         self._job = job
         self._gate = gate
         self._access = access
-        self._note = note  # tells operators of what is unusual
-        self._listed = listed  # is told an origin and the sitemaps that its robots.txt names
-        self._delays_s: dict[str, float] = {}  # hosts wished for, and the delay they ask for
-        self._met: set[str] = set()  # origins whose rules were taken up
+        self._note = note  # adds a note to the job's events
+        self._listed = listed  # called with an origin and the sitemaps in its robots.txt
+        self._delays_s: dict[str, float] = {}  # hosts known to the gate, and their crawl-delay
+        self._met: set[str] = set()  # origins whose rules were applied
 
     def adopt(self, spec: JobSpec) -> None:
-        """Go by *spec* from now on."""
+        """Switch to *spec*."""
         self._spec = spec
         for host in self._delays_s:
             self._tell(host)
 
     def wish(self, host: str) -> None:
-        """Tell the gate of *host*, if it does not know of it from this job."""
+        """Register *host* at the gate, unless this job has done so already."""
         if host not in self._delays_s:
             self._delays_s[host] = 0.0
             self._tell(host)
 
     def rules_of(self, origin: str, host: str) -> RobotsRules | Closed | None:
-        """Return the rules of *origin*, why it is closed, or ``None``: `learn` them first."""
+        """Return the rules of *origin* or why it is closed; ``None`` if `learn` must be called."""
         known = self._access.of(origin)
         if isinstance(known, RobotsRules) and origin not in self._met:
             self._met.add(origin)
@@ -48,9 +48,9 @@ class Politeness:
         return known
 
     async def learn(self, origin: str) -> float | None:
-        """Ask for the robots.txt of *origin*; return in how many seconds to ask again.
+        """Fetch the robots.txt of *origin*; return the seconds until the next try.
 
-        ``None``: it is settled, and `rules_of` knows.
+        ``None`` if no further try is needed, so that `rules_of` returns the result.
         """
         known = await self._access.learn(origin)
         if isinstance(known, RobotsRules) or known.retry_in_s is None:

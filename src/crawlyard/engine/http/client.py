@@ -1,4 +1,4 @@
-"""Our own client: HTTP/1.1 over connections that are kept for the next request of their job."""
+"""HTTP/1.1 client that reuses connections within a job."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ from crawlyard.engine.urls import host_of, origin_of, path_of
 
 
 class HttpFetcher:
-    """A fetcher for one job; see `MakeFetcher`."""
+    """Fetcher for one job; see `MakeFetcher`."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class HttpFetcher:
     async def fetch(
         self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
     ) -> Response:
-        """Return the answer to one GET of a canonical *url*; see `Fetcher`."""
+        """Send one GET for a canonical *url*; return the response. See `Fetcher`."""
         started = self._clock.monotonic()
         try:
             incoming, waited_s = await self._asked(url, request_of(url, headers), max_body, go)
@@ -52,7 +52,7 @@ class HttpFetcher:
     async def _asked(
         self, url: str, request: bytes, max_body: int, go: Go
     ) -> tuple[ResponseParser, float]:
-        """Return the answer, and for how many seconds its request waited to be sent."""
+        """Return the parsed response, and the seconds that its request waited to be sent."""
         loop = asyncio.get_running_loop()
         until, waited_s = loop.time() + self._timeout_s, 0.0
         origin = origin_of(url)
@@ -71,7 +71,7 @@ class HttpFetcher:
             waited_s += loop.time() - before
             if wire.usable or again:
                 break
-            again = True  # it was closed while it waited; twice is a failure
+            again = True  # the connection was closed while it waited; twice is a failure
         incoming = ResponseParser(max_body)
         await wire.ask(request, incoming, until + waited_s)
         if incoming.reusable:
@@ -80,13 +80,13 @@ class HttpFetcher:
 
 
 def request_of(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
-    """Return the bytes of a GET of a canonical *url*, or of a POST if there is a *body*.
+    """Return the bytes of a GET for a canonical *url*, or of a POST if there is a *body*.
 
     Raises:
-        ValueError: the URL or a header has a line break in it.
+        ValueError: the URL or a header contains a line break or a zero byte.
     """
     method = "GET" if body is None else "POST"
-    # a dot at the end is for resolvers: hosts are not configured with one
+    # a dot at the end only matters to resolvers; servers are not configured with one
     host, colon, port = host_of(url).partition(":") if "[" not in url else (host_of(url), "", "")
     lines = [f"{method} {path_of(url)} HTTP/1.1", f"Host: {host.rstrip('.')}{colon}{port}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -100,7 +100,7 @@ def request_of(url: str, headers: Mapping[str, str], body: bytes | None = None) 
 
 
 def failure_of(error: Exception, timeout_s: float) -> FetchFailed:
-    """Return what went wrong before an answer could be read, as one of ours."""
+    """Convert an error that occurred before a response could be read to `FetchFailed`."""
     match error:
         case ssl.SSLError():
             return FetchFailed(ErrorKind.TLS, f"no trusted connection: {plain(error)}")

@@ -1,4 +1,4 @@
-"""From a URL to a connection of our own client: none is made that a guard has not allowed."""
+"""Connector: opens the connections of the HTTP client, to addresses that the guard allows."""
 
 import asyncio
 import socket
@@ -23,16 +23,16 @@ AddrInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
 
 _CONNECT_S = 10.0
 _HEAD_START_S = 0.25
-"""For one address before the next is tried beside it. Source: RFC 8305, section 5."""
+"""Delay before the next address is tried in parallel. Source: RFC 8305, section 5."""
 
-_LOOK_UPS = 64  # of one job at once; the others wait for their turn
-_FRESH_S = 60.0  # for so long addresses hold
-_MOST_KNOWN = 4096  # names whose addresses are held
-_MOST_TRIED = 16  # addresses of a name: whose owner may point it at anybody
+_LOOK_UPS = 64  # concurrent DNS look-ups of one job; others wait
+_FRESH_S = 60.0  # how long addresses are cached
+_MOST_KNOWN = 4096  # names with cached addresses
+_MOST_TRIED = 16  # addresses tried per name, as its owner can point it at anyone
 
 
 class Connector:
-    """Makes the connections of one job; each passes *guard* with the address it is made to."""
+    """Opens the connections of one job; *guard* checks the address of each."""
 
     def __init__(self, guard: Guard, names: Resolver, ca_file: Path | None = None) -> None:
         self._guard = guard
@@ -42,22 +42,23 @@ class Connector:
         self._known: OrderedDict[tuple[str, int], tuple[float, Infos]] = OrderedDict()
 
     async def dial(self, url: str, make: Callable[[], HttpConnection]) -> HttpConnection:
-        """Return a connection to the server of a canonical *url*.
+        """Open a connection to the server of a canonical *url*.
 
-        Its addresses are tried in their order, each a little after the one before.
+        Its addresses are tried in order, each shortly after the one before (Happy Eyeballs).
 
         Raises:
             FetchFailed: the name has no address.
-            Crowded: it was not looked up, as too many others are.
-            BlockedAddress: the guard allows none of them.
-            TimeoutError: none answered in time.
-            OSError, RuntimeError: none could be connected to, or be trusted (`ssl.SSLError`).
+            Crowded: the name was not looked up, because too many others are.
+            BlockedAddress: the guard allows none of the addresses.
+            TimeoutError: no address responded in time.
+            OSError, RuntimeError: no address could be connected to, or none could be trusted
+                (`ssl.SSLError`).
         """
         name, port = hostname_of(url), port_of(url)
         left = self._allowed(name, await self._addresses(name, port))
         secure = url.startswith("https:")
         context = trusting(self._ca_file) if secure else None
-        # a dot at the end is for resolvers: no certificate has one
+        # a dot at the end only matters to resolvers; certificates have none
         server_name = name.rstrip(".") if secure else None
 
         def socket_for(info: AddrInfo) -> socket.socket:
@@ -73,17 +74,17 @@ class Connector:
             there = connected.getpeername()
             try:
                 return await _over(connected, make(), context, server_name)
-            except OSError:  # of the handshake: another address may do better
+            except OSError:  # the handshake failed; try another address
                 connected.close()
                 aiohappyeyeballs.remove_addr_infos(left, there)
                 if not left:
                     raise
 
     def _allowed(self, host: str, infos: Infos) -> list[AddrInfo]:
-        """Return the addresses that may be connected to, as many as are tried.
+        """Return the allowed ones of the first `_MOST_TRIED` addresses.
 
         Raises:
-            BlockedAddress: none of them may.
+            BlockedAddress: none of them is allowed.
         """
         allowed, refused = [], []
         for info in infos[:_MOST_TRIED]:
@@ -127,7 +128,7 @@ async def _over(
     context: ssl.SSLContext | None,
     server_name: str | None,
 ) -> HttpConnection:
-    """Return *wire* once it works over a connected socket; it is lost if that breaks off."""
+    """Set up *wire* on a connected socket and return it; forsake it if that fails."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_CONNECT_S):
@@ -141,7 +142,7 @@ async def _over(
 
 
 def _literal(name: str, port: int) -> AddrInfo | None:
-    """Return the address that a name is by itself: no resolver needs to see it."""
+    """Return the address that *name* spells, ``None`` if it needs a resolver."""
     try:
         address = ip_address(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""One connection of our own client, over which one request after the other is asked."""
+"""HTTP connection that carries one request at a time."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,9 +10,10 @@ from crawlyard.engine.http.response_parser import ResponseParser
 
 
 class HttpConnection(asyncio.Protocol):
-    """A connection that has one request under way at most; *opened* and *lost* are told of it.
+    """Connection with at most one request in flight.
 
-    What comes while nothing was asked ends it: it would be taken for the next answer.
+    *opened* and *lost* are called when it opens and when it is lost. Data that arrives without
+    a request closes it, because it would be taken for the next response.
     """
 
     def __init__(
@@ -29,18 +30,18 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Tell whether another request may be sent over it, as far as one can know."""
+        """Return whether another request may be sent on it, as far as is known."""
         transport = self._transport
         return not (self._unasked or self._lost or transport is None or transport.is_closing())
 
     async def ask(self, request: bytes, incoming: ResponseParser, until: float) -> None:
-        """Send *request* and return once *incoming*, its answer, is over.
+        """Send *request* and return when its response, fed to *incoming*, has ended.
 
-        The connection is closed if that breaks off. Nothing is ever sent twice.
+        The connection is closed if this fails or is cancelled. Nothing is ever sent twice.
 
         Raises:
-            TimeoutError: it was not over at *until*, by the clock of the loop.
-            FetchFailed: something came before it was asked for.
+            TimeoutError: the response had not ended at *until*, by the loop's clock.
+            FetchFailed: data arrived before the request.
         """
         if self._unasked:
             detail = "not an HTTP answer: it came before it was asked for"
@@ -56,7 +57,7 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.write(request)
                 await answered
         except BaseException:
-            self.abort()  # also where the answer was there already: nobody takes it
+            self.abort()  # even if the response has arrived, since nobody will read it
             raise
         finally:
             timer.cancel()
@@ -66,16 +67,16 @@ class HttpConnection(asyncio.Protocol):
                 self.abort()
 
     def abort(self) -> None:
-        """Close it at once; whoever waits for an answer gets what there is."""
+        """Close it at once; a request in flight gets what has arrived so far."""
         if self._transport is not None:
             self._error = self._error or ConnectionAbortedError("the connection was given up")
             self._transport.abort()
 
     def forsake(self) -> None:
-        """Count it as lost, as making it was broken off.
+        """Mark it as lost because opening it was interrupted.
 
-        uvloop 0.23 calls no `connection_lost` if that happens between `connection_made` and
-        the return of `create_connection`: whoever waits for it would wait for ever.
+        uvloop 0.23 does not call `connection_lost` if that happens between `connection_made`
+        and the return of `create_connection`, so code waiting for the loss would hang.
         """
         self.abort()
         self.connection_lost(None)
@@ -88,10 +89,10 @@ class HttpConnection(asyncio.Protocol):
         if self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
 
-    # --- what the transport calls
+    # --- callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Register the transport."""
         self._transport = cast("asyncio.Transport", transport)
         if self._lost:
             self.abort()
@@ -99,7 +100,7 @@ class HttpConnection(asyncio.Protocol):
             self._opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what has come."""
+        """Feed data to the response parser."""
         if self._incoming is None:
             self._unasked = True
             self.abort()
@@ -107,7 +108,7 @@ class HttpConnection(asyncio.Protocol):
             self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End, and with it the answer that is under way."""
+        """Mark the connection as lost and end the response in flight."""
         if self._lost:
             return
         self._lost = True

@@ -1,4 +1,4 @@
-"""The connections of one fetcher: all that are open, and those that wait for a next request."""
+"""Connection pool of one fetcher: its open connections, idle ones included."""
 
 import asyncio
 
@@ -6,30 +6,30 @@ from crawlyard.engine.http.connection import HttpConnection
 
 LONGEST_IDLE_S = 15.0
 MOST_IDLE = 256
-"""Connections that wait, of one job: a crawl of a thousand hosts must not hold them all."""
+"""Idle connections per job, since a crawl of a thousand hosts must not keep one to each."""
 
 
 class ConnectionPool:
-    """Keeps connections, by origin: the one that was used last is used next.
+    """Pool of connections by origin; the most recently used is reused first.
 
-    At most *most* wait, each for *idle_s* seconds.
+    At most *most* connections stay idle, each for up to *idle_s* seconds.
     """
 
     def __init__(self, idle_s: float = LONGEST_IDLE_S, most: int = MOST_IDLE) -> None:
         self._idle_s = idle_s
         self._most = most
         self._open: set[HttpConnection] = set()
-        self._idle: dict[HttpConnection, tuple[str, float]] = {}  # the longest idle first
+        self._idle: dict[HttpConnection, tuple[str, float]] = {}  # longest idle first
         self._by_origin: dict[str, list[HttpConnection]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
 
     def made(self) -> HttpConnection:
-        """Return a connection that is yet to be made."""
+        """Return a new connection, not yet opened, that belongs to the pool."""
         return HttpConnection(self._opened, self._lost)
 
     def take(self, origin: str) -> HttpConnection | None:
-        """Return an idle connection to *origin*, no longer kept; ``None`` if there is none."""
+        """Remove and return an idle connection to *origin*, ``None`` if there is none."""
         wires = self._by_origin.get(origin, ())
         while wires:
             wire = wires[-1]
@@ -41,7 +41,7 @@ class ConnectionPool:
         return None
 
     def keep(self, origin: str, wire: HttpConnection) -> None:
-        """Keep a connection for the next request to *origin*."""
+        """Keep a connection idle for the next request to *origin*."""
         if self._closing is not None or not wire.usable:
             wire.abort()
             return
@@ -54,7 +54,7 @@ class ConnectionPool:
             self._sweeper = loop.call_later(self._idle_s, self._sweep)
 
     async def close(self) -> None:
-        """Close all, and return when they are; one that is made later is closed at once."""
+        """Close all connections and wait for that; those opened later are closed at once."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         if self._closing is None:
@@ -77,7 +77,7 @@ class ConnectionPool:
             self._closing.set_result(None)
 
     def _sweep(self) -> None:
-        """Close what has been idle for too long."""
+        """Close connections that have been idle for too long."""
         loop = asyncio.get_running_loop()
         self._sweeper = None
         while self._idle:

@@ -1,6 +1,6 @@
-"""Content codings undone piece by piece, with a cap on what comes out.
+"""Streaming decoders for content codings, with a cap on the output.
 
-A megabyte of gzip can hold a gigabyte: output beyond the cap is never produced.
+A megabyte of gzip can hold a gigabyte, so output beyond the cap is never produced.
 """
 
 import sys
@@ -16,48 +16,48 @@ else:
     from backports import zstd
 
 MAX_CODINGS = 3
-"""Codings one on the other that are undone; more is a mistake or an attack."""
+"""Nested codings that are decoded; more are a mistake or an attack."""
 
 _STEP = 8 * 1024
-"""Bytes of output asked for at a time: what a broken stream may lose. A 160 kB page takes
-5 % longer than in one call."""
+"""Bytes of output requested at a time, and the most that a broken stream loses. A 160 kB page
+takes 5 % longer than in one call."""
 
-_SLACK = 64 * 1024  # bytes by which a coded body may be larger than what is in it
-_MAX_HEADER = 64 * 1024  # of one gzip member, in bytes: it holds a file name and a comment
-_ZSTD_WINDOW_LOG = 23  # 8 MB, what RFC 9659 allows in HTTP: a frame could ask for 2 GB
+_SLACK = 64 * 1024  # bytes by which an encoded body may exceed its content
+_MAX_HEADER = 64 * 1024  # bytes, per gzip member: file name and comment included
+_ZSTD_WINDOW_LOG = 23  # 8 MB, the limit of RFC 9659 for HTTP; a frame could ask for 2 GB
 
 
 class DecodeError(ValueError):
-    """Nothing of a body could be decoded; the message says which coding failed and how."""
+    """No part of a body could be decoded; the message says which coding failed and how."""
 
 
 class _Broken(Exception):
-    """The stream does not follow its coding."""
+    """The stream is malformed."""
 
 
-_IsalError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # a class, not the instance that its stub says
+_IsalError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # a class; the stub says instance
 _FAILURES = (_Broken, _IsalError, brotli.error, zstd.ZstdError)
 
 
 class _Stage(Protocol):
-    """Undoes one coding."""
+    """Decoder of one coding."""
 
-    done: bool  # a stream has come to its proper end
+    done: bool  # the stream has ended properly
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what *data* adds to the output, in pieces of some `_STEP` bytes.
+        """Yield the output for *data* in pieces of about `_STEP` bytes.
 
-        Raises one of `_FAILURES`; what was yielded before is good.
+        Raises one of `_FAILURES`; output yielded before that is valid.
         """
 
 
 class Decoder:
-    """Undoes the codings of one body, as its Content-Encoding lists them.
+    """Decoder of one body with the codings in its Content-Encoding.
 
-    *header* is the header's value (several lines joined by commas), *cap* the most
-    bytes that come out. When *full* is set nothing more is wanted and the caller may
-    close the connection: the cap is reached, or the stream is broken. *truncated* says
-    why the body is not whole; it is empty for one that is, and final after `finish`.
+    *header* is the header's value (several lines joined by commas); *cap* limits the output
+    in bytes. When *full* is set, no more input is needed and the caller may close the
+    connection: the cap is reached or the stream is broken. *truncated* says why the body is
+    incomplete, and is empty if it is complete; it is final after `finish`.
 
     Raises:
         DecodeError: a coding is unknown, or there are too many.
@@ -67,7 +67,7 @@ class Decoder:
         self._names = _codings(header or "")
         self._stages = tuple(_STAGES[name]() for name in self._names)
         self._cap = cap
-        self._made = [0] * len(self._stages)  # bytes, by stage
+        self._made = [0] * len(self._stages)  # bytes of output, by stage
         self._body = bytearray()  # not a list: a body can come in millions of pieces
         self._fed = False
         self._broken = ""
@@ -75,7 +75,7 @@ class Decoder:
         self.truncated = ""
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next piece of the body off the wire; after *full*, nothing happens."""
+        """Decode the next piece of the body; do nothing once *full*."""
         if self.full or not chunk:
             return
         self._fed = True
@@ -89,10 +89,10 @@ class Decoder:
             self.full = True
 
     def finish(self) -> bytes:
-        """Return the decoded body, or what there is of it when *truncated* says so.
+        """Return the decoded body; it is incomplete if *truncated* is set.
 
         Raises:
-            DecodeError: there was a body, and nothing of it could be decoded.
+            DecodeError: there was a body, but no part of it could be decoded.
         """
         ended_early = next(
             (n for n, stage in zip(self._names, self._stages, strict=True) if not stage.done), None
@@ -106,7 +106,7 @@ class Decoder:
         return bytes(self._body)
 
     def _keep(self, piece: bytes) -> bool:
-        """Take *piece* of the output; tell whether there was room for it."""
+        """Append *piece* to the output; return whether all of it fitted."""
         room = self._cap - len(self._body)
         self._body += piece[:room]
         if len(piece) > room:
@@ -114,14 +114,14 @@ class Decoder:
         return len(piece) <= room
 
     def _through(self, data: bytes, at: int) -> Iterator[bytes]:
-        """Yield what comes of *data* behind the stages from *at* on."""
+        """Yield *data* decoded by the stages from *at* on."""
         if at == len(self._stages):
             yield data
             return
         for piece in self._stages[at].feed(data):
             self._made[at] += len(piece)
             if self._made[at] > self._cap + _SLACK and at + 1 < len(self._stages):
-                # a bomb inside a coding that swallows it: nothing would come out, for long
+                # a bomb inside a coding that swallows it would long produce no output
                 self._overflow()
                 return
             yield from self._through(piece, at + 1)
@@ -132,14 +132,14 @@ class Decoder:
 
 
 class _Gzip:
-    """One or more members (RFC 1952).
+    """One or more gzip members (RFC 1952).
 
-    Checksums are passed over, as browsers do: a page with a wrong one is still a page.
+    Checksums are ignored, as in browsers: a page with a wrong one is still a page.
     """
 
     def __init__(self) -> None:
         self.done = False
-        self._held = b""  # the beginning of a header
+        self._held = b""  # incomplete header
         self._stream: igzip_lib.IgzipDecompressor | None = None
         self._skip = 0  # bytes of the trailer still to come
 
@@ -153,7 +153,7 @@ class _Gzip:
             if self._stream is None:
                 data, self._held = self._held + data, b""
                 if self.done and not data.startswith(_GZIP_MAGIC[: len(data)]):
-                    return  # padding behind the last member
+                    return  # padding after the last member
                 start = _gzip_header(data)
                 if start is None:
                     self._held = data
@@ -170,7 +170,7 @@ class _Gzip:
 
 
 class _Deflate:
-    """A zlib stream (RFC 1950) or, as some servers have it, bare deflate (RFC 1951)."""
+    """A zlib stream (RFC 1950) or, as some servers send it, raw deflate (RFC 1951)."""
 
     def __init__(self) -> None:
         self.done = False
@@ -205,7 +205,7 @@ class _Brotli:
         if self.done:
             return
         piece: bytes = self._stream.process(data, output_buffer_limit=_STEP)
-        # it may hold output back after it has taken all its input: ask until none comes
+        # it may still hold output after consuming all input, so ask until there is none
         while piece:
             yield piece
             if self._stream.is_finished():
@@ -238,7 +238,7 @@ class _Zstd:
 
 
 class _Stream(Protocol):
-    """How both isal and zstd decompress."""
+    """Common interface of the isal and zstd decompressors."""
 
     @property
     def eof(self) -> bool: ...
@@ -248,7 +248,7 @@ class _Stream(Protocol):
 
 
 def _drained(stream: _Stream, data: bytes) -> Iterator[bytes]:
-    """Yield all that *data* adds to what *stream* has given."""
+    """Yield all output of *stream* for *data*."""
     yield stream.decompress(data, _STEP)
     while not (stream.eof or stream.needs_input):
         yield stream.decompress(b"", _STEP)
@@ -258,7 +258,7 @@ _GZIP_MAGIC = b"\x1f\x8b\x08"
 
 
 def _gzip_header(data: bytes) -> int | None:
-    """Return the length of the header that *data* begins with, ``None`` if it goes on.
+    """Return the length of the header that *data* begins with, ``None`` if it is incomplete.
 
     Source: RFC 1952 §2.3.
     """
@@ -289,12 +289,12 @@ _STAGES: Mapping[str, Callable[[], _Stage]] = {
     "br": _Brotli,
     "zstd": _Zstd,
 }
-# What some servers put there and mean nothing by: no coding at all, or a charset
+# Values that some servers send without meaning a coding, charsets among them
 _NO_CODING = {"", "identity", "none", "binary", "8bit", "utf-8", "utf8", "iso-8859-1", "us-ascii"}
 
 
 def _codings(header: str) -> tuple[str, ...]:
-    """Return the codings of a Content-Encoding value in the order in which they are undone."""
+    """Return the codings of a Content-Encoding value in the order of decoding."""
     names = [name.strip().lower() for name in header.split(",")]
     names = [name for name in names if name not in _NO_CODING]
     for name in names:

@@ -1,4 +1,4 @@
-"""Names looked up in threads that nothing else waits for."""
+"""DNS resolver that runs look-ups in daemon threads."""
 
 import asyncio
 import socket
@@ -8,30 +8,29 @@ from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 Infos: TypeAlias = Sequence[tuple[Any, ...]]
-"""As `socket.getaddrinfo` returns them."""
+"""Addresses as returned by `socket.getaddrinfo`."""
 
 MOST_NAMES = 512
-"""Looked up at once for one job, those included that nobody waits for any more."""
+"""Concurrent look-ups of one job, including abandoned ones."""
 
 Look: TypeAlias = Callable[[str, int], Infos]
 
 
 class Crowded(OSError):
-    """So many names are being looked up that this one was not: nobody was asked."""
+    """The name was not looked up, because too many look-ups are running."""
 
 
 def look_up(host: str, port: int) -> Infos:
-    """Return the addresses of *host*; blocks for as long as its name servers do."""
+    """Return the addresses of *host*; blocks until its name servers respond."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
 
 
 class Resolver:
-    """Looks names up, at most *most* at once.
+    """Resolver with at most *most* concurrent look-ups.
 
-    A look-up cannot be broken off: it holds its thread until its name servers have
-    answered or not, and whoever asks for the same name meanwhile waits for the same one.
-    Each has a thread of its own, as those of an executor would be waited for when the
-    process ends; that costs 0.1 ms.
+    A look-up cannot be cancelled: it holds its thread until its name servers respond or time
+    out. Requests for the same name share it. Each look-up has a thread of its own, which costs
+    0.1 ms, because the process would wait for the threads of an executor when it exits.
     """
 
     def __init__(self, most: int, look: Look = look_up) -> None:
@@ -40,11 +39,11 @@ class Resolver:
         self._under_way: dict[tuple[str, int], Future[Infos]] = {}
 
     async def addresses(self, host: str, port: int) -> Infos:
-        """Return the addresses that *host* has now.
+        """Return the current addresses of *host*.
 
         Raises:
-            OSError: it has none, or nobody answers.
-            Crowded: too many others are being looked up.
+            OSError: it has no address, or no name server responds.
+            Crowded: too many look-ups are running.
         """
         begun = self._under_way.get((host, port))
         if begun is None:
@@ -55,13 +54,13 @@ class Resolver:
 
     def _begin(self, host: str, port: int) -> Future[Infos]:
         found: Future[Infos] = Future()
-        found.set_running_or_notify_cancel()  # one who waits and is cancelled cancels nothing
+        found.set_running_or_notify_cancel()  # cancelling a waiter must not cancel the look-up
         self._under_way[host, port] = found
 
         def look() -> None:
             try:
                 infos = self._look(host, port)
-            except Exception as error:  # noqa: BLE001 - whoever waits is told
+            except Exception as error:  # noqa: BLE001 - passed on to the waiters
                 self._under_way.pop((host, port))
                 found.set_exception(error)
             else:
@@ -70,7 +69,7 @@ class Resolver:
 
         try:
             threading.Thread(target=look, name=f"look-up of {host}", daemon=True).start()
-        except RuntimeError as error:  # the machine gives this process no more threads
+        except RuntimeError as error:  # the system allows no more threads
             del self._under_way[host, port]
             raise Crowded(f"{host} was not looked up: {error}") from error
         return found
@@ -81,10 +80,10 @@ _TO_SAVE = Resolver(32)
 
 
 async def addresses_of(host: str, port: int) -> Sequence[str]:
-    """Return the addresses that *host* has now, perhaps more than one.
+    """Return the current addresses of *host*, sorted.
 
     Raises:
-        OSError: it has none, or nobody answers.
+        OSError: it has no address, or no name server responds.
     """
     async with asyncio.timeout(_RESOLVE_S):
         found = await _TO_SAVE.addresses(host, port)

@@ -1,10 +1,10 @@
-"""How a request fails: told apart from the client that makes requests, which takes long to load."""
+"""Exceptions of requests, separate from the HTTP client because that is slow to import."""
 
 from crawlyard.core.crawl.page import ErrorKind
 
 
 class FetchFailed(Exception):
-    """There was no usable answer; *transient* says whether another try may bring one."""
+    """There was no usable response; *transient* says whether a retry may get one."""
 
     def __init__(self, kind: ErrorKind, detail: str, *, transient: bool = False) -> None:
         super().__init__(detail)
@@ -14,14 +14,14 @@ class FetchFailed(Exception):
 
 
 class NotSent(Exception):
-    """A request was prepared, but its host may not be asked yet: it is sent some other time."""
+    """A prepared request was not sent because its host isn't ready; it is sent later."""
 
 
 class NotAsked(Exception):
-    """The receiver was not asked, for reasons that are not its own: it is not to be blamed."""
+    """The receiver was not contacted, for reasons on our side; don't count it as its failure."""
 
 
 def plain(error: BaseException) -> str:
-    """Return what an error says, in one line of at most 200 characters."""
+    """Return the message of an error in one line of at most 200 characters."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:200] or type(error).__name__

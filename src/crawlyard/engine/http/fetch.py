@@ -1,7 +1,7 @@
-"""One URL into one response.
+"""Fetcher interface and response record.
 
-Redirects, retries, politeness and robots are not its business: it sends exactly one
-request per call, to an address that the guard allows, and returns or says why not.
+A fetcher sends exactly one request per call, to an address that the guard allows, and returns
+the response or raises. It does not handle redirects, retries, politeness or robots.txt.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,48 +19,48 @@ ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 
 
 class Response(Struct, frozen=True):
-    """An answer as it came, decoded and capped."""
+    """Response, decoded and capped."""
 
     status: int
     headers: Sequence[tuple[str, str]]
-    body: bytes  # with its content codings undone
-    wire_bytes: int  # of the body, before that
-    truncated: str  # why the body is not whole; empty: it is
+    body: bytes  # with its content codings decoded
+    wire_bytes: int  # size of the body before decoding
+    truncated: str  # why the body is incomplete; empty: it is complete
     elapsed_ms: int
-    _by_name: dict[str, list[str]] = field(default_factory=dict)  # the headers again; made here
+    _by_name: dict[str, list[str]] = field(default_factory=dict)  # index of the headers
 
     def __post_init__(self) -> None:
-        by_name: dict[str, list[str]] = {}  # asked seven times a page, mostly for what is not there
+        by_name: dict[str, list[str]] = {}  # 7 look-ups a page, mostly misses
         for key, value in self.headers:
             by_name.setdefault(key.lower(), []).append(value)
         force_setattr(self, "_by_name", by_name)
 
     def header(self, name: str) -> str:
-        """Return the first header of that name (in lower case), or an empty string."""
+        """Return the first header named *name* (in lower case), or an empty string."""
         values = self._by_name.get(name)
         return values[0] if values else ""
 
     def all_headers(self, name: str) -> list[str]:
-        """Return every header of that name (in lower case), in order."""
+        """Return all headers named *name* (in lower case), in order."""
         return self._by_name.get(name, [])
 
     @property
     def content_type(self) -> str:
-        """Return the media type alone, in lower case; empty if there is none."""
+        """Return the media type without parameters, in lower case; empty if there is none."""
         return self.header("content-type").partition(";")[0].strip().lower()
 
     @property
     def charset(self) -> str | None:
-        """Return the charset that the Content-Type names, if it names one."""
+        """Return the charset of the Content-Type, ``None`` if it names none."""
         return charset_of(self.header("content-type"))
 
 
 Go: TypeAlias = Callable[[], Awaitable[None]]
-"""Awaited when the connection is made, directly before the request is written to it."""
+"""Awaited when the connection is open, directly before the request is written."""
 
 
 async def at_once() -> None:
-    """Let a request be sent as soon as its connection is made."""
+    """Send a request as soon as its connection is open."""
 
 
 class Fetcher(Protocol):
@@ -69,29 +69,29 @@ class Fetcher(Protocol):
     async def fetch(
         self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
     ) -> Response:
-        """Return the answer to one GET of a canonical *url*, sent when *go* returns.
+        """Send one GET for a canonical *url* when *go* returns; return the response.
 
-        What *go* raises is raised here, and nothing is sent.
+        Exceptions of *go* are propagated, and nothing is sent.
 
         Raises:
-            FetchFailed: there was none, or none that can be used.
+            FetchFailed: there was no response, or no usable one.
         """
         ...
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         ...
 
 
 MakeFetcher: TypeAlias = Callable[[Guard, timedelta, Clock], Fetcher]
-"""Makes a fetcher for one job, from its guard and the time that one request may take.
+"""Creates a fetcher for one job from its guard, the time-out of a request and a clock.
 
-Its connections are shared with no other, as guards differ, nor are its look-ups of names.
+Fetchers share neither connections nor DNS look-ups, because their guards differ.
 """
 
 
 class Metered(Struct, frozen=True):
-    """A fetcher that tells of the size of each body that it brings."""
+    """Fetcher that reports the wire size of each body to *spend*."""
 
     fetcher: Fetcher
     spend: Callable[[int], None]
@@ -99,11 +99,11 @@ class Metered(Struct, frozen=True):
     async def fetch(
         self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
     ) -> Response:
-        """Return the answer of the fetcher behind; see `Fetcher`."""
+        """Return the response of the wrapped fetcher; see `Fetcher`."""
         response = await self.fetcher.fetch(url, headers, max_body, go)
         self.spend(response.wire_bytes)
         return response
 
     async def close(self) -> None:
-        """Close the fetcher behind."""
+        """Close the wrapped fetcher."""
         await self.fetcher.close()

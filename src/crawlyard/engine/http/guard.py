@@ -1,6 +1,6 @@
-"""Which addresses may be connected to: a server that takes URLs from users must not reach inside.
+"""Address guard: protects internal addresses, because users supply the URLs (SSRF).
 
-Pure: the fetcher asks about every connection, with the address it is about to use.
+Pure functions; the fetcher checks every connection with the address that it is about to use.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from crawlyard.errors import Invalid
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# Source: the IANA special-purpose address registries (RFC 6890 and its updates). Kept here,
-# since ipaddress.is_private misses some and differs between Python versions.
+# Source: the IANA special-purpose address registries (RFC 6890 and its updates). Copied here
+# because ipaddress.is_private misses some and differs between Python versions.
 _CLOSED_V4 = tuple(
     (IPv4Network(network), why)
     for network, why in (
@@ -25,7 +25,7 @@ _CLOSED_V4 = tuple(
         ("10.0.0.0/8", "private"),
         ("100.64.0.0/10", "shared by a carrier (CGNAT)"),
         ("127.0.0.0/8", "loopback"),
-        ("168.63.129.16/32", "a cloud host's own service"),  # Azure's, on a public address
+        ("168.63.129.16/32", "a cloud host's own service"),  # Azure, on a public address
         ("169.254.0.0/16", "link-local"),
         ("172.16.0.0/12", "private"),
         ("192.0.0.0/24", "reserved for protocols"),
@@ -56,20 +56,20 @@ _CLOSED_V6 = tuple(
         ("ff00::/8", "multicast"),
     )
 )
-_PUBLIC_V6 = IPv6Network("2000::/3")  # all that is given out: the rest is refused unseen
+_PUBLIC_V6 = IPv6Network("2000::/3")  # all allocated unicast addresses; the rest is refused
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is the last 32 bits
 _6TO4 = IPv6Network("2002::/16")  # RFC 3056: the IPv4 address follows the first 16 bits
 
 
 class BlockedAddress(OSError):
-    """The address may not be connected to; the message names it, its host and the reason.
+    """Connecting to the address is not allowed; the message names it, its host and the reason.
 
-    An OSError, since it is raised where a connection would be made.
+    It is an OSError because it is raised where a connection would be opened.
     """
 
 
 class _Opening(Struct, frozen=True):
-    """What one entry opens: a host by its name or a network, on one port or on all."""
+    """Entry that allows a host by name or a network, on one port or on all."""
 
     host: str | None = None
     network: Network | None = None
@@ -84,15 +84,15 @@ class _Opening(Struct, frozen=True):
 
 
 class Guard:
-    """Says which connections are refused.
+    """Decides which connections are allowed.
 
-    Each entry of *allow* opens exactly what it names: a host by the name that the URL
-    has (wherever it leads), an address or a CIDR network whichever name leads there,
-    each with ``:PORT`` that port alone. IPv6 with a port is written ``[::1]:8080``.
-    *allow_private* opens everything.
+    Each entry of *allow* allows exactly what it names: a host by its name in the URL
+    (wherever it resolves to), or an address or CIDR network (whichever name resolves to it).
+    With ``:PORT``, it allows only that port. IPv6 with a port is written ``[::1]:8080``.
+    *allow_private* allows everything.
 
     Raises:
-        Invalid: an entry is none of these; the message quotes it.
+        Invalid: an entry has none of these forms; the message quotes it.
     """
 
     def __init__(self, allow: Sequence[str] = (), *, allow_private: bool = False) -> None:
@@ -100,12 +100,12 @@ class Guard:
         self._allow_private = allow_private
 
     def check(self, host: str, address: str, port: int) -> None:
-        """Return if *address* may be connected to on *port*, for a URL with the name *host*.
+        """Check that a URL with the host name *host* may connect to *address* on *port*.
 
-        *host* is as `urls.hostname_of` gives it; an address that is none is refused.
+        *host* is as returned by `urls.hostname_of`. A malformed address is refused.
 
         Raises:
-            BlockedAddress: it may not.
+            BlockedAddress: the connection is not allowed.
         """
         if self._allow_private:
             return
@@ -120,22 +120,22 @@ class Guard:
         raise BlockedAddress(f"{leads} is {why}; --allow-address {parsed} opens it")
 
     def opens(self, host: str, address: str, port: int) -> bool:
-        """Tell whether an entry names this address, be it public or not; as for `check`."""
+        """Return whether an entry allows this address, public or not; see `check`."""
         parsed = _plain(ip_address(address))
         return self._allow_private or any(o.covers(host, parsed, port) for o in self._openings)
 
 
 def spec_guard(spec: JobSpec) -> Guard:
-    """Return the guard that *spec* asks for.
+    """Return the guard for *spec*.
 
     Raises:
-        Invalid: an entry of its *allow_addresses* names nothing.
+        Invalid: an entry of its *allow_addresses* is malformed.
     """
     return Guard(spec.allow_addresses, allow_private=spec.allow_private)
 
 
 def _closed(address: Address) -> str | None:
-    """Return what makes *address* one that is not public, ``None`` if it is."""
+    """Return why *address* is not public, ``None`` if it is public."""
     if isinstance(address, IPv4Address):
         return next((why for network, why in _CLOSED_V4 if address in network), None)
     inner = _embedded(address)
@@ -149,14 +149,14 @@ def _closed(address: Address) -> str | None:
 
 
 def _plain(address: Address) -> Address:
-    """Return the IPv4 address that a mapped one (::ffff:a.b.c.d) is, without its zone."""
+    """Return an IPv4-mapped address (::ffff:a.b.c.d) as IPv4, and other IPv6 without its zone."""
     if isinstance(address, IPv6Address):
         return address.ipv4_mapped or IPv6Address(int(address))
     return address
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address to which a gateway would carry a connection to *address*."""
+    """Return the IPv4 address that a gateway would forward to, ``None`` if there is none."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     if address in _6TO4:
@@ -177,7 +177,7 @@ def _opening(entry: str) -> _Opening:
         host = urls.hostname_of(urls.canonical(f"http://{name}/"))
     except Invalid:
         raise _nonsense(entry, "no such name can be") from None
-    try:  # 127.1 and 0x7f000001 are spellings of an address
+    try:  # 127.1 and 0x7f000001 are addresses too
         return _Opening(network=ip_network(host), port=port)
     except ValueError:
         return _Opening(host=host, port=port)
@@ -188,7 +188,7 @@ def _split(entry: str) -> tuple[str, int | None]:
     text = entry.strip()
     name, colon, port = text.partition(":")
     if ":" in port and not text.startswith("["):
-        name, colon = text, ""  # IPv6: its last colon is no port's
+        name, colon = text, ""  # IPv6 without brackets has no port
     elif text.startswith("["):
         name, closing, rest = text[1:].partition("]")
         bits, colon, port = rest.partition(":")
@@ -205,7 +205,7 @@ def _split(entry: str) -> tuple[str, int | None]:
 
 
 def _plain_network(network: Network) -> Network:
-    """Return the IPv4 network that a network of mapped addresses is."""
+    """Return a network of IPv4-mapped addresses as IPv4, others unchanged."""
     mapped = network.network_address
     if isinstance(mapped, IPv6Address) and mapped.ipv4_mapped and network.prefixlen >= 96:
         return IPv4Network((int(mapped.ipv4_mapped), network.prefixlen - 96))

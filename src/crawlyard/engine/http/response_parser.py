@@ -1,7 +1,7 @@
-"""The answer to one request as it comes off the wire: parsed, decoded and capped.
+"""Response parser: parses, decodes and caps one response as it arrives.
 
-Pure: bytes go in, a response or a failure comes out. All is done with each piece when it
-arrives and nothing is queued, so memory is bounded by the caps alone, however fast it comes.
+It does no I/O: bytes go in, a response or a failure comes out. Each piece is processed when it
+arrives and nothing is queued, so the caps bound memory however fast data arrives.
 """
 
 import ssl
@@ -21,29 +21,30 @@ from crawlyard.engine.http.fetch import Response
 
 LONGEST_FIELD = 64 * 1024
 LONGEST_HEAD = 256 * 1024
-"""Bytes of a status line, the headers and all interim answers together."""
+"""Bytes of the status line, the headers and all interim responses together."""
 
 MOST_HEADERS = 256
 
-_LONGEST_PAUSE = 256 * 1024  # bytes that bring nothing of a body: chunk extensions, trailers
+_LONGEST_PAUSE = 256 * 1024  # bytes in a row without body data: chunk extensions, trailers
 _UPGRADE = 101
 
 
 class _Refused(Exception):
-    """What came is beyond a cap, or not to be; the parser must see no more of it."""
+    """Raised in callbacks to stop the parser when data exceeds a cap or is unacceptable."""
 
 
 class ResponseParser:
-    """One answer, whose body has at most *max_body* bytes on the wire and decoded.
+    """Parser of one response with at most *max_body* bytes of body, on the wire and decoded.
 
-    Without *decodes*, the body stays as it was sent, whatever its Content-Encoding.
-    Once *over*, it is whole or has failed. *reusable* then says whether its connection may
-    carry another request: the answer ended where it said, and nothing followed.
+    Without *decodes*, the body is left as sent, whatever its Content-Encoding. When *over*
+    is set, the response is complete, truncated or has failed. *reusable* then says whether
+    the connection may carry another request: the response ended as announced and nothing
+    followed.
     """
 
     def __init__(self, max_body: int, *, decodes: bool = True) -> None:
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
-        # what servers get wrong and everyone takes; what framing hangs on stays strict
+        # errors that servers make and every client accepts; whatever affects framing stays strict
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,
             lenient_optional_cr_before_lf=True,
@@ -52,8 +53,8 @@ class ResponseParser:
         self._max_body = max_body
         self._decodes = decodes
         self._headers: list[tuple[str, str]] = []
-        self._decoder: Decoder | None = None  # until the headers are complete
-        self._framed = False  # it says itself where it ends
+        self._decoder: Decoder | None = None  # None until the headers are complete
+        self._framed = False  # the headers say where the body ends
         self._status = 0
         self._head_size = self._wire_bytes = self._pause = 0
         self._truncated = ""
@@ -64,11 +65,11 @@ class ResponseParser:
 
     @property
     def has_head(self) -> bool:
-        """Whether status and headers have come, and are none that was refused."""
+        """Whether status and headers have arrived and were accepted."""
         return self._decoder is not None
 
     def feed(self, data: bytes) -> bool:
-        """Take the next piece off the wire; tell whether it is over."""
+        """Process the next piece off the wire; return whether the response is over."""
         if self._parser is None:
             return True
         before = self._wire_bytes
@@ -86,7 +87,7 @@ class ResponseParser:
         return self.over
 
     def end(self, error: Exception | None) -> None:
-        """Take note that the connection has ended, by *error* or in order."""
+        """Handle the end of the connection; *error* is ``None`` if it closed normally."""
         if self.over:
             return
         if self._decoder is not None:
@@ -94,7 +95,7 @@ class ResponseParser:
                 why = plain(error) if error else "the connection was closed"
                 self._truncated = f"the body broke off: {why}"
         elif isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
-            # what it thinks of our end of the handshake comes when that is over for us
+            # the server's verdict on our handshake arrives after it has ended on our side
             self._failure = FetchFailed(ErrorKind.TLS, f"no trusted connection: {plain(error)}")
         else:
             why = "the server closed the connection without an answer"
@@ -103,10 +104,10 @@ class ResponseParser:
         self.over = True
 
     def response(self, elapsed_ms: int) -> Response:
-        """Return the answer that is over.
+        """Return the response, which must be over.
 
         Raises:
-            FetchFailed: it is none that can be used.
+            FetchFailed: the response is not usable.
         """
         if self._failure is not None:
             raise self._failure
@@ -126,18 +127,18 @@ class ResponseParser:
         )
 
     def release(self) -> None:
-        """Let go of the parser, which refers back here: no cycle waits for the collector."""
+        """Drop the parser, to break the reference cycle with it."""
         self._parser = None
 
-    # --- what the parser calls
+    # --- callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """Take note that something comes."""
+        """Detect a second response."""
         if self._whole:
-            self.reusable = False  # a second answer, to nobody's question
+            self.reusable = False  # a second response, to no request
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer."""
+        """Add a header, or check the size of a trailer."""
         if self._whole:
             return
         size = len(name) + len(value)
@@ -149,12 +150,12 @@ class ResponseParser:
         if b"\0" in value:
             self._refuse(ErrorKind.PROTOCOL, "not an HTTP answer: a zero byte in a header")
         if self._decoder is None:
-            # as bytes that are no UTF-8 come back out of it: with surrogates in their place
+            # surrogates stand for bytes that are not UTF-8, so that these can be restored
             text = value.rstrip(b" \t").decode("utf-8", "surrogateescape")
             self._headers.append((name.decode("utf-8", "surrogateescape"), text))
 
     def on_headers_complete(self) -> None:
-        """Judge the head, and make ready for the body."""
+        """Check the status and headers, and prepare to decode the body."""
         if self._whole or self._parser is None:
             return
         self._status = self._parser.get_status_code()
@@ -179,7 +180,7 @@ class ResponseParser:
             self._refuse(ErrorKind.DECODE, str(error))
 
     def on_body(self, chunk: bytes) -> None:
-        """Take a piece of the body, without what frames it."""
+        """Decode a piece of the body, without its framing."""
         decoder = self._decoder
         if self.over or decoder is None:
             return
@@ -189,25 +190,25 @@ class ResponseParser:
             self._wire_bytes = self._max_body
             self._truncated = f"the body is larger than {self._max_body} bytes"
         decoder.feed(chunk)
-        self.over = bool(self._truncated) or decoder.full  # the rest would be thrown away
+        self.over = bool(self._truncated) or decoder.full  # the rest would be discarded
 
     def on_message_complete(self) -> None:
-        """Take note that this was all, unless it was an interim answer."""
+        """Mark the response as complete, unless it was an interim response."""
         if self.over or self._decoder is None or self._parser is None:
             return
         self._whole = self.over = True
         self.reusable = self._parser.should_keep_alive()
 
-    # --- what must not be
+    # --- rejected data
 
     def _pass_over(self) -> None:
-        """Forget an interim answer; `LONGEST_HEAD` ends those that do not end."""
+        """Drop an interim response; `LONGEST_HEAD` stops an endless series."""
         if self._status == _UPGRADE:
             self._refuse(ErrorKind.PROTOCOL, "not an HTTP answer: a switch nobody asked for")
         self._headers.clear()
 
     def _wait_longer(self, size: int) -> None:
-        """Count *size* bytes that brought the answer no further: of a head, between chunks."""
+        """Count *size* bytes without body data: headers, or data between chunks."""
         self._pause += size
         if self._decoder is None and self._pause > LONGEST_HEAD:
             why = "headers beyond the cap: they do not end"
@@ -218,7 +219,7 @@ class ResponseParser:
             self.over = True
 
     def _reject(self, error: Exception) -> None:
-        """Judge what is no HTTP: before the body all is lost, after it nothing."""
+        """Handle malformed HTTP: fail before the body, truncate inside it, ignore it after that."""
         self.reusable = False
         if self.over:
             return
@@ -229,7 +230,7 @@ class ResponseParser:
         self.over = True
 
     def _refuse(self, kind: ErrorKind, detail: str) -> NoReturn:
-        """Stop the parser: `feed` gets an error of its own from it. A body so far is kept."""
+        """Stop the parser, which makes `feed_data` raise. The body so far is kept."""
         if self._decoder is None:
             self._failure = FetchFailed(kind, detail)
         else:

@@ -1,4 +1,4 @@
-"""Messages to webhooks: one POST each, to an address that a guard allows, and nowhere else."""
+"""Webhook POST: sends one message per request, only to addresses that the guard allows."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,24 +18,24 @@ from crawlyard.engine.http.response_parser import ResponseParser
 from crawlyard.engine.urls import canonical
 
 TIMEOUT = timedelta(seconds=15)
-"""For a message and its answer together.
+"""Time for a message and its response together.
 
 Source: Standard Webhooks, "Operational considerations": 15 to 30 s.
 """
 
-_NAMES = 256  # looked up at once, those included that nobody waits for any more
+_NAMES = 256  # concurrent DNS look-ups, including abandoned ones
 
 
 class PostAnswer(Struct, frozen=True, kw_only=True):
-    """What a receiver said."""
+    """Response of a receiver."""
 
     status: int
-    retry_after: str  # the header as it came; empty: there was none
+    retry_after: str  # the header as received; empty: there was none
     excerpt: str  # the beginning of the body
 
 
 class Poster:
-    """Sends single messages, each on a connection of its own; redirects are answers."""
+    """Sends messages, each on a connection of its own; redirects are not followed."""
 
     def __init__(
         self,
@@ -52,13 +52,13 @@ class Poster:
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, guard: Guard
     ) -> PostAnswer:
-        """Return the answer to one POST of *body*, which is JSON, to *url*.
+        """Send one POST of *body*, which is JSON, to *url*; return the response.
 
-        The status decides: an answer whose body never ends, or breaks off, is one.
+        Only the status matters: a response whose body breaks off or never ends is valid.
 
         Raises:
-            FetchFailed: there was no answer.
-            NotAsked: the receiver was not asked, as too many names are being looked up.
+            FetchFailed: there was no response.
+            NotAsked: the receiver was not contacted, because too many look-ups are running.
             Invalid: *url* is not a URL.
         """
         url = canonical(url)
@@ -85,7 +85,7 @@ class Poster:
         )
 
     async def _send(self, url: str, request: bytes, guard: Guard, incoming: ResponseParser) -> None:
-        """Send *request* and return once its answer is over and the connection is closed."""
+        """Send *request*; return when its response is over and the connection is closed."""
         until = asyncio.get_running_loop().time() + self._timeout_s
         kept = ConnectionPool()
         try:

@@ -1,1 +1,1 @@
-"""robots.txt: parsing, caching, fetching."""
+"""robots.txt: parsing, caching and fetching."""

@@ -1,4 +1,4 @@
-"""robots.txt of each origin: had once for a job, kept for a day, asked again when it fails."""
+"""robots.txt cache: fetched once per job and origin, kept for a day, retried on failure."""
 
 import asyncio
 import logging
@@ -22,16 +22,16 @@ from crawlyard.errors import Unavailable
 
 MAX_HOPS = 5  # RFC 9309, 2.3.1.2
 KEPT_S = 24 * 3600.0  # RFC 9309, 2.4
-FRESH_S = 60.0  # what was had so long before a job began holds for it; older is asked for again
-_SILENT_TRIES = 6  # after a 5xx, a time-out or a reset: 2 + 4 + 8 + 16 + 32 s of waiting
-_UNREACHABLE_TRIES = 3  # no such name, nobody listens: 2 + 4 s
-_SAVE_EVERY = timedelta(seconds=0.25)  # those that come in meanwhile share a transaction
+FRESH_S = 60.0  # age at the start of a job up to which a file is used; older ones are refetched
+_SILENT_TRIES = 6  # after a 5xx, a time-out or a reset: waits 2 + 4 + 8 + 16 + 32 s
+_UNREACHABLE_TRIES = 3  # after a DNS or connection failure: waits 2 + 4 s
+_SAVE_EVERY = timedelta(seconds=0.25)  # files that arrive meanwhile share a transaction
 
 _log = logging.getLogger(__name__)
 
 
 class Closed(Struct, frozen=True):
-    """Why an origin may not be asked."""
+    """Reason why an origin may not be crawled."""
 
     kind: ErrorKind
     detail: str
@@ -39,27 +39,27 @@ class Closed(Struct, frozen=True):
 
 
 class RobotsKeeper(Protocol):
-    """What processes share of it: see `RobotsStore`."""
+    """Store of robots.txt files, shared by processes; see `RobotsStore`."""
 
     async def get(self, origin: str, now: datetime) -> RobotsFile | None:
-        """Return the file of an origin if it still holds at *now*."""
+        """Return the file of an origin if it has not expired at *now*."""
         ...
 
     async def put(self, files: Sequence[RobotsFile]) -> None:
-        """Keep files, each in place of one that was had earlier."""
+        """Save files, replacing earlier ones of the same origins."""
         ...
 
 
 class _Known(Struct, frozen=True):
     rules: RobotsRules
-    had_at: float  # monotonic, as all of this process
+    had_at: float  # when the file was fetched; monotonic, like `until`
     until: float
 
 
 class RobotsCache(Struct):
-    """The rules that all jobs of a process have learnt.
+    """Rules cached for all jobs of a process.
 
-    With a *keeper*, also what other processes and earlier ones have asked for.
+    With a *keeper*, files fetched by other and earlier processes are used as well.
     """
 
     clock: Clock
@@ -69,9 +69,9 @@ class RobotsCache(Struct):
     _saving: asyncio.Task[None] | None = None
 
     def get(self, origin: str, agent: str, since: float = -math.inf) -> RobotsRules | None:
-        """Return the rules of *origin* for *agent*, if they are known and not a day old.
+        """Return the rules of *origin* for *agent* if they are known and have not expired.
 
-        Only those that were had at the instant *since* of the clock, or later.
+        Only rules fetched at *since* (monotonic) or later count.
         """
         known = self._rules.get((origin, agent))
         if known is None or known.had_at < since or self.clock.monotonic() >= known.until:
@@ -79,18 +79,18 @@ class RobotsCache(Struct):
         return known.rules
 
     def put(self, origin: str, agent: str, rules: RobotsRules) -> None:
-        """Remember rules for a day."""
+        """Cache rules for a day."""
         self._remember(origin, agent, rules, 0.0, KEPT_S)
 
     async def recall(self, origin: str, agent: str) -> None:
-        """Take up the rules of *origin* for *agent* by a file that is kept, if there is one."""
+        """Load the rules of *origin* for *agent* from a saved file, if there is one."""
         if self.keeper is None:
             return
         now = self.clock.now()
         try:
             file = await self.keeper.get(origin, now)
         except Unavailable:
-            return  # then it is asked for
+            return  # the caller fetches it instead
         if file is not None:
             rules = _rules_in(file.status, file.body, agent)
             age_s = (now - file.fetched_at).total_seconds()
@@ -98,7 +98,7 @@ class RobotsCache(Struct):
             self._remember(origin, agent, rules, age_s, left_s)
 
     def keep(self, origin: str, status: int, body: bytes) -> None:
-        """Keep what *origin* has answered, for a day and for all processes."""
+        """Save the response of *origin* for a day, for all processes."""
         if self.keeper is None:
             return
         now = self.clock.now()
@@ -113,7 +113,7 @@ class RobotsCache(Struct):
             self._saving = asyncio.get_running_loop().create_task(self._save_soon(self.keeper))
 
     async def close(self) -> None:
-        """Save what is not saved yet."""
+        """Save what is still unsaved."""
         if self._saving is not None and self.keeper is not None:
             self._saving.cancel()
             with suppress(asyncio.CancelledError):
@@ -132,24 +132,24 @@ class RobotsCache(Struct):
             await keeper.put(files)
         except Unavailable as error:
             _log.debug("the robots.txt of %d origins are not kept: %s", len(files), error)
-        except Exception:  # noqa: BLE001 - whatever it is, those that come later are to be kept
+        except Exception:  # noqa: BLE001 - later files must still be saved
             _log.exception("the robots.txt of %d origins could not be kept", len(files))
 
     def _remember(
         self, origin: str, agent: str, rules: RobotsRules, age_s: float, left_s: float
     ) -> None:
         now = self.clock.monotonic()
-        self._rules.pop((origin, agent), None)  # so that they stay in the order of their ends
+        self._rules.pop((origin, agent), None)  # reinsert, to keep the order by expiry
         self._rules[origin, agent] = _Known(rules, now - age_s, now + left_s)
         while self._rules[oldest := next(iter(self._rules))].until <= now:
             del self._rules[oldest]
 
 
 class RobotsAccess:
-    """What one job knows of the robots.txt of the origins it meets.
+    """robots.txt rules as one job sees them.
 
-    Who has changed his robots.txt sees the next job obey it: what is kept from before is
-    for origins that do not answer now.
+    Each job fetches files again, so that the next job obeys a changed robots.txt. Files from
+    before the job are only used for origins that do not respond now.
     """
 
     def __init__(
@@ -162,22 +162,22 @@ class RobotsAccess:
         self._cache = cache
         self._ask = ask  # fetches one URL, politely; raises FetchFailed
         self._since = cache.clock.monotonic() - FRESH_S
-        self._older: set[str] = set()  # origins that go by what was had before
+        self._older: set[str] = set()  # origins that use a file from before the job
         self._given_up: dict[str, Closed] = {}
-        self._tries: dict[str, int] = {}  # of origins that did not answer so far
+        self._tries: dict[str, int] = {}  # of origins that have not responded so far
 
     def of(self, origin: str) -> RobotsRules | Closed | None:
-        """Return the rules of *origin*, why it is given up, or ``None``: `learn` it first."""
+        """Return the rules of *origin* or why it was given up; ``None`` if it is unknown."""
         since = -math.inf if origin in self._older else self._since
         return self._given_up.get(origin) or self._cache.get(origin, self._agent, since)
 
     async def learn(self, origin: str) -> RobotsRules | Closed:
-        """Ask for the robots.txt of *origin* once; return its rules, or why there are none.
+        """Fetch the robots.txt of *origin* once; return its rules, or why there are none.
 
-        Nobody is asked where others have had it since the job began, or just before. An
-        older file of the last day holds where the origin does not answer now. Any 4xx
-        allows everything. A 5xx, a time-out or a reset closes the origin until it
-        answers; after several tries it is given up for this job.
+        No request is sent if the file was fetched since the job began, or shortly before. If
+        the origin does not respond, an older file of the last day is used. Any 4xx except 429
+        allows everything. A 429, a 5xx, a time-out or a reset closes the origin until it
+        responds; after several tries it is given up for this job.
 
         Source: RFC 9309, sections 2.3.1 and 2.4.
         """
@@ -201,10 +201,10 @@ class RobotsAccess:
         return rules
 
     async def _follow(self, url: str) -> Response:
-        """Return the answer after up to five redirects, which may lead to other hosts.
+        """Return the response after up to five redirects, which may lead to other hosts.
 
-        Rules found elsewhere apply to the first origin; a longer chain, or one that
-        leads nowhere, is taken as "there is no robots.txt", as for any 4xx.
+        Rules found elsewhere apply to the first origin. A longer chain, or one without a
+        usable Location, counts as "there is no robots.txt", like a 4xx.
         """
         answer = await self._ask(url)
         for _ in range(MAX_HOPS):
@@ -226,7 +226,7 @@ class RobotsAccess:
         tries = self._tries[origin] = self._tries.get(origin, 0) + 1
         unreachable = failure.kind in (ErrorKind.DNS, ErrorKind.CONNECT)
         most = _UNREACHABLE_TRIES if unreachable else _SILENT_TRIES
-        # what makes the host unreachable is the better name for it than «no robots.txt»
+        # the cause of unreachability is a more useful kind than ROBOTS
         kind = ErrorKind.ROBOTS if failure.kind is ErrorKind.TIMEOUT else failure.kind
         detail = f"{origin} is closed: {failure.detail}"
         if not failure.transient or tries >= most:
@@ -237,5 +237,5 @@ class RobotsAccess:
 
 
 def _rules_in(status: int, body: bytes, agent: str) -> RobotsRules:
-    """Return what an answer that is no failure says; any but a 2xx allows everything."""
+    """Return the rules in a response that is not a failure; any but a 2xx allows everything."""
     return parse(body, agent) if 200 <= status < 300 else ALLOW_ALL

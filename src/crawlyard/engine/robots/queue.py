@@ -1,4 +1,4 @@
-"""The robots.txt requests that are under way: few at once, and each within its host's pace."""
+"""Queue of robots.txt requests in flight: few at once, each within the pace of its host."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class RobotsQueue:
-    """Learns the rules of origins; the targets of their hosts are blocked meanwhile."""
+    """Fetches the rules of origins, and blocks the targets of their hosts meanwhile."""
 
     def __init__(
         self,
@@ -36,10 +36,10 @@ class RobotsQueue:
         self._ask = ask
         self._spawn = spawn
         self._tasks: set[asyncio.Task[None]] = set()
-        self._taken: dict[str, Slot] = {}  # by host, for what is asked next
+        self._taken: dict[str, Slot] = {}  # by host, for its next request
 
     def begin(self, manners: Politeness, origin: str, host: str) -> None:
-        """Ask for the robots.txt of *origin*, whose *host* may be asked now."""
+        """Start fetching the robots.txt of *origin*, whose *host* is ready."""
         self._turns.block(host)
         slot = self._taken[host] = self._gate.take(host)
         task = self._spawn(self._learn(manners, origin, host))
@@ -49,13 +49,13 @@ class RobotsQueue:
     def _ended(self, host: str, slot: Slot, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         slot.give()
-        if task.cancelled():  # perhaps before it began; and an edit may let the crawl go on
+        if task.cancelled():  # perhaps before it started; an edit may resume the crawl
             if self._taken.get(host) is slot:
                 del self._taken[host]
             self._turns.unblock(host)
 
     def cancel(self) -> None:
-        """Give up what is under way: no page is lost by it."""
+        """Cancel the requests in flight; no page is lost."""
         for task in self._tasks:
             task.cancel()
 
@@ -63,14 +63,14 @@ class RobotsQueue:
         return len(self._tasks)
 
     async def ask(self, url: str, manners: Politeness) -> Response:
-        """Return the answer to one request for a robots.txt, or to a hop on the way to it."""
+        """Send one request for a robots.txt or a redirect of it; return the response."""
         host = host_of(url)
         slot = self._taken.pop(host, None)
         if slot is None:
             manners.wish(host)
             slot = await self._gate.acquire(host)
         try:
-            # its cap is the standard's, whatever the pages' is; what is cut off shows as cut
+            # the standard's cap, not the one for pages; one byte more shows that the file was cut
             return await self._ask(url, slot.go, MAX_PARSED + 1)
         finally:
             slot.give()
@@ -82,12 +82,12 @@ class RobotsQueue:
             _log.exception("the robots.txt of %s could not be handled", origin)
             again_in_s = _AFTER_DEFECT_S
         finally:
-            if host in self._taken:  # the rules were kept, or there was no time to ask
+            if host in self._taken:  # the rules were cached, or the task was cancelled first
                 self._taken.pop(host).give_unused()
         if again_in_s is None:
             self._turns.unblock(host)
         else:
             self._turns.block_for(host, again_in_s)
-        # before the crawl hears of the end of this task, and looks for room
+        # before the crawl is notified that this task has ended and checks for room
         if (task := asyncio.current_task()) is not None:
             self._tasks.discard(task)

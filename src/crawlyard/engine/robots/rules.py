@@ -1,6 +1,6 @@
-"""What a site's robots.txt allows.
+"""robots.txt parser and rules.
 
-Source: RFC 9309, and where it leaves room (misspelt keys, crawl-delay) what large crawlers do.
+Source: RFC 9309; where it leaves room (misspelt keys, crawl-delay), practice of large crawlers.
 """
 
 import codecs
@@ -11,7 +11,7 @@ from string import ascii_letters, digits, hexdigits
 from msgspec import Struct, field
 
 MAX_PARSED = 500 * 1024
-"""Bytes that are read of a file, the least that RFC 9309 §2.5 asks for."""
+"""Bytes read of a file: the minimum that RFC 9309 §2.5 requires."""
 
 _USER_AGENT = {b"user-agent", b"useragent", b"user agent"}
 _ALLOW = {b"allow"}
@@ -23,13 +23,13 @@ _ANYONE = "*"
 _TOKEN = frozenset((ascii_letters + digits + "_-.").encode())
 _HEX = frozenset(hexdigits.encode())
 _UNRESERVED = frozenset((ascii_letters + digits + "-._~").encode())
-_PLAIN = _UNRESERVED | frozenset(b":/?#[]@!&'()+,;=")  # "*" and "$" have a meaning of their own
+_PLAIN = _UNRESERVED | frozenset(b":/?#[]@!&'()+,;=")  # without "*" and "$", which are special
 
 
 def token_of(agent: str) -> str:
-    """Return the name by which robots.txt knows *agent*, a whole User-Agent value, in lower case.
+    """Return the robots.txt product token of *agent*, a whole User-Agent value, in lower case.
 
-    It is the first product; of «Mozilla/5.0 (compatible; Name/1.0; …)» it is Name.
+    It is the first product; for «Mozilla/5.0 (compatible; Name/1.0; …)» it is Name.
     """
     if agent[:8].lower() == "mozilla/":
         _, found, rest = agent.partition("compatible;")
@@ -39,25 +39,25 @@ def token_of(agent: str) -> str:
 
 
 class _Rule(Struct, frozen=True):
-    """One path pattern, ready to be matched in one pass over the path."""
+    """Path pattern, prepared for matching in one pass over the path."""
 
     allow: bool
-    value: bytes  # as it is written
-    octets: int  # of the pattern: the longest wins
-    parts: tuple[str, ...]  # what stood between the asterisks
+    value: bytes  # as written in the file
+    octets: int  # length of the pattern; the longest match wins
+    parts: tuple[str, ...]  # the text between the asterisks
     anchored: bool  # it ends with "$"
 
     @property
     def line(self) -> str:
-        """Return the line of the file, as it is shown."""
+        """Return the line of the file, for display."""
         key = "Allow" if self.allow else "Disallow"
         return f"{key}: {self.value.decode('utf-8', 'replace')}"
 
     def matches(self, path: str) -> bool:
-        """Tell whether the normalised *path* fits, in time linear in its length.
+        """Return whether the normalised *path* matches, in time linear in its length.
 
-        The first place where a part fits is as good as any later one, so nothing is
-        ever tried twice.
+        The first position where a part matches is as good as any later one, so there is no
+        backtracking.
         """
         head, *rest = self.parts
         if not path.startswith(head):
@@ -77,10 +77,10 @@ class _Rule(Struct, frozen=True):
 
 
 class RobotsRules:
-    """What one site lets one agent do.
+    """Rules of one site for one agent.
 
-    *delay_s* is the crawl-delay in seconds, ``None`` when there is none; *sitemaps*
-    are the values as they are written, in the file's order.
+    *delay_s* is the crawl-delay in seconds, ``None`` if there is none; *sitemaps* are the
+    values as written, in file order.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class RobotsRules:
     ) -> None:
         self.delay_s = delay_s
         self.sitemaps = sitemaps
-        # Most rules are plain prefixes: a look-up per length instead of a test per
-        # rule keeps a file of 40,000 rules from costing milliseconds a URL.
+        # Most rules are plain prefixes. One look-up per length instead of one test per
+        # rule keeps a file of 40,000 rules from costing milliseconds per URL.
         self._prefixes: dict[str, _Rule] = {}
         wild = []
         for rule in rules:
@@ -101,11 +101,11 @@ class RobotsRules:
             elif rule.allow or rule.parts[0] not in self._prefixes:
                 self._prefixes[rule.parts[0]] = rule
         self._lengths = sorted({len(prefix) for prefix in self._prefixes}, reverse=True)
-        # the winner first: the longest; of two that are equally long, the one that allows
+        # in order of precedence: longest first; of equal length, Allow first
         self._wild = sorted(wild, key=lambda rule: (-rule.octets, not rule.allow))
 
     def verdict(self, path: str) -> str | None:
-        """Return the line that forbids *path* (with its query), ``None`` if it is allowed."""
+        """Return the line that disallows *path* (with its query), ``None`` if it is allowed."""
         if path == "/robots.txt" or not (self._lengths or self._wild):
             return None
         path = _normalised(path.encode("utf-8", "replace"))
@@ -124,14 +124,14 @@ class RobotsRules:
 
 
 ALLOW_ALL = RobotsRules()
-"""What a site without robots.txt says."""
+"""Rules of a site without robots.txt."""
 
 
 def parse(body: bytes, agent: str) -> RobotsRules:
-    """Return what *body*, a robots.txt file, says to *agent* (a whole User-Agent value).
+    """Parse *body*, a robots.txt file, for *agent* (a whole User-Agent value).
 
-    Nothing in it is an error: what is not understood is passed over, a line that
-    `MAX_PARSED` cuts included.
+    Nothing in it is an error: unknown lines are ignored, and so is a line that is cut at
+    `MAX_PARSED`.
     """
     reader = _Reader(token_of(agent))
     sitemaps: list[str] = []
@@ -149,25 +149,25 @@ def parse(body: bytes, agent: str) -> RobotsRules:
 
 
 class _Section(Struct):
-    """What the file says to one agent, all its groups merged."""
+    """Rules for one agent, merged from all its groups."""
 
     rules: list[_Rule] = field(default_factory=list)
     delay_s: float | None = None
 
 
 class _Reader:
-    """Follows the groups of a file, as far as they concern one agent.
+    """Tracks the groups of a file that apply to one agent.
 
-    Rules end the list of agents before them; any other record may stand among the
-    agents (RFC 9309 §2.2.1). A crawl-delay is such a record, but where each agent
-    has one of its own, it is not the next agent's.
+    A rule ends the list of agents before it; other records may stand between the agents
+    (RFC 9309 §2.2.1). A crawl-delay is such a record, but an agent listed after it does not
+    inherit it, as each agent may have its own.
     """
 
     def __init__(self, token: str) -> None:
         self._token = token
         self._sections: dict[str, _Section] = {}
-        self._group: set[str] = set()  # names that the next rule is for
-        self._paced: set[str] = set()  # and those that the next crawl-delay is for
+        self._group: set[str] = set()  # names that the next rule applies to
+        self._paced: set[str] = set()  # names that the next crawl-delay applies to
         self._ruled = self._delayed = False
 
     def agent(self, value: bytes) -> None:
@@ -196,12 +196,12 @@ class _Reader:
             section.delay_s = _slower(section.delay_s, value)
 
     def section(self) -> _Section:
-        """Return what is said to the agent by name or else to anyone, or else nothing."""
+        """Return the section of the agent's name, else the one of "*", else an empty one."""
         return self._sections.get(self._token) or self._sections.get(_ANYONE) or _Section()
 
 
 def _records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the keys, in lower case, and the values of the lines of *body*."""
+    """Yield the key (in lower case) and the value of each line of *body*."""
     cut = len(body) > MAX_PARSED
     body = body[:MAX_PARSED]
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -214,18 +214,18 @@ def _records(body: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _token(value: bytes) -> str:
-    """Return the product name that *value* begins with, in lower case; it may be empty."""
+    """Return the product token that *value* begins with, in lower case; it may be empty."""
     end = next((i for i, octet in enumerate(value) if octet not in _TOKEN), len(value))
     return value[:end].decode("ascii").lower()
 
 
 def _rule(value: bytes, *, allow: bool) -> _Rule:
-    if _PLAIN.issuperset(value):  # nearly always, and twice as fast
+    if _PLAIN.issuperset(value):  # nearly always true, and twice as fast
         return _Rule(allow, value, len(value), (value.decode("ascii"),), anchored=False)
     anchored = value.endswith(b"$")
     head, *rest = [_normalised(part) for part in value.removesuffix(b"$").split(b"*")]
-    # "a**b" is "a*b", and an asterisk at the end says nothing, with "$" or without:
-    # "/a*" is "/a", and as long
+    # "a**b" equals "a*b", and a final asterisk has no effect, with "$" or without:
+    # "/a*" equals "/a" and has the same length
     if rest and not rest[-1]:
         anchored = False
     *middle, tail = [part for part in rest if part] or [""]
@@ -235,11 +235,11 @@ def _rule(value: bytes, *, allow: bool) -> _Rule:
 
 
 def _normalised(text: bytes) -> str:
-    """Return *text* with one spelling for each octet.
+    """Return *text* with each octet in one canonical spelling.
 
-    Escapes of unreserved characters are undone, all other octets that mean nothing in
-    a URL are escaped, by upper-case hex: so "%7e" is "~" and "ä" is "%C3%A4", but "%2F"
-    is not "/".
+    Escaped unreserved characters are decoded; all other octets without a meaning in URLs
+    are escaped in upper-case hex. So "%7e" becomes "~" and "ä" becomes "%C3%A4", but "%2F"
+    does not become "/".
     """
     if _PLAIN.issuperset(text):  # nearly always
         return text.decode("ascii")
@@ -259,7 +259,7 @@ def _normalised(text: bytes) -> str:
 
 
 def _slower(known: float | None, value: bytes) -> float | None:
-    """Return the longer of two crawl-delays, *value* being the text of one."""
+    """Return the longer of *known* and the crawl-delay in *value*; ignore an invalid *value*."""
     try:
         delay_s = float(value)
     except ValueError:
