@@ -1,1 +1,1 @@
-"""A small site of our own, served on loopback."""
+"""Demo site, served on the loopback address."""

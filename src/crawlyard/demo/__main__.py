@@ -1,4 +1,4 @@
-"""Serves the demo site, or a folder, until it is stopped: ``python -m crawlyard.demo``."""
+"""Command that serves the demo site or a folder: ``python -m crawlyard.demo``."""
 
 import argparse
 import asyncio
@@ -36,7 +36,7 @@ async def _serve(options: argparse.Namespace) -> None:
         site = DemoSite(pages=options.pages, faults=not options.plain)
     stop = asyncio.Event()
     for name in ("SIGINT", "SIGTERM"):
-        # Where a loop takes no handlers (Windows), Ctrl-C ends `asyncio.run` by itself.
+        # Windows loops have no signal handlers; there, Ctrl-C ends `asyncio.run` by itself.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), stop.set)
     async with SiteServer(
@@ -52,7 +52,11 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Serve until SIGINT or SIGTERM; return the exit code: 2 for a bad option, 1 for no port."""
+    """Serve until SIGINT or SIGTERM; return the exit code.
+
+    It is 1 if the server cannot start, for example without a free port. A bad option exits
+    with 2.
+    """
     parser = _parser()
     options = parser.parse_args()
     try:

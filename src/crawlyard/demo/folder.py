@@ -1,4 +1,4 @@
-"""What a folder of static files answers."""
+"""Site that serves a folder of static files."""
 
 import mimetypes
 from email.utils import formatdate
@@ -7,18 +7,18 @@ from urllib.parse import quote, unquote_to_bytes
 
 from crawlyard.demo.site import Answer
 
-# Without the machine's own files: the same types everywhere.
+# Not the system's own type files, so that types are the same everywhere.
 _TYPES = mimetypes.MimeTypes(filenames=())
 
 
 class FolderSite:
-    """Serves the files below *root*; a folder is its index.html, and nothing is listed.
+    """Serves the files below *root*; a folder is served as its index.html, never listed.
 
-    A link that leads out of *root* is not followed. HTML goes out without a charset,
-    as the files themselves declare theirs; nothing is compressed.
+    Symbolic links that lead out of *root* are not followed. HTML is sent without a charset,
+    because the files declare their own; nothing is compressed.
 
     Raises:
-        NotADirectoryError: *root* is no folder.
+        NotADirectoryError: *root* is not a folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -37,16 +37,16 @@ class FolderSite:
             if not file.is_dir():
                 return _missing() if path.endswith("/") else _file(file)
             if not path.endswith("/"):
-                # Its own name, not the path as it came: //host/x would lead elsewhere.
+                # The real name, not the path of the request: //host/x would lead to another host.
                 inside = quote(file.relative_to(self._root).as_posix())
                 return Answer(301, (("Location", f"/{inside}/{mark}{query}"),))
             index = self._inside(file / "index.html")
             return _missing() if index is None else _file(index)
-        except OSError:  # gone meanwhile, not readable, a name that is too long
+        except OSError:  # just deleted, not readable, or with too long a name
             return _missing()
 
     def _find(self, path: str) -> Path | None:
-        """Return the file or folder that *path* names, ``None`` if that is not below the root."""
+        """Return the file or folder at *path*; ``None`` if there is none below the root."""
         try:
             name = unquote_to_bytes(path.lstrip("/")).decode()
         except UnicodeDecodeError:
@@ -58,7 +58,7 @@ class FolderSite:
     def _inside(self, file: Path) -> Path | None:
         try:
             real = file.resolve(strict=True)
-        except (OSError, RuntimeError):  # absent, or a loop of links
+        except (OSError, RuntimeError):  # missing, or a loop of links
             return None
         return real if real.is_relative_to(self._root) else None
 
@@ -76,7 +76,7 @@ def _file(file: Path) -> Answer:
 
 def _content_type(file: Path) -> str:
     kind, coding = _TYPES.guess_type(file.name)
-    if coding is not None:  # a packed file is sent as it is, not as a coding of what is in it
+    if coding is not None:  # compressed files are sent as they are, without Content-Encoding
         return "application/gzip" if coding == "gzip" else "application/octet-stream"
     return kind or "application/octet-stream"
 

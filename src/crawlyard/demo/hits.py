@@ -1,4 +1,4 @@
-"""What a site server was asked, when, and by whom: in memory and as JSON lines."""
+"""Request log of a site server, in memory and as JSON lines."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from msgspec import Struct, field
 
 
 class Hit(Struct):
-    """One request. It exists from its arrival; the last three fields come later.
+    """One request, recorded when it arrives; the last three fields are set later.
 
-    What ends in *at* is of the monotonic clock, which all processes of one
-    machine share; *epoch* is the wall clock's.
+    *at* and the fields ending in *_at* are readings of the monotonic clock, which all
+    processes of a machine share; *epoch* is from the wall clock.
     """
 
     seq: int  # from 1, in the order of arrival
@@ -23,18 +23,18 @@ class Hit(Struct):
     path: str  # with its query, as it was sent
     host: str  # the Host header
     user_agent: str
-    connection: int  # from 1: requests of one number came over one connection
+    connection: int  # from 1; requests on the same connection share the number
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case; not logged
     answered_at: float | None = None  # None: not yet, or never
-    status: int | None = None  # None: not answered, or in raw bytes that the server did not read
-    gone_at: float | None = None  # when the server noticed that the client had left unanswered
+    status: int | None = None  # None: not answered, or in raw bytes, which are not parsed
+    gone_at: float | None = None  # when the server noticed that the client left unanswered
 
 
 class Journal:
     """The hits of one server, each written to *log* at once if there is one.
 
-    A line is one `write` to a file opened for appending: it is there for other
-    processes before the answer is, whoever is killed afterwards.
+    A line is one `write` to a file opened for appending: other processes can read it before
+    the answer is sent, even if this process is killed afterwards.
     """
 
     def __init__(self, log: Path | None = None) -> None:
@@ -45,7 +45,7 @@ class Journal:
     def asked(
         self, method: str, path: str, host: str, headers: Mapping[str, str], connection: int
     ) -> Hit:
-        """Note a request that has just arrived and return its hit."""
+        """Record a request that has just arrived, and return its hit."""
         hit = Hit(
             seq=len(self.hits) + 1,
             at=time.monotonic(),
@@ -73,20 +73,20 @@ class Journal:
         return hit
 
     def answered(self, hit: Hit, status: int | None) -> None:
-        """Note that the answer to *hit* has been written to its last byte."""
+        """Record that the answer to *hit* has been written completely."""
         hit.answered_at = time.monotonic()
         hit.status = status
         if self._file is not None:
             self._write(event="answered", seq=hit.seq, at=hit.answered_at, status=status)
 
     def gone(self, hit: Hit) -> None:
-        """Note that the client of *hit* has left before its answer was written."""
+        """Record that the client of *hit* left before its answer was written."""
         hit.gone_at = time.monotonic()
         if self._file is not None:
             self._write(event="gone", seq=hit.seq, at=hit.gone_at)
 
     def close(self) -> None:
-        """Close the log; the hits stay readable."""
+        """Close the log; the hits in memory stay available."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -97,10 +97,10 @@ class Journal:
 
 
 def read_log(log: Path) -> list[Hit]:
-    """Return the hits that a server has logged so far, in the order of their arrival.
+    """Return the hits that a server has logged so far, in order of arrival.
 
-    A last line that is being written just now is left for the next call. A log that
-    several servers wrote one after the other gives the hits of all of them.
+    An incomplete last line is left for the next call. If several servers wrote the log one
+    after the other, the hits of all of them are returned.
     """
     hits: list[Hit] = []
     by_seq: dict[int, Hit] = {}

@@ -1,4 +1,4 @@
-"""The words of the demo site: titles and paragraphs, the same for the same number."""
+"""Text of the demo site: titles and paragraphs, deterministic by page number."""
 
 from collections.abc import Sequence
 from zlib import crc32
@@ -20,11 +20,11 @@ SECTIONS = (
 
 
 def _listed(words: str) -> tuple[str, ...]:
-    """Return the words between the bars: as a list they would take a line each."""
+    """Split *words* at the bars; a literal list would take a line per word."""
     return tuple(words.split("|"))
 
 
-# 40 and 36: since 41 and 36 have no common factor, `title` repeats a pair only after 40 x 36.
+# 40 and 36 words: as 41 and 36 are coprime, `title` repeats a pair only after 40 x 36.
 _DOING = _listed(
     "Reading|Planning|Checking|Sharing|Opening|Closing|Moving|Counting|Naming|Lighting|"
     "Testing|Drawing|Raising|Lowering|Booking|Clearing|Guarding|Leaving|Finding|Keeping|"
@@ -80,12 +80,12 @@ def title(number: int) -> str:
 
 
 def slug(words: str) -> str:
-    """Return *words* as they stand in a path: lower case, with hyphens."""
+    """Return *words* as a path segment: lower case, with hyphens."""
     return words.lower().replace(",", "").replace(" ", "-")
 
 
 def description(number: int) -> str:
-    """Return one sentence for the description of page *number*; no two are alike."""
+    """Return a unique description of page *number*."""
     return f"{_sentence(number, 0)} Page {number} of the harbour handbook."
 
 
@@ -109,5 +109,5 @@ def _closing(number: int, salt: int) -> str:
 
 
 def _pick(words: Sequence[str], *salt: object) -> str:
-    """Return one of *words*, the same on every machine and every Python: `random` promises less."""
+    """Return one of *words*, the same on every machine and Python, unlike with `random`."""
     return words[crc32(repr(salt).encode()) % len(words)]

@@ -1,4 +1,4 @@
-"""Reading the head of one HTTP/1.1 request, strictly."""
+"""Strict parser of HTTP/1.1 request heads."""
 
 import re
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from msgspec import Struct
 
 # RFC 9110, section 5.6.2
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# Bytes above 0x7F stand: a site must see what a client makes of raw UTF-8 in a Location.
+# Bytes above 0x7F pass: a site must see what a client makes of raw UTF-8 in a Location.
 _TARGET = re.compile(r"(?:https?://[^/?#\s]+)?(/[^\x00-\x20\x7f]*)", re.IGNORECASE)
-# Controls but the tab; latin-1 has some above 0x7F, which are obs-text and stand.
+# No control characters except tab; those above 0x7F in latin-1 are obs-text and pass.
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 class BadRequest(Exception):
-    """What came is no request that is answered; *status* says why."""
+    """The request cannot be answered; *status* is the HTTP status to reply with."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -25,7 +25,7 @@ class Request(Struct, frozen=True):
     """The head of one request."""
 
     method: str
-    path: str  # with its query; of an absolute URL, what follows the host
+    path: str  # with its query; for an absolute URL, the part after the host
     host: str
     headers: Mapping[str, str]  # names in lower case, repeated ones joined by ", "
     keep_alive: bool  # whether another request may follow on the connection
@@ -33,10 +33,10 @@ class Request(Struct, frozen=True):
 
 
 def parse(head: bytes) -> Request:
-    """Return the request whose head is *head*, the empty line at its end included.
+    """Parse *head*, the head of a request including the empty line at its end.
 
     Raises:
-        BadRequest: it breaks the grammar, or its HTTP version is not ours.
+        BadRequest: it breaks the grammar, or its HTTP version is not supported.
     Source: RFC 9112, sections 2 to 6.
     """
     line, *rest = head[:-4].decode("latin-1").split("\r\n")

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server over asyncio streams, for sites of our own on loopback."""
+"""Small HTTP/1.1 server on asyncio streams, for demo and test sites."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ from crawlyard.demo.hits import Hit, Journal
 from crawlyard.demo.request import BadRequest, Request, parse
 from crawlyard.demo.site import Answer
 
-MAX_HEAD = 64 * 1024  # bytes of a request's head
-LINGER_S = 1.0  # how long a client may go on sending after an answer that ends the connection
+MAX_HEAD = 64 * 1024  # bytes of a request head
+LINGER_S = 1.0  # how long a client may still send after an answer that closes the connection
 
 Raw: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-"""An answer that writes its own bytes, perhaps none or wrong ones. The connection ends after it."""
+"""An answer that writes its own bytes, possibly none or malformed; the connection then closes."""
 
 _log = logging.getLogger(__name__)
 _NO_BODY = frozenset({204, 304})
@@ -26,16 +26,16 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Site(Protocol):
-    """What a server serves."""
+    """The content that a server serves."""
 
     def answer(self, method: str, path: str, host: str) -> Answer | Raw:
-        """Return the answer to one request; *path* has its query, *host* is its Host header."""
+        """Return the answer to a request; *path* includes the query, *host* is the Host header."""
         ...
 
 
 @runtime_checkable
 class HeaderSite(Protocol):
-    """A site whose answers depend on more than the path, such as cookies; asked first."""
+    """A site whose answers depend on headers such as cookies; preferred over `Site.answer`."""
 
     def answer_request(self, request: Request) -> Answer | Raw:
         """Return the answer to one request."""
@@ -45,8 +45,8 @@ class HeaderSite(Protocol):
 class SiteServer:
     """Serves *site* while it is open: ``async with SiteServer(site) as server``.
 
-    Every answer waits *latency_s* beside its own delay. A request is in `hits` when
-    it arrives, and in *log* as well if there is one (`hits.read_log` reads it).
+    Every answer is delayed by *latency_s* in addition to its own delay. Each request is
+    added to `hits` when it arrives, and to *log* if there is one (see `hits.read_log`).
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SiteServer:
     ) -> None:
         self.site = site
         self.host = host
-        self.port = port  # 0: a free one; the one in use once the server is open
+        self.port = port  # 0: any free port; once the server is open, the one in use
         self.latency_s = latency_s
         self._log_path = log
         self._journal = Journal()
@@ -71,18 +71,18 @@ class SiteServer:
 
     @property
     def hits(self) -> list[Hit]:
-        """Return every request so far, in the order of arrival; the list grows."""
+        """Return every request so far, in order of arrival, as a list that grows."""
         return self._journal.hits
 
     @property
     def authority(self) -> str:
-        """Return host and port as they stand in a URL."""
+        """Return host and port as in a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Return the site's URL without a slash at its end: a path can be added."""
+        """Return the site's URL without a trailing slash, so that a path can be appended."""
         return f"http://{self.authority}"
 
     async def __aenter__(self) -> Self:
@@ -114,7 +114,7 @@ class SiteServer:
         self._journal.close()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: one that streams make complains when it is cancelled (Python 3.11).
+        # Our own task: one created by asyncio streams logs an error if cancelled (Python 3.11).
         self._connections += 1
         task = asyncio.create_task(self._serve(reader, writer, self._connections))
         self._open[task] = writer
@@ -123,13 +123,13 @@ class SiteServer:
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int
     ) -> None:
-        # An answer counts as written once the kernel has all of it, not when it is buffered.
+        # An answer counts as written when the kernel has all of it, not when it is buffered here.
         writer.transport.set_write_buffer_limits(high=0)
         try:
             while await self._one(reader, writer, connection):
                 pass
         except OSError:
-            writer.transport.abort()  # the client has gone: nobody to tell
+            writer.transport.abort()  # the client has gone
         finally:
             writer.close()
 
@@ -140,7 +140,7 @@ class SiteServer:
         try:
             request = parse(await reader.readuntil(b"\r\n\r\n"))
         except asyncio.IncompleteReadError:
-            return False  # the client closed, perhaps in the middle of a head
+            return False  # the client closed, possibly in the middle of a head
         except asyncio.LimitOverrunError:
             return await self._refuse(reader, writer, 431, "the head of the request is too large")
         except BadRequest as bad:
@@ -165,8 +165,8 @@ class SiteServer:
         delay_s = self.latency_s + answer.delay_s
         if delay_s > 0:
             await asyncio.sleep(delay_s)
-        # A client that closed while it waited may only have closed its sending half: it
-        # gets the answer, but nobody can say whether it was there to read it.
+        # A client that closed while waiting may have closed only its sending half: it is sent
+        # the answer, but whether it read it is unknown.
         gone = reader.at_eof()
         writer.write(self._wire(answer, request.method, keep_alive=request.keep_alive))
         await writer.drain()
@@ -183,7 +183,7 @@ class SiteServer:
             if isinstance(self.site, HeaderSite):
                 return self.site.answer_request(request)
             return self.site.answer(request.method, request.path, request.host)
-        except Exception:  # noqa: BLE001 - whatever a site does wrong, the server goes on
+        except Exception:  # noqa: BLE001 - a faulty site must not stop the server
             _log.exception("the site failed at %s", request.path)
             return Answer(500)
 
@@ -197,7 +197,7 @@ class SiteServer:
         return False
 
     def _wire(self, answer: Answer, method: str, *, keep_alive: bool) -> bytes:
-        """Return the bytes of *answer*; header values are latin-1 and go out as they are."""
+        """Return the bytes of *answer*; header values are sent as latin-1, unchanged."""
         status = answer.status
         head = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", f"Date: {self._now()}"]
         head += [f"{name}: {value}" for name, value in answer.headers]
@@ -210,7 +210,7 @@ class SiteServer:
         return "\r\n".join((*head, "", "")).encode("latin-1") + body
 
     def _now(self) -> str:
-        """Return the Date header, made once a second: it costs as much as the rest of the head."""
+        """Return the Date header, cached for a second: it costs as much as the rest of the head."""
         second = int(time.time())
         if second != self._date[0]:
             self._date = (second, formatdate(second, usegmt=True))
@@ -218,7 +218,7 @@ class SiteServer:
 
 
 async def _let_go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read and drop what the client still sends, so that a reset does not eat the answer.
+    """Read and discard what the client still sends, so that a reset does not lose the answer.
 
     Source: RFC 9112, section 9.6.
     """

@@ -1,4 +1,4 @@
-"""What the demo site answers: a handbook of linked pages, the same every time."""
+"""Content of the demo site: a deterministic handbook of linked pages."""
 
 from html import escape
 from posixpath import relpath
@@ -10,16 +10,16 @@ from crawlyard.demo import prose
 from crawlyard.errors import Invalid
 
 HTML = "text/html; charset=utf-8"
-SLOW_S = 1.5  # long enough to be seen beside the others, short enough for a demo
-FANOUT = 8  # pages below one page: what a table of contents holds
-MAX_CACHED = 10_000  # pages kept once they were built; about 4 KB each
-MAX_SITEMAP = 50_000  # entries that one sitemap may have (sitemaps.org)
+SLOW_S = 1.5  # long enough to stand out, short enough for a demo
+FANOUT = 8  # most children of a section or article: fits a table of contents
+MAX_CACHED = 10_000  # pages kept once built; about 4 KB each
+MAX_SITEMAP = 50_000  # the most entries allowed in one sitemap (sitemaps.org)
 _STYLE = "body{font:1rem/1.5 serif;max-width:44rem;margin:2rem auto;padding:0 1rem}"
 EDITED_AT = "Mon, 01 Jun 2026 08:00:00 GMT"
 
 
 class Answer(Struct, frozen=True):
-    """One response. The server adds Date, Content-Length and Connection where they are missing."""
+    """One response. The server adds Date, Content-Length and Connection if they are missing."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -28,7 +28,7 @@ class Answer(Struct, frozen=True):
 
 
 class _Node(Struct, frozen=True):
-    """One page: where it stands in the tree. Numbers index `DemoSite.pages`."""
+    """One page and its place in the tree. Numbers are indexes into `DemoSite.pages`."""
 
     number: int
     path: str
@@ -40,8 +40,8 @@ class _Node(Struct, frozen=True):
 class DemoSite:
     """A small documentation site: home, sections, and articles below them.
 
-    *pages* is how many pages a polite crawl stores; one of them is slow if there
-    are *faults*. The faults beside them are named by the attributes below.
+    *pages* is the number of pages that a polite crawl stores. With *faults*, one of them is
+    slow, and the site has the faulty URLs named by the attributes below.
 
     Raises:
         Invalid: *pages* is below 1.
@@ -51,10 +51,10 @@ class DemoSite:
     redirect = "/old-start"  # leads to `redirect_target`
     missing = "/chapter-that-was-removed.html"  # 404
     broken = "/broken-index"  # 500
-    nofollow = "/drafts/"  # answers, but its only link says nofollow
+    nofollow = "/drafts/"  # answers, but its only link is nofollow
     external = "https://example.org/harbours"  # out of scope
 
-    def __init__(self, pages: int = 300, faults: bool = True) -> None:  # noqa: FBT001, FBT002 - it reads as a name at the call
+    def __init__(self, pages: int = 300, faults: bool = True) -> None:  # noqa: FBT001, FBT002 - callers pass it by name
         if pages < 1:
             raise Invalid("pages", f"expected at least 1, got {pages}")
         self.faults = faults
@@ -64,12 +64,12 @@ class DemoSite:
 
     @property
     def pages(self) -> tuple[str, ...]:
-        """Return the paths of all plain pages, the home page first."""
+        """Return the paths of all regular pages, the home page first."""
         return tuple(node.path for node in self._nodes)
 
     @property
     def slow(self) -> str | None:
-        """Return the path of the page that takes `SLOW_S`, ``None`` without faults."""
+        """Return the path of the page that takes `SLOW_S`; ``None`` without faults."""
         return self._nodes[-1].path if self.faults else None
 
     @property
@@ -79,7 +79,7 @@ class DemoSite:
 
     @property
     def failing(self) -> dict[str, int]:
-        """Return the linked paths that fail, each with its status."""
+        """Return the linked paths that fail, with their statuses."""
         return {self.missing: 404, self.broken: 500} if self.faults else {}
 
     def reachable(self) -> frozenset[str]:
@@ -87,7 +87,7 @@ class DemoSite:
         return frozenset(self._by_path)
 
     def answer(self, method: str, path: str, host: str) -> Answer:
-        """Return the answer for *path*, whose query is ignored; *host* is that of the request."""
+        """Return the answer for *path*, ignoring its query; *host* is the Host header."""
         del method
         path = path.partition("?")[0]
         node = self._by_path.get(path)
@@ -156,7 +156,7 @@ class DemoSite:
         return f"<h2>In this part</h2><ul>{items}</ul>"
 
     def _elsewhere(self, node: _Node) -> str:
-        """Return two cross links; one has a fragment, so it is a page known by another spelling."""
+        """Return two cross links; one has a fragment, and so is another spelling of a known URL."""
         total = len(self._nodes)
         one = self._nodes[(node.number * 7 + 3) % total]
         two = self._nodes[(node.number * 13 + 5) % total]
@@ -200,11 +200,11 @@ class DemoSite:
 
 
 def _tree(pages: int) -> list[_Node]:
-    """Return *pages* nodes: home, up to twelve sections, and below each a tree of `FANOUT`."""
+    """Return *pages* nodes: home, up to twelve sections, and a tree of `FANOUT` below each."""
     sections = min(len(prose.SECTIONS), max(1, (pages - 1) // FANOUT))
     parents = [0]
     for number in range(1, pages):
-        # Within a section, pages are numbered as in a heap: the m-th lies below (m - 1) // FANOUT.
+        # Within a section, pages are numbered as in a heap: the parent of m is (m - 1) // FANOUT.
         place, section = divmod(number - 1, sections)
         parents.append(0 if place == 0 else (place - 1) // FANOUT * sections + section + 1)
     children: list[list[int]] = [[] for _ in range(pages)]
@@ -221,7 +221,7 @@ def _tree(pages: int) -> list[_Node]:
 
 
 def _relative(base: str, to: str) -> str:
-    """Return how a page at *base* names the path *to*, relative, as documentation tools do."""
+    """Return the relative link from a page at *base* to *to*, as documentation tools write it."""
     folder = base.rpartition("/")[0] or "/"
     href = relpath(to, folder)
     return f"{href}/" if to.endswith("/") else href

@@ -1,1 +1,1 @@
-"""Users, credentials, settings and what they allow."""
+"""Users, credentials and settings, and the policy that they define."""

@@ -1,4 +1,4 @@
-"""Who somebody is: secrets are given out, shown, and taken back."""
+"""Authentication: tokens, sessions and sign-in links."""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ Randomness = Callable[[int], bytes]
 
 
 class Credentials:
-    """Gives out, checks and revokes tokens, sessions and sign-in links."""
+    """Issues, checks and revokes tokens, sessions and sign-in links."""
 
     def __init__(
         self, store: Store, clock: Clock, randomness: Randomness = secrets.token_bytes
@@ -38,10 +38,10 @@ class Credentials:
         self._randomness = randomness
 
     async def caller(self, secret: str, kind: CredentialKind) -> Caller:
-        """Return who shows *secret*, which must be of *kind*.
+        """Return the caller who presents *secret*, which must be of *kind*.
 
         Raises:
-            Unauthenticated: it is not known, revoked or expired, or its user is disabled.
+            Unauthenticated: the secret is unknown, revoked or expired, or its user is disabled.
         """
         proof = None
         if kind_of(secret) is kind:
@@ -60,17 +60,20 @@ class Credentials:
         )
 
     async def still_good(self, caller: Caller) -> bool:
-        """Tell whether what the caller showed is still good: asked while a stream is open."""
+        """Return whether the caller is still authenticated; checked while a stream is open.
+
+        False if the credential or its user is no longer valid, or the role has changed.
+        """
         proof = await self._store.credentials.shown(caller.credential.digest)
         if proof is None or not proof.credential.good(self._clock.now()):
             return False
         return proof.user.disabled_at is None and proof.user.role is caller.user.role
 
     async def sign_in(self, secret: str) -> Given:
-        """Return a new session of whoever shows a token, or a link that was not used yet.
+        """Start a session for a token, or for the code of an unused sign-in link.
 
         Raises:
-            Unauthenticated: it is neither, or not good any more.
+            Unauthenticated: *secret* is neither, or is no longer valid.
         """
         kind = kind_of(secret)
         if kind not in (CredentialKind.TOKEN, CredentialKind.LINK):
@@ -96,7 +99,7 @@ class Credentials:
         return given
 
     def _session_lasts(self, shown: Credential) -> timedelta:
-        """Return how long a session lasts: one had by a token not longer than that."""
+        """Return how long a session lasts: no longer than the token it was started with."""
         if shown.kind is not CredentialKind.TOKEN or shown.expires_at is None:
             return SESSION_LASTS
         return min(SESSION_LASTS, shown.expires_at - self._clock.now())
@@ -106,10 +109,10 @@ class Credentials:
         await self._store.credentials.revoke(caller.credential.id, self._clock.now())
 
     async def link(self, user_id: str) -> Given:
-        """Return a link code that signs in as a user, once, within `LINK_LASTS`.
+        """Issue the code of a sign-in link for a user: valid once, within `LINK_LASTS`.
 
         Raises:
-            NotFound: there is no such user.
+            NotFound: no such user.
         """
         await self._store.users.get(user_id)
         given = self._made(CredentialKind.LINK, user_id, label="sign-in link", lasts=LINK_LASTS)
@@ -125,14 +128,15 @@ class Credentials:
         permits: frozenset[Permit] | None = None,
         lasts: timedelta | None = None,
     ) -> Given:
-        """Give out a token of the actor's own, or as an admin of another user's.
+        """Issue a token for the actor, or, if they are an admin, for another user.
 
-        *permits* of ``None`` are all that the user's role has, now and later.
+        If *permits* is ``None``, the token has all permits of the user's role, as it is at
+        the time of each call.
 
         Raises:
-            Invalid: the label is none, or it would have expired already.
-            Forbidden: it would be another user's.
-            NotFound: there is no such user.
+            Invalid: the label is blank or not valid, or *lasts* is not positive or too long.
+            Forbidden: the token would be for another user, and the actor is not an admin.
+            NotFound: no such user.
         """
         owner = user_id or actor.id
         if owner != actor.id and actor.role is not Role.ADMIN:
@@ -150,7 +154,7 @@ class Credentials:
     async def tokens(
         self, actor: Actor, *, before: str | None = None, limit: int = 50
     ) -> Sequence[Credential]:
-        """Return the tokens of the actor, an admin's of all users, newest first."""
+        """Return the tokens of the actor, or of all users for an admin, newest first."""
         owner = None if actor.role is Role.ADMIN else actor.id
         return await self._store.credentials.find(owner, CredentialKind.TOKEN, before, limit)
 
@@ -158,7 +162,7 @@ class Credentials:
         """Return a token.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: no such token, or it belongs to another user.
         """
         token = await self._store.credentials.get(token_id)
         if token.kind is not CredentialKind.TOKEN or not actor.may_see(token.user_id):
@@ -166,12 +170,12 @@ class Credentials:
         return token
 
     async def revoke_token(self, actor: Actor, token_id: str) -> None:
-        """Make a token, and sessions that were had by it, prove nothing any more.
+        """Revoke a token and the sessions that were started with it.
 
-        Also a viewer may do so with his own.
+        Viewers may revoke their own tokens as well.
 
         Raises:
-            NotFound: there is none of that id, it is somebody else's, or revoked already.
+            NotFound: no such token, it belongs to another user, or it is already revoked.
         """
         token = await self.token(actor, token_id)
         if token.revoked_at is not None:
@@ -181,7 +185,7 @@ class Credentials:
         await self._store.credentials.revoke(token.id, now, event)
 
     async def any_token(self) -> bool:
-        """Tell whether there is a token that is good."""
+        """Return whether any token is valid."""
         now = self._clock.now()
         before: str | None = None
         find = self._store.credentials.find

@@ -1,4 +1,4 @@
-"""What a yard lets its users do: grants and ceilings of its settings, and their quotas."""
+"""Access policy: grants and ceilings from the settings, and quotas of users."""
 
 from collections.abc import Mapping
 
@@ -20,52 +20,52 @@ from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 
 CEILING = "ceiling"
-"""Where a limit comes from that was cut."""
+"""The source of a limit that was cut to a ceiling."""
 
 
 class Clamped(Struct, frozen=True, kw_only=True):
-    """A spec whose limits are within the ceilings, and which of them were cut to that."""
+    """A spec with its limits within the ceilings, and the limits that were cut."""
 
     spec: JobSpec
-    cut: Mapping[str, object] = field(default_factory=dict)  # by path of the form
+    cut: Mapping[str, object] = field(default_factory=dict)  # new values, by path
 
     def told(self, event: Event) -> Event:
-        """Return an event about the job that names what was cut, if anything was."""
+        """Return *event* with the limits that were cut added to its data, if there are any."""
         return replace(event, data={**event.data, "cut": dict(self.cut)}) if self.cut else event
 
 
 def cut_of(event: Event) -> frozenset[str]:
-    """Return the paths of the limits that an event about a job says were cut."""
+    """Return the paths of the limits that were cut, as recorded in a job event."""
     told = event.data.get("cut")
     return frozenset(map(str, told)) if isinstance(told, Mapping) else frozenset()
 
 
 class Policy:
-    """Judges what is asked of a yard. What its settings say is read each time."""
+    """Checks requests against the settings, which are read anew each time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def grants(self, actor: Actor) -> Grants:
-        """Return what *actor* may ask for; who works on the store's own files: everything."""
+        """Return what *actor* may ask for: everything if they work on the store's own files."""
         if actor.trusted:
             return Grants()
         return grants_of(await self.section(SectionName.GRANTS))
 
     async def section(self, name: SectionName) -> Mapping[str, object]:
-        """Return what a section of the settings says."""
+        """Return the value of a section of the settings."""
         return (await self._store.settings.get(name)).value
 
     async def check(
         self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
     ) -> tuple[Grant, ...]:
-        """Check that *actor* may have what *spec* opens, or sets aside.
+        """Check that *actor* may use the restricted fields of *spec*.
 
-        Return what of that he has by grant of the settings alone. Who works on the store's
-        own files needs none, unless somebody else has said what the template says.
+        Return the grants that the actor has only by the settings. Actors with access to the
+        store's own files need none, unless the template may have been changed by others.
 
         Raises:
-            Forbidden: this yard does not grant it; the message names the fields.
+            Forbidden: the settings do not grant it; the message names the fields.
         """
         asked, doubt = await self.needed(actor, spec, origin)
         await self.check_granted(asked, doubt)
@@ -74,9 +74,10 @@ class Policy:
     async def needed(
         self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
     ) -> tuple[tuple[Grant, ...], str]:
-        """Return what `check` looks for in the settings.
+        """Return the grants that `check` requires of the settings, and a reason.
 
-        And why a trusted actor needs it: what else a refusal says, nothing by default.
+        The reason says why even a trusted actor needs them, and is added to a refusal; it
+        is empty otherwise.
         """
         asked = asked_for(spec)
         if not asked or not actor.trusted:
@@ -86,7 +87,7 @@ class Policy:
         return asked, f"others may have changed template {origin.template_id}"
 
     async def check_granted(self, needed: tuple[Grant, ...], doubt: str = "") -> None:
-        """Check that the settings grant all that is *needed*; *doubt* is as for `needed`.
+        """Check that the settings grant all of *needed*; *doubt* is the reason from `needed`.
 
         Raises:
             Forbidden: they do not; the message names the fields of the spec.
@@ -95,13 +96,13 @@ class Policy:
             check_grants(needed, grants_of(await self.section(SectionName.GRANTS)), doubt)
 
     async def withheld(self, needed: tuple[Grant, ...]) -> tuple[Grant, ...]:
-        """Return what of *needed* the settings do not grant now."""
+        """Return those of *needed* that the settings do not grant now."""
         if not needed:
             return ()
         return withheld(needed, grants_of(await self.section(SectionName.GRANTS)))
 
     async def is_trusted(self, origin: Origin) -> bool:
-        """Tell whether no template is behind a job, or one that is trusted."""
+        """Return whether a job has no template, or a trusted one."""
         if origin.template_id is None:
             return True
         try:
@@ -111,20 +112,20 @@ class Policy:
         return found.trusted
 
     async def clamped(self, owner: str, spec: JobSpec) -> Clamped:
-        """Return *spec* within the ceilings of its owner and of the yard; the smaller win."""
+        """Return *spec* within the ceilings of its owner and of the settings; the lower win."""
         yard = ceilings_of(await self.section(SectionName.CEILINGS))
         own = (await self.quota(owner)).ceilings
         return within_ceilings(spec, own, yard)
 
     async def quota(self, owner: str) -> Quota:
-        """Return the quota of a user; who has no account has none."""
+        """Return the quota of a user; `NO_QUOTA` if they have no account."""
         try:
             return (await self._store.users.get(owner)).quota
         except NotFound:
             return NO_QUOTA
 
     async def waiting(self, owner: str) -> int:
-        """Return how many jobs of a user wait."""
+        """Return how many jobs of a user are pending."""
         of_owner = JobQuery(owner=owner, states=frozenset({State.PENDING}))
         return sum((await self._store.jobs.counts(of_owner)).values())
 
@@ -132,7 +133,7 @@ class Policy:
         """Check that *more* jobs of *owner* may wait.
 
         Raises:
-            QuotaExceeded: as many wait already.
+            QuotaExceeded: they would exceed the owner's quota.
         """
         quota = await self.quota(owner)
         if quota.pending is not None:
@@ -140,10 +141,10 @@ class Policy:
 
 
 def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None:
-    """Check that *more* jobs of *owner* may wait, of whom *waiting* do already.
+    """Check that *more* jobs of *owner* may wait in addition to *waiting*.
 
     Raises:
-        QuotaExceeded: his quota does not let them.
+        QuotaExceeded: they would exceed *quota*.
     """
     most = quota.pending
     if most is not None and waiting + more > most:
@@ -153,10 +154,10 @@ def check_waiting(owner: str, quota: Quota, waiting: int, more: int = 1) -> None
 
 
 def check_grants(needed: tuple[Grant, ...], granted: Grants, doubt: str = "") -> None:
-    """Check that the settings grant all that is *needed*; *doubt* is as for `Policy.needed`.
+    """Check that *granted* has all of *needed*; *doubt* is the reason from `Policy.needed`.
 
     Raises:
-        Forbidden: they do not; the message names the fields of the spec.
+        Forbidden: it does not; the message names the fields of the spec.
     """
     missing = withheld(needed, granted)
     if missing:
@@ -165,7 +166,7 @@ def check_grants(needed: tuple[Grant, ...], granted: Grants, doubt: str = "") ->
 
 
 def within_ceilings(spec: JobSpec, own: Limits, yard: Limits) -> Clamped:
-    """Return *spec* within the ceilings of its owner and of the yard; the smaller win."""
+    """Return *spec* within the ceilings of its owner and of the settings; the lower win."""
     if yard == own == Limits():
         return Clamped(spec=spec)
     within = replace(spec, limits=clamped(spec.limits, own, yard))

@@ -1,4 +1,4 @@
-"""The settings that an admin changes while the yard runs, in verbs."""
+"""Settings service: the sections that an admin can change at run time."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -18,31 +18,31 @@ from crawlyard.errors import Conflict, Forbidden, NotFound, check_version
 from crawlyard.services.worker.janitor import JanitorOptions, kept
 from crawlyard.store.store import Store
 
-_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 SETTINGS = "settings"
-"""Where a field of a spec comes from that neither its job nor a template says."""
+"""The source of a field of a spec that is set by neither its job nor a template."""
 
-_SOMEWHERE = ("https://example.com/",)  # a spec needs a URL to be judged
+_SOMEWHERE = ("https://example.com/",)  # a spec cannot be checked without a URL
 
 
 class SiteSettings:
-    """Shows and changes the sections of the settings: an admin changes, everybody reads."""
+    """Shows and changes the sections of the settings; everyone reads, only admins change."""
 
     def __init__(self, store: Store, clock: Clock, keeping: JanitorOptions) -> None:
         self._store = store
         self._clock = clock
-        self._keeping = keeping  # where the section `retention` says nothing
+        self._keeping = keeping  # for what the section `retention` leaves unset
 
     async def list(self, actor: Actor) -> list[Setting]:
-        """Return all sections, in the order of their list."""
+        """Return all sections, in the order of `SectionName`."""
         return [await self.get(actor, name) for name in SectionName]
 
     async def get(self, _actor: Actor, name: str) -> Setting:
         """Return a section; one that was never written is empty, at version 0.
 
         Raises:
-            NotFound: there is none of that name.
+            NotFound: no section has that name.
         """
         return await self._setting(await self._store.settings.get(_named(name)))
 
@@ -54,12 +54,12 @@ class SiteSettings:
         *,
         version: int | None = None,
     ) -> Setting:
-        """Let a section say *value* and nothing else; return it.
+        """Replace the value of a section; return the section.
 
         Raises:
-            NotFound: there is none of that name.
-            Forbidden: the actor is no admin.
-            Invalid: a field is unknown, or its value is not what is expected.
+            NotFound: no section has that name.
+            Forbidden: the actor is not an admin.
+            Invalid: a field is unknown, or its value is not valid.
             Stale: the section is not at *version*.
         """
         if actor.role is not Role.ADMIN:
@@ -89,7 +89,7 @@ class SiteSettings:
         raise Conflict(f"settings {word} keep changing; try again")
 
     async def defaults(self) -> Mapping[str, object]:
-        """Return the defaults of the settings, for `underlaid`."""
+        """Return the value of the section `defaults`, for `underlaid`."""
         return (await self._store.settings.get(SectionName.DEFAULTS)).value
 
     async def _setting(self, section: Section) -> Setting:
@@ -108,7 +108,7 @@ class SiteSettings:
 
 
 class Underlaid(Struct, frozen=True, kw_only=True):
-    """A spec with the defaults of the settings under it, and where each field comes from."""
+    """A spec completed with the defaults of the settings, and the source of each field."""
 
     spec: JobSpec
     sources: Mapping[str, str]
@@ -117,12 +117,12 @@ class Underlaid(Struct, frozen=True, kw_only=True):
 def underlaid(
     value: Mapping[str, object], spec: JobSpec, sources: Mapping[str, str], unsaid: str
 ) -> Underlaid:
-    """Return *spec* with the defaults of the settings, *value*, under it.
+    """Return *spec* completed with *value*, the defaults of the settings.
 
-    They take the place of the fields whose source is *unsaid*.
+    They replace the fields whose source is *unsaid*.
 
     Raises:
-        Invalid: with them, the spec is none.
+        Invalid: the resulting spec is not valid.
     """
     whole = defaults_of(value, spec, lambda path: sources.get(path, unsaid) == unsaid)
     said = [path for path in _paths(value) if sources.get(path, unsaid) == unsaid]
@@ -137,7 +137,7 @@ def _named(name: str) -> SectionName:
 
 
 def _days(length: timedelta | None) -> float:
-    """Return a length in days as it is written: 0 is for ever."""
+    """Return a retention in days as the settings write it; 0 means forever."""
     return 0.0 if length is None else length / timedelta(days=1)
 
 

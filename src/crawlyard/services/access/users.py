@@ -1,4 +1,4 @@
-"""Users, in verbs: accounts with roles and quotas."""
+"""User service: accounts with roles and quotas."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,11 +10,11 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, check_version
 from crawlyard.store.store import Store
 
-_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 
 class Users:
-    """Adds, finds and changes accounts: an admin all, everybody else sees his own."""
+    """Creates, finds and changes accounts; users who are not admins only see their own."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -23,12 +23,12 @@ class Users:
     async def create(
         self, actor: Actor, user_id: str, role: Role = Role.OPERATOR, quota: Quota = NO_QUOTA
     ) -> User:
-        """Remember a new user.
+        """Create a user.
 
         Raises:
-            Invalid: the id is none.
-            Forbidden: the actor is no admin.
-            Conflict: there is a user of that id.
+            Invalid: the id is not valid.
+            Forbidden: the actor is not an admin.
+            Conflict: a user has that id already.
         """
         self._check_admin(actor)
         now = self._clock.now()
@@ -40,14 +40,14 @@ class Users:
         """Return a user.
 
         Raises:
-            NotFound: there is none of that id, or the actor may not know of him.
+            NotFound: no such user, or the actor may not see them.
         """
         if not actor.may_see(user_id):
             raise NotFound(f"no user {user_id}")
         return await self._store.users.get(user_id)
 
     async def list(self, actor: Actor, *, after: str = "", limit: int = 50) -> Sequence[User]:
-        """Return users with ids above *after* in their order; who is no admin sees himself."""
+        """Return users with ids above *after*, by id; the actor alone unless an admin."""
         if actor.role is not Role.ADMIN:
             own = await self._store.users.get(actor.id)
             return [own] if own.id > after else []
@@ -63,14 +63,17 @@ class Users:
         disabled: bool | None = None,
         version: int | None = None,
     ) -> User:
-        """Change what is given, and return the user. What a disabled one shows proves nothing.
+        """Change the given fields of a user, and return the user.
+
+        The credentials of a disabled user are not accepted.
 
         Raises:
-            NotFound: there is none of that id.
-            Forbidden: the actor is no admin.
-            IllegalMove: nobody would be left who may change users, or it is the user `local`,
-                whom the files of the store make admin whatever is said here.
-            Stale: he is not at *version*.
+            NotFound: no such user.
+            Forbidden: the actor is not an admin.
+            IllegalMove: an admin would disable or demote themselves, so that nobody might be
+                left to change users; or it is the user `local`, whom access to the store's
+                files makes an admin in any case.
+            Stale: the user is not at *version*.
         """
         self._check_admin(actor)
 

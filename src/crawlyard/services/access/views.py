@@ -1,4 +1,4 @@
-"""Saved views, in verbs: filters under names, each user's own."""
+"""Saved views: named filters of each user."""
 
 from contextlib import suppress
 
@@ -12,27 +12,27 @@ from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 
 MOST_VIEWS = 200
-"""Of one user."""
+"""The most views of one user."""
 
-_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 
 class Views:
-    """Keeps views. Everybody sees and changes his own alone, an admin too."""
+    """Stores views. Everyone, admins included, sees and changes only their own."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     async def list(self, actor: Actor, page: str | None = None) -> list[SavedView]:
-        """Return the actor's views, of a page of the dashboard or of all, by (page, name)."""
+        """Return the actor's views, of one dashboard page or of all, ordered by (page, name)."""
         return await self._store.views.find(actor.id, page)
 
     async def get(self, actor: Actor, view_id: str) -> SavedView:
         """Return a view.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: no such view, or it belongs to another user.
         """
         view = await self._store.views.get(view_id)
         if view.owner != actor.id:
@@ -40,12 +40,12 @@ class Views:
         return view
 
     async def create(self, actor: Actor, name: str, page: str, query: str) -> SavedView:
-        """Remember a new view of the actor's, and return it.
+        """Create a view owned by the actor, and return it.
 
         Raises:
-            Invalid: name or query is not what is expected.
-            Conflict: he has one of that name on that page.
-            QuotaExceeded: he has `MOST_VIEWS`.
+            Invalid: *name* or *query* is not valid.
+            Conflict: the actor already has a view with that name on that page.
+            QuotaExceeded: the actor has `MOST_VIEWS` views.
         """
         if len(await self.list(actor)) >= MOST_VIEWS:
             raise QuotaExceeded("views", f"{actor.id} has {MOST_VIEWS} views; delete one first")
@@ -71,13 +71,13 @@ class Views:
         query: str | None = None,
         version: int | None = None,
     ) -> SavedView:
-        """Change what is given, and return the view.
+        """Change the given fields of a view, and return it.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
-            Invalid: name or query is not what is expected.
-            Stale: it is not at *version*.
-            Conflict: it changed just now, or the name is taken.
+            NotFound: no such view, or it belongs to another user.
+            Invalid: *name* or *query* is not valid.
+            Stale: the view is not at *version*.
+            Conflict: it changed concurrently, or the name is taken.
         """
         old = await self._at(actor, view_id, version)
         new = replace(
@@ -98,9 +98,9 @@ class Views:
         """Delete a view.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
-            Stale: it is not at *version*.
-            Conflict: it keeps changing.
+            NotFound: no such view, or it belongs to another user.
+            Stale: the view is not at *version*.
+            Conflict: the view keeps changing.
         """
         for _ in range(_TRIES):
             old = await self._at(actor, view_id, version)

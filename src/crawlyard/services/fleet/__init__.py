@@ -1,1 +1,1 @@
-"""The whole yard: workers, hosts, events, figures."""
+"""Instance-wide services: workers, hosts, events and statistics."""

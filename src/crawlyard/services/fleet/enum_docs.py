@@ -1,4 +1,4 @@
-"""The closed lists of words that answers use, each word with what it means."""
+"""Enumerations of the API: each value with its meaning."""
 
 import inspect
 import re
@@ -68,7 +68,7 @@ _MEMBER = re.compile(r"^    ([A-Z0-9_]+) = .*?  # (.+)$", re.MULTILINE)
 
 @cache
 def glossary() -> Mapping[str, Mapping[str, str]]:
-    """Return all lists: their words in order, each with its meaning, empty where it says all."""
+    """Return all enumerations: values in order, with meanings; empty if self-explanatory."""
     return {name: _words(closed) for name, closed in _LISTS.items()}
 
 
@@ -79,8 +79,8 @@ def _words(closed: type[Enum]) -> Mapping[str, str]:
 
 
 def _comments(closed: type[Enum]) -> Mapping[str, str]:
-    """Return what the source says behind each member, by its name: the meaning, written once."""
+    """Return the trailing comment of each member, by name: the meaning is written only there."""
     try:
         return dict(_MEMBER.findall(inspect.getsource(closed)))
     except OSError:
-        return {}  # installed without its source
+        return {}  # installed without source code

@@ -1,4 +1,4 @@
-"""What has happened in the yard, read by those whom it concerns, also as it happens."""
+"""Event log: past events, and a live feed, as far as the actor may see them."""
 
 import logging
 from collections.abc import AsyncIterator, Iterable
@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 
 
 def named(patterns: Iterable[str]) -> frozenset[EventName]:
-    """Return the events that are meant by names and patterns such as ``job.*``.
+    """Return the events that match names and patterns such as ``job.*``.
 
     Raises:
-        Invalid: a pattern fits no event; the message has all names.
+        Invalid: a pattern matches no event; the message lists all names.
     """
     asked = tuple(patterns)
     check_patterns(asked)
@@ -35,7 +35,7 @@ def named(patterns: Iterable[str]) -> frozenset[EventName]:
 
 
 class Events:
-    """Reads the event log. An actor sees what happened to what is his; an admin sees all."""
+    """Reads the event log: users see events of what they own, an admin sees all."""
 
     def __init__(self, log: EventLog, clock: Clock) -> None:
         self._events = log
@@ -61,12 +61,11 @@ class Events:
     async def follow(
         self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int | None = 0
     ) -> AsyncIterator[Event]:
-        """Yield all events with a seq above *after*, and then each one as it happens.
+        """Yield all events with a seq above *after*, and then each new one as it happens.
 
-        ``None``: only those that happen from now on.
-
-        It never ends by itself, loses none and yields none twice; those of other
-        processes are seen within `LOOK_EVERY`. While the store is away, it waits.
+        If *after* is ``None``, yield only events from now on. The iterator never ends by
+        itself, and yields each event exactly once; those of other processes arrive within
+        `LOOK_EVERY`. It waits while the store is unavailable.
         """
         asked = _visible(actor, query)
         while True:
@@ -83,7 +82,7 @@ class Events:
             if len(found) == _CHUNK:
                 after = found[-1].seq
                 continue
-            # events are numbered as they are committed: below the last, none comes later
+            # seq follows the order of commits: no event below the last one can appear later
             after = max(after, last, found[-1].seq if found else 0)
             await self._clock.sleep(LOOK_EVERY)
 

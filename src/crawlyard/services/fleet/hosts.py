@@ -1,4 +1,4 @@
-"""Hosts, in verbs: what is done to each, and what operators say of it."""
+"""Host service: the current load on each host, and the rules that operators set."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,15 @@ from crawlyard.errors import Conflict, Forbidden, NotFound, check_version
 from crawlyard.services.fleet.status import Watching
 from crawlyard.store.store import Store
 
-_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 
 class Hosts:
-    """Shows hosts and changes their rules: an admin all, others see those of their jobs.
+    """Shows hosts and changes their rules.
 
-    A host is named as URLs have it, in any spelling. What a rule says already is no
-    change, and no event.
+    Admins see and change all of them; other users see the hosts of their own jobs. A host
+    is named as in a URL, in any spelling. Setting what a rule already says changes nothing
+    and writes no event.
     """
 
     def __init__(self, store: Store, watching: Watching, clock: Clock) -> None:
@@ -31,9 +32,9 @@ class Hosts:
         self._clock = clock
 
     async def list(self, actor: Actor, *, after: str = "", limit: int = 50) -> list[HostStanding]:
-        """Return hosts that are asked now or have a rule, by name, from behind *after* on.
+        """Return hosts that are being crawled or have a rule, by name, starting after *after*.
 
-        Who is no admin sees those that are asked for his jobs.
+        Users who are not admins see the hosts that are being crawled for their jobs.
         """
         asked = {one.host: one for one in await self._watching.hosts(actor) if one.host > after}
         if actor.role is Role.ADMIN:
@@ -46,12 +47,12 @@ class Hosts:
         return [_ruled(asked.get(name), name, rules.get(name)) for name in shown]
 
     async def get(self, actor: Actor, host: str) -> HostStanding:
-        """Return what all workers together do to a host, and its rule.
+        """Return the load of all workers on a host, and its rule.
 
         Raises:
-            Invalid: *host* cannot be one.
-            NotFound: it is not asked now for a job of the actor's; for an admin, nor has
-                it a rule.
+            Invalid: *host* is not a host name.
+            NotFound: it is not being crawled for a job of the actor; for an admin: it is not
+                being crawled at all, and has no rule.
         """
         name = host_named(host)
         asked = {one.host: one for one in await self._watching.hosts(actor)}
@@ -64,7 +65,7 @@ class Hosts:
         """Return the version of a host's rule, 0 if it has none.
 
         Raises:
-            Invalid: *host* cannot be one.
+            Invalid: *host* is not a host name.
         """
         rule = await self._rule(host_named(host))
         return rule.version if rule is not None else 0
@@ -72,13 +73,14 @@ class Hosts:
     async def set(
         self, actor: Actor, host: str, changes: Mapping[str, Any], *, version: int | None = None
     ) -> HostStanding:
-        """Change ``delay_s``, ``at_once`` and ``note`` of a host's rule; ``None`` takes one away.
+        """Change ``delay_s``, ``at_once`` and ``note`` of a host's rule; ``None`` removes a value.
 
         Raises:
-            Invalid: *host* cannot be one, or a value is not what is expected.
-            Forbidden: the actor is no admin.
-            Stale: the rule is not at *version* (0: there is none).
-            NotFound: nothing is to be changed of what is not there.
+            Invalid: *host* is not a host name, or a value is not valid.
+            Forbidden: the actor is not an admin.
+            Stale: the rule is not at *version* (0: there is no rule).
+            NotFound: there is nothing to change, and the host has no rule and is not being
+                crawled.
         """
         said = {
             name: "" if (name, value) == ("note", None) else value
@@ -89,7 +91,7 @@ class Hosts:
     async def pause(
         self, actor: Actor, host: str, note: str | None = None, *, version: int | None = None
     ) -> HostStanding:
-        """Let nobody ask a host until it is resumed; its URLs wait.
+        """Stop requests to a host until it is resumed; its URLs wait.
 
         Raises:
             Invalid, Forbidden, Stale: as for `set`.
@@ -100,7 +102,7 @@ class Hosts:
     async def block(
         self, actor: Actor, host: str, note: str | None = None, *, version: int | None = None
     ) -> HostStanding:
-        """Let nobody ask a host; its URLs are skipped.
+        """Stop requests to a host; its URLs are skipped.
 
         Raises:
             Invalid, Forbidden, Stale: as for `set`.
@@ -109,11 +111,11 @@ class Hosts:
         return await self._change(actor, host, changes, EventName.HOST_BLOCKED, version)
 
     async def resume(self, actor: Actor, host: str, *, version: int | None = None) -> HostStanding:
-        """Let a host be asked again, at the pace that its rule says.
+        """Allow requests to a host again, at the rate that its rule sets.
 
         Raises:
             Invalid, Forbidden, Stale: as for `set`.
-            NotFound: it has no rule, and is not asked now.
+            NotFound: it has no rule, and is not being crawled.
         """
         changes = _moved(HostState.OPEN, None)
         return await self._change(actor, host, changes, EventName.HOST_RESUMED, version)
@@ -121,11 +123,13 @@ class Hosts:
     async def unset(
         self, actor: Actor, host: str, *, version: int | None = None, dry_run: bool = False
     ) -> HostRule:
-        """Delete the rule of a host: it is treated as its jobs wish. Return what it was.
+        """Delete the rule of a host, and return it; the settings of each job apply again.
+
+        With *dry_run*, only return the rule.
 
         Raises:
             Invalid, Forbidden, Stale: as for `set`.
-            NotFound: it has none.
+            NotFound: the host has no rule.
         """
         name = host_named(host)
         _check_admin(actor)
@@ -192,7 +196,7 @@ def _moved(state: HostState, note: str | None) -> Mapping[str, Any]:
 
 
 def _ruled(asked: HostStanding | None, name: str, rule: HostRule | None) -> HostStanding:
-    """Return a host with its rule; one that is not asked now, as it would be."""
+    """Return a host with its rule; if it is not being crawled, with the limits that would apply."""
     if asked is not None:
         return replace(asked, rule=rule)
     return HostStanding(
@@ -204,7 +208,7 @@ def _ruled(asked: HostStanding | None, name: str, rule: HostRule | None) -> Host
 
 
 def told_of_host(name: EventName, rule: HostRule) -> Event:
-    """Return the event that tells of a host, whose *rule* is that from now on."""
+    """Return the event of a change to a host's rule; *rule* is the new one."""
     return Event(
         name=name,
         subject=rule.host,

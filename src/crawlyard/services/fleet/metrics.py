@@ -1,4 +1,4 @@
-"""The figures of a yard for a monitoring system: all of them read when they are asked for."""
+"""Metrics for a monitoring system, read from the store on each request."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -21,13 +21,13 @@ _FIRST_DAY = date(2000, 1, 1)
 
 
 class MetricValues(Struct, frozen=True, kw_only=True):
-    """How things stand."""
+    """A snapshot of all metrics."""
 
     jobs: Mapping[tuple[State, Priority], int]
-    longest_wait: timedelta  # of the job that is due longest
+    longest_wait: timedelta  # of the job that has been due longest
     used: Usage  # by all jobs that ever ran
     schedules_late: timedelta  # by how much the next tick is overdue
-    undelivered: timedelta  # how long the delivery that is due longest has waited
+    undelivered: timedelta  # how long the oldest due delivery has waited
     workers: Sequence[WorkerReport]  # those alive
     held_hosts: int
     store_latency_s: float  # of one small read
@@ -35,7 +35,7 @@ class MetricValues(Struct, frozen=True, kw_only=True):
 
 
 class Metrics:
-    """Reads the figures of the whole yard, for admins."""
+    """Reads the metrics of the whole instance, for admins."""
 
     def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
         self._store = store
@@ -43,10 +43,10 @@ class Metrics:
         self._clock = clock
 
     async def figures(self, actor: Actor) -> MetricValues:
-        """Return how things stand.
+        """Return the current metrics.
 
         Raises:
-            Forbidden: the actor is no admin: the figures are of everybody's jobs.
+            Forbidden: the actor is not an admin; the metrics cover everyone's jobs.
         """
         if actor.role is not Role.ADMIN:
             raise Forbidden(f"{actor.id} is no admin")

@@ -1,4 +1,4 @@
-"""What needs a person, and how things stand now: what one sees first."""
+"""Overview page: problems that need attention, and the current load."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
@@ -35,23 +35,23 @@ from crawlyard.store.queries import JobQuery, ScheduleQuery
 from crawlyard.store.store import Store
 
 MOST = 500
-"""Things of one kind that are looked at."""
+"""The most items of one kind that are examined."""
 
 MOST_FAILURES = 2_000
-"""Failed jobs that are looked at, the last ones."""
+"""The most failed jobs that are examined, latest first."""
 
 FAILED_WITHIN = timedelta(days=30)
 _MOST_LINES = 100
 _MOST_ENDS = 20  # of one line
 _MOST_RUNNING = 1_000
-_LOOKED_AT = 50_000  # jobs, for damaged ones: it takes about a second
-_LOOKING = 100  # of the time, at most one part in so many is spent with that
+_LOOKED_AT = 50_000  # jobs searched for damaged ones: it takes about a second
+_LOOKING = 100  # that search takes at most 1/100 of the time
 
 LookAtDisk = Callable[[], Awaitable[Disk | None]]
 
 
 class Overview:
-    """Looks over the yard: an admin sees all, everybody else what is his."""
+    """Summarizes the instance: all of it for an admin, what they own for other users."""
 
     def __init__(
         self,
@@ -67,10 +67,10 @@ class Overview:
         self._watching = watching
         self._disk = disk
         self._damaged: Sequence[Job] = ()
-        self._look_again = 0.0  # at damaged jobs, by the monotonic clock
+        self._look_again = 0.0  # when to search for damaged jobs again, by the monotonic clock
 
     async def attention(self, actor: Actor, permits: Collection[Permit]) -> Attention:
-        """Return what needs a person, of what somebody with *permits* may be told of."""
+        """Return the problems that need attention, of the kinds that *permits* allow to see."""
         owner = None if actor.role is Role.ADMIN else actor.id
         kinds = kinds_for(permits)
         facts = Facts(now=self._clock.now(), wall=self._clock.wall())
@@ -87,9 +87,9 @@ class Overview:
     async def moment(
         self, actor: Actor, permits: Collection[Permit], *, own: bool = False
     ) -> Snapshot:
-        """Return how things stand now, of all for an admin; *own*: of the actor alone.
+        """Return the current load: of everyone for an admin; with *own*, of the actor alone.
 
-        The disk is told to who has the *permits* of an admin.
+        The disk is included only if *permits* has `Permit.ADMIN`.
         """
         owner = None if actor.role is Role.ADMIN and not own else actor.id
         now = self._clock.now()
@@ -152,17 +152,17 @@ class Overview:
         if began >= self._look_again:
             self._damaged = await self._store.overview.damaged(self._most, _LOOKED_AT)
             took = self._clock.monotonic() - began
-            self._look_again = began + took * _LOOKING  # a dashboard asks again and again
+            self._look_again = began + took * _LOOKING  # a dashboard asks often
         return self._damaged
 
     def _cut(self, found: Sequence[object], kinds: Collection[Trouble]) -> frozenset[Trouble]:
-        """Return *kinds* if there may be more of them than are looked at."""
+        """Return *kinds* if there are more of them than are examined."""
         return frozenset(kinds) if len(found) > self._most else frozenset()
 
     async def _names(
         self, actor: Actor, lines: Mapping[NoticeLine, Sequence[JobEnd]]
     ) -> Mapping[NoticeLine, str]:
-        """Return what lines that fail are called; one whose subject is gone is left out."""
+        """Return the names of failing lines; one whose subject was deleted is left out."""
         names: dict[NoticeLine, str] = {}
         for line, ends in lines.items():
             if len(streak(ends)) >= IN_A_ROW:

@@ -1,4 +1,4 @@
-"""Figures for a dashboard: what there is now, and what was done lately."""
+"""Dashboard statistics: current counts, and what was done in a range of time."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -18,20 +18,20 @@ MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)
 SHORTEST_STEP = timedelta(minutes=1)
 MOST_HOSTS = 10
-"""That fail, in an answer."""
+"""The most failing hosts in a response."""
 
 MOST_FAILURES = 20_000
-"""That are counted for it, the latest: about 0.1 s."""
+"""The most failures counted to find them, latest first: about 0.1 s."""
 
 DEFAULT_SPAN = timedelta(days=1)
 HOURLY = timedelta(days=30)
-"""The longest range whose steps are hours unless others are asked for; then they are days."""
+"""The longest range whose default step is an hour; for a longer one it is a day."""
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 class Stats:
-    """Counts: an admin's are of all, or of himself; everybody else's are his own."""
+    """Statistics of all jobs, or their own, for admins; of their own jobs for other users."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -46,11 +46,11 @@ class Stats:
         step: timedelta | None = None,
         own: bool = False,
     ) -> Figures:
-        """Return what there is now, and what was done from *since* up to and without *until*.
+        """Return the current counts, and what was done in [*since*, *until*).
 
-        By default the last day, in steps of an hour, or of a day if there are more than 30
-        of them. The first step begins at *since*; days are UTC's, the
-        first and the last of them whole. *own*: of the actor alone.
+        The default range is the last day; the default step is an hour, or a day if the
+        range is longer than 30 days. The first step begins at *since*. Days are UTC days,
+        and the first and the last of them are counted whole. *own*: of the actor alone.
 
         Raises:
             Invalid: the range is empty or too long, or has too many steps.

@@ -1,4 +1,4 @@
-"""What goes on in the yard right now: its workers, the hosts they ask, and what jobs say."""
+"""Live status: workers, the hosts they crawl, and the logs and progress of jobs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _MOST_JOBS = 10_000
 
 
 class Watching:
-    """Shows workers, hosts, logs and courses. What belongs to others is counted, not named."""
+    """Shows workers, hosts, logs and courses; jobs of other users are counted, not named."""
 
     def __init__(self, store: Store, jobs: JobManager, clock: Clock) -> None:
         self._store = store
@@ -27,9 +27,9 @@ class Watching:
         self._clock = clock
 
     async def workers(self, actor: Actor) -> list[WorkerReport]:
-        """Return the last report of each worker, gone ones too, the oldest worker first.
+        """Return the last report of each worker, including gone ones, the oldest worker first.
 
-        Who is no admin sees of each the jobs that are his, and no hosts.
+        Users who are not admins see only their own jobs in a report, and no hosts.
         """
         reports = await self._store.workers.find()
         if actor.role is Role.ADMIN:
@@ -41,7 +41,7 @@ class Watching:
         """Return the last report of a worker.
 
         Raises:
-            NotFound: there is none of that id.
+            NotFound: no such worker.
         """
         for report in await self.workers(actor):
             if report.id == worker_id:
@@ -52,9 +52,9 @@ class Watching:
         """Delete the report of a worker that is gone.
 
         Raises:
-            NotFound: there is none of that id.
-            Forbidden: the actor is no admin.
-            IllegalMove: it is alive.
+            NotFound: no such worker.
+            Forbidden: the actor is not an admin.
+            IllegalMove: the worker is alive.
         """
         report = await self.worker(actor, worker_id)
         if actor.role is not Role.ADMIN:
@@ -64,15 +64,15 @@ class Watching:
         await self._store.workers.forget(worker_id)
 
     def is_alive(self, report: WorkerReport) -> bool:
-        """Tell whether a worker has said something lately."""
+        """Return whether the last heartbeat of a worker is recent enough."""
         return self._clock.now() - report.beat_at <= ALIVE
 
     def state(self, report: WorkerReport) -> WorkerState:
-        """Return how a worker is, in one word."""
+        """Return the state of a worker."""
         return report.state(alive=self.is_alive(report))
 
     async def hosts(self, actor: Actor) -> list[HostStanding]:
-        """Return the hosts that are asked for jobs of the actor's, an admin's all, by name."""
+        """Return the hosts being crawled for jobs of the actor, or all for an admin, by name."""
         asked: dict[str, list[tuple[str, HostReport]]] = defaultdict(list)
         for report in await self._store.workers.find():
             if self.is_alive(report):
@@ -96,16 +96,16 @@ class Watching:
         """Return lines of a job's log with an *n* above *after*, oldest first.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: no such job, or it belongs to another user.
         """
         job_id = (await self._jobs.get(actor, job_id)).job.id
         return await self._store.journal.lines(job_id, least, after, limit, text)
 
     async def course(self, actor: Actor, job_id: str) -> Course:
-        """Return how a job went so far.
+        """Return the course of a job so far.
 
         Raises:
-            NotFound: there is no such job, or it is somebody else's.
+            NotFound: no such job, or it belongs to another user.
         """
         job = (await self._jobs.get(actor, job_id)).job
         return await self._store.journal.course(job.id)
@@ -117,7 +117,7 @@ class Watching:
 
 
 def _narrowed(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
-    """Return what of a report may be shown to whose jobs are *own*."""
+    """Return the part of a report that may be shown to the owner of the jobs *own*."""
     return WorkerReport(
         id=report.id,
         host=report.host,

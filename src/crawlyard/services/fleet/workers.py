@@ -1,4 +1,4 @@
-"""Workers, in verbs: what an operator wants of one that runs, wherever it does."""
+"""Worker control: drain, resume and stop running workers."""
 
 from msgspec.structs import replace
 
@@ -10,7 +10,7 @@ from crawlyard.errors import Conflict, Forbidden, IllegalMove
 from crawlyard.services.fleet.status import Watching
 from crawlyard.store.store import Store
 
-_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 _EVENTS = {
     WorkerWish.NONE: EventName.WORKER_RESUMED,
@@ -20,9 +20,9 @@ _EVENTS = {
 
 
 class Fleet:
-    """Tells workers to be quiet, to go on or to stop; each hears of it within a second.
+    """Tells workers to drain, resume or stop; a worker notices within a second.
 
-    What is wanted of one already is no change, and no event.
+    Repeating a request changes nothing and writes no event.
     """
 
     def __init__(self, store: Store, watching: Watching, clock: Clock) -> None:
@@ -31,17 +31,17 @@ class Fleet:
         self._clock = clock
 
     async def quiet(self, actor: Actor, worker_id: str) -> WorkerReport:
-        """Let a worker claim no more jobs, and go on with those it has.
+        """Drain a worker: it claims no more jobs, and continues those that it has.
 
         Raises:
-            NotFound: there is no such worker.
-            Forbidden: the actor is no admin.
-            IllegalMove: it is gone, or it is stopping.
+            NotFound: no such worker.
+            Forbidden: the actor is not an admin.
+            IllegalMove: the worker is gone or stopping.
         """
         return await self._want(actor, worker_id, WorkerWish.QUIET)
 
     async def resume(self, actor: Actor, worker_id: str) -> WorkerReport:
-        """Let a quiet worker claim jobs again.
+        """Let a draining worker claim jobs again.
 
         Raises:
             NotFound, Forbidden, IllegalMove: as for `quiet`.
@@ -49,7 +49,7 @@ class Fleet:
         return await self._want(actor, worker_id, WorkerWish.NONE)
 
     async def stop(self, actor: Actor, worker_id: str) -> WorkerReport:
-        """Let a worker give its jobs back and end, as a signal would; they go on elsewhere.
+        """Make a worker release its jobs and exit, as on a signal; other workers continue them.
 
         Raises:
             NotFound, Forbidden, IllegalMove: as for `quiet`.

@@ -1,1 +1,1 @@
-"""Schedules: edited, fired, backfilled."""
+"""Schedules: editing, firing and backfills."""

@@ -1,4 +1,4 @@
-"""Making up for instants that did not run, because somebody asks for it."""
+"""Backfills: jobs for past instants of a schedule that did not run."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,14 +18,14 @@ from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 
 MOST_BACKFILLED = 1000
-"""Instants that one backfill may have in its range."""
+"""The most instants that the range of one backfill may contain."""
 
 _PORTION = 200  # jobs in one transaction
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class Backfiller:
-    """Submits jobs for what was decided and has none; what is not decided yet is left alone."""
+    """Submits jobs for instants that were decided without one; undecided ones are left alone."""
 
     def __init__(self, store: Store, ticker: Ticker, clock: Clock) -> None:
         self._store = store
@@ -35,16 +35,16 @@ class Backfiller:
     async def look(
         self, schedule: CrawlSchedule, since: datetime, until: datetime | None
     ) -> Backfilled:
-        """Return what `make` would do, were it called now; nothing is written.
+        """Return what `make` would do if it were called now; write nothing.
 
         Raises:
-            Invalid: the range is none, or too long.
+            Invalid: the range is not valid, or too long.
         """
         end, instants = self._range(schedule, since, until)
         known = dict(await self._store.ticks.ticks_between(schedule.id, since, end))
         after, now = schedule, self._clock.wall()
         if schedule.fire_at is not None and schedule.fire_at <= now and not schedule.flaw:
-            # fired before: some of it will run by the policies, and the rest is open then
+            # `make` fires what is due first: the policies run some of it, and the rest is open
             active = await self._store.ticks.active([schedule.id])
             after, rows = foreseen(schedule, now, active.get(schedule.id, ()))
             known |= rows
@@ -64,13 +64,13 @@ class Backfiller:
         by: str,
         version: int | None = None,
     ) -> Backfilled:
-        """Fire what is due, and submit a job for each instant that still has none.
+        """Fire what is due, then submit a job for each instant that still has none.
 
         Raises:
-            Invalid: the range is none, or too long; or a job cannot be submitted.
+            Invalid: the range is not valid, or too long; or a job cannot be submitted.
             NotFound, Forbidden: a job cannot be submitted.
-            Stale: the schedule is not at *version* any more; what was submitted is kept.
-            Conflict: it keeps changing.
+            Stale: the schedule is no longer at *version*; jobs submitted before that are kept.
+            Conflict: the schedule keeps changing.
         """
         end, instants = self._range(schedule, since, until)
         await self._ticker.fire(schedule.id)
@@ -109,7 +109,7 @@ class Backfiller:
     async def _firing(
         self, schedule: CrawlSchedule, instants: Sequence[datetime], by: str
     ) -> Firing:
-        """Return what is to be written for those of *instants* that are decided and open now."""
+        """Return what to write for those of *instants* that are decided and still open."""
         until = instants[-1] + _MICROSECOND
         known = await self._store.ticks.ticks_between(schedule.id, instants[0], until)
         missing = [
@@ -119,7 +119,7 @@ class Backfiller:
         made = [(at, await self._ticker.job(schedule, at, by)) for at in missing]
         now = self._clock.now()
         ticks = tuple(backfilled(schedule, at, now, job.id) for at, (job, _) in made)
-        # of one that has ended, what was made up for is decided: other times do not bring it back
+        # editing an ended schedule must not bring backfilled instants back
         latest = [tick.due_at for tick in ticks[-1:]]
         decided_to = max((*latest, *filter(None, [schedule.decided_to])), default=None)
         return Firing(
@@ -131,5 +131,5 @@ class Backfiller:
 
 
 def _decided(schedule: CrawlSchedule, instants: Sequence[datetime]) -> list[datetime]:
-    """Return those of *instants* that a scheduler will not come to any more."""
+    """Return those of *instants* that the scheduler has already passed."""
     return [at for at in instants if schedule.next_at is None or at < schedule.next_at]

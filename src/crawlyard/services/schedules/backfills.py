@@ -1,4 +1,4 @@
-"""Backfills of schedules that are too long for one answer."""
+"""Backfills that are too long for one response, run as operations."""
 
 from datetime import datetime
 
@@ -10,14 +10,14 @@ from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.schedules.scheduler import Scheduler
 
 AT_ONCE = 200
-"""Instants that an answer waits for; more make an operation."""
+"""The most instants that are backfilled within a request; more start an operation."""
 
 MOST_INSTANTS = 10_000
-"""Of one operation."""
+"""The most instants of one operation."""
 
 
 class Backfills:
-    """Starts operations that make up for what schedules have missed."""
+    """Starts operations that backfill the missed instants of schedules."""
 
     def __init__(self, scheduler: Scheduler, operations: Operations, clock: Clock) -> None:
         self._scheduler = scheduler
@@ -33,20 +33,22 @@ class Backfills:
         *,
         version: int | None = None,
     ) -> Operation | None:
-        """Start an operation for a range of many instants; ``None``: it has few, ask at once.
+        """Start an operation for a range with many instants.
 
-        It fails once the schedule is not at *version* any more, if that is given.
+        Return ``None`` if the range has at most `AT_ONCE` instants or is not valid: call
+        `Scheduler.backfill`, which does the work or reports the error. If *version* is
+        given, the operation fails once the schedule is no longer at it.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
-            Invalid: the range reaches beyond now, or has more than `MOST_INSTANTS`.
+            Invalid: the range has more than `MOST_INSTANTS` instants.
         """
         schedule = await self._scheduler.get(actor, schedule_id)
         if not actor.may_change(schedule.owner):
             raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
         check_version(f"schedule {schedule.name}", schedule.version, version)
         if not since < until <= self._clock.wall():
-            return None  # `Scheduler.backfill` says what is wrong
+            return None  # `Scheduler.backfill` reports what is wrong
         most = MOST_INSTANTS + 1
         due = await self._scheduler.due_between(actor, schedule_id, since, until, most)
         if len(due) <= AT_ONCE:

@@ -1,4 +1,4 @@
-"""What its owner wants to be otherwise in a schedule, judged before anything is changed."""
+"""Edits of schedules, checked before anything is changed."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -17,24 +17,24 @@ from crawlyard.errors import Invalid
 
 _REPLANS = frozenset({"when", "zone", "jitter", "starts_at", "ends_at", "runs_left"})
 _WHAT = frozenset({"template_id", "template_version", "params", "overrides"})
-_DEEPEST = 10  # objects and lists in each other
+_DEEPEST = 10  # levels of nested objects and lists
 _PARAMS = "params."
 
 
 class Edit(Struct, frozen=True, kw_only=True):
-    """Fields with their new values; params and overrides to be set beside what is there.
+    """A partial update of a schedule: new field values, and params and overrides to merge in.
 
-    *unset*: paths of what is to be taken away, ``params.NAME`` or a field of the spec.
+    *unset* lists the paths to remove: ``params.NAME`` or a field of the spec.
 
     Raises:
-        Invalid: a value is none that can be kept.
+        Invalid: a value cannot be stored.
     """
 
-    changes: Mapping[str, object]  # of `ScheduleDraft`; instead of a template its id
+    changes: Mapping[str, object]  # of `ScheduleDraft`; `template_id` for `template`
     params: Mapping[str, object] = field(default_factory=dict)
     overrides: Mapping[str, object] = field(default_factory=dict)
     unset: Collection[str] = ()
-    trusted: bool = False  # whoever says it vouches for what is the owner's
+    trusted: bool = False  # the actor vouches for the edit: see `Actor.vouches_for`
 
     def __post_init__(self) -> None:
         if "name" in self.changes:
@@ -45,31 +45,31 @@ class Edit(Struct, frozen=True, kw_only=True):
 
     @property
     def replans(self) -> bool:
-        """Tell whether the schedule is due at other instants afterwards."""
+        """Return whether the edit can change when the schedule is due."""
         return bool(self.changes.keys() & _REPLANS)
 
     @property
     def says_what(self) -> bool:
-        """Tell whether what is crawled is said anew."""
+        """Return whether the edit changes what is crawled."""
         return bool(self.changes.keys() & _WHAT or self.params or self.overrides or self.unset)
 
     @property
     def changed(self) -> list[str]:
-        """Return the names of the fields that are set, sorted."""
+        """Return the names of the fields that the edit changes, sorted."""
         also = {name for name in ("params", "overrides") if getattr(self, name)}
         also |= {"params" if path.startswith(_PARAMS) else "overrides" for path in self.unset}
         named = {"template" if name == "template_id" else name for name in self.changes}
         return sorted(named | also)
 
     def of(self, old: CrawlSchedule) -> CrawlSchedule:
-        """Return *old* with the changes, not planned anew.
+        """Return *old* with the changes applied; its next instant is not recomputed.
 
         Raises:
-            Invalid: a value is not what is expected, or what is to be taken away is not there.
+            Invalid: a value is not valid, or a path to unset is not set.
         """
         given: dict[str, Any] = dict(self.changes)
         if given.get("pause_after", old.pause_after) != old.pause_after:
-            given["fresh_beat"] = old.beat + 1  # failures are counted anew
+            given["fresh_beat"] = old.beat + 1  # restart the count of failures
         trusted = old.trusted and (self.trusted or not self.says_what)
         new = replace(old, **given, trusted=trusted)
         params, overrides = self.objects(new.params, new.overrides)
@@ -78,10 +78,10 @@ class Edit(Struct, frozen=True, kw_only=True):
     def objects(
         self, params: Mapping[str, object], overrides: Mapping[str, object]
     ) -> tuple[dict[str, object], dict[str, object]]:
-        """Return *params* and *overrides* with what is set beside them, without what is unset.
+        """Return *params* and *overrides* with the new values merged in and unset paths removed.
 
         Raises:
-            Invalid: what is to be taken away is not there.
+            Invalid: a path to unset is not set.
         """
         params = {**params, **self.params}
         overrides = _beside(overrides, self.overrides)
@@ -94,10 +94,10 @@ class Edit(Struct, frozen=True, kw_only=True):
 
 
 def check_editable(fields: Collection[str]) -> None:
-    """Check the names of fields that are to be changed.
+    """Check the names of the fields to change.
 
     Raises:
-        Invalid: one is none of `ScheduleDraft`.
+        Invalid: a name is not a field of `ScheduleDraft`.
     """
     unknown = sorted(set(fields) - EDITABLE)
     if unknown:
@@ -106,10 +106,10 @@ def check_editable(fields: Collection[str]) -> None:
 
 
 def check_words(name: str, value: object) -> None:
-    """Check the name of a schedule, which may be no text at all.
+    """Check the name of a schedule; *value* may be of any type.
 
     Raises:
-        Invalid: it is none.
+        Invalid: it is not a valid name.
     """
     if not isinstance(value, str):
         raise Invalid(name, f"expected text, got {shown(value)}")
@@ -117,10 +117,10 @@ def check_words(name: str, value: object) -> None:
 
 
 def check_object(name: str, value: object) -> None:
-    """Check that *value* is an object that JSON can hold, without what stands for a secret.
+    """Check that *value* is a JSON object without the placeholder of a hidden secret.
 
     Raises:
-        Invalid: it is not; the field is the path of what is wrong in it.
+        Invalid: it is not; the field is the path of the offending value.
     """
     if not isinstance(value, Mapping):
         raise Invalid(name, f"expected an object, got {shown(value)}")
@@ -148,7 +148,7 @@ def _check(path: str, value: object, deep: int) -> None:
 
 
 def _beside(form: Mapping[str, object], more: Mapping[str, object]) -> dict[str, object]:
-    """Return *form* with *more*; what is an object in both is put together."""
+    """Return *form* updated with *more*; an object that is in both is merged one level deep."""
     both = {**form, **more}
     for name, value in more.items():
         before = form.get(name)
@@ -158,7 +158,7 @@ def _beside(form: Mapping[str, object], more: Mapping[str, object]) -> dict[str,
 
 
 def _spelled(form: Mapping[str, object], path: str) -> str:
-    """Return the path of a field as *form* writes it: as such, or in its other spelling."""
+    """Return the path of a field in the spelling that *form* uses, of the two that it may have."""
     ways = next(([f.path, f.also] for f in FIELDS.values() if path in (f.path, f.also)), [])
     return next((way for way in (path, *ways) if way and _has(form, way)), path)
 
@@ -170,10 +170,10 @@ def _has(form: Mapping[str, object], path: str) -> bool:
 
 
 def _without(form: Mapping[str, object], path: str, told: str) -> dict[str, object]:
-    """Return *form* without what is at *path*; an object that has nothing else goes with it.
+    """Return *form* without the value at *path*, and without an object left empty by that.
 
     Raises:
-        Invalid: there is nothing; the field is *told*.
+        Invalid: *path* is not set; the field is *told*.
     """
     if not _has(form, path):
         there = ", ".join(form) or "nothing"

@@ -1,4 +1,4 @@
-"""What is written of schedules beside themselves: events, rows of the ledger, jobs that go."""
+"""Records written along with schedules: events, rows of the ledger, cancelled jobs."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from crawlyard.core.schedules.schedule import (
 )
 
 BY = BY_ITSELF
-"""Who acts where no user does."""
+"""The actor of what the scheduler does by itself."""
 
 
 def told(
@@ -32,7 +32,7 @@ def told(
 
 
 def ticked(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
-    """Return the event that tells of a tick."""
+    """Return the event of a tick."""
     return told(
         schedule,
         EventName.SCHEDULE_TICKED,
@@ -49,7 +49,7 @@ def ticked(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
 def backfilled(
     schedule: CrawlSchedule, at: datetime, now: datetime, job_id: str | None = None
 ) -> Tick:
-    """Return the row of an instant that is made up for because somebody asked for it."""
+    """Return the ledger row of a backfilled instant."""
     return Tick(
         schedule_id=schedule.id,
         due_at=at,
@@ -61,10 +61,10 @@ def backfilled(
 
 
 def is_open(tick: Tick) -> bool:
-    """Tell whether a tick neither has a job nor waits for one."""
+    """Return whether a tick neither has a job nor waits for one."""
     return tick.job_id is None and tick.outcome is not TickOutcome.WAITING
 
 
 def cancelled(job: Job, now: datetime, by: str) -> tuple[Job, Event]:
-    """Return a job that makes room for the next of its schedule, and the event that tells of it."""
+    """Return a job, cancelled to make room for the next one of its schedule, and its event."""
     return job.moved(Move.CANCEL, now, actor=by, reason=StateReason.BY_SCHEDULE)

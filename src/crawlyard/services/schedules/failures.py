@@ -1,4 +1,4 @@
-"""Schedules whose jobs fail too often in a row, and what is done about that."""
+"""Failure limit: pauses schedules whose jobs fail too often in a row."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from crawlyard.store.store import Store
 
 
 class Failures:
-    """Pauses schedules whose last jobs all failed, as many as `pause_after` says."""
+    """Pauses a schedule once its last `pause_after` jobs have all failed."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     async def passed(self, schedules: Sequence[CrawlSchedule]) -> list[CrawlSchedule]:
-        """Return those of *schedules* that may go on; the others are paused."""
+        """Pause those of *schedules* that fail too often; return the others."""
         failing = await self._failing(schedules)
         for schedule in schedules:
             if schedule.id in failing:
-                # whoever changed it was faster: it is due no more, or is looked at again
+                # it changed concurrently: it is no longer due, or is checked again
                 with suppress(Conflict):
                     await self._pause(schedule)
         return [schedule for schedule in schedules if schedule.id not in failing]
 
     async def pause_if_failing(self, schedule: CrawlSchedule) -> bool:
-        """Pause a schedule whose last jobs all failed; tell whether that was done.
+        """Pause a schedule if its last jobs all failed; return whether it was paused.
 
         Raises:
-            Conflict: it has changed meanwhile.
+            Conflict: it changed concurrently.
         """
         failing = await self._failing([schedule])
         if failing:
@@ -44,7 +44,7 @@ class Failures:
         return bool(failing)
 
     async def _failing(self, schedules: Sequence[CrawlSchedule]) -> set[str]:
-        """Return the ids of those that are to be paused; one question for each number."""
+        """Return the ids of the schedules to pause; one query per distinct `pause_after`."""
         asked: defaultdict[int, list[str]] = defaultdict(list)
         for schedule in schedules:
             if schedule.pause_after is not None and schedule.paused_at is None:

@@ -1,4 +1,4 @@
-"""Schedules as they are: found, and asked when they are due and what became of it."""
+"""Read access to schedules: lookup, planned runs, ledger and calendar."""
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,22 +21,22 @@ from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.store import Store
 
 MOST_OCCURRENCES = 2000
-"""Instants that one calendar shows."""
+"""The most instants that one calendar shows."""
 
 MOST_NEXT = 1000
-"""The most instants that are told of one schedule at once."""
+"""The most planned runs of a schedule that can be asked for at once."""
 
 MOST_RECENT = 60
-"""The last ticks of a schedule that are shown beside it."""
+"""How many of the last ticks are shown beside a schedule."""
 
 _AHEAD = timedelta(days=7)
-_PROMPT = timedelta(seconds=10)  # twice what a scheduler takes at most to see a change
-_MOST_SCHEDULES = 5000  # that one calendar looks at: each costs about 0.1 ms
+_PROMPT = timedelta(seconds=10)  # twice the longest time a scheduler takes to see a change
+_MOST_SCHEDULES = 5000  # read for one calendar: each costs about 0.1 ms
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class ScheduleReader:
-    """Finds schedules; what the actor may not see does not exist for him (`NotFound`)."""
+    """Finds schedules; one that the actor may not see is `NotFound`."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -46,7 +46,7 @@ class ScheduleReader:
         """Return a schedule.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: no such schedule, or it belongs to another user.
         """
         schedule = await self._store.schedules.get(schedule_id)
         if not actor.may_see(schedule.owner):
@@ -56,16 +56,16 @@ class ScheduleReader:
     async def list(
         self, actor: Actor, query: ScheduleQuery | None = None, limit: int = 50
     ) -> Sequence[CrawlSchedule]:
-        """Return the schedules that the actor may see and *query* asks for, by (name, id)."""
+        """Return the schedules matching *query* that the actor may see, ordered by (name, id)."""
         asked = query or ScheduleQuery()
         if actor.role is not Role.ADMIN:
             asked = replace(asked, owner=actor.id)
         return await self._store.schedules.find(asked, limit)
 
     async def secret_params(self, schedules: Iterable[CrawlSchedule]) -> Mapping[str, set[str]]:
-        """Return of each of *schedules*, by id, the params that are credentials.
+        """Return the names of the params that are credentials, by schedule id.
 
-        Those that are named like one, or fill the place of one in its template.
+        A param is one if it is named like one or fills the place of one in the template.
         """
         used: dict[tuple[str, int | None], frozenset[str]] = {}
         secret: dict[str, set[str]] = {}
@@ -86,10 +86,10 @@ class ScheduleReader:
             return frozenset()
 
     async def resolve(self, actor: Actor, word: str) -> str:
-        """Return the id that *word* means: an id, the name of one of the actor's, OWNER/NAME.
+        """Return the id for *word*: an id, the name of one of the actor's schedules, or OWNER/NAME.
 
         Raises:
-            NotFound: there is none that the actor may see.
+            NotFound: no such schedule that the actor may see.
         """
         if is_id(word):
             return (await self.get(actor, word.lower())).id
@@ -101,14 +101,14 @@ class ScheduleReader:
         raise NotFound(f"there is no schedule {word}")
 
     async def next_runs(self, actor: Actor, schedule_id: str, count: int = 5) -> Sequence[datetime]:
-        """Return the instants from now on at which a schedule will be due, at most *count*.
+        """Return the next instants, from now on, at which a schedule is due, at most *count*.
 
-        A paused one is shown as if it were on; jitter is left out. What is overdue is not
-        of the future: `overdue` tells of it.
+        A paused schedule is treated as active, and jitter is left out. An overdue instant
+        is not included: see `overdue`.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
-            Invalid: *count* is above `MOST_NEXT`, or its time table means nothing any more.
+            NotFound: no such schedule, or it belongs to another user.
+            Invalid: *count* is negative or above `MOST_NEXT`, or the timetable is no longer valid.
         """
         if not 0 <= count <= MOST_NEXT:
             raise Invalid("count", f"expected 0 to {MOST_NEXT:,}, got {count:,}")
@@ -121,9 +121,9 @@ class ScheduleReader:
         return tuple(instants_of(schedule, since, None, most))
 
     def overdue(self, schedule: CrawlSchedule) -> datetime | None:
-        """Return the instant that a schedule should have been fired for, were a scheduler there.
+        """Return the instant for which a running scheduler would have fired a schedule by now.
 
-        ``None``: it is on time, or paused.
+        Return ``None`` if it is on time or paused.
         """
         if self.is_due(schedule, self._clock.wall() - _PROMPT):
             return schedule.next_at
@@ -132,11 +132,11 @@ class ScheduleReader:
     async def runs(
         self, actor: Actor, schedule_id: str, before: datetime | None = None, limit: int = 100
     ) -> Sequence[Tick]:
-        """Return the ledger of a schedule before an instant, the latest first.
+        """Return the ticks of a schedule that were due before an instant, latest first.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
-            Invalid: there can be no such instant.
+            NotFound: no such schedule, or it belongs to another user.
+            Invalid: *before* is not a valid instant.
         """
         await self.get(actor, schedule_id)
         if before is not None:
@@ -146,10 +146,10 @@ class ScheduleReader:
     async def recent(
         self, actor: Actor, schedules: Iterable[CrawlSchedule]
     ) -> Mapping[str, Sequence[RecentTick]]:
-        """Return the last `MOST_RECENT` ticks of each of *schedules*, by id, the latest first.
+        """Return the last `MOST_RECENT` ticks of each of *schedules* by id, latest first.
 
-        With the states of their jobs. One of which there are none is left out, and so is
-        one that the actor may not see.
+        Each tick comes with the state of its job. Schedules without ticks, and those that
+        the actor may not see, are left out.
         """
         ids = [schedule.id for schedule in schedules if actor.may_see(schedule.owner)]
         return await self._store.overview.recent(ids, MOST_RECENT)
@@ -157,10 +157,10 @@ class ScheduleReader:
     async def due_between(
         self, actor: Actor, schedule_id: str, since: datetime, until: datetime, most: int
     ) -> Sequence[datetime]:
-        """Return when a schedule is due from *since* up to and without *until*, at most *most*.
+        """Return the instants in [*since*, *until*) at which a schedule is due, at most *most*.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: no such schedule, or it belongs to another user.
         """
         schedule = await self.get(actor, schedule_id)
         return tuple(instants_of(schedule, since, until, most))
@@ -168,13 +168,14 @@ class ScheduleReader:
     async def calendar(
         self, actor: Actor, since: datetime | None = None, until: datetime | None = None
     ) -> Calendar:
-        """Return when the actor's schedules are due from *since* up to and without *until*.
+        """Return when the schedules that the actor may see are due in [*since*, *until*).
 
-        By default from now, and for a week. At most `MOST_OCCURRENCES`, in their order, by
-        the time tables as they are now; one that means nothing any more is left out.
+        The default range is a week from now. At most `MOST_OCCURRENCES` are returned, in
+        order, computed from the current timetables. A schedule whose timetable is no longer
+        valid is only listed in `unreadable`.
 
         Raises:
-            Invalid: the range is empty, or out of the years that there can be.
+            Invalid: the range is empty, or outside of the supported years.
         """
         now = self._clock.wall()
         start = now if since is None else since
@@ -193,7 +194,7 @@ class ScheduleReader:
         return Calendar(occurrences=shown[:MOST_OCCURRENCES], whole=whole, unreadable=unreadable)
 
     def is_due(self, schedule: CrawlSchedule, now: datetime | None = None) -> bool:
-        """Tell whether a schedule is on and its next instant has come, jitter included."""
+        """Return whether a schedule is active and its next instant, with jitter, has come."""
         fire_at = schedule.fire_at
         if fire_at is None or schedule.paused_at is not None:
             return False
@@ -211,7 +212,7 @@ def _readable(schedule: CrawlSchedule) -> bool:
 def instants_of(
     schedule: CrawlSchedule, since: datetime, until: datetime | None, most: int
 ) -> Iterator[datetime]:
-    """Yield when a schedule is due from *since* up to and without *until*, at most *most*."""
+    """Yield the instants in [*since*, *until*) at which a schedule is due, at most *most*."""
     table = timetable(schedule.when, schedule.zone, schedule.anchor)
     at = max(since, schedule.starts_at or since) - _MICROSECOND
     for _ in range(most):
@@ -227,7 +228,7 @@ def instants_of(
 def _occurrences(
     schedule: CrawlSchedule, since: datetime, until: datetime, now: datetime
 ) -> Iterator[Occurrence]:
-    """Yield what a calendar shows of a schedule: no more than it has runs left to come."""
+    """Yield the calendar entries of a schedule; future ones are limited by its runs left."""
     next_at, left = schedule.next_at or now, schedule.runs_left
     if schedule.next_at is None:
         until = min(until, now)

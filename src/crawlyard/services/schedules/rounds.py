@@ -1,4 +1,4 @@
-"""The life of a scheduler: it sleeps until something is due, and is woken by changes."""
+"""Scheduler loop: sleeps until something is due, and is woken by changes."""
 
 import asyncio
 import logging
@@ -12,12 +12,12 @@ from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 
 LOOK_EVERY = timedelta(seconds=5)
-"""How long a clock that was set forward, or an event that was missed, may go unnoticed."""
+"""How long a clock that was set forward, or a missed event, may go unnoticed."""
 
 PEEK_EVERY = timedelta(seconds=1)
-"""How long what another process has changed may go unnoticed: each change has its event.
+"""How long a change by another process may go unnoticed: each change writes an event.
 
-It is one question for the newest number, 0.1 ms on SQLite; a whole round asks four.
+A peek is one query for the newest event number, 0.1 ms on SQLite; a whole round takes four.
 """
 
 _BEHIND = timedelta(milliseconds=20)
@@ -29,24 +29,24 @@ _log = logging.getLogger(__name__)
 
 
 class Rounds:
-    """Round after round: follow jobs that have ended, release what waits, fire what is due."""
+    """Runs rounds: handles ended jobs, releases waiting ticks, fires due schedules."""
 
     def __init__(self, store: Store, ticker: Ticker, clock: Clock) -> None:
         self._store = store
         self._ticker = ticker
         self._clock = clock
         self._nudged = asyncio.Event()
-        self._seen: int | None = None  # the seq of the last event that was looked at
+        self._seen: int | None = None  # the seq of the last event that was handled
 
     def nudge(self) -> None:
-        """Begin the next round at once."""
+        """Start the next round at once."""
         self._nudged.set()
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Run rounds until cancelled."""
         away = False
         while True:
-            # before the round: what changes during it is seen by it, or by the next
+            # before the round, so that a change during it starts another one
             self._nudged.clear()
             try:
                 quiet = await self.round()
@@ -58,7 +58,7 @@ class Rounds:
             await self._rest(quiet)
 
     async def round(self) -> timedelta:
-        """Do what there is to do; return how long there will be nothing.
+        """Do everything that is due; return how long there will be nothing to do.
 
         Raises:
             StoreUnavailable: the store is away.
@@ -72,15 +72,15 @@ class Rounds:
         if next_at is None:
             return LOOK_EVERY
         quiet = next_at - self._clock.wall()
-        # what is due still is being fired by another scheduler, unless that one dies of it
+        # anything still due is being fired by another scheduler; check again soon in case it dies
         return min(LOOK_EVERY, quiet if quiet > timedelta(0) else _BEHIND)
 
     async def _follow(self) -> None:
-        """Look at the schedules whose jobs have ended since the last round."""
+        """Handle the schedules whose jobs have ended since the last round."""
         last = await self._store.events.last()
         if self._seen is None:
-            # What ended before: a tick that waits is found without its event, and failures
-            # in a row are counted anew at the next.
+            # Events before the start can be ignored: waiting ticks are found without them, and
+            # failures in a row are counted again before the next run.
             self._seen = last
         ended: set[str] = set()
         while self._seen < last:
@@ -91,7 +91,7 @@ class Rounds:
             await self._ticker.after_run(schedule_id)
 
     async def _rest(self, quiet: timedelta) -> None:
-        """Return after *quiet*, earlier if somebody nudges or something has happened."""
+        """Return after *quiet*, or earlier on a nudge or a new event."""
         end = self._clock.monotonic() + quiet.total_seconds()
         while (left := timedelta(seconds=end - self._clock.monotonic())) > timedelta(0):
             await self._wait(min(left, PEEK_EVERY))
@@ -102,7 +102,7 @@ class Rounds:
         try:
             return await self._store.events.last() != self._seen
         except StoreUnavailable:
-            return True  # the round says so
+            return True  # the round reports it
 
     async def _wait(self, at_most: timedelta) -> None:
         sleeping = asyncio.ensure_future(self._clock.sleep(at_most))

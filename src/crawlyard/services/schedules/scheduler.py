@@ -1,4 +1,4 @@
-"""Schedules, in verbs: what the library, the command line and the API call alike."""
+"""Schedule service, shared by the library, the command line and the API."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -37,10 +37,10 @@ _MICROSECOND = timedelta(microseconds=1)
 class Scheduler(ScheduleReader):
     """Creates, finds, changes, pauses, runs and deletes schedules, and fires what is due.
 
-    Every method that takes an actor shows and changes only what is his: what he may not
-    see does not exist for him (`NotFound`), what he may not change is `Forbidden`. Jobs
-    belong to the owner of their schedule, whoever asked for them. A change is made to the
-    *version* that is given alone: one that comes between is `Stale`, and nothing is written.
+    Methods that take an actor apply the access rules: a schedule that the actor may not see
+    is `NotFound`, one that they may not change is `Forbidden`. Jobs belong to the owner of
+    their schedule, whoever asked for them. If *version* is given, only that version is
+    changed: after a concurrent change the call raises `Stale` and writes nothing.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Scheduler(ScheduleReader):
         self._rounds = Rounds(store, self._ticker, clock)
 
     async def create(self, actor: Actor, draft: ScheduleDraft) -> CrawlSchedule:
-        """Remember a new schedule of the actor's, and return it with its first instant.
+        """Create a schedule owned by the actor, and return it with its first instant.
 
         Raises:
-            Invalid: something in it is not what is expected, its job could not be
-                submitted as things are now, or no instant of it is to come.
-            NotFound: its template is not there for the actor.
-            Forbidden: the actor may only look, or the job asks for what is not granted.
-            Conflict: he has one of that name.
+            Invalid: a field is not valid, its job could not be submitted now, or it would
+                never be due.
+            NotFound: no such template that the actor may use.
+            Forbidden: the actor is read-only, or the job asks for something not granted.
+            Conflict: the actor already has a schedule with that name.
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at schedules, not create them")
@@ -106,9 +106,9 @@ class Scheduler(ScheduleReader):
     ) -> CrawlSchedule:
         """Change fields of a schedule (those of `ScheduleDraft`) and return it.
 
-        *params* and *overrides* are set beside those that it has; *unset* takes away what
-        is at these paths, ``params.NAME`` or a field of the spec. Before another time
-        table holds, all that has come by the old one is decided, whatever its jitter.
+        *params* and *overrides* are merged into the current ones; *unset* lists paths to
+        remove, ``params.NAME`` or a field of the spec. Before a new timetable takes effect,
+        every instant that has come by the old one is decided, regardless of jitter.
 
         Raises:
             Invalid, NotFound, Forbidden, Conflict: as for `create`.
@@ -140,10 +140,11 @@ class Scheduler(ScheduleReader):
         reason: str = "",
         version: int | None = None,
     ) -> CrawlSchedule:
-        """Pause a schedule with a *reason*, or resume it; return it. What is so already, stays.
+        """Pause a schedule with a *reason*, or resume it; return it.
 
-        A paused one is not run: its ticks are skipped. Resumed, it goes on with its next
-        instant, and runs what was skipped only where its misfire policy is `run_all`.
+        Nothing changes if it is paused or active already. The ticks of a paused schedule
+        are skipped. Once resumed, it continues with its next instant; skipped ticks run
+        only if its misfire policy is `run_all`.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -156,7 +157,7 @@ class Scheduler(ScheduleReader):
         if not enabled:
 
             def pause(old: CrawlSchedule, wall: datetime) -> CrawlSchedule:
-                # compared with the instants of ticks: these follow the clock on the wall
+                # wall clock, because it is compared with the instants of ticks
                 return replace(old, paused_at=wall, paused_by=actor.id, pause_reason=reason)
 
             asked = _Change(EventName.SCHEDULE_PAUSED, pause, version)
@@ -164,15 +165,16 @@ class Scheduler(ScheduleReader):
         return await self._resume(actor, schedule_id, version)
 
     async def run_now(self, actor: Actor, schedule_id: str, *, version: int | None = None) -> Job:
-        """Submit a job of a schedule at once, also of a paused one, and return it.
+        """Submit a job of a schedule at once, even if it is paused, and return the job.
 
-        It is a tick of this instant. Other ticks and `runs_left` stay as they are.
+        This is recorded as a tick at the current instant. `runs_left` stays as it is, and so
+        do other ticks, unless `cancel_previous` replaces them.
 
         Raises:
             NotFound, Forbidden, Invalid: as for `create`.
             Stale: as the name says.
-            IllegalMove: another of its jobs has not ended, and its overlap policy wants
-                one at a time; `cancel_previous` cancels that one.
+            IllegalMove: another of its jobs has not ended, and the overlap policy allows one
+                at a time; `cancel_previous` cancels that job instead.
         """
         for _ in range(TRIES):
             schedule = await self._changeable(actor, schedule_id, version)
@@ -197,13 +199,14 @@ class Scheduler(ScheduleReader):
         dry_run: bool = True,
         version: int | None = None,
     ) -> Backfilled:
-        """Make up for the instants from *since* up to and without *until* that did not run.
+        """Submit jobs for the instants in [*since*, *until*) that did not run.
 
-        By default up to now. What is due is fired first, and what is not decided then is
-        left to its time; a dry run tells what would be, and writes nothing. Instants that
-        ran, or wait to, are left as they are. All jobs are submitted at once, whatever the
-        overlap policy; the queue and the pace of each host hold them apart. After an
-        error, what was submitted before is kept: a second call does the rest.
+        *until* defaults to now. Due instants are fired first, and any that are still
+        undecided then are left to the scheduler. A dry run returns what would happen and
+        writes nothing. Instants that ran or wait to run are left as they are. All jobs are
+        submitted at once, whatever the overlap policy; the queue and the rate limits of
+        hosts spread them out. After an error, jobs already submitted are kept, and a second
+        call does the rest.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -219,7 +222,7 @@ class Scheduler(ScheduleReader):
         return done
 
     async def delete(self, actor: Actor, schedule_id: str, *, version: int | None = None) -> None:
-        """Delete a schedule with its ledger; jobs that it has submitted stay.
+        """Delete a schedule with its ledger; the jobs that it submitted are kept.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -234,7 +237,7 @@ class Scheduler(ScheduleReader):
     async def deletable(
         self, actor: Actor, schedule_id: str, *, version: int | None = None
     ) -> tuple[CrawlSchedule, int]:
-        """Return a schedule that `delete` would delete, and how many rows its ledger has.
+        """Return the schedule that `delete` would delete, and how many rows its ledger has.
 
         Raises:
             NotFound, Forbidden, Stale: as for `delete`.
@@ -243,20 +246,20 @@ class Scheduler(ScheduleReader):
         return schedule, await self._store.schedules.runs(schedule_id)
 
     async def after_run(self, job: Job) -> None:
-        """See to what follows from the end of a schedule's job; any number of times.
+        """React to the end of a schedule's job; may be called more than once.
 
-        The tick that waits for it runs, and a schedule whose jobs failed as often in a
-        row as it may is paused.
+        Pause the schedule if `pause_after` of its jobs have failed in a row; otherwise run
+        the tick that waits for the job, if there is one.
         """
         if job.origin.schedule_id is not None and job.state.ended:
             await self._ticker.after_run(job.origin.schedule_id)
 
     def nudge(self) -> None:
-        """Wake `run` in this process: something has changed."""
+        """Wake `run` in this process after a change."""
         self._rounds.nudge()
 
     async def round(self) -> timedelta:
-        """Do all that there is to do now; return how long there will be nothing, if no change.
+        """Do everything that is due; return how long there is nothing to do, barring changes.
 
         Raises:
             StoreUnavailable: the store is away.
@@ -266,16 +269,15 @@ class Scheduler(ScheduleReader):
     async def run(self) -> None:
         """Fire what is due, until cancelled. Any number may run at once, on any machines.
 
-        It sleeps until the next instant at which a schedule fires. What other processes
-        change is seen within `schedule_rounds.PEEK_EVERY`; a store that is away is
-        waited for.
+        It sleeps until the next schedule fires, notices changes by other processes within
+        `rounds.PEEK_EVERY`, and retries while the store is unavailable.
         """
         await self._rounds.run()
 
     async def _resume(self, actor: Actor, schedule_id: str, version: int | None) -> CrawlSchedule:
         for _ in range(TRIES):
             await self._changeable(actor, schedule_id, version)
-            await self._ticker.fire(schedule_id)  # what is due by now is skipped for the pause
+            await self._ticker.fire(schedule_id)  # anything due by now is skipped as paused
             schedule = await self._changeable(actor, schedule_id, version)
             if schedule.paused_at is None:
                 return schedule
@@ -301,9 +303,9 @@ class Scheduler(ScheduleReader):
         raise keeps_changing(schedule_id)
 
     async def _running(self, schedule: CrawlSchedule, active: Sequence[Job], by: str) -> Firing:
-        """Return what is to be written to run a schedule now."""
+        """Return what to write to run a schedule now."""
         now, at = self._clock.now(), self._clock.wall()
-        # the instants of time tables are whole seconds: this one is nobody else's
+        # the instants of timetables are whole seconds, so this one cannot clash with them
         while at.microsecond == 0 or await self._store.ticks.ticks_between(
             schedule.id, at, at + _MICROSECOND
         ):
@@ -328,10 +330,9 @@ class Scheduler(ScheduleReader):
         asked: "_Change",
         **data: object,
     ) -> CrawlSchedule:
-        """Save what is made of the schedule, trying again where somebody was faster.
+        """Apply *asked* to the schedule and save it, retrying after concurrent changes.
 
-        What is changed has no instant left up to the moment that it is told of, if *asked*
-        replans.
+        If *asked* replans, all instants up to the moment of the change are decided first.
         """
         for tries in reversed(range(TRIES)):
             old = await self._changeable(actor, schedule_id, asked.version)
@@ -340,7 +341,7 @@ class Scheduler(ScheduleReader):
                 old = await self._changeable(actor, schedule_id, asked.version)
             now, wall = self._clock.now(), self._clock.wall()
             if asked.replans and old.next_at is not None and old.next_at <= wall:
-                continue  # it has come since
+                continue  # another instant has come since
             new = asked.made_of(old, wall)
             new = replace(new, version=old.version + 1, beat=old.beat + 1, updated_at=now)
             try:
@@ -371,19 +372,19 @@ class Scheduler(ScheduleReader):
 
 
 class _Change(Struct, frozen=True):
-    """What is made of a schedule, and how the event that tells of it is called."""
+    """A change to a schedule, and the name of its event."""
 
     name: EventName
     made_of: Callable[[CrawlSchedule, datetime], CrawlSchedule]
-    version: int | None  # of the schedule, alone
-    replans: bool = False  # all that has come by its time table is decided before another holds
+    version: int | None  # the only version to change; None: any
+    replans: bool = False  # decide everything due by the old timetable first
 
 
 def _planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
-    """Return a schedule that is due next after *now*.
+    """Return *schedule* with its next instant after *now*.
 
     Raises:
-        Invalid: it means nothing, or no instant of it is to come; the field is the cause.
+        Invalid: its timetable is not valid, or never due again; the field is the cause.
     """
     new = planned(schedule, now)
     if new.next_at is None:

@@ -1,4 +1,4 @@
-"""From what is due to what is written: jobs are made, decided ticks go into the ledger."""
+"""Ticker: fires due schedules, submits their jobs and writes ticks to the ledger."""
 
 import logging
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 
 TRIES = 8
-"""A change that loses a race is read and tried again; more losses mean a bug."""
+"""Attempts per change: after a lost race it is reread and retried; more losses mean a bug."""
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -36,15 +36,15 @@ _log = logging.getLogger(__name__)
 
 
 class TickerOptions(Struct, frozen=True, kw_only=True):
-    """How much is done at once, and how much may wait."""
+    """Limits on how much is done at once, and on how many jobs may wait."""
 
-    backlog: int = 10_000  # pending jobs of one owner above which his ticks are skipped
+    backlog: int = 10_000  # pending jobs of one owner at which their ticks are skipped
     batch: int = 200  # schedules in one transaction
-    instants: int = 500  # of all of them, about; others wait while they are written
+    instants: int = 500  # in one transaction, roughly; other writers wait meanwhile
 
 
 class Ticker:
-    """Fires schedules. Whoever else does so at the same time, each instant is fired once."""
+    """Fires schedules; each instant is fired once, however many tickers run concurrently."""
 
     def __init__(
         self,
@@ -72,14 +72,14 @@ class Ticker:
         trusted: bool = True,
         making: Making | None = None,
     ) -> tuple[Job, Event]:
-        """Return a new job of a schedule for the instant *tick_at*, not remembered yet.
+        """Return a new job of a schedule for the instant *tick_at*; it is not stored yet.
 
-        Without a grant it may open what was said by one who works on the store's own files,
-        unless somebody is asking now who does not: then he is not *trusted*. *making* is shared
-        by jobs that are made together.
+        The job needs no grants if what it crawls was set by someone with access to the
+        store's own files, unless whoever asks for it now lacks that access: then *trusted*
+        is false. Jobs that are made together share *making*.
 
         Raises:
-            Invalid, NotFound, Forbidden: it cannot be submitted.
+            Invalid, NotFound, Forbidden: the job cannot be submitted.
         """
         making = making or Making.of(self._store, self._clock)
         owner = Actor(id=schedule.owner, trusted=trusted and schedule.trusted)
@@ -101,28 +101,29 @@ class Ticker:
     async def tried(
         self, schedule: CrawlSchedule, at: datetime, actor: Actor, *, anew: bool = True
     ) -> None:
-        """Check that a job of a schedule could be submitted at *at* if *actor* asked for it.
+        """Check that a job of a schedule could be submitted at *at* on behalf of *actor*.
 
-        *anew*: also where its webhooks lead now; at each of its instants it is not waited for
-        names to be looked up.
+        With *anew*, the host names of its webhooks are looked up and checked as well. Ticks
+        skip that, so as not to wait for DNS.
 
         Raises:
-            Invalid, NotFound, Forbidden: it could not.
+            Invalid, NotFound, Forbidden: the job could not be submitted.
         """
         job, _ = await self.job(schedule, at, by=actor.id, trusted=actor.trusted)
         if anew:
             await self._jobs.check_receivers(job.spec)
 
     async def fire_due(self) -> int:
-        """Fire the schedules that are due longest, one batch; return how many we were first with.
+        """Fire one batch of due schedules, the longest due first; return how many this call won.
 
-        None: nothing is due, or another scheduler is at it.
+        Schedules that are paused for their failures count. 0: nothing is due, or another
+        scheduler is firing it.
         """
         now = self._clock.wall()
         due = await self._store.ticks.due(now, self._options.batch)
         if not due:
             return 0
-        # the end of a job may have gone unseen: nothing fails once more than it may
+        # the end of a job may have been missed: check the failure limit before each run
         on = await self._failures.passed(due)
         active = await self._store.ticks.active([schedule.id for schedule in on])
         most = max(1, self._options.instants // len(due))
@@ -133,9 +134,9 @@ class Ticker:
         return won + len(due) - len(on)
 
     async def fire(self, schedule_id: str, *, early: bool = False) -> CrawlSchedule:
-        """Fire all that is due of one schedule; return it as it is then.
+        """Fire everything that is due of one schedule; return the resulting schedule.
 
-        *early*: also what its jitter delays still.
+        With *early*, also fire instants that jitter still delays.
 
         Raises:
             Conflict: the schedule keeps changing.
@@ -155,7 +156,7 @@ class Ticker:
         raise keeps_changing(schedule_id)
 
     async def release(self) -> int:
-        """Run ticks whose wait for a job is over; return how many we were first with."""
+        """Run waiting ticks whose previous job has ended; return how many this call won."""
         waiting = await self._store.ticks.waiting(self._options.batch)
         if not waiting:
             return 0
@@ -167,7 +168,7 @@ class Ticker:
         return won
 
     async def after_run(self, schedule_id: str) -> None:
-        """Do what follows from the end of a schedule's job: release its tick, or pause it."""
+        """React to the end of a schedule's job: pause the schedule, or release its waiting tick."""
         for _ in range(TRIES):
             try:
                 schedule = await self._store.schedules.get(schedule_id)
@@ -183,7 +184,7 @@ class Ticker:
             return
 
     async def write(self, firings: Sequence[Firing]) -> int:
-        """Write firings, tell the workers of new jobs, and return how many were the first."""
+        """Write firings and announce their jobs to workers; return how many won their race."""
         stamped = [
             replace(f, ticks=tuple(replace(tick, beat=f.after.beat) for tick in f.ticks))
             for f in firings
@@ -199,14 +200,14 @@ class Ticker:
         """Check that *more* jobs of a schedule may wait.
 
         Raises:
-            QuotaExceeded: as many of its owner's do already.
+            QuotaExceeded: they would exceed the owner's quota.
         """
         await self._policy.check_room(schedule.owner, more)
 
     async def written(
         self, schedule: CrawlSchedule, decision: TickDecision, making: Making | None = None
     ) -> Firing:
-        """Return what is to be written of a decision, with a job for each of its runs."""
+        """Return what to write for a decision, with a job for each of its runs."""
         making = making or Making.of(self._store, self._clock)
         now = self._clock.now()
         made: list[tuple[Job, Event]] = []
@@ -242,22 +243,22 @@ class Ticker:
         *,
         early: bool = False,
     ) -> Firing:
-        """Decide about *most* instants of a schedule that is due; return what is to be written.
+        """Decide up to *most* instants of a due schedule; return what to write.
 
-        One that cannot be decided must not stand in the way of the others: its zone is no
-        more, say, or something of its row could not be read.
+        A schedule that cannot be decided must not block the others: it is paused. Its time
+        zone may no longer exist, for example, or part of its row could not be read.
         """
         if schedule.flaw:
             return self._broken(schedule, schedule.flaw)
         try:
             decision = decide(schedule, now, active, most, early=early)
             if decision.schedule_after is schedule:
-                # what was planned is not due: the rules of its zone have changed since
+                # the planned instant is not due: the rules of its time zone have changed since
                 after = planned(schedule, (schedule.next_at or now) - _MICROSECOND)
                 return Firing(after=replace(after, beat=schedule.beat + 1))
         except Invalid as error:
             return self._broken(schedule, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, each round would break of it
+        except Exception as error:  # noqa: BLE001 - any error would break every round
             _log.exception("schedule %s cannot be decided", schedule.id)
             return self._broken(schedule, f"{type(error).__name__}: {error}")
         return await self.written(schedule, decision, making)
@@ -289,26 +290,26 @@ class Ticker:
             raise
         except Refused as error:
             return _Refusal(TickReason.REFUSED, str(error))
-        except Exception as error:  # noqa: BLE001 - it must not keep the others from running
+        except Exception as error:  # noqa: BLE001 - one schedule must not block the others
             _log.exception("schedule %s cannot be made a job of", schedule.id)
             return _Refusal(TickReason.REFUSED, f"{type(error).__name__}: {error}")
         self._backlog.add(schedule.owner)
         return job
 
     async def _pause_refused(self, fired: Sequence[Firing]) -> None:
-        """Pause those whose jobs are refused as often in a row as they may fail."""
+        """Pause schedules that reached their failure limit by a refused job."""
         for firing in fired:
             if any(tick.reason is TickReason.REFUSED for tick in firing.ticks):
                 await self.after_run(firing.after.id)
 
 
 class _Refusal(Struct, frozen=True):
-    """Why an instant gets no job."""
+    """The reason why an instant gets no job."""
 
     reason: TickReason
     detail: str
 
 
 def keeps_changing(schedule_id: str) -> Conflict:
-    """Return what is said after too many races that were lost."""
+    """Return the error for a change that lost too many races."""
     return Conflict(f"schedule {schedule_id} keeps changing; try again")

@@ -1,1 +1,1 @@
-"""Templates: kept, rendered, read from files."""
+"""Templates: storage, rendering and template files."""

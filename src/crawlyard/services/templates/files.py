@@ -1,4 +1,4 @@
-"""Templates as files, in YAML or JSON: read with the place of each fault, written to be edited."""
+"""Template files in YAML or JSON: a reader that locates errors, and a writer."""
 
 import json
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from crawlyard.errors import Invalid
 from crawlyard.services.templates.yaml import dumped, parsed
 
 MAX_BYTES = 20_000_000
-"""Of a file: enough for the 100,000 start URLs of the largest template."""
+"""The most bytes of a file: enough for the 100,000 start URLs of the largest template."""
 
 _FIELDS = ("name", "description", "parameters", "spec")
 _PARAMETER = ("type", "description", "required", "default", "allowed")
 
 
 def read(data: bytes, source: str) -> TemplateDraft:
-    """Return the template that a file holds; *source* names the file in messages.
+    """Return the template in a file; *source* names the file in messages.
 
     Raises:
-        Invalid: it is no YAML or JSON (the message has line and column), has a key twice,
-            an alias or a tag, or something in it is not what is expected (with its path).
+        Invalid: it is not YAML or JSON (the message has line and column), has a duplicate
+            key, an alias or a tag, or a value is not valid (the message has its path).
     """
     if len(data) > MAX_BYTES:
         raise Invalid(source, f"expected at most {MAX_BYTES:,} bytes, got {len(data):,}")
@@ -29,13 +29,13 @@ def read(data: bytes, source: str) -> TemplateDraft:
         content = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Invalid(source, f"expected UTF-8, got another byte at {error.start}") from None
-    # JSON is nearly YAML, but for tabs and the halves of characters beyond U+FFFF
+    # JSON is nearly a subset of YAML, except for tabs and escaped surrogate pairs
     is_json = content.lstrip().startswith("{")
     return draft_of((_from_json if is_json else parsed)(content, source))
 
 
 def written(draft: TemplateDraft, form: FileFormat) -> str:
-    """Return the text of a file from which `read` makes the same template."""
+    """Return the text of a file that `read` turns back into *draft*."""
     data = data_of(draft)
     if form is FileFormat.JSON:
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
@@ -43,12 +43,12 @@ def written(draft: TemplateDraft, form: FileFormat) -> str:
 
 
 def draft_of(data: object) -> TemplateDraft:
-    """Return the template that an object of JSON values describes.
+    """Return the template that a JSON object describes.
 
-    Its parameters are an object by their names, or a list of objects with a name.
+    Its parameters are an object keyed by name, or a list of objects with a name.
 
     Raises:
-        Invalid: a field is unknown, missing, or not what is expected.
+        Invalid: a field is unknown, missing or not valid.
     """
     fields = _object("template", data, _FIELDS)
     given = {name: value for name, value in fields.items() if value is not None}
@@ -66,7 +66,7 @@ def draft_of(data: object) -> TemplateDraft:
 
 
 def data_of(draft: TemplateDraft) -> dict[str, object]:
-    """Return *draft* as JSON values, from which `draft_of` makes the same."""
+    """Return *draft* as a JSON object that `draft_of` turns back into *draft*."""
     data: dict[str, object] = {"name": draft.name}
     if draft.description:
         data["description"] = draft.description

@@ -1,4 +1,4 @@
-"""Files of templates that others send or ask for: read and written beside the loop."""
+"""Import and export of template files, in a thread beside the event loop."""
 
 import asyncio
 import json
@@ -13,24 +13,22 @@ _FILE = "file"
 
 
 class TemplateIntake:
-    """Reads and writes files, one at a time: YAML of a megabyte takes seconds of a core."""
+    """Reads and writes files, one at a time: a megabyte of YAML takes seconds of CPU time."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "crawlyard-templates")
 
     async def read(self, content: str) -> TemplateDraft:
-        """Return the template that the text of a file holds, checked.
-
-        Nothing that it names is fetched.
+        """Return the template in the text of a file, checked; no URL in it is fetched.
 
         Raises:
-            Invalid: it is too large, no YAML or JSON, or something in it is not what is
-                expected; the message says where.
+            Invalid: the text is too large, is not YAML or JSON, or has a value that is not
+                valid; the message says where.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, _read, content)
 
     async def written(self, draft: TemplateDraft, form: FileFormat) -> str:
-        """Return the text of a file from which `read` makes the same template."""
+        """Return the text of a file that `read` turns back into *draft*."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, written, draft, form)
 
 

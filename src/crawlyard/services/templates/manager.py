@@ -1,4 +1,4 @@
-"""Templates, in verbs: kept in versions, shared or not, and filled to the spec of a job."""
+"""Template service: versions, publication, and rendering into the spec of a job."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -41,21 +41,21 @@ from crawlyard.store.queries import TemplateQuery
 from crawlyard.store.store import Store
 
 DEFAULT, THIS_JOB = "default", "this job"
-"""Where a value of a filled spec comes from, if not from the template."""
+"""Sources of values in a rendered spec, besides the template."""
 
 _NOTHING: Form = {}
-_TRIES = 8  # a name that is lost in a race is looked for again
-_NAMED = 20  # schedules that a message names
+_TRIES = 8  # attempts to find a free name: a concurrent call may take it
+_NAMED = 20  # schedules listed in a message
 
 
 class TemplateManager:
-    """Creates, finds, changes, shares, fills and deletes templates.
+    """Creates, finds, changes, publishes, renders and deletes templates.
 
-    Every method takes its actor first. He sees what is his, and of what others have
-    the public versions of templates that are public now; all else does not exist for
-    him (`NotFound`). Only the owner or an admin changes one (`Forbidden`), and only while
-    the latest version is the one that is given, if one is (`Stale`). A *ref* is an id, the
-    name of one of the actor's own, or OWNER/NAME.
+    Every method takes its actor first. Actors see their own templates, and the public
+    versions of other people's templates that are public now; anything else is `NotFound`.
+    Only the owner or an admin may change a template (`Forbidden`), and if a version is
+    given, only while it is the latest (`Stale`). A *ref* is an id, the name of one of the
+    actor's templates, or OWNER/NAME.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -63,12 +63,12 @@ class TemplateManager:
         self._clock = clock
 
     async def create(self, actor: Actor, draft: TemplateDraft) -> CrawlTemplate:
-        """Remember a new, private template of the actor's.
+        """Create a private template owned by the actor.
 
         Raises:
-            Invalid: something in it is not what is expected; the message names the field.
-            Forbidden: the actor may only look.
-            Conflict: he has one of that name.
+            Invalid: a field is not valid; the message names it.
+            Forbidden: the actor is read-only.
+            Conflict: the actor already has a template with that name.
         """
         return await self._created(actor, draft, trusted=actor.trusted)
 
@@ -94,10 +94,10 @@ class TemplateManager:
         return template
 
     async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
-        """Return a template as it was at *version*, by default the latest.
+        """Return *version* of a template, by default the latest.
 
         Raises:
-            NotFound: there is none that the actor may see, or no such version.
+            NotFound: no such template or version that the actor may see.
         """
         latest = await self.resolve(actor, ref)
         if version is None or version == latest.version:
@@ -110,17 +110,17 @@ class TemplateManager:
     async def list(
         self, actor: Actor, query: TemplateQuery | None = None, limit: int = 50
     ) -> Sequence[CrawlTemplate]:
-        """Return the templates that the actor may see and *query* asks for, by (name, id)."""
+        """Return the templates matching *query* that the actor may see, ordered by (name, id)."""
         asked = query or TemplateQuery()
         if actor.role is not Role.ADMIN:
             asked = replace(asked, seen_by=actor.id)
         return await self._store.templates.find(asked, limit)
 
     async def resolve(self, actor: Actor, ref: str) -> CrawlTemplate:
-        """Return the latest version of the template that *ref* means.
+        """Return the latest version of the template that *ref* refers to.
 
         Raises:
-            NotFound: there is none that the actor may see.
+            NotFound: no such template that the actor may see.
         """
         if is_id(ref):
             found = await self._store.templates.get(ref.lower())
@@ -136,10 +136,10 @@ class TemplateManager:
         raise NotFound(f"there is no template {ref}" + (f"; there is {hint}" if hint else ""))
 
     async def versions(self, actor: Actor, ref: str) -> Sequence[CrawlTemplate]:
-        """Return the versions that the actor may see, the newest first.
+        """Return the versions that the actor may see, newest first.
 
         Raises:
-            NotFound: there is no template that he may see.
+            NotFound: no such template that the actor may see.
         """
         latest = await self.resolve(actor, ref)
         found = await self._store.templates.versions(latest.id)
@@ -148,14 +148,14 @@ class TemplateManager:
     async def update(
         self, actor: Actor, ref: str, draft: TemplateDraft, *, version: int | None = None
     ) -> SavedTemplate:
-        """Make *draft* the next version; nothing happens if it is what the latest says.
+        """Save *draft* as the next version; do nothing if it equals the latest.
 
-        A public template is kept without the credentials in *draft*.
+        If the template is public, credentials in *draft* are removed first.
 
         Raises:
             Invalid: as for `create`.
             NotFound, Forbidden, Stale: as the names say.
-            Conflict: it changed just now, or the owner has another template of that name.
+            Conflict: it changed concurrently, or the owner has another template with that name.
         """
         latest = await self._changeable(actor, ref, version)
         check_draft(draft)
@@ -166,14 +166,14 @@ class TemplateManager:
     async def publish(
         self, actor: Actor, ref: str, *, version: int | None = None, confirmed: bool = False
     ) -> SavedTemplate:
-        """Let others see and use a template from a next version on that has no credentials.
+        """Publish a template as a new version without credentials, which everyone may see and use.
 
         Nothing happens if it is public already. Earlier private versions stay private.
         Schedules of its owner that follow the latest version keep the credentials as their
-        own params and overrides; if there are any, this has to be *confirmed*.
+        own params and overrides; if there are such schedules, *confirmed* must be set.
 
         Raises:
-            Unconfirmed: it is not; nothing was written.
+            Unconfirmed: *confirmed* is not set but required; nothing was written.
             NotFound, Forbidden, Stale, Conflict: as for `update`.
         """
         latest = await self._changeable(actor, ref, version)
@@ -184,7 +184,7 @@ class TemplateManager:
     async def unpublish(
         self, actor: Actor, ref: str, *, version: int | None = None
     ) -> CrawlTemplate:
-        """Let others not see or use a template any more, no version of it.
+        """Make a template private, with all its versions.
 
         Raises:
             NotFound, Forbidden, Stale, Conflict: as for `update`.
@@ -196,14 +196,14 @@ class TemplateManager:
     async def duplicate(
         self, actor: Actor, ref: str, *, name: str | None = None, version: int | None = None
     ) -> CrawlTemplate:
-        """Return a new private template of the actor's that says what another one does.
+        """Copy a template into a new private template owned by the actor.
 
-        Without *name* it is called after the other: "news copy", "news copy 2".
+        Without *name*, it is named after the original: "news copy", "news copy 2".
 
         Raises:
             NotFound, Forbidden: as the names say.
-            Invalid: *name* is none.
-            Conflict: the actor has one of that name.
+            Invalid: *name* is not a valid name.
+            Conflict: the actor already has a template with that name.
         """
         source = await self.get(actor, ref, version)
         trusted = source.trusted and actor.trusted
@@ -214,18 +214,18 @@ class TemplateManager:
             try:
                 return await self._created(actor, replace(source.draft, name=free), trusted=trusted)
             except Conflict:
-                continue  # somebody else was faster
+                continue  # the name was taken concurrently
         raise Conflict(f"copies of {source.name} keep coming; try again")
 
     async def restore(
         self, actor: Actor, ref: str, version: int, *, latest: int | None = None
     ) -> SavedTemplate:
-        """Make what *version* said the next version; name and visibility stay as they are.
+        """Save the content of *version* as the next version; name and visibility stay the same.
 
-        *latest* is the version that it is to follow, if it is given.
+        If *latest* is given, it must still be the latest version.
 
         Raises:
-            NotFound: no template or no such version.
+            NotFound: no such template or version.
             Forbidden, Stale, Conflict: as for `update`.
         """
         last = await self._changeable(actor, ref, latest)
@@ -244,12 +244,12 @@ class TemplateManager:
     ) -> Rendered:
         """Return the whole spec of a job: defaults, then the template, then *overrides*.
 
-        A value that a parameter fills in counts as the template's; nothing is written.
+        A value that a parameter fills in counts as the template's. Nothing is written.
 
         Raises:
-            NotFound: there is no such template or version that the actor may use.
+            NotFound: no such template or version that the actor may use.
             Invalid: a parameter (``params.NAME``) or a field of the spec is unknown,
-                missing, or not what is expected, or the spec cannot be crawled.
+                missing or not valid, or the spec cannot be crawled.
         """
         template = await self.get(actor, ref, version)
         own = values_of(overrides)
@@ -279,11 +279,11 @@ class TemplateManager:
         )
 
     async def delete(self, actor: Actor, ref: str, *, version: int | None = None) -> None:
-        """Delete a template with all its versions; jobs that were made of it stay.
+        """Delete a template with all its versions; jobs created from it are kept.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
-            Conflict: schedules use it, which the message names; or it changed just now.
+            Conflict: schedules use it (the message names them), or it changed concurrently.
         """
         latest = await self._changeable(actor, ref, version)
         event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
@@ -296,7 +296,7 @@ class TemplateManager:
     async def deletable(
         self, actor: Actor, ref: str, *, version: int | None = None
     ) -> tuple[CrawlTemplate, int]:
-        """Return a template that `delete` would delete, and how many versions it has.
+        """Return the template that `delete` would delete, and how many versions it has.
 
         Raises:
             NotFound, Forbidden, Stale, Conflict: as for `delete`.
@@ -347,7 +347,7 @@ class TemplateManager:
         except Unconfirmed:
             raise
         except Conflict:
-            # the name is taken, or somebody was faster
+            # the name is taken, or the template changed concurrently
             await self._changeable(actor, latest.id, asked.version)
             raise
         return SavedTemplate(
@@ -366,16 +366,16 @@ class TemplateManager:
 
 
 class _Change(Struct, frozen=True):
-    """What the next version of a template is to say."""
+    """The content of the next version of a template."""
 
     draft: TemplateDraft
     public: bool
-    trusted: bool  # also where it is not what the latest says
-    version: int | None  # that it is to follow, if it is said
+    trusted: bool  # even if the content differs from the latest version
+    version: int | None  # that must still be the latest; None: any
 
 
 class _Handover(Struct):
-    """What the schedules of a template's owner keep when it is published."""
+    """The values that the owner's schedules take over when a template is published."""
 
     before: CrawlTemplate
     actor: Actor
@@ -385,10 +385,10 @@ class _Handover(Struct):
     def carry(
         self, after: CrawlTemplate, schedules: Sequence[CrawlSchedule]
     ) -> Sequence[tuple[CrawlSchedule, Event]]:
-        """Return the schedules that take something over, see `TemplateStore.save`.
+        """Return the schedules that take something over; see `TemplateStore.save`.
 
         Raises:
-            Unconfirmed: there are some, and it was not confirmed.
+            Unconfirmed: there are some, and *confirmed* is not set.
         """
         found = [takeover(one, self.before, after) for one in schedules if not one.flaw]
         changes = [change for change in found if change is not None]
@@ -418,19 +418,19 @@ def _unconfirmed(template: CrawlTemplate, kept: Sequence[KeptTemplate]) -> Uncon
 
 
 def check_draft(draft: TemplateDraft) -> None:
-    """Check all of a template that can be judged before its parameters are known.
+    """Check everything in a template that does not depend on the values of its parameters.
 
     Raises:
-        Invalid: something in it is not what is expected; the message names the field.
+        Invalid: a field is not valid; the message names it.
     """
-    # whether addresses are open is judged at submit: the job may say so itself
+    # addresses are checked on submission: the job may set `allow_private` itself
     outline = replace(check(draft), allow_private=True)
     check_spec(outline)
     with_webhooks(outline)
 
 
 def _seeing(actor: Actor) -> str | None:
-    """Return whose schedules a message may name; ``None``: everybody's."""
+    """Return the user whose schedules a message may name; ``None`` for everyone's."""
     return None if actor.role is Role.ADMIN else actor.id
 
 
@@ -439,7 +439,7 @@ def _sees(actor: Actor, template: CrawlTemplate) -> bool:
 
 
 def _is_in(field: str, values: Mapping[str, object]) -> bool:
-    """Tell whether a field of a spec, or a part of one, is among *values*."""
+    """Return whether a field of a spec, or a part of it, is among *values*."""
     names = (field, f"{field}_s", field.partition(".")[0])
     return any(path in names or path.startswith(f"{field}.") for path in values)
 

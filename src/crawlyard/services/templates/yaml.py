@@ -1,4 +1,4 @@
-"""The part of YAML that says what JSON can: read in linear time, and written."""
+"""YAML limited to what JSON can express: a linear-time reader, and a writer."""
 
 import math
 import re
@@ -10,12 +10,12 @@ import yaml
 from crawlyard.errors import Invalid
 
 MOST_VALUES = 500_000
-"""Of a file: five times the start URLs of the largest spec; they take a second to read."""
+"""The most values in a file: five times the start URLs of the largest spec; read in a second."""
 
-_DEEPEST = 20  # levels of a file; a template has seven
-_DIGITS = 40  # of a whole number; what a field takes has fewer
+_DEEPEST = 20  # levels of nesting in a file; a template has seven
+_DIGITS = 40  # characters of an integer; no field takes as many
 
-# libyaml does the same in a tenth of the time; not every build of PyYAML has it
+# libyaml takes a tenth of the time, but not every build of PyYAML has it
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -35,15 +35,15 @@ _FLOAT = re.compile(r"(?:[-+]?[0-9][0-9_]*\.[0-9_]*|[-+]?\.[0-9][0-9_]*)(?:[eE][
 def parsed(content: str, source: str) -> object:
     """Return the JSON value that YAML describes; *source* names it in messages.
 
-    Without quotes there are null, true and false (and yes, no, on, off), decimal numbers
-    and text: a date is text, as in JSON, and so is ``.nan``. Names of fields are text.
+    Plain scalars are null, true and false (and yes, no, on, off), decimal numbers or
+    text: a date is text, as in JSON, and so is ``.nan``. Field names are text.
 
     Raises:
-        Invalid: it is no YAML, or has an alias, a tag, a key twice, a name that is no
-            text, too many levels or values; the field has line and column.
+        Invalid: it is not YAML, or has an alias, a tag, a duplicate key, a field name that
+            is not text, or too many levels or values; the field has line and column.
     """
     try:
-        # closing it as well would be of no use: it holds nothing but text
+        # not closed: the reader holds nothing but text
         return _Reader(yaml.parse(content, Loader=_LOADER)).document()
     except yaml.MarkedYAMLError as error:
         mark, said = error.problem_mark, ", ".join(filter(None, (error.context, error.problem)))
@@ -54,15 +54,15 @@ def parsed(content: str, source: str) -> object:
 
 
 def dumped(data: object) -> str:
-    """Return YAML of JSON values, from which `parsed` makes the same."""
+    """Return YAML that `parsed` turns back into *data*."""
     return str(yaml.dump(data, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100))
 
 
 class _Reader:
-    """Makes values of the events of a parser.
+    """Builds values from the events of a YAML parser.
 
-    By hand, since PyYAML's own makes more than JSON has, and some of it slowly: a
-    whole number of base 60 takes time by the square of its length.
+    PyYAML's own constructor is not used: it builds more than JSON has, and some of it
+    slowly. A base-60 integer takes time quadratic in its length.
     """
 
     def __init__(self, events: Iterator[Any]) -> None:
@@ -71,11 +71,11 @@ class _Reader:
         self._levels = 0
 
     def document(self) -> object:
-        next(self._events)  # the stream begins
+        next(self._events)  # stream start
         if isinstance(next(self._events), yaml.StreamEndEvent):
             return None
         value = self._value(next(self._events))
-        next(self._events)  # the document ends
+        next(self._events)  # document end
         if not isinstance(after := next(self._events), yaml.StreamEndEvent):
             raise _fault("there is a second document", after)
         return value
@@ -85,7 +85,7 @@ class _Reader:
         if self._left < 0:
             raise _fault(f"there are more than {MOST_VALUES:,} values", event)
         if isinstance(event, yaml.AliasEvent):
-            # one of a list of them, and so on, is small in the file and fills the memory
+            # nested aliases make a small file expand until memory is full
             raise _fault("there is an alias, which is not taken", event)
         if event.tag is not None:
             raise _fault("there is a tag, which is not taken", event)
@@ -117,7 +117,7 @@ class _Reader:
 
 def _scalar(event: Any) -> object:
     word: str = event.value
-    if not event.implicit[0]:  # in quotes, or a block
+    if not event.implicit[0]:  # quoted, or a block scalar
         return word
     if word in _NULLS:
         return None

@@ -1,1 +1,1 @@
-"""Webhooks: kept, signed, delivered."""
+"""Webhooks: endpoints, signatures and delivery."""

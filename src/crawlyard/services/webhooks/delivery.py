@@ -1,4 +1,4 @@
-"""Delivers events to webhooks: at least once each, and no receiver holds up another."""
+"""Webhook delivery: at least once per event, and no receiver holds up another."""
 
 import asyncio
 import logging
@@ -30,27 +30,27 @@ from crawlyard.services.webhooks.signing import signed
 from crawlyard.store.queries import Claimed
 from crawlyard.store.store import Store
 
-_POLL = timedelta(seconds=1)  # for what other processes wrote: no wake-up tells of that
-_NOT_YET = timedelta(seconds=5)  # until a message is tried that there was no room to send
+_POLL = timedelta(seconds=1)  # other processes write without waking this one
+_NOT_YET = timedelta(seconds=5)  # the delay of a message that there was no room to send
 _log = logging.getLogger(__name__)
 
 
 class DeliveryOptions(Struct, frozen=True, kw_only=True):
-    """How much is under way at once, and for how long."""
+    """Limits on concurrent deliveries, and how long each is leased."""
 
     room: DeliveryRoom = DEFAULT_ROOM
-    lease: timedelta = 2 * TIMEOUT  # longer than a message and its answer take
+    lease: timedelta = 2 * TIMEOUT  # longer than a request and its response take
 
 
 DEFAULTS = DeliveryOptions()
 
 
 class Deliverer:
-    """Looks at new events, makes deliveries of them, and sends what is due.
+    """Turns new events into deliveries, and sends those that are due.
 
-    Any number may run on one store: each delivery is leased to one of them. What one
-    has under way when it dies is sent again by another once its lease has lapsed,
-    under the same id.
+    Any number may run on one store: each delivery is leased to one of them. If one
+    dies, another resends what it had in flight, with the same ids, once the leases have
+    expired.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Deliverer:
         self._chance = chance
         self._under_way: dict[asyncio.Task[None], Webhook] = {}
         self._ended = asyncio.Event()
-        self._seen = -1  # the last event when all were looked at
+        self._seen = -1  # seq of the last event that was fanned out
 
     async def run(self, *, drain: bool = False) -> None:
-        """Deliver until cancelled; what is under way then is sent again later.
+        """Deliver until cancelled; deliveries in flight then are sent again later.
 
-        With *drain*, until nothing is due now and nothing is under way.
+        With *drain*, return once nothing is due and nothing is in flight.
         """
         async with asyncio.TaskGroup() as group:
             while True:
@@ -89,7 +89,7 @@ class Deliverer:
                     await self._rest(rest)
 
     async def _look(self, group: asyncio.TaskGroup) -> tuple[bool, timedelta]:
-        """Start what is due; tell whether that was anything, and how long to rest then."""
+        """Start what is due; return whether anything was started, and how long to rest."""
         await self._fan_out()
         now = self._clock.now()
         traffic = Traffic(self._options.room, self._under_way.values())
@@ -120,7 +120,7 @@ class Deliverer:
             self._seen = last
 
     async def _rest(self, at_most: timedelta) -> None:
-        """Return once something under way has ended, or after *at_most*."""
+        """Return once a delivery in flight has ended, or after *at_most*."""
         waits = (
             asyncio.ensure_future(self._clock.sleep(at_most)),
             asyncio.ensure_future(self._ended.wait()),
@@ -142,7 +142,7 @@ class Deliverer:
             await self._deliver(delivery, claimed.webhook, event)
         except StoreUnavailable as error:
             _log.warning("delivery %s is sent again later: %s", delivery.id, error)
-        except Exception:  # noqa: BLE001 - one that we fail at must not end all others
+        except Exception:  # noqa: BLE001 - one delivery must not end the others
             _log.exception("delivery %s is sent again later", delivery.id)
 
     async def _deliver(self, delivery: Delivery, webhook: Webhook, event: Event | None) -> None:
@@ -150,7 +150,7 @@ class Deliverer:
         if event is None:
             await settle(delivery, delivery.given_up(self._clock.now()))
             return
-        # what opened its addresses may have been withdrawn since it was saved
+        # the grant for its addresses may have been withdrawn since it was saved
         closed = await self._policy.withheld(webhook.by_grant)
         guard = Guard(() if closed else webhook.allow_addresses)
         try:
@@ -170,16 +170,16 @@ class Deliverer:
     async def _attempt(
         self, webhook: Webhook, delivery: Delivery, event: Event, guard: Guard
     ) -> tuple[DeliveryAttempt, timedelta | None]:
-        """Send a message once; return what came of it, and how long its receiver wants a rest.
+        """Send a message once; return the attempt, and how long the receiver asked to wait.
 
         Raises:
-            NotAsked: it was not sent.
+            NotAsked: the message was not sent.
         """
         at, started = self._clock.now(), self._clock.monotonic()
         status, excerpt, error, wait = None, "", "", None
         try:
             body = encoded(message(event))
-            # the receiver compares the timestamp with its clock on the wall
+            # wall clock: the receiver compares the timestamp with its own
             headers = signed(delivery.id, self._clock.wall(), body, webhook.signing(at))
             answer = await self._poster.post(webhook.url, headers, body, guard)
             status, excerpt, error = answer.status, answer.excerpt, _complaint(answer.status)
@@ -189,9 +189,9 @@ class Deliverer:
             raise
         except FetchFailed as failure:
             error = failure.detail
-        except Invalid as invalid:  # a URL or an address that an older version let pass
+        except Invalid as invalid:  # a URL or an address that an older version accepted
             error = str(invalid)
-        except Exception:  # noqa: BLE001 - one that we fail at must not keep others waiting
+        except Exception:  # noqa: BLE001 - one delivery must not block the others
             _log.exception("delivery %s could not be sent", delivery.id)
             error = "an error of the sender, which its log tells of"
         latency = timedelta(seconds=self._clock.monotonic() - started)
@@ -200,7 +200,7 @@ class Deliverer:
 
 
 def _complaint(status: int) -> str:
-    """Return what is wrong with an answer of that status, empty if nothing is."""
+    """Return the error for a response with *status*; empty if there is none."""
     if 200 <= status < 300:
         return ""
     if 300 <= status < 400:

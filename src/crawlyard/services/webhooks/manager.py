@@ -1,4 +1,4 @@
-"""Webhooks, in verbs: who hears of what, and what became of each delivery."""
+"""Webhook service: endpoints, their events, and the log of their deliveries."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -38,7 +38,7 @@ from crawlyard.services.webhooks.signing import new_secret
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.store import Store
 
-_TRIES = 8  # a change that loses a race is read and tried again; more losses mean a bug
+_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 T = TypeVar("T")
 
@@ -46,10 +46,10 @@ T = TypeVar("T")
 class Webhooks:
     """Adds, finds, changes, tests and deletes webhooks, and shows their deliveries.
 
-    Every method takes its actor first: what he may not see does not exist for him
-    (`NotFound`), what he may not change is `Forbidden`. A webhook hears of what is its
-    owner's, whoever the owner is. A change is made to the *version* that is given alone:
-    one that comes between is `Stale`, and nothing is written.
+    Every method takes its actor first: a webhook that they may not see is `NotFound`, one
+    that they may not change is `Forbidden`. A webhook receives the events of what its owner
+    owns and no others, even if the owner is an admin. If *version* is given, only that
+    version is changed: after a concurrent change the call raises `Stale` and writes nothing.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class Webhooks:
         description: str = "",
         allow_addresses: Sequence[str] = (),
     ) -> Webhook:
-        """Add a webhook of the actor's with a new secret, and return it.
+        """Create a webhook owned by the actor, with a new secret, and return it.
 
         *events* are names, or patterns such as ``job.*``.
 
         Raises:
-            Invalid: a value is not what is expected; see `receivers.receiver` for *url*.
-            Forbidden: the actor may not, or opens addresses that this yard does not grant.
+            Invalid: a value is not valid; see `receivers.receiver` for *url*.
+            Forbidden: the actor is read-only, or *allow_addresses* is not granted here.
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at webhooks, not add them")
@@ -105,7 +105,7 @@ class Webhooks:
         """Return a webhook.
 
         Raises:
-            NotFound: there is none of that id, or it is somebody else's.
+            NotFound: no such webhook, or it belongs to another user.
         """
         webhook = await self._store.webhooks.get(webhook_id)
         if not actor.may_see(webhook.owner):
@@ -115,9 +115,9 @@ class Webhooks:
     async def find(
         self, actor: Actor, query: WebhookQuery | None = None, limit: int = 100
     ) -> list[Webhook]:
-        """Return the webhooks that the actor may see and *query* asks for, newest first.
+        """Return the webhooks matching *query* that the actor may see, newest first.
 
-        Without a query: those that belong to no job.
+        Without a query, return those that belong to no job.
         """
         query = query or WebhookQuery(job_id="")
         if actor.role is not Role.ADMIN:
@@ -125,11 +125,11 @@ class Webhooks:
         return await self._store.webhooks.find(query, limit)
 
     async def resolve(self, actor: Actor, word: str) -> str:
-        """Return the id that *word* means: a whole id, or its unique beginning or end.
+        """Return the id for *word*: a whole id, or a unique beginning or end of one.
 
         Raises:
-            NotFound: no webhook of the actor's is meant.
-            Invalid: more than one is.
+            NotFound: no webhook that the actor may see matches.
+            Invalid: more than one matches.
         """
         part = word.lower()
         try:
@@ -155,11 +155,11 @@ class Webhooks:
         allow_addresses: Sequence[str] | None = None,
         version: int | None = None,
     ) -> Webhook:
-        """Change what is given of a webhook, and return it.
+        """Change the given fields of a webhook, and return it.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
-            Invalid: a value is not what is expected, as for `create`.
+            Invalid: a value is not valid, as for `create`.
         """
         asked: dict[str, Any] = {
             "url": url,
@@ -176,7 +176,7 @@ class Webhooks:
         return await self._change(actor, webhook_id, updated, version)
 
     async def enable(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
-        """Switch a webhook on: it hears of what happens from now on. One that is on stays so.
+        """Enable a webhook: it receives events from now on. Do nothing if it is enabled.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -186,7 +186,7 @@ class Webhooks:
     async def disable(
         self, actor: Actor, webhook_id: str, *, version: int | None = None
     ) -> Webhook:
-        """Switch a webhook off: what waits for it is given up. One that is off stays so.
+        """Disable a webhook and give up its pending deliveries; do nothing if it is disabled.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -194,7 +194,7 @@ class Webhooks:
         return await self._switch(actor, webhook_id, version, on=False)
 
     async def rotate(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
-        """Give a webhook a new secret, and return it; the one before signs for a day more.
+        """Give a webhook a new secret, and return it; the old secret signs for one more day.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -207,7 +207,7 @@ class Webhooks:
         return await self._change(actor, webhook_id, rotated, version)
 
     async def delete(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> None:
-        """Delete a webhook with its deliveries, also those that wait.
+        """Delete a webhook with its deliveries, including pending ones.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
@@ -223,7 +223,7 @@ class Webhooks:
     async def deletable(
         self, actor: Actor, webhook_id: str, *, version: int | None = None
     ) -> tuple[Webhook, Mapping[DeliveryState, int]]:
-        """Return a webhook that `delete` would delete, and how many deliveries with it.
+        """Return the webhook that `delete` would delete, and how many deliveries go with it.
 
         Raises:
             NotFound, Forbidden, Stale: as for `delete`.
@@ -232,11 +232,11 @@ class Webhooks:
         return webhook, await self._store.webhooks.deliveries(webhook.id)
 
     async def test(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
-        """Let a test event be delivered to a webhook, and to no other; return it.
+        """Send a test event to this webhook alone; return the webhook.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
-            IllegalMove: it is switched off.
+            IllegalMove: the webhook is disabled.
         """
 
         async def tested(old: Webhook, now: datetime) -> Webhook:
@@ -257,18 +257,18 @@ class Webhooks:
         """Return deliveries of a webhook with a key below *before*, newest first.
 
         Raises:
-            NotFound: there is no such webhook, or it is somebody else's.
+            NotFound: no such webhook, or it belongs to another user.
         """
         webhook = await self.get(actor, webhook_id)
         return await self._store.deliveries.find(webhook.id, state, before, limit)
 
     async def replay(self, actor: Actor, delivery_id: str) -> Delivery:
-        """Let a delivery be made once more under its id, and return it.
+        """Send a delivery once more, with the same id, and return it.
 
         Raises:
-            NotFound: there is no such delivery, or it is somebody else's.
+            NotFound: no such delivery, or it belongs to another user.
             Forbidden: as the name says.
-            IllegalMove: its webhook is switched off, or its event has been deleted.
+            IllegalMove: its webhook is disabled, or its event has been deleted.
         """
 
         async def replay() -> Delivery:
@@ -327,9 +327,9 @@ class Webhooks:
     async def _checked(
         self, actor: Actor, webhook: Webhook, before: Webhook | None = None
     ) -> Webhook:
-        """Return it with its URL in canonical spelling, if all of it is as expected.
+        """Check a webhook; return it with its URL in canonical form.
 
-        Where it leads is asked again only if that is not as *before*.
+        Its URL and grants are checked only if the URL or addresses differ from *before*.
         """
         check_patterns(webhook.events, kind="" if webhook.job_id is None else "job")
         if len(webhook.description) > MAX_DESCRIPTION:
@@ -356,11 +356,11 @@ def _target(webhook: Webhook) -> tuple[str, tuple[str, ...]]:
 
 
 async def _insisted(work: Callable[[], Awaitable[T]]) -> T:
-    """Return what *work* returns, which reads and then writes: anew when it loses a race.
+    """Run *work*, which reads and then writes, again each time it loses a race.
 
     Raises:
-        Conflict: it has lost too many.
-        Stale: the version that the work is meant for is over.
+        Conflict: it lost too many races.
+        Stale: the version that it is meant for is no longer current.
     """
     for _ in range(_TRIES - 1):
         try:

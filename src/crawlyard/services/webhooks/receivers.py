@@ -1,4 +1,4 @@
-"""Which URLs may receive messages: found out when a webhook is saved, by the crawler's guard."""
+"""Checks of webhook URLs, made when a webhook is saved, with the address guard of the crawler."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
@@ -15,18 +15,19 @@ from crawlyard.errors import Invalid
 from crawlyard.services.webhooks.signing import check_secret, new_secret
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the addresses of a host, for a port; raises `OSError` if it has none."""
+"""Resolves a host and port to addresses; raises `OSError` if there are none."""
 
 
 async def receiver(url: str, guard: Guard, resolve: Resolve) -> str:
-    """Return *url* in its canonical spelling, if *guard* lets messages be sent there.
+    """Return *url* in canonical form after checking that *guard* allows messages to it.
 
-    Names are looked up: where they lead now must be allowed. A connection is judged
-    again when it is made, since a name may lead elsewhere by then.
+    Host names are looked up, and all their current addresses must be allowed. Each
+    connection is checked again when it is made, since a name may resolve to another
+    address by then.
 
     Raises:
-        Invalid: it is no https URL (http will do where *guard* opens the address), names
-            a user, has no address, or leads to one that is closed.
+        Invalid: it is not an https URL (http is accepted where *guard* opens the address),
+            contains a user name or password, has no address, or has a blocked one.
     """
     url = _plain_url(url)
     host, port = hostname_of(url), port_of(url)
@@ -41,13 +42,13 @@ async def receiver(url: str, guard: Guard, resolve: Resolve) -> str:
 
 
 def with_webhooks(spec: JobSpec) -> JobSpec:
-    """Return *spec* with its webhooks checked, and a secret made for each that names none.
+    """Return *spec* with its webhooks checked, and a new secret for each that has none.
 
-    Addresses are judged, names are not looked up: see `check_names`.
+    Literal addresses are checked; host names are not looked up: see `check_names`.
 
     Raises:
-        Invalid: a URL is not fit as for `receiver`, an event is not one of a job, or a
-            secret cannot sign; the field is ``webhooks.0.url``, say.
+        Invalid: a URL is not valid as for `receiver`, an event is not a job event, or a
+            secret cannot sign; the field is, for example, ``webhooks.0.url``.
     """
     if not spec.webhooks:
         return spec
@@ -63,10 +64,10 @@ def with_webhooks(spec: JobSpec) -> JobSpec:
 
 
 async def check_names(spec: JobSpec, resolve: Resolve) -> None:
-    """Look up where the webhooks of *spec* lead now, and check that this is allowed.
+    """Look up the hosts of the webhooks of *spec*, and check that their addresses are allowed.
 
     Raises:
-        Invalid: as for `receiver`; the field is ``webhooks.0.url``, say.
+        Invalid: as for `receiver`; the field is, for example, ``webhooks.0.url``.
     """
     guard = spec_guard(spec)
     for number, asked in enumerate(spec.webhooks):
@@ -89,7 +90,7 @@ def _checked(asked: JobWebhook, guard: Guard) -> JobWebhook:
     return replace(asked, url=url, secret=asked.secret or new_secret())
 
 
-_NOWHERE = "0.0.0.0"  # noqa: S104 - nothing listens: it stands for an address not known yet
+_NOWHERE = "0.0.0.0"  # noqa: S104 - nothing listens here: it stands for an unknown address
 
 
 def _plain_url(url: str) -> str:
@@ -97,7 +98,7 @@ def _plain_url(url: str) -> str:
         parts = urlsplit(url)
         named = parts.username or parts.password
     except ValueError:
-        named = None  # `canonical` says what is wrong
+        named = None  # `canonical` reports what is wrong
     if named:
         raise Invalid("url", "expected no user name or password in it: the signature proves who")
     return canonical(url)
@@ -120,7 +121,7 @@ def _check_https(url: str) -> None:
 
 
 def _literal(host: str) -> str:
-    """Return the address that a host name is by itself, empty if it has to be looked up."""
+    """Return the address that *host* spells out; empty if it has to be looked up."""
     if f".{host.removesuffix('.')}".endswith(".localhost"):
         return "127.0.0.1"  # RFC 6761, section 6.3
     try:

@@ -25,10 +25,10 @@ def new_secret() -> str:
 
 
 def check_secret(value: str) -> None:
-    """Check that *value* can sign.
+    """Check that *value* is a secret that can sign.
 
     Raises:
-        Invalid: it is not ``whsec_`` and 24 to 64 bytes in base64; the message does not show it.
+        Invalid: it is not ``whsec_`` and 24 to 64 bytes in base64; the message omits it.
     """
     expected = f"expected {_PREFIX} and {_FEWEST_BYTES} to {_MOST_BYTES} bytes in base64"
     if not value.startswith(_PREFIX):
@@ -42,7 +42,7 @@ def check_secret(value: str) -> None:
 
 
 def signed(message_id: str, at: datetime, body: bytes, keys: Sequence[str]) -> Mapping[str, str]:
-    """Return the headers that go with *body*, sent at *at* and signed with each of *keys*."""
+    """Return the headers for *body*, sent at *at* and signed with each of *keys*."""
     at, text = at.astimezone(UTC), body.decode()
     return {
         "webhook-id": message_id,
@@ -52,14 +52,14 @@ def signed(message_id: str, at: datetime, body: bytes, keys: Sequence[str]) -> M
 
 
 def why_unverified(secret: str, headers: Mapping[str, str], body: bytes) -> str:
-    """Return why a message is not to be trusted, for its receiver; empty: it is.
+    """Return why a receiver must not trust a message; empty if it can.
 
-    A right signature is not enough: its timestamp must be within five minutes of now.
+    A valid signature is not enough: the timestamp must be within five minutes of now.
     """
     try:
         Signer(secret).verify(body, dict(headers), json_parse=False)
     except WebhookVerificationError as error:
         return str(error)
-    except (ValueError, RuntimeError):  # what is no base64, no UTF-8, or lacks a comma
+    except (ValueError, RuntimeError):  # not base64, not UTF-8, or without a comma
         return "The signature or the secret is malformed"
     return ""
