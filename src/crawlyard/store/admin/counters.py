@@ -23,7 +23,7 @@ def set_counters(conn: Connection, last: Mapping[str, int]) -> None:
         if is_postgres(conn):
             key = STORED[name].key[0].name
             sequence = func.pg_get_serial_sequence(name, key)
-            # has no effect if the table has no sequence
+            # no effect without a sequence; (1, false): no key has been generated yet
             conn.execute(select(func.setval(sequence, max(1, given), given > 0)))
         elif STORED[name].of.dialect_options["sqlite"]["autoincrement"]:
             conn.execute(delete(_GIVEN).where(_GIVEN.c.name == name))
