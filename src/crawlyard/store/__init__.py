@@ -1,1 +1,1 @@
-"""What is remembered: jobs, leases, frontiers, pages, events, hosts."""
+"""Persistence: jobs, leases, frontiers, pages, events, hosts."""

@@ -1,4 +1,4 @@
-"""A store from the path of a file or the URL of a Postgres."""
+"""Opening a store: from the path of a SQLite file or the URL of a Postgres database."""
 
 import os
 from datetime import timedelta
@@ -43,11 +43,11 @@ from crawlyard.store.templates import TemplateStore
 from crawlyard.store.webhooks.deliveries import DeliveryStore
 from crawlyard.store.webhooks.webhooks import WebhookStore
 
-_POSTGRES = frozenset({"postgresql", "postgres"})  # as a URL may call it
-_TICKETS = "procrastinate"  # its tables are made with ours, and carry wake-ups
+_POSTGRES = frozenset({"postgresql", "postgres"})  # URL schemes
+_TICKETS = "procrastinate"  # its tables are created along with ours, and carry wakeups
 
 BUSY = timedelta(seconds=30)
-"""How long SQLite waits for another process that writes."""
+"""How long SQLite waits for a write lock that another process holds."""
 
 
 async def open_sql_store(
@@ -57,11 +57,11 @@ async def open_sql_store(
     heralds: Heralds = NOBODY,
     pooled: bool = False,
 ) -> Store:
-    """Return the store at *where*, made or brought up to date if need be.
+    """Open the store at *where*, creating or upgrading its tables if needed.
 
     *where* is the path of a SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
-    *heralds* are told of jobs that become due. *pooled*: what is there is a pooler that
-    gives a connection to each transaction, and does not know what was prepared on another.
+    *heralds* are notified of jobs that become due. Set *pooled* if *where* is a pooler in
+    transaction mode: a statement prepared on one of its connections is unknown to the next.
 
     Raises:
         Invalid: *where* is none of these.
@@ -80,7 +80,7 @@ async def open_sql_store(
 
 
 def store_on(database: Database) -> Store:
-    """Return a store on a database that has its tables."""
+    """Return a store on a database whose tables exist."""
     return Store(
         jobs=JobStore(database),
         intake=IntakeStore(database),
@@ -116,9 +116,9 @@ def store_on(database: Database) -> Store:
 
 
 async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
-    """Return what to add to *clock* to tell the time of the database's server.
+    """Return the offset of the database server's clock from *clock*.
 
-    Nothing for SQLite, whose clock is this machine's. Good to half a round trip.
+    Zero for SQLite, which uses this machine's clock. Accurate to half a round trip.
 
     Raises:
         Invalid: *where* names no database.
@@ -134,7 +134,7 @@ async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
 
 
 async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelta]:
-    """Return how long the question took, and the offset."""
+    """Return the duration of the query, and the offset."""
     asked_at = clock.now()
     theirs = await database.read(lambda conn: conn.scalars(select(func.clock_timestamp())).one())
     took = clock.now() - asked_at
@@ -167,29 +167,29 @@ def _postgres(url: URL, heralds: Heralds, *, pooled: bool) -> Database:
 
 
 def check_direct_url(url: str) -> None:
-    """Refuse what cannot be a way past a pooler; it is not asked yet.
+    """Check that *url* can be a direct connection that bypasses a pooler, without connecting.
 
     Raises:
         Invalid: *url* names no Postgres.
     """
     name = "database_direct_url"
     if url_of(url, name).get_backend_name() not in _POSTGRES:
-        # not shown: there may be a password in it
+        # don't show the URL: it may contain a password
         raise Invalid(name, "expected postgresql://HOST/DATABASE, as database_url is")
 
 
 def url_of(where: str | Path, setting: str = "database_url") -> URL:
-    """Return the URL of what is named by a path or a URL; whether it exists is not looked at.
+    """Return the URL for a path or a URL, without checking that the database exists.
 
-    *setting* is where it comes from.
+    *setting* is the name of the setting that *where* comes from, for messages.
 
     Raises:
-        Invalid: it is neither.
+        Invalid: *where* is neither.
     """
     if isinstance(where, Path) or "://" not in where:
         return URL.create("sqlite", database=os.fspath(where))
     try:
         return make_url(where)
     except (ArgumentError, ValueError):
-        # not shown: there may be a password in it
+        # don't show the URL: it may contain a password
         raise Invalid(setting, "expected postgresql://USER:PASSWORD@HOST/NAME") from None

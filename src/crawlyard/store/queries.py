@@ -1,4 +1,4 @@
-"""What is asked of a store, and what it is given: queries and the records beside them."""
+"""Queries of the store, and the records that its methods take and return."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -23,30 +23,30 @@ from crawlyard.core.webhooks.webhook import Delivery, Webhook
 from crawlyard.errors import Conflict, Refused
 
 COUNTED_TO = 10_000
-"""Number of jobs at which a count stops that has to read them."""
+"""Number of jobs at which a count stops if it has to read them."""
 
 _KEPT = frozenset({FilterKey.OWNER, FilterKey.STATE, FilterKey.PRIORITY, FilterKey.PRIORITY_GTE})
 
 
 class JobQuery(Struct, frozen=True, kw_only=True):
-    """Which jobs; an empty field asks nothing."""
+    """Filter of jobs; an empty field does not filter."""
 
     owner: str | None = None
     states: frozenset[State] = frozenset()
     priorities: frozenset[Priority] = frozenset()
     tags: frozenset[str] = frozenset()  # all of them
-    text: str = ""  # a part of the name or of a start URL, whatever its case
+    text: str = ""  # a part of the name or of a start URL, case-insensitive
     id_part: str = ""  # the beginning or the end of an id
     template_id: str | None = None  # made from this template
     schedule_id: str | None = None  # submitted by this schedule
-    where: tuple[Condition, ...] = ()  # all of them, as `core.filter.fits` says
-    before: str | None = None  # ids below this one: the last of the page before
+    where: tuple[Condition, ...] = ()  # all of them, as in `core.jobs.filter.fits`
+    before: str | None = None  # ids below this one: the last id of the previous page
     after: str | None = None  # ids above this one
     oldest_first: bool = False
 
     @property
     def counts_are_kept(self) -> bool:
-        """Whether it asks for owners, states and priorities alone: such counts are kept ready."""
+        """Whether it filters by owner, state and priority alone: those counts are maintained."""
         none: frozenset[Any] = frozenset()
         kept = {"owner": None, "states": none, "priorities": none, "where": ()}
         rest = replace(self, **kept, oldest_first=False)
@@ -54,7 +54,7 @@ class JobQuery(Struct, frozen=True, kw_only=True):
 
     @property
     def counted_to(self) -> int | None:
-        """Bound of a count for people to look at; ``None``: the count is kept, and exact."""
+        """Upper bound of a displayed count; ``None``: the count is maintained, and exact."""
         return None if self.counts_are_kept else COUNTED_TO
 
 
@@ -62,25 +62,25 @@ EVERY_JOB = JobQuery()
 
 
 class PageQuery(Struct, frozen=True, kw_only=True):
-    """Which page records of a job; an empty field asks nothing."""
+    """Filter of the page records of a job; an empty field does not filter."""
 
     failed: bool | None = None  # True: with an error; False: without
     needs_scripts: bool | None = None
     kinds: frozenset[ErrorKind] = frozenset()
-    text: str = ""  # a part of the URL or title, whatever its case
-    statuses: frozenset[int] = frozenset()  # of HTTP: 404, or by their class: 4 is 400 to 499
-    content_types: frozenset[str] = frozenset()  # text/html, whatever its parameters, or text/*
+    text: str = ""  # a part of the URL or title, case-insensitive
+    statuses: frozenset[int] = frozenset()  # HTTP: 404, or a whole class: 4 is 400 to 499
+    content_types: frozenset[str] = frozenset()  # text/html, parameters ignored, or text/*
     depths: frozenset[int] = frozenset()
     min_depth: int | None = None
     max_depth: int | None = None
-    hosts: frozenset[str] = frozenset()  # of the URL; without a port: on any
+    hosts: frozenset[str] = frozenset()  # of the URL; without a port: any port
     after: int = 0  # ids above this one
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):
-    """Which events; an empty field asks nothing."""
+    """Filter of events; an empty field does not filter."""
 
-    subject: str | None = None  # the id of what they are about
+    subject: str | None = None  # the id of the object they are about
     owner: str | None = None
     actor: str | None = None  # who did it
     names: frozenset[EventName] = frozenset()
@@ -93,35 +93,35 @@ EVERY_EVENT = EventQuery()
 
 
 class Proof(Struct, frozen=True, kw_only=True):
-    """A credential that was shown, and the user whose it is."""
+    """A presented credential, and the user it belongs to."""
 
     credential: Credential
     user: User
 
 
 class ArchiveQuery(Struct, frozen=True, kw_only=True):
-    """Which pages of which jobs; an empty field asks nothing."""
+    """Filter of pages across jobs; an empty field does not filter."""
 
     jobs: JobQuery = field(default_factory=JobQuery)
     job_ids: frozenset[str] = frozenset()
     pages: PageQuery = field(default_factory=PageQuery)
-    since: datetime | None = None  # fetched at this instant, or after it
+    since: datetime | None = None  # fetched at or after this instant
     until: datetime | None = None  # fetched before this instant
     before: int | None = None  # ids below this one
 
     @property
     def of_all(self) -> bool:
-        """Tell whether pages of every job are looked at, whenever they were fetched."""
+        """Return whether it covers the pages of all jobs, whenever they were fetched."""
         return self == ArchiveQuery(pages=self.pages, before=self.before)
 
 
 class IntakeRules(Struct, frozen=True, kw_only=True):
-    """What holds for one more job of a user, as the transaction that writes it sees it."""
+    """Rules for one more job of a user, as seen by the transaction that writes it."""
 
-    ceilings: Limits  # of the yard, for one job
+    ceilings: Limits  # of the instance, for one job
     grants: Grants
     quota: Quota
-    waiting: int = 0  # of his jobs; counted only where his quota says how many may
+    waiting: int = 0  # the user's pending jobs; counted only if their quota limits them
 
 
 Judge: TypeAlias = Callable[[IntakeRules], tuple[Job, Event]]
@@ -129,21 +129,21 @@ Judge: TypeAlias = Callable[[IntakeRules], tuple[Job, Event]]
 
 
 class Entrant(Struct, frozen=True, kw_only=True):
-    """A job that is to be let in."""
+    """A job to be submitted."""
 
     owner: str
-    level: Priority  # that it will wait in
+    level: Priority  # the priority it will be queued with
     judge: Judge
-    like: Job | None = None  # the one that it is made like, which must not have changed
-    urls: int = 1  # that it begins with: what it weighs
+    like: Job | None = None  # the job that it copies, which must not have changed
+    urls: int = 1  # the number of start URLs: its weight in a batch
 
 
 Entered: TypeAlias = Job | Refused | Conflict
-"""A job that is stored, or why it is not."""
+"""The stored job, or the reason why it was not stored."""
 
 
 def check_like(entrant: Entrant, versions: Mapping[str, int]) -> None:
-    """Check that the job that *entrant* is made like is as it was; *versions*: by id, now.
+    """Check that the job that *entrant* copies is unchanged; *versions*: the current ones, by id.
 
     Raises:
         Conflict: it has another version by now, or is gone.
@@ -154,52 +154,52 @@ def check_like(entrant: Entrant, versions: Mapping[str, int]) -> None:
 
 
 class ScheduleQuery(Struct, frozen=True, kw_only=True):
-    """Which schedules; an empty field asks nothing."""
+    """Filter of schedules; an empty field does not filter."""
 
     owner: str | None = None
     template_id: str | None = None
     paused: bool | None = None
     name: str | None = None  # exactly
-    text: str = ""  # a part of the name or description, whatever its case
-    after: tuple[str, str] | None = None  # (name, id): behind this one, in the order of `find`
+    text: str = ""  # a part of the name or description, case-insensitive
+    after: tuple[str, str] | None = None  # (name, id): after this one, in the order of `find`
 
 
 class Firing(Struct, frozen=True, kw_only=True):
-    """What is decided about one schedule at one moment: all of it is written, or nothing."""
+    """Decisions about one schedule at one moment, written all or nothing."""
 
-    after: CrawlSchedule  # as it is from now on: its beat is one more than the stored one's
-    ticks: tuple[Tick, ...] = ()  # one of the same instant is replaced; it must have no other job
+    after: CrawlSchedule  # its new state: the beat is one more than the stored one's
+    ticks: tuple[Tick, ...] = ()  # replace those of the same instant, which must have no other job
     jobs: tuple[tuple[Job, Event], ...] = ()  # new ones
-    moved: tuple[tuple[Job, Event], ...] = ()  # saved as for `JobStore.save`
+    moved: tuple[tuple[Job, Event], ...] = ()  # saved as by `JobStore.save`
     events: tuple[Event, ...] = ()
 
 
 Carry: TypeAlias = Callable[[Sequence[CrawlSchedule]], Sequence[tuple[CrawlSchedule, Event]]]
-"""Of the schedules that it is given, those that a new version of their template changes."""
+"""Returns those of the given schedules that a new version of their template changes, changed."""
 
 
 class TemplateQuery(Struct, frozen=True, kw_only=True):
-    """Which templates; an empty field asks nothing."""
+    """Filter of templates; an empty field does not filter."""
 
     owner: str | None = None
-    seen_by: str | None = None  # this user's own, and all that are public
+    seen_by: str | None = None  # this user's own, and all public ones
     public: bool | None = None
     name: str | None = None  # exactly
-    text: str = ""  # a part of the name or description, whatever its case
-    after: tuple[str, str] | None = None  # (name, id): behind this one, in the order of `find`
+    text: str = ""  # a part of the name or description, case-insensitive
+    after: tuple[str, str] | None = None  # (name, id): after this one, in the order of `find`
 
 
 class WebhookQuery(Struct, frozen=True, kw_only=True):
-    """Which webhooks; an empty field asks nothing."""
+    """Filter of webhooks; an empty field does not filter."""
 
     owner: str | None = None
     job_id: str | None = None  # those of this job; "" : those of no job
-    before: str | None = None  # an id: what is behind it, in the order of `find`
+    before: str | None = None  # an id: those after it in the order of `find`
     id_part: str = ""  # the beginning or the end of an id
 
 
 class Claimed(Struct, frozen=True, kw_only=True):
-    """A delivery that is leased, and where it goes."""
+    """A leased delivery, and the webhook it goes to."""
 
     delivery: Delivery
     webhook: Webhook

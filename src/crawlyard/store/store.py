@@ -1,7 +1,7 @@
-"""The store: all that is remembered, each method one transaction.
+"""The store: everything that is persisted. Each method is one transaction.
 
-Every instant comes from the caller. A method either did all that it says or raised;
-`Conflict` means that somebody was faster, `StoreUnavailable` that nothing was written.
+The caller passes in every instant. A method either does everything it says or raises:
+`Conflict` means that somebody else was faster, `StoreUnavailable` that nothing was written.
 """
 
 from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ from crawlyard.store.webhooks.webhooks import WebhookStore
 
 
 class Store(Struct, frozen=True, kw_only=True):
-    """All of them together, on one database."""
+    """All parts of the store, on one database."""
 
     jobs: JobStore
     intake: IntakeStore
@@ -65,5 +65,5 @@ class Store(Struct, frozen=True, kw_only=True):
     inquiries: InquiryStore
     overview: OverviewStore
     upkeep: UpkeepStore
-    check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers, as it must be
-    close: Callable[[], Awaitable[None]]  # waits for what is being written
+    check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers with our schema
+    close: Callable[[], Awaitable[None]]  # waits for transactions under way

@@ -1,4 +1,4 @@
-"""The templates, with all their versions. Names are unique per owner."""
+"""Templates with all their versions. Names are unique per owner."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,17 +24,17 @@ from crawlyard.store.tables.schedules import schedules
 from crawlyard.store.tables.templates import template_versions, templates
 
 _OF_ITS_TEMPLATE = template_versions.c.template_id == templates.c.id
-_BEYOND = 2**31  # what a column of versions holds, and one more
+_BEYOND = 2**31  # one more than the version column can hold
 _LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
 
 
 class TemplateStore(Struct, frozen=True):
-    """The templates, with all their versions. Names are unique per owner."""
+    """Templates with all their versions. Names are unique per owner."""
 
     _database: Database
 
     async def add(self, template: CrawlTemplate, event: Event) -> None:
-        """Remember a new template, at version 1.
+        """Add a new template, at version 1.
 
         Raises:
             Conflict: its id is taken, or its owner has one of that name.
@@ -42,19 +42,19 @@ class TemplateStore(Struct, frozen=True):
         await self._database.write(partial(_add, template=template, event=event))
 
     async def get(self, template_id: str, version: int | None = None) -> CrawlTemplate:
-        """Return a template as it was at *version*, the latest by default.
+        """Return a template at *version*, the latest by default.
 
         Raises:
-            NotFound: there is none of that id, or no such version.
+            NotFound: there is no template with that id, or no such version.
         """
         return await self._database.read(partial(_get, template_id=template_id, version=version))
 
     async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None = None) -> None:
-        """Add version ``template.version``, which follows the latest. Earlier ones stay.
+        """Add version ``template.version``, the next after the latest. Earlier ones stay.
 
-        In the same transaction *carry* is given the schedules of the template's owner that
-        follow its latest version, by id, and what it returns of them is saved, their ids,
-        names and templates unchanged. Nothing is written if it raises.
+        In the same transaction *carry* is called with the schedules of the template's owner
+        that follow its latest version, ordered by id. The schedules it returns are saved; it
+        must not change their ids, names or templates. Nothing is written if it raises.
 
         Raises:
             Conflict: the latest is another, the template is gone, or the name is taken.
@@ -62,11 +62,11 @@ class TemplateStore(Struct, frozen=True):
         await self._database.write(partial(_save, template=template, event=event, carry=carry))
 
     async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
-        """Return the latest versions that *query* asks for, by (name, id), at most *limit*."""
+        """Return the latest versions that match *query*, by (name, id), at most *limit*."""
         return await self._database.read(partial(_find, query=query, limit=limit))
 
     async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
-        """Return all versions of a template, the newest first; none if there is no template."""
+        """Return all versions of a template, newest first; empty if there is no template."""
         return await self._database.read(partial(_versions, template_id=template_id))
 
     async def check_unused(self, template_id: str, seen_by: str | None = None) -> None:
@@ -80,11 +80,11 @@ class TemplateStore(Struct, frozen=True):
     async def delete(
         self, template_id: str, version: int, event: Event, seen_by: str | None = None
     ) -> None:
-        """Delete a template with all versions.
+        """Delete a template with all its versions.
 
         Raises:
             Conflict: the latest version is another, or a schedule uses the template: the
-                message names the schedules of *seen_by*, ``None``: all of them, and
+                message names the schedules of *seen_by* (``None``: all of them) and
                 counts the others.
         """
         work = partial(_delete, template_id=template_id, version=version, event=event)
@@ -110,7 +110,7 @@ def _add(conn: Connection, template: CrawlTemplate, event: Event) -> None:
 def _get(conn: Connection, template_id: str, version: int | None) -> CrawlTemplate:
     which = _LATEST
     if version is not None:
-        # no database takes a number of any length
+        # databases refuse integers that are too large for the column
         asked = version if 1 <= version < _BEYOND else 0
         which = _OF_ITS_TEMPLATE & (template_versions.c.version == asked)
     row = conn.execute(_read(which).where(templates.c.id == template_id)).mappings().first()
@@ -139,7 +139,7 @@ def _save(conn: Connection, template: CrawlTemplate, event: Event, carry: Carry 
 
 
 def _following(conn: Connection, template: CrawlTemplate) -> list[CrawlSchedule]:
-    """Return the schedules of its owner that follow its latest version, locked."""
+    """Lock and return the schedules of its owner that follow its latest version."""
     own = (schedules.c.template_id == template.id, schedules.c.owner == template.owner)
     found = select(schedules).where(*own).order_by(schedules.c.id)
     rows = conn.execute(found.with_for_update(key_share=True)).mappings()
@@ -180,8 +180,8 @@ def _delete(
     conn: Connection, template_id: str, version: int, event: Event, seen_by: str | None
 ) -> None:
     _lock(conn, template_id, version)
-    # A schedule that is being added holds a share of the row that is locked now: it is
-    # seen here, or it comes too late and finds no template.
+    # A schedule being added takes a share lock on the row that is locked here: either it is
+    # seen below, or it comes too late and finds no template.
     _check_unused(conn, template_id, seen_by)
     conn.execute(delete(template_versions).where(template_versions.c.template_id == template_id))
     conn.execute(delete(templates).where(templates.c.id == template_id))
@@ -197,7 +197,7 @@ def _check_unused(conn: Connection, template_id: str, seen_by: str | None) -> No
 
 
 def _lock(conn: Connection, template_id: str, version: int) -> None:
-    """See to it that nobody else changes the template until the transaction ends.
+    """Lock the template until the transaction ends.
 
     Raises:
         Conflict: its latest version is another, or it is gone.

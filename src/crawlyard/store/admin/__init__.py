@@ -1,5 +1,5 @@
-"""Whole databases: copied to another, kept in a file, looked over.
+"""Administration of whole databases: copies, backups, checks.
 
-Everything here works on all tables of `store.tables` alike, and knows nothing of what is
-in them. It is run by commands that do nothing else, so that nothing is asynchronous.
+Everything here treats all tables of `store.tables` the same, whatever they contain. It is
+synchronous, as the commands that run it do nothing else at the same time.
 """

@@ -1,4 +1,4 @@
-"""All tables as they are stored, and what tells whether two of them hold the same."""
+"""Raw content of all tables, and checksums that compare it across databases."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ Row = tuple[Any, ...]
 Key = tuple[Any, ...]
 
 TABLES: Sequence[Table] = metadata.sorted_tables
-"""Each after those that it refers to."""
+"""All tables, each after those it refers to."""
 
 AT_ONCE = 100
-"""Rows that are fetched together: bodies of pages are among them."""
+"""Rows fetched at a time: few, as there are page bodies among them."""
 
 _SAMPLE = 100
 _MODULUS = 2**128
@@ -34,7 +34,7 @@ def _plain(of: Column[Any]) -> Column[Any]:
 
 
 class Stored:
-    """One table with its columns as the database has them: instants are numbers."""
+    """A table with its columns in their stored form: instants are numbers."""
 
     def __init__(self, of: Table) -> None:
         self.name = of.name
@@ -44,20 +44,20 @@ class Stored:
         self._places = [list(of.columns.keys()).index(c.name) for c in of.primary_key]
 
     def key_of(self, row: Row) -> Key:
-        """Return what tells a row from all others."""
+        """Return the primary key of a row."""
         return tuple(row[place] for place in self._places)
 
     def dumped(self, key: Key) -> str:
-        """Return a key as text, for `loaded`."""
+        """Return a key as text that `loaded` reads."""
         return json.dumps([v.isoformat() if isinstance(v, date) else v for v in key])
 
     def loaded(self, text: str) -> Key:
-        """Return the key that `dumped` wrote."""
+        """Return the key in a text written by `dumped`."""
         found = zip(self.key, json.loads(text), strict=True)
         return tuple(date.fromisoformat(v) if isinstance(c.type, Date) else v for c, v in found)
 
     def rows(self, conn: Connection, after: Key | None = None) -> Generator[Row]:
-        """Yield the rows, those behind the key *after*, in the order of keys; few at once."""
+        """Yield the rows in the order of keys, from the one after *after*; few are held at once."""
         asked = self._in_order()
         if after is not None:
             asked = asked.where(tuple_of(*self.key) > tuple_of(*after, types=self._types))
@@ -66,16 +66,16 @@ class Stored:
                 yield from map(tuple, part)
 
     def count(self, conn: Connection) -> int:
-        """Return how many rows there are."""
+        """Return the number of rows."""
         return conn.scalar(select(func.count()).select_from(self.plain)) or 0
 
     def weight(self, conn: Connection) -> float:
-        """Return about how many bytes of text a row has, by the first of them."""
+        """Return the approximate size of a row in bytes, estimated from the first rows."""
         sample = [tuple(row) for row in conn.execute(self._in_order().limit(_SAMPLE))]
         return sum(map(size, sample)) / len(sample) if sample else 0.0
 
     def dicts(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return rows as an insert takes them."""
+        """Return rows as dicts, as an INSERT takes them."""
         names = [c.name for c in self.plain.columns]
         return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -88,9 +88,9 @@ class Stored:
 
 
 class Sum:
-    """How many rows there are, and a hash of them all in whatever order they come.
+    """Row count and checksum, independent of the order of rows.
 
-    The sum of the rows' own hashes: two databases seldom sort text alike.
+    It adds up the hashes of the rows, since two databases seldom sort text the same way.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Sum:
         self._sum = 0
 
     def add(self, row: Row) -> int:
-        """Take one more row; return about how many bytes it has."""
+        """Add a row; return its approximate size in bytes."""
         text = _encoded(row)
         digest = hashlib.blake2b(text, digest_size=16).digest()
         self._sum = (self._sum + int.from_bytes(digest, "big")) % _MODULUS
@@ -107,7 +107,7 @@ class Sum:
 
     @property
     def digest(self) -> str:
-        """Return the hash, 32 hexadecimal digits."""
+        """Return the checksum as 32 hexadecimal digits."""
         return f"{self._sum:032x}"
 
     def __eq__(self, other: object) -> bool:
@@ -115,11 +115,11 @@ class Sum:
             return NotImplemented
         return (self.rows, self._sum) == (other.rows, other._sum)
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__ = None  # type: ignore[assignment]  # it is mutable
 
 
 def size(row: Row) -> int:
-    """Return about how many bytes a row has."""
+    """Return the approximate size of a row in bytes."""
     return Sum().add(row)
 
 
@@ -128,7 +128,7 @@ def _encoded(row: Row) -> bytes:
 
 
 def _other(value: object) -> list[str]:
-    """Return what JSON has no word for, as what no column of ours can hold: a list."""
+    """Encode a date, or the hash of bytes, as a list, since no column can contain a list."""
     if isinstance(value, date):
         return [value.isoformat()]
     return [hashlib.blake2b(bytes(value), digest_size=16).hexdigest()]  # type: ignore[call-overload]  # bytes of either driver
@@ -137,4 +137,4 @@ def _other(value: object) -> list[str]:
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_other)
 
 STORED: Mapping[str, Stored] = {each.name: Stored(each) for each in TABLES}
-"""All tables by their names, each after those that it refers to."""
+"""All tables by name, each after those it refers to."""

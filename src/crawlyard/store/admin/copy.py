@@ -1,8 +1,8 @@
-"""A whole database copied to another, of whichever kind, row by row.
+"""Copy of a whole database to another, of either kind, row by row.
 
 The target is marked first, so that no Crawlyard opens it before it is complete. Each batch
-is one transaction with the key that it came to: a copy that was killed goes on behind that
-key. What was copied before may have changed since, so all is compared in the end, and a
+is one transaction that also stores the last key copied: an interrupted copy resumes after that
+key. What was copied before may have changed since, so everything is compared in the end, and a
 table that differs is copied once more.
 """
 
@@ -21,28 +21,28 @@ from crawlyard.store.db.bulk_rows import insert_new
 
 MOST_ROWS = 2000
 MOST_BYTES = 4 * 2**20
-"""Of one batch: whichever comes first."""
+"""Limits of one batch, whichever is reached first."""
 
 _OF_CHECK = 0.5
-"""How long it takes to read a row back and compare it, beside copying it."""
+"""Time to read a row back and compare it, relative to copying it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopiedTable:
-    """What was copied of one table, and found to be the same on both sides."""
+    """The result for one table, verified to be the same on both sides."""
 
     table: str
     rows: int
-    digest: str  # of all rows, in whatever order; alike on both databases
+    digest: str  # of all rows, in any order; the same on both databases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyProgress:
-    """How far a copy has come."""
+    """Progress of a copy."""
 
-    doing: str  # the table and what is done to it
+    doing: str  # the current step and its table
     share: float  # of the work: 0 to 1
-    rows: int  # that were copied by this run
+    rows: int  # copied by this run
 
 
 Tell = Callable[[CopyProgress], None]
@@ -50,7 +50,7 @@ Tell = Callable[[CopyProgress], None]
 
 @dataclass(slots=True)
 class _Course:
-    """Counts what is done, and tells of it."""
+    """Counts the work done, and reports progress."""
 
     tell: Tell
     total: float = 0.0
@@ -66,17 +66,17 @@ class _Course:
 
 @dataclass(slots=True)
 class Copier:
-    """One run of a copy: from a snapshot of *source* to *target*, which was marked for it."""
+    """One run of a copy, from a snapshot of *source* to *target*, which must be marked for it."""
 
     source: Connection
     target: Opened
     tell: Tell
     most_rows: int = MOST_ROWS
     _course: _Course = field(init=False)
-    _sums: dict[str, Sum] = field(default_factory=dict)  # of what this run read from its start
+    _sums: dict[str, Sum] = field(default_factory=dict)  # of tables read from their start
 
     def run(self) -> Sequence[CopiedTable]:
-        """Copy what is not there yet, compare all, and open the target to everybody.
+        """Copy what is missing, compare everything, and unmark the target.
 
         Raises:
             Conflict: somebody else writes into the target.
@@ -85,7 +85,7 @@ class Copier:
         weights = {table: table.weight(self.source) for table in STORED.values()}
         total = sum(table.count(self.source) * each for table, each in weights.items())
         self._course = _Course(self.tell, total * (1 + _OF_CHECK))
-        with self.target.transaction() as read:  # what an earlier run has copied
+        with self.target.transaction() as read:  # copied by an earlier run
             self._course.done = sum(table.count(read) * each for table, each in weights.items())
         self._copy(STORED.values())
         wrong = self._different()
@@ -116,7 +116,7 @@ class Copier:
                     self._course.went(f"copying {table.name}", weight, len(rows))
 
     def _batches(self, table: Stored, begun: str) -> Generator[tuple[list[Row], int]]:
-        """Yield rows behind the key *begun*, some at a time, with their size."""
+        """Yield batches of the rows after the key *begun*, with their size in bytes."""
         taken = self._sums.get(table.name)
         weigh = taken.add if taken is not None else size
         after = None if begun == BEGUN else table.loaded(begun)
@@ -133,20 +133,20 @@ class Copier:
             yield batch, weight
 
     def _write(self, table: Stored, rows: Sequence[Row], begun: str) -> str:
-        """Write a batch and the key that it comes to; return that."""
+        """Write a batch and its last key as the new position; return that."""
         position = table.dumped(table.key_of(rows[-1]))
         here = (MARKS.c.name == table.name, MARKS.c.position == begun)
         with self.target.transaction() as write:
             moved = write.execute(update(MARKS).where(*here).values(position=position))
             if moved.rowcount != 1:
                 raise Conflict(f"another command copies into {self.target.name}: stop one of them")
-            # a row that is in the way of one of these was changed at the source since it was
-            # copied: the comparison finds that
+            # If a row here conflicts with one of the batch, the source has changed since it was
+            # copied. It is skipped; the comparison finds the difference.
             insert_new(write, table.plain, table.dicts(rows))
         return position
 
     def _empty(self, tables: Sequence[Stored]) -> None:
-        """Delete all rows of *tables*, so that they are copied from their start."""
+        """Delete all rows of *tables*, so that they are copied from the start."""
         names = [table.name for table in tables]
         with self.target.transaction() as write:
             for table in reversed(tables):
@@ -154,7 +154,7 @@ class Copier:
             write.execute(update(MARKS).where(MARKS.c.name.in_(names)).values(position=BEGUN))
 
     def _different(self) -> list[Stored]:
-        """Return the tables that are not the same on both sides."""
+        """Return the tables that differ between source and target."""
         with self.target.transaction() as read:
             return [table for table in STORED.values() if self._differs(table, read)]
 
@@ -176,9 +176,9 @@ class Copier:
 
 
 def _with_what_refers_to(wrong: Sequence[Stored]) -> list[Stored]:
-    """Return tables with all that refer to them: those would not let them go."""
+    """Return tables with all that refer to them, whose foreign keys prevent their deletion."""
     names = {table.name for table in wrong}
-    for table in STORED.values():  # each after those that it refers to
+    for table in STORED.values():  # each after those it refers to
         if any(key.column.table.name in names for key in table.of.foreign_keys):
             names.add(table.name)
     return [table for table in STORED.values() if table.name in names]

@@ -1,4 +1,4 @@
-"""The numbers that tables have given out last: a number is never given twice, also after a copy."""
+"""Auto-increment counters of tables, copied so that a key is never reused, even after a copy."""
 
 from collections.abc import Mapping
 
@@ -13,17 +13,17 @@ _LAST = text("SELECT pg_sequence_last_value(CAST(pg_get_serial_sequence(:name, :
 
 
 def counters(conn: Connection) -> Mapping[str, int]:
-    """Return the last number given out, by the name of each table that counts; 0: none yet."""
+    """Return the last generated key by name of each auto-incrementing table; 0: none yet."""
     return {name: _given(conn, of) for name, of in STORED.items() if _counts(of)}
 
 
 def set_counters(conn: Connection, last: Mapping[str, int]) -> None:
-    """Let tables go on counting behind the numbers given out elsewhere."""
+    """Set the counters of tables, so that they continue after the keys in *last*."""
     for name, given in last.items():
         if is_postgres(conn):
             key = STORED[name].key[0].name
             sequence = func.pg_get_serial_sequence(name, key)
-            # nothing where a key was never given out by itself
+            # no effect without a sequence; (1, false): no key has been generated yet
             conn.execute(select(func.setval(sequence, max(1, given), given > 0)))
         elif STORED[name].of.dialect_options["sqlite"]["autoincrement"]:
             conn.execute(delete(_GIVEN).where(_GIVEN.c.name == name))

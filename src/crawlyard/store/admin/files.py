@@ -1,4 +1,4 @@
-"""Databases in one file: saved from one that is in use, looked over, and put back."""
+"""Backup files: saved from a database in use, checked, and restored."""
 
 import os
 import socket
@@ -19,34 +19,33 @@ from crawlyard.store.tables import SCHEMA, metadata
 _AT_ONCE = 2048  # pages: 8 MiB
 
 _FROM_THE_FIRST = {"users", "jobs", "shards", "frontier", "pages", "events"}
-"""Tables of every schema that there was."""
+"""Tables that every schema so far has had."""
 
 _BESIDE = ("", "-journal", "-wal", "-shm", ".lock")
-"""Ends of the files that there may be for one database."""
+"""Suffixes of the files that may belong to one database."""
 
 
 @contextmanager
 def published(file: Path, *, replace: bool) -> Iterator[Path]:
-    """Yield the path of an empty file, which becomes *file* once the block has come to its end.
+    """Yield the path of a new, empty file, which is renamed to *file* when the block succeeds.
 
-    Whatever happens before, there is nothing new under the name of *file*.
+    If the block fails, *file* is left as it was.
 
     Raises:
-        Invalid: there is such a file, and it is not to be replaced; or what there is of
-            that name is none.
-        OSError: it cannot be written; its name is that of the file.
+        Invalid: *file* exists and is not to be replaced, or is not a regular file.
+        OSError: it cannot be written; its filename is *file*.
     """
     if (file.exists() or file.is_symlink()) and not replace:
         raise Invalid(
             "FILE", f"expected a new file, got {file}, which exists (--force replaces it)"
         )
-    if file.exists() and not file.is_file():  # a folder, or a device: it would be gone
+    if file.exists() and not file.is_file():  # a folder or a device would be lost
         raise Invalid("FILE", f"expected a file, got {file}, which is something else")
     here = f".{file.name}.{socket.gethostname()}."
     _sweep(file.parent, here)
     part = file.with_name(f"{here}{os.getpid()}.part")
     try:
-        # nobody else's to read: digests of tokens and secrets of webhooks are in it
+        # readable by the owner alone: it holds token digests and webhook secrets
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield part
         _synced(part)
@@ -59,7 +58,7 @@ def published(file: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def snapshot(source: Path, part: Path, tell: Tell) -> None:
-    """Copy a SQLite database as it is at this moment; those who write it go on meanwhile.
+    """Copy a SQLite database as of this moment, without blocking those who write to it.
 
     Raises:
         StoreUnavailable: one of them cannot be read or written.
@@ -67,16 +66,16 @@ def snapshot(source: Path, part: Path, tell: Tell) -> None:
     with closing(_connected(source, "rw")) as here, closing(sqlite3.connect(part)) as there:
         with telling(f"the database {source}"):
             here.execute("BEGIN")
-            # from this look on nothing is seen of what others write: without it, each
-            # of their transactions would let the copy begin anew
+            # This read fixes the snapshot. Without it, each transaction of others would make
+            # the backup start over.
             here.execute("SELECT count(*) FROM sqlite_master").fetchone()
         with telling(f"the backup {part}"):
-            there.execute("PRAGMA synchronous=OFF")  # it counts once it is complete
+            there.execute("PRAGMA synchronous=OFF")  # it is synced once complete
             here.backup(there, pages=_AT_ONCE, progress=_told("saving", tell))
 
 
 def settled(part: Path) -> None:
-    """Fold the log of a saved database into its file, so that one file has all.
+    """Fold the WAL of a backup into its file, so that it is a single file.
 
     Raises:
         StoreUnavailable: it cannot be written.
@@ -86,14 +85,14 @@ def settled(part: Path) -> None:
 
 
 def looked_over(file: Path, name: str) -> str:
-    """Return the schema of a backup that is whole and that this program can use or upgrade.
+    """Check a backup and return its schema, which this program can use or upgrade.
 
-    Messages call it *name*.
+    *name* is what messages call it.
 
     Raises:
         NotFound: there is no such file.
-        StoreUnavailable: it is damaged, or something else.
-        SchemaMismatch: a Crawlyard of another schema wrote it, or another program.
+        StoreUnavailable: it is damaged, or not a database.
+        SchemaMismatch: its schema cannot be used or upgraded, or another program wrote it.
     """
     if not file.is_file():
         raise NotFound(f"there is no file {file}")
@@ -107,7 +106,7 @@ def looked_over(file: Path, name: str) -> str:
             raise SchemaMismatch(f"{name} has no tables of Crawlyard") from None
         there = {str(row[0]) for row in saved.execute("SELECT name FROM sqlite_master")}
     needed = metadata.tables.keys() if version == SCHEMA else _FROM_THE_FIRST
-    if version <= SCHEMA and not needed <= there:  # Alembic serves other programs as well
+    if version <= SCHEMA and not needed <= there:  # other programs use Alembic as well
         raise SchemaMismatch(f"{name} has no tables of Crawlyard, but those of something else")
     if not is_upgradable(version):
         raise SchemaMismatch(mismatch(name, version))
@@ -115,9 +114,9 @@ def looked_over(file: Path, name: str) -> str:
 
 
 def put_back(file: Path, target: Path, tell: Tell) -> None:
-    """Make the database *target* what a backup is, in one transaction: all of it or nothing.
+    """Restore a backup to the database *target* in one transaction, all or nothing.
 
-    Who has it open sees the one, then the other.
+    Processes that have it open see the old content, then the new.
 
     Raises:
         StoreUnavailable: one of them cannot be read or written.
@@ -126,7 +125,7 @@ def put_back(file: Path, target: Path, tell: Tell) -> None:
         create_file(target, timedelta(seconds=BUSY_S))
         with closing(_connected(file, "ro")) as here, closing(_connected(target, "rw")) as there:
             here.backup(there, pages=_AT_ONCE, progress=_told("restoring", tell))
-        # the mode of a log is part of what was put back
+        # again, since the restored content includes the journal mode of the backup
         create_file(target, timedelta(seconds=BUSY_S))
 
 
@@ -143,7 +142,7 @@ def _told(doing: str, tell: Tell) -> Callable[[int, int, int], None]:
 
 
 def _sweep(folder: Path, here: str) -> None:
-    """Remove what backups to the same file left that were killed on this machine."""
+    """Remove the leftovers of killed backups to the same file, made on this machine."""
     for left in folder.glob(f"{here}*.part"):
         pid = left.name.removeprefix(here).removesuffix(".part")
         if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
@@ -157,7 +156,7 @@ def _remove(part: Path) -> None:
 
 
 def _synced(path: Path) -> None:
-    """See to it that a file, or the names in a folder, outlive a power cut."""
+    """Sync a file, or the entries of a folder, to disk, so that they survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

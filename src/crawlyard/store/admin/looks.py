@@ -1,4 +1,4 @@
-"""What a database is like as a whole: its schema, its sizes, its damage; and room given back."""
+"""Database check and vacuum: schema version, sizes and damage; freeing unused space."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -17,28 +17,28 @@ _SIZES = text(
     "SELECT sum(pgsize) FROM dbstat WHERE name = :name OR name IN (SELECT name "
     "FROM sqlite_master WHERE tbl_name = :name AND type = 'index')"
 )
-_AT_ONCE = 2048  # pages that one transaction gives back: 8 MiB
+_AT_ONCE = 2048  # pages freed per transaction: 8 MiB
 
 
 class TableSize(Struct, frozen=True, kw_only=True):
-    """How much one table takes."""
+    """Size of one table."""
 
     table: str
     rows: int
-    bytes: int | None  # with its indexes; None: this SQLite does not count
+    bytes: int | None  # with its indexes; None: this SQLite was built without dbstat
 
 
 class DatabaseReport(Struct, frozen=True, kw_only=True):
-    """What a database is like."""
+    """Result of a database check."""
 
-    version: str | None  # of its tables; None: it has none, or is damaged
-    damage: Sequence[str]  # what SQLite found wrong; Postgres looks after its files itself
+    version: str | None  # of its schema; None: it has no tables, or is damaged
+    damage: Sequence[str]  # problems that SQLite found; always empty for Postgres
     bytes: int
-    tables: Sequence[TableSize]  # none if they are damaged, or not of this program's version
+    tables: Sequence[TableSize]  # empty if damaged, or the schema is not that of this program
 
 
 def look(place: DatabaseLocation) -> DatabaseReport:
-    """Return what the database at *place* is like.
+    """Check the database at *place*.
 
     Raises:
         NotFound: there is none.
@@ -58,23 +58,23 @@ def look(place: DatabaseLocation) -> DatabaseReport:
 
 
 def size_of(read: Connection, place: DatabaseLocation) -> int:
-    """Return how many bytes a database takes on its disk."""
+    """Return the size of a database on disk, in bytes."""
     if place.file is None:
         return read.scalar(select(func.pg_database_size(func.current_database()))) or 0
     return _bytes(place)
 
 
 def _bytes(place: DatabaseLocation) -> int:
-    """Return how many bytes the files of a SQLite database have."""
+    """Return the size of a SQLite database and its WAL, in bytes."""
     file = place.file or Path()
     parts = (file, file.with_name(f"{file.name}-wal"))
     return sum(part.stat().st_size for part in parts if part.exists())
 
 
 def vacuum(place: DatabaseLocation) -> tuple[int, int]:
-    """Give room that is free in a database back to its disk; return its bytes before and after.
+    """Return unused space of a database to the disk; return its size in bytes before and after.
 
-    Others may work on it meanwhile.
+    Others may use the database meanwhile.
 
     Raises:
         NotFound, StoreUnavailable: as for `look`.
@@ -104,13 +104,13 @@ def _vacuum_sqlite(place: DatabaseLocation) -> None:
         free, left = -1, 0
         while (left := file.execute("PRAGMA freelist_count").fetchone()[0]) not in (0, free):
             free = left
-            # a script: the driver stops a statement at its first page
+            # as a script: executed as a statement, it would stop after its first page
             file.executescript(f"PRAGMA incremental_vacuum({_AT_ONCE})")
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 def _damage(place: DatabaseLocation) -> Sequence[str]:
-    """Return what SQLite finds wrong: first with its pages, then with what refers to what."""
+    """Return the problems that SQLite finds: in its pages, or if none, in its foreign keys."""
     if place.file is None:
         return ()
     with telling(place.name), closing(sqlite3.connect(place.file, timeout=BUSY_S)) as file:
@@ -119,7 +119,7 @@ def _damage(place: DatabaseLocation) -> Sequence[str]:
         except sqlite3.DatabaseError as error:
             if not error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
                 raise
-            return [str(error)]  # too much is wrong to go on looking
+            return [str(error)]  # too damaged to check further
         if said != ["ok"]:
             return said
         torn = file.execute("PRAGMA foreign_key_check").fetchmany(20)

@@ -1,4 +1,4 @@
-"""What stands in a database while a copy into it is under way."""
+"""Marks of a database that a copy is being written to: its source, and how far each table is."""
 
 from collections.abc import Mapping
 
@@ -30,39 +30,39 @@ from crawlyard.store.tables.base import versions
 from crawlyard.store.tables.webhooks import cursors
 
 BEGUN = ""
-"""The position of a table of which nothing was copied yet."""
+"""Position of a table of which nothing has been copied yet."""
 
 MARKS = Table(
     "copy_marks",
     MetaData(),
-    Column("name", String(64), primary_key=True),  # of a table; of the source: ''
-    Column("position", Text, nullable=False),  # the key of the last row that was copied
+    Column("name", String(64), primary_key=True),  # of a table; '' for the source
+    Column("position", Text, nullable=False),  # key of the last row copied; '': label of the source
 )
 
 _SOURCE = ""
 
 
 class Terms(Struct, frozen=True, kw_only=True):
-    """What may become of what a target holds already."""
+    """What may be done to the existing content of a target."""
 
-    field: str  # what names the target, for messages
-    restart: bool = False  # delete what an unfinished copy left there, rather than go on with it
+    field: str  # the option or field that names the target, for messages
+    restart: bool = False  # delete what an unfinished copy left, rather than resume it
     replace: bool = False  # delete whatever is there
-    hint: str = ""  # how one asks for that
+    hint: str = ""  # appended to the message: how to request *replace*
 
 
 def mark(conn: Connection, name: str, source: str, terms: Terms) -> None:
-    """Make the database *name* the target of a copy from *source*, or go on with such a copy.
+    """Mark the database *name* as the target of a copy from *source*, or resume such a copy.
 
-    From then on it is opened by nobody else until `unmark`.
+    From then on nobody else can open it until `unmark`.
 
     Raises:
-        Invalid: it holds something that the terms do not give up.
-        SchemaMismatch: it has not the tables of this program.
+        Invalid: it has content that the terms do not allow to be deleted.
+        SchemaMismatch: it does not have the tables of this program.
     """
     version = version_of(conn)
     if version in (None, SCHEMA):
-        migrate(conn, name)  # keeps others out as well, until the transaction ends
+        migrate(conn, name)  # also locks others out until the transaction ends
         version = version_of(conn)
     if version == UNFINISHED:
         begun = conn.scalar(select(MARKS.c.position).where(MARKS.c.name == _SOURCE))
@@ -82,13 +82,13 @@ def mark(conn: Connection, name: str, source: str, terms: Terms) -> None:
 
 
 def unmark(conn: Connection) -> None:
-    """Open the database to everybody: it is complete."""
+    """Remove the marks of a complete copy, so that everybody can open the database."""
     MARKS.drop(conn)
     conn.execute(update(versions).values(version_num=SCHEMA))
 
 
 def held(conn: Connection) -> Mapping[str, int]:
-    """Return how many rows there are of each table that has any but those it was made with.
+    """Return the row counts of non-empty tables, without the rows a database is created with.
 
     The tables must be those of this program.
     """
@@ -100,15 +100,15 @@ def held(conn: Connection) -> Mapping[str, int]:
 
 
 def listing(found: Mapping[str, int]) -> str:
-    """Return what `held` found, in words."""
+    """Return the result of `held` in words."""
     return ", ".join(f"{counted(count, 'row')} in {table}" for table, count in found.items())
 
 
 _MADE_WITH: Mapping[str, ColumnElement[bool]] = {
     "users": users.c.id == LOCAL.id,
-    "cursors": cursors.c.name.is_not(None),  # all: they say how far events were looked at
+    "cursors": cursors.c.name.is_not(None),  # all: they hold the position in the events
 }
-"""The rows that databases are created with: nobody has to have been here."""
+"""The rows that databases are created with: they exist in a database that was never used."""
 
 
 def _begin(conn: Connection, source: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a database is, and one connection to it whose errors name it."""
+"""Database locations, and connections to them whose errors name the database."""
 
 import os
 import sqlite3
@@ -17,23 +17,23 @@ from crawlyard.store.db.faults import told
 from crawlyard.store.open import url_of
 
 BUSY_S = 30.0
-"""How long SQLite waits for another process that writes."""
+"""How long SQLite waits for a write lock that another process holds."""
 
 DATABASE = "crawlyard.db"
-"""The file of a data directory that has the database."""
+"""Name of the database file in a data directory."""
 
 
 class DatabaseLocation(Struct, frozen=True):
-    """Where a database is; whether there is one is not known yet."""
+    """Location of a database, which may not exist."""
 
     url: URL
 
     @classmethod
     def of(cls, where: str | Path, field: str = "database_url") -> "DatabaseLocation":
-        """Return the place that *where* names: a file, a data directory, or a URL.
+        """Return the location that *where* names: a file, a data directory, or a URL.
 
         Raises:
-            Invalid: it is none of these; *field* names what said so.
+            Invalid: it is none of these; *field* is the name of the setting for the message.
         """
         if not str(where):
             raise Invalid(field, "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE")
@@ -59,14 +59,14 @@ class DatabaseLocation(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Return it as messages call it."""
+        """Return the name used in messages."""
         if self.file is not None:
             return f"the database {self.file}"
         return f"the database {self.url.database or 'postgres'} on {self._host}"
 
     @property
     def label(self) -> str:
-        """Return what tells it from other places, without a password."""
+        """Return a string that identifies the location, without a password."""
         if self.file is not None:
             return os.fspath(self.file.resolve())
         return f"postgresql://{self._host}:{self.url.port or 5432}/{self.url.database or ''}"
@@ -96,7 +96,7 @@ class Opened:
 
     @contextmanager
     def by_itself(self) -> Iterator[Connection]:
-        """Yield the connection without a transaction: each statement is one.
+        """Yield the connection in autocommit mode: each statement is a transaction.
 
         Raises:
             StoreUnavailable: the database cannot be used.
@@ -107,7 +107,7 @@ class Opened:
 
 @contextmanager
 def reading(place: DatabaseLocation) -> Iterator[Opened]:
-    """Open what is only read; all of a transaction sees the database as it was at its start.
+    """Open a database for reading; a transaction sees it as it was at its start.
 
     Raises:
         NotFound: there is no such file.
@@ -121,7 +121,7 @@ def reading(place: DatabaseLocation) -> Iterator[Opened]:
 
 @contextmanager
 def writing(place: DatabaseLocation, *, kept: bool = True) -> Iterator[Opened]:
-    """Open what is written; not *kept*: a file that is thrown away if it does not come to its end.
+    """Open a database for writing; if not *kept*, a file that is discarded on failure.
 
     Raises:
         StoreUnavailable: it cannot be opened.
@@ -132,10 +132,10 @@ def writing(place: DatabaseLocation, *, kept: bool = True) -> Iterator[Opened]:
 
 @contextmanager
 def telling(name: str) -> Iterator[None]:
-    """Turn errors of the driver into sentences about the database *name*.
+    """Turn driver errors into messages about the database *name*.
 
     Raises:
-        StoreUnavailable: for each that is not a defect of ours.
+        StoreUnavailable: for each error that is not a bug of ours.
     """
     try:
         yield
@@ -162,7 +162,7 @@ def _sqlite(place: DatabaseLocation, begin: str, *, kept: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # BEGIN is ours
+        connection.isolation_level = None  # we issue BEGIN ourselves
         connection.execute(f"PRAGMA synchronous={'FULL' if kept else 'OFF'}")
         connection.execute("PRAGMA cache_size=-65536")  # KiB
 

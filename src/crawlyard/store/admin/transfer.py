@@ -1,4 +1,4 @@
-"""Copies from place to place."""
+"""Database transfer: copies between locations, and from and to backup files."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,14 +22,14 @@ def copy(
     *,
     most_rows: int = MOST_ROWS,
 ) -> Sequence[CopiedTable]:
-    """Copy all that *source* holds at this moment to *target*; return what that was.
+    """Copy all content of *source* as of now to *target*; return the tables copied.
 
-    Whatever interrupts it, the same call goes on with it.
+    If it is interrupted, the same call resumes it.
 
     Raises:
         NotFound: there is no source.
-        Invalid: the target holds something else.
-        SchemaMismatch: one of them has not the tables of this program.
+        Invalid: the target has other content.
+        SchemaMismatch: one of them does not have the tables of this program.
         StoreUnavailable: one of them cannot be used.
     """
     return _copied(source, target, source.label, terms, tell, most_rows=most_rows)
@@ -38,12 +38,12 @@ def copy(
 def copy_of(
     file: DatabaseLocation, called: str, target: DatabaseLocation, terms: Terms, tell: Tell
 ) -> Sequence[CopiedTable]:
-    """Copy a backup that was brought up to date meanwhile, as the source *called*."""
+    """Copy a backup, upgraded to the current schema, under the source label *called*."""
     return _copied(file, target, called, terms, tell, most_rows=MOST_ROWS)
 
 
 def save(source: DatabaseLocation, part: DatabaseLocation, tell: Tell) -> None:
-    """Copy *source* to a file that does not exist yet, and that is thrown away if this fails.
+    """Copy *source* to a new file, which is discarded if this fails.
 
     Raises:
         SchemaMismatch, StoreUnavailable: as for `copy`.
@@ -76,10 +76,10 @@ def _copied(
 
 
 def made(place: DatabaseLocation) -> None:
-    """Make the file of a SQLite database where there is none.
+    """Create the file of a SQLite database if there is none.
 
     Raises:
-        StoreUnavailable: it cannot be made.
+        StoreUnavailable: it cannot be created.
     """
     if place.file is not None:
         with telling(place.name):
@@ -87,6 +87,6 @@ def made(place: DatabaseLocation) -> None:
 
 
 def _analyze(there: Opened) -> None:
-    """Let Postgres count its new rows now: until it has, its plans are those for empty tables."""
+    """Update the statistics of Postgres: until then, it plans queries as for empty tables."""
     with there.transaction() as write:
         write.execute(text("ANALYZE"))

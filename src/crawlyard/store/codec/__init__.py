@@ -1,1 +1,1 @@
-"""Between records and rows: what is a column, what is JSON, and what is compressed."""
+"""Conversion between records and rows: which fields are columns, JSON, or compressed."""

@@ -1,4 +1,4 @@
-"""Users, and the credentials that prove who they are."""
+"""Rows of users and their credentials."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What all rows share."""
+"""Helpers shared by all codecs: JSON, and the repair of damaged rows."""
 
 import json
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from crawlyard.store.db.clean_text import scrubbed
 T = TypeVar("T")
 
 UNREADABLE = datetime(1, 1, 1, tzinfo=UTC)
-"""What stands for an instant that cannot be read."""
+"""Placeholder for an instant that cannot be read."""
 
-_NUL = b"\\u0000"  # as JSON has it
+_NUL = b"\\u0000"  # as JSON escapes it
 
 
 class Row(Protocol):
-    """What a query found: values by the names of their columns."""
+    """A row of a query's result: values by column name."""
 
     def __getitem__(self, name: str, /) -> Any:
         """Return the value of a column."""
@@ -30,25 +30,25 @@ class Row(Protocol):
 
 
 def to_json(value: object) -> str:
-    """Return *value*, a record or JSON values, as text that every database takes."""
+    """Return *value*, a record or JSON values, as JSON text that every database accepts."""
     try:
         text = _ENCODER.encode(value)
     except UnicodeEncodeError:  # a lone surrogate
         text = _NUL
-    # nearly always there is nothing to clean, and to look at each value took longer than to write
+    # there is hardly ever anything to clean, and checking each value took longer than encoding it
     return (_ENCODER.encode(scrubbed(value)) if _NUL in text else text).decode()
 
 
 def decoder_of(kind: type[T]) -> Decoder[T]:
-    """Return what reads records of *kind*.
+    """Return a decoder for records of *kind*.
 
-    Most records check no types, and rows may hold 1e9 for a whole number.
+    It is lenient: most records don't check types, and a row may hold 1e9 for an integer.
     """
     return Decoder(kind, strict=False)
 
 
 def object_of(text: str) -> dict[str, Any] | None:
-    """Return the JSON object that *text* is, ``None`` if it is none."""
+    """Return *text* decoded as a JSON object, ``None`` if it is not one."""
     try:
         values = json.loads(text)
     except (ValueError, TypeError):
@@ -57,7 +57,7 @@ def object_of(text: str) -> dict[str, Any] | None:
 
 
 def flaws(kind: type[Struct], values: Mapping[str, Any]) -> dict[str, str]:
-    """Return by their names what is wrong with *values* that the fields of *kind* do not take."""
+    """Return what is wrong with those *values* that the fields of *kind* reject, by field name."""
     found = {}
     for name, of in _types(kind).items():
         try:
@@ -74,7 +74,7 @@ def _types(kind: type[Struct]) -> dict[str, Any]:
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, str):  # of a kind of its own, as parsers give them
+    if isinstance(value, str):  # a subclass, as parsers return them
         return str(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
 

@@ -1,4 +1,4 @@
-"""What a job's id says of when it was made: a UUIDv7 begins with the milliseconds since 1970.
+"""Creation times in job ids: a UUIDv7 begins with the milliseconds since 1970.
 
 Source: RFC 9562, section 5.7.
 """
@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 SLACK = timedelta(minutes=1)
-"""By which the clock of an id may differ from that of `created_at`."""
+"""Most by which the time in an id may differ from `created_at`."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -17,7 +17,7 @@ _SHAPE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_dated(job_id: str, made_at: datetime) -> bool:
-    """Tell whether an id lies between `least_id` and `most_id` of the job that was made then."""
+    """Return whether the time in an id matches *made_at*, up to `SLACK`."""
     if _SHAPE.fullmatch(job_id) is None:
         return False
     apart = int(job_id[:8] + job_id[9:13], 16) - (made_at - _EPOCH) // _MILLISECOND
@@ -25,17 +25,17 @@ def is_dated(job_id: str, made_at: datetime) -> bool:
 
 
 def least_id(made_from: datetime) -> str:
-    """Return an id that no dated job has less than, of those made at *made_from* or later."""
+    """Return a lower bound of the ids of dated jobs made at *made_from* or later."""
     return f"{_begin(made_from, -SLACK)}-0000-0000-000000000000"
 
 
 def most_id(made_until: datetime) -> str:
-    """Return an id that no dated job has more than, of those made until *made_until*."""
+    """Return an upper bound of the ids of dated jobs made until *made_until*."""
     return f"{_begin(made_until, SLACK)}-ffff-ffff-ffffffffffff"
 
 
 def _begin(at: datetime, slack: timedelta) -> str:
-    # not the sum: there may be no such instant
+    # not `at + slack`: the sum may be out of the range of datetime
     number = (at - _EPOCH) // _MILLISECOND + slack // _MILLISECOND
     text = f"{min(max(number, 0), _MOST):012x}"
     return f"{text[:8]}-{text[8:]}"

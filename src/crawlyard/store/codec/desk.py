@@ -1,4 +1,4 @@
-"""Saved views, operations, settings, and answers that are kept."""
+"""Rows of saved views, bulk operations, settings, and replies kept for idempotency keys."""
 
 import json
 from typing import Any
@@ -72,7 +72,7 @@ def section_of(row: Row) -> Section:
 
 
 def answer_row(reply: Reply) -> dict[str, Any]:
-    """Return the columns of `replies` that the answer makes."""
+    """Return the columns of `replies` that hold the answer."""
     return {"status": reply.status, "headers": to_json(reply.headers), "body": reply.body}
 
 

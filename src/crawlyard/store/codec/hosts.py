@@ -1,4 +1,4 @@
-"""What operators say of hosts, and what hosts say in their robots.txt."""
+"""Rows of host rules and robots.txt files."""
 
 from typing import Any
 

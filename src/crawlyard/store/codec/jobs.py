@@ -1,4 +1,4 @@
-"""Jobs, their shards, targets and pages, and events."""
+"""Rows of jobs, their shards, targets and pages, and of events."""
 
 import json
 import sys
@@ -38,7 +38,7 @@ else:
     from backports import zstd
 
 
-_NOWHERE = "(unreadable)"  # as a start URL
+_NOWHERE = "(unreadable)"  # in place of a start URL
 _INSTANTS = (
     *("created_at", "updated_at", "since", "queued_at", "due_at"),
     *("started_at", "ended_at"),
@@ -63,12 +63,12 @@ def compressed(data: bytes) -> bytes:
 
 
 def decompressed(data: bytes) -> bytes:
-    """Return what a zstd frame holds."""
+    """Return the content of a zstd frame."""
     return zstd.decompress(data)
 
 
 def job_row(job: Job) -> dict[str, Any]:
-    """Return the columns of `jobs` that change with moves."""
+    """Return the columns of `jobs` that change with state transitions."""
     return {
         "state": job.state.value,
         "state_reason": job.state_reason.value,
@@ -89,7 +89,7 @@ def job_row(job: Job) -> dict[str, Any]:
 
 
 def spec_row(spec: JobSpec) -> dict[str, Any]:
-    """Return the columns of `jobs` that come from the spec: with 100,000 seeds, megabytes."""
+    """Return the columns of `jobs` that come from the spec: megabytes, with 100,000 seeds."""
     return {
         "name": spec.name,
         "spec": to_json(spec),
@@ -100,14 +100,14 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
 
 
 def text_of(spec: JobSpec) -> str:
-    """Return what a word of a filter is looked for in, as `job_texts` has it."""
+    """Return the text that filters search for a word, as stored in `job_texts`."""
     return "\n".join((spec.name, *spec.urls)).casefold()
 
 
 def limits_of(text: str) -> Limits:
-    """Return the limits of a spec as its JSON has them; none, if they are damaged.
+    """Return the limits in the JSON of a spec, no limits if they are damaged.
 
-    A job that runs goes on with the others of its worker; the next claim finds the damage.
+    A running job goes on, as do the others of its worker; the next claim finds the damage.
     """
     try:
         return _LIMITS.decode(text)
@@ -116,7 +116,7 @@ def limits_of(text: str) -> Limits:
 
 
 def tail_of(part: str) -> str:
-    """Return the last characters of an id, or of a part of one, as `jobs.tail` has them."""
+    """Return the last characters of an id, or of a part of one, as stored in `jobs.tail`."""
     return part[-TAIL:]
 
 
@@ -126,7 +126,7 @@ def needs_of(text: str) -> list[str]:
 
 
 def new_job_row(job: Job) -> dict[str, Any]:
-    """Return all columns of a row of `jobs` but its key."""
+    """Return all columns of a row of `jobs` except its key."""
     never_change: dict[str, Any] = {
         "id": job.id,
         "tail": tail_of(job.id),
@@ -148,8 +148,8 @@ def new_job_row(job: Job) -> dict[str, Any]:
 def job_of(row: Row) -> Job:
     """Return the job of a row of `jobs`.
 
-    One that cannot be read, after an edit by hand, say, is `damaged`: nobody can run it, and
-    it does not keep all others from being read.
+    A row that cannot be read, for example after a manual edit, gives a job that is `damaged`
+    and cannot run, so that it does not fail a whole list.
     """
     try:
         job = _job_of(row)
@@ -201,11 +201,11 @@ _READ_AS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
     "given": (json.loads, "[]"),
     "by_grant": (lambda text: [Grant(word) for word in json.loads(text)], "[]"),
 }
-"""How columns are read that may hold something else, and what stands in place of that."""
+"""How to read columns that may hold an invalid value, and what to use in place of one."""
 
 
 def _damaged(row: Row) -> Job:
-    """Return what can be read of a row, and what cannot as `Job.damaged`."""
+    """Return the readable parts of a row as a job; `Job.damaged` says what is wrong."""
     spec, flaws_found = _rest_of(row)
     instead: dict[str, Any] = {"spec": to_json(spec)}
     for name, (read, other) in _READ_AS.items():
@@ -222,7 +222,7 @@ def _damaged(row: Row) -> Job:
 
 
 def _rest_of(row: Row) -> tuple[JobSpec, list[str]]:
-    """Return what can be read of the spec of a row, and what is wrong with the rest."""
+    """Return the readable parts of a row's spec, and what is wrong with the rest."""
     stored = object_of(row["spec"])
     values: dict[str, Any] = dict(stored or {})
     wrong = flaws(JobSpec, values)
@@ -235,7 +235,7 @@ def _rest_of(row: Row) -> tuple[JobSpec, list[str]]:
     while True:
         try:
             return convert(values, JobSpec, strict=False), found
-        except Invalid as error:  # of the right type, and out of its range
+        except Invalid as error:  # of the right type, but out of range
             found.append(f"spec: {error}")
             name = error.field.partition(".")[0]
             values = {n: v for n, v in values.items() if n != name}
@@ -243,7 +243,7 @@ def _rest_of(row: Row) -> tuple[JobSpec, list[str]]:
 
 
 def shard_row(shard: Shard) -> dict[str, Any]:
-    """Return all columns of a row of `shards` but its key."""
+    """Return all columns of a row of `shards` except its key."""
     row = {name: getattr(shard.usage, name) for name in USAGE_NAMES}
     return row | {
         "worker": shard.worker,
@@ -279,12 +279,12 @@ def shard_of(row: Row) -> Shard:
 def _pulse_of(text: str) -> Pulse:
     try:
         return _PULSE.decode(text)
-    except ValueError:  # damaged: what it estimates is estimated anew
+    except ValueError:  # damaged: the estimates start anew
         return Pulse()
 
 
 def target_row(job_no: int, target: Target, state: TargetState, rule: str) -> dict[str, Any]:
-    """Return all columns of a row of `frontier` but its key."""
+    """Return all columns of a row of `frontier` except its key."""
     return {
         "job_no": job_no,
         "fp": target.fp,
@@ -323,11 +323,11 @@ _COPIED = tuple(n for n in Page.__struct_fields__ if n not in {"parent", "extrac
 _copied = attrgetter(*_COPIED)
 
 PAGE_READ = ("id", *_COPIED, "parent", "extracted", "error")
-"""What `page_of` takes, in its order."""
+"""The columns that `page_of` takes, in this order."""
 
 
 def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
-    """Return all columns of a row of `pages` but its key; the parent is the target's."""
+    """Return all columns of a row of `pages` except its key; the parent is that of the target."""
     row: dict[str, Any] = dict(zip(_COPIED, _copied(page), strict=True))
     row["job_no"] = job_no
     row["fp"] = target.fp
@@ -338,7 +338,7 @@ def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
 
 
 def page_of(found: Sequence[Any]) -> StoredPage:
-    """Return the page of a row: what `PAGE_READ` names, `parent` being the URL of its parent."""
+    """Return the page of a row of the columns `PAGE_READ`; `parent` is the URL of its parent."""
     key, *copied, parent, extracted, error = found
     given: dict[str, list[str]] = json.loads(extracted) if extracted else {}
     page = Page(
@@ -351,7 +351,7 @@ def page_of(found: Sequence[Any]) -> StoredPage:
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """Return all columns of a row of `events` but its key."""
+    """Return all columns of a row of `events` except its key."""
     return {
         "subject": event.subject,
         "owner": event.owner,

@@ -1,4 +1,4 @@
-"""Schedules and the rows of their ledger."""
+"""Rows of schedules and their ticks."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ _STATE = (
 _COLUMNS = (*_STATE, "id", "owner", "name", "template_id", "trusted")
 _PLANNED = tuple(n for n in CrawlSchedule.__struct_fields__ if n not in {*_COLUMNS, "flaw"})
 
-_NEVER = "unreadable"  # as `when`: no time table
+_NEVER = "unreadable"  # a `when` that is no timetable
 
 
 def state_row(schedule: CrawlSchedule) -> dict[str, Any]:
@@ -48,8 +48,8 @@ def schedule_row(schedule: CrawlSchedule) -> dict[str, Any]:
 def schedule_of(row: Row) -> CrawlSchedule:
     """Return the schedule of a row of `schedules`.
 
-    What cannot be read, after an edit by hand, say, is left out: the schedule is paused
-    then, with a `flaw`. One row must not keep all others from being read.
+    Fields that cannot be read, for example after a manual edit, are left out, and the schedule
+    is paused, with a `flaw`. One bad row must not fail a whole list.
     """
     columns = {name: row[name] for name in _COLUMNS}
     try:
@@ -59,7 +59,7 @@ def schedule_of(row: Row) -> CrawlSchedule:
 
 
 def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedule:
-    """Return the schedule of a row without those of its fields that are not what they must be."""
+    """Return the schedule of a row without its invalid fields."""
     fallback: dict[str, Any] = {"when": _NEVER, "name": str(columns["id"])}
     values = fallback | (object_of(plan) or {}) | columns
     wrong = flaws(CrawlSchedule, values)
@@ -71,7 +71,7 @@ def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedu
     while True:
         try:
             return convert(fallback | values | paused | told, CrawlSchedule, strict=False)
-        except Invalid as error:  # of the right kind, and out of its range
+        except Invalid as error:  # of the right type, but out of range
             if error.field not in values:
                 raise
             del values[error.field]

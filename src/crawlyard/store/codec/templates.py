@@ -1,4 +1,4 @@
-"""Templates and their versions."""
+"""Rows of templates and their versions."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from crawlyard.store.codec.base import Row, object_of, to_json
 
 
 def template_row(template: CrawlTemplate) -> dict[str, Any]:
-    """Return all columns of a row of `templates`: where it stands at this version."""
+    """Return all columns of a row of `templates`: its state as of this version."""
     return {
         "id": template.id,
         "owner": template.owner,
@@ -40,8 +40,8 @@ def version_row(template: CrawlTemplate) -> dict[str, Any]:
 def template_of(row: Row) -> CrawlTemplate:
     """Return the template of a row of `template_versions` with its `owner` and `created_at`.
 
-    One that cannot be read has no spec, so that no job can be made of it, and its description
-    says why: it does not keep all others from being read.
+    A row that cannot be read gives a template with an empty spec, so that no job can be made
+    from it, whose description says why; it must not fail a whole list.
     """
     try:
         spec, description = _spec_of(row["spec"]), row["description"]
@@ -73,7 +73,7 @@ def _spec_of(text: str) -> dict[str, Any]:
 
 
 def search_of(template: CrawlTemplate) -> str:
-    """Return the text that `TemplateQuery.text` is looked for in."""
+    """Return the text that `TemplateQuery.text` is searched in."""
     return f"{template.name}\n{template.description}".casefold()
 
 

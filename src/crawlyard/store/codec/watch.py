@@ -1,4 +1,4 @@
-"""Reports of workers, lines of logs, courses, and URLs as they are looked at."""
+"""Rows of worker reports, log lines and courses, and frontier rows as they are shown."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def worker_of(row: Row) -> WorkerReport:
 
 
 def line_row(job_no: int, n: int, line: LogLine) -> dict[str, Any]:
-    """Return all columns of a row of `log_lines`; the *n*-th of its job, whatever it says."""
+    """Return all columns of a row of `log_lines`, the *n*-th of its job; `LogLine.n` is ignored."""
     return {
         "job_no": job_no,
         "n": n,
@@ -45,17 +45,16 @@ def line_of(row: Row) -> LogLine:
 
 def course_row(job_no: int, course: Course) -> dict[str, Any]:
     """Return all columns of a row of `courses`."""
-    # as it is: all text in it is ours, and it is written every few seconds
     return {"job_no": job_no, "course": to_json(course)}
 
 
 def course_of(text: str) -> Course:
-    """Return the course that was stored as *text*."""
+    """Return the course stored as *text*."""
     return _COURSE.decode(text)
 
 
 def known_of(row: Row) -> KnownURL:
-    """Return the URL of a row of `frontier`, with the URL of its parent as `parent`."""
+    """Return the URL of a row of `frontier`; its `parent` must be the URL of the parent."""
     return KnownURL(
         key=row["id"],
         url=row["url"],

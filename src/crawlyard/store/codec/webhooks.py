@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries."""
+"""Rows of webhooks and their deliveries."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ _ATTEMPTS = decoder_of(tuple[DeliveryAttempt, ...])
 
 
 def webhook_row(webhook: Webhook) -> dict[str, Any]:
-    """Return all columns of a row of `webhooks` but `since_seq`."""
+    """Return all columns of a row of `webhooks` except `since_seq`."""
     return {
         "id": webhook.id,
         "owner": webhook.owner,
@@ -65,7 +65,7 @@ def webhook_of(row: Row) -> Webhook:
 
 
 def delivery_row(delivery: Delivery) -> dict[str, Any]:
-    """Return all columns of a row of `deliveries` but its key and lease."""
+    """Return all columns of a row of `deliveries` except its key and lease."""
     return {
         "id": delivery.id,
         "webhook_id": delivery.webhook_id,

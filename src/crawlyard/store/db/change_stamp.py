@@ -1,7 +1,7 @@
-"""What was found in a SQLite file is found again, as long as nobody has written to it.
+"""Cache of query results on a SQLite file, valid until the next commit.
 
-A server at rest asks a dozen questions a second, each to hear that nothing has happened. One by
-way of a thread and a transaction takes 0.5 ms; to ask the file whether it has changed, 3 µs.
+An idle server runs a dozen polling queries a second, and most of them find nothing new. A query
+through a thread and a transaction takes 0.5 ms; checking whether the file has changed, 3 µs.
 """
 
 import os
@@ -14,26 +14,27 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 Stamp: TypeAlias = int
-"""Another one after each commit, of whichever process."""
+"""State of the file; changes with each commit of any process."""
 
 
 class Unchanged:
-    """Answers that hold until somebody commits; for the questions of polls, of which few differ."""
+    """Results that are valid until the next commit, for the few distinct queries of polls."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._opening = threading.Lock()
-        self._connection: sqlite3.Connection | None = None  # it only looks: all commits are others'
-        self._stamp: Stamp | None = None  # of what is kept
+        # It never writes: data_version changes only with the commits of other connections.
+        self._connection: sqlite3.Connection | None = None
+        self._stamp: Stamp | None = None  # of the cached results
         self._kept: dict[Hashable, Any] = {}
 
     @property
     def is_open(self) -> bool:
-        """Tell whether it can tell one state of the file from another."""
+        """Return whether `open` has been called, so that changes can be detected."""
         return self._connection is not None
 
     def open(self) -> None:
-        """Begin to look at the file, which is there already; to be called from a thread.
+        """Open the file, which must exist; call this from a thread.
 
         Raises:
             sqlite3.Error: it cannot be opened.
@@ -41,15 +42,15 @@ class Unchanged:
         uri = f"file:{quote(os.fspath(self._path.absolute()))}?mode=rw"
         with self._opening:
             if self._connection is None:
-                # without patience: the event loop never waits for somebody who locks the file
+                # timeout 0: the event loop must never wait for a lock on the file
                 self._connection = sqlite3.connect(
                     uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False
                 )
 
     def stamp(self) -> Stamp | None:
-        """Return which state the file is in, ``None`` if that cannot be told.
+        """Return the current state of the file, ``None`` if it cannot be determined.
 
-        What is read after this call is of that state, or of a later one.
+        Data read after this call is of that state or a later one.
 
         Source: SQLite's documentation, "PRAGMA data_version".
         """
@@ -64,16 +65,16 @@ class Unchanged:
         return None
 
     def kept(self, question: Hashable) -> list[Any]:
-        """Return the answer in the state of the last `stamp`, alone, or nothing."""
+        """Return a list of the one result cached for the last `stamp`, empty if there is none."""
         return [self._kept[question]] if question in self._kept else []
 
     def keep(self, question: Hashable, answer: object, stamp: Stamp | None) -> None:
-        """Remember an answer that was read after *stamp* was returned."""
+        """Cache a result that was read after *stamp* was returned."""
         if stamp is not None and stamp == self._stamp:
             self._kept[question] = answer
 
     def close(self) -> None:
-        """Look no more."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -1,7 +1,7 @@
-"""Creation of all tables in an empty database, as of the current schema.
+"""Creation of all tables in an empty database, with the current schema.
 
-SQLAlchemy writes the statements from `store/tables`: on SQLite 0.015 s, once per database. Alembic,
-which only upgrades need, would take 0.1 s to load.
+SQLAlchemy generates the statements from `store/tables`: 0.015 s on SQLite, once per database.
+Alembic, which only upgrades need, would take 0.1 s to load.
 """
 
 from datetime import UTC, datetime
@@ -18,16 +18,16 @@ from crawlyard.store.tables.base import in_order, versions
 from crawlyard.store.tables.webhooks import cursors
 
 TICKETS_STEP = "03.04.00_50"
-"""The last step of Procrastinate's schema that ours includes.
+"""The last migration of Procrastinate's schema that ours includes.
 
-A Procrastinate that brings further steps needs a revision of ours that applies them.
+When a Procrastinate release adds migrations, add a revision of ours that applies them.
 """
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def create_tables(conn: Connection) -> None:
-    """Create all tables, and the rows that every database has."""
+    """Create all tables, and the rows that every database starts with."""
     for table in metadata.sorted_tables:
         conn.execute(CreateTable(table))
         for index in in_order(table.indexes):
@@ -45,9 +45,9 @@ def create_tables(conn: Connection) -> None:
 
 
 def _create_tickets(conn: Connection) -> None:
-    """Create Procrastinate's tables, which carry wake-ups for due jobs."""
+    """Create Procrastinate's tables, which carry wakeups for due jobs."""
     steps = sorted(files("procrastinate.sql.migrations").iterdir(), key=lambda step: step.name)
     for step in steps:
         if step.name.endswith(".sql") and step.name[: len(TICKETS_STEP)] <= TICKETS_STEP:
-            # doubled, since the driver looks for parameters
+            # doubled: the driver takes a single % for a parameter
             conn.exec_driver_sql(step.read_text("utf-8").replace("%", "%%"))

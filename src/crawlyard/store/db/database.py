@@ -1,4 +1,4 @@
-"""How a plain function of a connection becomes one transaction, on either database."""
+"""Transactions: runs a plain function of a connection as one, on SQLite or Postgres."""
 
 import asyncio
 import fcntl
@@ -27,52 +27,52 @@ T = TypeVar("T")
 
 Work = Callable[[Connection], T]
 
-_INCREMENTAL = 2  # as `PRAGMA auto_vacuum` tells it
+_INCREMENTAL = 2  # as `PRAGMA auto_vacuum` returns it
 
 
 class Database(Protocol):
-    """Runs work in transactions: all of it is written, or nothing.
+    """Runs functions in transactions: everything is written, or nothing.
 
-    A caller that is cancelled leaves its transaction to end as if it had not been:
-    `CancelledError` does not mean that nothing was written.
+    Cancelling a caller does not stop its transaction: `CancelledError` does not mean that
+    nothing was written.
     """
 
-    name: str  # as messages call it
+    name: str  # for messages
 
     async def read(self, work: Work[T]) -> T:
-        """Return what *work*, a single query, found."""
+        """Return the result of *work*, a single query."""
         ...
 
     async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
-        """Return what *ask* found, of a connection and *given*: now, or since the last commit.
+        """Return the result of *ask*, called with a connection and *given*, or a cached one.
 
-        For the few questions of polls: what is found depends on what is stored alone, not on
-        the time, and nobody changes it.
+        A cached result is never older than the last commit. For the few queries of polls: the
+        result must depend on the stored data alone, not on the time, and nobody may mutate it.
         """
         ...
 
     async def write(self, work: Work[T]) -> T:
-        """Return what *work* returned, once it is written for good.
+        """Run *work* in a transaction and return its result once it is durable.
 
         Raises:
-            StoreUnavailable: it is not written, and *work* may be tried again.
+            StoreUnavailable: nothing was written, and *work* may be tried again.
         """
         ...
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Return what *work*, which takes long and needs no database, returned."""
+        """Return the result of *work*, which takes long and needs no database."""
         ...
 
     async def close(self) -> None:
-        """Return when all that was begun has ended."""
+        """Return when all work that was begun has ended."""
         ...
 
 
 class SqliteDatabase:
-    """One file: one thread writes, a few read.
+    """A SQLite file: one thread writes, a few read.
 
-    Tried and refused: aiosqlite, where a cancelled task's connection kept the write
-    lock, and 12 of the next 14 writes failed.
+    Rejected alternative: aiosqlite. The connection of a cancelled task kept the write lock,
+    and 12 of the next 14 writes failed.
     """
 
     def __init__(
@@ -92,15 +92,15 @@ class SqliteDatabase:
         self._unchanged = Unchanged(path)
 
     async def create(self) -> None:
-        """Make the file, or see to it that it is as it has to be before its first table."""
+        """Create the file, or set the modes that must be set before its first table."""
         await self._run(self._read_threads, self._create)
 
     async def read(self, work: Work[T]) -> T:
-        """Return what *work* found."""
+        """Return the result of *work*."""
         return await self._run(self._read_threads, partial(_transaction, self._reader, work))
 
     async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
-        """Return what *ask* found; it is not asked again before somebody has written."""
+        """Return the result of *ask*, which is run again only after a commit."""
         if not self._unchanged.is_open:
             await self._run(self._read_threads, self._unchanged.open)
         stamp, question = self._unchanged.stamp(), (ask, given)
@@ -112,20 +112,20 @@ class SqliteDatabase:
         return found
 
     async def write(self, work: Work[T]) -> T:
-        """Return what *work* returned, once it is on the disk."""
+        """Run *work* in a transaction and return its result once it is on disk."""
         try:
             begun = self._writes.begin(work)
         except RuntimeError:
             raise StoreUnavailable(f"{self.name} has been closed") from None
         with self._faults():
-            return await begun  # who waits no longer stops nothing: the thread goes on
+            return await begun  # cancelling the caller does not stop the thread
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Return what *work* returned, from a thread."""
+        """Return the result of *work*, run in a thread."""
         return await self._run(self._read_threads, work)
 
     async def close(self) -> None:
-        """Wait for the threads; the last connection folds the log into the file."""
+        """Wait for the threads; closing the last connection checkpoints the WAL into the file."""
         for close in (self._read_threads.shutdown, self._writes.close):
             await asyncio.to_thread(close)
         self._unchanged.close()
@@ -158,18 +158,18 @@ class SqliteDatabase:
 
         @event.listens_for(engine, "connect")
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
-            connection.isolation_level = None  # BEGIN is ours
-            # FULL: with NORMAL, jobs that were acknowledged are lost when the power fails
+            connection.isolation_level = None  # we issue BEGIN ourselves
+            # FULL: with NORMAL, a power failure loses jobs that were acknowledged
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
-            # KiB; the index of a frontier of a million URLs is written all over
+            # KiB; writes to the index of a frontier of a million URLs hit pages all over it
             connection.execute("PRAGMA cache_size=-65536")
             connection.create_function("lower", 1, lower, deterministic=True)
 
         @event.listens_for(engine, "begin")
         def start(connection: Connection) -> None:
-            # A reader that turns into a writer gets SQLITE_BUSY at once, whatever its
-            # time-out (3 of 100 measured): a writer says so at the beginning.
+            # A read transaction that upgrades to a write gets SQLITE_BUSY at once, whatever the
+            # timeout (measured: 3 of 100), so writers start with BEGIN IMMEDIATE.
             driver_of(connection).execute(begin)
 
         return engine
@@ -179,21 +179,21 @@ class SqliteDatabase:
 
 
 def create_file(path: Path, busy: timedelta) -> None:
-    """Make a SQLite file, or see to it that it is as it has to be before its first table.
+    """Create a SQLite file, or set the modes that must be set before its first table.
 
     Raises:
-        OSError, sqlite3.Error: it cannot be made.
+        OSError, sqlite3.Error: it cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.with_name(path.name + ".lock")):
-        # nobody else's to read, as a backup: digests of tokens and secrets of webhooks are in
-        # it. One that is there keeps its mode; SQLite gives the files beside it the same.
+        # Readable by the owner alone, like a backup: it holds token digests and webhook secrets.
+        # An existing file keeps its mode; SQLite creates the files beside it with the same.
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, timeout=busy.total_seconds())
         try:
             # In this order: WAL writes the first page, which fixes the vacuum mode.
-            # A file that has both already is left as it is: to set the mode again would write.
+            # Skipped if the mode is set already: setting it again would write.
             if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
@@ -202,7 +202,7 @@ def create_file(path: Path, busy: timedelta) -> None:
 
 
 def lower(text: str | None) -> str | None:
-    """Return *text* in lower case, in any alphabet: SQLite's own knows ASCII alone."""
+    """Return *text* in lower case, in any alphabet: SQLite's own function handles ASCII alone."""
     return text and text.lower()
 
 
@@ -212,19 +212,19 @@ def _transaction(engine: Engine, work: Work[T]) -> T:
 
 
 def heard(begun: "asyncio.Future[Any]") -> None:
-    """Take the outcome of what was begun: of a caller that was cancelled, nobody else asks."""
+    """Retrieve the exception of a future, so that asyncio doesn't log it if the caller is gone."""
     if not begun.cancelled():
         begun.exception()
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes out as long as the block lasts."""
+    """Hold an exclusive lock on *path* during the block, to keep other processes out."""
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # goes with the file, or with its process
+        fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed or the process ends
         yield
 
 
 def is_postgres(connection: Connection) -> bool:
-    """Tell which of the two databases this is."""
+    """Return whether this is a connection to Postgres, not SQLite."""
     return connection.dialect.name == "postgresql"

@@ -1,4 +1,4 @@
-"""The two dialects; that of Postgres is loaded for Postgres alone: it would cost SQLite 17 ms."""
+"""The SQL dialects; that of Postgres is loaded on first use, as it takes 17 ms."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The connection to SQLite as its driver has it, for what SQLAlchemy would take longer to do."""
+"""The driver's own SQLite connection, where going through SQLAlchemy would be slower."""
 
 import sqlite3
 
@@ -8,7 +8,7 @@ from crawlyard.errors import StoreUnavailable
 
 
 def driver_of(conn: Connection) -> sqlite3.Connection:
-    """Return the driver's own connection.
+    """Return the driver's own connection of *conn*.
 
     Raises:
         StoreUnavailable: it is closed.

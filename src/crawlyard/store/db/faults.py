@@ -1,4 +1,4 @@
-"""What a database can suffer from, in sentences that say what to do."""
+"""Database errors, translated into messages that say what to do."""
 
 import errno
 import sqlite3
@@ -25,8 +25,8 @@ _SQLITE = {
     "SQLITE_NOLFS": "has grown beyond what its file system allows; move it to another",
 }
 
-# Source: PostgreSQL manual, appendix A, "PostgreSQL Error Codes". A prefix of five
-# characters is one code, of two a class.
+# Source: PostgreSQL manual, appendix A, "PostgreSQL Error Codes". Five characters are a
+# single code, two a class.
 _POSTGRES = {
     "28": "refuses the user or the password; check the database URL",
     "3D000": "has no such database; create it or check the database URL",
@@ -44,15 +44,15 @@ _POSTGRES = {
 
 
 class TransactionAborted(Enum):
-    """What may be tried once more, after an error on Postgres."""
+    """Whether and when a transaction may be retried after an error on Postgres."""
 
     NO = auto()
-    NOW = auto()  # two transactions stood in each other's way, and this one was undone
+    NOW = auto()  # it conflicted with another transaction and was rolled back
     RECONNECTED = auto()  # the connection or the server went away
 
 
 def told(error: DBAPIError | sqlite3.Error | OSError, name: str) -> StoreUnavailable | None:
-    """Return *error* as a sentence about the store *name*; ``None`` for a defect of ours."""
+    """Return *error* as a message about the store *name*; ``None`` if it is a bug of ours."""
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         said: str | None = _NO_ROOM if full else f"cannot be used: {error.strerror or error}"
@@ -78,7 +78,7 @@ def _said_by_postgres(error: DBAPIError) -> str | None:
         return None
     if hope is TransactionAborted.NOW:
         return "is too busy: transactions undo each other; try again"
-    # who connects is told why not, but in words alone, without a code
+    # a refused connection comes with a message, but without a code
     _, refused, why = str(error.orig).partition("FATAL:")
     if refused:
         return f"refuses the connection: {why.strip()}; check the database URL"
@@ -86,19 +86,19 @@ def _said_by_postgres(error: DBAPIError) -> str | None:
 
 
 def sqlstate(error: DBAPIError) -> str:
-    """Return the five characters of Postgres, empty when there are none."""
+    """Return the SQLSTATE, five characters, or an empty string if there is none."""
     return getattr(error.orig, "sqlstate", None) or ""
 
 
 def again(error: DBAPIError) -> TransactionAborted:
-    """Return what may be tried again after *error*."""
+    """Return whether and when the transaction may be retried after *error*."""
     state = sqlstate(error)
     if state in {"40001", "40P01"}:  # serialization failure, deadlock
         return TransactionAborted.NOW
     # class 08: connection; 57P01 to 57P05: the server or this session was shut down
     if error.connection_invalidated or state[:2] == "08" or state[:3] == "57P":
         return TransactionAborted.RECONNECTED
-    # psycopg names no state when there was nobody to give one: refused, closed, timed out
+    # psycopg sets no SQLSTATE if the server sent none: connection refused, closed, timed out
     lost = not state and type(error.orig).__name__ in {"OperationalError", "ConnectionTimeout"}
     return (
         TransactionAborted.RECONNECTED

@@ -1,7 +1,7 @@
-"""One thread that writes: what is asked while it is busy shares its next transaction.
+"""Group commit: one writer thread; work that arrives while it is busy shares a transaction.
 
-A commit waits for the disk, and its way to the thread and back costs as much as two
-statements: with a thousand small jobs, four transactions of each, both were a third of all time.
+A commit waits for the disk, and the round trip to the thread costs as much as two statements.
+For a thousand small jobs with four transactions each, both took a third of the total time.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 MOST = 16
-"""Pieces of work of one transaction: other processes that want to write wait for all of it."""
+"""Most pieces of work in one transaction: other processes that want to write wait for all of it."""
 
 
 class _Asked(Struct):
-    """A piece of work, and what has come of it."""
+    """A piece of work, and its outcome."""
 
     work: Callable[[Connection], Any]
     answer: "asyncio.Future[Any]"
@@ -39,14 +39,14 @@ class _Asked(Struct):
 
 
 class _UndoneError(Exception):
-    """The database has undone the whole transaction for a fault in one piece of work."""
+    """The database rolled back the whole transaction because one piece of work failed."""
 
 
 class GroupWriter:
-    """Does pieces of work in the order in which they are asked; each is written, or nothing of it.
+    """Runs pieces of work in the order of their arrival; each is written completely or not at all.
 
-    Each sees what those before it wrote, and is answered once it is on the disk. What fails
-    takes nobody along. *after* is called when work that is due was written.
+    Each sees the writes of those before it, and gets its result once it is on disk. A piece that
+    fails does not affect the others. *after* is called when work that is due has been written.
     """
 
     def __init__(self, engine: Engine, after: Callable[[], None] | None) -> None:
@@ -60,10 +60,10 @@ class GroupWriter:
         self._connection: Connection | None = None  # the thread's own
 
     def begin(self, work: Callable[[Connection], T]) -> "asyncio.Future[T]":
-        """Return what *work* will have returned; it is done whether somebody waits or not.
+        """Queue *work* and return a future of its result; it runs even if nobody waits for it.
 
         Raises:
-            RuntimeError: it has been closed.
+            RuntimeError: the writer has been closed.
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._lock:
@@ -76,7 +76,7 @@ class GroupWriter:
         return answer
 
     def close(self) -> None:
-        """Return when all that was begun is done; from another thread than the event loop's."""
+        """Return when all queued work is done; don't call this from the event loop's thread."""
         with self._lock:
             self._closed = True
         self._thread.shutdown()
@@ -86,7 +86,7 @@ class GroupWriter:
         while asked := self._taken():
             try:
                 due = self._written(asked)
-            except Exception as error:  # noqa: BLE001 - those who wait hear of it
+            except Exception as error:  # noqa: BLE001 - it is passed on to the callers
                 for one in asked:
                     one.result, one.error = None, error
             else:
@@ -108,11 +108,11 @@ class GroupWriter:
             return taken
 
     def _written(self, asked: Sequence[_Asked]) -> bool:
-        """Do what was asked in one transaction; tell whether it made work that is due."""
+        """Run all pieces in one transaction; return whether any made work that is due."""
         try:
             return bool(self._done_by(asked))
         except _UndoneError:
-            # whose fault it was is found out by giving each a transaction of its own
+            # run each in a transaction of its own, so that only the one at fault fails
             due = [self._alone(one) for one in asked]
             return any(due)
 
@@ -120,17 +120,17 @@ class GroupWriter:
         one.result, one.error = None, None
         try:
             return bool(self._done_by((one,)))
-        except Exception as error:  # noqa: BLE001 - who waits hears of it
+        except Exception as error:  # noqa: BLE001 - it is passed on to the caller
             one.error = error
             return False
 
     def _done_by(self, asked: Sequence[_Asked]) -> set[Wakeup]:
         done = False
         try:
-            # to take it from the pool and give it back takes as long as five statements
+            # kept open: checking it out of the pool and in again takes as long as five statements
             connection = self._connection = self._connection or self._engine.connect()
             with connection.begin():
-                gathered(connection)  # of a transaction that was undone
+                gathered(connection)  # drop those of a transaction that was rolled back
                 if len(asked) == 1:
                     asked[0].result = asked[0].work(connection)
                     due = set(gathered(connection))
@@ -139,7 +139,7 @@ class GroupWriter:
                 done = True
         except Exception as error:
             self._let_go()
-            if done and len(asked) > 1:  # the commit: where there is no room, it shows there
+            if done and len(asked) > 1:  # the commit failed, as it does when the disk is full
                 raise _UndoneError from error
             raise
         return due
@@ -151,9 +151,9 @@ class GroupWriter:
 
 
 def _tried(connection: Connection, one: _Asked) -> set[Wakeup]:
-    """Do one of several pieces of work; return what is due by it."""
+    """Run one of several pieces of work in a savepoint; return the wakeups it causes."""
     raw = driver_of(connection)
-    raw.execute("SAVEPOINT piece")  # by SQLAlchemy, that takes twenty times as long
+    raw.execute("SAVEPOINT piece")  # through SQLAlchemy, that takes twenty times as long
     try:
         one.result = one.work(connection)
     except Exception as error:
@@ -167,9 +167,9 @@ def _tried(connection: Connection, one: _Asked) -> set[Wakeup]:
 
 
 def _answer(asked: Sequence[_Asked]) -> None:
-    """Tell those who wait; a loop is woken once for all of its own."""
+    """Resolve the futures; an event loop is woken once for all of its own."""
     for loop, theirs in groupby(asked, key=lambda one: one.answer.get_loop()):
-        with suppress(RuntimeError):  # it is closed: nobody waits there any more
+        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
             loop.call_soon_threadsafe(_settle, list(theirs))
 
 

@@ -1,4 +1,4 @@
-"""SQLite in memory: a store that ends with its process, for tests and trials."""
+"""In-memory SQLite store, for tests and trials; it ends with its process."""
 
 import sqlite3
 import threading
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 def open_in_memory(heralds: Heralds = NOBODY) -> Store:
-    """Return an empty store; it costs about half a millisecond."""
+    """Return a new, empty store; this takes about half a millisecond."""
     return store_on(MemoryDatabase(heralds))
 
 
 class MemoryDatabase:
-    """One connection, used in the event loop: each call is a transaction of its own."""
+    """A single connection, used in the event loop's thread: each call is one transaction."""
 
     name = "the database in memory"
 
@@ -41,31 +41,31 @@ class MemoryDatabase:
             driver_of(connection).deserialize(_empty())
 
     async def read(self, work: Work[T]) -> T:
-        """Return what *work* found."""
+        """Return the result of *work*."""
         return self._run(work)[0]
 
     async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
-        """Return what *ask* found."""
+        """Return the result of *ask*, which is not cached."""
         return self._run(lambda connection: ask(connection, *given))[0]
 
     async def write(self, work: Work[T]) -> T:
-        """Return what *work* returned, or undo all of it."""
+        """Run *work* in a transaction and return its result; roll back if it raises."""
         result, due = self._run(work)
         if due and self._heralds.after is not None:
             self._heralds.after()
         return result
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Return what *work* returned."""
+        """Return the result of *work*, run in the event loop's thread."""
         return work()
 
     async def close(self) -> None:
-        """Keep the data: whoever has the store may go on with it."""
+        """Do nothing: the store stays usable, with its data."""
 
     def _run(self, work: Work[T]) -> tuple[T, bool]:
         try:
             with self._one_at_a_time, self._engine.begin() as connection:
-                gathered(connection)  # of a transaction that was undone
+                gathered(connection)  # drop those of a transaction that was rolled back
                 result = work(connection)
                 return result, bool(gathered(connection))
         except (DBAPIError, sqlite3.Error) as error:
@@ -73,15 +73,15 @@ class MemoryDatabase:
 
 
 _COMPILED: LRUCache[Any, Any] = LRUCache(1000)
-"""Statements that SQLAlchemy has compiled: half of a test's time would go into doing it again."""
+"""Compiled statements, shared by all stores: compiling again would take half of a test's time."""
 
 
 @cache
 def _first() -> Engine:
-    """Return the engine whose dialect all stores share: compiled statements depend on it."""
+    """Return the engine whose dialect all stores share: compiled statements are cached by it."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
     with engine.connect():
-        pass  # the dialect asks the first connection what it can do
+        pass  # the dialect initializes itself with the first connection
     return engine
 
 
@@ -94,19 +94,19 @@ def _engine() -> Engine:
     return engine
 
 
-def _connect() -> Any:  # what SQLAlchemy calls a DBAPI connection, by a Protocol of its own
+def _connect() -> Any:  # SQLAlchemy's type for this is a Protocol of its own
     return sqlite3.connect(":memory:", check_same_thread=False)
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # BEGIN is ours
+    connection.isolation_level = None  # we issue BEGIN ourselves
     connection.execute("PRAGMA foreign_keys=ON")
     connection.create_function("lower", 1, lower, deterministic=True)
 
 
 @cache
 def _empty() -> bytes:
-    """Return the image of a database with all tables and no rows."""
+    """Return the serialized image of a newly created database."""
     with create_engine("sqlite://", poolclass=StaticPool).begin() as connection:
         create_tables(connection)
         return driver_of(connection).serialize()

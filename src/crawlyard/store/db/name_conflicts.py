@@ -1,21 +1,21 @@
-"""What all stores say where a name is taken, or a thing is used by others."""
+"""Conflicts that stores share: a name that is taken, an object that is in use."""
 
 from collections.abc import Iterable
 
 from crawlyard.errors import Conflict
 
-_NAMED = 20  # schedules that a message names
+_NAMED = 20  # most schedules that a message names
 
 
 def taken(kind: str, name: str) -> Conflict:
-    """Return the refusal of a second *kind* (template, schedule) of that name."""
+    """Return the error for a second *kind* (template, schedule) with the same name."""
     return Conflict(f"there is a {kind} {name} already; give this one another name")
 
 
 def in_use(template_id: str, users: Iterable[tuple[str, str]], seen_by: str | None) -> Conflict:
-    """Return the refusal to delete a template that schedules, by their owners and names, use.
+    """Return the error for deleting a template that schedules use, given as (owner, name).
 
-    Those of others than *seen_by* are counted and not named; ``None`` sees all.
+    Schedules of users other than *seen_by* are counted, not named; ``None`` sees all.
     """
     every = list(users)
     names = sorted(name for owner, name in every if seen_by in (None, owner))

@@ -1,4 +1,4 @@
-"""What only statements for Postgres are made of; see `dialects`."""
+"""Constructs of SQLAlchemy's Postgres dialect; loaded through `dialects`."""
 
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 

@@ -1,8 +1,8 @@
-"""Pooled connections to Postgres: one that has rested is tried before it is used.
+"""Connection pool checks: a Postgres connection that has been idle is pinged before its next use.
 
-To try each before each transaction, as SQLAlchemy's own option does, is one round trip more for
-every one of them: half of the time of a small read. What breaks within seconds of its last use
-is noticed by the transaction itself, which is then tried again.
+SQLAlchemy's own option pings before every transaction, which adds a round trip to each: half of
+the time of a small read. If a connection breaks within seconds of its last use, the transaction
+itself fails and is tried again.
 """
 
 from typing import Any
@@ -13,13 +13,13 @@ from sqlalchemy.exc import DisconnectionError
 from crawlyard.clock import Clock
 
 RESTED_S = 5.0
-"""A connection that nobody has used for longer is tried first."""
+"""A connection that has been idle for longer than this is pinged first."""
 
 _LEFT_AT = "crawlyard_left_at"
 
 
 def ping_rested(engine: Engine, clock: Clock) -> None:
-    """Let *engine* try its connections that have rested, and replace those that are dead."""
+    """Make *engine* ping idle connections at checkout, and replace those that are dead."""
 
     @event.listens_for(engine, "checkin")
     def leave(_: object, record: Any) -> None:
@@ -31,7 +31,7 @@ def ping_rested(engine: Engine, clock: Clock) -> None:
         if left_at is None or clock.monotonic() - left_at < RESTED_S:
             return
         if not _answers(engine, connection):
-            raise DisconnectionError  # the pool connects anew
+            raise DisconnectionError  # makes the pool reconnect
 
 
 def _answers(engine: Engine, connection: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Transactions on Postgres, over a pool of connections.
+"""Transactions on Postgres, over a connection pool.
 
-Loaded by `open` alone, and by name: SQLAlchemy's asynchronous part takes a tenth of a
-second, and the embedded store has no use for it.
+Imported lazily, by `open` alone: SQLAlchemy's asyncio extension takes 0.1 s to load, and the
+embedded store does not need it.
 """
 
 import asyncio
@@ -26,29 +26,30 @@ from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered, numbered
 
 T = TypeVar("T")
 
-# Waits before the second and the third try: a server that restarts is back in a second.
+# Delays before the second and third attempt: a server that restarts is back within a second.
 _PATIENCE_S = (0.1, 1.0)
 
-# Waits between questions what became of a commit, while nobody is there to answer: 10 s in all.
+# Delays between queries for the outcome of a commit, while the server is unreachable: 10 s in all.
 _FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
 
-# The number of the transaction that is about to be committed; NULL: nothing was written.
+# The id of the transaction that is about to be committed; NULL: nothing was written.
 _NUMBER = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
 _FATE = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
-_UNKNOWN_NUMBER = "22023"  # it lies in the future of this server
+_UNKNOWN_NUMBER = "22023"  # the id is in the future of this server
 
 
-# A process that is stopped, or a machine that is lost, in the midst of a transaction keeps what
-# it has locked from all others. They have to renew their leases meanwhile: the shortest lasts 6 s,
-# and 2 s of it may be over when they begin to wait.
+# A process that is stopped, or a machine that is lost, in the middle of a transaction keeps its
+# locks. Others wait for them while they have leases to renew: the shortest lease lasts 6 s, and
+# 2 s of it may have passed when they begin to wait.
 _HANGING = "SET idle_in_transaction_session_timeout = '3s'"
 
 
 class PostgresDatabase:
-    """A pool of connections of psycopg, for all threads of work on one event loop.
+    """A pool of psycopg connections, for all tasks of one event loop.
 
-    Tried and refused: psycopg's pipelines, in which BEGIN or COMMIT shares a round trip with a
-    statement. On one machine that took a fifth longer, as each waits for the socket more often.
+    Rejected alternative: psycopg's pipeline mode, in which BEGIN or COMMIT shares a round trip
+    with a statement. On a single machine that took a fifth longer, as it waits for the socket
+    more often.
     """
 
     def __init__(
@@ -63,14 +64,14 @@ class PostgresDatabase:
         self.name = f"the database {url.database or 'postgres'} on {where}"
         self._engine = create_async_engine(
             url.set(drivername="postgresql+psycopg"),
-            isolation_level="READ COMMITTED",  # SKIP LOCKED and the locks below count on it
+            isolation_level="READ COMMITTED",  # SKIP LOCKED and our row locks rely on it
             pool_size=connections,
             max_overflow=0,
             hide_parameters=True,
             connect_args={
                 "application_name": "crawlyard",
                 "connect_timeout": 10,
-                # a peer that is gone without a word is given up after 25 to 30 s
+                # a peer that vanishes silently is given up after 25 to 30 s
                 "keepalives_idle": 10,
                 "keepalives_interval": 5,
                 "keepalives_count": 3,
@@ -80,7 +81,7 @@ class PostgresDatabase:
         )
         event.listen(self._engine.sync_engine, "connect", _prepare)
         ping_rested(self._engine.sync_engine, SystemClock())
-        # a query by itself needs no BEGIN and no ROLLBACK, which are two round trips
+        # a single query needs no BEGIN and ROLLBACK, which are two round trips
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._heralds = heralds
         self._begun: set[asyncio.Task[Any]] = set()
@@ -88,23 +89,23 @@ class PostgresDatabase:
         self._closed = False
 
     async def read(self, work: Work[T]) -> T:
-        """Return what *work* found; it may be run more than once."""
+        """Return the result of *work*; it may be run more than once."""
         return await self._shielded(self._tried(partial(self._look, work)))
 
     async def known(self, ask: Callable[..., T], *given: Hashable) -> T:
-        """Return what *ask* found: nothing tells at a lower price that nobody has written."""
+        """Return the result of *ask*; not cached, as a check for changes would cost as much."""
         return await self.read(lambda conn: ask(conn, *given))
 
     async def write(self, work: Work[T]) -> T:
-        """Return what *work* returned, once it is committed; it may be run more than once."""
+        """Return the result of *work* once it is committed; it may be run more than once."""
         return await self._shielded(self._tried(partial(self._change, work)))
 
     async def compute(self, work: Callable[[], T]) -> T:
-        """Return what *work* returned, from a thread."""
+        """Return the result of *work*, run in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def close(self) -> None:
-        """Wait for the transactions that were begun, then let all connections go."""
+        """Wait for the transactions under way, then close all connections."""
         self._closed = True
         if self._begun:
             await asyncio.wait(self._begun)
@@ -147,9 +148,10 @@ class PostgresDatabase:
             try:
                 await connection.commit()
             except DBAPIError as error:
-                # without this, a job that was added would be reported as refused
+                # The commit may have succeeded: without this check, a job that was added
+                # could be reported as refused.
                 await connection.invalidate()
-                await connection.close()  # others may want it to ask the same
+                await connection.close()  # frees its place in the pool for such checks
                 if number is None or not await self._committed(number, error):
                     raise
             return result
@@ -161,24 +163,24 @@ class PostgresDatabase:
         try:
             await self._heralds.within(raw.driver_connection, due)
         except self._engine.dialect.loaded_dbapi.Error as error:
-            # as if the statement had been SQLAlchemy's: it may be tried again
+            # wrapped as SQLAlchemy wraps errors of its own statements, so that it is retried
             lost = bool(raw.driver_connection is None or raw.driver_connection.closed)
             raise DBAPIError("a ticket", None, error, connection_invalidated=lost) from error
 
     async def _committed(self, number: str, error: DBAPIError) -> bool:
-        """Tell what became of a transaction whose commit ended with *error*.
+        """Return whether a transaction whose commit failed with *error* was committed.
 
-        A server that restarts is waited for: work that was committed must not be done again.
+        Wait for a server that restarts: work that was committed must not be repeated.
 
         Raises:
-            StoreUnavailable: it stays away, and nobody can tell.
+            StoreUnavailable: the server stays unreachable, and the outcome is unknown.
         """
         for wait_s in _FATE_PATIENCE_S:
             try:
                 return await self._fate(number)
             except DBAPIError as lost:
                 if sqlstate(lost) == _UNKNOWN_NUMBER:
-                    return False  # a server that took over had not heard of it
+                    return False  # a standby took over that never received the transaction
                 if again(lost) is not TransactionAborted.RECONNECTED:
                     raise
             await asyncio.sleep(wait_s)
@@ -190,13 +192,13 @@ class PostgresDatabase:
                 fate = await connection.scalar(_FATE, {"number": number})
                 if fate != "in progress":
                     return bool(fate == "committed")
-                await asyncio.sleep(0.05)  # its backend has yet to notice
+                await asyncio.sleep(0.05)  # its backend has not yet noticed the lost connection
 
 
 def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup], str | None]:
-    """Return what *work* returned, what is due by it, and its transaction's number, if known."""
+    """Return the result of *work*, the wakeups it causes, and its transaction's id, if known."""
     for left in (gathered, numbered):
-        left(connection)  # of a transaction that was undone
+        left(connection)  # drop those of a transaction that was rolled back
     result = work(connection)
     return result, gathered(connection), numbered(connection)
 

@@ -1,7 +1,7 @@
-"""Statements that SQLite's driver runs by itself: of every submit, claim and checkpoint.
+"""Statements run directly by the SQLite driver: those of every submit, claim and checkpoint.
 
-SQLAlchemy makes the text of a statement once, but goes through every value of every row by way of
-its own types: with a job's 35 columns that took longer than SQLite did.
+SQLAlchemy compiles the text of a statement once, but processes every value of every row through
+its own types: for a job's 35 columns that took longer than SQLite itself.
 """
 
 from collections import namedtuple
@@ -26,15 +26,15 @@ _TEXTS = frozenset({str, type(None)})
 
 
 class _Driven(Struct, frozen=True):
-    """The text of a statement, and in which order and form it takes its values."""
+    """The text of a statement, and the order and conversion of its parameters."""
 
     text: str
     takes: tuple[tuple[str, Callable[[Any], Any] | None], ...]
-    fixed: Mapping[str, Any]  # what the statement says by itself
-    row: Any  # a tuple with the names of what a query finds
+    fixed: Mapping[str, Any]  # values that the statement itself contains
+    row: Any  # a named tuple of the columns that a query returns
 
     def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Return the values of a row."""
+        """Return the parameters for one row."""
         if self.fixed:
             row = {**self.fixed, **row}
         return tuple(
@@ -42,7 +42,7 @@ class _Driven(Struct, frozen=True):
         )
 
     def given(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[Any, ...]]:
-        """Return the values of one row or more; column by column, in two thirds of the time."""
+        """Return the parameters for all rows; column by column takes two thirds of the time."""
         if len(rows) == 1:
             return (self.values(rows[0]),)
         columns = (
@@ -56,10 +56,11 @@ class _Driven(Struct, frozen=True):
 def run_each(
     conn: Connection, statement: ClauseElement, rows: Sequence[Mapping[str, Any]], prefix: str = ""
 ) -> int:
-    """Run *statement* on SQLite for each of *rows*; return how many rows it made or changed.
+    """Run *statement* on SQLite for each of *rows*; return how many rows it inserted or changed.
 
-    The statement is one that its caller keeps. Each row has a value for each of its parameters,
-    whose names have *prefix* before them, or of the columns of an INSERT that names no values.
+    The caller must keep and reuse the statement, as its compiled form is cached. Each row has a
+    value for each of its parameters, whose names start with *prefix*, or for each column of an
+    INSERT without VALUES.
     """
     driven = _driven(statement, tuple(rows[0]), prefix)
     return driver_of(conn).executemany(driven.text, driven.given(rows)).rowcount
@@ -74,14 +75,14 @@ def _column(found: list[Any], stored: Callable[[Any], Any] | None) -> Sequence[A
 
 
 def _is_clean(values: Sequence[Any]) -> bool:
-    """Tell whether a column has nothing but texts that are clean, by one look at all of it."""
+    """Return whether a column has only clean texts and ``None``, by one check of all of it."""
     return _TEXTS.issuperset(map(type, values)) and is_clean("".join(filter(None, values)))
 
 
 def keys_of(conn: Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Insert *rows* on SQLite, and return the keys of those that broke no unique constraint.
 
-    The statement is one that its caller keeps, of a table whose key is an integer.
+    The caller must keep and reuse the statement. The key of its table is an integer.
     """
     driven = _driven(statement, tuple(rows[0]))
     cursor, found = driver_of(conn).cursor(), []
@@ -95,7 +96,7 @@ def keys_of(conn: Connection, statement: Insert, rows: Sequence[Mapping[str, Any
 def one_row(conn: Connection, statement: Query, given: Mapping[str, Any]) -> Any:
     """Return the one row that a query finds, its columns by name, on either database.
 
-    The query is one that its caller keeps; what it finds are numbers and texts alone.
+    The caller must keep and reuse the query, which may return only numbers and texts.
     """
     if is_postgres(conn):
         return conn.execute(statement, given).one()
@@ -104,7 +105,10 @@ def one_row(conn: Connection, statement: Query, given: Mapping[str, Any]) -> Any
 
 
 def changed(conn: Connection, statement: Update, given: Mapping[str, Any]) -> int:
-    """Return how many rows an UPDATE that its caller keeps has changed, on either database."""
+    """Run an UPDATE on either database and return how many rows changed.
+
+    The caller must keep and reuse the statement.
+    """
     if is_postgres(conn):
         return conn.execute(statement, given).rowcount
     return run_each(conn, statement, (given,))
@@ -122,7 +126,7 @@ def _driven(statement: ClauseElement, names: tuple[str, ...], prefix: str = "") 
 
 
 def _stored(kind: TypeEngine[Any]) -> Callable[[Any], Any] | None:
-    """Return what makes of a value of *kind* what is stored, ``None`` where it is the same."""
+    """Return the function that converts a value of *kind*, ``None`` if it is stored as it is."""
     if isinstance(kind, Boolean):
-        return int  # none is ever missing; SQLAlchemy's own takes ten times as long
+        return int  # no Boolean is ever NULL; SQLAlchemy's own processor takes ten times as long
     return kind.dialect_impl(_DIALECT).bind_processor(_DIALECT)

@@ -1,4 +1,4 @@
-"""Schema check: creates the tables of an empty database, upgrades older ones, refuses others."""
+"""Schema check: creates the tables of an empty database, upgrades older ones, refuses the rest."""
 
 import importlib
 
@@ -10,17 +10,17 @@ from crawlyard.store.db.database import Database, is_postgres
 from crawlyard.store.tables import FIRST, SCHEMA
 from crawlyard.store.tables.base import versions
 
-# "CYsc": any number will do that nothing else on the database locks
+# "CYsc": any number that nothing else on the database locks
 _SCHEMA_LOCK = 0x43597363
 
 UNFINISHED = "unfinished copy"
-"""Stands for the revision while a copy is under way: programs of every version refuse it."""
+"""Stands in for the revision while a copy is under way: programs of every version refuse it."""
 
 
 async def bring_up(database: Database, name: str) -> None:
-    """Create or upgrade the tables unless they are as this program needs them.
+    """Create or upgrade the tables if needed.
 
-    Any number of processes may do so at once: one works, the others wait for it.
+    Any number of processes may call this at once: one does the work, the others wait for it.
 
     Raises:
         SchemaMismatch: they cannot be upgraded to those of this program.
@@ -31,11 +31,11 @@ async def bring_up(database: Database, name: str) -> None:
 
 
 async def check(database: Database, name: str) -> None:
-    """Check that the tables are those of this program, still.
+    """Check that the tables are still those of this program.
 
     Raises:
         StoreUnavailable: the database does not answer.
-        SchemaMismatch: somebody has changed them meanwhile.
+        SchemaMismatch: the tables have been changed meanwhile.
     """
     if not await database.read(lambda conn: _is_current(conn, name)):
         raise SchemaMismatch(f"{name} does not have the tables of this Crawlyard any more")
@@ -49,19 +49,19 @@ def _is_current(conn: Connection, name: str) -> bool:
 
 
 def version_of(conn: Connection) -> str | None:
-    """Return the revision of the tables, ``None`` when there are none."""
+    """Return the revision of the tables, ``None`` if there are none."""
     if not inspect(conn).has_table(versions.name):
         return None
     return conn.scalar(select(versions.c.version_num))
 
 
 def is_upgradable(version: str) -> bool:
-    """Tell whether tables of *version* are those of this program, or can become them."""
+    """Return whether tables of *version* are current or can be upgraded."""
     return version != UNFINISHED and FIRST <= version <= SCHEMA
 
 
 def mismatch(name: str, version: str | None) -> str:
-    """Return why the database *name*, of another *version*, cannot be used, and what to do."""
+    """Return why the database *name* with another *version* cannot be used, and what to do."""
     if version is None:
         return f"{name} has no tables of Crawlyard; crawlyard db upgrade creates them"
     if version == UNFINISHED:
@@ -85,18 +85,18 @@ def mismatch(name: str, version: str | None) -> str:
 
 
 def migrate(conn: Connection, name: str) -> None:
-    """Create or upgrade the tables unless they are as this program needs them.
+    """Create or upgrade the tables if needed, in the transaction of *conn*.
 
     Raises:
         SchemaMismatch: they cannot be upgraded to those of this program.
     """
     if is_postgres(conn):
         conn.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-    # SQLite: the transaction itself, begun as a writer's, keeps others out
+    # on SQLite, the write transaction itself keeps others out
     if _is_current(conn, name):
         return
     if version_of(conn) is None:
         creation.create_tables(conn)
         return
-    # imported only now: Alembic takes 0.2 s, and nearly every start has no use for it
+    # imported only now: Alembic takes 0.2 s, and hardly any start needs it
     importlib.import_module("crawlyard.store.migrations").upgrade(conn)

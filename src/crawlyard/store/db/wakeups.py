@@ -1,4 +1,4 @@
-"""What a transaction says of itself while it works: what it makes due, and its number."""
+"""Notes that a transaction takes while it runs: the wakeups it causes, and its id."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -15,20 +15,20 @@ _NUMBER = "crawlyard_number"
 
 
 class Heralds(Struct, frozen=True):
-    """Who is told of work that has become due."""
+    """Callbacks for work that becomes due."""
 
     within: Callable[[Any, Collection[Wakeup]], Awaitable[None]] | None = None
-    """Called on Postgres, with the driver's connection, before the transaction is committed."""
+    """Called on Postgres before the transaction is committed, with the driver's connection."""
 
     after: Callable[[], None] | None = None
-    """Called on SQLite once it is, from the thread that writes."""
+    """Called on SQLite after the transaction is committed, from the writer thread."""
 
 
 NOBODY = Heralds()
 
 
 def gather(conn: Connection, job: Job, before: Job | None = None) -> None:
-    """Remember that *job* waits now, if it does and did not do so, for the same, *before*."""
+    """Note a wakeup for *job* if it is pending, unless it was pending for the same one *before*."""
     if job.state is not State.PENDING:
         return
     due = due_of(job)
@@ -37,22 +37,22 @@ def gather(conn: Connection, job: Job, before: Job | None = None) -> None:
 
 
 def gather_due(conn: Connection, due: Wakeup) -> None:
-    """Remember what waits now."""
+    """Note a wakeup."""
     conn.info.setdefault(_GATHERED, set()).add(due)
 
 
 def gathered(conn: Connection) -> Collection[Wakeup]:
-    """Return what was gathered since the last call, each once."""
+    """Return the distinct wakeups noted since the last call, and forget them."""
     found: Collection[Wakeup] = conn.info.pop(_GATHERED, frozenset())
     return found
 
 
 def number(conn: Connection, given: str) -> None:
-    """Remember the number of the transaction, which Postgres gave with its last statement."""
+    """Note the id of the transaction, which Postgres returned with its last statement."""
     conn.info[_NUMBER] = given
 
 
 def numbered(conn: Connection) -> str | None:
-    """Return the number that was remembered since the last call, ``None`` if none was."""
+    """Return the id noted since the last call, and forget it; ``None`` if there is none."""
     found: str | None = conn.info.pop(_NUMBER, None)
     return found

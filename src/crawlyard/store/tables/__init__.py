@@ -1,4 +1,4 @@
-"""The schema, for SQLite and Postgres alike; `migrations/` upgrades older databases to it."""
+"""Database schema, the same for SQLite and Postgres; `migrations/` upgrades older databases."""
 
 from crawlyard.store.tables import (
     access,
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 SCHEMA = "0101"
-"""The last revision in `migrations/versions`: databases are created with it."""
+"""The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0101"
 """The oldest schema that can be upgraded: that of the first release."""

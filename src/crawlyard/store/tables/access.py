@@ -1,4 +1,4 @@
-"""Users, what proves who they are, and what each has used of a day."""
+"""Tables of users, their credentials, and their usage per day."""
 
 from sqlalchemy import (
     BigInteger,
@@ -22,7 +22,7 @@ users = Table(
     Column("id", CleanText, primary_key=True),
     Column("role", String(16), nullable=False),
     Column("quota", CleanText, nullable=False),  # JSON
-    Column("limited", Boolean, nullable=False),  # the quota holds back claims
+    Column("limited", Boolean, nullable=False),  # the quota may hold back claims
     Column("disabled_at", Instant),
     Column("version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -40,7 +40,7 @@ credentials = Table(
     Column("label", CleanText, nullable=False),
     Column("prefix", String(16), nullable=False),
     Column("digest", String(64), nullable=False),
-    Column("permits", CleanText),  # JSON; NULL: all of the role's
+    Column("permits", CleanText),  # JSON; NULL: all permits of the role
     Column("parent_id", String(36)),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),

@@ -1,6 +1,6 @@
-"""What all tables share: how instants, durations and text are stored, and how keys are named."""
+"""Column types and naming conventions shared by all tables."""
 
-# ruff: noqa: ARG002  # SQLAlchemy passes the dialect, and no type here asks for it
+# ruff: noqa: ARG002  # SQLAlchemy passes the dialect, and no type here needs it
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -34,33 +34,33 @@ def _microseconds(value: datetime | None) -> int | None:
 def _instant(value: int | None) -> datetime | None:
     try:
         return None if value is None else _EPOCH + timedelta(microseconds=value)
-    except (TypeError, OverflowError):  # damaged: one row must not keep others from being read
+    except (TypeError, OverflowError):  # damaged: one bad row must not fail the whole list
         return UNREADABLE
 
 
 def cleaned(value: Any) -> str | None:
-    """Return what is stored of a text."""
-    if type(value) is str and is_clean(value):  # nearly always
+    """Return *value* as text that every database accepts; ``None`` stays ``None``."""
+    if type(value) is str and is_clean(value):  # true of nearly all
         return value
     return None if value is None else clean(str(value))
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware instant as microseconds since 1970: sorts and compares alike everywhere.
+    """An aware instant as microseconds since 1970: sorts and compares the same everywhere.
 
-    SQLite has no type for time, and its text forms sort wrongly once one of them
-    lacks its fraction.
+    SQLite has no type for time, and its text forms sort wrongly if some of them lack the
+    fraction of a second.
     """
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Return what is stored."""
+        """Return the stored value."""
         return _microseconds(value)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], int | None]:
-        """Return what `process_bind_param` does: SQLAlchemy's own takes twice as long."""
+        """Return the function itself: SQLAlchemy's wrapper takes twice as long."""
         return _microseconds
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
@@ -70,7 +70,7 @@ class Instant(TypeDecorator[datetime]):
     def result_processor(
         self, dialect: Dialect, coltype: object
     ) -> Callable[[int | None], datetime | None]:
-        """Return what `process_result_value` does: SQLAlchemy's own takes twice as long."""
+        """Return the function itself: SQLAlchemy's wrapper takes twice as long."""
         return _instant
 
 
@@ -81,7 +81,7 @@ class Span(TypeDecorator[timedelta]):
     cache_ok = True
 
     def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
-        """Return what is stored."""
+        """Return the stored value."""
         return None if value is None else value // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:
@@ -90,25 +90,25 @@ class Span(TypeDecorator[timedelta]):
 
 
 class CleanText(TypeDecorator[str]):
-    """Text without what a database refuses; words of an enum are taken as text."""
+    """Text, cleaned of characters that a database refuses; other values, as enums, become text."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Return what is stored."""
+        """Return the stored value."""
         return cleaned(value)
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
-        """Return what `process_bind_param` does: SQLAlchemy's own takes twice as long."""
+        """Return the function itself: SQLAlchemy's wrapper takes twice as long."""
         return cleaned
 
 
 Key = BigInteger().with_variant(Integer(), "sqlite")
-"""A key that counts up by itself; on SQLite only INTEGER does."""
+"""An auto-incrementing key; on SQLite only INTEGER does that."""
 
-# Partial indexes have `sqlite_where` alone, which `sql/creation.py` applies on Postgres as well:
-# `postgresql_where` would load its dialect for each yard on SQLite (17 ms).
+# Partial indexes have only `sqlite_where`, which `store/db/creation.py` applies on Postgres as
+# well: `postgresql_where` would load that dialect for each instance on SQLite (17 ms).
 metadata = MetaData(
     naming_convention={
         "ix": "%(table_name)s_%(column_0_N_name)s",
@@ -121,10 +121,10 @@ metadata = MetaData(
 
 versions = Table(
     "alembic_version",
-    MetaData(),  # Alembic's own
+    MetaData(),  # a separate one: the table belongs to Alembic
     Column("version_num", String(32), primary_key=True),
 )
-"""The schema of a database, in its only row."""
+"""One row: the schema revision of the database."""
 
 
 @event.listens_for(Index, "after_parent_attach")
@@ -133,8 +133,8 @@ def _number(index: Index, table: Table) -> None:
 
 
 def in_order(indexes: Iterable[Index]) -> list[Index]:
-    """Return the indexes of a table in the order of their definitions.
+    """Return the indexes of a table in the order of their definition.
 
-    Of two equally good indexes, SQLite uses the one that was created later.
+    Of two equally good indexes, SQLite uses the one created later.
     """
     return sorted(indexes, key=lambda index: index.info["number"])

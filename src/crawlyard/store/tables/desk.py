@@ -1,4 +1,4 @@
-"""Saved views, operations, settings, and answers to requests that may be repeated."""
+"""Tables of saved views, bulk operations, settings, and replies kept for idempotency keys."""
 
 from sqlalchemy import (
     Column,

@@ -1,4 +1,4 @@
-"""How hosts are treated: what is booked, held and shared, and what operators say of them."""
+"""Tables of hosts: booked and held times, request slots, operators' rules, robots.txt files."""
 
 from sqlalchemy import (
     Column,
@@ -17,10 +17,10 @@ hosts = Table(
     "hosts",
     metadata,
     Column("host", CleanText, primary_key=True),
-    Column("booked_until", Instant),  # the first instant that is not booked
+    Column("booked_until", Instant),  # the first instant that is free
     Column("held_until", Instant),
-    Column("strikes", Integer, nullable=False, server_default="0"),  # refusals in a row
-    Column("struck_at", Instant),  # when the last of them came
+    Column("strikes", Integer, nullable=False, server_default="0"),  # consecutive refusals
+    Column("struck_at", Instant),  # time of the last refusal
 )
 
 host_rules = Table(
@@ -36,24 +36,24 @@ host_rules = Table(
     Column("updated_at", Instant, nullable=False),
 )
 
-# How many requests at once each worker may have under way to a host.
+# Slots: how many concurrent requests to a host each worker may have.
 host_seats = Table(
     "host_seats",
     metadata,
     Column("host", CleanText, nullable=False),
     Column("worker", String(96), nullable=False),
     Column("wanted", Integer, nullable=False),
-    Column("at_once", Integer, nullable=False),  # the most that its jobs wish for
+    Column("at_once", Integer, nullable=False),  # most requests of all workers, by its jobs
     Column("granted", Integer, nullable=False),
-    Column("since", Instant, nullable=False),  # it has had seats, or has waited for one
-    Column("every_s", Float, nullable=False),  # the longest delay that its jobs wish for
+    Column("since", Instant, nullable=False),  # it has held slots, or waited for one, since then
+    Column("every_s", Float, nullable=False),  # the longest delay that its jobs ask for
     Column("until", Instant, nullable=False),
     PrimaryKeyConstraint("host", "worker"),
 )
 
 Index("host_seats_worker", host_seats.c.worker)
 
-# The robots.txt of each origin, as it was had last.
+# The cached robots.txt of each origin.
 robots = Table(
     "robots",
     metadata,

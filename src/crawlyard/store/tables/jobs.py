@@ -1,8 +1,8 @@
-"""Jobs with all that belongs to them, and what has happened.
+"""Tables of jobs, their shards, frontiers, pages and bodies, and of events.
 
-Child tables know a job by its short key `no`. Frontier, pages and bodies have no
+Child tables refer to a job by its short key `no`. Frontier, pages and bodies have no
 foreign keys: only `FrontierStore.record` writes them, in a transaction that has
-locked the job, and a check of each of its 1,200 rows would double its time.
+locked the job, and checking each of its 1,200 rows would double its time.
 """
 
 from sqlalchemy import (
@@ -41,11 +41,11 @@ jobs = Table(
     Column("detail", CleanText, nullable=False),
     Column("version", Integer, nullable=False),
     Column("priority", SmallInteger, nullable=False),
-    Column("level", SmallInteger, nullable=False),  # the priority, or above it: it has aged
+    Column("level", SmallInteger, nullable=False),  # the priority, or a higher one after aging
     Column("turn", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
-    Column("since", Instant, nullable=False),  # in its state
+    Column("since", Instant, nullable=False),  # in its current state since then
     Column("queued_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("started_at", Instant),
@@ -54,24 +54,24 @@ jobs = Table(
     Column("failures", Integer, nullable=False),
     Column("losses", Integer, nullable=False),
     Column("retry_of", String(36)),
-    Column("retention", Span),  # NULL: as the yard's settings say
+    Column("retention", Span),  # NULL: as in the instance's settings
     Column("template_id", String(36)),
     Column("template_version", Integer),
     Column("schedule_id", String(36)),
     Column("tick_at", Instant),
     Column("given", CleanText, nullable=False),  # JSON
     Column("by_grant", CleanText, nullable=False),  # JSON
-    Column("needs", CleanText, nullable=False),  # tags a worker must have: sorted, a line each
-    Column("spread", SmallInteger, nullable=False),  # shards beside 0; 0: one worker has it all
-    Column("ready", SmallInteger, nullable=False),  # 1: due when it was written, or seen to be
-    Column("tail", String(4), nullable=False),  # of the id: people name jobs by its end
-    Column("dated", SmallInteger, nullable=False),  # 1: its id says when it was made
+    Column("needs", CleanText, nullable=False),  # required worker tags: sorted, one per line
+    Column("spread", SmallInteger, nullable=False),  # shards besides 0; 0: one worker has it all
+    Column("ready", SmallInteger, nullable=False),  # 1: was due when written, or seen due since
+    Column("tail", String(4), nullable=False),  # end of the id, by which people refer to jobs
+    Column("dated", SmallInteger, nullable=False),  # 1: the time in its id matches `created_at`
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
-    sqlite_autoincrement=True,  # a key is never given twice: an old lease may still name it
+    sqlite_autoincrement=True,  # keys are never reused: an old lease may still refer to one
 )
 
-# Literals, not parameters: no planner sees that `state = $1` implies a partial index.
+# Literals, not parameters: no planner recognizes that `state = $1` implies a partial index.
 PENDING = jobs.c.state == literal_column("'pending'")
 RUNNING = jobs.c.state == literal_column("'running'")
 PRESENT = jobs.c.deleted_at.is_(None)
@@ -92,10 +92,10 @@ Index("jobs_schedule", jobs.c.schedule_id, jobs.c.id, sqlite_where=OF_SCHEDULE)
 Index("jobs_failed", jobs.c.ended_at, sqlite_where=GIVEN_UP)
 
 CLAIM_ORDER = (jobs.c.level.desc(), jobs.c.turn, jobs.c.queued_at, jobs.c.id)
-"""As `core.queue.claim_key` orders; a test compares the two."""
+"""The order of `core.jobs.queue.claim_key`; a test compares the two."""
 
 Index("jobs_claim", *CLAIM_ORDER, sqlite_where=PENDING)
-# Claims read READY alone: a million jobs of tomorrow are not passed one by one.
+# Claims read READY alone, so that they don't step over a million jobs due tomorrow.
 READY = PENDING & (jobs.c.ready == literal_column("1"))
 UNREADY = PENDING & (jobs.c.ready == literal_column("0"))
 NEEDY = PENDING & (jobs.c.needs != literal_column("''"))
@@ -111,21 +111,21 @@ Index(
     jobs.c.id,
     sqlite_where=PENDING,
 )
-# `ready` is in it, though it has one value: else SQLite may as well take `jobs_claim`
+# It includes `ready`, though that has one value only: else SQLite might pick `jobs_claim`.
 Index("jobs_ready", jobs.c.ready, *CLAIM_ORDER, sqlite_where=READY)
 
-# Spelled so that lists alone match it: SQLite would take an index that begins with the state
-# for each claim, and sort all that waits.
+# The odd expression makes sure that only list queries match it: for claims, SQLite would pick an
+# index that begins with the state, and sort all pending jobs.
 LISTED = jobs.c.deleted_at.op("+")(literal_column("0")).is_(None)
 Index("jobs_state", jobs.c.state, jobs.c.id, sqlite_where=LISTED)
 Index("jobs_owner_state", jobs.c.owner, jobs.c.state, jobs.c.id, sqlite_where=LISTED)
-# nearly all jobs are of the normal priority, and found along their ids
+# nearly all jobs have normal priority and are found in the order of ids
 UNUSUAL = jobs.c.priority != literal_column("1")
 Index("jobs_priority", jobs.c.priority, jobs.c.id, sqlite_where=PRESENT & UNUSUAL)
 RETRIED = jobs.c.retry_of.is_not(None)
 Index("jobs_retries", jobs.c.id, sqlite_where=RETRIED)
 Index("jobs_tail", jobs.c.tail)
-# Nearly all are found by their ids; here are those of which these say nothing.
+# Filters by creation time use the ids, which contain it; this finds the jobs whose id does not.
 DATED = jobs.c.dated == literal_column("1")
 UNDATED = jobs.c.dated == literal_column("0")
 Index("jobs_undated", jobs.c.id, sqlite_where=UNDATED)
@@ -144,10 +144,10 @@ job_hosts = Table(  # of start URLs
     Column("host", CleanText, nullable=False),
     Column("job_no", ForeignKey("jobs.no"), nullable=False, index=True),
     PrimaryKeyConstraint("host", "job_no"),
-    sqlite_with_rowid=False,  # the key is all that a row has
+    sqlite_with_rowid=False,  # the key is the whole row
 )
 
-# A million of these are read in 50 ms; as a column of `jobs`, among all else, in 500.
+# Reading a million of these takes 50 ms; as a column of `jobs`, amid the others, 500 ms.
 job_texts = Table(
     "job_texts",
     metadata,
@@ -177,15 +177,15 @@ shards = Table(
     Column("pulse", Text, nullable=False),  # JSON
     Column("current_url", CleanText, nullable=False),
     Column("recorded_at", Instant),
-    Column("budget", CleanText, nullable=False),  # JSON: what it may use of the job's limits
+    Column("budget", CleanText, nullable=False),  # JSON: its share of the job's limits
     Column("freed_at", Instant),
-    Column("deaths", Integer, nullable=False),  # workers that died of it, without a page
+    Column("deaths", Integer, nullable=False),  # workers in a row that died of it, without a page
     PrimaryKeyConstraint("job_no", "shard"),
 )
 
 HELD = shards.c.worker.is_not(None)
 
-# Not on lease_until: a heartbeat that changes no indexed column is a cheap update (HOT).
+# Not on lease_until: a heartbeat then changes no indexed column, a cheap update (HOT).
 Index("shards_worker", shards.c.worker, sqlite_where=HELD)
 
 frontier = Table(
@@ -205,7 +205,7 @@ frontier = Table(
     Column("tries", Integer, nullable=False),
     Column("due_at", Instant),
     Column("rule", CleanText, nullable=False),
-    Column("bucket", SmallInteger),  # of the host; NULL: nobody has asked for it yet
+    Column("bucket", SmallInteger),  # of the host; NULL: not assigned yet
     UniqueConstraint("job_no", "fp"),
 )
 
@@ -263,7 +263,7 @@ pages = Table(
     Column("error", String(32)),
     Column("error_detail", CleanText, nullable=False),
     UniqueConstraint("job_no", "fp"),
-    sqlite_autoincrement=True,  # a cursor of a reader stays behind what is written later
+    sqlite_autoincrement=True,  # ascending keys: a reader's cursor never misses later pages
 )
 
 FAILED = pages.c.error.is_not(None)

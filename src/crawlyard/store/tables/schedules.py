@@ -1,4 +1,4 @@
-"""Schedules, and the ledger of what became of each instant at which one was due."""
+"""Tables of schedules and their ticks: the outcome of each instant at which one was due."""
 
 from sqlalchemy import (
     BigInteger,
@@ -23,7 +23,7 @@ schedules = Table(
     Column("name", CleanText, nullable=False),
     Column("search", CleanText, nullable=False),  # name and description, case-folded
     Column("template_id", ForeignKey("templates.id"), index=True),
-    Column("plan", CleanText, nullable=False),  # JSON: all that no query asks for
+    Column("plan", CleanText, nullable=False),  # JSON: all fields that no query filters by
     Column("trusted", Boolean, nullable=False),
     Column("runs_left", BigInteger),
     Column("paused_at", Instant),

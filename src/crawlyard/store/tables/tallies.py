@@ -1,4 +1,4 @@
-"""How many jobs there are of each user, state and priority: kept ready, not counted."""
+"""Tables of job counts by owner, state and priority, maintained so that nothing is counted."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from crawlyard.store.tables.base import CleanText, Key, metadata
 
 
 def _group() -> tuple[Column[Any], ...]:
-    """Return the columns of what is counted together."""
+    """Return the columns that jobs are grouped by."""
     return (
         Column("owner", CleanText, nullable=False),
         Column("state", String(16), nullable=False),
@@ -24,12 +24,12 @@ tallies = Table(
     PrimaryKeyConstraint("owner", "state", "priority"),
 )
 
-# Each change adds rows here, and somebody sums them up later: were it to write the sum
-# itself, all changes of a moment would wait for one row.
+# Each change appends rows here, which are added up later: if it updated the sum itself,
+# concurrent changes would all wait for the lock of one row.
 tally_steps = Table(
     "tally_steps",
     metadata,
     Column("no", Key, primary_key=True),
     *_group(),
-    Column("jobs", BigInteger, nullable=False),  # more, or fewer
+    Column("jobs", BigInteger, nullable=False),  # the difference, positive or negative
 )

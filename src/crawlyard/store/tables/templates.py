@@ -1,4 +1,4 @@
-"""Templates: where each stands, and all versions it ever had."""
+"""Tables of templates: their current state, and all their versions."""
 
 from sqlalchemy import (
     Boolean,

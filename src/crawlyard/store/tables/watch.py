@@ -1,4 +1,4 @@
-"""What is written down to be looked at: workers, logs of jobs, their course over time."""
+"""Tables for monitoring: workers, job logs, and the progress of jobs over time."""
 
 from sqlalchemy import (
     BigInteger,
@@ -18,12 +18,12 @@ workers = Table(
     Column("id", String(96), primary_key=True),
     Column("report", CleanText, nullable=False),  # JSON
     Column("beat_at", Instant, nullable=False),
-    # what an operator wants of it: quiet, stop or nothing; its own reports leave it as it is
+    # the operator's order: quiet, stop or none; the worker's own reports don't change it
     Column("wish", String(8), nullable=False, server_default=""),
 )
 
 # No foreign keys: lines and courses are written with a checkpoint, whose transaction
-# has locked the job.
+# holds a lock on the job.
 log_lines = Table(
     "log_lines",
     metadata,

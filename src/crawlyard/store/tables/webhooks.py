@@ -1,4 +1,4 @@
-"""Webhooks, what is to be delivered to them, and how far the events have been looked at."""
+"""Tables of webhooks, their deliveries, and the cursor of the events that were processed."""
 
 from sqlalchemy import (
     BigInteger,
@@ -21,7 +21,7 @@ webhooks = Table(
     Column("id", String(48), primary_key=True),
     Column("owner", CleanText, nullable=False),
     Column("url", CleanText, nullable=False),
-    Column("receiver", CleanText, nullable=False),  # its host and port
+    Column("receiver", CleanText, nullable=False),  # host and port of the URL
     Column("description", CleanText, nullable=False),
     Column("events", CleanText, nullable=False),  # JSON
     Column("secrets", CleanText, nullable=False),  # JSON
@@ -33,7 +33,7 @@ webhooks = Table(
     Column("failures", Integer, nullable=False),  # since then
     Column("held_until", Instant),
     Column("job_id", String(36), index=True),
-    Column("since_seq", BigInteger, nullable=False),  # it gets the events above this one
+    Column("since_seq", BigInteger, nullable=False),  # it gets the events after this one
     Column("version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
@@ -42,7 +42,7 @@ webhooks = Table(
 _OF_NO_JOB = webhooks.c.job_id.is_(None)
 
 Index("webhooks_owner", webhooks.c.owner, webhooks.c.id)
-# an owner may have any number of them beside these, one or more for each of his jobs
+# without those of jobs: an owner may have any number of them, one or more for each job
 Index("webhooks_own", webhooks.c.owner, sqlite_where=_OF_NO_JOB)
 
 deliveries = Table(
@@ -72,6 +72,6 @@ cursors = Table(
     "cursors",
     metadata,
     Column("name", String(16), primary_key=True),
-    Column("seq", BigInteger, nullable=False),  # of the last event that was looked at
+    Column("seq", BigInteger, nullable=False),  # of the last event that was processed
 )
-"""One row, `webhooks`."""
+"""A single row, named `webhooks`."""

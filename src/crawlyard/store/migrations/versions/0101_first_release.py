@@ -1,4 +1,4 @@
-"""The schema of the first release: databases are created with it, or with a later one."""
+"""Schema of the first release: databases are created with it, or with a later one."""
 
 revision = "0101"
 down_revision = None
