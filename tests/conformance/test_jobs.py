@@ -403,7 +403,7 @@ class TestPurge:
 
 
 class TestConditions:
-    """A store finds what `core.filter.fits` says, whatever is asked."""
+    """A store finds what `core.jobs.filter.fits` says, whatever is asked."""
 
     @pytest.fixture
     async def jobs(self, store: Store) -> list[Job]:

@@ -19,7 +19,7 @@ class Sought(Struct, frozen=True):
     """What the URL asks of pages over all jobs."""
 
     query: ArchiveQuery
-    words: tuple[str, ...]  # as `core.archive.words_of` has them
+    words: tuple[str, ...]  # as `core.crawl.page_search.words_of` has them
 
 
 def _which_jobs(

@@ -50,7 +50,7 @@ class ScheduleOut(Wire):
 
     @classmethod
     def of(cls, schedule: CrawlSchedule, secret: Collection[str] | None = None) -> "ScheduleOut":
-        """Return the shape of *schedule*; *secret*: as for `core.secrets.hidden_params`."""
+        """Return the shape of *schedule*; *secret* is as for `hidden_params`."""
         return cls.filled(
             schedule,
             object="schedule",
