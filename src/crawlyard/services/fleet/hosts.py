@@ -196,7 +196,7 @@ def _moved(state: HostState, note: str | None) -> Mapping[str, Any]:
 
 
 def _ruled(asked: HostStanding | None, name: str, rule: HostRule | None) -> HostStanding:
-    """Return a host with its rule; if it is not being crawled, with the limits that would apply."""
+    """Return a host with its rule; if it is not being crawled, with the limits of the rule."""
     if asked is not None:
         return replace(asked, rule=rule)
     return HostStanding(
