@@ -95,7 +95,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 }
 RECORDS = frozenset(
     {
-        *("msgspec.Struct", "msgspec.field", "msgspec.NODEFAULT"),
+        *("msgspec.Struct", "msgspec.Meta", "msgspec.defstruct"),
+        *("msgspec.field", "msgspec.NODEFAULT"),
         *("msgspec.structs.replace", "msgspec.structs.fields", "msgspec.structs.asdict"),
         "msgspec.structs.force_setattr",
     }

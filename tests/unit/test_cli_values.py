@@ -196,7 +196,7 @@ def test_none_clears_what_may_be_empty() -> None:
 @pytest.mark.parametrize(
     ("assignment", "words_"),
     [
-        ("prority=high", "expected FIELD=VALUE with one of name, priority"),
+        ("prority=high", "expected FIELD=VALUE with one of name, tags"),
         ("priority", "expected FIELD=VALUE"),
         ("priority=highest", "expected one of urgent, high"),
         ("limits.pages=x", "limits.pages: expected a whole number"),

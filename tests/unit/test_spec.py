@@ -140,7 +140,7 @@ def test_a_value_of_another_type_is_refused_by_name_with_what_is_accepted() -> N
 
 OF_PARTS: list[tuple[Callable[..., object], str, Any, str]] = [
     (Limits, "limits.pages", "3", "expected a whole number or None, got '3'"),
-    (Limits, "limits.pages", 10**30, "expected at most 9223372036854775807, got 1000"),
+    (Limits, "limits.pages", 10**30, "expected at most 9,223,372,036,854,775,807, got 1"),
     (Limits, "limits.duration_s", "60", "expected a number or None, got '60'"),
     (RetryPolicy, "retry.attempts", "3", "expected a whole number, got '3'"),
     (RetryPolicy, "retry.factor", "2", "expected a number, got '2'"),

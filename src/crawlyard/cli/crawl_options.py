@@ -75,10 +75,9 @@ def reader_of(field: Field) -> Callable[[str], Any]:
     """Return what reads one value of *field*; it raises `ValueError` or `Invalid`."""
     if field.path in _READERS:
         return _READERS[field.path]
-    if field.kind is str:
+    if field.unit is None:
         return values.line
-    by_unit = {"s": values.span_s, "bytes": values.size}
-    return by_unit.get(field.unit or "", values.count)
+    return {"s": values.span_s, "bytes": values.size, "": values.count}[field.unit]
 
 
 def _reader(field: Field) -> Callable[[str], Any]:

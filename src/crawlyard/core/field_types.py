@@ -68,15 +68,19 @@ def _converted_one_by_one(
 def _converted(value: Any, kind: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # where a float is expected, it becomes one again
-    if kind is bool and type(value) is int and value in (0, 1):
+    if _bare(kind) is bool and type(value) is int and value in (0, 1):
         return bool(value)
     return convert(value, kind)
 
 
+def _bare(kind: Any) -> Any:
+    """Return a type without its metadata."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def _accepted(kind: Any) -> str:
     """Return what a field of type *kind* takes, in words."""
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
+    kind = _bare(kind)
     if kind in _ONE:
         return _ONE[kind]
     if get_origin(kind) in (Union, UnionType):

@@ -109,32 +109,21 @@ def check_bounds(record: Struct, group: str = "") -> None:
         if said.longest is not None:
             if len(value) > said.longest:
                 raise Invalid(group + name, f"expected at most {said.longest}, got {len(value)}")
-        elif not _is_within(value, said):
+        elif expected := _bound_missed(value, said):
             what = " s" if field.unit == "s" else ""
-            raise Invalid(group + name, f"expected {_bounds(said)}{what}, got {value:g}{what}")
+            raise Invalid(group + name, f"expected {expected}{what}, got {value:g}{what}")
 
 
-def _is_within(value: float, said: About) -> bool:
-    """Return whether *value* is in its bounds; NaN is in none."""
-    return (
-        (said.above is None or value > said.above)
-        and (said.least is None or value >= said.least)
-        and (said.most is None or value <= said.most)
-    )
-
-
-def _bounds(said: About) -> str:
-    """Return the bounds of a number in words: "1 to 256", "more than 0, at most 10"."""
+def _bound_missed(value: float, said: About) -> str:
+    """Return the bound that *value* is beyond, in words, or nothing; NaN is beyond each."""
+    above = said.above is None or value > said.above
+    least = said.least is None or value >= said.least
+    most = said.most is None or value <= said.most
+    if above and least and most:
+        return ""
     if said.least is not None and said.most is not None:
         return f"{said.least:,} to {said.most:,}"
-    words = []
-    if said.above is not None:
-        words.append(f"more than {said.above:,}")
-    if said.least is not None:
-        words.append(f"at least {said.least:,}")
-    if said.most is not None:
-        words.append(f"at most {said.most:,}")
-    return ", ".join(words)
+    return f"at most {said.most:,}" if above and least else f"more than {said.above:,}"
 
 
 @cache
