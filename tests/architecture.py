@@ -13,7 +13,6 @@ PACKAGE = "crawlyard"
 MOST_LINES = 600
 MOST_FUNCTION_LINES = 60
 MOST_FILES = 25
-LARGE_FOLDERS = frozenset({"cli", "web", "web.api", "web.wire"})  # in which nouns are still mixed
 
 PORTS = ("bus.base", "dispatch.base")
 SHAPES = "web.wire"  # what travels: clients need it without the rest of `web`
@@ -280,7 +279,7 @@ def folders_are_small(tree: Tree) -> Iterator[str]:
     folders = {name.rpartition(".")[0] for name in names}
     files = Counter(name if name in folders else name.rpartition(".")[0] for name in names)
     for folder, many in files.items():
-        if (many > MOST_FILES) is not (folder in LARGE_FOLDERS):
+        if many > MOST_FILES:
             yield f"{folder} has {many} files"
 
 

@@ -33,7 +33,7 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.core.schedules.timetable import SHORTEST, timetable
 from crawlyard.core.webhooks.webhook import MAX_BODY, message
 from crawlyard.export.jsonl import dumps
-from crawlyard.web.wire.jobs import EventOut
+from crawlyard.web.wire.jobs.jobs import EventOut
 from tests import docs_limits, docs_streams
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import a_webhook

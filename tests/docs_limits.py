@@ -19,14 +19,14 @@ from crawlyard.services.jobs.preview import MOST_TESTED
 from crawlyard.services.jobs.wait import LONGEST as LONGEST_WAIT
 from crawlyard.services.schedules.backfills import MOST_INSTANTS
 from crawlyard.web.connection import IDLE_S, LINGER_S, REQUEST_S
-from crawlyard.web.filtering import LONGEST_ITEM
+from crawlyard.web.filters.filtering import LONGEST_ITEM
 from crawlyard.web.live.hub import MOST_OF_ONE
 from crawlyard.web.live.past import MOST_REPLAYED
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST, MAX_KEY
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
-from crawlyard.web.wire.batch import MOST_JOBS
+from crawlyard.web.wire.jobs.batch import MOST_JOBS
 from tests.openapi import Document, document_now, operations, referred
 
 Table = Callable[[list[str], list[list[str]]], str]

@@ -12,7 +12,7 @@ from crawlyard.web.live.hub import LOOK_EVERY, MOST, MOST_OF_ONE, PING_EVERY, PU
 from crawlyard.web.live.past import MOST_REPLAYED, REPLAYED_FOR
 from crawlyard.web.live.stream import ROOM
 from crawlyard.web.wire.base import Wire
-from crawlyard.web.wire.live import (
+from crawlyard.web.wire.fleet.live import (
     ByeOut,
     CountsOut,
     HappenedOut,

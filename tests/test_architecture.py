@@ -55,8 +55,8 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         architecture.imports_point_inward,
-        {"web.wire": "from crawlyard.cli import app"},
-        "web.wire imports cli.app",
+        {"web.wire": "from crawlyard.cli import main"},
+        "web.wire imports cli.main",
     ),
     (
         architecture.imports_point_inward,

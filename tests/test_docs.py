@@ -13,8 +13,8 @@ import typer
 from click.testing import CliRunner
 
 import crawlyard
+from crawlyard.cli.commands import tree
 from crawlyard.cli.failures import EXIT_CODES
-from crawlyard.cli.tree import tree
 from crawlyard.config import Settings
 from crawlyard.core.access.policy import RETENTIONS, SectionName
 from crawlyard.core.access.user import Grant, Permit, Quota, Role
@@ -22,7 +22,7 @@ from crawlyard.core.jobs.filter import FilterKey
 from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS
 from crawlyard.store.tables import metadata
-from crawlyard.web.wire.jobs import PageOut
+from crawlyard.web.wire.jobs.jobs import PageOut
 from tests.docs import PAGES, REFERENCE
 from tests.site import GraphSite
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from crawlyard.cli.app import main
+from crawlyard.cli.main import main
 
 _codes: list[int] = []
 

@@ -141,10 +141,10 @@ def _load() -> None:
         if not module.name.endswith(("__main__", "migrations.env", "export.parquet")):
             vars(importlib.import_module(module.name))  # which loads it if it is lazy
     # to make options of a group of commands takes as long as to run one of them
-    app: Any = importlib.import_module("crawlyard.cli.app")
+    app: Any = importlib.import_module("crawlyard.cli.main")
     typer: Any = importlib.import_module("typer.main")
     app.tree, typer.get_command = map(functools.cache, (app.tree, typer.get_command))
-    for first in ("", *importlib.import_module("crawlyard.cli.tree").BRANCHES):
+    for first in ("", *importlib.import_module("crawlyard.cli.commands").BRANCHES):
         typer.get_command(app.tree(first))
     gc.collect()
     gc.freeze()

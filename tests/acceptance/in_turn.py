@@ -12,10 +12,10 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import typer
 
-from crawlyard.cli import app, tree
+from crawlyard.cli import commands, main
 
 # to make options of a group of commands takes as long as to run one of them
-vars(app)["tree"] = functools.cache(tree.tree)
+vars(main)["tree"] = functools.cache(commands.tree)
 typer.main.get_command = functools.cache(typer.main.get_command)
 
 
@@ -27,7 +27,7 @@ def ran(words: Sequence[str]) -> dict[str, object]:
     code: object = None
     with redirect_stdout(out), redirect_stderr(err):
         try:
-            app.main()
+            main.main()
         except SystemExit as end:
             code = end.code
     return {"code": code} | {name: buffer.getvalue().decode() for name, buffer in raw.items()}

@@ -246,7 +246,7 @@ def test_help_and_completion_do_not_wait_for_the_engine() -> None:
         "structlog",
         "uvloop",
     ]
-    program = f"import sys, crawlyard.cli.app; print([m for m in {heavy} if m in sys.modules])"
+    program = f"import sys, crawlyard.cli.main; print([m for m in {heavy} if m in sys.modules])"
 
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=MINUTE

@@ -327,7 +327,7 @@ def loaded(shell: Shell, words: tuple[str, ...], names: tuple[str, ...]) -> list
     """Return which of these modules a command has loaded by its end."""
     program = (
         "import sys, types\n"
-        "from crawlyard.cli.app import main\n"
+        "from crawlyard.cli.main import main\n"
         f"sys.argv = ['crawlyard', *{words!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "real = {n for n, m in sys.modules.items() if type(m) is types.ModuleType}\n"  # not lazy

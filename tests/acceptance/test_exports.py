@@ -34,7 +34,7 @@ def urls_of(file: Path) -> list[str]:
 def without(package: str, shell: Shell, *words: str, **env: str) -> Run:
     """Run a command as if *package* were not installed."""
     script = (
-        f"import sys; sys.modules[{package!r}] = None; from crawlyard.cli.app import main; main()"
+        f"import sys; sys.modules[{package!r}] = None; from crawlyard.cli.main import main; main()"
     )
     return subprocess.run(
         [sys.executable, "-c", script, *words],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from crawlyard.cli.tree import tree
+from crawlyard.cli.commands import tree
 from tests.golden import CHANGES, FOLDER, LOOKS, built, parts, texts
 
 APP = typer.main.get_command(tree())

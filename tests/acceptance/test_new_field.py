@@ -22,9 +22,9 @@ PYTHON = """
 import json
 from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.spec_json import form_of, spec_of
-from crawlyard.cli.edits import FIELDS
+from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
-from crawlyard.web.wire.asks import form_schema
+from crawlyard.web.wire.jobs.asks import form_schema
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
 print(json.dumps({

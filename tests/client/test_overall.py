@@ -6,16 +6,16 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from crawlyard.cli.http_watch import HttpWatch
-from crawlyard.cli.local_watch import LocalWatch
-from crawlyard.cli.overall_reports import Asked, left_out
-from crawlyard.cli.watch_client import WatchClient
+from crawlyard.cli.overview.http_watch import HttpWatch
+from crawlyard.cli.overview.local_watch import LocalWatch
+from crawlyard.cli.overview.search_reports import Asked, left_out
+from crawlyard.cli.overview.watch_client import WatchClient
 from crawlyard.cli.when import When
 from crawlyard.client import AsyncClient, Server
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.web.wire.attention import AttentionOut
+from crawlyard.web.wire.fleet.attention import AttentionOut
 from tests.builders import NOW
 from tests.web.crawled import crawled
 from tests.web.rig import BASE, URL, Rig, a_rig

@@ -13,8 +13,8 @@ from pathlib import Path
 import uvloop
 
 from crawlyard import LOCAL, Settings, Yard
+from crawlyard.cli.server.working import Beside, run_together
 from crawlyard.cli.signals import Interrupts
-from crawlyard.cli.working import Beside, run_together
 from crawlyard.demo.server import SiteServer
 from tests.engine.rig import a_spec
 from tests.site import GraphSite

@@ -13,16 +13,16 @@ from typing import TextIO
 import pytest
 
 from crawlyard import LOCAL, Settings, Yard
-from crawlyard.cli.deadline import Deadline
+from crawlyard.cli.server.deadline import Deadline
 from crawlyard.yard import IN_MEMORY
 from tests.builders import a_spec
 from tests.clock import settle
 
 PROGRAM = """
 import asyncio, sys
-from crawlyard.cli import deadline
+from crawlyard.cli.server import deadline
 from crawlyard.cli.signals import Interrupts
-from crawlyard.cli.working import run_together
+from crawlyard.cli.server.working import run_together
 
 async def jobs():
     await asyncio.Event().wait()
@@ -51,7 +51,7 @@ def test_a_process_that_does_not_stop_in_time_ends_with_an_error_that_names_what
         "error: stopping took longer than 0.2 s; this process exits now."
         " Other workers will take over its jobs"
     )
-    assert said[2].startswith("  still running: work (crawlyard.cli.working:")
+    assert said[2].startswith("  still running: work (crawlyard.cli.server.working:")
     assert ", jobs (__main__:" in said[2]
 
 

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
+from crawlyard.cli.server.working import run_dry, run_together
 from crawlyard.cli.signals import Interrupts, interrupts
-from crawlyard.cli.working import run_dry, run_together
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.operation import OperationKind, OperationState

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
-from crawlyard.cli.app import main
+from crawlyard.cli.main import main
 
 
 class Said(NamedTuple):

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crawlyard.cli.event_reports import line
+from crawlyard.cli.overview.event_reports import line
 from crawlyard.cli.when import When
 from crawlyard.core.event import Event, EventName
-from crawlyard.web.wire.jobs import EventOut
+from crawlyard.web.wire.jobs.jobs import EventOut
 from tests.builders import NOW, a_job, a_spec
 
 

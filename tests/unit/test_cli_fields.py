@@ -6,16 +6,16 @@ import pytest
 import yaml
 from rich.console import Console
 
-from crawlyard.cli import output
 from crawlyard.cli.options import Common, Style
-from crawlyard.cli.output import View
-from crawlyard.cli.picking import Fields, pairs
+from crawlyard.cli.render import output
+from crawlyard.cli.render.fields import Fields, pairs
+from crawlyard.cli.render.output import View
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.errors import Invalid
 from crawlyard.web.wire.base import Wire
-from crawlyard.web.wire.jobs import EventOut, JobOut
+from crawlyard.web.wire.jobs.jobs import EventOut, JobOut
 from tests.builders import NOW, a_job, a_spec, its_event
 
 VIEW: View[Any] = View(columns=(), key=lambda thing: str(thing.id))

@@ -9,16 +9,17 @@ import typer.main
 from click.testing import CliRunner
 from rich.console import Console
 
-from crawlyard.cli import output, views
-from crawlyard.cli.endings import exit_code, hints, scripts_needed, sentence
+from crawlyard.cli.commands import tree
 from crawlyard.cli.failures import exit_code_of, failure_lines
-from crawlyard.cli.live import Lines, fraction, outlook, panel
+from crawlyard.cli.jobs import views
+from crawlyard.cli.jobs.reports import facts
+from crawlyard.cli.jobs.summary import exit_code, hints, scripts_needed, sentence
+from crawlyard.cli.jobs.views import jobs_view, left
 from crawlyard.cli.options import Style
-from crawlyard.cli.output import Screen
-from crawlyard.cli.reports import facts
+from crawlyard.cli.render import output
+from crawlyard.cli.render.job_display import Lines, fraction, outlook, panel
+from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
-from crawlyard.cli.tree import tree
-from crawlyard.cli.views import jobs_view, left
 from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
 from crawlyard.core.jobs.checkpoint import Shard, Standing
@@ -38,8 +39,8 @@ from crawlyard.errors import (
     NotFound,
     StoreUnavailable,
 )
-from crawlyard.web.wire.jobs import ErrorGroupOut, EtaOut, JobOut, PageOut, SpecOut
-from crawlyard.web.wire.why import WaitOut
+from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EtaOut, JobOut, PageOut, SpecOut
+from crawlyard.web.wire.jobs.why import WaitOut
 from tests.builders import NOW, a_job, a_page, a_spec
 
 RUNNING = Shard(

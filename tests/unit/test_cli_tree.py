@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
-from crawlyard.cli.tree import BRANCHES, tree
+from crawlyard.cli.commands import BRANCHES, tree
 
 EVERYTHING = typer.main.get_command(tree())
 PLAIN = {"COLUMNS": "100", "TERM": "dumb"}
@@ -33,12 +33,13 @@ def test_what_names_no_branch_gets_them_all(first: str) -> None:
 
 
 def test_a_command_loads_no_other() -> None:
-    others = [f"crawlyard.cli.{name}" for name in ("jobs", "schedules", "accounts", "overall")]
+    names = ("jobs.jobs", "schedules.schedules", "access.accounts", "overview.search")
+    others = [f"crawlyard.cli.{name}" for name in names]
     program = (
         "import sys, types\n"
-        "from crawlyard.cli import app\n"
+        "from crawlyard.cli import main\n"
         "sys.argv = ['crawlyard', 'crawl', '--help']\n"
-        "try: app.main()\n"
+        "try: main.main()\n"
         "except SystemExit: pass\n"
         f"names = [n for n in {others!r} if type(sys.modules.get(n)) is types.ModuleType]\n"
         "print(names, file=sys.stderr)\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard.cli.live import ceiling
+from crawlyard.cli.render.job_display import ceiling
 from crawlyard.core.jobs.limits import Limits, ResourceLimiter, Usage
 from crawlyard.core.jobs.waiting import Surroundings, pending_waits
 from crawlyard.core.quantity import counted

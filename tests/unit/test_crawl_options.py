@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from crawlyard.cli.crawl_options import SHOWN, Keep, SpecOptions, form_of, options_named
-from crawlyard.cli.template_options import parameter_of, params_of
+from crawlyard.cli.jobs.crawl_options import SHOWN, Keep, SpecOptions, form_of, options_named
+from crawlyard.cli.templates.template_options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.priority import Priority

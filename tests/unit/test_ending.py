@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import atexit, sys, threading
 from crawlyard.__main__ import run
-from crawlyard.cli.app import main
+from crawlyard.cli.main import main
 
 class Loaded:
     def __del__(self):

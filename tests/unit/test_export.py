@@ -20,7 +20,7 @@ from crawlyard.export.base import CHUNK, Format, Record, Writer, write
 from crawlyard.export.csv import COLUMNS, Csv, cell
 from crawlyard.export.files import check_writable, whole_file
 from crawlyard.export.jsonl import JsonLines, dumps
-from crawlyard.web.wire.jobs import PageOut
+from crawlyard.web.wire.jobs.jobs import PageOut
 from tests.builders import a_page
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, Page
-from crawlyard.web.wire.jobs import PageOut
-from crawlyard.web.wire.records import record_of
+from crawlyard.web.wire.jobs.jobs import PageOut
+from crawlyard.web.wire.jobs.records import record_of
 
 PLAIN = Page(
     url="http://h/a",

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.cli.schedule_views import REASONS, facts, local, status
+from crawlyard.cli.schedules.schedule_views import REASONS, facts, local, status
 from crawlyard.core.schedules.schedule import TickReason
-from crawlyard.web.wire.schedules import ScheduleOut
+from crawlyard.web.wire.schedules.schedules import ScheduleOut
 from tests.builders import NOW
 from tests.builders_schedules import a_schedule
 

@@ -13,7 +13,7 @@ from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships
 )
 from warcio.checker import Checker  # type: ignore[import-untyped]  # it ships no types
 
-from crawlyard.cli.exports import Export, uncompressed
+from crawlyard.cli.jobs.exports import Export, uncompressed
 from crawlyard.export.base import Format, format_of
 from crawlyard.export.warc import REBUILT, Capture, Warc, chunks
 from tests.builders import NOW

@@ -5,7 +5,7 @@ from typing import Any
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.job import Job
 from crawlyard.store.queries import JobQuery
-from crawlyard.web.wire.batch import MOST_JOBS
+from crawlyard.web.wire.jobs.batch import MOST_JOBS
 from tests.builders_serve import quoted
 from tests.web.rig import URL, Rig, problem
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import typer.main
 from fastapi.routing import APIRoute
 
-from crawlyard.cli.tree import tree
+from crawlyard.cli.commands import tree
 from crawlyard.web.api import ROOT, ROUTERS
 from crawlyard.web.app import PREFIX
 

@@ -15,8 +15,8 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
-from crawlyard.web.explaining import MEANINGS
-from crawlyard.web.problems import KINDS
+from crawlyard.web.errors.explaining import MEANINGS
+from crawlyard.web.errors.problems import KINDS
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock

@@ -23,7 +23,7 @@ from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY
 from crawlyard.web.live.stream import ROOM, Stream, Wish
-from crawlyard.web.wire.live import CountsOut, PingOut
+from crawlyard.web.wire.fleet.live import CountsOut, PingOut
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done
 from tests.builders_serve import a_report
 from tests.conformance.steps import added

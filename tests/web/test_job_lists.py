@@ -8,7 +8,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store import queries
-from crawlyard.web.api import job_lists
+from crawlyard.web.api.jobs import job_lists
 from tests.builders import a_job, a_spec, its_event
 from tests.web.crawled import in_state
 from tests.web.rig import URL, Rig, problem

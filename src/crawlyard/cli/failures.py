@@ -1,6 +1,6 @@
 """Errors as sentences and exit codes: one table for all commands."""
 
-from crawlyard.cli.words import printable
+from crawlyard.cli.render.words import printable
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,

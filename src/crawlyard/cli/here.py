@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from crawlyard.cli.deadline import GRACE_S, Deadline
 from crawlyard.cli.login import server_asked
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.loop import finish, traced
 from crawlyard.cli.options import Basics
+from crawlyard.cli.server.deadline import GRACE_S, Deadline
 from crawlyard.cli.session import (
     NO_FLAGS,
     Clients,
@@ -24,25 +24,22 @@ from crawlyard.lazy import lazily
 from crawlyard.yard import Yard
 
 if TYPE_CHECKING:
-    from crawlyard.cli import (
-        local_accounts,
-        local_events,
-        local_fleet,
-        local_jobs,
-        local_schedules,
-        local_templates,
-        local_watch,
-        local_webhooks,
-    )
+    from crawlyard.cli.access import local_accounts
+    from crawlyard.cli.fleet import local_fleet
+    from crawlyard.cli.jobs import local_jobs
+    from crawlyard.cli.overview import local_events, local_watch
+    from crawlyard.cli.schedules import local_schedules
+    from crawlyard.cli.templates import local_templates
+    from crawlyard.cli.webhooks import local_webhooks
 else:
-    local_jobs = lazily("crawlyard.cli.local_jobs")
-    local_templates = lazily("crawlyard.cli.local_templates")
-    local_schedules = lazily("crawlyard.cli.local_schedules")
-    local_events = lazily("crawlyard.cli.local_events")
-    local_webhooks = lazily("crawlyard.cli.local_webhooks")
-    local_watch = lazily("crawlyard.cli.local_watch")
-    local_accounts = lazily("crawlyard.cli.local_accounts")
-    local_fleet = lazily("crawlyard.cli.local_fleet")
+    local_jobs = lazily("crawlyard.cli.jobs.local_jobs")
+    local_templates = lazily("crawlyard.cli.templates.local_templates")
+    local_schedules = lazily("crawlyard.cli.schedules.local_schedules")
+    local_events = lazily("crawlyard.cli.overview.local_events")
+    local_webhooks = lazily("crawlyard.cli.webhooks.local_webhooks")
+    local_watch = lazily("crawlyard.cli.overview.local_watch")
+    local_accounts = lazily("crawlyard.cli.access.local_accounts")
+    local_fleet = lazily("crawlyard.cli.fleet.local_fleet")
 
 
 def _clients(yard: Yard) -> Clients:

@@ -34,7 +34,7 @@ def run(
 
     Raises:
         typer.Exit: always, if nothing else is raised; with what *action* returned.
-        CrawlyardError: what went wrong; `cli.app` turns it into a sentence and a code.
+        CrawlyardError: what went wrong; `cli.main` turns it into a sentence and a code.
     """
     with traced(debug=basics.debug):
         settings = settings_of(basics)

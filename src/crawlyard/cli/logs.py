@@ -5,7 +5,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from crawlyard.cli.words import printable_lines
+from crawlyard.cli.render.words import printable_lines
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 

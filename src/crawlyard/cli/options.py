@@ -12,7 +12,7 @@ import typer
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
-from crawlyard.cli.picking import Fields
+from crawlyard.cli.render.fields import Fields
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 

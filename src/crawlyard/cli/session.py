@@ -12,8 +12,8 @@ from msgspec import Struct
 from pydantic import ValidationError
 
 from crawlyard.cli.options import Basics
-from crawlyard.cli.output import Screen
-from crawlyard.cli.words import printable
+from crawlyard.cli.render.output import Screen
+from crawlyard.cli.render.words import printable
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.errors import Invalid
@@ -21,15 +21,15 @@ from crawlyard.errors import Invalid
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crawlyard.cli.account_client import AccountClient
-    from crawlyard.cli.client import Client
-    from crawlyard.cli.deadline import Deadline
-    from crawlyard.cli.event_client import EventClient
-    from crawlyard.cli.fleet_client import FleetClient
-    from crawlyard.cli.schedule_client import ScheduleClient
-    from crawlyard.cli.template_client import TemplateClient
-    from crawlyard.cli.watch_client import WatchClient
-    from crawlyard.cli.webhook_client import WebhookClient
+    from crawlyard.cli.access.account_client import AccountClient
+    from crawlyard.cli.fleet.fleet_client import FleetClient
+    from crawlyard.cli.jobs.client import Client
+    from crawlyard.cli.overview.event_client import EventClient
+    from crawlyard.cli.overview.watch_client import WatchClient
+    from crawlyard.cli.schedules.schedule_client import ScheduleClient
+    from crawlyard.cli.server.deadline import Deadline
+    from crawlyard.cli.templates.template_client import TemplateClient
+    from crawlyard.cli.webhooks.webhook_client import WebhookClient
     from crawlyard.services.worker.worker import Worker
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")

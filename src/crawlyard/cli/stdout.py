@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from crawlyard.cli.words import printable_lines
+from crawlyard.cli.render.words import printable_lines
 
 NAME = "stdout"
 

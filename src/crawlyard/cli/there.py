@@ -11,25 +11,22 @@ from crawlyard.clock import SystemClock
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import (
-        http_accounts,
-        http_events,
-        http_fleet,
-        http_jobs,
-        http_schedules,
-        http_templates,
-        http_watch,
-        http_webhooks,
-    )
+    from crawlyard.cli.access import http_accounts
+    from crawlyard.cli.fleet import http_fleet
+    from crawlyard.cli.jobs import http_jobs
+    from crawlyard.cli.overview import http_events, http_watch
+    from crawlyard.cli.schedules import http_schedules
+    from crawlyard.cli.templates import http_templates
+    from crawlyard.cli.webhooks import http_webhooks
 else:
-    http_jobs = lazily("crawlyard.cli.http_jobs")
-    http_templates = lazily("crawlyard.cli.http_templates")
-    http_schedules = lazily("crawlyard.cli.http_schedules")
-    http_events = lazily("crawlyard.cli.http_events")
-    http_webhooks = lazily("crawlyard.cli.http_webhooks")
-    http_watch = lazily("crawlyard.cli.http_watch")
-    http_accounts = lazily("crawlyard.cli.http_accounts")
-    http_fleet = lazily("crawlyard.cli.http_fleet")
+    http_jobs = lazily("crawlyard.cli.jobs.http_jobs")
+    http_templates = lazily("crawlyard.cli.templates.http_templates")
+    http_schedules = lazily("crawlyard.cli.schedules.http_schedules")
+    http_events = lazily("crawlyard.cli.overview.http_events")
+    http_webhooks = lazily("crawlyard.cli.webhooks.http_webhooks")
+    http_watch = lazily("crawlyard.cli.overview.http_watch")
+    http_accounts = lazily("crawlyard.cli.access.http_accounts")
+    http_fleet = lazily("crawlyard.cli.fleet.http_fleet")
 
 
 def _clients(client: AsyncClient) -> Clients:

@@ -8,9 +8,9 @@ from crawlyard.client.messages import Message
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
 from crawlyard.errors import CrawlyardError, QuotaExceeded, RateLimited, Unavailable
-from crawlyard.web.wire.jobs import EventOut, JobOut
-from crawlyard.web.wire.live import HappenedOut, HelloOut, LogLinesOut
-from crawlyard.web.wire.watch import LineOut
+from crawlyard.web.wire.fleet.live import HappenedOut, HelloOut, LogLinesOut
+from crawlyard.web.wire.fleet.watch import LineOut
+from crawlyard.web.wire.jobs.jobs import EventOut, JobOut
 
 STREAM = "text/event-stream"
 

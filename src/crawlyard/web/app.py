@@ -7,9 +7,10 @@ from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from crawlyard.about import VERSION
-from crawlyard.web import pages, problems
+from crawlyard.web import pages
 from crawlyard.web.api import ROOT, ROUTERS
 from crawlyard.web.documenting import document, operation_id
+from crawlyard.web.errors import problems
 from crawlyard.web.gate import Gate
 from crawlyard.web.site import Site
 

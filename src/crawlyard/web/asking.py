@@ -10,7 +10,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.errors import Forbidden, Unauthenticated
-from crawlyard.web.problems import Problem
+from crawlyard.web.errors.problems import Problem
 from crawlyard.web.rates import Bucket
 from crawlyard.web.site import Site
 

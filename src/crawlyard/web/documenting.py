@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from crawlyard.web.problems import KINDS, MEDIA_TYPE
+from crawlyard.web.errors.problems import KINDS, MEDIA_TYPE
 from crawlyard.web.routes import MAX_KEY
 from crawlyard.web.wire.problems import ProblemOut
 

@@ -8,7 +8,7 @@ import re
 from fastapi import Request, Response
 
 from crawlyard.errors import Stale
-from crawlyard.web.problems import Problem
+from crawlyard.web.errors.problems import Problem
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION = re.compile(r"v(\d{1,18})(?:\.\d+)?")

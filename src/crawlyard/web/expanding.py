@@ -12,12 +12,12 @@ from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.errors import Forbidden, Invalid, NotFound
 from crawlyard.web.asking import SiteOf, proved
-from crawlyard.web.filtering import Values, of_parameter, words
+from crawlyard.web.filters.filtering import Values, of_parameter, words
 from crawlyard.web.site import Site
-from crawlyard.web.wire.expanded import ExpandedJobOut, JobTiesOut
-from crawlyard.web.wire.jobs import JobOut
-from crawlyard.web.wire.schedules import ScheduleOut
-from crawlyard.web.wire.templates import TemplateOut
+from crawlyard.web.wire.jobs.expanded import ExpandedJobOut, JobTiesOut
+from crawlyard.web.wire.jobs.jobs import JobOut
+from crawlyard.web.wire.schedules.schedules import ScheduleOut
+from crawlyard.web.wire.templates.templates import TemplateOut
 
 T = TypeVar("T")
 

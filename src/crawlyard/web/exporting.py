@@ -13,7 +13,7 @@ from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import Results
 from crawlyard.store.queries import PageQuery
-from crawlyard.web.wire.records import record_of
+from crawlyard.web.wire.jobs.records import record_of
 
 if TYPE_CHECKING:
     from crawlyard.export import warc

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crawlyard.ids import new_id
-from crawlyard.web import problems
+from crawlyard.web.errors import problems
 from crawlyard.web.refs import undivided
 from crawlyard.web.site import MAX_HEAD_BYTES, Site, SiteOptions
 

@@ -11,7 +11,7 @@ from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.web.etags import tag_of, unchanged
 from crawlyard.web.expanding import Ties, expanded
 from crawlyard.web.site import Site
-from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.jobs.jobs import JobOut
 
 
 async def job_out(site: Site, standing: Standing, response: Response) -> JobOut:

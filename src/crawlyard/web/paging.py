@@ -12,7 +12,7 @@ from urllib.parse import quote
 from fastapi import Depends, Query, Request, Response
 from msgspec import Struct
 
-from crawlyard.web.problems import Problem
+from crawlyard.web.errors.problems import Problem
 from crawlyard.web.wire.lists import ListOut
 
 MOST = 200

@@ -2,7 +2,7 @@
 
 from crawlyard.engine.probe import SeenOrigin, SeenSitemap
 from crawlyard.services.jobs.preview import Previewed, TestedURL
-from crawlyard.web.wire.preview import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
+from crawlyard.web.wire.jobs.preview import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
 
 _MOST_SHOWN = 50  # sitemaps that one robots.txt names
 

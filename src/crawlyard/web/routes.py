@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 
 from crawlyard.core.idempotency import REPLIES_LAST, Reply
 from crawlyard.web.asking import proved, site_of
-from crawlyard.web.problems import Problem
+from crawlyard.web.errors.problems import Problem
 
 DEEPEST = 32
 """Levels of a JSON body."""

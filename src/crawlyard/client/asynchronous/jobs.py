@@ -6,12 +6,12 @@ from datetime import datetime
 from crawlyard.client.asynchronous.looks import Looks
 from crawlyard.client.asynchronous.results import Words
 from crawlyard.client.transport import if_match, part, without_none
-from crawlyard.web.wire.batch import BatchOut
-from crawlyard.web.wire.job_looks import CountsOut, DeletionOut
-from crawlyard.web.wire.job_plan import JobPlanOut
-from crawlyard.web.wire.jobs import JobOut
-from crawlyard.web.wire.operations import BulkOut
-from crawlyard.web.wire.preview import PreviewOut
+from crawlyard.web.wire.fleet.operations import BulkOut
+from crawlyard.web.wire.jobs.batch import BatchOut
+from crawlyard.web.wire.jobs.job_looks import CountsOut, DeletionOut
+from crawlyard.web.wire.jobs.job_plan import JobPlanOut
+from crawlyard.web.wire.jobs.jobs import JobOut
+from crawlyard.web.wire.jobs.preview import PreviewOut
 
 _JOBS = "jobs"
 _DRY: Mapping[str, object] = {"dry_run": True}

@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
 from crawlyard.web.wire.deletions import TemplateDeletionOut
-from crawlyard.web.wire.template_asks import CheckedTemplateOut
-from crawlyard.web.wire.templates import RenderedOut, SavedTemplateOut, TemplateOut
+from crawlyard.web.wire.templates.template_asks import CheckedTemplateOut
+from crawlyard.web.wire.templates.templates import RenderedOut, SavedTemplateOut, TemplateOut
 
 _TEMPLATES = "templates"
 _NOTHING: Mapping[str, object] = {}

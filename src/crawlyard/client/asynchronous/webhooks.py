@@ -6,7 +6,7 @@ from typing import TypeVar
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
 from crawlyard.web.wire.deletions import WebhookDeletionOut
-from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 _WEBHOOKS = "webhooks"
 

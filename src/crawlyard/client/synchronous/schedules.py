@@ -7,9 +7,9 @@ from datetime import datetime
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
 from crawlyard.web.wire.deletions import ScheduleDeletionOut
-from crawlyard.web.wire.jobs import JobOut
-from crawlyard.web.wire.schedule_looks import TimetablePreviewOut
-from crawlyard.web.wire.schedules import (
+from crawlyard.web.wire.jobs.jobs import JobOut
+from crawlyard.web.wire.schedules.schedule_looks import TimetablePreviewOut
+from crawlyard.web.wire.schedules.schedules import (
     AheadOut,
     BackfillOut,
     CalendarOut,

@@ -1,13 +1,23 @@
 """The routes, a module for each kind of thing."""
 
-from crawlyard.web.api import (
+from crawlyard.web.api import schedules, templates, webhooks
+from crawlyard.web.api.access import auth, settings, tokens, users, views
+from crawlyard.web.api.fleet import (
     attention,
-    auth,
-    batch,
-    bulk,
     events,
     health,
     hosts,
+    meta,
+    operations,
+    pages,
+    reference,
+    stats,
+    watch,
+    workers,
+)
+from crawlyard.web.api.jobs import (
+    batch,
+    bulk,
     inquiries,
     job_changes,
     job_export,
@@ -15,21 +25,7 @@ from crawlyard.web.api import (
     job_looks,
     job_pages,
     jobs,
-    meta,
-    operations,
-    pages,
     preview,
-    reference,
-    schedules,
-    settings,
-    stats,
-    templates,
-    tokens,
-    users,
-    views,
-    watch,
-    webhooks,
-    workers,
 )
 
 ROUTERS = (

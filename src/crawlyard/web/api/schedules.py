@@ -13,8 +13,8 @@ from crawlyard.core.templates.template import is_id
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.asking import ReadsSchedules, SiteOf, WritesSchedules, caller_of
-from crawlyard.web.blame import blaming
 from crawlyard.web.documenting import NOT_MODIFIED, problems
+from crawlyard.web.errors.blame import blaming
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.expanding import ScheduleExpansion
 from crawlyard.web.job_shapes import job_out
@@ -26,10 +26,10 @@ from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 from crawlyard.web.wire.base import LONGEST_REF
 from crawlyard.web.wire.deletions import ScheduleDeletionOut
-from crawlyard.web.wire.expanded import ExpandedScheduleOut
-from crawlyard.web.wire.jobs import JobOut
+from crawlyard.web.wire.jobs.expanded import ExpandedScheduleOut
+from crawlyard.web.wire.jobs.jobs import JobOut
 from crawlyard.web.wire.lists import ListOut
-from crawlyard.web.wire.schedule_asks import (
+from crawlyard.web.wire.schedules.schedule_asks import (
     FIELDS,
     MOST_NEXT,
     AskedInstant,
@@ -39,8 +39,8 @@ from crawlyard.web.wire.schedule_asks import (
     ScheduleAsk,
     SchedulePatch,
 )
-from crawlyard.web.wire.schedule_looks import TimetablePreviewOut
-from crawlyard.web.wire.schedules import (
+from crawlyard.web.wire.schedules.schedule_looks import TimetablePreviewOut
+from crawlyard.web.wire.schedules.schedules import (
     AheadOut,
     BackfillOut,
     CalendarOut,

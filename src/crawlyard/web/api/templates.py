@@ -17,8 +17,8 @@ from crawlyard.services.templates.files import data_of, draft_of
 from crawlyard.services.templates.manager import check_draft
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.asking import ReadsTemplates, SiteOf, WritesTemplates, caller_of
-from crawlyard.web.blame import blaming
 from crawlyard.web.documenting import NOT_MODIFIED, problems
+from crawlyard.web.errors.blame import blaming
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import Pages
@@ -28,7 +28,7 @@ from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 from crawlyard.web.wire.deletions import TemplateDeletionOut
 from crawlyard.web.wire.lists import ListOut
-from crawlyard.web.wire.template_asks import (
+from crawlyard.web.wire.templates.template_asks import (
     MAX_VERSION,
     CheckedTemplateOut,
     DuplicateAsk,
@@ -37,7 +37,7 @@ from crawlyard.web.wire.template_asks import (
     template_patch_schema,
     template_schema,
 )
-from crawlyard.web.wire.templates import RenderedOut, SavedTemplateOut, TemplateOut
+from crawlyard.web.wire.templates.templates import RenderedOut, SavedTemplateOut, TemplateOut
 
 router = APIRouter(prefix="/templates", tags=["templates"], route_class=Route)
 

@@ -18,8 +18,8 @@ from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 from crawlyard.web.wire.deletions import WebhookDeletionOut
 from crawlyard.web.wire.lists import ListOut
-from crawlyard.web.wire.webhook_asks import WebhookAsk, WebhookPatch
-from crawlyard.web.wire.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.web.wire.webhooks.webhook_asks import WebhookAsk, WebhookPatch
+from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=Route)
 

@@ -13,7 +13,7 @@ from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
 from crawlyard.web.wire.base import Wire
-from crawlyard.web.wire.live import JobProgressOut, JobsProgressOut
+from crawlyard.web.wire.fleet.live import JobProgressOut, JobsProgressOut
 
 _View = tuple[Group, str | None, bool]
 """Whose jobs, which of them, and all that run or only those that have come further."""

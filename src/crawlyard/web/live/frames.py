@@ -15,7 +15,7 @@ from crawlyard.errors import NotFound
 from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.store.store import Store
 from crawlyard.web.wire.base import Wire
-from crawlyard.web.wire.live import HappenedOut, JobRowOut
+from crawlyard.web.wire.fleet.live import HappenedOut, JobRowOut
 
 RETRY = timedelta(seconds=2)
 """After which a browser comes again when its stream breaks off."""

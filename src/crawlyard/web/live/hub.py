@@ -31,8 +31,8 @@ from crawlyard.web.live.frames import Frame, Teller, beginning, frame
 from crawlyard.web.live.logs import Logs
 from crawlyard.web.live.past import Past
 from crawlyard.web.live.stream import Stream, Wish
-from crawlyard.web.wire.live import CountsOut, HelloOut, PingOut, WorkersOut
-from crawlyard.web.wire.watch import WorkerOut
+from crawlyard.web.wire.fleet.live import CountsOut, HelloOut, PingOut, WorkersOut
+from crawlyard.web.wire.fleet.watch import WorkerOut
 from crawlyard.yard import Yard
 
 MOST_OF_ONE = 20

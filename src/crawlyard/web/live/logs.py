@@ -19,8 +19,8 @@ from crawlyard.services.jobs.log_follow import stretch
 from crawlyard.store.fleet.workers import JournalStore
 from crawlyard.web.live.frames import beginning, frame
 from crawlyard.web.live.stream import LogWish, Stream, missed
-from crawlyard.web.wire.live import LogEndedOut, LogHelloOut, LogLinesOut
-from crawlyard.web.wire.watch import LineOut
+from crawlyard.web.wire.fleet.live import LogEndedOut, LogHelloOut, LogLinesOut
+from crawlyard.web.wire.fleet.watch import LineOut
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.stream_topic import Topic, names_of
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.frames import Frame, frame
-from crawlyard.web.wire.live import ByeOut, ResyncOut
+from crawlyard.web.wire.fleet.live import ByeOut, ResyncOut
 
 ROOM = 256
 """Messages that may wait for a client that reads slowly."""

@@ -1,7 +1,7 @@
 """The shape of every error."""
 
 from crawlyard.web.wire.base import Wire
-from crawlyard.web.wire.templates import KeptOut
+from crawlyard.web.wire.templates.templates import KeptOut
 
 
 class FieldErrorOut(Wire):

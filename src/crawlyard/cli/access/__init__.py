@@ -1,0 +1,1 @@
+"""`crawlyard users | tokens | settings`."""

@@ -1,0 +1,122 @@
+"""The commands: all of them, or the one that a command line names.
+
+All of them take 0.1 s to load and to be made into options: as long as 300 pages take.
+"""
+
+import platform
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import crawlyard
+from crawlyard.cli.stdout import write_line
+from crawlyard.export.jsonl import dumps
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli import api, login
+    from crawlyard.cli.access import accounts, settings
+    from crawlyard.cli.db import db
+    from crawlyard.cli.fleet import hosts, workers
+    from crawlyard.cli.jobs import crawl, jobs
+    from crawlyard.cli.overview import events, search, watching
+    from crawlyard.cli.schedules import schedules
+    from crawlyard.cli.server import demo, serve, work
+    from crawlyard.cli.templates import templates
+    from crawlyard.cli.webhooks import webhooks
+else:  # a command line names one of them
+    accounts = lazily("crawlyard.cli.access.accounts")
+    api = lazily("crawlyard.cli.api")
+    crawl = lazily("crawlyard.cli.jobs.crawl")
+    db = lazily("crawlyard.cli.db.db")
+    demo = lazily("crawlyard.cli.server.demo")
+    events = lazily("crawlyard.cli.overview.events")
+    hosts = lazily("crawlyard.cli.fleet.hosts")
+    jobs = lazily("crawlyard.cli.jobs.jobs")
+    login = lazily("crawlyard.cli.login")
+    search = lazily("crawlyard.cli.overview.search")
+    schedules = lazily("crawlyard.cli.schedules.schedules")
+    serve = lazily("crawlyard.cli.server.serve")
+    settings = lazily("crawlyard.cli.access.settings")
+    templates = lazily("crawlyard.cli.templates.templates")
+    watching = lazily("crawlyard.cli.overview.watching")
+    webhooks = lazily("crawlyard.cli.webhooks.webhooks")
+    work = lazily("crawlyard.cli.server.work")
+    workers = lazily("crawlyard.cli.fleet.workers")
+
+BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
+    "version": lambda: version_,
+    "crawl": lambda: crawl.crawl,
+    "work": lambda: work.work,
+    "serve": lambda: serve.serve,
+    "jobs": lambda: jobs.app,
+    "templates": lambda: templates.app,
+    "schedules": lambda: schedules.app,
+    "webhooks": lambda: webhooks.app,
+    "events": lambda: events.events,
+    "pages": lambda: search.pages,
+    "attention": lambda: search.attention,
+    "workers": lambda: workers.app,
+    "hosts": lambda: hosts.app,
+    "ops": lambda: watching.ops_app,
+    "tokens": lambda: accounts.tokens_app,
+    "users": lambda: accounts.users_app,
+    "settings": lambda: settings.app,
+    "whoami": lambda: accounts.whoami,
+    "login": lambda: login.login,
+    "logout": lambda: login.logout,
+    "api": lambda: api.api,
+    "db": lambda: db.app,
+    "stats": lambda: watching.stats,
+    "health": lambda: watching.health,
+    "demo": lambda: demo.demo,
+}
+"""What each first word leads to: a command, or a group of them, which help shows after them."""
+
+
+def tree(first: str = "") -> typer.Typer:
+    """Return the commands: of all *first* words, or of this one alone if it is one."""
+    app = typer.Typer(
+        epilog="Start here: crawlyard demo",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,  # an error is a sentence; --debug shows more
+    )
+    app.callback(invoke_without_command=True)(root)
+    for name in [first] if first in BRANCHES else BRANCHES:
+        branch = BRANCHES[name]()
+        if isinstance(branch, typer.Typer):
+            app.add_typer(branch, name=name)
+        else:
+            app.command(name)(branch)
+    return app
+
+
+def root(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Submit crawls, bound them, watch them, pause them; lose nothing.
+
+    crawlyard demo
+    crawlyard crawl https://docs.example.org --max-pages 500 --out docs.jsonl
+    crawlyard jobs list
+    """
+    if version:
+        write_line(f"crawlyard {crawlyard.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        write_line(context.get_help())
+
+
+def version_(
+    *, json: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False
+) -> None:
+    """Print the version.
+
+    crawlyard version
+    crawlyard version --json
+    """
+    found = {"crawlyard": crawlyard.__version__, "python": platform.python_version()}
+    write_line(dumps(found) if json else f"crawlyard {found['crawlyard']}")

@@ -1,0 +1,1 @@
+"""`crawlyard workers | hosts`."""

@@ -1,0 +1,85 @@
+"""`crawlyard crawl`: from its options to a job, and to its last page."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crawlyard.cli.jobs.crawl_options import (
+    Output,
+    SpecOptions,
+    form_of,
+    options_named,
+)
+from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.cli.stdin_args import read_seeds
+from crawlyard.cli.templates.template_options import Use
+from crawlyard.core.jobs.spec_json import spec_of
+from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli import invoke
+    from crawlyard.cli.jobs import exports, run_and_watch
+    from crawlyard.cli.templates import template_use
+else:
+    run_and_watch, exports = (
+        lazily("crawlyard.cli.jobs.run_and_watch"),
+        lazily("crawlyard.cli.jobs.exports"),
+    )
+    invoke, template_use = (
+        lazily("crawlyard.cli.invoke"),
+        lazily("crawlyard.cli.templates.template_use"),
+    )
+
+Urls = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="URL",
+        help="Start URLs; '-' reads them from stdin, '@FILE' from a file.",
+        show_default=False,
+    ),
+]
+FromFile = Annotated[
+    str, option(str, "--from-file", "FILE", "Read start URLs from FILE, one a line.")
+]
+Detach = Annotated[
+    bool, flag("--detach", "-d", text="Queue it for `crawlyard work`; print its id.")
+]
+
+
+@flat
+def crawl(
+    *,
+    urls: Urls = None,
+    from_file: FromFile = "",
+    detach: Detach = False,
+    use: Use,
+    asked: SpecOptions,
+    output: Output,
+    basics: Basics,
+) -> None:
+    """Crawl a site and watch it; Ctrl-C pauses, nothing is lost.
+
+    crawlyard crawl https://docs.example.org --max-pages 500 --out docs.jsonl
+    crawlyard crawl -d https://example.org --scope domain --exclude '*/print/*'
+    crawlyard crawl --template news -p start_url=https://example.org --max-pages 50
+
+    What a template asks for is taken away by 'none' for a limit or a list, and by --no-….
+    """
+    seeds = read_seeds([*(urls or ()), *([f"@{from_file}"] if from_file else ())])
+    form = form_of(seeds, asked)
+    export = exports.Export.wished(output.out, output.format)
+    if detach and export is not None:
+        raise Invalid("--out", "the job ends elsewhere; export it later by `crawlyard jobs export`")
+    then: dict[str, Any] = {"export": export, "detach": detach, "json": basics.json}
+    filling = use.filling(form)
+    if filling is not None:
+        doing = partial(template_use.crawl, filling=filling, **then)
+    else:
+        with options_named():
+            spec = spec_of(form)  # what is wrong with it is said before anything is opened
+        if export is not None:
+            export.check_kept(html=spec.keep_html)
+        doing = partial(run_and_watch.crawl, form=form, **then)
+    invoke.run(basics, doing, creates=True)

@@ -1,0 +1,65 @@
+"""`field=value` words, as changes to a job's spec."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from crawlyard.cli import values
+from crawlyard.cli.jobs.crawl_options import reader_of
+from crawlyard.core.fields import Field, fields_of
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.errors import Invalid
+from crawlyard.web.wire.jobs.jobs import JobOut
+
+FIELDS: Mapping[str, Field] = {
+    path.removesuffix("_s"): field
+    for path, field in fields_of(JobSpec).items()
+    if field.about.editable
+}
+"""What can be set in a job, by the words for it."""
+
+
+def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
+    """Return the fields of the job's spec that the assignments change, with their new values.
+
+    In a list, ``+VALUE`` adds to what is there and ``-VALUE`` takes away; values
+    without a sign replace it. Of several values for anything else, the last holds.
+
+    Raises:
+        Invalid: a field is none that can be set, or its value cannot be read.
+    """
+    asked: dict[str, list[str]] = {}
+    for assignment in assignments:
+        field, equals, value = assignment.partition("=")
+        name = field.strip().lower().replace("-", "_").removesuffix("_s")
+        if not equals or name not in FIELDS:
+            known = ", ".join(FIELDS)
+            raise Invalid(field.strip() or assignment, f"expected FIELD=VALUE with one of {known}")
+        asked.setdefault(name, []).append(value.strip())
+    changes: dict[str, object] = {}
+    for word, given in asked.items():
+        changed = FIELDS[word]
+        if changed.many:
+            now = job.tags if word == "tags" else getattr(job.spec, changed.name)
+            changes[changed.path] = _listed(now, given)
+        elif given[-1] == values.NONE and (changed.about.null or changed.kind is str):
+            changes[changed.path] = changed.default
+        else:
+            changes[changed.path] = _read(word, reader_of(changed), given[-1])
+    return changes
+
+
+def _listed(current: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    plain = [value for value in given if not value.startswith(("+", "-"))]
+    items = dict.fromkeys(current if not plain else (v for v in plain if v != values.NONE))
+    for value in given:
+        if value.startswith("+"):
+            items[value[1:]] = None
+        elif value.startswith("-"):
+            items.pop(value[1:], None)
+    return tuple(items)
+
+
+def _read(name: str, parser: Callable[[str], object], value: str) -> object:
+    try:
+        return parser(value)
+    except ValueError as error:
+        raise Invalid(name, str(error)) from error

@@ -1,0 +1,171 @@
+"""What commands tell of jobs, their pages, errors and events."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from itertools import count
+
+from crawlyard.cli.jobs.exports import Export, save
+from crawlyard.cli.jobs.views import PAGES, SKIPPED, errors_view, events_view, jobs_view
+from crawlyard.cli.options import Common
+from crawlyard.cli.render import words
+from crawlyard.cli.render.job_display import limits_words, numbers, outlook, state_words
+from crawlyard.cli.render.output import M
+from crawlyard.cli.render.sheets import listed, nothing, show, whole
+from crawlyard.cli.session import Session
+from crawlyard.cli.values import duration_text
+from crawlyard.clock import SystemClock
+from crawlyard.core.quantity import counted
+from crawlyard.errors import NotFound
+from crawlyard.store.queries import JobQuery, PageQuery
+from crawlyard.web.wire.jobs.jobs import EventOut, JobOut
+
+_ALL = 2**31
+
+
+async def jobs(session: Session, query: JobQuery, limit: int, common: Common) -> int:
+    """List jobs, newest first."""
+    found = await session.client.find(query, limit or _ALL)
+    await listed(session, found, jobs_view(session.clock.now()), common)
+    damaged(session, [job.id for job in found if job.damaged])
+    if not found:
+        session.tell("no job is like that" if query != JobQuery() else "there is no job yet")
+    elif len(found) == limit:
+        session.tell(f"the newest {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+def damaged(session: Session, ids: Sequence[str]) -> None:
+    """Say which jobs are damaged, and what to do about it."""
+    for job_id in ids:
+        delete = session.hint(f"jobs delete {job_id}")
+        session.tell(f"job {job_id} is damaged and cannot run; delete it with: {delete}")
+
+
+def no_jobs(common: Common) -> int:
+    """List the jobs of a data directory that does not exist: none."""
+    return nothing(common, jobs_view(SystemClock().now()), "there is no job yet")
+
+
+async def job(session: Session, word: str, common: Common) -> int:
+    """Show one job."""
+    found = await session.client.get(await session.client.resolve(word))
+    unread = common.quiet or whole(session, common)
+    template = "" if unread else await _template_of(session, found)
+    view = jobs_view(session.clock.now())
+    return await show(session, found, facts(found, template), common, key=found.id, view=view)
+
+
+async def pages(session: Session, word: str, query: PageQuery, limit: int, common: Common) -> int:
+    """List a job's pages in the order they were stored."""
+    job_id = await session.client.resolve(word)
+    found = session.client.pages(job_id, query)
+    shown = await listed(session, _first(found, limit), PAGES, common)
+    if limit and shown == limit:
+        session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+async def skipped(session: Session, word: str, limit: int, common: Common) -> int:
+    """List the URLs of a job that a rule kept out."""
+    job_id = await session.client.resolve(word)
+    found = session.client.skipped(job_id)
+    shown = await listed(session, _first(found, limit), SKIPPED, common)
+    if limit and shown == limit:
+        session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+async def errors(session: Session, word: str, common: Common) -> int:
+    """List a job's failed URLs by kind."""
+    job_id = await session.client.resolve(word)
+    found = await session.client.errors(job_id)
+    await listed(session, found, errors_view(session.clock.now()), common)
+    if found:
+        session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
+    return 0
+
+
+async def events(session: Session, word: str, common: Common) -> int:
+    """List what happened to a job, oldest first."""
+    job_id = await session.client.resolve(word)
+    found = _events(session, job_id)
+    await listed(session, found, events_view(session.clock.now()), common)
+    return 0
+
+
+async def export(session: Session, *, word: str, where: Export, failed: bool | None) -> int:
+    """Export a job's pages as they are now, also while it runs."""
+    found = await session.client.get(await session.client.resolve(word))
+    written = await save(session.client, found, where, failed=failed)
+    target = "stdout" if where.to_stdout else where.where
+    size = words.amount(written.bytes)
+    count = "" if written.records is None else f"{counted(written.records, 'record')}, "
+    session.tell(f"{count}{size}, written to {target}")
+    return 0
+
+
+async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:
+    """Yield the first *limit* items, all of them for 0."""
+    numbered = count(1)
+    async for item in items:
+        yield item
+        if next(numbered) == limit:
+            return
+
+
+async def _events(session: Session, job_id: str) -> AsyncIterator[EventOut]:
+    after = 0
+    while portion := await session.client.events(job_id, after):
+        for event in portion:
+            yield event
+        after = portion[-1].seq
+
+
+async def _template_of(session: Session, found: JobOut) -> str:
+    """Return the template that a job was made of, by its name if it is still there to see."""
+    origin = found.origin
+    if origin.template_id is None:
+        return ""
+    try:
+        name = (await session.templates.get(origin.template_id)).name
+    except NotFound:
+        name = origin.template_id
+    return f"{name} v{origin.template_version}"
+
+
+def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
+    """Return what is worth knowing of a job, in the order of interest; nothing empty.
+
+    *template* says what it was made of.
+    """
+    spec = found.spec
+    told = {
+        "id": found.id,
+        "name": found.name,
+        "state": "damaged" if found.damaged else state_words(found),
+        "detail": found.detail,
+        "waits for": "; ".join(wait.detail for wait in found.waits_for if not found.damaged),
+        "urls": ", ".join(spec.urls[:3]) + (f" … ({len(spec.urls):,})" if spec.urls[3:] else ""),
+        "sitemaps": ", ".join(spec.sitemaps),
+        "progress": " · ".join(numbers(found)),
+        "outlook": " · ".join(outlook(found)) if found.state == "running" or found.due_in_s else "",
+        "current url": found.current_url,
+        "limits": limits_words(found.limits),
+        "skipped": f"{found.usage.skipped:,}" if found.usage.skipped else "",
+        "redirects": f"{found.usage.redirects:,}" if found.usage.redirects else "",
+        "need scripts": counted(n, "page") if (n := found.usage.needs_scripts) else "",
+        "scope": spec.scope,
+        "include": ", ".join(spec.include),
+        "exclude": ", ".join(spec.exclude),
+        "pace": f"delay {duration_text(timedelta(seconds=spec.delay_s))}, "
+        f"{spec.per_host} at once to a host, {spec.concurrency} in all",
+        "priority": found.priority,
+        "tags": ", ".join(found.tags),
+        "worker": found.worker or "",
+        "workers": found.workers if found.worker is None and found.workers else "",
+        "retry of": found.retry_of or "",
+        "template": template,
+    }
+    times = ("created_at", "due_at", "started_at", "ended_at", "updated_at")
+    told |= found.model_dump(mode="json", include=set(times))
+    return [(name.replace("_at", " at"), str(value)) for name, value in told.items() if value]

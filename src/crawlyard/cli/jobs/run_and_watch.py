@@ -1,0 +1,237 @@
+"""A job and the command that attends it: works on it, watches it, and says how it ended."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from crawlyard.cli.jobs.crawl_options import options_named
+from crawlyard.cli.jobs.exports import Export, save
+from crawlyard.cli.jobs.summary import ENDED, STILL, exit_code, hints, sentence
+from crawlyard.cli.options import Style, Watch
+from crawlyard.cli.render import output
+from crawlyard.cli.render.job_display import Display, display_on
+from crawlyard.cli.render.words import amount
+from crawlyard.cli.session import Session
+from crawlyard.cli.signals import Interrupts, interrupts
+from crawlyard.cli.stdout import whole_stdout, write_line
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.quantity import counted
+from crawlyard.errors import IllegalMove, Invalid, Unavailable
+from crawlyard.web.wire.jobs.jobs import JobOut
+
+if TYPE_CHECKING:
+    from crawlyard.services.worker.worker import Worker
+
+POLL_S = 0.5
+REJOIN = timedelta(seconds=5)
+"""How often a command that only watches looks whether the other worker is still there."""
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """What a command does with the job that it attends."""
+
+    works: bool  # by a worker of its own, if no other has the job
+    export: Export | None = None
+    json: bool = False
+
+    @classmethod
+    def of(cls, here: Watch, *, json: bool) -> "Wish | None":
+        """Return what ``--watch`` and its companions ask for, ``None`` without it.
+
+        Raises:
+            Invalid: its companions are given without it.
+        """
+        if not here.watch:
+            if here.out:
+                raise Invalid("--out", "goes with --watch; or use `crawlyard jobs export`")
+            return None
+        return cls(works=True, export=Export.wished(here.out, here.format), json=json)
+
+
+class Hand:
+    """The worker of a command, for one job; it begins again where another worker let go."""
+
+    def __init__(
+        self,
+        begin: Callable[[], "Worker"],
+        now: Callable[[], float],
+        group: asyncio.TaskGroup,
+        ended: Callable[[], None],
+    ) -> None:
+        self._begin = begin
+        self._now = now  # seconds of a steady clock
+        self._group = group
+        self._ended = ended  # called when a worker has returned
+        self._worker: Worker | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._began_at = 0.0
+
+    @property
+    def works(self) -> bool:
+        """Tell whether our worker runs: it has the job, or waits for it."""
+        return self._task is not None and not self._task.done()
+
+    def has(self, job: JobOut) -> bool:
+        """Tell whether the job is ours, and not another worker's."""
+        ours = None if self._worker is None else self._worker.id
+        return self.works and job.worker in (None, ours)
+
+    def reach(self) -> None:
+        """Try to take the job, unless we have it or have just seen that another has."""
+        now = self._now()
+        if self.works or (self._task and now - self._began_at < REJOIN.total_seconds()):
+            return
+        self._began_at = now
+        self._worker = self._begin()
+        self._task = self._group.create_task(self._worker.run())
+        self._task.add_done_callback(lambda _: self._ended())
+
+    def let_go(self) -> None:
+        """Stop: what is in flight gets its time, then the lease is given back."""
+        if self._worker is not None:
+            self._worker.stop()
+
+
+async def crawl(
+    session: Session, *, form: Form, export: Export | None, detach: bool, json: bool
+) -> int:
+    """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*."""
+    if export is not None:
+        export.check_installed(session)
+    with options_named():
+        job = await session.client.submit(form)
+    return await submitted(session, job, export=export, detach=detach, json=json)
+
+
+async def submitted(
+    session: Session, job: JobOut, *, export: Export | None, detach: bool, json: bool
+) -> int:
+    """Run and watch a new job here, or leave it to `crawlyard work` with *detach*."""
+    if not detach:
+        return await attend(session, job.id, Wish(works=True, export=export, json=json))
+    if json:
+        output.write_one(job, Style.JSON)
+    else:
+        write_line(job.id)
+    session.tell(session.by_worker("queued; a worker runs it"))
+    session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
+    return 0
+
+
+async def watch(session: Session, word: str, wish: Wish) -> int:
+    """Watch the job that *word* means, wherever it runs."""
+    return await attend(session, await session.client.resolve(word), wish)
+
+
+async def attend(session: Session, job_id: str, wish: Wish) -> int:
+    """Work on a job or just watch it until it stands still, and return the exit code.
+
+    Ctrl-C pauses the job if it is ours, and leaves it alone if it is not.
+    """
+    session.tell(f"job {job_id}")
+    now = session.clock.monotonic
+    display = display_on(session.stderr, now, quiet=session.quiet)
+    with interrupts(display.close) as stop:
+        try:
+            async with asyncio.TaskGroup() as group:
+                hand = None
+                if wish.works and session.worker is not None:
+                    begin = partial(session.worker, job_id)
+                    hand = Hand(begin, session.clock.monotonic, group, stop.nudge)
+                await _watch(session, job_id, display, stop, hand)
+                if stop.first is not None and hand is not None:
+                    await _pause(session, job_id, stop.first.name, hand)
+                    display.close()
+                    session.tell("stopping; once more quits at once")
+                if hand is not None:
+                    hand.let_go()
+        except* Unavailable:
+            display.close()
+            session.tell(f"the job is kept; go on: {_resume(session, job_id, wish)}")
+            raise
+        finally:
+            display.close()
+    if session.deadline is not None:
+        session.deadline.met()
+    # what our worker had in flight is stored only now
+    job = await session.client.get(job_id)
+    if stop.first is None or job.state in ENDED:
+        return await _ended(session, job, wish)
+    return _left(session, job, wish, stop)
+
+
+async def _watch(
+    session: Session, job_id: str, display: Display, stop: Interrupts, hand: Hand | None
+) -> None:
+    """Show the job until it stands still or there is a signal."""
+    while stop.first is None:
+        job = await session.client.get(job_id)
+        if job.state in STILL:
+            return  # how it ended is told apart
+        with suppress(OSError):  # who looked has gone, the crawl goes on
+            display.show(job)
+        if hand is not None:
+            hand.reach()
+        await stop.wait(POLL_S)
+
+
+async def _pause(session: Session, job_id: str, why: str, hand: Hand) -> None:
+    """Pause the job if it is ours."""
+    if hand.has(await session.client.get(job_id)):
+        with suppress(IllegalMove):  # it ended by itself at the last moment
+            await session.client.pause(job_id, why)
+
+
+async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
+    """Export if that was asked for, and say how the job ended."""
+    saved = ""
+    export = wish.export
+    if export is not None and job.state in ENDED:
+        with whole_stdout():
+            written = await save(session.client, job, export)
+            saved = "" if export.to_stdout else f"{export.where} {amount(written.bytes)}"
+    session.tell(sentence(job, await session.client.errors(job.id), saved))
+    if job.detail:
+        session.tell(f"  {job.detail}")
+    if job.state == "paused":
+        session.tell(f"  go on: {_resume(session, job.id, wish)}")
+    for hint in hints(session, job):
+        session.tell(f"  {hint}")
+    _write(session, job, wish)
+    return exit_code(job)
+
+
+def _left(session: Session, job: JobOut, wish: Wish, stop: Interrupts) -> int:
+    """Say how a job is gone on with that a signal made us leave."""
+    if job.state == "paused":
+        session.tell(
+            f"paused after {counted(job.usage.pages, 'page')}; nothing is lost. Resume it with"
+        )
+        session.tell(f"  {_resume(session, job.id, wish)}")
+    else:
+        session.tell(f"the job goes on ({job.state}). Watch it by")
+        session.tell(f"  {session.hint(f'jobs watch {job.id}')}")
+    _write(session, job, wish)
+    return stop.exit_code
+
+
+def _resume(session: Session, job_id: str, wish: Wish) -> str:
+    """Return the command that goes on with the job as it was begun."""
+    if session.worker is None and not wish.works:
+        return session.hint(f"jobs watch {job_id}")
+    export = f" {wish.export.options}" if wish.export is not None else ""
+    return session.hint(f"jobs resume {job_id} --watch{export}")
+
+
+def _write(session: Session, job: JobOut, wish: Wish) -> None:
+    if wish.export is not None and wish.export.to_stdout:
+        return  # stdout has the pages
+    if wish.json:
+        output.write_one(job, Style.JSON)
+    elif session.quiet:
+        write_line(job.id)

@@ -1,0 +1,77 @@
+"""How a job ended, in a line, and what can be done next."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from crawlyard.cli.render import words
+from crawlyard.cli.render.job_display import state_words
+from crawlyard.cli.session import Session
+from crawlyard.cli.values import duration_text, size_text
+from crawlyard.core.quantity import counted
+from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, JobOut, LimitsOut
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+STILL = ENDED | {"paused"}
+"""States in which nothing more happens by itself."""
+
+_LIMIT = "limit_"
+
+
+def exit_code(job: JobOut) -> int:
+    """Return what a command that watched *job* exits with."""
+    if job.state == "failed":
+        return 10
+    if job.state == "cancelled":
+        return 11
+    if job.state == "completed" and job.state_reason == "limit_errors":
+        return 12
+    # paused by somebody is what somebody wanted; paused by a full disk is not
+    return 0 if job.state_reason != "disk_full" else 1
+
+
+def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> str:
+    """Return what became of the job: ``completed (limit_pages) in 24 s · 498 pages, …``."""
+    failed = ", ".join(f"{words.number(g.count)} {g.kind}" for g in groups)
+    pages = f"{counted(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
+    if groups:
+        pages += f", {words.number(sum(g.count for g in groups))} failed ({failed})"
+    parts = [f"{state_words(job)} in {words.span(job.usage.duration_s)}", pages]
+    return " · ".join([*parts, saved] if saved else parts)
+
+
+def scripts_needed(pages: int) -> str:
+    """Return what it means for a job that so many of its pages need scripts."""
+    need, text = ("page needs", "its text is") if pages == 1 else ("pages need", "their text is")
+    return (
+        f"{words.number(pages)} {need} scripts, which Crawlyard does not run; "
+        f"{text} empty or partial"
+    )
+
+
+def hints(session: Session, job: JobOut) -> list[str]:
+    """Return the commands that make sense next, each with what it is for."""
+    found: list[str] = []
+    limit = job.state_reason.removeprefix(_LIMIT)
+    if job.state_reason.startswith(_LIMIT) and job.usage.discovered > job.usage.done:
+        raised = f"limits.{limit}={_twice(job.limits, limit)}"
+        found.append(f"go on: {session.hint(f'jobs set {job.id} {raised}')}")
+        found.append(f"       {session.hint(f'jobs resume {job.id} --watch')}")
+    elif job.state == "cancelled" and job.usage.discovered > job.usage.done:
+        found.append(f"go on after all: {session.hint(f'jobs resume {job.id} --watch')}")
+    elif job.state == "failed":
+        found.append(f"what happened: {session.hint(f'jobs events {job.id}')}")
+    if job.usage.needs_scripts:
+        which = session.hint(f"jobs pages {job.id} --needs-scripts")
+        found.append(f"{scripts_needed(job.usage.needs_scripts)}: {which}")
+    if job.usage.errors and job.state in ENDED:
+        found.append(f"try the failed URLs again: {session.hint(f'jobs retry {job.id} --failed')}")
+    return found
+
+
+def _twice(limits: LimitsOut, name: str) -> str:
+    """Return twice a ceiling, as `jobs set` reads it: a proposal to be changed."""
+    if name == "duration":
+        return duration_text(2 * timedelta(seconds=limits.duration_s or 0))
+    if name == "bytes":
+        return size_text(2 * (limits.bytes or 0))
+    return str(2 * int(getattr(limits, name) or 0))

@@ -1,0 +1,50 @@
+"""How a command ends: its exit code, and what an error says."""
+
+import sys
+
+import typer
+
+from crawlyard.cli.commands import tree
+from crawlyard.cli.failures import exit_code_of, failure_lines
+from crawlyard.cli.stdout import whole_stdout
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # what a terminal's encoding lacks is escaped rather than fatal
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """Return the exit code of the command; whatever went wrong is told on stderr."""
+    code = 0
+    try:
+        with whole_stdout():
+            app = tree(sys.argv[1] if len(sys.argv) > 1 else "")
+            code = int(app(standalone_mode=False, prog_name="crawlyard") or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except typer.Abort:
+        return INTERRUPTED
+    except typer.TyperException as error:
+        _tell_usage(error)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - nothing reaches the user as a traceback
+        for line in failure_lines(error):
+            sys.stderr.write(f"{line}\n")
+        return exit_code_of(error)
+    return code
+
+
+def _tell_usage(error: typer.TyperException) -> None:
+    """Say what cannot be understood of the command line, and where its help is."""
+    message = error.format_message().replace("Value error, ", "")  # Pydantic's prefix
+    sys.stderr.write(f"error: {message[:1].lower()}{message[1:]}\n")
+    context: typer.Context | None = getattr(error, "ctx", None)
+    if context is not None:
+        sys.stderr.write(f"  help: {context.command_path} --help\n")

@@ -1,0 +1,1 @@
+"""`crawlyard events | stats | health | ops | pages | attention`."""

@@ -1,0 +1,163 @@
+"""What `crawlyard events` tells."""
+
+import sys
+from datetime import datetime
+from itertools import count
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crawlyard.cli.options import Common, Style
+from crawlyard.cli.render import output, words
+from crawlyard.cli.render.output import Column, View
+from crawlyard.cli.render.sheets import nothing
+from crawlyard.cli.session import Session
+from crawlyard.cli.stdout import write_line
+from crawlyard.cli.when import When
+from crawlyard.clock import SystemClock
+from crawlyard.core.event import EventName
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.fleet.events import named
+from crawlyard.store.queries import EventQuery
+from crawlyard.web.wire.jobs.jobs import EventOut
+
+_SHOWN = 50
+_NAME_WIDTH = 18  # of the longest name of an event, and one more
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """Which events, as the user said it."""
+
+    patterns: tuple[str, ...] = ()
+    since: When | None = None
+    job: str = ""
+    limit: int | None = None
+    follow: bool = False
+
+
+async def events(session: Session, asked: Asked, common: Common) -> int:
+    """List events, or follow them."""
+    style = _style(asked, common, terminal=session.out.is_terminal)
+    query = await _query(session, asked)
+    if asked.follow:
+        return await _follow(session, query, asked.limit or 0, style, common)
+    limit = _SHOWN if asked.limit is None else asked.limit
+    found = session.events.every(query)
+    if limit:
+        found = output.each(await session.events.newest(query, limit))
+    view = _view(session.clock.now())
+    shown = await output.write_all(
+        found, view, style, session.out, quiet=common.quiet, fields=common.fields
+    )
+    if not shown:
+        session.tell("nothing like that has happened")
+    elif shown == limit:
+        session.tell(f"the newest {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+def none(asked: Asked, common: Common) -> int:
+    """List the events of a data directory that does not exist: none."""
+    _style(asked, common, terminal=sys.stdout.isatty())
+    _names(asked)
+    if common.json:
+        common = replace(common, json=False, style=Style.JSONL)
+    return nothing(common, _view(SystemClock().now()), "nothing has happened yet")
+
+
+def line(event: EventOut, now: datetime) -> str:
+    """Return an event in one line for people."""
+    parts = (
+        words.clock(event.at, now),
+        event.name.ljust(_NAME_WIDTH),
+        words.short(event.subject).ljust(8),
+        _told(event),
+    )
+    return words.printable("  ".join(parts).rstrip())
+
+
+def _told(event: EventOut) -> str:
+    """Return what is worth knowing of an event beside its name."""
+    data = event.data
+    percent = f"{data['percent']} %" if "percent" in data else ""
+    parts = (data.get("name"), percent, _reason(event), data.get("detail"))
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _reason(event: EventOut) -> object:
+    """Return why something is as it is; of a tick, what became of it first."""
+    reason, outcome = event.data.get("reason", ""), event.data.get("outcome")
+    return f"{outcome} ({reason})" if outcome else reason
+
+
+async def _follow(
+    session: Session, query: EventQuery, limit: int, style: Style, common: Common
+) -> int:
+    """Write events as they happen, each at once."""
+    numbered = count(1)
+    view, quiet, fields = _view(session.clock.now()), common.quiet, common.fields
+    if style is Style.TABLE and fields is not None:
+        style = Style.PLAIN  # a table would wait for the last
+    async for event in session.events.follow(query):
+        if style is Style.TABLE and not quiet:
+            write_line(line(event, session.clock.now()))
+        else:
+            one = output.each([event])
+            await output.write_all(one, view, style, session.out, quiet=quiet, fields=fields)
+        sys.stdout.flush()
+        if next(numbered) == limit:
+            break
+    return 0
+
+
+def _style(asked: Asked, common: Common, *, terminal: bool) -> Style:
+    style = common.style_on(terminal=terminal)
+    if common.json:
+        return Style.JSONL
+    if asked.follow and style in (Style.JSON, Style.CSV):
+        expected = "expected jsonl, plain or table with --follow"
+        raise Invalid("--output", f"{expected}: {style} is written as a whole")
+    return style
+
+
+async def _query(session: Session, asked: Asked) -> EventQuery:
+    now = session.clock.now()
+    since = None if asked.since is None else asked.since.instant(now)
+    subject = await _subject(session, asked.job) if asked.job else None
+    return EventQuery(subject=subject, names=_names(asked), since=since)
+
+
+def _names(asked: Asked) -> frozenset[EventName]:
+    """Return what was asked for by name; nothing asks for all."""
+    return named(asked.patterns) if asked.patterns else frozenset()
+
+
+async def _subject(session: Session, word: str) -> str:
+    """Return the id of the job that *word* means; a deleted one goes by its whole id."""
+    try:
+        return await session.client.resolve(word)
+    except NotFound:
+        if await session.events.newest(EventQuery(subject=word), 1):
+            return word
+        raise
+
+
+def _view(now: datetime) -> View[EventOut]:
+    return View(
+        key=lambda event: str(event.seq),
+        columns=(
+            Column(
+                name="AT",
+                value=lambda e: e.model_dump(mode="json", include={"at"})["at"],
+                shown=lambda e: words.clock(e.at, now),
+            ),
+            Column(name="EVENT", value=lambda e: e.name),
+            Column(
+                name="SUBJECT", value=lambda e: e.subject, shown=lambda e: words.short(e.subject)
+            ),
+            Column(name="NAME", value=lambda e: e.data.get("name", ""), wide=True),
+            Column(name="REASON", value=_reason),
+            Column(name="ACTOR", value=lambda e: e.actor, least=110),
+            Column(name="DETAIL", value=lambda e: e.data.get("detail", ""), wide=True),
+        ),
+    )

@@ -1,0 +1,182 @@
+"""How far a job has come, while it runs: a live display on a terminal, lines elsewhere."""
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from crawlyard.cli.jobs.views import STATE_STYLES, left, title
+from crawlyard.cli.render import words
+from crawlyard.cli.render.output import Screen
+from crawlyard.core.jobs.limits import LIMITS
+from crawlyard.core.quantity import counted
+from crawlyard.lazy import lazily
+from crawlyard.web.wire.jobs.jobs import JobOut, LimitsOut
+
+if TYPE_CHECKING:
+    from rich import console as rich_console
+    from rich import live as rich_live
+    from rich import progress_bar as rich_bar
+    from rich import spinner as rich_spinner
+    from rich import table as rich_table
+    from rich import text as rich_text
+else:  # lines need nothing of it
+    rich_console, rich_live = lazily("rich.console"), lazily("rich.live")
+    rich_bar, rich_spinner = lazily("rich.progress_bar"), lazily("rich.spinner")
+    rich_table, rich_text = lazily("rich.table"), lazily("rich.text")
+
+LINE_EVERY_S = 10.0
+_BAR = 24  # columns
+_DOT = " · "
+
+
+class Display(Protocol):
+    """Shows a job again and again, until it is closed."""
+
+    def show(self, job: JobOut) -> None:
+        """Show the job as it is now."""
+        ...
+
+    def close(self) -> None:
+        """Give the terminal back; may be called twice."""
+        ...
+
+
+def display_on(screen: Screen, now: Callable[[], float], *, quiet: bool) -> Display:
+    """Return the display that suits *screen*; *now* are the seconds of a steady clock."""
+    if quiet:
+        return Nothing()
+    if screen.is_terminal and not screen.console.is_dumb_terminal:
+        return LivePanel(screen.console)
+    return Lines(screen.say, now)
+
+
+class Nothing:
+    """Shows nothing."""
+
+    def show(self, job: JobOut) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Lines:
+    """Writes a line for each change of state, and one every ten seconds."""
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float]) -> None:
+        self._say = say
+        self._now = now
+        self._last = ("", "")
+        self._due = 0.0
+
+    def show(self, job: JobOut) -> None:
+        """Write a line if it is time for one."""
+        state = (job.state, job.state_reason)
+        if state == self._last and self._now() < self._due:
+            return
+        self._last, self._due = state, self._now() + LINE_EVERY_S
+        parts = [state_words(job), *(numbers(job) if job.usage.discovered else ()), *outlook(job)]
+        if job.current_url:
+            parts.append(words.printable(job.current_url))
+        self._say(_DOT.join(parts))
+
+    def close(self) -> None:
+        """Do nothing: lines are complete."""
+
+
+class LivePanel:
+    """Draws a few lines at the bottom of the terminal, four times a second."""
+
+    def __init__(self, console: "rich_console.Console") -> None:
+        self._spinner = rich_spinner.Spinner("dots")
+        self._live = rich_live.Live(
+            console=console, refresh_per_second=4, transient=True, redirect_stdout=False
+        )
+
+    def show(self, job: JobOut) -> None:
+        """Draw the job as it is now."""
+        self._live.start()
+        self._live.update(panel(job, self._spinner))
+
+    def close(self) -> None:
+        """Wipe the lines and show the cursor again."""
+        with contextlib.suppress(OSError):  # a terminal that was closed needs no cursor
+            self._live.stop()
+
+
+def panel(job: JobOut, spinner: "rich_console.RenderableType") -> "rich_console.Group":
+    """Return the lines of the live display."""
+    head = rich_table.Table.grid(padding=(0, 1))
+    state = rich_text.Text(state_words(job), style=STATE_STYLES.get(job.state, ""))
+    head.add_row(
+        spinner,
+        state,
+        rich_text.Text(words.printable(title(job)), no_wrap=True, overflow="ellipsis"),
+    )
+    middle = rich_table.Table.grid(padding=(0, 1))
+    bar = rich_bar.ProgressBar(total=1.0, completed=fraction(job), width=_BAR)
+    middle.add_row(bar, rich_text.Text(_DOT.join(numbers(job)), no_wrap=True, overflow="ellipsis"))
+    url = rich_text.Text(
+        words.printable(job.current_url), style="dim", no_wrap=True, overflow="ellipsis"
+    )
+    return rich_console.Group(head, middle, rich_text.Text(_DOT.join(outlook(job)) or " "), url)
+
+
+def state_words(job: JobOut) -> str:
+    """Return the state, and its reason where that says more."""
+    if job.state == "running" or job.state_reason == "by_user":
+        return job.state
+    return f"{job.state} ({job.state_reason})"
+
+
+def numbers(job: JobOut) -> list[str]:
+    """Return what was done so far, in the order of its weight."""
+    progress = job.progress
+    parts = [f"{words.number(progress.done)}/{counted(progress.discovered, 'page')}"]
+    if progress.failed:
+        parts.append(f"{words.number(progress.failed)} failed")
+    if progress.rate:
+        parts.append(words.rate(progress.rate))
+    return [*parts, words.amount(progress.bytes), words.span(progress.elapsed_s)]
+
+
+def outlook(job: JobOut) -> list[str]:
+    """Return the time left and the limit that will end the job, or why nobody knows."""
+    if job.due_in_s:
+        attempt = f"attempt {job.failures + 1} of {job.spec.retry.attempts} "
+        told = f"{attempt if job.failures else 'begins '}in {words.span(job.due_in_s)}"
+        return [told, job.detail] if job.detail else [told]
+    if job.state != "running":
+        return [job.detail] if job.detail else []
+    eta = job.progress.eta
+    parts = [f"{left(job)} left"] if eta else [f"time left: {job.progress.eta_unknown}"]
+    if eta is not None and eta.limit is not None:
+        parts.append(f"then the limit of {ceiling(job.limits, eta.limit)}")
+    elif told := limits_words(job.limits):
+        parts.append(f"limits: {told}")
+    return parts
+
+
+def limits_words(limits: LimitsOut) -> str:
+    """Return the ceilings that are set, separated by commas."""
+    set_ = [name for name in LIMITS if getattr(limits, LIMITS[name]) is not None]
+    return ", ".join(ceiling(limits, name) for name in set_)
+
+
+def ceiling(limits: LimitsOut, name: str) -> str:
+    """Return one ceiling in words: ``500 pages``, ``2 h 00 min``."""
+    value = getattr(limits, LIMITS[name])
+    if name == "duration":
+        return words.span(value)
+    return words.amount(value) if name == "bytes" else counted(value, name.removesuffix("s"))
+
+
+def fraction(job: JobOut) -> float:
+    """Return how near the end is, from 0 to 1: of the frontier, or of the first limit to come."""
+    usage = job.usage
+    parts = [usage.done / usage.discovered if usage.discovered else 0.0]
+    for field in LIMITS.values():
+        most = getattr(job.limits, field)
+        if most:
+            parts.append(getattr(usage, field) / most)
+    return min(1.0, max(parts))

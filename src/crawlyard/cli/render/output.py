@@ -1,0 +1,278 @@
+"""What a command found, written as people or programs read it."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import Struct
+from pydantic import BaseModel
+
+from crawlyard.cli.options import OBJECTS, Style
+from crawlyard.cli.render.fields import Fields
+from crawlyard.cli.render.words import printable
+from crawlyard.cli.stdout import write
+from crawlyard.export.csv import cell, row
+from crawlyard.export.jsonl import dumps
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from rich import console as rich_console
+    from rich import table as rich_table
+    from rich import text as rich_text
+
+    from crawlyard.services.templates import yaml
+else:  # a crawl whose stderr is no terminal does without Rich, and takes 0.015 s of CPU less
+    yaml = lazily("crawlyard.services.templates.yaml")
+    rich_console, rich_table = lazily("rich.console"), lazily("rich.table")
+    rich_text = lazily("rich.text")
+
+M = TypeVar("M", bound=BaseModel)
+
+_GAP = 2  # blanks between two columns
+_LEAST = 8  # columns for what is cut; a terminal too narrow for that gets no table
+
+
+class Column(Struct, Generic[M], frozen=True, kw_only=True):
+    """One column: *value* for programs, *shown* for people where that differs."""
+
+    name: str
+    value: Callable[[M], object]
+    shown: Callable[[M], str] | None = None
+    right: bool = False  # numbers
+    wide: bool = False  # takes the room that is left, and is cut at its end
+    least: int = 0  # the width of a terminal below which a table does without
+
+    def text(self, item: M) -> "rich_text.Text":
+        """Return what a person sees, safe on a terminal."""
+        words = self.shown(item) if self.shown is not None else cell(self.value(item))
+        return rich_text.Text(printable(words))
+
+
+class View(Struct, Generic[M], frozen=True, kw_only=True):
+    """How things of one kind are listed; *key* is what ``--quiet`` writes."""
+
+    columns: Sequence[Column[M]]
+    key: Callable[[M], str]
+
+
+class Screen:
+    """stdout or stderr: sentences are written at once, for more there is Rich."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    @property
+    def is_terminal(self) -> bool:
+        """Tell whether a person may be looking."""
+        return self._stream.isatty()
+
+    @cached_property
+    def console(self) -> "rich_console.Console":
+        """Return what writes as `console_on` says."""
+        return console_on(self._stream)
+
+    def say(self, sentence: str) -> None:
+        """Write a sentence on a line of its own, however long, as it is."""
+        if self.is_terminal:
+            self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._stream.write(f"{sentence}\n")
+            self._stream.flush()
+
+
+def console_on(stream: IO[str]) -> "rich_console.Console":
+    """Return what writes to *stream*: for people if it is a terminal, whatever FORCE_COLOR says.
+
+    Colours are left out where NO_COLOR or TERM=dumb asks for that.
+    """
+    return rich_console.Console(file=stream, force_terminal=stream.isatty(), highlight=False)
+
+
+async def each(items: Iterable[M]) -> AsyncIterator[M]:
+    """Yield *items*: what is at hand, for those who wait for each."""
+    for item in items:
+        yield item
+
+
+async def write_all(
+    items: AsyncIterable[M],
+    view: View[M],
+    style: Style,
+    out: "rich_console.Console",
+    *,
+    quiet: bool,
+    fields: Fields | None = None,
+) -> int:
+    """Write *items* to stdout and return how many there were; only a table waits for the last.
+
+    Raises:
+        Invalid: they have not all of *fields*.
+    """
+    if quiet:
+        return await _lines(items, lambda item: printable(view.key(item)))
+    if style in OBJECTS:
+        return await _objects(items, style, fields)
+    if fields is not None:
+        return await write_all(_picked(items, fields), _view_of(fields), style, out, quiet=False)
+    if style is Style.TABLE:
+        return await _table(items, view, out)
+    if style is Style.CSV:
+        return await _csv(items, view.columns)
+    return await _lines(items, lambda item: plain(column.value(item) for column in view.columns))
+
+
+def write_one(item: BaseModel, style: Style, fields: Fields | None = None) -> None:
+    """Write one thing as JSON or YAML: indented, or on one line for ``-o jsonl``.
+
+    Raises:
+        Invalid: it has not all of *fields*.
+    """
+    record = _record(item, fields)
+    if style is Style.YAML:
+        write(b"---\n" + yaml.dumped(record).encode())  # another may follow
+    else:
+        write(dumps(record, indent=None if style is Style.JSONL else 2).encode() + b"\n")
+
+
+def _record(item: BaseModel, fields: Fields | None) -> dict[str, Any]:
+    """Return a thing as the API writes it, or what of it is wanted."""
+    record = item.model_dump(mode="json")
+    if fields is None:
+        return record
+    fields.check(item)
+    return fields.only(record)
+
+
+def plain(values: Iterable[object]) -> str:
+    """Return *values* separated by tabs; nothing in them can be taken for a tab or a new line."""
+    return "\t".join(printable(_word(value)) for value in values)
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+async def _lines(items: AsyncIterable[M], line: Callable[[M], str]) -> int:
+    return await _bytes(items, lambda item: line(item).encode() + b"\n")
+
+
+async def _bytes(items: AsyncIterable[M], encoded: Callable[[M], bytes]) -> int:
+    count = 0
+    async for item in items:
+        write(encoded(item))
+        count += 1
+    return count
+
+
+async def _csv(items: AsyncIterable[M], columns: Sequence[Column[M]]) -> int:
+    """Write rows and, before the first or instead of it, their header: an error has none."""
+    header = row([column.name.lower() for column in columns])
+    count = 0
+    async for item in items:
+        cells = row([cell(column.value(item)) for column in columns])
+        write(cells if count else header + cells)
+        count += 1
+    if not count:
+        write(header)
+    return count
+
+
+async def _objects(items: AsyncIterable[M], style: Style, fields: Fields | None) -> int:
+    if style is Style.JSONL:
+        return await _lines(items, lambda item: dumps(_record(item, fields)))
+    if style is Style.YAML:
+        count = await _bytes(items, lambda i: yaml.dumped([_record(i, fields)]).encode())
+        if not count:
+            write(b"[]\n")
+        return count
+    count = 0
+    async for item in items:
+        body = dumps(_record(item, fields), indent=2).replace("\n", "\n  ")
+        write(f"{',' if count else '['}\n  {body}".encode())
+        count += 1
+    write(b"\n]\n" if count else b"[]\n")
+    return count
+
+
+async def _picked(items: AsyncIterable[M], fields: Fields) -> AsyncIterator[Any]:
+    """Yield the values of *fields* of each of *items*."""
+    first = True
+    async for item in items:
+        if first:
+            fields.check(item)
+        first = False
+        yield fields.values(item.model_dump(mode="json"))
+
+
+def _view_of(fields: Fields) -> View[Any]:
+    """Return the view of what `_picked` yields."""
+
+    def value(place: int) -> Callable[[Any], object]:
+        return lambda values: values[place]
+
+    return View(
+        key=str,
+        columns=[
+            Column(name=path.upper(), value=value(place), wide=True)
+            for place, path in enumerate(fields.paths)
+        ],
+    )
+
+
+async def _table(items: AsyncIterable[M], view: View[M], out: "rich_console.Console") -> int:
+    columns = [column for column in view.columns if out.width >= column.least]
+    rows = [[column.text(item) for column in columns] async for item in items]
+    if not rows:
+        return 0
+    needs = [max(len(c.name), *(row[n].cell_len for row in rows)) for n, c in enumerate(columns)]
+    taken = sum(need for need, c in zip(needs, columns, strict=True) if not c.wide)
+    room = out.width - taken - _GAP * (len(columns) - 1)
+    wide = [need for need, column in zip(needs, columns, strict=True) if column.wide]
+    if room < sum(min(need, _LEAST) for need in wide):
+        _stack(columns, rows, out)
+        return len(rows)
+    widths = iter(_shared(wide, room))
+    table = rich_table.Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    for need, column in zip(needs, columns, strict=True):
+        table.add_column(
+            column.name,
+            justify="right" if column.right else "left",
+            width=next(widths) if column.wide else need,
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for cells in rows:
+        table.add_row(*cells)
+    out.print(table)
+    return len(rows)
+
+
+def _stack(
+    columns: Sequence[Column[M]],
+    rows: Sequence[Sequence["rich_text.Text"]],
+    out: "rich_console.Console",
+) -> None:
+    """Write each row as lines of a name and a value, which is wrapped and never cut."""
+    for number, cells in enumerate(rows):
+        if number:
+            out.print()
+        sheet = rich_table.Table.grid(padding=(0, _GAP, 0, 0))
+        sheet.add_column(style="bold", no_wrap=True)
+        sheet.add_column(overflow="fold")
+        for column, text in zip(columns, cells, strict=True):
+            if text:
+                sheet.add_row(column.name, text)
+        out.print(sheet)
+
+
+def _shared(needs: Sequence[int], room: int) -> list[int]:
+    """Return a width for each of *needs*, together at most *room*; small needs are met in full."""
+    widths = [0] * len(needs)
+    for place, (need, index) in enumerate(sorted((need, i) for i, need in enumerate(needs))):
+        widths[index] = min(need, room // (len(needs) - place))
+        room -= widths[index]
+    return widths

@@ -1,0 +1,111 @@
+"""How far something long has come: a bar on a terminal, a line now and then elsewhere."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from crawlyard.cli.render import words
+from crawlyard.core.quantity import counted
+from crawlyard.databases import CopyProgress
+
+LINE_EVERY_S = 10.0
+_BAR = 24  # columns
+_SOON_S = 1.0  # before that nobody can tell how long it takes
+
+
+class Gauge(Protocol):
+    """Shows progress again and again, until it is closed."""
+
+    def show(self, progress: CopyProgress) -> None:
+        """Show how far it is now."""
+        ...
+
+    def close(self) -> None:
+        """Give the terminal back; may be called twice."""
+        ...
+
+
+def gauge_on(console: Console, now: Callable[[], float], *, quiet: bool) -> Gauge:
+    """Return the gauge that suits *console*; *now* are the seconds of a steady clock."""
+    if quiet:
+        return Nothing()
+    if console.is_terminal and not console.is_dumb_terminal:
+        return Bar(console, now)
+    return Lines(console, now)
+
+
+class Nothing:
+    """Shows nothing."""
+
+    def show(self, progress: CopyProgress) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Pace:
+    """Tells how long the rest takes, if it goes on as it went so far."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._began = now()
+        self._first: float | None = None  # the share that an earlier run has done
+
+    def sentence(self, progress: CopyProgress) -> str:
+        """Return how far it is, in words."""
+        if self._first is None:
+            self._first = progress.share
+        parts = [f"{progress.share:.0%}", progress.doing]
+        if progress.rows:
+            parts.append(counted(progress.rows, "row"))
+        passed, done = self._now() - self._began, progress.share - self._first
+        if passed >= _SOON_S and done > 0:
+            parts.append(f"{words.span(passed * (1 - progress.share) / done)} left")
+        return " · ".join(parts)
+
+
+class Lines:
+    """Writes a line at the beginning, and one every ten seconds."""
+
+    def __init__(self, console: Console, now: Callable[[], float]) -> None:
+        self._console = console
+        self._now = now
+        self._pace = Pace(now)
+        self._due = now()
+
+    def show(self, progress: CopyProgress) -> None:
+        """Write a line if it is time for one."""
+        sentence = self._pace.sentence(progress)
+        if self._now() >= self._due:
+            self._due = self._now() + LINE_EVERY_S
+            self._console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Do nothing: lines are complete."""
+
+
+class Bar:
+    """Draws one line at the bottom of the terminal."""
+
+    def __init__(self, console: Console, now: Callable[[], float]) -> None:
+        self._pace = Pace(now)
+        self._live = Live(
+            console=console, refresh_per_second=4, transient=True, redirect_stdout=False
+        )
+
+    def show(self, progress: CopyProgress) -> None:
+        """Draw how far it is now."""
+        line = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=1.0, completed=progress.share, width=_BAR)
+        line.add_row(bar, self._pace.sentence(progress))
+        self._live.start()
+        self._live.update(line)
+
+    def close(self) -> None:
+        """Wipe the line and show the cursor again."""
+        self._live.stop()

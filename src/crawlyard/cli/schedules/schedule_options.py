@@ -1,0 +1,172 @@
+"""What commands can be told about a schedule, in the groups that their help shows.
+
+An option that was not given is ``None``: an edit must not take it for a wish.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from msgspec import Struct
+
+from crawlyard.cli import values
+from crawlyard.cli.options import choice, option
+from crawlyard.cli.templates.template_options import TEMPLATE, Params
+from crawlyard.cli.when import instant_of
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.schedules.timetable import zone_of
+from crawlyard.errors import Invalid
+
+TIMES, POLICY = "Times", "Policies"
+_UNSET = ScheduleDraft(name="unset", when="@daily")  # what a schedule has where nothing is asked
+_GRACE = values.duration_text(_UNSET.grace)
+
+Ref = Annotated[
+    str,
+    typer.Argument(metavar="SCHEDULE", help="A name, OWNER/NAME or an id.", show_default=False),
+]
+Refs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SCHEDULE",
+        help="Names, ids, or '-' to read them from stdin.",
+        show_default=False,
+    ),
+]
+
+
+NONE, LATEST = "none", "latest"
+"""Words that take away what was set."""
+
+
+class Times(Struct, frozen=True, kw_only=True):
+    """When a schedule is due."""
+
+    tz: Annotated[
+        str | None, option(str, "--tz", "ZONE", "IANA time zone: Europe/Berlin; else UTC.", TIMES)
+    ] = None
+    jitter: Annotated[
+        timedelta | None,
+        option(values.duration, "--jitter", "TIME", "Delay each run by up to TIME.", TIMES),
+    ] = None
+    starts: Annotated[
+        str | None,
+        option(str, "--starts", "INSTANT", "Not due before, in its zone; or none.", TIMES),
+    ] = None
+    ends: Annotated[
+        str | None, option(str, "--ends", "INSTANT", "Not due after, in its zone; or none.", TIMES)
+    ] = None
+    runs: Annotated[
+        str | None, option(str, "--runs", "N", "End after N runs from now; or none.", TIMES)
+    ] = None
+
+
+class Policies(Struct, frozen=True, kw_only=True):
+    """What becomes of runs that cannot be as they should."""
+
+    overlap: Annotated[
+        Overlap | None,
+        choice(
+            "--overlap",
+            of=Overlap,
+            text="While a job has not ended",
+            panel=POLICY,
+            default=_UNSET.overlap,
+        ),
+    ] = None
+    misfire: Annotated[
+        Misfire | None,
+        choice("--misfire", of=Misfire, text="What is late", panel=POLICY, default=_UNSET.misfire),
+    ] = None
+    grace: Annotated[
+        timedelta | None,
+        option(
+            values.duration, "--grace", "TIME", f"So late is still on time; else {_GRACE}.", POLICY
+        ),
+    ] = None
+    catch_up: Annotated[
+        int | None,
+        option(
+            values.count,
+            "--catch-up",
+            "N",
+            f"run_all makes up for; else {_UNSET.catch_up}.",
+            POLICY,
+        ),
+    ] = None
+    pause_after: Annotated[
+        str | None,
+        option(str, "--pause-after", "N", "Pause after N failures in a row; or none.", POLICY),
+    ] = None
+
+
+class NewUse(Struct, frozen=True, kw_only=True):
+    """The template that jobs are to be made of from now on."""
+
+    template: Annotated[
+        str | None, option(str, "--template", "T", "Of this template.", TEMPLATE)
+    ] = None
+    param: Params = None
+    template_version: Annotated[
+        str | None,
+        option(str, "--template-version", "N", "Of that version; or latest.", TEMPLATE),
+    ] = None
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Take away params.NAME or a field such as limits.pages. Repeatable.",
+            rich_help_panel=TEMPLATE,
+            show_default=False,
+        ),
+    ] = None
+
+
+_FIELDS = {"tz": "zone", "starts": "starts_at", "ends": "ends_at", "runs": "runs_left"}
+
+
+def given(*groups: Times | Policies, zone: str, **others: Any) -> dict[str, Any]:
+    """Return what was given, by the names of the fields of `ScheduleDraft`.
+
+    *zone* is that of instants without an offset, if `Times` names none.
+
+    Raises:
+        Invalid: an instant, a count or a zone is none.
+    """
+    asked = {n: getattr(group, n) for group in groups for n in group.__struct_fields__}
+    asked = {name: value for name, value in (asked | others).items() if value is not None}
+    for name in asked.keys() & {"starts", "ends"}:
+        place = zone_of(asked.get("tz", zone))
+        asked[name] = _unless_none(asked[name], partial(instant_of, f"--{name}", zone=place))
+    for name in asked.keys() & {"runs", "pause_after"}:
+        asked[name] = _unless_none(asked[name], partial(count_of, option_of(name)))
+    return {_FIELDS.get(name, name): value for name, value in asked.items()}
+
+
+def version_of(text: str) -> int | None:
+    """Return the version of a template that *text* names, ``None`` for the latest."""
+    return None if text.strip().lower() == LATEST else count_of("--template-version", text)
+
+
+def count_of(name: str, text: str) -> int:
+    """Return the whole number that *text* is.
+
+    Raises:
+        Invalid: of the option *name*; it is none.
+    """
+    try:
+        return values.count(text)
+    except ValueError as error:
+        raise Invalid(name, str(error)) from None
+
+
+def option_of(name: str) -> str:
+    """Return how the option of a field is spelled."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _unless_none(text: str, read: Callable[[str], object]) -> object:
+    return None if text.strip().lower() == NONE else read(text)

@@ -1,0 +1,1 @@
+"""`crawlyard serve | work | demo`."""

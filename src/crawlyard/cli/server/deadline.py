@@ -1,0 +1,107 @@
+"""Deadline of a stop: a process that has not ended by then ends with an error."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from crawlyard.cli.render.words import printable
+
+if TYPE_CHECKING:
+    from crawlyard.services.worker.worker import Worker
+
+GRACE_S = 60.0
+"""Beyond what requests in flight get (`shutdown_s`): twice as long as a stop may wait for a
+SQLite file that others write to, or for a Postgres that does not answer."""
+
+PARENT_S = 5.0
+"""How much longer a process waits for the worker processes that it supervises."""
+
+_TELLING_S = 1.0
+_MOST_NAMED = 10
+_OURS = "crawlyard"
+
+
+class Deadline:
+    """Ends the process if a stop takes longer than *within_s*.
+
+    Whatever hangs, the leases of its jobs lapse then, and other workers take them over. A
+    thread waits for it, because the event loop itself may be what hangs.
+    """
+
+    def __init__(self, within_s: float, *, end: Callable[[int], object] = os._exit) -> None:
+        self._within_s = within_s
+        self._end = end
+        self._last_acts: list[Callable[[], object]] = []
+        self._timer: threading.Timer | None = None
+
+    def of(self, worker: "Worker") -> "Worker":
+        """Return *worker*, whose stops have this deadline from now on."""
+        worker.on_stop = self.begin
+        self.before_the_end(worker.kill_children)
+        return worker
+
+    def before_the_end(self, act: Callable[[], object]) -> None:
+        """Do *act* before the process ends; a process of its own must not be left behind."""
+        self._last_acts.append(act)
+
+    def begin(self, more_s: float = 0.0) -> None:
+        """Count from now on, unless that has begun."""
+        if self._timer is not None:
+            return
+        within_s = self._within_s + more_s
+        args = (within_s, asyncio.get_running_loop())
+        self._timer = threading.Timer(within_s, self._missed, args)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def met(self) -> None:
+        """End nothing: the stop is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _missed(self, within_s: float, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            for act in self._last_acts:
+                with suppress(Exception):
+                    act()
+            telling = threading.Thread(target=_tell, args=(within_s, loop), daemon=True)
+            telling.start()
+            telling.join(_TELLING_S)  # stderr may be a pipe that nobody reads
+        finally:
+            self._end(1)
+
+
+def _tell(within_s: float, loop: asyncio.AbstractEventLoop) -> None:
+    exits = f"stopping took longer than {within_s:g} s; this process exits now"
+    with suppress(Exception):
+        sys.stderr.write(f"error: {exits}. Other workers will take over its jobs\n")
+        sys.stderr.flush()
+        running = printable(", ".join(_going_on(loop)) or "no task of the event loop")
+        sys.stderr.write(f"  still running: {running}\n")
+        sys.stderr.flush()
+
+
+def _going_on(loop: asyncio.AbstractEventLoop) -> list[str]:
+    """Return what has not ended, each with the place in our code where it waits."""
+    tasks = sorted(asyncio.all_tasks(loop), key=lambda task: task.get_name())
+    return [_named(task) for task in tasks[:_MOST_NAMED]]
+
+
+def _named(task: "asyncio.Task[Any]") -> str:
+    work: Any = task.get_coro()
+    name = task.get_name()
+    if name.startswith("Task-"):
+        name = getattr(work, "__qualname__", name)
+    where = ""
+    while work is not None:
+        frame = getattr(work, "cr_frame", None) or getattr(work, "ag_frame", None)
+        module = frame.f_globals.get("__name__", "") if frame is not None else ""
+        if not where or module.startswith(_OURS):
+            where = f"{module}:{frame.f_lineno}" if frame is not None else where
+        work = getattr(work, "cr_await", None) or getattr(work, "ag_await", None)
+    return f"{name} ({where})"

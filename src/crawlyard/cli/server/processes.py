@@ -1,0 +1,198 @@
+"""Several worker processes under one: started, started again when they die, stopped together."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+from crawlyard.cli.here import LocalSession
+from crawlyard.cli.server.deadline import PARENT_S
+from crawlyard.cli.signals import interrupts
+from crawlyard.config import Settings
+from crawlyard.core.quantity import counted
+from crawlyard.errors import Invalid, StoreUnavailable
+
+MOST_PROCESSES = 64
+
+NOTHING_BESIDE = ("--no-scheduler", "--no-webhooks", "--no-janitor")
+"""Words of a worker that runs jobs and operations alone."""
+
+StandIn: TypeAlias = Callable[[], Awaitable[object]]
+"""Does what the first process does beside its jobs, until it is cancelled."""
+
+PARENT = "CRAWLYARD_SUPERVISOR"
+"""In the environment of a worker process: the pid of the process that it ends with."""
+
+_AGAIN_S = (1.0, 30.0)
+"""Waits before another is started: the first, which doubles with each death, and the last."""
+
+_LASTED_S = 60.0  # one that has lived for longer dies of something else
+_LOOK_EVERY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+async def supervise(
+    session: LocalSession,
+    processes: int,
+    own: Sequence[str],
+    beside: Sequence[str],
+    stand_in: StandIn | None = None,
+) -> int:
+    """Run worker processes until a signal, or until all have ended as they should.
+
+    *own* are the words of each; *beside* those of the first alone, which say what it runs
+    beside its jobs: the others run nothing but operations. Once somebody has told the first
+    to stop, *stand_in* runs that here, until the others have ended.
+
+    Raises:
+        Invalid: those are too many, or none.
+        SchemaMismatch: a newer Crawlyard has changed the store meanwhile.
+    """
+    if not 1 <= processes <= MOST_PROCESSES:
+        raise Invalid("--processes", f"expected 1 to {MOST_PROCESSES}, got {processes}")
+    crew = Crew(session)
+    session.deadline.before_the_end(crew.kill)
+    with interrupts(crew.kill, partial(session.deadline.begin, PARENT_S)) as stop:
+        started = counted(processes, "worker process", "worker processes")
+        session.tell(f"{started}; the first also runs schedules, webhooks and upkeep")
+        words = [(*own, *(beside if n == 0 else NOTHING_BESIDE)) for n in range(processes)]
+        working = asyncio.create_task(crew.work(words, stand_in))
+        working.add_done_callback(lambda _: stop.nudge())
+        while not working.done() and stop.first is None:
+            await stop.wait(3600)
+        if not working.done():
+            session.tell("stopping; jobs go back to the queue; once more quits at once")
+            working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+    return stop.exit_code if stop.first is signal.SIGINT else 0
+
+
+class Crew:
+    """Worker processes on the yard of a session."""
+
+    def __init__(self, session: LocalSession) -> None:
+        self._session = session
+        self._processes: set[Process] = set()
+
+    async def work(self, each: Sequence[Sequence[str]], stand_in: StandIn | None = None) -> None:
+        """Run ``crawlyard work`` once for *each*, with these words, until all have ended.
+
+        From the end of the first on, *stand_in* runs beside the others. Cancelled, all are
+        told to stop, and waited for.
+
+        Raises:
+            SchemaMismatch: as for `keep`.
+        """
+        keeping = [asyncio.create_task(self.keep(words)) for words in each]
+        try:
+            if stand_in is not None:
+                keeping.append(asyncio.create_task(self._stand_in(stand_in, *keeping)))
+            await asyncio.gather(*keeping)
+        finally:
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+
+    async def keep(self, words: Sequence[str]) -> None:
+        """Run a worker process, again when it dies, until it ends as it should.
+
+        It ends when somebody told it to stop, or it has nothing left to do. One that dies
+        soon after its start is waited for longer each time.
+
+        Raises:
+            SchemaMismatch: a newer Crawlyard has changed the store: it would die again.
+        """
+        clock, (first_s, last_s) = self._session.clock, _AGAIN_S
+        wait_s = first_s
+        while True:
+            began = clock.monotonic()
+            async with self._begun(words) as process:
+                code = await process.wait()
+            if code == 0:
+                return
+            if clock.monotonic() - began > _LASTED_S:
+                wait_s = first_s
+            again = f"starting another in {wait_s:g} s"
+            self._session.tell(f"worker process {process.pid} ended with {code}; {again}")
+            with contextlib.suppress(StoreUnavailable):
+                await self._session.yard.store.check()
+            await asyncio.sleep(wait_s)
+            wait_s = min(last_s, 2 * wait_s)
+
+    async def _stand_in(
+        self, run: StandIn, first: "asyncio.Task[None]", *others: "asyncio.Task[None]"
+    ) -> None:
+        """Run what the *first* ran beside its jobs, from its end until the *others* have ended."""
+        await asyncio.wait((first,))
+        if all(task.done() for task in others):
+            return
+        self._session.tell("the first worker process has ended; this one does what it did beside")
+        beside = asyncio.create_task(self._again(run))
+        try:
+            await asyncio.wait(others)
+        finally:
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
+
+    async def _again(self, run: StandIn) -> None:
+        wait_s, last_s = _AGAIN_S
+        while True:
+            try:
+                await run()
+            except Exception:  # noqa: BLE001 - whatever it is, the workers go on
+                _log.exception("what runs beside the workers has failed; again in %g s", wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(last_s, 2 * wait_s)
+
+    def kill(self) -> None:
+        """End all of them at once."""
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+    @contextlib.asynccontextmanager
+    async def _begun(self, words: Sequence[str]) -> AsyncIterator[Process]:
+        """Begin a process; leaving the block tells it to stop, and waits for its end."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "crawlyard", "work", *words),
+            env=environment(self._session.settings),
+            start_new_session=True,  # a Ctrl-C is for us
+        )
+        self._processes.add(process)
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+            self._processes.discard(process)
+
+
+def environment(settings: Settings) -> Mapping[str, str]:
+    """Return the environment of a process that works on the yard of *settings*, and ends with us.
+
+    What the command line, the environment or `crawlyard.toml` have said is said there again.
+    """
+    said = {name: getattr(settings, name) for name in settings.model_fields_set}
+    said["data_dir"] = settings.data_dir.absolute()
+    named = {f"CRAWLYARD_{name.upper()}": _text(value) for name, value in said.items()}
+    return os.environ | named | {PARENT: str(os.getpid())}
+
+
+async def orphaned() -> None:
+    """Return when the process that supervises this one is gone; never if there is none."""
+    parent = os.environ.get(PARENT, "")
+    while not parent or parent == str(os.getppid()):  # noqa: ASYNC110 - nothing tells of it
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+def _text(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,1 @@
+"""Routes of users, tokens, settings and saved views."""

@@ -1,0 +1,1 @@
+"""Routes of workers, hosts, events and figures."""

@@ -1,0 +1,1 @@
+"""Answers that are errors, and the pages that explain them."""
