@@ -29,7 +29,7 @@ from crawlyard.core.operation import Failure, OperationState
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import DeliveryAttempt
-from crawlyard.services.fleet.hosts import told_of_host
+from crawlyard.services.fleet.hosts import host_event
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
 from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told
@@ -274,7 +274,7 @@ class _Builder:
         down = HostRule(host="ads.example", state=HostState.BLOCKED, updated_at=at)
         for rule, name in ((slow, EventName.HOST_UPDATED), (down, EventName.HOST_BLOCKED)):
             said = replace(rule, actor="local")
-            await self._store.host_rules.put(said, told_of_host(name, said))
+            await self._store.host_rules.put(said, host_event(name, said))
 
     # --- jobs
 

@@ -22,8 +22,8 @@ from crawlyard.yard import Yard
 
 async def _run(settings: Settings) -> None:
     async with Yard.open(settings) as yard:
-        shop = yard.workshop()
-        given = await asyncio.to_thread(_given, shop.licence)
+        shop = yard.worker_context()
+        given = await asyncio.to_thread(_given, shop.permit)
         claim = await reclaimed(yard.store, given)
         if claim is None:
             return  # claimed by another or moved by an operator meanwhile: the parent handles it
@@ -37,7 +37,7 @@ async def _run(settings: Settings) -> None:
             watch.cancel()
 
 
-def _given(licence: SendPermit) -> Lease:
+def _given(permit: SendPermit) -> Lease:
     """Tell the parent that the child is ready, and return the lease that it sends.
 
     From then on, *licence* follows the parent.
@@ -49,8 +49,8 @@ def _given(licence: SendPermit) -> Lease:
     if not line:
         os._exit(1)  # the parent has died
     said: dict[str, Any] = json.loads(line)
-    licence.good = said.pop(MAY_SEND)
-    threading.Thread(target=_heed_parent, args=(licence,), daemon=True).start()
+    permit.good = said.pop(MAY_SEND)
+    threading.Thread(target=_heed_parent, args=(permit,), daemon=True).start()
     return Lease(**said)
 
 
@@ -62,10 +62,10 @@ def _line() -> bytes:
     return line
 
 
-def _heed_parent(licence: SendPermit) -> None:
+def _heed_parent(permit: SendPermit) -> None:
     """Follow the parent's permission to send requests, and exit when the parent does."""
     while said := os.read(0, 1024):  # empty when the other end of the pipe is gone
-        licence.good = said.endswith(GO_ON)
+        permit.good = said.endswith(GO_ON)
     os._exit(1)
 
 

@@ -25,7 +25,7 @@ from crawlyard.services.worker.worker import Worker, WorkerOptions, worker_id
 from crawlyard.store.store import Store
 
 
-class Works:
+class WorkerFactory:
     """Creates the workers of an instance, which share a host gate and a robots.txt cache.
 
     With *alone*, nothing is shared with other processes or kept in the data directory.
@@ -92,9 +92,9 @@ class Works:
             files = HostLocks(self._settings.data_dir / "workers", name)
             isolation = Isolation(self._settings.model_dump(mode="json"))
         signs = Liveness(name, self._dispatcher, files)
-        return Worker(self.workshop(), self._dispatcher, signs, isolation, options, name)
+        return Worker(self.worker_context(), self._dispatcher, signs, isolation, options, name)
 
-    def workshop(self) -> WorkerContext:
+    def worker_context(self) -> WorkerContext:
         """Return what the jobs of one worker share; the host gate is shared by all workers."""
         return WorkerContext(
             store=self._store,

@@ -70,7 +70,7 @@ class Yard:
         self.store = store
         self.clock = clock
         self._dispatcher = dispatcher or LocalDispatcher()
-        self._made: worker_factory.Works | None = None
+        self._made: worker_factory.WorkerFactory | None = None
         self.bus = _bus(settings, clock)
         self.progress = ProgressTracker(self.bus)
         self.policy = Policy(store)
@@ -150,16 +150,16 @@ class Yard:
         nudge = self.scheduler.nudge
         return self._works.worker(nudge, only=only, slots=slots, tags=tags, reserved=reserved)
 
-    def workshop(self) -> "WorkerContext":
+    def worker_context(self) -> "WorkerContext":
         """Return what the jobs of one worker share; the host gate is shared by the whole yard."""
-        return self._works.workshop()
+        return self._works.worker_context()
 
     @property
-    def _works(self) -> "worker_factory.Works":
+    def _works(self) -> "worker_factory.WorkerFactory":
         """Return the worker factory, loaded and created at first use."""
         if self._made is None:
             self.bus.begin()
-            self._made = worker_factory.Works(
+            self._made = worker_factory.WorkerFactory(
                 self.settings,
                 self.store,
                 self.clock,

@@ -68,7 +68,7 @@ async def a_nursery(yard: Yard, url: str, lease: timedelta = LEASE) -> Nursery:
     await yard.jobs.submit(LOCAL, a_spec(f"{url}/", concurrency=2))
     clock = LeapingClock()
     recorder = Recorder(yard.store.frontier, clock, lease)
-    shop = replace(yard.workshop(), recorder=recorder, clock=clock)
+    shop = replace(yard.worker_context(), recorder=recorder, clock=clock)
     claim = await yard.store.leases.claim(Asker("w"), yard.clock.now(), LEASE)
     assert claim is not None
     run = IsolatedRun(claim, shop, Isolation(yard.settings.model_dump(mode="json")))
@@ -98,7 +98,7 @@ async def test_a_child_sends_nothing_while_it_is_held(yard: Yard, site_server: S
 async def test_a_child_begins_held_if_nothing_may_be_sent(yard: Yard, site_server: Serve) -> None:
     server = await site_server(SITE)
     nursery = await a_nursery(yard, server.url)
-    nursery.shop.licence.good = False
+    nursery.shop.permit.good = False
     running = asyncio.create_task(nursery.run.run())
     await until(lambda: nursery.run._begun)  # before, the checkpoints are the parent's
     await nursery.after_checkpoints(2)

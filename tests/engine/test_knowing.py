@@ -78,7 +78,7 @@ async def a_long_run(yard: Yard, url: str, meanwhile: Callable[[Long], Awaitable
     frontier = LongFrontier(yard.store.frontier, clock, called)
     recorder = Recorder(yard.store.frontier, clock, LEASE)
     store = replace(yard.store, frontier=frontier)
-    shop = replace(yard.workshop(), clock=clock, recorder=recorder, store=store)
+    shop = replace(yard.worker_context(), clock=clock, recorder=recorder, store=store)
     long = Long(JobRun(claim, shop), clock, frontier)
     return long
 

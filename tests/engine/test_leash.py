@@ -39,8 +39,8 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
         yield there
 
 
-def a_leash(clock: FakeClock, licence: SendPermit | None = None) -> LeaseGuard:
-    return LeaseGuard(licence or SendPermit(), clock, clock.now() + SECOND, clock.now() + SECOND)
+def a_leash(clock: FakeClock, permit: SendPermit | None = None) -> LeaseGuard:
+    return LeaseGuard(permit or SendPermit(), clock, clock.now() + SECOND, clock.now() + SECOND)
 
 
 async def test_a_leash_ends_with_its_lease_and_is_renewed() -> None:
@@ -99,7 +99,7 @@ async def test_a_distant_store_does_not_make_a_run_stutter(yard: Yard, away_s: f
     claim = await yard.store.leases.claim(Asker("w"), clock.now(), 60 * SECOND)
     assert claim is not None
     recorder = Recorder(yard.store.frontier, clock, 60 * SECOND)
-    shop = replace(yard.workshop(), clock=clock, recorder=recorder)
+    shop = replace(yard.worker_context(), clock=clock, recorder=recorder)
     around(yard, "leases", "orders", lambda: clock.sleep(timedelta(seconds=away_s)))
     run = JobRun(claim, shop)
     good = []
@@ -119,7 +119,7 @@ async def test_the_age_of_orders_counts_from_the_start_of_their_read(yard: Yard)
     claim = await yard.store.leases.claim(Asker("w"), clock.now(), 60 * SECOND)
     assert claim is not None
     recorder = Recorder(yard.store.frontier, clock, 60 * SECOND)
-    shop = replace(yard.workshop(), clock=clock, recorder=recorder)
+    shop = replace(yard.worker_context(), clock=clock, recorder=recorder)
     run = JobRun(claim, shop)
     await read_orders(shop, [run])  # at once: the store is near
     around(yard, "leases", "orders", lambda: clock.sleep(timedelta(milliseconds=300)))
@@ -153,7 +153,7 @@ async def test_a_run_that_cannot_read_its_orders_stops_sending_and_goes_on_when_
     around(yard, "frontier", "record", hang)
     run = await a_run(yard, server.url, timedelta(seconds=60))
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(60), watched(run, yard.workshop()):
+    async with asyncio.timeout(60), watched(run, yard.worker_context()):
         while len(server.hits) < 30:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
         hangs.set()
@@ -181,7 +181,7 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
     def fetcher(guard: Guard, timeout: timedelta, clock: Clock) -> Fetcher:
         return HttpFetcher(guard, timeout, clock, Resolver(8, slow))
 
-    shop = replace(yard.workshop(), fetcher=fetcher)
+    shop = replace(yard.worker_context(), fetcher=fetcher)
     url = f"http://site.test:{server.port}"
     run = await a_run(yard, url, 60 * SECOND, shop=shop, ignore_robots=True)
     running = asyncio.create_task(run.run())
@@ -208,7 +208,7 @@ async def a_run(
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server_url}/", concurrency=2, **changes))
     clock = SystemClock()
     recorder = Recorder(yard.store.frontier, clock, lease)
-    shop = replace(shop or yard.workshop(), clock=clock, recorder=recorder)
+    shop = replace(shop or yard.worker_context(), clock=clock, recorder=recorder)
     claim = await yard.store.leases.claim(Asker("w"), clock.now(), lease)
     assert isinstance(claim, Claim)
     assert claim.job.id == job.id
@@ -231,7 +231,7 @@ async def test_a_run_whose_store_does_not_answer_stops_sending_when_its_lease_en
     around(yard, "frontier", "record", hide)
     run = await a_run(yard, server.url, timedelta(seconds=0.5))
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(30), watched(run, yard.workshop()):
+    async with asyncio.timeout(30), watched(run, yard.worker_context()):
         # the first may come before the lease ends; two more are half a second apart each
         while len(tried) < 4:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
@@ -260,7 +260,7 @@ async def test_a_run_that_hears_that_its_lease_is_lost_sends_nothing_before_its_
     around(yard, "frontier", "record", hide)
     run = await a_run(yard, server.url, timedelta(seconds=60))
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(30), watched(run, yard.workshop()):
+    async with asyncio.timeout(30), watched(run, yard.worker_context()):
         while len(server.hits) < 10:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
 
@@ -281,7 +281,7 @@ async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_re
     server = await site_server(GraphSite(tree(2, 2)), latency_s=60)
     run = await a_run(yard, server.url, timedelta(seconds=60), ignore_robots=True)
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(10), watched(run, yard.workshop()):
+    async with asyncio.timeout(10), watched(run, yard.worker_context()):
         while not server.hits:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
 

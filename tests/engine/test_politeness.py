@@ -58,8 +58,8 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
     await yard.jobs.submit(LOCAL, a_spec(url, delay_s=0.5))
     claim = await yard.store.leases.claim(Asker("w"), yard.clock.now(), yard.settings.lease)
     assert claim is not None
-    run = JobRun(claim, replace(yard.workshop(), fetcher=fetcher))
-    async with watched(run, yard.workshop()):
+    run = JobRun(claim, replace(yard.worker_context(), fetcher=fetcher))
+    async with watched(run, yard.worker_context()):
         await run.run()
 
     arrived = [hit.at for hit in server.hits]

@@ -296,7 +296,7 @@ async def broken(yard: Yard, policy: RetryPolicy) -> Job:
         Asker("w", only=job.id), yard.clock.now(), timedelta(seconds=8)
     )
     assert claim is not None
-    await JobRun(claim, replace(yard.workshop(), robots=BrokenRobots(yard.clock))).run()
+    await JobRun(claim, replace(yard.worker_context(), robots=BrokenRobots(yard.clock))).run()
     standing = await yard.jobs.get(LOCAL, job.id)
     assert standing.shard.worker is None
     return standing.job

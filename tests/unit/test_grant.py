@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.access.grant import FIELD_OF, asked_for, not_granted, withheld
+from crawlyard.core.access.grant import FIELD_OF, needed_grants, not_granted, withheld
 from crawlyard.core.access.user import LOCAL, Actor, Grant, Grants, Role
 from crawlyard.core.jobs.spec import JobSpec
 from tests.builders import a_spec
@@ -27,7 +27,7 @@ def test_each_grant_is_a_field_of_the_grants_and_of_a_spec() -> None:
 def test_what_a_spec_asks_for_is_read_from_its_fields(
     asked: dict[str, Any], expected: tuple[Grant, ...]
 ) -> None:
-    assert asked_for(a_spec(**asked)) == expected
+    assert needed_grants(a_spec(**asked)) == expected
 
 
 def test_what_is_not_granted_is_withheld() -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crawlyard.core.schedules.forecast import Concern, ForecastBounds, outlook
+from crawlyard.core.schedules.forecast import Concern, ForecastBounds, forecast_of
 from crawlyard.core.schedules.timetable import timetable
 
 NOW = datetime(2027, 3, 26, 12, tzinfo=UTC)
@@ -14,7 +14,7 @@ HOUR = timedelta(hours=1)
 def concerns(
     when: str, count: int = 5, zone: str = "Europe/Berlin", **bounds: object
 ) -> list[Concern]:
-    found = outlook(timetable(when, zone, NOW), NOW, count, ForecastBounds(**bounds))  # type: ignore[arg-type]  # of each field's own
+    found = forecast_of(timetable(when, zone, NOW), NOW, count, ForecastBounds(**bounds))  # type: ignore[arg-type]  # of each field's own
     return [warning.concern for warning in found.warnings]
 
 
@@ -22,7 +22,7 @@ def test_runs_come_in_their_order_within_their_bounds() -> None:
     table = timetable("every 1h", "UTC", NOW)
     bounds = ForecastBounds(starts_at=NOW + 2 * HOUR, ends_at=NOW + 4 * HOUR)
 
-    found = outlook(table, NOW, 10, bounds)
+    found = forecast_of(table, NOW, 10, bounds)
 
     assert found.instants == tuple(NOW + n * HOUR for n in (2, 3, 4))
     assert found.warnings == ()

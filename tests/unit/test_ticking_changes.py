@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.schedules.decision import (
     TickDecision,
-    asked_for,
     decide,
     foreseen,
     released,
+    requested_run,
     resumed,
 )
 from crawlyard.core.schedules.planning import fire_at, never_due, planned
@@ -52,7 +52,7 @@ def test_a_run_that_is_asked_for_replaces_as_a_tick_does_and_is_not_counted() ->
     schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS, waiting_at=at(0.2), runs_left=3)
     job = its_job(schedule, at(0))
 
-    run, decision = asked_for(schedule, at(0.7), [job], "ann")
+    run, decision = requested_run(schedule, at(0.7), [job], "ann")
 
     assert (run.reason, run.detail) == (TickReason.BY_USER, "asked for by ann")
     assert rows(decision) == [
@@ -70,7 +70,7 @@ def test_a_run_that_is_asked_for_replaces_as_a_tick_does_and_is_not_counted() ->
 def test_a_run_that_is_asked_for_leaves_what_waits_unless_it_replaces(overlap: Overlap) -> None:
     schedule = planned_one(overlap=overlap, waiting_at=at(0.2))
 
-    _, decision = asked_for(schedule, at(0.7), [], "ann")
+    _, decision = requested_run(schedule, at(0.7), [], "ann")
 
     assert rows(decision) == [(at(0.7), "ran", "by_user")]
     assert decision.schedule_after.waiting_at == at(0.2)

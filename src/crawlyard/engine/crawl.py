@@ -70,10 +70,10 @@ class Crawl:
         tools.gate.queue(start.key, self._turns.waiting)
         self._lanes = Lanes(self._turns, tools.gate, tools.clock)
         self._learning = RobotsQueue(tools.gate, self._turns, self._visitor.ask, self._spawn)
-        self._manners = Politeness(
+        self._politeness = Politeness(
             start.key,
             tools.gate,
-            RobotsAccess(agent, robots, lambda url: self._learning.ask(url, self._manners)),
+            RobotsAccess(agent, robots, lambda url: self._learning.ask(url, self._politeness)),
             self._draft.note,
             self._discovery.listed_by_robots,
         )
@@ -98,7 +98,7 @@ class Crawl:
 
     def _adopt(self, spec: JobSpec) -> None:
         self._spec = spec
-        self._manners.adopt(spec)
+        self._politeness.adopt(spec)
         self._limiter = self._part.limiter(spec)
         self._discovery.adopt(spec)
         self._vetted.clear()
@@ -251,7 +251,7 @@ class Crawl:
         if self._spec.ignore_robots:
             return None
         origin = origin_of(target.url)
-        known = self._manners.rules_of(origin, target.host)
+        known = self._politeness.rules_of(origin, target.host)
         if isinstance(known, Closed):
             return record.failed(target, known.kind, known.detail, self._clock.now())
         if known is not None:
@@ -262,7 +262,7 @@ class Crawl:
         if len(self._learning) >= max(1, self._spec.concurrency // 2) or not self._has_room():
             self._defer(target.host)
         else:
-            self._learning.begin(self._manners, origin, target.host)
+            self._learning.begin(self._politeness, origin, target.host)
         return None
 
     async def _visit(self, target: Target, slot: Slot) -> None:
@@ -327,7 +327,7 @@ class Crawl:
         self._held.add(target.fp)
         self._lanes.admitted(target)
         self._discovery.met(target)
-        self._manners.wish(target.host)
+        self._politeness.wish(target.host)
         wait = (target.due_at - self._clock.now()).total_seconds() if target.due_at else 0.0
         if wait > 0:
             self._turns.push_later(target, wait)

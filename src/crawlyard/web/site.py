@@ -106,7 +106,7 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         stats=Stats(yard.store, yard.clock),
         overview=Overview(yard.store, yard.clock, watching, DataDisk(yard.settings).room),
         backfills=Backfills(yard.scheduler, yard.operations, yard.clock),
-        preview=Preview(requests, yard.policy, yard.workshop()),
+        preview=Preview(requests, yard.policy, yard.worker_context()),
         live=Hub(yard, access, watching),
         gauging=Metrics(yard.store, yard.bus, yard.clock),
         cursors=Cursors(await _sealing_key(yard)),

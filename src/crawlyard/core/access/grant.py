@@ -16,7 +16,7 @@ FIELD_OF: Mapping[Grant, str] = {
 """The spec field that needs each grant."""
 
 
-def asked_for(spec: JobSpec) -> tuple[Grant, ...]:
+def needed_grants(spec: JobSpec) -> tuple[Grant, ...]:
     """Return the grants that *spec* needs, in the order of `Grant`."""
     return tuple(grant for grant, field in FIELD_OF.items() if getattr(spec, field))
 

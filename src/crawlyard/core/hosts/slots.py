@@ -88,7 +88,7 @@ class HostTerms(Struct, frozen=True, kw_only=True):
     every_s: float = 0.0  # between them
 
 
-def seats_of(
+def slots_of(
     wish: SlotRequest,
     mine: SlotHolder,
     others: Sequence[SlotHolder],
@@ -119,14 +119,14 @@ def _share(mine: SlotHolder, others: Sequence[SlotHolder], seats: int, now: date
     return shares([mine, *others], seats, now)[mine.asker]
 
 
-def shares(sitters: Sequence[SlotHolder], seats: int, now: datetime) -> dict[str, int]:
+def shares(slot_holders: Sequence[SlotHolder], seats: int, now: datetime) -> dict[str, int]:
     """Return how many of *seats* each process should have, none more than it wants.
 
     Shares are equal, and what one process leaves goes to the others. If there are fewer slots than
     processes, they take turns, so that none starves.
     """
-    parts = dict.fromkeys((sitter.asker for sitter in sitters), 0)
-    hungry = sorted((s for s in sitters if s.wanted > 0), key=lambda s: s.asker)
+    parts = dict.fromkeys((sitter.asker for sitter in slot_holders), 0)
+    hungry = sorted((s for s in slot_holders if s.wanted > 0), key=lambda s: s.asker)
     if seats < len(hungry):
         hungry.sort(key=lambda s: _place(s, now))
     line = deque(hungry)

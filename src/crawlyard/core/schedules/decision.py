@@ -151,7 +151,7 @@ def foreseen(
     return decision.schedule_after, rows | {tick.due_at: tick for tick in decision.ticks}
 
 
-def asked_for(
+def requested_run(
     schedule: CrawlSchedule, at: datetime, active: Sequence[Job], by: str
 ) -> tuple[Run, TickDecision]:
     """Return the run that user *by* requests now, at *at*, and the decision that makes room for it.

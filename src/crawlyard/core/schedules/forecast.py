@@ -49,7 +49,7 @@ class ForecastBounds(Struct, frozen=True, kw_only=True):
     jitter: timedelta = timedelta(0)
 
 
-def outlook(table: Timetable, now: datetime, count: int, bounds: ForecastBounds) -> Forecast:
+def forecast_of(table: Timetable, now: datetime, count: int, bounds: ForecastBounds) -> Forecast:
     """Return at most *count* runs of *table* after *now*, with warnings.
 
     Warnings are based on the next `_LOOKED_AT` runs; those about clock changes, on the *count*

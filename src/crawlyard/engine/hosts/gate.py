@@ -110,7 +110,7 @@ class HostGate:
         self._clock = clock
         self._hosts: dict[str, Host] = {}
         self._queues: dict[str, Callable[[str], int]] = {}
-        self._seating = (
+        self._ledger = (
             HostLedger(clock, pacer, name or new_id(), self._hosts) if pacer is not None else None
         )
 
@@ -144,14 +144,14 @@ class HostGate:
         state, now = self._hosts[host], self._clock.monotonic()
         state.asked_at = now
         wait = max(0.0, state.free_at - now)
-        if self._seating is None:
+        if self._ledger is None:
             return NEVER if state.in_flight >= state.at_once else state.prepared_in(wait, now)
         if state.good_until is None or self._clock.now() >= state.good_until:
-            self._seating.meet(host, state)
+            self._ledger.meet(host, state)
             return NEVER
         if state.rule is not None and state.rule.state is not HostState.OPEN:
             return 0.0 if state.rule.state is HostState.BLOCKED else NEVER
-        return self._seated_in(self._seating, host, state, wait)
+        return self._seated_in(self._ledger, host, state, wait)
 
     def _seated_in(self, seating: HostLedger, name: str, host: Host, wait: float) -> float:
         delay = host.delay_s
@@ -241,10 +241,10 @@ class HostGate:
         """Return the seconds until a prepared request may be sent; see `ready_in`."""
         now = self._clock.monotonic()
         wait, delay = max(0.0, host.free_at - now), host.delay_s
-        if self._seating is None:
+        if self._ledger is None:
             return wait
         if host.good_until is None or self._clock.now() >= host.good_until:
-            self._seating.meet(name, host)
+            self._ledger.meet(name, host)
             return NEVER
         if host.state is not HostState.OPEN:
             return NEVER
@@ -252,7 +252,7 @@ class HostGate:
             return wait
         host.drop_missed(now)
         if host.missed or not host.booked:
-            self._seating.book(name, host)
+            self._ledger.book(name, host)
             return NEVER
         return max(wait, host.booked[0] - now)
 
@@ -296,8 +296,8 @@ class HostGate:
         if state.strikes and self._clock.monotonic() >= state.held_until:
             state.strikes = 0
             state.news += 1
-            if self._seating is not None:
-                self._seating.tell_answer(host)
+            if self._ledger is not None:
+                self._ledger.tell_answer(host)
 
     def refused(self, host: str, retry_after_s: float | None) -> float:
         """Hold *host* after a 429 or 503; return the seconds left.
@@ -320,8 +320,8 @@ class HostGate:
     def _hold(self, name: str, host: Host, hold_s: float) -> None:
         host.news += 1
         host.hold(self._clock.monotonic() + hold_s)
-        if self._seating is not None:
-            self._seating.tell_hold(name, hold_s, host.strikes)
+        if self._ledger is not None:
+            self._ledger.tell_hold(name, hold_s, host.strikes)
 
     def reports(self) -> list[HostReport]:
         """Return the state of each host, the busiest first, at most `MOST_REPORTED`."""
@@ -349,5 +349,5 @@ class HostGate:
 
     async def close(self) -> None:
         """Stop background tasks and give seats back."""
-        if self._seating is not None:
-            await self._seating.close()
+        if self._ledger is not None:
+            await self._ledger.close()

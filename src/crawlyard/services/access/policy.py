@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.access.grant import asked_for, how_to_grant, not_granted, withheld
+from crawlyard.core.access.grant import how_to_grant, needed_grants, not_granted, withheld
 from crawlyard.core.access.policy import SectionName, ceilings_of, grants_of
 from crawlyard.core.access.user import NO_QUOTA, Actor, Grant, Grants, Quota
 from crawlyard.core.event import Event
@@ -79,7 +79,7 @@ class Policy:
         The reason says why even a trusted actor needs them, and is added to a refusal; it
         is empty otherwise.
         """
-        asked = asked_for(spec)
+        asked = needed_grants(spec)
         if not asked or not actor.trusted:
             return asked, ""
         if await self.is_trusted(origin):

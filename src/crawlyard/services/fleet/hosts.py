@@ -140,7 +140,7 @@ class Hosts:
                 return old
             gone = replace(old, actor=actor.id, updated_at=self._clock.now())
             try:
-                told = told_of_host(EventName.HOST_UNSET, gone)
+                told = host_event(EventName.HOST_UNSET, gone)
                 await self._store.host_rules.delete(name, old.version, told)
             except Conflict:
                 continue
@@ -165,7 +165,7 @@ class Hosts:
                 return await self.get(actor, name)
             new = replace(old, **changes, actor=actor.id, updated_at=now, version=old.version + 1)
             try:
-                await self._store.host_rules.put(new, told_of_host(event, new))
+                await self._store.host_rules.put(new, host_event(event, new))
             except Conflict:
                 continue
             return await self._seen(actor, new)
@@ -207,7 +207,7 @@ def _ruled(asked: HostStanding | None, name: str, rule: HostRule | None) -> Host
     )
 
 
-def told_of_host(name: EventName, rule: HostRule) -> Event:
+def host_event(name: EventName, rule: HostRule) -> Event:
     """Return the event of a change to a host's rule; *rule* is the new one."""
     return Event(
         name=name,

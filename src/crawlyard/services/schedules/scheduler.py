@@ -12,7 +12,7 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.parse import shown
-from crawlyard.core.schedules.decision import asked_for, resumed
+from crawlyard.core.schedules.decision import requested_run, resumed
 from crawlyard.core.schedules.planning import never_due, planned
 from crawlyard.core.schedules.records import Backfilled, ScheduleDraft
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, Tick
@@ -311,7 +311,7 @@ class Scheduler(ScheduleReader):
         ):
             at += _MICROSECOND
         await self._ticker.check_room(schedule, 1)
-        run, decision = asked_for(schedule, at, active, by)
+        run, decision = requested_run(schedule, at, active, by)
         job, created = await self._ticker.job(schedule, at, by=by)
         replaced = (replace(tick, decided_at=now) for tick in decision.ticks)
         ticks = (*replaced, run.tick(schedule.id, job.id, now))

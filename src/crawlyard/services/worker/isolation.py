@@ -136,7 +136,7 @@ class IsolatedRun:
         if ready is None or not ready.result():
             return False  # it is dead
         self._begun = True
-        await _tell(child, asdict(self.lease) | {MAY_SEND: self._shop.licence.good})
+        await _tell(child, asdict(self.lease) | {MAY_SEND: self._shop.permit.good})
         return True
 
     async def _kept(self) -> bool:

@@ -54,9 +54,9 @@ class LeaseGuard:
     """
 
     def __init__(
-        self, licence: SendPermit, clock: Clock, until: datetime | None, asked_at: datetime
+        self, permit: SendPermit, clock: Clock, until: datetime | None, asked_at: datetime
     ) -> None:
-        self._licence = licence
+        self._licence = permit
         self._clock = clock
         self._until = until
         self._asked_at = asked_at

@@ -63,7 +63,7 @@ async def read_orders(shop: WorkerContext, runs: Sequence[JobRun]) -> None:
     asked_at, began = shop.clock.now(), shop.clock.monotonic()
     leases = [run.lease for run in runs]
     orders = await shop.store.leases.orders(leases)
-    shop.licence.round_trip.took(shop.clock.monotonic() - began)
+    shop.permit.round_trip.took(shop.clock.monotonic() - began)
     for run, lease, order in zip(runs, leases, orders, strict=True):
         if (run.lease.shard, run.lease.attempt) == (lease.shard, lease.attempt):
             run.obey(order, asked_at)  # otherwise it has moved on to another shard

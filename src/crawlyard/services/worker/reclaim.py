@@ -30,7 +30,7 @@ class Reclaimer:
         self._name = name
         self._store = store
         self._clock = clock
-        self._signs = signs
+        self._liveness = signs
         self._looked_at = -LOOK_EVERY.total_seconds()
         self._came_at: datetime | None = None
         self._late = False
@@ -59,13 +59,13 @@ class Reclaimer:
         leases = self._store.leases
         others = await self._others()
         taken = []
-        if dead := self._signs.dead(others):
+        if dead := self._liveness.dead(others):
             taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
         if now >= self._excused_until:
             taken += await leases.take_back(self._clock.now(), (), self._lost)
         for job in taken:
             _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
-        self._signs.sweep(others)
+        self._liveness.sweep(others)
         return bool(taken)
 
     def _excuse_if_late(self) -> None:
@@ -83,8 +83,8 @@ class Reclaimer:
         which they have lapsed if it is.
         """
         holders = await self._others()
-        now, known = self._clock.monotonic(), self._signs.known(holders)
-        if self._signs.dead(holders) or (holders and now < self._excused_until):
+        now, known = self._clock.monotonic(), self._liveness.known(holders)
+        if self._liveness.dead(holders) or (holders and now < self._excused_until):
             return False
         strangers = holders - known
         self._strangers = {w: self._strangers.get(w, now) for w in strangers}
@@ -92,7 +92,7 @@ class Reclaimer:
 
     def is_dead(self, worker: str) -> bool:
         """Return whether *worker* is known to be dead."""
-        return worker in self._signs.dead({worker})
+        return worker in self._liveness.dead({worker})
 
     async def _others(self) -> set[str]:
         return set(await self._store.leases.holders()) - {self._name}

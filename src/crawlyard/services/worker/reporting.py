@@ -87,12 +87,12 @@ class Reporter:
     """Writes the report of one worker while it runs, and reads what operators want of it."""
 
     def __init__(
-        self, name: str, store: WorkerStore, gate: HostGate, deeds: Counters, clock: Clock
+        self, name: str, store: WorkerStore, gate: HostGate, counters: Counters, clock: Clock
     ) -> None:
         self._name = name
         self._store = store
         self._gate = gate
-        self._deeds = deeds
+        self._deeds = counters
         self._clock = clock
         self._began = clock.now()
         self._lately: deque[_Mark] = deque()
@@ -125,7 +125,7 @@ class Reporter:
 
     def report(self, standing: WorkerStanding) -> WorkerReport:
         """Return the current report."""
-        deeds, (pages_per_s, cpu) = self._deeds, self._pace()
+        counters, (pages_per_s, cpu) = self._deeds, self._pace()
         return WorkerReport(
             id=self._name,
             host=socket.gethostname(),
@@ -135,11 +135,11 @@ class Reporter:
             reserved=standing.reserved,
             tags=standing.tags,
             running=tuple(standing.running),
-            pages=deeds.pages,
-            bytes=deeds.bytes,
-            errors=dict(deeds.errors),
-            waits=tuple(deeds.waits),
-            waited_s=round(deeds.waited_s, 3),
+            pages=counters.pages,
+            bytes=counters.bytes,
+            errors=dict(counters.errors),
+            waits=tuple(counters.waits),
+            waited_s=round(counters.waited_s, 3),
             pages_per_s=round(pages_per_s, 2),
             memory_bytes=_memory(),
             cpu=round(cpu, 2),

@@ -63,8 +63,8 @@ class WorkerContext(Struct, frozen=True):
     progress: ProgressTracker
     agent: str  # the instance's user agent, for specs that set none
     fetcher: MakeFetcher
-    deeds: Counters = field(default_factory=Counters)
-    licence: SendPermit = field(default_factory=SendPermit)
+    counters: Counters = field(default_factory=Counters)
+    permit: SendPermit = field(default_factory=SendPermit)
 
 
 class JobRun:
@@ -80,7 +80,7 @@ class JobRun:
         self._shop = shop
         self._actor = f"worker:{claim.lease.worker}"
         self._crawl: Crawl | None = None
-        self._diary: JobLog | None = None  # None until the stored course has been read
+        self._job_log: JobLog | None = None  # None until the stored course has been read
         self._ordered = False  # the store ordered a stop: the last batch frees the lease
         self._draining = False  # the worker is stopping: the job is queued again
         self._changed = False  # the last answer carried an edit
@@ -89,7 +89,7 @@ class JobRun:
         self._answer: Checkpoint | None = None  # to the last heartbeat before the crawl began
         until, lease = claim.shard.lease_until, shop.recorder.lease
         asked_at = shop.clock.now() - lease if until is None else until - lease
-        self._leash = LeaseGuard(shop.licence, shop.clock, until, asked_at)
+        self._lease_guard = LeaseGuard(shop.permit, shop.clock, until, asked_at)
 
     @property
     def job_id(self) -> str:
@@ -108,14 +108,14 @@ class JobRun:
 
     def may_send(self) -> bool:
         """Return whether a request may be sent now."""
-        return self._leash.good()
+        return self._lease_guard.good()
 
     def obey(self, order: Order, asked_at: datetime) -> None:
         """Follow an order that was read from the store at *asked_at*, between checkpoints."""
-        held = not self._leash.good()
-        self._leash.hear(asked_at)
+        held = not self._lease_guard.good()
+        self._lease_guard.hear(asked_at)
         if order is Order.LOST:
-            self._leash.revoke()
+            self._lease_guard.revoke()
         if self._crawl is None:
             return
         if held:
@@ -192,7 +192,7 @@ class JobRun:
             start = await self._start()
             if start is None:
                 return
-            self._diary = JobLog(await self._course())
+            self._job_log = JobLog(await self._course())
             crawl = Crawl(spec, agent, fetcher, shop.tools, shop.robots, start)
             self._crawl = crawl
             if self._answer is not None:
@@ -228,7 +228,7 @@ class JobRun:
         self.lease = replace(answer.lease, version=self.lease.version)
         self._answer, self._lost = answer, answer.order is Order.LOST
         if not self._lost:
-            self._leash.renew(asked_at + self._shop.recorder.lease, asked_at)
+            self._lease_guard.renew(asked_at + self._shop.recorder.lease, asked_at)
         return not self._lost
 
     async def _course(self) -> Course:
@@ -265,8 +265,8 @@ class JobRun:
         if answer.order is Order.LOST:
             self._lost = True
             return
-        self._leash.renew(asked_at + self._shop.recorder.lease, asked_at)
-        self._shop.deeds.recorded(batch)
+        self._lease_guard.renew(asked_at + self._shop.recorder.lease, asked_at)
+        self._shop.counters.recorded(batch)
         if answer.order is Order.STOP:
             self._ordered = True
             crawl.stop()
@@ -283,7 +283,7 @@ class JobRun:
     def _written_down(self, batch: Batch, usage: Usage) -> Batch:
         """Return the batch with its log lines, and with the course if it is due."""
         now = self._shop.clock.now()
-        course = self._diary.follow(batch, usage, now) if self._diary is not None else None
+        course = self._job_log.follow(batch, usage, now) if self._job_log is not None else None
         lines = lines_of(batch, now)
         if not self._begun:
             self._begun = True

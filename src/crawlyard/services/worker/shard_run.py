@@ -50,7 +50,7 @@ class ShardRun(JobRun):
             self._begun = False
             if claim.shard.lease_until is not None:
                 until = claim.shard.lease_until
-                self._leash.renew(until, until - self._shop.recorder.lease)
+                self._lease_guard.renew(until, until - self._shop.recorder.lease)
             await super()._crawl_it()
 
     async def _start(self) -> Start | None:

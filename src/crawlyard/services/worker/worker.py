@@ -69,9 +69,9 @@ class Worker:
         self.id = name
         self._shop = shop
         self._dispatcher = dispatcher
-        self._signs = signs
+        self._liveness = signs
         self._bell: Bell | None = None  # set while it runs
-        self._rescue = Reclaimer(name, shop.store, shop.clock, signs)
+        self._reclaimer = Reclaimer(name, shop.store, shop.clock, signs)
         self._isolation = isolation
         self._options = options
         self._rules = options.rules
@@ -140,8 +140,8 @@ class Worker:
             StoreUnavailable: the store of a single-job worker was unavailable for too long.
         """
         shop = self._shop
-        shop.licence.good = self._signs.holding
-        reporter = Reporter(self.id, shop.store.workers, shop.tools.gate, shop.deeds, shop.clock)
+        shop.permit.good = self._liveness.holding
+        reporter = Reporter(self.id, shop.store.workers, shop.tools.gate, shop.counters, shop.clock)
         beside = (
             asyncio.create_task(watch_orders(shop, self._direct)),
             asyncio.create_task(reporter.run(self._standing, self.heed)),
@@ -149,7 +149,7 @@ class Worker:
         )
         try:
             async with (
-                self._signs.shown(self._changed),
+                self._liveness.shown(self._changed),
                 self._dispatcher.bell(self._listener) as bell,
             ):
                 self._bell = bell
@@ -202,29 +202,29 @@ class Worker:
 
     def _changed(self) -> None:
         """Look for dead workers at once; hold requests while others may think this one dead."""
-        self._rescue.hasten()
-        if not self._signs.holding:
+        self._reclaimer.hasten()
+        if not self._liveness.holding:
             self._license(good=False)
-        elif not self._shop.licence.good and (self._regaining is None or self._regaining.done()):
+        elif not self._shop.permit.good and (self._regaining is None or self._regaining.done()):
             self._regaining = asyncio.create_task(self._regain())
         self._wake()
 
     async def _regain(self) -> None:
         """Resume sending now that others see us alive, but not for jobs they have taken."""
-        while self._signs.holding:
+        while self._liveness.holding:
             try:
                 await read_orders(self._shop, self._direct())
             except StoreUnavailable:
                 await self._shop.clock.sleep(ORDERS_EVERY)
                 continue
-            if self._signs.holding:
+            if self._liveness.holding:
                 self._license(good=True)
             return
 
     def _license(self, *, good: bool) -> None:
-        if self._shop.licence.good == good:
+        if self._shop.permit.good == good:
             return
-        self._shop.licence.good = good
+        self._shop.permit.good = good
         if not good:
             _log.warning("this worker's lock is lost: no request is sent until it is held again")
         elif self._runs:
@@ -252,13 +252,13 @@ class Worker:
         try:
             await self._give_back()
             await self._claiming.fill(self)  # first, as a new job should start in milliseconds
-            if await self._rescue.take_back():
+            if await self._reclaimer.take_back():
                 await self._claiming.fill(self)
             through = not (self._runs or self._left) and await self._through(drain=drain)
         except StoreUnavailable as error:
             now = self._shop.clock.monotonic()
             self._away_since = now if self._away_since is None else self._away_since
-            self._rescue.excuse()
+            self._reclaimer.excuse()
             alone = self._rules.only is not None and not self._runs
             if alone and now - self._away_since >= PATIENCE_ALONE_S:
                 raise
@@ -276,7 +276,7 @@ class Worker:
     @property
     def takes_more(self) -> bool:
         """Return whether it claims jobs: not while stopping, quiet or not allowed to send."""
-        return self._shop.licence.good and not (self._stopping or self._quiet)
+        return self._shop.permit.good and not (self._stopping or self._quiet)
 
     def give_up(self, job_id: str, shard: int) -> None:
         """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
@@ -286,7 +286,7 @@ class Worker:
 
     def begin(self, claim: Claim) -> None:
         """Start running a claimed job."""
-        self._shop.deeds.began(claim.job, self._shop.clock.now())
+        self._shop.counters.began(claim.job, self._shop.clock.now())
         run: JobRun | IsolatedRun
         if claim.job.isolated and self._isolation is not None:
             run = IsolatedRun(claim, self._shop, self._isolation)
@@ -331,7 +331,7 @@ class Worker:
             return True
         if standing.job.state is State.RUNNING:
             holder = standing.shard.worker
-            return holder is not None and not self._rescue.is_dead(holder)
+            return holder is not None and not self._reclaimer.is_dead(holder)
         return standing.job.state is not State.PENDING
 
     async def waits(self) -> bool:
@@ -342,4 +342,4 @@ class Worker:
     async def _is_drained(self) -> bool:
         if await self.waits():
             return False
-        return await self._rescue.is_nobodys(self._rules.lease)
+        return await self._reclaimer.is_nobodys(self._rules.lease)

@@ -137,9 +137,9 @@ def _sit(
 ) -> list[HostTerms]:
     names = [clean(wish.host) for wish in wishes]
     kept, rules = _locked(conn, names), _rules(conn, names)
-    sitters = _sitters(conn, names, now)
+    slot_holders = _sitters(conn, names, now)
     found = {
-        name: settled(asker, wish, kept[name], sitters[name], rules.get(name), now)
+        name: settled(asker, wish, kept[name], slot_holders[name], rules.get(name), now)
         for name, wish in zip(names, wishes, strict=True)
     }
     _keep_seats(conn, found, asker, until)
@@ -157,9 +157,9 @@ def _sitters(
     conn: Connection, names: Collection[str], now: datetime
 ) -> dict[str, list[SlotHolder]]:
     """Return the unexpired slot holders of each host."""
-    sitters: dict[str, list[SlotHolder]] = defaultdict(list)
+    slot_holders: dict[str, list[SlotHolder]] = defaultdict(list)
     for row in conn.execute(_LIVE, {"names": names, "now": now}):
-        sitters[row.host].append(
+        slot_holders[row.host].append(
             SlotHolder(
                 asker=row.worker,
                 wanted=row.wanted,
@@ -169,7 +169,7 @@ def _sitters(
                 every_s=row.every_s,
             )
         )
-    return sitters
+    return slot_holders
 
 
 def _keep_seats(

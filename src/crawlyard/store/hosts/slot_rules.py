@@ -12,7 +12,7 @@ from crawlyard.core.hosts.slots import (
     SlotHolder,
     SlotRequest,
     booking_of,
-    seats_of,
+    slots_of,
     strikes_at,
 )
 from crawlyard.core.jobs.checkpoint import Booking
@@ -55,15 +55,15 @@ def settled(
     asker: str,
     wish: SlotRequest,
     kept: HostKept,
-    sitters: Sequence[SlotHolder],
+    slot_holders: Sequence[SlotHolder],
     rule: HostRule | None,
     now: datetime,
 ) -> Settled:
-    """Return the result of the request by *asker*; *sitters* are the unexpired slot holders."""
+    """Return the result of the request by *asker*; *slot_holders* are the unexpired ones."""
     nobody = SlotHolder(asker=asker, wanted=0, at_once=wish.at_once, granted=0, since=now)
-    mine = next((sitter for sitter in sitters if sitter.asker == asker), nobody)
-    others = [sitter for sitter in sitters if sitter.asker != asker]
-    seats = seats_of(wish, mine, others, rule, now)
+    mine = next((sitter for sitter in slot_holders if sitter.asker == asker), nobody)
+    others = [sitter for sitter in slot_holders if sitter.asker != asker]
+    seats = slots_of(wish, mine, others, rule, now)
     others_s = max((other.every_s for other in others), default=0.0)
     every_s, count = booking_of(wish, others_s, rule)
     count = count if seats.usable else 0

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response, Security
 
 from crawlyard.core.access.user import Actor, Permit
-from crawlyard.core.schedules.forecast import ForecastBounds, outlook
+from crawlyard.core.schedules.forecast import ForecastBounds, forecast_of
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.core.templates.template import is_id
@@ -109,7 +109,7 @@ async def preview(ask: PreviewAsk, site: SiteOf) -> TimetablePreviewOut:
     bounds = ForecastBounds(
         starts_at=ask.starts_at, ends_at=ask.ends_at, jitter=timedelta(seconds=ask.jitter_s)
     )
-    found = outlook(table, now, ask.count, bounds)
+    found = forecast_of(table, now, ask.count, bounds)
     return TimetablePreviewOut.looked(table, ask.when, ask.zone, found, now)
 
 
