@@ -25,12 +25,14 @@ from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
 from crawlyard.web.wire.jobs.asks import form_schema
+from crawlyard.web.wire.jobs.jobs import SpecOut
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
 print(json.dumps({
     "form": form_of(spec)["shoe_size"],
     "stored": json.loads(to_json(spec))["shoe_size"],
     "schema": form_schema()["properties"]["shoe_size"]["description"],
+    "answered": SpecOut.of(spec).shoe_size,
     "editable": "shoe_size" in EDITABLE,
     "set": "shoe_size" in FIELDS,
 }))
@@ -65,11 +67,12 @@ def test_a_new_field_has_an_option_and_its_bounds(source: Path) -> None:
     assert "--shoe-size: expected 1 to 60, got 99" in refused
 
 
-def test_a_new_field_is_in_the_form_the_store_the_schema_and_what_can_be_set(source: Path) -> None:
+def test_a_new_field_is_read_stored_answered_and_can_be_set(source: Path) -> None:
     assert json.loads(said(source, "-c", PYTHON)) == {
         "form": 43,
         "stored": 43,
         "schema": "a whole number, or text: `20k`",
+        "answered": 43,
         "editable": True,
         "set": True,
     }

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import create_model
 
 from crawlyard.core.crawl.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.event import Event
+from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.actions import actions_on
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.eta import Eta
@@ -130,41 +133,9 @@ class JobWebhookOut(Wire):
 _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers")
 
 
-class SpecOut(Wire):
-    """What was asked for, but for name, tags, priority and limits: the job shows those itself."""
-
-    urls: tuple[str, ...]
-    sitemaps: tuple[str, ...]
-    worker_tags: tuple[str, ...]  # only a worker that has all of them takes the job
-    spread: int | Literal["auto"]  # over so many workers; 0 and 1: one has it all
-    retry: RetryOut
-    scope: str
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    max_depth: int | None
-    strategy: str
-    ignore_robots: bool
-    follow_nofollow: bool
-    store_noindex: bool
-    delay_s: float
-    per_host: int
-    concurrency: int
-    crawl_delay_cap_s: float
-    timeout_s: float
-    max_body: int
-    url_retries: int
-    user_agent: str
-    headers: tuple[tuple[str, str], ...]
-    allow_addresses: tuple[str, ...]
-    allow_private: bool
-    text: str
-    extract: tuple[tuple[str, str], ...]
-    keep_html: bool
-    retention_s: float | None  # null: as the yard's settings say
-    webhooks: tuple[JobWebhookOut, ...]
-
+class _SpecOut(Wire):
     @classmethod
-    def of(cls, spec: JobSpec) -> "SpecOut":
+    def of(cls, spec: JobSpec) -> Self:
         """Return the shape of *spec*; credentials show no value."""
         # not of the whole form: to write that was half of the time of a job in a list
         shown = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
@@ -175,6 +146,41 @@ class SpecOut(Wire):
             webhooks=tuple(JobWebhookOut.of(webhook) for webhook in spec.webhooks),
             **shown,
         )
+
+
+_OF_THE_JOB = frozenset({"name", "tags", "priority", "limits"})  # it shows them itself
+_SHAPES: Mapping[str, Any] = {
+    "retry": RetryOut,
+    "spread": int | Literal["auto"],
+    "webhooks": tuple[JobWebhookOut, ...],
+}
+"""Of the fields of a spec that are shown otherwise than they are kept."""
+
+
+def _shape(name: str) -> Any:
+    """Return the type in which a field of a spec is shown."""
+    if name in _SHAPES:
+        return _SHAPES[name]
+    field = fields_of(JobSpec)[name]
+    shape: Any = str if field.choices is not None else field.kind
+    shape = tuple[shape, ...] if field.many else shape
+    return shape | None if field.about.null else shape
+
+
+if TYPE_CHECKING:
+
+    class SpecOut(_SpecOut):
+        """The fields of a spec as answers have them."""
+
+        def __getattr__(self, name: str) -> Any: ...
+else:
+    SpecOut = create_model(
+        "SpecOut",
+        __base__=_SpecOut,
+        __doc__="What was asked for, but for name, tags, priority and limits: "
+        "the job shows those itself.",
+        **{n: (_shape(n), ...) for n in JobSpec.__struct_fields__ if n not in _OF_THE_JOB},
+    )
 
 
 class OriginOut(Wire):
