@@ -16,6 +16,7 @@ POSTGRES = frozenset(
 """The same, on Postgres."""
 
 _BY_DEFAULT = {"sqlite": FILES, "postgres": POSTGRES}
+"""The subjects that run on a store by default; in memory, those that run on no file."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before the slow ones are left out
@@ -25,7 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         spec = getattr(item, "callspec", None)  # of a test with parameters
         store = spec.params.get("backend") if spec is not None else None
         default = _BY_DEFAULT.get(store) if isinstance(store, str) else None
-        if default is not None and not _is_of(item, default):
+        elsewhere = default is not None and not _is_of(item, default)
+        if elsewhere or (store == "memory" and _is_of(item, FILES)):
             item.add_marker("slow")
 
 

@@ -27,7 +27,7 @@ def site() -> Iterator[str]:
         yield url
 
 
-WHERE = ("local", "http")
+BOTH = ("local", pytest.param("http", marks=pytest.mark.slow))
 """Commands open the yard of the folder, or ask a server that has it open."""
 
 
@@ -59,7 +59,7 @@ def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Somewhere:
     return open_
 
 
-@pytest.fixture(scope="module", params=WHERE)
+@pytest.fixture(scope="module", params=BOTH)
 def crawled(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -76,7 +76,7 @@ def crawled(
 
 
 # what each command writes and how it ends, test_golden and test_exit_codes see over HTTP as well
-@pytest.fixture(params=["local", pytest.param("http", marks=pytest.mark.slow)])
+@pytest.fixture(params=BOTH)
 def either(request: pytest.FixtureRequest, tmp_path: Path, somewhere: Somewhere) -> Iterator[Shell]:
     """An empty yard, here and behind a server."""
     with somewhere(tmp_path, request.param) as shell:

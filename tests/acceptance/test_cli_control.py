@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from time import sleep
 
+import pytest
+
 from tests.acceptance.shell import (
     FAST,
     MANY,
@@ -79,6 +81,7 @@ def test_sigterm_pauses_too(shell: Shell, slow_site: str) -> None:
     assert shell.job()["state"] == "paused"
 
 
+@pytest.mark.slow
 def test_a_killed_crawl_goes_on_where_it_was(shell: Shell, slow_site: str) -> None:
     with shell.fresh.started("crawl", slow_site, *SLOW) as process:
         until(process, "running")

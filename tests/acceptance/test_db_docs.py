@@ -43,6 +43,7 @@ def crawled(shell: Shell, site: str) -> Shell:
     return shell
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_a_yard_moves_to_postgres_and_back_as_the_page_says(
     crawled: Shell, empty_postgres_url: str

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.acceptance.conftest import BOTH
 from tests.acceptance.shell import Shell
 from tests.golden import Told, built, in_turn
 from tests.golden_yard import BROKEN, DOCS, HELD, LATER, SHOP, TRIAL, fixed
@@ -68,7 +69,7 @@ CODES: Mapping[str, int] = {
 """Commands on the yard of `tests.golden_yard`; they change nothing of it."""
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("http", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=BOTH)
 def ran(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, Told]:

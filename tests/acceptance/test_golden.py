@@ -7,13 +7,14 @@ import pytest
 import typer.main
 
 from crawlyard.cli.commands import tree
+from tests.acceptance.conftest import BOTH
 from tests.golden import CHANGES, FOLDER, LOOKS, built, parts, texts
 
 APP = typer.main.get_command(tree())
 FILES = sorted(file.name for file in FOLDER.glob("*.txt"))
 
 
-@pytest.fixture(scope="module", params=["local", pytest.param("http", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=BOTH)
 def written(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[str, str]]:

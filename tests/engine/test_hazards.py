@@ -134,6 +134,7 @@ def grown_mb(before_kb: int) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb) / 1024
 
 
+@pytest.mark.slow
 async def test_hostile_sitemaps_are_read_as_far_as_they_go(yard: Yard, site_server: Serve) -> None:
     canary = await site_server(GraphSite({"/": []}), host="127.0.0.3")
     server = await site_server(HazardSite(World(canary=canary.authority)))
