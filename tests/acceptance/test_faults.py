@@ -79,7 +79,7 @@ async def asked(server: Any, times: int) -> None:
 
 async def until_attempt(yard: Yard, job_id: str, attempt: int) -> None:
     """Return once a job was claimed for the *attempt*-th time."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await yard.jobs.get(LOCAL, job_id)).shard.attempt < attempt:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -191,11 +191,11 @@ async def test_the_job_of_a_killed_worker_goes_on_at_once_on_the_same_host(
 async def test_a_worker_that_slept_past_its_lease_is_refused_when_it_wakes(
     tmp_path: Path, site_server: Serve
 ) -> None:
-    site = GraphSite(tree(5, 3))
+    site = GraphSite(tree(5, 4))  # large enough to last until a busy machine has stopped it
     server = await site_server(site, latency_s=0.05)
     lease = {"CRAWLYARD_LEASE_S": "6"}
     async with opened(tmp_path, database_url="", lease_s=6.0) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=4))
         async with a_worker(tmp_path / "data", **lease) as sleeper:
             await until(lambda: len(server.hits) > 20)
             await stopped_between_writes(sleeper, tmp_path / "data")
