@@ -78,8 +78,9 @@ def test_csv_has_the_fields_of_the_page_record() -> None:
     assert list(COLUMNS) == flat
 
 
-def test_the_readme_lists_every_exit_code() -> None:
-    listed = {int(code) for code in _ROW.findall(README.partition("## Exit codes")[2])[1:]}
+def test_the_page_on_the_command_line_lists_every_exit_code() -> None:
+    page = (ROOT / "docs" / "howto" / "command-line.md").read_text("utf-8")
+    listed = {int(code) for code in _ROW.findall(page.partition("## Exit codes")[2])[1:]}
 
     assert listed >= {code for _, code in EXIT_CODES} | {0, 1, 8, 10, 11, 12, 124, 130}
 
