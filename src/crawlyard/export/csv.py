@@ -5,31 +5,13 @@ import io
 import re
 from collections.abc import Sequence
 
+from crawlyard.core.crawl.page import Page
 from crawlyard.export.base import Record
 
-COLUMNS = (
-    "url",
-    "final_url",
-    "status",
-    "content_type",
-    "title",
-    "description",
-    "lang",
-    "canonical",
-    "depth",
-    "parent",
-    "fetched_at",
-    "elapsed_ms",
-    "bytes",
-    "sha256",
-    "etag",
-    "last_modified",
-    "links",
-    "truncated",
-    "noindex",
-    "needs_scripts",
-    "error_kind",
-    "error_detail",
+COLUMNS = tuple(
+    "error_kind" if name == "error" else name
+    for name in Page.__struct_fields__
+    if name != "extracted"
 )
 """The columns of every export; one `extracted.NAME` per extraction and `text` may follow."""
 

@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it ships no types
 
+from crawlyard.core.crawl.page import Page
+from crawlyard.core.fields import fields_of
 from crawlyard.export.base import Record
 
 MOST_ROWS = 20_000
@@ -21,29 +23,14 @@ _EVERY_ROW = 200  # characters counted for a row, in addition to its text
 _TEXTS = pa.list_(pa.field("element", pa.string()))
 _HEADERS = pa.list_(pa.field("element", pa.struct([("name", pa.string()), ("value", pa.string())])))
 
+_NARROW = {"status": pa.int16(), "depth": pa.int32(), "links": pa.int32()}
+_TYPES = {int: pa.int64(), bool: pa.bool_(), datetime: pa.timestamp("ms", tz="UTC")}
+
 COLUMNS = {
-    "url": pa.string(),
-    "final_url": pa.string(),
-    "status": pa.int16(),
-    "content_type": pa.string(),
-    "title": pa.string(),
-    "description": pa.string(),
-    "lang": pa.string(),
-    "canonical": pa.string(),
-    "depth": pa.int32(),
-    "parent": pa.string(),
-    "fetched_at": pa.timestamp("ms", tz="UTC"),
-    "elapsed_ms": pa.int64(),
-    "bytes": pa.int64(),
-    "sha256": pa.string(),
-    "etag": pa.string(),
-    "last_modified": pa.string(),
-    "links": pa.int32(),
-    "truncated": pa.string(),
-    "noindex": pa.bool_(),
-    "needs_scripts": pa.bool_(),
-    "error_kind": pa.string(),
-    "error_detail": pa.string(),
+    "error_kind" if name == "error" else name: _NARROW.get(name)
+    or _TYPES.get(field.kind, pa.string())
+    for name, field in fields_of(Page).items()
+    if name != "extracted"
 }
 """The columns of every export; one `extracted.NAME` per extraction, text and html may follow."""
 
