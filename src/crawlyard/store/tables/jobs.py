@@ -5,6 +5,12 @@ foreign keys: only `FrontierStore.record` writes them, in a transaction that has
 locked the job, and checking each of its 1,200 rows would double its time.
 """
 
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -24,7 +30,8 @@ from sqlalchemy import (
     literal_column,
 )
 
-from crawlyard.core.crawl.page import TargetState
+from crawlyard.core.crawl.page import Page, TargetState
+from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.tables.base import CleanText, Instant, Key, Span, metadata
 
@@ -233,6 +240,26 @@ Index(
     sqlite_where=DEALT,
 )
 
+_PAGE_TYPES: Mapping[str, Any] = {
+    "elapsed_ms": BigInteger,
+    "bytes": BigInteger,
+    "sha256": String(64),
+    "extracted": CleanText,  # JSON; NULL: nothing
+    "error": String(32),
+}
+_TYPES: Mapping[Any, Any] = {int: Integer, bool: Boolean, str: CleanText, datetime: Instant}
+
+
+def _page_columns() -> Iterator[Column[Any]]:
+    """Yield a column for each field of a page record; its parent is in the frontier."""
+    kinds = fields_of(Page)
+    for field in fields(Page):
+        if field.name != "parent":
+            may_be_null = field.default is None or field.default_factory is not NODEFAULT
+            kind = _PAGE_TYPES.get(field.name) or _TYPES[kinds[field.name].kind]
+            yield Column(field.name, kind, nullable=may_be_null)
+
+
 pages = Table(
     "pages",
     metadata,
@@ -240,28 +267,7 @@ pages = Table(
     Column("job_no", BigInteger, nullable=False),
     Column("fp", BigInteger, nullable=False),
     Column("parent_fp", BigInteger),
-    Column("url", CleanText, nullable=False),
-    Column("final_url", CleanText, nullable=False),
-    Column("status", Integer),
-    Column("content_type", CleanText, nullable=False),
-    Column("title", CleanText, nullable=False),
-    Column("description", CleanText, nullable=False),
-    Column("lang", CleanText, nullable=False),
-    Column("canonical", CleanText, nullable=False),
-    Column("depth", Integer, nullable=False),
-    Column("fetched_at", Instant, nullable=False),
-    Column("elapsed_ms", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("sha256", String(64), nullable=False),
-    Column("etag", CleanText, nullable=False),
-    Column("last_modified", CleanText, nullable=False),
-    Column("links", Integer, nullable=False),
-    Column("truncated", CleanText, nullable=False),
-    Column("noindex", Boolean, nullable=False),
-    Column("needs_scripts", Boolean, nullable=False),
-    Column("extracted", CleanText),  # JSON; NULL: nothing
-    Column("error", String(32)),
-    Column("error_detail", CleanText, nullable=False),
+    *_page_columns(),
     UniqueConstraint("job_no", "fp"),
     sqlite_autoincrement=True,  # ascending keys: a reader's cursor never misses later pages
 )
