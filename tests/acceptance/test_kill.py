@@ -28,8 +28,8 @@ CHECKPOINT_S = 1.0
 STARVED_S = 5.0
 """The same for a kill in four, as a busy machine may keep a worker from its disk for a while."""
 
-DYING_S = 0.1
-"""A child outlives its parent by as long as the end of their pipe takes to be noticed."""
+DYING_S = 1.0
+"""A child outlives its parent until it notices the end of their pipe: longer on a busy machine."""
 
 
 @dataclass(frozen=True)
