@@ -15,8 +15,17 @@ MOST_FUNCTION_LINES = 60
 MOST_FILES = 25
 
 PORTS = ("bus.base", "dispatch.base")
+STORE_INSIDE = "store.inside"  # of the store: nobody but those who open it knows these
+_INSIDE = (
+    "store.admin",
+    "store.codec",
+    "store.db",
+    "store.migrations",
+    "store.open",
+    "store.tables",
+)
 SHAPES = "web.wire"  # what travels: clients need it without the rest of `web`
-BACKENDS = ("bus", "dispatch")
+BACKENDS = ("bus", "dispatch", STORE_INSIDE)
 BASICS = frozenset({"about", "clock", "errors", "ids", "config", "lazy"})
 
 _SERVICES = {"services", "engine", "store", *PORTS, "core"}
@@ -27,14 +36,15 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "trust": set(),  # of TLS: for the engine and for clients
     "engine": {"core", "trust"},
     **{port: {"core"} for port in PORTS},
-    "store": {"core"},
+    "store": {STORE_INSIDE, "core"},
+    STORE_INSIDE: {"store", "core"},
     "bus": {"bus.base", "core"},
     "dispatch": {"dispatch.base", "core"},
     "export": {"core"},
     "services": {"engine", "store", *PORTS, "core", "export"},
     "worker_factory": _SERVICES,
     "yard": {"worker_factory", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
-    "databases": {*_SERVICES},  # whole ones
+    "databases": {STORE_INSIDE, *_SERVICES},  # whole ones
     "child": {"yard", *_SERVICES},
     SHAPES: {"core"},
     "web": {SHAPES, "yard", "export", *_SERVICES},
@@ -206,6 +216,8 @@ def _name(file: Path) -> str:
 
 def area_of(name: str) -> str:
     """Return the row of MAY_IMPORT that the module *name* belongs to."""
+    if is_in(name, _INSIDE):
+        return STORE_INSIDE
     port = next((port for port in (*PORTS, SHAPES) if is_in(name, (port,))), None)
     return port or name.partition(".")[0]
 

@@ -17,7 +17,7 @@ from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
 from crawlyard.services.jobs.preview import MOST_TESTED
 from crawlyard.services.jobs.wait import LONGEST as LONGEST_WAIT
-from crawlyard.services.schedules.backfills import MOST_INSTANTS
+from crawlyard.services.schedules.backfill_operation import MOST_INSTANTS
 from crawlyard.web.connection import IDLE_S, LINGER_S, REQUEST_S
 from crawlyard.web.filters.filtering import LONGEST_ITEM
 from crawlyard.web.live.hub import MOST_OF_ONE

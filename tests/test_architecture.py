@@ -40,6 +40,11 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         architecture.imports_point_inward,
+        {"services.worker.run": "from crawlyard.store.db.in_memory import open_in_memory"},
+        "services.worker.run imports store.db.in_memory",
+    ),
+    (
+        architecture.imports_point_inward,
         {"services.worker.worker.worker": "from crawlyard.dispatch.local import LocalDispatcher"},
         "services.worker.worker.worker imports dispatch.local",
     ),

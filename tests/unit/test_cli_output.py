@@ -39,7 +39,7 @@ from crawlyard.errors import (
     NotFound,
     StoreUnavailable,
 )
-from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EtaOut, JobOut, PageOut, SpecOut
+from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EtaOut, JobOut, PageOut, SpecOut, UsageOut
 from crawlyard.web.wire.jobs.why import WaitOut
 from tests.builders import NOW, a_job, a_page, a_spec
 
@@ -86,6 +86,7 @@ def test_instants_and_durations_go_out_as_the_api_says() -> None:
 
     assert out["created_at"] == "2026-01-02T03:04:05.678Z"
     assert out["limits"] == {"pages": None, "bytes": None, "duration_s": 7200.0, "errors": None}
+    assert UsageOut.of(Usage(duration_s=1 / 3)).duration_s == 0.333
     assert out["progress"]["eta"]["limit"] is None
     assert out["progress"]["elapsed_s"] == 24.0
 

@@ -28,7 +28,7 @@ class Panel(StrEnum):
 
 
 class About(Struct, frozen=True, kw_only=True):
-    """What is said about a field; `about` puts it into an annotation."""
+    """Metadata of a field; `about` puts it into the annotation."""
 
     doc: str  # for the reference, without a full stop
     help: str = ""  # for the option of the command line, a sentence; empty: as the doc
@@ -50,7 +50,7 @@ def about(doc: str, **said: Any) -> Meta:
 
 
 def unit(name: str, metavar: str) -> Meta:
-    """Return metadata that says in what a number counts: "s", "bytes" or nothing."""
+    """Return the unit of a number ("s", "bytes" or none) and how the option's help names it."""
     return Meta(extra={"unit": name, "metavar": metavar})
 
 
@@ -60,7 +60,7 @@ Seconds = Annotated[float, unit("s", "TIME")]
 
 
 class Field(Struct, frozen=True, kw_only=True):
-    """A field as its record declares it; one of a record in a record has the path to it."""
+    """A field as its record declares it, or as a record inside that record does."""
 
     path: str  # "limits.pages"
     kind: Any  # the type, without None and metadata; of a tuple or a frozenset that of its members
@@ -115,15 +115,15 @@ def check_bounds(record: Struct, group: str = "") -> None:
 
 
 def _bound_missed(value: float, said: About) -> str:
-    """Return the bound that *value* is beyond, in words, or nothing; NaN is beyond each."""
-    above = said.above is None or value > said.above
-    least = said.least is None or value >= said.least
-    most = said.most is None or value <= said.most
-    if above and least and most:
+    """Return the bound that *value* violates, in words, or nothing; NaN violates every bound."""
+    least, most = said.least, said.most
+    if said.above is not None and not value > said.above:
+        return f"more than {said.above:,}"
+    if (least is None or value >= least) and (most is None or value <= most):
         return ""
-    if said.least is not None and said.most is not None:
-        return f"{said.least:,} to {said.most:,}"
-    return f"at most {said.most:,}" if above and least else f"more than {said.above:,}"
+    if least is not None and most is not None:
+        return f"{least:,} to {most:,}"
+    return f"at least {least:,}" if least is not None else f"at most {most:,}"
 
 
 @cache

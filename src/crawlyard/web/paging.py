@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
@@ -131,8 +131,3 @@ Pages = Annotated[Paging, Depends(_paging)]
 def whole(items: Sequence[T]) -> ListOut[T]:
     """Return a list that has all there is."""
     return ListOut(items=list(items), next_cursor=None, has_more=False, total=None)
-
-
-def headers_of(name: str, text: str) -> Mapping[str, Any]:
-    """Return what a route says in the document of a header that its answers carry."""
-    return {name: {"description": text, "schema": {"type": "string"}}}

@@ -14,8 +14,6 @@ from crawlyard.web.errors.problems import Problem
 WINDOW_S = 60
 _MOST_ASKERS = 10_000  # remembered; the longest idle go first
 
-QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-
 
 class Bucket(StrEnum):
     """What is counted together."""

@@ -24,7 +24,7 @@ from crawlyard.services.jobs.preview import Preview
 from crawlyard.services.jobs.requests import Requests
 from crawlyard.services.jobs.wait import Waiting
 from crawlyard.services.jobs.why import Why
-from crawlyard.services.schedules.backfills import Backfills
+from crawlyard.services.schedules.backfill_operation import BackfillOperations
 from crawlyard.services.templates.intake import TemplateIntake
 from crawlyard.services.worker.disk import DataDisk
 from crawlyard.web.live.hub import Hub
@@ -71,7 +71,7 @@ class Site(Struct, frozen=True, kw_only=True):
     preview: Preview
     exclusions: Exclusions
     bulk: Bulk
-    backfills: Backfills
+    backfills: BackfillOperations
     views: Views
     stats: Stats
     overview: Overview
@@ -105,7 +105,7 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         views=Views(yard.store, yard.clock),
         stats=Stats(yard.store, yard.clock),
         overview=Overview(yard.store, yard.clock, watching, DataDisk(yard.settings).room),
-        backfills=Backfills(yard.scheduler, yard.operations, yard.clock),
+        backfills=BackfillOperations(yard.scheduler, yard.operations, yard.clock),
         preview=Preview(requests, yard.policy, yard.worker_context()),
         live=Hub(yard, access, watching),
         gauging=Metrics(yard.store, yard.bus, yard.clock),

@@ -41,7 +41,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "retention_s": values.retention,
     "spread": values.spread,
 }
-"""Readers of the options whose text is read as that of no other field of its type."""
+"""Readers of options whose type does not determine how they are written."""
 
 
 def _option(field: Field) -> tuple[str, Any, Any]:
@@ -101,7 +101,7 @@ SHOWN: Sequence[Field] = sorted(
 if TYPE_CHECKING:
 
     class SpecOptions(Struct, frozen=True, kw_only=True):
-        """What was given of a spec on the command line; a field for each of `SHOWN`."""
+        """Options of a spec that were given, one field for each of `SHOWN`."""
 else:
     SpecOptions = defstruct(
         "SpecOptions", [_option(field) for field in SHOWN], frozen=True, kw_only=True

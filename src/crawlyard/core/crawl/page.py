@@ -188,13 +188,8 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     samples: tuple[str, ...] = ()  # at most five URLs, the oldest first
 
 
-def is_of_host(url: str, host: str) -> bool:
-    """Return whether a canonical *url* is on *host*; without a port, *host* matches any port."""
-    return url.startswith(starts_of(host))
-
-
 def starts_of(host: str) -> tuple[str, ...]:
-    """Return the prefixes of canonical URLs on *host*."""
+    """Return the prefixes of canonical URLs on *host*; one without a port matches any port."""
     ends = ("/",) if host.rpartition(":")[2].isdigit() and not host.endswith("]") else ("/", ":")
     return tuple(f"{scheme}://{host}{end}" for scheme in ("http", "https") for end in ends)
 
@@ -211,12 +206,6 @@ def status_asked(word: str) -> int:
     if not least <= number <= most:
         raise ValueError(f"expected a status such as 404, or a class: 4xx, got {word[:100]!r}")
     return number
-
-
-def is_of_type(content_type: str, asked: str) -> bool:
-    """Return whether a Content-Type matches *asked*, ``text/html`` or ``text/*`` in lower case."""
-    essence = content_type.partition(";")[0].strip().lower()
-    return essence.startswith(asked[:-1]) if asked.endswith("/*") else essence == asked
 
 
 class KnownURL(Struct, frozen=True, kw_only=True):

@@ -20,8 +20,6 @@ EDITABLE = frozenset(
 A single limit (``limits.pages``) leaves the others as they are, whoever changes those.
 """
 
-_DEFAULTS = JobSpec(urls=("https://example.com/",))  # the only field without a default
-
 
 def changes_of(patch: Form) -> dict[str, Any]:
     """Return the values that *patch* sets, by the paths of `FIELDS`.

@@ -63,10 +63,10 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
             most=FOREVER_S,
         ),
     ] = 30.0
-    factor: Annotated[float, about("of each wait to the last", least=1, most=_MAX_FACTOR)] = 2.0
-    jitter: Annotated[
-        float, about("the part of a wait that chance may take off", least=0, most=1)
-    ] = 0.2
+    factor: Annotated[
+        float, about("ratio of each wait to the one before", least=1, most=_MAX_FACTOR)
+    ] = 2.0
+    jitter: Annotated[float, about("fraction of a wait that is random", least=0, most=1)] = 0.2
     cap_s: Annotated[Seconds, about("the longest wait", least=0, most=FOREVER_S)] = 3600.0
     reasons: Annotated[frozenset[RetryReason], about("what is worth a retry")] = frozenset(
         RetryReason

@@ -110,7 +110,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     priority: Annotated[
         Priority,
         about(
-            "how much the job matters beside the others",
+            "which jobs workers take first",
             help="urgent, high, normal or low.",
             panel=Panel.JOB,
             metavar="WORD",
@@ -133,7 +133,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     spread: Annotated[
         Asked,
         about(
-            "over so many workers at once; 0 and 1: one has it all",
+            "number of workers that crawl at once; 0 and 1: one worker",
             help="Over N workers at once, or auto.",
             panel=Panel.JOB,
             metavar="N",
@@ -263,7 +263,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     ] = 2
     user_agent: Annotated[
         str,
-        about("empty: the yard's own", help="Who asks.", panel=Panel.ACCESS, metavar="TEXT"),
+        about("empty: that of the instance", help="Who asks.", panel=Panel.ACCESS, metavar="TEXT"),
     ] = ""
     headers: Annotated[
         tuple[tuple[str, str], ...],
@@ -314,7 +314,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             "of the job once it has ended",
             help="Keep the ended job: 90d, forever.",
             panel=Panel.JOB,
-            null="as the yard's settings say",
+            null="as the settings say",
             editable=True,
             least=0,
             most=FOREVER_S,

@@ -164,7 +164,7 @@ _SPECIAL: Mapping[str, _Way] = {
         lambda hooks: [_webhook_form(hook) for hook in hooks],
     ),
 }
-"""Fields that are written as nothing else is: what they accept, and how it is read and written."""
+"""What fields accept, and how it is read and written, where their type does not determine it."""
 
 
 def _same(value: Any) -> Any:

@@ -233,7 +233,7 @@ def _numbers(progress: Progress) -> dict[str, Any]:
         "failed": progress.failed,
         "pages": progress.pages,
         "bytes": progress.bytes,
-        "elapsed_s": progress.elapsed_s,
+        "elapsed_s": round(progress.elapsed_s, 3),
         "rate": round(progress.rate, 3),
         "eta_p10_s": None if eta is None else round(eta.p10_s, 3),
         "eta_p50_s": None if eta is None else round(eta.p50_s, 3),

@@ -56,7 +56,7 @@ class UsageOut(Wire):
     @classmethod
     def of(cls, usage: Usage) -> "UsageOut":
         """Return the shape of *usage*."""
-        return cls.filled(usage)
+        return cls.filled(usage, duration_s=round(usage.duration_s, 3))
 
 
 class EtaOut(Wire):
@@ -96,7 +96,7 @@ class ProgressOut(Wire):
         """Return the shape of *progress*."""
         return cls.filled(
             progress,
-            elapsed_s=progress.elapsed_s,
+            elapsed_s=round(progress.elapsed_s, 3),
             rate=round(progress.rate, 3),
             eta=None if progress.eta is None else EtaOut.of(progress.eta),
         )

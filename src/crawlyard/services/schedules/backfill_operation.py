@@ -16,7 +16,7 @@ MOST_INSTANTS = 10_000
 """The most instants of one operation."""
 
 
-class Backfills:
+class BackfillOperations:
     """Starts operations that backfill the missed instants of schedules."""
 
     def __init__(self, scheduler: Scheduler, operations: Operations, clock: Clock) -> None:

@@ -1,0 +1,57 @@
+"""Metadata of fields, and the bounds that it sets."""
+
+import math
+from typing import Annotated, Any
+
+import pytest
+from msgspec import Struct
+
+from crawlyard.core.fields import Count, Seconds, about, check_bounds, fields_of
+from crawlyard.errors import Invalid
+
+
+class Inner(Struct, frozen=True):
+    many: Annotated[tuple[str, ...], about("some", longest=2)] = ()
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    up: Annotated[Count, about("from 3", least=3)] = 3
+    down: Annotated[Count | None, about("to 3", most=3, null="no end")] = None
+    between: Annotated[Seconds, about("between", least=1, most=2)] = 1.0
+    above: Annotated[Seconds, about("positive", above=0)] = 1.0
+    inner: Inner = Inner()
+
+
+def test_each_bound_is_named_by_what_it_expects() -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"up": 2}, "up: expected at least 3, got 2"),
+        ({"down": 4}, "down: expected at most 3, got 4"),
+        ({"between": 0.5}, "between: expected 1 to 2 s, got 0.5 s"),
+        ({"between": math.nan}, "between: expected 1 to 2 s, got nan s"),
+        ({"above": 0}, "above: expected more than 0 s, got 0 s"),
+        ({"above": math.nan}, "above: expected more than 0 s, got nan s"),
+    ]
+    for values, expected in cases:
+        with pytest.raises(Invalid) as refused:
+            check_bounds(Record(**values))
+
+        assert str(refused.value) == expected
+
+
+def test_what_is_in_its_bounds_is_accepted() -> None:
+    check_bounds(Record(up=3, down=3, between=2.0, above=1e-9))
+    check_bounds(Record(down=None))
+
+
+def test_a_group_stands_before_the_name_in_an_error() -> None:
+    with pytest.raises(Invalid, match=r"^inner\.many: expected at most 2, got 3$"):
+        check_bounds(Inner(many=("a", "b", "c")), "inner.")
+
+
+def test_fields_of_records_in_a_record_have_paths() -> None:
+    found = fields_of(Record)
+
+    assert list(found) == ["up", "down", "between", "above", "inner.many"]
+    assert (found["inner.many"].many, found["inner.many"].kind) == (True, str)
+    assert (found["down"].kind, found["down"].about.null) == (int, "no end")
+    assert (found["between"].unit, found["between"].metavar) == ("s", "TIME")
