@@ -22,6 +22,7 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.postgres import PostgresDatabase
+from crawlyard.store.jobs.insert_jobs import add_jobs
 from crawlyard.store.jobs.jobs import _add
 from crawlyard.store.open import clock_offset, open_sql_store, store_on
 from crawlyard.store.queries import JobQuery
@@ -300,6 +301,32 @@ class TestACommitWithoutAnAnswer:
             assert answer.usage == batch.usage
             assert (await store.jobs.get(claim.job.id)).shard.usage == batch.usage
             assert len(await store.events.events()) == 3
+
+    async def test_what_a_crash_lost_is_done_again_though_its_id_was_assigned_anew(
+        self, server: Server, postgres_url: str, database: PostgresDatabase
+    ) -> None:
+        ids: list[str] = []
+        its_id = "SELECT CAST(pg_current_xact_id() AS text)"
+
+        def work(conn: Connection) -> str:
+            job = a_job()
+            add_jobs(conn, [job], told=[its_event(job)])
+            if len(ids) < 2:
+                ids.append(conn.execute(text(its_id)).scalar_one())
+                server.stop()
+                server.start()
+                with psycopg.connect(postgres_url, autocommit=True) as other:
+                    ids.extend(found for (found,) in other.execute(its_id))
+            return job.id
+
+        for _ in range(10):  # the server may have written its log just then
+            ids.clear()
+            job_id = await database.write(work)
+            if ids[0] == ids[1]:
+                break
+
+        assert ids[0] == ids[1]
+        assert (await store_on(database).jobs.get(job_id)).job.id == job_id
 
 
 async def test_a_server_that_is_away_is_named_without_the_password(

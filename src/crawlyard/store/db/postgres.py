@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -19,10 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from crawlyard.clock import SystemClock
 from crawlyard.core.wakeup import Wakeup
 from crawlyard.errors import StoreUnavailable
+from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT
 from crawlyard.store.db.database import Work, heard
 from crawlyard.store.db.faults import TransactionAborted, again, sqlstate, told
 from crawlyard.store.db.pinging import ping_rested
-from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered, numbered
+from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered, noted_receipt
 
 T = TypeVar("T")
 
@@ -32,10 +33,7 @@ _PATIENCE_S = (0.1, 1.0)
 # Delays between queries for the outcome of a commit, while the server is unreachable: 10 s in all.
 _FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
 
-# The id of the transaction that is about to be committed; NULL: nothing was written.
-_NUMBER = text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)")
-_FATE = text("SELECT pg_xact_status(CAST(CAST(:number AS text) AS xid8))")
-_UNKNOWN_NUMBER = "22023"  # the id is in the future of this server
+_UNKNOWN_ID = "22023"  # the id is in the future of this server
 
 
 # A process that is stopped, or a machine that is lost, in the middle of a transaction keeps its
@@ -142,9 +140,9 @@ class PostgresDatabase:
 
     async def _change(self, work: Work[T]) -> T:
         async with self._engine.connect() as connection:
-            result, due, number = await connection.run_sync(partial(_done, work))
+            result, due, receipt = await connection.run_sync(partial(_done, work))
             await self._tell(connection, due)
-            number = number or await connection.scalar(_NUMBER)
+            receipt = receipt or await connection.scalar(ITS_RECEIPT)
             try:
                 await connection.commit()
             except DBAPIError as error:
@@ -152,7 +150,7 @@ class PostgresDatabase:
                 # could be reported as refused.
                 await connection.invalidate()
                 await connection.close()  # frees its place in the pool for such checks
-                if number is None or not await self._committed(number, error):
+                if receipt is None or not await self._committed(receipt, error):
                     raise
             return result
 
@@ -167,7 +165,7 @@ class PostgresDatabase:
             lost = bool(raw.driver_connection is None or raw.driver_connection.closed)
             raise DBAPIError("a ticket", None, error, connection_invalidated=lost) from error
 
-    async def _committed(self, number: str, error: DBAPIError) -> bool:
+    async def _committed(self, receipt: str, error: DBAPIError) -> bool:
         """Return whether a transaction whose commit failed with *error* was committed.
 
         Wait for a server that restarts: work that was committed must not be repeated.
@@ -177,30 +175,30 @@ class PostgresDatabase:
         """
         for wait_s in _FATE_PATIENCE_S:
             try:
-                return await self._fate(number)
+                return await self._fate(receipt)
             except DBAPIError as lost:
-                if sqlstate(lost) == _UNKNOWN_NUMBER:
+                if sqlstate(lost) == _UNKNOWN_ID:
                     return False  # a standby took over that never received the transaction
                 if again(lost) is not TransactionAborted.RECONNECTED:
                     raise
             await asyncio.sleep(wait_s)
         raise told(error, self.name) or error
 
-    async def _fate(self, number: str) -> bool:
+    async def _fate(self, receipt: str) -> bool:
         async with self._reader.connect() as connection:
             while True:
-                fate = await connection.scalar(_FATE, {"number": number})
+                fate = await connection.scalar(FATE, {"receipt": receipt})
                 if fate != "in progress":
                     return bool(fate == "committed")
                 await asyncio.sleep(0.05)  # its backend has not yet noticed the lost connection
 
 
 def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup], str | None]:
-    """Return the result of *work*, the wakeups it causes, and its transaction's id, if known."""
-    for left in (gathered, numbered):
+    """Return the result of *work*, the wakeups it causes, and its receipt if it is known."""
+    for left in (gathered, noted_receipt):
         left(connection)  # drop those of a transaction that was rolled back
     result = work(connection)
-    return result, gathered(connection), numbered(connection)
+    return result, gathered(connection), noted_receipt(connection)
 
 
 def _prepare(connection: Any, _record: object) -> None:

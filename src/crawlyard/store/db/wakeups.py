@@ -1,4 +1,4 @@
-"""Notes that a transaction takes while it runs: the wakeups it causes, and its id."""
+"""Notes that a transaction takes while it runs: the wakeups it causes, and its receipt."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -11,7 +11,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.wakeup import Wakeup, due_of
 
 _GATHERED = "crawlyard_due"
-_NUMBER = "crawlyard_number"
+_RECEIPT = "crawlyard_receipt"
 
 
 class Heralds(Struct, frozen=True):
@@ -47,12 +47,12 @@ def gathered(conn: Connection) -> Collection[Wakeup]:
     return found
 
 
-def number(conn: Connection, given: str) -> None:
-    """Note the id of the transaction, which Postgres returned with its last statement."""
-    conn.info[_NUMBER] = given
+def note_receipt(conn: Connection, given: str) -> None:
+    """Note the receipt of the transaction, which Postgres returned with its last statement."""
+    conn.info[_RECEIPT] = given
 
 
-def numbered(conn: Connection) -> str | None:
-    """Return the id noted since the last call, and forget it; ``None`` if there is none."""
-    found: str | None = conn.info.pop(_NUMBER, None)
+def noted_receipt(conn: Connection) -> str | None:
+    """Return the receipt noted since the last call, and forget it; ``None`` if there is none."""
+    found: str | None = conn.info.pop(_RECEIPT, None)
     return found

@@ -30,12 +30,13 @@ from crawlyard.store.codec.jobs import event_row, new_job_row, shard_row, text_o
 from crawlyard.store.codec.webhooks import webhook_row
 from crawlyard.store.db.bulk_rows import Rows, as_json, insert_new, rows_of
 from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.commit_fate import receipt
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql, sqlite
 from crawlyard.store.db.raw_sqlite import keys_of, run_each
-from crawlyard.store.db.wakeups import gather, number
+from crawlyard.store.db.wakeups import gather, note_receipt
 from crawlyard.store.jobs.counts import came, counting
-from crawlyard.store.jobs.job_rows import tell, telling_of, transaction
+from crawlyard.store.jobs.job_rows import tell, telling_of
 from crawlyard.store.jobs.queue_position import OwnerTurns
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.jobs import events, job_hosts, job_tags, job_texts, jobs, shards
@@ -115,7 +116,7 @@ def _arrived_at_once(
         given[events.name] = as_json(conn, events, [event_row(event) for event in told])
     row = conn.execute(_arrival(tuple(rows[0]), telling=bool(told)), given).one()
     if told:
-        number(conn, row.number)
+        note_receipt(conn, row.receipt)
     count: int = row.rows
     return count
 
@@ -147,7 +148,7 @@ def _arrival(names: tuple[str, ...], *, telling: bool) -> Select[Any]:
     if not telling:
         return count.add_cte(*parts)
     told = telling_of(count.subquery("all_new")).cte("told")
-    return count.add_columns(transaction().label("number")).add_cte(*parts, told)
+    return count.add_columns(receipt().label("receipt")).add_cte(*parts, told)
 
 
 def _said(name: str, value: object) -> ColumnElement[Any]:

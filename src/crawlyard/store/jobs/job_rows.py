@@ -20,7 +20,6 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    Text,
     Update,
     bindparam,
     column,
@@ -40,9 +39,10 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import event_row, job_row, shard_row, spec_row, text_of
 from crawlyard.store.db.bulk_rows import Rows, arrays, as_json, insert_new, rows_of, unnested
+from crawlyard.store.db.commit_fate import receipt
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import changed, run_each
-from crawlyard.store.db.wakeups import gather, number
+from crawlyard.store.db.wakeups import gather, note_receipt
 from crawlyard.store.jobs.counts import counted_as, counting, moved
 from crawlyard.store.jobs.queue_position import back_in_line
 from crawlyard.store.tables.jobs import (
@@ -152,7 +152,7 @@ def _changed_at_once(
     statement = _change_at_once(tuple(row), tuple(of_shard), telling=bool(told))
     found = conn.execute(statement, given).one()
     if told:
-        number(conn, found.number)
+        note_receipt(conn, found.receipt)
     rows: int = found.rows
     return rows
 
@@ -193,7 +193,7 @@ def _change_at_once(
     if not telling:
         return count.add_cte(*parts)
     told = telling_of(count.subquery("all_changed")).cte("told")
-    return count.add_columns(transaction().label("number")).add_cte(*parts, told)
+    return count.add_columns(receipt().label("receipt")).add_cte(*parts, told)
 
 
 @cache
@@ -236,7 +236,7 @@ def tell(conn: Connection, happened: Sequence[Event]) -> None:
     rows = [event_row(e) for e in happened]
     if is_postgres(conn):
         told = conn.execute(_tell_in_turn(tuple(rows[0])), arrays(conn, events, rows))
-        number(conn, told.scalars().all()[0])  # the number of the transaction
+        note_receipt(conn, told.scalars().all()[0])
     else:
         run_each(conn, _TELL, rows)
 
@@ -249,7 +249,7 @@ def _tell_in_turn(names: tuple[str, ...]) -> Executable:
     held = func.pg_advisory_xact_lock(_EVENTS_LOCK).table_valued(column("held"))
     rows = unnested(events, names)
     given = select(*(rows.c[name] for name in names)).select_from(held.join(rows, true()))
-    return insert(events).from_select(names, given).returning(transaction())
+    return insert(events).from_select(names, given).returning(receipt())
 
 
 def telling_of(written: FromClause) -> Insert:
@@ -263,11 +263,6 @@ def telling_of(written: FromClause) -> Insert:
     rows = rows_of(events, named)
     given = select(rows).select_from(held.join(rows, true()))
     return insert(events).from_select([each.name for each in named], given)
-
-
-def transaction() -> ColumnElement[str]:
-    """Return the expression for the id of the current Postgres transaction."""
-    return func.pg_current_xact_id().cast(Text)
 
 
 def no_of(job_id: str) -> Select[int]:

@@ -1,0 +1,41 @@
+"""Whether a Postgres transaction was committed, asked after its COMMIT got no answer.
+
+The id of a transaction is not enough. Postgres assigns ids in memory: a crash loses those whose
+first log record had not reached the disk, and assigns them again. `pg_xact_status` then tells of
+another transaction. So a transaction notes where the log and its last checkpoint were, too: a
+later checkpoint at an earlier position means that a crash cut the log off before that point.
+"""
+
+from sqlalchemy import ColumnElement, Text, literal_column, text
+
+# in this order: a checkpoint that ends between two of them must not look like a crash
+_RECEIPT = """
+    SELECT concat_ws(
+      ' ',
+      pg_current_xact_id(),
+      pg_current_wal_insert_lsn(),
+      (SELECT checkpoint_lsn FROM pg_control_checkpoint())
+    )
+"""
+
+ITS_RECEIPT = text(f"{_RECEIPT} WHERE pg_current_xact_id_if_assigned() IS NOT NULL")
+"""Return the receipt of the current transaction; no row if it has written nothing."""
+
+FATE = text("""
+    SELECT CASE
+      WHEN checkpoint_lsn <> CAST(split_part(:receipt, ' ', 3) AS pg_lsn)
+        AND checkpoint_lsn < CAST(split_part(:receipt, ' ', 2) AS pg_lsn)
+      THEN 'lost in a crash'
+      ELSE pg_xact_status(CAST(split_part(:receipt, ' ', 1) AS xid8))
+    END
+    FROM pg_control_checkpoint()
+""")
+"""Return what became of the transaction of a receipt: ``in progress``, ``committed`` or else."""
+
+
+def receipt() -> ColumnElement[str]:
+    """Return the expression for what `FATE` needs to know of the current transaction.
+
+    It must be evaluated after the transaction has written something.
+    """
+    return literal_column(f"({_RECEIPT})", Text)  # in parentheses: once, whatever the rows
