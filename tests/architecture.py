@@ -94,12 +94,14 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.http.decode", "store.codec"),
     # wherever untyped values enter or leave
-    "pydantic": ("cli", "client", "config", "web"),
+    "pydantic": ("cli", "config", "web"),
     "msgspec": (
         "bus.redis",
+        "client",
         "core.field_types",
         "export.jsonl",
         "store.codec",
+        "web",
     ),  # but for records, which are everywhere
 }
 RECORDS = frozenset(

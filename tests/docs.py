@@ -33,6 +33,7 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.core.schedules.timetable import SHORTEST, timetable
 from crawlyard.core.webhooks.webhook import MAX_BODY, message
 from crawlyard.export.jsonl import dumps
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.jobs.jobs import EventOut
 from tests import docs_limits, docs_streams
 from tests.builders import NOW, a_job, a_spec, its_event
@@ -170,7 +171,7 @@ def events() -> str:
         version=3,
     )
     example = replace(its_event(job, EventName.COMPLETED), actor="worker:w1", seq=42)
-    shown = dumps(EventOut.of(example).model_dump(mode="json"), indent=2)
+    shown = dumps(as_dict(EventOut.of(example)), indent=2)
     sent = dumps(message(example), indent=2)
     tables = [
         block

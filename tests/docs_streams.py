@@ -127,7 +127,7 @@ def blocks(table: Table) -> list[str]:
 
 def _row(name: str, number: str, shape: type[Wire]) -> list[str]:
     said = (shape.__doc__ or "").splitlines()[0].rstrip(".")
-    fields = ", ".join(f"`{field}`" for field in shape.model_fields)
+    fields = ", ".join(f"`{field}`" for field in shape.__struct_fields__)
     return [name, number, said[:1].lower() + said[1:], fields]
 
 

@@ -60,7 +60,7 @@ def test_a_page_of_the_reference_is_what_the_code_makes_of_it(name: str) -> None
 def test_the_page_record_is_described_field_by_field() -> None:
     page = (REFERENCE / "page-record.md").read_text("utf-8")
 
-    assert _ROW.findall(page)[1:] == list(PageOut.model_fields)
+    assert _ROW.findall(page)[1:] == list(PageOut.__struct_fields__)
 
 
 def test_the_filter_of_jobs_is_described_key_by_key() -> None:
@@ -73,7 +73,7 @@ def test_csv_has_the_fields_of_the_page_record() -> None:
     split = {"error": ("error_kind", "error_detail"), "text": (), "extracted": ()}
     split |= {"html": (), "headers": ()}  # in JSON Lines alone
 
-    flat = [column for name in PageOut.model_fields for column in split.get(name, (name,))]
+    flat = [column for name in PageOut.__struct_fields__ for column in split.get(name, (name,))]
 
     assert list(COLUMNS) == flat
 

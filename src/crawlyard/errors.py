@@ -22,7 +22,7 @@ Whether to retry depends on the class, never on the text.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 
 class CrawlyardError(Exception):
@@ -118,13 +118,17 @@ class Unconfirmed(Conflict):
         self.schedules = tuple(schedules)
 
 
-def check_version(thing: str, current: int, meant: int | None) -> None:
-    """Check that *thing* is at the version *meant* by a change; ``None`` matches any version.
+Version: TypeAlias = int | tuple[int, ...] | None
+"""The version that a change is made to; several: any of them; ``None``: whichever there is."""
+
+
+def check_version(thing: str, current: int, meant: Version) -> None:
+    """Check that *thing* is at the version *meant* by a change.
 
     Raises:
         Stale: it is not.
     """
-    if meant not in (None, current):
+    if meant is not None and current not in (meant if isinstance(meant, tuple) else (meant,)):
         raise Stale(f"{thing} is at version {current} by now: read it again", current)
 
 

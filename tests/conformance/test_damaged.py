@@ -31,7 +31,7 @@ SPEC = {"urls": ["https://a.example/"], "name": "news", "tags": ["daily"]}
 DAMAGE: list[tuple[Mapping[str, Any], str]] = [
     ({"spec": json.dumps(SPEC | {"tags": "docs"})}, "spec: tags: Expected `array`, got `str`"),
     ({"spec": json.dumps(SPEC | {"scope": "prefx"})}, "spec: scope: Invalid enum value 'prefx'"),
-    ({"spec": json.dumps(SPEC | {"priority": 7})}, "spec: priority: Invalid enum value 7"),
+    ({"spec": json.dumps(SPEC | {"priority": "top"})}, "spec: priority: Invalid enum value 'top'"),
     ({"spec": json.dumps(SPEC | {"per_host": 0})}, "spec: per_host: expected 1 to 256, got 0"),
     (
         {"spec": json.dumps(SPEC | {"limits": {"pages": 0}})},

@@ -20,6 +20,7 @@ from crawlyard.export.base import CHUNK, Format, Record, Writer, write
 from crawlyard.export.csv import COLUMNS, Csv, cell
 from crawlyard.export.files import check_writable, whole_file
 from crawlyard.export.jsonl import JsonLines, dumps
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.jobs.jobs import PageOut
 from tests.builders import a_page
 
@@ -30,7 +31,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))  # half characters too
 
 
 def a_record(text: str | None = None, **fields: Any) -> Record:
-    return PageOut.of(a_page(**fields), text=text).model_dump(mode="json")
+    return as_dict(PageOut.of(a_page(**fields), text=text))
 
 
 def rows(data: bytes) -> list[list[str]]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.export.base import Record
 from crawlyard.export.parquet import COLUMNS, MOST_CHARACTERS, MOST_ROWS, Parquet, chunks
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.jobs.jobs import PageOut
 from tests.builders import NOW, a_page
 
@@ -29,7 +30,7 @@ def a_record(
     **fields: Any,
 ) -> Record:
     page = PageOut.of(a_page(**fields), text=text, html=html, headers=headers)
-    return page.model_dump(mode="json")
+    return as_dict(page)
 
 
 def written(writer: Parquet, *records: Record) -> bytes:

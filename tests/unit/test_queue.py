@@ -107,7 +107,7 @@ def test_jobs_are_claimed_by_priority_then_turn_then_age(waiting: list[Job]) -> 
     order = claimed(waiting)
 
     due = [job for job in waiting if job.state is State.PENDING and job.due_at <= NOW]
-    assert order == sorted(due, key=lambda j: (-j.level, j.turn, j.queued_at, j.id))
+    assert order == sorted(due, key=lambda j: (-j.level.rank, j.turn, j.queued_at, j.id))
     assert order == sorted(due, key=claim_key)
 
 
@@ -225,3 +225,14 @@ def test_owners_that_wait_together_are_served_alike(counts: list[int], before: i
         left = [o for o in range(len(counts)) if served[:n].count(f"o{o}") < counts[o]]
         got = [served[:n].count(f"o{owner}") for owner in left]
         assert max(got, default=0) - min(got, default=0) <= 1
+
+
+def test_priorities_are_words_in_the_order_of_their_ranks() -> None:
+    mixed = [Priority.HIGH, Priority.LOW, Priority.URGENT, Priority.NORMAL]
+
+    assert sorted(mixed) == [Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.URGENT]
+    assert (max(mixed), min(mixed)) == (Priority.URGENT, Priority.LOW)
+    assert Priority.HIGH >= Priority.HIGH > Priority.LOW <= Priority.LOW < Priority.NORMAL
+    assert [Priority.ranked(p.rank) for p in mixed] == mixed == ["high", "low", "urgent", "normal"]
+    with pytest.raises(TypeError):
+        sorted([Priority.LOW, "high"])

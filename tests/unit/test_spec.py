@@ -106,7 +106,7 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ("name", None, "expected a string, got None"),
     ("tags", "docs", "expected a tuple of strings, got 'docs'"),
     ("priority", 7, "expected Priority.LOW, NORMAL, HIGH or URGENT, got 7"),
-    ("priority", "high", "expected Priority.LOW, NORMAL, HIGH or URGENT, got 'high'"),
+    ("priority", "top", "expected Priority.LOW, NORMAL, HIGH or URGENT, got 'top'"),
     ("worker_tags", "gpu", "expected a tuple of strings, got 'gpu'"),
     ("spread", "many", "expected a whole number or Spread.AUTO, got 'many'"),
     ("limits", 100, "expected Limits, got 100"),
@@ -182,7 +182,7 @@ def test_what_is_meant_without_doubt_is_taken_and_kept_as_its_own_type() -> None
     spec = a_spec(
         urls=["http://a.example/"],
         tags={"docs"},
-        priority=2,
+        priority="high",
         scope="prefix",
         spread="auto",
         limits=Limits(bytes=1e9),  # type: ignore[arg-type]  # the very test

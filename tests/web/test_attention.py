@@ -82,7 +82,7 @@ async def test_each_thing_is_told_with_what_helps(rig: Rig) -> None:
         "name": "late / night",
         "path": f"/api/v1/schedules/{late.id}",
     }
-    assert overdue["since"] == "2026-01-02T02:04:05.678Z"
+    assert overdue["since"] == "2026-01-02T02:04:05.678901Z"
     assert "pass" not in str(items["runs_failing"])
     assert items["runs_failing"]["job_id"] == last.id
     helps = {kind: one["help"]["path"].removeprefix("/api/v1/") for kind, one in items.items()}

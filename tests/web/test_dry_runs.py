@@ -59,7 +59,7 @@ class TestJobs:
         job = (await rig.post("jobs", asked)).json()
         config = (await rig.get(f"jobs/{job['id']}/config")).json()
 
-        assert plan["due_at"] == job["due_at"] == "2026-01-03T00:00:00.000Z"
+        assert plan["due_at"] == job["due_at"] == "2026-01-03T00:00:00Z"
         assert (plan["config"], plan["sources"]) == (config["config"], config["sources"])
         assert (plan["limits"], plan["origin"]) == (job["limits"], job["origin"])
         assert plan["sources"]["limits.pages"] == "template v1"

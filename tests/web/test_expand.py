@@ -170,7 +170,7 @@ class TestRecent:
         [tick] = nightly["recent"]
         assert (tick["outcome"], tick["reason"]) == ("ran", "by_user")
         assert (tick["job_id"], tick["job_state"]) == (job_id, "paused")
-        assert tick["due_at"] == "2026-01-02T03:04:05.678Z"
+        assert tick["due_at"] == "2026-01-02T03:04:05.678901Z"
         assert all("expanded" not in schedule for schedule in plain)
 
     async def test_they_are_read_by_one_question_for_all(self, rig: Rig) -> None:

@@ -179,7 +179,7 @@ async def test_counts_are_told_at_most_once_a_second_and_when_they_change(rig: R
 
 
 def test_counts_have_a_number_for_each_state() -> None:
-    assert list(CountsOut.model_fields) == [state.value for state in State]
+    assert list(CountsOut.__struct_fields__) == [state.value for state in State]
 
 
 def shown(data: dict[str, object], name: str) -> list[object]:

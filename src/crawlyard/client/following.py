@@ -4,6 +4,8 @@ import random
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+import msgspec
+
 from crawlyard.client.messages import Message
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
@@ -74,7 +76,7 @@ class Place:
     def missed(self, message: Message) -> bool:
         """Tell whether a message says that the list must be asked for what is missing."""
         if message.event == "hello":
-            begun = HelloOut.model_validate_json(message.data).seq
+            begun = msgspec.json.decode(message.data, type=HelloOut).seq
             if self.seq is None or begun < self.seq:
                 self.seq = begun  # another store: its numbers have begun anew
             return False
@@ -89,7 +91,7 @@ class Place:
         """Return the event that a message tells of, if it is one and new."""
         if message.id is None or message.event == "resync":
             return None
-        told = HappenedOut.model_validate_json(message.data)
+        told = msgspec.json.decode(message.data, type=HappenedOut)
         if not self.takes(told.id):
             return None
         return EventOut(
@@ -118,7 +120,7 @@ class LogPlace(Place):
             self.over = True
         if message.event != "job.log":
             return []
-        told = LogLinesOut.model_validate_json(message.data)
+        told = msgspec.json.decode(message.data, type=LogLinesOut)
         return [line for line in told.lines if self.takes(line.n)]
 
 

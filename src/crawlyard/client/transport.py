@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import BaseModel, ValidationError
+import msgspec
+from msgspec import Struct
 
 from crawlyard.about import VERSION
 from crawlyard.errors import (
@@ -42,7 +43,7 @@ TRIES = 4
 LONGEST_WAIT_S = 30.0
 _FIRST_WAIT_S = 0.25
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Struct)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,8 +260,8 @@ def shaped(shape: type[M], data: bytes | str, answer: httpx.Response) -> M:
         Unavailable: as for `read`.
     """
     try:
-        return shape.model_validate_json(data)
-    except ValidationError as error:
+        return msgspec.json.decode(data, type=shape)
+    except msgspec.DecodeError as error:
         raise _other(shape, error, answer) from None
 
 
@@ -272,23 +273,19 @@ def portion(shape: type[M], answer: httpx.Response) -> tuple[Sequence[M], str | 
     """
     page = read(_Page, answer)
     try:
-        return [shape.model_validate(item) for item in page.items], page.next_cursor
-    except ValidationError as error:
+        return [msgspec.convert(item, shape) for item in page.items], page.next_cursor
+    except msgspec.ValidationError as error:
         raise _other(shape, error, answer) from None
 
 
-class _Page(BaseModel):
+class _Page(Struct):
     items: Sequence[Any]
     next_cursor: str | None = None
 
 
-def _other(shape: type[BaseModel], error: ValidationError, answer: httpx.Response) -> Unavailable:
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
+def _other(shape: type[Struct], error: Exception, answer: httpx.Response) -> Unavailable:
     url = answer.request.url
-    return Unavailable(
-        f"{url} answered with what is no {shape.__name__}: {place} {first['msg'].lower()}"
-    )
+    return Unavailable(f"{url} answered with what is no {shape.__name__}: {error}")
 
 
 def again(method: str, error: httpx.TransportError) -> bool:

@@ -12,6 +12,7 @@ from crawlyard.web.api import ROOT, ROUTERS
 from crawlyard.web.documenting import document, operation_id
 from crawlyard.web.errors import problems
 from crawlyard.web.gate import Gate
+from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 
 PREFIX = "/api/v1"
@@ -38,7 +39,14 @@ def create_app(site: Site, lifespan: Lifespan | None = None) -> FastAPI:
         app.include_router(router, prefix=PREFIX)
     for router in (*ROOT, pages.router):
         app.include_router(router)
-    app.openapi = document(app)  # type: ignore[method-assign] # as FastAPI's own pages tell
+    routes = [
+        (prefix + one.path_format, one)
+        for prefix, routers in ((PREFIX, ROUTERS), ("", ROOT))
+        for each in routers
+        for one in each.routes
+        if isinstance(one, Route)
+    ]
+    app.openapi = document(app, routes)  # type: ignore[method-assign] # as FastAPI's own pages tell
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(Gate, site=lambda: app.state.site)
     return app

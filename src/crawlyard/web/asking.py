@@ -9,6 +9,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
 
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.endpoint import OWN_ACCOUNT, Who
 from crawlyard.errors import Forbidden, Unauthenticated
 from crawlyard.web.errors.problems import Problem
 from crawlyard.web.rates import Bucket
@@ -58,16 +59,25 @@ async def caller_of(
         Forbidden: what he showed does not permit this route.
         Problem: he asks too often, or a page of another site asks in his name.
     """
+    return await admitted(request, site, *map(Permit, scopes.scopes))
+
+
+async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
+    """Return who asks, if they may do what *who* says; the request counts against their rate.
+
+    Raises:
+        Unauthenticated, Forbidden, Problem: as for `caller_of`.
+    """
     caller = await proved(request, site)
     bucket = Bucket.READ if request.method in _SAFE else Bucket.WRITE
     count(request, site, caller.credential.id, bucket)
-    missing = [scope for scope in scopes.scopes if Permit(scope) not in caller.permits]
+    missing = [one for one in who if isinstance(one, Permit) and one not in caller.permits]
     if missing:
         why = f"needs {', '.join(missing)}, which the role {caller.user.role}"
         if caller.credential.permits is not None:
             why += " or this token"
         raise Forbidden(f"{request.method} {request.url.path} {why} does not have")
-    return caller
+    return _unnarrowed(caller) if OWN_ACCOUNT in who else caller
 
 
 def count(request: Request, site: Site, asker: str, bucket: Bucket) -> None:

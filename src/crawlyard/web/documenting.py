@@ -4,14 +4,15 @@ Whatever the gate, the route class or a rate adds to every route is written here
 that no route can forget it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from crawlyard.web.errors.problems import KINDS, MEDIA_TYPE
-from crawlyard.web.routes import MAX_KEY
+from crawlyard.web.routes import MAX_KEY, Route
 from crawlyard.web.wire.problems import ProblemOut
 
 Responses = dict[int | str, dict[str, Any]]
@@ -85,31 +86,62 @@ def operation_id(route: APIRoute) -> str:
     return f"{kind}_{route.name.strip('_')}"
 
 
-def document(app: FastAPI) -> Callable[[], Document]:
-    """Return what makes the document of *app*, once."""
-    plain = app.openapi
+def document(app: FastAPI, routes: Sequence[tuple[str, Route]]) -> Callable[[], Document]:
+    """Return what makes the document of *app*, once; *routes* has their paths."""
+    made_by_routes = app.openapi
     made: list[Document] = []
 
     def openapi() -> Document:
         if not made:
-            made.append(_completed(plain()))
+            made.append(_completed(made_by_routes(), routes))
         return made[0]
 
     return openapi
 
 
-def _completed(told: Document) -> Document:
+def _completed(told: Document, routes: Sequence[tuple[str, Route]]) -> Document:
     told["info"]["description"] = _ABOUT
     told["tags"] = [{"name": name, "description": said} for name, said in TAGS.items()]
     schemas = told["components"]["schemas"]
     for name in _OF_FASTAPI:
         schemas.pop(name, None)
-    own = ProblemOut.model_json_schema(ref_template=_SCHEMAS + "{model}")
-    schemas.update(own.pop("$defs", {}))
-    schemas[ProblemOut.__name__] = own
+    _describe_records(told, schemas, routes)
     for method, operation in _operations(told):
         _complete(method, operation)
     return told
+
+
+def _describe_records(
+    told: Document, schemas: dict[str, Any], routes: Sequence[tuple[str, Route]]
+) -> None:
+    """Add the schemas of what routes answer."""
+    kinds = [k for _, route in routes for each in route.records.values() for k in each]
+    found, components = msgspec.json.schema_components(
+        [ProblemOut, *kinds], ref_template=_SCHEMAS + "{name}"
+    )
+    schemas |= _tidy(components)
+    rest = iter(found[1:])
+    for path, route in routes:
+        for status, each in route.records.items():
+            schemas_of = [next(rest) for _ in each]
+            schema = {"anyOf": schemas_of} if len(each) > 1 else schemas_of[0]
+            for method in route.methods or ():
+                told["paths"][path][method.lower()]["responses"][status]["content"] = {
+                    "application/json": {"schema": schema}
+                }
+
+
+def _tidy(schema: Any) -> Any:
+    """Say in JSON Schema what generators of clients read: a tuple has no items beside its own."""
+    if isinstance(schema, dict):
+        if schema.get("items") is False:
+            del schema["items"]
+        for one in schema.values():
+            _tidy(one)
+    elif isinstance(schema, list):
+        for one in schema:
+            _tidy(one)
+    return schema
 
 
 def _operations(told: Document) -> Iterator[tuple[str, dict[str, Any]]]:

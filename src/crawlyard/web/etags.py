@@ -7,7 +7,7 @@ import re
 
 from fastapi import Request, Response
 
-from crawlyard.errors import Stale
+from crawlyard.errors import Stale, Version
 from crawlyard.web.errors.problems import Problem
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -22,10 +22,32 @@ def tag_of(version: int, beat: int | None = None) -> str:
 def unchanged(request: Request, response: Response, tag: str) -> Response | None:
     """Set the tag of an answer; return a 304 in its place if the asker has that one already."""
     response.headers["ETag"] = tag
+    return Response(status_code=304, headers={"ETag": tag}) if is_known(request, tag) else None
+
+
+def is_known(request: Request, tag: str) -> bool:
+    """Return whether the asker has what is at *tag* already."""
     asked = request.headers.get("if-none-match")
-    if asked is None or not (asked.strip() == "*" or _opaque(tag) in _TAG.findall(asked)):
+    return asked is not None and (asked.strip() == "*" or _opaque(tag) in _TAG.findall(asked))
+
+
+def expected(request: Request, *, required: bool = False) -> Version:
+    """Return the versions that a change may be made to; ``None``: to any.
+
+    A tag that is of no version is -1: nothing has it.
+
+    Raises:
+        Problem: If-Match is missing though *required*.
+    """
+    asked = request.headers.get("if-match")
+    if asked is None and required:
+        detail = 'send If-Match with the ETag of what you saw, or "*" to change it anyway'
+        raise Problem("precondition_required", detail)
+    if asked is None or asked.strip() == "*":
         return None
-    return Response(status_code=304, headers={"ETag": tag})
+    found = (_VERSION.fullmatch(word) for word in _TAG.findall(asked))
+    versions = {int(one[1]) for one in found if one is not None}
+    return versions.pop() if len(versions) == 1 else tuple(versions) or -1
 
 
 def expected_version(request: Request, current: int, *, required: bool = False) -> int | None:

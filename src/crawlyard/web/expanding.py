@@ -93,7 +93,7 @@ async def expanded(site: Site, shape: JobOut, ties: Ties) -> ExpandedJobOut:
         secret = await site.yard.scheduler.secret_params([ties.schedule])
         schedule = ScheduleOut.of(ties.schedule, secret[ties.schedule.id])
     told = JobTiesOut(template=template, schedule=schedule)
-    return ExpandedJobOut(**dict(shape), expanded=told)
+    return ExpandedJobOut.filled(shape, expanded=told)
 
 
 async def _visible(look: Awaitable[T]) -> T | None:

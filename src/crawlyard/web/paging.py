@@ -125,6 +125,22 @@ def _paging(
     return Paging(request, response, limit, cursor)
 
 
+def position_of(request: Request, cursor: str) -> str:
+    """Return the position in a cursor of the list that is asked for.
+
+    Raises:
+        Problem: it was not made by this server, or for another list.
+    """
+    return str(Paging(request, Response(), DEFAULT, cursor).position[0])
+
+
+def next_page(request: Request, position: str) -> tuple[str, str]:
+    """Return the cursor of the page behind *position*, and the header that links to it."""
+    headers = Response()
+    cursor = Paging(request, headers, DEFAULT, None).following([position])
+    return cursor, headers.headers["Link"]
+
+
 Pages = Annotated[Paging, Depends(_paging)]
 
 

@@ -26,6 +26,11 @@ def undivided(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return {**scope, "path": path, _MARK: True}
 
 
+def was_undivided(request: Request) -> bool:
+    """Return whether the path of a request still has its encoded slashes."""
+    return bool(request.scope.get(_MARK))
+
+
 def _ref(
     request: Request,
     ref: Annotated[
@@ -38,7 +43,7 @@ def _ref(
     Raises:
         NotFound: nothing can have such a name.
     """
-    meant = unquote(ref) if request.scope.get(_MARK) else ref
+    meant = unquote(ref) if was_undivided(request) else ref
     if not meant.isprintable():
         raise NotFound("nothing has a name that cannot be printed")
     return meant

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from crawlyard.web.documenting import Responses
-from crawlyard.web.wire.base import Wire
+from crawlyard.web.wire.base import Wire, encoded
 
 DryRun = Annotated[bool, Query(description="Only say what would be done, or what refuses it.")]
 
@@ -20,4 +20,4 @@ def would(shape: type[Wire]) -> Responses:
 
 def told(shape: Wire) -> Response:
     """Return the answer to a dry run, whatever the route answers else."""
-    return Response(shape.model_dump_json(), 200, media_type="application/json")
+    return Response(encoded(shape), 200, media_type="application/json")

@@ -11,6 +11,7 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.errors import Invalid, NotFound, Unavailable
 from crawlyard.web.wire.access.access import QuotaOut, TokenOut, UserOut
 from crawlyard.web.wire.access.settings import SectionOut
+from crawlyard.web.wire.base import as_dict
 
 _ALL = 2**31
 
@@ -48,7 +49,7 @@ async def create_token(
     if common.quiet or not common.asked:
         write_line(made.token)
         return 0
-    told = [*made.model_dump(mode="json", exclude={"object", "scopes"}).items()]
+    told = [*as_dict(made, without={"object", "scopes"}).items()]
     facts = [(key.replace("_", " "), value) for key, value in told]
     return await show(session, made, facts, common, key=made.token)
 
@@ -92,7 +93,7 @@ async def change_user(
         raise Invalid("users set", "expected something to change: --role, --max-running, …")
     changes: dict[str, object] = {} if role is None else {"role": role}
     if quota:
-        old = (await session.clients.accounts().user(user_id)).quota.model_dump(mode="json")
+        old = as_dict((await session.clients.accounts().user(user_id)).quota)
         changes["quota"] = _over(old, quota)
     changed = await session.clients.accounts().change_user(user_id, changes)
     session.tell(f"changed: {changed.id}, {changed.role}")
@@ -123,7 +124,7 @@ async def grants(session: Session, *, changes: Mapping[str, object], common: Com
 
 
 def _grant_facts(found: SectionOut) -> list[tuple[str, object]]:
-    told = found.model_dump(mode="json", include={"updated_at", "updated_by"})
+    told = as_dict(found, {"updated_at", "updated_by"})
     return [
         *((n.replace("_", " "), "yes" if v else "no") for n, v in found.effective.items()),
         *((name.replace("_", " "), value) for name, value in told.items()),
@@ -156,7 +157,7 @@ def _over(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, obj
 
 
 def _user_facts(user: UserOut) -> list[tuple[str, object]]:
-    told = user.model_dump(mode="json", exclude={"object", "quota"})
+    told = as_dict(user, without={"object", "quota"})
     return [
         *((name.replace("_", " "), value) for name, value in told.items()),
         ("quota", _quota_words(user.quota)),
@@ -164,7 +165,7 @@ def _user_facts(user: UserOut) -> list[tuple[str, object]]:
 
 
 def _quota_words(quota: QuotaOut) -> str:
-    told = quota.model_dump(exclude={"ceilings"}) | quota.ceilings.model_dump()
+    told = as_dict(quota, without={"ceilings"}) | as_dict(quota.ceilings)
     return ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
 
 
@@ -179,7 +180,7 @@ _TOKENS: View[TokenOut] = View(
         Column(name="SCOPES", value=lambda t: ",".join(t.scopes), wide=True, least=110),
         Column(
             name="USED",
-            value=lambda t: t.model_dump(mode="json", include={"last_used_at"})["last_used_at"],
+            value=lambda t: as_dict(t, {"last_used_at"})["last_used_at"],
         ),
     ),
 )

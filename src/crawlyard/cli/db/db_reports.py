@@ -4,14 +4,14 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from pydantic import BaseModel
+from msgspec import Struct
 
 from crawlyard.cli.options import OBJECTS, Common
 from crawlyard.cli.render import output, words
 from crawlyard.cli.render.output import Column, M, View
 
 
-class TableCopied(BaseModel):
+class TableCopied(Struct, frozen=True, kw_only=True):
     """One table that is the same on both sides."""
 
     table: str
@@ -19,7 +19,7 @@ class TableCopied(BaseModel):
     digest: str  # of all rows, in whatever order
 
 
-class Saved(BaseModel):
+class Saved(Struct, frozen=True, kw_only=True):
     """A backup that was made or put back."""
 
     file: str
@@ -29,7 +29,7 @@ class Saved(BaseModel):
     seconds: float
 
 
-class Upgraded(BaseModel):
+class Upgraded(Struct, frozen=True, kw_only=True):
     """The tables, before and after."""
 
     database: str
@@ -37,7 +37,7 @@ class Upgraded(BaseModel):
     after: str
 
 
-class TableTaken(BaseModel):
+class TableTaken(Struct, frozen=True, kw_only=True):
     """How much one table takes."""
 
     table: str
@@ -45,7 +45,7 @@ class TableTaken(BaseModel):
     bytes: int | None  # with its indexes; null: nobody counts
 
 
-class Checked(BaseModel):
+class Checked(Struct, frozen=True, kw_only=True):
     """What a database is like."""
 
     database: str
@@ -56,7 +56,7 @@ class Checked(BaseModel):
     tables: list[TableTaken]
 
 
-class Vacuumed(BaseModel):
+class Vacuumed(Struct, frozen=True, kw_only=True):
     """How much room a database took, and takes."""
 
     database: str

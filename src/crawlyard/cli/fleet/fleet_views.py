@@ -7,6 +7,7 @@ from crawlyard.cli.overview.watch_reports import facts_of
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.sheets import Facts
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.fleet.watch import HostOut, HostRuleOut, WorkerOut
 
 
@@ -55,7 +56,7 @@ def workers_view(now: datetime) -> View[WorkerOut]:
 
 def worker_facts(worker: WorkerOut) -> Facts:
     """Return what people read of a worker."""
-    told = worker.model_dump(mode="json", exclude={"alive", "quiet", "stopping"})
+    told = as_dict(worker, without={"alive", "quiet", "stopping"})
     return facts_of(told)
 
 
@@ -85,10 +86,10 @@ def hosts_view(now: datetime) -> View[HostOut]:
 
 def host_facts(host: HostOut) -> Facts:
     """Return what people read of a host: what is done to it, then what is said of it."""
-    facts = facts_of(host.model_dump(mode="json", exclude={"rule", "version"}))
+    facts = facts_of(as_dict(host, without={"rule", "version"}))
     if host.rule is None:
         return facts
-    told = host.rule.model_dump(mode="json", include={"note", "updated_at", "updated_by"})
+    told = as_dict(host.rule, {"note", "updated_at", "updated_by"})
     return [*facts, ("rule", _rule(host.rule)), *facts_of(told)]
 
 
@@ -107,6 +108,6 @@ def _instant(name: str, field: str, now: datetime) -> Column[Any]:
 
     return Column(
         name=name,
-        value=lambda item: item.model_dump(mode="json", include={field})[field],
+        value=lambda item: as_dict(item, {field})[field],
         shown=shown,
     )

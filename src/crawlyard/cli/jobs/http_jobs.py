@@ -11,6 +11,7 @@ from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.store.queries import JobQuery, PageQuery
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
 _PORTION = 500  # events that are asked for at once
@@ -109,11 +110,11 @@ class HttpClient:
         """Yield page records in the order they were stored, as *plan* has them."""
         kinds = sorted(query.kinds) or None
         ask = self._jobs.records if plan.kept else self._jobs.pages
-        fields = set(PageOut.model_fields).difference(plan.left_out)
+        fields = set(PageOut.__struct_fields__).difference(plan.left_out)
         pages = ask(job_id, failed=query.failed, kind=kinds, q=query.text)
         async with aclosing(pages) as found:
             async for page in found:
-                yield page.model_dump(mode="json", include=fields)
+                yield as_dict(page, fields)
 
     async def export(self, job_id: str, query: PageQuery, form: Format) -> AsyncIterator[bytes]:
         """Yield the pages as one file, in pieces that end anywhere."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import count
 
-from pydantic import BaseModel
+from msgspec import Struct
 
 from crawlyard.cli.jobs.summary import ENDED, exit_code
 from crawlyard.cli.jobs.views import jobs_view
@@ -21,6 +21,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
 from crawlyard.export.jsonl import dumps
 from crawlyard.store.queries import JobQuery
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.fleet.watch import LineOut
 from crawlyard.web.wire.jobs.job_looks import ConfigOut, DifferenceOut, ShardOut
 from crawlyard.web.wire.jobs.jobs import JobOut
@@ -129,7 +130,7 @@ async def exclude(
 async def why(session: Session, *, word: str, url: str, common: Common) -> int:
     """Tell what became of a URL."""
     found = await session.clients.watch().why(await session.client.resolve(word), url)
-    told = found.model_dump(mode="json", exclude={"object"})
+    told = as_dict(found, without={"object"})
     facts = [(name.replace("_", " "), value) for name, value in told.items()]
     return await show(session, found, facts, common, key=found.outcome)
 
@@ -175,7 +176,7 @@ async def _stands_still(session: Session, job_id: str, end: float | None) -> Job
             return None
 
 
-class _Setting(BaseModel):
+class _Setting(Struct, frozen=True, kw_only=True):
     """One field of a job's settings."""
 
     path: str
@@ -210,8 +211,8 @@ async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:
             return
 
 
-def _instant(item: BaseModel, field: str) -> object:
-    return item.model_dump(mode="json", include={field})[field]
+def _instant(item: Struct, field: str) -> object:
+    return as_dict(item, {field})[field]
 
 
 _LOG: View[LineOut] = View(

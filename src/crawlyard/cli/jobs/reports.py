@@ -17,6 +17,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.quantity import counted
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import JobQuery, PageQuery
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.jobs.jobs import EventOut, JobOut
 
 _ALL = 2**31
@@ -167,5 +168,5 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
         "template": template,
     }
     times = ("created_at", "due_at", "started_at", "ended_at", "updated_at")
-    told |= found.model_dump(mode="json", include=set(times))
+    told |= as_dict(found, times)
     return [(name.replace("_at", " at"), str(value)) for name, value in told.items() if value]

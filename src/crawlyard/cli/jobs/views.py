@@ -4,13 +4,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from msgspec import Struct
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Struct)
 
 STATE_STYLES = {
     "running": "cyan",
@@ -149,6 +150,6 @@ def _time(name: str, field: str, now: datetime) -> Column[Any]:
     )
 
 
-def _rfc3339(item: BaseModel, field: str) -> str:
+def _rfc3339(item: Struct, field: str) -> str:
     """Return an instant as the API writes it."""
-    return str(item.model_dump(mode="json", include={field})[field])
+    return str(as_dict(item, {field})[field])

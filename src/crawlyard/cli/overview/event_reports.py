@@ -19,6 +19,7 @@ from crawlyard.core.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.fleet.events import named
 from crawlyard.store.queries import EventQuery
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.jobs.jobs import EventOut
 
 _SHOWN = 50
@@ -148,7 +149,7 @@ def _view(now: datetime) -> View[EventOut]:
         columns=(
             Column(
                 name="AT",
-                value=lambda e: e.model_dump(mode="json", include={"at"})["at"],
+                value=lambda e: as_dict(e, {"at"})["at"],
                 shown=lambda e: words.clock(e.at, now),
             ),
             Column(name="EVENT", value=lambda e: e.name),

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from crawlyard.cli.jobs.http_jobs import filter_of
 from crawlyard.client import AsyncClient
 from crawlyard.client.filters import PageFilters
+from crawlyard.client.transport import read
 from crawlyard.core.jobs.filter import FilterKey
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
@@ -107,7 +108,7 @@ class HttpWatch:
     async def health(self) -> ReadyOut:
         """Check that the server answers and can work."""
         answer = await self._client.request("GET", "/readyz")
-        return ReadyOut.model_validate_json(answer.content)
+        return read(ReadyOut, answer)
 
 
 def _filters(query: ArchiveQuery) -> PageFilters:

@@ -16,6 +16,7 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.page_search import words_of
 from crawlyard.core.jobs.filter import Condition, FilterKey, condition
 from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.fleet.archive import FoundPageOut
 from crawlyard.web.wire.fleet.attention import AttentionOut, NoticeOut
 
@@ -115,7 +116,7 @@ def _pages_view(now: datetime) -> View[FoundPageOut]:
             Column(name="JOB", value=lambda p: p.job_id, shown=lambda p: words.short(p.job_id)),
             Column(
                 name="FETCHED",
-                value=lambda p: p.model_dump(mode="json", include={"fetched_at"})["fetched_at"],
+                value=lambda p: as_dict(p, {"fetched_at"})["fetched_at"],
                 shown=lambda p: words.clock(p.fetched_at, now),
             ),
             Column(name="URL", value=lambda p: p.url, wide=True),
@@ -133,7 +134,7 @@ def _notices_view(now: datetime) -> View[NoticeOut]:
             Column(name="WHAT", value=lambda n: n.subject and (n.subject.name or n.subject.id)),
             Column(
                 name="SINCE",
-                value=lambda n: n.model_dump(mode="json", include={"since"})["since"],
+                value=lambda n: as_dict(n, {"since"})["since"],
                 shown=lambda n: "" if n.since is None else words.clock(n.since, now),
             ),
             Column(name="DETAIL", value=lambda n: n.detail, wide=True),

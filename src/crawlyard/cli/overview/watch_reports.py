@@ -11,6 +11,7 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.when import When
 from crawlyard.core.overview.attention import Trouble
 from crawlyard.errors import Refused
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.fleet.operations import OperationOut
 from crawlyard.web.wire.fleet.stats import StatsOut
 
@@ -29,7 +30,7 @@ async def operations(session: Session, *, limit: int, common: Common) -> int:
 async def operation(session: Session, *, word: str, common: Common) -> int:
     """Show one operation."""
     found = await session.clients.watch().operation(word)
-    return await show(session, found, facts_of(found.model_dump(mode="json")), common, key=found.id)
+    return await show(session, found, facts_of(as_dict(found)), common, key=found.id)
 
 
 async def cancel(session: Session, *, word: str, common: Common) -> int:
@@ -38,7 +39,7 @@ async def cancel(session: Session, *, word: str, common: Common) -> int:
     session.tell(f"{found.state}: {found.id}, {found.done:,} of {found.total:,} done")
     if not common.asked:
         return 0
-    return await show(session, found, facts_of(found.model_dump(mode="json")), common, key=found.id)
+    return await show(session, found, facts_of(as_dict(found)), common, key=found.id)
 
 
 async def stats(session: Session, *, since: When | None, common: Common) -> int:
@@ -59,7 +60,7 @@ async def stats(session: Session, *, since: When | None, common: Common) -> int:
 
 
 def _range(found: StatsOut) -> dict[str, object]:
-    return found.model_dump(mode="json", include={"since", "until"})
+    return as_dict(found, {"since", "until"})
 
 
 async def health(session: Session) -> int:

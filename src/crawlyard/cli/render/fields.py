@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
-
-if TYPE_CHECKING:  # help and completion need no shapes
-    from pydantic import BaseModel
+from crawlyard.web.wire.base import as_dict
 
 _PATH = re.compile(r"\w+(?:\.[\w-]+)*")
 
@@ -33,7 +31,7 @@ class Fields(Struct, frozen=True):
             raise ValueError(f"expected names such as id,state,progress.done, got {wrong[0]!r}")
         return cls(tuple(dict.fromkeys(names)))
 
-    def check(self, item: "BaseModel") -> None:
+    def check(self, item: "Struct") -> None:
         """Check that each path leads somewhere in things like *item*.
 
         Raises:
@@ -61,7 +59,7 @@ class Fields(Struct, frozen=True):
 def _check(value: object, path: str, names: Sequence[str]) -> None:
     if not names:
         return
-    known = getattr(type(value), "model_fields", None)  # of a shape
+    known = getattr(type(value), "__struct_fields__", None)  # of a shape
     if known is not None:
         if names[0] not in known:
             said = f"expected some of {', '.join(known)}, got {names[0]!r}"
@@ -95,11 +93,11 @@ def _word(value: object) -> object:
     return dumps(value) if isinstance(value, dict | list) else value
 
 
-def pairs(fields: Fields, item: "BaseModel") -> Iterator[tuple[str, object]]:
+def pairs(fields: Fields, item: "Struct") -> Iterator[tuple[str, object]]:
     """Yield these fields of one thing with their values.
 
     Raises:
         Invalid: it has no such field.
     """
     fields.check(item)
-    return zip(fields.paths, fields.values(item.model_dump(mode="json")), strict=True)
+    return zip(fields.paths, fields.values(as_dict(item)), strict=True)

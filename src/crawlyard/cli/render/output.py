@@ -5,7 +5,6 @@ from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
 
 from msgspec import Struct
-from pydantic import BaseModel
 
 from crawlyard.cli.options import OBJECTS, Style
 from crawlyard.cli.render.fields import Fields
@@ -14,6 +13,7 @@ from crawlyard.cli.stdout import write
 from crawlyard.export.csv import cell, row
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
+from crawlyard.web.wire.base import as_dict
 
 if TYPE_CHECKING:
     from rich import console as rich_console
@@ -26,7 +26,7 @@ else:  # a crawl whose stderr is no terminal does without Rich, and takes 0.015 
     rich_console, rich_table = lazily("rich.console"), lazily("rich.table")
     rich_text = lazily("rich.text")
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Struct)
 
 _GAP = 2  # blanks between two columns
 _LEAST = 8  # columns for what is cut; a terminal too narrow for that gets no table
@@ -121,7 +121,7 @@ async def write_all(
     return await _lines(items, lambda item: plain(column.value(item) for column in view.columns))
 
 
-def write_one(item: BaseModel, style: Style, fields: Fields | None = None) -> None:
+def write_one(item: Struct, style: Style, fields: Fields | None = None) -> None:
     """Write one thing as JSON or YAML: indented, or on one line for ``-o jsonl``.
 
     Raises:
@@ -134,9 +134,9 @@ def write_one(item: BaseModel, style: Style, fields: Fields | None = None) -> No
         write(dumps(record, indent=None if style is Style.JSONL else 2).encode() + b"\n")
 
 
-def _record(item: BaseModel, fields: Fields | None) -> dict[str, Any]:
+def _record(item: Struct, fields: Fields | None) -> dict[str, Any]:
     """Return a thing as the API writes it, or what of it is wanted."""
-    record = item.model_dump(mode="json")
+    record = as_dict(item)
     if fields is None:
         return record
     fields.check(item)
@@ -205,7 +205,7 @@ async def _picked(items: AsyncIterable[M], fields: Fields) -> AsyncIterator[Any]
         if first:
             fields.check(item)
         first = False
-        yield fields.values(item.model_dump(mode="json"))
+        yield fields.values(as_dict(item))
 
 
 def _view_of(fields: Fields) -> View[Any]:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from crawlyard.client import AsyncClient
 from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.merge_patch import patch_between
@@ -43,7 +45,7 @@ class HttpSchedules:
     async def next_runs(self, ref: str, count: int) -> AheadOut:
         """Return the instants from now on at which it will be due, at most *count*."""
         ahead = await self._schedules.next(ref, max(count, 1))
-        return ahead if count else ahead.model_copy(update={"next": ()})
+        return ahead if count else replace(ahead, next=())
 
     async def runs(self, ref: str, before: datetime | None, limit: int) -> list[TickOut]:
         """Return what became of the instants before one, the latest first, at most *limit*."""

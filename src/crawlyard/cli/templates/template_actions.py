@@ -16,6 +16,7 @@ from crawlyard.cli.templates.template_words import draft_from, edited
 from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import NotFound, Unconfirmed
 from crawlyard.services.templates.files import draft_of
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.templates.templates import SavedTemplateOut, TemplateOut
 
 
@@ -50,7 +51,7 @@ async def edit(
 ) -> int:
     """Make a next version: from a file, with another name or description, or by an editor."""
     before = await session.templates.get(ref)
-    kept = draft_of((await session.templates.file(before.id, before.version)).model_dump())
+    kept = draft_of(as_dict(await session.templates.file(before.id, before.version)))
     changes = {"name": name, "description": description}
     given: dict[str, Any] = {f: value for f, value in changes.items() if value is not None}
     if file or given:
@@ -73,7 +74,7 @@ async def publish(session: Session, *, ref: str, yes: bool, common: Common) -> i
         saved = await session.templates.publish(ref, confirmed=True)
     await _told(session, common, "public", saved)
     if saved.kept:
-        kept = ", ".join(_keeping(one.model_dump()) for one in saved.kept)
+        kept = ", ".join(_keeping(as_dict(one)) for one in saved.kept)
         session.tell(f"  credentials kept by schedules: {kept}")
     others = f"{saved.owner}/{saved.name}"
     session.tell(f"others use it as {others}, without its earlier private versions")

@@ -15,6 +15,7 @@ from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.files import check_writable, whole_file
 from crawlyard.services.templates.files import draft_of, written
 from crawlyard.store.queries import TemplateQuery
+from crawlyard.web.wire.base import as_dict
 
 _ALL = 2**31
 _OURS_ALONE = 0o600  # there may be credentials in a file
@@ -57,7 +58,7 @@ async def export(
     session: Session, *, ref: str, version: int | None, out: str, form: FileFormat | None
 ) -> int:
     """Write the file of a template."""
-    draft = draft_of((await session.templates.file(ref, version)).model_dump())
+    draft = draft_of(as_dict(await session.templates.file(ref, version)))
     text = written(draft, format_for(out, form)).encode()
     if out == STDOUT:
         write(text)

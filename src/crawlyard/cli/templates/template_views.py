@@ -8,11 +8,11 @@ from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
 from crawlyard.core.jobs.spec_json import FIELDS, at
 from crawlyard.export.jsonl import dumps
-from crawlyard.web.wire.base import Wire
+from crawlyard.web.wire.base import Wire, as_dict
 from crawlyard.web.wire.templates.templates import ParameterOut, RenderedOut, TemplateOut
 
 
-class Value(Wire):
+class Value(Wire, frozen=True, kw_only=True):
     """One field of a filled template, as a line of a table."""
 
     field: str
@@ -72,7 +72,7 @@ def versions_view(now: datetime) -> View[TemplateOut]:
 
 def facts(template: TemplateOut) -> list[tuple[str, str]]:
     """Return what is worth knowing of a template, in the order of interest; nothing empty."""
-    times = template.model_dump(mode="json", include={"created_at", "updated_at"})
+    times = as_dict(template, {"created_at", "updated_at"})
     known = {
         "name": template.name,
         "id": template.id,
@@ -119,7 +119,7 @@ def _flat(spec: Mapping[str, object]) -> list[tuple[str, object]]:
 def _changed(now: datetime) -> Column[TemplateOut]:
     return Column(
         name="CHANGED",
-        value=lambda t: t.model_dump(mode="json", include={"updated_at"})["updated_at"],
+        value=lambda t: as_dict(t, {"updated_at"})["updated_at"],
         shown=lambda t: words.clock(t.updated_at, now),
     )
 

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel
+from msgspec import Struct
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 
@@ -72,7 +73,7 @@ def deliveries_view(now: datetime) -> View[DeliveryOut]:
 
 def facts(webhook: WebhookOut) -> list[tuple[str, str]]:
     """Return what is worth knowing of a webhook, in the order of interest; nothing empty."""
-    dumped = webhook.model_dump(mode="json")
+    dumped = as_dict(webhook)
     told = {
         "id": webhook.id,
         "secret": webhook.secret if isinstance(webhook, NewSecretOut) else "",
@@ -99,6 +100,6 @@ def _said(delivery: DeliveryOut) -> str:
     return " · ".join(part for part in (last.error, last.excerpt) if part)
 
 
-def _rfc3339(item: BaseModel, field: str) -> str:
+def _rfc3339(item: Struct, field: str) -> str:
     """Return an instant as the API writes it."""
-    return str(item.model_dump(mode="json", include={field})[field])
+    return str(as_dict(item, {field})[field])

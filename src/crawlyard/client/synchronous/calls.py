@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx
-from pydantic import BaseModel
+from msgspec import Struct
 
 from crawlyard.client.transport import (
     Server,
@@ -21,7 +21,7 @@ from crawlyard.client.transport import (
     wait_s,
 )
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Struct)
 
 _PAGE = 200  # items that are asked for at once: the most that a server gives
 _NOTHING: Mapping[str, object] = {}

@@ -90,7 +90,7 @@ class Job(Struct, frozen=True, kw_only=True):
     @property
     def level(self) -> Priority:
         """Return its queue level: its priority, raised if it has aged."""
-        return Priority(self.priority + self.aged) if self.aged else self.priority
+        return Priority.ranked(self.priority.rank + self.aged) if self.aged else self.priority
 
     @property
     def limits(self) -> Limits:

@@ -14,7 +14,7 @@ from crawlyard.core.jobs.priority import Priority
 
 def claim_key(job: Job) -> tuple[int, int, datetime, str]:
     """Return the sort key of pending jobs: the smallest is claimed first."""
-    return (-job.level, job.turn, job.queued_at, job.id)
+    return (-job.level.rank, job.turn, job.queued_at, job.id)
 
 
 def claimable(job: Job, now: datetime) -> bool:
@@ -79,7 +79,7 @@ def aged(priority: Priority, since: datetime, now: datetime, step: timedelta) ->
 
     It rises up to `Priority.HIGH`: a job is urgent only if its submitter says so.
     """
-    most = max(0, Priority.HIGH - priority)
+    most = max(0, Priority.HIGH.rank - priority.rank)
     return min(most, max(0, (now - since) // step))
 
 

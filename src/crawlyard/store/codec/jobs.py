@@ -74,7 +74,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "state_reason": job.state_reason.value,
         "detail": job.detail,
         "version": job.version,
-        "level": int(job.level),
+        "level": job.level.rank,
         "turn": job.turn,
         "updated_at": job.updated_at,
         "since": job.since,
@@ -93,7 +93,7 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "spec": to_json(spec),
-        "priority": int(spec.priority),
+        "priority": spec.priority.rank,
         "needs": needs_text(spec.worker_tags),
         "retention": None if spec.retention_s is None else timedelta(seconds=spec.retention_s),
     }
@@ -161,7 +161,7 @@ def job_of(row: Row) -> Job:
 
 def _job_of(row: Row) -> Job:
     spec, aged = _SPEC.decode(row["spec"]), row["level"] - row["priority"]
-    Priority(spec.priority + aged)
+    Priority.ranked(spec.priority.rank + aged)
     return Job(
         id=row["id"],
         owner=row["owner"],
@@ -196,8 +196,8 @@ def _job_of(row: Row) -> Job:
 _READ_AS: Mapping[str, tuple[Callable[[Any], object], Any]] = {
     "state": (State, State.FAILED),
     "state_reason": (StateReason, StateReason.INTERNAL_ERROR),
-    "level": (Priority, Priority.NORMAL),
-    "priority": (Priority, Priority.NORMAL),
+    "level": (Priority.ranked, Priority.NORMAL.rank),
+    "priority": (Priority.ranked, Priority.NORMAL.rank),
     "given": (json.loads, "[]"),
     "by_grant": (lambda text: [Grant(word) for word in json.loads(text)], "[]"),
 }
@@ -215,7 +215,7 @@ def _damaged(row: Row) -> Job:
             flaws_found.append(f"{name}: {error}")
             instead[name] = other
     flaws_found += [f"{name}: not a timestamp" for name in _INSTANTS if row[name] == UNREADABLE]
-    instead["level"] = instead["priority"] = spec.priority  # not aged
+    instead["level"] = instead["priority"] = spec.priority.rank  # not aged
     values = {name: row[name] for name in _OF_JOB} | instead
     told = "; ".join(flaws_found) or "level: does not match the priority"
     return replace(_job_of(values), damaged=told)

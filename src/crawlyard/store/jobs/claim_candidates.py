@@ -86,7 +86,7 @@ def first_of_others(conn: Connection, kind: ClaimKind, given: Mapping[str, objec
     for level in LEVELS:
         if found is not None or level < kind.least:
             break
-        heads = conn.scalars(_heads(kind), {**given, "level": int(level)}).all()
+        heads = conn.scalars(_heads(kind), {**given, "level": level.rank}).all()
         # A second statement, by key: in a single statement Postgres would read all jobs.
         mine = jobs.c.no.in_([no for no in heads if no is not None])
         found = conn.scalar(select(jobs.c.no).where(mine).order_by(*CLAIM_ORDER).limit(1))
@@ -157,7 +157,7 @@ def _of_owner(kind: ClaimKind) -> list[ColumnElement[bool]]:
 
 
 def _least(kind: ClaimKind) -> ColumnElement[bool]:
-    return jobs.c.level >= literal_column(str(int(kind.least)))
+    return jobs.c.level >= literal_column(str(kind.least.rank))
 
 
 def _out() -> BindParameter[Any]:

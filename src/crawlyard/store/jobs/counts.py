@@ -55,9 +55,9 @@ _BEFORE = select(jobs.c.owner, jobs.c.state, jobs.c.priority).where(
 _SQL: Mapping[FilterKey, Callable[[Subquery, Sequence[str]], ColumnElement[bool]]] = {
     FilterKey.OWNER: lambda of, words: of.c.owner.in_(words),
     FilterKey.STATE: lambda of, words: of.c.state.in_(words),
-    FilterKey.PRIORITY: lambda of, words: of.c.priority.in_([int(Priority.of(w)) for w in words]),
+    FilterKey.PRIORITY: lambda of, words: of.c.priority.in_([Priority.of(w).rank for w in words]),
     FilterKey.PRIORITY_GTE: lambda of, words: (
-        of.c.priority >= min((int(Priority.of(w)) for w in words), default=len(Priority))
+        of.c.priority >= min((Priority.of(w).rank for w in words), default=len(Priority))
     ),
 }
 
@@ -111,7 +111,7 @@ def sums(conn: Connection, query: JobQuery) -> Mapping[tuple[State, Priority], i
         .where(*_conditions(counted, query))
         .group_by(counted.c.state, counted.c.priority)
     )
-    return {(State(s), Priority(p)): int(count) for s, p, count in rows if count}
+    return {(State(s), Priority.ranked(p)): int(count) for s, p, count in rows if count}
 
 
 def has_many_steps(conn: Connection) -> bool:
@@ -171,7 +171,7 @@ def _rows(changes: Mapping[Group, int]) -> list[dict[str, Any]]:
 
 
 def _group(job: Job) -> Group:
-    return job.owner, job.state.value, int(job.spec.priority)
+    return job.owner, job.state.value, job.spec.priority.rank
 
 
 def _columns(of: FromClause) -> tuple[ColumnElement[Any], ...]:
@@ -185,7 +185,7 @@ def _conditions(counted: Subquery, query: JobQuery) -> list[ColumnElement[bool]]
     if query.states:
         found.append(counted.c.state.in_([state.value for state in query.states]))
     if query.priorities:
-        found.append(counted.c.priority.in_([int(priority) for priority in query.priorities]))
+        found.append(counted.c.priority.in_([priority.rank for priority in query.priorities]))
     return found
 
 

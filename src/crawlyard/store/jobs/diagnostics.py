@@ -150,9 +150,9 @@ def _comes_before(job: Job) -> ColumnElement[bool]:
     """Return the condition that a job precedes *job* in `core.jobs.queue.claim_key` order."""
     level, turn, queued_at, id_ = jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id
     return or_(
-        level > int(job.level),
+        level > job.level.rank,
         and_(
-            level == int(job.level),
+            level == job.level.rank,
             or_(
                 turn < job.turn,
                 and_(turn == job.turn, queued_at < job.queued_at),

@@ -96,7 +96,7 @@ def _first_look(
     lines: dict[tuple[str, Priority], QueueEntry] = {}
     rules: dict[str, IntakeRules] = {}
     for owner, level in dict.fromkeys((one.owner, one.level) for one in entrants):
-        row = one_row(conn, _FIRST_LOOK, {"owner": owner, "level": int(level)})
+        row = one_row(conn, _FIRST_LOOK, {"owner": owner, "level": level.rank})
         lines[owner, level] = line_in(row)
         rules[owner] = _rules(row.ceilings or "{}", row.grants or "{}", row.quota)
     return lines, rules

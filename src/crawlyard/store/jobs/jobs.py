@@ -152,7 +152,9 @@ def _counted(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
     group, counts = (jobs.c.state, jobs.c.priority), Counter[tuple[State, Priority]]()
     for part in parts:
         rows = conn.execute(select(*group, func.count()).where(*part).group_by(*group))
-        counts.update({(State(state), Priority(level)): count for state, level, count in rows})
+        counts.update(
+            {(State(state), Priority.ranked(level)): count for state, level, count in rows}
+        )
     return counts
 
 

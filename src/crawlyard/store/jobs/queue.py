@@ -43,10 +43,10 @@ from crawlyard.store.tables.jobs import (
     jobs,
 )
 
-_LEVELS = Priority.HIGH - Priority.LOW
+_LEVELS = Priority.HIGH.rank - Priority.LOW.rank
 """The largest number of levels that a job can rise by aging."""
 
-_URGENT: ColumnElement[int] = literal_column(str(int(Priority.URGENT)))
+_URGENT: ColumnElement[int] = literal_column(str(Priority.URGENT.rank))
 
 
 class QueueStore(Struct, frozen=True):
@@ -121,7 +121,7 @@ def _pair(
         .where(
             RUNNING,
             PRESENT,
-            jobs.c.level == int(Priority.LOW),
+            jobs.c.level == Priority.LOW.rank,
             worked_at_by(asker.worker),
         )
         .order_by(jobs.c.since.desc(), jobs.c.id.desc())
@@ -184,11 +184,11 @@ def _age(conn: Connection, now: datetime, step: timedelta, rows: int) -> int:
     found = _ripe(now, step, rows).with_for_update(skip_locked=True, key_share=True)
     turns, risen = OwnerTurns(conn), []
     for row in conn.execute(found):
-        priority, since = Priority(row.priority), max(row.since, row.due_at)
-        level = Priority(priority + aged(priority, since, now, step))
-        if level > row.level:
+        priority, since = Priority.ranked(row.priority), max(row.since, row.due_at)
+        level = Priority.ranked(priority.rank + aged(priority, since, now, step))
+        if level.rank > row.level:
             turn = turns.next(row.owner, level)
-            risen.append({"no": row.no, "level": int(level), "turn": turn})
+            risen.append({"no": row.no, "level": level.rank, "turn": turn})
     return update_rows(conn, jobs, risen, ("no",), only=PENDING)
 
 
@@ -206,7 +206,7 @@ def _ripe(now: datetime, step: timedelta, rows: int) -> Select[Any]:
         .where(
             PENDING,
             PRESENT,
-            jobs.c.level < int(Priority.HIGH),
+            jobs.c.level < Priority.HIGH.rank,
             or_(*(_waited(risen == n, now - step * (n + 1)) for n in range(_LEVELS))),
         )
         .order_by(*CLAIM_ORDER)
@@ -233,5 +233,5 @@ def _due(conn: Connection, now: datetime) -> Collection[Wakeup]:
 
 
 def _waiting(conn: Connection, tags: frozenset[str], least: Priority) -> int:
-    able = (PENDING, PRESENT, jobs.c.level >= int(least), runnable(conn, tags))
+    able = (PENDING, PRESENT, jobs.c.level >= least.rank, runnable(conn, tags))
     return conn.scalar(select(func.count()).select_from(jobs).where(*able)) or 0

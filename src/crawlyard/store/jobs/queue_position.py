@@ -60,7 +60,7 @@ def back_in_line(conn: Connection, job: Job) -> Job:
     if stored is None:
         return job  # saving it raises `Conflict`
     before = State(stored.state)
-    if before is State.PENDING and stored.level == int(job.level):
+    if before is State.PENDING and stored.level == job.level.rank:
         return job
     line = line_of(conn, job.owner, job.level)
     new = before.ended or before is State.PENDING
@@ -69,7 +69,7 @@ def back_in_line(conn: Connection, job: Job) -> Job:
 
 def line_of(conn: Connection, owner: str, level: Priority) -> QueueEntry:
     """Return the current turns of a level and of *owner* in it."""
-    return line_in(one_row(conn, LINE, {"owner": owner, "level": int(level)}))
+    return line_in(one_row(conn, LINE, {"owner": owner, "level": level.rank}))
 
 
 def line_in(row: Row[Any]) -> QueueEntry:

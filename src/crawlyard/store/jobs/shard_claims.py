@@ -79,7 +79,7 @@ def _open(
     if asker.only is not None:
         statement = statement.where(jobs.c.id == asker.only)
     else:
-        statement = statement.where(jobs.c.level >= int(asker.least))
+        statement = statement.where(jobs.c.level >= asker.least.rank)
     rows = conn.execute(statement).all()
     head = _head(conn, asker, now) if rows and in_turn else None
     before = [row for row in rows if head is None or _key(row) < head]

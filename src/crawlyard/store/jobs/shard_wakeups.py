@@ -22,7 +22,7 @@ FOR_JOINING = (jobs.c.needs, jobs.c.level, jobs.c.due_at)
 
 def shard_due(row: Mapping[str, Any] | RowMapping) -> Wakeup:
     """Return the wakeup for a free shard of the running job *row*."""
-    urgent = row["level"] >= int(Priority.URGENT)
+    urgent = row["level"] >= Priority.URGENT.rank
     return Wakeup(at=row["due_at"], needs=row["needs"], urgent=urgent, shard=True)
 
 

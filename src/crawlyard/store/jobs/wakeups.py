@@ -52,7 +52,7 @@ def ripen(conn: Connection, now: datetime) -> Priority | None:
     """
     room = PORTION
     for level in _LEVELS:
-        given = {"now": now, "of_level": int(level), "rows": room}
+        given = {"now": now, "of_level": level.rank, "rows": room}
         room -= conn.execute(_RIPEN, given).rowcount
         if room <= 0:
             return level

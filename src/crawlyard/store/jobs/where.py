@@ -21,7 +21,7 @@ def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
     if query.states:
         asked.append(_in_state(query.states))
     if query.priorities:
-        asked.append(jobs.c.priority.in_([int(p) for p in query.priorities]))
+        asked.append(jobs.c.priority.in_([p.rank for p in query.priorities]))
     if query.text:
         asked.append(_has(query.text))
     if query.id_part:
@@ -53,8 +53,8 @@ def _in_state(words: Iterable[str]) -> ColumnElement[bool]:
 
 
 def _of_priority(words: Sequence[str]) -> ColumnElement[bool]:
-    numbers = [int(Priority.of(word)) for word in words]
-    if len(numbers) == 1 and numbers[0] != Priority.NORMAL:
+    numbers = [Priority.of(word).rank for word in words]
+    if len(numbers) == 1 and numbers[0] != Priority.NORMAL.rank:
         return and_(jobs.c.priority == numbers[0], UNUSUAL)
     return jobs.c.priority.in_(numbers)
 
@@ -103,7 +103,7 @@ _FROM: Mapping[Source, ColumnElement[bool]] = {
 _SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
     FilterKey.STATE: _in_state,
     FilterKey.PRIORITY: _of_priority,
-    FilterKey.PRIORITY_GTE: _each(lambda word: jobs.c.priority >= int(Priority.of(word))),
+    FilterKey.PRIORITY_GTE: _each(lambda word: jobs.c.priority >= Priority.of(word).rank),
     FilterKey.TAG: lambda words: _tagged(*words),
     FilterKey.HOST: lambda words: _reaches(*words),
     FilterKey.TEMPLATE: _in(jobs.c.template_id),

@@ -28,8 +28,8 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0101"
+SCHEMA = "0102"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
-FIRST = "0101"
+FIRST = "0102"
 """The oldest schema that can be upgraded: that of the first release."""

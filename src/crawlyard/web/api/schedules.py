@@ -67,7 +67,7 @@ async def list_(
     template: Annotated[str | None, Query(max_length=LONGEST_REF)] = None,
     owner: Annotated[str | None, Query(max_length=64, description="`me`, or a user.")] = None,
     q: Annotated[str, Query(max_length=500, description="Of name or description.")] = "",
-) -> ListOut[ScheduleOut | ExpandedScheduleOut]:
+) -> ListOut[ScheduleOut] | ListOut[ExpandedScheduleOut]:
     """List your schedules, an admin's all, by name."""
     query = ScheduleQuery(
         owner=actor.id if owner == "me" else owner,

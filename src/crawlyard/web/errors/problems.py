@@ -30,6 +30,7 @@ from crawlyard.errors import (
     Unavailable,
     Unconfirmed,
 )
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.problems import FieldErrorOut, ProblemOut
 
 MEDIA_TYPE = "application/problem+json"
@@ -131,7 +132,7 @@ def told(
         request_id=request_id,
         **(more or {}),
     )
-    return shape.model_dump(mode="json", exclude_none=True)
+    return {name: value for name, value in as_dict(shape).items() if value is not None}
 
 
 def code_of(error: CrawlyardError) -> str:

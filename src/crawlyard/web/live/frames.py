@@ -14,7 +14,7 @@ from crawlyard.core.jobs.waiting import reason_at
 from crawlyard.errors import NotFound
 from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.store.store import Store
-from crawlyard.web.wire.base import Wire
+from crawlyard.web.wire.base import Wire, encoded
 from crawlyard.web.wire.fleet.live import HappenedOut, JobRowOut
 
 RETRY = timedelta(seconds=2)
@@ -38,7 +38,9 @@ class Frame(Struct, frozen=True):
 def frame(event: str, shape: Wire, seq: int | None = None) -> Frame:
     """Return a message; JSON has no line breaks, so that one line of data is enough."""
     number = "" if seq is None else f"id: {seq}\n"
-    return Frame(f"{number}event: {event}\ndata: {shape.model_dump_json()}\n\n".encode(), seq)
+    return Frame(
+        b"%bevent: %b\ndata: %b\n\n" % (number.encode(), event.encode(), encoded(shape)), seq
+    )
 
 
 def beginning(shape: Wire) -> Frame:

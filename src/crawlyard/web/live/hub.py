@@ -293,7 +293,7 @@ class Hub:
         counted: Counter[str] = Counter()
         for (state, _), count in (await self._yard.jobs.counts(actor)).items():
             counted[state.value] += count
-        return CountsOut.model_validate(counted)
+        return CountsOut(**counted)
 
     async def _read_workers(self, actor: Actor) -> WorkersOut:
         found = await self._watching.workers(actor)

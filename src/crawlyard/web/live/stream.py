@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Literal
 
 from msgspec import Struct
 
@@ -140,6 +141,6 @@ class Stream:
                 return
 
 
-def missed(reason: str, seq: int) -> Frame:
+def missed(reason: Literal["gap", "restart", "slow_consumer"], seq: int) -> Frame:
     """Return the word that something is missing; all up to *seq* is to be read again."""
-    return frame("resync", ResyncOut.model_validate({"reason": reason}), seq)
+    return frame("resync", ResyncOut(reason=reason), seq)

@@ -1,18 +1,14 @@
 """What all shapes share: how instants, durations and text from outside are written."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from types import UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    PlainSerializer,
-    ValidationInfo,
-    field_validator,
-)
+import msgspec
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -22,7 +18,7 @@ def rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Instant = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
+Instant = datetime
 
 
 def whole(text: str) -> str:
@@ -30,20 +26,51 @@ def whole(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-Text = Annotated[str, BeforeValidator(whole)]
-"""Text from outside: a page may have named half of a character."""
+Text = str
 
 
-class Wire(BaseModel):
-    """The base of all shapes: frozen, and tolerant of fields that a newer server sends."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class Wire(Struct, frozen=True, kw_only=True):
+    """The base of all shapes. Fields that a newer server sends are ignored."""
 
     @classmethod
     def filled(cls, source: object, /, **other: Any) -> Self:
         """Return a shape with *other*, and from *source* the fields of the same names."""
-        same = {name: getattr(source, name) for name in cls.model_fields if name not in other}
+        same = {n: getattr(source, n) for n in cls.__struct_fields__ if n not in other}
         return cls(**same, **other)
+
+
+def encoded(value: object) -> bytes:
+    """Return *value* as JSON; half characters (lone surrogates) are replaced."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_whole(msgspec.to_builtins(value, builtin_types=(datetime,))))
+
+
+def as_dict(
+    item: Struct, only: Collection[str] = (), without: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return *item* as JSON values: all its fields, or *only* some, or all *without* some."""
+    told: dict[str, Any] = msgspec.to_builtins(item, builtin_types=(datetime,))
+    return {
+        name: _whole(value)
+        for name, value in told.items()
+        if (not only or name in only) and name not in without
+    }
+
+
+def _whole(value: Any) -> Any:
+    """Return a value as JSON has it, whatever text is in it."""
+    match value:
+        case str():
+            return whole(value)
+        case datetime():
+            return rfc3339(value)
+        case list() | tuple():
+            return [_whole(one) for one in value]
+        case dict():
+            return {whole(name): _whole(one) for name, one in value.items()}
+    return value
 
 
 class Ask(BaseModel):

@@ -9,7 +9,7 @@ from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
 from crawlyard.web.wire.base import Wire
 
 
-class TemplateDeletionOut(Wire):
+class TemplateDeletionOut(Wire, frozen=True, kw_only=True):
     """What the deletion of a template would delete; jobs that were made of it stay."""
 
     object: Literal["template_deletion"] = "template_deletion"
@@ -24,7 +24,7 @@ class TemplateDeletionOut(Wire):
         return cls(template_id=template.id, name=template.name, versions=versions)
 
 
-class ScheduleDeletionOut(Wire):
+class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):
     """What the deletion of a schedule would delete; jobs that it has submitted stay."""
 
     object: Literal["schedule_deletion"] = "schedule_deletion"
@@ -39,7 +39,7 @@ class ScheduleDeletionOut(Wire):
         return cls(schedule_id=schedule.id, name=schedule.name, runs=runs)
 
 
-class WebhookDeletionOut(Wire):
+class WebhookDeletionOut(Wire, frozen=True, kw_only=True):
     """What the deletion of a webhook would delete."""
 
     object: Literal["webhook_deletion"] = "webhook_deletion"

@@ -2,15 +2,13 @@
 
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from msgspec import Struct
 
 T = TypeVar("T")
 
 
-class ListOut(BaseModel, Generic[T]):
+class ListOut(Struct, Generic[T], frozen=True, kw_only=True):
     """One page of a list; `next_cursor` asks for the next, null says that there is none."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     object: Literal["list"] = "list"
     items: list[T]

@@ -4,7 +4,7 @@ from crawlyard.web.wire.base import Wire
 from crawlyard.web.wire.templates.templates import KeptOut
 
 
-class FieldErrorOut(Wire):
+class FieldErrorOut(Wire, frozen=True, kw_only=True):
     """What is wrong with one field: *pointer* into the body, or *parameter* of the URL."""
 
     pointer: str | None = None  # RFC 6901
@@ -14,7 +14,7 @@ class FieldErrorOut(Wire):
     position: int | None = None  # of the character to blame, where a text cannot be read
 
 
-class ProblemOut(Wire):
+class ProblemOut(Wire, frozen=True, kw_only=True):
     """Why a request was not done; *code* is for programs, *detail* for people."""
 
     type: str

@@ -24,6 +24,7 @@ from crawlyard.web.paging import Pages
 from crawlyard.web.rates import Bucket
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
+from crawlyard.web.wire.base import as_dict
 from crawlyard.web.wire.fleet.archive import FoundPageOut, FoundPagesOut, SearchedOut
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ async def _records(
     async with aclosing(records) as found:
         async for page, bodies in found:
             shape = FoundPageOut.found(page, **readable(bodies))
-            record = shape.model_dump(mode="json", exclude=set(_LEFT_OUT))
+            record = as_dict(shape, without=_LEFT_OUT)
             if form is not Format.JSONL:  # what is extracted has other names in each job
                 record["extracted_json"] = dumps(record["extracted"])
             yield record

@@ -12,7 +12,7 @@ from crawlyard.web.wire.base import Ask, Instant, Wire, example
 from crawlyard.web.wire.jobs.jobs import LimitsOut
 
 
-class QuotaOut(Wire):
+class QuotaOut(Wire, frozen=True, kw_only=True):
     """What a user may have at most; null: as much as he likes."""
 
     running: int | None
@@ -27,7 +27,7 @@ class QuotaOut(Wire):
         return cls.filled(quota, ceilings=LimitsOut.of(quota.ceilings))
 
 
-class UserOut(Wire):
+class UserOut(Wire, frozen=True, kw_only=True):
     """An account."""
 
     id: str
@@ -51,7 +51,7 @@ class UserOut(Wire):
         )
 
 
-class MeOut(Wire):
+class MeOut(Wire, frozen=True, kw_only=True):
     """Who asks, and what he may do with what he showed."""
 
     object: Literal["me"] = "me"
@@ -74,7 +74,7 @@ class MeOut(Wire):
         )
 
 
-class TokenOut(Wire):
+class TokenOut(Wire, frozen=True, kw_only=True):
     """A token, without its secret."""
 
     id: str
@@ -101,7 +101,7 @@ class TokenOut(Wire):
         )
 
 
-class NewTokenOut(TokenOut):
+class NewTokenOut(TokenOut, frozen=True, kw_only=True):
     """A token with its secret: shown this once."""
 
     token: str | None  # null where an answer is repeated for its Idempotency-Key
@@ -109,7 +109,7 @@ class NewTokenOut(TokenOut):
     @classmethod
     def given(cls, given: Given) -> "NewTokenOut":
         """Return the shape of a token that was just made."""
-        return cls(**TokenOut.of(given.credential).model_dump(), token=given.secret)
+        return cls.filled(TokenOut.of(given.credential), token=given.secret)
 
 
 class SignInAsk(Ask):

@@ -7,7 +7,7 @@ from crawlyard.core.access.setting import Setting
 from crawlyard.web.wire.base import Instant, Wire
 
 
-class SectionOut(Wire):
+class SectionOut(Wire, frozen=True, kw_only=True):
     """One section: *value* is what was written, *effective* what holds, all fields named."""
 
     object: Literal["settings"] = "settings"

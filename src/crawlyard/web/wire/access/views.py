@@ -32,7 +32,7 @@ class ViewPatch(Ask):
     query: _Query | None = None
 
 
-class ViewOut(Wire):
+class ViewOut(Wire, frozen=True, kw_only=True):
     """A filter under a name."""
 
     id: str

@@ -8,7 +8,7 @@ from crawlyard.web.wire.jobs.pages import StoredPageOut
 from crawlyard.web.wire.lists import ListOut
 
 
-class FoundPageOut(StoredPageOut):
+class FoundPageOut(StoredPageOut, frozen=True, kw_only=True):
     """A page record, and the job that it is of."""
 
     job_id: str
@@ -27,7 +27,7 @@ class FoundPageOut(StoredPageOut):
         return cls.stored(found.job_id, stored, **(kept | of))
 
 
-class SearchedOut(Wire):
+class SearchedOut(Wire, frozen=True, kw_only=True):
     """How far an answer has looked."""
 
     pages: int  # stored pages that it looked at, whether they fit or not
@@ -40,7 +40,7 @@ class SearchedOut(Wire):
         return cls.filled(findings, pages=findings.looked_at)
 
 
-class FoundPagesOut(ListOut[FoundPageOut]):
+class FoundPagesOut(ListOut[FoundPageOut], frozen=True, kw_only=True):
     """Pages over all jobs; there may be none of them in one answer, and some in the next."""
 
     searched: SearchedOut

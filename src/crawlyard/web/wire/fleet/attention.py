@@ -29,7 +29,7 @@ _PATHS: Mapping[SubjectKind, str] = {
 }
 
 
-class SubjectOut(Wire):
+class SubjectOut(Wire, frozen=True, kw_only=True):
     """What a notice is about, and the path of it."""
 
     type: str  # job, schedule, template, host or webhook
@@ -47,7 +47,7 @@ class SubjectOut(Wire):
         return cls(type=notice.subject, id=notice.key, name=name, path=path)
 
 
-class HelpOut(Wire):
+class HelpOut(Wire, frozen=True, kw_only=True):
     """What can be done about it: an endpoint as the document names it, and where that is."""
 
     endpoint: str
@@ -70,7 +70,7 @@ class HelpOut(Wire):
         return cls(endpoint=endpoint, method=method, path=f"{API}{path.format_map(of)}")
 
 
-class NoticeOut(Wire):
+class NoticeOut(Wire, frozen=True, kw_only=True):
     """One thing that needs a person."""
 
     object: Literal["notice"] = "notice"
@@ -94,7 +94,7 @@ class NoticeOut(Wire):
         )
 
 
-class AttentionOut(Wire):
+class AttentionOut(Wire, frozen=True, kw_only=True):
     """What needs a person: the most urgent kind first, in each what lasts longest."""
 
     object: Literal["attention"] = "attention"

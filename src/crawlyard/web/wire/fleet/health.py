@@ -1,28 +1,28 @@
 """The shapes of what a server says of itself."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from msgspec import Meta
 
 from crawlyard.web.wire.base import Wire
 
 
-class HealthOut(Wire):
+class HealthOut(Wire, frozen=True, kw_only=True):
     """It is well."""
 
     status: Literal["ok"] = "ok"
 
 
-class ReadyOut(HealthOut):
+class ReadyOut(HealthOut, frozen=True, kw_only=True):
     """Requests can be answered."""
 
-    redis: Literal["well", "away"] | None = Field(
-        default=None,
-        description="Away: live progress is slower; all else works. Null: none is used.",
-    )
+    redis: Annotated[
+        Literal["well", "away"] | None,
+        Meta(description="Away: live progress is slower; all else works. Null: none is used."),
+    ] = None
 
 
-class ProblemKindOut(Wire):
+class ProblemKindOut(Wire, frozen=True, kw_only=True):
     """What all problems of one type share."""
 
     type: str  # its address, as problems carry it

@@ -1,9 +1,9 @@
 """The shapes of what streams tell."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from msgspec import Meta
 
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.actions import actions_on
@@ -17,7 +17,7 @@ from crawlyard.web.wire.fleet.watch import LineOut, WorkerOut
 from crawlyard.web.wire.jobs.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
 
 
-class HelloOut(Wire):
+class HelloOut(Wire, frozen=True, kw_only=True):
     """The first message of a stream: what follows is newer than *seq*."""
 
     seq: int
@@ -27,25 +27,25 @@ class HelloOut(Wire):
     progress_hz: float
 
 
-class PingOut(Wire):
+class PingOut(Wire, frozen=True, kw_only=True):
     """Nothing has happened, and the stream lives."""
 
     at: Instant
 
 
-class ByeOut(Wire):
+class ByeOut(Wire, frozen=True, kw_only=True):
     """The last message of a stream: what opened it is not good any more."""
 
     reason: Literal["auth"] = "auth"
 
 
-class ResyncOut(Wire):
+class ResyncOut(Wire, frozen=True, kw_only=True):
     """Something may have been missed: read the lists again."""
 
     reason: Literal["gap", "restart", "slow_consumer"]
 
 
-class LogHelloOut(Wire):
+class LogHelloOut(Wire, frozen=True, kw_only=True):
     """The first message of a stream of one job's log: lines above *after* follow."""
 
     job_id: str
@@ -55,21 +55,21 @@ class LogHelloOut(Wire):
     heartbeat_s: float
 
 
-class LogLinesOut(Wire):
+class LogLinesOut(Wire, frozen=True, kw_only=True):
     """The next lines of a job's log, the oldest first, at most 100."""
 
     job_id: str
     lines: Sequence[LineOut]
 
 
-class LogEndedOut(Wire):
+class LogEndedOut(Wire, frozen=True, kw_only=True):
     """The last message of a stream of a log: the job has ended, and all of it was told."""
 
     job_id: str
-    state: str | None = Field(description="Of the job; null once it is deleted.")
+    state: Annotated[str | None, Meta(description="Of the job; null once it is deleted.")]
 
 
-class JobRowOut(Wire):
+class JobRowOut(Wire, frozen=True, kw_only=True):
     """What a list shows of a job, as `JobOut` tells it; *v* is its version."""
 
     id: str
@@ -135,7 +135,7 @@ class JobRowOut(Wire):
         )
 
 
-class JobProgressOut(Wire):
+class JobProgressOut(Wire, frozen=True, kw_only=True):
     """How far a running job has come; *v* is the version of the job."""
 
     id: str
@@ -166,14 +166,14 @@ class JobProgressOut(Wire):
         )
 
 
-class JobsProgressOut(Wire):
+class JobsProgressOut(Wire, frozen=True, kw_only=True):
     """The running jobs that have come further; at the beginning of a stream, all of them."""
 
     at: Instant
     jobs: Sequence[JobProgressOut]
 
 
-class CountsOut(Wire):
+class CountsOut(Wire, frozen=True, kw_only=True):
     """How many jobs are in each state."""
 
     pending: int = 0
@@ -184,13 +184,13 @@ class CountsOut(Wire):
     cancelled: int = 0
 
 
-class WorkersOut(Wire):
+class WorkersOut(Wire, frozen=True, kw_only=True):
     """All workers, as one of them has come, gone, or begun or ended a job."""
 
     workers: Sequence[WorkerOut]
 
 
-class HappenedOut(Wire):
+class HappenedOut(Wire, frozen=True, kw_only=True):
     """One event; of a job's, *job* is its row as it is now, null once it is deleted."""
 
     id: int  # its place among all events of the yard
@@ -200,9 +200,9 @@ class HappenedOut(Wire):
     owner: str
     at: Instant
     actor: str
-    to: str | None = Field(description="The state of the job since then.")
-    reason: str | None = Field(description="Why it is in that state.")
-    data: Mapping[str, object]
+    to: Annotated[str | None, Meta(description="The state of the job since then.")]
+    reason: Annotated[str | None, Meta(description="Why it is in that state.")]
+    data: Mapping[str, Any]
     job: JobRowOut | None
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from crawlyard.web.wire.base import Wire
 
 
-class MetaOut(Wire):
+class MetaOut(Wire, frozen=True, kw_only=True):
     """What a server is, and what it takes."""
 
     object: Literal["meta"] = "meta"
@@ -18,14 +18,14 @@ class MetaOut(Wire):
     user_agent: str  # where a job names none
 
 
-class EnumsOut(Wire):
+class EnumsOut(Wire, frozen=True, kw_only=True):
     """The closed lists of words, each word with what it means; clients take unknown ones too."""
 
     object: Literal["enums"] = "enums"
     enums: Mapping[str, Mapping[str, str]]
 
 
-class SchemasOut(Wire):
+class SchemasOut(Wire, frozen=True, kw_only=True):
     """JSON Schemas of what may be sent: by the kind of thing that it makes."""
 
     object: Literal["schemas"] = "schemas"

@@ -61,7 +61,7 @@ class BulkAsk(Ask):
     dry_run: Annotated[bool, Field(description="Only say what would be done.")] = False
 
 
-class FailureOut(Wire):
+class FailureOut(Wire, frozen=True, kw_only=True):
     """One thing that could not be done."""
 
     id: str
@@ -74,7 +74,7 @@ class FailureOut(Wire):
         return cls.filled(failure)
 
 
-class OperationOut(Wire):
+class OperationOut(Wire, frozen=True, kw_only=True):
     """Something done to many things, in the background."""
 
     id: str
@@ -109,7 +109,7 @@ class OperationOut(Wire):
         )
 
 
-class ResultOut(Wire):
+class ResultOut(Wire, frozen=True, kw_only=True):
     """What became of one job, or would; *code* is that of a problem, null: it was done."""
 
     id: str
@@ -125,7 +125,7 @@ class ResultOut(Wire):
         return cls.filled(result, ok=not result.code, code=result.code or None)
 
 
-class BulkOut(Wire):
+class BulkOut(Wire, frozen=True, kw_only=True):
     """What became of many jobs: *results*, or an *operation* that does it."""
 
     object: Literal["bulk"] = "bulk"

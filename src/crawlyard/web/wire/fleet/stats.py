@@ -9,7 +9,7 @@ from crawlyard.core.overview.stats import DayFigures, FailingHost, Figures, Stat
 from crawlyard.web.wire.base import Instant, Wire, seconds
 
 
-class StepOut(Wire):
+class StepOut(Wire, frozen=True, kw_only=True):
     """Jobs that ended in one stretch of time, by their state."""
 
     at: Instant  # its beginning
@@ -21,7 +21,7 @@ class StepOut(Wire):
         return cls(at=step.at, ended={str(state): n for state, n in step.ended.items()})
 
 
-class DayOut(Wire):
+class DayOut(Wire, frozen=True, kw_only=True):
     """What was fetched on one day, of UTC."""
 
     day: date
@@ -36,7 +36,7 @@ class DayOut(Wire):
         return cls(day=figures.day, pages=usage.pages, bytes=usage.bytes, errors=usage.errors)
 
 
-class FailingHostOut(Wire):
+class FailingHostOut(Wire, frozen=True, kw_only=True):
     """How often URLs of one host failed for good in the range; of very many, the latest count."""
 
     host: str  # with a port that is not its scheme's own
@@ -51,7 +51,7 @@ class FailingHostOut(Wire):
         return cls.filled(failing, kinds=kinds)
 
 
-class CardsOut(Wire):
+class CardsOut(Wire, frozen=True, kw_only=True):
     """Single figures: how things stand now, what ended in the range, what was fetched."""
 
     jobs: Mapping[str, int]  # by state
@@ -94,7 +94,7 @@ class CardsOut(Wire):
         )
 
 
-class StatsOut(Wire):
+class StatsOut(Wire, frozen=True, kw_only=True):
     """Figures for a dashboard."""
 
     object: Literal["stats"] = "stats"

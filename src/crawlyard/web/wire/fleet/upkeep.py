@@ -4,7 +4,7 @@ from crawlyard.core.purge_result import PurgeResult
 from crawlyard.web.wire.base import Wire
 
 
-class FreedOut(Wire):
+class FreedOut(Wire, frozen=True, kw_only=True):
     """The room that deleted things took."""
 
     bytes: int  # given back to the disk

@@ -18,7 +18,7 @@ from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.web.wire.base import Ask, Instant, Text, Wire, example
 
 
-class WorkerOut(Wire):
+class WorkerOut(Wire, frozen=True, kw_only=True):
     """A worker, as it says of itself every two seconds; who is no admin sees less of it."""
 
     id: str
@@ -51,7 +51,7 @@ class WorkerOut(Wire):
         return cls.filled(report, object="worker", state=state, alive=alive)
 
 
-class HostRuleOut(Wire):
+class HostRuleOut(Wire, frozen=True, kw_only=True):
     """What operators say of a host, for all jobs of all users."""
 
     state: str  # open, paused: nobody asks it; blocked: its URLs are skipped
@@ -68,7 +68,7 @@ class HostRuleOut(Wire):
         return cls.filled(rule, updated_by=rule.actor)
 
 
-class HostOut(Wire):
+class HostOut(Wire, frozen=True, kw_only=True):
     """What is done to one host by all workers together and for whom, and what is said of it."""
 
     host: Text
@@ -123,7 +123,7 @@ class HostNoteAsk(Ask):
     note: Annotated[str | None, Field(max_length=MAX_NOTE)] = None
 
 
-class LineOut(Wire):
+class LineOut(Wire, frozen=True, kw_only=True):
     """One line of a job's log; *n* rises within the job."""
 
     n: int
@@ -139,7 +139,7 @@ class LineOut(Wire):
         return cls.filled(line, object="log_line", level=str(line.level))
 
 
-class PointOut(Wire):
+class PointOut(Wire, frozen=True, kw_only=True):
     """What a job did in one stretch of its running time."""
 
     at: Instant  # its beginning
@@ -159,7 +159,7 @@ class PointOut(Wire):
         )
 
 
-class CourseOut(Wire):
+class CourseOut(Wire, frozen=True, kw_only=True):
     """How a job went: points of about equal length, the oldest first, at most 120."""
 
     object: Literal["metrics"] = "metrics"

@@ -23,7 +23,7 @@ class BatchAsk(Ask):
     jobs: Annotated[tuple[dict[str, Any], ...], Field(min_length=1, max_length=MOST_JOBS)]
 
 
-class SubmittedOut(Wire):
+class SubmittedOut(Wire, frozen=True, kw_only=True):
     """What became of one of them; *code* is that of a problem, null: the job is there."""
 
     ok: bool
@@ -42,7 +42,7 @@ class SubmittedOut(Wire):
         return cls(ok=False, id=None, state=None, code=answer.code, field=field, detail=str(answer))
 
 
-class BatchOut(Wire):
+class BatchOut(Wire, frozen=True, kw_only=True):
     """What became of jobs that were wanted, in the order asked."""
 
     object: Literal["batch"] = "batch"

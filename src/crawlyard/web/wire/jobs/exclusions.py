@@ -20,7 +20,7 @@ class ExclusionAsk(Ask):
     )
 
 
-class ExclusionOut(Wire):
+class ExclusionOut(Wire, frozen=True, kw_only=True):
     """Which waiting URLs of a job will be skipped because of a pattern, or would be."""
 
     object: Literal["exclusion"] = "exclusion"

@@ -9,7 +9,7 @@ from crawlyard.web.wire.schedules.schedules import ScheduleOut
 from crawlyard.web.wire.templates.templates import TemplateOut
 
 
-class RecentTickOut(Wire):
+class RecentTickOut(Wire, frozen=True, kw_only=True):
     """What became of one instant at which a schedule was due, and of its job."""
 
     due_at: Instant
@@ -24,13 +24,13 @@ class RecentTickOut(Wire):
         return cls.filled(recent.tick, job_state=recent.state)
 
 
-class ScheduleTiesOut(Wire):
+class ScheduleTiesOut(Wire, frozen=True, kw_only=True):
     """What is added to a schedule."""
 
     recent: tuple[RecentTickOut, ...]  # its last 60 ticks, the latest first
 
 
-class JobTiesOut(Wire):
+class JobTiesOut(Wire, frozen=True, kw_only=True):
     """What a job belongs to; null: nothing, not asked for, or not for you to see.
 
     The template is that of the version which the job was made of.
@@ -40,13 +40,13 @@ class JobTiesOut(Wire):
     schedule: ScheduleOut | None = None
 
 
-class ExpandedJobOut(JobOut):
+class ExpandedJobOut(JobOut, frozen=True, kw_only=True):
     """One job, how far it has come, and what it belongs to."""
 
     expanded: JobTiesOut
 
 
-class ExpandedScheduleOut(ScheduleOut):
+class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True):
     """One schedule, and what became of its last instants."""
 
     expanded: ScheduleTiesOut
@@ -55,4 +55,4 @@ class ExpandedScheduleOut(ScheduleOut):
     def with_recent(cls, shape: ScheduleOut, recent: Sequence[RecentTick]) -> "ExpandedScheduleOut":
         """Return *shape* with the last ticks of its schedule."""
         ties = ScheduleTiesOut(recent=tuple(map(RecentTickOut.of, recent)))
-        return cls(**dict(shape), expanded=ties)
+        return cls.filled(shape, expanded=ties)

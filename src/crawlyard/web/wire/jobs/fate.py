@@ -6,7 +6,7 @@ from crawlyard.core.crawl.url_outcome import UrlOutcome
 from crawlyard.web.wire.base import Instant, Text, Wire
 
 
-class FateOut(Wire):
+class FateOut(Wire, frozen=True, kw_only=True):
     """What became of a URL in a job, or what would."""
 
     object: Literal["fate"] = "fate"

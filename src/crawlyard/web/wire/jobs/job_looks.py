@@ -13,7 +13,7 @@ from crawlyard.web.wire.base import Instant, Text, Wire
 from crawlyard.web.wire.jobs.jobs import LimitsOut, ProgressOut
 
 
-class CountsOut(Wire):
+class CountsOut(Wire, frozen=True, kw_only=True):
     """How many jobs there are, by state and by priority; what has none is there with 0.
 
     Counts by anything but owner, state and priority stop at 10,000: such a `total` means that
@@ -39,7 +39,7 @@ class CountsOut(Wire):
         return cls(total=min(most or total, total), states=states, priorities=priorities)
 
 
-class JobProgressOut(ProgressOut):
+class JobProgressOut(ProgressOut, frozen=True, kw_only=True):
     """How far a job has come: a small answer for those who ask often."""
 
     id: str
@@ -55,9 +55,8 @@ class JobProgressOut(ProgressOut):
     def now(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
         """Return the shape of a job's *progress*."""
         job, shard = standing.job, standing.shard
-        told: dict[str, Any] = ProgressOut.of(progress).model_dump()
-        return cls(
-            **told,
+        return cls.filled(
+            ProgressOut.of(progress),
             id=job.id,
             object="job_progress",
             state=job.state,
@@ -69,7 +68,7 @@ class JobProgressOut(ProgressOut):
         )
 
 
-class AttemptOut(Wire):
+class AttemptOut(Wire, frozen=True, kw_only=True):
     """One time that a worker had a job."""
 
     number: int
@@ -88,7 +87,7 @@ class AttemptOut(Wire):
         return [cls.filled(attempt, pages=known) for attempt in attempts]
 
 
-class ShardOut(Wire):
+class ShardOut(Wire, frozen=True, kw_only=True):
     """A part of a job that is spread: some of its hosts, which one worker crawls at a time."""
 
     number: int  # from 1 on
@@ -118,7 +117,7 @@ class ShardOut(Wire):
 _SHARD_COUNTS = ("pages", "bytes", "errors", "done", "discovered")
 
 
-class DifferenceOut(Wire):
+class DifferenceOut(Wire, frozen=True, kw_only=True):
     """A field of a job that is not as its template says."""
 
     path: str
@@ -126,7 +125,7 @@ class DifferenceOut(Wire):
     job: Any
 
 
-class MadeOfOut(Wire):
+class MadeOfOut(Wire, frozen=True, kw_only=True):
     """The template that a job was made of."""
 
     id: str
@@ -135,7 +134,7 @@ class MadeOfOut(Wire):
     version: int
 
 
-class ConfigOut(Wire):
+class ConfigOut(Wire, frozen=True, kw_only=True):
     """The settings of a job in force, and where each comes from; credentials are hidden."""
 
     object: Literal["job_config"] = "job_config"
@@ -157,7 +156,7 @@ class ConfigOut(Wire):
         )
 
 
-class DeletionOut(Wire):
+class DeletionOut(Wire, frozen=True, kw_only=True):
     """What a deletion would delete."""
 
     object: Literal["job_deletion"] = "job_deletion"

@@ -11,7 +11,7 @@ from crawlyard.web.wire.jobs.jobs import LimitsOut, OriginOut
 from crawlyard.web.wire.jobs.why import WaitOut
 
 
-class JobPlanOut(Wire):
+class JobPlanOut(Wire, frozen=True, kw_only=True):
     """The job that would be made, were it asked for now; nothing was written."""
 
     object: Literal["job_plan"] = "job_plan"

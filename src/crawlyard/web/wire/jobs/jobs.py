@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import create_model
+from msgspec import defstruct
 
 from crawlyard.core.crawl.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.event import Event
@@ -26,7 +26,7 @@ from crawlyard.web.wire.base import API, Instant, Text, Wire, seconds
 from crawlyard.web.wire.jobs.why import WaitOut
 
 
-class LimitsOut(Wire):
+class LimitsOut(Wire, frozen=True, kw_only=True):
     """The ceilings of a job; null is no ceiling."""
 
     pages: int | None
@@ -40,7 +40,7 @@ class LimitsOut(Wire):
         return cls.filled(limits)
 
 
-class UsageOut(Wire):
+class UsageOut(Wire, frozen=True, kw_only=True):
     """What a job has used and done so far."""
 
     pages: int
@@ -59,7 +59,7 @@ class UsageOut(Wire):
         return cls.filled(usage, duration_s=round(usage.duration_s, 3))
 
 
-class EtaOut(Wire):
+class EtaOut(Wire, frozen=True, kw_only=True):
     """Seconds of running time until the job ends by itself, and what limit will end it, if any.
 
     One of ten such jobs ends before *p10_s*, half before *p50_s*, nine of ten before *p90_s*.
@@ -78,7 +78,7 @@ class EtaOut(Wire):
         return cls.filled(eta, **rounded)
 
 
-class ProgressOut(Wire):
+class ProgressOut(Wire, frozen=True, kw_only=True):
     """How far a job has come; *eta_unknown* says why there is no *eta*."""
 
     done: int
@@ -102,7 +102,7 @@ class ProgressOut(Wire):
         )
 
 
-class RetryOut(Wire):
+class RetryOut(Wire, frozen=True, kw_only=True):
     """How often and when a failed attempt of the whole job is repeated."""
 
     attempts: int
@@ -118,7 +118,7 @@ class RetryOut(Wire):
         return cls.filled(retry, reasons=tuple(sorted(retry.reasons)))
 
 
-class JobWebhookOut(Wire):
+class JobWebhookOut(Wire, frozen=True, kw_only=True):
     """An endpoint for the events of one job; its secret is not shown."""
 
     url: str
@@ -133,7 +133,7 @@ class JobWebhookOut(Wire):
 _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers")
 
 
-class _SpecOut(Wire):
+class _SpecOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, spec: JobSpec) -> Self:
         """Return the shape of *spec*; credentials show no value."""
@@ -169,21 +169,25 @@ def _shape(name: str) -> Any:
 
 if TYPE_CHECKING:
 
-    class SpecOut(_SpecOut):
+    class SpecOut(_SpecOut, frozen=True, kw_only=True):
         """The fields of a spec as answers have them."""
 
         def __getattr__(self, name: str) -> Any: ...
 else:
-    SpecOut = create_model(
+    SpecOut = defstruct(
         "SpecOut",
-        __base__=_SpecOut,
-        __doc__="What was asked for, but for name, tags, priority and limits: "
-        "the job shows those itself.",
-        **{n: (_shape(n), ...) for n in JobSpec.__struct_fields__ if n not in _OF_THE_JOB},
+        [(n, _shape(n)) for n in JobSpec.__struct_fields__ if n not in _OF_THE_JOB],
+        bases=(_SpecOut,),
+        namespace={
+            "__doc__": "What was asked for, but for name, tags, priority and limits: "
+            "the job shows those itself."
+        },
+        kw_only=True,
+        frozen=True,
     )
 
 
-class OriginOut(Wire):
+class OriginOut(Wire, frozen=True, kw_only=True):
     """Where a job comes from; all is null or empty where somebody submitted a spec of his own."""
 
     template_id: str | None
@@ -210,7 +214,7 @@ def links_of(job_id: str) -> Mapping[str, str]:
     return {"self": own} | {name: f"{own}/{name}" for name in (*_ABOUT, "export")}
 
 
-class JobOut(Wire):
+class JobOut(Wire, frozen=True, kw_only=True):
     """One job, and how far it has come."""
 
     id: str
@@ -298,14 +302,14 @@ def changed_at(standing: Standing) -> datetime:
     return max(job.updated_at, shard.updated_at or job.updated_at)
 
 
-class PageErrorOut(Wire):
+class PageErrorOut(Wire, frozen=True, kw_only=True):
     """Why a URL failed: a kind from the closed list, and a sentence."""
 
     kind: str
     detail: Text
 
 
-class PageOut(Wire):
+class PageOut(Wire, frozen=True, kw_only=True):
     """What is kept of one URL that was answered for good, or given up."""
 
     url: Text
@@ -343,7 +347,7 @@ class PageOut(Wire):
         return cls.filled(page, error=told, **(bodies | kept))
 
 
-class ErrorGroupOut(Wire):
+class ErrorGroupOut(Wire, frozen=True, kw_only=True):
     """The failed URLs of one kind, with at most five of them."""
 
     kind: str
@@ -358,7 +362,7 @@ class ErrorGroupOut(Wire):
         return cls.filled(group)
 
 
-class SkippedOut(Wire):
+class SkippedOut(Wire, frozen=True, kw_only=True):
     """A URL that was not fetched, and the rule that kept it out."""
 
     url: Text
@@ -371,7 +375,7 @@ class SkippedOut(Wire):
         return cls.filled(skipped)
 
 
-class EventOut(Wire):
+class EventOut(Wire, frozen=True, kw_only=True):
     """One thing that happened; *seq* is its place among all events of the yard."""
 
     v: int  # the version of the shape and of *data*: within it, names are only added
@@ -382,7 +386,7 @@ class EventOut(Wire):
     owner: str
     at: Instant
     actor: str
-    data: Mapping[str, object]
+    data: Mapping[str, Any]
 
     @classmethod
     def of(cls, event: Event) -> "EventOut":

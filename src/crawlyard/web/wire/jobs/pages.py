@@ -8,7 +8,7 @@ from crawlyard.web.wire.base import API, Instant, Text, Wire
 from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, PageOut
 
 
-class StoredPageOut(PageOut):
+class StoredPageOut(PageOut, frozen=True, kw_only=True):
     """A page record with its key; *parts* has the paths of what is kept, each for itself."""
 
     id: int
@@ -23,7 +23,7 @@ class StoredPageOut(PageOut):
         return cls.of(stored.page, id=stored.id, object="page", parts=parts, **kept)
 
 
-class SkippedGroupOut(Wire):
+class SkippedGroupOut(Wire, frozen=True, kw_only=True):
     """The URLs that rules of one kind kept out, with at most five of them."""
 
     kind: str
@@ -36,14 +36,14 @@ class SkippedGroupOut(Wire):
         return cls.filled(group)
 
 
-class BlockedOut(Wire):
+class BlockedOut(Wire, frozen=True, kw_only=True):
     """The URLs that robots.txt forbids: no failures, and so apart from them."""
 
     count: int
     samples: tuple[Text, ...]
 
 
-class ErrorsOut(Wire):
+class ErrorsOut(Wire, frozen=True, kw_only=True):
     """The failed URLs of a job by kinds, the most frequent first."""
 
     object: Literal["job_errors"] = "job_errors"
@@ -62,7 +62,7 @@ class ErrorsOut(Wire):
         )
 
 
-class WaitingOut(Wire):
+class WaitingOut(Wire, frozen=True, kw_only=True):
     """A URL that waits to be fetched."""
 
     url: Text

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from crawlyard.web.wire.base import Text, Wire
 
 
-class TestedOut(Wire):
+class TestedOut(Wire, frozen=True, kw_only=True):
     """Whether a URL would be fetched if a page named it; *rule* says what keeps it out."""
 
     url: Text
@@ -14,7 +14,7 @@ class TestedOut(Wire):
     rule: Text
 
 
-class SeenOriginOut(Wire):
+class SeenOriginOut(Wire, frozen=True, kw_only=True):
     """What robots.txt of an origin says to us."""
 
     origin: str
@@ -26,7 +26,7 @@ class SeenOriginOut(Wire):
     problem: Text
 
 
-class SitemapOut(Wire):
+class SitemapOut(Wire, frozen=True, kw_only=True):
     """What a sitemap names."""
 
     url: Text
@@ -36,7 +36,7 @@ class SitemapOut(Wire):
     problem: Text
 
 
-class PreviewOut(Wire):
+class PreviewOut(Wire, frozen=True, kw_only=True):
     """What a job would do: no page was fetched, and nothing was written."""
 
     object: Literal["preview"] = "preview"

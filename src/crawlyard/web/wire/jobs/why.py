@@ -4,7 +4,7 @@ from crawlyard.core.jobs.waiting import Wait
 from crawlyard.web.wire.base import Instant, Wire
 
 
-class WaitOut(Wire):
+class WaitOut(Wire, frozen=True, kw_only=True):
     """One thing that a job waits for."""
 
     reason: str  # due_time, quota, lease, no_worker, worker_tags, slot, queue, host

@@ -8,7 +8,7 @@ from crawlyard.web.wire.base import Instant, Wire
 from crawlyard.web.wire.schedules.timetables import ComingOut, TimetableOut
 
 
-class TimetableWarningOut(Wire):
+class TimetableWarningOut(Wire, frozen=True, kw_only=True):
     """One thing to know before a time table is kept: *code* is for programs."""
 
     code: str  # never, too_often, clock_change, wide_jitter
@@ -16,7 +16,7 @@ class TimetableWarningOut(Wire):
     at: Instant | None  # the run that it is about
 
 
-class TimetablePreviewOut(TimetableOut):
+class TimetablePreviewOut(TimetableOut, frozen=True, kw_only=True):
     """What a time table means, its next runs, and what is to be known of them."""
 
     warnings: tuple[TimetableWarningOut, ...]

@@ -13,7 +13,7 @@ from crawlyard.web.wire.base import Instant, Text, Wire, seconds
 from crawlyard.web.wire.schedules.timetables import ComingOut
 
 
-class ScheduleOut(Wire):
+class ScheduleOut(Wire, frozen=True, kw_only=True):
     """One schedule; credentials in its params and overrides show no value."""
 
     id: str
@@ -63,7 +63,7 @@ class ScheduleOut(Wire):
         )
 
 
-class TickOut(Wire):
+class TickOut(Wire, frozen=True, kw_only=True):
     """What became of one instant at which a schedule was due."""
 
     object: Literal["tick"] = "tick"
@@ -81,7 +81,7 @@ class TickOut(Wire):
         return cls.filled(tick, object="tick")
 
 
-class AheadOut(Wire):
+class AheadOut(Wire, frozen=True, kw_only=True):
     """What is to come of one schedule."""
 
     object: Literal["ahead"] = "ahead"
@@ -104,7 +104,7 @@ class AheadOut(Wire):
         return cls(schedule_id=schedule.id, overdue_at=overdue_at, next=coming)
 
 
-class OccurrenceOut(Wire):
+class OccurrenceOut(Wire, frozen=True, kw_only=True):
     """One instant of a calendar, and the schedule that is due then."""
 
     due_at: Instant
@@ -124,7 +124,7 @@ class OccurrenceOut(Wire):
         )
 
 
-class CalendarOut(Wire):
+class CalendarOut(Wire, frozen=True, kw_only=True):
     """When schedules are due, in their order; *whole*: nothing was left out."""
 
     object: Literal["calendar"] = "calendar"
@@ -140,7 +140,7 @@ class CalendarOut(Wire):
         return cls(occurrences=shown, whole=calendar.whole, unreadable=unreadable)
 
 
-class BackfillOut(Wire):
+class BackfillOut(Wire, frozen=True, kw_only=True):
     """What a backfill did, or would do; *kept* instants had run, wait, or are still to come."""
 
     object: Literal["backfill"] = "backfill"

@@ -8,7 +8,7 @@ from crawlyard.core.schedules.timetable import Timetable
 from crawlyard.web.wire.base import Instant, Wire, seconds
 
 
-class ComingOut(Wire):
+class ComingOut(Wire, frozen=True, kw_only=True):
     """One instant at which something is due."""
 
     at: Instant
@@ -30,7 +30,7 @@ class ComingOut(Wire):
         )
 
 
-class TimetableOut(Wire):
+class TimetableOut(Wire, frozen=True, kw_only=True):
     """What a timetable means, and the next instants at which it is due."""
 
     object: Literal["timetable"] = "timetable"

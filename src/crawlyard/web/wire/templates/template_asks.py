@@ -59,7 +59,7 @@ class FileAsk(Ask):
     format: Annotated[FileFormat | None, Field(description="Null: what it looks like.")] = None
 
 
-class CheckedTemplateOut(Wire):
+class CheckedTemplateOut(Wire, frozen=True, kw_only=True):
     """A template that is well formed and was not kept; credentials show no value."""
 
     object: Literal["checked_template"] = "checked_template"

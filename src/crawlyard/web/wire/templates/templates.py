@@ -15,7 +15,7 @@ from crawlyard.core.templates.template import (
 from crawlyard.web.wire.base import Instant, Wire
 
 
-class ParameterOut(Wire):
+class ParameterOut(Wire, frozen=True, kw_only=True):
     """An open place of a template; a null default is none, and no allowed values are all."""
 
     name: str
@@ -43,7 +43,7 @@ class ParameterOut(Wire):
         )
 
 
-class TemplateOut(Wire):
+class TemplateOut(Wire, frozen=True, kw_only=True):
     """One version of a template; credentials in its spec and parameters show no value."""
 
     id: str
@@ -71,7 +71,7 @@ class TemplateOut(Wire):
         )
 
 
-class KeptOut(Wire):
+class KeptOut(Wire, frozen=True, kw_only=True):
     """A schedule that keeps credentials which its template is published without."""
 
     schedule_id: str
@@ -84,7 +84,7 @@ class KeptOut(Wire):
         return cls.filled(kept)
 
 
-class SavedTemplateOut(TemplateOut):
+class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
     """A template after a change, and the paths of the credentials that it is kept without."""
 
     stripped: tuple[str, ...]
@@ -93,14 +93,14 @@ class SavedTemplateOut(TemplateOut):
     @classmethod
     def saved(cls, saved: SavedTemplate) -> "SavedTemplateOut":
         """Return the shape of *saved*."""
-        return cls(
-            **TemplateOut.of(saved.template).model_dump(),
+        return cls.filled(
+            TemplateOut.of(saved.template),
             stripped=saved.stripped,
             kept=tuple(KeptOut.of(kept) for kept in saved.kept),
         )
 
 
-class TemplateFileOut(Wire):
+class TemplateFileOut(Wire, frozen=True, kw_only=True):
     """What the file of a template holds, credentials and all."""
 
     name: str
@@ -115,7 +115,7 @@ class TemplateFileOut(Wire):
         return cls.filled(draft, parameters=parameters)
 
 
-class RenderedOut(Wire):
+class RenderedOut(Wire, frozen=True, kw_only=True):
     """A template filled for a job: every field of its spec, and where each value comes from."""
 
     object: Literal["rendered_template"] = "rendered_template"

@@ -6,7 +6,7 @@ from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryS
 from crawlyard.web.wire.base import Instant, Text, Wire, seconds
 
 
-class WebhookOut(Wire):
+class WebhookOut(Wire, frozen=True, kw_only=True):
     """One webhook, without its secrets."""
 
     id: str
@@ -29,10 +29,10 @@ class WebhookOut(Wire):
     def of(cls, webhook: Webhook) -> "WebhookOut":
         """Return the shape of *webhook*."""
         ends = [s.until for s in webhook.secrets if s.until is not None]
-        return cls.filled(webhook, object="webhook", rotated_until=max(ends, default=None))
+        return WebhookOut.filled(webhook, object="webhook", rotated_until=max(ends, default=None))
 
 
-class NewSecretOut(WebhookOut):
+class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
     """A webhook with its current secret: shown when that is made, and never again."""
 
     secret: str | None  # null where an answer is repeated for its Idempotency-Key
@@ -40,11 +40,10 @@ class NewSecretOut(WebhookOut):
     @classmethod
     def of(cls, webhook: Webhook) -> "NewSecretOut":
         """Return the shape of *webhook*."""
-        shown = WebhookOut.of(webhook).model_dump()
-        return cls(**shown, secret=webhook.secrets[0].value)
+        return cls.filled(WebhookOut.of(webhook), secret=webhook.secrets[0].value)
 
 
-class AttemptOut(Wire):
+class AttemptOut(Wire, frozen=True, kw_only=True):
     """One try to deliver; a null status is no answer."""
 
     at: Instant
@@ -59,7 +58,7 @@ class AttemptOut(Wire):
         return cls.filled(attempt, latency_s=seconds(attempt.latency))
 
 
-class DeliveryOut(Wire):
+class DeliveryOut(Wire, frozen=True, kw_only=True):
     """One event on its way to one webhook; its id is the message's at every attempt."""
 
     id: str

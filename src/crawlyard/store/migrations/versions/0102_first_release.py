@@ -1,6 +1,6 @@
 """Schema of the first release: databases are created with it, or with a later one."""
 
-revision = "0101"
+revision = "0102"
 down_revision = None
 branch_labels = None
 depends_on = None
