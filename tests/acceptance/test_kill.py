@@ -104,6 +104,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
     ],
     indirect=["database_url"],
 )
+@pytest.mark.timeout(900)
 async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
     database_url: str, times: int, pages: int, tmp_path: Path
 ) -> None:

@@ -122,7 +122,9 @@ async def test_all_that_match_are_as_many_as_is_said(stage: Stage) -> None:
     for number in range(51):
         await stage.job(name=f"Many {number}", tags=["many"])
     async with stage.page("/jobs?q=tag:many") as page:
-        await page.get_by_label("Select all on this page").check()
+        every = page.get_by_label("Select all on this page")
+        await expect(page.locator("tbody tr")).to_have_count(50)  # the list has settled
+        await every.check()
         await page.get_by_role("button", name="Select all 51 that match").click()
         await stage.job(name="One more", tags=["many"])
         bulk = page.locator("#bulk")

@@ -27,6 +27,7 @@ TICKER_STEP_S = 15
 """How far that of a scheduler is: one that is ahead is early, and there is to be more to decide."""
 
 _LOOK_EVERY_S = 0.1
+_UNAVAILABLE = 6  # the exit code of a worker that cannot open the store
 _DRAIN_S = 90.0  # for a worker to end after SIGTERM, on a machine that is busy
 
 
@@ -110,12 +111,18 @@ class Fleet:
         """End all workers as a deploy does, and note how."""
         live = [place for place in self.places if place.process is not None]
         for place in live:
-            place.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+            with suppress(ProcessLookupError):
+                place.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
         async with asyncio.timeout(_DRAIN_S):
             for place in live:
                 code = await place.process.wait()  # type: ignore[union-attr]
                 if code != -signal.SIGTERM or self._has_begun(place):
-                    self.ended.append((place.worker, code))
+                    self._has_ended(place, code)
+
+    def _has_ended(self, place: Place, code: int) -> None:
+        """Note how a worker ended, unless the store was away when it was started."""
+        if code != _UNAVAILABLE:
+            self.ended.append((place.worker, code))
 
     def _has_begun(self, place: Place) -> bool:
         """Tell whether a worker has said anything: before, a signal ends it as any program."""
@@ -139,6 +146,11 @@ class Fleet:
         """Stop a worker for longer than its lease, and let it go on."""
         place = await self._some_place(Kind.STOP, chance)
         if place is None or place.process is None:
+            return
+        if place.process.returncode is not None:
+            self._has_ended(place, place.process.returncode)
+            await self.start(place)
+            place.busy = False
             return
         since = monotonic()
         place.process.send_signal(signal.SIGSTOP)

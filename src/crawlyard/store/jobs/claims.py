@@ -45,7 +45,7 @@ def claim(
     left = ripen(conn, now) if seen.ripe and not kind.only else None
     past = kind.out and not kind.only
     row = _past(conn, kind, given) if past else _head(conn, kind, given)
-    if left is not None and not last and (row is None or row["level"] < left):
+    if left is not None and not last and (row is None or row["level"] < left.rank):
         return ClaimAgain.AGAIN
     return None if row is None else take(conn, row, asker, now, until)
 
