@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.time_left_sites import SHAPES
 from crawlyard import LOCAL, JobSpec, Settings, TextMode, Yard
-from crawlyard.services.jobs.reader import progress_of_standing
+from crawlyard.core.jobs.progress import progress_of_standing
 
 EVERY_S = 0.5
 EARLY_S = 5.0  # what is said before is not judged

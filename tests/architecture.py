@@ -24,7 +24,6 @@ _INSIDE = (
     "store.open",
     "store.tables",
 )
-SHAPES = "web.wire"  # what travels: clients need it without the rest of `web`
 BACKENDS = ("bus", "dispatch", STORE_INSIDE)
 BASICS = frozenset({"about", "clock", "errors", "ids", "config", "lazy"})
 
@@ -46,11 +45,10 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "yard": {"worker_factory", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
     "databases": {STORE_INSIDE, *_SERVICES},  # whole ones
     "child": {"yard", *_SERVICES},
-    SHAPES: {"core"},
-    "web": {SHAPES, "yard", "export", *_SERVICES},
-    "client": {SHAPES, "core", "trust"},
+    "web": {"yard", "export", *_SERVICES},
+    "client": {"core", "trust"},
     "demo": set(),
-    "cli": {"web", SHAPES, "client", "yard", "databases", "export", "demo", *_SERVICES, ""},
+    "cli": {"web", "client", "yard", "databases", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},
     "": set(),  # the package itself: it names its parts to type checkers alone
 }
@@ -98,7 +96,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "msgspec": (
         "bus.redis",
         "client",
-        "core.field_types",
+        "core",
         "export.jsonl",
         "store.codec",
         "web",
@@ -220,7 +218,7 @@ def area_of(name: str) -> str:
     """Return the row of MAY_IMPORT that the module *name* belongs to."""
     if is_in(name, _INSIDE):
         return STORE_INSIDE
-    port = next((port for port in (*PORTS, SHAPES) if is_in(name, (port,))), None)
+    port = next((port for port in PORTS if is_in(name, (port,))), None)
     return port or name.partition(".")[0]
 
 

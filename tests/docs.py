@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from pydantic.fields import FieldInfo
 
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, StateReason
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED
@@ -33,8 +35,6 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.core.schedules.timetable import SHORTEST, timetable
 from crawlyard.core.webhooks.webhook import MAX_BODY, message
 from crawlyard.export.jsonl import dumps
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.jobs.jobs import EventOut
 from tests import docs_limits, docs_streams
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import a_webhook

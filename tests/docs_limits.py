@@ -9,13 +9,12 @@ from crawlyard.core.crawl.page_search import MAX_WORD as MAX_SOUGHT
 from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.bulk import MOST_IDS
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_TERMS, MOST_VALUES
-from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
+from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS
 from crawlyard.core.schedules.schedule import MOST_CATCH_UP
 from crawlyard.core.templates.template import MAX_CONTENT_BYTES, MAX_PARAMETERS
-from crawlyard.engine.urls import MAX_URL
 from crawlyard.services.access.views import MOST_VIEWS
+from crawlyard.services.jobs.jobs import MOST_JOBS, MOST_TESTED
 from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
-from crawlyard.services.jobs.preview import MOST_TESTED
 from crawlyard.services.jobs.wait import LONGEST as LONGEST_WAIT
 from crawlyard.services.schedules.backfill_operation import MOST_INSTANTS
 from crawlyard.web.connection import IDLE_S, LINGER_S, REQUEST_S
@@ -26,7 +25,6 @@ from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST, MAX_KEY
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
-from crawlyard.web.wire.jobs.batch import MOST_JOBS
 from tests.openapi import Document, document_now, operations, referred
 
 Table = Callable[[list[str], list[list[str]]], str]

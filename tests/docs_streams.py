@@ -3,16 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from crawlyard.core.event import EventName
-from crawlyard.core.jobs.job_log import MOST_LINES
-from crawlyard.services.jobs.log_follow import PORTION
-from crawlyard.web.live.ahead import HEAR_EVERY
-from crawlyard.web.live.frames import RETRY, event_word
-from crawlyard.web.live.hub import LOOK_EVERY, MOST, MOST_OF_ONE, PING_EVERY, PULSE_EVERY
-from crawlyard.web.live.past import MOST_REPLAYED, REPLAYED_FOR
-from crawlyard.web.live.stream import ROOM
-from crawlyard.web.wire.base import Wire
-from crawlyard.web.wire.fleet.live import (
+from crawlyard.core.answers.base import Wire
+from crawlyard.core.answers.fleet.live import (
     ByeOut,
     CountsOut,
     HappenedOut,
@@ -25,6 +17,14 @@ from crawlyard.web.wire.fleet.live import (
     ResyncOut,
     WorkersOut,
 )
+from crawlyard.core.event import EventName
+from crawlyard.core.jobs.job_log import MOST_LINES
+from crawlyard.services.jobs.log_follow import PORTION
+from crawlyard.web.live.ahead import HEAR_EVERY
+from crawlyard.web.live.frames import RETRY, event_word
+from crawlyard.web.live.hub import LOOK_EVERY, MOST, MOST_OF_ONE, PING_EVERY, PULSE_EVERY
+from crawlyard.web.live.past import MOST_REPLAYED, REPLAYED_FOR
+from crawlyard.web.live.stream import ROOM
 
 Table = Callable[[list[str], list[list[str]]], str]
 

@@ -18,11 +18,11 @@ from crawlyard.cli.failures import EXIT_CODES
 from crawlyard.config import Settings
 from crawlyard.core.access.policy import RETENTIONS, SectionName
 from crawlyard.core.access.user import Grant, Permit, Quota, Role
+from crawlyard.core.answers.jobs.jobs import PageOut
 from crawlyard.core.jobs.filter import FilterKey
 from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS
 from crawlyard.store.tables import metadata
-from crawlyard.web.wire.jobs.jobs import PageOut
 from tests.docs import PAGES, REFERENCE
 from tests.site import GraphSite
 

@@ -16,18 +16,7 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
 from crawlyard.errors import Unavailable
 from crawlyard.lazy import installed, lazily
-from crawlyard.services.access.policy import Policy
-from crawlyard.services.access.settings import SiteSettings
-from crawlyard.services.fleet.events import Events
-from crawlyard.services.jobs.bulk_steps import workers_of
-from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.operations import Operations
-from crawlyard.services.jobs.results import Results
-from crawlyard.services.schedules.scheduler import Scheduler
-from crawlyard.services.schedules.ticker import TickerOptions
-from crawlyard.services.templates.manager import TemplateManager
-from crawlyard.services.webhooks.manager import Webhooks
-from crawlyard.services.worker.janitor import Janitor, JanitorOptions
+from crawlyard.services.services import Services
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.store.db.wakeups import Heralds
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
@@ -73,32 +62,19 @@ class Yard:
         self._made: worker_factory.WorkerFactory | None = None
         self.bus = _bus(settings, clock)
         self.progress = ProgressTracker(self.bus)
-        self.policy = Policy(store)
-        self.jobs = JobManager(store, self._dispatcher, clock, self.policy)
-        self.results = Results(store)
-        self.events = Events(store.events, clock)
-        keeping = JanitorOptions(
-            paused_ttl=settings.paused_ttl,
-            retention=settings.retention,
-            events=settings.events_kept,
-            operations=settings.operations_kept,
-            credentials=settings.credentials_kept,
-            usage=settings.usage_kept,
+        self.services = Services(
+            settings, store, clock, self._dispatcher, self.bus, self.worker_context
         )
-        self.janitor = Janitor(store, clock, keeping)
-        self.site_settings = SiteSettings(store, clock, keeping)
-        self.templates = TemplateManager(store, clock)
-        self.webhooks = Webhooks(store, clock)
-        self.scheduler = Scheduler(
-            store,
-            self.jobs,
-            self.templates,
-            self._dispatcher,
-            clock,
-            TickerOptions(backlog=settings.schedule_backlog),
-        )
-        workers = workers_of(self.jobs, self.scheduler)
-        self.operations = Operations(store, clock, workers)
+        self.policy = self.services.policy
+        self.jobs = self.services.jobs
+        self.results = self.services.results
+        self.events = self.services.events
+        self.janitor = self.services.janitor
+        self.site_settings = self.services.site_settings
+        self.templates = self.services.templates
+        self.webhooks = self.services.webhooks
+        self.scheduler = self.services.scheduler
+        self.operations = self.services.operations
 
     @classmethod
     @asynccontextmanager

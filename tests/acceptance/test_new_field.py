@@ -25,7 +25,7 @@ from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
 from crawlyard.web.wire.jobs.asks import form_schema
-from crawlyard.web.wire.jobs.jobs import SpecOut
+from crawlyard.core.answers.jobs.jobs import SpecOut
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
 print(json.dumps({

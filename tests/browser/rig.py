@@ -15,8 +15,9 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.store.open import open_sql_store
-from crawlyard.web.app import PREFIX, create_app
+from crawlyard.web.app import create_app
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import Site, SiteOptions, open_site
 from crawlyard.yard import Yard

@@ -14,8 +14,8 @@ from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.jobs.filter import parse
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.services.jobs.bulk import AT_ONCE
-from crawlyard.services.jobs.requests import JobRequest
 from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage

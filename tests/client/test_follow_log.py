@@ -12,12 +12,12 @@ import pytest
 from crawlyard.client import AsyncClient, Client, Server
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.answers.fleet.watch import LineOut
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import NotFound, Unauthenticated
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.live import hub
-from crawlyard.web.wire.fleet.watch import LineOut
 from tests.scribe import Scribe, scribe_of
 from tests.web.live_rig import PATIENCE_S, LiveRig, a_live_rig
 

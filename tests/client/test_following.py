@@ -14,9 +14,9 @@ from crawlyard.client.following import Place
 from crawlyard.client.messages import Message
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.errors import Unauthenticated, Unavailable
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.web.wire.jobs.jobs import EventOut
 from tests.web.live_rig import PATIENCE_S, LiveRig, a_live_rig
 
 

@@ -13,9 +13,9 @@ from crawlyard.cli.overview.watch_client import WatchClient
 from crawlyard.cli.when import When
 from crawlyard.client import AsyncClient, Server
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.answers.fleet.attention import AttentionOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.web.wire.fleet.attention import AttentionOut
 from tests.builders import NOW
 from tests.web.crawled import crawled
 from tests.web.rig import BASE, URL, Rig, a_rig

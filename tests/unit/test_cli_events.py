@@ -6,8 +6,8 @@ import pytest
 
 from crawlyard.cli.overview.event_reports import line
 from crawlyard.cli.when import When
+from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.event import Event, EventName
-from crawlyard.web.wire.jobs.jobs import EventOut
 from tests.builders import NOW, a_job, a_spec
 
 

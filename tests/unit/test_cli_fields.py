@@ -10,12 +10,12 @@ from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output
 from crawlyard.cli.render.fields import Fields, pairs
 from crawlyard.cli.render.output import View
+from crawlyard.core.answers.base import Wire, as_dict
+from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.errors import Invalid
-from crawlyard.web.wire.base import Wire, as_dict
-from crawlyard.web.wire.jobs.jobs import EventOut, JobOut
 from tests.builders import NOW, a_job, a_spec, its_event
 
 VIEW: View[Any] = View(columns=(), key=lambda thing: str(thing.id))

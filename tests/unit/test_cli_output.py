@@ -23,6 +23,16 @@ from crawlyard.cli.render.job_display import Lines, fraction, outlook, panel
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
+from crawlyard.core.answers.base import as_dict, encoded
+from crawlyard.core.answers.jobs.jobs import (
+    ErrorGroupOut,
+    EtaOut,
+    JobOut,
+    PageOut,
+    SpecOut,
+    UsageOut,
+)
+from crawlyard.core.answers.jobs.why import WaitOut
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
@@ -41,9 +51,6 @@ from crawlyard.errors import (
     NotFound,
     StoreUnavailable,
 )
-from crawlyard.web.wire.base import as_dict, encoded
-from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EtaOut, JobOut, PageOut, SpecOut, UsageOut
-from crawlyard.web.wire.jobs.why import WaitOut
 from tests.builders import NOW, a_job, a_page, a_spec
 
 RUNNING = Shard(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from crawlyard.cli import values
 from crawlyard.cli.jobs.edits import FIELDS, changes_of
 from crawlyard.cli.render import words
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.limits import Limits, Usage
@@ -16,7 +17,6 @@ from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
-from crawlyard.web.wire.jobs.jobs import JobOut
 from tests.builders import NOW, a_job, a_spec
 
 

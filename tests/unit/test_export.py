@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.jobs import PageOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.errors import Conflict
 from crawlyard.export.base import CHUNK, Format, Record, Writer, write
 from crawlyard.export.csv import COLUMNS, Csv, cell
 from crawlyard.export.files import check_writable, whole_file
 from crawlyard.export.jsonl import JsonLines, dumps
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.jobs.jobs import PageOut
 from tests.builders import a_page
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.jobs import PageOut
+from crawlyard.core.answers.jobs.records import record_of
 from crawlyard.core.crawl.page import ErrorKind, Page
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.jobs.jobs import PageOut
-from crawlyard.web.wire.jobs.records import record_of
 
 PLAIN = Page(
     url="http://h/a",

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.jobs import PageOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.export.base import Record
 from crawlyard.export.parquet import COLUMNS, MOST_CHARACTERS, MOST_ROWS, Parquet, chunks
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.jobs.jobs import PageOut
 from tests.builders import NOW, a_page
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # half characters too

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.cli.schedules.schedule_views import REASONS, facts, local, status
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.schedules.schedules import ScheduleOut
 from crawlyard.core.schedules.schedule import TickReason
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.schedules.schedules import ScheduleOut
 from tests.builders import NOW
 from tests.builders_schedules import a_schedule
 

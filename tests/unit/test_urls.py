@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.engine.urls import (
-    MAX_URL,
     Base,
     canonical,
     fingerprint,

@@ -16,8 +16,8 @@ from schemathesis.python import asgi
 from schemathesis.schemas import BaseSchema
 
 from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.store.store import Store
-from crawlyard.web.app import PREFIX
 from crawlyard.web.site import SiteOptions
 from tests.web.matrix import MAKERS
 from tests.web.rig import Rig, a_rig

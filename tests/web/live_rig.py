@@ -13,8 +13,8 @@ import httpx
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.store.store import Store
-from crawlyard.web.app import PREFIX
 from crawlyard.web.connection import IDLE_S, REQUEST_S
 from crawlyard.web.serving import listening, serving
 from crawlyard.web.site import SiteOptions, open_site

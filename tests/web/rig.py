@@ -10,8 +10,9 @@ from fastapi import FastAPI
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Permit, Role
+from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.store.store import Store
-from crawlyard.web.app import PREFIX, create_app
+from crawlyard.web.app import create_app
 from crawlyard.web.site import Site, SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock

@@ -8,12 +8,12 @@ import pytest
 from msgspec import structs
 
 from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.answers.fleet.attention import HELPS, NoticeOut
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import Disk, Notice, SubjectKind, Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.services.fleet.overview import Overview
 from crawlyard.web.app import create_app
-from crawlyard.web.wire.fleet.attention import HELPS, NoticeOut
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_schedules import a_schedule, told
 from tests.builders_serve import a_report

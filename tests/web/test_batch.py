@@ -4,8 +4,8 @@ from typing import Any
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.job import Job
+from crawlyard.services.jobs.jobs import MOST_JOBS
 from crawlyard.store.queries import JobQuery
-from crawlyard.web.wire.jobs.batch import MOST_JOBS
 from tests.builders_serve import quoted
 from tests.web.rig import URL, Rig, problem
 

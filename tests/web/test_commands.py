@@ -6,8 +6,9 @@ import typer.main
 from fastapi.routing import APIRoute
 
 from crawlyard.cli.commands import tree
+from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.services import surface
 from crawlyard.web.api import ROOT, ROUTERS
-from crawlyard.web.app import PREFIX
 
 HERE: Mapping[str, str] = {
     "version": "of this program, not of a server",
@@ -141,7 +142,7 @@ def routes() -> set[str]:
         for route in every
         if isinstance(route, APIRoute)
         for method in route.methods or ()
-    }
+    } | {f"{one.method} {one.path}" for one in surface.ENDPOINTS}
 
 
 def test_every_command_has_a_row() -> None:

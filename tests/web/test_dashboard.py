@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 
-from crawlyard.web.app import PREFIX
+from crawlyard.core.answers.base import API as PREFIX
 from tests.web.rig import Rig
 
 _PLACE = re.compile(r"\$?\{[^{}]*\}")

@@ -10,8 +10,8 @@ from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.export.base import Format
+from crawlyard.services.jobs.exporting import exported
 from crawlyard.store.queries import PageQuery
-from crawlyard.web.exporting import exported
 from tests.web.crawled import HEADERS, HOSTILE, crawled
 from tests.web.rig import Rig, problem
 

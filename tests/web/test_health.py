@@ -48,7 +48,8 @@ async def test_how_redis_is_is_told_and_a_server_is_ready_without_it(
 ) -> None:
     clock = FakeClock()
     yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), clock)
-    yard.bus = bus = Switched(clock)
+    bus = Switched(clock)
+    yard.bus = yard.services.bus = bus
     bus.told = reach
     site = await open_site(yard, SiteOptions(rate_limits=False))
     rig = Rig(site=site, app=an_app(site), clock=clock)

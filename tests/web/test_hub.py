@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Permit, Role
+from crawlyard.core.answers.fleet.live import CountsOut, PingOut
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.lifecycle import State
@@ -23,7 +24,6 @@ from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY
 from crawlyard.web.live.stream import ROOM, Stream, Wish
-from crawlyard.web.wire.fleet.live import CountsOut, PingOut
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done
 from tests.builders_serve import a_report
 from tests.conformance.steps import added

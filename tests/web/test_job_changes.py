@@ -211,7 +211,7 @@ class TestDelete:
     async def test_a_dry_run_says_what_would_go(self, rig: Rig) -> None:
         job_id = await in_state(rig, State.COMPLETED)
 
-        told = await rig.ask("DELETE", f"jobs/{job_id}?dry_run=true")
+        told = await rig.get(f"jobs/{job_id}/deletion")
 
         assert told.status_code == 200
         assert told.json() == {
@@ -224,7 +224,7 @@ class TestDelete:
         }
         assert (await rig.get(f"jobs/{job_id}")).status_code == 200
         running, _ = await crawled(rig)
-        refused = await rig.ask("DELETE", f"jobs/{running}?dry_run=true")
+        refused = await rig.get(f"jobs/{running}/deletion")
         assert problem(refused) == (409, "invalid_transition")
 
     async def test_its_space_is_freed_soon_after_by_the_janitor(self, rig: Rig) -> None:
@@ -249,7 +249,7 @@ async def test_others_change_and_delete_nothing(rig: Rig) -> None:
     for by, answered in (("bob", (404, "not_found")), ("vera", (403, "forbidden"))):
         assert problem(await patched(rig, job_id, {"name": "mine"}, by=by)) == answered
         assert problem(await rig.ask("DELETE", f"jobs/{job_id}", by=by)) == answered
-        dry = await rig.ask("DELETE", f"jobs/{job_id}?dry_run=true", by=by)
+        dry = await rig.get(f"jobs/{job_id}/deletion", by=by)
         assert problem(dry) == answered
 
     assert (await rig.get(f"jobs/{job_id}", by="ada")).json()["name"] == ""

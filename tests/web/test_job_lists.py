@@ -7,8 +7,8 @@ import pytest
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.services.jobs import jobs
 from crawlyard.store import queries
-from crawlyard.web.api.jobs import job_lists
 from tests.builders import a_job, a_spec, its_event
 from tests.web.crawled import in_state
 from tests.web.rig import URL, Rig, problem
@@ -155,7 +155,7 @@ async def test_counts_by_a_tag_stop_and_those_that_are_kept_do_not(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queries, "COUNTED_TO", 2)
-    monkeypatch.setattr(job_lists, "COUNTED_TO", 2)
+    monkeypatch.setattr(jobs, "COUNTED_TO", 2)
     made = [await rig.job(tags=["odd"], priority="high") for _ in range(4)]
     await rig.post(f"jobs/{made[0]['id']}/pause")
 

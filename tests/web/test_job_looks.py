@@ -10,9 +10,9 @@ import pytest
 
 from crawlyard.client.following import stands_still
 from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.lifecycle import Move, State
-from crawlyard.web.wire.jobs.jobs import JobOut
 from tests.builders import LEASE, a_batch, a_target, done
 from tests.clock import FakeClock
 from tests.conformance.steps import recorded

@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.core.crawl.page import Body, StoredPage
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import PageQuery
-from crawlyard.web.app import PREFIX
 from crawlyard.web.site import SiteOptions
 from tests.builders import a_batch, a_target, done
 from tests.conformance.steps import recorded

@@ -11,9 +11,9 @@ import jsonschema_rs
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.web.app import PREFIX
 from tests.openapi import (
     SNAPSHOT,
     Document,

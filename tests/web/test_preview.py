@@ -268,7 +268,7 @@ class TestRequests:
         ("body", "pointer"),
         [
             ({"urls": [URL], "test_urls": "x"}, "/test_urls"),
-            ({"urls": [URL], "test_urls": [1]}, "/test_urls"),
+            ({"urls": [URL], "test_urls": [1]}, "/test_urls/0"),
             ({"urls": [URL], "test_urls": ["x"] * 201}, "/test_urls"),
             ({"urls": [URL], "include": ["re:("]}, "/include"),
             ({"urls": []}, "/urls"),

@@ -229,7 +229,7 @@ def test_every_operation_that_heeds_a_version_has_its_row(rig: Rig) -> None:
         f"{method.upper()} {path.removeprefix(prefix)}"
         for path, operations in document["paths"].items()
         for method, told in operations.items()
-        if "412" in told["responses"]
+        if "412" in told["responses"] and method != "get"  # what a change would do
     }
 
     assert heeding == {row.operation for row in ROWS}
@@ -297,7 +297,7 @@ async def test_a_change_that_comes_between_is_not_overwritten(store: Store, row:
     while await scene.came_between(reads):
         reads += 1
 
-    assert reads > 2  # the route has read it, and whoever writes
+    assert reads > 1  # whoever writes has read it
 
 
 SAME = (

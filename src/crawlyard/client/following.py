@@ -7,12 +7,12 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from crawlyard.client.messages import Message
+from crawlyard.core.answers.fleet.live import HappenedOut, HelloOut, LogLinesOut
+from crawlyard.core.answers.fleet.watch import LineOut
+from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
 from crawlyard.errors import CrawlyardError, QuotaExceeded, RateLimited, Unavailable
-from crawlyard.web.wire.fleet.live import HappenedOut, HelloOut, LogLinesOut
-from crawlyard.web.wire.fleet.watch import LineOut
-from crawlyard.web.wire.jobs.jobs import EventOut, JobOut
 
 STREAM = "text/event-stream"
 

@@ -5,7 +5,7 @@ import json
 import httpx
 
 from crawlyard.client.transport import shaped
-from crawlyard.web.wire.jobs.jobs import PageOut
+from crawlyard.core.answers.jobs.jobs import PageOut
 
 _LEFT_OUT = {"html": None, "headers": None}
 

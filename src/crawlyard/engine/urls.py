@@ -6,12 +6,9 @@ from collections.abc import Iterable
 import can_ada
 import xxhash
 
+from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.engine.link_cache import LinkCache, folder_of, is_simple
 from crawlyard.errors import Invalid
-
-MAX_URL = 8_192
-"""Characters. Servers commonly accept about as many (Apache 8,190; nginx 8 kB per line);
-RFC 9110 §4.1 asks for at least 8,000."""
 
 _SCHEMES = ("http://", "https://")
 _SHOWN = 200  # characters of a rejected value shown in the message

@@ -7,15 +7,17 @@ from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from crawlyard.about import VERSION
+from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.services.surface import ENDPOINTS
 from crawlyard.web import pages
 from crawlyard.web.api import ROOT, ROUTERS
+from crawlyard.web.by_hand import BY_HAND
 from crawlyard.web.documenting import document, operation_id
+from crawlyard.web.endpoints import routes_of
 from crawlyard.web.errors import problems
 from crawlyard.web.gate import Gate
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-
-PREFIX = "/api/v1"
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -34,6 +36,7 @@ def create_app(site: Site, lifespan: Lifespan | None = None) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     app.state.site = site
+    app.router.routes += routes_of(PREFIX, ENDPOINTS, BY_HAND)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)

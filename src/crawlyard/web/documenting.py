@@ -11,9 +11,13 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
+from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answers.problems import ProblemOut
+from crawlyard.services.surface import ENDPOINTS
+from crawlyard.web.by_hand import FILES
 from crawlyard.web.errors.problems import KINDS, MEDIA_TYPE
+from crawlyard.web.openapi import described
 from crawlyard.web.routes import MAX_KEY, Route
-from crawlyard.web.wire.problems import ProblemOut
 
 Responses = dict[int | str, dict[str, Any]]
 Document = dict[str, Any]
@@ -106,6 +110,15 @@ def _completed(told: Document, routes: Sequence[tuple[str, Route]]) -> Document:
     for name in _OF_FASTAPI:
         schemas.pop(name, None)
     _describe_records(told, schemas, routes)
+    paths, components = described(PREFIX, ENDPOINTS, FILES)
+    schemas |= _tidy(components)
+    for path, methods in paths.items():
+        told["paths"].setdefault(path, {}).update(methods)
+        for one in methods.values():
+            for status in _EVERYWHERE:
+                one["responses"].setdefault(str(status), {})
+            for status, answer in one["responses"].items():
+                one["responses"][status] = answer or _told(int(status))
     for method, operation in _operations(told):
         _complete(method, operation)
     return told
@@ -126,9 +139,9 @@ def _describe_records(
             schemas_of = [next(rest) for _ in each]
             schema = {"anyOf": schemas_of} if len(each) > 1 else schemas_of[0]
             for method in route.methods or ():
-                told["paths"][path][method.lower()]["responses"][status]["content"] = {
-                    "application/json": {"schema": schema}
-                }
+                told["paths"][path][method.lower()]["responses"][status].setdefault("content", {})[
+                    "application/json"
+                ] = {"schema": schema}
 
 
 def _tidy(schema: Any) -> Any:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from fastapi import Depends, Query, Request, Response
 from msgspec import Struct
 
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.web.errors.problems import Problem
-from crawlyard.web.wire.lists import ListOut
 
 MOST = 200
 DEFAULT = 50

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from crawlyard.bus.base import BusReach
-from crawlyard.web.wire.fleet.health import ReadyOut
+from crawlyard.core.answers.fleet.health import ReadyOut
 
 _REDIS: Mapping[BusReach, Literal["well", "away"] | None] = {
     BusReach.PROCESS: None,

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from fastapi import Depends, Path, Request
 
+from crawlyard.core.answers.base import LONGEST_REF
 from crawlyard.errors import NotFound
-from crawlyard.web.wire.base import LONGEST_REF
 
 _SLASH = re.compile(rb"%(2f|25)", re.IGNORECASE)
 _MARK = "crawlyard.undivided"  # of a request whose path still has its encoded slashes

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import Query, Response
 
+from crawlyard.core.answers.base import Wire, encoded
 from crawlyard.web.documenting import Responses
-from crawlyard.web.wire.base import Wire, encoded
 
 DryRun = Annotated[bool, Query(description="Only say what would be done, or what refuses it.")]
 

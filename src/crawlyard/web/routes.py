@@ -17,10 +17,10 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from msgspec import Struct
 
+from crawlyard.core.answers.base import encoded
 from crawlyard.core.idempotency import REPLIES_LAST, Reply
 from crawlyard.web.asking import proved, site_of
 from crawlyard.web.errors.problems import Problem
-from crawlyard.web.wire.base import encoded
 
 DEEPEST = 32
 """Levels of a JSON body."""

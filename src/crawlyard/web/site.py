@@ -26,7 +26,6 @@ from crawlyard.services.jobs.wait import Waiting
 from crawlyard.services.jobs.why import Why
 from crawlyard.services.schedules.backfill_operation import BackfillOperations
 from crawlyard.services.templates.intake import TemplateIntake
-from crawlyard.services.worker.disk import DataDisk
 from crawlyard.web.live.hub import Hub
 from crawlyard.web.paging import Cursors
 from crawlyard.web.rates import Rates
@@ -85,30 +84,28 @@ class Site(Struct, frozen=True, kw_only=True):
 
 async def open_site(yard: Yard, options: SiteOptions) -> Site:
     """Return the site of a yard: what seals its cursors is made once, and kept in the store."""
-    access = Credentials(yard.store, yard.clock)
-    watching = Watching(yard.store, yard.jobs, yard.clock)
-    requests = Requests(yard.jobs, yard.templates, yard.site_settings)
+    of = yard.services
     return Site(
         yard=yard,
-        access=access,
-        users=Users(yard.store, yard.clock),
-        requests=requests,
-        waiting=Waiting(yard.jobs, yard.store.events, yard.clock),
-        configs=Configs(yard.jobs, yard.templates, yard.site_settings, yard.store.events),
-        archive=Archive(yard.store, yard.clock),
-        watching=watching,
-        fleet=Fleet(yard.store, watching, yard.clock),
-        hosts=Hosts(yard.store, watching, yard.clock),
-        why=Why(yard.store, yard.jobs, yard.clock),
-        exclusions=Exclusions(yard.store, yard.jobs),
-        bulk=Bulk(yard.jobs, yard.operations),
-        views=Views(yard.store, yard.clock),
-        stats=Stats(yard.store, yard.clock),
-        overview=Overview(yard.store, yard.clock, watching, DataDisk(yard.settings).room),
-        backfills=BackfillOperations(yard.scheduler, yard.operations, yard.clock),
-        preview=Preview(requests, yard.policy, yard.worker_context()),
-        live=Hub(yard, access, watching),
-        gauging=Metrics(yard.store, yard.bus, yard.clock),
+        access=of.access,
+        users=of.users,
+        requests=of.requests,
+        waiting=of.waiting,
+        configs=of.configs,
+        archive=of.archive,
+        watching=of.watching,
+        fleet=of.fleet,
+        hosts=of.hosts,
+        why=of.why,
+        exclusions=of.exclusions,
+        bulk=of.bulk,
+        views=of.views,
+        stats=of.stats,
+        overview=of.overview,
+        backfills=of.backfills,
+        preview=of.preview,
+        live=Hub(yard, of.access, of.watching),
+        gauging=of.metrics,
         cursors=Cursors(await _sealing_key(yard)),
         rates=Rates(yard.clock, on=options.rate_limits),
         options=options,

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from crawlyard.web.wire.access.access import NewTokenOut, TokenOut, UserOut
-from crawlyard.web.wire.access.settings import SectionOut
+from crawlyard.core.answers.access.access import NewTokenOut, TokenOut, UserOut
+from crawlyard.core.answers.access.settings import SectionOut
 
 
 class AccountClient(Protocol):

@@ -8,10 +8,10 @@ from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.sheets import listed, show
 from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
+from crawlyard.core.answers.access.access import QuotaOut, TokenOut, UserOut
+from crawlyard.core.answers.access.settings import SectionOut
+from crawlyard.core.answers.base import as_dict
 from crawlyard.errors import Invalid, NotFound, Unavailable
-from crawlyard.web.wire.access.access import QuotaOut, TokenOut, UserOut
-from crawlyard.web.wire.access.settings import SectionOut
-from crawlyard.web.wire.base import as_dict
 
 _ALL = 2**31
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from crawlyard.client import AsyncClient
 from crawlyard.core.access.policy import SectionName
-from crawlyard.web.wire.access.access import NewTokenOut, TokenOut, UserOut
-from crawlyard.web.wire.access.settings import SectionOut
+from crawlyard.core.answers.access.access import NewTokenOut, TokenOut, UserOut
+from crawlyard.core.answers.access.settings import SectionOut
 
 
 class HttpAccounts:

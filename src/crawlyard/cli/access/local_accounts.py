@@ -6,10 +6,11 @@ from datetime import timedelta
 from crawlyard.core.access.credential import permits_named
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.access.access import NewTokenOut, TokenOut, UserOut
+from crawlyard.core.answers.access.settings import SectionOut
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.access.users import Users
-from crawlyard.web.wire.access.access import NewTokenOut, TokenOut, UserAsk, UserOut, UserPatch
-from crawlyard.web.wire.access.settings import SectionOut
+from crawlyard.web.wire.access.access_asks import UserAsk, UserPatch
 from crawlyard.yard import Yard
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from crawlyard.web.wire.fleet.watch import HostOut, WorkerOut
+from crawlyard.core.answers.fleet.watch import HostOut, WorkerOut
 
 
 class WorkerKeeper(Protocol):

@@ -11,9 +11,9 @@ from crawlyard.cli.render.output import M, View
 from crawlyard.cli.render.sheets import listed, nothing, show, whole
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
+from crawlyard.core.answers.fleet.watch import HostOut, WorkerOut
 from crawlyard.engine.urls import host_named
 from crawlyard.errors import CrawlyardError, Invalid, NotFound
-from crawlyard.web.wire.fleet.watch import HostOut, WorkerOut
 
 T = TypeVar("T")
 

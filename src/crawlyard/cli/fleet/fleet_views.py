@@ -7,8 +7,8 @@ from crawlyard.cli.overview.watch_reports import facts_of
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.sheets import Facts
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.fleet.watch import HostOut, HostRuleOut, WorkerOut
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut, WorkerOut
 
 
 def workers_view(now: datetime) -> View[WorkerOut]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from crawlyard.client import AsyncClient
-from crawlyard.web.wire.fleet.watch import HostOut, WorkerOut
+from crawlyard.core.answers.fleet.watch import HostOut, WorkerOut
 
 
 class HttpFleet:

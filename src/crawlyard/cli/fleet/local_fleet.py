@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.fleet.watch import HostOut, WorkerOut
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.services.fleet.hosts import Hosts
 from crawlyard.services.fleet.status import Watching
 from crawlyard.services.fleet.workers import Fleet
-from crawlyard.web.wire.fleet.watch import HostOut, WorkerOut
 from crawlyard.yard import Yard
 
 

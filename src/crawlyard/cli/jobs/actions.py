@@ -11,11 +11,11 @@ from crawlyard.cli.options import Common
 from crawlyard.cli.render.sheets import listed, show, whole
 from crawlyard.cli.render.words import amount, printable
 from crawlyard.cli.session import Session
+from crawlyard.core.answers.fleet.upkeep import FreedOut
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.quantity import counted
 from crawlyard.errors import CrawlyardError, Invalid
-from crawlyard.web.wire.fleet.upkeep import FreedOut
-from crawlyard.web.wire.jobs.jobs import JobOut
 
 MIXED = 1
 """Exit code when some of several jobs could not be acted on for different reasons."""

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Protocol
 
+from crawlyard.core.answers.fleet.upkeep import FreedOut
+from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec_json import Form
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.store.queries import JobQuery, PageQuery
-from crawlyard.web.wire.fleet.upkeep import FreedOut
-from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
 
 class JobReader(Protocol):

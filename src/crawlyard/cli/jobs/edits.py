@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from crawlyard.cli import values
 from crawlyard.cli.jobs.crawl_options import reader_of
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.fields import Field, fields_of
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid
-from crawlyard.web.wire.jobs.jobs import JobOut
 
 FIELDS: Mapping[str, Field] = {
     path.removesuffix("_s"): field

@@ -12,13 +12,13 @@ from msgspec import Struct
 from crawlyard.cli import stdout
 from crawlyard.cli.jobs.client import ResultReader
 from crawlyard.cli.session import Session
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
 from crawlyard.export.base import SUFFIXES, Format, Written, format_of, write
 from crawlyard.export.files import Sink, check_writable, whole_file
 from crawlyard.export.plan import NO_HTML, Plan, check_installed
 from crawlyard.store.queries import PageQuery
-from crawlyard.web.wire.jobs.jobs import JobOut
 
 STDOUT = "-"
 _GZIP = 16  # added to the bits of the window, it makes zlib read gzip

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import aclosing
 
 from crawlyard.client import AsyncClient
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec_json import FIELDS, Form
 from crawlyard.core.templates.template import is_id
@@ -11,8 +13,6 @@ from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.store.queries import JobQuery, PageQuery
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
 _PORTION = 500  # events that are asked for at once
 

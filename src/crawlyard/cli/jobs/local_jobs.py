@@ -4,26 +4,24 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.fleet.upkeep import FreedOut
+from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
+from crawlyard.core.answers.jobs.pages import StoredPageOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.jobs.progress import progress_of_standing
+from crawlyard.core.jobs.spec_json import Form, JobRequest
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.reader import progress_of_standing
-from crawlyard.services.jobs.requests import JobRequest, Requests
-from crawlyard.services.jobs.why import Why
 from crawlyard.store.queries import JobQuery, PageQuery
-from crawlyard.web.wire.fleet.upkeep import FreedOut
-from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
-from crawlyard.web.wire.jobs.pages import StoredPageOut
 from crawlyard.yard import Yard
 
 if TYPE_CHECKING:
-    from crawlyard.web import exporting
+    from crawlyard.services.jobs import exporting
 else:  # for exports alone
-    exporting = lazily("crawlyard.web.exporting")
+    exporting = lazily("crawlyard.services.jobs.exporting")
 
 
 class LocalClient:
@@ -31,8 +29,8 @@ class LocalClient:
 
     def __init__(self, yard: Yard, actor: Actor) -> None:
         self._jobs = yard.jobs
-        self._requests = Requests(yard.jobs, yard.templates, yard.site_settings)
-        self._why = Why(yard.store, yard.jobs, yard.clock)
+        self._requests = yard.services.requests
+        self._why = yard.services.why
         self._results = yard.results
         self._actor = actor
         self._clock = yard.clock

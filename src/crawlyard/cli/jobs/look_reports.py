@@ -16,16 +16,16 @@ from crawlyard.cli.render.output import Column, M, View
 from crawlyard.cli.render.sheets import listed, show, whole
 from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.fleet.watch import LineOut
+from crawlyard.core.answers.jobs.job_looks import ConfigOut, DifferenceOut, ShardOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.answers.jobs.pages import WaitingOut
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
 from crawlyard.export.jsonl import dumps
 from crawlyard.store.queries import JobQuery
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.fleet.watch import LineOut
-from crawlyard.web.wire.jobs.job_looks import ConfigOut, DifferenceOut, ShardOut
-from crawlyard.web.wire.jobs.jobs import JobOut
-from crawlyard.web.wire.jobs.pages import WaitingOut
 
 TIMED_OUT = 124
 _LONGEST_WAIT = timedelta(seconds=25)  # of one request; below what proxies put up with

@@ -14,11 +14,11 @@ from crawlyard.cli.render.sheets import listed, nothing, show, whole
 from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text
 from crawlyard.clock import SystemClock
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.quantity import counted
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import JobQuery, PageQuery
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.jobs.jobs import EventOut, JobOut
 
 _ALL = 2**31
 

@@ -19,10 +19,10 @@ from crawlyard.cli.render.words import amount
 from crawlyard.cli.session import Session
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.stdout import whole_stdout, write_line
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.quantity import counted
 from crawlyard.errors import IllegalMove, Invalid, Unavailable
-from crawlyard.web.wire.jobs.jobs import JobOut
 
 if TYPE_CHECKING:
     from crawlyard.services.worker.worker import Worker

@@ -7,8 +7,8 @@ from crawlyard.cli.render import words
 from crawlyard.cli.render.job_display import state_words
 from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text, size_text
+from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, JobOut, LimitsOut
 from crawlyard.core.quantity import counted
-from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, JobOut, LimitsOut
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 STILL = ENDED | {"paused"}

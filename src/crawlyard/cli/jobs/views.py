@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
 
 M = TypeVar("M", bound=Struct)
 

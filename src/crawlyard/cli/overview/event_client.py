@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.wire.jobs.jobs import EventOut
 
 
 class EventClient(Protocol):

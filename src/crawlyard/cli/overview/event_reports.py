@@ -15,12 +15,12 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import When
 from crawlyard.clock import SystemClock
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.fleet.events import named
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.jobs.jobs import EventOut
 
 _SHOWN = 50
 _NAME_WIDTH = 18  # of the longest name of an event, and one more

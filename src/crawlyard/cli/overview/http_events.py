@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from crawlyard.client import AsyncClient
+from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.wire.jobs.jobs import EventOut
 
 
 class HttpEvents:

@@ -8,21 +8,21 @@ from crawlyard.cli.jobs.http_jobs import filter_of
 from crawlyard.client import AsyncClient
 from crawlyard.client.filters import PageFilters
 from crawlyard.client.transport import read
+from crawlyard.core.answers.fleet.archive import FoundPageOut
+from crawlyard.core.answers.fleet.attention import AttentionOut
+from crawlyard.core.answers.fleet.health import ReadyOut
+from crawlyard.core.answers.fleet.operations import OperationOut
+from crawlyard.core.answers.fleet.stats import StatsOut
+from crawlyard.core.answers.fleet.watch import LineOut
+from crawlyard.core.answers.jobs.exclusions import ExclusionOut
+from crawlyard.core.answers.jobs.fate import FateOut
+from crawlyard.core.answers.jobs.job_looks import ConfigOut, CountsOut, ShardOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.answers.jobs.pages import WaitingOut
 from crawlyard.core.jobs.filter import FilterKey
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.queries import ArchiveQuery, JobQuery
-from crawlyard.web.wire.fleet.archive import FoundPageOut
-from crawlyard.web.wire.fleet.attention import AttentionOut
-from crawlyard.web.wire.fleet.health import ReadyOut
-from crawlyard.web.wire.fleet.operations import OperationOut
-from crawlyard.web.wire.fleet.stats import StatsOut
-from crawlyard.web.wire.fleet.watch import LineOut
-from crawlyard.web.wire.jobs.exclusions import ExclusionOut
-from crawlyard.web.wire.jobs.fate import FateOut
-from crawlyard.web.wire.jobs.job_looks import ConfigOut, CountsOut, ShardOut
-from crawlyard.web.wire.jobs.jobs import JobOut
-from crawlyard.web.wire.jobs.pages import WaitingOut
 
 
 class HttpWatch:

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.wire.jobs.jobs import EventOut
 from crawlyard.yard import Yard
 
 

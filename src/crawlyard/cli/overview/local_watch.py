@@ -6,9 +6,21 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Actor
+from crawlyard.core.answers.fleet.archive import FoundPageOut
+from crawlyard.core.answers.fleet.attention import AttentionOut
+from crawlyard.core.answers.fleet.health import ReadyOut
+from crawlyard.core.answers.fleet.operations import OperationOut
+from crawlyard.core.answers.fleet.stats import StatsOut
+from crawlyard.core.answers.fleet.watch import LineOut
+from crawlyard.core.answers.jobs.exclusions import ExclusionOut
+from crawlyard.core.answers.jobs.fate import FateOut
+from crawlyard.core.answers.jobs.job_looks import ConfigOut, CountsOut, ShardOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.answers.jobs.pages import WaitingOut
 from crawlyard.core.crawl.page_search import words_of
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.services.fleet.overview import Overview
 from crawlyard.services.fleet.stats import Stats
 from crawlyard.services.fleet.status import Watching
@@ -16,23 +28,11 @@ from crawlyard.services.jobs.effective_config import Configs
 from crawlyard.services.jobs.exclusions import Exclusions
 from crawlyard.services.jobs.log_follow import Tailing
 from crawlyard.services.jobs.page_search import Archive
-from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.services.jobs.wait import Waiting
 from crawlyard.services.jobs.why import Why
 from crawlyard.services.worker.disk import DataDisk
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.web.readiness import ready
-from crawlyard.web.wire.fleet.archive import FoundPageOut
-from crawlyard.web.wire.fleet.attention import AttentionOut
-from crawlyard.web.wire.fleet.health import ReadyOut
-from crawlyard.web.wire.fleet.operations import OperationOut
-from crawlyard.web.wire.fleet.stats import StatsOut
-from crawlyard.web.wire.fleet.watch import LineOut
-from crawlyard.web.wire.jobs.exclusions import ExclusionOut
-from crawlyard.web.wire.jobs.fate import FateOut
-from crawlyard.web.wire.jobs.job_looks import ConfigOut, CountsOut, ShardOut
-from crawlyard.web.wire.jobs.jobs import JobOut
-from crawlyard.web.wire.jobs.pages import WaitingOut
 from crawlyard.yard import Yard
 
 _PORTION = 500

@@ -12,13 +12,13 @@ from crawlyard.cli.render.sheets import listed, nothing
 from crawlyard.cli.session import Session
 from crawlyard.cli.when import When
 from crawlyard.clock import SystemClock
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.fleet.archive import FoundPageOut
+from crawlyard.core.answers.fleet.attention import AttentionOut, NoticeOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.page_search import words_of
 from crawlyard.core.jobs.filter import Condition, FilterKey, condition
 from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.fleet.archive import FoundPageOut
-from crawlyard.web.wire.fleet.attention import AttentionOut, NoticeOut
 
 
 class Asked(Struct, frozen=True, kw_only=True):

@@ -4,20 +4,20 @@ from collections.abc import AsyncIterator, Collection
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from crawlyard.core.answers.fleet.archive import FoundPageOut
+from crawlyard.core.answers.fleet.attention import AttentionOut
+from crawlyard.core.answers.fleet.health import ReadyOut
+from crawlyard.core.answers.fleet.operations import OperationOut
+from crawlyard.core.answers.fleet.stats import StatsOut
+from crawlyard.core.answers.fleet.watch import LineOut
+from crawlyard.core.answers.jobs.exclusions import ExclusionOut
+from crawlyard.core.answers.jobs.fate import FateOut
+from crawlyard.core.answers.jobs.job_looks import ConfigOut, CountsOut, ShardOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.answers.jobs.pages import WaitingOut
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.queries import ArchiveQuery, JobQuery
-from crawlyard.web.wire.fleet.archive import FoundPageOut
-from crawlyard.web.wire.fleet.attention import AttentionOut
-from crawlyard.web.wire.fleet.health import ReadyOut
-from crawlyard.web.wire.fleet.operations import OperationOut
-from crawlyard.web.wire.fleet.stats import StatsOut
-from crawlyard.web.wire.fleet.watch import LineOut
-from crawlyard.web.wire.jobs.exclusions import ExclusionOut
-from crawlyard.web.wire.jobs.fate import FateOut
-from crawlyard.web.wire.jobs.job_looks import ConfigOut, CountsOut, ShardOut
-from crawlyard.web.wire.jobs.jobs import JobOut
-from crawlyard.web.wire.jobs.pages import WaitingOut
 
 
 class JobLooker(Protocol):

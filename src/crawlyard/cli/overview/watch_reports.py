@@ -9,11 +9,11 @@ from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.sheets import listed, show
 from crawlyard.cli.session import Session
 from crawlyard.cli.when import When
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.fleet.operations import OperationOut
+from crawlyard.core.answers.fleet.stats import StatsOut
 from crawlyard.core.overview.attention import Trouble
 from crawlyard.errors import Refused
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.fleet.operations import OperationOut
-from crawlyard.web.wire.fleet.stats import StatsOut
 
 _ALL = 2**31
 

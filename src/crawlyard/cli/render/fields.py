@@ -6,9 +6,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from crawlyard.core.answers.base import as_dict
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
-from crawlyard.web.wire.base import as_dict
 
 _PATH = re.compile(r"\w+(?:\.[\w-]+)*")
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 from crawlyard.cli.jobs.views import STATE_STYLES, left, title
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Screen
+from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut
 from crawlyard.core.jobs.limits import LIMITS
 from crawlyard.core.quantity import counted
 from crawlyard.lazy import lazily
-from crawlyard.web.wire.jobs.jobs import JobOut, LimitsOut
 
 if TYPE_CHECKING:
     from rich import console as rich_console

@@ -10,10 +10,10 @@ from crawlyard.cli.options import OBJECTS, Style
 from crawlyard.cli.render.fields import Fields
 from crawlyard.cli.render.words import printable
 from crawlyard.cli.stdout import write
+from crawlyard.core.answers.base import as_dict
 from crawlyard.export.csv import cell, row
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
-from crawlyard.web.wire.base import as_dict
 
 if TYPE_CHECKING:
     from rich import console as rich_console

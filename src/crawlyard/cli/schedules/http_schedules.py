@@ -7,18 +7,18 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from crawlyard.client import AsyncClient
-from crawlyard.core.jobs.spec_json import Form
-from crawlyard.core.merge_patch import patch_between
-from crawlyard.core.schedules.records import ScheduleDraft
-from crawlyard.services.schedules.edits import Edit
-from crawlyard.store.queries import ScheduleQuery
-from crawlyard.web.wire.schedules.schedules import (
+from crawlyard.core.answers.schedules.schedules import (
     AheadOut,
     BackfillOut,
     CalendarOut,
     ScheduleOut,
     TickOut,
 )
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.merge_patch import patch_between
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.services.schedules.edits import Edit
+from crawlyard.store.queries import ScheduleQuery
 
 
 class HttpSchedules:

@@ -4,17 +4,17 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.jobs.spec_json import Form
-from crawlyard.core.schedules.records import ScheduleDraft
-from crawlyard.core.schedules.schedule import CrawlSchedule
-from crawlyard.store.queries import ScheduleQuery
-from crawlyard.web.wire.schedules.schedules import (
+from crawlyard.core.answers.schedules.schedules import (
     AheadOut,
     BackfillOut,
     CalendarOut,
     ScheduleOut,
     TickOut,
 )
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.store.queries import ScheduleQuery
 from crawlyard.yard import Yard
 
 

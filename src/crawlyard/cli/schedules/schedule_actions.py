@@ -12,12 +12,12 @@ from crawlyard.cli.schedules.schedule_views import SCHEDULES, ledger_view, local
 from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import instant_of
+from crawlyard.core.answers.schedules.schedules import BackfillOut, ScheduleOut
 from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.records import ScheduleDraft
 from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.errors import Invalid
-from crawlyard.web.wire.schedules.schedules import BackfillOut, ScheduleOut
 
 
 async def create(session: Session, *, draft: ScheduleDraft, common: Common) -> int:

@@ -4,16 +4,16 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from crawlyard.core.jobs.spec_json import Form
-from crawlyard.core.schedules.records import ScheduleDraft
-from crawlyard.store.queries import ScheduleQuery
-from crawlyard.web.wire.schedules.schedules import (
+from crawlyard.core.answers.schedules.schedules import (
     AheadOut,
     BackfillOut,
     CalendarOut,
     ScheduleOut,
     TickOut,
 )
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.store.queries import ScheduleQuery
 
 
 class ScheduleReader(Protocol):

@@ -6,6 +6,7 @@ from typing import Any
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
+from crawlyard.core.answers.schedules.schedules import OccurrenceOut, ScheduleOut, TickOut
 from crawlyard.core.quantity import counted, duration_text
 from crawlyard.core.schedules.schedule import (
     MISFIRE_HELP,
@@ -17,7 +18,6 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
-from crawlyard.web.wire.schedules.schedules import OccurrenceOut, ScheduleOut, TickOut
 
 REASONS: Mapping[str, str] = {
     TickReason.ON_TIME: "on time",

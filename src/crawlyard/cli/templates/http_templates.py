@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 
 from crawlyard.client import AsyncClient
-from crawlyard.core.jobs.spec_json import Form
-from crawlyard.core.merge_patch import patch_between
-from crawlyard.core.templates.template import FileFormat, TemplateDraft
-from crawlyard.services.templates.files import data_of, read
-from crawlyard.store.queries import TemplateQuery
-from crawlyard.web.wire.templates.templates import (
+from crawlyard.core.answers.templates.templates import (
     RenderedOut,
     SavedTemplateOut,
     TemplateFileOut,
     TemplateOut,
 )
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.merge_patch import patch_between
+from crawlyard.core.templates.template import FileFormat, TemplateDraft
+from crawlyard.services.templates.files import data_of, read
+from crawlyard.store.queries import TemplateQuery
 
 
 class HttpTemplates:

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.jobs.spec_json import Form
-from crawlyard.core.templates.template import CrawlTemplate, TemplateDraft
-from crawlyard.store.queries import TemplateQuery
-from crawlyard.web.wire.templates.templates import (
+from crawlyard.core.answers.templates.templates import (
     RenderedOut,
     SavedTemplateOut,
     TemplateFileOut,
     TemplateOut,
 )
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.templates.template import CrawlTemplate, TemplateDraft
+from crawlyard.store.queries import TemplateQuery
 from crawlyard.yard import Yard
 
 

@@ -13,11 +13,11 @@ from crawlyard.cli.render.words import printable
 from crawlyard.cli.session import Session
 from crawlyard.cli.templates.template_views import templates_view
 from crawlyard.cli.templates.template_words import draft_from, edited
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.templates.templates import SavedTemplateOut, TemplateOut
 from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import NotFound, Unconfirmed
 from crawlyard.services.templates.files import draft_of
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.templates.templates import SavedTemplateOut, TemplateOut
 
 
 async def create(session: Session, *, draft: TemplateDraft, common: Common) -> int:

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from crawlyard.core.jobs.spec_json import Form
-from crawlyard.core.templates.template import TemplateDraft
-from crawlyard.store.queries import TemplateQuery
-from crawlyard.web.wire.templates.templates import (
+from crawlyard.core.answers.templates.templates import (
     RenderedOut,
     SavedTemplateOut,
     TemplateFileOut,
     TemplateOut,
 )
+from crawlyard.core.jobs.spec_json import Form
+from crawlyard.core.templates.template import TemplateDraft
+from crawlyard.store.queries import TemplateQuery
 
 
 class TemplateReader(Protocol):

@@ -10,12 +10,12 @@ from crawlyard.cli.stdout import write
 from crawlyard.cli.templates.template_views import facts, templates_view, versions_view
 from crawlyard.cli.templates.template_words import format_for
 from crawlyard.clock import SystemClock
+from crawlyard.core.answers.base import as_dict
 from crawlyard.core.templates.secrets import credentials
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.files import check_writable, whole_file
 from crawlyard.services.templates.files import draft_of, written
 from crawlyard.store.queries import TemplateQuery
-from crawlyard.web.wire.base import as_dict
 
 _ALL = 2**31
 _OURS_ALONE = 0o600  # there may be credentials in a file

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from crawlyard.client import AsyncClient
 from crawlyard.client.transport import without_none
+from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 from crawlyard.core.templates.template import is_id
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 _WHICHEVER = "-"  # in place of a webhook's id: the delivery says which
 

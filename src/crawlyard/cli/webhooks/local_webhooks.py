@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.store.queries import WebhookQuery
-from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 from crawlyard.yard import Yard
 
 

@@ -10,10 +10,10 @@ from crawlyard.cli.render.words import printable
 from crawlyard.cli.session import Session
 from crawlyard.cli.webhooks.webhook_views import deliveries_view, facts, state, webhooks_view
 from crawlyard.clock import SystemClock
+from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, WebhookOut
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.errors import Invalid
 from crawlyard.services.webhooks.signing import why_unverified
-from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, WebhookOut
 
 _ALL = 2**31
 

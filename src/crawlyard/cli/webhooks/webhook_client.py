@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 from crawlyard.core.webhooks.webhook import DeliveryState
-from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 
 class WebhookReader(Protocol):

@@ -6,8 +6,8 @@ from msgspec import Struct
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 
 def state(webhook: WebhookOut) -> str:

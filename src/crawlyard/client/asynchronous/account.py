@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
-from crawlyard.web.wire.access.access import MeOut, NewTokenOut, TokenOut, UserOut
+from crawlyard.core.answers.access.access import MeOut, NewTokenOut, TokenOut, UserOut
 
 
 class Tokens:

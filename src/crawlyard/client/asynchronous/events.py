@@ -11,7 +11,7 @@ from crawlyard.client.asynchronous.results import Words
 from crawlyard.client.following import AWAY, Place, fits
 from crawlyard.client.messages import Message
 from crawlyard.client.transport import part
-from crawlyard.web.wire.jobs.jobs import EventOut
+from crawlyard.core.answers.jobs.jobs import EventOut
 
 _EVENTS = "events"
 

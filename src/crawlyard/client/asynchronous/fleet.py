@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
-from crawlyard.web.wire.fleet.watch import HostOut, HostRuleOut, WorkerOut
+from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut, WorkerOut
 
 
 class Workers:

@@ -6,15 +6,14 @@ from datetime import datetime
 from crawlyard.client.asynchronous.looks import Looks
 from crawlyard.client.asynchronous.results import Words
 from crawlyard.client.transport import if_match, part, without_none
-from crawlyard.web.wire.fleet.operations import BulkOut
-from crawlyard.web.wire.jobs.batch import BatchOut
-from crawlyard.web.wire.jobs.job_looks import CountsOut, DeletionOut
-from crawlyard.web.wire.jobs.job_plan import JobPlanOut
-from crawlyard.web.wire.jobs.jobs import JobOut
-from crawlyard.web.wire.jobs.preview import PreviewOut
+from crawlyard.core.answers.fleet.operations import BulkOut
+from crawlyard.core.answers.jobs.batch import BatchOut
+from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut
+from crawlyard.core.answers.jobs.job_plan import JobPlanOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.answers.jobs.preview import PreviewOut
 
 _JOBS = "jobs"
-_DRY: Mapping[str, object] = {"dry_run": True}
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -107,7 +106,7 @@ class Jobs(Looks):
         What `create` would refuse is refused; nothing is written, and nobody is asked.
         """
         body = _request(form, template, template_version, params, start_at)
-        return await self._calls.one(JobPlanOut, "POST", _JOBS, params=_DRY, body=body)
+        return await self._calls.one(JobPlanOut, "POST", f"{_JOBS}/plan", body=body)
 
     async def preview(
         self,
@@ -137,13 +136,8 @@ class Jobs(Looks):
 
     async def deletable(self, job_id: str, *, version: int | None = None) -> DeletionOut:
         """Return what deleting a job would delete."""
-        return await self._calls.one(
-            DeletionOut,
-            "DELETE",
-            _path(job_id),
-            params=_DRY,
-            headers=if_match(version),
-        )
+        path = f"{_path(job_id)}/deletion"
+        return await self._calls.one(DeletionOut, "GET", path, headers=if_match(version))
 
     async def pause(self, job_id: str, reason: str = "", *, version: int | None = None) -> JobOut:
         """Hold a job and keep its frontier."""

@@ -9,11 +9,11 @@ from crawlyard.client.asynchronous.results import Results
 from crawlyard.client.following import AWAY, LogPlace, stands_still
 from crawlyard.client.messages import Message
 from crawlyard.client.transport import if_match, part, read
-from crawlyard.web.wire.fleet.watch import CourseOut, LineOut
-from crawlyard.web.wire.jobs.exclusions import ExclusionOut
-from crawlyard.web.wire.jobs.fate import FateOut
-from crawlyard.web.wire.jobs.job_looks import AttemptOut, ConfigOut, JobProgressOut, ShardOut
-from crawlyard.web.wire.jobs.jobs import EventOut, JobOut
+from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
+from crawlyard.core.answers.jobs.exclusions import ExclusionOut
+from crawlyard.core.answers.jobs.fate import FateOut
+from crawlyard.core.answers.jobs.job_looks import AttemptOut, ConfigOut, JobProgressOut, ShardOut
+from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 
 
 class Looks(Results):

@@ -1,7 +1,7 @@
 """What a server says of itself."""
 
 from crawlyard.client.asynchronous.calls import Calls
-from crawlyard.web.wire.fleet.meta import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
 
 
 class Meta:

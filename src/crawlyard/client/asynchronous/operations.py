@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import part
-from crawlyard.web.wire.fleet.operations import OperationOut
+from crawlyard.core.answers.fleet.operations import OperationOut
 
 
 class Operations:

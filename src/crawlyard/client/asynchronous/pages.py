@@ -5,7 +5,7 @@ from typing import Unpack
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.filters import PageFilters
-from crawlyard.web.wire.fleet.archive import FoundPageOut, FoundPagesOut
+from crawlyard.core.answers.fleet.archive import FoundPageOut, FoundPagesOut
 
 _PAGES = "pages"
 

@@ -6,8 +6,8 @@ from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.asynchronous.reading import lines
 from crawlyard.client.records import record
 from crawlyard.client.transport import part
-from crawlyard.web.wire.jobs.jobs import PageOut, SkippedOut
-from crawlyard.web.wire.jobs.pages import ErrorsOut, SkippedGroupOut, StoredPageOut, WaitingOut
+from crawlyard.core.answers.jobs.jobs import PageOut, SkippedOut
+from crawlyard.core.answers.jobs.pages import ErrorsOut, SkippedGroupOut, StoredPageOut, WaitingOut
 
 Words = str | Iterable[str] | None
 """One value, or several of which any will do."""

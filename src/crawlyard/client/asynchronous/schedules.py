@@ -5,10 +5,10 @@ from datetime import datetime
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
-from crawlyard.web.wire.deletions import ScheduleDeletionOut
-from crawlyard.web.wire.jobs.jobs import JobOut
-from crawlyard.web.wire.schedules.schedule_looks import TimetablePreviewOut
-from crawlyard.web.wire.schedules.schedules import (
+from crawlyard.core.answers.deletions import ScheduleDeletionOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.answers.schedules.schedule_looks import TimetablePreviewOut
+from crawlyard.core.answers.schedules.schedules import (
     AheadOut,
     BackfillOut,
     CalendarOut,

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
-from crawlyard.web.wire.access.views import ViewOut
+from crawlyard.core.answers.access.views import ViewOut
 
 
 class Views:

@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping, Sequence
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
-from crawlyard.web.wire.access.access import MeOut, NewTokenOut, TokenOut, UserOut
+from crawlyard.core.answers.access.access import MeOut, NewTokenOut, TokenOut, UserOut
 
 
 class Tokens:

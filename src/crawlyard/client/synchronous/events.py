@@ -12,7 +12,7 @@ from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.synchronous.listening import listen
 from crawlyard.client.synchronous.results import Words
 from crawlyard.client.transport import part
-from crawlyard.web.wire.jobs.jobs import EventOut
+from crawlyard.core.answers.jobs.jobs import EventOut
 
 _EVENTS = "events"
 

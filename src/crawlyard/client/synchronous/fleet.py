@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
-from crawlyard.web.wire.fleet.watch import HostOut, HostRuleOut, WorkerOut
+from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut, WorkerOut
 
 
 class Workers:

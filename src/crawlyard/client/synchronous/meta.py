@@ -2,7 +2,7 @@
 """What a server says of itself."""
 
 from crawlyard.client.synchronous.calls import Calls
-from crawlyard.web.wire.fleet.meta import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
 
 
 class Meta:

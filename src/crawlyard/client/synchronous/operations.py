@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import part
-from crawlyard.web.wire.fleet.operations import OperationOut
+from crawlyard.core.answers.fleet.operations import OperationOut
 
 
 class Operations:

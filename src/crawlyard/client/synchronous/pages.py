@@ -6,7 +6,7 @@ from typing import Unpack
 
 from crawlyard.client.filters import PageFilters
 from crawlyard.client.synchronous.calls import Calls
-from crawlyard.web.wire.fleet.archive import FoundPageOut, FoundPagesOut
+from crawlyard.core.answers.fleet.archive import FoundPageOut, FoundPagesOut
 
 _PAGES = "pages"
 

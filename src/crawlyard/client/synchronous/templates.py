@@ -5,9 +5,13 @@ from collections.abc import Generator, Mapping
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, without_none
-from crawlyard.web.wire.deletions import TemplateDeletionOut
-from crawlyard.web.wire.templates.template_asks import CheckedTemplateOut
-from crawlyard.web.wire.templates.templates import RenderedOut, SavedTemplateOut, TemplateOut
+from crawlyard.core.answers.deletions import TemplateDeletionOut
+from crawlyard.core.answers.templates.templates import (
+    CheckedTemplateOut,
+    RenderedOut,
+    SavedTemplateOut,
+    TemplateOut,
+)
 
 _TEMPLATES = "templates"
 _NOTHING: Mapping[str, object] = {}

@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
-from crawlyard.web.wire.access.views import ViewOut
+from crawlyard.core.answers.access.views import ViewOut
 
 
 class Views:

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
-from crawlyard.web.wire.deletions import WebhookDeletionOut
-from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.core.answers.deletions import WebhookDeletionOut
+from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 _WEBHOOKS = "webhooks"
 

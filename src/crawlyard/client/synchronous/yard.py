@@ -6,9 +6,9 @@ from datetime import datetime
 
 from crawlyard.client.synchronous.calls import Calls
 from crawlyard.client.transport import if_match, part
-from crawlyard.web.wire.access.settings import SectionOut
-from crawlyard.web.wire.fleet.attention import AttentionOut
-from crawlyard.web.wire.fleet.stats import StatsOut
+from crawlyard.core.answers.access.settings import SectionOut
+from crawlyard.core.answers.fleet.attention import AttentionOut
+from crawlyard.core.answers.fleet.stats import StatsOut
 
 
 class Stats:

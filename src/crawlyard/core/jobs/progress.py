@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.eta import Eta, eta_of, work_left
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, Usage
@@ -42,6 +43,12 @@ def progress_of(
         eta=eta,
         eta_unknown="" if eta else unknown,
     )
+
+
+def progress_of_standing(standing: Standing) -> Progress:
+    """Return the progress of a job as last recorded."""
+    job, shard = standing.job, standing.shard
+    return progress_of(job.limits, shard.usage, shard.pulse, job.state, shard.current_url)
 
 
 MILESTONES = (25, 50, 75)

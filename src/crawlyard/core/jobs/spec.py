@@ -47,6 +47,9 @@ class TextMode(StrEnum):
 MAX_SEEDS = 100_000
 MAX_PATTERNS = 1_000
 MAX_PATTERN = 2_000  # characters of one
+MAX_URL = 8_192
+"""Characters. Servers commonly accept about as many (Apache 8,190; nginx 8 kB per line);
+RFC 9110 §4.1 asks for at least 8,000."""
 MAX_WEBHOOKS = 10
 MAX_WORKER_TAGS = 20
 

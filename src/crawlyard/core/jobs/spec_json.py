@@ -5,11 +5,13 @@ canonical form, which `form_of` writes, and may accept others.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, TypeAlias, get_origin
 
 from msgspec import Struct
+from msgspec import field as struct_field
 from msgspec.structs import replace
 
 from crawlyard.core.fields import Field, fields_of
@@ -268,6 +270,57 @@ def form_of(spec: JobSpec) -> dict[str, object]:
         place = form.setdefault(group, {}) if group else form
         place[name] = field.write(getattr(record, name))
     return form
+
+
+class JobRequest(Struct, frozen=True, kw_only=True):
+    """A request for a job: a form, which may override fields of a template."""
+
+    form: Mapping[str, object]
+    template: str | None = None  # a reference to a template
+    template_version: int | None = None
+    params: Mapping[str, object] = struct_field(default_factory=dict)
+    start_at: datetime | None = None
+
+
+def read_request(body: Mapping[str, Any]) -> JobRequest:
+    """Return what the body of a request for a job says.
+
+    Raises:
+        Invalid: one of the fields that are not the form's is not what is expected.
+    """
+    rest = dict(body)
+    template, version = rest.pop("template", None), rest.pop("template_version", None)
+    params, start = rest.pop("params", None), rest.pop("start_at", None)
+    params = {} if params is None else params
+    if template is not None and not isinstance(template, str):
+        raise Invalid("template", "expected a template's id or name")
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
+        raise Invalid("template_version", f"expected a whole number, got {version!r}")
+    if not isinstance(params, Mapping):
+        raise Invalid("params", "expected an object of names and values")
+    return JobRequest(
+        form=rest,
+        template=template,
+        template_version=version,
+        params=params,
+        start_at=None if start is None else instant_of("start_at", start),
+    )
+
+
+def instant_of(field: str, value: object) -> datetime:
+    """Return an instant as RFC 3339 writes it.
+
+    Raises:
+        Invalid: it is none, or has no offset.
+    """
+    expected = "expected an instant such as 2027-01-01T08:00:00Z"
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise Invalid(field, f"{expected}, got {value!r}"[:200])
+    return instant
 
 
 def at(form: Form, path: str) -> object:

@@ -9,6 +9,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Permit, Role
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.overview.attention import (
     IN_A_ROW,
     LATE,
@@ -30,7 +31,6 @@ from crawlyard.core.overview.snapshot import Snapshot
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.errors import NotFound
 from crawlyard.services.fleet.status import Watching
-from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.store.queries import JobQuery, ScheduleQuery
 from crawlyard.store.store import Store
 

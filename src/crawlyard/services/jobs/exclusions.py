@@ -9,7 +9,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.jobs.spec import Scope
 from crawlyard.engine.scope import Boundary
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.store import Store
 
@@ -27,7 +27,7 @@ class Exclusions:
         self._jobs = jobs
 
     async def add(
-        self, actor: Actor, job_id: str, pattern: str, *, dry_run: bool, version: int | None = None
+        self, actor: Actor, job_id: str, pattern: str, *, dry_run: bool, version: Version = None
     ) -> Excluded:
         """Exclude URLs that match *pattern* from a job; count the waiting ones.
 

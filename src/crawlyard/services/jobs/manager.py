@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
+from crawlyard.core.endpoint import reply
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.actions import DELETABLE, Action, has_rest
 from crawlyard.core.jobs.checkpoint import Standing
@@ -15,7 +16,7 @@ from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.jobs.limits import Usage, breach, given_back
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.engine.admission import check_spec
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
 from crawlyard.services.jobs.submission import JobSubmitter
 from crawlyard.services.worker.janitor import purged
 
@@ -40,7 +41,7 @@ class JobManager(JobSubmitter):
     """
 
     async def pause(
-        self, actor: Actor, job_id: str, why: str = "", *, version: int | None = None
+        self, actor: Actor, job_id: str, why: str = "", *, version: Version = None
     ) -> Job:
         """Pause a pending or running job; its frontier is kept. A paused job is left as it is.
 
@@ -54,7 +55,7 @@ class JobManager(JobSubmitter):
         return await self._move(actor, job_id, Move.PAUSE, why, version)
 
     async def cancel(
-        self, actor: Actor, job_id: str, why: str = "", *, version: int | None = None
+        self, actor: Actor, job_id: str, why: str = "", *, version: Version = None
     ) -> Job:
         """Cancel a job that has not ended; its pages are kept. A cancelled job is left as it is.
 
@@ -63,7 +64,7 @@ class JobManager(JobSubmitter):
         """
         return await self._move(actor, job_id, Move.CANCEL, why, version)
 
-    async def resume(self, actor: Actor, job_id: str, *, version: int | None = None) -> Job:
+    async def resume(self, actor: Actor, job_id: str, *, version: Version = None) -> Job:
         """Queue a paused job again, or an ended one that still has URLs to fetch.
 
         No URL is fetched twice.
@@ -76,7 +77,7 @@ class JobManager(JobSubmitter):
         """
         return await self._move(actor, job_id, Move.RESUME, "", version)
 
-    async def retry(self, actor: Actor, job_id: str, *, version: int | None = None) -> Job:
+    async def retry(self, actor: Actor, job_id: str, *, version: Version = None) -> Job:
         """Submit a new job with the spec and the owner of one that has ended, and return it.
 
         Raises:
@@ -101,7 +102,7 @@ class JobManager(JobSubmitter):
         job_id: str,
         kinds: Collection[ErrorKind] = (),
         *,
-        version: int | None = None,
+        version: Version = None,
     ) -> tuple[Job, int]:
         """Retry the failed URLs of an ended job that failed with *kinds* (empty: any error).
 
@@ -134,7 +135,7 @@ class JobManager(JobSubmitter):
             return job, count
         raise Conflict(f"job {job_id} is still held by its worker; try again")
 
-    async def retry_now(self, actor: Actor, job_id: str, *, version: int | None = None) -> Job:
+    async def retry_now(self, actor: Actor, job_id: str, *, version: Version = None) -> Job:
         """Make a job due now that waits for its next attempt or start time, and return it.
 
         It keeps its place in the queue. A job that is already due is left as it is.
@@ -150,7 +151,7 @@ class JobManager(JobSubmitter):
         actor: Actor,
         job_id: str,
         changes: Mapping[str, object],
-        version: int | None = None,
+        version: Version = None,
     ) -> Job:
         """Change fields of a job's spec (those in `EDITABLE`) and return the job.
 
@@ -182,7 +183,7 @@ class JobManager(JobSubmitter):
             return job
         raise _keeps_changing(job_id)
 
-    async def delete(self, actor: Actor, job_id: str, version: int | None = None) -> None:
+    async def delete(self, actor: Actor, job_id: str, version: Version = None) -> None:
         """Delete an ended or paused job with all its pages; `purge` frees the space.
 
         A damaged job can be deleted while it is pending, too.
@@ -198,7 +199,7 @@ class JobManager(JobSubmitter):
                 return await self._store.jobs.delete(old.id, old.version, event)
         raise _keeps_changing(job_id)
 
-    async def deletable(self, actor: Actor, job_id: str, version: int | None = None) -> Standing:
+    async def deletable(self, actor: Actor, job_id: str, version: Version = None) -> Standing:
         """Check that `delete` would delete a job, and return the job.
 
         Raises:
@@ -222,15 +223,14 @@ class JobManager(JobSubmitter):
             raise Forbidden(f"{actor.id} may look at jobs, not delete them")
         return await purged(self._store.upkeep, self._clock)
 
-    async def _move(
-        self, actor: Actor, job_id: str, move: Move, why: str, version: int | None
-    ) -> Job:
+    async def _move(self, actor: Actor, job_id: str, move: Move, why: str, version: Version) -> Job:
         for _ in range(_TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
             if move is not Move.CANCEL:
                 _check_sound(old)
             if old.state is _ALREADY.get(move) and not old.waits_at(self._clock.now()):
+                reply().unchanged = True
                 return old
             job, event = old.moved(move, self._clock.now(), actor=actor.id, detail=why)
             if move is Move.RESUME:
@@ -244,7 +244,7 @@ class JobManager(JobSubmitter):
             return job
         raise _keeps_changing(job_id)
 
-    async def _changeable(self, actor: Actor, job_id: str, version: int | None = None) -> Standing:
+    async def _changeable(self, actor: Actor, job_id: str, version: Version = None) -> Standing:
         standing = await self.get(actor, job_id)
         if not actor.may_change(standing.job.owner):
             raise Forbidden(f"{actor.id} may look at job {job_id}, not change it")

@@ -9,8 +9,9 @@ from datetime import timedelta
 from msgspec import Struct
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.jobs.preview import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spec_json import form_of
+from crawlyard.core.jobs.spec_json import JobRequest, form_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
@@ -20,7 +21,7 @@ from crawlyard.engine.urls import canonical, origin_of, path_of
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import CEILING, Policy
-from crawlyard.services.jobs.requests import JobRequest, Requests
+from crawlyard.services.jobs.requests import Requests
 from crawlyard.services.jobs.why import boundary_of
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.services.worker.run import WorkerContext
@@ -28,10 +29,10 @@ from crawlyard.services.worker.run import WorkerContext
 LONGEST = timedelta(seconds=10)
 """Time limit of a preview; what was not answered by then is reported as missing."""
 
-MOST_TESTED = 200
 MOST_SHOWN = 100
 """Maximum number of start URLs in an answer, which also has their total number."""
 
+_MOST_NAMED = 50  # sitemaps that one robots.txt names
 _AT_ONCE = 4  # previews at once in a process; others wait
 
 
@@ -77,8 +78,6 @@ class Preview:
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not try what one would do")
-        if len(urls) > MOST_TESTED:
-            raise Invalid("test_urls", f"expected at most {MOST_TESTED}, got {len(urls)}")
         ready = await self._requests.prepare(actor, request)
         check_spec(with_webhooks(ready.spec))
         await self._policy.check(actor, ready.spec, ready.origin)
@@ -157,3 +156,40 @@ def _missing(scout: Probe, origins: Sequence[str]) -> tuple[str, ...]:
     if len(scout.sitemaps) >= MOST_SITEMAPS:
         said.append(f"at most {MOST_SITEMAPS} sitemaps were read")
     return tuple(said)
+
+
+def preview_out(seen: Previewed) -> PreviewOut:
+    """Return the shape of what was seen."""
+    return PreviewOut(
+        config=seen.form,
+        sources=seen.sources,
+        user_agent=seen.agent,
+        start_urls=tuple(map(_tested, seen.start_urls)),
+        start_count=seen.start_count,
+        origins=tuple(map(_origin, seen.origins)),
+        sitemaps=tuple(map(_sitemap, seen.sitemaps)),
+        tested=tuple(map(_tested, seen.tested)),
+        missing=seen.missing,
+    )
+
+
+def _tested(tested: TestedURL) -> TestedOut:
+    return TestedOut.filled(tested)
+
+
+def _sitemap(seen: SeenSitemap) -> SitemapOut:
+    return SitemapOut.filled(seen)
+
+
+def _origin(seen: SeenOrigin) -> SeenOriginOut:
+    rules = seen.rules
+    line = rules.verdict("/") if rules is not None else None
+    return SeenOriginOut(
+        origin=seen.origin,
+        robots="missing" if rules is None else "had",
+        crawl_delay_s=rules.delay_s if rules is not None else None,
+        start_allowed=None if rules is None else line is None,
+        rule=line or "",
+        sitemaps=rules.sitemaps[:_MOST_NAMED] if rules is not None else (),
+        problem=seen.problem,
+    )

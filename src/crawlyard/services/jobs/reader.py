@@ -6,7 +6,7 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.progress import Progress, progress_of
+from crawlyard.core.jobs.progress import Progress, progress_of_standing
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.filter_names import meant
@@ -80,9 +80,3 @@ class JobReader:
         *most* bounds how many are read: see `JobStore.counts`.
         """
         return await self._store.jobs.counts(await meant(self._store, actor, query), most)
-
-
-def progress_of_standing(standing: Standing) -> Progress:
-    """Return the progress of a job as last recorded."""
-    job, shard = standing.job, standing.shard
-    return progress_of(job.limits, shard.usage, shard.pulse, job.state, shard.current_url)

@@ -1,14 +1,13 @@
 """Job requests: from a form, with or without a template, to a job."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spec_json import FIELDS, form_of, spec_of, values_of
+from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, values_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.errors import Invalid, Refused
 from crawlyard.services.access.policy import CEILING, cut_of
@@ -16,16 +15,6 @@ from crawlyard.services.access.settings import SiteSettings, underlaid
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.submission import Submission, Submitted
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
-
-
-class JobRequest(Struct, frozen=True, kw_only=True):
-    """A request for a job: a form, which may override fields of a template."""
-
-    form: Mapping[str, object]
-    template: str | None = None  # a reference to a template
-    template_version: int | None = None
-    params: Mapping[str, object] = field(default_factory=dict)
-    start_at: datetime | None = None
 
 
 class Prepared(Struct, frozen=True, kw_only=True):

@@ -14,10 +14,6 @@ from crawlyard.store.fleet.events import EventLog
 LONGEST = timedelta(seconds=60)
 
 
-async def _never() -> bool:
-    return False
-
-
 class Waiting:
     """Waits by polling the event log; changes by other processes are seen within `LOOK_EVERY`."""
 
@@ -32,7 +28,7 @@ class Waiting:
         job_id: str,
         states: Collection[State],
         at_most: timedelta,
-        gone: Callable[[], Awaitable[bool]] = _never,
+        gone: Callable[[], Awaitable[bool]] | None = None,
     ) -> Standing:
         """Return a job once it has ended or is in one of *states* (empty: any but the current).
 
@@ -48,7 +44,7 @@ class Waiting:
         wanted = frozenset(states) or frozenset(State) - {standing.job.state}
         while not (standing.job.state.ended or standing.job.state in wanted):
             left = timedelta(seconds=end - self._clock.monotonic())
-            if left <= timedelta(0) or await gone():
+            if left <= timedelta(0) or (gone is not None and await gone()):
                 break
             await self._clock.sleep(min(left, LOOK_EVERY))
             last = await self._events.last()

@@ -6,29 +6,37 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response, Security
 
 from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.answers.base import LONGEST_REF
+from crawlyard.core.answers.deletions import ScheduleDeletionOut
+from crawlyard.core.answers.jobs.expanded import ExpandedScheduleOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.answers.lists import ListOut
+from crawlyard.core.answers.schedules.schedule_looks import TimetablePreviewOut
+from crawlyard.core.answers.schedules.schedules import (
+    AheadOut,
+    BackfillOut,
+    CalendarOut,
+    ScheduleOut,
+    TickOut,
+)
 from crawlyard.core.schedules.forecast import ForecastBounds, forecast_of
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import NotFound
+from crawlyard.services.surface import Surface
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.asking import ReadsSchedules, SiteOf, WritesSchedules, caller_of
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.errors.blame import blaming
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.expanding import ScheduleExpansion
-from crawlyard.web.job_shapes import job_out
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import Pages
 from crawlyard.web.refs import Ref
 from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-from crawlyard.web.wire.base import LONGEST_REF
-from crawlyard.web.wire.deletions import ScheduleDeletionOut
-from crawlyard.web.wire.jobs.expanded import ExpandedScheduleOut
-from crawlyard.web.wire.jobs.jobs import JobOut
-from crawlyard.web.wire.lists import ListOut
 from crawlyard.web.wire.schedules.schedule_asks import (
     FIELDS,
     MOST_NEXT,
@@ -38,14 +46,6 @@ from crawlyard.web.wire.schedules.schedule_asks import (
     PreviewAsk,
     ScheduleAsk,
     SchedulePatch,
-)
-from crawlyard.web.wire.schedules.schedule_looks import TimetablePreviewOut
-from crawlyard.web.wire.schedules.schedules import (
-    AheadOut,
-    BackfillOut,
-    CalendarOut,
-    ScheduleOut,
-    TickOut,
 )
 
 router = APIRouter(prefix="/schedules", tags=["schedules"], route_class=Route)
@@ -219,8 +219,9 @@ async def run(
     with blaming(_OWN, "overrides", FIELDS):
         job = await site.yard.scheduler.run_now(actor, schedule.id, version=version)
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
-    standing = await site.yard.jobs.get(actor, job.id)
-    return await job_out(site, standing, response)
+    shown = await Surface(site.yard.services, actor).jobs.get(job.id)
+    response.headers["ETag"] = tag_of(shown.version, shown.beat)
+    return shown
 
 
 @router.post(

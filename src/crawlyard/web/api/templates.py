@@ -9,6 +9,14 @@ from pydantic import ValidationError
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.answers.deletions import TemplateDeletionOut
+from crawlyard.core.answers.lists import ListOut
+from crawlyard.core.answers.templates.templates import (
+    CheckedTemplateOut,
+    RenderedOut,
+    SavedTemplateOut,
+    TemplateOut,
+)
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.templates.secrets import stripped
 from crawlyard.core.templates.template import CrawlTemplate, FileFormat, TemplateDraft
@@ -26,18 +34,14 @@ from crawlyard.web.refs import Ref
 from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-from crawlyard.web.wire.deletions import TemplateDeletionOut
-from crawlyard.web.wire.lists import ListOut
 from crawlyard.web.wire.templates.template_asks import (
     MAX_VERSION,
-    CheckedTemplateOut,
     DuplicateAsk,
     FileAsk,
     RenderAsk,
     template_patch_schema,
     template_schema,
 )
-from crawlyard.web.wire.templates.templates import RenderedOut, SavedTemplateOut, TemplateOut
 
 router = APIRouter(prefix="/templates", tags=["templates"], route_class=Route)
 

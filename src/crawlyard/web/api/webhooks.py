@@ -5,6 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.deletions import WebhookDeletionOut
+from crawlyard.core.answers.lists import ListOut
+from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import WebhookQuery
@@ -16,10 +19,7 @@ from crawlyard.web.paging import Pages
 from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-from crawlyard.web.wire.deletions import WebhookDeletionOut
-from crawlyard.web.wire.lists import ListOut
 from crawlyard.web.wire.webhooks.webhook_asks import WebhookAsk, WebhookPatch
-from crawlyard.web.wire.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=Route)
 

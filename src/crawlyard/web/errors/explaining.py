@@ -3,8 +3,8 @@
 import html
 from collections.abc import Mapping
 
+from crawlyard.core.answers.fleet.health import ProblemKindOut
 from crawlyard.web.errors.problems import KINDS
-from crawlyard.web.wire.fleet.health import ProblemKindOut
 
 MEANINGS: Mapping[str, str] = {
     "validation_failed": "A field or a parameter is not as it must be. `errors` names each one "

@@ -14,6 +14,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.problems import FieldErrorOut, ProblemOut
 from crawlyard.core.jobs.actions import actions_of
 from crawlyard.errors import (
     Conflict,
@@ -30,8 +32,6 @@ from crawlyard.errors import (
     Unavailable,
     Unconfirmed,
 )
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.problems import FieldErrorOut, ProblemOut
 
 MEDIA_TYPE = "application/problem+json"
 

@@ -11,6 +11,7 @@ from fastapi import Depends, Query
 from msgspec.structs import replace
 from pydantic import Field
 
+from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.crawl.page import ErrorKind, status_asked
 from crawlyard.core.jobs.filter import (
     MAX_WORD,
@@ -23,7 +24,6 @@ from crawlyard.core.jobs.filter import (
 from crawlyard.errors import Invalid
 from crawlyard.store.queries import PageQuery
 from crawlyard.web.errors.problems import Problem
-from crawlyard.web.wire.problems import FieldErrorOut
 
 MOST_Q = 500
 _DEEPEST = 1_000_000

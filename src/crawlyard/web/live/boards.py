@@ -5,15 +5,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from datetime import datetime
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.base import Wire
+from crawlyard.core.answers.fleet.live import JobProgressOut, JobsProgressOut
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.jobs.progress import Progress, progress_of_standing
 from crawlyard.core.stream_topic import Topic
-from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
-from crawlyard.web.wire.base import Wire
-from crawlyard.web.wire.fleet.live import JobProgressOut, JobsProgressOut
 
 _View = tuple[Group, str | None, bool]
 """Whose jobs, which of them, and all that run or only those that have come further."""

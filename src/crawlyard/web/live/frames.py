@@ -6,16 +6,16 @@ from datetime import timedelta
 from msgspec import Struct
 
 from crawlyard.clock import Clock
+from crawlyard.core.answers.base import Wire, encoded
+from crawlyard.core.answers.fleet.live import HappenedOut, JobRowOut
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.waiting import reason_at
 from crawlyard.errors import NotFound
-from crawlyard.services.jobs.reader import progress_of_standing
 from crawlyard.store.store import Store
-from crawlyard.web.wire.base import Wire, encoded
-from crawlyard.web.wire.fleet.live import HappenedOut, JobRowOut
 
 RETRY = timedelta(seconds=2)
 """After which a browser comes again when its stream breaks off."""

@@ -16,6 +16,8 @@ from crawlyard.about import VERSION
 from crawlyard.bus.base import BusReach
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.fleet.live import CountsOut, HelloOut, PingOut, WorkersOut
+from crawlyard.core.answers.fleet.watch import WorkerOut
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
@@ -31,8 +33,6 @@ from crawlyard.web.live.frames import Frame, Teller, beginning, frame
 from crawlyard.web.live.logs import Logs
 from crawlyard.web.live.past import Past
 from crawlyard.web.live.stream import Stream, Wish
-from crawlyard.web.wire.fleet.live import CountsOut, HelloOut, PingOut, WorkersOut
-from crawlyard.web.wire.fleet.watch import WorkerOut
 from crawlyard.yard import Yard
 
 MOST_OF_ONE = 20

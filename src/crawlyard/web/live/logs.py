@@ -13,14 +13,14 @@ from msgspec import Struct, field
 
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
+from crawlyard.core.answers.fleet.live import LogEndedOut, LogHelloOut, LogLinesOut
+from crawlyard.core.answers.fleet.watch import LineOut
 from crawlyard.core.jobs.job_log import Level, LogEnd
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.log_follow import stretch
 from crawlyard.store.fleet.workers import JournalStore
 from crawlyard.web.live.frames import beginning, frame
 from crawlyard.web.live.stream import LogWish, Stream, missed
-from crawlyard.web.wire.fleet.live import LogEndedOut, LogHelloOut, LogLinesOut
-from crawlyard.web.wire.fleet.watch import LineOut
 
 _log = logging.getLogger(__name__)
 

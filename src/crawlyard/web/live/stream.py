@@ -9,12 +9,12 @@ from msgspec import Struct
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Role
+from crawlyard.core.answers.fleet.live import ByeOut, ResyncOut
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.stream_topic import Topic, names_of
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.frames import Frame, frame
-from crawlyard.web.wire.fleet.live import ByeOut, ResyncOut
 
 ROOM = 256
 """Messages that may wait for a client that reads slowly."""

@@ -1,76 +1,9 @@
-"""What all shapes share: how instants, durations and text from outside are written."""
+"""What all bodies of requests share."""
 
-import re
-from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
 from types import UnionType
-from typing import Annotated, Any, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
-import msgspec
-from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def rfc3339(instant: datetime) -> str:
-    """Return *instant* as it is written: in UTC, to the millisecond."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Instant = datetime
-
-
-def whole(text: str) -> str:
-    """Return *text* without half characters: no encoding of JSON or CSV can hold them."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-Text = str
-
-
-class Wire(Struct, frozen=True, kw_only=True):
-    """The base of all shapes. Fields that a newer server sends are ignored."""
-
-    @classmethod
-    def filled(cls, source: object, /, **other: Any) -> Self:
-        """Return a shape with *other*, and from *source* the fields of the same names."""
-        same = {n: getattr(source, n) for n in cls.__struct_fields__ if n not in other}
-        return cls(**same, **other)
-
-
-def encoded(value: object) -> bytes:
-    """Return *value* as JSON; half characters (lone surrogates) are replaced."""
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_whole(msgspec.to_builtins(value, builtin_types=(datetime,))))
-
-
-def as_dict(
-    item: Struct, only: Collection[str] = (), without: Collection[str] = ()
-) -> dict[str, Any]:
-    """Return *item* as JSON values: all its fields, or *only* some, or all *without* some."""
-    told: dict[str, Any] = msgspec.to_builtins(item, builtin_types=(datetime,))
-    return {
-        name: _whole(value)
-        for name, value in told.items()
-        if (not only or name in only) and name not in without
-    }
-
-
-def _whole(value: Any) -> Any:
-    """Return a value as JSON has it, whatever text is in it."""
-    match value:
-        case str():
-            return whole(value)
-        case datetime():
-            return rfc3339(value)
-        case list() | tuple():
-            return [_whole(one) for one in value]
-        case dict():
-            return {whole(name): _whole(one) for name, one in value.items()}
-    return value
 
 
 class Ask(BaseModel):
@@ -102,15 +35,3 @@ def _kinds(annotation: Any) -> set[Any]:
 def example(**body: Any) -> ConfigDict:
     """Return the ``model_config`` of a shape whose document shows *body*."""
     return ConfigDict(json_schema_extra={"examples": [body]})
-
-
-API = "/api/v1"
-"""Where all paths of the API begin."""
-
-LONGEST_REF = 200
-"""Of what names a template or schedule: an id, a name, or OWNER/NAME."""
-
-
-def seconds(duration: timedelta) -> float:
-    """Return *duration* as it is written."""
-    return round(duration.total_seconds(), 3)

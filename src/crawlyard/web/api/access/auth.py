@@ -3,11 +3,12 @@
 from fastapi import APIRouter, Request, Response
 
 from crawlyard.core.access.credential import SESSION_LASTS, CredentialKind
+from crawlyard.core.answers.access.access import MeOut
 from crawlyard.web.asking import Anybody, SiteOf, address_of, cookie_name, count
 from crawlyard.web.documenting import problems
 from crawlyard.web.rates import Bucket
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.access.access import MeOut, SignInAsk
+from crawlyard.web.wire.access.access_asks import SignInAsk
 
 router = APIRouter(prefix="/auth", tags=["auth"], route_class=Route)
 

@@ -4,13 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
+from crawlyard.core.answers.access.settings import SECTION_EXAMPLES, SectionOut
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.web.asking import Anybody, IsAdmin, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.paging import whole
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.access.settings import SECTION_EXAMPLES, SectionOut
-from crawlyard.web.wire.lists import ListOut
 
 router = APIRouter(prefix="/settings", tags=["settings"], route_class=Route)
 

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from fastapi import APIRouter, Response
 
 from crawlyard.core.access.credential import Credential, CredentialKind, permits_named
+from crawlyard.core.answers.access.access import NewTokenOut, TokenOut
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.web.asking import Anybody, OwnAccount, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.paging import Pages
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.access.access import NewTokenOut, TokenAsk, TokenOut
-from crawlyard.web.wire.lists import ListOut
+from crawlyard.web.wire.access.access_asks import TokenAsk
 
 router = APIRouter(prefix="/tokens", tags=["tokens"], route_class=Route)
 

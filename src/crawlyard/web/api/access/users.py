@@ -2,13 +2,14 @@
 
 from fastapi import APIRouter, Request, Response
 
+from crawlyard.core.answers.access.access import UserOut
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.web.asking import Anybody, IsAdmin, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.paging import Pages
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.access.access import UserAsk, UserOut, UserPatch
-from crawlyard.web.wire.lists import ListOut
+from crawlyard.web.wire.access.access_asks import UserAsk, UserPatch
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=Route)
 

@@ -6,14 +6,15 @@ from fastapi import APIRouter, Query, Request, Response
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.access.view import SavedView
+from crawlyard.core.answers.access.views import ViewOut
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.web.asking import Anybody, OwnAccount, SiteOf
 from crawlyard.web.documenting import NOT_MODIFIED, problems
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.paging import whole
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-from crawlyard.web.wire.access.views import ViewAsk, ViewOut, ViewPatch
-from crawlyard.web.wire.lists import ListOut
+from crawlyard.web.wire.access.views_asks import ViewAsk, ViewPatch
 
 router = APIRouter(prefix="/views", tags=["views"], route_class=Route)
 

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
+from crawlyard.core.answers.fleet.attention import AttentionOut
 from crawlyard.web.asking import FollowsJobs, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.fleet.attention import AttentionOut
 
 router = APIRouter(prefix="/attention", tags=["stats"], route_class=Route)
 

@@ -8,6 +8,8 @@ from fastapi import APIRouter, Header, Query
 from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Caller
+from crawlyard.core.answers.jobs.jobs import EventOut
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.core.event import EventName
 from crawlyard.core.stream_topic import Topic, names_of, topics_for
 from crawlyard.errors import Forbidden, Invalid
@@ -22,8 +24,6 @@ from crawlyard.web.live.stream import Wish
 from crawlyard.web.paging import Pages
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-from crawlyard.web.wire.jobs.jobs import EventOut
-from crawlyard.web.wire.lists import ListOut
 from crawlyard.web.wire.schedules.schedule_asks import AskedInstant
 
 router = APIRouter(tags=["events"], route_class=Route)

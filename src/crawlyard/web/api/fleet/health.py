@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from fastapi.responses import HTMLResponse, Response
 
+from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.errors import NotFound, Unavailable
 from crawlyard.web.asking import SiteOf
 from crawlyard.web.documenting import Responses, problems
@@ -14,7 +15,6 @@ from crawlyard.web.errors.explaining import kind_of, page_of
 from crawlyard.web.errors.problems import KINDS
 from crawlyard.web.readiness import ready
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.fleet.health import HealthOut, ProblemKindOut, ReadyOut
 
 root = APIRouter(tags=["monitoring"], route_class=Route)
 

@@ -2,6 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
+from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.core.hosts.status import HostStanding
 from crawlyard.web.asking import ReadsJobs, SiteOf, WritesWorkers
 from crawlyard.web.documenting import problems
@@ -10,8 +12,7 @@ from crawlyard.web.paging import Pages
 from crawlyard.web.rehearsing import DryRun, told, would
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-from crawlyard.web.wire.fleet.watch import HostNoteAsk, HostOut, HostPatch, HostRuleOut
-from crawlyard.web.wire.lists import ListOut
+from crawlyard.web.wire.fleet.watch_asks import HostNoteAsk, HostPatch
 
 router = APIRouter(prefix="/hosts", tags=["hosts"], route_class=Route)
 

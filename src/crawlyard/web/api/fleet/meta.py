@@ -6,25 +6,27 @@ from typing import Any
 from fastapi import APIRouter
 
 from crawlyard.about import VERSION
+from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.endpoint import endpoints_of
 from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.bulk import MOST_IDS
-from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_WEBHOOKS
-from crawlyard.engine.urls import MAX_URL
+from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS
 from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.fleet.enum_docs import glossary
 from crawlyard.services.jobs.bulk import AT_ONCE
-from crawlyard.services.jobs.preview import LONGEST, MOST_TESTED
+from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
+from crawlyard.services.jobs.preview import LONGEST
 from crawlyard.web.asking import Anybody, SiteOf
 from crawlyard.web.documenting import problems
+from crawlyard.web.openapi import body_schema
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST, Route
-from crawlyard.web.wire.fleet.meta import EnumsOut, MetaOut, SchemasOut
-from crawlyard.web.wire.fleet.operations import BulkAsk
-from crawlyard.web.wire.jobs.asks import job_schema
 from crawlyard.web.wire.schedules.schedule_asks import ScheduleAsk
 from crawlyard.web.wire.templates.template_asks import template_schema
 from crawlyard.web.wire.webhooks.webhook_asks import WebhookAsk
+
+_JOBS = endpoints_of(Jobs)
 
 router = APIRouter(prefix="/meta", tags=["meta"], route_class=Route)
 
@@ -72,11 +74,11 @@ async def schemas(_caller: Anybody) -> SchemasOut:
 
 def _schemas() -> Mapping[str, Mapping[str, Any]]:
     return {
-        "job": job_schema(),
+        "job": body_schema(_JOBS["create"]),
         "template": template_schema(),
         "schedule": ScheduleAsk.model_json_schema(),
         "webhook": WebhookAsk.model_json_schema(),
-        "bulk": BulkAsk.model_json_schema(),
+        "bulk": body_schema(_JOBS["bulk"]),
     }
 
 

@@ -2,6 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
+from crawlyard.core.answers.fleet.operations import OperationOut
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.core.operation import OperationState
 from crawlyard.web.asking import ReadsJobs, SiteOf, WritesJobs
 from crawlyard.web.documenting import NOT_MODIFIED, problems
@@ -9,8 +11,6 @@ from crawlyard.web.etags import tag_of, unchanged
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import Pages
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.fleet.operations import OperationOut
-from crawlyard.web.wire.lists import ListOut
 
 router = APIRouter(prefix="/operations", tags=["operations"], route_class=Route)
 

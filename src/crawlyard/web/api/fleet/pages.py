@@ -9,6 +9,8 @@ from fastapi.responses import StreamingResponse
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.fleet.archive import FoundPageOut, FoundPagesOut, SearchedOut
 from crawlyard.core.crawl.page import Body
 from crawlyard.export.base import Format, Record, chunks
 from crawlyard.export.csv import Csv
@@ -16,16 +18,14 @@ from crawlyard.export.jsonl import JsonLines, dumps
 from crawlyard.export.plan import check_installed
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.body_text import readable
-from crawlyard.web.api.jobs.job_export import MEDIA_TYPES, accepted, stream_of
 from crawlyard.web.asking import ReadsResults, SiteOf, count, proved
+from crawlyard.web.by_hand import MEDIA_TYPES, accepted, files_of
 from crawlyard.web.documenting import problems
 from crawlyard.web.filters.archive_filter import ArchiveFilter, Sought
 from crawlyard.web.paging import Pages
 from crawlyard.web.rates import Bucket
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-from crawlyard.web.wire.base import as_dict
-from crawlyard.web.wire.fleet.archive import FoundPageOut, FoundPagesOut, SearchedOut
 
 if TYPE_CHECKING:
     from crawlyard.export import parquet
@@ -71,7 +71,8 @@ async def find(
     "/export",
     name="find_all",
     response_class=StreamingResponse,
-    responses=problems(401, 403, 406, 422, 429) | stream_of(*_FORMATS),
+    responses=problems(401, 403, 406, 422, 429)
+    | {200: {"description": "The pages", "content": files_of(*_FORMATS)}},
 )
 async def export(
     actor: ReadsResults,

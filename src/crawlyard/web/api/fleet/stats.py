@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
+from crawlyard.core.answers.fleet.stats import StatsOut
 from crawlyard.errors import Invalid
 from crawlyard.web.asking import FollowsJobs, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.filters.filtering import of_parameter
 from crawlyard.web.routes import Route
-from crawlyard.web.wire.fleet.stats import StatsOut
 from crawlyard.web.wire.schedules.schedule_asks import AskedInstant
 
 router = APIRouter(prefix="/stats", tags=["stats"], route_class=Route)

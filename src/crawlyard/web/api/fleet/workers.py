@@ -2,6 +2,8 @@
 
 from fastapi import APIRouter, Response
 
+from crawlyard.core.answers.fleet.watch import WorkerOut
+from crawlyard.core.answers.lists import ListOut
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.web.asking import ReadsWorkers, SiteOf, WritesWorkers
 from crawlyard.web.documenting import problems
@@ -9,8 +11,6 @@ from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import whole
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
-from crawlyard.web.wire.fleet.watch import WorkerOut
-from crawlyard.web.wire.lists import ListOut
 
 router = APIRouter(prefix="/workers", tags=["workers"], route_class=Route)
 

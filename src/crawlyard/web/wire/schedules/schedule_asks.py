@@ -8,6 +8,7 @@ from msgspec import NODEFAULT
 from msgspec.structs import fields
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from crawlyard.core.answers.base import LONGEST_REF
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.schedules.records import ScheduleDraft
 from crawlyard.core.schedules.schedule import (
@@ -20,8 +21,8 @@ from crawlyard.core.schedules.schedule import (
 )
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME
 from crawlyard.errors import Invalid
-from crawlyard.web.wire.base import LONGEST_REF, Ask, example
-from crawlyard.web.wire.jobs.asks import MAX_REASON
+from crawlyard.services.jobs.jobs import MAX_REASON
+from crawlyard.web.wire.base import Ask, example
 from crawlyard.web.wire.templates.template_asks import MAX_VERSION
 
 MOST_NEXT = 100

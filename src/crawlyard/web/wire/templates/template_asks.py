@@ -1,20 +1,17 @@
 """The shapes of what is asked of templates, and of a file that was checked."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from crawlyard.core.templates.secrets import credentials, hidden
 from crawlyard.core.templates.template import (
     MAX_CONTENT_BYTES,
     MAX_DESCRIPTION,
     MAX_NAME,
     FileFormat,
-    TemplateDraft,
 )
-from crawlyard.web.wire.base import Ask, Wire, example
-from crawlyard.web.wire.templates.templates import ParameterOut
+from crawlyard.web.wire.base import Ask, example
 
 MAX_VERSION = 2**31 - 1
 
@@ -57,28 +54,6 @@ class FileAsk(Ask):
         ),
     ]
     format: Annotated[FileFormat | None, Field(description="Null: what it looks like.")] = None
-
-
-class CheckedTemplateOut(Wire, frozen=True, kw_only=True):
-    """A template that is well formed and was not kept; credentials show no value."""
-
-    object: Literal["checked_template"] = "checked_template"
-    name: str
-    description: str
-    parameters: tuple[ParameterOut, ...]
-    spec: Mapping[str, Any]
-    credentials: tuple[str, ...]  # the paths of what publishing takes out
-
-    @classmethod
-    def of(cls, draft: TemplateDraft) -> "CheckedTemplateOut":
-        """Return the shape of *draft*."""
-        return cls(
-            name=draft.name,
-            description=draft.description,
-            parameters=tuple(ParameterOut.of(parameter) for parameter in draft.parameters),
-            spec=hidden(draft.spec),
-            credentials=credentials(draft),
-        )
 
 
 _OBJECT: Mapping[str, Any] = {"type": "object"}

@@ -1,0 +1,1 @@
+"""Shapes of users, tokens, settings and saved views."""

@@ -1,0 +1,113 @@
+"""The shapes of users, tokens and sessions, and what is asked about them."""
+
+from datetime import datetime
+from typing import Literal
+
+from crawlyard.core.access.credential import Caller, Credential, Given
+from crawlyard.core.access.user import NO_DATE, Quota, User
+from crawlyard.core.answers.base import Instant, Wire
+from crawlyard.core.answers.jobs.jobs import LimitsOut
+
+
+class QuotaOut(Wire, frozen=True, kw_only=True):
+    """What a user may have at most; null: as much as he likes."""
+
+    running: int | None
+    pending: int | None
+    pages_per_day: int | None
+    bytes_per_day: int | None
+    ceilings: LimitsOut
+
+    @classmethod
+    def of(cls, quota: Quota) -> "QuotaOut":
+        """Return the shape of *quota*."""
+        return cls.filled(quota, ceilings=LimitsOut.of(quota.ceilings))
+
+
+class UserOut(Wire, frozen=True, kw_only=True):
+    """An account."""
+
+    id: str
+    object: Literal["user"] = "user"
+    role: str
+    quota: QuotaOut
+    disabled_at: Instant | None
+    version: int
+    created_at: Instant | None  # null: it was always there
+    updated_at: Instant | None  # null: never since
+
+    @classmethod
+    def of(cls, user: User) -> "UserOut":
+        """Return the shape of *user*."""
+        return cls.filled(
+            user,
+            object="user",
+            quota=QuotaOut.of(user.quota),
+            created_at=_date(user.created_at),
+            updated_at=_date(user.updated_at),
+        )
+
+
+class MeOut(Wire, frozen=True, kw_only=True):
+    """Who asks, and what he may do with what he showed."""
+
+    object: Literal["me"] = "me"
+    user: UserOut
+    credential_id: str
+    kind: str  # token or session
+    scopes: tuple[str, ...]
+    expires_at: Instant | None
+
+    @classmethod
+    def of(cls, caller: Caller) -> "MeOut":
+        """Return the shape of *caller*."""
+        own = caller.credential
+        return cls(
+            user=UserOut.of(caller.user),
+            credential_id=own.id,
+            kind=own.kind,
+            scopes=tuple(sorted(caller.permits)),
+            expires_at=own.expires_at,
+        )
+
+
+class TokenOut(Wire, frozen=True, kw_only=True):
+    """A token, without its secret."""
+
+    id: str
+    object: Literal["token"] = "token"
+    user: str
+    name: str
+    prefix: str  # by which its owner knows it again
+    scopes: tuple[str, ...]  # empty: all that the user's role has, now and later
+    created_at: Instant
+    expires_at: Instant | None
+    last_used_at: Instant | None  # to the minute
+    revoked_at: Instant | None
+
+    @classmethod
+    def of(cls, token: Credential) -> "TokenOut":
+        """Return the shape of *token*."""
+        return cls.filled(
+            token,
+            object="token",
+            user=token.user_id,
+            name=token.label,
+            scopes=tuple(sorted(token.permits or ())),
+            last_used_at=token.used_at,
+        )
+
+
+class NewTokenOut(TokenOut, frozen=True, kw_only=True):
+    """A token with its secret: shown this once."""
+
+    token: str | None  # null where an answer is repeated for its Idempotency-Key
+
+    @classmethod
+    def given(cls, given: Given) -> "NewTokenOut":
+        """Return the shape of a token that was just made."""
+        return cls.filled(TokenOut.of(given.credential), token=given.secret)
+
+
+def _date(instant: datetime) -> datetime | None:
+    return None if instant == NO_DATE else instant

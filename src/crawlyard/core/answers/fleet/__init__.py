@@ -1,0 +1,1 @@
+"""Shapes of workers, hosts, operations and figures."""

@@ -1,0 +1,244 @@
+"""The shapes of what streams tell."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from crawlyard.core.answers.base import Instant, Text, Wire
+from crawlyard.core.answers.fleet.watch import LineOut, WorkerOut
+from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
+from crawlyard.core.event import Event
+from crawlyard.core.jobs.actions import actions_on
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.filter import source_of
+from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.templates.secrets import hidden_urls
+
+
+class HelloOut(Wire, frozen=True, kw_only=True):
+    """The first message of a stream: what follows is newer than *seq*."""
+
+    seq: int
+    server_time: Instant
+    version: str
+    heartbeat_s: float
+    progress_hz: float
+
+
+class PingOut(Wire, frozen=True, kw_only=True):
+    """Nothing has happened, and the stream lives."""
+
+    at: Instant
+
+
+class ByeOut(Wire, frozen=True, kw_only=True):
+    """The last message of a stream: what opened it is not good any more."""
+
+    reason: Literal["auth"] = "auth"
+
+
+class ResyncOut(Wire, frozen=True, kw_only=True):
+    """Something may have been missed: read the lists again."""
+
+    reason: Literal["gap", "restart", "slow_consumer"]
+
+
+class LogHelloOut(Wire, frozen=True, kw_only=True):
+    """The first message of a stream of one job's log: lines above *after* follow."""
+
+    job_id: str
+    after: int
+    server_time: Instant
+    version: str
+    heartbeat_s: float
+
+
+class LogLinesOut(Wire, frozen=True, kw_only=True):
+    """The next lines of a job's log, the oldest first, at most 100."""
+
+    job_id: str
+    lines: Sequence[LineOut]
+
+
+class LogEndedOut(Wire, frozen=True, kw_only=True):
+    """The last message of a stream of a log: the job has ended, and all of it was told."""
+
+    job_id: str
+    state: Annotated[str | None, Meta(description="Of the job; null once it is deleted.")]
+
+
+class JobRowOut(Wire, frozen=True, kw_only=True):
+    """What a list shows of a job, as `JobOut` tells it; *v* is its version."""
+
+    id: str
+    name: str
+    url: Text  # the first that it begins with
+    owner: str
+    state: str
+    state_reason: str
+    detail: str
+    damaged: Text = ""
+    allowed_actions: tuple[str, ...]
+    priority: str
+    tags: tuple[str, ...]
+    source: str  # direct, template, schedule or retry
+    origin: OriginOut
+    retry_of: str | None
+    created_at: Instant
+    queued_at: Instant
+    due_at: Instant
+    started_at: Instant | None
+    ended_at: Instant | None
+    updated_at: Instant
+    limits: LimitsOut
+    done: int
+    found: int
+    failed: int
+    pages: int
+    bytes: int
+    elapsed_s: float
+    rate: float
+    eta_p10_s: float | None
+    eta_p50_s: float | None
+    eta_p90_s: float | None
+    eta_confidence: str | None
+    eta_limit: str | None
+    eta_unknown: str
+    current_url: Text
+    worker: str | None
+    v: int
+
+    @classmethod
+    def of(cls, standing: Standing, progress: Progress, reason: StateReason) -> "JobRowOut":
+        """Return the row of a job, *progress* and *reason* being those of the same moment."""
+        job = standing.job
+        return cls.filled(
+            job,
+            name=hidden_urls(job.spec.name),
+            url=first_url(job),
+            state_reason=reason,
+            detail=detail_of(job),
+            damaged=hidden_urls(job.damaged),
+            allowed_actions=actions_on(job, standing.shard.usage),
+            priority=str(job.priority),
+            tags=job.spec.tags,
+            source=str(source_of(job)),
+            origin=OriginOut.of(job.origin),
+            updated_at=changed_at(standing),
+            limits=LimitsOut.of(job.limits),
+            current_url=progress.current_url,
+            worker=standing.shard.worker,
+            v=job.version,
+            **_numbers(progress),
+        )
+
+
+class JobProgressOut(Wire, frozen=True, kw_only=True):
+    """How far a running job has come; *v* is the version of the job."""
+
+    id: str
+    done: int
+    found: int
+    failed: int
+    pages: int
+    bytes: int
+    elapsed_s: float
+    rate: float
+    eta_p10_s: float | None
+    eta_p50_s: float | None
+    eta_p90_s: float | None
+    eta_confidence: str | None
+    eta_limit: str | None  # what will end it, if a limit will
+    eta_unknown: str  # why there is no time left to be told
+    current_url: Text
+    v: int
+
+    @classmethod
+    def of(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
+        """Return the shape of *progress*."""
+        return cls(
+            id=standing.job.id,
+            current_url=progress.current_url,
+            v=standing.job.version,
+            **_numbers(progress),
+        )
+
+
+class JobsProgressOut(Wire, frozen=True, kw_only=True):
+    """The running jobs that have come further; at the beginning of a stream, all of them."""
+
+    at: Instant
+    jobs: Sequence[JobProgressOut]
+
+
+class CountsOut(Wire, frozen=True, kw_only=True):
+    """How many jobs are in each state."""
+
+    pending: int = 0
+    running: int = 0
+    paused: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class WorkersOut(Wire, frozen=True, kw_only=True):
+    """All workers, as one of them has come, gone, or begun or ended a job."""
+
+    workers: Sequence[WorkerOut]
+
+
+class HappenedOut(Wire, frozen=True, kw_only=True):
+    """One event; of a job's, *job* is its row as it is now, null once it is deleted."""
+
+    id: int  # its place among all events of the yard
+    type: str  # its name, such as job.paused
+    subject: str  # the id of what it is about
+    job_id: str | None  # the same, where it is a job
+    owner: str
+    at: Instant
+    actor: str
+    to: Annotated[str | None, Meta(description="The state of the job since then.")]
+    reason: Annotated[str | None, Meta(description="Why it is in that state.")]
+    data: Mapping[str, Any]
+    job: JobRowOut | None
+
+    @classmethod
+    def of(cls, event: Event, job: JobRowOut | None) -> "HappenedOut":
+        """Return the shape of *event*."""
+        is_job = event.name.kind == "job"
+        return cls.filled(
+            event,
+            id=event.seq,
+            type=event.name.value,
+            job_id=event.subject if is_job else None,
+            to=_word(event, "state") if is_job else None,
+            reason=_word(event, "reason") if is_job else None,
+            job=job,
+        )
+
+
+def _word(event: Event, name: str) -> str | None:
+    value = event.data.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _numbers(progress: Progress) -> dict[str, Any]:
+    eta = progress.eta
+    return {
+        "done": progress.done,
+        "found": progress.discovered,
+        "failed": progress.failed,
+        "pages": progress.pages,
+        "bytes": progress.bytes,
+        "elapsed_s": round(progress.elapsed_s, 3),
+        "rate": round(progress.rate, 3),
+        "eta_p10_s": None if eta is None else round(eta.p10_s, 3),
+        "eta_p50_s": None if eta is None else round(eta.p50_s, 3),
+        "eta_p90_s": None if eta is None else round(eta.p90_s, 3),
+        "eta_confidence": None if eta is None else str(eta.confidence),
+        "eta_limit": None if eta is None else eta.limit,
+        "eta_unknown": progress.eta_unknown,
+    }

@@ -1,0 +1,97 @@
+"""The shapes of operations, and of what is done to many jobs."""
+
+from typing import Any, Literal
+
+from crawlyard.core.answers.base import API, Instant, Text, Wire
+from crawlyard.core.jobs.bulk import BulkDone, Result
+from crawlyard.core.operation import Failure, Operation
+
+
+class FailureOut(Wire, frozen=True, kw_only=True):
+    """One thing that could not be done."""
+
+    id: str
+    code: str
+    detail: Text
+
+    @classmethod
+    def of(cls, failure: Failure) -> "FailureOut":
+        """Return the shape of *failure*."""
+        return cls.filled(failure)
+
+
+class OperationOut(Wire, frozen=True, kw_only=True):
+    """Something done to many things, in the background."""
+
+    id: str
+    object: Literal["operation"] = "operation"
+    owner: str
+    kind: str  # jobs or backfill
+    state: str  # running, completed, cancelled or failed
+    request: dict[str, Any]  # what is done
+    total: int
+    done: int  # failed ones too
+    failed: int
+    failures: tuple[FailureOut, ...]  # the first hundred
+    detail: str
+    version: int
+    created_at: Instant
+    updated_at: Instant
+    ended_at: Instant | None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, operation: Operation) -> "OperationOut":
+        """Return the shape of *operation*."""
+        hidden = {"ids", "upto"}
+        shown = {name: value for name, value in operation.request.items() if name not in hidden}
+        own = f"{API}/operations/{operation.id}"
+        return cls.filled(
+            operation,
+            object="operation",
+            request=shown,
+            failures=tuple(map(FailureOut.of, operation.failures)),
+            links={"self": own, "cancel": f"{own}/cancel"},
+        )
+
+
+class ResultOut(Wire, frozen=True, kw_only=True):
+    """What became of one job, or would; *code* is that of a problem, null: it was done."""
+
+    id: str
+    ok: bool
+    code: str | None
+    detail: Text
+    state: str | None  # of the job now; null: it is gone, or cannot be seen
+    new_id: str | None  # of the job that a retry has made
+
+    @classmethod
+    def of(cls, result: Result) -> "ResultOut":
+        """Return the shape of *result*."""
+        return cls.filled(result, ok=not result.code, code=result.code or None)
+
+
+class BulkOut(Wire, frozen=True, kw_only=True):
+    """What became of many jobs: *results*, or an *operation* that does it."""
+
+    object: Literal["bulk"] = "bulk"
+    dry_run: bool
+    count: int  # jobs that were meant
+    succeeded: int
+    failed: int
+    results: tuple[ResultOut, ...]
+    operation: OperationOut | None
+
+    @classmethod
+    def of(cls, done: BulkDone) -> "BulkOut":
+        """Return the shape of *done*."""
+        results = tuple(map(ResultOut.of, done.results))
+        good = sum(result.ok for result in results)
+        return cls(
+            dry_run=done.dry_run,
+            count=done.count,
+            succeeded=good,
+            failed=len(results) - good,
+            results=results,
+            operation=None if done.operation is None else OperationOut.of(done.operation),
+        )

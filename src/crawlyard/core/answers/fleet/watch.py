@@ -1,0 +1,144 @@
+"""The shapes of what there is to look at: workers, hosts, logs, courses."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from crawlyard.core.answers.base import Instant, Text, Wire
+from crawlyard.core.hosts.rule import (
+    HostRule,
+    HostState,
+)
+from crawlyard.core.hosts.status import HostStanding
+from crawlyard.core.jobs.job_log import Course, LogLine, Point
+from crawlyard.core.overview.worker_status import WorkerReport
+
+
+class WorkerOut(Wire, frozen=True, kw_only=True):
+    """A worker, as it says of itself every two seconds; who is no admin sees less of it."""
+
+    id: str
+    object: Literal["worker"] = "worker"
+    state: str  # idle, running, quiet, stopping or gone; a wish counts at once
+    alive: bool  # it has said something lately
+    wish: str  # what was asked of it: quiet, stop, or nothing
+    quiet: bool  # it says that it claims no more jobs
+    stopping: bool  # it says that it ends
+    host: str
+    pid: int
+    version: str
+    slots: int
+    tags: tuple[str, ...]  # it takes jobs that ask for these
+    running: tuple[str, ...]  # ids of jobs
+    pages: int  # since it began
+    bytes: int
+    errors: Mapping[str, int]  # by kind
+    pages_per_s: float
+    memory_bytes: int
+    cpu: float  # of one processor, lately: 0.5 is half of its time
+    load: float  # of its machine, the last minute
+    started_at: Instant
+    beat_at: Instant
+
+    @classmethod
+    def of(cls, report: WorkerReport, *, alive: bool) -> "WorkerOut":
+        """Return the shape of *report*."""
+        state = report.state(alive=alive).value
+        return cls.filled(report, object="worker", state=state, alive=alive)
+
+
+class HostRuleOut(Wire, frozen=True, kw_only=True):
+    """What operators say of a host, for all jobs of all users."""
+
+    state: str  # open, paused: nobody asks it; blocked: its URLs are skipped
+    delay_s: float | None  # at least; null: as jobs wish
+    at_once: int | None  # requests, at most; null: as jobs wish
+    note: str
+    version: int
+    updated_at: Instant
+    updated_by: str  # a user's id
+
+    @classmethod
+    def of(cls, rule: HostRule) -> "HostRuleOut":
+        """Return the shape of *rule*."""
+        return cls.filled(rule, updated_by=rule.actor)
+
+
+class HostOut(Wire, frozen=True, kw_only=True):
+    """What is done to one host by all workers together and for whom, and what is said of it."""
+
+    host: Text
+    object: Literal["host"] = "host"
+    state: str  # of its rule; open without one
+    version: int  # of its rule; 0: it has none
+    rule: HostRuleOut | None
+    in_flight: int
+    at_once: int  # 0: nobody asks it now
+    delay_s: float
+    refusals: int  # 429 and 503, in a row
+    held_until: Instant | None  # it asked for a rest
+    booked_until: Instant | None  # the first instant that is not booked
+    waiting: int  # URLs that workers have in memory for it, at most some 10,000 of a job
+    jobs: tuple[str, ...]
+    others: int  # jobs of others
+    workers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, standing: HostStanding) -> "HostOut":
+        """Return the shape of *standing*."""
+        rule = standing.rule
+        return cls.filled(
+            standing,
+            object="host",
+            state=(rule.state if rule else HostState.OPEN).value,
+            version=rule.version if rule else 0,
+            rule=HostRuleOut.of(rule) if rule else None,
+        )
+
+
+class LineOut(Wire, frozen=True, kw_only=True):
+    """One line of a job's log; *n* rises within the job."""
+
+    n: int
+    object: Literal["log_line"] = "log_line"
+    at: Instant
+    level: str
+    message: Text
+    url: Text
+
+    @classmethod
+    def of(cls, line: LogLine) -> "LineOut":
+        """Return the shape of *line*."""
+        return cls.filled(line, object="log_line", level=str(line.level))
+
+
+class PointOut(Wire, frozen=True, kw_only=True):
+    """What a job did in one stretch of its running time."""
+
+    at: Instant  # its beginning
+    seconds: float
+    pages: int
+    bytes: int
+    errors: int
+    statuses: Mapping[str, int]  # by class: "2xx"
+    latency_ms: float  # the mean
+    waiting: int  # URLs, at its end
+
+    @classmethod
+    def of(cls, point: Point) -> "PointOut":
+        """Return the shape of *point*."""
+        return cls.filled(
+            point, seconds=round(point.seconds, 3), latency_ms=round(point.latency_ms, 1)
+        )
+
+
+class CourseOut(Wire, frozen=True, kw_only=True):
+    """How a job went: points of about equal length, the oldest first, at most 120."""
+
+    object: Literal["metrics"] = "metrics"
+    step_s: float
+    points: tuple[PointOut, ...]
+
+    @classmethod
+    def of(cls, course: Course) -> "CourseOut":
+        """Return the shape of *course*."""
+        return cls(step_s=course.step_s, points=tuple(PointOut.of(p) for p in course.points))

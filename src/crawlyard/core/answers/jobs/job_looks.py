@@ -1,0 +1,175 @@
+"""The shapes of what there is to know about a job beside what it has brought."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from crawlyard.core.answers.base import Instant, Tagged, Text, Wire
+from crawlyard.core.answers.jobs.jobs import LimitsOut, ProgressOut
+from crawlyard.core.jobs.attempts import Attempt
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.jobs.provenance import Config
+
+
+class CountsOut(Wire, frozen=True, kw_only=True):
+    """How many jobs there are, by state and by priority; what has none is there with 0.
+
+    Counts by anything but owner, state and priority stop at 10,000: such a `total` means that
+    many or more, and there may be more in each state and priority than are counted.
+    """
+
+    object: Literal["job_counts"] = "job_counts"
+    total: int
+    states: Mapping[str, int]
+    priorities: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls, counts: Mapping[tuple[State, Priority], int], most: int | None = None
+    ) -> "CountsOut":
+        """Return the shape of *counts* that stop at *most*."""
+        states = dict.fromkeys(map(str, State), 0)
+        priorities = dict.fromkeys(map(str, reversed(Priority)), 0)
+        for (state, priority), count in counts.items():
+            states[str(state)] += count
+            priorities[str(priority)] += count
+        total = sum(counts.values())
+        return cls(total=min(most or total, total), states=states, priorities=priorities)
+
+
+class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
+    """How far a job has come: a small answer for those who ask often."""
+
+    id: str
+    object: Literal["job_progress"] = "job_progress"
+    state: str
+    state_reason: str
+    version: int
+    updated_at: Instant
+    limits: LimitsOut
+    current_url: Text
+
+    @classmethod
+    def now(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
+        """Return the shape of a job's *progress*."""
+        job, shard = standing.job, standing.shard
+        made = cls.filled(
+            ProgressOut.of(progress),
+            id=job.id,
+            object="job_progress",
+            state=job.state,
+            state_reason=job.state_reason,
+            version=job.version,
+            updated_at=max(job.updated_at, shard.updated_at or job.updated_at),
+            limits=LimitsOut.of(job.limits),
+            current_url=progress.current_url,
+        )
+        return made.at_beat(shard.seq)
+
+
+class AttemptOut(Wire, frozen=True, kw_only=True):
+    """One time that a worker had a job."""
+
+    number: int
+    worker: str
+    begun_at: Instant
+    ended_at: Instant | None
+    outcome: str
+    reason: str
+    detail: str
+    pages: int | None  # null: not known, where there were several
+
+    @classmethod
+    def listed(cls, attempts: Sequence[Attempt], pages: int) -> "list[AttemptOut]":
+        """Return the shapes of *attempts*; *pages* are those of the whole job."""
+        known = pages if len(attempts) == 1 else None
+        return [cls.filled(attempt, pages=known) for attempt in attempts]
+
+
+class ShardOut(Wire, frozen=True, kw_only=True):
+    """A part of a job that is spread: some of its hosts, which one worker crawls at a time."""
+
+    number: int  # from 1 on
+    worker: str | None  # null: nobody has it
+    free_since: Instant | None  # null: a worker has it
+    attempt: int  # how often it was taken
+    pages: int
+    bytes: int
+    errors: int
+    done: int
+    discovered: int
+    current_url: Text
+    updated_at: Instant | None  # of its last checkpoint; null: there was none
+
+    @classmethod
+    def of(cls, number: int, shard: Shard) -> "ShardOut":
+        """Return the shape of a shard."""
+        used, free = shard.usage, shard.worker is None
+        return cls.filled(
+            shard,
+            number=number,
+            free_since=shard.freed_at if free else None,
+            **{name: getattr(used, name) for name in _SHARD_COUNTS},
+        )
+
+
+_SHARD_COUNTS = ("pages", "bytes", "errors", "done", "discovered")
+
+
+class DifferenceOut(Wire, frozen=True, kw_only=True):
+    """A field of a job that is not as its template says."""
+
+    path: str
+    template: Any  # with its open places; the default where it says nothing
+    job: Any
+
+
+class MadeOfOut(Wire, frozen=True, kw_only=True):
+    """The template that a job was made of."""
+
+    id: str
+    name: str
+    owner: str
+    version: int
+
+
+class ConfigOut(Wire, frozen=True, kw_only=True):
+    """The settings of a job in force, and where each comes from; credentials are hidden."""
+
+    object: Literal["job_config"] = "job_config"
+    job_id: str
+    config: Mapping[str, Any]  # as `POST /jobs` takes it
+    sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
+    template: MadeOfOut | None  # null: there was none, or it cannot be seen any more
+    differences: tuple[DifferenceOut, ...]  # from the template
+
+    @classmethod
+    def of(cls, config: Config) -> "ConfigOut":
+        """Return the shape of *config*."""
+        return cls(
+            job_id=config.job.id,
+            config=config.form,
+            sources=config.sources,
+            template=None if config.template is None else MadeOfOut.filled(config.template),
+            differences=tuple(DifferenceOut.filled(one) for one in config.differences),
+        )
+
+
+class DeletionOut(Wire, frozen=True, kw_only=True):
+    """What a deletion would delete."""
+
+    object: Literal["job_deletion"] = "job_deletion"
+    job_id: str
+    dry_run: Literal[True] = True
+    pages: int
+    bytes: int  # of response bodies, as they were on the wire
+    urls: int  # that were found
+
+    @classmethod
+    def of(cls, standing: Standing) -> "DeletionOut":
+        """Return what deleting a job would delete."""
+        usage = standing.shard.usage
+        found = usage.discovered + usage.skipped
+        return cls(job_id=standing.job.id, pages=usage.pages, bytes=usage.bytes, urls=found)

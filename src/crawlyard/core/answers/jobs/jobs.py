@@ -1,0 +1,404 @@
+"""The shapes of jobs, their pages and what happened to them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self
+from zlib import crc32
+
+from msgspec import defstruct
+
+from crawlyard.core.answers.base import API, Instant, Tagged, Text, Wire, seconds
+from crawlyard.core.answers.jobs.why import WaitOut
+from crawlyard.core.crawl.page import ErrorGroup, Page, SkippedURL
+from crawlyard.core.event import Event
+from crawlyard.core.fields import fields_of
+from crawlyard.core.jobs.actions import actions_on
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.eta import Eta
+from crawlyard.core.jobs.filter import source_of
+from crawlyard.core.jobs.job import Job, Origin, damage_of
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.jobs.waiting import Wait, reason_shown
+from crawlyard.core.templates.secrets import hidden, hidden_urls
+from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION, JobWebhook
+
+
+class LimitsOut(Wire, frozen=True, kw_only=True):
+    """The ceilings of a job; null is no ceiling."""
+
+    pages: int | None
+    bytes: int | None
+    duration_s: float | None
+    errors: int | None
+
+    @classmethod
+    def of(cls, limits: Limits) -> "LimitsOut":
+        """Return the shape of *limits*."""
+        return cls.filled(limits)
+
+
+class UsageOut(Wire, frozen=True, kw_only=True):
+    """What a job has used and done so far."""
+
+    pages: int
+    bytes: int
+    duration_s: float
+    errors: int
+    discovered: int
+    done: int
+    skipped: int
+    redirects: int
+    needs_scripts: int
+
+    @classmethod
+    def of(cls, usage: Usage) -> "UsageOut":
+        """Return the shape of *usage*."""
+        return cls.filled(usage, duration_s=round(usage.duration_s, 3))
+
+
+class EtaOut(Wire, frozen=True, kw_only=True):
+    """Seconds of running time until the job ends by itself, and what limit will end it, if any.
+
+    One of ten such jobs ends before *p10_s*, half before *p50_s*, nine of ten before *p90_s*.
+    """
+
+    p10_s: float
+    p50_s: float
+    p90_s: float
+    confidence: str
+    limit: str | None
+
+    @classmethod
+    def of(cls, eta: Eta) -> "EtaOut":
+        """Return the shape of *eta*."""
+        rounded = {name: round(getattr(eta, name), 3) for name in ("p10_s", "p50_s", "p90_s")}
+        return cls.filled(eta, **rounded)
+
+
+class ProgressOut(Wire, frozen=True, kw_only=True):
+    """How far a job has come; *eta_unknown* says why there is no *eta*."""
+
+    done: int
+    discovered: int
+    failed: int
+    pages: int
+    bytes: int
+    elapsed_s: float
+    rate: float
+    eta: EtaOut | None
+    eta_unknown: str
+
+    @classmethod
+    def of(cls, progress: Progress) -> "ProgressOut":
+        """Return the shape of *progress*."""
+        return cls.filled(
+            progress,
+            elapsed_s=round(progress.elapsed_s, 3),
+            rate=round(progress.rate, 3),
+            eta=None if progress.eta is None else EtaOut.of(progress.eta),
+        )
+
+
+class RetryOut(Wire, frozen=True, kw_only=True):
+    """How often and when a failed attempt of the whole job is repeated."""
+
+    attempts: int
+    first_s: float
+    factor: float
+    jitter: float
+    cap_s: float
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, retry: RetryPolicy) -> "RetryOut":
+        """Return the shape of *retry*."""
+        return cls.filled(retry, reasons=tuple(sorted(retry.reasons)))
+
+
+class JobWebhookOut(Wire, frozen=True, kw_only=True):
+    """An endpoint for the events of one job; its secret is not shown."""
+
+    url: str
+    events: tuple[str, ...]
+
+    @classmethod
+    def of(cls, webhook: JobWebhook) -> "JobWebhookOut":
+        """Return the shape of *webhook*."""
+        return cls.filled(webhook)
+
+
+_MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers")
+
+
+class _SpecOut(Wire, frozen=True, kw_only=True):
+    @classmethod
+    def of(cls, spec: JobSpec) -> Self:
+        """Return the shape of *spec*; credentials show no value."""
+        # not of the whole form: to write that was half of the time of a job in a list
+        shown = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
+        return cls.filled(
+            spec,
+            retry=RetryOut.of(spec.retry),
+            spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
+            webhooks=tuple(JobWebhookOut.of(webhook) for webhook in spec.webhooks),
+            **shown,
+        )
+
+
+_OF_THE_JOB = frozenset({"name", "tags", "priority", "limits"})  # it shows them itself
+_SHAPES: Mapping[str, Any] = {
+    "retry": RetryOut,
+    "spread": int | Literal["auto"],
+    "webhooks": tuple[JobWebhookOut, ...],
+}
+"""Of the fields of a spec that are shown otherwise than they are kept."""
+
+
+def _shape(name: str) -> Any:
+    """Return the type in which a field of a spec is shown."""
+    if name in _SHAPES:
+        return _SHAPES[name]
+    field = fields_of(JobSpec)[name]
+    shape: Any = str if field.choices is not None else field.kind
+    shape = tuple[shape, ...] if field.many else shape
+    return shape | None if field.about.null else shape
+
+
+if TYPE_CHECKING:
+
+    class SpecOut(_SpecOut, frozen=True, kw_only=True):
+        """The fields of a spec as answers have them."""
+
+        def __getattr__(self, name: str) -> Any: ...
+else:
+    SpecOut = defstruct(
+        "SpecOut",
+        [(n, _shape(n)) for n in JobSpec.__struct_fields__ if n not in _OF_THE_JOB],
+        bases=(_SpecOut,),
+        namespace={
+            "__doc__": "What was asked for, but for name, tags, priority and limits: "
+            "the job shows those itself."
+        },
+        kw_only=True,
+        frozen=True,
+    )
+
+
+class OriginOut(Wire, frozen=True, kw_only=True):
+    """Where a job comes from; all is null or empty where somebody submitted a spec of his own."""
+
+    template_id: str | None
+    template_version: int | None
+    schedule_id: str | None
+    tick_at: Instant | None  # the instant at which the schedule was due
+    given: tuple[str, ...]  # paths of the spec's form that the job sets over its template
+
+    @classmethod
+    def of(cls, origin: Origin) -> "OriginOut":
+        """Return the shape of *origin*."""
+        return cls.filled(origin)
+
+
+_ABOUT = (
+    *("progress", "events", "attempts", "shards", "config"),
+    *("pages", "errors", "skipped", "frontier"),
+)
+
+
+def links_of(job_id: str) -> Mapping[str, str]:
+    """Return the paths of a job and of what there is about it, by their names."""
+    own = f"{API}/jobs/{job_id}"
+    return {"self": own} | {name: f"{own}/{name}" for name in (*_ABOUT, "export")}
+
+
+class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
+    """One job, and how far it has come."""
+
+    id: str
+    object: Literal["job"] = "job"
+    name: str
+    owner: str
+    state: str
+    state_reason: str
+    detail: str
+    damaged: Text = ""  # why its row cannot be read; its spec is what is left; empty: it can
+    allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
+    url: Text  # the first that it begins with
+    priority: str
+    tags: tuple[str, ...]
+    created_at: Instant
+    queued_at: Instant
+    due_at: Instant
+    due_in_s: float  # seconds until it may run, 0 once it may
+    failures: int  # attempts of the whole job that failed
+    started_at: Instant | None
+    ended_at: Instant | None
+    updated_at: Instant
+    version: int
+    limits: LimitsOut
+    usage: UsageOut
+    progress: ProgressOut
+    current_url: Text
+    worker: str | None  # null: nobody has it, or it is spread: its shards say who has them
+    workers: int  # that have it, or a part of it
+    spec: SpecOut
+    retry_of: str | None
+    source: str  # direct, template, schedule or retry
+    origin: OriginOut
+    waits_for: tuple[WaitOut, ...] = ()  # what is over first in front
+    links: Mapping[str, str]  # paths of what there is about it
+
+    @classmethod
+    def of(
+        cls, standing: Standing, progress: Progress, now: datetime, waits: Sequence[Wait] = ()
+    ) -> "JobOut":
+        """Return the shape of a job at *now*, *progress* being that of the same moment."""
+        job, shard = standing.job, standing.shard
+        due_in = job.due_at - now if job.waits_at(now) else timedelta(0)
+        made = cls.filled(
+            job,
+            object="job",
+            name=hidden_urls(job.spec.name),
+            state_reason=reason_shown(job, waits),
+            damaged=hidden_urls(job.damaged),
+            detail=detail_of(job),
+            allowed_actions=actions_on(job, shard.usage),
+            url=first_url(job),
+            source=str(source_of(job)),
+            waits_for=tuple(map(WaitOut.of, waits)),
+            priority=str(job.priority),
+            tags=job.spec.tags,
+            due_in_s=seconds(due_in),
+            updated_at=changed_at(standing),
+            limits=LimitsOut.of(job.limits),
+            usage=UsageOut.of(shard.usage),
+            progress=ProgressOut.of(progress),
+            current_url=progress.current_url,
+            worker=shard.worker,
+            workers=standing.workers,
+            spec=SpecOut.of(job.spec),
+            origin=OriginOut.of(job.origin),
+            links=links_of(job.id),
+        )
+        # while it waits there are no checkpoints that would count `seq` up
+        return made.at_beat(crc32(repr(waits).encode()) if waits else shard.seq)
+
+
+class RetriedOut(JobOut, frozen=True, kw_only=True, dict=True):
+    """The job that is tried again: the same, or a new one."""
+
+    urls: int | None  # failed ones that wait again; null: it is not about some of its URLs
+
+
+def detail_of(job: Job) -> str:
+    """Return the sentence about the state of a job, or about its damage."""
+    return str(hidden_urls(damage_of(job))) if job.damaged else job.detail
+
+
+def first_url(job: Job) -> str:
+    """Return the first URL that a job begins with, without user and password."""
+    spec = job.spec
+    return str(hidden_urls(next(iter(spec.urls + spec.sitemaps), "")))
+
+
+def changed_at(standing: Standing) -> datetime:
+    """Return when something of a job was written last: itself, or how far it has come."""
+    job, shard = standing.job, standing.shard
+    return max(job.updated_at, shard.updated_at or job.updated_at)
+
+
+class PageErrorOut(Wire, frozen=True, kw_only=True):
+    """Why a URL failed: a kind from the closed list, and a sentence."""
+
+    kind: str
+    detail: Text
+
+
+class PageOut(Wire, frozen=True, kw_only=True):
+    """What is kept of one URL that was answered for good, or given up."""
+
+    url: Text
+    final_url: Text
+    status: int | None
+    content_type: Text
+    title: Text
+    description: Text
+    lang: Text
+    canonical: Text
+    depth: int
+    parent: Text | None
+    fetched_at: Instant
+    elapsed_ms: int
+    bytes: int
+    sha256: str
+    etag: Text
+    last_modified: Text
+    links: int
+    text: Text | None  # null: not kept, or not asked for
+    html: Text | None  # the same
+    headers: tuple[tuple[Text, Text], ...] | None  # the same; of the response, in its order
+    extracted: Mapping[Text, tuple[Text, ...]]
+    truncated: Text
+    noindex: bool
+    needs_scripts: bool
+    error: PageErrorOut | None
+
+    @classmethod
+    def of(cls, page: Page, **kept: object) -> Self:
+        """Return the shape of a page record; *kept* is its text, html and headers, if at hand."""
+        error = page.error
+        told = None if error is None else PageErrorOut(kind=error, detail=page.error_detail)
+        bodies: dict[str, Any] = {"text": None, "html": None, "headers": None}
+        return cls.filled(page, error=told, **(bodies | kept))
+
+
+class ErrorGroupOut(Wire, frozen=True, kw_only=True):
+    """The failed URLs of one kind, with at most five of them."""
+
+    kind: str
+    count: int
+    first_at: Instant
+    last_at: Instant
+    samples: tuple[Text, ...]
+
+    @classmethod
+    def of(cls, group: ErrorGroup) -> "ErrorGroupOut":
+        """Return the shape of *group*."""
+        return cls.filled(group)
+
+
+class SkippedOut(Wire, frozen=True, kw_only=True):
+    """A URL that was not fetched, and the rule that kept it out."""
+
+    url: Text
+    depth: int
+    rule: str
+
+    @classmethod
+    def of(cls, skipped: SkippedURL) -> "SkippedOut":
+        """Return the shape of *skipped*."""
+        return cls.filled(skipped)
+
+
+class EventOut(Wire, frozen=True, kw_only=True):
+    """One thing that happened; *seq* is its place among all events of the yard."""
+
+    v: int  # the version of the shape and of *data*: within it, names are only added
+    seq: int
+    name: str
+    subject: str  # the id of the job, template, schedule or webhook that it is about
+    job_id: str | None  # the same, where it is a job
+    owner: str
+    at: Instant
+    actor: str
+    data: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> "EventOut":
+        """Return the shape of *event*."""
+        job_id = event.subject if event.name.kind == "job" else None
+        return cls.filled(event, v=PAYLOAD_VERSION, job_id=job_id)

@@ -1,0 +1,159 @@
+"""The shapes of templates, and of what they are filled to."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from crawlyard.core.answers.base import Instant, Wire
+from crawlyard.core.templates.render import Rendered
+from crawlyard.core.templates.secrets import credentials, hidden, hidden_params, secret_names
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    KeptTemplate,
+    Parameter,
+    SavedTemplate,
+    TemplateDraft,
+)
+
+
+class ParameterOut(Wire, frozen=True, kw_only=True):
+    """An open place of a template; a null default is none, and no allowed values are all."""
+
+    name: str
+    type: str
+    description: str
+    required: bool
+    default: Any
+    allowed: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, parameter: Parameter) -> "ParameterOut":
+        """Return the shape of *parameter*, its values as they are."""
+        return cls.filled(parameter, type=parameter.type.value)
+
+    @classmethod
+    def shown(cls, parameter: Parameter, secret: Collection[str]) -> "ParameterOut":
+        """Return its shape without credentials: it is one if *secret* has its name."""
+        values = [parameter.default, *parameter.allowed]
+        default, *allowed = (hidden_params({parameter.name: v}, secret) for v in values)
+        return cls.filled(
+            parameter,
+            type=parameter.type.value,
+            default=default[parameter.name],
+            allowed=tuple(value[parameter.name] for value in allowed),
+        )
+
+
+class TemplateOut(Wire, frozen=True, kw_only=True):
+    """One version of a template; credentials in its spec and parameters show no value."""
+
+    id: str
+    object: Literal["template"] = "template"
+    owner: str
+    name: str
+    description: str
+    public: bool
+    version: int
+    parameters: tuple[ParameterOut, ...]
+    spec: Mapping[str, Any]
+    created_at: Instant  # of the first version
+    updated_at: Instant  # of this one
+    actor: str  # who made this one
+
+    @classmethod
+    def of(cls, template: CrawlTemplate) -> "TemplateOut":
+        """Return the shape of *template*."""
+        secret = secret_names(template.spec)
+        return cls.filled(
+            template,
+            object="template",
+            parameters=tuple(ParameterOut.shown(p, secret) for p in template.parameters),
+            spec=hidden(template.spec),
+        )
+
+
+class KeptOut(Wire, frozen=True, kw_only=True):
+    """A schedule that keeps credentials which its template is published without."""
+
+    schedule_id: str
+    name: str
+    fields: tuple[str, ...]  # where it keeps them: "params.token", "overrides.headers"
+
+    @classmethod
+    def of(cls, kept: KeptTemplate) -> "KeptOut":
+        """Return the shape of *kept*."""
+        return cls.filled(kept)
+
+
+class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
+    """A template after a change, and the paths of the credentials that it is kept without."""
+
+    stripped: tuple[str, ...]
+    kept: tuple[KeptOut, ...] = ()  # of publishing
+
+    @classmethod
+    def saved(cls, saved: SavedTemplate) -> "SavedTemplateOut":
+        """Return the shape of *saved*."""
+        return cls.filled(
+            TemplateOut.of(saved.template),
+            stripped=saved.stripped,
+            kept=tuple(KeptOut.of(kept) for kept in saved.kept),
+        )
+
+
+class TemplateFileOut(Wire, frozen=True, kw_only=True):
+    """What the file of a template holds, credentials and all."""
+
+    name: str
+    description: str
+    parameters: tuple[ParameterOut, ...]
+    spec: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, draft: TemplateDraft) -> "TemplateFileOut":
+        """Return the shape of *draft*."""
+        parameters = tuple(ParameterOut.of(p) for p in draft.parameters)
+        return cls.filled(draft, parameters=parameters)
+
+
+class RenderedOut(Wire, frozen=True, kw_only=True):
+    """A template filled for a job: every field of its spec, and where each value comes from."""
+
+    object: Literal["rendered_template"] = "rendered_template"
+    template_id: str
+    template_name: str
+    template_version: int
+    spec: Mapping[str, Any]
+    sources: Mapping[str, str]  # "default", "template v3" or "this job", by path: "limits.pages"
+
+    @classmethod
+    def of(cls, rendered: Rendered) -> "RenderedOut":
+        """Return the shape of *rendered*; credentials show no value."""
+        return cls(
+            template_id=rendered.template.id,
+            template_name=rendered.template.name,
+            template_version=rendered.template.version,
+            spec=hidden(rendered.form),
+            sources=rendered.sources,
+        )
+
+
+class CheckedTemplateOut(Wire, frozen=True, kw_only=True):
+    """A template that is well formed and was not kept; credentials show no value."""
+
+    object: Literal["checked_template"] = "checked_template"
+    name: str
+    description: str
+    parameters: tuple[ParameterOut, ...]
+    spec: Mapping[str, Any]
+    credentials: tuple[str, ...]  # the paths of what publishing takes out
+
+    @classmethod
+    def of(cls, draft: TemplateDraft) -> "CheckedTemplateOut":
+        """Return the shape of *draft*."""
+        return cls(
+            name=draft.name,
+            description=draft.description,
+            parameters=tuple(ParameterOut.of(parameter) for parameter in draft.parameters),
+            spec=hidden(draft.spec),
+            credentials=credentials(draft),
+        )

@@ -1,0 +1,86 @@
+"""The shapes of webhooks and of what was delivered to them."""
+
+from typing import Literal
+
+from crawlyard.core.answers.base import Instant, Text, Wire, seconds
+from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryState, Webhook
+
+
+class WebhookOut(Wire, frozen=True, kw_only=True):
+    """One webhook, without its secrets."""
+
+    id: str
+    object: Literal["webhook"] = "webhook"
+    owner: str
+    url: Text
+    description: Text
+    events: tuple[str, ...]
+    active: bool
+    disabled_reason: Text
+    failing_since: Instant | None
+    allow_addresses: tuple[str, ...]
+    job_id: str | None
+    rotated_until: Instant | None  # until then the secret before the current one signs as well
+    version: int
+    created_at: Instant
+    updated_at: Instant
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> "WebhookOut":
+        """Return the shape of *webhook*."""
+        ends = [s.until for s in webhook.secrets if s.until is not None]
+        return WebhookOut.filled(webhook, object="webhook", rotated_until=max(ends, default=None))
+
+
+class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
+    """A webhook with its current secret: shown when that is made, and never again."""
+
+    secret: str | None  # null where an answer is repeated for its Idempotency-Key
+
+    @classmethod
+    def of(cls, webhook: Webhook) -> "NewSecretOut":
+        """Return the shape of *webhook*."""
+        return cls.filled(WebhookOut.of(webhook), secret=webhook.secrets[0].value)
+
+
+class DeliveryAttemptOut(Wire, frozen=True, kw_only=True):
+    """One try to deliver; a null status is no answer."""
+
+    at: Instant
+    latency_s: float
+    status: int | None
+    excerpt: Text
+    error: Text
+
+    @classmethod
+    def of(cls, attempt: DeliveryAttempt) -> "DeliveryAttemptOut":
+        """Return the shape of *attempt*."""
+        return cls.filled(attempt, latency_s=seconds(attempt.latency))
+
+
+class DeliveryOut(Wire, frozen=True, kw_only=True):
+    """One event on its way to one webhook; its id is the message's at every attempt."""
+
+    id: str
+    object: Literal["delivery"] = "delivery"
+    no: int  # rises: below it is the next page of a list
+    webhook_id: str
+    seq: int  # of the event
+    event: str
+    state: str
+    attempts: tuple[DeliveryAttemptOut, ...]
+    due_at: Instant | None  # of the next attempt; null: there is none
+    created_at: Instant
+    ended_at: Instant | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "DeliveryOut":
+        """Return the shape of *delivery*."""
+        waits = delivery.state is DeliveryState.PENDING
+        return cls.filled(
+            delivery,
+            object="delivery",
+            event=delivery.name,
+            attempts=tuple(DeliveryAttemptOut.of(attempt) for attempt in delivery.attempts),
+            due_at=delivery.due_at if waits else None,
+        )

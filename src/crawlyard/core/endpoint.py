@@ -1,0 +1,262 @@
+"""Endpoints: what can be asked of an instance, declared on the service method that does it.
+
+A web route, the OpenAPI document, the far side of a connection and the synchronous client are all
+made from the declaration. A parameter that is named in the path is in the path; one marked with
+`Header` is a header; one marked with `REST` is the rest of the JSON body; all others are in the
+query of GET and DELETE, and members of the JSON body otherwise. Parameters collected by
+``**name: Unpack[Terms]`` count one by one.
+"""
+
+import inspect
+import re
+import typing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from functools import cached_property
+from typing import Annotated, Any, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin
+
+from msgspec import Meta, Struct
+
+from crawlyard.core.access.user import Permit
+from crawlyard.errors import Version
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Slice(Struct, Generic[T], frozen=True, kw_only=True, tag_field="object", tag="list"):
+    """A part of a list; *next_cursor* asks for the next part, ``None``: there is none."""
+
+    items: list[T]
+    next_cursor: str | None = None
+    has_more: bool = False
+    total: int | None = None  # if it was asked for
+
+
+class Header(Struct, frozen=True):
+    """Marks a parameter that is a header of the request."""
+
+    name: str
+    required: bool = False
+
+
+class Rest(Struct, frozen=True):
+    """Marks a mapping that takes all members of the body that no other parameter takes."""
+
+    form: str  # what the body is, for the document: "job", "change", …
+
+
+class Who(Struct, frozen=True):
+    """Who may call an endpoint, if not whoever has a permit."""
+
+    doc: str
+
+
+ANYBODY = Who("whoever is signed in")
+OWN_ACCOUNT = Who("whoever is signed in, but not by a token made for less than their role")
+
+IfMatch = Annotated[Version, Header("If-Match")]
+"""The version that may be changed; several: any of them; ``None``: whichever there is."""
+
+MustMatch = Annotated[Version, Header("If-Match", required=True)]
+"""The same, but over HTTP the header must be sent (``*``: whichever there is)."""
+
+Word = Annotated[str, Meta(max_length=500)]
+Words = Annotated[Annotated[tuple[Word, ...], Meta(max_length=100)] | Word, "words"]
+"""Alternatives. In a query they may be repeated or separated by commas."""
+
+Limit = Annotated[int, Meta(ge=1, le=200, description="Items of a page.")]
+Cursor = (
+    Annotated[str, Meta(max_length=1000, description="`next_cursor` of the page before.")] | None
+)
+
+
+class Reply(Struct):
+    """What an endpoint says about its answer beside the result; HTTP alone shows it."""
+
+    unchanged: bool = False  # nothing had to be done
+    status: int | None = None  # in place of that of its endpoint
+    location: str = ""
+    gone: Callable[[], Awaitable[bool]] | None = None  # whether nobody waits any more
+
+
+_reply: ContextVar[Reply | None] = ContextVar("reply", default=None)
+
+
+def reply() -> Reply:
+    """Return where the endpoint under way may say something about its answer."""
+    return _reply.get() or Reply()
+
+
+def replying(gone: Callable[[], Awaitable[bool]] | None = None) -> Reply:
+    """Begin an endpoint whose `reply` is looked at."""
+    begun = Reply(gone=gone)
+    _reply.set(begun)
+    return begun
+
+
+class Parameter(Struct, frozen=True, kw_only=True):
+    """A parameter of an endpoint, and where a request has it."""
+
+    name: str  # of the method
+    alias: str  # in the request
+    hint: Any  # its type, without None and marks
+    default: Any  # `inspect.Parameter.empty`: it must be given
+    place: str  # path, header, rest, query or body
+    metas: tuple[Any, ...]
+
+    @property
+    def required(self) -> bool:
+        """Return whether it must be given."""
+        return self.default is inspect.Parameter.empty
+
+    def mark(self, kind: type[S]) -> S | None:
+        """Return its mark of a kind, ``None`` if it has none."""
+        return next((meta for meta in self.metas if isinstance(meta, kind)), None)
+
+    @property
+    def many(self) -> bool:
+        """Return whether a query may have it several times."""
+        return "words" in self.metas
+
+
+class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
+    """One method of a service as it is asked for."""
+
+    noun: str  # "jobs": the attribute of the surface
+    group: str  # in the document
+    method: str
+    path: str  # "/jobs/{job_id}"
+    who: Permit | Who
+    status: int
+    call: Callable[..., Any]
+    marks: frozenset[str] = frozenset()  # "seq": its answer tells the seq of the last event
+    example: Mapping[str, Any] | None = None  # of a body
+
+    @property
+    def name(self) -> str:
+        """Return its name in the document: ``jobs_pause``."""
+        return f"{self.group}_{self.call.__name__.strip('_')}"
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Return its parameters, in their order."""
+        return tuple(self._parameters())
+
+    def at(self, *places: str) -> list[Parameter]:
+        """Return the parameters in one of *places*."""
+        return [one for one in self.parameters if one.place in places]
+
+    @cached_property
+    def returns(self) -> Any:
+        """Return the type of its result."""
+        return typing.get_type_hints(self.call, include_extras=True)["return"]
+
+    @cached_property
+    def yields(self) -> Any:
+        """Return the type of what it yields one by one; ``None`` if it answers at once."""
+        return get_args(self.returns)[0] if get_origin(self.returns) is AsyncIterator else None
+
+    def _parameters(self) -> Iterator[Parameter]:
+        hints = typing.get_type_hints(self.call, include_extras=True)
+        for name, one in inspect.signature(self.call).parameters.items():
+            if name == "self":
+                continue
+            if one.kind is one.VAR_KEYWORD:
+                terms = get_args(hints[name])[0] if get_origin(hints[name]) is Unpack else {}
+                for inner, hint in typing.get_type_hints(terms, include_extras=True).items():
+                    yield self._parameter(inner, hint, None)
+            else:
+                yield self._parameter(name, hints[name], one.default)
+
+    def _parameter(self, name: str, hint: Any, default: Any) -> Parameter:
+        kind, metas = opened(hint)
+        rest = "query" if self.method in {"GET", "DELETE"} else "body"
+        place = rest
+        if f"{{{name}}}" in self.path:
+            place = "path"
+        elif any(isinstance(meta, Header) for meta in metas):
+            place = "header"
+        elif any(isinstance(meta, Rest) for meta in metas):
+            place = "rest"
+        elif "query" in metas:
+            place = "query"
+        return Parameter(
+            name=name,
+            alias=name.removesuffix("_"),
+            hint=kind,
+            default=default,
+            place=place,
+            metas=tuple(metas),
+        )
+
+
+def opened(hint: Any) -> tuple[Any, list[Any]]:
+    """Return a type without the marks that msgspec does not know, and all its marks."""
+    metas: list[Any] = []
+    if get_origin(hint) is Annotated:
+        inner, *found = get_args(hint)
+        metas += found
+        known = [meta for meta in found if isinstance(meta, Meta)]
+        kind, below = opened(inner)
+        metas += below
+        return (Annotated[(kind, *known)] if known else kind), metas
+    return hint, metas
+
+
+def endpoint(
+    route: str,
+    who: Permit | Who,
+    *marks: str,
+    status: int = 200,
+    noun: str = "",
+    group: str = "",
+    example: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare that a method of a service is asked for by *route*, such as ``GET /jobs/{job_id}``.
+
+    The noun is the first part of the path unless it is named, and the group in the document is
+    the noun.
+    """
+    method, path = route.split()
+
+    def declare(call: Callable[P, R]) -> Callable[P, R]:
+        call.endpoint = Endpoint(  # type: ignore[attr-defined]  # read by `endpoints_of`
+            noun=noun or re.split(r"[/{]", path)[1],
+            group=group or noun or re.split(r"[/{]", path)[1],
+            method=method,
+            path=path,
+            who=who,
+            status=status,
+            call=call,
+            marks=frozenset(marks),
+            example=example,
+        )
+        return call
+
+    return declare
+
+
+def endpoints_of(service: type) -> dict[str, Endpoint]:
+    """Return the endpoints of *service*, and of what it inherits, by the names of its methods."""
+    found: dict[str, Endpoint] = {}
+    for kind in reversed(service.__mro__):
+        found |= {n: m.endpoint for n, m in vars(kind).items() if hasattr(m, "endpoint")}
+    return found
+
+
+def sliced(
+    found: Sequence[S],
+    limit: int,
+    shape: Callable[[S], T],
+    position: Callable[[S], str | int],
+    total: int | None = None,
+) -> Slice[T]:
+    """Return the first *limit* of what was found with a limit of one more."""
+    more = len(found) > limit
+    shown = found[:limit]
+    cursor = str(position(shown[-1])) if more else None
+    items = [shape(one) for one in shown]
+    return Slice(items=items, next_cursor=cursor, has_more=more, total=total)

@@ -1,0 +1,256 @@
+"""What there is to know about a job: progress, settings, attempts, events, log, explanations."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
+
+from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
+from crawlyard.core.answers.jobs.exclusions import ExclusionOut
+from crawlyard.core.answers.jobs.expanded import ExpandedJobOut, JobTiesOut
+from crawlyard.core.answers.jobs.fate import FateOut
+from crawlyard.core.answers.jobs.job_looks import (
+    AttemptOut,
+    ConfigOut,
+    JobProgressOut,
+    ShardOut,
+)
+from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
+from crawlyard.core.answers.schedules.schedules import ScheduleOut
+from crawlyard.core.answers.templates.templates import TemplateOut
+from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Slice, Words, endpoint, reply, sliced
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job_log import Level
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.progress import progress_of_standing
+from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
+from crawlyard.errors import Forbidden, Invalid, NotFound
+from crawlyard.services.jobs.terms import words_of
+
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
+
+READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
+
+LONGEST_WAIT_S = 60.0
+_MOST_LINE = 2**31 - 1
+
+
+_TIES = {"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ}
+"""What a job can be expanded with, and what that takes."""
+
+
+class LevelWord(StrEnum):
+    """How much a line of a log matters at least."""
+
+    DEBUG = auto()
+    INFO = auto()
+    WARNING = auto()
+    ERROR = auto()
+
+
+AtLeast = Annotated[LevelWord, Meta(description="At least this.")]
+After = Annotated[int, Meta(ge=0, le=_MOST_LINE, description="Lines above this *n*.")]
+Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN, examples=["*/print/*"])]
+AskedURL = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_URL,
+        description="An absolute http or https URL.",
+        examples=["https://docs.example.org/a"],
+    ),
+]
+
+
+class JobLooks:
+    """Tells about one job."""
+
+    def __init__(self, services: "Services", actor: Actor, permits: frozenset[Permit]) -> None:
+        self._services = services
+        self._actor = actor
+        self._permits = permits
+
+    @endpoint("GET /jobs/{job_id}", READ)
+    async def get(
+        self,
+        job_id: str,
+        *,
+        expand: Annotated[
+            Words,
+            Meta(description="Adds `expanded` with what is named: `template`, `schedule`."),
+        ] = (),
+    ) -> ExpandedJobOut:
+        """Return a job, and how far it has come."""
+        standing = await self._services.jobs.get(self._actor, job_id)
+        shown = (await self._shown([standing]))[0]
+        ties = await self._ties(standing.job, words_of(expand))
+        return ExpandedJobOut.with_ties(shown, ties)
+
+    @endpoint("GET /jobs/{job_id}/progress", READ)
+    async def progress(self, job_id: str) -> JobProgressOut:
+        """Return how far a job has come: small, and 304 while nothing has changed."""
+        standing = await self._services.jobs.get(self._actor, job_id)
+        return JobProgressOut.now(standing, progress_of_standing(standing))
+
+    @endpoint("GET /jobs/{job_id}/wait", READ)
+    async def wait(
+        self,
+        job_id: str,
+        *,
+        timeout_s: Annotated[
+            float, Meta(ge=0, le=LONGEST_WAIT_S, description="Seconds, at most.")
+        ] = 30.0,
+        states: Annotated[
+            Words, Meta(description="Answer once it is in one of them, or has ended.")
+        ] = (),
+    ) -> JobOut:
+        """Wait until a job has ended or its state has changed, and return it as it then is.
+
+        After `timeout_s`, it is returned as it is.
+        """
+        words = _states(words_of(states))
+        standing = await self._services.waiting.until(
+            self._actor,
+            job_id,
+            frozenset(State(word) for word in words),
+            timedelta(seconds=timeout_s),
+            reply().gone,
+        )
+        return (await self._shown([standing]))[0]
+
+    @endpoint("GET /jobs/{job_id}/config", READ)
+    async def config(self, job_id: str) -> ConfigOut:
+        """Return the settings of a job in force, where each comes from, and its template's."""
+        return ConfigOut.of(await self._services.configs.of(self._actor, job_id))
+
+    @endpoint("GET /jobs/{job_id}/attempts", READ)
+    async def attempts(self, job_id: str) -> Slice[AttemptOut]:
+        """List each time that a worker had the job, the first in front."""
+        found = await self._services.results.attempts(self._actor, job_id)
+        pages = (await self._services.jobs.get(self._actor, job_id)).shard.usage.pages
+        return Slice(items=AttemptOut.listed(found, pages))
+
+    @endpoint("GET /jobs/{job_id}/shards", READ)
+    async def shards(self, job_id: str) -> Slice[ShardOut]:
+        """List the parts that a job is spread over, by number; none if one worker has it all."""
+        found = await self._services.results.shards(self._actor, job_id)
+        return Slice(items=[ShardOut.of(number, shard) for number, shard in found.items()])
+
+    @endpoint("GET /jobs/{job_id}/events", READ)
+    async def events(
+        self, job_id: str, *, limit: Limit = 50, cursor: Cursor = None
+    ) -> Slice[EventOut]:
+        """List what has happened to a job, oldest first."""
+        found = await self._services.results.events(
+            self._actor, job_id, int(cursor or 0), limit + 1
+        )
+        return sliced(found, limit, EventOut.of, lambda event: event.seq)
+
+    @endpoint("GET /jobs/{job_id}/log", READ)
+    async def log(
+        self,
+        job_id: str,
+        *,
+        level: AtLeast = LevelWord.INFO,
+        q: Annotated[str, Meta(max_length=200, description="A part of message or URL.")] = "",
+        after: After = 0,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[LineOut]:
+        """List lines of a job's log, the oldest first; the newest 2,000 are kept."""
+        found = await self._services.watching.lines(
+            self._actor,
+            job_id,
+            least=Level[level.name],
+            after=int(cursor or after),
+            text=q,
+            limit=limit + 1,
+        )
+        return sliced(found, limit, LineOut.of, lambda line: line.n)
+
+    @endpoint("GET /jobs/{job_id}/metrics", READ)
+    async def metrics(self, job_id: str) -> CourseOut:
+        """Return how a job went: rate, answers by class, latency, bytes and queue over time."""
+        return CourseOut.of(await self._services.watching.course(self._actor, job_id))
+
+    @endpoint("GET /jobs/{job_id}/why", READ)
+    async def why(self, job_id: str, url: AskedURL) -> FateOut:
+        """Say what became of a URL: fetched, failed, waiting, kept out by a rule, never found."""
+        return FateOut.of(await self._services.why.url(self._actor, job_id, url))
+
+    @endpoint(
+        "POST /jobs/{job_id}/exclusions",
+        WRITE,
+        status=202,
+        example={"pattern": "*/print/*", "dry_run": True},
+    )
+    async def exclude(
+        self,
+        job_id: str,
+        pattern: Pattern,
+        *,
+        dry_run: Annotated[
+            bool, Meta(description="Only count the URLs that would be skipped.")
+        ] = False,
+        version: IfMatch = None,
+    ) -> ExclusionOut:
+        """Exclude URLs from a job that has not ended; return how many waiting ones will be skipped.
+
+        A dry run only counts; it and a pattern that the job has already are answered with 200.
+        """
+        excluded = await self._services.exclusions.add(
+            self._actor, job_id, pattern, dry_run=dry_run, version=version
+        )
+        reply().unchanged = not excluded.changed
+        return ExclusionOut.of(excluded, dry_run=dry_run)
+
+    async def _ties(self, job: Job, names: Sequence[str]) -> JobTiesOut | None:
+        """Return what *job* belongs to, as far as it is named and visible; ``None``: no names."""
+        unknown = next((name for name in names if name not in _TIES), None)
+        if unknown is not None:
+            raise Invalid("expand", f"expected {', '.join(_TIES)}, got {unknown!r}")
+        missing = sorted({_TIES[name] for name in names} - self._permits)
+        if missing:
+            raise Forbidden(f"expand needs {', '.join(missing)}, which you do not have")
+        if not names:
+            return None
+        origin, template, schedule = job.origin, None, None
+        services = self._services
+        with suppress(NotFound):
+            if "template" in names and origin.template_id is not None:
+                found = await services.templates.get(
+                    self._actor, origin.template_id, origin.template_version
+                )
+                template = TemplateOut.of(found)
+        with suppress(NotFound):
+            if "schedule" in names and origin.schedule_id is not None:
+                its = await services.scheduler.get(self._actor, origin.schedule_id)
+                secret = await services.scheduler.secret_params([its])
+                schedule = ScheduleOut.of(its, secret[its.id])
+        return JobTiesOut(template=template, schedule=schedule)
+
+    async def _shown(self, standings: Sequence[Standing]) -> list[JobOut]:
+        """Return jobs as they are shown, in their order."""
+        waits, now = await self._services.why.waits(standings), self._services.clock.now()
+        return [
+            JobOut.of(one, progress_of_standing(one), now, waits.get(one.job.id, ()))
+            for one in standings
+        ]
+
+    async def _now(self, job: Job) -> JobOut:
+        """Return a job that was just changed, with how far it has come."""
+        return (await self._shown([await self._services.jobs.get(self._actor, job.id)]))[0]
+
+
+def _states(words: Sequence[str]) -> Sequence[str]:
+    try:
+        return condition(FilterKey.STATE, words).words
+    except Invalid as error:
+        raise Invalid("states", str(error).removeprefix(f"{error.field}: ")) from None

@@ -1,0 +1,370 @@
+"""Jobs, as one user submits, finds and changes them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+
+from msgspec import Meta
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.fleet.operations import BulkOut
+from crawlyard.core.answers.jobs.batch import BatchOut
+from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut
+from crawlyard.core.answers.jobs.job_plan import JobPlanOut
+from crawlyard.core.answers.jobs.jobs import JobOut, RetriedOut
+from crawlyard.core.answers.jobs.preview import PreviewOut
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Rest, Slice, endpoint, reply, sliced
+from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.edits import changes_of
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import MAX_URL
+from crawlyard.core.jobs.spec_json import JobRequest, read_request
+from crawlyard.errors import Invalid, Refused
+from crawlyard.lazy import lazily
+from crawlyard.services.jobs.job_results import JobResults
+from crawlyard.services.jobs.terms import JobTerms, conditions_of
+from crawlyard.store.queries import COUNTED_TO, JobQuery
+
+if TYPE_CHECKING:
+    from crawlyard.services.jobs import preview
+else:  # it loads the engine
+    preview = lazily("crawlyard.services.jobs.preview")
+
+READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
+
+MAX_REASON = 500
+MAX_VERSION = 2**31 - 1
+MOST_TESTED = 200
+"""URLs that one `preview` tests."""
+
+MOST_JOBS = 1_000
+"""Jobs in one `submit_many`."""
+
+Form = Annotated[Mapping[str, Any], Rest("job")]
+Changes = Annotated[Mapping[str, Any], Rest("change")]
+Reason = Annotated[str, Meta(max_length=MAX_REASON)]
+TemplateRef = Annotated[
+    str, Meta(min_length=1, max_length=200, description="A template's id, name, or OWNER/NAME.")
+]
+TemplateVersion = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
+Params = Annotated[dict[str, Any], Meta(description="Values of the template's parameters.")]
+Instant = Annotated[datetime, Meta(tz=True, examples=["2027-01-01T08:00:00Z"])]
+Kinds = Annotated[
+    tuple[ErrorKind, ...], Meta(max_length=50, description="Of `failed`: only these.")
+]
+
+JobId = Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{1,64}$")]
+
+_NO_FORM: Mapping[str, Any] = {}
+
+
+class Jobs(JobResults):
+    """Makes, finds, moves, changes and deletes jobs, as far as one user may.
+
+    A job that they may not see raises `NotFound`, and one that they may not change `Forbidden`.
+    With *version*, only that version is changed: else `Stale` is raised and nothing is written.
+    """
+
+    @endpoint("GET /jobs", READ, "seq")
+    async def list(
+        self,
+        *,
+        id: Annotated[  # noqa: A002 - the name of the parameter
+            str,
+            Meta(max_length=64, description="A whole id, or what one begins or ends with."),
+        ] = "",
+        sort: Annotated[
+            Literal["-created_at", "created_at"],
+            Meta(description="Newest first, or oldest first."),
+        ] = "-created_at",
+        count: Annotated[
+            Literal["exact", "estimate"] | None,
+            Meta(
+                description="Adds `total`: how many there are in all. An `estimate` counts to "
+                f"{COUNTED_TO:,} and no further: a total of {COUNTED_TO:,} means that many or more."
+            ),
+        ] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+        **terms: Unpack[JobTerms],
+    ) -> Slice[JobOut]:
+        """List jobs, newest first unless asked otherwise.
+
+        A walk along the cursor yields each job once, whatever is submitted meanwhile.
+        """
+        oldest_first = sort == "created_at"
+        every = JobQuery(where=conditions_of(terms), id_part=id.lower(), oldest_first=oldest_first)
+        query = replace(
+            every,
+            after=cursor if oldest_first else None,
+            before=None if oldest_first else cursor,
+        )
+        found = await self._services.jobs.find(self._actor, query, limit + 1)
+        total = None
+        if count is not None:
+            most = COUNTED_TO if count == "estimate" else None
+            counts = await self._services.jobs.counts(self._actor, every, most)
+            total = min(most or sum(counts.values()), sum(counts.values()))
+        shown = dict(zip((s.job.id for s in found), await self._shown(found[:limit]), strict=False))
+        return sliced(found, limit, lambda s: shown[s.job.id], lambda s: s.job.id, total)
+
+    @endpoint("GET /jobs/counts", READ)
+    async def counts(self, **terms: Unpack[JobTerms]) -> CountsOut:
+        """Count jobs by state and by priority; the filters are those of the list.
+
+        Counts by owner, state and priority alone are exact. By anything else, a count stops at
+        10,000: such a total means that many or more, in each state and priority as well.
+        `GET /jobs?count=exact` counts all.
+        """
+        query = JobQuery(where=conditions_of(terms))
+        most = query.counted_to
+        return CountsOut.of(await self._services.jobs.counts(self._actor, query, most), most)
+
+    @endpoint("POST /jobs", WRITE, status=201)
+    async def create(
+        self,
+        form: Form = _NO_FORM,
+        *,
+        template: TemplateRef | None = None,
+        template_version: TemplateVersion | None = None,
+        params: Params | None = None,
+        start_at: Instant | None = None,
+    ) -> JobOut:
+        """Submit a job: a spec of your own, or a template with parameters and what differs.
+
+        A *form* is a spec as JSON has it: ``{"urls": [...], "limits": {"pages": 500}}``. With a
+        *template*, it has only what differs from it.
+        """
+        request = request_of(form, template, template_version, params, start_at)
+        return await self._new(await self._services.requests.submit(self._actor, request))
+
+    @endpoint("POST /jobs/plan", WRITE)
+    async def plan(
+        self,
+        form: Form = _NO_FORM,
+        *,
+        template: TemplateRef | None = None,
+        template_version: TemplateVersion | None = None,
+        params: Params | None = None,
+        start_at: Instant | None = None,
+    ) -> JobPlanOut:
+        """Return the job that `create` would make: its settings, limits and what it waits for.
+
+        What `create` would refuse is refused; nothing is written, and no host is asked.
+        """
+        request = request_of(form, template, template_version, params, start_at)
+        plan = await self._services.requests.plan(self._actor, request)
+        new = Standing(job=plan.job, shard=Shard())
+        waits = (await self._services.why.waits([new])).get(plan.job.id, ())
+        return JobPlanOut.of(plan.job, waits, plan.form, plan.sources, plan.cut)
+
+    @endpoint("POST /jobs/preview", WRITE)
+    async def preview(
+        self,
+        form: Form = _NO_FORM,
+        *,
+        test_urls: Annotated[
+            tuple[Annotated[str, Meta(max_length=MAX_URL)], ...],
+            Meta(
+                max_length=MOST_TESTED,
+                description="URLs to say of whether they would be fetched, and why not.",
+            ),
+        ] = (),
+        template: TemplateRef | None = None,
+        template_version: TemplateVersion | None = None,
+        params: Params | None = None,
+        start_at: Instant | None = None,
+    ) -> PreviewOut:
+        """Say what a job would do: its settings, robots.txt, sitemaps, and which URLs are in.
+
+        Takes ten seconds at most; no page is fetched, and nothing is written.
+        """
+        request = request_of(form, template, template_version, params, start_at)
+        seen = await self._services.preview.of(self._actor, request, test_urls)
+        return preview.preview_out(seen)
+
+    @endpoint(
+        "POST /jobs/batch", WRITE, example={"jobs": [{"urls": ["https://docs.example.org/"]}]}
+    )
+    async def submit_many(
+        self,
+        jobs: Annotated[
+            Sequence[dict[str, Any]],
+            Meta(
+                min_length=1,
+                max_length=MOST_JOBS,
+            ),
+        ],
+    ) -> BatchOut:
+        """Submit many jobs; each has an answer, and one that is refused harms no other."""
+        requests = [_read(body) for body in jobs]
+        return BatchOut.of(await self._services.requests.submit_many(self._actor, requests))
+
+    @endpoint(
+        "POST /jobs/bulk",
+        WRITE,
+        example={
+            "action": "cancel",
+            "filter": {"state": ["pending"], "tag": ["news"]},
+            "dry_run": True,
+        },
+    )
+    async def bulk(
+        self,
+        action: JobAction,
+        *,
+        ids: Annotated[tuple[JobId, ...], Meta(max_length=MOST_IDS)] | None = None,
+        filter: JobTerms | None = None,  # noqa: A002 - the name of the member
+        reason: Reason = "",
+        priority: Annotated[Priority | None, Meta(description="Of `set_priority`.")] = None,
+        scope: Annotated[RetryScope, Meta(description="Of `retry`.")] = RetryScope.ALL,
+        kinds: Kinds = (),
+        expected_count: Annotated[
+            Annotated[int, Meta(ge=0, le=10**9)] | None,
+            Meta(description="409 if there are a tenth more or less by now."),
+        ] = None,
+        dry_run: Annotated[bool, Meta(description="Only say what would be done.")] = False,
+    ) -> BulkOut:
+        """Do something to many jobs: up to 200 at once, more by an operation (202)."""
+        asked = BulkAction(
+            action=action,
+            reason=reason,
+            priority=priority,
+            scope=scope,
+            kinds=frozenset(kinds),
+        )
+        done = await self._services.bulk.act(
+            self._actor, asked, _chosen(ids, filter), expected=expected_count, dry_run=dry_run
+        )
+        if done.operation is not None:
+            reply().status = 202
+            reply().location = f"/api/v1/operations/{done.operation.id}"
+        return BulkOut.of(done)
+
+    @endpoint("PATCH /jobs/{job_id}", WRITE)
+    async def edit(self, job_id: str, changes: Changes, *, version: IfMatch = None) -> JobOut:
+        """Change a job; a running one takes it up within a second.
+
+        The body is a JSON Merge Patch (RFC 7396) of the form of a job: null is the default,
+        which is no ceiling for limits.
+        """
+        values = changes_of(changes)
+        return await self._now(await self._services.jobs.edit(self._actor, job_id, values, version))
+
+    @endpoint("DELETE /jobs/{job_id}", WRITE, status=204)
+    async def delete(self, job_id: str, *, version: IfMatch = None) -> None:
+        """Delete a job that has ended, or is paused, with its pages; their space is freed later."""
+        await self._services.jobs.delete(self._actor, job_id, version)
+        self._services.janitor.wake()
+
+    @endpoint("GET /jobs/{job_id}/deletion", WRITE)
+    async def deletable(self, job_id: str, *, version: IfMatch = None) -> DeletionOut:
+        """Return what deleting a job would delete, or refuse as that would be."""
+        standing = await self._services.jobs.deletable(self._actor, job_id, version)
+        return DeletionOut.of(standing)
+
+    @endpoint(
+        "POST /jobs/{job_id}/pause",
+        WRITE,
+        status=202,
+        example={"reason": "the site is being moved"},
+    )
+    async def pause(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
+        """Hold a job: what is in flight is finished, its frontier is kept."""
+        job = await self._services.jobs.pause(self._actor, job_id, reason, version=version)
+        return await self._now(job)
+
+    @endpoint(
+        "POST /jobs/{job_id}/cancel",
+        WRITE,
+        status=202,
+        example={"reason": "the site is being moved"},
+    )
+    async def cancel(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
+        """End a job; its pages are kept."""
+        job = await self._services.jobs.cancel(self._actor, job_id, reason, version=version)
+        return await self._now(job)
+
+    @endpoint("POST /jobs/{job_id}/resume", WRITE, status=202)
+    async def resume(self, job_id: str, *, version: IfMatch = None) -> JobOut:
+        """Queue a paused job, or an ended one that has something left; nothing is refetched."""
+        return await self._now(
+            await self._services.jobs.resume(self._actor, job_id, version=version)
+        )
+
+    @endpoint(
+        "POST /jobs/{job_id}/retry",
+        WRITE,
+        status=202,
+        example={"scope": "failed", "kinds": ["timeout", "http_5xx"]},
+    )
+    async def retry(
+        self,
+        job_id: str,
+        *,
+        scope: Annotated[
+            RetryScope,
+            Meta(
+                description="`all`: a new job with the same spec; `failed`: the same job, its "
+                "failed URLs; `now`: end the wait of a pending one."
+            ),
+        ] = RetryScope.ALL,
+        kinds: Kinds = (),
+        version: IfMatch = None,
+    ) -> RetriedOut:
+        """Try a job again: as a new one, or the same with its failed URLs, or now."""
+        manager, actor, urls = self._services.jobs, self._actor, None
+        match scope:
+            case RetryScope.FAILED:
+                job, urls = await manager.retry_failed(actor, job_id, kinds, version=version)
+            case RetryScope.NOW:
+                job = await manager.retry_now(actor, job_id, version=version)
+            case _:
+                job = await manager.retry(actor, job_id, version=version)
+                reply().location = f"/api/v1/jobs/{job.id}"
+        shown = await self._now(job)
+        return RetriedOut.filled(shown, urls=urls).at_beat(shown.beat)
+
+    async def _new(self, job: Job) -> JobOut:
+        """Return a job that was just made; its row is not read back."""
+        return (await self._shown([Standing(job=job, shard=Shard())]))[0]
+
+
+def request_of(
+    form: Mapping[str, Any],
+    template: str | None,
+    template_version: int | None,
+    params: Mapping[str, Any] | None,
+    start_at: datetime | None,
+) -> JobRequest:
+    """Return the request for a job."""
+    return JobRequest(
+        form=form,
+        template=template,
+        template_version=template_version,
+        params=params or {},
+        start_at=start_at,
+    )
+
+
+def _read(body: Mapping[str, Any]) -> JobRequest | Refused:
+    try:
+        return read_request(body)
+    except Refused as refusal:
+        return refusal
+
+
+def _chosen(ids: Sequence[str] | None, terms: JobTerms | None) -> Chosen:
+    if (ids is None) is (terms is None):
+        raise Invalid("ids", "expected ids or a filter, one of the two")
+    if terms is None:
+        return Chosen(ids=tuple(ids or ()))
+    try:
+        return Chosen(where=conditions_of(terms))
+    except Invalid as error:
+        said = str(error).removeprefix(f"{error.field}: ")
+        raise Invalid(f"filter.{error.field}", said, error.position) from None

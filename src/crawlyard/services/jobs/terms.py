@@ -1,0 +1,158 @@
+"""What lists of jobs and pages can be filtered by, one parameter for each."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Annotated, TypedDict
+
+from msgspec import Meta
+
+from crawlyard.core.crawl.page import ErrorKind, status_asked
+from crawlyard.core.endpoint import Words
+from crawlyard.core.jobs.filter import Condition, FilterKey, condition, parse
+from crawlyard.errors import Invalid
+from crawlyard.store.queries import PageQuery
+
+MOST_Q = 500
+_DEEPEST = 1_000_000
+
+Depth = Annotated[int, Meta(ge=0, le=_DEEPEST)]
+_ANY = "Several: any of them."
+
+
+class JobTerms(TypedDict, total=False):
+    """Each narrows the jobs that are found; jobs match all of them."""
+
+    state: Annotated[Words, Meta(description=f"`pending`, `running`, `paused`, … {_ANY}")]
+    priority: Annotated[Words, Meta(description=f"`urgent`, `high`, `normal`, `low`. {_ANY}")]
+    priority_gte: Annotated[Words, Meta(description=f"That priority or a higher one. {_ANY}")]
+    tag: Annotated[Words, Meta(description=f"A tag. {_ANY}")]
+    host: Annotated[
+        Words, Meta(description=f"The host of a start URL, perhaps with its port. {_ANY}")
+    ]
+    template: Annotated[
+        Words, Meta(description=f"The id of a template, its name, or OWNER/NAME. {_ANY}")
+    ]
+    schedule: Annotated[
+        Words, Meta(description=f"The id of a schedule, its name, or OWNER/NAME. {_ANY}")
+    ]
+    owner: Annotated[Words, Meta(description=f"A user; `me` is whoever asks. {_ANY}")]
+    origin: Annotated[Words, Meta(description=f"`direct`, `template`, `schedule`, `retry`. {_ANY}")]
+    created_after: Annotated[Words, Meta(description="On this day or at this instant, or later.")]
+    created_before: Annotated[Words, Meta(description="Before this day or instant.")]
+    q: Annotated[
+        str,
+        Meta(
+            max_length=MOST_Q,
+            description='The filter language: `state:failed host:x -tag:y "free text"`.',
+        ),
+    ]
+
+
+class PageTerms(TypedDict, total=False):
+    """Each narrows the pages that are found; pages match all of them."""
+
+    status: Annotated[Words, Meta(description=f"An HTTP status: `404`, or a class: `4xx`. {_ANY}")]
+    kind: Annotated[Words, Meta(description=f"Kinds of errors: `timeout`, `http_4xx`, … {_ANY}")]
+    failed: Annotated[bool | None, Meta(description="With an error, or without.")]
+    needs_scripts: Annotated[
+        bool | None,
+        Meta(
+            description="Whether the page needs scripts: without them its text is empty or partial."
+        ),
+    ]
+    content_type: Annotated[Words, Meta(description=f"`text/html`, or `text/*`. {_ANY}")]
+    depth: Annotated[Words, Meta(description=f"Links from a start URL. {_ANY}")]
+    min_depth: Annotated[Depth | None, Meta(description="At least so many.")]
+    max_depth: Annotated[Depth | None, Meta(description="At most so many.")]
+    host: Annotated[Words, Meta(description=f"The host of the URL; without a port: on any. {_ANY}")]
+
+
+class SearchTerms(PageTerms, total=False):
+    """The same for the pages of one job, with a text to find."""
+
+    q: Annotated[str, Meta(max_length=MOST_Q, description="A part of the URL or title.")]
+
+
+class ArchiveTerms(PageTerms, total=False):
+    """The same for the pages of all jobs."""
+
+    job: Annotated[Words, Meta(description=f"The whole id of a job. {_ANY}")]
+    template: Annotated[Words, Meta(description=f"Of jobs made from this template. {_ANY}")]
+    schedule: Annotated[Words, Meta(description=f"Of jobs of this schedule. {_ANY}")]
+    tag: Annotated[Words, Meta(description=f"Of jobs with this tag. {_ANY}")]
+    owner: Annotated[Words, Meta(description=f"Of jobs of a user; `me` is whoever asks. {_ANY}")]
+    since: Annotated[datetime | None, Meta(description="Fetched at this instant, or later.")]
+    until: Annotated[datetime | None, Meta(description="Fetched before this instant.")]
+
+
+def words_of(given: Words | Iterable[str] | None) -> tuple[str, ...]:
+    """Return alternatives, however they are given."""
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+
+
+def conditions_of(terms: JobTerms) -> tuple[Condition, ...]:
+    """Return the conditions of *terms*.
+
+    Raises:
+        Invalid: a value is not what its key takes; the error names the key.
+    """
+    return (*_conditions(terms), *_parsed(terms.get("q", "")))
+
+
+def _conditions(terms: JobTerms) -> Iterator[Condition]:
+    for name, given in terms.items():
+        if name != "q" and (words := words_of(given)):  # type: ignore[arg-type]  # all but q
+            yield condition(FilterKey(name), words)
+
+
+def _parsed(text: str) -> tuple[Condition, ...]:
+    try:
+        return parse(text)
+    except Invalid as error:
+        said = str(error).removeprefix(f"{error.field}: ")
+        raise Invalid("q", said, error.position) from None
+
+
+def page_query(terms: PageTerms, text: str = "") -> PageQuery:
+    """Return the query of *terms*.
+
+    Raises:
+        Invalid: a value is not what its parameter takes; the error names the parameter.
+    """
+    return PageQuery(
+        failed=terms.get("failed"),
+        needs_scripts=terms.get("needs_scripts"),
+        kinds=frozenset(error_kind("kind", word) for word in words_of(terms.get("kind"))),
+        statuses=frozenset(_status(word) for word in words_of(terms.get("status"))),
+        content_types=frozenset(w.lower() for w in words_of(terms.get("content_type"))),
+        depths=frozenset(_depth(word) for word in words_of(terms.get("depth"))),
+        min_depth=terms.get("min_depth"),
+        max_depth=terms.get("max_depth"),
+        hosts=frozenset(word.lower() for word in words_of(terms.get("host"))),
+        text=text,
+    )
+
+
+def error_kind(parameter: str, word: str) -> ErrorKind:
+    """Return the kind of error that *word* names.
+
+    Raises:
+        Invalid: there is none of that name.
+    """
+    if word not in set(ErrorKind):
+        raise Invalid(parameter, f"expected one of {', '.join(ErrorKind)}, got {word[:100]!r}")
+    return ErrorKind(word)
+
+
+def _status(word: str) -> int:
+    try:
+        return status_asked(word)
+    except ValueError as error:
+        raise Invalid("status", str(error)) from None
+
+
+def _depth(word: str) -> int:
+    number = int(word) if word.isascii() and word.isdigit() and len(word) < 10 else -1
+    if not 0 <= number <= _DEEPEST:
+        raise Invalid("depth", f"expected a whole number, got {word[:100]!r}")
+    return number

@@ -1,0 +1,200 @@
+"""The services of one instance, each made when it is first needed."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from crawlyard.bus.base import Bus
+from crawlyard.clock import Clock
+from crawlyard.config import Settings
+from crawlyard.dispatch.base import Dispatcher
+from crawlyard.lazy import lazily
+from crawlyard.services.access.policy import Policy
+from crawlyard.services.access.settings import SiteSettings
+from crawlyard.services.fleet.events import Events
+from crawlyard.services.jobs.bulk_steps import workers_of
+from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.operations import Operations
+from crawlyard.services.jobs.requests import Requests
+from crawlyard.services.jobs.results import Results
+from crawlyard.services.schedules.scheduler import Scheduler
+from crawlyard.services.schedules.ticker import TickerOptions
+from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.services.webhooks.manager import Webhooks
+from crawlyard.services.worker.janitor import Janitor, JanitorOptions
+from crawlyard.store.store import Store
+
+if TYPE_CHECKING:
+    from crawlyard.services.access import credentials, users, views
+    from crawlyard.services.fleet import hosts, metrics, overview, stats, status, workers
+    from crawlyard.services.jobs import (
+        bulk,
+        effective_config,
+        exclusions,
+        page_search,
+        preview,
+        wait,
+        why,
+    )
+    from crawlyard.services.schedules import backfill_operation
+    from crawlyard.services.templates import intake
+    from crawlyard.services.worker import disk
+    from crawlyard.services.worker.run import WorkerContext
+else:  # a command needs few of them
+    credentials = lazily("crawlyard.services.access.credentials")
+    users = lazily("crawlyard.services.access.users")
+    views = lazily("crawlyard.services.access.views")
+    hosts = lazily("crawlyard.services.fleet.hosts")
+    metrics = lazily("crawlyard.services.fleet.metrics")
+    overview = lazily("crawlyard.services.fleet.overview")
+    stats = lazily("crawlyard.services.fleet.stats")
+    status = lazily("crawlyard.services.fleet.status")
+    workers = lazily("crawlyard.services.fleet.workers")
+    bulk = lazily("crawlyard.services.jobs.bulk")
+    effective_config = lazily("crawlyard.services.jobs.effective_config")
+    exclusions = lazily("crawlyard.services.jobs.exclusions")
+    page_search = lazily("crawlyard.services.jobs.page_search")
+    preview = lazily("crawlyard.services.jobs.preview")
+    wait = lazily("crawlyard.services.jobs.wait")
+    why = lazily("crawlyard.services.jobs.why")
+    backfill_operation = lazily("crawlyard.services.schedules.backfill_operation")
+    intake = lazily("crawlyard.services.templates.intake")
+    disk = lazily("crawlyard.services.worker.disk")
+
+
+class Services:
+    """What an instance can do. Each service takes the actor; `surface` gives those of one actor."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        bus: Bus,
+        worker_context: Callable[[], "WorkerContext"],
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self._settings = settings
+        self.bus = bus
+        self._worker_context = worker_context
+        keeping = JanitorOptions(
+            paused_ttl=settings.paused_ttl,
+            retention=settings.retention,
+            events=settings.events_kept,
+            operations=settings.operations_kept,
+            credentials=settings.credentials_kept,
+            usage=settings.usage_kept,
+        )
+        self.policy = Policy(store)
+        self.jobs = JobManager(store, dispatcher, clock, self.policy)
+        self.results = Results(store)
+        self.events = Events(store.events, clock)
+        self.janitor = Janitor(store, clock, keeping)
+        self.site_settings = SiteSettings(store, clock, keeping)
+        self.templates = TemplateManager(store, clock)
+        self.webhooks = Webhooks(store, clock)
+        self.scheduler = Scheduler(
+            store,
+            self.jobs,
+            self.templates,
+            dispatcher,
+            clock,
+            TickerOptions(backlog=settings.schedule_backlog),
+        )
+        self.operations = Operations(store, clock, workers_of(self.jobs, self.scheduler))
+        self.requests = Requests(self.jobs, self.templates, self.site_settings)
+
+    @cached_property
+    def access(self) -> "credentials.Credentials":
+        """Return tokens and sessions."""
+        return credentials.Credentials(self.store, self.clock)
+
+    @cached_property
+    def users(self) -> "users.Users":
+        """Return accounts."""
+        return users.Users(self.store, self.clock)
+
+    @cached_property
+    def views(self) -> "views.Views":
+        """Return filters that were given a name."""
+        return views.Views(self.store, self.clock)
+
+    @cached_property
+    def waiting(self) -> "wait.Waiting":
+        """Return what waits for jobs."""
+        return wait.Waiting(self.jobs, self.store.events, self.clock)
+
+    @cached_property
+    def configs(self) -> "effective_config.Configs":
+        """Return the settings of jobs in force."""
+        return effective_config.Configs(
+            self.jobs, self.templates, self.site_settings, self.store.events
+        )
+
+    @cached_property
+    def why(self) -> "why.Why":
+        """Return what explains waits and URLs."""
+        return why.Why(self.store, self.jobs, self.clock)
+
+    @cached_property
+    def exclusions(self) -> "exclusions.Exclusions":
+        """Return what excludes URLs from jobs."""
+        return exclusions.Exclusions(self.store, self.jobs)
+
+    @cached_property
+    def bulk(self) -> "bulk.Bulk":
+        """Return what acts on many jobs."""
+        return bulk.Bulk(self.jobs, self.operations)
+
+    @cached_property
+    def preview(self) -> "preview.Preview":
+        """Return what tries a spec before there is a job."""
+        return preview.Preview(self.requests, self.policy, self._worker_context())
+
+    @cached_property
+    def archive(self) -> "page_search.Archive":
+        """Return the pages of all jobs."""
+        return page_search.Archive(self.store, self.clock)
+
+    @cached_property
+    def backfills(self) -> "backfill_operation.BackfillOperations":
+        """Return backfills in the background."""
+        return backfill_operation.BackfillOperations(self.scheduler, self.operations, self.clock)
+
+    @cached_property
+    def watching(self) -> "status.Watching":
+        """Return what workers report."""
+        return status.Watching(self.store, self.jobs, self.clock)
+
+    @cached_property
+    def fleet(self) -> "workers.Fleet":
+        """Return orders to workers."""
+        return workers.Fleet(self.store, self.watching, self.clock)
+
+    @cached_property
+    def hosts(self) -> "hosts.Hosts":
+        """Return rules for hosts."""
+        return hosts.Hosts(self.store, self.watching, self.clock)
+
+    @cached_property
+    def stats(self) -> "stats.Stats":
+        """Return figures over time."""
+        return stats.Stats(self.store, self.clock)
+
+    @cached_property
+    def overview(self) -> "overview.Overview":
+        """Return what needs attention."""
+        room = disk.DataDisk(self._settings).room
+        return overview.Overview(self.store, self.clock, self.watching, room)
+
+    @cached_property
+    def metrics(self) -> "metrics.Metrics":
+        """Return figures for Prometheus."""
+        return metrics.Metrics(self.store, self.bus, self.clock)
+
+    @cached_property
+    def intake(self) -> "intake.TemplateIntake":
+        """Return the reader of template files."""
+        return intake.TemplateIntake()

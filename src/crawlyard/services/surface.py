@@ -1,0 +1,37 @@
+"""What one user can do, the same near and far: `crawlyard.open` and `crawlyard.connect`."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
+from crawlyard.core.endpoint import endpoints_of
+from crawlyard.services.jobs.jobs import Jobs
+
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
+
+
+class Surface:
+    """The nouns of an instance, for one actor.
+
+    *permits* are those of what they showed; ``None``: all of their role.
+    """
+
+    def __init__(
+        self, services: "Services", actor: Actor, permits: frozenset[Permit] | None = None
+    ) -> None:
+        self._services = services
+        self._actor = actor
+        self._permits = PERMITS_OF[actor.role] if permits is None else permits
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Return jobs and what they have brought."""
+        return Jobs(self._services, self._actor, self._permits)
+
+
+NOUNS = {"jobs": Jobs}
+"""The services of a surface by their names, in the order of the document."""
+
+ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())
+"""All that can be asked of a surface."""

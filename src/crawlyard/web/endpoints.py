@@ -1,0 +1,315 @@
+"""Endpoints over HTTP: what a request asks, and how the result is answered."""
+
+import types
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from fastapi import Request, Response
+from msgspec import Struct
+from msgspec.structs import fields as struct_fields
+from msgspec.structs import replace
+from starlette.routing import Route
+
+from crawlyard.core.answers.base import encoded
+from crawlyard.core.answers.problems import FieldErrorOut
+from crawlyard.core.endpoint import Endpoint, Header, Parameter, Slice, replying
+from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
+from crawlyard.core.parse import unknown
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.surface import Surface
+from crawlyard.web.asking import admitted, site_of
+from crawlyard.web.errors.problems import Problem, pointer
+from crawlyard.web.etags import expected, is_known, tag_of
+from crawlyard.web.paging import next_page, position_of
+from crawlyard.web.refs import was_undivided
+from crawlyard.web.routes import answered
+
+ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]
+"""Answers a request in its own way, with the service that is asked."""
+
+_ALWAYS = frozenset({"fields"})
+"""Parameters that every GET takes."""
+
+_MOST_FAULTS = 50
+
+
+def routes_of(
+    prefix: str, endpoints: Iterable[Endpoint], by_hand: Mapping[str, ByHand]
+) -> list[Route]:
+    """Return the routes of endpoints; *by_hand* answers some of them, by their names."""
+    return [
+        Route(prefix + one.path, _endpoint(one, by_hand.get(one.name)), methods=[one.method])
+        for one in sorted(endpoints, key=lambda one: "{" in one.path)  # /jobs/counts is no id
+        if "same" not in one.marks  # its route is that of another
+    ]
+
+
+def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awaitable[Response]]:
+    async def handler(request: Request) -> Response:
+        site = site_of(request)
+        caller = await admitted(request, site, one.who)
+        service = getattr(Surface(site.yard.services, caller.actor, caller.permits), one.noun)
+        return await (by_hand or answer)(request, one, service)
+
+    async def endpoint(request: Request) -> Response:
+        return await answered(request, handler)
+
+    return endpoint
+
+
+async def answer(request: Request, one: Endpoint, service: Any) -> Response:
+    """Return the answer to a request: the result of the endpoint, as JSON."""
+    given = await arguments(request, one)
+    headers: dict[str, str] = {}
+    if "seq" in one.marks:  # read first: what happens meanwhile comes in the stream again
+        headers["X-Event-Seq"] = str(await site_of(request).yard.store.events.last())
+    said = replying(request.is_disconnected)
+    try:
+        result = await one.call(service, **given)
+    except Invalid as error:
+        raise _blamed(error, one) from None
+    if isinstance(result, Slice) and result.next_cursor is not None:
+        cursor, headers["Link"] = next_page(request, result.next_cursor)
+        result = replace(result, next_cursor=cursor)
+    if said.location or (one.status == 201 and hasattr(result, "id")):
+        headers["Location"] = said.location or f"/api/v1/{one.noun}/{result.id}"
+    version = getattr(result, "version", None)
+    if version is not None:
+        headers["ETag"] = tag_of(version, getattr(result, "beat", None))
+        if request.method == "GET" and is_known(request, headers["ETag"]):
+            return Response(status_code=304, headers={"ETag": headers["ETag"]})
+    if result is None:
+        return Response(status_code=204, headers=headers)
+    status = said.status or (200 if said.unchanged else one.status)
+    return Response(encoded(result), status, headers, "application/json")
+
+
+def _blamed(error: Invalid, one: Endpoint) -> Exception:
+    """Return the error to raise: a parameter of the URL is named as one."""
+    name = error.field.partition(".")[0]
+    if all(name != each.alias for each in one.at("query", "path")):
+        return error
+    said = str(error).removeprefix(f"{error.field}: ")
+    fault = FieldErrorOut(
+        parameter=error.field, code="invalid", detail=said, position=error.position
+    )
+    return Problem("validation_failed", f"{error.field}: {said}", more={"errors": (fault,)})
+
+
+# --- what a request asks
+
+
+async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    """Return the arguments for an endpoint.
+
+    Raises:
+        Problem: a value is not what is expected; all faults of the request are named.
+    """
+    faults: list[FieldErrorOut] = []
+    given = dict(_path(request, endpoint))
+    for one in endpoint.at("header"):
+        header = one.mark(Header)
+        if header is not None and header.name == "If-Match":
+            given[one.name] = expected(request, required=header.required)
+        elif header is not None and (value := request.headers.get(header.name)) is not None:
+            given[one.name] = value
+    given |= _converted(endpoint.at("query"), _query(request, endpoint, faults), faults, query=True)
+    if request.method not in {"GET", "DELETE"}:
+        body = await _body(request)
+        rest = endpoint.at("rest")
+        known = endpoint.at("body")
+        if rest:
+            names = {one.alias for one in known}
+            given[rest[0].name] = {n: v for n, v in body.items() if n not in names}
+        else:
+            faults += _unknown(body, [one.alias for one in known], query=False)
+        given |= _converted(known, body, faults, query=False)
+    if faults:
+        said = "; ".join(f"{e.pointer or e.parameter}: {e.detail}" for e in faults[:3])
+        raise Problem("validation_failed", said, more={"errors": tuple(faults[:_MOST_FAULTS])})
+    return given
+
+
+def _path(request: Request, endpoint: Endpoint) -> Iterator[tuple[str, Any]]:
+    """Return the parts of the path. Raises `NotFound` if nothing can be called so."""
+    for one in endpoint.at("path"):
+        text = str(request.path_params[one.alias])
+        if was_undivided(request):
+            text = unquote(text)
+        if not text.isprintable():
+            raise NotFound("nothing has a name that cannot be printed")
+        try:
+            yield one.name, msgspec.convert(text, one.hint, strict=False)
+        except msgspec.ValidationError as error:
+            fault = FieldErrorOut(parameter=one.alias, code="invalid", detail=_said(error, text))
+            detail = f"{one.alias}: {fault.detail}"
+            raise Problem("validation_failed", detail, more={"errors": (fault,)}) from None
+
+
+def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) -> dict[str, Any]:
+    """Return the values in a URL by the names of their parameters."""
+    known = {one.alias: one for one in endpoint.at("query")}
+    asked = request.query_params
+    beside = _ALWAYS if request.method == "GET" else frozenset()
+    faults += _unknown([n for n in asked if n not in beside], list(known), query=True)
+    values: dict[str, Any] = {}
+    for name, one in known.items():
+        if name not in asked:
+            continue
+        if not one.many:
+            values[name] = asked[name]
+            continue
+        found = [part.strip() for item in asked.getlist(name) for part in item.split(",")]
+        values[name] = words = tuple(filter(None, found))
+        wrong = ""
+        if len(words) > MOST_VALUES:
+            wrong = f"expected at most {MOST_VALUES} values, got {len(words)}"
+        elif any(len(word) > MAX_WORD for word in words):
+            wrong = f"expected at most {MAX_WORD} characters"
+        if wrong:
+            del values[name]
+            faults.append(FieldErrorOut(parameter=name, code="invalid", detail=wrong))
+    if "cursor" in values:
+        values["cursor"] = position_of(request, values["cursor"])
+    return values
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """Return the members of a body; none if there is no body.
+
+    Raises:
+        Problem: it is no JSON object.
+    """
+    raw = await request.body()
+    if not raw:
+        return {}
+    try:
+        body = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        raise Problem("malformed", f"the body is no JSON: {error}") from None
+    if not isinstance(body, dict):
+        fault = FieldErrorOut(pointer="", code="invalid", detail="expected an object")
+        raise Problem("validation_failed", "expected an object", more={"errors": (fault,)})
+    return body
+
+
+def _converted(
+    parameters: Iterable[Parameter],
+    values: Mapping[str, Any],
+    faults: list[FieldErrorOut],
+    *,
+    query: bool,
+) -> dict[str, Any]:
+    """Return *values* as the types of their parameters; what is wrong is added to *faults*."""
+    given: dict[str, Any] = {}
+    for one in parameters:
+        if one.alias not in values:
+            if one.required:
+                faults.append(
+                    _fault(one.alias, "missing", "expected a value, got none", query=query)
+                )
+            continue
+        value = values[one.alias]
+        terms = next(filter(typing.is_typeddict, _choices(one.hint)), None)
+        if terms is not None and isinstance(value, Mapping):
+            for fault in _unknown(value, [*terms.__annotations__], query=True):
+                name = f"{one.alias}.{fault.parameter}"
+                faults.append(_fault(name, fault.code, fault.detail, query=query))
+        try:
+            given[one.name] = msgspec.convert(value, one.hint, strict=not query)
+        except msgspec.ValidationError as error:
+            for path, code, said in _faults(value, one.hint, error):
+                name = f"{one.alias}.{path}" if path else one.alias
+                faults.append(_fault(name, code, said, query=query))
+        except Invalid as error:
+            faults.append(_fault(error.field, "invalid", str(error), query=query))
+    return given
+
+
+def _faults(
+    value: Any, hint: Any, error: msgspec.ValidationError
+) -> Iterator[tuple[str, str, str]]:
+    """Yield path, code and sentence of everything that is wrong with *value*."""
+    kind = _record_in(hint)
+    if kind is None or not isinstance(value, Mapping):
+        said, _, path = str(error).partition(" - at `$")
+        yield _dotted(path), "invalid", _said(error, value)
+        return
+    known = {field.encode_name: field for field in struct_fields(kind)}
+    for fault in _unknown(value, list(known), query=True):
+        yield str(fault.parameter), fault.code, fault.detail
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for name, field in known.items():
+        if name not in value:
+            if field.required:
+                yield name, "missing", "expected a value, got none"
+            continue
+        try:
+            msgspec.convert(value[name], hints[field.name])
+        except msgspec.ValidationError as inner:
+            for path, code, said in _faults(value[name], hints[field.name], inner):
+                yield (f"{name}.{path}" if path else name), code, said
+
+
+def _record_in(hint: Any) -> type[Struct] | None:
+    """Return the record that a value must be, ``None`` if it need not be one."""
+    records = (k for k in _choices(hint) if isinstance(k, type) and issubclass(k, Struct))
+    return next(records, None)
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """Return the types among which *hint* leaves a choice."""
+    unions = (typing.Union, types.UnionType)
+    return typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
+
+
+def _unknown(names: Iterable[str], known: list[str], *, query: bool) -> list[FieldErrorOut]:
+    found = []
+    for name in names:
+        if name not in known:
+            what = "parameter" if query else "field"
+            said = str(unknown(name, name, known, what)).removeprefix(f"{name}: ")
+            found.append(_fault(name, "unknown", said, query=query))
+    return found
+
+
+def _fault(name: str, code: str, said: str, *, query: bool) -> FieldErrorOut:
+    if query:
+        return FieldErrorOut(parameter=name, code=code, detail=said)
+    return FieldErrorOut(pointer=pointer(name), code=code, detail=said)
+
+
+def _dotted(path: str) -> str:
+    return path.rstrip("`").strip(".").replace("[", ".").replace("]", "").replace("...", "")
+
+
+_KINDS = {
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object`": "an object",
+    "`null`": "null",
+    "`datetime`": "an instant such as 2027-01-01T08:00:00Z",
+}
+
+
+def _said(error: msgspec.ValidationError, value: object) -> str:
+    """Return what is wrong in our words."""
+    said, _, path = str(error).partition(" - at `$")
+    if said.startswith("Invalid RFC3339"):
+        said = "Expected `datetime`"
+    for word, ours in _KINDS.items():
+        said = said.replace(word, ours)
+    said = said.replace(" of length <= ", " of at most ").replace(" of length >= ", " of at least ")
+    said = said.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
+    said = said[:1].lower() + said[1:].replace("`", "")
+    shown = (
+        "" if path or "got" in said or isinstance(value, dict | list | Enum) else f", got {value!r}"
+    )
+    return (said + shown)[:500]

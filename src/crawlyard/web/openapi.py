@@ -1,0 +1,181 @@
+"""The OpenAPI document of endpoints, made from their declarations."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from crawlyard.core.access.user import Permit
+from crawlyard.core.endpoint import Endpoint, Header, Parameter, Rest
+from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
+from crawlyard.web.spec_schema import change_schema, job_schema
+
+FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {"job": job_schema, "change": change_schema}
+"""The JSON Schemas of bodies that take what no parameter takes."""
+
+SCHEMAS = "#/components/schemas/"
+_EMPTY = inspect.Parameter.empty
+_WORD = {"type": "string", "maxLength": MOST_VALUES * MAX_WORD}
+_MANY = {"type": "array", "items": _WORD, "maxItems": MOST_VALUES}
+_FIELDS = {
+    "name": "fields",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 10_000},
+    "description": "These fields alone: `fields=id,progress.done`.",
+}
+
+
+def described(
+    prefix: str, endpoints: Iterable[Endpoint], files: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the paths of endpoints, and the schemas that they refer to.
+
+    *files* has the content of answers that are no JSON, by the names of their endpoints.
+    """
+    every = list(endpoints)
+    kinds = [one.returns for one in every if one.name not in files and one.yields is None]
+    hints = [p.hint for one in every for p in one.at("path", "query", "body")]
+    found, components = msgspec.json.schema_components(
+        [*(k for k in kinds if k is not type(None) and k is not None), *hints],
+        ref_template=SCHEMAS + "{name}",
+    )
+    schemas = iter(found)
+    answers: dict[str, Any] = {}
+    for one in every:
+        if one.name not in files and one.yields is None and one.returns not in (None, type(None)):
+            answers[one.name] = {"application/json": {"schema": next(schemas)}}
+    of_hints = {id(p): next(schemas) for one in every for p in one.at("path", "query", "body")}
+    paths: dict[str, Any] = {}
+    for one in every:
+        content = files.get(one.name) or answers.get(one.name)
+        if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
+            components[_ask(one)] = _body(one, of_hints)
+        told = _described(one, of_hints, content)
+        place = paths.setdefault(prefix + one.path, {})
+        if "same" in one.marks:
+            _add(place[one.method.lower()], told)
+        else:
+            place[one.method.lower()] = told
+    return paths, components
+
+
+def body_schema(one: Endpoint) -> dict[str, Any]:
+    """Return the JSON Schema of the body of an endpoint, by itself."""
+    own = one.at("body")
+    found, components = msgspec.json.schema_components(
+        [p.hint for p in own], ref_template="#/$defs/{name}"
+    )
+    schema = _body(one, {id(p): s for p, s in zip(own, found, strict=True)})
+    return schema | ({"$defs": components} if components else {})
+
+
+def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[str, Any]:
+    said = inspect.getdoc(one.call) or ""
+    answer: dict[str, Any] = {"description": "Done" if content is None else "As asked"}
+    if content is not None:
+        answer["content"] = content
+    told: dict[str, Any] = {
+        "operationId": one.name,
+        "tags": [one.group],
+        "description": said.partition("\n\nRaises:")[0],
+        "parameters": [_parameter(p, schemas[id(p)]) for p in one.at("path", "query")],
+        "security": _security(one),
+        "responses": {str(one.status): answer} | {str(s): {} for s in _problems(one)},
+    }
+    if one.status == 202:
+        told["responses"]["200"] = answer | {"description": "It was so already."}
+    if one.name == "jobs_bulk":
+        told["responses"]["202"] = answer | {"description": "An operation does it."}
+    if one.method == "GET":
+        told["parameters"].append(_FIELDS)
+        if any(getattr(kind, "beat", None) or "version" in _fields(kind) for kind in [one.returns]):
+            told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
+    if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
+        required = any(p.required for p in one.at("body")) or one.method == "PATCH"
+        kinds = ["application/json"]
+        if one.method == "PATCH":
+            kinds = ["application/merge-patch+json", *kinds]
+        schema = {"$ref": SCHEMAS + _ask(one)}
+        told["requestBody"] = {
+            "required": required,
+            "content": {kind: {"schema": schema} for kind in kinds},
+        }
+    return told
+
+
+def _ask(one: Endpoint) -> str:
+    """Return the name of the schema of a body: ``JobsPauseAsk``."""
+    return "".join(word.capitalize() for word in one.name.split("_")) + "Ask"
+
+
+def _body(one: Endpoint, schemas: Mapping[int, Any]) -> dict[str, Any]:
+    own = {p.alias: _with_default(p, schemas[id(p)]) for p in one.at("body")}
+    schema: dict[str, Any] = {"type": "object", "additionalProperties": False}
+    for each in one.at("rest"):
+        mark = each.mark(Rest)
+        schema |= FORMS[mark.form]() if mark is not None else {}
+    schema["properties"] = own | schema.get("properties", {})
+    if one.example is not None:
+        schema["examples"] = [one.example]
+    if needed := [p.alias for p in one.at("body") if p.required]:
+        schema["required"] = needed
+    return schema
+
+
+def _parameter(one: Parameter, schema: Any) -> dict[str, Any]:
+    shown = dict(_MANY) if one.many else _with_default(one, schema)
+    if one.place == "path" and shown.get("type") == "string":
+        shown.setdefault("maxLength", 200)
+    told = {
+        "name": one.alias,
+        "in": one.place,
+        "required": one.place == "path" or one.required,
+        "schema": shown,
+    }
+    inner: dict[str, Any] = next((s for s in schema.get("anyOf", ()) if "description" in s), {})
+    description = shown.pop("description", None) or (schema | inner).get("description")
+    return told | ({"description": description} if description else {})
+
+
+def _with_default(one: Parameter, schema: Any) -> dict[str, Any]:
+    told = dict(schema)
+    if one.default is not _EMPTY and one.default not in (None, ()) and "$ref" not in told:
+        told["default"] = msgspec.to_builtins(one.default)
+    return told
+
+
+def _security(one: Endpoint) -> list[dict[str, Any]]:
+    scopes = [str(one.who)] if isinstance(one.who, Permit) else []
+    return [{"token": scopes}, {"session": scopes}]
+
+
+def _problems(one: Endpoint) -> set[int]:
+    """Return the problems that an endpoint may be answered with, beside those of all."""
+    found = {401, 403, 422, 429}
+    if one.at("path") or one.at("rest"):
+        found.add(404)
+    if one.method != "GET" or str(one.who).endswith(":write"):
+        found.add(409)
+    for each in one.at("header"):
+        mark = each.mark(Header)
+        if mark is not None and mark.name == "If-Match":
+            found |= {412, 428} if mark.required else {412}
+    if "file" in one.marks:
+        found.add(406)
+    return found
+
+
+def _fields(kind: Any) -> tuple[str, ...]:
+    return getattr(kind, "__struct_fields__", ())
+
+
+def _add(told: dict[str, Any], more: Mapping[str, Any]) -> None:
+    """Add the parameters of an endpoint on the same route, which are optional there."""
+    known = {one["name"] for one in told["parameters"]}
+    told["parameters"] += [
+        one | {"required": False} for one in more["parameters"] if one["name"] not in known
+    ]
+    text = {"schema": {"type": "string"}}
+    told["responses"]["200"]["content"] |= {"text/plain": text, "text/html": text}
