@@ -1,6 +1,7 @@
 """Commands on a yard that is opened in this process."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,20 +20,22 @@ from crawlyard.cli.session import (
 )
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.answers.fleet.upkeep import FreedOut
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
+from crawlyard.services.surface import Surface
 from crawlyard.yard import Yard
 
 if TYPE_CHECKING:
     from crawlyard.cli.access import local_accounts
     from crawlyard.cli.fleet import local_fleet
-    from crawlyard.cli.jobs import local_jobs
+    from crawlyard.cli.jobs import client as jobs
     from crawlyard.cli.overview import local_events, local_watch
     from crawlyard.cli.schedules import local_schedules
     from crawlyard.cli.templates import local_templates
     from crawlyard.cli.webhooks import local_webhooks
 else:
-    local_jobs = lazily("crawlyard.cli.jobs.local_jobs")
+    jobs = lazily("crawlyard.cli.jobs.client")
     local_templates = lazily("crawlyard.cli.templates.local_templates")
     local_schedules = lazily("crawlyard.cli.schedules.local_schedules")
     local_events = lazily("crawlyard.cli.overview.local_events")
@@ -45,7 +48,7 @@ else:
 def _clients(yard: Yard) -> Clients:
     """Return what calls the services of a yard of this process."""
     return Clients(
-        jobs=lambda: local_jobs.LocalClient(yard, LOCAL),
+        jobs=lambda: jobs.Client(Surface(yard.services, LOCAL).jobs, partial(_freed, yard)),
         templates=lambda: local_templates.LocalTemplates(yard, LOCAL),
         schedules=lambda: local_schedules.LocalSchedules(yard, LOCAL),
         events=lambda: local_events.LocalEvents(yard, LOCAL),
@@ -54,6 +57,11 @@ def _clients(yard: Yard) -> Clients:
         fleet=lambda: local_fleet.LocalFleet(yard, LOCAL),
         accounts=lambda: local_accounts.LocalAccounts(yard, LOCAL),
     )
+
+
+async def _freed(yard: Yard) -> FreedOut:
+    """Free the space of deleted jobs now: nobody else may do it."""
+    return FreedOut.of(await yard.jobs.purge(LOCAL))
 
 
 class LocalSession(Session, frozen=True, kw_only=True):

@@ -11,15 +11,17 @@ from crawlyard.clock import SystemClock
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
+    from crawlyard.api import far
     from crawlyard.cli.access import http_accounts
     from crawlyard.cli.fleet import http_fleet
-    from crawlyard.cli.jobs import http_jobs
+    from crawlyard.cli.jobs import client as jobs
     from crawlyard.cli.overview import http_events, http_watch
     from crawlyard.cli.schedules import http_schedules
     from crawlyard.cli.templates import http_templates
     from crawlyard.cli.webhooks import http_webhooks
 else:
-    http_jobs = lazily("crawlyard.cli.jobs.http_jobs")
+    far = lazily("crawlyard.api.far")
+    jobs = lazily("crawlyard.cli.jobs.client")
     http_templates = lazily("crawlyard.cli.templates.http_templates")
     http_schedules = lazily("crawlyard.cli.schedules.http_schedules")
     http_events = lazily("crawlyard.cli.overview.http_events")
@@ -32,7 +34,7 @@ else:
 def _clients(client: AsyncClient) -> Clients:
     """Return what asks a server."""
     return Clients(
-        jobs=lambda: http_jobs.HttpClient(client),
+        jobs=lambda: jobs.Client(far.far_surface(client.calls).jobs),
         templates=lambda: http_templates.HttpTemplates(client),
         schedules=lambda: http_schedules.HttpSchedules(client),
         events=lambda: http_events.HttpEvents(client),

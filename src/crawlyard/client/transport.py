@@ -31,6 +31,7 @@ from crawlyard.errors import (
     Unauthenticated,
     Unavailable,
     Unconfirmed,
+    Version,
 )
 from crawlyard.ids import new_id
 from crawlyard.trust import CA_FILE, trust_also
@@ -322,14 +323,15 @@ def without_none(given: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def if_match(version: int | None, *, required: bool = False) -> dict[str, str]:
+def if_match(version: Version, *, required: bool = False) -> dict[str, str]:
     """Return the header by which a change is made to one version alone.
 
     ``None`` is whichever there is; where a server wants it said (*required*), it is said.
     """
     if version is None:
         return {"If-Match": "*"} if required else {}
-    return {"If-Match": f'"v{version}"'}
+    versions = version if isinstance(version, tuple) else (version,)
+    return {"If-Match": ", ".join(f'"v{each}"' for each in versions)}
 
 
 def part(word: str) -> str:

@@ -73,6 +73,9 @@ Cursor = (
 )
 
 
+_WHOLE = 200  # items of the largest part
+
+
 class Reply(Struct):
     """What an endpoint says about its answer beside the result; HTTP alone shows it."""
 
@@ -260,3 +263,22 @@ def sliced(
     cursor = str(position(shown[-1])) if more else None
     items = [shape(one) for one in shown]
     return Slice(items=items, next_cursor=cursor, has_more=more, total=total)
+
+
+async def every(
+    ask: Callable[..., Awaitable[Slice[T]]], *args: Any, limit: int | None = None, **asked: Any
+) -> AsyncIterator[T]:
+    """Yield the items of a list, at most *limit*, part by part.
+
+    For example ``every(yard.jobs.list, state="failed")``.
+    """
+    left, cursor = limit, None
+    while left is None or left > 0:
+        size = _WHOLE if left is None else min(left, _WHOLE)
+        part = await ask(*args, **asked, limit=size, cursor=cursor)
+        for item in part.items:
+            yield item
+        left = None if left is None else left - len(part.items)
+        cursor = part.next_cursor
+        if cursor is None:
+            return

@@ -41,7 +41,7 @@ def copy(source: str, target: str, common: Common, *, restart: bool, force: bool
                 _tell(common, "stopped; the same command goes on where it was")
                 raise
         rows, took = sum(t.rows for t in done), clock.monotonic() - began
-        copied = [TableCopied(table=t.table, rows=t.rows, digest=t.digest) for t in done]
+        copied = [TableCopied(table=str(t.table), rows=t.rows, digest=t.digest) for t in done]
         db_reports.write(copied, db_reports.COPIED, common)
         _tell(
             common,
@@ -103,7 +103,7 @@ def check(common: Common) -> None:
         place = databases.place_of(settings)
         found = databases.look(place)
         current = found.version == databases.SCHEMA
-        tables = [TableTaken(table=t.table, rows=t.rows, bytes=t.bytes) for t in found.tables]
+        tables = [TableTaken(table=str(t.table), rows=t.rows, bytes=t.bytes) for t in found.tables]
         checked = Checked(
             database=place.label,
             schema_version=found.version,

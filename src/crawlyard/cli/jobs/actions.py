@@ -36,7 +36,7 @@ async def cancel(session: Session, words: Sequence[str], common: Common) -> int:
 async def resume(session: Session, words: Sequence[str], common: Common, wish: Wish | None) -> int:
     """Queue jobs again; with a *wish*, attend to the only one."""
     if wish is not None:
-        job = await session.client.get(await session.client.resolve(_single(words)))
+        job: JobOut = await session.client.get(await session.client.resolve(_single(words)))
         if job.state in STILL:
             job = await session.client.resume(job.id)
         # else it is under way: perhaps its crawl was killed, and nobody has taken it yet
@@ -62,8 +62,8 @@ async def retry_failed(
     """Queue the failed URLs of jobs again; with a *wish*, attend to the only one."""
 
     async def again(job_id: str) -> JobOut:
-        job, count = await session.client.retry_failed(job_id, kinds)
-        session.tell(f"{counted(count, 'failed URL')} of {job_id} queued again")
+        job = await session.client.retry_failed(job_id, kinds)
+        session.tell(f"{counted(job.urls or 0, 'failed URL')} of {job_id} queued again")
         return job
 
     if wish is not None:

@@ -56,7 +56,7 @@ def _typed(field: Field) -> tuple[Any, Any]:
     panel, text = said.panel or "", said.doc[:1].upper() + said.doc[1:]
     if field.path == "keep_html":
         return Keep | None, choice(field.flag, of=Keep, text=text, panel=panel)
-    if kind is not None and issubclass(kind, StrEnum):
+    if kind is not None and issubclass(kind, StrEnum) and field.path not in _READERS:
         default = field.default
         return kind | None, choice(field.flag, of=kind, text=text, panel=panel, default=default)
     text = said.help or f"{text}."

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from crawlyard.cli import stdout
-from crawlyard.cli.jobs.client import ResultReader
+from crawlyard.cli.jobs.client import Client
 from crawlyard.cli.session import Session
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.spec import TextMode
@@ -102,7 +102,7 @@ class Export(Struct, frozen=True, kw_only=True):
 
 
 async def save(
-    client: ResultReader, job: JobOut, export: Export, *, failed: bool | None = None
+    client: Client, job: JobOut, export: Export, *, failed: bool | None = None
 ) -> Written:
     """Write the page records of *job* where *export* says; *failed* picks those with an error.
 

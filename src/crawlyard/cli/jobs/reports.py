@@ -15,7 +15,7 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text
 from crawlyard.clock import SystemClock
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.quantity import counted
 from crawlyard.errors import NotFound
 from crawlyard.store.queries import JobQuery, PageQuery
@@ -89,7 +89,7 @@ async def errors(session: Session, word: str, common: Common) -> int:
 async def events(session: Session, word: str, common: Common) -> int:
     """List what happened to a job, oldest first."""
     job_id = await session.client.resolve(word)
-    found = _events(session, job_id)
+    found = session.client.events(job_id)
     await listed(session, found, events_view(session.clock.now()), common)
     return 0
 
@@ -112,14 +112,6 @@ async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:
         yield item
         if next(numbered) == limit:
             return
-
-
-async def _events(session: Session, job_id: str) -> AsyncIterator[EventOut]:
-    after = 0
-    while portion := await session.client.events(job_id, after):
-        for event in portion:
-            yield event
-        after = portion[-1].seq
 
 
 async def _template_of(session: Session, found: JobOut) -> str:

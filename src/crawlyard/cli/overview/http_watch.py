@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
-from crawlyard.cli.jobs.http_jobs import filter_of
+from crawlyard.cli.jobs.client import filter_of
 from crawlyard.client import AsyncClient
 from crawlyard.client.filters import PageFilters
 from crawlyard.client.transport import read

@@ -47,7 +47,7 @@ class AsyncClient:
         self._http = httpx.AsyncClient(
             headers=own.headers, timeout=own.timeout_s, transport=transport, verify=verified()
         )
-        self._calls = calls = Calls(own, self._http)
+        self.calls = calls = Calls(own, self._http)
         self.jobs = Jobs(calls)
         self.templates = Templates(calls)
         self.schedules = Schedules(calls)
@@ -79,7 +79,7 @@ class AsyncClient:
         Raises:
             CrawlyardError: the server refused, or nobody answered.
         """
-        return await self._calls.send(method, path, params=params, body=body, headers=headers)
+        return await self.calls.send(method, path, params=params, body=body, headers=headers)
 
     async def aclose(self) -> None:
         """Close the connections."""
