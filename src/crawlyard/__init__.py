@@ -14,9 +14,12 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # typing takes 13 ms to load, in which Ctrl-C would print a traceback
 if TYPE_CHECKING:
+    from crawlyard.api.far import connect
+    from crawlyard.api.near import open  # noqa: A004 - `crawlyard.open`
     from crawlyard.config import Settings
     from crawlyard.core.access.user import LOCAL, Actor, Grants, Role
     from crawlyard.core.crawl.page import ErrorKind, Page
+    from crawlyard.core.endpoint import every
     from crawlyard.core.event import Event, EventName
     from crawlyard.core.jobs.eta import Eta
     from crawlyard.core.jobs.job import Job
@@ -101,6 +104,9 @@ __all__ = [
     "Webhooks",
     "Worker",
     "Yard",
+    "connect",
+    "every",
+    "open",
 ]
 
 _HOME = {
@@ -172,6 +178,9 @@ _HOME = {
     "crawlyard.services.worker.worker": ("Worker",),
     "crawlyard.store.queries": ("JobQuery", "PageQuery", "ScheduleQuery", "TemplateQuery"),
     "crawlyard.yard": ("Yard",),
+    "crawlyard.api.far": ("connect",),
+    "crawlyard.api.near": ("open",),
+    "crawlyard.core.endpoint": ("every",),
 }
 """Where each public name lives: modules are imported when they are asked for, since the
 command line must start in a fraction of the time that all of them take."""

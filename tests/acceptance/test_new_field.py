@@ -24,14 +24,14 @@ from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
-from crawlyard.web.wire.jobs.asks import form_schema
+from crawlyard.web.spec_schema import form_schema
 from crawlyard.core.answers.jobs.jobs import SpecOut
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
 print(json.dumps({
     "form": form_of(spec)["shoe_size"],
     "stored": json.loads(to_json(spec))["shoe_size"],
-    "schema": form_schema()["properties"]["shoe_size"]["description"],
+    "schema": form_schema()["properties"]["shoe_size"],
     "answered": SpecOut.of(spec).shoe_size,
     "editable": "shoe_size" in EDITABLE,
     "set": "shoe_size" in FIELDS,
@@ -71,7 +71,14 @@ def test_a_new_field_is_read_stored_answered_and_can_be_set(source: Path) -> Non
     assert json.loads(said(source, "-c", PYTHON)) == {
         "form": 43,
         "stored": 43,
-        "schema": "a whole number, or text: `20k`",
+        "schema": {
+            "description": "Of whoever asks: a whole number, or text: `20k`.",
+            "type": ["integer", "string"],
+            "minimum": 1,
+            "maximum": 60,
+            "x-panel": "Pages",
+            "x-editable": True,
+        },
         "answered": 43,
         "editable": True,
         "set": True,

@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from crawlyard.client import AsyncClient
 from crawlyard.client.asynchronous.calls import Calls
 from crawlyard.client.transport import if_match, part, shaped
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of
@@ -16,6 +18,20 @@ S = TypeVar("S")
 
 _PATIENT = "timeout_s"
 """The parameter for how long an endpoint may wait before it answers."""
+
+
+@asynccontextmanager
+async def connect(url: str | None = None, token: str | None = None) -> AsyncIterator[Surface]:
+    """Connect to an instance that is served at *url*; *token* says who asks.
+
+    Without them, ``CRAWLYARD_SERVER`` and ``CRAWLYARD_TOKEN`` say it. Nothing is sent before the
+    first call.
+
+    Raises:
+        Invalid: nobody says where and who, or it cannot be right.
+    """
+    async with AsyncClient(url, token) as client:
+        yield far_surface(client.calls)
 
 
 def far_surface(calls: Calls) -> Surface:
