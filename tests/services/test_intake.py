@@ -12,7 +12,7 @@ from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.jobs.job import Job
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, Invalid, QuotaExceeded, StoreUnavailable
-from crawlyard.services.jobs import intake, submission
+from crawlyard.services.jobs import submission
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.submission import PORTION, Submission
 from crawlyard.store.jobs.intake import IntakeStore
@@ -164,8 +164,7 @@ class TestMany:
     async def test_those_with_many_urls_take_more_of_them(
         self, yard: Yard, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in (intake, submission):
-            monkeypatch.setattr(module, "HEAVIEST", 5)
+        monkeypatch.setattr(submission, "HEAVIEST", 5)
         heavy = a_spec(urls=tuple(f"https://example.com/{n}" for n in range(4)))
 
         await yard.jobs.submit_many(LOCAL, [Submission(spec=s) for s in (GOOD, heavy, GOOD, heavy)])

@@ -21,7 +21,7 @@ from crawlyard.services.jobs.effective_config import Configs
 from crawlyard.services.jobs.exclusions import Exclusions
 from crawlyard.services.jobs.page_search import Archive
 from crawlyard.services.jobs.preview import Preview
-from crawlyard.services.jobs.requests import Requests
+from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.jobs.wait import Waiting
 from crawlyard.services.jobs.why import Why
 from crawlyard.services.schedules.backfill_operation import BackfillOperations

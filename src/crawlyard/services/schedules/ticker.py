@@ -19,8 +19,8 @@ from crawlyard.core.schedules.schedule import CrawlSchedule, Tick, TickReason
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.jobs.making import Making, prepared
 from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.submission import Making, prepared
 from crawlyard.services.schedules.backlog import Backlog
 from crawlyard.services.schedules.events import BY, cancelled, ticked, told
 from crawlyard.services.schedules.failures import Failures
