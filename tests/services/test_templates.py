@@ -56,6 +56,7 @@ CALLS: dict[str, Call] = {
     "versions": lambda t, actor, ref: t.versions(actor, ref),
     "render": lambda t, actor, ref: t.render(actor, ref),
     "duplicate": lambda t, actor, ref: t.duplicate(actor, ref),
+    "changeable": lambda t, actor, ref: t.changeable(actor, ref),
     "update": lambda t, actor, ref: t.update(actor, ref, a_plain_draft(name=f"of {actor.id}")),
     "publish": lambda t, actor, ref: t.publish(actor, ref),
     "unpublish": lambda t, actor, ref: t.unpublish(actor, ref),

@@ -99,6 +99,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /templates/{ref}", looks(), "template"),
     _row("PATCH /templates/{ref}", changes(200), "template", _DESCRIBED),
     _row("DELETE /templates/{ref}", changes(204), "template"),
+    _row("GET /templates/{ref}/deletion", changes(200), "template"),
     _row("GET /templates/{ref}/versions", looks(), "template"),
     _row("GET /templates/{ref}/versions/{version}", looks(), "template"),
     # it is at that version already

@@ -170,8 +170,6 @@ FollowsJobs = Annotated[Caller, Security(caller_of, scopes=[Permit.JOBS_READ.val
 ReadsJobs = Annotated[Actor, Depends(_needs(Permit.JOBS_READ))]
 WritesJobs = Annotated[Actor, Depends(_needs(Permit.JOBS_WRITE))]
 ReadsResults = Annotated[Actor, Depends(_needs(Permit.RESULTS_READ))]
-ReadsTemplates = Annotated[Actor, Depends(_needs(Permit.TEMPLATES_READ))]
-WritesTemplates = Annotated[Actor, Depends(_needs(Permit.TEMPLATES_WRITE))]
 ReadsSchedules = Annotated[Actor, Depends(_needs(Permit.SCHEDULES_READ))]
 WritesSchedules = Annotated[Actor, Depends(_needs(Permit.SCHEDULES_WRITE))]
 ReadsWebhooks = Annotated[Actor, Depends(_needs(Permit.WEBHOOKS_READ))]

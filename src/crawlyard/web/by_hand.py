@@ -1,5 +1,6 @@
 """Endpoints that answer in their own way: files, and parts of pages."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -8,11 +9,14 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
+from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.base import Format, file_name
 from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.templates.templates import Templates
 from crawlyard.web.asking import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments
 from crawlyard.web.errors.problems import Problem
+from crawlyard.web.etags import tag_of
 from crawlyard.web.rates import Bucket
 
 MEDIA_TYPES = {
@@ -47,6 +51,8 @@ _FRAMED = {
     "X-Content-Type-Options": "nosniff",
     "X-DNS-Prefetch-Control": "off",  # a look-up of a host of its own would tell who looks
 }
+_TEMPLATES = {FileFormat.YAML: "application/yaml", FileFormat.JSON: "application/json"}  # RFC 9512
+_UNNAMEABLE = re.compile(r"[^a-z0-9]+")
 _PART = endpoints_of(Jobs)["part"]
 
 
@@ -77,6 +83,22 @@ async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     )
 
 
+async def template_file(request: Request, one: Endpoint, templates: Templates) -> Response:
+    """Answer with a template as a file."""
+    given = await arguments(request, one)
+    form = given.setdefault("format_", FileFormat.YAML)
+    ref, version = given["ref"], given.get("version")
+    shown = await (templates.get(ref) if version is None else templates.version(ref, version))
+    text = await templates.export(**given | {"ref": shown.id, "version": shown.version})
+    stem = _UNNAMEABLE.sub("-", shown.name.lower()).strip("-") or "template"
+    name = f"{stem}-v{shown.version}.{form.value}"
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "ETag": tag_of(shown.version),
+    }
+    return Response(text, media_type=_TEMPLATES[form], headers=headers)
+
+
 def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
     """Return the first format of *forms* that a header `Accept` names.
 
@@ -102,8 +124,15 @@ def files_of(*forms: Format) -> dict[str, Any]:
     }
 
 
-FILES = {"results_export": files_of(*Format)}
+FILES = {
+    "results_export": files_of(*Format),
+    "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
+}
 """The content of answers that are no JSON, by the names of their endpoints."""
 
-BY_HAND: Mapping[str, ByHand] = {"results_page": page, "results_export": export}
+BY_HAND: Mapping[str, ByHand] = {
+    "results_page": page,
+    "results_export": export,
+    "templates_export": template_file,
+}
 """By the names of their endpoints."""

@@ -9,9 +9,21 @@ import msgspec
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, Rest
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
-from crawlyard.web.spec_schema import change_schema, job_schema
+from crawlyard.web.spec_schema import (
+    change_schema,
+    checked_template_schema,
+    job_schema,
+    template_change_schema,
+    template_schema,
+)
 
-FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {"job": job_schema, "change": change_schema}
+FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "job": job_schema,
+    "change": change_schema,
+    "template": template_schema,
+    "template change": template_change_schema,
+    "checked template": checked_template_schema,
+}
 """The JSON Schemas of bodies that take what no parameter takes."""
 
 SCHEMAS = "#/components/schemas/"
@@ -93,7 +105,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         if any(getattr(kind, "beat", None) or "version" in _fields(kind) for kind in [one.returns]):
             told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
     if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
-        required = any(p.required for p in one.at("body")) or one.method == "PATCH"
+        required = any(p.required for p in one.at("body", "rest")) or one.method == "PATCH"
         kinds = ["application/json"]
         if one.method == "PATCH":
             kinds = ["application/merge-patch+json", *kinds]

@@ -25,7 +25,6 @@ from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.jobs.wait import Waiting
 from crawlyard.services.jobs.why import Why
 from crawlyard.services.schedules.backfill_operation import BackfillOperations
-from crawlyard.services.templates.intake import TemplateIntake
 from crawlyard.web.live.hub import Hub
 from crawlyard.web.paging import Cursors
 from crawlyard.web.rates import Rates
@@ -78,7 +77,6 @@ class Site(Struct, frozen=True, kw_only=True):
     gauging: Metrics
     cursors: Cursors
     rates: Rates
-    intake: TemplateIntake = field(default_factory=TemplateIntake)
     options: SiteOptions = field(default_factory=SiteOptions)
 
 

@@ -1,4 +1,4 @@
-"""JSON Schema of the form of a job, made from the metadata of its fields."""
+"""JSON Schemas of what is asked: of a job, from the metadata of its fields, and of a template."""
 
 from collections.abc import Mapping
 from typing import Any, get_origin
@@ -13,6 +13,7 @@ from crawlyard.core.jobs.spec import (
     MAX_WEBHOOKS,
 )
 from crawlyard.core.jobs.spec_json import FIELDS, FormField
+from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME
 
 _BY_UNIT: Mapping[str | None, list[str]] = {
     "s": ["number", "string"],
@@ -141,3 +142,52 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
         kinds = told["type"] if isinstance(told["type"], list) else [told["type"]]
         told["type"] = [*kinds, *(["null"] if "null" not in kinds else [])]
     return told
+
+
+# --- templates
+
+_OBJECT: Mapping[str, Any] = {"type": "object"}
+_PARAMETERS = {
+    "description": "Open places, by name; or a list of objects with a name.",
+    "anyOf": [
+        {"type": "object", "additionalProperties": _OBJECT},
+        {"type": "array"},
+        {"type": "null"},
+    ],
+    "examples": [{"start_url": {"type": "url", "required": True}}],
+}
+_OF_TEMPLATES: Mapping[str, Any] = {
+    "name": {"type": "string", "minLength": 1, "maxLength": MAX_NAME, "examples": ["docs"]},
+    "description": {"type": "string", "maxLength": MAX_DESCRIPTION},
+    "parameters": _PARAMETERS,
+    "spec": {
+        "type": "object",
+        "description": "As the body of a job; any text may have places such as {{start_url}}.",
+        "examples": [{"urls": ["{{start_url}}"], "limits": {"pages": 200}}],
+    },
+}
+
+
+def template_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a template, as its author writes it."""
+    example = {"name": "docs", "spec": {"urls": ["https://docs.example.org/"]}}
+    return _of_template(example) | {"required": ["name"]}
+
+
+def template_change_schema() -> dict[str, Any]:
+    """Return the JSON Schema of what is to be changed of a template."""
+    return _of_template({"spec": {"limits": {"pages": 500, "bytes": None}}})
+
+
+def checked_template_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a template that may be in a file as well."""
+    return _of_template(*template_schema()["examples"])
+
+
+def _of_template(example: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": dict(_OF_TEMPLATES),
+        "examples": [example],
+    }

@@ -71,11 +71,7 @@ class Templates:
     async def deletable(self, ref: str, *, version: int | None = None) -> TemplateDeletionOut:
         """Return what deleting a template would delete; `Conflict` while schedules use it."""
         return await self._calls.one(
-            TemplateDeletionOut,
-            "DELETE",
-            _path(ref),
-            params={"dry_run": True},
-            headers=if_match(version),
+            TemplateDeletionOut, "GET", f"{_path(ref)}/deletion", headers=if_match(version)
         )
 
     async def publish(

@@ -72,11 +72,7 @@ class Templates:
     def deletable(self, ref: str, *, version: int | None = None) -> TemplateDeletionOut:
         """Return what deleting a template would delete; `Conflict` while schedules use it."""
         return self._calls.one(
-            TemplateDeletionOut,
-            "DELETE",
-            _path(ref),
-            params={"dry_run": True},
-            headers=if_match(version),
+            TemplateDeletionOut, "GET", f"{_path(ref)}/deletion", headers=if_match(version)
         )
 
     def publish(

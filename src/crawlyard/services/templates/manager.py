@@ -9,6 +9,7 @@ from msgspec.structs import asdict, replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.endpoint import reply
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec_json import FIELDS, Form, form_of, spec_with, values_of
@@ -32,6 +33,7 @@ from crawlyard.errors import (
     Invalid,
     NotFound,
     Unconfirmed,
+    Version,
     check_version,
 )
 from crawlyard.ids import new_id
@@ -146,7 +148,7 @@ class TemplateManager:
         return [template for template in found if _sees(actor, template)]
 
     async def update(
-        self, actor: Actor, ref: str, draft: TemplateDraft, *, version: int | None = None
+        self, actor: Actor, ref: str, draft: TemplateDraft, *, version: Version = None
     ) -> SavedTemplate:
         """Save *draft* as the next version; do nothing if it equals the latest.
 
@@ -157,14 +159,14 @@ class TemplateManager:
             NotFound, Forbidden, Stale: as the names say.
             Conflict: it changed concurrently, or the owner has another template with that name.
         """
-        latest = await self._changeable(actor, ref, version)
+        latest = await self.changeable(actor, ref, version)
         check_draft(draft)
         trusted = latest.trusted and actor.vouches_for(latest.owner)
         change = _Change(draft, latest.public, trusted, version)
         return await self._changed(actor, latest, change)
 
     async def publish(
-        self, actor: Actor, ref: str, *, version: int | None = None, confirmed: bool = False
+        self, actor: Actor, ref: str, *, version: Version = None, confirmed: bool = False
     ) -> SavedTemplate:
         """Publish a template as a new version without credentials, which everyone may see and use.
 
@@ -176,20 +178,18 @@ class TemplateManager:
             Unconfirmed: *confirmed* is not set but required; nothing was written.
             NotFound, Forbidden, Stale, Conflict: as for `update`.
         """
-        latest = await self._changeable(actor, ref, version)
+        latest = await self.changeable(actor, ref, version)
         change = _Change(latest.draft, trusted=latest.trusted, public=True, version=version)
         handover = None if latest.public else _Handover(latest, actor, confirmed)
         return await self._changed(actor, latest, change, handover)
 
-    async def unpublish(
-        self, actor: Actor, ref: str, *, version: int | None = None
-    ) -> CrawlTemplate:
+    async def unpublish(self, actor: Actor, ref: str, *, version: Version = None) -> CrawlTemplate:
         """Make a template private, with all its versions.
 
         Raises:
             NotFound, Forbidden, Stale, Conflict: as for `update`.
         """
-        latest = await self._changeable(actor, ref, version)
+        latest = await self.changeable(actor, ref, version)
         change = _Change(latest.draft, trusted=latest.trusted, public=False, version=version)
         return (await self._changed(actor, latest, change)).template
 
@@ -218,7 +218,7 @@ class TemplateManager:
         raise Conflict(f"copies of {source.name} keep coming; try again")
 
     async def restore(
-        self, actor: Actor, ref: str, version: int, *, latest: int | None = None
+        self, actor: Actor, ref: str, version: int, *, latest: Version = None
     ) -> SavedTemplate:
         """Save the content of *version* as the next version; name and visibility stay the same.
 
@@ -228,7 +228,7 @@ class TemplateManager:
             NotFound: no such template or version.
             Forbidden, Stale, Conflict: as for `update`.
         """
-        last = await self._changeable(actor, ref, latest)
+        last = await self.changeable(actor, ref, latest)
         old = await self._store.templates.get(last.id, version)
         draft = replace(old.draft, name=last.name)
         trusted = old.trusted and actor.vouches_for(last.owner)
@@ -278,36 +278,39 @@ class TemplateManager:
             ),
         )
 
-    async def delete(self, actor: Actor, ref: str, *, version: int | None = None) -> None:
+    async def delete(self, actor: Actor, ref: str, *, version: Version = None) -> None:
         """Delete a template with all its versions; jobs created from it are kept.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
             Conflict: schedules use it (the message names them), or it changed concurrently.
         """
-        latest = await self._changeable(actor, ref, version)
+        latest = await self.changeable(actor, ref, version)
         event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
         try:
             await self._store.templates.delete(latest.id, latest.version, event, _seeing(actor))
         except Conflict:
-            await self._changeable(actor, latest.id, version)
+            await self.changeable(actor, latest.id, version)
             raise
 
     async def deletable(
-        self, actor: Actor, ref: str, *, version: int | None = None
+        self, actor: Actor, ref: str, *, version: Version = None
     ) -> tuple[CrawlTemplate, int]:
         """Return the template that `delete` would delete, and how many versions it has.
 
         Raises:
             NotFound, Forbidden, Stale, Conflict: as for `delete`.
         """
-        latest = await self._changeable(actor, ref, version)
+        latest = await self.changeable(actor, ref, version)
         await self._store.templates.check_unused(latest.id, _seeing(actor))
         return latest, len(await self._store.templates.versions(latest.id))
 
-    async def _changeable(
-        self, actor: Actor, ref: str, version: int | None = None
-    ) -> CrawlTemplate:
+    async def changeable(self, actor: Actor, ref: str, version: Version = None) -> CrawlTemplate:
+        """Return the latest version of a template that the actor may change.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+        """
         template = await self.resolve(actor, ref)
         if not actor.may_change(template.owner):
             raise Forbidden(f"{actor.id} may use template {ref}, not change it; duplicate it")
@@ -326,6 +329,7 @@ class TemplateManager:
         same = (draft.spec, draft.parameters) == (latest.spec, latest.parameters)
         trusted = asked.trusted or (same and latest.trusted)
         if (draft, public, trusted) == (latest.draft, latest.public, latest.trusted):
+            reply().unchanged = True
             return SavedTemplate(template=latest, stripped=taken_out)
         now = self._clock.now()
         template = replace(
@@ -348,7 +352,7 @@ class TemplateManager:
             raise
         except Conflict:
             # the name is taken, or the template changed concurrently
-            await self._changeable(actor, latest.id, asked.version)
+            await self.changeable(actor, latest.id, asked.version)
             raise
         return SavedTemplate(
             template=template, stripped=taken_out, kept=handover.kept if handover else ()
@@ -371,7 +375,7 @@ class _Change(Struct, frozen=True):
     draft: TemplateDraft
     public: bool
     trusted: bool  # even if the content differs from the latest version
-    version: int | None  # that must still be the latest; None: any
+    version: Version  # that must still be the latest; None: any
 
 
 class _Handover(Struct):

@@ -1,6 +1,6 @@
 """The routes, a module for each kind of thing."""
 
-from crawlyard.web.api import schedules, templates, webhooks
+from crawlyard.web.api import schedules, webhooks
 from crawlyard.web.api.access import auth, settings, tokens, users, views
 from crawlyard.web.api.fleet import (
     attention,
@@ -21,7 +21,6 @@ ROUTERS = (
     users.router,
     tokens.router,
     pages.router,
-    templates.router,
     schedules.router,
     webhooks.router,
     workers.router,

@@ -19,6 +19,7 @@ from crawlyard.core.answers.schedules.schedules import (
     ScheduleOut,
     TickOut,
 )
+from crawlyard.core.blame import blaming
 from crawlyard.core.schedules.forecast import ForecastBounds, forecast_of
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.schedules.timetable import timetable
@@ -28,7 +29,6 @@ from crawlyard.services.surface import Surface
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.web.asking import ReadsSchedules, SiteOf, WritesSchedules, caller_of
 from crawlyard.web.documenting import NOT_MODIFIED, problems
-from crawlyard.web.errors.blame import blaming
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.expanding import ScheduleExpansion
 from crawlyard.web.live.begin import BEGINS_STREAM

@@ -22,8 +22,8 @@ from crawlyard.web.openapi import body_schema
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST, Route
+from crawlyard.web.spec_schema import template_schema
 from crawlyard.web.wire.schedules.schedule_asks import ScheduleAsk
-from crawlyard.web.wire.templates.template_asks import template_schema
 from crawlyard.web.wire.webhooks.webhook_asks import WebhookAsk
 
 _JOBS = endpoints_of(Jobs)

@@ -21,9 +21,8 @@ from crawlyard.core.schedules.schedule import (
 )
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME
 from crawlyard.errors import Invalid
-from crawlyard.services.jobs.jobs import MAX_REASON
+from crawlyard.services.jobs.jobs import MAX_REASON, MAX_VERSION
 from crawlyard.web.wire.base import Ask, example
-from crawlyard.web.wire.templates.template_asks import MAX_VERSION
 
 MOST_NEXT = 100
 """Runs that are told at once."""
