@@ -48,7 +48,7 @@ class Client:
         self._http = httpx.Client(
             headers=own.headers, timeout=own.timeout_s, transport=transport, verify=verified()
         )
-        self._calls = calls = Calls(own, self._http)
+        self.calls = calls = Calls(own, self._http)
         self.jobs = Jobs(calls)
         self.templates = Templates(calls)
         self.schedules = Schedules(calls)
@@ -80,7 +80,7 @@ class Client:
         Raises:
             CrawlyardError: the server refused, or nobody answered.
         """
-        return self._calls.send(method, path, params=params, body=body, headers=headers)
+        return self.calls.send(method, path, params=params, body=body, headers=headers)
 
     def close(self) -> None:
         """Close the connections."""
