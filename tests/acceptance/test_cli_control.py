@@ -138,7 +138,7 @@ def test_a_running_job_can_be_read_and_changed(either: Shell, slow_site: str) ->
         exported = either.run("jobs", "export", "last")
         code, out, _ = rest(process)
 
-    assert json.loads(changed.stdout)["priority"] == "high"
+    assert json.loads(changed.stdout)["spec"]["priority"] == "high"
     assert len(exported.stdout.splitlines()) > 0
     job = json.loads(out)
     assert (code, job["state_reason"]) == (0, "limit_pages")

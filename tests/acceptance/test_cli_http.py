@@ -199,8 +199,8 @@ def test_any_request_can_be_made(yard: Shell) -> None:
     listed = yard.run("api", "GET", "jobs", "-F", "limit=1", "-i")
     refused = yard.run("api", "GET", "jobs/none")
 
-    assert (job["object"], job["name"]) == ("job", "raw")
-    assert json.loads(patched.stdout)["priority"] == "high"
+    assert (job["object"], job["spec"]["name"]) == ("job", "raw")
+    assert json.loads(patched.stdout)["spec"]["priority"] == "high"
     assert listed.stdout.startswith("HTTP 200\n")
     assert json.loads(listed.stdout.splitlines()[-1])["object"] == "list"
     assert refused.returncode == 3
@@ -220,7 +220,7 @@ def test_a_list_is_read_to_its_end(yard: Shell) -> None:
         "third",
         "first",
     }
-    assert [job["name"] for job in told][:3] == ["third", "second", "first"]
+    assert [job["spec"]["name"] for job in told][:3] == ["third", "second", "first"]
     assert all(set(job) == {"name"} for job in told)
 
 

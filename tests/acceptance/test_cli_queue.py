@@ -79,7 +79,7 @@ def test_slots_are_kept_for_urgent_jobs(shell: Shell, site: str) -> None:
     drained = shell.run("work", "--drain", "--jobs", "1", "--reserve-urgent", "1")
 
     listed = shell.run("jobs", "list", "-o", "jsonl").stdout.splitlines()
-    states = {job["priority"]: job["state"] for job in map(json.loads, listed)}
+    states = {job["spec"]["priority"]: job["state"] for job in map(json.loads, listed)}
     assert drained.returncode == 0, drained.stderr
     assert states == {"urgent": "completed", "high": "pending"}
 

@@ -236,7 +236,11 @@ class TestRuns:
         job_id = schedules(nightly, "run", "nightly").stdout.strip()
 
         job = nightly.job()
-        assert (job["id"], job["name"], job["tags"]) == (job_id, "nightly", ["docs"])
+        assert (job["id"], job["spec"]["name"], job["spec"]["tags"]) == (
+            job_id,
+            "nightly",
+            ["docs"],
+        )
         [tick] = schedules_json(nightly, "runs", "nightly")
         assert (tick["outcome"], tick["reason"], tick["job_id"]) == ("ran", "by_user", job_id)
 

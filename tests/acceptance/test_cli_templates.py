@@ -49,7 +49,7 @@ def test_a_job_is_made_of_a_template_and_says_so(news: Shell, site: str) -> None
     assert ran.returncode == 0, ran.stderr
     assert len(records(news.folder / "p.jsonl")) == 5
     job, template = news.job(), shown(news, "show", "news")
-    assert (job["name"], job["tags"]) == (f"news of {site}/", ["news"])
+    assert (job["spec"]["name"], job["spec"]["tags"]) == (f"news of {site}/", ["news"])
     assert job["origin"] == {
         "template_id": template["id"],
         "template_version": 1,
@@ -69,12 +69,16 @@ def test_options_that_are_given_win_and_others_leave_the_template_alone(
     other = news.run(*words, f"{site}/other", "--max-pages", "3", "--per-host", "2", "--json")
 
     kept, won = json.loads(plain.stdout), json.loads(other.stdout)
-    assert (kept["limits"]["pages"], kept["spec"]["per_host"], kept["spec"]["delay_s"]) == (
+    assert (kept["spec"]["limits"]["pages"], kept["spec"]["per_host"], kept["spec"]["delay_s"]) == (
         10,
         8,
         0,
     )
-    assert (won["limits"]["pages"], won["spec"]["per_host"], won["spec"]["delay_s"]) == (3, 2, 0)
+    assert (won["spec"]["limits"]["pages"], won["spec"]["per_host"], won["spec"]["delay_s"]) == (
+        3,
+        2,
+        0,
+    )
     assert won["spec"]["urls"] == [f"{site}/other"]
     assert kept["origin"]["given"] == ["max_depth"]
     assert won["origin"]["given"] == ["urls", "limits.pages", "per_host"]

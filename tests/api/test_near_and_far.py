@@ -23,12 +23,17 @@ FORM = {"urls": [URL], "name": "docs", "priority": "high", "limits": {"pages": 3
 
 async def test_a_job_is_made_changed_moved_and_deleted(yard: Surface) -> None:
     job = await yard.jobs.create(FORM)
-    assert (job.name, job.state, job.priority, job.limits.pages) == ("docs", "pending", "high", 3)
+    assert (job.spec.name, job.state, job.spec.priority, job.spec.limits.pages) == (
+        "docs",
+        "pending",
+        "high",
+        3,
+    )
 
     paused = await yard.jobs.pause(job.id, "a break", version=job.version)
     edited = await yard.jobs.edit(job.id, {"limits": {"pages": None}}, version=paused.version)
     assert (paused.state, paused.detail) == ("paused", "a break")
-    assert edited.limits.pages is None
+    assert edited.spec.limits.pages is None
 
     for act in (yard.jobs.resume, yard.jobs.cancel):
         moved = await act(job.id)

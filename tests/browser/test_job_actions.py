@@ -93,7 +93,12 @@ async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: S
         await expect(page.locator(".head .st")).to_have_text("Pending")
         await expect(page.get_by_label("How far it is")).to_contain_text("of 2.0 GB")
     told = await stage.ask("GET", f"/jobs/{crawl.id}")
-    assert told["limits"] == {"pages": 500, "bytes": 2 * 10**9, "duration_s": 5400, "errors": None}
+    assert told["spec"]["limits"] == {
+        "pages": 500,
+        "bytes": 2 * 10**9,
+        "duration_s": 5400,
+        "errors": None,
+    }
 
 
 async def test_pace_and_rules_are_changed_while_a_job_runs(stage: Stage) -> None:
@@ -112,7 +117,7 @@ async def test_pace_and_rules_are_changed_while_a_job_runs(stage: Stage) -> None
         await form.get_by_role("button", name="Save").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Other docs")
     told = await stage.ask("GET", f"/jobs/{crawl.id}")
-    assert (told["priority"], told["spec"]["delay_s"]) == ("high", 2)
+    assert (told["spec"]["priority"], told["spec"]["delay_s"]) == ("high", 2)
     assert told["spec"]["exclude"] == ["*/print/*", "*.zip"]
 
 
@@ -130,7 +135,7 @@ async def test_what_somebody_else_changed_meanwhile_is_told_and_kept(stage: Stag
         await form.get_by_role("button", name="Save", exact=True).click()
         await expect(form).to_be_hidden()
     told = await stage.ask("GET", f"/jobs/{crawl.id}")
-    assert (told["limits"]["pages"], told["limits"]["errors"]) == (200, 9)
+    assert (told["spec"]["limits"]["pages"], told["spec"]["limits"]["errors"]) == (200, 9)
 
 
 async def test_an_exclusion_tells_what_goes_before_it_goes(stage: Stage) -> None:
@@ -179,7 +184,7 @@ async def test_a_job_becomes_a_template_and_is_copied(stage: Stage) -> None:
         assert copied["as command line"] == f"crawlyard jobs watch {crawl.id}"
         assert f"/api/v1/jobs/{crawl.id}" in copied["as curl"]
         own = json.loads(copied["its settings as JSON"])
-        assert (own["name"], own["limits"]["pages"]) == ("Docs of the yard", 100)
+        assert (own["spec"]["name"], own["spec"]["limits"]["pages"]) == ("Docs of the yard", 100)
         assert "scope" not in own
 
         await page.locator(".acts summary").last.click()

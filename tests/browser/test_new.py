@@ -54,7 +54,7 @@ async def test_a_crawl_is_looked_at_and_tested_and_started(stage: Stage, site: s
         await page.get_by_role("button", name="Start crawl").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Three pages")
         job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
-        assert (job["limits"]["pages"], job["spec"]["exclude"]) == (20_000, ["*/b"])
+        assert (job["spec"]["limits"]["pages"], job["spec"]["exclude"]) == (20_000, ["*/b"])
 
 
 async def test_the_sitemaps_of_a_site_are_named_with_their_size(stage: Stage) -> None:
@@ -95,7 +95,7 @@ async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> No
         body = json.loads(curl[curl.index("-d") + 1])
         assert curl[-1] == f"{stage.base}/api/v1/jobs"
         made = await stage.ask("POST", "/jobs", body)
-        assert made["limits"]["duration_s"] == 7200
+        assert made["spec"]["limits"]["duration_s"] == 7200
 
 
 async def test_a_template_asks_for_what_it_leaves_open(stage: Stage) -> None:
@@ -112,7 +112,7 @@ async def test_a_template_asks_for_what_it_leaves_open(stage: Stage) -> None:
         await page.get_by_role("button", name="Start crawl").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("docs.example.org")
         job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
-        assert (job["limits"]["pages"], job["origin"]["template_id"]) == (7, made["id"])
+        assert (job["spec"]["limits"]["pages"], job["origin"]["template_id"]) == (7, made["id"])
 
 
 async def test_what_is_asked_for_is_kept_as_a_template(stage: Stage) -> None:

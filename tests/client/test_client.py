@@ -73,7 +73,7 @@ async def test_a_job_is_submitted_found_changed_moved_and_deleted(yard: AsyncCli
     counts = await yard.jobs.counts(state="paused")
     await yard.jobs.delete(made.id)
 
-    assert (made.limits.pages, edited.priority, paused.state) == (5, "high", "paused")
+    assert (made.spec.limits.pages, edited.spec.priority, paused.state) == (5, "high", "paused")
     assert (listed, counts.total) == ([made.id], 1)
     with pytest.raises(NotFound, match=made.id):
         await yard.jobs.get(made.id)

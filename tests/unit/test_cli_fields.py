@@ -64,8 +64,8 @@ def test_a_name_that_is_given_twice_is_one() -> None:
     ("fields", "said"),
     [
         ("id,colour", "got 'colour'"),
-        ("limits.colour", "got 'colour' in 'limits.colour'"),
-        ("name.first", "nothing is within a value"),
+        ("usage.colour", "got 'colour' in 'usage.colour'"),
+        ("state.first", "nothing is within a value"),
         ("spec.webhooks.colour", ""),
     ],
 )
@@ -93,15 +93,15 @@ def test_fields_stay_where_they_were() -> None:
     job = job_out(limits=Limits(pages=5, duration_s=3600), tags=("a", "b"))
     record = as_dict(job)
 
-    picked = Fields.of("tags,limits.pages,limits.duration_s,state").only(record)
+    picked = Fields.of("spec.tags,spec.limits.pages,spec.limits.duration_s,state").only(record)
 
     assert picked == {
-        "tags": ["a", "b"],
-        "limits": {"pages": 5, "duration_s": 3600},
+        "spec": {"tags": ["a", "b"], "limits": {"pages": 5, "duration_s": 3600}},
         "state": "pending",
     }
-    assert list(picked) == ["tags", "limits", "state"]
-    assert Fields.of("limits.pages,limits").only(record) == {"limits": record["limits"]}
+    assert list(picked) == ["spec", "state"]
+    assert list(picked["spec"]) == ["tags", "limits"]
+    assert Fields.of("usage.pages,usage").only(record) == {"usage": record["usage"]}
 
 
 async def test_rows_have_the_fields_in_their_order(

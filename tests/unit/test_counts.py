@@ -55,7 +55,7 @@ def test_a_limit_of_one_is_singular() -> None:
         "the limit of 1 error was reached and passed by 1 error"
     )
     out = job_out(limits=Limits(pages=1, errors=1))
-    assert [ceiling(out.limits, name) for name in ("pages", "errors")] == ["1 page", "1 error"]
+    assert [ceiling(out.spec.limits, name) for name in ("pages", "errors")] == ["1 page", "1 error"]
 
 
 @pytest.mark.parametrize("suffix", ["py", "js"])

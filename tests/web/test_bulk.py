@@ -82,7 +82,7 @@ class TestAtOnce:
         if body["action"] == "retry" and "scope" not in body:
             assert (await rig.get(f"jobs/{result['new_id']}")).json()["retry_of"] == job
         if body["action"] == "set_priority":
-            assert (await rig.get(f"jobs/{job}")).json()["priority"] == "urgent"
+            assert (await rig.get(f"jobs/{job}")).json()["spec"]["priority"] == "urgent"
 
     async def test_a_filter_means_what_the_list_shows(self, rig: Rig) -> None:
         docs = await some(rig, 2, tags=["docs"])

@@ -61,7 +61,7 @@ class TestJobs:
 
         assert plan["due_at"] == job["due_at"] == "2026-01-03T00:00:00Z"
         assert (plan["config"], plan["sources"]) == (config["config"], config["sources"])
-        assert (plan["limits"], plan["origin"]) == (job["limits"], job["origin"])
+        assert (plan["limits"], plan["origin"]) == (job["spec"]["limits"], job["origin"])
         assert plan["sources"]["limits.pages"] == "template v1"
         assert plan["sources"]["delay_s"] == "settings"
 

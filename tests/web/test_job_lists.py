@@ -18,7 +18,7 @@ async def found(rig: Rig, query: str, by: str = LOCAL.id) -> list[str]:
     """Return the names of the jobs that a query finds, sorted."""
     answer = await rig.get(f"jobs?{query}", by=by)
     assert answer.status_code == 200, answer.text
-    return sorted(job["name"] for job in answer.json()["items"])
+    return sorted(job["spec"]["name"] for job in answer.json()["items"])
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ class TestWait:
         await rig.clock.advance(timedelta(seconds=1))
 
         answer = await waits.answer()
-        assert (answer.json()["state"], answer.json()["name"]) == ("pending", "n")
+        assert (answer.json()["state"], answer.json()["spec"]["name"]) == ("pending", "n")
 
     async def test_it_may_wait_for_states_and_ends_with_the_job(self, rig: Rig) -> None:
         job = await rig.job()

@@ -14,7 +14,11 @@ async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
     assert answer.status_code == 201
     job = answer.json()
     assert answer.headers["location"] == f"/api/v1/jobs/{job['id']}"
-    assert (job["state"], job["name"], job["limits"]["pages"]) == ("pending", "docs", 5)
+    assert (job["state"], job["spec"]["name"], job["spec"]["limits"]["pages"]) == (
+        "pending",
+        "docs",
+        5,
+    )
     assert (await rig.get(f"jobs/{job['id']}")).json() == job
     assert (await rig.get("jobs")).json()["items"] == [job]
 
@@ -145,10 +149,10 @@ async def test_a_refused_request_may_be_mended_under_its_key(rig: Rig) -> None:
 async def test_an_answer_has_the_fields_alone_that_were_asked_for(rig: Rig) -> None:
     job = await rig.job(limits={"pages": 5})
 
-    one = await rig.get(f"jobs/{job['id']}?fields=id,limits.pages")
+    one = await rig.get(f"jobs/{job['id']}?fields=id,spec.limits.pages")
     many = await rig.get("jobs?fields=state")
 
-    assert one.json() == {"id": job["id"], "limits": {"pages": 5}}
+    assert one.json() == {"id": job["id"], "spec": {"limits": {"pages": 5}}}
     assert many.json()["items"] == [{"state": "pending"}]
 
 

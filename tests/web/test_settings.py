@@ -191,7 +191,7 @@ class TestCeilings:
 
         job = await rig.job("ada", limits={"pages": 1000, "bytes": 10, "errors": 3})
 
-        assert job["limits"] == {"pages": 100, "bytes": 10, "duration_s": 3600, "errors": 3}
+        assert job["spec"]["limits"] == {"pages": 100, "bytes": 10, "duration_s": 3600, "errors": 3}
         (told,) = await rig.yard.store.events.events(EventQuery(subject=job["id"]))
         assert told.data["cut"] == {"limits.pages": 100, "limits.duration_s": 3600}
 
@@ -201,7 +201,7 @@ class TestCeilings:
         job = await rig.job(limits={"pages": 99})
 
         (told,) = await rig.yard.store.events.events(EventQuery(subject=job["id"]))
-        assert job["limits"]["pages"] == 99
+        assert job["spec"]["limits"]["pages"] == 99
         assert "cut" not in told.data
 
     async def test_an_edit_does_not_lift_a_limit_over_a_ceiling(self, rig: Rig) -> None:
@@ -264,7 +264,7 @@ class TestDefaults:
         job = await rig.job(delay=1)
 
         assert job["spec"]["delay_s"] == 1
-        assert (job["limits"]["pages"], job["spec"]["user_agent"]) == (7, "us/1")
+        assert (job["spec"]["limits"]["pages"], job["spec"]["user_agent"]) == (7, "us/1")
 
     async def test_a_template_lies_over_them(self, rig: Rig) -> None:
         await put(rig, "defaults", {"delay_s": 3, "per_host": 1, "limits": {"pages": 7}})
@@ -276,7 +276,7 @@ class TestDefaults:
 
         told = job.json()
         assert (told["spec"]["delay_s"], told["spec"]["per_host"]) == (2, 1)
-        assert (told["limits"]["pages"], told["limits"]["errors"]) == (7, 4)
+        assert (told["spec"]["limits"]["pages"], told["spec"]["limits"]["errors"]) == (7, 4)
         assert told["spec"]["concurrency"] == 5
 
     async def test_the_command_line_goes_without_them(self, rig: Rig) -> None:

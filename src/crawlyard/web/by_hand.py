@@ -75,7 +75,7 @@ async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
     form = given.pop("format_", None) or accepted(request.headers.get("accept", ""))
     job = await jobs.get(given["job_id"])
-    name = file_name(job.name, job.id, form)
+    name = file_name(job.spec.name, job.id, form)
     return StreamingResponse(
         await jobs.export(**given, format_=form),
         media_type=MEDIA_TYPES[form],

@@ -38,8 +38,7 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
     for word, given in asked.items():
         changed = FIELDS[word]
         if changed.many:
-            now = job.tags if word == "tags" else getattr(job.spec, changed.name)
-            changes[changed.path] = _listed(now, given)
+            changes[changed.path] = _listed(getattr(job.spec, changed.name), given)
         elif given[-1] == values.NONE and (changed.about.null or changed.kind is str):
             changes[changed.path] = changed.default
         else:

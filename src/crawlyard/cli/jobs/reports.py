@@ -134,7 +134,7 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
     spec = found.spec
     told = {
         "id": found.id,
-        "name": found.name,
+        "name": found.spec.name,
         "state": "damaged" if found.damaged else state_words(found),
         "detail": found.detail,
         "waits for": "; ".join(wait.detail for wait in found.waits_for if not found.damaged),
@@ -143,7 +143,7 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
         "progress": " · ".join(numbers(found)),
         "outlook": " · ".join(outlook(found)) if found.state == "running" or found.due_in_s else "",
         "current url": found.current_url,
-        "limits": limits_words(found.limits),
+        "limits": limits_words(found.spec.limits),
         "skipped": f"{found.usage.skipped:,}" if found.usage.skipped else "",
         "redirects": f"{found.usage.redirects:,}" if found.usage.redirects else "",
         "need scripts": counted(n, "page") if (n := found.usage.needs_scripts) else "",
@@ -152,8 +152,8 @@ def facts(found: JobOut, template: str = "") -> list[tuple[str, str]]:
         "exclude": ", ".join(spec.exclude),
         "pace": f"delay {duration_text(timedelta(seconds=spec.delay_s))}, "
         f"{spec.per_host} at once to a host, {spec.concurrency} in all",
-        "priority": found.priority,
-        "tags": ", ".join(found.tags),
+        "priority": found.spec.priority,
+        "tags": ", ".join(found.spec.tags),
         "worker": found.worker or "",
         "workers": found.workers if found.worker is None and found.workers else "",
         "retry of": found.retry_of or "",

@@ -53,7 +53,7 @@ def hints(session: Session, job: JobOut) -> list[str]:
     found: list[str] = []
     limit = job.state_reason.removeprefix(_LIMIT)
     if job.state_reason.startswith(_LIMIT) and job.usage.discovered > job.usage.done:
-        raised = f"limits.{limit}={_twice(job.limits, limit)}"
+        raised = f"limits.{limit}={_twice(job.spec.limits, limit)}"
         found.append(f"go on: {session.hint(f'jobs set {job.id} {raised}')}")
         found.append(f"       {session.hint(f'jobs resume {job.id} --watch')}")
     elif job.state == "cancelled" and job.usage.discovered > job.usage.done:

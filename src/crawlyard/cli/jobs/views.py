@@ -33,7 +33,7 @@ def left(job: JobOut) -> str:
 def title(job: JobOut) -> str:
     """Return the name of a job, or what it starts from."""
     first = (*job.spec.urls, *job.spec.sitemaps)[0]
-    return job.name or first
+    return str(job.spec.name) or first
 
 
 def _until(job: JobOut) -> str:
@@ -67,7 +67,7 @@ def jobs_view(now: datetime) -> View[JobOut]:
                 right=True,
             ),
             Column(name="REASON", value=lambda j: j.state_reason, least=110),
-            Column(name="PRIORITY", value=lambda j: j.priority, least=90),
+            Column(name="PRIORITY", value=lambda j: j.spec.priority, least=90),
             Column(
                 name="AGE",
                 value=lambda j: _rfc3339(j, "created_at"),

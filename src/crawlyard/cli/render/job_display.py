@@ -151,8 +151,8 @@ def outlook(job: JobOut) -> list[str]:
     eta = job.progress.eta
     parts = [f"{left(job)} left"] if eta else [f"time left: {job.progress.eta_unknown}"]
     if eta is not None and eta.limit is not None:
-        parts.append(f"then the limit of {ceiling(job.limits, eta.limit)}")
-    elif told := limits_words(job.limits):
+        parts.append(f"then the limit of {ceiling(job.spec.limits, eta.limit)}")
+    elif told := limits_words(job.spec.limits):
         parts.append(f"limits: {told}")
     return parts
 
@@ -176,7 +176,7 @@ def fraction(job: JobOut) -> float:
     usage = job.usage
     parts = [usage.done / usage.discovered if usage.discovered else 0.0]
     for field in LIMITS.values():
-        most = getattr(job.limits, field)
+        most = getattr(job.spec.limits, field)
         if most:
             parts.append(getattr(usage, field) / most)
     return min(1.0, max(parts))

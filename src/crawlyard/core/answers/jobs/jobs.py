@@ -142,6 +142,8 @@ class _SpecOut(Wire, frozen=True, kw_only=True):
         shown = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
         return cls.filled(
             spec,
+            name=hidden_urls(spec.name),
+            limits=LimitsOut.of(spec.limits),
             retry=RetryOut.of(spec.retry),
             spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
             webhooks=tuple(JobWebhookOut.of(webhook) for webhook in spec.webhooks),
@@ -149,8 +151,8 @@ class _SpecOut(Wire, frozen=True, kw_only=True):
         )
 
 
-_OF_THE_JOB = frozenset({"name", "tags", "priority", "limits"})  # it shows them itself
 _SHAPES: Mapping[str, Any] = {
+    "limits": LimitsOut,
     "retry": RetryOut,
     "spread": int | Literal["auto"],
     "webhooks": tuple[JobWebhookOut, ...],
@@ -177,12 +179,9 @@ if TYPE_CHECKING:
 else:
     SpecOut = defstruct(
         "SpecOut",
-        [(n, _shape(n)) for n in JobSpec.__struct_fields__ if n not in _OF_THE_JOB],
+        [(name, _shape(name)) for name in JobSpec.__struct_fields__],
         bases=(_SpecOut,),
-        namespace={
-            "__doc__": "What was asked for, but for name, tags, priority and limits: "
-            "the job shows those itself."
-        },
+        namespace={"__doc__": "What was asked for; credentials show no value."},
         kw_only=True,
         frozen=True,
     )
@@ -220,7 +219,6 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
 
     id: str
     object: Literal["job"] = "job"
-    name: str
     owner: str
     state: str
     state_reason: str
@@ -228,8 +226,6 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
     damaged: Text = ""  # why its row cannot be read; its spec is what is left; empty: it can
     allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
     url: Text  # the first that it begins with
-    priority: str
-    tags: tuple[str, ...]
     created_at: Instant
     queued_at: Instant
     due_at: Instant
@@ -239,7 +235,6 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
     ended_at: Instant | None
     updated_at: Instant
     version: int
-    limits: LimitsOut
     usage: UsageOut
     progress: ProgressOut
     current_url: Text
@@ -262,7 +257,6 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
         made = cls.filled(
             job,
             object="job",
-            name=hidden_urls(job.spec.name),
             state_reason=reason_shown(job, waits),
             damaged=hidden_urls(job.damaged),
             detail=detail_of(job),
@@ -270,11 +264,8 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             url=first_url(job),
             source=str(source_of(job)),
             waits_for=tuple(map(WaitOut.of, waits)),
-            priority=str(job.priority),
-            tags=job.spec.tags,
             due_in_s=seconds(due_in),
             updated_at=changed_at(standing),
-            limits=LimitsOut.of(job.limits),
             usage=UsageOut.of(shard.usage),
             progress=ProgressOut.of(progress),
             current_url=progress.current_url,

@@ -33,7 +33,10 @@ export function merged(known, news) {
     const ends = { eta_p10_s: p10_s, eta_p50_s: p50_s, eta_p90_s: p90_s, eta_confidence: confidence, eta_limit: limit };
     Object.assign(more, progress, ends, { found: progress.discovered });
   }
-  if (news.spec) more.url = [...news.spec.urls, ...news.spec.sitemaps][0];
+  if (news.spec) {
+    const { urls, sitemaps, name, tags, priority, limits } = news.spec;
+    Object.assign(more, { url: [...urls, ...sitemaps][0], name, tags, priority, limits });
+  }
   if (news.state && v > known.v) more.waits_for ??= []; // what is known of them is of before
   const job = { ...known, ...more, v, version: v, progress: undefined };
   const at = host(job.url);
