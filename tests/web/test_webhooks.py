@@ -27,7 +27,7 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 def granting(rig: Rig, grants: Grants) -> Rig:
     """Return *rig* with a yard that grants its users no more than that, and asks no DNS."""
-    rig.yard.webhooks = Webhooks(rig.yard.store, rig.clock, grants, resolve)
+    rig.yard.services.webhooks = Webhooks(rig.yard.store, rig.clock, grants, resolve)
     return rig
 
 

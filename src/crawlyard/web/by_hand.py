@@ -9,11 +9,14 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.export.base import Format, file_name
+from crawlyard.services.fleet.gauges import MEDIA_TYPE as EXPOSITION
+from crawlyard.services.fleet.monitoring import Monitoring
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.web.asking import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments
 from crawlyard.web.errors.problems import Problem
 from crawlyard.web.rates import Bucket
+from crawlyard.web.streams import STREAMED, STREAMS
 
 MEDIA_TYPES = {
     Format.JSONL: "application/jsonl",
@@ -77,6 +80,12 @@ async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     )
 
 
+async def metrics(request: Request, one: Endpoint, monitoring: Monitoring) -> Response:
+    """Answer with the figures of the yard."""
+    await arguments(request, one)
+    return Response(await monitoring.metrics(), media_type=EXPOSITION)
+
+
 def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
     """Return the first format of *forms* that a header `Accept` names.
 
@@ -102,8 +111,17 @@ def files_of(*forms: Format) -> dict[str, Any]:
     }
 
 
-FILES = {"results_export": files_of(*Format)}
+FILES = {
+    "results_export": files_of(*Format),
+    "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
+    **STREAMED,
+}
 """The content of answers that are no JSON, by the names of their endpoints."""
 
-BY_HAND: Mapping[str, ByHand] = {"results_page": page, "results_export": export}
+BY_HAND: Mapping[str, ByHand] = {
+    "results_page": page,
+    "results_export": export,
+    "monitoring_metrics": metrics,
+    **STREAMS,
+}
 """By the names of their endpoints."""

@@ -42,18 +42,27 @@ def routes_of(
 ) -> list[Route]:
     """Return the routes of endpoints; *by_hand* answers some of them, by their names."""
     return [
-        Route(prefix + one.path, _endpoint(one, by_hand.get(one.name)), methods=[one.method])
+        Route(path_of(prefix, one), _endpoint(one, by_hand.get(one.name)), methods=[one.method])
         for one in sorted(endpoints, key=lambda one: "{" in one.path)  # /jobs/counts is no id
         if "same" not in one.marks  # its route is that of another
     ]
+
+
+def path_of(prefix: str, one: Endpoint) -> str:
+    """Return the whole path of an endpoint of the API below *prefix*."""
+    return one.path if "root" in one.marks else prefix + one.path
 
 
 def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
         site = site_of(request)
         caller = await admitted(request, site, one.who)
-        service = getattr(Surface(site.yard.services, caller.actor, caller.permits), one.noun)
-        return await (by_hand or answer)(request, one, service)
+        permits = None if caller.credential.permits is None else caller.permits
+        service = getattr(Surface(site.yard.services, caller.actor, permits), one.noun)
+        try:
+            return await (by_hand or answer)(request, one, service)
+        except Invalid as error:
+            raise _blamed(error, one) from None
 
     async def endpoint(request: Request) -> Response:
         return await answered(request, handler)
@@ -68,10 +77,7 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     if "seq" in one.marks:  # read first: what happens meanwhile comes in the stream again
         headers["X-Event-Seq"] = str(await site_of(request).yard.store.events.last())
     said = replying(request.is_disconnected)
-    try:
-        result = await one.call(service, **given)
-    except Invalid as error:
-        raise _blamed(error, one) from None
+    result = await one.call(service, **given)
     if isinstance(result, Slice) and result.next_cursor is not None:
         cursor, headers["Link"] = next_page(request, result.next_cursor)
         result = replace(result, next_cursor=cursor)
@@ -115,8 +121,9 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         header = one.mark(Header)
         if header is not None and header.name == "If-Match":
             given[one.name] = expected(request, required=header.required)
-        elif header is not None and (value := request.headers.get(header.name)) is not None:
-            given[one.name] = value
+        elif one.alias in request.headers:
+            values = {one.alias: request.headers[one.alias]}
+            given |= _converted([one], values, faults, query=True)
     given |= _converted(endpoint.at("query"), _query(request, endpoint, faults), faults, query=True)
     if request.method not in {"GET", "DELETE"}:
         body = await _body(request)

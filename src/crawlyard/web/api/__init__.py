@@ -1,10 +1,9 @@
 """The routes, a module for each kind of thing."""
 
-from crawlyard.web.api import schedules, templates, webhooks
+from crawlyard.web.api import schedules, templates
 from crawlyard.web.api.access import auth, settings, tokens, users, views
 from crawlyard.web.api.fleet import (
     attention,
-    events,
     health,
     hosts,
     meta,
@@ -12,7 +11,6 @@ from crawlyard.web.api.fleet import (
     pages,
     reference,
     stats,
-    watch,
     workers,
 )
 
@@ -23,11 +21,8 @@ ROUTERS = (
     pages.router,
     templates.router,
     schedules.router,
-    webhooks.router,
     workers.router,
     hosts.router,
-    watch.router,
-    events.router,
     settings.router,
     operations.router,
     views.router,
@@ -38,5 +33,5 @@ ROUTERS = (
 )
 """All routers, in the order of the document."""
 
-ROOT = (health.root, watch.root)
+ROOT = (health.root,)
 """Those that stand beside the API, at the root."""
