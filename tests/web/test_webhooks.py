@@ -206,6 +206,15 @@ async def test_absent_stays_and_null_is_the_default(yard: Rig) -> None:
     assert cleared.headers["etag"] == '"v3"'
 
 
+async def test_a_change_without_a_body_is_none(yard: Rig) -> None:
+    made = await a_webhook(yard)
+
+    answer = await yard.ask("PATCH", f"webhooks/{made['id']}")
+
+    assert pointers(answer) == [""]
+    assert (await yard.get(f"webhooks/{made['id']}")).json()["version"] == 1
+
+
 async def test_a_change_can_depend_on_the_version_that_was_seen(yard: Rig) -> None:
     made = await a_webhook(yard)
     path = f"webhooks/{made['id']}"

@@ -1,5 +1,6 @@
 """Endpoints over HTTP: what a request asks, and how the result is answered."""
 
+import re
 import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -186,14 +187,17 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """Return the members of a body; none if there is no body.
+    """Return the members of a body; none if there is no body where there need not be one.
 
     Raises:
         Problem: it is no JSON object.
     """
     raw = await request.body()
-    if not raw:
+    if not raw and request.method != "PATCH":
         return {}
+    if not raw:
+        fault = FieldErrorOut(pointer="", code="missing", detail="expected an object, got none")
+        raise Problem("validation_failed", fault.detail, more={"errors": (fault,)})
     try:
         body = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
@@ -295,15 +299,19 @@ def _dotted(path: str) -> str:
 
 
 _KINDS = {
-    "`int`": "a whole number",
-    "`float`": "a number",
-    "`str`": "text",
-    "`bool`": "true or false",
-    "`array`": "a list",
-    "`object`": "an object",
-    "`null`": "null",
-    "`datetime`": "an instant such as 2027-01-01T08:00:00Z",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "datetime": "an instant such as 2027-01-01T08:00:00Z",
 }
+_KIND = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
+
+
+def _in_words(kinds: re.Match[str]) -> str:
+    return " or ".join(_KINDS.get(word, word) for word in kinds[1].split(" | "))
 
 
 def _said(error: msgspec.ValidationError, value: object) -> str:
@@ -311,8 +319,7 @@ def _said(error: msgspec.ValidationError, value: object) -> str:
     said, _, path = str(error).partition(" - at `$")
     if said.startswith("Invalid RFC3339"):
         said = "Expected `datetime`"
-    for word, ours in _KINDS.items():
-        said = said.replace(word, ours)
+    said = _KIND.sub(_in_words, said)
     said = said.replace(" of length <= ", " of at most ").replace(" of length >= ", " of at least ")
     said = said.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
     said = said[:1].lower() + said[1:].replace("`", "")
