@@ -12,8 +12,8 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.stream_topic import Topic
 from crawlyard.errors import Forbidden, Invalid, NotFound
 from crawlyard.services.surface import Surface
-from crawlyard.store.db.in_memory import IN_MEMORY, open_in_memory
-from crawlyard.yard import Yard
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
 from tests.scribe import scribe_of
 
