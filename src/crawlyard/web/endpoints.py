@@ -4,6 +4,7 @@ import re
 import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Any
 from urllib.parse import unquote
@@ -231,7 +232,9 @@ def _converted(
                 name = f"{one.alias}.{fault.parameter}"
                 faults.append(_fault(name, fault.code, fault.detail, query=query))
         try:
-            given[one.name] = msgspec.convert(value, one.hint, strict=not query)
+            # else a number would be an instant, that many seconds after 1970
+            strict = not query or datetime in _bare(one.hint)
+            given[one.name] = msgspec.convert(value, one.hint, strict=strict)
         except msgspec.ValidationError as error:
             for path, code, said in _faults(value, one.hint, error):
                 name = f"{one.alias}.{path}" if path else one.alias
@@ -276,6 +279,14 @@ def _choices(hint: Any) -> tuple[Any, ...]:
     """Return the types among which *hint* leaves a choice."""
     unions = (typing.Union, types.UnionType)
     return typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
+
+
+def _bare(hint: Any) -> set[Any]:
+    """Return the types among which *hint* leaves a choice, without what is noted of them."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _bare(typing.get_args(hint)[0])
+    choices = _choices(hint)
+    return set(choices) if choices == (hint,) else {b for one in choices for b in _bare(one)}
 
 
 def _unknown(names: Iterable[str], known: list[str], *, query: bool) -> list[FieldErrorOut]:
