@@ -68,7 +68,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
     "procrastinate": ("dispatch",),
-    "prometheus_client": ("web.gauges",),
+    "prometheus_client": ("services.fleet.gauges",),
     "psycopg": ("dispatch",),  # in the store, SQLAlchemy loads it
     "psycopg_pool": ("dispatch.procrastinate",),
     "publicsuffixlist": ("engine.scope",),
@@ -107,7 +107,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
 RECORDS = frozenset(
     {
         *("msgspec.Struct", "msgspec.Meta", "msgspec.defstruct"),
-        *("msgspec.field", "msgspec.NODEFAULT"),
+        *("msgspec.field", "msgspec.NODEFAULT", "msgspec.UNSET", "msgspec.UnsetType"),
         *("msgspec.structs.replace", "msgspec.structs.fields", "msgspec.structs.asdict"),
         "msgspec.structs.force_setattr",
     }

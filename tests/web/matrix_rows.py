@@ -129,6 +129,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /webhooks/{webhook_id}", looks(), "webhook"),
     _row("PATCH /webhooks/{webhook_id}", changes(200), "webhook", _DESCRIBED),
     _row("DELETE /webhooks/{webhook_id}", changes(204), "webhook"),
+    _row("GET /webhooks/{webhook_id}/deletion", changes(200), "webhook"),
     _row("POST /webhooks/{webhook_id}/test", changes(), "webhook"),
     _row("POST /webhooks/{webhook_id}/rotate", changes(), "webhook"),
     _row("POST /webhooks/{webhook_id}/enable", changes(200), "webhook"),  # it is on

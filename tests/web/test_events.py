@@ -97,6 +97,8 @@ async def test_a_limited_token_sees_those_of_what_it_may_read(rig: Rig) -> None:
         "type=,",
         "since=yesterday",
         "since=2026-01-01T00:00:00",
+        "since=0.5",
+        "since=null",
         "sort=name",
         "subject=a&job=b",
         "limit=0",

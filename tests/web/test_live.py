@@ -307,6 +307,10 @@ async def test_what_cannot_be_listened_to_is_refused(live: LiveRig, asked: str) 
 
     async with live.listen(f"events/stream?{asked.format(job_id)}") as listener:
         assert problem(listener.answer) == (422, "validation_failed")
+        [fault] = listener.answer.json()["errors"]
+
+    wrong = asked.rpartition("&")[2].partition("=")[0]
+    assert (fault["parameter"], fault["pointer"]) == (wrong, None)
 
 
 async def test_one_token_has_so_many_streams_and_gets_their_places_back(

@@ -306,6 +306,19 @@ async def test_what_cannot_be_followed_is_refused(live: LiveRig, asked: str) -> 
         assert problem(listener.answer) == (422, "validation_failed")
 
 
+@pytest.mark.parametrize("place", ["x", "-1", "1.5", str(2**31)])
+async def test_a_place_that_is_none_is_named_as_the_header_that_it_is(
+    live: LiveRig, place: str
+) -> None:
+    scribe = await a_scribe(live)
+
+    async with live.listen(path(scribe), headers={"Last-Event-ID": place}) as listener:
+        assert problem(listener.answer) == (422, "validation_failed")
+        [fault] = listener.answer.json()["errors"]
+
+    assert (fault["parameter"], fault["pointer"]) == ("Last-Event-ID", None)
+
+
 async def test_it_ends_when_its_token_is_revoked(live: LiveRig) -> None:
     secret = await live.rig.token(LOCAL.id)
     shown = await live.rig.site.access.caller(secret, CredentialKind.TOKEN)

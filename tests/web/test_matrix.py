@@ -14,6 +14,7 @@ from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.services.surface import ENDPOINTS
 from crawlyard.web.api import ROOT, ROUTERS
+from crawlyard.web.endpoints import path_of
 from tests.web.matrix import (
     MAKERS,
     MISSING_ID,
@@ -41,7 +42,7 @@ def routes() -> Iterator[tuple[str, str]]:
                 assert isinstance(route, APIRoute)
                 for method in sorted(route.methods or ()):
                     yield f"{method} {route.path}", f"{prefix}{route.path}"
-    yield from ((f"{e.method} {e.path}", PREFIX + e.path) for e in ENDPOINTS)
+    yield from ((f"{e.method} {e.path}", path_of(PREFIX, e)) for e in ENDPOINTS)
 
 
 PATHS = dict(routes())

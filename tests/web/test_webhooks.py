@@ -27,7 +27,7 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 def granting(rig: Rig, grants: Grants) -> Rig:
     """Return *rig* with a yard that grants its users no more than that, and asks no DNS."""
-    rig.yard.webhooks = Webhooks(rig.yard.store, rig.clock, grants, resolve)
+    rig.yard.services.webhooks = Webhooks(rig.yard.store, rig.clock, grants, resolve)
     return rig
 
 
@@ -204,6 +204,15 @@ async def test_absent_stays_and_null_is_the_default(yard: Rig) -> None:
     assert (told["description"], told["events"], told["url"]) == ("y", ["job.*"], HOOK)
     assert (cleared.json()["description"], cleared.json()["events"]) == ("", ["*"])
     assert cleared.headers["etag"] == '"v3"'
+
+
+async def test_a_change_without_a_body_is_none(yard: Rig) -> None:
+    made = await a_webhook(yard)
+
+    answer = await yard.ask("PATCH", f"webhooks/{made['id']}")
+
+    assert pointers(answer) == [""]
+    assert (await yard.get(f"webhooks/{made['id']}")).json()["version"] == 1
 
 
 async def test_a_change_can_depend_on_the_version_that_was_seen(yard: Rig) -> None:

@@ -135,7 +135,10 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     who: Permit | Who
     status: int
     call: Callable[..., Any]
-    marks: frozenset[str] = frozenset()  # "seq": its answer tells the seq of the last event
+    marks: frozenset[str] = frozenset()
+    """``seq``: its answer tells the seq of the last event; ``root``: it stands beside the API;
+    ``404``: it may be answered with that problem, though its path has no parameter."""
+
     example: Mapping[str, Any] | None = None  # of a body
 
     @property
@@ -177,18 +180,19 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     def _parameter(self, name: str, hint: Any, default: Any) -> Parameter:
         kind, metas = opened(hint)
         rest = "query" if self.method in {"GET", "DELETE"} else "body"
-        place = rest
+        place, alias = rest, name.removesuffix("_")
+        header = next((meta for meta in metas if isinstance(meta, Header)), None)
         if f"{{{name}}}" in self.path:
             place = "path"
-        elif any(isinstance(meta, Header) for meta in metas):
-            place = "header"
+        elif header is not None:
+            place, alias = "header", header.name
         elif any(isinstance(meta, Rest) for meta in metas):
             place = "rest"
         elif "query" in metas:
             place = "query"
         return Parameter(
             name=name,
-            alias=name.removesuffix("_"),
+            alias=alias,
             hint=kind,
             default=default,
             place=place,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         bulk,
         effective_config,
         exclusions,
+        log_follow,
         page_search,
         preview,
         wait,
@@ -53,6 +54,7 @@ else:  # a command needs few of them
     bulk = lazily("crawlyard.services.jobs.bulk")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
+    log_follow = lazily("crawlyard.services.jobs.log_follow")
     page_search = lazily("crawlyard.services.jobs.page_search")
     preview = lazily("crawlyard.services.jobs.preview")
     wait = lazily("crawlyard.services.jobs.wait")
@@ -167,6 +169,11 @@ class Services:
     def watching(self) -> "status.Watching":
         """Return what workers report."""
         return status.Watching(self.store, self.jobs, self.clock)
+
+    @cached_property
+    def tailing(self) -> "log_follow.Tailing":
+        """Return what follows the logs of jobs."""
+        return log_follow.Tailing(self.store.journal, self.jobs, self.clock)
 
     @cached_property
     def fleet(self) -> "workers.Fleet":

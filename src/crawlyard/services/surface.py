@@ -1,12 +1,16 @@
 """What one user can do, the same near and far: `crawlyard.open` and `crawlyard.connect`."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
+from crawlyard.services.fleet.event_feed import EventFeed
+from crawlyard.services.fleet.monitoring import Monitoring
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.templates.templates import Templates
+from crawlyard.services.webhooks.hooks import Hooks
 
 if TYPE_CHECKING:
     from crawlyard.services.services import Services
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 class Surface:
     """The nouns of an instance, for one actor.
 
-    *permits* are those of what they showed; ``None``: all of their role.
+    *permits*: what they showed is good for these alone; ``None``: for all of their role.
     """
 
     def __init__(
@@ -24,6 +28,7 @@ class Surface:
         self._services = services
         self._actor = actor
         self._permits = PERMITS_OF[actor.role] if permits is None else permits
+        self._limited = permits is not None
 
     @cached_property
     def jobs(self) -> Jobs:
@@ -35,8 +40,28 @@ class Surface:
         """Return templates, their versions and files."""
         return Templates(self._services, self._actor, self._permits)
 
+    def webhooks(self) -> Hooks:
+        """Return webhooks and what was delivered to them."""
+        return Hooks(self._services, self._actor)
 
-NOUNS = {"jobs": Jobs, "templates": Templates}
+    @cached_property
+    def events(self) -> EventFeed:
+        """Return what has happened and what happens."""
+        return EventFeed(self._services, self._actor, self._permits, limited=self._limited)
+
+    @cached_property
+    def monitoring(self) -> Monitoring:
+        """Return figures of the whole instance."""
+        return Monitoring(self._services, self._actor)
+
+
+NOUNS: Mapping[str, type] = {
+    "jobs": Jobs,
+    "templates": Templates,
+    "webhooks": Hooks,
+    "events": EventFeed,
+    "monitoring": Monitoring,
+}
 """The services of a surface by their names, in the order of the document."""
 
 ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())

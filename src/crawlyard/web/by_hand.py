@@ -11,6 +11,8 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.base import Format, file_name
+from crawlyard.services.fleet.gauges import MEDIA_TYPE as EXPOSITION
+from crawlyard.services.fleet.monitoring import Monitoring
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.templates.templates import Templates
 from crawlyard.web.asking import count, proved, site_of
@@ -18,6 +20,7 @@ from crawlyard.web.endpoints import ByHand, answer, arguments
 from crawlyard.web.errors.problems import Problem
 from crawlyard.web.etags import tag_of
 from crawlyard.web.rates import Bucket
+from crawlyard.web.streams import STREAMED, STREAMS
 
 MEDIA_TYPES = {
     Format.JSONL: "application/jsonl",
@@ -99,6 +102,11 @@ async def template_file(request: Request, one: Endpoint, templates: Templates) -
     return Response(text, media_type=_TEMPLATES[form], headers=headers)
 
 
+async def metrics(_request: Request, _one: Endpoint, monitoring: Monitoring) -> Response:
+    """Answer with the figures of the yard, whatever else a scraper adds to the URL."""
+    return Response(await monitoring.metrics(), media_type=EXPOSITION)
+
+
 def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
     """Return the first format of *forms* that a header `Accept` names.
 
@@ -127,6 +135,8 @@ def files_of(*forms: Format) -> dict[str, Any]:
 FILES = {
     "results_export": files_of(*Format),
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
+    "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
+    **STREAMED,
 }
 """The content of answers that are no JSON, by the names of their endpoints."""
 
@@ -134,5 +144,7 @@ BY_HAND: Mapping[str, ByHand] = {
     "results_page": page,
     "results_export": export,
     "templates_export": template_file,
+    "monitoring_metrics": metrics,
+    **STREAMS,
 }
 """By the names of their endpoints."""

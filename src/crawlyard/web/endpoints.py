@@ -1,8 +1,10 @@
 """Endpoints over HTTP: what a request asks, and how the result is answered."""
 
+import re
 import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Any
 from urllib.parse import unquote
@@ -42,18 +44,27 @@ def routes_of(
 ) -> list[Route]:
     """Return the routes of endpoints; *by_hand* answers some of them, by their names."""
     return [
-        Route(prefix + one.path, _endpoint(one, by_hand.get(one.name)), methods=[one.method])
+        Route(path_of(prefix, one), _endpoint(one, by_hand.get(one.name)), methods=[one.method])
         for one in sorted(endpoints, key=lambda one: "{" in one.path)  # /jobs/counts is no id
         if "same" not in one.marks  # its route is that of another
     ]
+
+
+def path_of(prefix: str, one: Endpoint) -> str:
+    """Return the whole path of an endpoint of the API below *prefix*."""
+    return one.path if "root" in one.marks else prefix + one.path
 
 
 def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
         site = site_of(request)
         caller = await admitted(request, site, one.who)
-        service = getattr(Surface(site.yard.services, caller.actor, caller.permits), one.noun)
-        return await (by_hand or answer)(request, one, service)
+        permits = None if caller.credential.permits is None else caller.permits
+        service = getattr(Surface(site.yard.services, caller.actor, permits), one.noun)
+        try:
+            return await (by_hand or answer)(request, one, service)
+        except Invalid as error:
+            raise _blamed(error, one) from None
 
     async def endpoint(request: Request) -> Response:
         return await answered(request, handler)
@@ -68,10 +79,7 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     if "seq" in one.marks:  # read first: what happens meanwhile comes in the stream again
         headers["X-Event-Seq"] = str(await site_of(request).yard.store.events.last())
     said = replying(request.is_disconnected)
-    try:
-        result = await one.call(service, **given)
-    except Invalid as error:
-        raise _blamed(error, one) from None
+    result = await one.call(service, **given)
     if isinstance(result, Slice) and result.next_cursor is not None:
         cursor, headers["Link"] = next_page(request, result.next_cursor)
         result = replace(result, next_cursor=cursor)
@@ -115,8 +123,9 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         header = one.mark(Header)
         if header is not None and header.name == "If-Match":
             given[one.name] = expected(request, required=header.required)
-        elif header is not None and (value := request.headers.get(header.name)) is not None:
-            given[one.name] = value
+        elif one.alias in request.headers:
+            values = {one.alias: request.headers[one.alias]}
+            given |= _converted([one], values, faults, query=True)
     given |= _converted(endpoint.at("query"), _query(request, endpoint, faults), faults, query=True)
     if request.method not in {"GET", "DELETE"}:
         body = await _body(request)
@@ -179,14 +188,17 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    """Return the members of a body; none if there is no body.
+    """Return the members of a body; none if there is no body where there need not be one.
 
     Raises:
         Problem: it is no JSON object.
     """
     raw = await request.body()
-    if not raw:
+    if not raw and request.method != "PATCH":
         return {}
+    if not raw:
+        fault = FieldErrorOut(pointer="", code="missing", detail="expected an object, got none")
+        raise Problem("validation_failed", fault.detail, more={"errors": (fault,)})
     try:
         body = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
@@ -220,7 +232,9 @@ def _converted(
                 name = f"{one.alias}.{fault.parameter}"
                 faults.append(_fault(name, fault.code, fault.detail, query=query))
         try:
-            given[one.name] = msgspec.convert(value, one.hint, strict=not query)
+            # else a number would be an instant, that many seconds after 1970
+            strict = not query or datetime in _bare(one.hint)
+            given[one.name] = msgspec.convert(value, one.hint, strict=strict)
         except msgspec.ValidationError as error:
             for path, code, said in _faults(value, one.hint, error):
                 name = f"{one.alias}.{path}" if path else one.alias
@@ -267,6 +281,14 @@ def _choices(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
 
 
+def _bare(hint: Any) -> set[Any]:
+    """Return the types among which *hint* leaves a choice, without what is noted of them."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _bare(typing.get_args(hint)[0])
+    choices = _choices(hint)
+    return set(choices) if choices == (hint,) else {b for one in choices for b in _bare(one)}
+
+
 def _unknown(names: Iterable[str], known: list[str], *, query: bool) -> list[FieldErrorOut]:
     found = []
     for name in names:
@@ -288,15 +310,19 @@ def _dotted(path: str) -> str:
 
 
 _KINDS = {
-    "`int`": "a whole number",
-    "`float`": "a number",
-    "`str`": "text",
-    "`bool`": "true or false",
-    "`array`": "a list",
-    "`object`": "an object",
-    "`null`": "null",
-    "`datetime`": "an instant such as 2027-01-01T08:00:00Z",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "datetime": "an instant such as 2027-01-01T08:00:00Z",
 }
+_KIND = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
+
+
+def _in_words(kinds: re.Match[str]) -> str:
+    return " or ".join(_KINDS.get(word, word) for word in kinds[1].split(" | "))
 
 
 def _said(error: msgspec.ValidationError, value: object) -> str:
@@ -304,8 +330,7 @@ def _said(error: msgspec.ValidationError, value: object) -> str:
     said, _, path = str(error).partition(" - at `$")
     if said.startswith("Invalid RFC3339"):
         said = "Expected `datetime`"
-    for word, ours in _KINDS.items():
-        said = said.replace(word, ours)
+    said = _KIND.sub(_in_words, said)
     said = said.replace(" of length <= ", " of at most ").replace(" of length >= ", " of at least ")
     said = said.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
     said = said[:1].lower() + said[1:].replace("`", "")

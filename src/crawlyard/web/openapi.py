@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, Rest
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
+from crawlyard.web.endpoints import path_of
 from crawlyard.web.spec_schema import (
     change_schema,
     checked_template_schema,
@@ -28,6 +30,7 @@ FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {
 
 SCHEMAS = "#/components/schemas/"
 _EMPTY = inspect.Parameter.empty
+_PLACES = ("path", "query", "header", "body")
 _WORD = {"type": "string", "maxLength": MOST_VALUES * MAX_WORD}
 _MANY = {"type": "array", "items": _WORD, "maxItems": MOST_VALUES}
 _FIELDS = {
@@ -48,7 +51,7 @@ def described(
     """
     every = list(endpoints)
     kinds = [one.returns for one in every if one.name not in files and one.yields is None]
-    hints = [p.hint for one in every for p in one.at("path", "query", "body")]
+    hints = [p.hint for one in every for p in one.at(*_PLACES)]
     found, components = msgspec.json.schema_components(
         [*(k for k in kinds if k is not type(None) and k is not None), *hints],
         ref_template=SCHEMAS + "{name}",
@@ -58,14 +61,14 @@ def described(
     for one in every:
         if one.name not in files and one.yields is None and one.returns not in (None, type(None)):
             answers[one.name] = {"application/json": {"schema": next(schemas)}}
-    of_hints = {id(p): next(schemas) for one in every for p in one.at("path", "query", "body")}
+    of_hints = {id(p): next(schemas) for one in every for p in one.at(*_PLACES)}
     paths: dict[str, Any] = {}
     for one in every:
         content = files.get(one.name) or answers.get(one.name)
         if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
             components[_ask(one)] = _body(one, of_hints)
         told = _described(one, of_hints, content)
-        place = paths.setdefault(prefix + one.path, {})
+        place = paths.setdefault(path_of(prefix, one), {})
         if "same" in one.marks:
             _add(place[one.method.lower()], told)
         else:
@@ -92,7 +95,11 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         "operationId": one.name,
         "tags": [one.group],
         "description": said.partition("\n\nRaises:")[0],
-        "parameters": [_parameter(p, schemas[id(p)]) for p in one.at("path", "query")],
+        "parameters": [
+            _parameter(p, schemas[id(p)])
+            for p in one.at("path", "query", "header")
+            if p.alias != "If-Match"  # all that may answer 412 take it
+        ],
         "security": _security(one),
         "responses": {str(one.status): answer} | {str(s): {} for s in _problems(one)},
     }
@@ -101,7 +108,8 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
     if one.name == "jobs_bulk":
         told["responses"]["202"] = answer | {"description": "An operation does it."}
     if one.method == "GET":
-        told["parameters"].append(_FIELDS)
+        if "application/json" in (content or ()):
+            told["parameters"].append(_FIELDS)
         if any(getattr(kind, "beat", None) or "version" in _fields(kind) for kind in [one.returns]):
             told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
     if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
@@ -153,7 +161,7 @@ def _parameter(one: Parameter, schema: Any) -> dict[str, Any]:
 
 def _with_default(one: Parameter, schema: Any) -> dict[str, Any]:
     told = dict(schema)
-    if one.default is not _EMPTY and one.default not in (None, ()) and "$ref" not in told:
+    if one.default is not _EMPTY and one.default not in (None, (), UNSET) and "$ref" not in told:
         told["default"] = msgspec.to_builtins(one.default)
     return told
 
@@ -165,7 +173,7 @@ def _security(one: Endpoint) -> list[dict[str, Any]]:
 
 def _problems(one: Endpoint) -> set[int]:
     """Return the problems that an endpoint may be answered with, beside those of all."""
-    found = {401, 403, 422, 429}
+    found = {401, 403, 422, 429} | {int(mark) for mark in one.marks if mark.isdigit()}
     if one.at("path") or one.at("rest"):
         found.add(404)
     if one.method != "GET" or str(one.who).endswith(":write"):

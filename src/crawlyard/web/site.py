@@ -11,7 +11,6 @@ from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.access.users import Users
 from crawlyard.services.access.views import Views
 from crawlyard.services.fleet.hosts import Hosts
-from crawlyard.services.fleet.metrics import Metrics
 from crawlyard.services.fleet.overview import Overview
 from crawlyard.services.fleet.stats import Stats
 from crawlyard.services.fleet.status import Watching
@@ -74,7 +73,6 @@ class Site(Struct, frozen=True, kw_only=True):
     stats: Stats
     overview: Overview
     live: Hub
-    gauging: Metrics
     cursors: Cursors
     rates: Rates
     options: SiteOptions = field(default_factory=SiteOptions)
@@ -103,7 +101,6 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         backfills=of.backfills,
         preview=of.preview,
         live=Hub(yard, of.access, of.watching),
-        gauging=of.metrics,
         cursors=Cursors(await _sealing_key(yard)),
         rates=Rates(yard.clock, on=options.rate_limits),
         options=options,

@@ -65,13 +65,8 @@ class Webhooks:
 
     def deletable(self, webhook_id: str, *, version: int | None = None) -> WebhookDeletionOut:
         """Return what deleting a webhook would delete."""
-        return self._calls.one(
-            WebhookDeletionOut,
-            "DELETE",
-            _path(webhook_id),
-            params={"dry_run": True},
-            headers=if_match(version),
-        )
+        path = f"{_path(webhook_id)}/deletion"
+        return self._calls.one(WebhookDeletionOut, "GET", path, headers=if_match(version))
 
     def test(self, webhook_id: str, *, version: int | None = None) -> WebhookOut:
         """Let a test event be delivered."""

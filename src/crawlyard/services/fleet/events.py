@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -12,8 +13,10 @@ from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.webhooks.webhook import check_patterns
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
+
+if TYPE_CHECKING:
+    from crawlyard.store.fleet.events import EventLog
 
 LOOK_EVERY = timedelta(milliseconds=300)
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is away
@@ -37,7 +40,7 @@ def named(patterns: Iterable[str]) -> frozenset[EventName]:
 class Events:
     """Reads the event log: users see events of what they own, an admin sees all."""
 
-    def __init__(self, log: EventLog, clock: Clock) -> None:
+    def __init__(self, log: "EventLog", clock: Clock) -> None:
         self._events = log
         self._clock = clock
 

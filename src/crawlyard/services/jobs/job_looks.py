@@ -1,6 +1,6 @@
 """What there is to know about a job: progress, settings, attempts, events, log, explanations."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum, auto
@@ -22,7 +22,17 @@ from crawlyard.core.answers.jobs.job_looks import (
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.answers.schedules.schedules import ScheduleOut
 from crawlyard.core.answers.templates.templates import TemplateOut
-from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Slice, Words, endpoint, reply, sliced
+from crawlyard.core.endpoint import (
+    Cursor,
+    Header,
+    IfMatch,
+    Limit,
+    Slice,
+    Words,
+    endpoint,
+    reply,
+    sliced,
+)
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
@@ -57,6 +67,11 @@ class LevelWord(StrEnum):
 
 AtLeast = Annotated[LevelWord, Meta(description="At least this.")]
 After = Annotated[int, Meta(ge=0, le=_MOST_LINE, description="Lines above this *n*.")]
+LastId = Annotated[
+    Annotated[int, Meta(ge=0, le=_MOST_LINE)] | None,
+    Header("Last-Event-ID"),
+    Meta(description="The same, from a browser."),
+]
 Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN, examples=["*/print/*"])]
 AskedURL = Annotated[
     str,
@@ -174,6 +189,30 @@ class JobLooks:
             limit=limit + 1,
         )
         return sliced(found, limit, LineOut.of, lambda line: line.n)
+
+    @endpoint("GET /jobs/{job_id}/log/stream", READ)
+    async def log_stream(
+        self,
+        job_id: str,
+        *,
+        level: AtLeast = LevelWord.INFO,
+        after: After = 0,
+        last_event_id: LastId = None,
+    ) -> AsyncIterator[LineOut]:
+        """Follow what a job says, as server-sent events, until it has ended.
+
+        `job.log` brings up to 100 lines, and has the *n* of the last one as its id: whoever
+        comes again with `Last-Event-ID` (or `after`) misses no line and hears none twice.
+        After `resync`, lines that were missed are not kept any more. `end` says that the job
+        has ended and all of its log was told: close the stream then, else a browser comes
+        again.
+        """
+        begin = after if last_event_id is None else last_event_id
+        told = self._services.tailing.follow(
+            self._actor, job_id, least=Level[level.name], after=begin
+        )
+        async for line in told:
+            yield LineOut.of(line)
 
     @endpoint("GET /jobs/{job_id}/metrics", READ)
     async def metrics(self, job_id: str) -> CourseOut:

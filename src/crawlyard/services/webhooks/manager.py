@@ -29,6 +29,7 @@ from crawlyard.errors import (
     Invalid,
     NotFound,
     Stale,
+    Version,
     check_version,
 )
 from crawlyard.ids import new_id
@@ -153,7 +154,7 @@ class Webhooks:
         events: Sequence[str] | None = None,
         description: str | None = None,
         allow_addresses: Sequence[str] | None = None,
-        version: int | None = None,
+        version: Version = None,
     ) -> Webhook:
         """Change the given fields of a webhook, and return it.
 
@@ -175,7 +176,7 @@ class Webhooks:
 
         return await self._change(actor, webhook_id, updated, version)
 
-    async def enable(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
+    async def enable(self, actor: Actor, webhook_id: str, *, version: Version = None) -> Webhook:
         """Enable a webhook: it receives events from now on. Do nothing if it is enabled.
 
         Raises:
@@ -183,9 +184,7 @@ class Webhooks:
         """
         return await self._switch(actor, webhook_id, version, on=True)
 
-    async def disable(
-        self, actor: Actor, webhook_id: str, *, version: int | None = None
-    ) -> Webhook:
+    async def disable(self, actor: Actor, webhook_id: str, *, version: Version = None) -> Webhook:
         """Disable a webhook and give up its pending deliveries; do nothing if it is disabled.
 
         Raises:
@@ -193,7 +192,7 @@ class Webhooks:
         """
         return await self._switch(actor, webhook_id, version, on=False)
 
-    async def rotate(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
+    async def rotate(self, actor: Actor, webhook_id: str, *, version: Version = None) -> Webhook:
         """Give a webhook a new secret, and return it; the old secret signs for one more day.
 
         Raises:
@@ -206,7 +205,7 @@ class Webhooks:
 
         return await self._change(actor, webhook_id, rotated, version)
 
-    async def delete(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> None:
+    async def delete(self, actor: Actor, webhook_id: str, *, version: Version = None) -> None:
         """Delete a webhook with its deliveries, including pending ones.
 
         Raises:
@@ -221,7 +220,7 @@ class Webhooks:
         await _insisted(delete)
 
     async def deletable(
-        self, actor: Actor, webhook_id: str, *, version: int | None = None
+        self, actor: Actor, webhook_id: str, *, version: Version = None
     ) -> tuple[Webhook, Mapping[DeliveryState, int]]:
         """Return the webhook that `delete` would delete, and how many deliveries go with it.
 
@@ -231,7 +230,7 @@ class Webhooks:
         webhook = await self._changeable(actor, webhook_id, version)
         return webhook, await self._store.webhooks.deliveries(webhook.id)
 
-    async def test(self, actor: Actor, webhook_id: str, *, version: int | None = None) -> Webhook:
+    async def test(self, actor: Actor, webhook_id: str, *, version: Version = None) -> Webhook:
         """Send a test event to this webhook alone; return the webhook.
 
         Raises:
@@ -262,22 +261,26 @@ class Webhooks:
         webhook = await self.get(actor, webhook_id)
         return await self._store.deliveries.find(webhook.id, state, before, limit)
 
-    async def replay(self, actor: Actor, delivery_id: str) -> Delivery:
+    async def replay(
+        self, actor: Actor, delivery_id: str, *, webhook_id: str | None = None
+    ) -> Delivery:
         """Send a delivery once more, with the same id, and return it.
 
         Raises:
-            NotFound: no such delivery, or it belongs to another user.
+            NotFound: no such delivery, it belongs to another user, or not to *webhook_id*.
             Forbidden: as the name says.
             IllegalMove: its webhook is disabled, or its event has been deleted.
         """
 
         async def replay() -> Delivery:
-            return await self._replay(actor, delivery_id)
+            return await self._replay(actor, delivery_id, webhook_id)
 
         return await _insisted(replay)
 
-    async def _replay(self, actor: Actor, delivery_id: str) -> Delivery:
+    async def _replay(self, actor: Actor, delivery_id: str, webhook_id: str | None) -> Delivery:
         delivery = await self._store.deliveries.get(delivery_id)
+        if webhook_id not in (None, delivery.webhook_id):
+            raise NotFound(f"no delivery {delivery_id}")
         try:
             webhook = await self._changeable(actor, delivery.webhook_id)
         except NotFound:
@@ -289,7 +292,7 @@ class Webhooks:
         return await self._store.deliveries.again(delivery_id, self._clock.now())
 
     async def _switch(
-        self, actor: Actor, webhook_id: str, version: int | None, *, on: bool
+        self, actor: Actor, webhook_id: str, version: Version, *, on: bool
     ) -> Webhook:
         async def switched(old: Webhook, now: datetime) -> Webhook:
             reason = "" if on else f"{BY_HAND}{actor.id}"
@@ -302,7 +305,7 @@ class Webhooks:
         actor: Actor,
         webhook_id: str,
         change: Callable[[Webhook, datetime], Awaitable[Webhook]],
-        version: int | None,
+        version: Version,
         name: EventName = EventName.WEBHOOK_UPDATED,
     ) -> Webhook:
         async def changed() -> Webhook:
@@ -315,9 +318,7 @@ class Webhooks:
 
         return await _insisted(changed)
 
-    async def _changeable(
-        self, actor: Actor, webhook_id: str, version: int | None = None
-    ) -> Webhook:
+    async def _changeable(self, actor: Actor, webhook_id: str, version: Version = None) -> Webhook:
         webhook = await self.get(actor, webhook_id)
         if not actor.may_change(webhook.owner):
             raise Forbidden(f"{actor.id} may look at webhook {webhook_id}, not change it")

@@ -1,10 +1,9 @@
 """The routes, a module for each kind of thing."""
 
-from crawlyard.web.api import schedules, webhooks
+from crawlyard.web.api import schedules
 from crawlyard.web.api.access import auth, settings, tokens, users, views
 from crawlyard.web.api.fleet import (
     attention,
-    events,
     health,
     hosts,
     meta,
@@ -12,7 +11,6 @@ from crawlyard.web.api.fleet import (
     pages,
     reference,
     stats,
-    watch,
     workers,
 )
 
@@ -22,11 +20,8 @@ ROUTERS = (
     tokens.router,
     pages.router,
     schedules.router,
-    webhooks.router,
     workers.router,
     hosts.router,
-    watch.router,
-    events.router,
     settings.router,
     operations.router,
     views.router,
@@ -37,5 +32,5 @@ ROUTERS = (
 )
 """All routers, in the order of the document."""
 
-ROOT = (health.root, watch.root)
+ROOT = (health.root,)
 """Those that stand beside the API, at the root."""

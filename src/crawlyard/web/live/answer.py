@@ -5,7 +5,6 @@ from functools import partial
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from crawlyard.web.documenting import Responses
 from crawlyard.web.live.hub import Hub
 from crawlyard.web.live.stream import Stream
 
@@ -15,17 +14,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would gather it first
 }
-
-
-def streamed(description: str) -> Responses:
-    """Return what the document says of such an answer."""
-    content = {MEDIA_TYPE: {"schema": {"type": "string"}}}
-    return {200: {"description": description, "content": content}}
-
-
-def latest(after: int | None, last_event_id: int | None) -> int | None:
-    """Return where to go on: a browser that comes again repeats the URL of its first time."""
-    return after if last_event_id is None else last_event_id
 
 
 class EventStream(StreamingResponse):

@@ -16,6 +16,7 @@ from crawlyard.services.fleet.enum_docs import glossary
 from crawlyard.services.jobs.bulk import AT_ONCE
 from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
 from crawlyard.services.jobs.preview import LONGEST
+from crawlyard.services.webhooks.hooks import Hooks
 from crawlyard.web.asking import Anybody, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.openapi import body_schema
@@ -24,7 +25,6 @@ from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST, Route
 from crawlyard.web.spec_schema import template_schema
 from crawlyard.web.wire.schedules.schedule_asks import ScheduleAsk
-from crawlyard.web.wire.webhooks.webhook_asks import WebhookAsk
 
 _JOBS = endpoints_of(Jobs)
 
@@ -77,7 +77,7 @@ def _schemas() -> Mapping[str, Mapping[str, Any]]:
         "job": body_schema(_JOBS["create"]),
         "template": template_schema(),
         "schedule": ScheduleAsk.model_json_schema(),
-        "webhook": WebhookAsk.model_json_schema(),
+        "webhook": body_schema(endpoints_of(Hooks)["create"]),
         "bulk": body_schema(_JOBS["bulk"]),
     }
 

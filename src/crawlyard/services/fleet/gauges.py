@@ -26,11 +26,11 @@ from crawlyard.services.fleet.metrics import MetricValues
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
-def exposed(figures: MetricValues) -> bytes:
+def exposed(figures: MetricValues) -> str:
     """Return *figures* as text."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(figures))
-    return generate_latest(registry)
+    return generate_latest(registry).decode()
 
 
 class _Collector(Collector):
