@@ -132,7 +132,9 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     who: Permit | Who
     status: int
     call: Callable[..., Any]
-    marks: frozenset[str] = frozenset()  # "seq": its answer tells the seq of the last event
+    marks: frozenset[str] = frozenset()
+    """``seq``: its answer tells the seq of the last event; ``live``: it changes while its version
+    stays; ``file``: it is a file; ``same``: its route is that of another."""
     example: Mapping[str, Any] | None = None  # of a body
 
     @property

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
+from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.workers import Workers
 from crawlyard.services.jobs.jobs import Jobs
 
 if TYPE_CHECKING:
@@ -29,8 +31,22 @@ class Surface:
         """Return jobs and what they have brought."""
         return Jobs(self._services, self._actor, self._permits)
 
+    @cached_property
+    def workers(self) -> Workers:
+        """Return who runs jobs."""
+        return Workers(self._services, self._actor)
 
-NOUNS = {"jobs": Jobs}
+    @cached_property
+    def hosts(self) -> Hosts:
+        """Return who is asked, and how."""
+        return Hosts(self._services, self._actor)
+
+
+NOUNS = {
+    "jobs": Jobs,
+    "workers": Workers,
+    "hosts": Hosts,
+}
 """The services of a surface by their names, in the order of the document."""
 
 ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())

@@ -78,9 +78,13 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     if said.location or (one.status == 201 and hasattr(result, "id")):
         headers["Location"] = said.location or f"/api/v1/{one.noun}/{result.id}"
     version = getattr(result, "version", None)
-    if version is not None:
+    if isinstance(version, int):  # that of a worker is a text
         headers["ETag"] = tag_of(version, getattr(result, "beat", None))
-        if request.method == "GET" and is_known(request, headers["ETag"]):
+        if (
+            request.method == "GET"
+            and "live" not in one.marks
+            and is_known(request, headers["ETag"])
+        ):
             return Response(status_code=304, headers={"ETag": headers["ETag"]})
     if result is None:
         return Response(status_code=204, headers=headers)

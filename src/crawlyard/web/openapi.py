@@ -1,6 +1,7 @@
 """The OpenAPI document of endpoints, made from their declarations."""
 
 import inspect
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -90,7 +91,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         told["responses"]["202"] = answer | {"description": "An operation does it."}
     if one.method == "GET":
         told["parameters"].append(_FIELDS)
-        if any(getattr(kind, "beat", None) or "version" in _fields(kind) for kind in [one.returns]):
+        if _is_versioned(one.returns) and "live" not in one.marks:
             told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
     if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
         required = any(p.required for p in one.at("body")) or one.method == "PATCH"
@@ -167,8 +168,12 @@ def _problems(one: Endpoint) -> set[int]:
     return found
 
 
-def _fields(kind: Any) -> tuple[str, ...]:
-    return getattr(kind, "__struct_fields__", ())
+def _is_versioned(kind: Any) -> bool:
+    """Return whether answers of a kind have an entity tag."""
+    if hasattr(kind, "beat"):
+        return True
+    named = "version" in getattr(kind, "__struct_fields__", ())
+    return named and typing.get_type_hints(kind)["version"] is int
 
 
 def _add(told: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -10,12 +10,12 @@ from crawlyard.errors import Conflict
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.access.users import Users
 from crawlyard.services.access.views import Views
-from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.host_rules import HostRules
 from crawlyard.services.fleet.metrics import Metrics
 from crawlyard.services.fleet.overview import Overview
-from crawlyard.services.fleet.stats import Stats
+from crawlyard.services.fleet.statistics import Statistics
 from crawlyard.services.fleet.status import Watching
-from crawlyard.services.fleet.workers import Fleet
+from crawlyard.services.fleet.worker_orders import Fleet
 from crawlyard.services.jobs.bulk import Bulk
 from crawlyard.services.jobs.effective_config import Configs
 from crawlyard.services.jobs.exclusions import Exclusions
@@ -65,14 +65,14 @@ class Site(Struct, frozen=True, kw_only=True):
     archive: Archive
     watching: Watching
     fleet: Fleet
-    hosts: Hosts
+    hosts: HostRules
     why: Why
     preview: Preview
     exclusions: Exclusions
     bulk: Bulk
     backfills: BackfillOperations
     views: Views
-    stats: Stats
+    stats: Statistics
     overview: Overview
     live: Hub
     gauging: Metrics
@@ -95,12 +95,12 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         archive=of.archive,
         watching=of.watching,
         fleet=of.fleet,
-        hosts=of.hosts,
+        hosts=of.host_rules,
         why=of.why,
         exclusions=of.exclusions,
         bulk=of.bulk,
         views=of.views,
-        stats=of.stats,
+        stats=of.statistics,
         overview=of.overview,
         backfills=of.backfills,
         preview=of.preview,

@@ -6,14 +6,12 @@ from crawlyard.web.api.fleet import (
     attention,
     events,
     health,
-    hosts,
     meta,
     operations,
     pages,
     reference,
     stats,
     watch,
-    workers,
 )
 
 ROUTERS = (
@@ -24,8 +22,6 @@ ROUTERS = (
     templates.router,
     schedules.router,
     webhooks.router,
-    workers.router,
-    hosts.router,
     watch.router,
     events.router,
     settings.router,

@@ -30,7 +30,7 @@ HOURLY = timedelta(days=30)
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 
 
-class Stats:
+class Statistics:
     """Statistics of all jobs, or their own, for admins; of their own jobs for other users."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
