@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
+from crawlyard.services.fleet.attention import Attention
 from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.operations import OperationReader
+from crawlyard.services.fleet.stats import Stats
 from crawlyard.services.fleet.workers import Workers
 from crawlyard.services.jobs.jobs import Jobs
 
@@ -41,11 +44,29 @@ class Surface:
         """Return who is asked, and how."""
         return Hosts(self._services, self._actor)
 
+    @cached_property
+    def operations(self) -> OperationReader:
+        """Return work that goes on in the background."""
+        return OperationReader(self._services, self._actor)
+
+    @cached_property
+    def stats(self) -> Stats:
+        """Return figures for a dashboard."""
+        return Stats(self._services, self._actor, self._permits)
+
+    @cached_property
+    def attention(self) -> Attention:
+        """Return what needs a person."""
+        return Attention(self._services, self._actor, self._permits)
+
 
 NOUNS = {
     "jobs": Jobs,
     "workers": Workers,
     "hosts": Hosts,
+    "operations": OperationReader,
+    "stats": Stats,
+    "attention": Attention,
 }
 """The services of a surface by their names, in the order of the document."""
 

@@ -3,6 +3,7 @@
 import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Any
 from urllib.parse import unquote
@@ -35,6 +36,7 @@ _ALWAYS = frozenset({"fields"})
 """Parameters that every GET takes."""
 
 _MOST_FAULTS = 50
+_FIRST_YEAR, _LAST_YEAR = 1970, 9900  # a calendar from there on has room for a week
 
 
 def routes_of(
@@ -224,7 +226,7 @@ def _converted(
                 name = f"{one.alias}.{fault.parameter}"
                 faults.append(_fault(name, fault.code, fault.detail, query=query))
         try:
-            given[one.name] = msgspec.convert(value, one.hint, strict=not query)
+            given[one.name] = _checked(msgspec.convert(value, one.hint, strict=not query))
         except msgspec.ValidationError as error:
             for path, code, said in _faults(value, one.hint, error):
                 name = f"{one.alias}.{path}" if path else one.alias
@@ -232,6 +234,13 @@ def _converted(
         except Invalid as error:
             faults.append(_fault(error.field, "invalid", str(error), query=query))
     return given
+
+
+def _checked(value: Any) -> Any:
+    """Return a value; an instant that calendars and databases have no room for is refused."""
+    if isinstance(value, datetime) and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise msgspec.ValidationError(f"Expected a year from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return value
 
 
 def _faults(

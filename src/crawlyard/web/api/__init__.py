@@ -3,14 +3,11 @@
 from crawlyard.web.api import schedules, templates, webhooks
 from crawlyard.web.api.access import auth, settings, tokens, users, views
 from crawlyard.web.api.fleet import (
-    attention,
     events,
     health,
     meta,
-    operations,
     pages,
     reference,
-    stats,
     watch,
 )
 
@@ -25,10 +22,7 @@ ROUTERS = (
     watch.router,
     events.router,
     settings.router,
-    operations.router,
     views.router,
-    stats.router,
-    attention.router,
     meta.router,
     reference.router,
 )
