@@ -8,6 +8,7 @@ from crawlyard.core.endpoint import endpoints_of
 from crawlyard.services.fleet.attention import Attention
 from crawlyard.services.fleet.hosts import Hosts
 from crawlyard.services.fleet.operations import OperationReader
+from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.fleet.stats import Stats
 from crawlyard.services.fleet.workers import Workers
 from crawlyard.services.jobs.jobs import Jobs
@@ -33,6 +34,11 @@ class Surface:
     def jobs(self) -> Jobs:
         """Return jobs and what they have brought."""
         return Jobs(self._services, self._actor, self._permits)
+
+    @cached_property
+    def pages(self) -> Pages:
+        """Return the pages of all jobs."""
+        return Pages(self._services, self._actor)
 
     @cached_property
     def workers(self) -> Workers:
@@ -62,6 +68,7 @@ class Surface:
 
 NOUNS = {
     "jobs": Jobs,
+    "pages": Pages,
     "workers": Workers,
     "hosts": Hosts,
     "operations": OperationReader,

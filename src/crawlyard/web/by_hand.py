@@ -1,6 +1,6 @@
 """Endpoints that answer in their own way: files, and parts of pages."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.export.base import Format, file_name
+from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.web.asking import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments
@@ -32,6 +33,9 @@ _ASKED = {
     "application/*": Format.JSONL,
     "*/*": Format.JSONL,
 }
+
+_OF_ALL = (Format.JSONL, Format.CSV, Format.PARQUET)
+"""The formats that pages of all jobs are exported in."""
 
 _INERT = {
     "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
@@ -64,17 +68,34 @@ async def page(request: Request, one: Endpoint, jobs: Jobs) -> Response:
 
 async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     """Answer with the pages of a job as a file."""
+    given, form = await _export(request, one)
+    job = await jobs.get(given["job_id"])
+    chunks = await jobs.export(**given, format_=form)
+    return _file(chunks, form, file_name(job.name, job.id, form))
+
+
+async def export_all(request: Request, one: Endpoint, pages: Pages) -> Response:
+    """Answer with the pages of all jobs as a file."""
+    given, form = await _export(request, one, _OF_ALL)
+    chunks = await pages.export(**given, format_=form.value)
+    return _file(chunks, form, f"pages{form.suffix}")
+
+
+async def _export(
+    request: Request, one: Endpoint, forms: Collection[Format] = tuple(Format)
+) -> tuple[dict[str, Any], Format]:
+    """Return the arguments for an export but for its format, and that; it counts as one."""
     given = await arguments(request, one)
     site = site_of(request)
     count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
-    form = given.pop("format_", None) or accepted(request.headers.get("accept", ""))
-    job = await jobs.get(given["job_id"])
-    name = file_name(job.name, job.id, form)
-    return StreamingResponse(
-        await jobs.export(**given, format_=form),
-        media_type=MEDIA_TYPES[form],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    asked = given.pop("format_", None)
+    form = Format(asked) if asked else accepted(request.headers.get("accept", ""), forms)
+    return given, form
+
+
+def _file(chunks: AsyncIterator[bytes], form: Format, name: str) -> Response:
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(chunks, media_type=MEDIA_TYPES[form], headers=disposition)
 
 
 def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
@@ -102,8 +123,12 @@ def files_of(*forms: Format) -> dict[str, Any]:
     }
 
 
-FILES = {"results_export": files_of(*Format)}
+FILES = {"results_export": files_of(*Format), "results_find_all": files_of(*_OF_ALL)}
 """The content of answers that are no JSON, by the names of their endpoints."""
 
-BY_HAND: Mapping[str, ByHand] = {"results_page": page, "results_export": export}
+BY_HAND: Mapping[str, ByHand] = {
+    "results_page": page,
+    "results_export": export,
+    "results_find_all": export_all,
+}
 """By the names of their endpoints."""

@@ -55,7 +55,10 @@ def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awai
         site = site_of(request)
         caller = await admitted(request, site, one.who)
         service = getattr(Surface(site.yard.services, caller.actor, caller.permits), one.noun)
-        return await (by_hand or answer)(request, one, service)
+        try:
+            return await (by_hand or answer)(request, one, service)
+        except Invalid as error:
+            raise _blamed(error, one) from None
 
     async def endpoint(request: Request) -> Response:
         return await answered(request, handler)
@@ -70,10 +73,7 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     if "seq" in one.marks:  # read first: what happens meanwhile comes in the stream again
         headers["X-Event-Seq"] = str(await site_of(request).yard.store.events.last())
     said = replying(request.is_disconnected)
-    try:
-        result = await one.call(service, **given)
-    except Invalid as error:
-        raise _blamed(error, one) from None
+    result = await one.call(service, **given)
     if isinstance(result, Slice) and result.next_cursor is not None:
         cursor, headers["Link"] = next_page(request, result.next_cursor)
         result = replace(result, next_cursor=cursor)

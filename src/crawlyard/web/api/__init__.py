@@ -6,7 +6,6 @@ from crawlyard.web.api.fleet import (
     events,
     health,
     meta,
-    pages,
     reference,
     watch,
 )
@@ -15,7 +14,6 @@ ROUTERS = (
     auth.router,
     users.router,
     tokens.router,
-    pages.router,
     templates.router,
     schedules.router,
     webhooks.router,
