@@ -83,7 +83,7 @@ class Services:
     ) -> None:
         self.store = store
         self.clock = clock
-        self._settings = settings
+        self.settings = settings
         self.bus = bus
         self._worker_context = worker_context
         keeping = JanitorOptions(
@@ -193,7 +193,7 @@ class Services:
     @cached_property
     def overview(self) -> "overview.Overview":
         """Return what needs attention."""
-        room = disk.DataDisk(self._settings).room
+        room = disk.DataDisk(self.settings).room
         return overview.Overview(self.store, self.clock, self.watching, room)
 
     @cached_property

@@ -7,6 +7,7 @@ from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.services.fleet.attention import Attention
 from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.meta import Meta
 from crawlyard.services.fleet.operations import OperationReader
 from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.fleet.stats import Stats
@@ -65,6 +66,11 @@ class Surface:
         """Return what needs a person."""
         return Attention(self._services, self._actor, self._permits)
 
+    @cached_property
+    def meta(self) -> Meta:
+        """Return what the instance says of itself."""
+        return Meta(self._services, self._actor)
+
 
 NOUNS = {
     "jobs": Jobs,
@@ -74,6 +80,7 @@ NOUNS = {
     "operations": OperationReader,
     "stats": Stats,
     "attention": Attention,
+    "meta": Meta,
 }
 """The services of a surface by their names, in the order of the document."""
 

@@ -1,20 +1,30 @@
-"""Endpoints that answer in their own way: files, and parts of pages."""
+"""Endpoints that answer in their own way: files, parts of pages, what HTTP adds to an answer."""
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from msgspec.structs import replace
 
+from crawlyard.core.answers.base import encoded
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
+from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.export.base import Format, file_name
+from crawlyard.services.fleet.meta import Meta
 from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.web.asking import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments
 from crawlyard.web.errors.problems import Problem
-from crawlyard.web.rates import Bucket
+from crawlyard.web.paging import DEFAULT, MOST
+from crawlyard.web.rates import PER_MINUTE, Bucket
+from crawlyard.web.routes import DEEPEST
+from crawlyard.web.site import Site
+from crawlyard.web.wire.schedules.schedule_asks import ScheduleAsk
+from crawlyard.web.wire.templates.template_asks import template_schema
+from crawlyard.web.wire.webhooks.webhook_asks import WebhookAsk
 
 MEDIA_TYPES = {
     Format.JSONL: "application/jsonl",
@@ -98,6 +108,39 @@ def _file(chunks: AsyncIterator[bytes], form: Format, name: str) -> Response:
     return StreamingResponse(chunks, media_type=MEDIA_TYPES[form], headers=disposition)
 
 
+async def meta(request: Request, one: Endpoint, service: Meta) -> Response:
+    """Answer with what there is and how much may be sent, over HTTP as well."""
+    await arguments(request, one)
+    told = await service.get()
+    shown = replace(told, limits={**_limits(site_of(request)), **told.limits})
+    return Response(encoded(shown), media_type="application/json")
+
+
+def _limits(site: Site) -> dict[str, int]:
+    rates = {f"{bucket}_requests_per_minute": most for bucket, most in PER_MINUTE.items()}
+    return {
+        "body_bytes": site.options.max_body_bytes,
+        "json_levels": DEEPEST,
+        "page_items": MOST,
+        "page_items_default": DEFAULT,
+        "idempotency_key_kept_s": int(REPLIES_LAST.total_seconds()),
+        **(rates if site.rates.on else {}),
+    }
+
+
+async def schemas(request: Request, one: Endpoint, service: Meta) -> Response:
+    """Answer with the forms, those that FastAPI has too."""
+    await arguments(request, one)
+    told = await service.schemas()
+    more = {
+        "template": template_schema(),
+        "schedule": ScheduleAsk.model_json_schema(),
+        "webhook": WebhookAsk.model_json_schema(),
+    }
+    shown = replace(told, schemas={**told.schemas, **more})
+    return Response(encoded(shown), media_type="application/json")
+
+
 def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
     """Return the first format of *forms* that a header `Accept` names.
 
@@ -130,5 +173,7 @@ BY_HAND: Mapping[str, ByHand] = {
     "results_page": page,
     "results_export": export,
     "results_find_all": export_all,
+    "meta_get": meta,
+    "meta_schemas": schemas,
 }
 """By the names of their endpoints."""

@@ -5,7 +5,6 @@ from crawlyard.web.api.access import auth, settings, tokens, users, views
 from crawlyard.web.api.fleet import (
     events,
     health,
-    meta,
     reference,
     watch,
 )
@@ -21,7 +20,6 @@ ROUTERS = (
     events.router,
     settings.router,
     views.router,
-    meta.router,
     reference.router,
 )
 """All routers, in the order of the document."""
