@@ -14,6 +14,7 @@ from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.services.surface import ENDPOINTS
 from crawlyard.web.api import ROOT, ROUTERS
+from crawlyard.web.plain import PLAIN
 from tests.web.matrix import (
     MAKERS,
     MISSING_ID,
@@ -42,6 +43,7 @@ def routes() -> Iterator[tuple[str, str]]:
                 for method in sorted(route.methods or ()):
                     yield f"{method} {route.path}", f"{prefix}{route.path}"
     yield from ((f"{e.method} {e.path}", PREFIX + e.path) for e in ENDPOINTS)
+    yield from ((f"GET {one.path.removeprefix(PREFIX)}", one.path) for one in PLAIN)
 
 
 PATHS = dict(routes())

@@ -16,6 +16,7 @@ from crawlyard.web.documenting import document, operation_id
 from crawlyard.web.endpoints import routes_of
 from crawlyard.web.errors import problems
 from crawlyard.web.gate import Gate
+from crawlyard.web.plain import PLAIN
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 
@@ -37,6 +38,7 @@ def create_app(site: Site, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.site = site
     app.router.routes += routes_of(PREFIX, ENDPOINTS, BY_HAND)
+    app.router.routes += [one.route for one in PLAIN]
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)

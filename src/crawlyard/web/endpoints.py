@@ -13,7 +13,6 @@ from fastapi import Request, Response
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 from msgspec.structs import replace
-from starlette.routing import Route
 
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
@@ -27,7 +26,7 @@ from crawlyard.web.errors.problems import Problem, pointer
 from crawlyard.web.etags import expected, is_known, tag_of
 from crawlyard.web.paging import next_page, position_of
 from crawlyard.web.refs import was_undivided
-from crawlyard.web.routes import answered
+from crawlyard.web.routes import OneMethod, answered
 
 ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]
 """Answers a request in its own way, with the service that is asked."""
@@ -41,10 +40,10 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 9900  # a calendar from there on has room for a 
 
 def routes_of(
     prefix: str, endpoints: Iterable[Endpoint], by_hand: Mapping[str, ByHand]
-) -> list[Route]:
+) -> list[OneMethod]:
     """Return the routes of endpoints; *by_hand* answers some of them, by their names."""
     return [
-        Route(prefix + one.path, _endpoint(one, by_hand.get(one.name)), methods=[one.method])
+        OneMethod(prefix + one.path, _endpoint(one, by_hand.get(one.name)), one.method)
         for one in sorted(endpoints, key=lambda one: "{" in one.path)  # /jobs/counts is no id
         if "same" not in one.marks  # its route is that of another
     ]

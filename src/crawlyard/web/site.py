@@ -10,16 +10,10 @@ from crawlyard.errors import Conflict
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.access.users import Users
 from crawlyard.services.access.views import Views
-from crawlyard.services.fleet.host_rules import HostRules
 from crawlyard.services.fleet.metrics import Metrics
-from crawlyard.services.fleet.overview import Overview
-from crawlyard.services.fleet.statistics import Statistics
-from crawlyard.services.fleet.status import Watching
-from crawlyard.services.fleet.worker_orders import Fleet
 from crawlyard.services.jobs.bulk import Bulk
 from crawlyard.services.jobs.effective_config import Configs
 from crawlyard.services.jobs.exclusions import Exclusions
-from crawlyard.services.jobs.page_search import Archive
 from crawlyard.services.jobs.preview import Preview
 from crawlyard.services.jobs.requests import Requests
 from crawlyard.services.jobs.wait import Waiting
@@ -62,18 +56,12 @@ class Site(Struct, frozen=True, kw_only=True):
     requests: Requests
     waiting: Waiting
     configs: Configs
-    archive: Archive
-    watching: Watching
-    fleet: Fleet
-    hosts: HostRules
     why: Why
     preview: Preview
     exclusions: Exclusions
     bulk: Bulk
     backfills: BackfillOperations
     views: Views
-    stats: Statistics
-    overview: Overview
     live: Hub
     gauging: Metrics
     cursors: Cursors
@@ -92,16 +80,10 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         requests=of.requests,
         waiting=of.waiting,
         configs=of.configs,
-        archive=of.archive,
-        watching=of.watching,
-        fleet=of.fleet,
-        hosts=of.host_rules,
         why=of.why,
         exclusions=of.exclusions,
         bulk=of.bulk,
         views=of.views,
-        stats=of.statistics,
-        overview=of.overview,
         backfills=of.backfills,
         preview=of.preview,
         live=Hub(yard, of.access, of.watching),

@@ -4,8 +4,6 @@ from crawlyard.web.api import schedules, templates, webhooks
 from crawlyard.web.api.access import auth, settings, tokens, users, views
 from crawlyard.web.api.fleet import (
     events,
-    health,
-    reference,
     watch,
 )
 
@@ -20,9 +18,8 @@ ROUTERS = (
     events.router,
     settings.router,
     views.router,
-    reference.router,
 )
 """All routers, in the order of the document."""
 
-ROOT = (health.root, watch.root)
+ROOT = (watch.root,)
 """Those that stand beside the API, at the root."""
