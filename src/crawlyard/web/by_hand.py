@@ -87,7 +87,7 @@ async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
 async def export_all(request: Request, one: Endpoint, pages: Pages) -> Response:
     """Answer with the pages of all jobs as a file."""
     given, form = await _export(request, one, _OF_ALL)
-    chunks = await pages.export(**given, format_=form.value)
+    chunks = await pages.export(**given | {"format_": form.value})
     return _file(chunks, form, f"pages{form.suffix}")
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from crawlyard.web.asking import site_of
 from crawlyard.web.errors.explaining import kind_of, page_of
 from crawlyard.web.errors.problems import KINDS
 from crawlyard.web.readiness import ready
-from crawlyard.web.routes import OneMethod, answered
+from crawlyard.web.routes import Handler, OneMethod, answered
 
 _READY_WITHIN_S = 5
 _DAY = "public, max-age=86400"
@@ -83,7 +83,7 @@ class Plain(Struct, frozen=True, kw_only=True):
     """A GET of no noun, and what the document says of it."""
 
     path: str
-    call: Callable[[Request], Awaitable[Response]]
+    call: Handler
     name: str = ""  # in the document; empty: it is not there
     groups: tuple[str, ...] = ()
     answers: type[Wire] | None = None
