@@ -236,7 +236,8 @@ class TestRuns:
         job_id = schedules(nightly, "run", "nightly").stdout.strip()
 
         job = nightly.job()
-        assert (job["id"], job["spec"]["name"], job["spec"]["tags"]) == (
+        spec: Any = job["spec"]
+        assert (job["id"], spec["name"], spec["tags"]) == (
             job_id,
             "nightly",
             ["docs"],

@@ -49,6 +49,7 @@ def test_a_job_is_made_of_a_template_and_says_so(news: Shell, site: str) -> None
     assert ran.returncode == 0, ran.stderr
     assert len(records(news.folder / "p.jsonl")) == 5
     job, template = news.job(), shown(news, "show", "news")
+    spec: Any = job["spec"]
     assert (spec["name"], spec["tags"]) == (f"news of {site}/", ["news"])
     assert job["origin"] == {
         "template_id": template["id"],

@@ -8,9 +8,9 @@ import pytest
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
-from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.host_rules import HostRules
 from crawlyard.services.fleet.status import Watching
-from crawlyard.services.fleet.workers import Fleet
+from crawlyard.services.fleet.worker_orders import Fleet
 from crawlyard.services.worker.worker import Worker
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
@@ -139,7 +139,7 @@ async def test_a_host_shows_how_many_urls_wait_for_it(yard: Yard, site_server: S
     working = asyncio.create_task(worker.run())
 
     busy = await until(yard, worker, lambda report: any(h.waiting > 1 for h in report.hosts))
-    hosts = Hosts(yard.store, Watching(yard.store, yard.jobs, yard.clock), yard.clock)
+    hosts = HostRules(yard.store, Watching(yard.store, yard.jobs, yard.clock), yard.clock)
     shown = await hosts.get(LOCAL, busy.hosts[0].host)
     await yard.jobs.cancel(LOCAL, job.id)
     left = await until(yard, worker, lambda report: not report.running)

@@ -150,6 +150,7 @@ ROWS: tuple[Row, ...] = (
     _row("POST /hosts/{host}/block", admins_of_any(), "host"),
     _row("POST /hosts/{host}/resume", admins(), "host"),
     _row("DELETE /hosts/{host}", admins(204), "host with a rule"),
+    _row("GET /hosts/{host}/deletion", admins(), "host with a rule"),
     _row("GET /events", signed_in(), "template"),
     _row("GET /events/stream", signed_in(), streams=True),
     # --- what the dashboard needs

@@ -1,12 +1,14 @@
 """The application in this process: no socket, a store in memory, time that stands still."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from msgspec import structs
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Permit, Role
@@ -80,6 +82,14 @@ class Rig:
         assert answer.status_code == 201, answer.text
         made: dict[str, Any] = answer.json()
         return made
+
+    def with_services(self, **parts: object) -> "Rig":
+        """Return the same server with services of its own, by their names."""
+        services, yard = copy(self.yard.services), copy(self.yard)
+        vars(services).update(parts)
+        yard.services = services
+        site = structs.replace(self.site, yard=yard)
+        return replace(self, site=site, app=create_app(site))
 
     async def close(self) -> None:
         """End what goes on behind the server, such as the seats of hosts; not its store."""

@@ -1,11 +1,9 @@
 """What needs a person over HTTP, and the figures of this moment."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answers.fleet.attention import HELPS, NoticeOut
@@ -13,7 +11,6 @@ from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import Disk, Notice, SubjectKind, Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.services.fleet.overview import Overview
-from crawlyard.web.app import create_app
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_schedules import a_schedule, told
 from tests.builders_serve import a_report
@@ -39,10 +36,8 @@ def on_a_disk(rig: Rig, free: int) -> Rig:
     async def room() -> Disk:
         return Disk(folder="/data", free=free, total=100 * GIB)
 
-    site = rig.site
-    overview = Overview(site.yard.store, rig.clock, site.watching, room)
-    site = structs.replace(site, overview=overview)
-    return replace(rig, site=site, app=create_app(site))
+    watching = rig.yard.services.watching
+    return rig.with_services(overview=Overview(rig.yard.store, rig.clock, watching, room))
 
 
 async def test_where_all_is_well_there_is_nothing(rig: Rig) -> None:

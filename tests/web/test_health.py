@@ -61,6 +61,13 @@ async def test_how_redis_is_is_told_and_a_server_is_ready_without_it(
     assert f"crawlyard_redis_up {figure}\n" in figures.text
 
 
+@pytest.mark.parametrize("path", ["/healthz", "jobs", "docs"])
+async def test_what_is_read_is_read_by_get_alone(rig: Rig, path: str) -> None:
+    answer = await rig.ask("HEAD", path)
+
+    assert (answer.status_code, answer.headers["Allow"].partition(",")[0]) == (405, "GET")
+
+
 async def test_a_yard_without_redis_has_no_figure_of_it(rig: Rig) -> None:
     assert "redis" not in (await rig.get("/metrics")).text
 

@@ -1,19 +1,16 @@
 """Pages over all jobs over HTTP: filtered, searched, exported."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.page_search import SearchBounds
 from crawlyard.services.jobs.page_search import Archive
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.web.app import create_app
 from crawlyard.web.site import SiteOptions
 from tests.builders import a_batch, a_target, done
 from tests.conformance.steps import recorded
@@ -154,7 +151,7 @@ async def test_a_token_needs_the_scope_of_results(rig: Rig, path: str) -> None:
 
 async def test_an_answer_that_was_cut_short_says_so_and_goes_on(rig: Rig) -> None:
     hasty = Archive(rig.yard.store, rig.clock, SearchBounds(pages=2))
-    rig = replace(rig, app=create_app(structs.replace(rig.site, archive=hasty)))
+    rig = rig.with_services(archive=hasty)
     await crawled(rig)
 
     first = (await rig.get("pages?q=good")).json()

@@ -130,6 +130,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     noun: str  # "jobs": the attribute of the surface
     group: str  # in the document
+    named: str = ""  # there, if not as the method
     method: str
     path: str  # "/jobs/{job_id}"
     who: Permit | Who
@@ -137,14 +138,15 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     call: Callable[..., Any]
     marks: frozenset[str] = frozenset()
     """``seq``: its answer tells the seq of the last event; ``root``: it stands beside the API;
-    ``404``: it may be answered with that problem, though its path has no parameter."""
+    ``404``: it may be answered with that problem, though its path has no parameter; ``live``: it
+    changes while its version stays; ``file``: it is a file; ``same``: its route is another's."""
 
     example: Mapping[str, Any] | None = None  # of a body
 
     @property
     def name(self) -> str:
         """Return its name in the document: ``jobs_pause``."""
-        return f"{self.group}_{self.call.__name__.strip('_')}"
+        return f"{self.group}_{self.named or self.call.__name__.strip('_')}"
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -220,12 +222,13 @@ def endpoint(
     status: int = 200,
     noun: str = "",
     group: str = "",
+    name: str = "",
     example: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare that a method of a service is asked for by *route*, such as ``GET /jobs/{job_id}``.
 
     The noun is the first part of the path unless it is named, and the group in the document is
-    the noun.
+    the noun. There, *name* is that of the method unless it is given.
     """
     method, path = route.split()
 
@@ -233,6 +236,7 @@ def endpoint(
         call.endpoint = Endpoint(  # type: ignore[attr-defined]  # read by `endpoints_of`
             noun=noun or re.split(r"[/{]", path)[1],
             group=group or noun or re.split(r"[/{]", path)[1],
+            named=name,
             method=method,
             path=path,
             who=who,

@@ -26,7 +26,14 @@ from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
     from crawlyard.services.access import credentials, users, views
-    from crawlyard.services.fleet import hosts, metrics, overview, stats, status, workers
+    from crawlyard.services.fleet import (
+        host_rules,
+        metrics,
+        overview,
+        statistics,
+        status,
+        worker_orders,
+    )
     from crawlyard.services.jobs import (
         bulk,
         effective_config,
@@ -45,12 +52,12 @@ else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
     users = lazily("crawlyard.services.access.users")
     views = lazily("crawlyard.services.access.views")
-    hosts = lazily("crawlyard.services.fleet.hosts")
+    host_rules = lazily("crawlyard.services.fleet.host_rules")
     metrics = lazily("crawlyard.services.fleet.metrics")
     overview = lazily("crawlyard.services.fleet.overview")
-    stats = lazily("crawlyard.services.fleet.stats")
+    statistics = lazily("crawlyard.services.fleet.statistics")
     status = lazily("crawlyard.services.fleet.status")
-    workers = lazily("crawlyard.services.fleet.workers")
+    worker_orders = lazily("crawlyard.services.fleet.worker_orders")
     bulk = lazily("crawlyard.services.jobs.bulk")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
@@ -78,7 +85,7 @@ class Services:
     ) -> None:
         self.store = store
         self.clock = clock
-        self._settings = settings
+        self.settings = settings
         self.bus = bus
         self._worker_context = worker_context
         keeping = JanitorOptions(
@@ -176,24 +183,24 @@ class Services:
         return log_follow.Tailing(self.store.journal, self.jobs, self.clock)
 
     @cached_property
-    def fleet(self) -> "workers.Fleet":
+    def fleet(self) -> "worker_orders.Fleet":
         """Return orders to workers."""
-        return workers.Fleet(self.store, self.watching, self.clock)
+        return worker_orders.Fleet(self.store, self.watching, self.clock)
 
     @cached_property
-    def hosts(self) -> "hosts.Hosts":
+    def host_rules(self) -> "host_rules.HostRules":
         """Return rules for hosts."""
-        return hosts.Hosts(self.store, self.watching, self.clock)
+        return host_rules.HostRules(self.store, self.watching, self.clock)
 
     @cached_property
-    def stats(self) -> "stats.Stats":
+    def statistics(self) -> "statistics.Statistics":
         """Return figures over time."""
-        return stats.Stats(self.store, self.clock)
+        return statistics.Statistics(self.store, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":
         """Return what needs attention."""
-        room = disk.DataDisk(self._settings).room
+        room = disk.DataDisk(self.settings).room
         return overview.Overview(self.store, self.clock, self.watching, room)
 
     @cached_property

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
+from crawlyard.services.fleet.attention import Attention
 from crawlyard.services.fleet.event_feed import EventFeed
+from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.meta import Meta
 from crawlyard.services.fleet.monitoring import Monitoring
+from crawlyard.services.fleet.operations import OperationReader
+from crawlyard.services.fleet.pages import Pages
+from crawlyard.services.fleet.stats import Stats
+from crawlyard.services.fleet.workers import Workers
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.hooks import Hooks
@@ -36,18 +43,54 @@ class Surface:
         return Jobs(self._services, self._actor, self._permits)
 
     @cached_property
+    def pages(self) -> Pages:
+        """Return the pages of all jobs."""
+        return Pages(self._services, self._actor)
+
+    @cached_property
     def templates(self) -> Templates:
         """Return templates, their versions and files."""
         return Templates(self._services, self._actor, self._permits)
 
+    @cached_property
     def webhooks(self) -> Hooks:
         """Return webhooks and what was delivered to them."""
         return Hooks(self._services, self._actor)
 
     @cached_property
+    def workers(self) -> Workers:
+        """Return who runs jobs."""
+        return Workers(self._services, self._actor)
+
+    @cached_property
+    def hosts(self) -> Hosts:
+        """Return who is asked, and how."""
+        return Hosts(self._services, self._actor)
+
+    @cached_property
     def events(self) -> EventFeed:
         """Return what has happened and what happens."""
         return EventFeed(self._services, self._actor, self._permits, limited=self._limited)
+
+    @cached_property
+    def operations(self) -> OperationReader:
+        """Return work that goes on in the background."""
+        return OperationReader(self._services, self._actor)
+
+    @cached_property
+    def stats(self) -> Stats:
+        """Return figures for a dashboard."""
+        return Stats(self._services, self._actor, self._permits)
+
+    @cached_property
+    def attention(self) -> Attention:
+        """Return what needs a person."""
+        return Attention(self._services, self._actor, self._permits)
+
+    @cached_property
+    def meta(self) -> Meta:
+        """Return what the instance says of itself."""
+        return Meta(self._services, self._actor)
 
     @cached_property
     def monitoring(self) -> Monitoring:
@@ -57,9 +100,16 @@ class Surface:
 
 NOUNS: Mapping[str, type] = {
     "jobs": Jobs,
+    "pages": Pages,
     "templates": Templates,
     "webhooks": Hooks,
+    "workers": Workers,
+    "hosts": Hosts,
     "events": EventFeed,
+    "operations": OperationReader,
+    "stats": Stats,
+    "attention": Attention,
+    "meta": Meta,
     "monitoring": Monitoring,
 }
 """The services of a surface by their names, in the order of the document."""

@@ -10,12 +10,13 @@ from crawlyard.about import VERSION
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.services.surface import ENDPOINTS
 from crawlyard.web import pages
-from crawlyard.web.api import ROOT, ROUTERS
+from crawlyard.web.api import ROUTERS
 from crawlyard.web.by_hand import BY_HAND
 from crawlyard.web.documenting import document, operation_id
 from crawlyard.web.endpoints import routes_of
 from crawlyard.web.errors import problems
 from crawlyard.web.gate import Gate
+from crawlyard.web.plain import PLAIN
 from crawlyard.web.routes import Route
 from crawlyard.web.site import Site
 
@@ -37,15 +38,14 @@ def create_app(site: Site, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.site = site
     app.router.routes += routes_of(PREFIX, ENDPOINTS, BY_HAND)
+    app.router.routes += [one.route for one in PLAIN]
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
-    for router in (*ROOT, pages.router):
-        app.include_router(router)
+    app.include_router(pages.router)
     routes = [
-        (prefix + one.path_format, one)
-        for prefix, routers in ((PREFIX, ROUTERS), ("", ROOT))
-        for each in routers
+        (PREFIX + one.path_format, one)
+        for each in ROUTERS
         for one in each.routes
         if isinstance(one, Route)
     ]

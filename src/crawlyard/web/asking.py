@@ -167,11 +167,6 @@ OwnAccount = Annotated[Caller, Depends(_unnarrowed)]
 FollowsJobs = Annotated[Caller, Security(caller_of, scopes=[Permit.JOBS_READ.value])]
 """Who may read jobs, with what he showed: streams end when that is not good any more."""
 
-ReadsJobs = Annotated[Actor, Depends(_needs(Permit.JOBS_READ))]
-WritesJobs = Annotated[Actor, Depends(_needs(Permit.JOBS_WRITE))]
-ReadsResults = Annotated[Actor, Depends(_needs(Permit.RESULTS_READ))]
 ReadsSchedules = Annotated[Actor, Depends(_needs(Permit.SCHEDULES_READ))]
 WritesSchedules = Annotated[Actor, Depends(_needs(Permit.SCHEDULES_WRITE))]
-ReadsWorkers = Annotated[Actor, Depends(_needs(Permit.WORKERS_READ))]
-WritesWorkers = Annotated[Actor, Depends(_needs(Permit.WORKERS_WRITE))]
 IsAdmin = Annotated[Actor, Depends(_needs(Permit.ADMIN))]

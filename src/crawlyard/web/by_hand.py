@@ -1,26 +1,35 @@
-"""Endpoints that answer in their own way: files, and parts of pages."""
+"""Endpoints that answer in their own way: files, parts of pages, what HTTP adds to an answer."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
+from msgspec.structs import replace
 
+from crawlyard.core.answers.base import encoded
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
+from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.base import Format, file_name
 from crawlyard.services.fleet.gauges import MEDIA_TYPE as EXPOSITION
+from crawlyard.services.fleet.meta import Meta
 from crawlyard.services.fleet.monitoring import Monitoring
+from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.templates.templates import Templates
 from crawlyard.web.asking import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments
 from crawlyard.web.errors.problems import Problem
 from crawlyard.web.etags import tag_of
-from crawlyard.web.rates import Bucket
+from crawlyard.web.paging import DEFAULT, MOST
+from crawlyard.web.rates import PER_MINUTE, Bucket
+from crawlyard.web.routes import DEEPEST
+from crawlyard.web.site import Site
 from crawlyard.web.streams import STREAMED, STREAMS
+from crawlyard.web.wire.schedules.schedule_asks import ScheduleAsk
 
 MEDIA_TYPES = {
     Format.JSONL: "application/jsonl",
@@ -39,6 +48,9 @@ _ASKED = {
     "application/*": Format.JSONL,
     "*/*": Format.JSONL,
 }
+
+_OF_ALL = (Format.JSONL, Format.CSV, Format.PARQUET)
+"""The formats that pages of all jobs are exported in."""
 
 _INERT = {
     "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
@@ -73,17 +85,63 @@ async def page(request: Request, one: Endpoint, jobs: Jobs) -> Response:
 
 async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     """Answer with the pages of a job as a file."""
+    given, form = await _export(request, one)
+    job = await jobs.get(given["job_id"])
+    chunks = await jobs.export(**given, format_=form)
+    return _file(chunks, form, file_name(job.spec.name, job.id, form))
+
+
+async def export_all(request: Request, one: Endpoint, pages: Pages) -> Response:
+    """Answer with the pages of all jobs as a file."""
+    given, form = await _export(request, one, _OF_ALL)
+    chunks = await pages.export(**given | {"format_": form.value})
+    return _file(chunks, form, f"pages{form.suffix}")
+
+
+async def _export(
+    request: Request, one: Endpoint, forms: Collection[Format] = tuple(Format)
+) -> tuple[dict[str, Any], Format]:
+    """Return the arguments for an export but for its format, and that; it counts as one."""
     given = await arguments(request, one)
     site = site_of(request)
     count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
-    form = given.pop("format_", None) or accepted(request.headers.get("accept", ""))
-    job = await jobs.get(given["job_id"])
-    name = file_name(job.spec.name, job.id, form)
-    return StreamingResponse(
-        await jobs.export(**given, format_=form),
-        media_type=MEDIA_TYPES[form],
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
+    asked = given.pop("format_", None)
+    form = Format(asked) if asked else accepted(request.headers.get("accept", ""), forms)
+    return given, form
+
+
+def _file(chunks: AsyncIterator[bytes], form: Format, name: str) -> Response:
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(chunks, media_type=MEDIA_TYPES[form], headers=disposition)
+
+
+async def meta(request: Request, one: Endpoint, service: Meta) -> Response:
+    """Answer with what there is and how much may be sent, over HTTP as well."""
+    await arguments(request, one)
+    told = await service.get()
+    shown = replace(told, limits={**_limits(site_of(request)), **told.limits})
+    return Response(encoded(shown), media_type="application/json")
+
+
+def _limits(site: Site) -> dict[str, int]:
+    rates = {f"{bucket}_requests_per_minute": most for bucket, most in PER_MINUTE.items()}
+    return {
+        "body_bytes": site.options.max_body_bytes,
+        "json_levels": DEEPEST,
+        "page_items": MOST,
+        "page_items_default": DEFAULT,
+        "idempotency_key_kept_s": int(REPLIES_LAST.total_seconds()),
+        **(rates if site.rates.on else {}),
+    }
+
+
+async def schemas(request: Request, one: Endpoint, service: Meta) -> Response:
+    """Answer with the forms, those that FastAPI has too."""
+    await arguments(request, one)
+    told = await service.schemas()
+    more = {"schedule": ScheduleAsk.model_json_schema()}
+    shown = replace(told, schemas={**told.schemas, **more})
+    return Response(encoded(shown), media_type="application/json")
 
 
 async def template_file(request: Request, one: Endpoint, templates: Templates) -> Response:
@@ -134,6 +192,7 @@ def files_of(*forms: Format) -> dict[str, Any]:
 
 FILES = {
     "results_export": files_of(*Format),
+    "results_find_all": files_of(*_OF_ALL),
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
     **STREAMED,
@@ -146,5 +205,8 @@ BY_HAND: Mapping[str, ByHand] = {
     "templates_export": template_file,
     "monitoring_metrics": metrics,
     **STREAMS,
+    "results_find_all": export_all,
+    "meta_get": meta,
+    "meta_schemas": schemas,
 }
 """By the names of their endpoints."""

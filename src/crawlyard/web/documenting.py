@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.core.answers.problems import ProblemOut
 from crawlyard.services.surface import ENDPOINTS
+from crawlyard.web import plain
 from crawlyard.web.by_hand import FILES
 from crawlyard.web.errors.problems import KINDS, MEDIA_TYPE
 from crawlyard.web.openapi import described
@@ -110,9 +111,10 @@ def _completed(told: Document, routes: Sequence[tuple[str, Route]]) -> Document:
     for name in _OF_FASTAPI:
         schemas.pop(name, None)
     _describe_records(told, schemas, routes)
+    beside, shapes = plain.described()
     paths, components = described(PREFIX, ENDPOINTS, FILES)
-    schemas |= _tidy(components)
-    for path, methods in paths.items():
+    schemas |= _tidy(components) | _tidy(shapes)
+    for path, methods in (paths | beside).items():
         told["paths"].setdefault(path, {}).update(methods)
         for one in methods.values():
             for status in _EVERYWHERE:

@@ -14,7 +14,6 @@ from fastapi import Request, Response
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 from msgspec.structs import replace
-from starlette.routing import Route
 
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
@@ -28,7 +27,7 @@ from crawlyard.web.errors.problems import Problem, pointer
 from crawlyard.web.etags import expected, is_known, tag_of
 from crawlyard.web.paging import next_page, position_of
 from crawlyard.web.refs import was_undivided
-from crawlyard.web.routes import answered
+from crawlyard.web.routes import OneMethod, answered
 
 ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]
 """Answers a request in its own way, with the service that is asked."""
@@ -37,14 +36,15 @@ _ALWAYS = frozenset({"fields"})
 """Parameters that every GET takes."""
 
 _MOST_FAULTS = 50
+_FIRST_YEAR, _LAST_YEAR = 1970, 9900  # a calendar from there on has room for a week
 
 
 def routes_of(
     prefix: str, endpoints: Iterable[Endpoint], by_hand: Mapping[str, ByHand]
-) -> list[Route]:
+) -> list[OneMethod]:
     """Return the routes of endpoints; *by_hand* answers some of them, by their names."""
     return [
-        Route(path_of(prefix, one), _endpoint(one, by_hand.get(one.name)), methods=[one.method])
+        OneMethod(path_of(prefix, one), _endpoint(one, by_hand.get(one.name)), one.method)
         for one in sorted(endpoints, key=lambda one: "{" in one.path)  # /jobs/counts is no id
         if "same" not in one.marks  # its route is that of another
     ]
@@ -86,9 +86,13 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     if said.location or (one.status == 201 and hasattr(result, "id")):
         headers["Location"] = said.location or f"/api/v1/{one.noun}/{result.id}"
     version = getattr(result, "version", None)
-    if version is not None:
+    if isinstance(version, int):  # that of a worker is a text
         headers["ETag"] = tag_of(version, getattr(result, "beat", None))
-        if request.method == "GET" and is_known(request, headers["ETag"]):
+        if (
+            request.method == "GET"
+            and "live" not in one.marks
+            and is_known(request, headers["ETag"])
+        ):
             return Response(status_code=304, headers={"ETag": headers["ETag"]})
     if result is None:
         return Response(status_code=204, headers=headers)
@@ -234,7 +238,7 @@ def _converted(
         try:
             # else a number would be an instant, that many seconds after 1970
             strict = not query or datetime in _bare(one.hint)
-            given[one.name] = msgspec.convert(value, one.hint, strict=strict)
+            given[one.name] = _checked(msgspec.convert(value, one.hint, strict=strict))
         except msgspec.ValidationError as error:
             for path, code, said in _faults(value, one.hint, error):
                 name = f"{one.alias}.{path}" if path else one.alias
@@ -242,6 +246,13 @@ def _converted(
         except Invalid as error:
             faults.append(_fault(error.field, "invalid", str(error), query=query))
     return given
+
+
+def _checked(value: Any) -> Any:
+    """Return a value; an instant that calendars and databases have no room for is refused."""
+    if isinstance(value, datetime) and not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise msgspec.ValidationError(f"Expected a year from {_FIRST_YEAR} to {_LAST_YEAR}")
+    return value
 
 
 def _faults(

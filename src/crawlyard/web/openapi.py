@@ -1,35 +1,19 @@
 """The OpenAPI document of endpoints, made from their declarations."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import typing
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.endpoint import Endpoint, Header, Parameter, Rest
+from crawlyard.core.endpoint import Endpoint, Header, Parameter
+from crawlyard.core.endpoint_schema import body_of, with_default
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.web.endpoints import path_of
-from crawlyard.web.spec_schema import (
-    change_schema,
-    checked_template_schema,
-    job_schema,
-    template_change_schema,
-    template_schema,
-)
-
-FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {
-    "job": job_schema,
-    "change": change_schema,
-    "template": template_schema,
-    "template change": template_change_schema,
-    "checked template": checked_template_schema,
-}
-"""The JSON Schemas of bodies that take what no parameter takes."""
 
 SCHEMAS = "#/components/schemas/"
-_EMPTY = inspect.Parameter.empty
 _PLACES = ("path", "query", "header", "body")
 _WORD = {"type": "string", "maxLength": MOST_VALUES * MAX_WORD}
 _MANY = {"type": "array", "items": _WORD, "maxItems": MOST_VALUES}
@@ -66,7 +50,7 @@ def described(
     for one in every:
         content = files.get(one.name) or answers.get(one.name)
         if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
-            components[_ask(one)] = _body(one, of_hints)
+            components[_ask(one)] = body_of(one, of_hints)
         told = _described(one, of_hints, content)
         place = paths.setdefault(path_of(prefix, one), {})
         if "same" in one.marks:
@@ -74,16 +58,6 @@ def described(
         else:
             place[one.method.lower()] = told
     return paths, components
-
-
-def body_schema(one: Endpoint) -> dict[str, Any]:
-    """Return the JSON Schema of the body of an endpoint, by itself."""
-    own = one.at("body")
-    found, components = msgspec.json.schema_components(
-        [p.hint for p in own], ref_template="#/$defs/{name}"
-    )
-    schema = _body(one, {id(p): s for p, s in zip(own, found, strict=True)})
-    return schema | ({"$defs": components} if components else {})
 
 
 def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[str, Any]:
@@ -110,7 +84,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
     if one.method == "GET":
         if "application/json" in (content or ()):
             told["parameters"].append(_FIELDS)
-        if any(getattr(kind, "beat", None) or "version" in _fields(kind) for kind in [one.returns]):
+        if _is_versioned(one.returns) and "live" not in one.marks:
             told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
     if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
         required = any(p.required for p in one.at("body", "rest")) or one.method == "PATCH"
@@ -130,22 +104,8 @@ def _ask(one: Endpoint) -> str:
     return "".join(word.capitalize() for word in one.name.split("_")) + "Ask"
 
 
-def _body(one: Endpoint, schemas: Mapping[int, Any]) -> dict[str, Any]:
-    own = {p.alias: _with_default(p, schemas[id(p)]) for p in one.at("body")}
-    schema: dict[str, Any] = {"type": "object", "additionalProperties": False}
-    for each in one.at("rest"):
-        mark = each.mark(Rest)
-        schema |= FORMS[mark.form]() if mark is not None else {}
-    schema["properties"] = own | schema.get("properties", {})
-    if one.example is not None:
-        schema["examples"] = [one.example]
-    if needed := [p.alias for p in one.at("body") if p.required]:
-        schema["required"] = needed
-    return schema
-
-
 def _parameter(one: Parameter, schema: Any) -> dict[str, Any]:
-    shown = dict(_MANY) if one.many else _with_default(one, schema)
+    shown = dict(_MANY) if one.many else with_default(one, schema)
     if one.place == "path" and shown.get("type") == "string":
         shown.setdefault("maxLength", 200)
     told = {
@@ -157,13 +117,6 @@ def _parameter(one: Parameter, schema: Any) -> dict[str, Any]:
     inner: dict[str, Any] = next((s for s in schema.get("anyOf", ()) if "description" in s), {})
     description = shown.pop("description", None) or (schema | inner).get("description")
     return told | ({"description": description} if description else {})
-
-
-def _with_default(one: Parameter, schema: Any) -> dict[str, Any]:
-    told = dict(schema)
-    if one.default is not _EMPTY and one.default not in (None, (), UNSET) and "$ref" not in told:
-        told["default"] = msgspec.to_builtins(one.default)
-    return told
 
 
 def _security(one: Endpoint) -> list[dict[str, Any]]:
@@ -187,8 +140,12 @@ def _problems(one: Endpoint) -> set[int]:
     return found
 
 
-def _fields(kind: Any) -> tuple[str, ...]:
-    return getattr(kind, "__struct_fields__", ())
+def _is_versioned(kind: Any) -> bool:
+    """Return whether answers of a kind have an entity tag."""
+    if hasattr(kind, "beat"):
+        return True
+    named = "version" in getattr(kind, "__struct_fields__", ())
+    return named and typing.get_type_hints(kind)["version"] is int
 
 
 def _add(told: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from math import isfinite
@@ -16,6 +16,7 @@ from fastapi.datastructures import DefaultPlaceholder
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from msgspec import Struct
+from starlette.routing import Route as StarletteRoute
 
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.idempotency import REPLIES_LAST, Reply
@@ -43,6 +44,16 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 """A NUL as JSON writes it, behind an even number of backslashes."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class OneMethod(StarletteRoute):
+    """A route of one method: Starlette's own lets HEAD do what GET does."""
+
+    def __init__(
+        self, path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str
+    ) -> None:
+        super().__init__(path, endpoint, methods=[method])
+        self.methods = {method}
 
 
 class Route(APIRoute):

@@ -10,15 +10,9 @@ from crawlyard.errors import Conflict
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.access.users import Users
 from crawlyard.services.access.views import Views
-from crawlyard.services.fleet.hosts import Hosts
-from crawlyard.services.fleet.overview import Overview
-from crawlyard.services.fleet.stats import Stats
-from crawlyard.services.fleet.status import Watching
-from crawlyard.services.fleet.workers import Fleet
 from crawlyard.services.jobs.bulk import Bulk
 from crawlyard.services.jobs.effective_config import Configs
 from crawlyard.services.jobs.exclusions import Exclusions
-from crawlyard.services.jobs.page_search import Archive
 from crawlyard.services.jobs.preview import Preview
 from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.jobs.wait import Waiting
@@ -60,18 +54,12 @@ class Site(Struct, frozen=True, kw_only=True):
     requests: Requests
     waiting: Waiting
     configs: Configs
-    archive: Archive
-    watching: Watching
-    fleet: Fleet
-    hosts: Hosts
     why: Why
     preview: Preview
     exclusions: Exclusions
     bulk: Bulk
     backfills: BackfillOperations
     views: Views
-    stats: Stats
-    overview: Overview
     live: Hub
     cursors: Cursors
     rates: Rates
@@ -88,16 +76,10 @@ async def open_site(yard: Yard, options: SiteOptions) -> Site:
         requests=of.requests,
         waiting=of.waiting,
         configs=of.configs,
-        archive=of.archive,
-        watching=of.watching,
-        fleet=of.fleet,
-        hosts=of.hosts,
         why=of.why,
         exclusions=of.exclusions,
         bulk=of.bulk,
         views=of.views,
-        stats=of.stats,
-        overview=of.overview,
         backfills=of.backfills,
         preview=of.preview,
         live=Hub(yard, of.access, of.watching),

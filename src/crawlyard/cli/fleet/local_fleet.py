@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.fleet.watch import HostOut, WorkerOut
 from crawlyard.core.overview.worker_status import WorkerReport
-from crawlyard.services.fleet.hosts import Hosts
+from crawlyard.services.fleet.host_rules import HostRules
 from crawlyard.services.fleet.status import Watching
-from crawlyard.services.fleet.workers import Fleet
+from crawlyard.services.fleet.worker_orders import Fleet
 from crawlyard.yard import Yard
 
 
@@ -18,7 +18,7 @@ class LocalFleet:
         self._actor = actor
         self._watching = watching = Watching(yard.store, yard.jobs, yard.clock)
         self._fleet = Fleet(yard.store, watching, yard.clock)
-        self._hosts = Hosts(yard.store, watching, yard.clock)
+        self._hosts = HostRules(yard.store, watching, yard.clock)
 
     async def workers(self) -> list[WorkerOut]:
         """Return the workers, gone ones for a day as well."""

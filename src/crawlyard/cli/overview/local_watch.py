@@ -22,7 +22,7 @@ from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.services.fleet.overview import Overview
-from crawlyard.services.fleet.stats import Stats
+from crawlyard.services.fleet.statistics import Statistics
 from crawlyard.services.fleet.status import Watching
 from crawlyard.services.jobs.effective_config import Configs
 from crawlyard.services.jobs.exclusions import Exclusions
@@ -123,7 +123,9 @@ class LocalWatch:
 
     async def stats(self, since: datetime | None) -> StatsOut:
         """Return how much there is, and how much was done since then, or in the last day."""
-        figures = await Stats(self._yard.store, self._yard.clock).figures(self._actor, since=since)
+        figures = await Statistics(self._yard.store, self._yard.clock).figures(
+            self._actor, since=since
+        )
         permits = PERMITS_OF[self._actor.role]
         return StatsOut.of(figures, await self._overview.moment(self._actor, permits))
 

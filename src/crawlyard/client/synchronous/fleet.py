@@ -83,11 +83,7 @@ class Hosts:
     def deletable(self, host: str, *, version: int | None = None) -> HostRuleOut:
         """Return the rule that `unset` would delete."""
         return self._calls.one(
-            HostRuleOut,
-            "DELETE",
-            _path(host),
-            params={"dry_run": True},
-            headers=if_match(version),
+            HostRuleOut, "GET", f"{_path(host)}/deletion", headers=if_match(version)
         )
 
     def _act(self, host: str, verb: str, body: object, version: int | None) -> HostOut:

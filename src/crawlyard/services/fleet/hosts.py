@@ -1,225 +1,116 @@
-"""Host service: the current load on each host, and the rules that operators set."""
+"""Hosts, as one user looks at them and says how each is to be asked."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
 
-from msgspec.structs import replace
+from msgspec import Meta
 
-from crawlyard.clock import Clock
-from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
-from crawlyard.core.hosts.status import HostStanding
-from crawlyard.engine.urls import host_named
-from crawlyard.errors import Conflict, Forbidden, NotFound, check_version
-from crawlyard.services.fleet.status import Watching
-from crawlyard.store.store import Store
+from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut
+from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, sliced
+from crawlyard.core.hosts.rule import LONGEST_DELAY_S, MAX_NOTE, MOST_AT_ONCE
 
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
+
+READ, WRITE = Permit.JOBS_READ, Permit.WORKERS_WRITE
+
+Note = Annotated[str, Meta(max_length=MAX_NOTE)]
+
+
+class HostChanges(TypedDict, total=False):
+    """What is to be said of a host from now on; ``None`` takes it away."""
+
+    delay_s: Annotated[
+        Annotated[float, Meta(ge=0, le=LONGEST_DELAY_S)] | None,
+        Meta(description="Seconds between two requests, at least."),
+    ]
+    at_once: Annotated[
+        Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)] | None,
+        Meta(description="Requests at the same time, at most."),
+    ]
+    note: Note | None
 
 
 class Hosts:
-    """Shows hosts and changes their rules.
+    """What is done to each host, and what operators say of it.
 
-    Admins see and change all of them; other users see the hosts of their own jobs. A host
-    is named as in a URL, in any spelling. Setting what a rule already says changes nothing
-    and writes no event.
+    With *version*, only a rule of that version is changed (0: where there is none): else `Stale`
+    is raised and nothing is written.
     """
 
-    def __init__(self, store: Store, watching: Watching, clock: Clock) -> None:
-        self._store = store
-        self._watching = watching
-        self._clock = clock
+    def __init__(self, services: "Services", actor: Actor) -> None:
+        self._services = services
+        self._actor = actor
 
-    async def list(self, actor: Actor, *, after: str = "", limit: int = 50) -> list[HostStanding]:
-        """Return hosts that are being crawled or have a rule, by name, starting after *after*.
+    @endpoint("GET /hosts", READ)
+    async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[HostOut]:
+        """List the hosts that are asked now or have a rule, by name; a user sees their own."""
+        found = await self._services.host_rules.list(
+            self._actor, after=cursor or "", limit=limit + 1
+        )
+        return sliced(found, limit, HostOut.of, lambda one: one.host)
 
-        Users who are not admins see the hosts that are being crawled for their jobs.
-        """
-        asked = {one.host: one for one in await self._watching.hosts(actor) if one.host > after}
-        if actor.role is Role.ADMIN:
-            found = await self._store.host_rules.find(after, limit)
-            rules: dict[str, HostRule | None] = {rule.host: rule for rule in found}
-            shown = sorted(asked.keys() | rules.keys())[:limit]
-        else:
-            shown = sorted(asked)[:limit]
-            rules = {name: await self._rule(name) for name in shown}
-        return [_ruled(asked.get(name), name, rules.get(name)) for name in shown]
+    @endpoint("GET /hosts/{host}", READ, "live")
+    async def get(self, host: str) -> HostOut:
+        """Return what is done to one host, and its rule; the ETag is the rule's."""
+        return HostOut.of(await self._services.host_rules.get(self._actor, host))
 
-    async def get(self, actor: Actor, host: str) -> HostStanding:
-        """Return the load of all workers on a host, and its rule.
-
-        Raises:
-            Invalid: *host* is not a host name.
-            NotFound: it is not being crawled for a job of the actor; for an admin: it is not
-                being crawled at all, and has no rule.
-        """
-        name = host_named(host)
-        asked = {one.host: one for one in await self._watching.hosts(actor)}
-        rule = await self._rule(name) if name in asked or actor.role is Role.ADMIN else None
-        if name not in asked and rule is None:
-            raise NotFound(f"host {name} is not asked now, and nothing is said of it")
-        return _ruled(asked.get(name), name, rule)
-
-    async def version(self, host: str) -> int:
-        """Return the version of a host's rule, 0 if it has none.
-
-        Raises:
-            Invalid: *host* is not a host name.
-        """
-        rule = await self._rule(host_named(host))
-        return rule.version if rule is not None else 0
-
+    @endpoint(
+        "PATCH /hosts/{host}",
+        WRITE,
+        example={"delay_s": 2, "at_once": 1, "note": "Their admin asked us to"},
+    )
     async def set(
-        self, actor: Actor, host: str, changes: Mapping[str, Any], *, version: int | None = None
-    ) -> HostStanding:
-        """Change ``delay_s``, ``at_once`` and ``note`` of a host's rule; ``None`` removes a value.
+        self, host: str, *, version: IfMatch = None, **changes: Unpack[HostChanges]
+    ) -> HostOut:
+        """Say how gently a host is to be asked by all jobs together; they may be gentler still."""
+        return HostOut.of(
+            await self._services.host_rules.set(self._actor, host, changes, version=version)
+        )
 
-        Raises:
-            Invalid: *host* is not a host name, or a value is not valid.
-            Forbidden: the actor is not an admin.
-            Stale: the rule is not at *version* (0: there is no rule).
-            NotFound: there is nothing to change, and the host has no rule and is not being
-                crawled.
-        """
-        said = {
-            name: "" if (name, value) == ("note", None) else value
-            for name, value in changes.items()
-        }
-        return await self._change(actor, host, said, EventName.HOST_UPDATED, version)
-
+    @endpoint(
+        "POST /hosts/{host}/pause", WRITE, example={"note": "Down for maintenance until Friday"}
+    )
     async def pause(
-        self, actor: Actor, host: str, note: str | None = None, *, version: int | None = None
-    ) -> HostStanding:
-        """Stop requests to a host until it is resumed; its URLs wait.
+        self, host: str, note: Note | None = None, *, version: IfMatch = None
+    ) -> HostOut:
+        """Let nobody ask a host until it is resumed; its URLs wait.
 
-        Raises:
-            Invalid, Forbidden, Stale: as for `set`.
+        Without a note, that of its rule stays.
         """
-        changes = _moved(HostState.PAUSED, note)
-        return await self._change(actor, host, changes, EventName.HOST_PAUSED, version)
+        return HostOut.of(
+            await self._services.host_rules.pause(self._actor, host, note, version=version)
+        )
 
+    @endpoint(
+        "POST /hosts/{host}/block", WRITE, example={"note": "Down for maintenance until Friday"}
+    )
     async def block(
-        self, actor: Actor, host: str, note: str | None = None, *, version: int | None = None
-    ) -> HostStanding:
-        """Stop requests to a host; its URLs are skipped.
+        self, host: str, note: Note | None = None, *, version: IfMatch = None
+    ) -> HostOut:
+        """Let nobody ask a host; its URLs are skipped, in running jobs as well.
 
-        Raises:
-            Invalid, Forbidden, Stale: as for `set`.
+        Without a note, that of its rule stays.
         """
-        changes = _moved(HostState.BLOCKED, note)
-        return await self._change(actor, host, changes, EventName.HOST_BLOCKED, version)
+        return HostOut.of(
+            await self._services.host_rules.block(self._actor, host, note, version=version)
+        )
 
-    async def resume(self, actor: Actor, host: str, *, version: int | None = None) -> HostStanding:
-        """Allow requests to a host again, at the rate that its rule sets.
+    @endpoint("POST /hosts/{host}/resume", WRITE)
+    async def resume(self, host: str, *, version: IfMatch = None) -> HostOut:
+        """Let a host be asked again, at the pace that its rule says."""
+        return HostOut.of(
+            await self._services.host_rules.resume(self._actor, host, version=version)
+        )
 
-        Raises:
-            Invalid, Forbidden, Stale: as for `set`.
-            NotFound: it has no rule, and is not being crawled.
-        """
-        changes = _moved(HostState.OPEN, None)
-        return await self._change(actor, host, changes, EventName.HOST_RESUMED, version)
+    @endpoint("DELETE /hosts/{host}", WRITE, status=204)
+    async def unset(self, host: str, *, version: IfMatch = None) -> None:
+        """Delete the rule of a host: it is asked as its jobs wish."""
+        await self._services.host_rules.unset(self._actor, host, version=version)
 
-    async def unset(
-        self, actor: Actor, host: str, *, version: int | None = None, dry_run: bool = False
-    ) -> HostRule:
-        """Delete the rule of a host, and return it; the settings of each job apply again.
-
-        With *dry_run*, only return the rule.
-
-        Raises:
-            Invalid, Forbidden, Stale: as for `set`.
-            NotFound: the host has no rule.
-        """
-        name = host_named(host)
-        _check_admin(actor)
-        for _ in range(_TRIES):
-            old = await self._store.host_rules.get(name)
-            check_version(f"the rule of host {name}", old.version, version)
-            if dry_run:
-                return old
-            gone = replace(old, actor=actor.id, updated_at=self._clock.now())
-            try:
-                told = host_event(EventName.HOST_UNSET, gone)
-                await self._store.host_rules.delete(name, old.version, told)
-            except Conflict:
-                continue
-            return old
-        raise _keeps_changing(name)
-
-    async def _change(
-        self,
-        actor: Actor,
-        host: str,
-        changes: Mapping[str, Any],
-        event: EventName,
-        version: int | None,
-    ) -> HostStanding:
-        name = host_named(host)
-        _check_admin(actor)
-        for _ in range(_TRIES):
-            now = self._clock.now()
-            old = await self._rule(name) or HostRule(host=name, version=0, updated_at=now)
-            check_version(f"the rule of host {name}", old.version, version)
-            if all(getattr(old, field) == value for field, value in changes.items()):
-                return await self.get(actor, name)
-            new = replace(old, **changes, actor=actor.id, updated_at=now, version=old.version + 1)
-            try:
-                await self._store.host_rules.put(new, host_event(event, new))
-            except Conflict:
-                continue
-            return await self._seen(actor, new)
-        raise _keeps_changing(name)
-
-    async def _rule(self, name: str) -> HostRule | None:
-        try:
-            return await self._store.host_rules.get(name)
-        except NotFound:
-            return None
-
-    async def _seen(self, actor: Actor, rule: HostRule) -> HostStanding:
-        asked = {one.host: one for one in await self._watching.hosts(actor)}
-        return _ruled(asked.get(rule.host), rule.host, rule)
-
-
-def _check_admin(actor: Actor) -> None:
-    if actor.role is not Role.ADMIN:
-        raise Forbidden(f"{actor.id} is no admin: only one says how hosts are asked")
-
-
-def _keeps_changing(name: str) -> Conflict:
-    return Conflict(f"the rule of host {name} keeps changing; try again")
-
-
-def _moved(state: HostState, note: str | None) -> Mapping[str, Any]:
-    return {"state": state} | ({} if note is None else {"note": note})
-
-
-def _ruled(asked: HostStanding | None, name: str, rule: HostRule | None) -> HostStanding:
-    """Return a host with its rule; if it is not being crawled, with the limits of the rule."""
-    if asked is not None:
-        return replace(asked, rule=rule)
-    return HostStanding(
-        host=name,
-        at_once=rule.at_once or 0 if rule is not None else 0,
-        delay_s=rule.slowed(0.0) if rule is not None else 0.0,
-        rule=rule,
-    )
-
-
-def host_event(name: EventName, rule: HostRule) -> Event:
-    """Return the event of a change to a host's rule; *rule* is the new one."""
-    return Event(
-        name=name,
-        subject=rule.host,
-        owner=rule.actor,
-        at=rule.updated_at,
-        actor=rule.actor,
-        data={
-            "state": rule.state.value,
-            "delay_s": rule.delay_s,
-            "at_once": rule.at_once,
-            "note": rule.note,
-            "version": rule.version,
-        },
-    )
+    @endpoint("GET /hosts/{host}/deletion", WRITE)
+    async def deletable(self, host: str, *, version: IfMatch = None) -> HostRuleOut:
+        """Return the rule that deleting it would delete, or refuse as that would be."""
+        return HostRuleOut.of(
+            await self._services.host_rules.unset(self._actor, host, version=version, dry_run=True)
+        )

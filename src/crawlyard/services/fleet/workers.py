@@ -1,90 +1,66 @@
-"""Worker control: drain, resume and stop running workers."""
+"""Workers, as one user looks at them and says what is wanted of each."""
 
-from msgspec.structs import replace
+from typing import TYPE_CHECKING
 
-from crawlyard.clock import Clock
-from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.overview.worker_status import WorkerReport, WorkerState, WorkerWish
-from crawlyard.errors import Conflict, Forbidden, IllegalMove
-from crawlyard.services.fleet.status import Watching
-from crawlyard.store.store import Store
+from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.answers.fleet.watch import WorkerOut
+from crawlyard.core.endpoint import Slice, endpoint, reply
+from crawlyard.core.overview.worker_status import WorkerReport
 
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
 
-_EVENTS = {
-    WorkerWish.NONE: EventName.WORKER_RESUMED,
-    WorkerWish.QUIET: EventName.WORKER_QUIETED,
-    WorkerWish.STOP: EventName.WORKER_STOPPING,
-}
+READ, WRITE = Permit.WORKERS_READ, Permit.WORKERS_WRITE
 
 
-class Fleet:
-    """Tells workers to drain, resume or stop; a worker notices within a second.
+class Workers:
+    """Who runs jobs, and what is wanted of each.
 
-    Repeating a request changes nothing and writes no event.
+    A worker that there is not raises `NotFound`, and one that cannot do what is wanted
+    `IllegalMove`.
     """
 
-    def __init__(self, store: Store, watching: Watching, clock: Clock) -> None:
-        self._store = store
-        self._watching = watching
-        self._clock = clock
+    def __init__(self, services: "Services", actor: Actor) -> None:
+        self._services = services
+        self._actor = actor
 
-    async def quiet(self, actor: Actor, worker_id: str) -> WorkerReport:
-        """Drain a worker: it claims no more jobs, and continues those that it has.
+    @endpoint("GET /workers", READ, "seq")
+    async def list(self) -> Slice[WorkerOut]:
+        """List the workers, gone ones for a day as well."""
+        found = await self._services.watching.workers(self._actor)
+        return Slice(items=[self._shown(report) for report in found])
 
-        Raises:
-            NotFound: no such worker.
-            Forbidden: the actor is not an admin.
-            IllegalMove: the worker is gone or stopping.
-        """
-        return await self._want(actor, worker_id, WorkerWish.QUIET)
+    @endpoint("GET /workers/{worker_id}", READ)
+    async def get(self, worker_id: str) -> WorkerOut:
+        """Return a worker."""
+        return self._shown(await self._services.watching.worker(self._actor, worker_id))
 
-    async def resume(self, actor: Actor, worker_id: str) -> WorkerReport:
-        """Let a draining worker claim jobs again.
+    @endpoint("DELETE /workers/{worker_id}", WRITE, status=204)
+    async def forget(self, worker_id: str) -> None:
+        """Forget a worker that is gone."""
+        await self._services.watching.forget(self._actor, worker_id)
 
-        Raises:
-            NotFound, Forbidden, IllegalMove: as for `quiet`.
-        """
-        return await self._want(actor, worker_id, WorkerWish.NONE)
+    @endpoint("POST /workers/{worker_id}/quiet", WRITE, status=202)
+    async def quiet(self, worker_id: str) -> WorkerOut:
+        """Let a worker claim no more jobs, and go on with those it has."""
+        before = await self._services.watching.worker(self._actor, worker_id)
+        return self._wanted(before, await self._services.fleet.quiet(self._actor, worker_id))
 
-    async def stop(self, actor: Actor, worker_id: str) -> WorkerReport:
-        """Make a worker release its jobs and exit, as on a signal; other workers continue them.
+    @endpoint("POST /workers/{worker_id}/resume", WRITE, status=202)
+    async def resume(self, worker_id: str) -> WorkerOut:
+        """Let a quiet worker claim jobs again."""
+        before = await self._services.watching.worker(self._actor, worker_id)
+        return self._wanted(before, await self._services.fleet.resume(self._actor, worker_id))
 
-        Raises:
-            NotFound, Forbidden, IllegalMove: as for `quiet`.
-        """
-        return await self._want(actor, worker_id, WorkerWish.STOP)
+    @endpoint("POST /workers/{worker_id}/stop", WRITE, status=202)
+    async def stop(self, worker_id: str) -> WorkerOut:
+        """Let a worker give its jobs back and end; others go on with them where they stand."""
+        before = await self._services.watching.worker(self._actor, worker_id)
+        return self._wanted(before, await self._services.fleet.stop(self._actor, worker_id))
 
-    async def _want(self, actor: Actor, worker_id: str, wish: WorkerWish) -> WorkerReport:
-        for _ in range(_TRIES):
-            report = await self._watching.worker(actor, worker_id)
-            if actor.role is not Role.ADMIN:
-                raise Forbidden(f"{actor.id} is no admin")
-            _check(report, self._watching.state(report), wish)
-            if report.wish is wish or (wish is WorkerWish.STOP and report.stopping):
-                return report
-            try:
-                told = self._told(actor, report, wish)
-                await self._store.workers.ask(worker_id, wish, report.wish, told)
-            except Conflict:
-                continue
-            return replace(report, wish=wish)
-        raise Conflict(f"what is wanted of worker {worker_id} keeps changing; try again")
+    def _wanted(self, before: WorkerReport, after: WorkerReport) -> WorkerOut:
+        reply().unchanged = before.wish is after.wish
+        return self._shown(after)
 
-    def _told(self, actor: Actor, report: WorkerReport, wish: WorkerWish) -> Event:
-        return Event(
-            name=_EVENTS[wish],
-            subject=report.id,
-            owner=actor.id,
-            at=self._clock.now(),
-            actor=actor.id,
-            data={"host": report.host, "pid": report.pid},
-        )
-
-
-def _check(report: WorkerReport, state: WorkerState, wish: WorkerWish) -> None:
-    if state is WorkerState.GONE:
-        raise IllegalMove(f"worker {report.id} is gone")
-    if state is WorkerState.STOPPING and wish is not WorkerWish.STOP:
-        raise IllegalMove(f"worker {report.id} is stopping")
+    def _shown(self, report: WorkerReport) -> WorkerOut:
+        return WorkerOut.of(report, alive=self._services.watching.is_alive(report))

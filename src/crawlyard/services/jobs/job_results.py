@@ -135,7 +135,7 @@ class JobResults(JobLooks):
         )
         return sliced(found, limit, WaitingOut.of, lambda known: known.key)
 
-    @endpoint("GET /jobs/{job_id}/export", READ, group="results")
+    @endpoint("GET /jobs/{job_id}/export", READ, "file", group="results")
     async def export(
         self,
         job_id: str,

@@ -15,6 +15,7 @@ from crawlyard.store.queries import PageQuery
 MOST_Q = 500
 _DEEPEST = 1_000_000
 
+Instant = Annotated[datetime, Meta(tz=True)]
 Depth = Annotated[int, Meta(ge=0, le=_DEEPEST)]
 _ANY = "Several: any of them."
 
@@ -81,8 +82,8 @@ class ArchiveTerms(PageTerms, total=False):
     schedule: Annotated[Words, Meta(description=f"Of jobs of this schedule. {_ANY}")]
     tag: Annotated[Words, Meta(description=f"Of jobs with this tag. {_ANY}")]
     owner: Annotated[Words, Meta(description=f"Of jobs of a user; `me` is whoever asks. {_ANY}")]
-    since: Annotated[datetime | None, Meta(description="Fetched at this instant, or later.")]
-    until: Annotated[datetime | None, Meta(description="Fetched before this instant.")]
+    since: Annotated[Instant | None, Meta(description="Fetched at this instant, or later.")]
+    until: Annotated[Instant | None, Meta(description="Fetched before this instant.")]
 
 
 def words_of(given: Words | Iterable[str] | None) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from crawlyard.core.answers.base import Instant, Text, Wire
 from crawlyard.core.answers.jobs.pages import StoredPageOut
-from crawlyard.core.answers.lists import ListOut
 from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.crawl.page_search import Findings, FoundPage
+from crawlyard.core.endpoint import Slice
 from crawlyard.core.templates.secrets import hidden_urls
 
 
@@ -40,7 +40,7 @@ class SearchedOut(Wire, frozen=True, kw_only=True):
         return cls.filled(findings, pages=findings.looked_at)
 
 
-class FoundPagesOut(ListOut[FoundPageOut], frozen=True, kw_only=True):
+class FoundPagesOut(Slice[FoundPageOut], frozen=True, kw_only=True):
     """Pages over all jobs; there may be none of them in one answer, and some in the next."""
 
     searched: SearchedOut

@@ -1,1 +1,0 @@
-"""Shapes of workers, hosts, operations and figures."""
