@@ -133,6 +133,8 @@ class TestKeys:
 
 
 async def deleted(rig: Rig, path: str, query: str = DRY, **more: Any) -> httpx.Response:
+    if query and path.startswith("schedules/"):
+        return await rig.get(f"{path}/deletion", **more)
     headers = {} if query else {"If-Match": "*"}
     return await rig.ask("DELETE", path + query, **({"headers": headers} | more))
 

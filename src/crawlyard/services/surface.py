@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.schedules.schedules import Schedules
 
 if TYPE_CHECKING:
     from crawlyard.services.services import Services
@@ -29,8 +30,13 @@ class Surface:
         """Return jobs and what they have brought."""
         return Jobs(self._services, self._actor, self._permits)
 
+    @cached_property
+    def schedules(self) -> Schedules:
+        """Return schedules and what became of their instants."""
+        return Schedules(self._services, self._actor, self._permits)
 
-NOUNS = {"jobs": Jobs}
+
+NOUNS = {"jobs": Jobs, "schedules": Schedules}
 """The services of a surface by their names, in the order of the document."""
 
 ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())

@@ -3,6 +3,7 @@
 import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Any
 from urllib.parse import unquote
@@ -220,7 +221,8 @@ def _converted(
                 name = f"{one.alias}.{fault.parameter}"
                 faults.append(_fault(name, fault.code, fault.detail, query=query))
         try:
-            given[one.name] = msgspec.convert(value, one.hint, strict=not query)
+            strict = not query or _is_instant(one.hint)  # a number is no instant
+            given[one.name] = msgspec.convert(value, one.hint, strict=strict)
         except msgspec.ValidationError as error:
             for path, code, said in _faults(value, one.hint, error):
                 name = f"{one.alias}.{path}" if path else one.alias
@@ -259,6 +261,10 @@ def _record_in(hint: Any) -> type[Struct] | None:
     """Return the record that a value must be, ``None`` if it need not be one."""
     records = (k for k in _choices(hint) if isinstance(k, type) and issubclass(k, Struct))
     return next(records, None)
+
+
+def _is_instant(hint: Any) -> bool:
+    return hint is datetime or any(map(_is_instant, typing.get_args(hint)))
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:

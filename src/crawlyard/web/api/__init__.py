@@ -1,6 +1,6 @@
 """The routes, a module for each kind of thing."""
 
-from crawlyard.web.api import schedules, templates, webhooks
+from crawlyard.web.api import templates, webhooks
 from crawlyard.web.api.access import auth, settings, tokens, users, views
 from crawlyard.web.api.fleet import (
     attention,
@@ -22,7 +22,6 @@ ROUTERS = (
     tokens.router,
     pages.router,
     templates.router,
-    schedules.router,
     webhooks.router,
     workers.router,
     hosts.router,

@@ -17,6 +17,7 @@ from crawlyard.core.answers.templates.templates import (
     SavedTemplateOut,
     TemplateOut,
 )
+from crawlyard.core.blame import blaming
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.templates.secrets import stripped
 from crawlyard.core.templates.template import CrawlTemplate, FileFormat, TemplateDraft
@@ -26,7 +27,6 @@ from crawlyard.services.templates.manager import check_draft
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.web.asking import ReadsTemplates, SiteOf, WritesTemplates, caller_of
 from crawlyard.web.documenting import NOT_MODIFIED, problems
-from crawlyard.web.errors.blame import blaming
 from crawlyard.web.etags import expected_version, tag_of, unchanged
 from crawlyard.web.live.begin import BEGINS_STREAM
 from crawlyard.web.paging import Pages

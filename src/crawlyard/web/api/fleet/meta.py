@@ -16,17 +16,18 @@ from crawlyard.services.fleet.enum_docs import glossary
 from crawlyard.services.jobs.bulk import AT_ONCE
 from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
 from crawlyard.services.jobs.preview import LONGEST
+from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.web.asking import Anybody, SiteOf
 from crawlyard.web.documenting import problems
 from crawlyard.web.openapi import body_schema
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST, Route
-from crawlyard.web.wire.schedules.schedule_asks import ScheduleAsk
 from crawlyard.web.wire.templates.template_asks import template_schema
 from crawlyard.web.wire.webhooks.webhook_asks import WebhookAsk
 
 _JOBS = endpoints_of(Jobs)
+_SCHEDULES = endpoints_of(Schedules)
 
 router = APIRouter(prefix="/meta", tags=["meta"], route_class=Route)
 
@@ -76,7 +77,7 @@ def _schemas() -> Mapping[str, Mapping[str, Any]]:
     return {
         "job": body_schema(_JOBS["create"]),
         "template": template_schema(),
-        "schedule": ScheduleAsk.model_json_schema(),
+        "schedule": body_schema(_SCHEDULES["create"]),
         "webhook": WebhookAsk.model_json_schema(),
         "bulk": body_schema(_JOBS["bulk"]),
     }
