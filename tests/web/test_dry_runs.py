@@ -189,6 +189,15 @@ class TestDeletions:
         assert (await deleted(rig, "schedules/nightly", "")).status_code == 204
         assert (await rig.get(f"jobs/{job['id']}")).status_code == 200
 
+    async def test_a_deletion_itself_is_not_taken_for_a_dry_run(self, rig: Rig) -> None:
+        body = {"name": "nightly", "when": "@daily", "overrides": {"urls": [URL]}}
+        await rig.post("schedules", body)
+
+        answer = await rig.ask("DELETE", f"schedules/nightly{DRY}", headers={"If-Match": "*"})
+
+        assert problem(answer) == INVALID
+        assert (await rig.get("schedules/nightly")).status_code == 200
+
     async def test_of_a_webhook_its_deliveries_are_told(self, rig: Rig) -> None:
         made = (await rig.post("webhooks", {"url": HOOK, "events": ["job.created"]})).json()
         for _ in range(2):

@@ -132,7 +132,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     who: Permit | Who
     status: int
     call: Callable[..., Any]
-    marks: frozenset[str] = frozenset()  # "seq": its answer tells the seq of the last event
+    # "seq": its answer tells the seq of the last event; "refers": its body may name what is missing
+    marks: frozenset[str] = frozenset()
     example: Mapping[str, Any] | None = None  # of a body
 
     @property

@@ -154,7 +154,7 @@ def _security(one: Endpoint) -> list[dict[str, Any]]:
 def _problems(one: Endpoint) -> set[int]:
     """Return the problems that an endpoint may be answered with, beside those of all."""
     found = {401, 403, 422, 429}
-    if one.at("path") or one.at("rest"):
+    if one.at("path") or one.at("rest") or "refers" in one.marks:
         found.add(404)
     if one.method != "GET" or str(one.who).endswith(":write"):
         found.add(409)

@@ -36,6 +36,7 @@ from crawlyard.core.schedules.records import ScheduleDraft
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.core.templates.template import is_id
+from crawlyard.core.time_range import check_instant
 from crawlyard.errors import NotFound, Version, check_version
 from crawlyard.services.expanding import expanded_by
 from crawlyard.services.jobs.job_looks import JobLooks
@@ -120,6 +121,7 @@ class Schedules:
     @endpoint(
         "POST /schedules",
         WRITE,
+        "refers",
         status=201,
         example={
             "name": "nightly",
@@ -194,6 +196,9 @@ class Schedules:
         ends_at: Instant | None = None,
     ) -> TimetablePreviewOut:
         """Tell what a time table means, its next runs, and what to think of before it is kept."""
+        for name, instant in (("starts_at", starts_at), ("ends_at", ends_at)):
+            if instant is not None:
+                check_instant(name, instant)
         now = self._services.clock.wall()
         table = timetable(when, zone, starts_at or now)
         bounds = ForecastBounds(
