@@ -173,6 +173,23 @@ class TestRecent:
         assert tick["due_at"] == "2026-01-02T03:04:05.678901Z"
         assert all("expanded" not in schedule for schedule in plain)
 
+    async def test_one_has_them_too_and_its_tag_changes_with_them(self, rig: Rig) -> None:
+        job_id = await a_scheduled_job(rig)
+        path = "schedules/nightly?expand=recent"
+        [listed] = (await rig.get("schedules?expand=recent")).json()["items"]
+        first = await rig.get(path)
+
+        seen = {"If-None-Match": first.headers["etag"]}
+        same = await rig.get(path, headers=seen)
+        plain = await rig.get("schedules/nightly", headers=seen)
+        await rig.post(f"jobs/{job_id}/pause")
+        other = await rig.get(path, headers=seen)
+
+        assert first.json() == listed
+        assert (same.status_code, plain.status_code, other.status_code) == (304, 200, 200)
+        assert other.json()["expanded"]["recent"][0]["job_state"] == "paused"
+        assert "expanded" not in plain.json()
+
     async def test_they_are_read_by_one_question_for_all(self, rig: Rig) -> None:
         for name in ("a", "b", "c"):
             body = {"name": name, "when": "@daily", "overrides": {"urls": [URL]}}

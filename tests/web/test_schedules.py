@@ -306,10 +306,11 @@ async def test_a_backfill_says_what_it_would_do_until_it_is_told_to(rig: Rig) ->
         ({"from": "2020-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}, "/to"),
         ({"from": "2000-01-01T00:00:00Z"}, "/from"),
         ({"from": "x"}, "/from"),
+        ({"from": "0001-01-01T00:00:00Z", "dry_run": False}, "/from"),
         ({"since": "2020-01-01T00:00:00Z"}, "/from"),
     ],
 )
-async def test_a_range_that_is_none_is_named(rig: Rig, asked: dict[str, str], pointer: str) -> None:
+async def test_a_range_that_is_none_is_named(rig: Rig, asked: dict[str, Any], pointer: str) -> None:
     await a_schedule(rig)
 
     answer = await rig.post("schedules/nightly/backfill", asked)
@@ -381,6 +382,8 @@ async def test_what_to_think_of_is_told_before_it_is_kept(
         ({"when": "@daily", "zone": "Mars"}, "/zone"),
         ({"when": "@daily", "count": 101}, "/count"),
         ({"when": "@daily", "cron": ""}, "/cron"),
+        ({"when": "every 6h", "starts_at": "0001-01-01T00:00:00Z"}, "/starts_at"),
+        ({"when": "@daily", "ends_at": "9999-12-31T23:59:59Z"}, "/ends_at"),
     ],
 )
 async def test_a_time_table_that_is_none_is_named(

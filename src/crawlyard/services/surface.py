@@ -16,6 +16,7 @@ from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.fleet.stats import Stats
 from crawlyard.services.fleet.workers import Workers
 from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.hooks import Hooks
 
@@ -51,6 +52,11 @@ class Surface:
     def templates(self) -> Templates:
         """Return templates, their versions and files."""
         return Templates(self._services, self._actor, self._permits)
+
+    @cached_property
+    def schedules(self) -> Schedules:
+        """Return schedules and their runs."""
+        return Schedules(self._services, self._actor, self._permits)
 
     @cached_property
     def webhooks(self) -> Hooks:
@@ -102,6 +108,7 @@ NOUNS: Mapping[str, type] = {
     "jobs": Jobs,
     "pages": Pages,
     "templates": Templates,
+    "schedules": Schedules,
     "webhooks": Hooks,
     "workers": Workers,
     "hosts": Hosts,

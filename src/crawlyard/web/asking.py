@@ -167,6 +167,4 @@ OwnAccount = Annotated[Caller, Depends(_unnarrowed)]
 FollowsJobs = Annotated[Caller, Security(caller_of, scopes=[Permit.JOBS_READ.value])]
 """Who may read jobs, with what he showed: streams end when that is not good any more."""
 
-ReadsSchedules = Annotated[Actor, Depends(_needs(Permit.SCHEDULES_READ))]
-WritesSchedules = Annotated[Actor, Depends(_needs(Permit.SCHEDULES_WRITE))]
 IsAdmin = Annotated[Actor, Depends(_needs(Permit.ADMIN))]

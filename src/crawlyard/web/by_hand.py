@@ -29,7 +29,6 @@ from crawlyard.web.rates import PER_MINUTE, Bucket
 from crawlyard.web.routes import DEEPEST
 from crawlyard.web.site import Site
 from crawlyard.web.streams import STREAMED, STREAMS
-from crawlyard.web.wire.schedules.schedule_asks import ScheduleAsk
 
 MEDIA_TYPES = {
     Format.JSONL: "application/jsonl",
@@ -135,15 +134,6 @@ def _limits(site: Site) -> dict[str, int]:
     }
 
 
-async def schemas(request: Request, one: Endpoint, service: Meta) -> Response:
-    """Answer with the forms, those that FastAPI has too."""
-    await arguments(request, one)
-    told = await service.schemas()
-    more = {"schedule": ScheduleAsk.model_json_schema()}
-    shown = replace(told, schemas={**told.schemas, **more})
-    return Response(encoded(shown), media_type="application/json")
-
-
 async def template_file(request: Request, one: Endpoint, templates: Templates) -> Response:
     """Answer with a template as a file."""
     given = await arguments(request, one)
@@ -207,6 +197,5 @@ BY_HAND: Mapping[str, ByHand] = {
     **STREAMS,
     "results_find_all": export_all,
     "meta_get": meta,
-    "meta_schemas": schemas,
 }
 """By the names of their endpoints."""

@@ -71,11 +71,7 @@ class Schedules:
     def deletable(self, ref: str, *, version: int | None = None) -> ScheduleDeletionOut:
         """Return what deleting a schedule would delete."""
         return self._calls.one(
-            ScheduleDeletionOut,
-            "DELETE",
-            _path(ref),
-            params={"dry_run": True},
-            headers=if_match(version),
+            ScheduleDeletionOut, "GET", f"{_path(ref)}/deletion", headers=if_match(version)
         )
 
     def pause(self, ref: str, reason: str = "", *, version: int | None = None) -> ScheduleOut:

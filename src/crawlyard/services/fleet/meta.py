@@ -11,6 +11,7 @@ from crawlyard.core.jobs.bulk import MOST_IDS
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
+from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.hooks import Hooks
 
@@ -48,6 +49,7 @@ _JOBS = endpoints_of(Jobs)
 _FORMS = {
     "job": _JOBS["create"],
     "template": endpoints_of(Templates)["create"],
+    "schedule": endpoints_of(Schedules)["create"],
     "webhook": endpoints_of(Hooks)["create"],
     "bulk": _JOBS["bulk"],
 }

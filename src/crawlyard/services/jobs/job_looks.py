@@ -40,7 +40,8 @@ from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
-from crawlyard.errors import Forbidden, Invalid, NotFound
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.expanding import expanded_by
 from crawlyard.services.jobs.terms import words_of
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class JobLooks:
         """Return a job, and how far it has come."""
         standing = await self._services.jobs.get(self._actor, job_id)
         shown = (await self._shown([standing]))[0]
-        ties = await self._ties(standing.job, words_of(expand))
+        ties = await self._ties(standing.job, expand)
         return ExpandedJobOut.with_ties(shown, ties)
 
     @endpoint("GET /jobs/{job_id}/progress", READ)
@@ -250,14 +251,9 @@ class JobLooks:
         reply().unchanged = not excluded.changed
         return ExclusionOut.of(excluded, dry_run=dry_run)
 
-    async def _ties(self, job: Job, names: Sequence[str]) -> JobTiesOut | None:
+    async def _ties(self, job: Job, expand: Words) -> JobTiesOut | None:
         """Return what *job* belongs to, as far as it is named and visible; ``None``: no names."""
-        unknown = next((name for name in names if name not in _TIES), None)
-        if unknown is not None:
-            raise Invalid("expand", f"expected {', '.join(_TIES)}, got {unknown!r}")
-        missing = sorted({_TIES[name] for name in names} - self._permits)
-        if missing:
-            raise Forbidden(f"expand needs {', '.join(missing)}, which you do not have")
+        names = expanded_by(expand, _TIES, self._permits)
         if not names:
             return None
         origin, template, schedule = job.origin, None, None

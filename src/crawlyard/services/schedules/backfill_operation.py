@@ -5,6 +5,7 @@ from datetime import datetime
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
 from crawlyard.core.operation import Operation, OperationKind
+from crawlyard.core.time_range import check_instant
 from crawlyard.errors import Forbidden, Invalid, check_version
 from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.schedules.scheduler import Scheduler
@@ -41,12 +42,15 @@ class BackfillOperations:
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
-            Invalid: the range has more than `MOST_INSTANTS` instants.
+            Invalid: the range has more than `MOST_INSTANTS` instants, or is outside of the
+                supported years.
         """
         schedule = await self._scheduler.get(actor, schedule_id)
         if not actor.may_change(schedule.owner):
             raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
         check_version(f"schedule {schedule.name}", schedule.version, version)
+        check_instant("since", since)
+        check_instant("until", until)
         if not since < until <= self._clock.wall():
             return None  # `Scheduler.backfill` reports what is wrong
         most = MOST_INSTANTS + 1

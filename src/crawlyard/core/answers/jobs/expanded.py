@@ -64,12 +64,18 @@ class ExpandedJobOut(JobOut, frozen=True, kw_only=True, dict=True):
 
 
 class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
-    """One schedule, and what became of its last instants."""
+    """One schedule, and what became of its last instants if that was asked for."""
 
-    expanded: ScheduleTiesOut
+    expanded: ScheduleTiesOut | UnsetType = UNSET
 
     @classmethod
-    def with_recent(cls, shape: ScheduleOut, recent: Sequence[RecentTick]) -> "ExpandedScheduleOut":
-        """Return *shape* with the last ticks of its schedule."""
+    def with_recent(
+        cls, shape: ScheduleOut, recent: Sequence[RecentTick] | None
+    ) -> "ExpandedScheduleOut":
+        """Return *shape* with the last ticks of its schedule, if there are to be any."""
+        if recent is None:
+            return cls.filled(shape, expanded=UNSET).at_beat(shape.beat)
         ties = ScheduleTiesOut(recent=tuple(map(RecentTickOut.of, recent)))
-        return cls.filled(shape, expanded=ties)
+        # its tag is another whenever one of them changes
+        beat = crc32(repr((shape.beat, ties)).encode())
+        return cls.filled(shape, expanded=ties).at_beat(beat)

@@ -1,0 +1,395 @@
+"""Schedules, as one user makes, finds, changes and runs them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
+
+from msgspec import Meta
+
+from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.answers.base import LONGEST_REF
+from crawlyard.core.answers.deletions import ScheduleDeletionOut
+from crawlyard.core.answers.jobs.expanded import ExpandedScheduleOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.answers.schedules.schedule_looks import TimetablePreviewOut
+from crawlyard.core.answers.schedules.schedules import (
+    AheadOut,
+    BackfillOut,
+    CalendarOut,
+    ScheduleOut,
+    TickOut,
+)
+from crawlyard.core.blame import blaming
+from crawlyard.core.endpoint import (
+    Cursor,
+    IfMatch,
+    Limit,
+    MustMatch,
+    Slice,
+    Words,
+    endpoint,
+    reply,
+    sliced,
+)
+from crawlyard.core.schedules.forecast import ForecastBounds, forecast_of
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
+from crawlyard.core.schedules.timetable import timetable
+from crawlyard.core.templates.template import is_id
+from crawlyard.core.time_range import check_instant
+from crawlyard.errors import NotFound, Version, check_version
+from crawlyard.services.expanding import expanded_by
+from crawlyard.services.jobs.job_looks import JobLooks
+from crawlyard.services.jobs.jobs import Instant, Reason
+from crawlyard.services.schedules.terms import (
+    MOST_NEXT,
+    PARTS,
+    SECONDS,
+    CatchUp,
+    Description,
+    Failures,
+    Grace,
+    Jitter,
+    Name,
+    Runs,
+    ScheduleChanges,
+    TemplateRef,
+    TemplateVersion,
+    When,
+    Zone,
+    changed,
+)
+from crawlyard.store.queries import ScheduleQuery
+
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
+
+READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
+
+Ref = Annotated[
+    str, Meta(max_length=LONGEST_REF, description="An id, a name of yours, or `OWNER%2FNAME`.")
+]
+Expand = Annotated[Words, Meta(description="Adds `expanded` with what is named: `recent`.")]
+
+_EXPANSIONS = {"recent": Permit.JOBS_READ}
+_RANGE = {"since": "from", "until": "to"}
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Schedules:
+    """Makes, finds, changes and runs schedules, as far as one user may.
+
+    A *ref* is an id, a name of one's own, or OWNER/NAME. A schedule that they may not see raises
+    `NotFound`, and one that they may not change `Forbidden`. With *version*, only that version is
+    changed: else `Stale` is raised and nothing is written.
+    """
+
+    def __init__(self, services: "Services", actor: Actor, permits: frozenset[Permit]) -> None:
+        self._services = services
+        self._actor = actor
+        self._permits = permits
+
+    @endpoint("GET /schedules", READ, "seq")
+    async def list(
+        self,
+        *,
+        expand: Expand = (),
+        paused: bool | None = None,
+        template: Annotated[str, Meta(max_length=LONGEST_REF)] | None = None,
+        owner: Annotated[str, Meta(max_length=64, description="`me`, or a user.")] | None = None,
+        q: Annotated[str, Meta(max_length=500, description="Of name or description.")] = "",
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[ExpandedScheduleOut]:
+        """List your schedules, an admin's all, by name."""
+        expanded = expanded_by(expand, _EXPANSIONS, self._permits)
+        schedule_id, _, name = (cursor or "").partition(" ")
+        query = ScheduleQuery(
+            owner=self._actor.id if owner == "me" else owner,
+            template_id=await self._template_id(template),
+            paused=paused,
+            text=q,
+            after=(name, schedule_id) if cursor else None,
+        )
+        hidden = query.owner is not None and not self._actor.may_see(query.owner)
+        found: Sequence[CrawlSchedule] = ()
+        if not hidden:
+            found = await self._services.scheduler.list(self._actor, query, limit + 1)
+        shown = await self._expanded(found[:limit], expanded)
+        return sliced(found, limit, lambda one: shown[one.id], lambda one: f"{one.id} {one.name}")
+
+    @endpoint(
+        "POST /schedules",
+        WRITE,
+        "404",
+        status=201,
+        example={
+            "name": "nightly",
+            "when": "0 3 * * *",
+            "zone": "Europe/Berlin",
+            "overrides": {"urls": ["https://docs.example.org/"]},
+        },
+    )
+    async def create(
+        self,
+        name: Name,
+        when: When,
+        *,
+        zone: Zone = "UTC",
+        description: Description = "",
+        template: TemplateRef | None = None,
+        template_version: TemplateVersion | None = None,
+        params: Mapping[str, Any] = _NOTHING,
+        overrides: Annotated[
+            Mapping[str, Any],
+            Meta(
+                description="What differs from the template, as in a job; without one: the spec.",
+                examples=[{"urls": ["https://docs.example.org/"]}],
+            ),
+        ] = _NOTHING,
+        overlap: Overlap = Overlap.SKIP,
+        misfire: Misfire = Misfire.RUN_ONCE,
+        grace_s: Grace = 300,
+        catch_up: CatchUp = 10,
+        jitter_s: Jitter = 0,
+        starts_at: Instant | None = None,
+        ends_at: Instant | None = None,
+        runs_left: Runs | None = None,
+        pause_after: Failures | None = None,
+    ) -> ScheduleOut:
+        """Make a schedule of yours; its job must be one that could be submitted now."""
+        draft = ScheduleDraft(
+            name=name,
+            when=when,
+            zone=zone,
+            description=description,
+            template=template,
+            template_version=template_version,
+            params=params,
+            overrides=overrides,
+            overlap=overlap,
+            misfire=misfire,
+            grace=timedelta(seconds=grace_s),
+            catch_up=catch_up,
+            jitter=timedelta(seconds=jitter_s),
+            starts_at=starts_at,
+            ends_at=ends_at,
+            runs_left=runs_left,
+            pause_after=pause_after,
+        )
+        with blaming(PARTS, "overrides", SECONDS):
+            return await self._shown(await self._services.scheduler.create(self._actor, draft))
+
+    @endpoint(
+        "POST /schedules/preview",
+        READ,
+        example={"when": "0 3 * * mon-fri", "zone": "Europe/Berlin", "count": 3},
+    )
+    async def preview(
+        self,
+        when: When,
+        *,
+        zone: Zone = "UTC",
+        count: Annotated[int, Meta(ge=0, le=MOST_NEXT)] = 5,
+        jitter_s: Jitter = 0,
+        starts_at: Instant | None = None,
+        ends_at: Instant | None = None,
+    ) -> TimetablePreviewOut:
+        """Tell what a time table means, its next runs, and what to think of before it is kept."""
+        for name, instant in (("starts_at", starts_at), ("ends_at", ends_at)):
+            if instant is not None:
+                check_instant(name, instant)
+        now = self._services.clock.wall()
+        table = timetable(when, zone, starts_at or now)
+        bounds = ForecastBounds(
+            starts_at=starts_at, ends_at=ends_at, jitter=timedelta(seconds=jitter_s)
+        )
+        found = forecast_of(table, now, count, bounds)
+        return TimetablePreviewOut.looked(table, when, zone, found, now)
+
+    @endpoint("GET /schedules/calendar", READ)
+    async def calendar(
+        self,
+        from_: Annotated[Instant | None, Meta(description="Null: now.")] = None,
+        to: Annotated[Instant | None, Meta(description="Without it; null: a week on.")] = None,
+    ) -> CalendarOut:
+        """Tell when all your schedules are due in a range: at most 2,000 instants, or not `whole`.
+
+        By default from now on, and for a week.
+        """
+        with blaming((), "", _RANGE):
+            found = await self._services.scheduler.calendar(self._actor, from_, to)
+        return CalendarOut.of(found)
+
+    @endpoint("GET /schedules/{ref}", READ)
+    async def get(self, ref: Ref, *, expand: Expand = ()) -> ExpandedScheduleOut:
+        """Return a schedule."""
+        expanded = expanded_by(expand, _EXPANSIONS, self._permits)
+        schedule = await self._found(ref)
+        return (await self._expanded([schedule], expanded))[schedule.id]
+
+    @endpoint("PATCH /schedules/{ref}", WRITE, example={"when": "every 6h", "pause_after": None})
+    async def edit(
+        self, ref: Ref, *, version: MustMatch = None, **changes: Unpack[ScheduleChanges]
+    ) -> ScheduleOut:
+        """Change a schedule: what is absent stays, null takes a value away or sets its default.
+
+        With another time table it is due next at the first instant from now on.
+        """
+        old, meant = await self._guarded(ref, version)
+        with blaming(PARTS, "overrides", SECONDS):
+            new = await self._services.scheduler.update(
+                self._actor, old.id, changed(old, changes), version=meant
+            )
+        return await self._shown(new)
+
+    @endpoint("DELETE /schedules/{ref}", WRITE, status=204)
+    async def delete(self, ref: Ref, *, version: MustMatch = None) -> None:
+        """Delete a schedule with its ledger; jobs that it has submitted stay."""
+        schedule, meant = await self._guarded(ref, version)
+        await self._services.scheduler.delete(self._actor, schedule.id, version=meant)
+
+    @endpoint("GET /schedules/{ref}/deletion", WRITE)
+    async def deletable(self, ref: Ref, *, version: IfMatch = None) -> ScheduleDeletionOut:
+        """Return what deleting a schedule would delete, or refuse as that would be."""
+        schedule, meant = await self._guarded(ref, version)
+        found = await self._services.scheduler.deletable(self._actor, schedule.id, version=meant)
+        return ScheduleDeletionOut.of(*found)
+
+    @endpoint(
+        "POST /schedules/{ref}/pause",
+        WRITE,
+        status=202,
+        example={"reason": "the site is being moved"},
+    )
+    async def pause(self, ref: Ref, reason: Reason = "", *, version: IfMatch = None) -> ScheduleOut:
+        """Hold a schedule: its instants are skipped until it is resumed."""
+        old, meant = await self._guarded(ref, version)
+        new = await self._services.scheduler.toggle(
+            self._actor, old.id, enabled=False, reason=reason, version=meant
+        )
+        return await self._moved(old, new)
+
+    @endpoint("POST /schedules/{ref}/resume", WRITE, status=202)
+    async def resume(self, ref: Ref, *, version: IfMatch = None) -> ScheduleOut:
+        """Let a paused schedule go on with its next instant."""
+        old, meant = await self._guarded(ref, version)
+        new = await self._services.scheduler.toggle(
+            self._actor, old.id, enabled=True, version=meant
+        )
+        return await self._moved(old, new)
+
+    @endpoint("POST /schedules/{ref}/run", WRITE, status=201)
+    async def run(self, ref: Ref, *, version: IfMatch = None) -> JobOut:
+        """Submit a job of a schedule now, of a paused one too; its time table stays as it is."""
+        schedule, meant = await self._guarded(ref, version)
+        with blaming(PARTS, "overrides", SECONDS):
+            job = await self._services.scheduler.run_now(self._actor, schedule.id, version=meant)
+        reply().location = f"/api/v1/jobs/{job.id}"
+        return await JobLooks(self._services, self._actor, self._permits).get(job.id)
+
+    @endpoint(
+        "POST /schedules/{ref}/backfill",
+        WRITE,
+        status=202,
+        example={"from": "2025-12-01T00:00:00Z", "to": "2025-12-03T00:00:00Z", "dry_run": True},
+    )
+    async def backfill(
+        self,
+        ref: Ref,
+        from_: Instant,
+        to: Annotated[Instant | None, Meta(description="Without this one; null: now.")] = None,
+        *,
+        dry_run: Annotated[bool, Meta(description="Only say which they are.")] = True,
+        version: IfMatch = None,
+    ) -> BackfillOut:
+        """Make up for the instants of a range that did not run; by default only say which.
+
+        All jobs are submitted at once; the queue holds them apart. More than 200 instants are
+        made up for by an operation.
+        """
+        schedule, meant = await self._guarded(ref, version)
+        until = to or self._services.clock.wall()
+        with blaming(PARTS, "overrides", {**SECONDS, **_RANGE}):
+            if not dry_run:
+                many = await self._services.backfills.start(
+                    self._actor, schedule.id, from_, until, version=meant
+                )
+                if many is not None:
+                    reply().location = f"/api/v1/operations/{many.id}"
+                    return BackfillOut(
+                        dry_run=False,
+                        since=from_,
+                        until=until,
+                        runs=(),
+                        kept=0,
+                        operation_id=many.id,
+                    )
+            done = await self._services.scheduler.backfill(
+                self._actor, schedule.id, from_, until, dry_run=dry_run, version=meant
+            )
+        reply().unchanged = dry_run or not done.runs
+        return BackfillOut.of(done)
+
+    @endpoint("GET /schedules/{ref}/runs", READ)
+    async def runs(self, ref: Ref, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TickOut]:
+        """List what became of the instants at which a schedule was due, the latest first."""
+        schedule = await self._found(ref)
+        before = datetime.fromisoformat(cursor) if cursor else None
+        found = await self._services.scheduler.runs(self._actor, schedule.id, before, limit + 1)
+        return sliced(found, limit, TickOut.of, lambda tick: tick.due_at.isoformat())
+
+    @endpoint("GET /schedules/{ref}/next", READ)
+    async def next(self, ref: Ref, count: Annotated[int, Meta(ge=1, le=MOST_NEXT)] = 5) -> AheadOut:
+        """Tell the next instants at which a schedule is due, of a paused one as if it were on."""
+        scheduler = self._services.scheduler
+        schedule = await self._found(ref)
+        instants = await scheduler.next_runs(self._actor, schedule.id, count)
+        now = self._services.clock.wall()
+        return AheadOut.of(schedule, scheduler.overdue(schedule), instants, now)
+
+    async def _found(self, ref: str) -> CrawlSchedule:
+        scheduler = self._services.scheduler
+        return await scheduler.get(self._actor, await scheduler.resolve(self._actor, ref))
+
+    async def _guarded(self, ref: str, version: Version) -> tuple[CrawlSchedule, int | None]:
+        """Return a schedule, and the version that a change may be made to, if it may at this one.
+
+        Raises:
+            Stale: it is at none of *version*.
+        """
+        schedule = await self._found(ref)
+        check_version(f"schedule {schedule.name}", schedule.version, version)
+        return schedule, None if version is None else schedule.version
+
+    async def _template_id(self, ref: str | None) -> str | None:
+        """Return the id that a filter means; of a template that is not there, no schedule is."""
+        if ref is None or is_id(ref):
+            return ref and ref.lower()
+        try:
+            return (await self._services.templates.resolve(self._actor, ref)).id
+        except NotFound:
+            return ref
+
+    async def _shown(self, schedule: CrawlSchedule) -> ScheduleOut:
+        secret = await self._services.scheduler.secret_params([schedule])
+        return ScheduleOut.of(schedule, secret[schedule.id])
+
+    async def _moved(self, old: CrawlSchedule, new: CrawlSchedule) -> ScheduleOut:
+        reply().unchanged = (old.paused_at is None) is (new.paused_at is None)
+        return await self._shown(new)
+
+    async def _expanded(
+        self, schedules: Sequence[CrawlSchedule], expanded: frozenset[str]
+    ) -> Mapping[str, ExpandedScheduleOut]:
+        """Return schedules as they are shown, by id, with what is to be added to them."""
+        scheduler = self._services.scheduler
+        secret = await scheduler.secret_params(schedules)
+        shown = {one.id: ScheduleOut.of(one, secret[one.id]) for one in schedules}
+        if "recent" not in expanded:
+            return {key: ExpandedScheduleOut.with_recent(one, None) for key, one in shown.items()}
+        recent = await scheduler.recent(self._actor, schedules)
+        return {
+            key: ExpandedScheduleOut.with_recent(one, recent.get(key, ()))
+            for key, one in shown.items()
+        }
