@@ -47,7 +47,9 @@ def as_row(job: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         },
         **{n: progress[n] for n in ("done", "failed", "pages", "bytes", "elapsed_s", "rate")},
     }
-    return {name: renamed[name] if name in renamed else job[name] for name in row}
+    of_spec = {name: job["spec"][name] for name in ("name", "tags", "priority", "limits")}
+    told = job | of_spec | renamed
+    return {name: told[name] for name in row}
 
 
 @pytest.mark.parametrize("state", State)

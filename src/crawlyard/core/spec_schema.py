@@ -121,7 +121,7 @@ def _type(path: str, field: Field) -> dict[str, Any]:
     if get_origin(field.kind) is tuple:
         return dict(_PAIRS)
     if field.many:
-        return {"anyOf": [_texts(field.about.longest or MAX_SEEDS), _TEXT]}
+        return {"anyOf": [_texts(MAX_SEEDS), _TEXT]}
     kinds = [*(_BY_UNIT.get(field.unit) or _PLAIN[field.kind])]
     bounds = {"minimum": field.about.least, "maximum": field.about.most}
     told = {name: bound for name, bound in bounds.items() if bound is not None}

@@ -17,13 +17,6 @@ SCHEMAS = "#/components/schemas/"
 _PLACES = ("path", "query", "header", "body")
 _WORD = {"type": "string", "maxLength": MOST_VALUES * MAX_WORD}
 _MANY = {"type": "array", "items": _WORD, "maxItems": MOST_VALUES}
-_FIELDS = {
-    "name": "fields",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "string", "maxLength": 10_000},
-    "description": "These fields alone: `fields=id,progress.done`.",
-}
 
 
 def described(
@@ -81,11 +74,8 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         told["responses"]["200"] = answer | {"description": "It was so already."}
     if one.name == "jobs_bulk":
         told["responses"]["202"] = answer | {"description": "An operation does it."}
-    if one.method == "GET":
-        if "application/json" in (content or ()):
-            told["parameters"].append(_FIELDS)
-        if _is_versioned(one.returns) and "live" not in one.marks:
-            told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
+    if one.method == "GET" and _is_versioned(one.returns) and "live" not in one.marks:
+        told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
     if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
         required = any(p.required for p in one.at("body", "rest")) or one.method == "PATCH"
         kinds = ["application/json"]

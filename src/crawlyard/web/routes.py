@@ -274,7 +274,7 @@ def _known(asked: Reply, known: Reply) -> Response:
 def _trimmed(request: Request, answer: Response) -> Response:
     """Return an answer of JSON with the fields alone that ``?fields=a,b.c`` names."""
     asked = request.query_params.get("fields")
-    json_body = answer.headers.get("content-type", "").startswith("application/json")
+    json_body = answer.headers.get("content-type", "") == "application/json"
     if not asked or not json_body or answer.status_code != 200:
         return answer
     wanted: dict[str, Any] = {}
