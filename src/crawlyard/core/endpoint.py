@@ -149,6 +149,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         """Return the parameters in one of *places*."""
         return [one for one in self.parameters if one.place in places]
 
+    @property
+    def needs_body(self) -> bool:
+        """Return whether a request without a body is wrong, whatever members that may have."""
+        return self.method == "PATCH" or any(one.required for one in self.at("rest"))
+
     @cached_property
     def returns(self) -> Any:
         """Return the type of its result."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
+from crawlyard.services.access.accounts import Accounts
 from crawlyard.services.jobs.jobs import Jobs
 
 if TYPE_CHECKING:
@@ -25,12 +26,17 @@ class Surface:
         self._permits = PERMITS_OF[actor.role] if permits is None else permits
 
     @cached_property
+    def users(self) -> Accounts:
+        """Return those who may ask."""
+        return Accounts(self._services, self._actor)
+
+    @cached_property
     def jobs(self) -> Jobs:
         """Return jobs and what they have brought."""
         return Jobs(self._services, self._actor, self._permits)
 
 
-NOUNS = {"jobs": Jobs}
+NOUNS = {"users": Accounts, "jobs": Jobs}
 """The services of a surface by their names, in the order of the document."""
 
 ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())

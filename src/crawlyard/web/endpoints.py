@@ -119,7 +119,7 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
             given[one.name] = value
     given |= _converted(endpoint.at("query"), _query(request, endpoint, faults), faults, query=True)
     if request.method not in {"GET", "DELETE"}:
-        body = await _body(request)
+        body = await _body(request, needed=endpoint.needs_body)
         rest = endpoint.at("rest")
         known = endpoint.at("body")
         if rest:
@@ -178,13 +178,16 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     return values
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _body(request: Request, *, needed: bool) -> dict[str, Any]:
     """Return the members of a body; none if there is no body.
 
     Raises:
-        Problem: it is no JSON object.
+        Problem: it is no JSON object, or is missing though *needed*.
     """
     raw = await request.body()
+    if not raw and needed:
+        fault = FieldErrorOut(pointer="", code="missing", detail="expected an object, got nothing")
+        raise Problem("validation_failed", fault.detail, more={"errors": (fault,)})
     if not raw:
         return {}
     try:

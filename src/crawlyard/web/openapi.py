@@ -93,7 +93,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         if any(getattr(kind, "beat", None) or "version" in _fields(kind) for kind in [one.returns]):
             told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
     if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
-        required = any(p.required for p in one.at("body")) or one.method == "PATCH"
+        required = one.needs_body or any(p.required for p in one.at("body"))
         kinds = ["application/json"]
         if one.method == "PATCH":
             kinds = ["application/merge-patch+json", *kinds]
@@ -164,7 +164,7 @@ def _problems(one: Endpoint) -> set[int]:
             found |= {412, 428} if mark.required else {412}
     if "file" in one.marks:
         found.add(406)
-    return found
+    return found | {int(mark) for mark in one.marks if mark.isdecimal()}
 
 
 def _fields(kind: Any) -> tuple[str, ...]:

@@ -5,8 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from crawlyard.core.access.credential import MAX_LABEL
-from crawlyard.core.access.user import MAX_USER_ID, Quota, Role
-from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.access.user import MAX_USER_ID
 from crawlyard.web.wire.base import Ask, example
 
 
@@ -40,62 +39,3 @@ class TokenAsk(Ask):
     expires_in_s: Annotated[
         float | None, Field(gt=0, le=3650 * 86_400, description="Null: it does not expire.")
     ] = None
-
-
-class CeilingsAsk(Ask):
-    """Ceilings of one job; null is none."""
-
-    pages: Annotated[int | None, Field(ge=1, le=10**15)] = None
-    bytes: Annotated[int | None, Field(ge=1, le=10**18)] = None
-    duration_s: Annotated[float | None, Field(gt=0, le=10**9)] = None
-    errors: Annotated[int | None, Field(ge=1, le=10**15)] = None
-
-    @property
-    def limits(self) -> Limits:
-        """Return what is asked for."""
-        return Limits(
-            pages=self.pages, bytes=self.bytes, duration_s=self.duration_s, errors=self.errors
-        )
-
-
-class QuotaAsk(Ask):
-    """What a user may have at most; null is as much as he likes."""
-
-    running: Annotated[int | None, Field(ge=0, le=10**6)] = None
-    pending: Annotated[int | None, Field(ge=0, le=10**9)] = None
-    pages_per_day: Annotated[int | None, Field(ge=0, le=10**15)] = None
-    bytes_per_day: Annotated[int | None, Field(ge=0, le=10**18)] = None
-    ceilings: CeilingsAsk = CeilingsAsk()
-
-    @property
-    def quota(self) -> Quota:
-        """Return what is asked for."""
-        return Quota(
-            running=self.running,
-            pending=self.pending,
-            pages_per_day=self.pages_per_day,
-            bytes_per_day=self.bytes_per_day,
-            ceilings=self.ceilings.limits,
-        )
-
-
-class UserAsk(Ask):
-    """A user to be made."""
-
-    model_config = example(
-        id="grace", role="operator", quota={"running": 4, "pages_per_day": 100_000}
-    )
-
-    id: Annotated[str, Field(min_length=1, max_length=MAX_USER_ID, examples=["ada"])]
-    role: Role = Role.OPERATOR
-    quota: QuotaAsk = QuotaAsk()
-
-
-class UserPatch(Ask):
-    """What is to be changed of a user; a quota replaces the one before."""
-
-    model_config = example(role="viewer")
-
-    role: Role | None = None
-    quota: QuotaAsk | None = None
-    disabled: bool | None = None
