@@ -3,9 +3,11 @@
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.services.access.accounts import Accounts
+from crawlyard.services.access.tokens import Tokens
 from crawlyard.services.jobs.jobs import Jobs
 
 if TYPE_CHECKING:
@@ -15,15 +17,21 @@ if TYPE_CHECKING:
 class Surface:
     """The nouns of an instance, for one actor.
 
-    *permits* are those of what they showed; ``None``: all of their role.
+    *permits* are those of what they showed; ``None``: all of their role. *caller* has what they
+    showed, ``None``: nothing had to be.
     """
 
     def __init__(
-        self, services: "Services", actor: Actor, permits: frozenset[Permit] | None = None
+        self,
+        services: "Services",
+        actor: Actor,
+        permits: frozenset[Permit] | None = None,
+        caller: Caller | None = None,
     ) -> None:
         self._services = services
         self._actor = actor
         self._permits = PERMITS_OF[actor.role] if permits is None else permits
+        self._caller = caller
 
     @cached_property
     def users(self) -> Accounts:
@@ -31,12 +39,17 @@ class Surface:
         return Accounts(self._services, self._actor)
 
     @cached_property
+    def tokens(self) -> Tokens:
+        """Return what programs show to prove who they are."""
+        return Tokens(self._services, self._actor, self._caller)
+
+    @cached_property
     def jobs(self) -> Jobs:
         """Return jobs and what they have brought."""
         return Jobs(self._services, self._actor, self._permits)
 
 
-NOUNS = {"users": Accounts, "jobs": Jobs}
+NOUNS = {"users": Accounts, "tokens": Tokens, "jobs": Jobs}
 """The services of a surface by their names, in the order of the document."""
 
 ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())

@@ -52,8 +52,8 @@ def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awai
     async def handler(request: Request) -> Response:
         site = site_of(request)
         caller = await admitted(request, site, one.who)
-        service = getattr(Surface(site.yard.services, caller.actor, caller.permits), one.noun)
-        return await (by_hand or answer)(request, one, service)
+        surface = Surface(site.yard.services, caller.actor, caller.permits, caller)
+        return await (by_hand or answer)(request, one, getattr(surface, one.noun))
 
     async def endpoint(request: Request) -> Response:
         return await answered(request, handler)

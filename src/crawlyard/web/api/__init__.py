@@ -1,7 +1,7 @@
 """The routes, a module for each kind of thing."""
 
 from crawlyard.web.api import schedules, templates, webhooks
-from crawlyard.web.api.access import auth, settings, tokens, views
+from crawlyard.web.api.access import auth, settings, views
 from crawlyard.web.api.fleet import (
     attention,
     events,
@@ -18,7 +18,6 @@ from crawlyard.web.api.fleet import (
 
 ROUTERS = (
     auth.router,
-    tokens.router,
     pages.router,
     templates.router,
     schedules.router,
