@@ -7,6 +7,7 @@ from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.services.access.accounts import Accounts
+from crawlyard.services.access.sections import Sections
 from crawlyard.services.access.tokens import Tokens
 from crawlyard.services.jobs.jobs import Jobs
 
@@ -48,8 +49,13 @@ class Surface:
         """Return jobs and what they have brought."""
         return Jobs(self._services, self._actor, self._permits)
 
+    @cached_property
+    def settings(self) -> Sections:
+        """Return what holds for the whole yard."""
+        return Sections(self._services, self._actor)
 
-NOUNS = {"users": Accounts, "tokens": Tokens, "jobs": Jobs}
+
+NOUNS = {"users": Accounts, "tokens": Tokens, "jobs": Jobs, "settings": Sections}
 """The services of a surface by their names, in the order of the document."""
 
 ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())

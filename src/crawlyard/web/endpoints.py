@@ -71,7 +71,7 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     try:
         result = await one.call(service, **given)
     except Invalid as error:
-        raise _blamed(error, one) from None
+        raise _blamed(error, one, given) from None
     if isinstance(result, Slice) and result.next_cursor is not None:
         cursor, headers["Link"] = next_page(request, result.next_cursor)
         result = replace(result, next_cursor=cursor)
@@ -88,11 +88,13 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     return Response(encoded(result), status, headers, "application/json")
 
 
-def _blamed(error: Invalid, one: Endpoint) -> Exception:
+def _blamed(error: Invalid, one: Endpoint, given: Mapping[str, Any]) -> Exception:
     """Return the error to raise: a parameter of the URL is named as one."""
     name = error.field.partition(".")[0]
     if all(name != each.alias for each in one.at("query", "path")):
         return error
+    if any(name in given[each.name] for each in one.at("rest")):
+        return error  # a member of the body has that name too
     said = str(error).removeprefix(f"{error.field}: ")
     fault = FieldErrorOut(
         parameter=error.field, code="invalid", detail=said, position=error.position

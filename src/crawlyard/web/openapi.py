@@ -9,9 +9,13 @@ import msgspec
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, Rest
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
-from crawlyard.web.spec_schema import change_schema, job_schema
+from crawlyard.web.spec_schema import change_schema, job_schema, section_schema
 
-FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {"job": job_schema, "change": change_schema}
+FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "job": job_schema,
+    "change": change_schema,
+    "section": section_schema,
+}
 """The JSON Schemas of bodies that take what no parameter takes."""
 
 SCHEMAS = "#/components/schemas/"

@@ -1,8 +1,9 @@
-"""JSON Schema of the form of a job, made from the metadata of its fields."""
+"""JSON Schemas of bodies whose members are no parameters: a spec, sections of the settings."""
 
 from collections.abc import Mapping
 from typing import Any, get_origin
 
+from crawlyard.core.answers.access.settings import SECTION_EXAMPLES
 from crawlyard.core.fields import Field
 from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.spec import (
@@ -77,6 +78,15 @@ def change_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": own,
         "examples": [{"priority": "high", "limits": {"pages": 20_000}}],
+    }
+
+
+def section_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a section of the settings: each has fields of its own."""
+    return {
+        "type": "object",
+        "additionalProperties": True,
+        "examples": [*SECTION_EXAMPLES.values()],
     }
 
 

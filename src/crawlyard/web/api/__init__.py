@@ -1,7 +1,7 @@
 """The routes, a module for each kind of thing."""
 
 from crawlyard.web.api import schedules, templates, webhooks
-from crawlyard.web.api.access import auth, settings, views
+from crawlyard.web.api.access import auth, views
 from crawlyard.web.api.fleet import (
     attention,
     events,
@@ -26,7 +26,6 @@ ROUTERS = (
     hosts.router,
     watch.router,
     events.router,
-    settings.router,
     operations.router,
     views.router,
     stats.router,
