@@ -7,6 +7,7 @@ from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.services.access.accounts import Accounts
+from crawlyard.services.access.saved_views import SavedViews
 from crawlyard.services.access.sections import Sections
 from crawlyard.services.access.tokens import Tokens
 from crawlyard.services.jobs.jobs import Jobs
@@ -54,8 +55,19 @@ class Surface:
         """Return what holds for the whole yard."""
         return Sections(self._services, self._actor)
 
+    @cached_property
+    def views(self) -> SavedViews:
+        """Return filters that were given a name."""
+        return SavedViews(self._services, self._actor)
 
-NOUNS = {"users": Accounts, "tokens": Tokens, "jobs": Jobs, "settings": Sections}
+
+NOUNS = {
+    "users": Accounts,
+    "tokens": Tokens,
+    "jobs": Jobs,
+    "settings": Sections,
+    "views": SavedViews,
+}
 """The services of a surface by their names, in the order of the document."""
 
 ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())

@@ -1,7 +1,7 @@
 """The routes, a module for each kind of thing."""
 
 from crawlyard.web.api import schedules, templates, webhooks
-from crawlyard.web.api.access import auth, views
+from crawlyard.web.api.access import auth
 from crawlyard.web.api.fleet import (
     attention,
     events,
@@ -27,7 +27,6 @@ ROUTERS = (
     watch.router,
     events.router,
     operations.router,
-    views.router,
     stats.router,
     attention.router,
     meta.router,
